@@ -1,0 +1,57 @@
+// A chat with rooms and private messages.
+//
+// Everybody listens to the same stream. Who gets which message is decided when it is sent:
+// a filter is compared with the metadata of each connection, and all of it must match.
+
+const ROOMS = ["lobby", "garden", "workshop"];
+const MAX_TEXT = 500;
+const MAX_NAME = 24;
+
+routeRegistry.registerStreamRoute("/chat/events", "join");
+routeRegistry.registerRoute("/chat/rooms", "listRooms");
+routeRegistry.registerRoute("/chat/send", "send", "POST");
+
+const refuse = (reason) => ({ status: 400, body: reason });
+const tidyName = (name = "") => name.trim().slice(0, MAX_NAME);
+const deliver = (filter, message) =>
+  routeRegistry.sendStreamMessageFiltered("/chat/events", message, JSON.stringify(filter));
+
+// Called when a browser connects, before anything is sent to it. The object returned here
+// becomes the connection's metadata; an answer with a status of 400 or more turns it away.
+function join({ request }) {
+  const { room } = request.query;
+  const name = tidyName(request.query.name);
+  if (!name) return refuse("Please say who you are: ?name=…");
+  if (!ROOMS.includes(room)) return refuse(`There is no such room. Try one of: ${ROOMS.join(", ")}.`);
+
+  // A browser that only reconnects names the last event it saw. Then nobody has arrived.
+  if (!request.headers["last-event-id"]) {
+    deliver({ room }, { type: "notice", room, text: `${name} came in.` });
+  }
+  return { name, room };
+}
+
+function listRooms() {
+  return ROOMS;
+}
+
+function send({ request }) {
+  const { room, text = "" } = request.form;
+  const from = tidyName(request.form.from);
+  const to = tidyName(request.form.to);
+  if (!from) return refuse("Please say who you are.");
+  if (!text.trim()) return refuse("There is nothing to send.");
+  if (text.length > MAX_TEXT) return refuse(`Please keep it under ${MAX_TEXT} characters.`);
+
+  const message = { from, text: text.trim(), time: new Date().toISOString() };
+  if (!to) {
+    if (!ROOMS.includes(room)) return refuse("There is no such room.");
+    return deliver({ room }, { type: "room", room, ...message });
+  }
+
+  // A private message goes to every window of the receiver, in whichever room that is,
+  // and to the sender's own windows, so that both can read the conversation.
+  const result = deliver({ name: to }, { type: "private", to, ...message });
+  if (to !== from) deliver({ name: from }, { type: "private", to, ...message });
+  return result;
+}

@@ -1,0 +1,44 @@
+// A webhook receiver: other programs POST to /hooks/in/<source>, and every open page shows
+// at once what came in.
+
+const TOKEN = "let-me-in"; // senders must know it; change it before you rely on it
+const KEEP = 20;
+const recent = []; // newest first
+
+routeRegistry.registerStreamRoute("/hooks/events");
+routeRegistry.registerRoute("/hooks/recent", () => recent);
+routeRegistry.registerRoute("/hooks/in/:source", "receive", "POST");
+
+// JSON if it is JSON, the fields if it is a form, otherwise the text as it came.
+function readPayload({ headers, json, form, body }) {
+  const type = headers["content-type"] ?? "";
+  if (type.includes("json")) return json ?? undefined;
+  return Object.keys(form ?? {}).length > 0 ? form : body;
+}
+
+function receive({ request }) {
+  const { source } = request.params;
+  const token = request.headers["x-hook-token"] ?? request.query.token;
+  if (token !== TOKEN) {
+    console.warn(`hook from ${source} refused: wrong or missing token`);
+    return { status: 401, body: { error: "Send the token as X-Hook-Token header, or as ?token=…" } };
+  }
+
+  const payload = readPayload(request);
+  if (payload === undefined) {
+    return { status: 400, body: { error: "The content type says JSON, but the body is not JSON." } };
+  }
+
+  const hook = {
+    type: "hook",
+    id: crypto.randomUUID(),
+    source,
+    event: request.headers["x-event"] ?? payload?.event ?? payload?.action ?? "(unnamed)",
+    payload,
+    time: new Date().toISOString(),
+  };
+  recent.unshift(hook);
+  recent.splice(KEEP);
+  routeRegistry.sendStreamMessage("/hooks/events", hook);
+  return { status: 202, body: { received: hook.id } };
+}
