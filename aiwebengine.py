@@ -4596,8 +4596,8 @@ def guard_key(key):
         Guard.index = True
     if len(GUARDED_KEYS) < MAX_GUARDED_KEYS:
         GUARDED_KEYS.add(key)
-    else:
-        Guard.keys = _Everything()
+    elif Guard.keys is GUARDED_KEYS:
+        guard_everything()
 
 
 class Guard:
@@ -4606,6 +4606,15 @@ class Guard:
 
     keys = GUARDED_KEYS
     index = False
+    #: Told, with the new set, when everything is guarded from now on.
+    listeners = []
+
+
+def guard_everything():
+    """From now on every assignment of a new property looks at the prototype chain."""
+    Guard.keys = _Everything()
+    for listener in Guard.listeners:
+        listener(Guard.keys)
 
 
 class SealedAttrs(dict):
@@ -4895,7 +4904,8 @@ def note_prototype(proto):
     [[Set]] is special stands on a chain, plain assignments must walk the chain always."""
     while proto is not None:
         if proto.exotic and not isinstance(proto, (JSFunction, JSArray)):
-            Guard.keys = _Everything()
+            if Guard.keys is GUARDED_KEYS:
+                guard_everything()
             return
         proto = proto.proto
 
@@ -6410,13 +6420,13 @@ _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
 
 #: Everything generated code may call or name, besides `type`, `int`, `len` and the script's own.
 RUNTIME_NAMES = """
-    undefined null interrupt stop global_this ObjectPrototype ArrayPrototype
+    undefined null interrupt stop guarded global_this ObjectPrototype ArrayPrototype
     JSObject JSArray JSFunction Cell Hole JSError GeneratorReturn Await BaseException Exception
     type int float str bool len True False None
     add sub mul div mod power bit_and bit_or bit_xor shift_left shift_right shift_right_unsigned
     negate bit_not to_number to_numeric increment decrement fix_number lt gt le ge strict_equal loose_equal
     typeof typeof_global has_property instance_of to_text template_string check_length too_long property_key
-    get get_element get_length put put_sloppy put_element put_element_sloppy method element_method callee
+    get get_element get_length push char_code_at put put_sloppy put_element put_element_sloppy method element_method callee
     delete_member delete_global put_global assign_const keep after
     new make_function make_async make_generator make_async_generator make_target_function
     new_regexp template_object array_with_holes spread rest_array make_arguments
@@ -6469,14 +6479,20 @@ class Unit:
 
     def with_pool(self, code):
         """The code object, recursively, with placeholders replaced by the objects themselves."""
-        constants = []
-        for value in code.co_consts:
+        return code.replace(co_consts=self.unpooled(code.co_consts))
+
+    def unpooled(self, constants):
+        """A tuple of constants (displays of constants are tuples too) with the pooled objects."""
+        result = []
+        for value in constants:
             if type(value) is str and value.startswith("\0pool"):
                 value = self.pool[int(value[5:])]
+            elif type(value) is tuple:
+                value = self.unpooled(value)
             elif isinstance(value, types.CodeType):
                 value = self.with_pool(value)
-            constants.append(value)
-        return code.replace(co_consts=tuple(constants))
+            result.append(value)
+        return tuple(result)
 
 
 def global_name(name):
@@ -7178,26 +7194,25 @@ class Emitter:
         self.while_loop(node, jump, node.test, lambda: self.statement(node.body))
         self.finish_loop(jump)
 
-    def while_loop(self, node, jump, test, body, head=None):
+    def while_loop(self, node, jump, test, body):
         """while (test) body, with the poll for timeouts."""
-        condition = None
-        if test is None:
-            condition = self.const(True)
-        elif not self.needs_lift(test):
-            self.at(test)
-            condition = self.test(test)
-
+        # Always `while True`: CPython 3.11 warms up a function's code at unconditional jumps back only.
         def inside():
+            if test is not None:
+                self.at(test)
+                self.emit_if(self.inverse(test), [ast.Break(lineno=self.line, col_offset=self.column)])
             self.at(node)
             self.emit(self.poll())
-            if condition is None:
-                stop = self.negated(self.test(test))
-                self.emit_if(stop, [ast.Break(lineno=self.line, col_offset=self.column)])
             body()
         statements = self.collect(inside)
         self.at(node)
-        self.emit(ast.While(condition or self.const(True), statements, [], lineno=self.line,
-                            col_offset=self.column))
+        self.emit(ast.While(self.const(True), statements, [], lineno=self.line, col_offset=self.column))
+
+    def inverse(self, node):
+        """A condition that holds when the expression is false."""
+        value = self.test(node)
+        return value.operand if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.Not) \
+            else self.negated(value)
 
     def visit_DoWhileStatement(self, node):
         self.empty_completion()
@@ -7205,7 +7220,7 @@ class Emitter:
 
         def check():
             self.at(node.test)
-            self.emit_if(self.negated(self.test(node.test)),
+            self.emit_if(self.inverse(node.test),
                          [ast.Break(lineno=self.line, col_offset=self.column)])
         jump.update = check
 
@@ -7314,6 +7329,7 @@ class Emitter:
         """try: body / except BaseException as error: abandon(iterator, error); raise"""
         leaving = self.call(abandon, self.name(iterator), self.name("error"))
         if abandon == "async_abandon":
+            leaving.args.append(self.const(self.is_generator))
             leaving = ast.YieldFrom(leaving, lineno=self.line, col_offset=self.column)
         handler = ast.ExceptHandler(
             self.name("BaseException"), "error",
@@ -8364,7 +8380,59 @@ class Emitter:
                 node.operator[:-1], current, infer(left), self.expression(node.right),
                 infer(node.right), node.right))
             return
+        if node.operator == "=" and isinstance(left, MemberExpression) and left.computed \
+                and type(infer(left.property)) is tuple and infer(left.property)[0] >= 0 \
+                and not isinstance(left.object, Super) and not self.needs_lift(node):
+            self.store_element(left, node.right)
+            return
+        if node.operator == "=" and isinstance(left, MemberExpression) and not left.computed \
+                and isinstance(left.object, (Identifier, ThisExpression)) \
+                and isinstance(left.property, Identifier) and not self.needs_lift(node):
+            self.store_property(left, node.right)
+            return
         self.emit_value(self.visit_AssignmentExpression(node))
+
+    def store_element(self, target, right):
+        """object[index] = value for a non-negative int: straight into the list of an array."""
+        obj = self.fixed(target.object, right)
+        key = self.fixed(target.property, right)
+        value = self.expression(right)
+        if not isinstance(value, (ast.Name, ast.Constant)):
+            value = self.saved(value)
+        items = self.temporary()
+        check = self.both(
+            self.type_is(obj, "JSArray"),
+            self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(obj, "items")))))
+        place = ast.Subscript(self.name(items), key, _STORE, lineno=self.line, col_offset=self.column)
+        helper = "put_element" if self.scope.strict else "put_element_sloppy"
+        self.emit_if(check, [ast.Assign([place], value, lineno=self.line, col_offset=self.column)],
+                     [ast.Expr(self.call(helper, obj, key, value), lineno=self.line, col_offset=self.column)])
+
+    def store_property(self, target, right):
+        """variable.key = value: straight into the dict of an ordinary object, where no setter, read-only
+        property or frozen object can be in the way."""
+        obj = self.fixed(target.object, right)
+        value = self.expression(right)
+        if not isinstance(value, (ast.Name, ast.Constant)):
+            value = self.saved(value)
+        key, props = self.const(target.property.name), self.temporary()
+        check = self.both(
+            self.type_is(obj, "JSObject"),
+            self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
+            self.any_of(self.compare(key, _IN, self.walrus(props, self.attribute(obj, "props"))),
+                        self.compare(key, ast.NotIn(), self.name("guarded"))))
+        place = ast.Subscript(self.name(props), key, _STORE, lineno=self.line, col_offset=self.column)
+        helper = "put" if self.scope.strict else "put_sloppy"
+        self.emit_if(check, [ast.Assign([place], value, lineno=self.line, col_offset=self.column)],
+                     [ast.Expr(self.call(helper, obj, key, value), lineno=self.line, col_offset=self.column)])
+
+    def fixed(self, node, right):
+        """The value of an expression, in a temporary unless evaluating `right` cannot change it."""
+        value = self.expression(node)
+        if isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and (
+                is_stable(node, right) or isinstance(right, SIMPLE_NODES))):
+            return value
+        return self.saved(value)
 
     def append_text(self, variable, node):
         """text += value: as a statement of its own, which CPython does without copying."""
@@ -8509,7 +8577,7 @@ class Emitter:
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
                 return self.length_of(obj)
-            return self.call("get", obj, self.const(prop.name))
+            return self.property(obj, prop.name)
         if isinstance(prop, StringLiteral) and array_index(prop.value) < 0:
             return self.call("get", obj, self.const(prop.value))
         key = self.expression(prop)
@@ -8517,6 +8585,15 @@ class Emitter:
         if type(kind) is tuple and kind[0] >= 0:
             return self.element(obj, key)
         return self.call("get_element", obj, key)
+
+    def property(self, obj, key):
+        """obj.key: straight from the dict where a variable holds an ordinary object that has it."""
+        if not isinstance(obj, ast.Name):
+            return self.call("get", obj, self.const(key))
+        check = self.both(self.type_is(obj, "JSObject"),
+                          self.compare(self.const(key), _IN, self.attribute(obj, "props")))
+        return self.either(check, self.subscript(self.attribute(obj, "props"), self.const(key)),
+                           self.call("get", obj, self.const(key)))
 
     def length_of(self, obj):
         a, first = self.reusable(obj)
@@ -8598,6 +8675,9 @@ class Emitter:
     def call_with(self, callee, before, arguments, optional=False):
         """callee(before…, arguments…): `this` is the object of a member callee."""
         if isinstance(callee, MemberExpression):
+            shortcut = self.shortcut(callee, arguments) if not before and not optional else None
+            if shortcut is not None:
+                return shortcut
             function, this = self.method_parts(callee, optional)
         else:
             this = self.name("undefined")
@@ -8606,6 +8686,21 @@ class Emitter:
         if isinstance(values, tuple):
             function, this, values = values
         return self.apply(function, [this, *before, *values])
+
+    def shortcut(self, callee, arguments):
+        """A call of a method that has a helper of its own, which falls back to the method; or None."""
+        if callee.computed or callee.optional or isinstance(callee.object, Super) \
+                or isinstance(callee.property, PrivateName):
+            return None
+        helper = SHORTCUTS.get((callee.property.name, len(arguments)))
+        if helper is None or any(isinstance(a, SpreadElement) or self.needs_lift(a) for a in arguments):
+            return None
+        obj = self.chain_part(callee.object)
+        guards, self.guards = self.guards, None
+        values = [self.expression(a) for a in arguments]
+        self.guards = guards
+        self.line, self.column = callee.property.line, callee.property.column
+        return self.call(helper, obj, self.const(self.text(callee)), *values)
 
     def arguments(self, nodes, function, this):
         """The arguments; where one needs statements, the callee is saved first."""
@@ -8628,6 +8723,8 @@ class Emitter:
             value = self.guard(value)
         a, first = self.reusable(value)
         text = self.const(self.text(callee))
+        if isinstance(callee, Identifier) and callee.name == "eval" and self.scope.strict:
+            return self.call("strict_eval", first, text)
         return self.either(self.type_is(first, "JSFunction"), self.attribute(a, "fn"),
                            self.call("callee", a, text))
 
@@ -8806,6 +8903,8 @@ class TemplateSite:
         self.raw = raw
 
 
+#: Expressions that change nothing.
+SIMPLE_NODES = (Identifier, NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral, ThisExpression)
 FUNCTION_NODES = (FunctionExpression, FunctionDeclaration, ArrowFunctionExpression)
 LIFTED = frozenset((AssignmentExpression, ClassExpression))
 
@@ -8834,6 +8933,10 @@ def is_stable(left, right):
     if variable.captured or variable.is_global:
         return False
     return not any(isinstance(node, (AssignmentExpression, UpdateExpression)) for node in right.walk())
+
+
+#: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
+SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at"}
 
 
 def in_int32(kind):
@@ -11510,7 +11613,7 @@ def string_at(realm, this, index=undefined, *_):
 
 @STRING.method("charAt", 1)
 def string_char_at(realm, this, position=undefined, *_):
-    text = this_text(this, "charAt")
+    text = this if type(this) is str else this_text(this, "charAt")
     if type(position) is not int:
         position = to_integer_or_infinity(position)
     return text[int(position)] if 0 <= position < len(text) else ""
@@ -11518,7 +11621,7 @@ def string_char_at(realm, this, position=undefined, *_):
 
 @STRING.method("charCodeAt", 1)
 def string_char_code_at(realm, this, position=undefined, *_):
-    text = this_text(this, "charCodeAt")
+    text = this if type(this) is str else this_text(this, "charCodeAt")
     if type(position) is not int:
         position = to_integer_or_infinity(position)
     return ord(text[int(position)]) if 0 <= position < len(text) else NAN
@@ -11557,7 +11660,7 @@ def string_ends_with(realm, this, search=undefined, end=undefined, *_):
 
 @STRING.method("includes", 1)
 def string_includes(realm, this, search=undefined, position=undefined, *_):
-    text = this_text(this, "includes")
+    text = this if type(this) is str else this_text(this, "includes")
     search = search_text(search, "includes")
     if position is undefined:
         return search in text
@@ -11566,7 +11669,7 @@ def string_includes(realm, this, search=undefined, position=undefined, *_):
 
 @STRING.method("indexOf", 1)
 def string_index_of(realm, this, search=undefined, position=undefined, *_):
-    text = this_text(this, "indexOf")
+    text = this if type(this) is str else this_text(this, "indexOf")
     search = to_string(search)
     if position is undefined:
         return text.find(search)
@@ -11593,7 +11696,7 @@ def string_last_index_of(realm, this, search=undefined, position=undefined, *_):
 
 @STRING.method("slice", 2)
 def string_slice(realm, this, start=undefined, end=undefined, *_):
-    text = this_text(this, "slice")
+    text = this if type(this) is str else this_text(this, "slice")
     first = relative_position(start, len(text))
     return text[first:] if end is undefined else text[first:relative_position(end, len(text))]
 
@@ -11607,7 +11710,7 @@ def string_starts_with(realm, this, search=undefined, position=undefined, *_):
 
 @STRING.method("substring", 2)
 def string_substring(realm, this, start=undefined, end=undefined, *_):
-    text = this_text(this, "substring")
+    text = this if type(this) is str else this_text(this, "substring")
     first = clamp_position(start, len(text))
     last = len(text) if end is undefined else clamp_position(end, len(text))
     return text[first:last] if first <= last else text[last:first]
@@ -13107,8 +13210,8 @@ MAX_PATTERN_DEPTH = 150
 #: Compiled patterns that are kept, and how long a source may be to be kept.
 MAX_CACHED_PATTERNS = 500
 MAX_CACHED_PATTERN_LENGTH = 4096
-#: Steps that Python's `re` may be trusted with in one search; about 2 to 30 ns each.
-MAX_NATIVE_STEPS = 20_000_000
+#: Steps that Python's `re` may be trusted with in one search; about 5 to 10 ns each.
+MAX_NATIVE_STEPS = 60_000_000
 #: Loops over groups cost `re` memory for each turn: no longer subjects than this.
 MAX_NATIVE_GROUP_LOOP = 2_000_000
 #: Choices that ThreadedMatcher keeps open, dead ends that it remembers, and after how many steps
@@ -13117,6 +13220,7 @@ MAX_OPEN_CHOICES = 4_000_000
 MAX_DEAD_ENDS = 2_000_000
 REMEMBER_AFTER = 2_000
 STEPS_PER_POLL = 500
+MAX_STEPS_BACK = 200
 
 
 # Sets of characters: sorted tuples of (first, last) code pairs
@@ -13369,6 +13473,42 @@ def width(node):
     return (0, None) if kind is BackReference else (0, 0)
 
 
+# Equivalent trees that either machine likes better
+
+def merge_single_characters(options):
+    """a|b|cd as [ab]|cd."""
+    merged = [options[0]]
+    for option in options[1:]:
+        if type(option) is CharSet and type(merged[-1]) is CharSet:
+            merged[-1] = CharSet(merge_ranges(merged[-1].ranges + option.ranges))
+        else:
+            merged.append(option)
+    return merged
+
+
+def without_nothing(node):
+    """A tree for the matches of `node` other than the empty one, in the same order and with the
+    same captures, or None if there is no simple one. A turn of a loop that need not be taken
+    may not match nothing (22.2.2.3.1), so that (a*)* is (a+)*."""
+    kind = type(node)
+    least, most = width(node)
+    if least > 0:
+        return node
+    if kind is Choice:
+        options = [without_nothing(option) for option in node.options if width(option)[1] != 0]
+        return None if None in options or not options else \
+            options[0] if len(options) == 1 else Choice(options)
+    if kind is Capture:
+        body = without_nothing(node.body)
+        return None if body is None else Capture(body, node.index)
+    if kind is Loop and node.minimum == 0 and node.maximum != 0 and width(node.body)[0] > 0:
+        return node.body if node.maximum == 1 else \
+            Loop(node.body, 1, node.maximum, node.greedy, node.captures)
+    if kind is Sequence and len(node.items) == 1:
+        return without_nothing(node.items[0])
+    return None
+
+
 # The parser
 
 _SYNTAX_CHARACTERS = "^$\\.*+?()[]{}|/"
@@ -13380,6 +13520,8 @@ _PROPERTY_ESCAPE = re.compile(r"\{([A-Za-z0-9_]+)(?:=([A-Za-z0-9_]+))?\}")
 _LEGACY_OCTAL = re.compile("[0-3][0-7]{0,2}|[4-7][0-7]?")
 _DECIMAL_ESCAPE = re.compile("[1-9][0-9]*")
 _GROUP_SCAN = re.compile(r"\\[\s\S]|\[(?:[^\]\\]|\\[\s\S])*\]?|\((?!\?)|\(\?<(?![=!])")
+#: Bodies of loops larger than this are not copied for their first turn.
+MAX_NODES_COPIED = 20
 #: A quantifier's limit from which on it is no limit: no string is that long.
 _MANY_TIMES = 2 ** 31
 
@@ -13394,7 +13536,7 @@ class PatternParser:
         self.dot_all = "s" in flags
         self.text = python_text(source) if self.unicode else source
         self.top = MAX_CODE_POINT if self.unicode else MAX_UNIT
-        self.pos = self.depth = self.group_count = 0
+        self.pos = self.depth = self.group_count = self.behind = 0
         self.names = {}
         self.references = []
         self.open_groups = []
@@ -13438,6 +13580,7 @@ class PatternParser:
         while self.eat("|"):
             options.append(self.alternative())
         self.depth -= 1
+        options = merge_single_characters(options)
         return options[0] if len(options) == 1 else Choice(options)
 
     def alternative(self):
@@ -13504,7 +13647,15 @@ class PatternParser:
         if not quantifiable:
             self.fail("Invalid quantifier")
         greedy = not self.eat("?")
-        return Loop(node, minimum, maximum, greedy, range(first_group, self.group_count + 1))
+        captures = range(first_group, self.group_count + 1)
+        if width(node)[0] == 0:
+            turn = without_nothing(node)
+            if turn is not None and minimum == 0:
+                node = turn
+            elif turn is not None and minimum == 1 and maximum is None and not self.behind \
+                    and len(list(tree_nodes(node))) < MAX_NODES_COPIED:
+                return Sequence([node, Loop(turn, 0, None, greedy, captures)])
+        return Loop(node, minimum, maximum, greedy, captures)
 
     def bounds(self, match):
         low, comma, high = match.groups()
@@ -13528,7 +13679,9 @@ class PatternParser:
                                       ("<=", False, False), ("<!", False, True)):
             if self.eat(text):
                 first_group = self.group_count + 1
+                self.behind += not ahead
                 body = self.disjunction()
+                self.behind -= not ahead
                 self.close_group()
                 look = Look(body, ahead, negative, range(first_group, self.group_count + 1))
                 return look, ahead and not self.unicode
@@ -13794,8 +13947,9 @@ _NOT_LINE_END = set_text(invert_ranges(LINE_END_RANGES, MAX_CODE_POINT))
 class NativeWriter:
     """Writes a tree for Python's `re`; raises NotNative where that cannot mean the same."""
 
-    def __init__(self):
+    def __init__(self, guards=()):
         self.closed = set()
+        self.guards = guards
 
     def write(self, node):
         return getattr(self, "write_" + type(node).__name__.lower())(node)
@@ -13817,6 +13971,8 @@ class NativeWriter:
 
     def write_capture(self, node):
         text = f"({self.write(node.body)})"
+        if node.index in self.closed:
+            raise NotNative("a group that was copied")
         self.closed.add(node.index)
         return text
 
@@ -13830,10 +13986,11 @@ class NativeWriter:
         if node.maximum == 0 and node.captures:
             raise NotNative("captures of a loop without turns")
         atom = self.write_atom(node.body)
+        guard = f"(?<!{set_text(single_set(node.body))})" if node in self.guards else ""
         maximum = "" if node.maximum is None else node.maximum
         bounds = {(0, ""): "*", (1, ""): "+", (0, 1): "?"}.get(
             (node.minimum, maximum), f"{{{node.minimum},{maximum}}}")
-        return atom + bounds + ("" if node.greedy else "?")
+        return guard + atom + bounds + ("" if node.greedy else "?")
 
     def write_border(self, node):
         if node.kind == "start":
@@ -14060,27 +14217,34 @@ class Growth:
     the longest runs of the loops' characters, times the number of starting positions, is the bound.
     A loop followed by something that cannot begin with one of its characters adds instead of
     multiplying, as giving back characters fails at once there.
+
+    A pattern (or option of it) that begins with an unlimited loop over single characters and has
+    failed somewhere fails in the rest of that run, too. Guards are lookbehinds that skip those
+    starting positions; with them the run counts once, not for every character of it.
     """
 
     def __init__(self, tree):
         for node in tree_nodes(tree):
             if type(node) is Look or node is tree:
                 PositionAutomaton(node.body if type(node) is Look else tree).check()
+        self.groups = {n.index: width(n.body)[1] for n in tree_nodes(tree) if type(n) is Capture}
         self.first, nullable = first_ranges(tree)
         if nullable:
             self.first = None
-        self.anchored = is_anchored(tree)
-        self.products = self.steps(tree, [(1, ())], None)
+        self.products = []
+        for option in tree.options if type(tree) is Choice else (tree,):
+            anchored = is_anchored(option)
+            self.products += [(factor, loops, anchored) for factor, loops
+                              in self.steps(option, [(1, ())], None)]
         self.free = self.free_loops(tree)
-        self.degree = max(len(loops) for _, loops in self.products) + (not self.anchored)
-        self.factor = sum(factor for factor, _ in self.products)
-        #: Subjects up to this length need no closer look.
-        self.safe_length = int((MAX_NATIVE_STEPS / max(self.factor, 1)) ** (1 / max(self.degree, 1)))
-        if self.degree <= 1 and self.factor < 1000:
-            self.safe_length = MAX_STRING_LENGTH
-        #: Loops over groups cost `re` memory for each turn.
+        self.guards = leading_runs(tree)
+        self.degree = max(len(loops) + (not anchored) for _, loops, anchored in self.products)
+        self.factor = sum(factor for factor, _, _ in self.products)
         loops = any(type(n) is Loop and type(n.body) is not CharSet for n in tree_nodes(tree))
         self.limit = MAX_NATIVE_GROUP_LOOP if loops else MAX_STRING_LENGTH
+        #: Subjects up to this length need no closer look.
+        self.safe_length = MAX_STRING_LENGTH if self.degree <= 1 and self.factor < 1000 else \
+            int((MAX_NATIVE_STEPS / self.factor) ** (1 / max(self.degree, 1)))
         self.safe_length = min(self.safe_length, self.limit)
 
     def steps(self, node, rest, rest_first):
@@ -14104,28 +14268,25 @@ class Growth:
         if kind is Look:
             return few_products(self.steps(node.body, [(1, ())], None) + rest)
         if kind is BackReference:
-            return few_products([(1, (node,) + loops) for _, loops in rest])
+            size = self.groups.get(node.index)
+            return rest if size is not None and size < 50 else product([(1, (node,))], rest)
         if kind is Loop and node.maximum != 0:
             return self.loop_steps(node, rest, rest_first)
         return rest
 
     def loop_steps(self, node, rest, rest_first):
         decided = rest_first is not None and not ranges_meet(first_ranges(node.body)[0], rest_first)
-        if node.maximum is not None and node.maximum - node.minimum <= 16 and width(node.body)[1] is not None \
-                and node.maximum <= 64:
-            spread = node.maximum - node.minimum + 1
-            inner = self.steps(node.body, [(1, ())], None)
-            size = sum(factor for factor, _ in inner) ** min(node.maximum, 20)
-            factor = 1 if decided and size == 1 else spread * size
-            return few_products([(factor * f, loops) for f, loops in rest])
-        looks = [n for n in tree_nodes(node.body) if type(n) is Look]
-        inner = [(1, (node,))]
-        for look in looks:
-            inner = few_products([(f * g, a + b) for f, a in inner
-                                  for g, b in self.steps(look.body, [(1, ())], None)])
-        if decided:
-            return few_products(inner + rest)
-        return few_products([(f * g, a + b) for f, a in inner for g, b in rest])
+        if width(node)[1] is not None and node.maximum - node.minimum <= 16 and node.maximum <= 64:
+            inner = sum(factor for factor, _ in self.steps(node.body, [(1, ())], None))
+            ways = inner ** min(node.maximum, 20)
+            if not decided or ways > 1:
+                ways *= node.maximum - node.minimum + 1
+            return [(factor * ways, loops) for factor, loops in rest]
+        inner = [(1 if type(node.body) is CharSet else 3, (node,))]
+        for look in tree_nodes(node.body):
+            if type(look) is Look:
+                inner = product(inner, self.steps(look.body, [(1, ())], None))
+        return few_products(inner + rest) if decided else product(inner, rest)
 
     def free_loops(self, tree):
         """Loops at the left end whose runs, from different starting positions, cannot overlap: the
@@ -14144,28 +14305,59 @@ class Growth:
                 break
         return free
 
-    def affordable(self, text):
-        """Whether `re` will be done with this subject in time."""
+    def affordable(self, text, guarded=False):
+        """Whether `re` will be done with this subject in time, with the guards or without."""
         if len(text) > self.limit:
             return False
-        longest = {}
-        starts = 1 if self.anchored else len(text) + 1
-        total = 0
-        for factor, loops in self.products:
-            steps = factor * starts
-            spared = not self.anchored and any(loop in self.free for loop in loops)
+        free = self.free | self.guards if guarded else self.free
+        starts = len(text) + 1 if self.first is None else count_of(self.first, text) + 1
+        longest, total = {}, len(text)
+        for factor, loops, anchored in self.products:
+            spared = None if anchored else next((loop for loop in loops if loop in free), None)
+            steps = factor * (1 if anchored else starts if spared is None else len(text) + 1)
             for loop in loops:
-                if spared and loop in self.free:
-                    spared = False
+                if loop is spared:
+                    spared = None
                     continue
                 ranges = all_ranges(loop)
                 if ranges not in longest:
                     longest[ranges] = longest_run(ranges, text)
-                steps *= longest[ranges] + 1
+                least = 1 if type(loop) is BackReference else width(loop.body)[0]
+                steps *= longest[ranges] // least + 1
             total += steps
             if total > MAX_NATIVE_STEPS:
                 return False
         return True
+
+
+def product(one, other):
+    return few_products([(f * g, a + b) for f, a in one for g, b in other])
+
+
+def leading_runs(tree):
+    """The unlimited loops over single characters that options of a pattern begin with. None if what
+    follows may depend on where the match began, as backreferences do."""
+    if any(type(node) is BackReference for node in tree_nodes(tree)):
+        return frozenset()
+    runs = []
+    for option in tree.options if type(tree) is Choice else (tree,):
+        runs.append(leading_run(option))
+    return frozenset(run for run in runs if run is not None)
+
+
+def leading_run(node):
+    while type(node) is Capture or type(node) is Sequence and node.items:
+        node = node.body if type(node) is Capture else node.items[0]
+    if type(node) is Loop and node.maximum is None and single_set(node.body) is not None:
+        return node
+    return None
+
+
+def single_set(node):
+    """The ranges of a character set, be it captured; or None."""
+    while type(node) is Capture:
+        node = node.body
+    return node.ranges if type(node) is CharSet else None
 
 
 def few_products(products):
@@ -14236,11 +14428,22 @@ def run_finder(ranges):
     return re.compile(set_text(ranges) + "+", NATIVE_FLAGS).findall
 
 
+def is_universal(ranges):
+    return ranges[0][0] == 0 and ranges[0][1] >= MAX_UNIT
+
+
 def longest_run(ranges, text):
     """Length of the longest piece of text that consists of these characters only."""
-    if ranges[-1][1] >= MAX_UNIT and sum(high - low + 1 for low, high in ranges) > MAX_UNIT:
-        return len(text)
+    if not ranges or is_universal(ranges):
+        return len(text) if ranges else 0
     return max(map(len, run_finder(ranges)(text)), default=0)
+
+
+def count_of(ranges, text):
+    """How many characters of the text are in the set."""
+    if not ranges or is_universal(ranges):
+        return len(text) if ranges else 0
+    return sum(map(len, run_finder(ranges)(text)))
 
 
 # The other machine
@@ -14259,6 +14462,10 @@ class CharTest(dict):
         return result
 
 
+#: The bounds of no positions at all.
+NEVER = (-1, -2)
+
+
 class MatchState:
     """One attempt of a ThreadedMatcher.
 
@@ -14266,11 +14473,16 @@ class MatchState:
     stack   what to do when stuck: (step, pos, extra) resumes there, (None, cell, old) is undone
     looks   for each lookaround that is being tried: (height of the stack, pos, copy of cells)
     dead    None, or the (step, pos) that were tried without success
+    spent   step of a run -> (low, high): going on at any pos from low to high leads nowhere
+    extra   the third item of the entry that was resumed
     """
 
-    __slots__ = ("text", "size", "pos", "cells", "stack", "looks", "dead", "matched", "extra")
+    __slots__ = ("text", "size", "pos", "cells", "stack", "looks", "dead", "spent", "matched",
+                 "extra", "poll")
 
-    def __init__(self, text):
+    def __init__(self, text, poll):
+        self.poll = poll
+        self.spent = {}
         self.text = text
         self.size = len(text)
         self.stack = []
@@ -14283,7 +14495,9 @@ class MatchState:
 def back_track(state):
     """Goes back to the last open choice; None when there is none."""
     stack, cells, dead = state.stack, state.cells, state.dead
-    while stack:
+    for _ in range(MAX_STEPS_BACK):
+        if not stack:
+            return None
         step, pos, extra = stack.pop()
         if step is None:
             cells[pos] = extra
@@ -14299,7 +14513,7 @@ def back_track(state):
         state.pos = pos
         state.extra = extra
         return step
-    return None
+    return back_track
 
 
 def accept(state):
@@ -14338,7 +14552,7 @@ class ThreadedMatcher:
     def find(self, realm, text, pos, sticky):
         """The spans of the groups of the first match at or after `pos` (exactly there if sticky),
         as a list of alternating starts and ends with -1 for none; or None."""
-        state = MatchState(text)
+        state = MatchState(text, realm.poll)
         budget = [REMEMBER_AFTER]
         size = len(text)
         while pos <= size:
@@ -14532,6 +14746,8 @@ class ThreadedMatcher:
             if low < 0:
                 return back_track(state)
             piece = text[low:low + len(wanted)]
+            if len(wanted) > 1000:
+                state.poll()
             if piece != wanted and (fold is None or len(piece) != len(wanted)
                                     or list(map(fold, piece)) != list(map(fold, wanted))):
                 return back_track(state)
@@ -14564,14 +14780,28 @@ class ThreadedMatcher:
             if minimum <= MAX_STRING_LENGTH else (lambda text, pos: None)
 
         def run(state):
-            pos = state.pos
-            found = runner(state.text, pos)
+            low = state.pos + minimum
+            spent_low, spent_high = state.spent.get(run, NEVER)
+            if maximum is None and spent_low <= low <= spent_high:
+                return back_track(state)  # this run would end where the spent one ends
+            found = runner(state.text, state.pos)
             if found is None:
                 return back_track(state)
-            end = state.pos = found.end()
-            if end > pos + minimum:
-                state.stack.append((following, end - 1, pos + minimum))
+            end = found.end()
+            if state.dead is not None:
+                state.stack.append((all_tried, end, -1 - low))
+                if low < spent_low <= end <= spent_high:
+                    end = spent_low - 1
+            state.pos = end
+            if end > low:
+                state.stack.append((following, end - 1, low))
             return following
+
+        def all_tried(state):
+            low, high = -1 - state.extra, state.pos
+            spent_low, spent_high = state.spent.get(run, (low, high))
+            state.spent[run] = (min(low, spent_low) if high == spent_high else low), high
+            return back_track(state)
         return run
 
     def lazy_run(self, node, following):
@@ -14614,15 +14844,20 @@ class ThreadedMatcher:
             end = pos - 1
             while end > low and test[text[end]]:
                 end -= 1
+                if not end & 4095:
+                    state.poll()
             end += 1
-            if end > limit or limit < 0:
+            if end > limit:
                 return back_track(state)
-            if greedy:
-                state.stack.extend([(following, p, None) for p in range(limit, end, -1)])
-                state.pos = end
-            else:
-                state.stack.extend([(following, p, None) for p in range(end, limit)])
-                state.pos = limit
+            if end < limit:
+                state.stack.append((give_back, end + 1, limit) if greedy else
+                                   (following, limit - 1, end))
+            state.pos = end if greedy else limit
+            return following
+
+        def give_back(state):
+            if state.pos < state.extra:
+                state.stack.append((give_back, state.pos + 1, state.extra))
             return following
         return run
 
@@ -14659,6 +14894,12 @@ class ThreadedMatcher:
             return body
 
         def loop(state):
+            if state.dead is not None:
+                key = (loop, state.pos)
+                if key in state.dead:
+                    return back_track(state)
+                if len(state.dead) < MAX_DEAD_ENDS:
+                    state.dead.add(key)
             if greedy:
                 state.stack.append((following, state.pos, None))
                 return turn(state)
@@ -14767,6 +15008,20 @@ class JSMatch:
         return tuple([default if start < 0 else text[start:end] for start, end in self.regs[1:]])
 
 
+class GuardedPattern:
+    """A pattern for `re` whose search skips the rest of a run where the pattern has failed."""
+
+    __slots__ = ("match", "search_guarded")
+
+    def __init__(self, tree, guards, native):
+        self.match = native.match
+        self.search_guarded = re.compile(NativeWriter(guards).write(tree), NATIVE_FLAGS).search
+
+    def search(self, text, index):
+        """The guards look at the character before, so that `index` itself is tried without."""
+        return self.match(text, index) or self.search_guarded(text, index)
+
+
 class CompiledPattern:
     """A pattern under the flags that concern matching; both machines are made when first needed.
 
@@ -14774,8 +15029,8 @@ class CompiledPattern:
     nullable   whether it can match the empty string
     """
 
-    __slots__ = ("tree", "group_count", "names", "unicode", "nullable", "native", "growth",
-                 "threaded", "prepared")
+    __slots__ = ("tree", "group_count", "names", "unicode", "nullable", "native", "guarded",
+                 "growth", "threaded", "prepared")
 
     def __init__(self, source, flags):
         parser = PatternParser(source, flags)
@@ -14788,7 +15043,7 @@ class CompiledPattern:
         self.names = parser.names
         self.unicode = parser.unicode
         self.prepared = False
-        self.native = self.growth = self.threaded = None
+        self.native = self.guarded = self.growth = self.threaded = None
 
     def prepare(self):
         """Decides which machine may be used."""
@@ -14810,9 +15065,18 @@ class CompiledPattern:
             return self.native
         known = regexp.judged
         if known is None or known[0] is not text:
-            known = regexp.judged = (text, self.growth.affordable(text))
-        if known[1]:
+            known = regexp.judged = (text, self.judge(text))
+        return known[1]
+
+    def judge(self, text):
+        """The machine for a long subject: an object with the methods `match` and `search` of
+        `re` patterns, or None for ThreadedMatcher."""
+        if self.growth.affordable(text):
             return self.native
+        if self.growth.guards and self.growth.affordable(text, True):
+            if self.guarded is None:
+                self.guarded = GuardedPattern(self.tree, self.growth.guards, self.native)
+            return self.guarded
         if self.threaded is None:
             self.threaded = ThreadedMatcher(self.tree, self.group_count)
         return None
@@ -14855,7 +15119,7 @@ class CompiledPattern:
         """A Python iterator over the matches of a global search."""
         if not self.nullable and self.view(regexp, text) is None:
             native = self.native_for(regexp, text)
-            if native is not None:
+            if native is not None and native is self.native:
                 return native.finditer(text)
         return self.find_each(realm, regexp, text)
 
@@ -16625,24 +16889,28 @@ def to_uint8_clamp(value):
 
 class ElementKind:
     """An element type (table 70): the constructor's name, bytes, the letter of `struct`, and
-    convert(value), which makes what is stored out of any value."""
+    convert(value), which makes what is stored out of any value. `layouts` are the struct.Struct
+    of big-endian and of little-endian values."""
 
-    __slots__ = ("name", "size", "code", "convert", "is_bigint", "is_float")
+    __slots__ = ("name", "size", "code", "convert", "is_bigint", "is_float", "python_types", "layouts")
 
     def __init__(self, name, code, convert):
         self.name = name
         self.size = struct.calcsize(code)
         self.code = code
+        self.layouts = struct.Struct(">" + code), struct.Struct("<" + code)
         self.convert = convert
         self.is_bigint = code in "qQ"
         self.is_float = code in "fd"
+        #: Types of values that, where they are in range, need no conversion.
+        self.python_types = NUMBER_TYPES if self.is_float else {JSBigInt if self.is_bigint else int}
 
-    def pack(self, value, order="="):
+    def pack(self, value, little_endian=sys.byteorder == "little"):
         """The bytes of a converted value."""
         try:
-            return struct.pack(order + self.code, value)
+            return self.layouts[little_endian].pack(value)
         except OverflowError:
-            return struct.pack(order + self.code, math.copysign(INFINITY, value))
+            return self.layouts[little_endian].pack(math.copysign(INFINITY, value))
 
 
 ELEMENT_KINDS = [
@@ -16736,8 +17004,7 @@ class JSTypedArray(JSObject):
 
     def store(self, values, start=0):
         """Converts and writes a list of values; script code may run."""
-        kinds = set(map(type, values))
-        if kinds <= (NUMBER_TYPES if self.kind.is_float else {int}) and values:
+        if values and set(map(type, values)) <= self.kind.python_types:
             try:
                 struct.pack_into(f"={len(values)}{self.kind.code}", self.buffer.data,
                                  self.offset + start * self.kind.size, *values)
@@ -17441,33 +17708,37 @@ def data_view_byte_offset(realm, this, *_):
     return this.offset
 
 
-def data_view_position(view, index, kind, method):
+def data_view_position(view, index, size, method):
     """Where in the buffer an access begins (25.3.1.5, steps 6 to 12)."""
-    require_attached(view.buffer, method)
-    if index + kind.size > view.size:
+    if view.buffer.data is None:
+        require_attached(view.buffer, "DataView.prototype." + method)
+    if index + size > view.size:
         raise JSRangeError("Offset is outside the bounds of the DataView")
     return view.offset + index
 
 
 def data_view_accessors(kind):
     """Declares getX and setX of one element type."""
-    name = kind.name[:-len("Array")]
+    name, size, layouts, is_bigint = kind.name[:-len("Array")], kind.size, kind.layouts, kind.is_bigint
+    getter, setter = "get" + name, "set" + name
 
-    @DATA_VIEW.method("get" + name, 1)
+    @DATA_VIEW.method(getter, 1)
     def get_value(realm, this, index=undefined, little_endian=undefined, *_):
-        index = to_index(index, "DataView offset")
-        order = "<" if to_boolean(little_endian) else ">"
-        position = data_view_position(this, index, kind, "DataView.prototype.get" + name)
-        [value] = struct.unpack_from(order + kind.code, this.buffer.data, position)
-        return JSBigInt(value) if kind.is_bigint else value
+        if type(index) is not int or index < 0:
+            index = to_index(index, "DataView offset")
+        layout = layouts[to_boolean(little_endian)]
+        position = data_view_position(this, index, size, getter)
+        [value] = layout.unpack_from(this.buffer.data, position)
+        return JSBigInt(value) if is_bigint else value
 
-    @DATA_VIEW.method("set" + name, 2)
+    @DATA_VIEW.method(setter, 2)
     def set_value(realm, this, index=undefined, value=undefined, little_endian=undefined, *_):
-        index = to_index(index, "DataView offset")
+        if type(index) is not int or index < 0:
+            index = to_index(index, "DataView offset")
         value = kind.convert(value)
-        order = "<" if to_boolean(little_endian) else ">"
-        position = data_view_position(this, index, kind, "DataView.prototype.set" + name)
-        this.buffer.data[position:position + kind.size] = kind.pack(value, order)
+        little_endian = to_boolean(little_endian)
+        position = data_view_position(this, index, size, setter)
+        this.buffer.data[position:position + size] = kind.pack(value, little_endian)
         return undefined
 
 
@@ -18374,7 +18645,7 @@ def async_close(record, wrap):
         raise JSTypeError(f"{display(result)} is not an object")
 
 
-def async_abandon(record, error, wrap=False):
+def async_abandon(record, error, wrap):
     """AsyncIteratorClose with a throw completion."""
     if record.done or isinstance(error, (Interrupted, GeneratorExit)):
         return
@@ -18467,13 +18738,22 @@ def has_odd_integers(text):
         or ("-0" in text and _MINUS_ZERO.search(text) is not None)
 
 
+#: Makes objects without running __init__: JSON texts have many.
+_bare_object = object.__new__
+
+
 def mender(realm, has_null, has_escapes):
     """Makes the function that turns one value of the scanner into a JavaScript value."""
     proto = realm.ArrayPrototype
 
+    def new_array(items):
+        array = _bare_object(JSArray)
+        array.proto, array.props, array.attrs, array.items = proto, {}, None, items
+        return array
+
     def mend(value):
         if type(value) is list:
-            return JSArray(proto, list(map(mend, value)))
+            return new_array(list(map(mend, value)))
         if value is None:
             return null
         return utf16(value) if type(value) is str else value
@@ -18482,8 +18762,8 @@ def mender(realm, has_null, has_escapes):
         if type(value) is list:
             for each in value:
                 if type(each) is list:
-                    return JSArray(proto, list(map(mend, value)))
-            return JSArray(proto, value)
+                    return new_array(list(map(mend, value)))
+            return new_array(value)
         return value
     return mend if has_null or has_escapes else mend_quickly
 
@@ -18496,7 +18776,9 @@ def object_maker(realm, mend, has_null, has_escapes):
         for key, value in props.items():
             if type(value) is list:
                 props[key] = mend(value)
-        return JSObject(proto, props)
+        obj = _bare_object(JSObject)
+        obj.proto, obj.props, obj.attrs = proto, props, None
+        return obj
 
     def make_object_with_nulls(props):
         for key, value in props.items():
@@ -18747,10 +19029,16 @@ def plain_opener():
             if shape not in shapes:
                 check_shape(shape)
                 shapes.add(shape)
-            return items if simple.issuperset(map(type, items.values())) else simplified(items)
+            for each in items.values():
+                if type(each) not in simple:
+                    # A fraction that both languages write alike.
+                    if type(each) is float and each % 1 and 1e-4 <= each <= 1e15:
+                        continue
+                    return simplified(items)
+            return items
         if kind is not JSArray:
             return None
-        if value.attrs is not None or value.proto not in protos:
+        if value.props or value.attrs is not None or value.proto not in protos:
             check_plain(value)
             protos.add(value.proto)
         items = value.items
@@ -20461,7 +20749,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z_0-9]*\Z")
 _ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\\\\]|[\ud800-\udbff](?![\udc00-\udfff])"
                       "|(?<![\ud800-\udbff])[\udc00-\udfff]")
 _SHORT_ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", "\\": "\\\\"}
-_ERROR_NAME = re.compile(r"[A-Za-z_$][\w$]*Error(?=:|\n|\Z)")
+_ERROR_NAME = re.compile(r"[\w$]*Error(?=:|\n|\Z)")
 
 
 def inspect_value(realm, value, depth=2, colors=False):
@@ -20750,6 +21038,8 @@ class Inspector:
         stack = peek(obj, "stack")
         if type(stack) is not str or not stack:
             stack = error_line(obj)
+        elif isinstance(obj, JSErrorObject) and stack.startswith(obj.header):
+            stack = error_line(obj) + stack[len(obj.header):]
         title = peek(obj, "name")
         stack = retitle_stack(stack, title if type(title) is str else "Error", name)
         keys = [key for key in self.shown_keys(obj)
@@ -20808,7 +21098,7 @@ def retitle_stack(stack, title, name):
 
 def shows_elements(obj):
     """True for objects whose index properties are their entries."""
-    return isinstance(obj, (JSArray, JSTypedArray)) or obj.class_name == "Arguments"
+    return isinstance(obj, (JSArray, JSTypedArray))
 
 
 def shown_items(obj):
@@ -20822,8 +21112,8 @@ def shown_items(obj):
 
 
 def array_content(inspector, obj, level):
-    """The elements of an array or array-like, runs of holes counted."""
-    length = obj.length() if isinstance(obj, JSArray) else to_length(peek(obj, "length"))
+    """The elements of an array, runs of holes counted."""
+    length = obj.length()
     if isinstance(obj, DictArray):
         indices = [index for index in map(array_index, obj.own_keys()) if index >= 0]
     elif isinstance(obj, HoleyArray):
@@ -20847,6 +21137,19 @@ def typed_array_content(inspector, obj, level):
     count = min(obj.length(), inspector.items)
     return [inspector.show(obj.get_index(index), level) for index in range(count)] \
         + more_items(obj.length() - count)
+
+
+def iterator_content(inspector, obj, level):
+    """What an iterator of a Map or Set has still to give, read from a twin."""
+    if obj.source is None:
+        return []
+    twin = type(obj)(None, obj.source, obj.kind)
+    twin.position, twin.era = obj.position, obj.era
+    inspector.indent += 2
+    entries = [inspector.show(item, level)
+               for item in itertools.islice(twin.items(inspector.realm), inspector.items)]
+    inspector.indent -= 2
+    return entries
 
 
 def buffer_content(inspector, obj, level):
@@ -20916,7 +21219,7 @@ def typed_array_shape(inspector, obj, name):
 
 
 def arguments_shape(inspector, obj, name):
-    return InspectedShape("[Arguments] [", "]", fill=array_content if obj.own_keys() else None)
+    return InspectedShape("[Arguments] {")
 
 
 def collection_shape(fill):
@@ -20926,6 +21229,11 @@ def collection_shape(fill):
         prefix = inspector.prefix(obj, name, f"({size})", obj.class_name)
         return InspectedShape(prefix + "{", fill=fill if size else None)
     return shape
+
+
+def iterator_shape(inspector, obj, name):
+    tag = obj.class_name.replace("Iterator", "Entries") if obj.kind == "entries" else obj.class_name
+    return InspectedShape(f"[{tag}] {{", fill=iterator_content)
 
 
 def filled_shape(fill):
@@ -20966,6 +21274,7 @@ SHAPES = {
     "Array": array_shape, "Arguments": arguments_shape,
     "Set": collection_shape(set_content), "Map": collection_shape(map_content),
     "WeakSet": filled_shape(weak_content), "WeakMap": filled_shape(weak_content),
+    "Set Iterator": iterator_shape, "Map Iterator": iterator_shape,
     "Promise": filled_shape(promise_content),
     "Date": text_shape("date", date_literal), "RegExp": text_shape("regexp", regexp_literal),
     "String": primitive_shape, "Number": primitive_shape, "Boolean": primitive_shape,
@@ -21093,7 +21402,7 @@ def format_table(realm, data, columns=None):
         row = {None: well_formed_text(index)}
         if isinstance(data, JSMap):
             row["Key", None] = table_cell(realm, key)
-        if isinstance(value, JSObject) and value.fn is None and not isinstance(data, JSMap):
+        if isinstance(value, JSObject) and value.fn is None and not isinstance(data, JSCollection):
             for name, item in own_values(value):
                 if columns is None and name not in names:
                     names.append(name)
@@ -22986,6 +23295,8 @@ def make_runtime(realm):
     object_proto, array_proto = realm.ObjectPrototype, realm.ArrayPrototype
     function_proto, string_proto = realm.FunctionPrototype, realm.StringPrototype
     string_methods = string_proto.props
+    builtin_push = array_proto.get("push")
+    builtin_char_code_at = string_methods["charCodeAt"]
 
     def get(obj, key):
         """obj.key, key a str."""
@@ -23132,15 +23443,35 @@ def make_runtime(realm):
         return function
 
     def new(text, callee, *args):
+        if type(callee) is JSFunction:
+            ctor = callee.ctor
+            if ctor is True:
+                proto = callee.props.get("prototype")
+                if proto is None:
+                    proto = callee.get("prototype")
+                this = JSObject(proto if isinstance(proto, JSObject) else object_proto)
+                result = callee.fn(this, *args)
+                return result if result is not undefined and isinstance(result, JSObject) else this
+            if ctor is not None:
+                return ctor(callee, *args)
         if not isinstance(callee, JSObject) or callee.ctor is None:
             raise JSTypeError(f"{text} is not a constructor")
-        ctor = callee.ctor
-        if ctor is True:
-            proto = callee.get("prototype")
-            this = JSObject(proto if isinstance(proto, JSObject) else object_proto)
-            result = callee.fn(this, *args)
-            return result if isinstance(result, JSObject) else this
-        return ctor(callee, *args)
+        return construct(callee, args)
+
+    def push(obj, text, value):
+        """obj.push(value)"""
+        if type(obj) is JSArray and not obj.props and obj.proto is array_proto and not Guard.index \
+                and array_proto.props.get("push") is builtin_push and len(obj.items) < MAX_ARRAY_ITEMS:
+            obj.items.append(value)
+            return len(obj.items)
+        return method(obj, "push", text)(obj, value)
+
+    def char_code_at(obj, text, index):
+        """obj.charCodeAt(index)"""
+        if type(obj) is str and type(index) is int and 0 <= index < len(obj) \
+                and string_methods.get("charCodeAt") is builtin_char_code_at:
+            return ord(obj[index])
+        return method(obj, "charCodeAt", text)(obj, index)
 
     def iterate_any(value):
         return iterate_fast(realm, value)
@@ -23298,6 +23629,16 @@ def callee(realm, value, text):
     return callable_or_refusal(value, text)
 
 
+def strict_eval(realm, value, text):
+    """The callee of `eval(…)` in strict code: the text is strict too. It does not see local names."""
+    if not isinstance(value, JSFunction) or value is not realm.global_object.get("eval"):
+        return callable_or_refusal(value, text)
+
+    def run(this, source=undefined, *_):
+        return realm.evaluate_global(source, True) if type(source) is str else source
+    return run
+
+
 def typeof_global(realm, name):
     """typeof of a name that may not exist."""
     python = global_name(name)
@@ -23431,7 +23772,9 @@ def make_arguments(realm, args, strict):
 
 def new_instance(realm, new_target, klass):
     """OrdinaryCreateFromConstructor for a base class, with its fields."""
-    proto = new_target.get("prototype")
+    proto = new_target.props.get("prototype")
+    if proto is None:
+        proto = new_target.get("prototype")
     this = JSObject(proto if isinstance(proto, JSObject) else realm.ObjectPrototype)
     if klass.fields:
         initialize_fields(this, klass)
@@ -23440,11 +23783,14 @@ def new_instance(realm, new_target, klass):
 
 def super_call(realm, klass, new_target, bound, *args):
     """super(…args) (13.3.7.1)."""
-    parent = klass.get_proto()
-    if not is_constructor(parent):
+    parent = klass.proto
+    if type(parent) is JSFunction and parent.info.kind == "class":
+        this = parent.ctor(new_target, *args)
+    elif is_constructor(parent):
+        this = construct(parent, args, new_target)
+    else:
         raise JSTypeError("Super constructor " + display(null if parent is None else parent)
                           + " of anonymous class is not a constructor")
-    this = construct(parent, args, new_target)
     if bound:
         raise JSReferenceError("Super constructor may only be called once")
     if klass.fields:
@@ -23512,7 +23858,7 @@ REALM_RUNTIME = {
     "new_regexp": new_regexp_literal, "array_with_holes": array_with_holes_literal,
     "object_rest": rest_object,
     **{function.__name__: function for function in (
-        stop, sloppy_this, callee, typeof_global, put_global, delete_global, delete_member,
+        stop, sloppy_this, callee, strict_eval, typeof_global, put_global, delete_global, delete_member,
         template_object, spread_into, object_for_destructuring, enumerate_keys, make_arguments,
         new_instance, super_call, make_class, import_module, yield_delegate, async_yield_delegate,
         async_iterate)},
@@ -23720,6 +24066,18 @@ def compile_cached(source, filename):
 _UNBOUND = re.compile("'([^']*)'")
 
 
+#: All realms that are alive.
+REALMS = weakref.WeakSet()
+
+
+def guard_in_all_realms(keys):
+    for realm in list(REALMS):
+        realm.runtime["guarded"] = keys
+
+
+Guard.listeners.append(guard_in_all_realms)
+
+
 class Realm:
     """One isolated JavaScript world.
 
@@ -23753,6 +24111,8 @@ class Realm:
         self.global_object.parent = self.ObjectPrototype
         self.runtime = dict(SHARED_RUNTIME)
         self.runtime.update(make_runtime(self))
+        self.runtime["guarded"] = Guard.keys
+        REALMS.add(self)
         self.globals = {"__builtins__": self.runtime, "%realm": self}
         self.declare_builtins()
 
@@ -24048,9 +24408,10 @@ class Realm:
             elif global_name(name) not in self.globals and type(flags[name]) is int:
                 self.globals[global_name(name)] = self.make_global(name)
 
-    def evaluate_global(self, source):
+    def evaluate_global(self, source, strict=False):
         """Indirect eval (19.2.1.1): the source as a script; its names stay deletable."""
-        return self.run_script(compile_script(source, "<eval>", is_eval=True))
+        program = parse_script(source, strict)
+        return self.run_script(compile_script(source, "<eval>", program, is_eval=True))
 
     def compile_function(self, kind, params, body):
         """CreateDynamicFunction (20.2.1.1)."""
@@ -24225,7 +24586,7 @@ class Realm:
 
     def array_iteration_untouched(self):
         """Whether arrays are iterated by the built-in functions."""
-        return is_builtin_property(self.ArrayPrototype, SYM_ITERATOR, _ARRAY_VALUES) \
+        return self.ArrayPrototype.props.get(SYM_ITERATOR) is self.ArrayPrototypeValues \
             and is_builtin_property(self.ArrayIteratorPrototype, "next", _ARRAY_NEXT)
 
     def string_iteration_untouched(self):
@@ -24241,7 +24602,6 @@ class Realm:
             and is_builtin_property(self.IteratorPrototype, SYM_ITERATOR, _ITERATOR_ITERATOR)
 
 
-_ARRAY_VALUES = declared_info(ARRAY, "values")
 _ARRAY_NEXT = declared_info(ARRAY_ITERATOR, "next")
 _STRING_ITERATOR = declared_info(STRING, SYM_ITERATOR)
 _STRING_NEXT = declared_info(STRING_ITERATOR, "next")
@@ -25116,7 +25476,7 @@ class Broadcaster:
         connection.adopted = True
         self.count += 1
         self._absorb(connection.stream)
-        if connection.closed or connection.stream.closed:
+        if connection.closed:
             connection.closed = False
             self._close(connection)
             return
@@ -25148,7 +25508,7 @@ class Broadcaster:
     def _end_stream(self, stream):
         with stream.lock:
             connections = list(stream.connections)
-        stream.run.absorb()
+        self._absorb(stream)
         while not stream.run.idle:
             self._deliver(stream)
         for connection in connections:
@@ -25169,7 +25529,7 @@ class Broadcaster:
         stream = connection.stream
         stream.detach(connection)
         stream.run.gone += 1
-        if stream.run.idle:
+        if stream not in self._working:
             stream.run.rest()
         connection.outbox = connection.mail = None
         connection.queued = 0
@@ -26782,8 +27142,7 @@ class _SdlText:
     def sort(self, node):
         if isinstance(node, (GqlOperation, GqlFragment)):
             what = "operation" if isinstance(node, GqlOperation) else "fragment"
-            self.problem(f"An {what} cannot stand in a schema." if what[0] == "o"
-                         else "A fragment cannot stand in a schema.", node.start)
+            self.problem(f"The SDL of a schema cannot contain an executable {what}.", node.start)
         elif isinstance(node, GqlDirectiveDefinition):
             self.directives.append(node)
         elif isinstance(node, GqlTypeDefinition):
@@ -27609,8 +27968,8 @@ class GraphQLValidator:
     """The rules of section 5 in one walk over a document; `errors` fills in the order graphql-js has them.
 
     Rules that see a node when it is entered come before those that see it when it is left. A selection set
-    on a subscription's root field of type String is allowed (see DESIGN of the stream guide: such payloads
-    are parsed as JSON), and what is inside is not checked against types.
+    on a subscription's root field of type String is allowed, because its messages are often JSON; what is
+    inside is not checked against types.
     """
 
     def __init__(self, schema, document):
@@ -28927,7 +29286,7 @@ def _graphql_json_safe(value, depth=0):
         return [_graphql_json_safe(item, depth + 1) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (str, int)) else str(value)
+    return value if isinstance(value, (str, int)) else None
 
 
 # -- GraphQL subscriptions ---------------------------------------------------------------
@@ -28950,9 +29309,8 @@ def _graphql_selection_shape(selections, planner):
 
 
 def _graphql_payload_value(text, type_, selected):
-    """The value that the text of a message stands for (DESIGN, section 7): a text for String, ID and
-    enum fields, JSON for all others and for a String with a selection set. Raises GraphQLError when it
-    is not JSON."""
+    """The value that the text of a message stands for: a text for String, ID and enum fields, JSON for
+    all others and for a String with a selection set. Raises GraphQLError when it is not JSON."""
     if not isinstance(text, str):
         return text
     named = type_.named
@@ -28965,6 +29323,14 @@ def _graphql_payload_value(text, type_, selected):
         if named.is_leaf and not selected:
             return text
         raise GraphQLError(f"The message is not JSON: {_graphql_inspect(text[:80])}") from None
+
+
+def _graphql_plain_value(payload, field):
+    """A payload as it is, without projection: what JSON it is, or else the text."""
+    try:
+        return _graphql_payload_value(payload, field.type, False)
+    except GraphQLError:
+        return payload
 
 
 class _GraphQLProjection:
@@ -29043,9 +29409,9 @@ class GraphQLSubscription:
         except GraphQLError as error:
             raise GraphQLError(error.message, error.offsets, self.source) from None
         self.path_node = nodes[0]
-        shape = _graphql_selection_shape(self.operation.selections, planner)
+        self.shape = shape = _graphql_selection_shape(self.operation.selections, planner)
         if any(_graphql_uses_variables(argument.value) for node in nodes for argument in node.arguments):
-            shape += graphql_json(self.variables)
+            self.shape = shape = shape + graphql_json(self.variables)
         with self.document.schema.lock:
             self.projection = self.service.projections.setdefault((id(self.document.schema), shape),
                                                                   _GraphQLProjection())
@@ -29074,8 +29440,7 @@ class GraphQLSubscription:
         return graphql_json(result), bool(errors)
 
     def call_resolver(self):
-        """Asks the subscription's resolver; returns the response for its value as JSON text, or None when it
-        has no value. What the resolver raises comes out as GraphQLError."""
+        """What the subscription's resolver returns, or None. What it raises comes out as GraphQLError."""
         resolver = self.field.resolver
         if resolver is None:
             return None
@@ -29089,9 +29454,7 @@ class GraphQLSubscription:
             value = resolver(dict(self.args), GraphQLResolveInfo(plan, run, None))
         except Exception as error:
             raise run.located(error, plan, None, self.key) from error
-        if value is None or value is self.service.absent:
-            return None
-        return self.respond(value)[0]
+        return None if value is self.service.absent else value
 
 
 def _graphql_metadata_text(value):
@@ -29121,12 +29484,8 @@ class _GraphQLEverythingChannel(_GraphQLChannel):
 
     __slots__ = ()
 
-    def wrap(self, name, payload, type_):
-        try:
-            value = _graphql_payload_value(payload, type_, False)
-        except GraphQLError:
-            value = payload
-        return graphql_json({"data": {name: value}})
+    def wrap(self, name, payload, field):
+        return graphql_json({"data": {name: _graphql_plain_value(payload, field)}})
 
 
 class _GraphQLReservation:
@@ -29387,7 +29746,8 @@ class _GraphQLSseOperation:
         errors, first = subscription.failure, None
         if not errors:
             try:
-                first = subscription.call_resolver()
+                value = subscription.call_resolver()
+                first = None if value is None else subscription.respond(value)[0]
             except GraphQLError as error:
                 errors = [error]
         if errors:
@@ -29456,12 +29816,12 @@ class GraphQLStaging:
 
     def register(self, kind, name, sdl, resolver, visibility="external", resolver_name=None):
         """As GraphQLService.register, but only within this set. Returns the GraphQLRegistration."""
-        others = [item for item in self.service.registrations if item.owner != self.owner]
-        item = self.service.check(GraphQLRegistration(kind, name, sdl, resolver, self.owner, visibility,
-                                                      resolver_name),
-                                  others + self.registrations)
-        self.registrations = [known for known in self.registrations
-                              if (known.kind, known.name) != (kind, name)] + [item]
+        item = GraphQLRegistration(kind, name, sdl, resolver, self.owner, visibility, resolver_name)
+        with self.service.lock:
+            others = [known for known in self.service.registrations if known.owner != self.owner]
+            self.service.check(item, others + self.registrations)
+            self.registrations = [known for known in self.registrations
+                                  if (known.kind, known.name) != (kind, name)] + [item]
         return item
 
     def commit(self):
@@ -29719,33 +30079,30 @@ class GraphQLService:
 
     def first_payload(self, name, query, context):
         """What the resolver of a subscription gives a client that subscribed to everything, as JSON text."""
-        field = self.view().roots["subscription"].fields[name]
-        wrapper = f"subscription {{ {name}{' { __typename }' if field.type.named.is_composite else ''} }}"
-        subscription = self.prepare_subscription(wrapper, None, None, query, context)
-        subscription.respond = lambda value: (graphql_json({"data": {name: self.plain_value(value, field)}}),
-                                              False)
         try:
-            return subscription.call_resolver()
+            value = self.ask_resolver(name, query, context)
         except GraphQLError as error:
             return graphql_json({"errors": self.format_errors([error], context)})
+        if value is None:
+            return None
+        return graphql_json({"data": {name: _graphql_plain_value(value, self.subscription_field(name))}})
 
-    @staticmethod
-    def plain_value(value, field):
-        try:
-            return _graphql_payload_value(value, field.type, False)
-        except GraphQLError:
-            return value
+    def subscription_field(self, name):
+        return self.view().roots["subscription"].fields[name]
+
+    def ask_resolver(self, name, query, context):
+        """The value of a subscription's resolver for a client that sent no document."""
+        composite = self.subscription_field(name).type.named.is_composite
+        document = f"subscription {{ {name}{' { __typename }' if composite else ''} }}"
+        return self.prepare_subscription(document, None, None, query, context).call_resolver()
 
     def subscribe_plain(self, name, query=None, context=None):
         """For a client that opens a subscription's plain stream: the text that it gets first, or None. Raises
         GraphQLError when the resolver refuses."""
-        field = self.view().roots["subscription"].fields[name]
-        if field.resolver is None or any(item.required for item in field.arguments.values()):
+        if any(item.required for item in self.subscription_field(name).arguments.values()):
             return None
-        wrapper = f"subscription {{ {name}{' { __typename }' if field.type.named.is_composite else ''} }}"
-        subscription = self.prepare_subscription(wrapper, None, None, query, context)
-        subscription.respond = lambda value: (value if isinstance(value, str) else graphql_json(value), False)
-        return subscription.call_resolver()
+        value = self.ask_resolver(name, query, context)
+        return value if value is None or isinstance(value, str) else graphql_json(value)
 
     # the single connection mode
 
@@ -29828,8 +30185,7 @@ class GraphQLService:
         if subscription is None:
             key = None
         else:
-            key = (subscription.source, subscription.operation_name, graphql_json(subscription.variables),
-                   event)
+            key = (subscription.source, subscription.operation_name, subscription.shape, event)
         name = subscription.name if subscription else None
         with self.lock:
             group = self.channels.setdefault(name, {})
@@ -29863,8 +30219,8 @@ class GraphQLService:
         for channel in channels:
             total.add(channel.stream.send(channel.data(payload), filter, channel.event))
         for channel in everything:
-            field = self.view().roots["subscription"].fields[name]
-            total.add(channel.stream.send(channel.wrap(name, payload, field.type), filter))
+            text = channel.wrap(name, payload, self.subscription_field(name))
+            total.add(channel.stream.send(text, filter))
         for (reservation, operation_id), subscription in reserved:
             if not filter or all(subscription.metadata.get(key) == value for key, value in filter.items()):
                 sent = reservation.send(operation_id, subscription.project(payload))
@@ -31715,6 +32071,21 @@ def response_from(realm, value):
     return built_response(realm, *parts)
 
 
+def call_handler(host, handler, what, context, answer):
+    """Runs a handler; `answer(realm, result)` is applied inside the realm, under its time limit. What it
+    raises as HandlerMistake is raised here: the realm knows only errors of scripts."""
+    def convert(value):
+        try:
+            return answer(host.realm, value)
+        except HandlerMistake as mistake:
+            return mistake
+
+    result = host.run(handler, what, context, convert)
+    if isinstance(result, HandlerMistake):
+        raise result
+    return result
+
+
 def json_bytes(realm, value):
     text = realm.stringify(value)
     if text is None:
@@ -32343,10 +32714,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         context = host.context("httpRoute", request_context(head, params, body, self.address))
-        realm = host.realm
         route.calls += 1
         try:
-            response = host.run(route.handler, what, context, lambda value: response_from(realm, value))
+            response = call_handler(host, route.handler, what, context, response_from)
         except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
             route.errors += 1
             self.handler_failed(host, what, head, error)
@@ -32426,9 +32796,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         facts = {"path": route.stream.path, "metadata": metadata}
         context = host.context("streamCustomization", request_context(head, {}, b"", self.address), None,
                                facts)
-        realm = host.realm
         try:
-            answer = host.run(route.on_connect, what, context, lambda value: connect_answer(realm, value))
+            answer = call_handler(host, route.on_connect, what, context, connect_answer)
         except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
             self.handler_failed(host, what, head, error)
             return None
@@ -33186,6 +33555,1210 @@ def health_answer(server, head):
     return Response(200, JSON_TYPE, utf8(json.dumps(facts)), [("Cache-Control", "no-store")])
 
 
+# -- GraphQL explorer ----------------------------------------------------------------------
+
+#: The page that a browser gets at `/graphql`: plain HTML, CSS and JavaScript without anything from elsewhere.
+#: It talks to the address it came from, and to the same address followed by `/sse` for subscriptions.
+EXPLORER_PAGE = r'''<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>GraphQL explorer – aiwebengine</title>
+<link rel="icon" href="data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>
+ <path fill='none' stroke='%230b62c4' stroke-width='1.6'
+ d='M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z'/></svg>">
+<style>
+:root {
+  --bg: #f6f7f8; --panel: #ffffff; --edge: #dadfe3; --text: #1d2529; --soft: #5b686f; --accent: #0b62c4;
+  --accent-text: #ffffff; --hover: #e9eeef; --select: #cfe0f5;
+  --bad: #b3261e; --bad-bg: #fdecea; --ok: #2e7d32;
+  --t-keyword: #8a2a6f; --t-field: #1f5fa8; --t-arg: #8a5a00; --t-type: #0b7a75; --t-string: #2f7a2f;
+  --t-number: #a5480a; --t-variable: #7a3fb0; --t-directive: #8a2a6f;
+  --t-comment: #76838a; --t-punct: #5b686f;
+  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+}
+:root[data-theme="dark"] {
+  --bg: #14181b; --panel: #1b2125; --edge: #323b41; --text: #e3e8ea; --soft: #9aa7ae; --accent: #77b2f5;
+  --accent-text: #0b1c2e; --hover: #262e33; --select: #1f3a58;
+  --bad: #ff8a80; --bad-bg: #3a1f1f; --ok: #81c784;
+  --t-keyword: #e59ad0; --t-field: #82b7f0; --t-arg: #e0b25c; --t-type: #5fd0c5; --t-string: #98cf8b;
+  --t-number: #f0a272; --t-variable: #c9a4f2; --t-directive: #e59ad0;
+  --t-comment: #7f8d94; --t-punct: #9aa7ae;
+}
+* { box-sizing: border-box }
+html, body { height: 100%; margin: 0 }
+body { display: flex; flex-direction: column; background: var(--bg); color: var(--text);
+  font: 14px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
+button, input, select { font: inherit; color: inherit }
+button { border: 1px solid var(--edge); background: var(--panel); border-radius: 6px; padding: 4px 10px;
+  cursor: pointer }
+button:hover { background: var(--hover) }
+button.quiet { border-color: transparent; background: none }
+button.quiet:hover { background: var(--hover) }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px }
+header { display: flex; align-items: center; gap: 8px; padding: 8px 12px;
+  border-bottom: 1px solid var(--edge);
+  background: var(--panel); flex-wrap: wrap }
+header h1 { font-size: 15px; margin: 0 8px 0 0; font-weight: 650; white-space: nowrap }
+header h1 a { color: inherit; text-decoration: none }
+header h1 span { color: var(--soft); font-weight: 400 }
+header .space { flex: 1 }
+#run { background: var(--accent); color: var(--accent-text); border-color: var(--accent); font-weight: 600;
+  min-width: 92px }
+#run:hover { filter: brightness(1.08) }
+#run.live { background: var(--bad); border-color: var(--bad); color: var(--panel) }
+kbd { font: 11px var(--mono); border: 1px solid var(--edge); border-radius: 4px; padding: 0 4px;
+  color: var(--soft) }
+main { flex: 1; display: flex; min-height: 0; position: relative }
+section { display: flex; flex-direction: column; min-width: 0; min-height: 0; background: var(--panel) }
+#left { width: 46% }
+#right { flex: 1; border-left: 1px solid var(--edge) }
+#docs { width: 330px; border-left: 1px solid var(--edge); overflow: hidden }
+#docs[hidden] { display: none }
+.grip { width: 7px; margin: 0 -4px 0 -3px; cursor: col-resize; z-index: 3; flex: none; background: none }
+.grip:hover, .grip:focus-visible { background: var(--select) }
+.grip.flat { width: auto; height: 7px; margin: -3px 0 -4px; cursor: row-resize }
+.bar { display: flex; align-items: center; gap: 4px; padding: 4px 8px; border-bottom: 1px solid var(--edge);
+  min-height: 37px; color: var(--soft); font-size: 13px }
+.bar [role=tab] { border: 0; background: none; border-radius: 6px; color: var(--soft) }
+.bar [role=tab][aria-selected=true] { color: var(--text); background: var(--hover); font-weight: 600 }
+.editor { position: relative; flex: 1; min-height: 0; display: flex; font: 13px/20px var(--mono);
+  background: var(--panel) }
+.gutter { flex: none; width: 42px; overflow: hidden; text-align: right; color: var(--t-comment);
+  padding: 10px 8px 10px 0; user-select: none; white-space: pre }
+.gutter .bad { color: var(--bad); font-weight: 700 }
+.code { position: relative; flex: 1; min-width: 0 }
+.code pre, .code textarea { position: absolute; inset: 0; margin: 0; padding: 10px 12px 10px 4px; border: 0;
+  font: inherit; white-space: pre; overflow: auto; tab-size: 2; letter-spacing: 0 }
+.code pre { pointer-events: none; overflow: hidden; color: var(--text) }
+.code textarea { background: none; color: transparent; caret-color: var(--text); resize: none; width: 100%;
+  height: 100%; outline: none }
+.editor:focus-within { box-shadow: inset 2px 0 0 var(--accent) }
+.code textarea::selection { background: var(--select); color: transparent }
+.code textarea::placeholder { color: var(--t-comment) }
+.keyword { color: var(--t-keyword) } .field { color: var(--t-field) } .arg { color: var(--t-arg) }
+.type { color: var(--t-type) } .string { color: var(--t-string) } .number { color: var(--t-number) }
+.variable { color: var(--t-variable) } .directive { color: var(--t-directive) }
+.comment { color: var(--t-comment); font-style: italic } .punct { color: var(--t-punct) }
+.bad-token { color: var(--bad); text-decoration: underline wavy }
+.unknown { text-decoration: underline wavy var(--bad); text-underline-offset: 3px }
+#popup { position: absolute; z-index: 9; min-width: 220px; max-width: 460px; max-height: 246px;
+  overflow: auto;
+  background: var(--panel); border: 1px solid var(--edge); border-radius: 8px; margin: 0; padding: 4px;
+  list-style: none; font: 13px/20px var(--mono); box-shadow: 0 8px 24px #0003 }
+#popup[hidden] { display: none }
+#popup li { display: flex; gap: 14px; justify-content: space-between; padding: 1px 8px; border-radius: 5px;
+  cursor: pointer; white-space: nowrap }
+#popup li[aria-selected=true] { background: var(--select) }
+#popup li small { color: var(--soft); font: inherit; overflow: hidden; text-overflow: ellipsis }
+#popup li.gone { text-decoration: line-through }
+#below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--edge); display: flex;
+  flex-direction: column }
+.pane { flex: 1; min-height: 0; overflow: auto; display: flex; flex-direction: column }
+.pane[hidden] { display: none }
+#metadata { padding: 10px 12px }
+#metadata:not([hidden]) { display: block }
+#metadata p { margin: 0 0 8px; color: var(--soft); font-size: 13px }
+.pair { display: flex; gap: 6px; margin-bottom: 6px }
+.pair input { flex: 1; min-width: 0; padding: 4px 8px; border: 1px solid var(--edge); border-radius: 6px;
+  background: var(--bg); font: 13px var(--mono) }
+#results { flex: 1; overflow: auto; padding: 10px 12px; scroll-behavior: auto }
+.card { border: 1px solid var(--edge); border-radius: 8px; margin-bottom: 8px; overflow: hidden;
+  background: var(--bg) }
+.card.failed { border-color: var(--bad) }
+.card .head { display: flex; gap: 12px; padding: 3px 10px; font: 12px/20px var(--mono); color: var(--soft);
+  border-bottom: 1px solid var(--edge); background: var(--panel) }
+.card .head b { color: var(--text); font-weight: 600 }
+.card .head .right { margin-left: auto }
+.card pre { margin: 0; padding: 8px 10px; font: 13px/19px var(--mono); white-space: pre-wrap;
+  overflow-wrap: anywhere }
+.problem { display: block; width: 100%; text-align: left; border: 0; border-radius: 0; padding: 4px 10px;
+  background: var(--bad-bg); color: var(--bad); font-size: 13px; border-bottom: 1px solid var(--edge) }
+.problem small { font-family: var(--mono); opacity: .8 }
+.empty { color: var(--soft); padding: 24px 8px; text-align: center; line-height: 2 }
+.dot { display: inline-block; width: 8px; height: 8px; border-radius: 50%; background: var(--t-comment) }
+.dot.live { background: var(--ok); animation: pulse 1.6s infinite }
+@keyframes pulse { 50% { opacity: .35 } }
+@media (prefers-reduced-motion: reduce) { .dot.live { animation: none } }
+#docs .bar input { flex: 1; min-width: 0; padding: 3px 8px; border: 1px solid var(--edge); border-radius: 6px;
+  background: var(--bg) }
+#docs .body { overflow: auto; padding: 8px 12px 24px; flex: 1 }
+#docs h2 { font-size: 16px; margin: 6px 0 4px; overflow-wrap: anywhere }
+#docs h3 { font-size: 12px; text-transform: uppercase; letter-spacing: .05em; color: var(--soft);
+  margin: 16px 0 4px; font-weight: 600 }
+#docs p { margin: 2px 0 6px; color: var(--soft); white-space: pre-line }
+#docs .crumbs { font-size: 13px; margin-bottom: 4px }
+#docs .entry { padding: 5px 0; border-top: 1px solid var(--edge); position: relative;
+  overflow-wrap: anywhere; font: 13px/19px var(--mono) }
+#docs .entry p { font: 13px/18px system-ui, sans-serif; margin: 2px 0 0 }
+#docs .entry .add { float: right; font: 12px system-ui; padding: 0 7px; margin-left: 6px }
+#docs .link { border: 0; background: none; padding: 0; color: var(--t-type); font: inherit;
+  border-radius: 3px }
+#docs .link:hover { text-decoration: underline; background: none }
+#docs .gone { text-decoration: line-through }
+#toast { position: fixed; bottom: 18px; left: 50%; transform: translateX(-50%); background: var(--text);
+  color: var(--panel); padding: 6px 14px; border-radius: 8px; opacity: 0; transition: opacity .2s;
+  pointer-events: none; z-index: 20 }
+#toast.shown { opacity: 1 }
+@media (max-width: 760px) {
+  main { flex-direction: column; overflow: auto }
+  #left, #right, #docs { width: auto !important; flex: none; min-height: 70vh; border-left: 0;
+    border-top: 1px solid var(--edge) }
+  .grip:not(.flat), header kbd { display: none }
+}
+</style>
+</head>
+<body>
+<header>
+  <h1><a href="/engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
+  <button id="run" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
+  <button id="tidy" title="Format the document (Shift+Alt+F)">Format</button>
+  <button id="share" title="Copy a link to this document">Share</button>
+  <span class="space"></span>
+  <span id="state" role="status" aria-live="polite"></span>
+  <button id="reload" class="quiet" title="Read the schema again"
+    aria-label="Read the schema again">↻</button>
+  <button id="theme" class="quiet" title="Light or dark"
+    aria-label="Switch between light and dark">◐</button>
+  <button id="toggle-docs" aria-expanded="true"
+    title="Show or hide the schema (Ctrl+K to search)">Schema</button>
+</header>
+<main>
+  <section id="left" aria-label="Document">
+    <div class="editor" id="query-editor">
+      <div class="gutter" aria-hidden="true"></div>
+      <div class="code"><pre aria-hidden="true"></pre><textarea id="query" spellcheck="false"
+        autocapitalize="off" autocomplete="off" wrap="off" aria-label="GraphQL document"
+        aria-autocomplete="list" aria-controls="popup"
+        aria-describedby="hint"></textarea></div>
+      <ul id="popup" role="listbox" aria-label="Completions" hidden></ul>
+    </div>
+    <div class="grip flat" id="grip-below" role="separator" aria-orientation="horizontal" tabindex="0"
+      aria-label="Height of the variables"></div>
+    <div id="below">
+      <div class="bar" role="tablist">
+        <button role="tab" id="tab-variables" aria-selected="true"
+          aria-controls="variables-pane">Variables</button>
+        <button role="tab" id="tab-metadata" aria-selected="false" aria-controls="metadata"
+          tabindex="-1">Metadata</button>
+        <span style="flex:1"></span>
+        <span id="hint" style="font-size:12px"><kbd>Ctrl+Space</kbd> complete
+        · <kbd>Esc</kbd> <kbd>Tab</kbd> leave the editor</span>
+      </div>
+      <div class="pane" id="variables-pane" role="tabpanel" aria-labelledby="tab-variables">
+        <div class="editor" id="variables-editor"><div class="gutter" aria-hidden="true"></div>
+          <div class="code"><pre aria-hidden="true"></pre><textarea id="variables"
+            spellcheck="false" wrap="off"
+            aria-label="Variables as JSON" placeholder="{ &quot;id&quot;: 1 }"></textarea></div></div>
+      </div>
+      <div class="pane" id="metadata" role="tabpanel" aria-labelledby="tab-metadata" hidden>
+        <p>Sent with subscriptions as query parameters. Broadcasts with a filter reach the connections whose
+        metadata match.</p>
+        <div id="pairs"></div>
+        <button id="add-pair">+ Add</button>
+      </div>
+    </div>
+  </section>
+  <div class="grip" id="grip-left" role="separator" aria-orientation="vertical" tabindex="0"
+    aria-label="Width of the document"></div>
+  <section id="right" aria-label="Result">
+    <div class="bar"><span class="dot" id="dot"></span><span id="summary">Result</span>
+      <span style="flex:1"></span><button class="quiet" id="clear">Clear</button></div>
+    <div id="results" tabindex="0" aria-label="Results" role="log"></div>
+  </section>
+  <section id="docs" aria-label="Schema">
+    <div class="bar"><input id="search" type="search" placeholder="Search the schema"
+      aria-label="Search the schema"></div>
+    <div class="body" id="docs-body"></div>
+  </section>
+</main>
+<div id="toast" role="status"></div>
+<script>
+"use strict";
+const $ = (id) => document.getElementById(id);
+const make = (tag, props = {}, ...children) => {
+  const node = Object.assign(document.createElement(tag), props);
+  node.append(...children);
+  return node;
+};
+const escapeHtml = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
+const endpoint = location.pathname.replace(/\/+$/, "") || "/graphql";
+
+// ---- tokens and where they stand ------------------------------------------------------------
+
+const TOKEN = new RegExp([
+  /(?<comment>#[^\n]*)/, /(?<string>"""(?:\\"""|[^])*?(?:"""|$)|"(?:\\.|[^"\\\n])*"?)/,
+  /(?<number>-?\d[\w.+-]*)/, /(?<spread>\.\.\.)/, /(?<variable>\$\w*)/, /(?<directive>@\w*)/,
+  /(?<name>[A-Za-z_]\w*)/, /(?<punct>[!&()[\]{}:=|])/, /(?<space>[\s,\ufeff]+)/, /(?<bad>[^])/,
+].map((part) => part.source).join("|"), "g");
+
+let schema = null;          // { types: Map, query, mutation, subscription, directives }
+const named = (ref) => { while (ref && ref.ofType) ref = ref.ofType; return ref && ref.name; };
+const show = (ref) => ref.kind === "NON_NULL" ? show(ref.ofType) + "!"
+  : ref.kind === "LIST" ? `[${show(ref.ofType)}]` : ref.name;
+const typeOf = (ref) => schema && schema.types.get(named(ref));
+const META = { __typename: { name: "__typename", args: [], type: { kind: "SCALAR", name: "String" } } };
+
+function fieldOf(type, name) {
+  if (META[name]) return META[name];
+  const field = type && type.fields && type.fields.find((item) => item.name === name);
+  if (field || !schema || !type || type.name !== schema.query) return field;
+  if (name === "__schema") return { name, args: [], type: { kind: "OBJECT", name: "__Schema" } };
+  return name !== "__type" ? null : { name, type: { kind: "OBJECT", name: "__Type" },
+    args: [{ name: "name", type: { kind: "NON_NULL", ofType: { kind: "SCALAR", name: "String" } } }] };
+}
+
+// Walks the tokens once. Each gets `style` and `at`, the place it stands in: what may be written there.
+function analyse(text) {
+  const tokens = [], solid = [];
+  for (const match of text.matchAll(TOKEN)) {
+    const kind = Object.keys(match.groups).find((key) => match.groups[key] !== undefined);
+    const token = { kind, text: match[0], start: match.index, end: match.index + match[0].length };
+    tokens.push(token);
+    if (kind !== "space" && kind !== "comment") solid.push(token);
+    else token.style = kind === "comment" ? "comment" : "";
+  }
+  const stack = [], operations = [], variables = new Set(), fragments = [];
+  let root = null, field = null, pendingType, argument = null, directive = null, operation = null,
+    seen = null;
+  const top = () => stack[stack.length - 1];
+  solid.forEach((token, index) => {
+    const next = solid[index + 1], previous = solid[index - 1], frame = top();
+    token.at = place(frame, previous, { root, field, argument, pendingType, seen });
+    const word = token.text;
+    token.style = { string: "string", number: "number", variable: "variable", directive: "directive",
+      bad: "bad-token" }[token.kind] || "punct";
+    if (token.kind === "variable" && word.length > 1 && frame
+      && frame.kind === "variables") variables.add(word);
+    if (token.kind === "directive") {
+      directive = schema && schema.directives.find((item) => item.name === word.slice(1));
+      return;
+    }
+    if (token.kind === "name") return name(token, word, previous, next, frame);
+    if (token.kind === "spread") { pendingType = frame && frame.type; field = null; return; }
+    if (token.kind !== "punct") { if (frame && frame.kind === "arguments") argument = null; return; }
+    punctuation(word, frame, token);
+  });
+  return { tokens, solid, operations, variables: [...variables], fragments };
+
+  function place(frame, previous, now) {
+    const before = previous ? previous.text : "";
+    if (!frame) {
+      if (before === "on") return { where: "condition" };
+      return { where: previous && previous.kind === "name" && before !== "}" ? "name" : "top" };
+    }
+    if (frame.kind === "variables") return { where: before === ":" || before === "[" ? "input type"
+      : "variables" };
+    if (frame.kind === "selection") {
+      if (before === "...") return { where: "spread", type: frame.type };
+      if (before === "on" && previous.style === "keyword") return { where: "condition", type: frame.type };
+      return { where: "selection", type: frame.type, used: frame.used };
+    }
+    if (frame.kind === "list") return { where: "value", type: frame.type };
+    if (before === ":" && now.argument) return { where: "value", type: now.argument.type };
+    return { where: "arguments", list: frame.list, used: frame.used };
+  }
+
+  function name(token, word, previous, next, frame) {
+    const before = previous ? previous.text : "";
+    if (!frame) {
+      const starts = ["query", "mutation", "subscription", "fragment"].includes(word)
+        && !(previous && previous.kind === "name");
+      if (starts) {
+        token.style = "keyword";
+        root = schema && schema.types.get(schema[word]);
+        operation = { kind: word, start: token.start, name: null };
+        if (word !== "fragment") operations.push(operation);
+        return;
+      }
+      if (word === "on" && before !== "fragment") { token.style = "keyword"; return; }
+      token.style = "type";
+      if (before === "on") root = schema && schema.types.get(word);
+      else if (operation) {
+        operation.name = word;
+        if (operation.kind === "fragment") fragments.push(word);
+      }
+      return;
+    }
+    if (frame.kind === "variables") { token.style = "type"; return; }
+    if (frame.kind === "selection") {
+      if (before === "..." && word !== "on") { token.style = "type"; return; }
+      if (word === "on" && before === "...") { token.style = "keyword"; return; }
+      if (before === "on" && previous.style === "keyword") {
+        token.style = "type"; pendingType = schema && schema.types.get(word); return;
+      }
+      token.style = "field";
+      if (next && next.text === ":") { token.style = "type"; return; }
+      field = schema && frame.type ? fieldOf(frame.type, word) : null;
+      token.known = field;
+      if (schema && frame.type && frame.type.fields && !field) token.style += " unknown";
+      frame.used.add(word);
+      pendingType = undefined; directive = null;
+      return;
+    }
+    if (next && next.text === ":") {
+      token.style = "arg";
+      argument = (frame.list || []).find((item) => item.name === word) || null;
+      if (frame.list && !argument) token.style += " unknown";
+      frame.used.add(word);
+    } else token.style = ["true", "false", "null"].includes(word) ? "keyword" : "type";
+  }
+
+  function punctuation(word, frame, token) {
+    if (word === "(") {
+      if (!frame) stack.push({ kind: "variables" });
+      else {
+        const source = directive || field;
+        stack.push({ kind: "arguments", list: source && source.args, used: new Set(), field });
+      }
+    } else if (word === "{") {
+      if (!frame && !operation) operations.push(operation = { kind: "query", start: token.start,
+        name: null });
+      if (!frame) {
+        const type = root || (schema && operation.kind === "query" && schema.types.get(schema.query)) || null;
+        stack.push({ kind: "selection", type, used: new Set(), top: true });
+      } else if (frame.kind === "selection") {
+        const type = pendingType !== undefined ? pendingType : field && typeOf(field.type);
+        stack.push({ kind: "selection", type: type && type.fields || type && type.possibleTypes ? type : null,
+          used: new Set() });
+        pendingType = undefined;
+      } else {
+        const type = argument ? typeOf(argument.type) : frame.type && typeOf(frame.type);
+        stack.push({ kind: "object", list: type && type.inputFields, used: new Set() });
+      }
+      field = null; directive = null;
+    } else if (word === "[") {
+      stack.push({ kind: frame && frame.kind === "variables" ? "variables" : "list", type: argument
+        && argument.type });
+    } else if (word === ")" || word === "]" || word === "}") {
+      const closed = stack.pop();
+      if (closed && closed.kind === "arguments") field = closed.field;
+      argument = null;
+      if (closed && closed.top) { operation = null; root = null; }
+      directive = null;
+      if (word === "}") field = null;
+    }
+  }
+}
+
+// ---- editors ----------------------------------------------------------------------------------
+
+class Editor {
+  constructor(box, paint) {
+    this.area = box.querySelector("textarea");
+    this.back = box.querySelector("pre");
+    this.gutter = box.querySelector(".gutter");
+    this.paint = paint;
+    this.badLines = new Set();
+    this.area.addEventListener("input", () => this.refresh());
+    this.area.addEventListener("scroll", () => this.follow());
+    this.area.addEventListener("keydown", (event) => this.key(event));
+  }
+  get value() { return this.area.value; }
+  set value(text) { this.area.value = text; this.refresh(); }
+  refresh() {
+    const text = this.area.value;
+    this.back.innerHTML = this.paint(text) + "\n";
+    this.badLines.clear();
+    this.number();
+    this.follow();
+  }
+  number() {
+    const count = this.area.value.split("\n").length;
+    this.gutter.innerHTML = Array.from({ length: count }, (_, i) =>
+      this.badLines.has(i + 1) ? `<span class="bad">● ${i + 1}</span>` : String(i + 1)).join("\n");
+  }
+  follow() {
+    this.back.scrollTop = this.gutter.scrollTop = this.area.scrollTop;
+    this.back.scrollLeft = this.area.scrollLeft;
+  }
+  mark(lines) { this.badLines = new Set(lines); this.number(); this.follow(); }
+  replace(start, end, text, caret = start + text.length) {
+    this.area.focus();
+    this.area.setSelectionRange(start, end);
+    // execCommand keeps the undo history of the text area
+    if (!document.execCommand("insertText", false, text)) this.area.setRangeText(text, start, end, "end");
+    this.area.setSelectionRange(caret, caret);
+    this.refresh();
+  }
+  key(event) {
+    const area = this.area;
+    if (event.key === "Escape") { this.leaving = true; return; }
+    if (event.key === "Tab" && !this.leaving && !event.ctrlKey && !event.altKey && !event.defaultPrevented) {
+      event.preventDefault();
+      this.indent(event.shiftKey);
+    } else if (event.key === "Enter" && !event.ctrlKey && !event.metaKey && !event.defaultPrevented) {
+      event.preventDefault();
+      const before = area.value.slice(0, area.selectionStart), after = area.value.slice(area.selectionEnd);
+      const indent = /[ ]*/.exec(before.slice(before.lastIndexOf("\n") + 1))[0];
+      const opens = /[{(\[]\s*$/.test(before), closes = /^[ \t]*[})\]]/.test(after);
+      const first = "\n" + indent + (opens ? "  " : "");
+      this.replace(area.selectionStart, area.selectionEnd, first + (opens && closes ? "\n" + indent : ""),
+        area.selectionStart + first.length);
+    } else if ("{([".includes(event.key) && area.selectionStart === area.selectionEnd && !event.ctrlKey
+        && /^(\s|[})\]]|$)/.test(area.value.slice(area.selectionEnd))) {
+      event.preventDefault();
+      this.replace(area.selectionStart, area.selectionEnd, event.key
+        + { "{": "}", "(": ")", "[": "]" }[event.key],
+        area.selectionStart + 1);
+      if (this.opened) this.opened();
+    } else if ("})]".includes(event.key) && event.key.length === 1
+        && area.value[area.selectionStart] === event.key && area.selectionStart === area.selectionEnd) {
+      event.preventDefault();
+      area.setSelectionRange(area.selectionStart + 1, area.selectionStart + 1);
+    } else if ((event.ctrlKey || event.metaKey) && event.key === "/") {
+      event.preventDefault();
+      this.lines((line) => /^\s*#/.test(line) ? line.replace(/^(\s*)# ?/, "$1") : "# " + line);
+    }
+    if (event.key !== "Shift") this.leaving = false;
+  }
+  lines(change) {
+    const area = this.area;
+    const start = area.value.lastIndexOf("\n", area.selectionStart - 1) + 1;
+    let end = area.value.indexOf("\n", area.selectionEnd);
+    if (end < 0) end = area.value.length;
+    const text = area.value.slice(start, end).split("\n").map(change).join("\n");
+    this.replace(start, end, text);
+    area.setSelectionRange(start, start + text.length);
+  }
+  indent(back) {
+    const area = this.area;
+    if (area.selectionStart === area.selectionEnd && !back) this.replace(area.selectionStart,
+      area.selectionEnd, "  ");
+    else this.lines((line) => back ? line.replace(/^ {1,2}/, "") : "  " + line);
+  }
+  go(line, column) {
+    const offset = this.value.split("\n").slice(0, line - 1).reduce((sum, item) => sum + item.length + 1, 0)
+      + column - 1;
+    this.area.focus();
+    this.area.setSelectionRange(offset, offset);
+    this.area.scrollTop = Math.max(0, (line - 4) * 20);
+  }
+}
+
+const paintGraphql = (text) => analyse(text).tokens.map((token) => token.style
+  ? `<span class="${token.style}">${escapeHtml(token.text)}</span>` : escapeHtml(token.text)).join("");
+
+function paintJson(text) {
+  const part = new RegExp([/("(?:\\.|[^"\\])*"?)(\s*:)?/, /\b(true|false|null)\b/,
+    /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/, /[^]/].map((item) => item.source).join("|"), "g");
+  return text.replace(part, (all, string, colon, word) => {
+    const style = colon ? "field" : "string";
+    if (string) return `<span class="${style}">${escapeHtml(string)}</span>${colon || ""}`;
+    if (word) return `<span class="keyword">${word}</span>`;
+    if (/^-?\d/.test(all)) return `<span class="number">${all}</span>`;
+    return /[{}[\],:]/.test(all) ? `<span class="punct">${all}</span>` : escapeHtml(all);
+  });
+}
+
+const query = new Editor($("query-editor"), paintGraphql);
+const variables = new Editor($("variables-editor"), paintJson);
+query.opened = () => complete(false);
+
+// ---- completion -------------------------------------------------------------------------------
+
+const popup = $("popup");
+let choices = [], chosen = 0, replaceFrom = 0;
+
+function complete(asked) {
+  const area = query.area, caret = area.selectionStart;
+  if (caret !== area.selectionEnd) return hidePopup();
+  const text = area.value, result = analyse(text);
+  let token = result.solid.find((item) => item.start < caret && caret <= item.end
+    && ["name", "variable", "directive"].includes(item.kind));
+  if (result.tokens.some((item) => item.start < caret && caret <= item.end
+      && (item.kind === "comment" || item.kind === "string"))) return hidePopup();
+  let at;
+  if (token) at = token.at;
+  else {
+    // what could stand here: look at a text with a name put in
+    const probe = analyse(text.slice(0, caret) + "x" + text.slice(caret));
+    at = (probe.solid.find((item) => item.start === caret) || {}).at;
+    token = { start: caret, text: "", kind: "name" };
+    if (!asked && !(at && /[(@$:]\s*$/.test(text.slice(0, caret)))) return hidePopup();
+  }
+  const prefix = text.slice(token.start, caret).toLowerCase();
+  const options = optionsFor(token.kind, at || {}, result);
+  choices = options.filter((item) => item.label.toLowerCase().startsWith(prefix)).concat(
+    prefix.length > 1 ? options.filter((item) => !item.label.toLowerCase().startsWith(prefix)
+      && item.label.toLowerCase().includes(prefix)) : []);
+  if (!choices.length || (choices.length === 1 && choices[0].label.toLowerCase() === prefix && !asked)) {
+    return hidePopup();
+  }
+  replaceFrom = token.start;
+  chosen = 0;
+  drawPopup(caret);
+}
+
+function optionsFor(kind, at, result) {
+  const option = (label, detail, extra = {}) => ({ label, detail: detail || "", ...extra });
+  const field = (item) => option(item.name, show(item.type), { gone: item.isDeprecated });
+  if (kind === "directive") return (schema ? schema.directives : []).map((item) => option("@" + item.name,
+    item.description));
+  if (kind === "variable") return result.variables.map((item) => option(item, "variable"));
+  switch (at.where) {
+    case "top": return ["query", "mutation", "subscription", "fragment"].filter((word) => !schema
+      || word === "fragment" || schema[word]).map((word) => option(word, "keyword"));
+    case "selection": {
+      const list = at.type && at.type.fields ? at.type.fields.map(field) : [];
+      list.push(option("__typename", "String!"));
+      if (schema && at.type && at.type.name === schema.query) list.push(option("__schema", "__Schema!"),
+        option("__type", "__Type"));
+      return list;
+    }
+    case "spread": return [option("on", "type condition"),
+      ...result.fragments.map((item) => option(item, "fragment"))];
+    case "condition": {
+      const types = schema ? [...schema.types.values()] : [];
+      return types.filter((type) => ["OBJECT", "INTERFACE", "UNION"].includes(type.kind)
+        && !type.name.startsWith("__")).map((type) => option(type.name, type.kind.toLowerCase()));
+    }
+    case "arguments": return (at.list || []).filter((item) => !at.used.has(item.name)).map((item) =>
+      option(item.name, show(item.type), { insert: item.name + ": " }));
+    case "input type": return (schema ? [...schema.types.values()] : []).filter((type) => ["SCALAR", "ENUM",
+      "INPUT_OBJECT"].includes(type.kind) && !type.name.startsWith("__")).map((type) => option(type.name,
+      type.kind.toLowerCase()));
+    case "value": {
+      const type = typeOf(at.type), list = result.variables.map((item) => option(item, "variable"));
+      if (type && type.enumValues) list.unshift(...type.enumValues.map((item) => option(item.name, type.name,
+        { gone: item.isDeprecated })));
+      if (type && type.name === "Boolean") list.unshift(option("true"), option("false"));
+      return list;
+    }
+  }
+  return [];
+}
+
+function drawPopup(caret) {
+  popup.replaceChildren(...choices.slice(0, 60).map((item, index) => {
+    const node = make("li", { role: "option", id: "choice-" + index, className: item.gone ? "gone" : "" },
+      make("span", { textContent: item.label }), make("small", { textContent: item.detail }));
+    node.setAttribute("aria-selected", String(index === chosen));
+    node.addEventListener("mousedown", (event) => { event.preventDefault(); chosen = index; accept(); });
+    return node;
+  }));
+  const before = query.value.slice(0, replaceFrom), line = before.split("\n").length - 1;
+  const column = before.length - before.lastIndexOf("\n") - 1, width = characterWidth();
+  popup.hidden = false;
+  const box = $("query-editor"), left = 46 + column * width - query.area.scrollLeft;
+  const under = 10 + (line + 1) * 20 - query.area.scrollTop;
+  popup.style.left = Math.max(4, Math.min(left, box.clientWidth - popup.offsetWidth - 8)) + "px";
+  popup.style.top = (under + popup.offsetHeight > box.clientHeight && under - 24 > popup.offsetHeight
+    ? under - 24 - popup.offsetHeight : under) + "px";
+  query.area.setAttribute("aria-activedescendant", "choice-" + chosen);
+}
+function characterWidth() {
+  if (!characterWidth.value) {
+    const probe = make("span", { textContent: "0".repeat(50), style: "position:absolute;visibility:hidden" });
+    query.back.append(probe);
+    characterWidth.value = probe.getBoundingClientRect().width / 50;
+    probe.remove();
+  }
+  return characterWidth.value;
+}
+function hidePopup() { popup.hidden = true; query.area.removeAttribute("aria-activedescendant"); }
+function choose(index) {
+  popup.children[chosen].setAttribute("aria-selected", "false");
+  chosen = (index + popup.children.length) % popup.children.length;
+  popup.children[chosen].setAttribute("aria-selected", "true");
+  popup.children[chosen].scrollIntoView({ block: "nearest" });
+  query.area.setAttribute("aria-activedescendant", "choice-" + chosen);
+}
+function accept() {
+  const item = choices[chosen], area = query.area;
+  const tail = /^\w*/.exec(area.value.slice(area.selectionStart))[0].length;
+  hidePopup();
+  query.replace(replaceFrom, area.selectionStart + tail, item.insert || item.label);
+}
+query.area.addEventListener("keydown", (event) => {
+  if (popup.hidden) {
+    if (event.key === " " && event.ctrlKey) { event.preventDefault(); complete(true); }
+    return;
+  }
+  if (event.key === "ArrowDown") choose(chosen + 1);
+  else if (event.key === "ArrowUp") choose(chosen - 1);
+  else if ((event.key === "Enter" && !event.ctrlKey && !event.metaKey) || event.key === "Tab") accept();
+  else if (event.key === "Escape") hidePopup();
+  else return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+}, true);
+query.area.addEventListener("input", (event) => {
+  if (event.inputType === "insertText" || event.inputType === "deleteContentBackward") complete(false);
+  else hidePopup();
+  remember();
+});
+query.area.addEventListener("blur", hidePopup);
+query.area.addEventListener("click", hidePopup);
+
+// ---- running ----------------------------------------------------------------------------------
+
+const results = $("results");
+let running = null;         // AbortController of the request under way
+const MAX_EVENTS = 500;
+
+function state(text, live) {
+  $("summary").textContent = text;
+  $("dot").className = "dot" + (live ? " live" : "");
+  $("run").classList.toggle("live", Boolean(running));
+  $("run").textContent = running ? "■ Stop" : "▶ Run";
+}
+function clock(date = new Date()) {
+  const two = (n) => String(n).padStart(2, "0");
+  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.`
+    + String(date.getMilliseconds()).padStart(3, "0");
+}
+function size(count) { return count < 1024 ? count + " B" : (count / 1024).toFixed(1) + " KiB"; }
+
+function card(title, text, right) {
+  let value, pretty = text, errors = [];
+  try {
+    value = JSON.parse(text);
+    pretty = JSON.stringify(value, null, 2);
+    errors = value && Array.isArray(value.errors) ? value.errors : [];
+  } catch { /* shown as it came */ }
+  const head = make("div", { className: "head" }, make("b", { textContent: title }),
+    make("span", { className: "right", textContent: right }));
+  const node = make("div", { className: "card" + (errors.length ? " failed" : "") }, head);
+  for (const error of errors) {
+    const place = (error.locations || [])[0];
+    const button = make("button", { className: "problem" }, error.message + " ",
+      make("small", { textContent: place ? `${place.line}:${place.column}` : "" }));
+    if (place) button.addEventListener("click", () => query.go(place.line, place.column));
+    node.append(button);
+  }
+  node.append(make("pre", { innerHTML: paintJson(pretty) }));
+  const follows = results.scrollHeight - results.scrollTop - results.clientHeight < 60;
+  results.append(node);
+  while (results.children.length > MAX_EVENTS) results.firstChild.remove();
+  if (follows) results.scrollTop = results.scrollHeight;
+  const lines = errors.flatMap((error) => (error.locations || []).map((place) => place.line));
+  if (lines.length) query.mark(lines);
+}
+
+function operationAtCursor() {
+  const { operations } = analyse(query.value), caret = query.area.selectionStart;
+  const before = operations.filter((item) => item.start <= caret);
+  return before[before.length - 1] || operations[0] || { kind: "query", name: null };
+}
+
+async function run() {
+  if (running) { running.abort(); return; }
+  hidePopup();
+  const operation = operationAtCursor();
+  const request = { query: query.value };
+  if (operation.name) request.operationName = operation.name;
+  const given = variables.value.trim();
+  results.replaceChildren();
+  query.mark([]);
+  if (given) {
+    try { request.variables = JSON.parse(given); } catch (error) {
+      openTab("variables");
+      return card("Variables", "The variables are not JSON: " + error.message, "");
+    }
+  }
+  const control = running = new AbortController();
+  remember();
+  try {
+    if (operation.kind === "subscription") await subscribe(request, control);
+    else await ask(request, control);
+  } catch (error) {
+    if (error.name === "AbortError") state($("summary").textContent.replace(/^(Subscribed since|Running…)/,
+      "Stopped. $&"));
+    else {
+      card("Failed", "The server could not be reached: " + error.message, clock());
+      state("Failed");
+    }
+  }
+  if (running === control) running = null;
+  state($("summary").textContent);
+}
+
+async function ask(request, control) {
+  state("Running…", true);
+  const began = performance.now();
+  const response = await fetch(endpoint,
+    { method: "POST", signal: control.signal, body: JSON.stringify(request),
+    headers: { "Content-Type": "application/json",
+      Accept: "application/graphql-response+json, application/json;q=0.9" } });
+  const text = await response.text();
+  const took = (performance.now() - began).toFixed(0) + " ms";
+  running = null;
+  state(`${response.status} ${response.statusText} · ${took} · ${size(new Blob([text]).size)}`);
+  card(`${response.status}`, text, clock());
+  results.scrollTop = 0;
+}
+
+async function subscribe(request, control) {
+  const pairs = new URLSearchParams(metadata().filter(([key]) => key));
+  const suffix = String(pairs) ? "?" + pairs : "";
+  state("Subscribing…", true);
+  const response = await fetch(endpoint + "/sse" + suffix, { method: "POST", signal: control.signal,
+    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
+      body: JSON.stringify(request) });
+  if (!(response.headers.get("content-type") || "").startsWith("text/event-stream")) {
+    running = null;
+    state(`${response.status} ${response.statusText}`);
+    return card(String(response.status), await response.text(), clock());
+  }
+  let count = 0;
+  const since = new Date();
+  const counted = () => `${count} event${count === 1 ? "" : "s"}`;
+  const live = () => state(`Subscribed since ${clock(since).slice(0, 8)} · ${counted()}`, true);
+  live();
+  results.append(make("div", { className: "empty", textContent: "Waiting for events…" }));
+  for await (const event of events(response.body)) {
+    if (results.querySelector(".empty")) results.replaceChildren();
+    if (event.type === "complete") break;
+    if (event.data === "") continue;
+    count += 1;
+    card("#" + count + (event.type === "gap" ? " gap" : ""), event.data, clock());
+    live();
+  }
+  running = null;
+  state(`Ended at ${clock().slice(0, 8)} · ${counted()}`);
+}
+
+// The lines of an event stream as events { type, data }.
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "", type = "message", data = [];
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split(/\r\n|\n|\r/);
+    rest = lines.pop();
+    for (const line of lines) {
+      if (line === "") {
+        if (data.length) yield { type, data: data.join("\n") };
+        type = "message"; data = [];
+      } else if (line.startsWith("data:")) data.push(line.slice(5).replace(/^ /, ""));
+      else if (line.startsWith("event:")) type = line.slice(6).trim();
+    }
+  }
+}
+
+// ---- formatting -------------------------------------------------------------------------------
+
+function tidy() {
+  const { tokens } = analyse(query.value);
+  let out = "", depth = 0, round = 0, last = null, blank = false;
+  const lineBreak = () => { out = out.replace(/[ ]+$/, "") + "\n" + "  ".repeat(depth); };
+  for (const token of tokens) {
+    if (token.kind === "space") {
+      blank = /\n\s*\n/.test(token.text);
+      if (last) last.brokeAfter = token.text.includes("\n");
+      continue;
+    }
+    const text = token.text, nested = round === 0;
+    if (token.kind === "comment") {
+      if (last && depth === 0 && last.text === "}") out += "\n\n";
+      else if (last && last.brokeAfter === false) out += " ";
+      else if (last && last.text !== "{") lineBreak();
+      out += text;
+      lineBreak();
+      last = { text: "{", kind: "comment", brokeAfter: true };
+      continue;
+    }
+    if (text === "}" && nested) { depth = Math.max(0, depth - 1); lineBreak(); out += text; }
+    else if (last) {
+      const before = last.text;
+      const starts = nested && depth > 0 && (token.kind === "name" || token.kind === "spread")
+        && startsSelection();
+      if (nested && depth === 0 && before === "}") out += "\n\n";
+      else if (starts && before !== "{") { if (blank) out += "\n"; lineBreak(); }
+      else if (nested && before === "{") { /* on a new line already */ }
+      else if (text === "{" && nested) out += " ";
+      else if (needsSpace(before, text, last, token)) out += " ";
+      out += text;
+    } else out += text;
+    if (text === "(" || text === "[" || (text === "{" && round)) round += 1;
+    else if (text === ")" || text === "]" || (text === "}" && round)) round -= 1;
+    else if (text === "{") { depth += 1; lineBreak(); }
+    last = token;
+    blank = false;
+
+    function startsSelection() {
+      const before = last.text;
+      if (before === ":" || before === "..." || before === "@"
+        || (before === "on" && last.style === "keyword")) {
+        return false;
+      }
+      return !(token.text === "on" && last.kind === "spread");
+    }
+  }
+  query.area.select();
+  query.replace(0, query.value.length, out.trim() + "\n");
+  query.area.setSelectionRange(0, 0);
+  query.area.scrollTop = 0;
+  function needsSpace(before, text, last, token) {
+    if (["(", "[", "!"].includes(before) && !(before === "!" && /^[\w$@=]/.test(text))) return false;
+    if ([")", "]", ":", "!"].includes(text)) return false;
+    if (text === "(" || (before === "..." && text !== "on")) return false;
+    if (before === "!" && text.startsWith("$")) { out += ","; return true; }
+    const value = /^(\w|"|-|\$|\]|\})/;
+    if (round && last.kind !== "punct" && /^[A-Za-z_$"\-\d[{]/.test(text) && token.kind !== "directive"
+        && before !== "=" && value.test(before.slice(-1) === '"' ? '"' : before)) { out += ","; return true; }
+    if (round && ["]", "}"].includes(before) && /^[A-Za-z_$"\-\d[{]/.test(text)) { out += ","; return true; }
+    return true;
+  }
+}
+
+// ---- schema browser ---------------------------------------------------------------------------
+
+const INTROSPECTION = `query Introspection { __schema { description queryType { name } mutationType { name }
+  subscriptionType { name } directives { name description locations isRepeatable args { ...Input } }
+  types { kind name description specifiedByURL fields(includeDeprecated: true) { name description isDeprecated
+    deprecationReason args { ...Input } type { ...Ref } } inputFields { ...Input } interfaces { ...Ref }
+    enumValues(includeDeprecated: true) { name description isDeprecated deprecationReason }
+    possibleTypes { ...Ref } } } }
+fragment Input on __InputValue { name description defaultValue type { ...Ref } }
+fragment Ref on __Type { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name
+  ofType { kind name ofType { kind name } } } } } } }`;
+
+async function loadSchema() {
+  try {
+    const response = await fetch(endpoint, { method: "POST", headers: { "Content-Type": "application/json",
+      Accept: "application/json" }, body: JSON.stringify({ query: INTROSPECTION }) });
+    const { data, errors } = await response.json();
+    if (!data) throw new Error(errors && errors[0] ? errors[0].message : "no data");
+    const source = data.__schema;
+    const root = (key) => source[key] && source[key].name;
+    schema = { types: new Map(source.types.map((type) => [type.name, type])), query: root("queryType"),
+      mutation: root("mutationType"), subscription: root("subscriptionType"), directives: source.directives,
+      description: source.description };
+    $("state").textContent = "";
+  } catch (error) {
+    $("state").textContent = "The schema could not be read: " + error.message;
+  }
+  query.refresh();
+  if (!query.value.trim()) query.value = welcome();
+  browse(trail.length ? trail[trail.length - 1] : null, true);
+}
+
+let trail = [];
+const docs = $("docs-body");
+const link = (name, text = name) => {
+  const node = make("button", { className: "link", textContent: text });
+  node.addEventListener("click", () => browse(name));
+  return node;
+};
+const refNodes = (ref) => ref.kind === "NON_NULL" ? [...refNodes(ref.ofType), "!"]
+  : ref.kind === "LIST" ? ["[", ...refNodes(ref.ofType), "]"] : [link(ref.name)];
+
+function argumentNodes(args) {
+  if (!args || !args.length) return [];
+  const nodes = ["("];
+  args.forEach((item, index) => {
+    nodes.push(make("span", { className: "arg", textContent: item.name, title: item.description || "" }),
+      ": ",
+      ...refNodes(item.type));
+    if (item.defaultValue !== null) nodes.push(make("span",
+      { className: "punct", textContent: " = " + item.defaultValue }));
+    if (index < args.length - 1) nodes.push(", ");
+  });
+  return [...nodes, ")"];
+}
+function fieldEntry(field, owner) {
+  const node = make("div", { className: "entry" });
+  const operation = schema && ["query", "mutation", "subscription"].find((kind) => schema[kind] === owner);
+  if (operation) {
+    const add = make("button", { className: "add", textContent: "+",
+      title: "Write an operation with this field" });
+    add.setAttribute("aria-label", `Write an operation with ${field.name}`);
+    add.addEventListener("click", () => insert(operation, field));
+    node.append(add);
+  }
+  node.append(make("span", { className: "field" + (field.isDeprecated ? " gone" : ""),
+    textContent: field.name }),
+    ...argumentNodes(field.args), ": ", ...refNodes(field.type));
+  if (field.description) node.append(make("p", { textContent: field.description }));
+  if (field.isDeprecated) node.append(make("p", { textContent: "Deprecated: " + field.deprecationReason }));
+  return node;
+}
+function browse(name, same) {
+  const type = schema && schema.types.get(name);
+  if (!same) trail = type ? [...trail.filter((item) => item !== name), name].slice(-6) : [];
+  docs.replaceChildren();
+  docs.scrollTop = 0;
+  if (!schema) return docs.append(make("p", { textContent: "No schema." }));
+  if (!type) return overview();
+  const crumbs = make("div", { className: "crumbs" }, link(null, "Schema"));
+  for (const item of trail) crumbs.append(" › ", item === name ? item : link(item));
+  docs.append(crumbs, make("h2", { textContent: name }),
+    make("p", { textContent: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
+  const part = (title, nodes) => { if (nodes.length) docs.append(make("h3", { textContent: title }),
+    ...nodes); };
+  const plain = (refs) => (refs || []).map((ref) => make("div", { className: "entry" }, link(ref.name)));
+  if (type.specifiedByURL) docs.append(make("p", {},
+    make("a", { href: type.specifiedByURL, textContent: type.specifiedByURL })));
+  part("Fields", (type.fields || []).map((field) => fieldEntry(field, name)));
+  part("Input fields", (type.inputFields || []).map((item) => {
+    const node = make("div", { className: "entry" },
+      make("span", { className: "arg", textContent: item.name }), ": ",
+      ...refNodes(item.type), item.defaultValue === null ? "" : " = " + item.defaultValue);
+    if (item.description) node.append(make("p", { textContent: item.description }));
+    return node;
+  }));
+  part("Values", (type.enumValues || []).map((item) => {
+    const node = make("div", { className: "entry" + (item.isDeprecated ? " gone" : "") },
+      make("span", { className: "type", textContent: item.name }));
+    if (item.description) node.append(make("p", { textContent: item.description }));
+    return node;
+  }));
+  part("Implements", plain(type.interfaces));
+  part("Possible types", plain(type.possibleTypes));
+}
+function overview() {
+  docs.append(make("h2", { textContent: "Schema" }), make("p", { textContent: schema.description || "" }));
+  for (const kind of ["query", "mutation", "subscription"]) {
+    const type = schema.types.get(schema[kind]);
+    if (!type) continue;
+    docs.append(make("h3", { textContent: kind === "query" ? "Queries" : kind + "s" }),
+      ...type.fields.map((field) => fieldEntry(field, type.name)));
+  }
+  const own = [...schema.types.values()].filter((type) => !type.name.startsWith("__")
+    && ![schema.query, schema.mutation, schema.subscription].includes(type.name));
+  docs.append(make("h3", { textContent: "Types" }), ...own.map((type) => make("div", { className: "entry" },
+    link(type.name), make("span", { className: "comment", textContent: " " + type.kind.toLowerCase() }))));
+}
+$("search").addEventListener("input", () => {
+  const wanted = $("search").value.trim().toLowerCase();
+  if (!wanted || !schema) return browse(trail[trail.length - 1] || null, true);
+  docs.replaceChildren(make("h3", { textContent: "Found" }));
+  let count = 0;
+  for (const type of schema.types.values()) {
+    if (type.name.startsWith("__")) continue;
+    if (type.name.toLowerCase().includes(wanted)) {
+      docs.append(make("div", { className: "entry" }, link(type.name)));
+      count += 1;
+    }
+    for (const item of [...(type.fields || []), ...(type.inputFields || []), ...(type.enumValues || [])]) {
+      if (count < 200 && item.name.toLowerCase().includes(wanted)) {
+        docs.append(make("div", { className: "entry" }, link(type.name), "." + item.name));
+        count += 1;
+      }
+    }
+  }
+  if (!count) docs.append(make("p", { textContent: "Nothing has such a name." }));
+});
+
+// A document for one root field: required arguments as variables, leaf fields selected.
+function draft(operation, field) {
+  const needed = field.args.filter((item) => item.type.kind === "NON_NULL" && item.defaultValue === null);
+  const declared = needed.map((item) => `$${item.name}: ${show(item.type)}`).join(", ");
+  const passed = needed.map((item) => `${item.name}: $${item.name}`).join(", ");
+  const name = field.name[0].toUpperCase() + field.name.slice(1);
+  const head = `${operation} ${name}${declared && `(${declared})`} {\n  `;
+  return head + `${field.name}${passed && `(${passed})`}`
+    + `${selection(field.type, 1)}\n}\n`;
+}
+function selection(ref, depth) {
+  const type = typeOf(ref), pad = "  ".repeat(depth + 1);
+  if (!type || !(type.fields || type.possibleTypes)) return "";
+  const simple = (item) => !item.args.some((arg) => arg.type.kind === "NON_NULL") && !item.isDeprecated;
+  const leafs = (type.fields || []).filter((item) => simple(item)
+    && ["SCALAR", "ENUM"].includes(typeOf(item.type).kind));
+  const lines = (type.kind === "OBJECT" ? [] : ["__typename"]).concat(leafs.map((item) => item.name));
+  if (!lines.length) {
+    const inner = depth < 3 && (type.fields || []).find(simple);
+    lines.push(inner ? inner.name + selection(inner.type, depth + 1) : "__typename");
+  }
+  return ` {\n${lines.map((line) => pad + line).join("\n")}\n${"  ".repeat(depth)}}`;
+}
+function insert(operation, field) {
+  const text = draft(operation, field), old = query.value.trim();
+  const keep = old && old !== welcome().trim() ? old + "\n\n" : "";
+  query.area.focus();
+  query.replace(0, query.value.length, keep + text, keep.length + text.length - 1);
+  query.area.scrollTop = query.area.scrollHeight;
+  const needed = field.args.filter((item) => item.type.kind === "NON_NULL" && item.defaultValue === null);
+  if (needed.length && !variables.value.trim()) {
+    variables.value = JSON.stringify(Object.fromEntries(needed.map((item) => [item.name,
+      sample(item.type)])), null, 2);
+    openTab("variables");
+  }
+  if (operation === "subscription") openTab("metadata");
+  remember();
+}
+function sample(ref) {
+  if (ref.kind === "NON_NULL") return sample(ref.ofType);
+  if (ref.kind === "LIST") return [];
+  const type = typeOf(ref);
+  if (type && type.enumValues) return type.enumValues[0].name;
+  return { Int: 1, Float: 1, Boolean: true, ID: "1" }[ref.name] ?? (type && type.inputFields ? {} : "");
+}
+function welcome() {
+  const lines = "# Ctrl+Enter runs the operation at the cursor, Ctrl+Space completes.\n";
+  const type = schema && schema.types.get(schema.query);
+  const first = type && type.fields.find((field) => !field.args.some((item) => item.type.kind === "NON_NULL"))
+    || type && type.fields[0];
+  return lines + (first ? "\n" + draft("query", first) : "\n{\n  __typename\n}\n");
+}
+
+// ---- metadata, tabs, sharing, theme, sizes ------------------------------------------------------
+
+function metadata() {
+  return [...$("pairs").children].map((row) =>
+    [...row.querySelectorAll("input")].map((input) => input.value));
+}
+function addPair(key = "", value = "") {
+  const field = (label, text) => {
+    const input = make("input", { value: text, placeholder: label, spellcheck: false });
+    input.setAttribute("aria-label", "Metadata " + label);
+    input.addEventListener("input", remember);
+    return input;
+  };
+  const drop = make("button", { textContent: "×", title: "Remove" });
+  drop.setAttribute("aria-label", "Remove this pair");
+  const row = make("div", { className: "pair" }, field("key", key), field("value", value), drop);
+  drop.addEventListener("click", () => { row.remove(); remember(); });
+  $("pairs").append(row);
+  return row;
+}
+function openTab(name) {
+  for (const [tab, pane] of [["variables", "variables-pane"], ["metadata", "metadata"]]) {
+    $("tab-" + tab).setAttribute("aria-selected", String(tab === name));
+    $("tab-" + tab).tabIndex = tab === name ? 0 : -1;
+    $(pane).hidden = tab !== name;
+  }
+  if (name === "metadata" && !$("pairs").children.length) addPair();
+  if (name === "variables") variables.refresh();
+}
+for (const name of ["variables", "metadata"]) {
+  $("tab-" + name).addEventListener("click", () => openTab(name));
+  $("tab-" + name).addEventListener("keydown", (event) => {
+    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+    const other = name === "variables" ? "metadata" : "variables";
+    openTab(other);
+    $("tab-" + other).focus();
+  });
+}
+$("add-pair").addEventListener("click", () => addPair().querySelector("input").focus());
+
+function parameters() {
+  const result = new URLSearchParams({ query: query.value });
+  if (variables.value.trim()) result.set("variables", variables.value);
+  const pairs = metadata().filter(([key]) => key);
+  if (pairs.length) result.set("metadata", new URLSearchParams(pairs).toString());
+  return result;
+}
+function remember() {
+  try { localStorage.setItem("graphql-explorer", parameters().toString()); } catch { /* private window */ }
+}
+function restore() {
+  let stored = "";
+  try { stored = localStorage.getItem("graphql-explorer") || ""; } catch { /* private window */ }
+  const source = [location.hash.slice(1), location.search.slice(1),
+    stored].map((text) => new URLSearchParams(text))
+    .find((item) => item.get("query"));
+  if (source) {
+    query.value = source.get("query");
+    variables.value = source.get("variables") || "";
+    for (const [key, value] of new URLSearchParams(source.get("metadata") || "")) addPair(key, value);
+  }
+  query.refresh();
+  variables.refresh();
+}
+async function share() {
+  const url = new URL(endpoint, location.href);
+  url.hash = parameters().toString();
+  history.replaceState(null, "", url);
+  try {
+    await navigator.clipboard.writeText(url.href);
+    toast("The link is on the clipboard.");
+  } catch { toast("The link is in the address bar."); }
+}
+function toast(text) {
+  $("toast").textContent = text;
+  $("toast").classList.add("shown");
+  clearTimeout(toast.timer);
+  toast.timer = setTimeout(() => $("toast").classList.remove("shown"), 2200);
+}
+function theme(name) {
+  document.documentElement.dataset.theme = name;
+  try { localStorage.setItem("graphql-theme", name); } catch { /* private window */ }
+}
+function firstTheme() {
+  let stored = null;
+  try { stored = localStorage.getItem("graphql-theme"); } catch { /* private window */ }
+  document.documentElement.dataset.theme = stored
+    || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+}
+function grip(id, change) {
+  const node = $(id), flat = node.classList.contains("flat");
+  node.addEventListener("pointerdown", (event) => {
+    node.setPointerCapture(event.pointerId);
+    const move = (now) => change(flat ? now.clientY : now.clientX);
+    node.addEventListener("pointermove", move);
+    node.addEventListener("pointerup", () => node.removeEventListener("pointermove", move), { once: true });
+    event.preventDefault();
+  });
+  node.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -24, ArrowUp: -24, ArrowRight: 24, ArrowDown: 24 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const box = node.getBoundingClientRect();
+    change((flat ? box.top : box.left) + step);
+  });
+}
+grip("grip-left", (x) => { $("left").style.width = Math.max(220, Math.min(x, innerWidth - 260)) + "px"; });
+grip("grip-below", (y) => {
+  const box = $("left").getBoundingClientRect();
+  $("below").style.height = Math.max(37, Math.min(box.bottom - y, box.height - 90)) + "px";
+});
+function toggleDocs(shown = $("docs").hidden) {
+  $("docs").hidden = !shown;
+  $("toggle-docs").setAttribute("aria-expanded", String(shown));
+}
+
+$("run").addEventListener("click", run);
+$("tidy").addEventListener("click", tidy);
+$("share").addEventListener("click", share);
+$("reload").addEventListener("click",
+  async () => { await loadSchema(); toast("The schema was read again."); });
+$("theme").addEventListener("click",
+  () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+$("toggle-docs").addEventListener("click", () => toggleDocs());
+$("clear").addEventListener("click", () => { results.replaceChildren(); query.mark([]); });
+variables.area.addEventListener("input", remember);
+document.addEventListener("keydown", (event) => {
+  const control = event.ctrlKey || event.metaKey;
+  if (control && event.key === "Enter") { event.preventDefault(); run(); }
+  else if (control && event.key.toLowerCase() === "k") {
+    event.preventDefault(); toggleDocs(true); $("search").focus(); $("search").select();
+  } else if (event.shiftKey && event.altKey && event.code === "KeyF") { event.preventDefault(); tidy(); }
+  else if (event.key === "Escape" && event.target === $("search")) query.area.focus();
+});
+addEventListener("hashchange", () =>
+  { if (location.hash.length > 1) { $("pairs").replaceChildren(); restore(); } });
+
+firstTheme();
+restore();
+results.append(make("div", { className: "empty",
+  innerHTML: "<kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br>"
+  + "<kbd>Ctrl</kbd> <kbd>Space</kbd> completes<br><kbd>Ctrl</kbd> <kbd>K</kbd> searches the schema<br>"
+  + "<kbd>Shift</kbd> <kbd>Alt</kbd> <kbd>F</kbd> formats" }));
+if (innerWidth < 1000) toggleDocs(false);
+loadSchema();
+if (!location.hash) query.area.focus();
+</script>
+</body>
+</html>
+'''
+EXPLORER_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; script-src 'sha256-%s'" % base64.b64encode(hashlib.sha256(
+        EXPLORER_PAGE.partition("<script>")[2].partition("</script>")[0].encode()).digest()).decode())
+
+
+@page("explorer")
+def explorer_page(server, head):
+    """A query editor for GraphQL, with the schema and live subscriptions."""
+    return html_response(200, EXPLORER_PAGE, policy=EXPLORER_POLICY)
+
+
 # ======================================================================================
 # 19  COMMAND LINE
 #
@@ -33492,17 +35065,13 @@ def run_code(source, filename):
     realm = Realm(filename, console=print_console)
     try:
         show_value(realm.evaluate(source, filename))
-        wait_for_timers(realm)
+        realm.wait_idle()
     except JSError as error:
         print(error_report(error, {filename: source}), file=sys.stderr)
         return EXIT_SCRIPT
     finally:
         realm.close()
     return EXIT_OK
-
-
-def wait_for_timers(realm):
-    """Until nothing is due any more."""
 
 
 def show_value(value):
