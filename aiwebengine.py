@@ -3391,6 +3391,7 @@ class Variable:
     assigned     something other than its declaration assigns it
     in_loop      it is declared inside a loop of its own function
     boxed        it lives in a Cell, made anew for each turn of the loop (or shared by modules)
+    provided     its Cell comes from outside: the variable is imported or exported
     passed       captured in a loop but never assigned: inner functions get the value itself
     early        some reference stands before the declaration (or runs perhaps before it)
     sources      what is assigned to it: expression nodes and type names, for the inference
@@ -3398,7 +3399,7 @@ class Variable:
     """
 
     __slots__ = ("kind", "scope", "name", "python", "is_global", "captured", "assigned", "in_loop",
-                 "boxed", "passed", "early", "sources", "type", "start", "end", "capturers",
+                 "boxed", "passed", "provided", "early", "sources", "type", "start", "end", "capturers",
                  "region", "references", "dominates")
 
     def __init__(self, kind, scope, name, start, end):
@@ -3408,6 +3409,7 @@ class Variable:
         self.python = None
         self.is_global = False
         self.captured = self.assigned = self.boxed = self.passed = self.early = False
+        self.provided = False
         self.in_loop = scope.in_loop
         self.start = start
         self.end = end
@@ -3466,6 +3468,11 @@ class FunctionScope(Scope):
     @property
     def parent_function(self):
         return self.parent.function if self.parent is not None else None
+
+
+def global_name(name):
+    """The Python name of a global of the realm: never `__builtins__`, which Python looks at."""
+    return name + "_" if name != "__builtins_" else "__builtins_."
 
 
 class ScopeAnalyzer:
@@ -3608,10 +3615,29 @@ class ScopeAnalyzer:
         else:
             self.declare_lexical(program.body, top)
         self.declare_vars(program.body, top)
+        if kind == "module":
+            top.declare("hidden", "%default", 0, 0).sources.append("any")
         self.visit_list(program.body)
         self.resolve_all()
+        if kind == "module":
+            self.share_cells(program, top)
         infer_types(self.variables)
         return top
+
+    def share_cells(self, program, top):
+        """Variables that a module imports or exports live in Cells that the modules share."""
+        shared = [v for v in top.names.values() if v.kind in ("import", "hidden")]
+        for statement in program.body:
+            if isinstance(statement, ExportDefaultDeclaration):
+                name = getattr(statement.declaration, "id", None)
+                if name is not None and isinstance(statement.declaration, (FunctionDeclaration, ClassDeclaration)):
+                    shared.append(top.names[name.name])
+            elif isinstance(statement, ExportNamedDeclaration) and statement.source is None:
+                shared += [top.names[name] for name in exported_locals(statement) if name in top.names]
+        for variable in shared:
+            variable.boxed = variable.provided = True
+            if variable.python is None:
+                self.settle(variable)
 
     # functions
 
@@ -3880,6 +3906,7 @@ class ScopeAnalyzer:
         self.within(node, scope, lambda: self.for_parts(node))
 
     def for_parts(self, node):
+        note_loop_bound(node)
         if node.init is not None:
             self.visit(node.init)
         self.in_loop(node, lambda: self.visit_list((node.test, node.update, node.body)))
@@ -4031,6 +4058,9 @@ class ScopeAnalyzer:
     def visit_ExportAllDeclaration(self, node):
         pass
 
+    def visit_ExportDefaultDeclaration(self, node):
+        self.visit(node.declaration)
+
     # resolution
 
     def resolve_all(self):
@@ -4103,7 +4133,7 @@ class ScopeAnalyzer:
         name = variable.name.lstrip("%#")
         if scope is owner and owner.kind == "script" and variable.kind != "hidden":
             variable.is_global = True
-            variable.python = name + "_"
+            variable.python = global_name(name)
             variable.type = None
             return
         count = self.counts[name] = self.counts.get(name, 0) + 1
@@ -4141,6 +4171,16 @@ def bound_names(pattern):
         return [name for p in pattern.properties
                 for name in bound_names(p.value if isinstance(p, Property) else p.argument)]
     return []
+
+
+def exported_locals(statement):
+    """The names of this module that an `export {…}` or `export const …` exports, by local name."""
+    declaration = statement.declaration
+    if declaration is None:
+        return [specifier.local.name for specifier in statement.specifiers]
+    if isinstance(declaration, VariableDeclaration):
+        return [name.name for d in declaration.declarations for name in bound_names(d.id)]
+    return [declaration.id.name]
 
 
 def has_expression(pattern):
@@ -4211,6 +4251,10 @@ def source_type(variable, source):
     """The type that one assignment gives a variable."""
     if type(source) is str:
         return source
+    if isinstance(source, (UpdateExpression, AssignmentExpression)) and type(source.parenthesized) is LoopBound:
+        bounded = source.parenthesized.range_of(variable, source)
+        if bounded is not None:
+            return bounded
     if isinstance(source, UpdateExpression):
         if type(variable.type) is tuple or variable.type == BOTTOM:
             return counter_range(variable, 1 if source.operator == "++" else -1)
@@ -4235,6 +4279,47 @@ def is_counter(variable):
             continue
         return False
     return True
+
+
+class LoopBound:
+    """What is known where a for loop steps its variable: that the loop's test held for it. Left on the
+    step expression by note_loop_bound()."""
+
+    __slots__ = ("limit", "body")
+
+    def __init__(self, limit, body):
+        self.limit = limit
+        self.body = body
+
+    def range_of(self, variable, source):
+        """The range after the step, or None if the body may have changed the variable."""
+        body = self.body
+        for other in variable.sources:
+            if isinstance(other, Node) and body.start <= other.start < body.end:
+                return None
+        current, limit = variable.type, infer(self.limit)
+        step = (1, 1) if isinstance(source, UpdateExpression) else infer(source.right)
+        if current == BOTTOM or limit == BOTTOM or step == BOTTOM:
+            return BOTTOM
+        if type(current) is not tuple or type(limit) is not tuple or type(step) is not tuple or step[0] < 0:
+            return None
+        return safe_range(current[0] + step[0], max(current[0], limit[1]) + step[1])
+
+
+def note_loop_bound(node):
+    """Recognises `for (…; v < limit; v++)` and `v += step`."""
+    test, update = node.test, node.update
+    if not isinstance(test, BinaryExpression) or test.operator not in ("<", "<=") \
+            or not isinstance(test.left, Identifier):
+        return
+    if isinstance(update, UpdateExpression) and update.operator == "++":
+        target = update.argument
+    elif isinstance(update, AssignmentExpression) and update.operator == "+=":
+        target = update.left
+    else:
+        return
+    if isinstance(target, Identifier) and target.name == test.left.name:
+        update.parenthesized = LoopBound(test.right, node.body)
 
 
 def counter_range(variable, step):
@@ -4613,6 +4698,7 @@ class Guard:
 def guard_everything():
     """From now on every assignment of a new property looks at the prototype chain."""
     Guard.keys = _Everything()
+    Guard.index = True
     for listener in Guard.listeners:
         listener(Guard.keys)
 
@@ -5180,6 +5266,9 @@ class JSArray(JSObject):
         value = desc.value
         if value is not ABSENT:
             value = array_length(value)
+            if isinstance(self, DictArray):         # the conversion ran a script
+                return self.define_length(PropertyDescriptor(
+                    value, desc.writable, desc.get, desc.set, desc.enumerable, desc.configurable))
         if desc.is_accessor() or desc.configurable or desc.enumerable:
             return False
         if desc.writable is not ABSENT and not desc.writable:
@@ -5902,7 +5991,11 @@ def construct(function, args=(), new_target=None):
 def prototype_for(new_target, default):
     """GetPrototypeFromConstructor (10.1.14); `default()` gives the fallback."""
     proto = new_target.get("prototype")
-    return proto if isinstance(proto, JSObject) else default()
+    if isinstance(proto, JSObject):
+        return proto
+    if isinstance(new_target, JSProxyBase) and new_target.target is None:
+        raise JSTypeError("Cannot perform 'get' on a proxy that has been revoked")
+    return default()
 
 
 def invoke(realm, value, key, *args):
@@ -6473,9 +6566,9 @@ class Unit:
         self.has_lifts = False
 
     def pooled(self, value):
-        """The placeholder text of an object that shall be a constant."""
+        """The placeholder of an object that shall be a constant: bytes, which no script has."""
         self.pool.append(value)
-        return f"\0pool{len(self.pool) - 1}"
+        return b"%d" % (len(self.pool) - 1)
 
     def with_pool(self, code):
         """The code object, recursively, with placeholders replaced by the objects themselves."""
@@ -6485,8 +6578,8 @@ class Unit:
         """A tuple of constants (displays of constants are tuples too) with the pooled objects."""
         result = []
         for value in constants:
-            if type(value) is str and value.startswith("\0pool"):
-                value = self.pool[int(value[5:])]
+            if type(value) is bytes:
+                value = self.pool[int(value)]
             elif type(value) is tuple:
                 value = self.unpooled(value)
             elif isinstance(value, types.CodeType):
@@ -6494,10 +6587,6 @@ class Unit:
             result.append(value)
         return tuple(result)
 
-
-def global_name(name):
-    """The Python name of a global of the realm."""
-    return name + "_" if name != "__builtins_" else "__builtins_."
 
 
 def script_name(python):
@@ -6924,7 +7013,7 @@ class Emitter:
 
     def declare_cell(self, variable):
         """Makes the Cell of a boxed variable where its scope is entered."""
-        if type(variable) is Variable and variable.boxed:
+        if type(variable) is Variable and variable.boxed and not variable.provided:
             self.emit_assign(variable.python, self.call("Cell"))
 
     def emit_store(self, variable, value, declares=False):
@@ -7090,6 +7179,25 @@ class Emitter:
         value = self.expression(node.argument)
         self.at(node)
         self.emit(ast.Raise(self.call("JSError", value), None, lineno=self.line, col_offset=self.column))
+
+    # modules
+
+    def visit_ExportNamedDeclaration(self, node):
+        if node.declaration is not None:
+            self.statement(node.declaration)
+
+    def visit_ExportDefaultDeclaration(self, node):
+        declaration = node.declaration
+        if isinstance(declaration, FunctionDeclaration):
+            return                      # instantiated before the module runs
+        if isinstance(declaration, ClassDeclaration) and declaration.id is not None:
+            self.statement(declaration)
+            return
+        if isinstance(declaration, ClassDeclaration):
+            value = self.class_value_of(declaration, "default")
+        else:
+            value = self.named(declaration, "default")
+        self.emit_store(self.scope.names["%default"], value, True)
 
     # loops
 
@@ -8148,6 +8256,10 @@ class Emitter:
                 self.chain(self.const(0), (ast.Lt(), self.walrus(temp, self.operate(left, "*", right))),
                            (ast.LtE(), self.const(MAX_SAFE))),
                 self.name(temp), self.call("mul", a, b))
+        if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
+            a, left = self.reusable(left)
+            check = self.both(self.type_is(left, "int"), self.compare(a, ast.GtE(), self.const(0)))
+            return self.either(check, self.operate(a, "%", right), self.call("mod", a, right))
         if operator == "/":
             if isinstance(right, ast.Constant) and right.value:
                 return self.operate(left, "/", right)
@@ -9004,6 +9116,10 @@ STATEMENTS = {
     DebuggerStatement: Emitter.visit_nothing,
     DoWhileStatement: Emitter.visit_DoWhileStatement,
     EmptyStatement: Emitter.visit_nothing,
+    ExportAllDeclaration: Emitter.visit_nothing,
+    ExportDefaultDeclaration: Emitter.visit_ExportDefaultDeclaration,
+    ExportNamedDeclaration: Emitter.visit_ExportNamedDeclaration,
+    ImportDeclaration: Emitter.visit_nothing,
     ExpressionStatement: Emitter.visit_ExpressionStatement,
     ForInStatement: Emitter.visit_ForInStatement,
     ForOfStatement: Emitter.visit_ForOfStatement,
@@ -9121,6 +9237,109 @@ def compile_script(source, filename, program=None, is_eval=False):
     result.free_globals = unit.free_globals
     result.tree = None
     return result
+
+
+class CompiledModule:
+    """A module ready to be linked in any realm.
+
+    code            its Python generator function: takes `this` and then `cells`, in order; runs to the
+                    first yield to instantiate its functions, from there on it is the module's body
+    cells           [(local name, cell)] … as names: "%default", imported and exported variables
+    requests        [(specifier, type)] of the modules it asks for, in order; type "json" or None
+    imports         [(local name, specifier, imported name or None for the namespace)]
+    exports         {exported name: local name}
+    indirect        {exported name: (specifier, imported name or None)}
+    stars           specifiers of `export * from`
+    free_globals    global names it mentions
+    """
+
+    __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "stars", "free_globals",
+                 "unit")
+
+
+def compile_module(source, filename):
+    """Compiles a module; raises JSSyntaxError. Returns a CompiledModule."""
+    program = parse_module(source)
+    scope = analyze_scopes(program)
+    unit = Unit(filename, source)
+    unit.has_lifts = find_lifts(program)
+    emitter = Emitter(unit, scope)
+    emitter.is_async = True
+    for variable in scope.names.values():
+        if variable.kind == "var" and not variable.provided:
+            emitter.emit_store(variable, emitter.name("undefined"), True)
+        elif variable.kind == "var":
+            emitter.emit_store(variable, emitter.name("undefined"), True)
+    emitter.enter_block(scope)
+    for statement in program.body:
+        if isinstance(statement, ExportDefaultDeclaration) and statement.declaration.__class__ \
+                is FunctionDeclaration and statement.declaration.id is None:
+            emitter.emit_store(scope.names["%default"],
+                               emitter.function_value(statement.declaration, "default"), True)
+    emitter.emit_value(ast.Yield(None, lineno=1, col_offset=0))
+    emitter.statements(program.body)
+    emitter.line, emitter.column = 1, 0
+    if emitter.jump_codes:
+        emitter.out.insert(0, emitter.no_jump())
+    shared = [v for v in scope.names.values() if v.provided]
+    top = emitter.python_def("script_f0", ["this", *[v.python for v in shared]],
+                             emitter.declarations() + emitter.out)
+    result = CompiledModule()
+    result.unit = unit
+    result.cells = [v.name for v in shared]
+    result.code = code_of(unit, ast.Module([top], []), filename)
+    result.free_globals = unit.free_globals
+    collect_module_entries(program, result)
+    return result
+
+
+def export_name(node):
+    """The text of a name in an import or export, which may be written as a string."""
+    return node.name if isinstance(node, Identifier) else node.value
+
+
+def collect_module_entries(program, result):
+    """Fills in what a module asks for and offers (16.2.2, 16.2.3)."""
+    result.requests, result.imports, result.stars = [], [], []
+    result.exports, result.indirect = {}, {}
+    for statement in program.body:
+        source = getattr(statement, "source", None)
+        if source is not None:
+            kinds = [a.value.value for a in statement.attributes or () if export_name(a.key) == "type"]
+            request = (source.value, kinds[0] if kinds else None)
+            if request not in result.requests:
+                result.requests.append(request)
+        if isinstance(statement, ImportDeclaration):
+            for specifier in statement.specifiers:
+                imported = {ImportDefaultSpecifier: "default", ImportNamespaceSpecifier: None}.get(
+                    type(specifier), getattr(specifier, "imported", None))
+                if isinstance(imported, Node):
+                    imported = export_name(imported)
+                result.imports.append((specifier.local.name, source.value, imported))
+        elif isinstance(statement, ExportAllDeclaration):
+            if statement.exported is None:
+                result.stars.append(source.value)
+            else:
+                result.indirect[export_name(statement.exported)] = (source.value, None)
+        elif isinstance(statement, ExportDefaultDeclaration):
+            name = getattr(statement.declaration, "id", None)
+            named = isinstance(statement.declaration, (FunctionDeclaration, ClassDeclaration)) and name
+            result.exports["default"] = name.name if named else "%default"
+        elif isinstance(statement, ExportNamedDeclaration):
+            if source is not None:
+                for specifier in statement.specifiers:
+                    result.indirect[export_name(specifier.exported)] = (
+                        source.value, export_name(specifier.local))
+            elif statement.declaration is not None:
+                result.exports.update((name, name) for name in exported_locals(statement))
+            else:
+                for specifier in statement.specifiers:
+                    result.exports[export_name(specifier.exported)] = specifier.local.name
+    imported = {local: (source, name) for local, source, name in result.imports}
+    for name, local in list(result.exports.items()):
+        if local in imported and imported[local][1] is not None:
+            del result.exports[name]
+            result.indirect[name] = imported[local]
 
 
 def code_of(unit, module, filename):
@@ -9327,7 +9546,7 @@ def peek(obj, key):
         own = obj.get_own(key)
         if own is not None:
             return undefined if own.is_accessor() else own.value
-        obj = obj.proto
+        obj = obj.get_proto()
     return undefined
 
 
@@ -10155,7 +10374,9 @@ class JSErrorObject(JSObject):
     def stack_text(self):
         lines = [self.header]
         if self.place is not None:
-            lines.append("    at " + ":".join([str(part) for part in self.place if part is not None]))
+            filename, *position = self.place
+            lines.append(":".join([f"    at {filename or '<anonymous>'}"]
+                                  + [str(number) for number in position if number is not None]))
         lines += [frame_text(code, lasti) for code, lasti in self.frames]
         return utf16("\n".join(lines))
 
@@ -12395,6 +12616,8 @@ def array_concat(realm, this, *values):
                 raise JSTypeError("Invalid array length")
             append_element(target, count, value)
             count += 1
+            if not count & 4095:
+                realm.poll()
         else:
             count = concat_elements(realm, target, count, value)
     if type(target) is not JSArray or len(target.items) != count:
@@ -12479,6 +12702,8 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
             obj.items[start:end] = [value] * (end - start)
             is_dense(obj)
             return obj
+    if end - start > MAX_ARRAY_ITEMS and isinstance(obj, JSArray):
+        raise JSRangeError("Invalid array length")
     for index in range(start, end):
         if not index & 4095:
             realm.poll()
@@ -12718,10 +12943,10 @@ def array_pop(realm, this, *_):
 @ARRAY.method("push", 1)
 def array_push(realm, this, *values):
     if type(this) is JSArray:
-        size = len(this.items)
-        if size + len(values) <= MAX_ARRAY_ITEMS and may_append(realm, this, size, len(values)):
+        size = len(this.items) + len(values)
+        if size <= MAX_ARRAY_ITEMS and (not Guard.index or inherits_no_elements(realm, this)):
             this.items.extend(values)
-            return size + len(values)
+            return size
     obj, length = array_and_length(realm, this)
     if length + len(values) > MAX_SAFE:
         raise JSTypeError(f"Pushing {len(values)} elements on an array-like of length {length} "
@@ -12730,14 +12955,6 @@ def array_push(realm, this, *values):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length + len(values))
     return length + len(values)
-
-
-def may_append(realm, array, size, count):
-    """True when no prototype can intercept new elements from position `size` on."""
-    for index in range(size, size + count):
-        if str(index) in Guard.keys:
-            return inherits_no_elements(realm, array)
-    return True
 
 
 def reduce_items(realm, this, callback, initial, backwards):
@@ -12843,12 +13060,80 @@ def array_some(realm, this, callback=undefined, receiver=undefined, *_):
     return False
 
 
+#: Comparators that only subtract: "(a, b) => a.k - b.k || b.n - a.n", and as functions.
+_SUBTRACTING_ARROW = re.compile(
+    r"\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*=>\s*([\w$.\[\]|\s-]+)", re.A)
+_SUBTRACTING_FUNCTION = re.compile(
+    r"function\b[\w$\s]*\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*"
+    r"\{\s*return\s+([\w$.\[\]|\s-]+);?\s*\}", re.A)
+_DIFFERENCE = re.compile(
+    r"\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*-\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*",
+    re.A)
+#: Fewer values are not worth looking at the comparator's text.
+MIN_SORTED_BY_KEYS = 8
+
+
+def subtracting_terms(comparator):
+    """[(property, sign)] of a comparator that only subtracts properties of its arguments (or, with
+    the property None, the arguments), else None."""
+    info = comparator.info if type(comparator) is JSFunction else None
+    if info is None or info.text is None:
+        return None
+    source, start, end = info.text
+    text = source[start:min(end, start + 300)]
+    match = _SUBTRACTING_ARROW.fullmatch(text) or _SUBTRACTING_FUNCTION.fullmatch(text)
+    if match is None or match[1] == match[2] or info.kind not in ("arrow", "normal"):
+        return None
+    terms = []
+    for part in match[3].split("||"):
+        term = _DIFFERENCE.fullmatch(part)
+        if term is None or term[2] != term[4] or {term[1], term[3]} != {match[1], match[2]}:
+            return None
+        name = term[2]
+        terms.append((None if name is None else name[1:] if name[0] == "." else int(name[1:-1]),
+                      1 if term[1] == match[1] else -1))
+    return terms
+
+
+def sort_keys(values, name, sign):
+    """sign × the number at the property `name` of each value; None unless all are finite numbers
+    that can be read without running any script."""
+    if name is None:
+        numbers = values
+    elif type(name) is str:
+        if not all(type(value) is JSObject and name in value.props for value in values):
+            return None
+        numbers = [value.props[name] for value in values]
+    else:
+        if not all(type(value) is JSArray and name < len(value.items) for value in values):
+            return None
+        numbers = [value.items[name] for value in values]
+    if not all(type(value) is int or type(value) is float and value - value == 0
+               for value in numbers):
+        return None
+    return numbers if sign > 0 else [-value for value in numbers]
+
+
+def sort_by_numbers(values, comparator):
+    """Sorts by a subtracting comparator without calling it; False when that is not possible."""
+    terms = subtracting_terms(comparator) if len(values) >= MIN_SORTED_BY_KEYS else None
+    if terms is None:
+        return False
+    keys = [sort_keys(values, name, sign) for name, sign in terms]
+    if None in keys:
+        return False
+    ranks = keys[0] if len(keys) == 1 else list(zip(*keys))
+    values[:] = [values[index] for index in sorted(range(len(values)), key=ranks.__getitem__)]
+    return True
+
+
 def sort_values(values, comparator):
     """Sorts a Python list of values in place, stably: undefined last (23.1.3.30.2)."""
     rest = [value for value in values if value is not undefined]
     count = len(values) - len(rest)
     if comparator is not undefined:
-        rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
+        if not sort_by_numbers(rest, comparator):
+            rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
     elif all(type(value) is str for value in rest):
         rest.sort()
     else:
@@ -12860,7 +13145,8 @@ def make_comparison(function):
     """A comparison for cmp_to_key, which asks only whether the result is below zero."""
     def compare(x, y):
         order = function(undefined, x, y)
-        return order if type(order) in NUMBER_TYPES else to_number(order)
+        kind = type(order)
+        return order if kind is int or kind is float else to_number(order)
     return compare
 
 
@@ -12906,7 +13192,7 @@ def array_splice(realm, this, *args):
         raise JSTypeError("Invalid array length")
     if is_dense(obj) and len(obj.items) == length and total <= MAX_ARRAY_ITEMS \
             and has_array_constructor(realm, obj) \
-            and (total <= length or inherits_no_elements(realm, obj)):
+            and (total <= length or not Guard.index or inherits_no_elements(realm, obj)):
         removed = obj.items[start:start + deleted]
         obj.items[start:start + deleted] = items
         return realm.new_array(removed)
@@ -12999,7 +13285,7 @@ def array_unshift(realm, this, *values):
     obj, length = array_and_length(realm, this)
     count = len(values)
     if type(obj) is JSArray and length + count <= MAX_ARRAY_ITEMS \
-            and inherits_no_elements(realm, obj):
+            and (not Guard.index or inherits_no_elements(realm, obj)):
         obj.items[:0] = values
         return length + count
     if count:
@@ -13094,7 +13380,9 @@ def array_from(realm, this, items=undefined, mapper=undefined, receiver=undefine
 def array_from_array_like(realm, ctor, source, mapper, receiver):
     """Array.from for what has no iterator (23.1.2.1, steps 7 to 13)."""
     length = length_of_array_like(source)
-    if ctor is realm.Array and length <= MAX_ARRAY_ITEMS:
+    if ctor is realm.Array:
+        if length > MAX_ARRAY_ITEMS:
+            raise JSRangeError("Invalid array length")
         target = realm.new_array([])
     else:
         target = construct(ctor, (length,)) if is_constructor(ctor) else array_create(realm, length)
@@ -13177,53 +13465,11 @@ def array_iterator_next(realm, this, *_):
 
 
 # -- Unicode properties ------------------------------------------------------------------
-
-def unicode_property(name, value):
-    return None
-
-
-# -- RegExp ------------------------------------------------------------------------------
 #
-# A pattern becomes a tree, the tree becomes one of two machines.
-#
-# The tree (22.2.1): characters, classes and escapes all are CharSet nodes whose ranges are already
-# closed under Canonicalize, so that neither machine knows about the flags i, s, m and u. With the
-# flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
-# and the positions are mapped back.
-#
-# NativeWriter writes the tree as a pattern for Python's `re` where that means the same. It refuses
-# what Python does differently: captures that a later turn of a loop must forget, loops whose body can
-# match nothing, lookbehind of varying width, captures in negative lookaround, backreferences under i.
-#
-# Python's `re` cannot be interrupted and keeps every other thread waiting. Growth therefore
-# estimates how many steps a pattern can take: patterns that may take exponentially many never
-# go to `re`; the others go to it as long as (starts × product of the longest runs of the
-# classes they repeat, in this very subject) stays below MAX_NATIVE_STEPS, which is well under a second.
-# All the rest is matched by ThreadedMatcher, which polls the realm's clock and remembers
-# dead ends, so that classics such as (a+)+$ take quadratic time there. What does not hold: a
-# pattern with backreferences or lookaround may take exponential time in ThreadedMatcher; it stops
-# at the script's deadline, and other threads run meanwhile.
+# What \p{…} in regular expressions stands for (22.2.2.9, tables 67 to 71), for version 17.0 of the
+# Unicode Character Database, whichever version the running Python knows. The facts are packed:
+# see unicode_tables(). Sets of characters are sorted tuples of (first, last) code points.
 
-#: Longer patterns are refused; so are patterns that nest deeper.
-MAX_PATTERN_LENGTH = 2 ** 18
-MAX_PATTERN_DEPTH = 150
-#: Compiled patterns that are kept, and how long a source may be to be kept.
-MAX_CACHED_PATTERNS = 500
-MAX_CACHED_PATTERN_LENGTH = 4096
-#: Steps that Python's `re` may be trusted with in one search; about 5 to 10 ns each.
-MAX_NATIVE_STEPS = 60_000_000
-#: Loops over groups cost `re` memory for each turn: no longer subjects than this.
-MAX_NATIVE_GROUP_LOOP = 2_000_000
-#: Choices that ThreadedMatcher keeps open, dead ends that it remembers, and after how many steps
-#: it starts to remember and how often it looks at the clock.
-MAX_OPEN_CHOICES = 4_000_000
-MAX_DEAD_ENDS = 2_000_000
-REMEMBER_AFTER = 2_000
-STEPS_PER_POLL = 500
-MAX_STEPS_BACK = 200
-
-
-# Sets of characters: sorted tuples of (first, last) code pairs
 
 def merge_ranges(ranges):
     """Any pairs as a sorted tuple of disjoint, non-adjacent ones."""
@@ -13269,6 +13515,375 @@ def ranges_contain(ranges, code):
 
 def ranges_of(text):
     return merge_ranges([(ord(c), ord(c)) for c in text])
+
+
+def toggle_ranges(one, other):
+    """The characters that are in exactly one of two sets."""
+    edges = {}
+    for start, end in one + other:
+        edges[start] = not edges.get(start)
+        edges[end + 1] = not edges.get(end + 1)
+    changes = sorted(edge for edge, odd in edges.items() if odd)
+    return tuple([(start, end - 1) for start, end in zip(changes[::2], changes[1::2])])
+
+
+#: General categories in the order of the packed table, each with its other names.
+GENERAL_CATEGORIES = """
+    Lu=Uppercase_Letter Ll=Lowercase_Letter Lt=Titlecase_Letter Lm=Modifier_Letter Lo=Other_Letter
+    Mn=Nonspacing_Mark Mc=Spacing_Mark Me=Enclosing_Mark Nd=Decimal_Number=digit Nl=Letter_Number
+    No=Other_Number Pc=Connector_Punctuation Pd=Dash_Punctuation Ps=Open_Punctuation
+    Pe=Close_Punctuation Pi=Initial_Punctuation Pf=Final_Punctuation Po=Other_Punctuation
+    Sm=Math_Symbol Sc=Currency_Symbol Sk=Modifier_Symbol So=Other_Symbol Zs=Space_Separator
+    Zl=Line_Separator Zp=Paragraph_Separator Cc=Control=cntrl Cf=Format Cs=Surrogate Co=Private_Use
+    Cn=Unassigned
+""".split()
+
+#: Groups of general categories.
+CATEGORY_GROUPS = {
+    "L=Letter": "Lu Ll Lt Lm Lo", "LC=Cased_Letter": "Lu Ll Lt", "M=Mark=Combining_Mark": "Mn Mc Me",
+    "N=Number": "Nd Nl No", "P=Punctuation=punct": "Pc Pd Ps Pe Pi Pf Po", "S=Symbol": "Sm Sc Sk So",
+    "Z=Separator": "Zs Zl Zp", "C=Other": "Cc Cf Cs Co Cn",
+}
+
+#: Scripts in the order of the packed table, each with its other names.
+SCRIPTS = """
+    Adlam=Adlm Ahom Anatolian_Hieroglyphs=Hluw Arabic=Arab Armenian=Armn Avestan=Avst Balinese=Bali
+    Bamum=Bamu Bassa_Vah=Bass Batak=Batk Bengali=Beng Beria_Erfe=Berf Bhaiksuki=Bhks Bopomofo=Bopo
+    Brahmi=Brah Braille=Brai Buginese=Bugi Buhid=Buhd Canadian_Aboriginal=Cans Carian=Cari
+    Caucasian_Albanian=Aghb Chakma=Cakm Cham Cherokee=Cher Chorasmian=Chrs Common=Zyyy
+    Coptic=Copt=Qaac Cuneiform=Xsux Cypriot=Cprt Cypro_Minoan=Cpmn Cyrillic=Cyrl Deseret=Dsrt
+    Devanagari=Deva Dives_Akuru=Diak Dogra=Dogr Duployan=Dupl Egyptian_Hieroglyphs=Egyp Elbasan=Elba
+    Elymaic=Elym Ethiopic=Ethi Garay=Gara Georgian=Geor Glagolitic=Glag Gothic=Goth Grantha=Gran
+    Greek=Grek Gujarati=Gujr Gunjala_Gondi=Gong Gurmukhi=Guru Gurung_Khema=Gukh Han=Hani Hangul=Hang
+    Hanifi_Rohingya=Rohg Hanunoo=Hano Hatran=Hatr Hebrew=Hebr Hiragana=Hira Imperial_Aramaic=Armi
+    Inherited=Qaai=Zinh Inscriptional_Pahlavi=Phli Inscriptional_Parthian=Prti Javanese=Java
+    Kaithi=Kthi Kannada=Knda Katakana=Kana Kawi Kayah_Li=Kali Kharoshthi=Khar
+    Khitan_Small_Script=Kits Khmer=Khmr Khojki=Khoj Khudawadi=Sind Kirat_Rai=Krai Lao=Laoo
+    Latin=Latn Lepcha=Lepc Limbu=Limb Linear_A=Lina Linear_B=Linb Lisu Lycian=Lyci Lydian=Lydi
+    Mahajani=Mahj Makasar=Maka Malayalam=Mlym Mandaic=Mand Manichaean=Mani Marchen=Marc
+    Masaram_Gondi=Gonm Medefaidrin=Medf Meetei_Mayek=Mtei Mende_Kikakui=Mend Meroitic_Cursive=Merc
+    Meroitic_Hieroglyphs=Mero Miao=Plrd Modi Mongolian=Mong Mro=Mroo Multani=Mult Myanmar=Mymr
+    Nabataean=Nbat Nag_Mundari=Nagm Nandinagari=Nand New_Tai_Lue=Talu Newa Nko=Nkoo Nushu=Nshu
+    Nyiakeng_Puachue_Hmong=Hmnp Ogham=Ogam Ol_Chiki=Olck Ol_Onal=Onao Old_Hungarian=Hung
+    Old_Italic=Ital Old_North_Arabian=Narb Old_Permic=Perm Old_Persian=Xpeo Old_Sogdian=Sogo
+    Old_South_Arabian=Sarb Old_Turkic=Orkh Old_Uyghur=Ougr Oriya=Orya Osage=Osge Osmanya=Osma
+    Pahawh_Hmong=Hmng Palmyrene=Palm Pau_Cin_Hau=Pauc Phags_Pa=Phag Phoenician=Phnx
+    Psalter_Pahlavi=Phlp Rejang=Rjng Runic=Runr Samaritan=Samr Saurashtra=Saur Sharada=Shrd
+    Shavian=Shaw Siddham=Sidd Sidetic=Sidt SignWriting=Sgnw Sinhala=Sinh Sogdian=Sogd
+    Sora_Sompeng=Sora Soyombo=Soyo Sundanese=Sund Sunuwar=Sunu Syloti_Nagri=Sylo Syriac=Syrc
+    Tagalog=Tglg Tagbanwa=Tagb Tai_Le=Tale Tai_Tham=Lana Tai_Viet=Tavt Tai_Yo=Tayo Takri=Takr
+    Tamil=Taml Tangsa=Tnsa Tangut=Tang Telugu=Telu Thaana=Thaa Thai Tibetan=Tibt Tifinagh=Tfng
+    Tirhuta=Tirh Todhri=Todr Tolong_Siki=Tols Toto Tulu_Tigalari=Tutg Ugaritic=Ugar Unknown=Zzzz
+    Vai=Vaii Vithkuqi=Vith Wancho=Wcho Warang_Citi=Wara Yezidi=Yezi Yi=Yiii Zanabazar_Square=Zanb
+""".split()
+
+#: Binary properties in the order of the packed table, each with its other name.
+BINARY_PROPERTIES = """
+    ASCII_Hex_Digit=AHex Alphabetic=Alpha Bidi_Control=Bidi_C Bidi_Mirrored=Bidi_M Case_Ignorable=CI
+    Cased Changes_When_Casefolded=CWCF Changes_When_Casemapped=CWCM Changes_When_Lowercased=CWL
+    Changes_When_NFKC_Casefolded=CWKCF Changes_When_Titlecased=CWT Changes_When_Uppercased=CWU Dash
+    Default_Ignorable_Code_Point=DI Deprecated=Dep Diacritic=Dia Emoji Emoji_Component=EComp
+    Emoji_Modifier=EMod Emoji_Modifier_Base=EBase Emoji_Presentation=EPres
+    Extended_Pictographic=ExtPict Extender=Ext Grapheme_Base=Gr_Base Grapheme_Extend=Gr_Ext
+    Hex_Digit=Hex IDS_Binary_Operator=IDSB IDS_Trinary_Operator=IDST ID_Continue=IDC ID_Start=IDS
+    Ideographic=Ideo Join_Control=Join_C Logical_Order_Exception=LOE Lowercase=Lower Math
+    Noncharacter_Code_Point=NChar Pattern_Syntax=Pat_Syn Pattern_White_Space=Pat_WS
+    Quotation_Mark=QMark Radical Regional_Indicator=RI Sentence_Terminal=STerm Soft_Dotted=SD
+    Terminal_Punctuation=Term Unified_Ideograph=UIdeo Uppercase=Upper Variation_Selector=VS
+    White_Space=space XID_Continue=XIDC XID_Start=XIDS
+""".split()
+
+#: Most binary properties are nearly a union of categories and other properties.
+SIMILAR_PROPERTIES = {
+    "Alphabetic": "Lu Ll Lt Lm Lo Nl", "Bidi_Mirrored": "Ps Pe Pi Pf",
+    "Case_Ignorable": "Mn Me Cf Lm Sk", "Cased": "Lu Ll Lt",
+    "Changes_When_Casefolded": "Changes_When_Lowercased", "Changes_When_Casemapped": "Cased",
+    "Changes_When_Lowercased": "Uppercase",
+    "Changes_When_NFKC_Casefolded": "Changes_When_Casefolded",
+    "Changes_When_Titlecased": "Changes_When_Uppercased", "Changes_When_Uppercased": "Lowercase",
+    "Dash": "Pd", "Diacritic": "Sk", "Extended_Pictographic": "Emoji",
+    "Grapheme_Base": "Lu Ll Lt Lm Lo Mc Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs",
+    "Grapheme_Extend": "Mn Me", "ID_Continue": "ID_Start Mn Mc Nd Pc",
+    "ID_Start": "Lu Ll Lt Lm Lo Nl", "Lowercase": "Ll", "Math": "Sm",
+    "Terminal_Punctuation": "Sentence_Terminal", "Unified_Ideograph": "Ideographic",
+    "Uppercase": "Lu", "White_Space": "Zs Zl Zp", "XID_Continue": "ID_Continue",
+    "XID_Start": "ID_Start",
+}
+
+#: base64.b85encode(zlib.compress(…)) of the tables.
+PACKED_TABLES = (
+    "c-qx_37i~Nwf;GGsjauE?&-<&%=C07%S^UOGMPX&vJePM01*U%00JV&qJa8bpFT(eK|tV%Yykp<tpG(31rga16j0ekMK%Q#6$v1s"
+    "2+sS?t?pSu!Xo<r`R_AbUCXU|&pqpRZq-~hy3!Jt;#@v1#@RT)mU3~vIn&I!V!kNX%5ihq6pC%-=5jG==D0aBO;Jom;v&<3I2rj<"
+    "T>pD}Qvd4lSvNPx$_d>}T-6*?wVAL1vHQLy72oM_W$P3F=M$!_V~(@ca;a*wHg;4sRTEd+iZI5qjoV_QjSXUB4Zdw<t8Lkuz?7v8"
+    "PNKOr)xcO?j&;?Ru;Zv2<AQ9errESrt<kp4dd7Ozc-VMyE36!Sd(vi*<Z{)kqFL2lu;{xKl}iSUt=ANd(XN`390t;7bweFm>9O8j"
+    "T#}y+w5ktWzl4@$6X8Pj&E!dcX^&nt0C(l8Ol+_(Tpr>|daA}z8E5152CVbd7_VyNOnT3t7|J*s$yM|)lI!~H!9mp%X`@jIVun<Q"
+    "Gi!}w47!m4s-_%+Y#H5Ip<F(fcSB+Vv2<apI9-)i)l^e5Gw9!wjy&TO=gxV7XUooWsvK+Hkeo(HIF2y5G_GdBglRFkJPa)q7Creo"
+    "gGuLQ>f^>bE;+$ORm4OX5N4o<=H!?bAwdr1Y8*6%3Zkk=8|Ig4wccA5w?h*eCgMBwc#Ux&07wn<j<MUA^5DfrH!(&J3>?Ne4xyXa"
+    "I;n`VOqI2e{r|!5|83D^@VA;8hC5{C2p3f|H`jl$tu`|?SJUHaOItQBH09(k9@W~`f`d2{7hO8c#4T;rwn$ea9BbLYoJ*ob=&?+o"
+    "H0V;fNaY5(ppPwLcDY#QaugDWQMp<yznR1d+)w=&))bYa5toMu=X3eu&~dR`9NA#-LVeTd^UV^||1Z?y#)VlT2E{DmmS_-fD6m-w"
+    "9b!-avT-)uYfJ}@Bj<9642@Gr94WQLWo^QtsSk=Qi~Z1gSzQjbiOVubvo={1>vTv+89_n5BJh-uTW}R^bu52y>vx&!t&cqRma^5>"
+    "gh&<5f&%_^q}M-gu0x;qL{-ehAig#tjaRl+mvWGSC0a>blH`o^jF=T07qEtcTU^x$dPvJ6$n=~GpprHux0g*l8`sH+UG6j5v%`#o"
+    "n-SgMu4#OXy?QzUwRgDdVp!G`hZz*$YCb3G1g|Av3D^*9ESp*1QRG4<Mu@K;7PG}F(1+`!t-5hgoZg8!=%GPN#b$sR@wc|}dgdJ?"
+    "jg&*Nu+(Vl*#>C|f1wG}{3AI!4q<Z0BQBD;TkGMh%GHJorKBB=7$q|0$Y3Zrh|qPM_UZN`mtY&oOUA}5qgWU~#;Qhf%0T4)V%Ld`"
+    ">GD5-kTwLIrny>lmuy!0!Q|ms)<mLS>A}WsMpdU*bP_nV)-xLborO?kaxRfqCAG_)aia;47PK3PMWwT-=VEJynL}JnZ{8q|65!&X"
+    "k@1F5P});9z38Qh6FQg6^^7aPCAMZ5?1+s6Mb@>C&0te^J|2V#=qGU2*hut26qoD$#L#3A4P&9|IjkmAjZ+g&5dsGDQpYe31Un98"
+    "D5sNp*HyFLJ%Tmj6pE#ul|s2x%Y!cB)f>3!Xtx!|v`+Gk=>>APb8K`NrqCIiwn4e0QQDt4ZaQD5?XrgcgSy4R84wSMVF;=5S{WTi"
+    "8UvGiI^3w;Hb^jkwH(xar0AwnKLFnI+8k;uJCGQOL*bidc~?LU=Ka)9hRzMUxE^RIO8L5>4FiGOI>n9;WOVdu2T42Q!t4TpmaY~F"
+    "01N<vMZzXXg;<YlI6Z8dkp+|P&R9}UDUxl~yk{ylgjG#Z#PGxB5l17axZ(3b`Aq`=31QY9pc*NV`)~+=RY~{V&uAh|!#?c(2<=<Q"
+    "8$~|-b02=2<9BkqVz;Lp`cbaXAL5YRj2L@Lzf&d}XB7R@ACKLbgF|k~l~`wT#>0No;X}h<2+iq8OidJwAyyk3)};6FjA`$H0mJ_S"
+    "g)sfQKjWF~gj7FM+<@5e+qCA$iXu6JY-$uXhmg{TAyy)bwwgm+%}EE<Hr_p=TsS%qVG26c6kyMAo?68+A~OowFu?>GMK#*Q>D3oY"
+    "@j~X1D34vA8K~A18*zq$L*YYIqtJ+fcByVfR;Nu}tdYh5X`(U@sz#5{U5K;7LE1|6piF9sOnG)=dSq$Xu-wpAI<Uu$fiWDuWYND)"
+    "tsHfaQW?R8O1b%3%w1VA4h4qA8w;te;}*|}L_VP>vy&lRldwLZaa=LP<JzI1p$xMyKY`Oe#1=JXC)@-n*RdLf`4M}<lw9{MBt)5M"
+    "IHl3VhXls4>wOfq=rj<_Dzgq*BgW)KYBmgq*_lscb&h0BFQT#N!8(LGZW2p}B9qWU?_fk>Se>O*BO$mRFXQkebonFj!=97k1bjyi"
+    "9_48^wu@N>B~=LRu56k90EU_*vZ<v?`ChCjkOUFLoXLvNGX2nlkF1x9fI|xoL=xa+49)ZmcVXZqVW(J&SdA5Nafpl(P1Y5tO?9=f"
+    "2zRENxtk>9MA8w|&pGPkOi9yJrv)P-fR@4_P?FeS2-4eR(YQ#<*JFKHi!z~7VbwySWG1oleMMPvQWxtolNV&EYurNmPy7V`{t<i&"
+    ")%y6j-^OX*&$*MnZ=^tmIF<a0mt*T2xKvs=0~B*T==q|OK#WJUA2~BN_#(rr)bNP1sw<a851Bmt)#aZwikmc8NbJ{gfnogGbz2xC"
+    "r&t?PFVsC4fehDqf^zJZ#A4r1)z%)nbvbIDw?p|_1{<6BhtaF+#p3E@m`&%<abbX0Y$RMSkWGzfxti9@wwsURY18UiGi4Lj%j(~6"
+    "0cjM)Kt?zGb{6KFqn1Fz({QTsQ2q_lG{nObVdxZ@9maK6g?7(8%$36WS(}IN23lfms;6DkD8Gj!i%GOM^b*#_2UO^!u<BF37Ix=v"
+    "RyX%AJoO@`zXWR2pvUqF2nU6bOYe5-io&;%4KE4V`Yi#kci(&a_-~THTXk&e5M$`0Hv|Go=~+)w3`vlK6Nu;7e(iH#fqg{FSo{Rh"
+    "uHEOB2wA)XPB)cYuFS%Jv?PQeG&I4A76Qp#f;n}8oP$xH7%00eH42^*xg@|6ec{^H*~=u-Fb%!qm=yTCAbsI(nHD`=4-^Lao>zSE"
+    "crRm&_-@wCOqw0qRQNqcC@kbn{8|Rul-O(wE|<T_a3sI!A&EJ=LCL(zCH{><<@#Bg!kx;o%c>4hQ{ciGv@1F^kn8$_QF@9BX6h!G"
+    "Wfnr3Ld&^BP0v%CuIZoz!I<#|RXZ{yb|?1q?0|WW)nj#!-yb0~<sE>i|Em7XwJIow{wPZmDcDlfGFfs6x4;-$*z5FzX&Bm=GUQw_"
+    "R2e@DIw^3kBt4@g<#!;TQQ!q$2SaT&pV~2JFW5wRW%i54k3F67cHCyu8QB>g81a$OAfqxs4wZermpd`CB))=@q~?#d9U=MUNSku3"
+    "_4sD5)FP>1X5Q1KP{a=9PjQe7qQ;3<FSKf`5f~vs(jOyk%QQ^|thIKLScG4SV&FTGt1Ly*e3$AWgpll1iRz)?#9;u-DPKlWf|(G3"
+    "0VGTmI;|iUDVyr2VeM$`bH_~OOR&&JFdeDtG-;+&;OB=I^HinX8eNO#u4!oN(sdNtY;n?HyhFY(wYNF_YeYVQh~9NPSxH#izg7!_"
+    "jL$Cn)2I~c)Xgmjm-yVBW-0l!QP?A+`vQ+x^=4%(likJ(cTFvGx6y!tHlT4Syd)EbMOh>-QwmqNk?r`@FFoPkir{Ld?ma-SK;j63"
+    "ub@;GOo;eOT|kC%F&ok@lyCNRQ<hfy2OLHwx}EQ7-j}mi25{MYcvj8aX|CI(ngKq!BX^zgI>pJ~2Y&@3qHvlgwne~v9yOcdm0I;M"
+    "8gi}HqD?EePF{+un|eCCP)3WOrQqQ?6KeZ@^7SpW<NgAm#ty;!+CM?BEFNOADgfLToj%(60=!CnTicd=f%3iF5`1djD;#$7JUE^O"
+    "Zt|*nv*yheeZG__Wj+|RuHs6i;!#|wI84tXVqZI)7F8-@CO&p$N5Y1}?yyfgw^A$F4Q<d{-+<m!_xVU_Z1RTk_XZ)AtbGWHy@{P6"
+    "n)##Y@F~jkSls4jRi&oM8j<i`-9|cmSk^dj;bypzz<WS*35`$SUa`$Q{Q%L@o6yyTV+i<vy}1&Fx0^!wTQP~YdeIxEQOh=hml`bB"
+    "hl+QRtESYUnt=ZeHTCm}YO>xRfF_TT#)aAQc~(buvJO1X+130So1a_Nq_XN4Y%_4SjGhH6>hY_LiX<0wKcWD&vMN%uVW$P0482pB"
+    "_6+Ih;EA88+L|$ZVlQ7cH~+j@TUukD%G}*;E?d0njLB5p=g1fM<k$5Z1DfS~O|G(ZJ<3()_Evh6`d79>ZM~gyI}_t*mLpvmq`9Dq"
+    "{%Qi!Ym$SLgI6XilU+eyO|-NdJ$H0vbd+qIroRnMeGB^BThQvap>sAy3zLn}E+gppjnKJC<=kZ34bpi-R5>r%e`4aOGO@oWd3zcK"
+    "Dt;_kQCX3klAN+hC5e--Ia=aq-wG%ZDkj@E=+xxY<fADqX-b+-OBys6<R#uoVG?eafIi+SoSc-*tqf7Jw6}9<F9_SYOY6q4QIZ=f"
+    "OYw*Mk_x(q0X6I@aa6!}($co1EuHuILT{dCXC;~8s4_!nZa=okY%n&vvZ%5s$tC>>>@=w?!f(Hvl2%tFS0p=LnsoXy{?cUW|6;uV"
+    "Nsb1MUR+tcJXzkK%ug!wlll86Eh+7PdUE=*VZ-9KUNAapS+Wcx2ni2M2Tk4)>^aex=iJV8N;r~VnW8Y#pEM}F{Js(7&OuI2R>}L5"
+    "66TZ~ksL8O`DAiQa>=KXPbIZgUr4@?d>%ADX-=9iOGeTK$qtT|I_emrImw(aekA!wvZ>IK$&ouHJAFCXd#?nvMKY2;{fXp*Ae-3D"
+    "lFjBN^Nvb{K9d|SG&7l*OmL)=Z#a?}>i<ekNIsjiCf!M1XhE_d`3k5E+BrD}CchQv!-KRnXvzqhJ7v8S7jKXb0<8rd3)%;?Z*nGR"
+    "|AZZlNxq(Zy(<|>2Riy@a$-{aQZgFMoD9m=X*Wl^kDzJ8=t9s3lFc3MC_$k;NvWEQ1F57h@ss_8&PvWo0?>aC(l*H+Ne1*GM`s^0"
+    "V@sIJ*;^)Co}HYXEJ|tiA{g#$w|_`7wn24oa6U4(u|Mc@y-DTW(s7B9n8c((>I5BHr;C!yK?fv<fzEK$F#0_~<fviI@0HeLZFVL3"
+    "=V``zl!|Oo#a5;wbD9=Z=C|l>pv=<Y+AU0{nOI<2i5BDvM>AgvFvfkraGUyV+D1lJ^3b40VN{_*sVhf-FVp&RbAk1ckK5f+W|vt?"
+    "9q-q9uILeqmVsaxw_a(u6@9M1N@<2IQZ|KZ#QJ0?r3|2j=8Pvb-SAaO=~sEm^&5x0ft5%jXWTMmv&q)iAA@0wkEnROAUn9~SifZC"
+    "CJgKr+h&k3TtE$_Ml3Gc`r4w(%+b_7Y)P?Y*mC05sEfL3tdu{R$DKF09;gR+o3~jHtf`7y3>+{WYN?96azM=-l<EtBd%HD15njpe"
+    "?oD!QeHopR1)s(uU!=I!&b$C6Q-roT?&VBrd+J-*@9SAAuhg_?y;VAh4%Hk@HyXlPLJJ4D3<kyzTdwNlnV3rswL_6bPZ|CoiaVD2"
+    "P8OU-=f}(9DUe>%1f^Hoa@2gDKfo^=K92XPead)^brs&=vdZ3#Ws+tL)fxck0+!1{h@w4Mxn+<-eGz0~=liG9ZVBJqzi{9}{z|Ae"
+    "4W@lvmG;@q?>a#3RLW0Lp`GO~@iVs8i{eyD{2g3n-$|PWIjQAqi$|H35e0hyx$7N!2MhI;iwCRp%3y^aKCk&?t`!O*(J?5Lb))32"
+    "!M~!Bbv618&4vo<_pM({j}26tnUogNxrsYYtNv4EG`uFL4HnVu^%}Z1N|(4-UaRoy1vHG_tJP}VI<t|&xd+I3yy|Ea%nJ3g^@Gtk"
+    "Ke1dH-;N@A2e3?w>lN`#iv8|jA6NEH9V~VuI~Rqn9#Q8~Fj(YzBWm2RUg3tWwB3_Tb!(|%H{tPJTe_NcPQ6sk>z3<y-u^ph+*2$+"
+    "eUFtht|0B@sBLS1=WJm%>P~;RE?03*LE+h<YG5Jfip<Hb#tiBe<~Uhj#1tk=Y1!&E(FE0jVzO^UCHdj(!$G5noU?ubX~QK$mE)W{"
+    "cv-z<ob5F&l#wDY7}(@tJ%Kuh3Pw6tZMbCAC>USov|MZ&UM<d7P4!Z7$xxxV3vD%6B4%9BSyV3%+Xt(|2NhqaxbFm;7JQu>D)-<J"
+    "nr~K}O>?BuoA@wKN^88b&m(HP!i4S8x^9c@Hv2bJbXV}K3h_`$_jCW<*K-HH!)h*L&dX94ojj9XYL}w^D_JUlr!LAw?es*yoPA@B"
+    "=Czr2{xb5;cbWdS%*`lwgQe4QT;xA=OSWKHJeB#&^Ox7oa7*t$L@0%NFI}c=sInOZF(1;SyU)^mwk$;Py$?b{*Gz>1(C>u{arZ+|"
+    "*wG&Kg4DC6@cwK__9#zDz8l3^rmfKM7y~6EtsxF5I-BWCTW9$qk54bqx{TU}e=NcBry;}{XoY;J=^Bql<33H-w^IeN2)xl1x*(Sn"
+    "xRa$&tM@|A+LKS^Lf80+`g-O}Z_3Q1Jz6tnzs?oUvVWO^bI@9*7cOC5rDPTvn#xZpWv7_n0^N4;%Szwa8$U6heK2~Lam&~r=L>eF"
+    "yDrn1+EFWvYs%Q+2ol`VJs_0zOOO7n_@x<i&uHY+A=!2-e$}U2PEyFjPZu+{-l#$kUEe1iSNO~i($nW4XNg{ZDiS>j##L9L#kmJU"
+    "dZ~q;=%h#5DZ=rO<pJb?47WnnuRPaI-&mJw;3x9LV<Khlm-jH1+uUPah<G(+goAsY)^u70gJ#^sIDPDxp=s!A8vS@Cp996a8}9*&"
+    "!p{{k51rs=iqwXa-}}&@#8Z2)`Ua-cHYV_!zR4owzb9H`8Z6(}SyDX0j_jbxp312;@v-omMqAM<@1;erccnLo%BXsjmzQTjO)5Yf"
+    "jxmdptjJ|gSA2(t=|5%pAKeOG=gG5D!#`x6g$e(~()FGCV|?dDnjRfZbsN^t7Q@@NrGb|@4BV8(ClG&HamNj(D_c0m1J-<ekGJHA"
+    "zxjY$t5(mJ!&|S1gq}`CM^stg=zE5--qT?Fo{%pq&>I!{uAy6*k~VtoMfMZ13J9N%U16pS+MkAj#dPB`=3g#y#`D@T(oSd2!pOQ="
+    "ywZ&s+;qB9d`p((OAMY|AbV^PHdoyTbg^POSh>839;nHKWq!6ftWU(hzepus?uV}dEdx|s3qi<9UfBcTMD8Is!e3o`=lw~iJ!1p|"
+    "rd%j!l3<!TlBY7XE|m|i{;Zu8___Kxc-RoDX1Rn`pLR%}lQcMcuts(6|In-WTYDk$g0)pWE^KKCRMYL?4a|QxeV_#vPV7l<K`uGU"
+    "ljUMGs><VgTwBgzex=6}@+wXRk0Jn}qcmoIc^aibO}+*<%i`d7+QNFrqEWxW^6E1co%E1E@Y&d`+o!M&all<%*UciGR`NtX=zR0="
+    "xECb38ECE@xqK?|m-p3Xh13E{w+-Hg@}x<07JAFmJR|n99p;Yv?6Z|{<><Oi-q6TP4GnA_+U5JQ7i#}Wrf1KAed_69VB75g-vRT@"
+    "-fD7Ef{5j98}-34Vmi>XS_9{fqgvsk(Sd9NSg1af=4XuOmu9if%bNfhAi;T_tifl<?HkK-R}F&6s(C){;T9f+FrBuFIKwsC%or(M"
+    "Xrh^m_^%K`vaX-TeiI-=dX)CMJ={w9CE$GRmFOcVOvJ4(;$jr3v4>}%Yu$=-;LkHUkK>GfCCfEOTNH0(9!sCi*x(5^b3<L)4jFZZ"
+    ">C4YoHQ?{LQGaob?z%14|7u)&WgYut`8Sg9TFoBZUr;ocdQ3GlRrh7OY0F#=CC^mV4{w!Prq_7%C-%Q{F4NDO%&|F4*3+kXdNJLm"
+    "_<ibVr8dn?#b{H5h!&{vnG(-cec1x<9f&DwI+w#%JtV$e1Bu=W<=sJ9r4Eh%gx<VP{y<*Qq0vFP6)O8zw(`1*MEa9)5$LWOP6pgA"
+    "MbmP3vHv6XmA6Y-<^J2szh+5DF|>s|U)PT*9YMQ&o>7ml<fgS9gmOZEh_6`9^y{rW)ucT%GY8N^S?~~Gat|1Ku2Ato=A10O)X(i^"
+    "w%%<s4E@W6{#u1Nq>Ys<Xta{|LP%;11&A%<C|}jI_9$Xq^f*HGYe(rq7oP_h!A8mkjA!(<&{_@w1pQbeQPn!hW^7zk?opVC!^5m9"
+    "unMbX?sk&)RgbuaF`kkKNs5*$`hlTGwK@+m_vg&jg60nKcttl}siDG@ntCAhEPaXYv-ESMJf@3gvcQHveqWOyl&je_s9i2^g8fAY"
+    "0oTlav<a<fr>j~Q<Z0}<t1Vzhoc#gUzU%dWt-$B~nfXCRjiU|!22-aqu48#<IZ*|Fxk}H!y~_!({TfE?bqH-rcWMluhXmT7#8Wh_"
+    "?$}k^m2q&2;b+(nK^de_`A)|7Z>OsrZ#|d2oH@d=^gpyKRaqQ*f7HYs<Rqj7mq{GcvQQwu@=66fMOTFX)0uWx6X<D06X?$^bad<I"
+    "U={^6{V_pN4`?@?0|nWIB2k|lu2E9qLVxDc76~-oN9nqknZL%oFld2@+Gw#h>RN9M2Fwl3_|7x+E@~@TY=K2<1wX{~MNlNHQnkZK"
+    "1QL7dL8V(&tLj|u>tB-(Rmr!jR6}fY@6ayH_0W@AeP@;vkA%SKv`R^JrDX06o+V^wV7A|X#;ddo(I6u}jyPpQD#MhGj<l7dTI-kw"
+    "(X%t$*aLh%yG5E*#uBeSjrhBY>m1$4C>6EY3o$c;(#``9qJ!;JCtYr65B;R|zl7sm(0DAk{0H;TEFHx(k*Cot1a9jnCn4MfD4mDS"
+    "+^%SUekjWyG;1OS=pU<gXL%_qYtSMTQ-&h<%`+4V7IFYgP#z2X4FS%BqHa^!EbR{Upd;9*b`ilT7`|hTUx*74T`1-1-<YpeySBGo"
+    "5Ya*EKssOZOH5bE3~~?iWSFi}`$3@l(u}=LZof{|6HZkFYRxn2+yB`pc$~~ahke;>p%31Y)F_d<%P@zI`MoMF)SFDqn#!nVol$Ug"
+    "S=Caj1bEikS91Ly4i#+0Q^9csBgXaYb4q`E^w?(tui$TPZ!z!C(k@iG?^{jtzt*l*n{y7qr!HK%U?ZgJ=NlwPTGrfLyHGVD6B*TX"
+    "hl#vS@TbPn5h_2~B08K`3XlD(USoc9!jyqp_6OSiQ&cxUUY(@Xan)h=diZ+o>({Ml+PiV%6}%BIevXF?^=aqPhe=$f4rfvtmG8Uq"
+    "<0sG5m3B|Xa1HGw8?{%~qxNd6vhC}A6%Dztd2kU}ZK7i}#aA$0VCg58Zf{8q`}KlpH!}*abkRAhbzz+=yWSsM`ZuNTo9M54Z2CYg"
+    "xC`(uqN9r>Fpuwy?e&%)`Q9vgSi<_>bZj#PBkoyzpYlChg!Lb%%mYlbr!;`f(d=73mf5mVTej^L&5OqJ;nd_$3gh+#K*&Z{0iI$y"
+    "y#Af8=3^Vs=LXLl29WV3I)ZYT*~chvw&xCKA(pp*%`Bu(V5Es`O`9j7=QgXZ@d0j5<0ztEDRr@;vahKxuOpM!nQbAAo?sTwqbzU1"
+    "o7)exO7Wpp|AM};UZy)*S5-GD`n$G=@Q3N;-!tVfhbn)7yMu%2VARMt>ZUW9I^wx{JlrscsB=22#d;<k2)|p&{4KzcQ@QDJQ@B;3"
+    "=(yFR^Fu58{09mHLREW%u|3poPJ|_>t)m(GR>?}+^5-#?9S}wi=5I6aggI9{W0qltdEOVc`bB=7`AGUK{}-L4c%_7wHH@%OqMhjy"
+    "O)Ev-JJVwNo#Iw{eq#QYd(f>Vvzd2|;R{XEPCRg=I1{f}(5qY48ic6O*IrGptj@oky}v42pa(2JWxc~-(cdbYGgw|f^}-`yxhE~e"
+    "G=IS~iuSZkyiP#|2~%5S)sL8dC$I5DG!M=$2wuB4RnxV832~tkjNoOm5>+6|5?Yi5M<V$GJ;N-rfbZJ5oZ>QjRuG5ufM`??2flOF"
+    "4DhI1I(CciS?*I2Ky`s$QGB0P%{&v=9u2|iF9nzV;Wdx$5sT&=TwRCTS41vl(m@Mf$zA$z__xwK!_!tNwIFNNsDL$mS6;2L5V;1z"
+    "j8GEgBu>egDHpr;E%AJ<O(?()@I8DQD2dKdQ_<`?{zTS9W;PlZbjF5JD#3>q($AQ_alNKTeyc05YxAv)e*P=d_u;?));AN@Y)`*p"
+    "iuGU5^l82lllTnlsHJFRmP%Z!LU+qszAa$uN<c%i3&ogumTr-^DMR0<DAZ~WEpXmeL_Pg1tI5GmXKlqlm3Oo>9dCgB`!iFhSzZf5"
+    "3FEOWBDMftDktdxT~|?Iq>^2rDv;{0JSWgAkMl*0H*+dNFar@H3yTm(=K{4vm2;D<$u&XOTR~UXvtE$bYE+5ZIZwOo(znDHfPj>j"
+    "<sf(qVNFPd_3{(GJ|NQsRX0(0cqQ*-vb{R;bk1K5`!~O|NK<+BDBGM?`JA5PXY543#yPEXQTH#DU*NpTs=0uxF-~T@<?0Q8GD6jA"
+    "!!LLQ9lUDjc&26aqJsfHDAF8y+R(|GmeBD%G{qdmA5v#L&h%=AZuepFX#8<%;ny!^`f3yZIOBr(k3zac(Wm)kt?mm69{$`}%xmP0"
+    "rUKvfYv!v%de~FbZYn`uzZIc<6yN9A#Vpk2d=L&lhZ$a5q#7*`+#7@*A4uEq_b2d0FUgRPf1P>lIHZx|&?)?DKUW{iI{#Dh!av#^"
+    "tLQa@-J`Q~CCvQKw=p7Z-#;<t>VPg7{oaQC=3~?M@zPTE@;9{m)$8_Q9lnH;|D}E0QXSC#uWP|`S-LvQf9j&&p94obrjJjFVTsGz"
+    "=#PfWtM=u#prG#bZ|>iG;6h%0H9xQP!6zUJ=S}qRoJqA0fASw&ouH37i=X(3>RK~KpV+Ifn%nfexv+%npSio+yKFIkWfA+gbeJ!i"
+    "7t8Rczpqs;@^rjyG4T)=?)NHhUremx57A42CGt8TuboXDDob6u!UbNO1sX;oDh<c+f{2x}1}J`e13=^4R7oYqHWsvusEo7%fOMIF"
+    "2zh>UlPo%WM%F)!k@tADt+2e`)QO_*5yhj!Q+0Wf?&7B}O+%Ag-?;6v_XPWO-|{K%8JrdG`@624Y<OTmzo&0US3ctj>S@<wy>vK9"
+    "cn~kO(r8+}U{sjbMHODH?zL<A6;t~|u-qKELMz+aL?@y8TqXZl0Yw}@$1UUv=f>dPqs0OqTj00xmpkZgt@G-FbF{umo)GQH`l!7t"
+    "YIk64e)czhW%n*vcuaRk$m9xD;}rEO(*pP3G?yrTCdX&Uzb>ru=!eYbGEap!eP8i!fOC-zp|(zS1M_0O*r!&G)KwMrZ3P<}#oyHQ"
+    "27K~l#ZSv4ssY8jA-S(+#xP%HevK))NM5_!3<F)xj)%qcN}2x=nqF|qpV3FLS^<xvnD>AseVo3o_%r+$#a{jp+^$wh?gLQRoiEmW"
+    "jpgn5^3$17E-mIPDk8p2(Xr<+JvWcW9L#qxou%CW0+k6^Wq;gy{0x%Eu7-|b0*(Q&c!c@eEp*Af9`|pAj*aPR#qBhI3QFqRJqqat"
+    "L)#*J{EmG^e*_q`5<<q%>lp?Hwf0`5HGPb)o)Z~Na8Ti4kDkQL#>omSU)_)r{g&1Jmd;f4;wAC~{k!sHb6fg;Kz(#<NI)O=YrDiQ"
+    "(^rJ%c}-tKT;k^x|0?9Q@((2g1#`!VOpklC?h*O7gi<5Ed{w`>IC^uGIo_@@_Q}PCA9|Ii&h*nIm=mTWL%w*AF1&cm%okXN=5v$<"
+    "(pbBUZ#zTVGc<pCM0toHimTr%ORo9d78`4GzT*D_cdwyX"
+)
+
+
+def read_numbers(data):
+    """The integers of a byte string, seven bits in each byte, the low ones first."""
+    number = shift = 0
+    for byte in data:
+        number |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            yield number
+            number = shift = 0
+
+
+def read_partition(data, position, count):
+    """A table that gives every code point one of `count` values, or none (255): the number of
+    runs, a byte with the value for each run, and the length of each run less one.
+    Returns (a list with the ranges of each value, the position behind)."""
+    numbers = read_numbers(data[position:])
+    runs = next(numbers)
+    position += len(encode_number(runs))
+    values = data[position:position + runs]
+    position += runs
+    ranges, start = [[] for _ in range(count)], 0
+    for value, length in zip(values, read_numbers(data[position:])):
+        if value != 255:
+            ranges[value].append((start, start + length))
+        start += length + 1
+        position += len(encode_number(length))
+    return [tuple(each) for each in ranges], position
+
+
+def encode_number(number):
+    encoded = bytearray()
+    while number > 127:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return encoded
+
+
+@functools.lru_cache(maxsize=1)
+def unicode_tables():
+    """(categories, scripts, extensions, binary): lists of sets in the order of the name tables.
+
+    `extensions` holds where Script_Extensions differs from Script, `binary` where a property
+    differs from what SIMILAR_PROPERTIES says. Packed as: number of ranges; for each range the
+    distance of its first from the previous last code point, and of its last from its first.
+    """
+    data = zlib.decompress(base64.b85decode(PACKED_TABLES))
+    categories, position = read_partition(data, 0, len(GENERAL_CATEGORIES))
+    scripts, position = read_partition(data, position, len(SCRIPTS))
+    numbers = read_numbers(data[position:])
+
+    def read_set():
+        ranges, end = [], 0
+        for _ in range(next(numbers)):
+            start = end + next(numbers)
+            end = start + next(numbers)
+            ranges.append((start, end))
+        return tuple(ranges)
+    extensions = [read_set() for _ in SCRIPTS]
+    return categories, scripts, extensions, [read_set() for _ in BINARY_PROPERTIES]
+
+
+@functools.lru_cache(maxsize=4)
+def property_names(kind):
+    """name -> index in the table, for "category", "script" or "binary"."""
+    table = {"category": GENERAL_CATEGORIES, "script": SCRIPTS, "binary": BINARY_PROPERTIES}[kind]
+    return {name: index for index, names in enumerate(table) for name in names.split("=")}
+
+
+@functools.lru_cache(maxsize=300)
+def unicode_property(name, value=None):
+    """The set for \\p{name=value} or \p{name}; None if there is no such property."""
+    if value is not None:
+        if name in ("General_Category", "gc"):
+            return category_set(value)
+        if name in ("Script", "sc", "Script_Extensions", "scx"):
+            return script_set(value, name in ("Script_Extensions", "scx"))
+        return None
+    if name in ("Any", "ASCII"):
+        return ((0, 0x10FFFF if name == "Any" else 0x7F),)
+    if name == "Assigned":
+        return toggle_ranges(((0, 0x10FFFF),), category_set("Cn"))
+    ranges = category_set(name)
+    return binary_set(name) if ranges is None else ranges
+
+
+def category_set(name):
+    for names, members in CATEGORY_GROUPS.items():
+        if name in names.split("="):
+            return union_of_sets(members)
+    index = property_names("category").get(name)
+    return None if index is None else unicode_tables()[0][index]
+
+
+def script_set(name, extended):
+    index = property_names("script").get(name)
+    if index is None:
+        return None
+    _, scripts, extensions, _ = unicode_tables()
+    return toggle_ranges(scripts[index], extensions[index]) if extended else scripts[index]
+
+
+def binary_set(name):
+    index = property_names("binary").get(name)
+    if index is None:
+        return None
+    full_name = BINARY_PROPERTIES[index].split("=")[0]
+    similar = union_of_sets(SIMILAR_PROPERTIES.get(full_name, ""))
+    return toggle_ranges(similar, unicode_tables()[3][index])
+
+
+def union_of_sets(names):
+    """The union of some categories and properties, given as one text."""
+    return merge_ranges([r for name in names.split() for r in unicode_property(name)])
+
+
+# -- RegExp ------------------------------------------------------------------------------
+#
+# A pattern becomes a tree, the tree becomes one of two machines.
+#
+# The tree (22.2.1): characters, classes and escapes all are CharSet nodes whose ranges are already
+# closed under Canonicalize, so that neither machine knows about the flags i, s, m and u. With the
+# flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
+# and the positions are mapped back.
+#
+# NativeWriter writes the tree as a pattern for Python's `re` where that means the same. It refuses
+# what Python does differently: captures that a later turn of a loop must forget, loops whose body can
+# match nothing, lookbehind of varying width, captures in negative lookaround, backreferences under i.
+#
+# Python's `re` cannot be interrupted and keeps every other thread waiting. Growth therefore
+# estimates how many steps a pattern can take: patterns that may take exponentially many never
+# go to `re`; the others go to it as long as (starts × product of the longest runs of the
+# classes they repeat, in this very subject) stays below MAX_NATIVE_STEPS, which is well under a second.
+# All the rest is matched by ThreadedMatcher, which polls the realm's clock and remembers
+# dead ends, so that classics such as (a+)+$ take quadratic time there. What does not hold: a
+# pattern with backreferences or lookaround may take exponential time in ThreadedMatcher; it stops
+# at the script's deadline, and other threads run meanwhile.
+
+#: Longer patterns are refused; so are patterns that nest deeper.
+MAX_PATTERN_LENGTH = 2 ** 18
+MAX_PATTERN_DEPTH = 150
+#: Compiled patterns that are kept, and how long a source may be to be kept.
+MAX_CACHED_PATTERNS = 500
+MAX_CACHED_PATTERN_LENGTH = 4096
+#: Steps that Python's `re` may be trusted with in one search; about 5 to 10 ns each.
+MAX_NATIVE_STEPS = 60_000_000
+#: Loops over groups cost `re` memory for each turn: no longer subjects than this.
+MAX_NATIVE_GROUP_LOOP = 2_000_000
+#: Choices that ThreadedMatcher keeps open, dead ends that it remembers, and after how many steps
+#: it starts to remember and how often it looks at the clock.
+MAX_OPEN_CHOICES = 4_000_000
+MAX_DEAD_ENDS = 2_000_000
+REMEMBER_AFTER = 2_000
+STEPS_PER_POLL = 500
+MAX_STEPS_BACK = 200
 
 
 MAX_UNIT, MAX_CODE_POINT = 0xFFFF, 0x10FFFF
@@ -13526,6 +14141,13 @@ MAX_NODES_COPIED = 20
 _MANY_TIMES = 2 ** 31
 
 
+def is_group_name_part(char, kind):
+    """Whether a character is an IdentifierStart or IdentifierContinue (12.7)."""
+    if not char or char in "$_" or kind == "Continue" and char in "\u200c\u200d":
+        return bool(char)
+    return ranges_contain(unicode_property("ID_" + kind), ord(char))
+
+
 class PatternParser:
     """Reads a pattern (22.2.1 with B.1.2); raises JSSyntaxError with the reason as V8 words it."""
 
@@ -13718,8 +14340,7 @@ class PatternParser:
             elif "\ud800" <= char <= "\udbff" and "\udc00" <= self.peek() <= "\udfff":
                 char = chr(join_pair(char, self.peek()))
                 self.pos += 1
-            valid = char and (char in "$\u200c\u200d" or ("a" + char).isidentifier())
-            if not valid or not name and not (char == "$" or char.isidentifier()):
+            if not is_group_name_part(char, "Continue" if name else "Start"):
                 self.fail("Invalid capture group name")
             name += char
         if not name:
@@ -14966,18 +15587,33 @@ def is_literal(node):
 class CodePointView:
     """A string with surrogate pairs as code points, and the way back to code units."""
 
-    __slots__ = ("points", "astral", "astral_units")
+    __slots__ = ("points", "unit_count", "astral", "astral_units")
 
     def __init__(self, text):
-        self.points = python_text(text)
+        self.points = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        self.unit_count = len(text)
+        self.astral = None
+
+    def locate(self):
+        """Notes where the astral characters are, once a position within the text is asked for."""
         self.astral = [m.start() for m in _ASTRAL_CHARACTER.finditer(self.points)]
         self.astral_units = [index + i for i, index in enumerate(self.astral)]
 
     def to_point(self, unit):
         """The code point that contains this code unit."""
+        if unit == 0:
+            return 0
+        if self.astral is None:
+            self.locate()
         return unit - bisect.bisect_left(self.astral_units, unit)
 
     def to_unit(self, point):
+        if point <= 0:
+            return point
+        if point == len(self.points):
+            return self.unit_count
+        if self.astral is None:
+            self.locate()
         return point + bisect.bisect_left(self.astral, point)
 
 
@@ -15112,7 +15748,7 @@ class CompiledPattern:
             cells = None if match is None else [cell for span in match.regs for cell in span]
         if cells is None:
             return None
-        cells = [cell if cell < 0 else view.to_unit(cell) for cell in cells]
+        cells = [view.to_unit(cell) for cell in cells]
         return JSMatch(text, cells, self.group_count)
 
     def find_all(self, realm, regexp, text):
@@ -16004,6 +16640,15 @@ def moved_position(position, era):
     return position, era
 
 
+def polled(realm, values):
+    """The same values, with a look at the clock now and then: for loops that may not call any
+    generated code."""
+    for count, value in enumerate(values):
+        if not count & 4095:
+            realm.poll()
+        yield value
+
+
 def add_all(realm, target, iterable, adder_name, adder_info, add_directly, add):
     """Fills a new collection from the constructor's argument by its method `adder_name`:
     `add(adder, item)`, or `add_directly(item)` while that method is the built-in one."""
@@ -16016,9 +16661,7 @@ def add_all(realm, target, iterable, adder_name, adder_info, add_directly, add):
     direct = getattr(adder, "info", None) is adder_info
     iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
     try:
-        for count, item in enumerate(iterator):
-            if not count & 4095:
-                realm.poll()
+        for item in polled(realm, iterator):
             if direct:
                 add_directly(item)
             else:
@@ -16068,7 +16711,7 @@ def map_entries(realm, this, *_):
 @MAP.method("forEach", 1)
 def map_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
-    for position in this.positions():
+    for position in polled(realm, this.positions()):
         run(this_arg, this.values[position], this.keys[position], this)
     return undefined
 
@@ -16178,7 +16821,7 @@ def set_entries(realm, this, *_):
 @SET.method("forEach", 1)
 def set_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
-    for position in this.positions():
+    for position in polled(realm, this.positions()):
         key = this.keys[position]
         run(this_arg, key, key, this)
     return undefined
@@ -16244,11 +16887,11 @@ def set_difference(realm, this, other=undefined, *_):
     record = SetRecord(other)
     result = copy_of_set(realm, this)
     if len(this.index) <= record.size:
-        for key in iterate_set(realm, this):
+        for key in polled(realm, iterate_set(realm, this)):
             if record.contains(key):
                 result.remove(key)
     else:
-        for key in record.iterator():
+        for key in polled(realm, record.iterator()):
             result.remove(key)
     return result
 
@@ -16258,11 +16901,11 @@ def set_intersection(realm, this, other=undefined, *_):
     record = SetRecord(other)
     result = JSSet(realm.SetPrototype)
     if len(this.index) <= record.size:
-        for key in iterate_set(realm, this):
+        for key in polled(realm, iterate_set(realm, this)):
             if record.contains(key):
                 result.add_key(key)
     else:
-        for key in record.iterator():
+        for key in polled(realm, record.iterator()):
             if this.has_key(key):
                 result.add_key(key)
     return result
@@ -16272,9 +16915,9 @@ def set_intersection(realm, this, other=undefined, *_):
 def set_is_disjoint_from(realm, this, other=undefined, *_):
     record = SetRecord(other)
     if len(this.index) <= record.size:
-        return not any(record.contains(key) for key in iterate_set(realm, this))
+        return not any(record.contains(key) for key in polled(realm, iterate_set(realm, this)))
     iterator = record.iterator()
-    for key in iterator:
+    for key in polled(realm, iterator):
         if this.has_key(key):
             iterator.close()
             return False
@@ -16285,7 +16928,7 @@ def set_is_disjoint_from(realm, this, other=undefined, *_):
 def set_is_subset_of(realm, this, other=undefined, *_):
     record = SetRecord(other)
     return len(this.index) <= record.size \
-        and all(record.contains(key) for key in iterate_set(realm, this))
+        and all(record.contains(key) for key in polled(realm, iterate_set(realm, this)))
 
 
 @SET.method("isSupersetOf", 1)
@@ -16294,7 +16937,7 @@ def set_is_superset_of(realm, this, other=undefined, *_):
     if len(this.index) < record.size:
         return False
     iterator = record.iterator()
-    for key in iterator:
+    for key in polled(realm, iterator):
         if not this.has_key(key):
             iterator.close()
             return False
@@ -16305,7 +16948,7 @@ def set_is_superset_of(realm, this, other=undefined, *_):
 def set_symmetric_difference(realm, this, other=undefined, *_):
     iterator = SetRecord(other).iterator()
     result = copy_of_set(realm, this)
-    for key in iterator:
+    for key in polled(realm, iterator):
         if this.has_key(key):
             result.remove(key)
         else:
@@ -16317,7 +16960,7 @@ def set_symmetric_difference(realm, this, other=undefined, *_):
 def set_union(realm, this, other=undefined, *_):
     iterator = SetRecord(other).iterator()
     result = copy_of_set(realm, this)
-    for key in iterator:
+    for key in polled(realm, iterator):
         result.add_key(key)
     return result
 
@@ -16928,6 +17571,9 @@ ELEMENT_KINDS = [
 ]
 UINT8_KIND = ELEMENT_KINDS[1]
 
+#: Elements that are turned into Python values in one go: between such blocks the clock is read.
+ELEMENTS_AT_ONCE = 65536
+
 #: The view of typed arrays without elements.
 EMPTY_VIEW = memoryview(b"")
 
@@ -16997,9 +17643,9 @@ class JSTypedArray(JSObject):
         if index < len(self.view):
             self.view[index] = value
 
-    def elements(self):
-        """All elements, as a new list."""
-        values = self.view.tolist()
+    def elements(self, first=0, last=None):
+        """Elements as a new list."""
+        values = self.view[first:last].tolist()
         return list(map(JSBigInt, values)) if self.kind.is_bigint else values
 
     def store(self, values, start=0):
@@ -17069,7 +17715,9 @@ def new_typed_array(realm, kind, length, proto=None):
 
 def new_uint8_array(realm, data):
     """A Uint8Array with a copy of some bytes."""
-    buffer = new_array_buffer(realm, bytearray(data))
+    copy = allocate_bytes(len(data))
+    copy[:] = data
+    buffer = new_array_buffer(realm, copy)
     return JSTypedArray(realm.Uint8ArrayPrototype, UINT8_KIND, buffer, 0, len(data))
 
 
@@ -17156,18 +17804,18 @@ def typed_array_entries(realm, this, *_):
     return JSArrayIterator(realm.ArrayIteratorPrototype, this, "entries")
 
 
-def visit_elements(this, callback, this_arg, backwards=False):
+def visit_elements(realm, this, callback, this_arg, backwards=False):
     """Calls back for every element; yields (index, value, result)."""
     run = require_callable(callback).fn
     indices = range(len(this.view))
-    for index in reversed(indices) if backwards else indices:
+    for index in polled(realm, reversed(indices) if backwards else indices):
         value = this.get_index(index)
         yield index, value, run(this_arg, value, index, this)
 
 
 @typed_array_method("every", 1)
 def typed_array_every(realm, this, callback=undefined, this_arg=undefined, *_):
-    return all(to_boolean(result) for _, _, result in visit_elements(this, callback, this_arg))
+    return all(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg))
 
 
 @typed_array_method("fill", 1)
@@ -17184,7 +17832,7 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
 
 @typed_array_method("filter", 1)
 def typed_array_filter(realm, this, callback=undefined, this_arg=undefined, *_):
-    kept = [value for _, value, result in visit_elements(this, callback, this_arg)
+    kept = [value for _, value, result in visit_elements(realm, this, callback, this_arg)
             if to_boolean(result)]
     result = typed_array_species_create(realm, this, (len(kept),), "%TypedArray%.prototype.filter")
     for index, value in enumerate(kept):
@@ -17192,9 +17840,9 @@ def typed_array_filter(realm, this, callback=undefined, this_arg=undefined, *_):
     return result
 
 
-def find_element(this, callback, this_arg, backwards):
+def find_element(realm, this, callback, this_arg, backwards):
     """FindViaPredicate (23.1.3.12.1): (index, value)."""
-    for index, value, result in visit_elements(this, callback, this_arg, backwards):
+    for index, value, result in visit_elements(realm, this, callback, this_arg, backwards):
         if to_boolean(result):
             return index, value
     return -1, undefined
@@ -17202,27 +17850,27 @@ def find_element(this, callback, this_arg, backwards):
 
 @typed_array_method("find", 1)
 def typed_array_find(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(this, callback, this_arg, False)[1]
+    return find_element(realm, this, callback, this_arg, False)[1]
 
 
 @typed_array_method("findIndex", 1)
 def typed_array_find_index(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(this, callback, this_arg, False)[0]
+    return find_element(realm, this, callback, this_arg, False)[0]
 
 
 @typed_array_method("findLast", 1)
 def typed_array_find_last(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(this, callback, this_arg, True)[1]
+    return find_element(realm, this, callback, this_arg, True)[1]
 
 
 @typed_array_method("findLastIndex", 1)
 def typed_array_find_last_index(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(this, callback, this_arg, True)[0]
+    return find_element(realm, this, callback, this_arg, True)[0]
 
 
 @typed_array_method("forEach", 1)
 def typed_array_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
-    for _visit in visit_elements(this, callback, this_arg):
+    for _visit in visit_elements(realm, this, callback, this_arg):
         pass
     return undefined
 
@@ -17241,15 +17889,21 @@ def typed_array_includes(realm, this, value=undefined, start=undefined, *_):
         return False
     if not this.view:
         return value is undefined
-    return any(same_value_zero(value, item) for item in this.elements()[first:])
+    if value != value:
+        return this.kind.is_float and any(
+            item != item for item in polled(realm, (this.view[i] for i in range(first, length))))
+    return find_forwards(realm, this, value, first) >= 0
 
 
-def find_equal(this, value, indices):
-    """The first of some indices whose element is strictly equal to `value`, or -1."""
-    elements = this.elements()
-    for index in indices:
-        if index < len(elements) and strict_equal(elements[index], value):
-            return index
+def find_forwards(realm, this, value, first):
+    """The first index from `first` on whose element is strictly equal to `value`, or -1."""
+    if type(value) is JSBigInt if this.kind.is_bigint else type(value) in NUMBER_TYPES:
+        while first < len(this.view):
+            realm.poll()
+            block = this.elements(first, first + ELEMENTS_AT_ONCE)
+            if value in block:
+                return first + block.index(value)
+            first += ELEMENTS_AT_ONCE
     return -1
 
 
@@ -17257,18 +17911,33 @@ def find_equal(this, value, indices):
 def typed_array_index_of(realm, this, value=undefined, start=undefined, *_):
     length = len(this.view)
     first = starting_index(start, length) if length else 0
-    return find_equal(this, value, range(first, length))
+    return find_forwards(realm, this, value, first)
 
 
 @typed_array_method("join", 1)
 def typed_array_join(realm, this, separator=undefined, *_):
     length = len(this.view)
     separator = "," if separator is undefined else to_string(separator)
-    parts = [to_string(value) for value in this.elements()]
-    parts += [""] * (length - len(parts))
-    if sum(map(len, parts)) + len(separator) * max(length - 1, 0) > MAX_STRING_LENGTH:
+    if len(separator) * (length - 1) > MAX_STRING_LENGTH:
         raise JSRangeError("Invalid string length")
-    return separator.join(parts)
+    parts, size = [], 0
+    for first in range(0, length, ELEMENTS_AT_ONCE):
+        realm.poll()
+        count = min(length - first, ELEMENTS_AT_ONCE)
+        texts = [to_string(value) for value in this.elements(first, first + count)]
+        # A buffer detached by the separator's toString has nothing left to show.
+        parts.append(separator.join(texts if texts else [""] * count))
+        size += len(parts[-1])
+        if size > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+    return concat_all(parts, separator)
+
+
+def concat_all(parts, separator):
+    text = separator.join(parts)
+    if len(text) > MAX_STRING_LENGTH:
+        raise JSRangeError("Invalid string length")
+    return text
 
 
 @typed_array_method("keys", 0)
@@ -17283,7 +17952,10 @@ def typed_array_last_index_of(realm, this, value=undefined, *start):
         return -1
     last = to_integer_or_infinity(start[0]) if start else length - 1
     last = int(max(length + last, -1) if last < 0 else min(last, length - 1))
-    return find_equal(this, value, range(last, -1, -1))
+    for index in polled(realm, range(min(last, len(this.view) - 1), -1, -1)):
+        if strict_equal(this.get_index(index), value):
+            return index
+    return -1
 
 
 @TYPED_ARRAY.getter("length")
@@ -17296,35 +17968,36 @@ def typed_array_map(realm, this, callback=undefined, this_arg=undefined, *_):
     require_callable(callback)
     length = len(this.view)
     result = typed_array_species_create(realm, this, (length,), "%TypedArray%.prototype.map")
-    for index, _, value in visit_elements(this, callback, this_arg):
+    for index, _, value in visit_elements(realm, this, callback, this_arg):
         result.set_index(index, value)
     return result
 
 
-def fold_elements(this, callback, initial, backwards):
+def fold_elements(realm, this, callback, initial, backwards):
     run = require_callable(callback).fn
-    indices = list(range(len(this.view)))
+    indices = range(len(this.view))
     if backwards:
-        indices.reverse()
+        indices = indices[::-1]
     if initial:
         total = initial[0]
     elif indices:
-        total = this.get_index(indices.pop(0))
+        total = this.get_index(indices[0])
+        indices = indices[1:]
     else:
         raise JSTypeError("Reduce of empty array with no initial value")
-    for index in indices:
+    for index in polled(realm, indices):
         total = run(undefined, total, this.get_index(index), index, this)
     return total
 
 
 @typed_array_method("reduce", 1)
 def typed_array_reduce(realm, this, callback=undefined, *initial):
-    return fold_elements(this, callback, initial, False)
+    return fold_elements(realm, this, callback, initial, False)
 
 
 @typed_array_method("reduceRight", 1)
 def typed_array_reduce_right(realm, this, callback=undefined, *initial):
-    return fold_elements(this, callback, initial, True)
+    return fold_elements(realm, this, callback, initial, True)
 
 
 @typed_array_method("reverse", 0)
@@ -17341,7 +18014,7 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
         raise JSRangeError("offset is out of bounds")
     require_attached(this.buffer, "%TypedArray%.prototype.set")
     if isinstance(source, JSTypedArray):
-        set_from_typed_array(this, source, start)
+        set_from_typed_array(realm, this, source, start)
         return undefined
     source = to_object(realm, source)
     length = length_of_array_like(source)
@@ -17352,14 +18025,12 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
         if set(map(type, values)) <= NUMBER_TYPES:
             this.store(values, start)
             return undefined
-    for index in range(length):
+    for index in polled(realm, range(length)):
         this.set_index(start + index, source.get(str(index)))
-        if not index & 1023:
-            realm.poll()
     return undefined
 
 
-def set_from_typed_array(target, source, start):
+def set_from_typed_array(realm, target, source, start):
     """SetTypedArrayFromTypedArray (23.2.3.26.1)."""
     require_attached(source.buffer, "%TypedArray%.prototype.set")
     length = len(source.view)
@@ -17367,20 +18038,23 @@ def set_from_typed_array(target, source, start):
         raise JSTypeError("Cannot mix BigInt and other types, use explicit conversions")
     if start + length > len(target.view):
         raise JSRangeError("offset is out of bounds")
-    copy_elements(target, source, start, 0, length)
+    copy_elements(realm, target, source, start, 0, length)
 
 
-def copy_elements(target, source, to, first, count):
+def copy_elements(realm, target, source, to, first, count):
     """Writes elements of one typed array into another; they may share a buffer."""
     if not count:
         return
     part = source.view[first:first + count]
     if target.kind is source.kind:
         target.view[to:to + count] = part
-    elif target.kind.is_bigint:
-        target.store(list(map(JSBigInt, part.tolist())), to)
-    else:
-        target.store(part.tolist(), to)
+        return
+    if target.buffer is source.buffer:
+        part = memoryview(part.tobytes()).cast(source.kind.code)
+    for start in range(0, count, ELEMENTS_AT_ONCE):
+        realm.poll()
+        values = part[start:start + ELEMENTS_AT_ONCE].tolist()
+        target.store(list(map(JSBigInt, values)) if target.kind.is_bigint else values, to + start)
 
 
 @typed_array_method("slice", 2)
@@ -17393,35 +18067,44 @@ def typed_array_slice(realm, this, start=undefined, end=undefined, *_):
         require_attached(this.buffer, method)
         count = min(count, len(this.view) - first, len(result.view))
         if result.kind is this.kind and result.buffer is this.buffer:
-            slice_over_itself(result, this, first, count)
+            slice_over_itself(realm, result, this, first, count)
         else:
-            copy_elements(result, this, 0, first, count)
+            copy_elements(realm, result, this, 0, first, count)
     return result
 
 
-def slice_over_itself(result, source, first, count):
+def slice_over_itself(realm, result, source, first, count):
     """Byte after byte, from the start, as the specification asks of overlapping slices."""
     data, size = source.buffer.data, source.kind.size
     start, to = source.offset + first * size, result.offset
-    for position in range(count * size):
+    for position in polled(realm, range(count * size)):
         data[to + position] = data[start + position]
 
 
 @typed_array_method("some", 1)
 def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
-    return any(to_boolean(result) for _, _, result in visit_elements(this, callback, this_arg))
+    return any(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg))
 
 
 def sorted_elements(this, comparator):
     """The elements in order: by value with -0 below +0 and NaN last, or by a comparator."""
+    if len(this.view) > MAX_ARRAY_ITEMS:
+        raise JSRangeError("Invalid array length")
     values = this.elements()
     if comparator is not undefined:
         values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
     elif this.kind.is_float:
-        values.sort(key=lambda value: (value != value, value, math.copysign(1, value)))
+        return sorted_floats(values)
     else:
         values.sort()
     return values
+
+
+def sorted_floats(values):
+    numbers = sorted([value for value in values if value == value])
+    low, high = bisect.bisect_left(numbers, 0), bisect.bisect_right(numbers, 0)
+    numbers[low:high] = sorted(numbers[low:high], key=lambda zero: math.copysign(1, zero))
+    return numbers + [NAN] * (len(values) - len(numbers))
 
 
 @TYPED_ARRAY.method("sort", 1, receiver=False)
@@ -17429,8 +18112,7 @@ def typed_array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
     validate_typed_array(this, "%TypedArray%.prototype.sort")
     values = sorted_elements(this, comparator)
-    for index, value in enumerate(values[:len(this.view)]):
-        this.view[index] = value
+    this.store(values[:len(this.view)])
     return this
 
 
@@ -17445,16 +18127,16 @@ def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
 @typed_array_method("toLocaleString", 0)
 def typed_array_to_locale_string(realm, this, *_):
     parts = []
-    for index in range(len(this.view)):
+    for index in polled(realm, range(len(this.view))):
         value = this.get_index(index)
         parts.append("" if value is undefined else to_string(invoke(realm, value, "toLocaleString")))
-    return ",".join(parts)
+    return concat_all(parts, ",")
 
 
 @typed_array_method("toReversed", 0)
 def typed_array_to_reversed(realm, this, *_):
     result = new_typed_array(realm, this.kind, len(this.view))
-    copy_elements(result, this, 0, 0, len(this.view))
+    copy_elements(realm, result, this, 0, 0, len(this.view))
     return typed_array_reverse(realm, result)
 
 
@@ -17487,7 +18169,7 @@ def typed_array_with(realm, this, index=undefined, value=undefined, *_):
     if not 0 <= index < len(this.view):
         raise JSRangeError("Invalid typed array index")
     result = new_typed_array(realm, this.kind, length)
-    copy_elements(result, this, 0, 0, length)
+    copy_elements(realm, result, this, 0, 0, length)
     result.set_index(index, value)
     return result
 
@@ -17510,7 +18192,7 @@ def typed_array_from(realm, this, source=undefined, mapper=undefined, this_arg=u
         require_callable(mapper)
     values = values_of_source(realm, source)
     result = typed_array_create(this, (len(values),), "%TypedArray%.from")
-    for index in range(len(values)):
+    for index in polled(realm, range(len(values))):
         value = values[index]
         if mapper is not undefined:
             value = mapper.fn(this_arg, value, index)
@@ -17539,7 +18221,7 @@ def values_of_source(realm, source):
     if method is not undefined:
         if type(source) is JSArray and realm.array_iteration_untouched():
             return list(iterate(realm, source))
-        return limited_list(iterator_from_method(source, method))
+        return limited_list(polled(realm, iterator_from_method(source, method)))
     values = ArrayLikeValues(to_object(realm, source))
     if values.length > MAX_BUFFER_BYTES:
         raise JSRangeError(f"Invalid typed array length: {values.length}")
@@ -17586,17 +18268,15 @@ def construct_typed_array(realm, kind, new_target, source, offset, length):
         result = new_typed_array(realm, kind, len(source.view), proto)
         if kind.is_bigint is not source.kind.is_bigint:
             raise JSTypeError("Cannot mix BigInt and other types, use explicit conversions")
-        copy_elements(result, source, 0, 0, len(source.view))
+        copy_elements(realm, result, source, 0, 0, len(source.view))
         return result
     values = values_of_source(realm, source)
     result = new_typed_array(realm, kind, len(values), proto)
     if type(values) is list:
         result.store(values)
     else:
-        for index in range(len(values)):
+        for index in polled(realm, range(len(values))):
             result.set_index(index, values[index])
-            if not index & 1023:
-                realm.poll()
     return result
 
 
@@ -20794,7 +21474,7 @@ def own_name(function):
 def is_in_chain(obj, proto):
     """True when `proto` is among the prototypes of `obj`, as far as no Proxy hides them."""
     while obj is not None and not isinstance(obj, JSProxyBase):
-        obj = obj.proto
+        obj = obj.get_proto()
         if obj is proto:
             return True
     return False
@@ -20810,8 +21490,8 @@ def inspected_class(obj):
             if proto is not None and isinstance(proto.value, JSObject) \
                     and is_in_chain(obj, proto.value):
                 return own_name(own.value)
-        walk = walk.proto
-    return None if obj.proto is None else f"{obj.class_name} <Complex prototype>"
+        walk = walk.get_proto()
+    return None if obj.get_proto() is None else f"{obj.class_name} <Complex prototype>"
 
 
 class InspectedShape:
@@ -21730,6 +22410,10 @@ def global_unescape(realm, this, text=undefined, *_):
 #: Default ports of the special schemes; "file" has none.
 SPECIAL_SCHEMES = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21, "file": None}
 
+#: Longer texts are no URLs, and no URL has more parameters.
+MAX_URL_LENGTH = 2 ** 21
+MAX_URL_PARAMETERS = 500_000
+
 _ASCII_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
@@ -21886,6 +22570,8 @@ class URLRecord:
 
 def parse_url(text, base=None):
     """The basic URL parser (4.4) without state override: a URLRecord, or InvalidURL."""
+    if len(text) > MAX_URL_LENGTH:
+        raise InvalidURL
     text = text.strip(_CONTROL_OR_SPACE).replace("\t", "").replace("\n", "").replace("\r", "")
     rest, hash_mark, fragment = text.partition("#")
     scheme = _SCHEME.match(rest)
@@ -22304,6 +22990,8 @@ def url_parse(realm, this, *args):
 
 def parse_urlencoded(text):
     """The application/x-www-form-urlencoded parser (5.1): a list of [name, value], in code units."""
+    if text.count("&") >= MAX_URL_PARAMETERS:
+        raise JSRangeError("Too many URL parameters")
     pairs = []
     for part in text.split("&"):
         if part:
@@ -22682,6 +23370,8 @@ def text_decoder_decode(realm, this, data=undefined, options=undefined, *_):
         text = this.decode(bytes(source), more)
     except UnicodeDecodeError:
         raise JSTypeError(f"The encoded data was not valid for encoding {this.encoding}") from None
+    if len(text) > MAX_STRING_LENGTH:
+        raise JSRangeError("Invalid string length")
     return utf16(text)
 
 
@@ -22727,8 +23417,11 @@ def global_atob(realm, this, *args):
 def global_btoa(realm, this, *args):
     if not args:
         web_arguments(args, 1, "btoa")
+    text = to_string(args[0])
+    if len(text) > MAX_STRING_LENGTH // 4 * 3:
+        raise JSRangeError("Invalid string length")
     try:
-        return base64.b64encode(to_string(args[0]).encode("latin-1")).decode("ascii")
+        return base64.b64encode(text.encode("latin-1")).decode("ascii")
     except UnicodeEncodeError:
         raise JSError(new_dom_exception(
             realm, "Invalid character: only Latin-1 can be encoded", "InvalidCharacterError")) from None
@@ -22745,6 +23438,7 @@ class Cloner:
         self.copies = {}
 
     def clone(self, value):
+        self.realm.poll()
         if not isinstance(value, JSObject):
             if type(value) is JSSymbol:
                 self.refuse(value)
@@ -22775,7 +23469,6 @@ class Cloner:
             if type(key) is str:
                 own = value.get_own(key)
                 if own is not None and own.enumerable:
-                    self.realm.poll()
                     copy.create_data_property(key, self.clone(value.get(key)))
         return copy
 
@@ -23838,19 +24531,21 @@ def default_constructor(realm, klass, derived):
 
 
 def import_module(realm, specifier, referrer):
-    """import(…): modules are not there in plain scripts."""
+    """import(…) (13.3.10): a promise of the module's namespace object."""
     promise = new_promise(realm)
     try:
-        text = to_string(specifier)
-        reject_promise(realm, promise, realm.new_error(
-            "TypeError", f"Cannot import '{text}': import() is not available here"))
+        module = realm.modules.load(to_string(specifier), referrer)
+        done = realm.modules.evaluate(module)
+        promise_react(realm, done, lambda _: resolve_promise(realm, promise, module.namespace(realm)),
+                      lambda reason: reject_promise(realm, promise, reason))
     except Exception as error:
         reject_promise(realm, promise, realm.thrown_value(error))
     return promise
 
 
-def run_yield_delegate(realm, value):
-    return yield_delegate(realm, value)
+def import_meta(realm, filename):
+    """import.meta: an object with the module's file name as `url`."""
+    return realm.modules.meta(filename)
 
 
 #: Helpers that are methods of the realm for generated code: name -> function(realm, …).
@@ -23860,7 +24555,7 @@ REALM_RUNTIME = {
     **{function.__name__: function for function in (
         stop, sloppy_this, callee, strict_eval, typeof_global, put_global, delete_global, delete_member,
         template_object, spread_into, object_for_destructuring, enumerate_keys, make_arguments,
-        new_instance, super_call, make_class, import_module, yield_delegate, async_yield_delegate,
+        new_instance, super_call, make_class, import_module, import_meta, yield_delegate, async_yield_delegate,
         async_iterate)},
 }
 
@@ -23981,6 +24676,257 @@ class JSGlobal(JSObject):
 
     def own_keys(self):
         return order_keys([*self.flags, *JSObject.own_keys(self)])
+
+
+# -- Modules -----------------------------------------------------------------------------
+
+class JSNamespace(JSObject):
+    """A module namespace object (10.4.6): the exports, sorted, read from their cells."""
+
+    __slots__ = ("cells",)
+    class_name = "Module"
+    exotic = True
+
+    def __init__(self, cells):
+        JSObject.__init__(self, None)
+        self.cells = cells
+        self.attrs = SealedAttrs({SYM_TO_STRING_TAG: 0})
+        self.props[SYM_TO_STRING_TAG] = "Module"
+
+    def value_of(self, key):
+        try:
+            return self.cells[key].v
+        except AttributeError:
+            raise JSReferenceError(f"Cannot access '{key}' before initialization") from None
+
+    def set_proto(self, proto):
+        return proto is None
+
+    def get_own(self, key):
+        if key in self.cells:
+            return data_descriptor(self.value_of(key), WRITABLE | ENUMERABLE)
+        return JSObject.get_own(self, key) if type(key) is not str else None
+
+    def define_own(self, key, desc):
+        own = self.get_own(key)
+        return own is not None and validate_property(own, desc, False) and not (
+            key in self.cells and (desc.writable is False or desc.value is not ABSENT
+                                   and not same_value(desc.value, own.value)))
+
+    def has(self, key):
+        return key in self.cells or key is SYM_TO_STRING_TAG
+
+    def get(self, key, receiver=None):
+        if key in self.cells:
+            return self.value_of(key)
+        return "Module" if key is SYM_TO_STRING_TAG else undefined
+
+    def set(self, key, value, receiver=None):
+        return False
+
+    def delete(self, key):
+        return key not in self.cells and key is not SYM_TO_STRING_TAG
+
+    def own_keys(self):
+        return [*self.cells, SYM_TO_STRING_TAG]
+
+
+class Module:
+    """One module of a realm: its cells, and how far it has come."""
+
+    def __init__(self, name, compiled):
+        self.name = name
+        self.compiled = compiled
+        self.cells = {} if compiled is None else {local: Cell() for local in compiled.cells}
+        self.requested = {}             # specifier -> Module
+        self.body = None                # the Python generator, once linked
+        self.promise = None             # of the evaluation, once begun
+        self.namespace_object = None
+
+    def resolve(self, name, seen=()):
+        """ResolveExport (16.2.1.6.3): the Cell of an export, None if there is none, or "ambiguous"."""
+        if (self, name) in seen:
+            return None
+        seen = (*seen, (self, name))
+        compiled = self.compiled
+        if compiled is None:
+            return self.cells.get(name)
+        if name in compiled.exports:
+            return self.cells[compiled.exports[name]]
+        if name in compiled.indirect:
+            specifier, imported = compiled.indirect[name]
+            module = self.requested[specifier]
+            return Cell(module.namespace()) if imported is None else module.resolve(imported, seen)
+        if name == "default":
+            return None
+        found = None
+        for specifier in compiled.stars:
+            cell = self.requested[specifier].resolve(name, seen)
+            if cell == "ambiguous":
+                return cell
+            if cell is not None:
+                if found is not None and found is not cell:
+                    return "ambiguous"
+                found = cell
+        return found
+
+    def export_names(self, seen=None):
+        seen = set() if seen is None else seen
+        if self in seen:
+            return set()
+        seen.add(self)
+        if self.compiled is None:
+            return set(self.cells)
+        names = {*self.compiled.exports, *self.compiled.indirect}
+        for specifier in self.compiled.stars:
+            names |= self.requested[specifier].export_names(seen) - {"default"}
+        return names
+
+    def namespace(self, realm=None):
+        if self.namespace_object is None:
+            found = {name: self.resolve(name) for name in sorted(self.export_names())}
+            self.namespace_object = JSNamespace(
+                {name: cell for name, cell in found.items() if isinstance(cell, Cell)})
+        return self.namespace_object
+
+
+class ModuleMap:
+    """The modules of one realm, by name: each is loaded and evaluated once."""
+
+    def __init__(self, realm):
+        self.realm = realm
+        self.modules = {}
+        self.metas = {}
+        #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
+        self.loader = None
+
+    def meta(self, filename):
+        if filename not in self.metas:
+            self.metas[filename] = JSObject(None, {"url": utf16(filename)})
+        return self.metas[filename]
+
+    def load(self, specifier, referrer, kind=None):
+        """The linked module that a specifier names."""
+        if self.loader is None:
+            raise JSTypeError(f"Cannot import '{specifier}': there is no folder to import from")
+        name, source = self.loader(specifier, referrer, kind)
+        if name in self.modules:
+            return self.modules[name]
+        if kind == "json" or name.endswith(".json"):
+            module = self.modules[name] = Module(name, None)
+            module.cells["default"] = Cell(self.realm.parse_json(source))
+            module.promise = promise_resolve(self.realm, self.realm.Promise, undefined)
+            return module
+        return self.add(name, source)
+
+    def add(self, name, source):
+        """Compiles and links a module and what it requests."""
+        try:
+            compiled = compile_module(source, name)
+        except JSSyntaxError as error:
+            error.filename = name
+            raise
+        module = self.modules[name] = Module(name, compiled)
+        try:
+            for specifier, kind in compiled.requests:
+                module.requested[specifier] = self.load(specifier, name, kind)
+            self.link(module)
+        except BaseException:
+            del self.modules[name]
+            raise
+        return module
+
+    def link(self, module):
+        """InitializeEnvironment (16.2.1.6.4): imports get the exporters' cells."""
+        compiled = module.compiled
+        for name, (specifier, imported) in compiled.indirect.items():
+            if imported is not None:
+                self.require(module.requested[specifier], imported, specifier)
+        for local, specifier, imported in compiled.imports:
+            exporter = module.requested[specifier]
+            if imported is None:
+                module.cells[local] = LazyNamespace(exporter)
+            else:
+                module.cells[local] = self.require(exporter, imported, specifier)
+        self.realm.link(compiled.free_globals)
+        code = types.FunctionType(compiled.code, self.realm.globals)
+        module.body = code(undefined, *[module.cells[local] for local in compiled.cells])
+        module.body.send(None)
+
+    @staticmethod
+    def require(exporter, name, specifier):
+        cell = exporter.resolve(name)
+        if isinstance(cell, Cell):
+            return cell
+        what = "contains conflicting star exports for" if cell == "ambiguous" else "does not provide an export named"
+        raise JSSyntaxError(f"The requested module '{specifier}' {what} '{name}'")
+
+    def evaluate(self, module):
+        """Evaluates a module after those it requests; returns the promise of that."""
+        if module.promise is None:
+            module.promise = new_promise(self.realm)            # cycles find it
+            done = run_async(self.realm, self.evaluation(module))
+            promise_react(self.realm, done,
+                          lambda _: resolve_promise(self.realm, module.promise, undefined),
+                          lambda reason: reject_promise(self.realm, module.promise, reason))
+        return module.promise
+
+    def evaluation(self, module, path=()):
+        """A Python generator that runs a module's dependencies, then the module."""
+        for requested in module.requested.values():
+            if requested.promise is None:
+                yield self.evaluate(requested)
+            elif requested.promise.state != "fulfilled" and requested.body is not None \
+                    and not self.reaches(requested, module):
+                yield requested.promise
+        yield from module.body
+
+    @staticmethod
+    def reaches(start, goal):
+        """Whether a module requests another, directly or not: then it must not be waited for."""
+        stack, seen = [start], set()
+        while stack:
+            module = stack.pop()
+            if module is goal:
+                return True
+            if module not in seen:
+                seen.add(module)
+                stack.extend(module.requested.values())
+        return False
+
+
+class LazyNamespace(Cell):
+    """The cell of `import * as name`: the namespace is made when it is first read."""
+
+    __slots__ = ("module",)
+
+    def __init__(self, module):
+        self.module = module
+
+    @property
+    def v(self):
+        return self.module.namespace()
+
+
+_MODULE_SYNTAX = re.compile(r"(?m)^[^\n/]*\b(?:import|export)\b")
+
+
+def is_module(source):
+    """Whether a source text is a module: it uses import or export at its top level."""
+    if not _MODULE_SYNTAX.search(source):
+        return False
+    try:
+        compile_cached(source, "")
+        return False
+    except JSNativeError:
+        pass
+    try:
+        program = parse_module(source)
+    except JSSyntaxError as error:
+        return error.message.startswith(("Cannot use import", "Unexpected token 'export'")) is False \
+            and bool(re.search(r"(?m)^\s*(?:import\b[^(.]|export\b)", source))
+    return any(isinstance(statement, (ImportDeclaration, ExportNamedDeclaration, ExportDefaultDeclaration,
+                                      ExportAllDeclaration)) for statement in program.body)
 
 
 # -- Deadlines ---------------------------------------------------------------------------
@@ -24107,6 +25053,7 @@ class Realm:
         self.rejections = {}
         self.closed = False
         self.timers = TimerQueue(self)
+        self.modules = ModuleMap(self)
         self.global_object = JSGlobal(self)
         self.global_object.parent = self.ObjectPrototype
         self.runtime = dict(SHARED_RUNTIME)
@@ -24350,8 +25297,21 @@ class Realm:
     def evaluate(self, source, filename="<script>", timeout=None):
         """Runs a script and the microtasks it leaves; returns the completion value as plain Python.
         Raises JSError (phase "parse" or "runtime") or ScriptTimeout."""
+        if is_module(source):
+            self.evaluate_module(source, filename, timeout)
+            return undefined
         compiled = self.compile(source, filename)
         return self.enter(lambda: self.to_python(self.run_script(compiled)), timeout)
+
+    def evaluate_module(self, source, filename, timeout=None):
+        """Runs a source text as a module; waits for its top-level awaits."""
+        def work():
+            try:
+                module = self.modules.add(filename, source)
+            except JSSyntaxError as error:
+                raise JSError(self.thrown_value(error), "parse") from None
+            return self.modules.evaluate(module)
+        self.settle(work, timeout, lambda value: undefined)
 
     def compile(self, source, filename):
         """A CompiledScript; raises JSError with phase "parse"."""
@@ -24437,13 +25397,18 @@ class Realm:
     def run(self, function, *args, timeout=None, convert=None):
         """Calls a function value with plain Python arguments; returns its result through `convert`
         (default: to_python), which runs inside the time limit too. A promise is waited for."""
+        return self.settle(
+            lambda: call(function, undefined, *[self.from_python(arg) for arg in args]), timeout,
+            convert or self.to_python)
+
+    def settle(self, start, timeout, convert):
+        """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
         started = time.monotonic()
-        convert = convert or self.to_python
         settled = threading.Event()
         outcome = []
 
         def work():
-            result = call(function, undefined, *[self.from_python(arg) for arg in args])
+            result = start()
             if not isinstance(result, JSPromise):
                 return convert(result)
             promise_react(self, result, lambda value: outcome.append((True, value)) or settled.set(),
@@ -25584,8 +26549,8 @@ class Broadcaster:
 # A GraphQL engine in plain Python (specification of October 2021): language, schema merged from
 # registrations, validation, introspection, execution by compiled plans, GraphQL over HTTP, and the
 # logic of GraphQL over SSE. It knows neither JavaScript nor sockets: resolvers are callables
-# `resolver(args, info) -> value`, events are texts. It uses nothing from above and hands down
-# `GraphQLService`, which holds the registrations, answers requests and projects broadcast payloads.
+# `resolver(args, info) -> value`, events are texts. It uses the streams of the section above and hands
+# down `GraphQLService`, which holds registrations, answers requests and projects what is broadcast.
 # Messages are worded as graphql-js words them, so that people find them in a search engine.
 # ======================================================================================
 
@@ -25994,7 +26959,7 @@ class GqlOperation(GraphQLNode):
 
 class GqlVariableDefinition(GraphQLNode):
     """`$name: type = default`; `default` is a value node or None. `start` is that of the `$`."""
-    fields = __slots__ = ("name", "type", "default", "directives")
+    fields = __slots__ = ("name", "name_start", "type", "default", "directives")
 
 
 class GqlFragment(GraphQLNode):
@@ -26200,8 +27165,10 @@ class GraphQLParser:
             description = self.value
             self.advance()
         if self.kind != "Name":
-            raise self.unexpected() if description is None else self.error(
-                "Unexpected description, descriptions are not supported on shorthand queries.", start)
+            if description is not None and self.kind == "{":
+                raise self.error("Unexpected description, descriptions are not supported on shorthand "
+                                 "queries.", start)
+            raise self.unexpected()
         word = self.value
         if word in ("scalar", "type", "interface", "union", "enum", "input"):
             return self.type_definition(start, description)
@@ -26234,11 +27201,13 @@ class GraphQLParser:
 
     def variable_definition(self):
         start = self.start
-        variable = self.variable()
+        self.description()
+        self.expect("$")
+        name_start, name = self.start, self.name()
         self.expect(":")
         type_node = self.type_reference()
         default = self.value_literal(True) if self.skip("=") else None
-        return GqlVariableDefinition(start, variable.name, type_node, default, self.directives(True))
+        return GqlVariableDefinition(start, name, name_start, type_node, default, self.directives(True))
 
     def variable(self):
         start = self.start
@@ -26914,10 +27883,11 @@ def _graphql_object_problems(node, type_, report):
             report(f'Field "{member.name}" is not defined by type "{type_}".'
                    + _graphql_did_you_mean(member.name, type_.fields), member.start)
     if type_.one_of:
-        if len(given) != 1:
+        known = [member for member in node.members if member.name in type_.fields]
+        if len(known) != 1:
             report(f'OneOf Input Object "{type_}" must specify exactly one key.', node.start)
         else:
-            only = node.members[0]
+            only = known[0]
             if isinstance(only.value, GqlScalar) and only.value.kind == "Null":
                 report(f'Field "{type_}.{only.name}" must be non-null.', node.start)
 
@@ -27121,6 +28091,7 @@ class _SdlText:
         self.roots = {operation: {} for operation in _GRAPHQL_ROOT_NAMES}
         self.order = []                  # names of all types defined, in the order of the text
         self.root_names = dict(_GRAPHQL_ROOT_NAMES)
+        self.root_descriptions = {}
         self.description = None
         schema_seen = None
         for node in document.definitions:
@@ -27149,6 +28120,7 @@ class _SdlText:
             operation = self.operation_of.get(node.name)
             self.order.append(_GRAPHQL_ROOT_NAMES[operation] if operation else node.name)
             if operation and node.kind == "type":
+                self.root_descriptions[operation] = node.description or self.root_descriptions.get(operation)
                 for field in node.members:
                     if field.name in self.roots[operation]:
                         self.problem(f'Field "{node.name}.{field.name}" can only be defined once.',
@@ -27332,8 +28304,8 @@ class GraphQLSchema:
         if core is None:
             self._add_scalars()
         self._create_types()
-        self._fill_types()
         self._fill_directives()
+        self._fill_types()
         self._add_roots(visible)
         self._check_types()
         if core:
@@ -27353,15 +28325,14 @@ class GraphQLSchema:
     def _create_types(self):
         for name, merged in self.merge.types.items():
             known = self.types.get(name)
-            if known is not None and known.builtin or (self.core and name.startswith("__")):
-                self.problem(f'Name "{name}" must not begin with "__", which is reserved by GraphQL '
-                             'introspection.'
-                             if name.startswith("__")
-                             else f'Type "{name}" is built in and cannot be defined again.',
+            if self.core and name.startswith("__"):
+                self._check_name(name, merged.node.name_start, merged.registration, name)
+            elif known is not None and known.builtin:
+                self.problem(f'Type "{name}" is built in and cannot be defined again.',
                              merged.node.name_start, merged.registration)
-                continue
-            self.types[name] = GraphQLNamedType(_GRAPHQL_KIND_OF_KEYWORD[merged.kind], name,
-                                                merged.description, not self.core)
+            if known is None:
+                self.types[name] = GraphQLNamedType(_GRAPHQL_KIND_OF_KEYWORD[merged.kind], name,
+                                                    merged.description, not self.core)
 
     def _fill_types(self):
         for name, merged in self.merge.types.items():
@@ -27475,7 +28446,10 @@ class GraphQLSchema:
             self._check_name(node.name, node.start, registration, node.name)
             field = self._field(node, registration)
             field.resolver, field.registration = registration.resolver, registration
-            self.root_shell(registration.kind).fields[registration.name] = field
+            root = self.root_shell(registration.kind)
+            root.fields[registration.name] = field
+            descriptions = registration.parsed.root_descriptions
+            root.description = root.description or descriptions.get(registration.kind)
         if self.core and not self.root_shell("query").fields:
             self.roots["query"].fields[_GRAPHQL_PLACEHOLDER] = GraphQLField(
                 _GRAPHQL_PLACEHOLDER, self.types["Boolean"], None,
@@ -28171,7 +29145,7 @@ class GraphQLValidator:
         for name, items in groups.items():
             if len(items) > 1:
                 self.report(f'There can be only one variable named "${name}".',
-                            *[item.start + 1 for item in items])
+                            *[item.name_start for item in items])
         usages = self.operation_usages(node)
         by = f' by operation "{node.name}"' if node.name else ""
         for variable, _type, _has_default, _parent in usages:
