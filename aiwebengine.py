@@ -6551,6 +6551,12 @@ class Pooled:
     __slots__ = ()
 
 
+class PositionTable(list):
+    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code."""
+
+    __slots__ = ()
+
+
 class Unit:
     """One compiled source text: the constants its code refers to, and the free global names.
 
@@ -6564,6 +6570,8 @@ class Unit:
         self.free_globals = set()
         self.function_count = 0
         self.has_lifts = False
+        #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
+        self.positions = None
 
     def pooled(self, value):
         """The placeholder of an object that shall be a constant: bytes, which no script has."""
@@ -6572,7 +6580,10 @@ class Unit:
 
     def with_pool(self, code):
         """The code object, recursively, with placeholders replaced by the objects themselves."""
-        return code.replace(co_consts=self.unpooled(code.co_consts))
+        constants = self.unpooled(code.co_consts)
+        if self.positions is not None:
+            constants = (*constants, self.positions)
+        return code.replace(co_consts=constants)
 
     def unpooled(self, constants):
         """A tuple of constants (displays of constants are tuples too) with the pooled objects."""
@@ -6807,6 +6818,7 @@ class Emitter:
         prologue = self.out = []
         self.prologue(node, scope, patterns)
         params_done = len(prologue)
+        self.emit(self.poll())
         if node.expression:
             self.at(node.body)
             value = self.return_value(node.body)
@@ -6834,7 +6846,7 @@ class Emitter:
     def takes_new_target(self, node):
         """Whether the Python function has new.target as its first parameter."""
         return self.scope.uses_new_target and self.constructor is None and not self.scope.is_arrow \
-            and not node.is_async and not node.is_generator
+            and self.scope.role != "field" and not node.is_async and not node.is_generator
 
     @staticmethod
     def receiver_name(scope):
@@ -6890,7 +6902,8 @@ class Emitter:
             self.emit_if(self.compare(self.call("type", self.name("this")), _IS_NOT, self.name("JSObject")),
                          self.collect(lambda: self.emit_assign(
                              "this", self.call("sloppy_this", self.name("this")))))
-        if scope.uses_new_target and (node.is_async or node.is_generator) and not scope.is_arrow:
+        if scope.uses_new_target and self.constructor is None and not scope.is_arrow \
+                and not self.takes_new_target(node):
             self.emit_assign("new_target", self.name("undefined"))
         if scope.uses_arguments:
             self.arguments_prologue(node, scope)
@@ -6948,7 +6961,11 @@ class Emitter:
                 if not variable.dominates:
                     self.emit_store(variable, self.name("undefined"), True)
         self.enter_block(scope)
-        self.statements(statements)
+        if self.constructor == "derived" and any(
+                isinstance(part, TryStatement) for s in statements for part in s.walk()):
+            self.returning_late(statements)
+        else:
+            self.statements(statements)
         self.block = outer
         if self.constructor == "base":
             self.emit(ast.Return(self.name("this"), lineno=self.line, col_offset=self.column))
@@ -6956,6 +6973,15 @@ class Emitter:
             self.emit(ast.Return(self.name("this"), lineno=self.line, col_offset=self.column))
         elif not (self.out and isinstance(self.out[-1], (ast.Return, ast.Raise))):
             self.emit(ast.Return(self.name("undefined"), lineno=self.line, col_offset=self.column))
+
+    def returning_late(self, statements):
+        """The body of a derived constructor with try statements: `return` looks at `this` only after
+        every finally block has run (10.2.2, step 10)."""
+        jump = Jump((), "of", False)
+        self.jumps.append(jump)
+        body = self.collect(lambda: self.statements(statements))
+        self.once(body)
+        self.finish_loop(jump)
 
     def generator_body(self, node, body, params_done):
         """Makes sure a Python generator results, and catches the return of generators."""
@@ -7142,13 +7168,17 @@ class Emitter:
         value = self.name("undefined") if node.argument is None else self.return_value(node.argument)
         if self.constructor == "base":
             value = self.call("constructor_result", value, self.name("this"))
-        elif self.constructor == "derived":
+        elif self.constructor == "derived" and not self.jumps_through_of():
             value = self.derived_return(value)
-        if any(jump.is_loop == "of" for jump in self.jumps):
+        if self.jumps_through_of():
             self.emit_assign("returned", value)
             self.jump_out(None, "return")
             return
         self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+
+    def jumps_through_of(self):
+        """Whether a return must break out of loops step by step, so that they can close iterators."""
+        return any(jump.is_loop == "of" for jump in self.jumps)
 
     def derived_return(self, value):
         """`return value` in a derived constructor: an object, or `this` for undefined."""
@@ -7222,11 +7252,14 @@ class Emitter:
     def resume_jump(self, code, target, is_break):
         here = self.jumps[-1] if self.jumps else None
         if target == "return":
-            if any(jump.is_loop == "of" for jump in self.jumps):
+            if self.jumps_through_of():
                 here.pending.append((code, target, is_break))
                 self.emit(ast.Break(lineno=self.line, col_offset=self.column))
             else:
-                self.emit(ast.Return(self.name("returned"), lineno=self.line, col_offset=self.column))
+                value = self.name("returned")
+                if self.constructor == "derived":
+                    value = self.derived_return(value)
+                self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
         elif here is target:
             self.emit_assign("jump", self.const(0))
             self.leave(target, is_break)
@@ -7264,7 +7297,7 @@ class Emitter:
 
     def visit_ContinueStatement(self, node):
         for jump in reversed(self.jumps):
-            if jump.is_loop in ("loop", "of") and (node.label is None or node.label in jump.labels):
+            if jump.is_loop in ("loop", "of") and jump.takes_break and (node.label is None or node.label in jump.labels):
                 self.jump_out(jump, "continue")
                 return
 
@@ -7646,7 +7679,9 @@ class Emitter:
         inner = target.left if isinstance(target, AssignmentPattern) else target
         prepared = self.prepare_target(inner)
         self.at(target)
-        value = self.call("get", self.name(source), key_code())
+        code = key_code()
+        value = self.call("get" if isinstance(code, ast.Constant) else "get_element",
+                          self.name(source), code)
         if isinstance(target, AssignmentPattern):
             self.with_default(target, value, lambda v: self.destructure(prepared, v, store))
         else:
@@ -8145,7 +8180,8 @@ class Emitter:
             return self.optional_chain(node, lambda: self.delete(node.expression), self.const(True))
         if isinstance(node, MemberExpression):
             if isinstance(node.object, Super):
-                return self.call("delete_member", self.const(None), self.member_key(node), self.const(True))
+                parts = self.tuple(self.name("this"), self.member_key(node))
+                return self.call("delete_member", self.const(None), parts, self.const(True))
             obj = self.chain_part(node.object)
             if node.optional:
                 obj = self.guard(obj)
@@ -8791,6 +8827,9 @@ class Emitter:
             if shortcut is not None:
                 return shortcut
             function, this = self.method_parts(callee, optional)
+        elif isinstance(callee, ChainExpression) and isinstance(callee.expression, MemberExpression) \
+                and not isinstance(callee.expression.object, Super):
+            function, this = self.chain_method(callee)
         else:
             this = self.name("undefined")
             function = self.plain_callee(callee, optional)
@@ -8827,6 +8866,19 @@ class Emitter:
             return [self.argument(node) for node in nodes]
         finally:
             self.guards, self.lifted_guards = guards, lifted
+
+    def chain_method(self, callee):
+        """(a?.b)(): the call is outside the chain, but its `this` is the chain's object."""
+        member, this = callee.expression, self.temporary()
+        self.emit_assign(this, self.name("undefined"))
+
+        def value():
+            obj = self.chain_part(member.object)
+            if member.optional:
+                obj = self.guard(obj)
+            return self.member(self.walrus(this, obj), member)
+        function = self.optional_chain(callee, value, self.name("undefined"))
+        return self.call("callee", function, self.const(self.text(callee))), self.name(this)
 
     def plain_callee(self, callee, optional):
         """The Python function of a callee that is not a member."""
@@ -9342,8 +9394,20 @@ def collect_module_entries(program, result):
             result.indirect[name] = imported[local]
 
 
+def number_positions(module):
+    """Replaces the line numbers of a Python tree by indices; returns the PositionTable for them."""
+    nodes = list({id(node): node for node in ast.walk(module) if hasattr(node, "lineno")}.values())
+    table = sorted({(node.lineno, node.col_offset) for node in nodes})
+    index = {position: number for number, position in enumerate(table, 1)}
+    for node in nodes:
+        node.lineno = index[node.lineno, node.col_offset]
+    return PositionTable([(0, 0), *table])
+
+
 def code_of(unit, module, filename):
     """The code object of the one function in a Python module."""
+    if sys.version_info < (3, 11):
+        unit.positions = number_positions(module)
     module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     for value in module_code.co_consts:
         if isinstance(value, types.CodeType):
@@ -10302,23 +10366,30 @@ def frames_of_traceback(tb, limit=DEFAULT_STACK_FRAMES):
 
 def frame_position(code, lasti):
     """Line and column (from 1; the column None where Python does not keep it)."""
+    if code.co_consts and type(code.co_consts[-1]) is PositionTable:
+        line, column = code.co_consts[-1][python_line(code, lasti)]
+        return line, column + 1
     if hasattr(code, "co_positions"):
         where = next(itertools.islice(code.co_positions(), lasti // 2, None), (None,) * 4)
         if where[0] is not None:
             return where[0], None if where[2] is None else where[2] + 1
+    return python_line(code, lasti), None
+
+
+def python_line(code, lasti):
+    """The line of an instruction as CPython keeps it."""
     for start, end, line in code.co_lines():
         if start <= lasti < end and line is not None:
-            return line, None
-    return code.co_firstlineno, None
+            return line
+    return code.co_firstlineno
 
 
 def frame_text(code, lasti):
     """One line of a stack: "at f (chat.js:3:7)"."""
     line, column = frame_position(code, lasti)
     place = f"{code.co_filename}:{line}" if column is None else f"{code.co_filename}:{line}:{column}"
-    if code.co_name == "script_f0":
-        return f"    at {place}"
-    return f"    at {_FUNCTION_SUFFIX.sub('', code.co_name) or '<anonymous>'} ({place})"
+    name = "" if code.co_name == "script_f0" else _FUNCTION_SUFFIX.sub("", code.co_name)
+    return f"    at {name} ({place})" if name else f"    at {place}"
 
 
 def stack_limit(realm):
@@ -10451,11 +10522,18 @@ def describe_error(value):
             return "", text, text, None, None, None
         message = ""
     if type(name) is not str:
-        name = "Error" if isinstance(value, JSErrorObject) else ""
+        name = "Error" if isinstance(value, JSErrorObject) else constructor_name(value)
     if type(stack) is not str:
         stack = error_header(name, message)
     return (well_formed_text(name), well_formed_text(message), well_formed_text(stack),
             *error_place(value))
+
+
+def constructor_name(value):
+    """The name of what made an object, without running any script; "" for plain objects."""
+    ctor = peek(value, "constructor")
+    name = ctor.info.name if isinstance(ctor, JSFunction) else ""
+    return "" if name == "Object" else name
 
 
 def error_place(value):
@@ -24566,7 +24644,7 @@ class JSGlobal(JSObject):
     """The global object. Its named properties are the realm's Python globals, so that generated code
     reaches them as fast as Python reaches its own; `flags` has the attributes, in order."""
 
-    __slots__ = ("realm", "flags", "parent")
+    __slots__ = ("realm", "flags", "parent", "extensible")
     class_name = "global"
     exotic = True
 
@@ -24575,6 +24653,7 @@ class JSGlobal(JSObject):
         self.realm = realm
         self.parent = None
         self.flags = {}
+        self.extensible = True
 
     def get_proto(self):
         return self.parent
@@ -24583,10 +24662,11 @@ class JSGlobal(JSObject):
         return proto is self.parent
 
     def is_extensible(self):
-        return True
+        return self.extensible
 
     def prevent_extensions(self):
-        return False
+        self.extensible = False
+        return True
 
     def value_of(self, key):
         """The value of an existing data property; built-ins are made now."""
@@ -25356,6 +25436,10 @@ class Realm:
             if name in flags and global_name(name) in self.globals:
                 self.shadowed[name] = self.globals.pop(global_name(name))
             self.lexical[name] = const
+        if not self.global_object.extensible:
+            for name in (*compiled.functions, *compiled.variables):
+                if name not in flags:
+                    raise JSTypeError(f"Cannot define global '{name}', the global object is not extensible")
         for name in compiled.functions:
             if flags.get(name) is None or flags[name] != DEFAULT_ATTRS & ~CONFIGURABLE:
                 if flags.get(name) == 0:
