@@ -107,6 +107,9 @@ __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "
 #: Seconds a handler may run before it is stopped, and a script's top level while it loads.
 DEFAULT_HANDLER_TIMEOUT = 5.0
 
+#: Bytes by which the process may grow while one script runs, before that script is stopped.
+MAX_SCRIPT_MEMORY = 768 * 1024 * 1024
+
 #: JavaScript calls within calls before a RangeError, in Python frames.
 MAX_CALL_DEPTH = 6000
 
@@ -216,7 +219,8 @@ class JSError(Exception):
 
 
 class ScriptTimeout(JSError):
-    """A script was stopped because its time was up."""
+    """A script was stopped because its time was up, or because it took too much memory (then `name`
+    is "OutOfMemoryError")."""
 
     name = "TimeoutError"
     filename = line = column = None
@@ -230,13 +234,24 @@ class ScriptTimeout(JSError):
 
     @property
     def stack(self):
-        return f"TimeoutError: {self.message}{self.where}"
+        return f"{self.name}: {self.message}{self.where}"
 
     message = None
 
 
 class Interrupted(BaseException):
     """Raised inside generated code when the time is up; no `catch` of a script sees it."""
+
+
+#: Identifiers of the threads whose script is being stopped.
+STOPPED_THREADS = set()
+
+
+def poll_interrupt():
+    """Raises Interrupted when the script that this thread runs shall stop: for code that has no
+    realm at hand. Called in every loop that a script can make long without running code of its own."""
+    if STOPPED_THREADS and threading.get_ident() in STOPPED_THREADS:
+        raise Interrupted
 
 
 class GeneratorReturn(BaseException):
@@ -3462,6 +3477,8 @@ class FunctionScope(Scope):
         self.nonlocals = set()
         #: A separate scope for the body's var names, when parameters have expressions.
         self.body = self
+        #: The var that a block function is copied to when its declaration is reached.
+        self.var_copy = None
         #: "field" functions and class constructors are compiled differently.
         self.role = None
 
@@ -3569,10 +3586,10 @@ class ScopeAnalyzer:
         return variable
 
     def declare_vars(self, statements, scope):
-        """Declares the var names of a function body, and block functions in sloppy code (B.3.2)."""
-        stack = [(statement, True) for statement in reversed(statements)]
+        """Declares the var names of a function body."""
+        stack = list(reversed(statements))
         while stack:
-            node, top = stack.pop()
+            node = stack.pop()
             kind = type(node)
             if kind is VariableDeclaration:
                 if node.kind == "var":
@@ -3580,22 +3597,9 @@ class ScopeAnalyzer:
                         for name in bound_names(declarator.id):
                             self.declare(scope, "var", name, declarator.start, declarator.end)
             elif kind in VAR_CONTAINERS:
-                stack.extend((child, False) for child in reversed(list(node.children())))
+                stack.extend(reversed(list(node.children())))
             elif kind is LabeledStatement:
-                stack.append((node.body, top))
-            elif kind is FunctionDeclaration and not top and not scope.function.strict \
-                    and not node.is_async and not node.is_generator:
-                self.declare_block_function(node, scope)
-
-    def declare_block_function(self, node, scope):
-        """A function in a block is a var as well, where nothing lexical stands in the way (B.3.2.1)."""
-        name = node.id.name
-        existing = scope.function.names.get(name)
-        if existing is None or existing.kind in ("var", "function"):
-            self.block_functions.setdefault(id(node), None)
-            node.parenthesized = scope          # asked again when its block is entered
-
-    block_functions = {}
+                stack.append(node.body)
 
     # the program
 
@@ -3604,7 +3608,6 @@ class ScopeAnalyzer:
         everything (19.2.1.3)."""
         kind = "function" if is_eval and program.strict else program.source_type
         top = FunctionScope(None, program, kind)
-        self.block_functions = {}
         program.scope = top
         self.scope = top
         if is_eval and kind == "script":
@@ -3642,31 +3645,33 @@ class ScopeAnalyzer:
     # functions
 
     def visit_FunctionDeclaration(self, node):
-        if node.parenthesized and isinstance(node.parenthesized, Scope):
-            self.hoist_block_function(node)
         if node.id is not None:
             self.reference(node.id, write=True, source="any", declares=True)
-        self.function(node, FunctionScope(self.scope, node, "function"))
+        function = FunctionScope(self.scope, node, "function")
+        if node.id is not None and not self.scope.function.strict and self.scope.kind in ("block", "switch") \
+                and not node.is_async and not node.is_generator:
+            function.var_copy = self.hoisted_copy(node)
+        self.function(node, function)
 
-    def hoist_block_function(self, node):
-        """Settles whether a block function also assigns a var: no enclosing block may declare the
-        name lexically."""
-        target, node.parenthesized = node.parenthesized, False
-        name, scope = node.id.name, self.scope.parent if node.id.name in self.scope.names else self.scope
-        while scope is not target.function and scope is not None:
-            if name in scope.names:
-                return
+    def hoisted_copy(self, node):
+        """The var that a function declared in a block of sloppy code is assigned to as well (B.3.2.1), or
+        None where a lexical declaration or a parameter stands in the way."""
+        name, owner = node.id.name, self.scope.function
+        scope = self.scope.parent
+        while scope is not None and scope.kind in ("block", "switch", "loop", "catch"):
+            if name in scope.names and scope.kind != "catch":
+                return None
             scope = scope.parent
-        existing = target.names.get(name)
-        if existing is not None and existing.kind not in ("var", "function"):
-            return
-        if name in target.function.names and target.function.names[name].kind == "param":
-            return
+        target = owner.body if owner.body.kind == "body" else owner
+        for place in (owner, target):
+            existing = place.names.get(name)
+            if existing is not None and existing.kind not in ("var", "function"):
+                return None
         variable = target.declare("var", name, node.start, node.start)
         variable.sources.append("any")
         variable.early = True
         self.variables.append(variable)
-        node.parenthesized = variable
+        return variable
 
     def visit_FunctionExpression(self, node):
         if node.id is None:
@@ -4251,8 +4256,8 @@ def source_type(variable, source):
     """The type that one assignment gives a variable."""
     if type(source) is str:
         return source
-    if isinstance(source, (UpdateExpression, AssignmentExpression)) and type(source.parenthesized) is LoopBound:
-        bounded = source.parenthesized.range_of(variable, source)
+    if isinstance(source, (UpdateExpression, AssignmentExpression)) and type(getattr(source, "scope", None)) is LoopBound:
+        bounded = source.scope.range_of(variable, source)
         if bounded is not None:
             return bounded
     if isinstance(source, UpdateExpression):
@@ -4319,7 +4324,7 @@ def note_loop_bound(node):
     else:
         return
     if isinstance(target, Identifier) and target.name == test.left.name:
-        update.parenthesized = LoopBound(test.right, node.body)
+        update.scope = LoopBound(test.right, node.body)
 
 
 def counter_range(variable, step):
@@ -6019,7 +6024,21 @@ def list_from_array_like(value):
     length = length_of_array_like(value)
     if length > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
-    return [value.get(str(i)) for i in range(length)]
+    return [value.get(str(i)) for i in interruptible(range(length))]
+
+
+def interruptible(values):
+    """A Python iterator over many values that looks now and then whether the script shall stop."""
+    if len(values) < 1000:
+        return values
+    return interruptible_slowly(values)
+
+
+def interruptible_slowly(values):
+    for count, value in enumerate(values):
+        if not count & 511:
+            poll_interrupt()
+        yield value
 
 
 def instance_of(value, target):
@@ -6402,6 +6421,8 @@ class IteratorRecord:
     def __next__(self):
         if self.done:
             raise StopIteration
+        if STOPPED_THREADS:
+            poll_interrupt()
         self.done = True
         result = call(self.next_method, self.iterator)
         if not isinstance(result, JSObject):
@@ -6513,23 +6534,21 @@ _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
 
 #: Everything generated code may call or name, besides `type`, `int`, `len` and the script's own.
 RUNTIME_NAMES = """
-    undefined null interrupt stop guarded global_this ObjectPrototype ArrayPrototype
-    JSObject JSArray JSFunction Cell Hole JSError GeneratorReturn Await BaseException Exception
-    type int float str bool len True False None
-    add sub mul div mod power bit_and bit_or bit_xor shift_left shift_right shift_right_unsigned
-    negate bit_not to_number to_numeric increment decrement fix_number lt gt le ge strict_equal loose_equal
-    typeof typeof_global has_property instance_of to_text template_string check_length too_long property_key
-    get get_element get_length push char_code_at put put_sloppy put_element put_element_sloppy method element_method callee
-    delete_member delete_global put_global assign_const keep after
-    new make_function make_async make_generator make_async_generator make_target_function
-    new_regexp template_object array_with_holes spread rest_array make_arguments
-    define spread_into define_accessor define_method set_literal_prototype build
-    iterate close_iterator abandon_iterator enumerate_keys destructure_array object_for_destructuring
-    object_rest caught sloppy_this exclude
-    new_instance constructor_result derived_result super_call super_get super_put super_method
-    make_class prototype_object class_method class_field static_field run_static private_name private_get
-    private_put private_has private_method set_function_name
-    yield_delegate async_yield_delegate async_iterate async_close async_abandon async_step import_module import_meta
+    undefined null interrupt stop guarded ObjectPrototype ArrayPrototype JSObject JSArray JSFunction Cell
+    JSError GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
+    power bit_and bit_or bit_xor shift_left shift_right shift_right_unsigned negate bit_not to_number
+    to_numeric increment decrement fix_number lt gt le ge strict_equal loose_equal typeof typeof_global
+    has_property instance_of to_text template_string check_length too_long property_key get get_element
+    get_length push char_code_at put put_sloppy put_element put_element_sloppy method element_method
+    callee delete_member delete_global put_global assign_const after new make_function make_async
+    make_generator make_async_generator make_target_function new_regexp template_object array_with_holes
+    spread rest_array make_arguments define spread_into define_accessor set_literal_prototype iterate
+    close_iterator abandon_iterator enumerate_keys destructure_array object_for_destructuring object_rest
+    caught sloppy_this new_instance constructor_result derived_result super_call super_get super_put
+    super_method make_class prototype_object class_method class_field static_field run_static
+    private_name private_get private_put private_has private_method yield_delegate async_yield_delegate
+    async_iterate async_close async_abandon async_step import_module import_meta slice strict_eval
+    member_key GeneratorExit hole
 """.split()
 
 #: Longest chain of operators that becomes one nested expression.
@@ -6543,12 +6562,6 @@ _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "p
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
             ">>": "shift_right", ">>>": "shift_right_unsigned",
             "<": "lt", ">": "gt", "<=": "le", ">=": "ge", "==": "loose_equal"}
-
-
-class Pooled:
-    """Stands for an object among the constants of generated code, until it is compiled."""
-
-    __slots__ = ()
 
 
 class PositionTable(list):
@@ -7142,9 +7155,8 @@ class Emitter:
         pass
 
     def visit_FunctionDeclaration(self, node):
-        target = node.parenthesized
-        if isinstance(target, Variable):        # a block function is a var of the function too
-            self.emit_store(target, self.load(node.id), True)
+        if node.scope.var_copy is not None:
+            self.emit_store(node.scope.var_copy, self.load(node.id), True)
 
     def visit_VariableDeclaration(self, node):
         for declarator in node.declarations:
@@ -10717,16 +10729,48 @@ def exponent_text(digits, exponent):
     return f"{digits[0]}{fraction}e{'-' if exponent < 0 else '+'}{abs(exponent)}"
 
 
+#: Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly.
+_EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
+                         traps=[decimal.Inexact])
+#: Integers of more bits than this are taken apart by decimal arithmetic.
+LARGE_INTEGER_BITS = 8192
+
+
+def decimal_of_integer(value, powers):
+    """A non-negative integer of any length as a Decimal. `powers` is a dict for powers of two."""
+    bits = value.bit_length()
+    if bits <= LARGE_INTEGER_BITS:
+        return decimal.Decimal(int(value))
+    half = 1 << (bits.bit_length() - 2)
+    if half not in powers:
+        powers[half] = _EXACT.power(decimal.Decimal(2), half)
+    high = decimal_of_integer(value >> half, powers)
+    low = decimal_of_integer(value & ((1 << half) - 1), powers)
+    return _EXACT.add(_EXACT.multiply(high, powers[half]), low)
+
+
+def decimal_in_radix(value, radix, count):
+    """A Decimal integer as `count` digits of a radix."""
+    if count <= 1024:
+        return integer_in_radix(int(value), radix).rjust(count, "0")
+    half = count // 2
+    power = _EXACT.power(decimal.Decimal(radix), half)
+    high = _EXACT.divide_int(value, power)
+    low = _EXACT.subtract(value, _EXACT.multiply(high, power))
+    return decimal_in_radix(high, radix, count - half) + decimal_in_radix(low, radix, half)
+
+
 def integer_in_radix(value, radix):
     """A non-negative integer of any size as text."""
-    if radix == 10:
-        return integer_to_text(value)
     if radix in (2, 8, 16):
         return format(int(value), {2: "b", 8: "o", 16: "x"}[radix])
-    if value.bit_length() > 512:
-        count = int(value.bit_length() / math.log2(radix)) // 2
-        high, low = divmod(value, radix ** count)
-        return integer_in_radix(high, radix) + integer_in_radix(low, radix).rjust(count, "0")
+    if value.bit_length() > LARGE_INTEGER_BITS:
+        if radix == 10:
+            return format(decimal_of_integer(value, {}), "f")
+        count = int(value.bit_length() / math.log2(radix)) + 2
+        return decimal_in_radix(decimal_of_integer(value, {}), radix, count).lstrip("0")
+    if radix == 10:
+        return str(int(value))
     digits = []
     while value or not digits:
         value, digit = divmod(value, radix)
@@ -10932,23 +10976,26 @@ def parse_int(realm, this, text=undefined, radix=undefined, *_):
     digits = digits_prefix(text, radix)
     if not digits:
         return NAN
-    value = number(parse_integer(digits) if radix == 10 else integer_from_radix(digits, radix))
+    value = number_from_digits(digits, radix)
     return value * sign if value or sign > 0 else -0.0
+
+
+def number_from_digits(digits, radix):
+    """The Number nearest to an integer in a radix."""
+    if len(digits) <= 10:
+        return int(digits, radix)
+    if radix == 10:
+        return number(float(digits))
+    digits = digits.lstrip("0")
+    if len(digits) > sys.float_info.max_exp:
+        return INFINITY
+    return number(int(digits or "0", radix))
 
 
 def digits_prefix(text, radix):
     """The digits of the radix that `text` starts with."""
     letters = DIGITS[10:radix]
     return re.match(f"[0-{DIGITS[min(radix, 10) - 1]}{letters}{letters.upper()}]*", text)[0]
-
-
-def integer_from_radix(digits, radix):
-    """int(), in pieces where Python refuses long texts."""
-    if len(digits) <= 4000 or radix in (2, 4, 8, 16, 32):
-        return int(digits, radix)
-    middle = len(digits) // 2
-    return integer_from_radix(digits[:middle], radix) * radix ** (len(digits) - middle) \
-        + integer_from_radix(digits[middle:], radix)
 
 
 NUMBER.static.value("parseFloat", lambda realm: realm.parseFloat)
@@ -12466,13 +12513,13 @@ def string_construct(realm, new_target, *values):
 
 @STRING.static.method("fromCharCode", 1)
 def string_from_char_code(realm, this, *codes):
-    return "".join([chr(to_uint32(code) & 0xFFFF) for code in codes])
+    return "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)])
 
 
 @STRING.static.method("fromCodePoint", 1)
 def string_from_code_point(realm, this, *points):
     units = []
-    for point in points:
+    for point in interruptible(points):
         value = to_number(point)
         if value != value or not 0 <= value <= 0x10FFFF or value != int(value):
             raise JSRangeError(f"Invalid code point {number_to_string(value)}")
@@ -12625,12 +12672,12 @@ def append_element(target, index, value):
 def all_items(realm, obj, indices):
     """(index, Get(obj, index)) for each of `indices`, read one at a time."""
     for index in indices:
+        if not index & 4095:
+            realm.poll()
         if type(obj) is JSArray and index < len(obj.items):
             yield index, obj.items[index]
         else:
             yield index, obj.get(str(index))
-            if not index & 4095:
-                realm.poll()
 
 
 def present_items(realm, obj, indices):
@@ -12638,12 +12685,26 @@ def present_items(realm, obj, indices):
     if len(indices) >= MIN_SPARSE_LENGTH and (type(obj) is DictArray or type(obj) is JSObject) \
             and inherits_no_elements(realm, obj):
         indices = sparse_indices(obj, indices)
+    elif type(obj) is JSArray and indices.step == 1:
+        # The list is followed as it is, as long as it is the array's; what then is left goes the slow way.
+        items, done, walk = obj.items, indices.start, itertools.islice(obj.items, indices.start, None)
+        while done < indices.stop and obj.items is items and type(obj) is JSArray:
+            realm.poll()
+            some = range(done, min(done + 4096, indices.stop))
+            for pair in zip(some, walk):
+                yield pair
+                done = pair[0] + 1
+                if obj.items is not items or type(obj) is not JSArray:
+                    break
+            if done < some.stop:
+                break
+        indices = range(done, indices.stop)
     for index in indices:
+        if not index & 4095:
+            realm.poll()
         if type(obj) is JSArray and index < len(obj.items):
             yield index, obj.items[index]
             continue
-        if not index & 4095:
-            realm.poll()
         key = str(index)
         if obj.has(key):
             yield index, obj.get(key)
@@ -12854,6 +12915,7 @@ def array_flat_map(realm, this, callback=undefined, receiver=undefined, *_):
 
 def flatten_into(realm, target, source, length, count, depth, mapper=None):
     """FlattenIntoArray (23.1.3.13.1); returns the next free position of `target`."""
+    realm.poll()
     for index, value in present_items(realm, source, range(length)):
         if mapper is not None:
             value = mapper(value, index)
@@ -12956,6 +13018,7 @@ def join_elements(realm, obj, length, separator, make_text):
     """The elements as one string; "" for an array that is being joined already."""
     if (length - 1) * len(separator) > MAX_STRING_LENGTH:
         raise JSRangeError("Invalid string length")
+    realm.poll()
     joining = realm.host_hooks.setdefault("arrays being joined", [])
     if any(other is obj for other in joining):
         return ""
@@ -12986,10 +13049,9 @@ def array_map(realm, this, callback=undefined, receiver=undefined, *_):
     if type(obj) is JSArray and has_array_constructor(realm, obj):
         results = []
         for index, value in present_items(realm, obj, range(length)):
-            result = run(receiver, value, index, obj)
             if len(results) < index:
                 results += [HOLE] * (index - len(results))
-            results.append(result)
+            results.append(run(receiver, value, index, obj))
         results += [HOLE] * (length - len(results))
         return holey_array(results, realm.ArrayPrototype)
     target = array_species_create(realm, obj, length)
@@ -13878,7 +13940,7 @@ def property_names(kind):
 
 @functools.lru_cache(maxsize=300)
 def unicode_property(name, value=None):
-    """The set for \\p{name=value} or \p{name}; None if there is no such property."""
+    """The set for \\p{name=value} or \\p{name}; None if there is no such property."""
     if value is not None:
         if name in ("General_Category", "gc"):
             return category_set(value)
@@ -19479,8 +19541,7 @@ class JSONParser:
 
     @staticmethod
     def integer(digits):
-        value = number(parse_integer(digits.lstrip("-")))
-        return value if digits[0] != "-" else negate(value)
+        return number(float(digits))
 
     @staticmethod
     def parse_constant(name):
@@ -19757,13 +19818,13 @@ SIMPLE_JSON_TYPES = frozenset((str, int, bool, JSNull, JSObject, JSArray))
 PLAIN_JSON_TYPES = SIMPLE_JSON_TYPES | {float, JSUndefined}
 
 
-def plain_json(value):
+def plain_json(realm, value):
     """The text of an object or array that no script code has a say in, written by the C encoder of
     the standard library; or None when there is anything else in it. Runs no script code."""
     make_encoder = json.encoder.c_make_encoder
     if make_encoder is None or type(value) not in (JSObject, JSArray):
         return None
-    encoder = make_encoder({}, plain_opener(), _quote_ascii, None, ":", ",", False, False, True)
+    encoder = make_encoder({}, plain_opener(realm), _quote_ascii, None, ":", ",", False, False, True)
     try:
         text = "".join(encoder(value, 0))
     except (NotPlain, ValueError):
@@ -19771,12 +19832,17 @@ def plain_json(value):
     return text if text.isascii() else escape_lone_surrogates(text)
 
 
-def plain_opener():
+def plain_opener(realm):
     """Makes the function that the encoder calls for what it does not know. It returns the dict or
     list behind an object, after a look at it; raises NotPlain."""
     simple, protos, shapes = SIMPLE_JSON_TYPES, set(), set()
+    room = MAX_STRING_LENGTH
 
     def open_value(value):
+        nonlocal room
+        if realm.interrupt:
+            raise Interrupted
+        room -= 2
         kind = type(value)
         if kind is JSObject:
             if value.attrs is not None or value.proto not in protos:
@@ -19788,11 +19854,16 @@ def plain_opener():
                 check_shape(shape)
                 shapes.add(shape)
             for each in items.values():
-                if type(each) not in simple:
+                if type(each) is str:
+                    room -= len(each)
+                elif type(each) not in simple:
                     # A fraction that both languages write alike.
                     if type(each) is float and each % 1 and 1e-4 <= each <= 1e15:
                         continue
-                    return simplified(items)
+                    items = simplified(items)
+                    break
+            if room < 0:
+                raise JSRangeError("Invalid string length")
             return items
         if kind is not JSArray:
             return None
@@ -19800,7 +19871,13 @@ def plain_opener():
             check_plain(value)
             protos.add(value.proto)
         items = value.items
-        return items if simple.issuperset(map(type, items)) else simplified_list(items)
+        room -= len(items)
+        kinds = set(map(type, items))
+        if str in kinds:
+            room -= sum([len(each) for each in items if type(each) is str])
+        if room < 0:
+            raise JSRangeError("Invalid string length")
+        return items if simple.issuperset(kinds) else simplified_list(items)
     return open_value
 
 
@@ -20005,7 +20082,7 @@ def json_stringify(realm, value, replacer=undefined, space=undefined):
         keys = property_list(replacer)
     gap = indentation(space)
     if function is None and keys is None and not gap:
-        text = plain_json(value)
+        text = plain_json(realm, value)
         if text is not None:
             check_string_length(len(text))
             return text
@@ -20238,8 +20315,9 @@ ROUNDING_MODES = {
     "trunc": decimal.ROUND_DOWN, "halfExpand": decimal.ROUND_HALF_UP,
     "halfTrunc": decimal.ROUND_HALF_DOWN, "halfEven": decimal.ROUND_HALF_EVEN,
     "halfCeil": None, "halfFloor": None}
-#: Enough for every Number with 100 digits on both sides of the point.
-DECIMAL_PRECISION = 1000
+#: Longer texts are formatted as the Number they convert to.
+MAX_DECIMAL_TEXT = 1000
+_ROUNDING = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 
 
 class NumberSettings:
@@ -20356,10 +20434,11 @@ class NumberSettings:
 def decimal_value(value):
     """A Number, BigInt or numeric text as a Decimal: the shortest digits, as they are shown."""
     if type(value) is JSBigInt or type(value) is int:
-        return decimal.Decimal(int(value))
+        digits = decimal_of_integer(abs(int(value)), {})
+        return digits.copy_negate() if value < 0 else digits
     if type(value) is str:
         text = value.strip(WHITE_SPACE)
-        if len(text) < DECIMAL_PRECISION and re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", text):
+        if len(text) < MAX_DECIMAL_TEXT and re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", text):
             return decimal.Decimal(text)
         value = string_to_number(value)
     return decimal.Decimal(repr(float(value)))
@@ -20377,11 +20456,9 @@ def round_decimal(value, settings):
     if mode is None:
         upwards = (settings.rounding_mode == "halfCeil") is not value.is_signed()
         mode = decimal.ROUND_HALF_UP if upwards else decimal.ROUND_HALF_DOWN
-    context = decimal.Context(prec=max(DECIMAL_PRECISION, abs(exponent) + 200),
-                              Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
     if value.as_tuple().exponent < place:
-        value = value.quantize(decimal.Decimal(1).scaleb(place), mode, context)
-    whole, _, fraction = format(abs(value), "f").partition(".")
+        value = value.quantize(_ROUNDING.scaleb(decimal.Decimal(1), place), mode, _ROUNDING)
+    whole, _, fraction = format(value.copy_abs(), "f").partition(".")
     if fewest is None:
         exponent = value.adjusted() if value else 0
         fewest = max(0, settings.min_digits - 1 - exponent)
@@ -20402,11 +20479,11 @@ def scale_number(value, settings):
         power = exponent // step * step
         return min(max(power, 0), top) if settings.notation == "compact" else power
     power = power_of(value.adjusted())
-    whole, fraction = round_decimal(value.scaleb(-power), settings)
+    whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
     # Rounding may have made 1000 of 999.9.
     if power_of(power + len(whole.lstrip("0") or "0") - 1) > power:
         power = power_of(power + len(whole) - 1)
-        whole, fraction = round_decimal(value.scaleb(-power), settings)
+        whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
     return whole, fraction, power
 
 
@@ -20447,7 +20524,7 @@ def format_number_parts(value, settings):
     """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text)."""
     value = decimal_value(value)
     if settings.style == "percent" and value.is_finite():
-        value = value.scaleb(2, decimal.Context(prec=max(DECIMAL_PRECISION, len(value.as_tuple()[1]))))
+        value = _ROUNDING.scaleb(value, 2)
     negative = value.is_signed() and not value.is_nan()
     parts, is_zero, is_one = magnitude_parts(value, settings)
     sign = shown_sign(settings.sign_display, negative, is_zero)
@@ -21236,6 +21313,7 @@ class JSProxy(JSProxyBase):
     def trap(self, name):
         """The target, and the handler's function of that name as a Python callable, or None: then
         the target is asked itself."""
+        self.realm.poll()       # a Proxy may stand in a cycle of prototypes: walks come by here
         target, handler = self.target, self.handler
         if handler is None:
             raise JSTypeError(f"Cannot perform '{name}' on a proxy that has been revoked")
@@ -24270,7 +24348,6 @@ def make_runtime(realm):
     runtime["iterate"] = runtime.pop("iterate_any")
     runtime["ObjectPrototype"] = object_proto
     runtime["ArrayPrototype"] = array_proto
-    runtime["global_this"] = realm.global_object
     for name, function in REALM_RUNTIME.items():
         runtime[name] = types.MethodType(function, realm)
     return runtime
@@ -25011,52 +25088,102 @@ def is_module(source):
 
 # -- Deadlines ---------------------------------------------------------------------------
 
+#: Seconds between two looks of the watchdog at the process's memory.
+MEMORY_CHECK_SECONDS = 0.05
+_STATM = pathlib.Path("/proc/self/statm")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+def memory_used():
+    """Bytes of memory that the process occupies; 0 where the system does not say (only Linux does)."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0
+
+
+class Watch:
+    """One entry into a realm, until when it may last and how large the process may grow (None: not
+    known yet)."""
+
+    __slots__ = ("realm", "deadline", "memory")
+
+    def __init__(self, realm, deadline):
+        self.realm = realm
+        self.deadline = deadline
+        self.memory = None
+
+
 class Watchdog:
-    """One thread that sets the interrupt flag of realms whose time is up."""
+    """One thread that stops scripts whose time is up or that take too much memory."""
 
     def __init__(self):
         self.condition = threading.Condition()
-        self.heap = []
-        self.count = itertools.count()
+        self.watches = set()
         self.thread = None
+        self.asleep = False
+        self.garbage = False
+        #: The size of the process when a script was last seen to begin.
+        self.memory = 0
 
     def watch(self, realm, seconds):
-        """Starts the clock; returns a token for release()."""
-        deadline = time.monotonic() + seconds
-        token = [realm]
+        """Starts the clock; returns the Watch for release(). Seconds may be None."""
+        watch = Watch(realm, INFINITY if seconds is None else time.monotonic() + seconds)
         with self.condition:
-            heapq.heappush(self.heap, (deadline, next(self.count), token))
+            self.watches.add(watch)
             if self.thread is None:
+                self.memory = memory_used()
                 self.thread = threading.Thread(target=self.run, name="watchdog", daemon=True)
                 self.thread.start()
-            elif self.heap[0][2] is token:
+            elif self.asleep or (seconds is not None and seconds < MEMORY_CHECK_SECONDS):
+                self.asleep = False
                 self.condition.notify()
-        return token
+        return watch
 
-    def release(self, token):
-        """Stops the clock. Afterwards the realm's flag stays as it is until the realm clears it."""
-        token[0] = None
-        if len(self.heap) > 1000:
-            with self.condition:
-                self.heap = [entry for entry in self.heap if entry[2][0] is not None]
-                heapq.heapify(self.heap)
+    def release(self, watch, garbage=False):
+        """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it.
+        With `garbage`, Python is told to look for cycles soon."""
+        with self.condition:
+            self.watches.discard(watch)
+            self.garbage |= garbage
 
     def run(self):
+        """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there have been none for a
+        while, so that short entries need not wake it."""
+        idle = 0
         with self.condition:
             while True:
-                while self.heap and self.heap[0][2][0] is None:
-                    heapq.heappop(self.heap)
-                if not self.heap:
-                    self.condition.wait()
-                    continue
-                wait = self.heap[0][0] - time.monotonic()
-                if wait > 0:
-                    self.condition.wait(wait)
-                    continue
-                token = heapq.heappop(self.heap)[2]
-                realm = token[0]
-                if realm is not None:
-                    realm.set_interrupt(token)
+                if self.watches:
+                    idle = 0
+                    self.check()
+                elif self.garbage:
+                    self.garbage = False
+                    gc.collect()
+                else:
+                    idle += 1
+                self.asleep = idle > 40
+                self.condition.wait(None if self.asleep else self.next_wait())
+                idle = 0 if self.asleep else idle
+                self.asleep = False
+
+    def next_wait(self):
+        """Seconds until something may have to be stopped."""
+        first = min((watch.deadline for watch in self.watches), default=INFINITY)
+        return max(0.001, min(MEMORY_CHECK_SECONDS, first - time.monotonic()))
+
+    def check(self):
+        """Stops whatever has gone too far."""
+        now, memory = time.monotonic(), memory_used()
+        for watch in list(self.watches):
+            if watch.memory is None:
+                watch.memory = min(self.memory, memory) + MAX_SCRIPT_MEMORY
+            if watch.deadline <= now:
+                watch.realm.interrupt_run("time")
+                self.watches.discard(watch)
+            elif memory > watch.memory:
+                watch.realm.interrupt_run("memory")
+                self.watches.discard(watch)
+        self.memory = memory
 
 
 WATCHDOG = Watchdog()
@@ -25122,9 +25249,11 @@ class Realm:
         self.timeout = timeout
         self.lock = threading.RLock()
         self.interrupt = False
+        self.stop_reason = None
+        self.time_limit = None
+        self.thread = None
         self.jobs = collections.deque()
         self.depth = 0
-        self.token = None
         self.symbols = {}
         self.host_hooks = {}
         self.templates = weakref.WeakKeyDictionary()
@@ -25243,79 +25372,86 @@ class Realm:
 
     # entering
 
-    def set_interrupt(self, token):
-        """Called by the watchdog."""
-        if self.token is token:
-            self.interrupt = True
-            self.runtime["interrupt"] = True
+    def interrupt_run(self, reason):
+        """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory"."""
+        self.stop_reason = reason
+        self.interrupt = True
+        self.runtime["interrupt"] = True
+        STOPPED_THREADS.add(self.thread)
 
     def poll(self):
         """Raises Interrupted when the script's time is up."""
         if self.interrupt:
             raise Interrupted
 
-    def enter(self, work, timeout=None, phase="runtime"):
+    def enter(self, work, timeout=None):
         """Runs work() under the lock and the deadline and then the microtasks; returns its result.
         Raises JSError or ScriptTimeout."""
         seconds = timeout if timeout is not None else self.timeout
         with self.lock:
             if self.closed:
                 raise JSError(f"the realm {self.name} is closed")
-            outermost = self.depth == 0
-            self.depth += 1
+            if self.depth:
+                return self.enter_again(work)
+            self.depth = 1
+            self.time_limit = seconds
+            self.thread = threading.get_ident()
+            watch = WATCHDOG.watch(self, seconds)
             try:
-                if not outermost:
-                    return work()
-                if seconds is not None:
-                    self.token = WATCHDOG.watch(self, seconds)
                 try:
-                    result = work()
-                    self.run_jobs()
+                    result = self.work_and_jobs(work)
                 finally:
-                    self.leave()
-                self.check_interrupted(seconds)
+                    WATCHDOG.release(watch, self.stop_reason == "memory")
+                self.poll()             # a script that swallowed the interruption has timed out too
                 return result
             except Interrupted as error:
-                self.jobs.clear()
-                if not outermost:
+                if not self.interrupt:  # another realm's, below on the stack
                     raise
+                self.jobs.clear()
                 self.report_timeout(seconds, error)
             except Exception as error:
-                if outermost:
-                    self.finish_jobs()
                 raise self.js_error(error) from None
             finally:
-                self.depth -= 1
-                if outermost:
-                    self.interrupt = False
-                    self.runtime["interrupt"] = False
+                self.depth = 0
+                if self.interrupt:
+                    self.clear_interrupt()
 
-    def leave(self):
-        """Stops the clock."""
-        token, self.token = self.token, None
-        if token is not None:
-            WATCHDOG.release(token)
+    def enter_again(self, work):
+        """enter() by a host function that this realm called."""
+        try:
+            return work()
+        except Exception as error:
+            raise self.js_error(error) from None
 
-    def check_interrupted(self, seconds):
-        """A script that swallowed the interruption and ended all the same has timed out too."""
-        if self.interrupt:
-            raise Interrupted
+    def work_and_jobs(self, work):
+        """Runs work() and the microtasks; what it queued before it threw still runs."""
+        try:
+            result = work()
+        except Exception:
+            self.run_jobs()
+            raise
+        self.run_jobs()
+        return result
+
+    def clear_interrupt(self):
+        STOPPED_THREADS.discard(self.thread)
+        self.stop_reason = None
+        self.interrupt = False
+        self.runtime["interrupt"] = False
 
     def report_timeout(self, seconds, error):
         frames = frames_of_traceback(error.__traceback__)
-        timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
+        if self.stop_reason == "memory":
+            timeout = ScriptTimeout("the script was stopped: it took more than "
+                                    f"{MAX_SCRIPT_MEMORY >> 20} MiB of memory")
+            timeout.name = "OutOfMemoryError"
+        else:
+            timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
         if frames:
             timeout.filename = frames[0][0].co_filename
             timeout.line, timeout.column = frame_position(*frames[0])
         raise timeout from None
-
-    def finish_jobs(self):
-        """After a script threw: what it queued before still runs."""
-        try:
-            self.run_jobs()
-        except Interrupted:
-            self.jobs.clear()
 
     # jobs
 
@@ -25577,6 +25713,7 @@ class Realm:
         if any(outer is value for outer in path):
             raise JSTypeError("Converting circular structure")
         path = (*path, value)
+        self.poll()
         if isinstance(value, JSArray):
             return [self._to_python(item, path) for item in list_from_array_like(value)]
         if isinstance(value, JSPrimitiveObject):
@@ -25686,6 +25823,10 @@ JSFunction.make_prototype = staticmethod(make_prototype_property)
 JSFunction.realm_of = staticmethod(realm_of_function)
 
 
+#: Timers of one realm that wait at the same time.
+MAX_TIMERS = 100_000
+
+
 class TimerQueue:
     """The timers of one realm: a heap, and a thread that exists while there is something to wait for."""
 
@@ -25702,8 +25843,13 @@ class TimerQueue:
         """Returns the timer's number."""
         delay = max(0.001, min(milliseconds, 2 ** 31 - 1) / 1000)
         with self.condition:
+            if len(self.active) >= MAX_TIMERS:
+                raise JSRangeError("Too many timers")
+            if len(self.heap) > 2 * len(self.active) + 100:
+                self.heap = [entry for entry in self.heap if entry[1] in self.active]
+                heapq.heapify(self.heap)
             number = next(self.count)
-            self.active[number] = (callback, delay if repeat else None)
+            self.active[number] = (callback, delay if repeat else None, self.realm.time_limit)
             heapq.heappush(self.heap, (time.monotonic() + delay, number))
             if self.thread is None and not self.closed:
                 threading.stack_size(SCRIPT_STACK_BYTES)
@@ -25735,17 +25881,18 @@ class TimerQueue:
 
     def run(self):
         while True:
-            callback = self.next_due()
+            callback, limit = self.next_due()
             if callback is None:
                 return
             try:
-                self.realm.enter(callback)
+                self.realm.enter(callback, limit)
             except JSError as error:
                 if not self.closed:
                     self.realm.report(error, "Uncaught")
 
     def next_due(self):
-        """Waits for a timer; returns its callback, or None when there is none left."""
+        """Waits for a timer; returns its callback, or None when there is none left, and the seconds
+        that it may run: those of the entry that set it."""
         with self.condition:
             while True:
                 while self.heap and self.heap[0][1] not in self.active:
@@ -25753,18 +25900,18 @@ class TimerQueue:
                 if not self.heap or self.closed:
                     self.thread = None
                     self.condition.notify_all()
-                    return None
+                    return None, None
                 due, number = self.heap[0]
                 wait = due - time.monotonic()
                 if wait > 0:
                     self.condition.wait(wait)
                     continue
                 heapq.heappop(self.heap)
-                callback, interval = self.active[number]
+                callback, interval, limit = self.active[number]
                 if interval is None:
-                    return lambda: self.fire_once(number, callback)
+                    return lambda: self.fire_once(number, callback), limit
                 heapq.heappush(self.heap, (max(due + interval, time.monotonic()), number))
-                return callback
+                return callback, limit
 
     def fire_once(self, number, callback):
         try:
@@ -26282,7 +26429,9 @@ class Broadcaster:
         #: Called with (level, text) for what an operator may want to know.
         self.report = report or (lambda level, text: None)
         self.selector = selectors.DefaultSelector()
+        #: Open connections of all streams.
         self.count = 0
+        self._count_lock = threading.Lock()
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
         self._waker.setblocking(False)
@@ -26334,6 +26483,8 @@ class Broadcaster:
         Connection; raises LookupError when the stream has ended."""
         connection = Connection(sock, stream, metadata, address)
         opening = stream.attach(connection, last_event_id)
+        with self._count_lock:
+            self.count += 1
         data = head + opening + first
         sock.setblocking(False)
         try:
@@ -26523,7 +26674,6 @@ class Broadcaster:
     def _adopt(self, connection):
         """A connection whose head was sent comes under the broadcaster's care."""
         connection.adopted = True
-        self.count += 1
         self._absorb(connection.stream)
         if connection.closed:
             connection.closed = False
@@ -26584,7 +26734,8 @@ class Broadcaster:
         connection.queued = 0
         if not connection.adopted:
             return                      # still with a request thread: adopting it will close it
-        self.count -= 1
+        with self._count_lock:
+            self.count -= 1
         try:
             self.selector.unregister(connection.sock)
         except (KeyError, ValueError, OSError):
@@ -32265,8 +32416,9 @@ class ScriptHost:
             return None
 
     def context(self, kind, request=None, args=None, connection=None):
-        """The one argument of handlers."""
-        context = {"kind": kind, "request": request, "args": args or {}, "meta": self.meta}
+        """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
+        context = {"kind": kind, "request": None if request is None else request.object(self.realm),
+                   "args": args or {}, "meta": self.realm.new_object(dict(self.meta))}
         if connection is not None:
             context["connection"] = connection
         return context
@@ -32493,7 +32645,7 @@ class Application:
 
     def _resolver_stack(self, error, request):
         """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine."""
-        if isinstance(error, JSError) and (request is None or is_loopback(request["ip"])):
+        if isinstance(error, JSError) and (request is None or is_loopback(request.address)):
             return {"stack": error.stack}
         return None
 
@@ -33106,6 +33258,8 @@ _OWN_HEADERS = frozenset(("content-length", "transfer-encoding", "connection", "
 _CONTROL_IN_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _NO_BODY = frozenset((204, 205, 304))
 TEXT, JSON_TYPE, HTML = "text/plain; charset=UTF-8", "application/json", "text/html; charset=UTF-8"
+#: Content types that need no look.
+_KNOWN_TYPES = frozenset((TEXT, JSON_TYPE, HTML, "text/html", "text/plain", "text/css", "text/html; charset=utf-8"))
 
 
 class HandlerMistake(Exception):
@@ -33154,7 +33308,9 @@ def json_bytes(realm, value):
 def built_response(realm, status, body, base64_body, content_type, headers):
     code = check_response_status(realm, status)
     pairs, header_type = header_pairs(realm, headers)
-    if content_type is not undefined and content_type is not null:
+    if isinstance(content_type, str) and content_type in _KNOWN_TYPES:
+        header_type = content_type
+    elif content_type is not undefined and content_type is not null:
         header_type = header_value(realm, "contentType", content_type)
     if base64_body is not undefined and base64_body is not null:
         data, default = decode_base64(realm, base64_body), "application/octet-stream"
@@ -33719,7 +33875,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def graphql_context(self, head, body):
         """`context.request` of resolvers. The body was a GraphQL request, not a form: it is text only."""
-        return {**request_context(head, {}, b"", self.address), "body": body.decode("utf-8", "replace")}
+        request = Request(head, b"", None, self.address)
+        request.text = body.decode("utf-8", "replace")
+        return request
 
     def reply_parts(self, parts):
         """Sends a (status, headers, body) triple."""
@@ -33771,7 +33929,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         host, what = route.host, f"route {route.method} {route.path}"
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
-        context = host.context("httpRoute", request_context(head, params, body, self.address))
+        context = host.context("httpRoute", Request(head, body, params, self.address))
         route.calls += 1
         try:
             response = call_handler(host, route.handler, what, context, response_from)
@@ -33852,7 +34010,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Calls onConnect. The metadata of the connection, or None when the refusal was sent."""
         host, what = route.host, f"stream {route.stream.path} (onConnect)"
         facts = {"path": route.stream.path, "metadata": metadata}
-        context = host.context("streamCustomization", request_context(head, {}, b"", self.address), None,
+        context = host.context("streamCustomization", Request(head, b"", None, self.address), None,
                                facts)
         try:
             answer = call_handler(host, route.on_connect, what, context, connect_answer)
@@ -33979,31 +34137,60 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.file = None
 
 
-_AUTH = {"isAuthenticated": False, "userId": None, "userName": None, "userEmail": None, "provider": None}
+_AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null}
 
 
-def request_context(head, params, body, address):
-    """`context.request` as plain data; raises Refusal for a body that is not what it says."""
-    form, files, parsed = {}, [], None
-    if not body:
-        text = ""
-    elif head.content_type == "application/x-www-form-urlencoded":
-        text, _ = body_text(head, body)
-        form = parse_pairs(text if text.isascii() else text.encode().decode("latin-1"), "form")
-    elif head.content_type == "multipart/form-data":
-        form, files = parse_multipart(head.fields["content-type"], body)
-        text = body.decode("utf-8", "replace")
-    else:
+class Request:
+    """A request as scripts see it. Making one raises Refusal for a body that is not what it says."""
+
+    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes")
+
+    def __init__(self, head, body=b"", params=None, address=""):
+        self.head = head
+        self.params = params
+        self.address = address
+        self.text = ""
+        self.form = self.json = self.bytes = None
+        self.files = ()
+        if body:
+            self._read(head, body)
+
+    def _read(self, head, body):
+        if head.content_type == "multipart/form-data":
+            self.form, self.files = parse_multipart(head.fields["content-type"], body)
+            self.text = body.decode("utf-8", "replace")
+            return
         text, proper = body_text(head, body)
-        if is_json_type(head.content_type):
-            parsed = parse_json_body(text)
+        self.text = text
+        if head.content_type == "application/x-www-form-urlencoded":
+            self.form = parse_pairs(text if text.isascii() else text.encode().decode("latin-1"), "form")
+        elif is_json_type(head.content_type):
+            self.json = parse_json_body(text)
         elif not proper:
-            return {**request_context(head, params, b"", address), "body": text,
-                    "bodyBase64": base64.b64encode(body).decode()}
-    return {"method": head.method, "path": head.path, "url": head.target, "query": head.query,
-            "params": params,
-            "headers": head.fields, "body": text, "form": form, "files": files, "json": parsed,
-            "cookies": head.cookies, "ip": address, "auth": _AUTH}
+            self.bytes = base64.b64encode(body).decode()
+
+    def object(self, realm):
+        """`context.request` (DESIGN section 4), made new for every call because scripts may change it."""
+        head, text = self.head, self.text
+        parts = {
+            "method": head.method, "path": realm.from_python(head.path), "url": realm.from_python(head.target),
+            "query": text_object(realm, head.query), "params": text_object(realm, self.params),
+            "headers": text_object(realm, head.fields), "body": realm.from_python(text),
+            "form": text_object(realm, self.form), "files": realm.from_python(list(self.files)),
+            "json": null if self.json is None else realm.from_python(self.json),
+            "cookies": text_object(realm, head.cookies), "ip": self.address, "auth": realm.new_object(dict(_AUTH))}
+        if self.bytes is not None:
+            parts["bodyBase64"] = self.bytes
+        return realm.new_object(parts)
+
+
+def text_object(realm, pairs):
+    """A script's object with string properties. ASCII is the same in and outside of the engine."""
+    if not pairs:
+        return realm.new_object({})
+    if "".join([*pairs, *pairs.values()]).isascii():
+        return realm.new_object(dict(pairs))
+    return realm.from_python(pairs)
 
 
 def connect_answer(realm, value):
