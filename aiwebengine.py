@@ -4684,9 +4684,13 @@ def guard_key(key):
     """Notes that `key` is an accessor or read-only somewhere."""
     if not Guard.index and array_index(key) >= 0:
         Guard.index = True
-    if len(GUARDED_KEYS) < MAX_GUARDED_KEYS:
+    if key in GUARDED_KEYS or Guard.keys is not GUARDED_KEYS:
+        return
+    if type(key) is str:
+        Guard.room -= len(key)
+    if len(GUARDED_KEYS) < MAX_GUARDED_KEYS and Guard.room >= 0:
         GUARDED_KEYS.add(key)
-    elif Guard.keys is GUARDED_KEYS:
+    else:
         guard_everything()
 
 
@@ -4696,6 +4700,8 @@ class Guard:
 
     keys = GUARDED_KEYS
     index = False
+    #: Characters that the keys may still have in all.
+    room = 100 * MAX_GUARDED_KEYS
     #: Told, with the new set, when everything is guarded from now on.
     listeners = []
 
@@ -4992,13 +4998,11 @@ def object_text(obj):
 
 def note_prototype(proto):
     """Called when `proto` becomes a prototype: once a Proxy, a typed array or another object whose
-    [[Set]] is special stands on a chain, plain assignments must walk the chain always."""
-    while proto is not None:
-        if proto.exotic and not isinstance(proto, (JSFunction, JSArray)):
-            if Guard.keys is GUARDED_KEYS:
-                guard_everything()
-            return
-        proto = proto.proto
+    [[Set]] is special stands on a chain, plain assignments must walk the chain always. The chain above
+    `proto` was looked at when `proto` was put below it."""
+    if proto is not None and proto.exotic and Guard.keys is GUARDED_KEYS \
+            and not isinstance(proto, (JSFunction, JSArray)):
+        guard_everything()
 
 
 def merged_flags(desc, current):
@@ -5158,6 +5162,8 @@ class JSFunction(JSObject):
         return JSObject.get(self.touch(), key, receiver)
 
     def set(self, key, value, receiver=None):
+        if key == "prototype" and isinstance(value, JSObject):
+            note_prototype(value)
         return JSObject.set(self.touch(), key, value, receiver)
 
     def delete(self, key):
@@ -5173,6 +5179,8 @@ class JSFunction(JSObject):
         JSObject.put_accessor(self.touch(), key, getter, setter, flags)
 
     def store_property(self, key, desc, current):
+        if key == "prototype" and isinstance(desc.value, JSObject):
+            note_prototype(desc.value)
         JSObject.store_property(self.touch(), key, desc, current)
 
 
@@ -5210,6 +5218,8 @@ class JSArray(JSObject):
     __slots__ = ("items", "extent")
     class_name = "Array"
     exotic = True
+    #: (value) -> the number to set `length` to; the section on conversions puts its function here.
+    to_array_length = staticmethod(lambda value: value)
 
     def __init__(self, proto, items):
         self.proto = proto
@@ -5270,7 +5280,7 @@ class JSArray(JSObject):
         """ArraySetLength (10.4.2.4) for arrays with a list."""
         value = desc.value
         if value is not ABSENT:
-            value = array_length(value)
+            value = self.to_array_length(value)
             if isinstance(self, DictArray):         # the conversion ran a script
                 return self.define_length(PropertyDescriptor(
                     value, desc.writable, desc.get, desc.set, desc.enumerable, desc.configurable))
@@ -5434,7 +5444,7 @@ class DictArray(JSArray):
     def define_length(self, desc):
         if desc.value is ABSENT:
             return JSObject.define_own(self, "length", desc)
-        length = array_length(desc.value)
+        length = self.to_array_length(desc.value)
         desc = PropertyDescriptor(length, desc.writable, desc.get, desc.set, desc.enumerable,
                                   desc.configurable)
         if length >= self.extent:
@@ -5468,16 +5478,6 @@ class DictArray(JSArray):
 
     def set_index(self, index, value):
         self.set_or_throw(str(index), value)
-
-
-def array_length(value):
-    """The value of a `length` property (10.4.2.4, steps 3 to 5); raises a RangeError."""
-    if type(value) is int and 0 <= value <= MAX_ARRAY_LENGTH:
-        return value
-    length = to_uint32(value)
-    if length != to_number(value):
-        raise JSRangeError("Invalid array length")
-    return length
 
 
 def ordinary_set(obj, key, value, receiver):
@@ -5879,6 +5879,19 @@ def to_uint32(value):
     if type(value) is int:
         return value & 0xFFFFFFFF
     return to_int32(value) & 0xFFFFFFFF
+
+
+def array_length(value):
+    """The value of a `length` property (10.4.2.4, steps 3 to 5); raises a RangeError."""
+    if type(value) is int and 0 <= value <= MAX_ARRAY_LENGTH:
+        return value
+    length = to_uint32(value)
+    if length != to_number(value):
+        raise JSRangeError("Invalid array length")
+    return length
+
+
+JSArray.to_array_length = staticmethod(array_length)
 
 
 def to_bigint(value):
@@ -8401,12 +8414,12 @@ class Emitter:
 
     def equality(self, left, right, right_node=None, left_kind=None, right_kind=None):
         """left === right"""
-        if isinstance(right, ast.Name) and right.id in ("undefined", "null"):
-            return self.compare(left, _IS, right)
-        if isinstance(left, ast.Name) and left.id in ("undefined", "null"):
-            return self.compare(left, _IS, right)
-        if isinstance(right, ast.Constant) and type(right.value) is bool:
-            return self.compare(left, _IS, right)
+        for one, other in ((right, left), (left, right)):
+            if isinstance(one, ast.Name) and one.id in ("undefined", "null") \
+                    or isinstance(one, ast.Constant) and type(one.value) is bool:
+                if isinstance(other, ast.Constant) and type(other.value) is not bool:
+                    return self.const(False)        # Python warns of `is` with a literal
+                return self.compare(left, _IS, right)
         if isinstance(right, ast.Constant) and type(right.value) is str and right.value[:1] != "\0" \
                 or left_kind == "str" or right_kind == "str" \
                 or is_numeric(left_kind) and is_numeric(right_kind):
@@ -8719,6 +8732,7 @@ class Emitter:
         if isinstance(node.object, Super):
             return self.call("super_get", self.load_variable(node.object.scope), self.name("this"),
                              self.member_key(node))
+        self.shorten(node)
         if node.computed and self.needs_lift(node.property):
             obj = self.saved(self.chain_part(node.object))
         else:
@@ -8772,6 +8786,25 @@ class Emitter:
             self.type_is(first, "JSArray"),
             self.compare(second, ast.Lt(), self.call("len", self.walrus(items, self.attribute(a, "items")))))
         return self.either(check, self.subscript(self.name(items), b), self.call("get_element", a, b))
+
+    def shorten(self, node):
+        """Breaks a very long chain a.b().c()… : parts of it are evaluated by statements before."""
+        if not self.unit.has_lifts or self.guards is not None or chain_length(node) <= MAX_EXPRESSION_DEPTH:
+            return
+        spine = []
+        while isinstance(node, (MemberExpression, CallExpression)):
+            spine.append(node)
+            node = node.object if isinstance(node, MemberExpression) else node.callee
+        links = 0
+        for outer, inner in zip(reversed(spine[:-1]), reversed(spine)):
+            links += 1
+            if links >= MAX_EXPRESSION_DEPTH // 2 and isinstance(inner, CallExpression) \
+                    and isinstance(outer, MemberExpression):
+                outer.object = Evaluated(self.saved(self.expression(inner)).id).at(inner)
+                links = 0
+
+    def visit_Evaluated(self, node):
+        return self.name(node.name)
 
     # optional chains
 
@@ -8830,6 +8863,7 @@ class Emitter:
         callee = node.callee
         if isinstance(callee, Super):
             return self.super_call(node)
+        self.shorten(node)
         return self.call_with(callee, [], node.arguments, node.optional)
 
     def call_with(self, callee, before, arguments, optional=False):
@@ -9069,6 +9103,11 @@ class NamedValue(Node):
     __slots__ = fields = ("name", "value")
 
 
+class Evaluated(Node):
+    """A part of an expression whose value stands in a temporary already."""
+    __slots__ = fields = ("name",)
+
+
 class TemplateSite:
     """One tagged template in a source text; each realm makes one template object of it."""
 
@@ -9120,7 +9159,8 @@ def in_int32(kind):
 
 
 def chain_length(node):
-    """How deep a chain of operators, members and calls goes down its left side."""
+    """How deep a chain of operators, members and calls goes down its left side; counted up to just
+    over MAX_EXPRESSION_DEPTH."""
     depth = 0
     while True:
         if isinstance(node, (BinaryExpression, LogicalExpression)):
@@ -9132,6 +9172,8 @@ def chain_length(node):
         else:
             return depth
         depth += 1
+        if depth > MAX_EXPRESSION_DEPTH:
+            return depth
 
 
 def property_name(key):
@@ -9211,6 +9253,7 @@ EXPRESSIONS = {
     ChainExpression: Emitter.visit_ChainExpression,
     ClassExpression: Emitter.visit_ClassExpression,
     ConditionalExpression: Emitter.visit_ConditionalExpression,
+    Evaluated: Emitter.visit_Evaluated,
     FunctionExpression: Emitter.visit_function,
     Identifier: Emitter.visit_Identifier,
     ImportExpression: Emitter.visit_ImportExpression,
@@ -11895,24 +11938,38 @@ def get_substitution(matched, text, position, captures, named_captures, template
     `matched` was found in `text` at `position`; `captures` is a list of str or undefined, without
     the whole match; `named_captures` an object or undefined; `template` holds the $ references.
     """
-    if "$" not in template:
-        return template
-
-    def expand(reference):
-        name = reference[0][1:]
+    pieces, total, at = [], 0, 0
+    while True:
+        reference = _SUBSTITUTION.search(template, at)
+        if reference is None:
+            break
+        name, end = reference[0][1:], reference.end()
         if name == "$":
-            return "$"
-        if name == "&":
-            return matched
-        if name == "`":
-            return text[:position]
-        if name == "'":
-            return text[position + len(matched):]
-        return numbered_capture(name, captures)
+            new = "$"
+        elif name == "&":
+            new = matched
+        elif name == "`":
+            new = text[:position]
+        elif name == "'":
+            new = text[position + len(matched):]
+        elif name == "<":
+            new, end = named_capture(template, end, named_captures)
+        else:
+            new = numbered_capture(name, captures)
+        pieces += (template[at:reference.start()], new)
+        total += len(new)
+        check_string_length(total)
+        at = end
+    return "".join(pieces) + template[at:] if at else template
 
-    if named_captures is undefined or "$<" not in template:
-        return _SUBSTITUTION.sub(lambda m: "$<" if m[0] == "$<" else expand(m), template)
-    return expand_with_names(template, expand, named_captures)
+
+def named_capture(template, start, named_captures):
+    """What $<name> stands for, and where it ends; `start` is behind the `<`."""
+    end = -1 if named_captures is undefined else template.find(">", start)
+    if end < 0:
+        return "$<", start
+    capture = named_captures.get(template[start:end])
+    return ("" if capture is undefined else to_string(capture)), end + 1
 
 
 def numbered_capture(digits, captures):
@@ -11925,25 +11982,6 @@ def numbered_capture(digits, captures):
         return "$" + digits + rest
     capture = captures[index - 1]
     return ("" if capture is undefined else capture) + rest
-
-
-def expand_with_names(template, expand, named_captures):
-    """GetSubstitution for a template that has $<name>."""
-    pieces, at = [], 0
-    while True:
-        reference = _SUBSTITUTION.search(template, at)
-        if reference is None:
-            pieces.append(template[at:])
-            return "".join(pieces)
-        pieces.append(template[at:reference.start()])
-        at = reference.end()
-        end = template.find(">", at) if reference[0] == "$<" else -1
-        if end >= 0:
-            capture = named_captures.get(template[at:end])
-            pieces.append("" if capture is undefined else to_string(capture))
-            at = end + 1
-        else:
-            pieces.append("$<" if reference[0] == "$<" else expand(reference))
 
 
 # -- String: access, search, parts
@@ -12080,6 +12118,8 @@ def string_normalize(realm, this, form=undefined, *_):
         raise JSRangeError(f"The normalization form should be one of {', '.join(_NORMAL_FORMS)}.")
     if text.isascii():
         return text
+    # The longest decompositions have 4 and 18 characters.
+    check_string_length(len(text) * (18 if form in ("NFKC", "NFKD") else 4))
     return utf16(unicodedata.normalize(form, python_text(text)))
 
 
@@ -12129,7 +12169,11 @@ def string_to_lower_case(realm, this, *_):
 @STRING.method("toUpperCase", 0)
 def string_to_upper_case(realm, this, *_):
     text = this_text(this, "toUpperCase")
-    return text.upper() if text.isascii() else utf16(python_text(text).upper())
+    if text.isascii():
+        return text.upper()
+    upper = utf16(python_text(text).upper())
+    check_string_length(len(upper))
+    return upper
 
 
 @STRING.method("toLocaleLowerCase", 0)
@@ -17713,6 +17757,10 @@ UINT8_KIND = ELEMENT_KINDS[1]
 
 #: Elements that are turned into Python values in one go: between such blocks the clock is read.
 ELEMENTS_AT_ONCE = 65536
+SORTED_AT_ONCE = 2 ** 19
+
+#: A typed array with more elements does not tell its keys.
+MAX_ENUMERATED_ELEMENTS = 2 ** 22
 
 #: The view of typed arrays without elements.
 EMPTY_VIEW = memoryview(b"")
@@ -17843,6 +17891,8 @@ class JSTypedArray(JSObject):
         return JSObject.delete(self, key) if index < 0 else index >= len(self.view)
 
     def own_keys(self):
+        if len(self.view) > MAX_ENUMERATED_ELEMENTS:
+            raise JSRangeError("Too many properties to enumerate")
         keys = [str(index) for index in range(len(self.view))]
         return keys + JSObject.own_keys(self) if self.props or self.attrs else keys
 
@@ -18226,32 +18276,41 @@ def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
     return any(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg))
 
 
-def sorted_elements(this, comparator):
+def sorted_elements(realm, this, comparator):
     """The elements in order: by value with -0 below +0 and NaN last, or by a comparator."""
     if len(this.view) > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
     values = this.elements()
     if comparator is not undefined:
         values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif this.kind.is_float:
-        return sorted_floats(values)
+    elif not this.kind.is_float:
+        values = sorted_numbers(realm, values)
     else:
-        values.sort()
+        numbers = sorted_numbers(realm, [value for value in values if value == value])
+        low, high = bisect.bisect_left(numbers, 0), bisect.bisect_right(numbers, 0)
+        signs = map(math.copysign, itertools.repeat(1), numbers[low:high])
+        negative = sum(sign < 0 for sign in polled(realm, signs))
+        numbers[low:high] = [-0.0] * negative + [0.0] * (high - low - negative)
+        values = numbers + [NAN] * (len(values) - len(numbers))
     return values
 
 
-def sorted_floats(values):
-    numbers = sorted([value for value in values if value == value])
-    low, high = bisect.bisect_left(numbers, 0), bisect.bisect_right(numbers, 0)
-    numbers[low:high] = sorted(numbers[low:high], key=lambda zero: math.copysign(1, zero))
-    return numbers + [NAN] * (len(values) - len(numbers))
+def sorted_numbers(realm, values):
+    """Sorts a list that has no NaN; a long one in pieces, so that the clock is looked at."""
+    if len(values) <= SORTED_AT_ONCE:
+        return sorted(values)
+    pieces = []
+    for start in range(0, len(values), SORTED_AT_ONCE):
+        realm.poll()
+        pieces.append(sorted(values[start:start + SORTED_AT_ONCE]))
+    return list(polled(realm, heapq.merge(*pieces)))
 
 
 @TYPED_ARRAY.method("sort", 1, receiver=False)
 def typed_array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
     validate_typed_array(this, "%TypedArray%.prototype.sort")
-    values = sorted_elements(this, comparator)
+    values = sorted_elements(realm, this, comparator)
     this.store(values[:len(this.view)])
     return this
 
@@ -18285,7 +18344,7 @@ def typed_array_to_sorted(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
     validate_typed_array(this, "%TypedArray%.prototype.toSorted")
     result = new_typed_array(realm, this.kind, len(this.view))
-    result.store(sorted_elements(this, comparator))
+    result.store(sorted_elements(realm, this, comparator))
     return result
 
 
@@ -18359,8 +18418,9 @@ def values_of_source(realm, source):
     an array-like, lazily."""
     method = get_method(realm, source, SYM_ITERATOR)
     if method is not undefined:
-        if type(source) is JSArray and realm.array_iteration_untouched():
-            return list(iterate(realm, source))
+        if type(source) is JSArray and not source.props and source.attrs is None \
+                and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched():
+            return list(source.items)
         return limited_list(polled(realm, iterator_from_method(source, method)))
     values = ArrayLikeValues(to_object(realm, source))
     if values.length > MAX_BUFFER_BYTES:
@@ -18475,7 +18535,7 @@ def iterate_typed_array(realm, array):
             or SYM_ITERATOR in array.proto.props \
             or not is_builtin_property(realm.TypedArrayPrototype, SYM_ITERATOR, TYPED_VALUES_INFO):
         return None
-    return live_elements(array)
+    return polled(realm, live_elements(array))
 
 
 def live_elements(array):
@@ -18608,6 +18668,10 @@ class JSPromise(JSObject):
         self.value = undefined
         self.reactions = []
         self.handled = False
+
+
+#: What the functions that settle promises have in common.
+SETTLING_INFO = FunctionInfo("", 1)
 
 
 class PromiseCapability:
@@ -18795,7 +18859,8 @@ def resolving_functions(realm, promise):
             reject_promise(realm, promise, reason)
         return undefined
 
-    return realm.function(resolve, "", 1), realm.function(reject, "", 1)
+    proto = realm.FunctionPrototype
+    return JSFunction(proto, resolve, SETTLING_INFO), JSFunction(proto, reject, SETTLING_INFO)
 
 
 def new_promise_capability(realm, constructor):
@@ -18913,7 +18978,7 @@ class PromiseGathering:
                 self.values[index] = value if wrap is None else wrap(value)
                 self.countdown()
             return undefined
-        return self.realm.function(store, "", 1)
+        return JSFunction(self.realm.FunctionPrototype, store, SETTLING_INFO)
 
     def countdown(self):
         self.missing -= 1
@@ -20028,6 +20093,8 @@ class JSONWriter:
     def elements(self, value):
         parts = []
         for index in range(length_of_array_like(value)):
+            if index % 1024 == 1023:
+                self.realm.poll()
             key = str(index)
             text = self.property_text(lambda: value, key, value.get(key))
             if text is None:
@@ -20054,7 +20121,7 @@ def circular_error(cycle, key):
         return f"index {name}" if array_index(name) >= 0 else f"property '{name}'"
 
     def made_by(obj):
-        return f"object with constructor '{constructor_name(obj)}'"
+        return f"object with constructor '{constructor_name(obj) or 'Object'}'"
     lines = ["Converting circular structure to JSON", f"    --> starting at {made_by(cycle[0][1])}"]
     shown = min(len(cycle), 1 + CIRCULAR_LINES)
     middle = [f"    |     {step(name)} -> {made_by(obj)}" for name, obj in cycle[1:]]
@@ -20063,23 +20130,12 @@ def circular_error(cycle, key):
     return JSTypeError("\n".join(lines + middle + [f"    --- {step(key)} closes the circle"]))
 
 
-def constructor_name(obj):
-    """The name of an object's constructor, without running any script."""
-    while obj is not None and not isinstance(obj, JSProxyBase):
-        ctor = obj.props.get("constructor")
-        if isinstance(ctor, JSFunction):
-            name = ctor.touch().props.get("name")
-            return name if type(name) is str and name else "Object"
-        obj = obj.proto
-    return "Object"
-
-
 def json_stringify(realm, value, replacer=undefined, space=undefined):
     """JSON.stringify(value, replacer, space): a str of code units, or undefined."""
     keys = None
     function = replacer if is_callable(replacer) else None
     if function is None and is_array(replacer):
-        keys = property_list(replacer)
+        keys = property_list(realm, replacer)
     gap = indentation(space)
     if function is None and keys is None and not gap:
         text = plain_json(realm, value)
@@ -20091,10 +20147,12 @@ def json_stringify(realm, value, replacer=undefined, space=undefined):
     return undefined if text is None else text
 
 
-def property_list(replacer):
+def property_list(realm, replacer):
     """The names in a replacer array (25.5.2.1, step 4.b)."""
     keys = {}
     for index in range(length_of_array_like(replacer)):
+        if index % 1024 == 1023:
+            realm.poll()
         item = replacer.get(str(index))
         if isinstance(item, JSPrimitiveObject) and type(item.value) in (str, int, float):
             item = to_string(item)
@@ -20125,6 +20183,8 @@ INTL = Namespace("Intl", tag="Intl")
 
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*\Z")
 _HOUR_CYCLE_EXTENSION = re.compile(r"-u(?:-[a-z0-9]{2,8})*?-hc-(h11|h12|h23|h24)\b", re.IGNORECASE)
+#: More locales than this nobody asks for.
+MAX_LOCALES = 1000
 NO_BREAK_SPACE = "\u00a0"
 
 
@@ -20190,7 +20250,7 @@ def locale_list(realm, locales):
         tags = [locales]
     else:
         obj = to_object(realm, locales)
-        tags = [obj.get(str(i)) for i in range(min(length_of_array_like(obj), MAX_ARRAY_ITEMS))]
+        tags = [obj.get(str(i)) for i in range(min(length_of_array_like(obj), MAX_LOCALES))]
     result = []
     for tag in tags:
         if type(tag) is not str and not isinstance(tag, JSObject):
@@ -22463,10 +22523,11 @@ def console_time_end(realm, this, label=undefined, *_):
 for _name, _value in (("Infinity", INFINITY), ("NaN", NAN), ("undefined", undefined)):
     GLOBAL_FUNCTIONS.value(_name, _value, 0)
 
-#: What encodeURIComponent leaves as it is; encodeURI leaves more.
-URI_UNESCAPED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()")
+#: What encodeURIComponent and escape change; encodeURI leaves more as it is.
+URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]+")
+URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]+")
 URI_RESERVED = frozenset(";/?:@&=+$,#")
-ESCAPE_UNESCAPED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@*_+-./")
+ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
 
 _PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2})+")
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
@@ -22489,14 +22550,16 @@ def global_eval(realm, this, source=undefined, *_):
     return realm.evaluate_global(source) if type(source) is str else source
 
 
-def encode_uri(text, unescaped):
-    """Encode (19.2.6.5)."""
-    plain = python_text(text)
+def encode_uri(text, changed):
+    """Encode (19.2.6.5); `changed` matches runs of characters that are escaped."""
+    def encode_run(match):
+        return "%" + match[0].encode().hex("%").upper()
     try:
-        return "".join([char if char in unescaped else
-                        "".join([f"%{byte:02X}" for byte in char.encode()]) for char in plain])
+        encoded = changed.sub(encode_run, python_text(text))
     except UnicodeEncodeError:
         raise JSURIError("URI malformed") from None
+    check_string_length(len(encoded))
+    return encoded
 
 
 def decode_uri(text, preserved):
@@ -22538,19 +22601,23 @@ def global_decode_uri_component(realm, this, component=undefined, *_):
 
 @GLOBAL_FUNCTIONS.method("encodeURI", 1)
 def global_encode_uri(realm, this, uri=undefined, *_):
-    return encode_uri(to_string(uri), URI_UNESCAPED | URI_RESERVED)
+    return encode_uri(to_string(uri), URI_CHANGED)
 
 
 @GLOBAL_FUNCTIONS.method("encodeURIComponent", 1)
 def global_encode_uri_component(realm, this, component=undefined, *_):
-    return encode_uri(to_string(component), URI_UNESCAPED)
+    return encode_uri(to_string(component), URI_COMPONENT_CHANGED)
 
 
 @GLOBAL_FUNCTIONS.method("escape", 1)
 def global_escape(realm, this, text=undefined, *_):
-    return "".join([unit if unit in ESCAPE_UNESCAPED else
-                    f"%{ord(unit):02X}" if unit < "\u0100" else f"%u{ord(unit):04X}"
-                    for unit in to_string(text)])
+    escaped = ESCAPE_CHANGED.sub(percent_escape, to_string(text))
+    check_string_length(len(escaped))
+    return escaped
+
+
+def percent_escape(match):
+    return f"%{ord(match[0]):02X}" if match[0] < "\u0100" else f"%u{ord(match[0]):04X}"
 
 
 @GLOBAL_FUNCTIONS.method("unescape", 1)
@@ -33620,7 +33687,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 self.drain()
         except OSError:
             self.end()
-        except Exception:
+        except BaseException:           # whatever it is: this thread serves everybody else, too
             self.server.log.write("error", "internal error\n" + traceback.format_exc())
             self.closing = True
             self.refuse(Refusal(500, "Internal error; the server's log has the details"))
@@ -34332,7 +34399,12 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def _thread(self, term):
         while term is not None:
-            self._lead(term)
+            try:
+                self._lead(term)
+            except Exception:           # nobody else would lead: log it, and go on
+                self.log.write("error", "internal error\n" + traceback.format_exc())
+                time.sleep(SUPERVISOR_INTERVAL)
+                continue
             term = self._wait_for_term()
 
     def _wait_for_term(self):
@@ -34482,7 +34554,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                          b"Connection: close\r\n\r\n")
             request.close()
         except OSError:
-            pass
+            time.sleep(SUPERVISOR_INTERVAL)     # another thread took the descriptor; not at full speed
         try:
             self._reserve = open(os.devnull, "rb")
         except OSError:
