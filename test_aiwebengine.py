@@ -853,7 +853,6 @@ class Pairs:
         return self.listener.accept()[0], client
 
 
-# -- 13  Streams -------------------------------------------------------------------------
 
 
 class StreamTest(unittest.TestCase):
@@ -1063,9 +1062,6 @@ class StreamTest(unittest.TestCase):
         stream.send("x")
         time.sleep(0.05)
         self.assertLess(len(stream.run.ring), 100)
-
-
-# -- 15  Host API ------------------------------------------------------------------------
 
 
 # ======================================================================================
@@ -1831,11 +1827,11 @@ class GraphQLMessagesTest(unittest.TestCase):
                  '"required" of required type "Int!" was not provided.')):
             self.assertEqual(self.service.execute(text, variables)["errors"][0]["message"], message)
 
-    @unittest.skipUnless(os.environ.get("GRAPHQL_NODE_MODULES"), "no node modules to compare with")
+    @unittest.skipUnless(os.environ.get("AIWEBENGINE_NODE_MODULES"), "no node modules to compare with")
     def test_the_whole_corpus(self):
         texts = [text for text, _variables, _name in GRAPHQL_CORPUS]
         script = """
-          const g = require(process.env.GRAPHQL_NODE_MODULES + "/graphql");
+          const g = require(process.env.AIWEBENGINE_NODE_MODULES + "/graphql");
           const { sdl, texts } = JSON.parse(require("fs").readFileSync(0, "utf8"));
           const schema = g.buildSchema(sdl);
           const check = (text) => g.validate(schema, g.parse(text));
@@ -2490,9 +2486,9 @@ class GraphQLServerTest(unittest.TestCase):
                 received += client.recv(4096)
 
     def node(self, script):
-        modules = os.environ.get("GRAPHQL_NODE_MODULES")
+        modules = os.environ.get("AIWEBENGINE_NODE_MODULES")
         if not modules or not shutil.which("node"):
-            self.skipTest("set GRAPHQL_NODE_MODULES to a node_modules folder with graphql-http and "
+            self.skipTest("set AIWEBENGINE_NODE_MODULES to a node_modules folder with graphql-http and "
                           "graphql-sse")
         done = subprocess.run(["node", "-e", script], capture_output=True, text=True, timeout=60,
                               env={**os.environ, "URL_": self.url, "NODE_PATH": modules})
@@ -2715,9 +2711,6 @@ class HostApiTest(ServerCase):
             self.assertTrue(entry.returns, name)
 
 
-# -- 16  Scripts -------------------------------------------------------------------------
-
-
 # ======================================================================================
 # 16  SCRIPTS: LOADING AND HOT RELOAD
 # ======================================================================================
@@ -2906,9 +2899,6 @@ class ScriptTest(ServerCase):
         log = self.output.getvalue()
         self.assertNotIn("\x1b", log)
         self.assertNotRegex(log, r"(?m)^ERROR forged")
-
-
-# -- 17  HTTP ----------------------------------------------------------------------------
 
 
 # ======================================================================================
@@ -3290,9 +3280,6 @@ class HttpTest(ServerCase):
         self.assertTrue(client.ended())
 
 
-# -- 18  Pages ---------------------------------------------------------------------------
-
-
 # ======================================================================================
 # 18  PAGES
 # ======================================================================================
@@ -3324,21 +3311,6 @@ class PageTest(ServerCase):
                          ("degraded", 1, ["b.js"], 1, 1))
         self.assertIn("/s", self.get("/engine/tables")[2])
         self.assertEqual(self.get("/engine/nothing")[0], 404)
-
-
-    def test_explorer(self):
-        self.serve("graphQLRegistry.registerQuery('hello', 'type Query { hello: String }', () => 'world');\n"
-                   "graphQLRegistry.registerQuery('hidden', 'type Query { hidden: String }', () => 'x', 'engine');")
-        status, headers, text = self.get("/graphql?query=%3C/textarea%3E%3Cscript%3E", Accept="text/html")
-        self.assertEqual((status, headers["content-type"]), (200, "text/html; charset=UTF-8"))
-        self.assertIn("<code>hello</code>", text)
-        self.assertNotIn("hidden", text)
-        self.assertEqual(text.count("<script>"), 1)
-        status, _, text = self.get("/graphql?query=%7Bhello%7D", Accept="application/json")
-        self.assertEqual(json.loads(text), {"data": {"hello": "world"}})
-
-
-# -- 19  Command line --------------------------------------------------------------------
 
 
 # ======================================================================================
@@ -4335,6 +4307,423 @@ class ExamplesInTheBrowser(unittest.TestCase):
                 page.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
                 overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
                 self.assertLessEqual(overflow, 0, "the page is wider than a phone")
+
+
+# ======================================================================================
+# MEASUREMENTS  (python test_aiwebengine.py --bench)
+# ======================================================================================
+#
+# Everything is measured beside something else in the same run, because machines differ and are noisy.
+
+#: name -> (JavaScript with a function run(), a Python twin written by hand). ES5 only, so that js2py takes part.
+PROGRAMS = {
+    "recursion": ("function t(n) { return n < 3 ? 1 : t(n - 1) + t(n - 2) + t(n - 3) } function run() { return t(14) }",
+                  lambda: twin_recursion(14)),
+    "loop": ("function run() { var a = 1, b = 0; for (var i = 0; i < 50000; i++) { b = (b + a * i) % 65521; } return b }",
+             lambda: twin_loop()),
+    "arrays": ("function run() { var a = []; for (var i = 0; i < 20000; i++) a[i] = i ^ 5; var s = 0;"
+               " for (var j = 0; j < a.length; j++) s += a[j]; return s }", lambda: twin_arrays()),
+    "objects": ("function V(x, y) { this.x = x; this.y = y } V.prototype.plus = function (o) { return new V(this.x + o.x,"
+                " this.y + o.y) }; function run() { var v = new V(0, 0), d = new V(1, 2);"
+                " for (var i = 0; i < 5000; i++) v = v.plus(d); return v.x + v.y }", lambda: twin_objects()),
+    "closures": ("function run() { var n = 0; function add(k) { return function () { n += k; return n } }"
+                 " var f = add(2), g = add(3); for (var i = 0; i < 8000; i++) { f(); g(); } return n }",
+                 lambda: twin_closures()),
+    "text": ("function run() { var s = ''; for (var i = 0; i < 5000; i++) s += String.fromCharCode(97 + i % 26) + i;"
+             " var n = 0; for (var j = 0; j < s.length; j += 2) n = (n * 31 + s.charCodeAt(j)) % 9973; return n }",
+             lambda: twin_text()),
+    "sort": ("function run() { var a = [], x = 7; for (var i = 0; i < 2000; i++) { x = (x * 1103 + 12345) % 65536;"
+             " a.push({ k: x }) } a.sort(function (p, q) { return p.k - q.k }); return a[0].k + a[1999].k }",
+             lambda: twin_sort()),
+    "json": ("function run() { var o = []; for (var i = 0; i < 300; i++) o.push({ id: i, name: 'n' + i, tags: ['a', 'b'] });"
+             " var t = JSON.stringify(o); return JSON.parse(t).length + t.length }", lambda: twin_json()),
+    "regexp": ("function run() { var t = ''; for (var i = 0; i < 500; i++) t += 'k' + i + '=v' + i * 2 + ';'; var n = 0;"
+               " t.replace(/(\\w+)=(\\w+);/g, function (m, k, v) { n += k.length + v.length; return m }); return n }",
+               lambda: twin_regexp()),
+}
+
+
+def twin_recursion(n):
+    return 1 if n < 3 else twin_recursion(n - 1) + twin_recursion(n - 2) + twin_recursion(n - 3)
+
+
+def twin_loop():
+    a, b = 1, 0
+    for i in range(50000):
+        b = (b + a * i) % 65521
+    return b
+
+
+def twin_arrays():
+    a = [i ^ 5 for i in range(20000)]
+    s = 0
+    for x in a:
+        s += x
+    return s
+
+
+class TwinVector:
+    __slots__ = ("x", "y")
+
+    def __init__(self, x, y):
+        self.x = x
+        self.y = y
+
+    def plus(self, o):
+        return TwinVector(self.x + o.x, self.y + o.y)
+
+
+def twin_objects():
+    v, d = TwinVector(0, 0), TwinVector(1, 2)
+    for _ in range(5000):
+        v = v.plus(d)
+    return v.x + v.y
+
+
+def twin_closures():
+    n = 0
+
+    def add(k):
+        def step():
+            nonlocal n
+            n += k
+            return n
+        return step
+    f, g = add(2), add(3)
+    for _ in range(8000):
+        f()
+        g()
+    return n
+
+
+def twin_text():
+    s = "".join([chr(97 + i % 26) + str(i) for i in range(5000)])
+    n = 0
+    for j in range(0, len(s), 2):
+        n = (n * 31 + ord(s[j])) % 9973
+    return n
+
+
+def twin_sort():
+    a, x = [], 7
+    for _ in range(2000):
+        x = (x * 1103 + 12345) % 65536
+        a.append({"k": x})
+    a.sort(key=lambda p: p["k"])
+    return a[0]["k"] + a[1999]["k"]
+
+
+def twin_json():
+    o = [{"id": i, "name": f"n{i}", "tags": ["a", "b"]} for i in range(300)]
+    t = json.dumps(o, separators=(",", ":"))
+    return len(json.loads(t)) + len(t)
+
+
+def twin_regexp():
+    t = "".join([f"k{i}=v{i * 2};" for i in range(500)])
+    n = 0
+
+    def count(m):
+        nonlocal n
+        n += len(m[1]) + len(m[2])
+        return m[0]
+    re.sub(r"(\w+)=(\w+);", count, t)
+    return n
+
+
+def fastest(call, rounds=5):
+    """(seconds of the quickest of some calls, what it returned)."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        value = call()
+        times.append(time.perf_counter() - start)
+    return min(times), value
+
+
+def geometric_mean(values):
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def bench_programs():
+    try:
+        import js2py
+    except Exception as error:              # not installed, or does not import on this Python
+        js2py, why = None, f"{type(error).__name__}"
+    print("\nJavaScript programs, milliseconds (the fastest of five)")
+    columns = ["program", "Python twin", "aiwebengine", "js2py", "node"]
+    print("".join(f"{c:>13}" for c in columns))
+    ours, theirs = [], []
+    for name, (source, twin) in PROGRAMS.items():
+        python, expected = fastest(twin)
+        realm = aiwebengine.Realm()
+        realm.evaluate(source, name + ".js")
+        here, value = fastest(lambda: realm.call("run"))
+        assert value == expected, (name, value, expected)
+        row = [python, here, None, node_time(source)]
+        if js2py is not None:
+            context = js2py.EvalJs()
+            context.execute(source)
+            row[2] = fastest(context.run, 2)[0]
+            theirs.append(row[2] / here)
+        ours.append(here / python)
+        print(f"{name:>13}" + "".join(f"{'–' if t is None else f'{t * 1e3:.2f}':>13}" for t in row))
+    print(f"  aiwebengine / Python twin, geometric mean: {geometric_mean(ours):.1f}")
+    if theirs:
+        print(f"  js2py / aiwebengine, geometric mean: {geometric_mean(theirs):.1f}")
+    else:
+        print(f"  js2py: not here ({why})")
+
+
+def node_time(source):
+    """Seconds that node takes for run(), or None."""
+    if not NODE:
+        return None
+    script = source + ("; let best = 1e9; for (let i = 0; i < 5; i++) { const t = process.hrtime.bigint(); run();"
+                       " best = Math.min(best, Number(process.hrtime.bigint() - t)) } console.log(best / 1e9)")
+    return float(subprocess.run([NODE, "-e", script], capture_output=True, text=True, check=True).stdout)
+
+
+def bench_engine():
+    script = "\n".join(f"function handler{i}(context) {{\n  const {{ user, room = 'lobby' }} = context.request.form;\n"
+                       f"  if (!user) return {{ status: 400, body: `missing ${{room}}` }};\n"
+                       f"  return {{ status: 200, body: JSON.stringify({{ user, room, n: {i} }}) }};\n}}" for i in range(60))
+    lines = script.count("\n") + 1
+    count = iter(range(100))
+    seconds, _ = fastest(lambda: aiwebengine.Realm().evaluate(script + f"\n// {next(count)}"))
+    print(f"\nloading a script of {lines} lines (parse, compile, run): {seconds * 1e3:.0f} ms, {lines / seconds:,.0f} lines/s")
+    seconds, _ = fastest(lambda: [aiwebengine.Realm() for _ in range(20)])
+    print(f"a new realm: {seconds / 20 * 1e3:.2f} ms")
+    import tracemalloc
+    gc.collect()
+    tracemalloc.start()
+    realms = [aiwebengine.Realm() for _ in range(20)]
+    for realm in realms:
+        realm.evaluate("function f() { return [1].map(x => x + 1) } f()")
+    gc.collect()
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    print(f"memory of an idle realm: {size / len(realms) / 1024:.0f} KiB")
+
+
+BENCH_SCRIPT = """
+routeRegistry.registerStreamRoute("/events");
+routeRegistry.registerRoute("/trigger", (context) => {
+  routeRegistry.sendStreamMessage("/events", context.request.body);
+  return { body: "ok" };
+}, "POST");
+routeRegistry.registerRoute("/hello", () => ({ body: "Hello, World!", contentType: "text/plain" }));
+routeRegistry.registerRoute("/echo", (context) => {
+  const { user, room, message } = context.request.form;
+  return { body: JSON.stringify({ user, room, message, at: new Date().toISOString() }), contentType: "application/json" };
+}, "POST");
+"""
+
+NODE_PEER = r"""
+const http = require("http"); const clients = new Set();
+http.createServer((req, res) => {
+  const path = req.url.split("?")[0];
+  if (path === "/events") { res.writeHead(200, { "Content-Type": "text/event-stream" }); res.write(":\n\n");
+    clients.add(res); req.on("close", () => clients.delete(res)); return }
+  let body = ""; req.on("data", (d) => body += d).on("end", () => {
+    if (path === "/trigger") { for (const c of clients) c.write("data: " + body + "\n\n"); return res.end("ok") }
+    if (path === "/echo") { const form = Object.fromEntries(new URLSearchParams(body));
+      res.setHeader("Content-Type", "application/json");
+      return res.end(JSON.stringify({ ...form, at: new Date().toISOString() })) }
+    res.end("Hello, World!") });
+}).listen(+process.argv[1], "127.0.0.1");
+"""
+
+NAIVE_PEER = r"""
+import http.server, json, queue, socketserver, sys, urllib.parse
+clients = set()
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    def log_message(self, *args): pass
+    def answer(self, body, kind="text/plain"):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s" % (kind.encode(), len(body), body))
+    def do_GET(self):
+        if self.path != "/events": return self.answer(b"Hello, World!")
+        mine = queue.Queue(); clients.add(mine)
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n:\n\n")
+        try:
+            while True: self.wfile.write(mine.get())
+        except OSError: clients.discard(mine)
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/trigger":
+            for client in list(clients): client.put(b"data: " + body + b"\n\n")
+            return self.answer(b"ok")
+        form = dict(urllib.parse.parse_qsl(body.decode()))
+        self.answer(json.dumps(form).encode(), "application/json")
+class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    daemon_threads = True; request_queue_size = 4096
+Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def pin(core):
+    """Keeps this process to one core, where there are two and the system can."""
+    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(0, {core})
+
+
+@contextlib.contextmanager
+def peer(command):
+    """A server process on a core of its own, once it answers; gives (port, pid)."""
+    port = free_port()
+    process = subprocess.Popen([part.replace("{port}", str(port)) for part in command], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, preexec_fn=lambda: pin(0))
+    try:
+        for _ in range(200):
+            try:
+                ask(port, "GET", "/hello")
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield port, process.pid
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def ask(port, method, path, body=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, body, {"Content-Type": FORM} if body else {})
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+def resident(pid):
+    """Resident memory of a process in KiB."""
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
+
+
+def open_streams(port, count):
+    """Connections to /events whose headers have arrived."""
+    socks = []
+    for _ in range(count):
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.sendall(f"GET /events HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+        socks.append(sock)
+    for sock in socks:
+        sock.recv(4096)
+        sock.setblocking(False)
+    return socks
+
+
+def fan_out(port, pid, clients=1000, messages=100):
+    """(deliveries per second, lost, KiB of server memory for each idle connection)."""
+    before = resident(pid)
+    socks = open_streams(port, clients)
+    time.sleep(0.5)
+    each = (resident(pid) - before) / clients
+    selector = selectors.DefaultSelector()
+    for sock in socks:
+        selector.register(sock, selectors.EVENT_READ)
+    payload = json.dumps({"text": "x" * 188})
+
+    def trigger():
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        for _ in range(messages):
+            connection.request("POST", "/trigger", payload)
+            connection.getresponse().read()
+        connection.close()
+    sender = threading.Thread(target=trigger)
+    got, wanted = 0, clients * messages
+    start = last = time.perf_counter()
+    sender.start()
+    while got < wanted and time.perf_counter() - last < 5:
+        for key, _ in selector.select(0.5):
+            got += key.fileobj.recv(1 << 20).count(b"data: ")
+            last = time.perf_counter()
+    sender.join()
+    for sock in socks:
+        sock.close()
+    return got / (last - start), wanted - got, each
+
+
+def requests_per_second(port, request, seconds=2.0, connections=16):
+    """Keep-alive requests answered per second over some connections."""
+    selector = selectors.DefaultSelector()
+    for _ in range(connections):
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.sendall(request)
+        selector.register(sock, selectors.EVENT_READ)
+    done, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for key, _ in selector.select(1):
+            if not key.fileobj.recv(65536):
+                raise ConnectionError("the server closed a kept-alive connection")
+            done += 1
+            key.fileobj.sendall(request)
+    for key in list(selector.get_map().values()):
+        key.fileobj.close()
+    return done / seconds
+
+
+def bench_server():
+    folder = tempfile.TemporaryDirectory()
+    Path(folder.name, "bench.js").write_text(BENCH_SCRIPT)
+    peers = {"aiwebengine": [sys.executable, str(MODULE), folder.name, "--port", "{port}", "--log-level", "error"],
+             "thread per client": [sys.executable, "-c", NAIVE_PEER, "{port}"]}
+    if NODE:
+        peers["node http"] = [NODE, "-e", NODE_PEER, "{port}"]
+    hello = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    form = b"user=ann&room=main+lobby&message=hello%20there"
+    echo = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s" % (
+        FORM.encode(), len(form), form)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    pin(1)
+    print("\nServer on one core, clients on another: 1,000 SSE clients × 100 messages of 200 bytes; HTTP keep-alive × 16")
+    print(f"{'':>19}{'deliveries/s':>14}{'lost':>6}{'KiB/conn':>10}{'GET/s':>9}{'POST form/s':>13}")
+    for name, command in peers.items():
+        with peer(command) as (port, pid):
+            rate, lost, each = fan_out(port, pid)
+            gets, posts = requests_per_second(port, hello), requests_per_second(port, echo)
+        print(f"{name:>19}{rate:>14,.0f}{lost:>6}{each:>10.1f}{gets:>9,.0f}{posts:>13,.0f}")
+    folder.cleanup()
+
+
+def bench_start():
+    port = free_port()
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, str(MODULE), str(EXAMPLES), "--port", str(port)],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                ask(port, "GET", "/")
+                break
+            except OSError:
+                time.sleep(0.005)
+        print(f"start to the first answered request, examples/: {time.perf_counter() - start:.2f} s")
+    finally:
+        process.terminate()
+        process.wait(10)
+    seconds, _ = fastest(lambda: subprocess.run([sys.executable, "-c", "import aiwebengine"], cwd=MODULE.parent,
+                                                check=True), 3)
+    bare, _ = fastest(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True), 3)
+    print(f"import of the module: {seconds - bare:.2f} s (a bare Python starts in {bare:.2f} s)")
+
+
+def run_benchmarks(words):
+    """Prints all measurements, or those whose name contains one of the words."""
+    print(f"aiwebengine {aiwebengine.__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
+    for bench in (bench_start, bench_engine, bench_programs, bench_server):
+        if not words or any(word in bench.__name__ for word in words):
+            bench()
+    return 0
 
 
 # ======================================================================================
