@@ -3623,21 +3623,13 @@ class ScopeAnalyzer:
         self.visit_list(program.body)
         self.resolve_all()
         if kind == "module":
-            self.share_cells(program, top)
+            self.share_cells(top)
         infer_types(self.variables)
         return top
 
-    def share_cells(self, program, top):
-        """Variables that a module imports or exports live in Cells that the modules share."""
-        shared = [v for v in top.names.values() if v.kind in ("import", "hidden")]
-        for statement in program.body:
-            if isinstance(statement, ExportDefaultDeclaration):
-                name = getattr(statement.declaration, "id", None)
-                if name is not None and isinstance(statement.declaration, (FunctionDeclaration, ClassDeclaration)):
-                    shared.append(top.names[name.name])
-            elif isinstance(statement, ExportNamedDeclaration) and statement.source is None:
-                shared += [top.names[name] for name in exported_locals(statement) if name in top.names]
-        for variable in shared:
+    def share_cells(self, top):
+        """The top-level variables of a module live in Cells, which modules that import them share."""
+        for variable in top.names.values():
             variable.boxed = variable.provided = True
             if variable.python is None:
                 self.settle(variable)
@@ -5680,16 +5672,32 @@ def parse_integer(digits):
         + parse_integer(digits[middle:])
 
 
+#: Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly.
+EXACT_DECIMAL = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
+                                traps=[decimal.Inexact])
+#: Integers of more bits than this are taken apart by decimal arithmetic.
+LARGE_INTEGER_BITS = 8192
+
+
+def decimal_of_integer(value, powers):
+    """A non-negative integer of any length as a Decimal. `powers` is a dict for powers of two."""
+    bits = value.bit_length()
+    if bits <= LARGE_INTEGER_BITS:
+        return decimal.Decimal(int(value))
+    half = 1 << (bits.bit_length() - 2)
+    if half not in powers:
+        powers[half] = EXACT_DECIMAL.power(decimal.Decimal(2), half)
+    high = decimal_of_integer(value >> half, powers)
+    low = decimal_of_integer(value & ((1 << half) - 1), powers)
+    return EXACT_DECIMAL.add(EXACT_DECIMAL.multiply(high, powers[half]), low)
+
+
 def integer_to_text(value):
     """str() of an integer of any length."""
     value = int(value)
-    if -10 ** 4000 < value < 10 ** 4000:
+    if value.bit_length() <= LARGE_INTEGER_BITS:
         return str(value)
-    if value < 0:
-        return "-" + integer_to_text(-value)
-    half = int(value.bit_length() * 0.30103) // 2
-    high, low = divmod(value, 10 ** half)
-    return integer_to_text(high) + integer_to_text(low).rjust(half, "0")
+    return ("-" if value < 0 else "") + format(decimal_of_integer(abs(value), {}), "f")
 
 
 def utf16(text):
@@ -6010,6 +6018,7 @@ def prototype_for(new_target, default):
     """GetPrototypeFromConstructor (10.1.14); `default()` gives the fallback."""
     proto = new_target.get("prototype")
     if isinstance(proto, JSObject):
+        note_prototype(proto)
         return proto
     if isinstance(new_target, JSProxyBase) and new_target.target is None:
         raise JSTypeError("Cannot perform 'get' on a proxy that has been revoked")
@@ -6272,8 +6281,9 @@ def binary_numeric(name, on_numbers, on_bigints):
     return operator
 
 
-#: A BigInt has at most this many bits; beyond, a RangeError.
-MAX_BIGINT_BITS = 2 ** 22
+#: A BigInt has at most this many bits; beyond, a RangeError. Python divides, and writes in decimal, in
+#: quadratic time, and nothing can interrupt it: this keeps one operation below a second.
+MAX_BIGINT_BITS = 2 ** 20
 
 
 def bigint(value):
@@ -6511,7 +6521,7 @@ def iterate(realm, value):
     """A Python iterator over any iterable, with shortcuts where no script can tell: arrays and
     strings whose iteration is untouched. Everything else is an IteratorRecord."""
     if type(value) is JSArray:
-        if not value.props and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched():
+        if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched():
             return iter(value.items)
     elif type(value) is str and realm.string_iteration_untouched():
         return code_points(value)
@@ -6520,14 +6530,16 @@ def iterate(realm, value):
 
 def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
-    if type(value) is JSArray and not value.props and value.proto is realm.ArrayPrototype \
+    if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched():
         return list(value.items)
     values = []
     for item in iterate(realm, value):
         values.append(item)
-        if len(values) > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
+        if not len(values) & 4095:
+            realm.poll()
+            if len(values) > MAX_ARRAY_ITEMS:
+                raise JSRangeError("Invalid array length")
     return values
 
 
@@ -6547,7 +6559,7 @@ _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
 
 #: Everything generated code may call or name, besides `type`, `int`, `len` and the script's own.
 RUNTIME_NAMES = """
-    undefined null interrupt stop guarded ObjectPrototype ArrayPrototype JSObject JSArray JSFunction Cell
+    check_depth undefined null interrupt stop guarded ObjectPrototype ArrayPrototype JSObject JSArray JSFunction Cell
     JSError GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
     power bit_and bit_or bit_xor shift_left shift_right shift_right_unsigned negate bit_not to_number
     to_numeric increment decrement fix_number lt gt le ge strict_equal loose_equal typeof typeof_global
@@ -6575,6 +6587,20 @@ _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "p
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
             ">>": "shift_right", ">>>": "shift_right_unsigned",
             "<": "lt", ">": "gt", "<=": "le", ">=": "ge", "==": "loose_equal"}
+
+
+def recursion_goes_unchecked():
+    """Whether this CPython forgets its recursion limit in calls of functions with *args, once they
+    are warmed up (3.13.0 does). Then every function of a script makes a call that is checked."""
+    def descend(levels, *_):
+        return descend(levels - 1) if levels else True
+    try:
+        return descend(sys.getrecursionlimit() + 50)
+    except RecursionError:
+        return False
+
+
+RECURSION_UNCHECKED = recursion_goes_unchecked()
 
 
 class PositionTable(list):
@@ -6917,6 +6943,8 @@ class Emitter:
 
     def prologue(self, node, scope, patterns):
         """What runs before the body: this, arguments, parameters."""
+        if RECURSION_UNCHECKED:
+            self.emit_value(self.call("check_depth"))
         if self.constructor == "base":
             self.emit_assign("this", self.call("new_instance", self.name("new_target"), self.class_value()))
         elif self.constructor == "derived":
@@ -10772,34 +10800,14 @@ def exponent_text(digits, exponent):
     return f"{digits[0]}{fraction}e{'-' if exponent < 0 else '+'}{abs(exponent)}"
 
 
-#: Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly.
-_EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
-                         traps=[decimal.Inexact])
-#: Integers of more bits than this are taken apart by decimal arithmetic.
-LARGE_INTEGER_BITS = 8192
-
-
-def decimal_of_integer(value, powers):
-    """A non-negative integer of any length as a Decimal. `powers` is a dict for powers of two."""
-    bits = value.bit_length()
-    if bits <= LARGE_INTEGER_BITS:
-        return decimal.Decimal(int(value))
-    half = 1 << (bits.bit_length() - 2)
-    if half not in powers:
-        powers[half] = _EXACT.power(decimal.Decimal(2), half)
-    high = decimal_of_integer(value >> half, powers)
-    low = decimal_of_integer(value & ((1 << half) - 1), powers)
-    return _EXACT.add(_EXACT.multiply(high, powers[half]), low)
-
-
 def decimal_in_radix(value, radix, count):
     """A Decimal integer as `count` digits of a radix."""
     if count <= 1024:
         return integer_in_radix(int(value), radix).rjust(count, "0")
     half = count // 2
-    power = _EXACT.power(decimal.Decimal(radix), half)
-    high = _EXACT.divide_int(value, power)
-    low = _EXACT.subtract(value, _EXACT.multiply(high, power))
+    power = EXACT_DECIMAL.power(decimal.Decimal(radix), half)
+    high = EXACT_DECIMAL.divide_int(value, power)
+    low = EXACT_DECIMAL.subtract(value, EXACT_DECIMAL.multiply(high, power))
     return decimal_in_radix(high, radix, count - half) + decimal_in_radix(low, radix, half)
 
 
@@ -13667,6 +13675,7 @@ def merge_ranges(ranges):
     return tuple(merged)
 
 
+@functools.lru_cache(maxsize=300)
 def invert_ranges(ranges, top):
     """The complement within 0 … top."""
     result, start = [], 0
@@ -14052,13 +14061,17 @@ def union_of_sets(names):
 # at the script's deadline, and other threads run meanwhile.
 
 #: Longer patterns are refused; so are patterns that nest deeper.
-MAX_PATTERN_LENGTH = 2 ** 18
-MAX_PATTERN_DEPTH = 150
-#: Compiled patterns that are kept, and how long a source may be to be kept.
+MAX_PATTERN_LENGTH = 2 ** 16
+MAX_PATTERN_DEPTH = 500
+#: Short compiled patterns that are kept, how long those may be, and how many characters of longer
+#: patterns are kept together.
 MAX_CACHED_PATTERNS = 500
-MAX_CACHED_PATTERN_LENGTH = 4096
+MAX_SHORT_PATTERN = 500
+MAX_LONG_PATTERNS = 500_000
 #: Steps that Python's `re` may be trusted with in one search; about 5 to 10 ns each.
 MAX_NATIVE_STEPS = 60_000_000
+#: Ranges of characters, over all sets of a pattern, that `re` is given to compile.
+MAX_NATIVE_RANGES = 30_000
 #: Loops over groups cost `re` memory for each turn: no longer subjects than this.
 MAX_NATIVE_GROUP_LOOP = 2_000_000
 #: Choices that ThreadedMatcher keeps open, dead ends that it remembers, and after how many steps
@@ -14122,6 +14135,7 @@ def case_siblings(unicode):
     return {code: family - {code} for family in families.values() for code in family}
 
 
+@functools.lru_cache(maxsize=300)
 def close_case(ranges, unicode):
     """The characters that canonicalize to the same as one of `ranges`."""
     extra = []
@@ -14156,21 +14170,27 @@ class CharSet:
         self.ranges = ranges
 
 
-class Sequence:
+class Composite:
+    """A node with nodes below it; `size` and `first` keep what width() and first_ranges() found."""
+
+    __slots__ = ("size", "first")
+
+
+class Sequence(Composite):
     __slots__ = ("items",)
 
     def __init__(self, items):
         self.items = items
 
 
-class Choice:
+class Choice(Composite):
     __slots__ = ("options",)
 
     def __init__(self, options):
         self.options = options
 
 
-class Capture:
+class Capture(Composite):
     __slots__ = ("body", "index")
 
     def __init__(self, body, index):
@@ -14178,7 +14198,7 @@ class Capture:
         self.index = index
 
 
-class Loop:
+class Loop(Composite):
     """A quantified atom; `maximum` None means no limit. `captures` is the range of the numbers of
     the groups in the body."""
 
@@ -14254,22 +14274,25 @@ def width(node):
     kind = type(node)
     if kind is CharSet:
         return 1, 1
-    if kind is Sequence:
-        pairs = [width(item) for item in node.items]
-        most = None if any(high is None for _, high in pairs) else sum(high for _, high in pairs)
-        return sum(low for low, _ in pairs), most
+    if not isinstance(node, Composite):
+        return (0, None) if kind is BackReference else (0, 0)
+    if not hasattr(node, "size"):
+        node.size = composite_width(node, kind)
+    return node.size
+
+
+def composite_width(node, kind):
+    pairs = [width(child) for child in children(node)]
+    endless = any(high is None for _, high in pairs)
     if kind is Choice:
-        pairs = [width(option) for option in node.options]
-        most = None if any(high is None for _, high in pairs) else max(high for _, high in pairs)
-        return min(low for low, _ in pairs), most
-    if kind is Capture:
-        return width(node.body)
-    if kind is Loop:
-        low, high = width(node.body)
-        most = 0 if high == 0 or node.maximum == 0 else \
-            None if high is None or node.maximum is None else high * node.maximum
-        return low * node.minimum, most
-    return (0, None) if kind is BackReference else (0, 0)
+        return min(low for low, _ in pairs), None if endless else max(high for _, high in pairs)
+    least = sum(low for low, _ in pairs)
+    most = None if endless else sum(high for _, high in pairs)
+    if kind is not Loop:
+        return least, most
+    if most == 0 or node.maximum == 0:
+        return 0, 0
+    return least * node.minimum, None if endless or node.maximum is None else most * node.maximum
 
 
 # Equivalent trees that either machine likes better
@@ -14311,6 +14334,9 @@ def without_nothing(node):
 # The parser
 
 _SYNTAX_CHARACTERS = "^$\\.*+?()[]{}|/"
+#: With the flag v: what may be escaped in classes, and what may not stand there twice.
+_SET_PUNCTUATION = "&-!#%,:;<=>@`~"
+_SET_DOUBLES = "&!#$%*+,.:;<=>?@^`~"
 _CONTROL_ESCAPES = {"f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _QUANTIFIER = re.compile(r"\{([0-9]+)(?:(,)([0-9]*))?\}")
 _HEX = {2: re.compile("[0-9a-fA-F]{2}"), 4: re.compile("[0-9a-fA-F]{4}")}
@@ -14336,7 +14362,8 @@ class PatternParser:
     """Reads a pattern (22.2.1 with B.1.2); raises JSSyntaxError with the reason as V8 words it."""
 
     def __init__(self, source, flags):
-        self.unicode = "u" in flags
+        self.sets = "v" in flags
+        self.unicode = self.sets or "u" in flags
         self.ignore_case = "i" in flags
         self.multiline = "m" in flags
         self.dot_all = "s" in flags
@@ -14344,6 +14371,7 @@ class PatternParser:
         self.top = MAX_CODE_POINT if self.unicode else MAX_UNIT
         self.pos = self.depth = self.group_count = self.behind = 0
         self.names = {}
+        self.characters = {}
         self.references = []
         self.open_groups = []
         openers = [m for m in _GROUP_SCAN.findall(self.text) if m[0] == "("]
@@ -14408,7 +14436,7 @@ class PatternParser:
         if char == "\\":
             return self.escape()
         if char == "[":
-            return CharSet(self.char_class()), True
+            return self.class_set_node() if self.sets else CharSet(self.char_class()), True
         if char == ".":
             return CharSet(((0, self.top),) if self.dot_all
                            else invert_ranges(LINE_END_RANGES, self.top)), True
@@ -14429,7 +14457,10 @@ class PatternParser:
         return self.character(ord(char)), True
 
     def character(self, code):
-        return CharSet(self.closed(((code, code),)))
+        node = self.characters.get(code)
+        if node is None:
+            node = self.characters[code] = CharSet(self.closed(((code, code),)))
+        return node
 
     def closed(self, ranges):
         return close_case(ranges, self.unicode) if self.ignore_case else ranges
@@ -14459,7 +14490,8 @@ class PatternParser:
             if turn is not None and minimum == 0:
                 node = turn
             elif turn is not None and minimum == 1 and maximum is None and not self.behind \
-                    and len(list(tree_nodes(node))) < MAX_NODES_COPIED:
+                    and sum(1 for _ in itertools.islice(tree_nodes(node), MAX_NODES_COPIED)) \
+                    < MAX_NODES_COPIED:
                 return Sequence([node, Loop(turn, 0, None, greedy, captures)])
         return Loop(node, minimum, maximum, greedy, captures)
 
@@ -14572,6 +14604,8 @@ class PatternParser:
         self.pos += 1
         if char in "pP":
             ranges = self.property_escape(in_class)
+            if self.sets:
+                ranges = self.closed(ranges)
             if char == "P":
                 ranges = invert_ranges(ranges, self.top)
             return self.closed(ranges)
@@ -14612,7 +14646,8 @@ class PatternParser:
             if self.unicode:
                 self.fail("Invalid Unicode escape")
         elif self.unicode:
-            if char not in _SYNTAX_CHARACTERS and not (in_class and char == "-"):
+            punctuation = _SET_PUNCTUATION if self.sets else "-"
+            if char not in _SYNTAX_CHARACTERS and not (in_class and char in punctuation):
                 self.fail("Invalid class escape" if in_class and char.isdigit() else "Invalid escape")
         elif char == "k" and self.named:
             self.fail("Invalid escape")
@@ -14711,12 +14746,113 @@ class PatternParser:
         return self.character_escape(True) if ranges is None else ranges
 
 
+    # classes with the flag v: (ranges, strings that are not one character long)
+
+    def class_set_node(self):
+        """After "[": the longest strings are tried first (22.2.2.4)."""
+        ranges, strings = self.class_set()
+        if not strings:
+            return CharSet(ranges)
+        options = [Sequence([self.character(ord(c)) for c in string])
+                   for string in sorted(strings, key=len, reverse=True)]
+        options.insert(len(options) - ("" in strings), CharSet(ranges))
+        return Choice(options)
+
+    def class_set(self):
+        """After "[": a ClassUnion, ClassIntersection or ClassSubtraction."""
+        negated = self.eat("^")
+        ranges, strings = (), frozenset()
+        if self.peek() != "]":
+            ranges, strings, is_operand = self.class_set_item()
+            sign = self.text[self.pos:self.pos + 2]
+            while is_operand and sign in ("--", "&&") and self.eat(sign):
+                more, more_strings, _ = self.class_set_operand()
+                if sign == "&&":
+                    more, strings = invert_ranges(more, self.top), strings & more_strings
+                else:
+                    strings -= more_strings
+                ranges = invert_ranges(merge_ranges(invert_ranges(ranges, self.top) + more), self.top)
+                if self.peek() != "]" and not self.text.startswith(sign, self.pos):
+                    self.fail("Invalid set operation in character class" if self.peek()
+                              else "Unterminated character class")
+        while not self.eat("]"):
+            more, more_strings, _ = self.class_set_item()
+            ranges, strings = merge_ranges(ranges + more), strings | more_strings
+        if negated and strings:
+            self.fail("Negated character class may contain strings")
+        return invert_ranges(ranges, self.top) if negated else ranges, strings
+
+    def class_set_item(self):
+        """An operand or a range; returns (ranges, strings, whether it is an operand)."""
+        ranges, strings, code = self.class_set_operand()
+        if self.peek() != "-" or self.text.startswith("--", self.pos):
+            return ranges, strings, True
+        self.pos += 1
+        last = self.class_set_operand()[2]
+        if code is None or last is None:
+            self.fail("Invalid character class")
+        if code > last:
+            self.fail("Range out of order in character class")
+        return self.closed(((code, last),)), strings, False
+
+    def class_set_operand(self):
+        """(ranges, strings, the code if it is a single character)."""
+        char = self.peek()
+        if not char:
+            self.fail("Unterminated character class")
+        if char in _SET_DOUBLES and self.text.startswith(char, self.pos + 1):
+            self.fail("Invalid set operation in character class")
+        self.pos += 1
+        if char == "[":
+            return self.nested_class() + (None,)
+        if char in "()]{}/-|":
+            self.fail("Invalid character in character class")
+        code = ord(char)
+        if char == "\\":
+            if self.eat("q{"):
+                return self.string_disjunction() + (None,)
+            ranges = self.class_escape(True)
+            if ranges is not None:
+                return ranges, frozenset(), None
+            code = 8 if self.eat("b") else self.character_escape(True)
+        return self.closed(((code, code),)), frozenset(), code
+
+    def nested_class(self):
+        self.depth += 1
+        if self.depth > MAX_PATTERN_DEPTH:
+            self.fail("Regular expression too large")
+        result = self.class_set()
+        self.depth -= 1
+        return result
+
+    def string_disjunction(self):
+        """After \\q{: alternatives up to "}"."""
+        ranges, strings, string = (), set(), ""
+        while True:
+            char = self.peek()
+            if char in ("|", "}"):
+                self.pos += 1
+                if len(string) == 1:
+                    ranges += self.closed(((ord(string), ord(string)),))
+                else:
+                    strings.add("".join(map(simple_fold, string)) if self.ignore_case else string)
+                if char == "}":
+                    return merge_ranges(ranges), frozenset(strings)
+                string = ""
+                continue
+            code = self.class_set_operand()[2]
+            if code is None:
+                self.fail("Invalid escape")
+            string += chr(code)
+
+
 # Python's `re`
 
 class NotNative(Exception):
     """Python's `re` would mean something else."""
 
 
+@functools.lru_cache(maxsize=300)
 def set_text(ranges):
     """Ranges as a piece of a Python pattern; needs re.DOTALL."""
     if not ranges:
@@ -14755,6 +14891,7 @@ class NativeWriter:
     def __init__(self, guards=()):
         self.closed = set()
         self.guards = guards
+        self.range_count = 0
 
     def write(self, node):
         return getattr(self, "write_" + type(node).__name__.lower())(node)
@@ -14765,6 +14902,9 @@ class NativeWriter:
         return text if type(node) in (CharSet, Capture) else f"(?:{text})"
 
     def write_charset(self, node):
+        self.range_count += len(node.ranges)
+        if self.range_count > MAX_NATIVE_RANGES:
+            raise NotNative("large sets are slow to compile")
         return set_text(node.ranges)
 
     def write_sequence(self, node):
@@ -14845,11 +14985,13 @@ def certain_captures(node):
 
 # How many steps a pattern can take
 
-#: Loops and positions that the analysis looks at; larger patterns count as risky.
-MAX_POSITIONS = 400
-MAX_KNOT = 90
+#: Positions in a loop, and pairs of them, that the analysis looks at; larger loops count as risky.
+MAX_POSITIONS = 1000
+MAX_PAIRS = 20_000
 MAX_PRODUCTS = 16
+#: Loops with a limit up to this are unrolled: over single characters, and over groups.
 MAX_UNROLLED = 32
+MAX_UNROLLED_GROUPS = 8
 
 
 class Risky(Exception):
@@ -14857,7 +14999,7 @@ class Risky(Exception):
 
 
 class PositionAutomaton:
-    """The positions (occurrences of character sets) of a tree and which may follow which.
+    """The positions (occurrences of character sets) of a loop and which may follow which.
 
     A pattern can take exponential time only if it is ambiguous within a loop: if some string
     leads from a position back to itself along two ways. That is decided exactly, for the
@@ -14920,7 +15062,7 @@ class PositionAutomaton:
     def add_loop(self, node):
         if node.maximum == 0:
             return True, set(), set()
-        if node.maximum is not None and node.maximum <= (MAX_UNROLLED if type(node.body) is CharSet else 8):
+        if is_unrolled(node):
             return self.add_counted(node.body, node.minimum, node.maximum)
         nullable, first, last = self.add(node.body)
         self.link(last, first)
@@ -14940,12 +15082,12 @@ class PositionAutomaton:
             inside = {p: [q for q in self.follow[p] if q in knot] for p in knot}
             if any(q in knot and p in knot for p, q in self.double):
                 raise Risky("two ways around a loop")
-            if not all(self.disjoint(following) for following in inside.values()):
+            if not all(map(self.disjoint, set(map(frozenset, inside.values())))):
                 self.check_pairs(inside)
 
     def disjoint(self, positions):
-        return not any(ranges_meet(self.ranges[p], self.ranges[q])
-                       for i, p in enumerate(positions) for q in positions[:i])
+        edges = sorted(edge for p in positions for edge in self.ranges[p])
+        return not any(low[1] >= high[0] for low, high in zip(edges, edges[1:]))
 
     def knots(self):
         """The strongly connected components with a cycle, as sets."""
@@ -14955,8 +15097,6 @@ class PositionAutomaton:
     def check_pairs(self, inside):
         """Looks for a pair of different positions that lies, in the product of the component with
         itself, on a way from the diagonal to the diagonal."""
-        if len(inside) > MAX_KNOT:
-            raise Risky("too large")
         meets = functools.lru_cache(maxsize=None)(
             lambda p, q: ranges_meet(self.ranges[p], self.ranges[q]))
         edges, back = {}, {}
@@ -14969,6 +15109,8 @@ class PositionAutomaton:
                     if meets(p, q):
                         back.setdefault((p, q), set()).add(pair)
                         if (p, q) not in seen:
+                            if len(seen) > MAX_PAIRS:
+                                raise Risky("too large")
                             seen.add((p, q))
                             pending.append((p, q))
         pending = [(p, p) for p in inside]
@@ -14980,6 +15122,22 @@ class PositionAutomaton:
                         raise Risky("two ways around a loop")
                     returning.add(pair)
                     pending.append(pair)
+
+
+def is_unrolled(loop):
+    return loop.maximum is not None and loop.maximum <= (
+        MAX_UNROLLED if type(loop.body) is CharSet else MAX_UNROLLED_GROUPS)
+
+
+def outermost_loops(tree):
+    """The loops that count as unlimited and are in no other such loop."""
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        if type(node) is Loop and not is_unrolled(node):
+            yield node
+        else:
+            pending.extend(children(node))
 
 
 def strong_components(follow):
@@ -15031,7 +15189,9 @@ class Growth:
     def __init__(self, tree):
         for node in tree_nodes(tree):
             if type(node) is Look or node is tree:
-                PositionAutomaton(node.body if type(node) is Look else tree).check()
+                for loop in outermost_loops(node.body if type(node) is Look else tree):
+                    if type(loop.body) is not CharSet:
+                        PositionAutomaton(loop).check()
         self.groups = {n.index: width(n.body)[1] for n in tree_nodes(tree) if type(n) is Capture}
         self.first, nullable = first_ranges(tree)
         if nullable:
@@ -15114,6 +15274,8 @@ class Growth:
         """Whether `re` will be done with this subject in time, with the guards or without."""
         if len(text) > self.limit:
             return False
+        if not guarded and self.surely_affordable(text):
+            return True
         free = self.free | self.guards if guarded else self.free
         starts = len(text) + 1 if self.first is None else count_of(self.first, text) + 1
         longest, total = {}, len(text)
@@ -15133,6 +15295,15 @@ class Growth:
             if total > MAX_NATIVE_STEPS:
                 return False
         return True
+
+
+    def surely_affordable(self, text):
+        """A quick look at samples: True if all runs are so short that every product is small."""
+        most = max(len(loops) for _, loops, _ in self.products)
+        longest = int((MAX_NATIVE_STEPS / (self.factor * (len(text) + 1))) ** (1 / max(most, 1)))
+        return longest >= 32 and not any(
+            has_long_run(all_ranges(loop), text, longest - 1)
+            for loop in {loop for _, loops, _ in self.products for loop in loops})
 
 
 def product(one, other):
@@ -15184,25 +15355,27 @@ def first_ranges(node):
     kind = type(node)
     if kind is CharSet:
         return node.ranges, False
+    if not isinstance(node, Composite):
+        return (((0, MAX_CODE_POINT),) if kind is BackReference else ()), True
+    if not hasattr(node, "first"):
+        node.first = composite_first(node, kind)
+    return node.first
+
+
+def composite_first(node, kind):
+    if kind is Choice:
+        parts = [first_ranges(option) for option in node.options]
+        return merge_ranges([r for ranges, _ in parts for r in ranges]), any(n for _, n in parts)
     if kind is Sequence:
-        first = ()
+        first = []
         for item in node.items:
             ranges, nullable = first_ranges(item)
             first += ranges
             if not nullable:
                 return merge_ranges(first), False
         return merge_ranges(first), True
-    if kind is Choice:
-        parts = [first_ranges(option) for option in node.options]
-        return merge_ranges([r for ranges, _ in parts for r in ranges]), any(n for _, n in parts)
-    if kind is Capture:
-        return first_ranges(node.body)
-    if kind is Loop:
-        ranges, nullable = first_ranges(node.body)
-        return ranges, nullable or node.minimum == 0
-    if kind is BackReference:
-        return ((0, MAX_CODE_POINT),), True
-    return (), True
+    ranges, nullable = first_ranges(node.body)
+    return ranges, nullable or kind is Loop and node.minimum == 0
 
 
 def is_anchored(node):
@@ -15242,6 +15415,21 @@ def longest_run(ranges, text):
     if not ranges or is_universal(ranges):
         return len(text) if ranges else 0
     return max(map(len, run_finder(ranges)(text)), default=0)
+
+
+def has_long_run(ranges, text, length):
+    """False if the text has no run of `length` characters out of the set; True if it has one of
+    half that length (or more). Looks only where such a run must pass by."""
+    if not ranges or is_universal(ranges):
+        return bool(ranges)
+    half = length // 2
+    match = run_tester(ranges, half)
+    return any(match(text, start) for start in range(0, len(text), half))
+
+
+@functools.lru_cache(maxsize=200)
+def run_tester(ranges, length):
+    return re.compile(f"{set_text(ranges)}{{{length}}}", NATIVE_FLAGS).match
 
 
 def count_of(ranges, text):
@@ -15819,6 +16007,9 @@ class JSMatch:
     def end(self):
         return self.regs[0][1]
 
+    def span(self):
+        return self.regs[0]
+
     def __getitem__(self, group):
         start, end = self.regs[group]
         return None if start < 0 else self.text[start:end]
@@ -15937,11 +16128,17 @@ class CompiledPattern:
 
     def find_all(self, realm, regexp, text):
         """A Python iterator over the matches of a global search."""
+        native = self.native_alone(regexp, text)
+        return self.find_each(realm, regexp, text) if native is None else native.finditer(text)
+
+    def native_alone(self, regexp, text):
+        """The `re` pattern, if its own iteration over the matches is that of JavaScript (which
+        differs after empty matches) and may be given this subject; or None."""
         if not self.nullable and self.view(regexp, text) is None:
             native = self.native_for(regexp, text)
             if native is not None and native is self.native:
-                return native.finditer(text)
-        return self.find_each(realm, regexp, text)
+                return native
+        return None
 
     def find_each(self, realm, regexp, text):
         index, size = 0, len(text)
@@ -15963,7 +16160,13 @@ def advance_string_index(text, index, unicode):
     return index + 1
 
 
-REGEXP_FLAGS = "dgimsuy"
+REGEXP_FLAGS = "dgimsuvy"
+
+
+def are_flags(flags):
+    """Whether a string is made of flags, each at most once, and not both of u and v."""
+    return len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
+        and not ("u" in flags and "v" in flags)
 
 
 class RegExpProgram:
@@ -15973,12 +16176,12 @@ class RegExpProgram:
                  "escaped")
 
     def __init__(self, source, flags):
-        if len(set(flags)) < len(flags) or not set(flags) <= set(REGEXP_FLAGS):
+        if not are_flags(flags):
             raise JSSyntaxError(f"Invalid flags supplied to RegExp constructor '{flags[:100]}'")
         self.source = source
         self.flags = flags
         try:
-            self.pattern = compile_pattern(source, "".join([f for f in "imsu" if f in flags]))
+            self.pattern = compile_pattern(source, "".join([f for f in "imsuv" if f in flags]))
         except JSSyntaxError as wrong:
             shown = source if len(source) <= 500 else source[:500] + "…"
             raise JSSyntaxError(f"Invalid regular expression: /{shown}/{''.join(sorted(flags))}: "
@@ -15986,7 +16189,7 @@ class RegExpProgram:
         self.is_global = "g" in flags
         self.sticky = "y" in flags
         self.has_indices = "d" in flags
-        self.unicode = "u" in flags
+        self.unicode = "u" in flags or "v" in flags
         self.escaped = None
 
     def source_text(self):
@@ -16019,22 +16222,40 @@ def _cached_pattern(source, flags):
     return CompiledPattern(source, flags)
 
 
-@functools.lru_cache(maxsize=8)
-def _cached_long_program(source, flags):
-    return RegExpProgram(source, flags)
+class LongPatterns(dict):
+    """(source, flags) -> RegExpProgram for long sources; drops the oldest when they are too many."""
+
+    def __init__(self):
+        dict.__init__(self)
+        self.lock = threading.Lock()
+        self.total = 0
+
+    def __missing__(self, key):
+        program = RegExpProgram(*key)
+        with self.lock:
+            self[key] = program
+            self.total += len(key[0])
+            while self.total > MAX_LONG_PATTERNS:
+                oldest = next(iter(self))
+                self.total -= len(oldest[0])
+                del self[oldest]
+        return program
+
+
+_long_patterns = LongPatterns()
 
 
 def compile_pattern(source, flags):
-    """The CompiledPattern of a source under some of the flags "imsu"; raises JSSyntaxError."""
-    if len(source) > MAX_CACHED_PATTERN_LENGTH:
+    """The CompiledPattern of a source under some of the flags "imsuv"; raises JSSyntaxError."""
+    if len(source) > MAX_SHORT_PATTERN:
         return CompiledPattern(source, flags)
     return _cached_pattern(source, flags)
 
 
 def regexp_program(source, flags):
     """The RegExpProgram of a source and flags; raises JSSyntaxError."""
-    if len(source) > MAX_CACHED_PATTERN_LENGTH:
-        return _cached_long_program(source, flags)
+    if len(source) > MAX_SHORT_PATTERN:
+        return _long_patterns[source, flags]
     return _cached_program(source, flags)
 
 
@@ -16098,7 +16319,7 @@ def new_regexp(realm, pattern, flags):
 
 def validate_literal(pattern, flags):
     """What the parser asks about a literal; raises JSSyntaxError."""
-    if len(set(flags)) < len(flags) or not set(flags) <= set(REGEXP_FLAGS):
+    if not are_flags(flags):
         raise JSSyntaxError("Invalid regular expression flags")
     regexp_program(pattern, flags)
 
@@ -16295,9 +16516,14 @@ def skip_empty_match(regexp, text, unicode):
 def match_all_at_once(realm, regexp, text):
     """All matched strings of an untouched global RegExp."""
     regexp.props["lastIndex"] = 0
-    matches = []
-    for match in regexp.program.pattern.find_all(realm, regexp, text):
-        add_match(realm, matches, match[0])
+    pattern = regexp.program.pattern
+    native = pattern.native_alone(regexp, text)
+    if native is not None and not pattern.group_count and len(text) <= MAX_ARRAY_ITEMS:
+        matches = native.findall(text)
+    else:
+        matches = []
+        for match in pattern.find_all(realm, regexp, text):
+            add_match(realm, matches, match[0])
     return realm.new_array(matches) if matches else null
 
 
@@ -16412,23 +16638,32 @@ def replace_by_function(realm, regexp, text, function):
     pattern, names = regexp.program.pattern, regexp.program.pattern.names
     pieces, position, function = [], 0, function.fn
     for match in list(matches_to_replace(realm, regexp, text)):
-        start = match.start()
+        start, end = match.span()
         captures = match.groups(undefined)
         if names:
-            piece = function(undefined, match[0], *captures, start, text,
+            piece = function(undefined, text[start:end], *captures, start, text,
                              named_groups(pattern, captures))
         else:
-            piece = function(undefined, match[0], *captures, start, text)
+            piece = function(undefined, text[start:end], *captures, start, text)
         pieces.append(text[position:start])
         pieces.append(piece if type(piece) is str else to_string(piece))
-        position = match.end()
+        position = end
     pieces.append(text[position:])
     return join_pieces(pieces)
 
 
 def replace_by_text(realm, regexp, text, replacement):
     """`replace` with a template, for an untouched RegExp."""
-    template = replacement_template(replacement, regexp.program.pattern)
+    pattern = regexp.program.pattern
+    template = replacement_template(replacement, pattern)
+    if regexp.program.is_global and len(template) <= 1:
+        # Nothing, one text or one group: `re` can do it alone if the result cannot grow too long.
+        native = pattern.native_alone(regexp, text)
+        part = template[0] if template else ""
+        if native is not None and type(part) in (str, int) \
+                and (1 if type(part) is int else len(part) + 1) * (len(text) + 1) <= MAX_STRING_LENGTH:
+            regexp.props["lastIndex"] = 0
+            return native.sub(f"\\g<{part}>" if type(part) is int else part.replace("\\", "\\\\"), text)
     pieces, position, size = [], 0, 0
     for match in matches_to_replace(realm, regexp, text):
         start, end = match.start(), match.end()
@@ -16487,7 +16722,7 @@ def parsed_template(replacement, group_count, names):
 def replacement_template(replacement, pattern):
     if "$" not in replacement:
         return [replacement] if replacement else []
-    if len(replacement) > MAX_CACHED_PATTERN_LENGTH:
+    if len(replacement) > MAX_SHORT_PATTERN:
         return parsed_template.__wrapped__(replacement, pattern.group_count, tuple(pattern.names.items()))
     return parsed_template(replacement, pattern.group_count, tuple(pattern.names.items()))
 
@@ -16554,6 +16789,12 @@ def split_at_once(realm, regexp, pattern, text, count):
         return []
     if not text:
         return [] if pattern.find(realm, regexp, text, 0) is not None else [text]
+    native = pattern.native_alone(regexp, text)
+    if native is not None and len(text) * (pattern.group_count + 1) < MAX_ARRAY_ITEMS:
+        pieces = native.split(text)
+        if pattern.group_count:
+            pieces = [undefined if piece is None else piece for piece in pieces]
+        return pieces if len(pieces) <= count else pieces[:count]
     pieces, start = [], 0
     for match in separators(realm, regexp, pattern, text):
         add_match(realm, pieces, text[start:match.start()])
@@ -23909,6 +24150,10 @@ class Cell:
         return value
 
 
+def check_depth():
+    """Called at the start of functions where CPython itself does not watch the depth of calls."""
+
+
 def fix_number(value):
     """The result of + or - that left the range of ints."""
     return float(value) if type(value) is int else value
@@ -24195,7 +24440,7 @@ SHARED_RUNTIME = {
     **{function.__name__: function for function in (
         add, sub, mul, div, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right,
         shift_right_unsigned, negate, bit_not, to_number, to_numeric, increment, decrement,
-        fix_number, lt, gt, le, ge, strict_equal, loose_equal, typeof, has_property, instance_of,
+        check_depth, fix_number, lt, gt, le, ge, strict_equal, loose_equal, typeof, has_property, instance_of,
         template_string, check_length, too_long, property_key, member_key, assign_const, after, private_name,
         private_get, private_put, private_has, private_method, define, define_accessor,
         set_literal_prototype, constructor_result, derived_result, super_get, super_put,
@@ -24233,6 +24478,8 @@ def make_runtime(realm):
                 return obj.items[key]
             if type(obj) is str and 0 <= key < len(obj):
                 return obj[key]
+            if type(obj) is JSTypedArray and key >= 0:
+                return obj.get_index(key)
         elif kind is str:
             return get(obj, key)
         elif obj is undefined or obj is null:
@@ -24305,6 +24552,9 @@ def make_runtime(realm):
             if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
                 items.append(value)
                 return value
+        elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
+            obj.set_index(key, value)
+            return value
         put_key(realm, obj, key, value, True)
         return value
 
@@ -24317,6 +24567,9 @@ def make_runtime(realm):
             if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
                 items.append(value)
                 return value
+        elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
+            obj.set_index(key, value)
+            return value
         put_key(realm, obj, key, value, False)
         return value
 
@@ -24376,7 +24629,7 @@ def make_runtime(realm):
 
     def push(obj, text, value):
         """obj.push(value)"""
-        if type(obj) is JSArray and not obj.props and obj.proto is array_proto and not Guard.index \
+        if type(obj) is JSArray and not obj.props and obj.attrs is None and obj.proto is array_proto and not Guard.index \
                 and array_proto.props.get("push") is builtin_push and len(obj.items) < MAX_ARRAY_ITEMS:
             obj.items.append(value)
             return len(obj.items)
@@ -24501,13 +24754,17 @@ COLLECTION_TYPES = frozenset((JSMap, JSSet, JSMapIterator, JSSetIterator))
 
 
 def iterate_fast(realm, value):
-    """iterate(), with more shortcuts: generators, Map and Set."""
+    """iterate(), with more shortcuts: generators, Map, Set and typed arrays."""
     kind = type(value)
     if kind is JSGenerator:
         if not value.props and realm.generator_iteration_untouched(value):
             return GeneratorLoop(value, None)
     elif kind in COLLECTION_TYPES:
         fast = fast_iterator(realm, value)
+        if fast is not None:
+            return fast
+    elif kind is JSTypedArray:
+        fast = iterate_typed_array(realm, value)
         if fast is not None:
             return fast
     elif value is undefined or value is null:
@@ -24517,14 +24774,16 @@ def iterate_fast(realm, value):
 
 def iterable_values(realm, value):
     """The values of an iterable, at most MAX_ARRAY_ITEMS."""
-    if type(value) is JSArray and not value.props and value.proto is realm.ArrayPrototype \
+    if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched():
         return value.items
     values = []
     for item in iterate_fast(realm, value):
         values.append(item)
-        if len(values) > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
+        if not len(values) & 4095:
+            realm.poll()
+            if len(values) > MAX_ARRAY_ITEMS:
+                raise JSRangeError("Invalid array length")
     return values
 
 
@@ -24688,9 +24947,9 @@ def make_arguments(realm, args, strict):
 def new_instance(realm, new_target, klass):
     """OrdinaryCreateFromConstructor for a base class, with its fields."""
     proto = new_target.props.get("prototype")
-    if proto is None:
-        proto = new_target.get("prototype")
-    this = JSObject(proto if isinstance(proto, JSObject) else realm.ObjectPrototype)
+    if not isinstance(proto, JSObject):
+        proto = prototype_for(new_target, realm.object_prototype)
+    this = JSObject(proto)
     if klass.fields:
         initialize_fields(this, klass)
     return this
@@ -25021,6 +25280,7 @@ class ModuleMap:
         self.realm = realm
         self.modules = {}
         self.metas = {}
+        self.main = None                # the module that evaluate() ran last
         #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
         self.loader = None
 
@@ -25286,6 +25546,9 @@ def compile_cached(source, filename):
 _UNBOUND = re.compile("'([^']*)'")
 
 
+#: New objects between two runs of Python's garbage collector, at the least.
+MIN_COLLECT_OBJECTS = 20_000
+
 #: All realms that are alive.
 REALMS = weakref.WeakSet()
 
@@ -25311,11 +25574,16 @@ class Realm:
     def __init__(self, name="<realm>", *, console=None, timeout=None):
         if sys.getrecursionlimit() < MAX_CALL_DEPTH:
             sys.setrecursionlimit(MAX_CALL_DEPTH)
+        if not REALMS:
+            # What is loaded now stays; the collector need not walk it for every few new objects.
+            gc.freeze()
+            gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
         self.lock = threading.RLock()
         self.interrupt = False
+        self.interruption = None
         self.stop_reason = None
         self.time_limit = None
         self.thread = None
@@ -25442,14 +25710,16 @@ class Realm:
     def interrupt_run(self, reason):
         """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory"."""
         self.stop_reason = reason
+        self.interruption = Interrupted()
         self.interrupt = True
         self.runtime["interrupt"] = True
         STOPPED_THREADS.add(self.thread)
 
     def poll(self):
-        """Raises Interrupted when the script's time is up."""
+        """Raises Interrupted when the script's time is up: always the same one, since Python searches
+        the chain of contexts at each raise of a new one, and a deep stack of `finally` raises many."""
         if self.interrupt:
-            raise Interrupted
+            raise self.interruption
 
     def enter(self, work, timeout=None):
         """Runs work() under the lock and the deadline and then the microtasks; returns its result.
@@ -25502,7 +25772,7 @@ class Realm:
 
     def clear_interrupt(self):
         STOPPED_THREADS.discard(self.thread)
-        self.stop_reason = None
+        self.stop_reason = self.interruption = None
         self.interrupt = False
         self.runtime["interrupt"] = False
 
@@ -25590,7 +25860,7 @@ class Realm:
         """Runs a source text as a module; waits for its top-level awaits."""
         def work():
             try:
-                module = self.modules.add(filename, source)
+                module = self.modules.main = self.modules.add(filename, source)
             except JSSyntaxError as error:
                 raise JSError(self.thrown_value(error), "parse") from None
             return self.modules.evaluate(module)
@@ -25722,9 +25992,12 @@ class Realm:
             raise ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
     def lookup(self, name):
-        """The function value of a global function or a top-level variable that holds one, or None."""
+        """The function value of a global function, or of a top-level variable of the script or module
+        that holds one, or None."""
         with self.lock:
             value = self.globals.get(global_name(name))
+            if not is_callable(value) and self.modules.main is not None:
+                value = getattr(self.modules.main.cells.get(name), "v", None)
             return value if is_callable(value) else None
 
     def define(self, name, value, raw=False):
@@ -32240,7 +32513,7 @@ def wants_colour(stream):
 
 def code_frame(source, line, column, around=2):
     """The lines around a place, the line itself marked, and a caret under the column."""
-    lines = source.split("\n")
+    lines = source.removesuffix("\n").split("\n")
     if line is None or not 1 <= line <= len(lines):
         return ""
     width = len(str(min(line + around, len(lines))))
@@ -32382,7 +32655,31 @@ class ScriptHost:
         self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}"}
         self._warned = set()
         self._lock = threading.Lock()
+        self.imports = {}               # path of an imported file -> its stamp when it was read
+        self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = Realm(name, console=self.console)
+        self.realm.modules.loader = self.load_module
+
+    # -- modules ----
+
+    def load_module(self, specifier, referrer, kind):
+        """(name, text) of an imported file: a path relative to the importing file, inside the scripts
+        folder. Raises HostError."""
+        if not specifier.startswith(("./", "../")):
+            raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
+                            "./ or ../ (packages are not supported)")
+        folder = self.app.folder.resolve()
+        path = (folder / referrer).parent.joinpath(specifier).resolve()
+        if folder not in path.parents:
+            raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+        name = path.relative_to(folder).as_posix()
+        self.imports[path] = file_stamp(path)
+        try:
+            text = self.sources[name] = read_script(path)
+        except (OSError, ValueError) as error:
+            reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+            raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
+        return name, text
 
     # -- for the host API ----
 
@@ -32508,13 +32805,14 @@ class ScriptHost:
         if last:
             self.realm.close()
 
-    def missing_handlers(self):
-        """Sentences about registrations whose handler is not there."""
+    def missing_handlers(self, needed_only=False):
+        """Sentences about registrations whose handler is not there. Subscriptions work without one."""
         problems = []
         for route in self.routes.values():
             problems += self._missing(route.handler, f"route {route.method} {route.path}")
         for item in self.app.graphql.registrations:
-            if item.owner == self.name and item.resolver_name:
+            if item.owner == self.name and item.resolver_name \
+                    and not (needed_only and item.kind == "subscription"):
                 problems += self._missing(item.resolver_name, f"{item.kind} {item.name}")
         for path, route in self.streams.items():
             problems += self._missing(route.on_connect, f"stream {path} (onConnect)")
@@ -32572,6 +32870,7 @@ class Application:
         self.reloads = 0
         self._storages = {}
         self._stamps = {}
+        self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
         self._tasks = queue.SimpleQueue()
@@ -32614,7 +32913,7 @@ class Application:
             except (OSError, UnicodeError, ValueError) as error:
                 self._fail(host, LoadFailure(name, f"{name}: cannot be read: {error}"))
             except JSError as error:
-                self._fail(host, LoadFailure(name, error_report(error, {name: source}), error))
+                self._fail(host, LoadFailure(name, error_report(error, host.sources), error))
             except HostError as error:
                 self._fail(host, LoadFailure(name, f"{name}: {error}"))
             else:
@@ -32622,6 +32921,8 @@ class Application:
                 for problem in host.missing_handlers():
                     self.log.write("warn", problem, name)
                 return True
+            finally:
+                self._imports[name] = host.imports if host is not None else {}
         return False
 
     def _fail(self, host, failure):
@@ -32811,18 +33112,28 @@ class Application:
             touched.append(name)
         for name, path in files.items():
             stamp = file_stamp(path)
-            if stamp is None or stamp == self._stamps.get(name):
+            imported = self._changed_import(name)
+            if stamp is None or stamp == self._stamps.get(name) and imported is None:
                 continue
-            if 0 <= time.time() - stamp[0] / 1e9 < SETTLE_SECONDS:
+            newest = imported if stamp == self._stamps.get(name) else stamp
+            if 0 <= time.time() - newest[0] / 1e9 < SETTLE_SECONDS:
                 continue                # perhaps still being written
             new = name not in self.hosts
-            self._stamps[name] = stamp
+            self._stamps[name] = file_stamp(path)
             if self.load(name, path):
                 self.log.write("info", f"{'loaded' if new else 'reloaded'}: {summary_of(self.hosts[name])}",
                                name)
             self.reloads += 1
             touched.append(name)
         return touched
+
+    def _changed_import(self, name):
+        """The stamp of a file that a script imports and that is not what it was, or None."""
+        for path, known in self._imports.get(name, {}).items():
+            stamp = file_stamp(path)
+            if stamp != known:
+                return stamp or (0, 0, 0)
+        return None
 
 
 def is_loopback(address):
@@ -33326,7 +33637,8 @@ _CONTROL_IN_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _NO_BODY = frozenset((204, 205, 304))
 TEXT, JSON_TYPE, HTML = "text/plain; charset=UTF-8", "application/json", "text/html; charset=UTF-8"
 #: Content types that need no look.
-_KNOWN_TYPES = frozenset((TEXT, JSON_TYPE, HTML, "text/html", "text/plain", "text/css", "text/html; charset=utf-8"))
+_KNOWN_TYPES = frozenset((TEXT, JSON_TYPE, HTML, "text/html", "text/plain", "text/css",
+                          "text/html; charset=utf-8"))
 
 
 class HandlerMistake(Exception):
@@ -34240,12 +34552,14 @@ class Request:
         """`context.request` (DESIGN section 4), made new for every call because scripts may change it."""
         head, text = self.head, self.text
         parts = {
-            "method": head.method, "path": realm.from_python(head.path), "url": realm.from_python(head.target),
+            "method": head.method, "path": realm.from_python(head.path),
+            "url": realm.from_python(head.target),
             "query": text_object(realm, head.query), "params": text_object(realm, self.params),
             "headers": text_object(realm, head.fields), "body": realm.from_python(text),
             "form": text_object(realm, self.form), "files": realm.from_python(list(self.files)),
             "json": null if self.json is None else realm.from_python(self.json),
-            "cookies": text_object(realm, head.cookies), "ip": self.address, "auth": realm.new_object(dict(_AUTH))}
+            "cookies": text_object(realm, head.cookies), "ip": self.address,
+            "auth": realm.new_object(dict(_AUTH))}
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
         return realm.new_object(parts)
@@ -34703,7 +35017,7 @@ PAGE = """<!DOCTYPE html>
 </html>
 """
 
-#: Keeps the overview current; the policy of the page lets this script run and no other.
+#: Keeps the overview current.
 OVERVIEW_SCRIPT = """
 async function refresh() {
   try {
@@ -34717,10 +35031,13 @@ async function refresh() {
 }
 setTimeout(refresh, 1000);
 """
-OVERVIEW_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors "
-                   "'none'; "
-                   "script-src 'sha256-%s'"
-                   % base64.b64encode(hashlib.sha256(OVERVIEW_SCRIPT.encode()).digest()).decode())
+
+
+def script_policy(script):
+    """The Content-Security-Policy of a page with one script of ours: that one runs and no other."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return ("default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; "
+            f"script-src 'sha256-{digest}'")
 
 
 def page(name):
@@ -34752,7 +35069,7 @@ def render_table(headings, rows):
 
 def render_source(source, line, around=5):
     """The lines around a place of a script, the line itself marked."""
-    lines = source.split("\n")
+    lines = source.removesuffix("\n").split("\n")
     if line is None or not 1 <= line <= len(lines):
         return ""
     shown = []
@@ -34838,12 +35155,15 @@ def overview_tables(app):
     streams = [(f"<code>{esc(path)}</code>", esc(route.host.name), f"{len(route.stream.connections):,}",
                 f"{route.stream.sent:,}", f"{route.stream.dropped:,}")
                for path, route in sorted(app.stream_routes.items())]
+    fields = [(esc(item["kind"]), f"<code>{esc(item['name'])}</code>", f"<code>{esc(item['type'])}</code>",
+               esc(item["owner"])) for item in app.graphql.listing()]
     empty = '<p class="soft">None.</p>'
     return "\n".join((
         "<h2>Scripts</h2>", render_table(("script", "state"), scripts) if scripts else empty,
         "<h2>Routes</h2>",
         render_table(("route", "handler", "script", "#calls", "#errors", "#mean time"), routes)
         if routes else empty,
+        "<h2>GraphQL</h2>", render_table(("kind", "field", "type", "script"), fields) if fields else empty,
         "<h2>Streams</h2>",
         render_table(("stream", "script", "#connections", "#messages", "#dropped"), streams)
         if streams else empty))
@@ -34853,7 +35173,8 @@ def overview_tables(app):
 def overview_page(server, head):
     body = (f'<h1>aiwebengine</h1>\n<p class="soft">Version {__version__}, {esc(server.url)}</p>\n'
             f'<p class="bad" id="state"></p>\n<div id="tables">{overview_tables(server.app)}</div>')
-    return html_response(200, render_page("aiwebengine", body, OVERVIEW_SCRIPT), (), OVERVIEW_POLICY)
+    return html_response(200, render_page("aiwebengine", body, OVERVIEW_SCRIPT), (),
+                         script_policy(OVERVIEW_SCRIPT))
 
 
 @page("/engine/tables")
@@ -36346,6 +36667,7 @@ def registrations(app):
             continue
         items = [f"{route.method} {route.path}" for route in host.routes.values()]
         items += [f"stream {path}" for path in host.streams]
+        items += [f"{item['kind']} {item['name']}" for item in app.graphql.listing() if item["owner"] == name]
         text = textwrap.wrap(", ".join(items) or "nothing registered", 100, break_long_words=False)
         lines += [f"  {printable(name) if first else '':<18} {printable(line)}" for first, line in
                   zip([True] + [False] * len(text), text)]
@@ -36357,7 +36679,7 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout)
     app.broadcaster.start()
     on_script_thread(app.load_all)
-    wrong = len(app.failures) + sum(len(host.missing_handlers()) for host in app.hosts.values())
+    wrong = len(app.failures) + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
     print(f"{len(app.hosts)} of {len(app.hosts) + len(app.failures)} scripts loaded, "
           f"{wrong} problem{'' if wrong == 1 else 's'}")

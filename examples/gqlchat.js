@@ -1,0 +1,49 @@
+// A chat over GraphQL: a query for what was said, a mutation to say something, and a
+// subscription that carries each new message to those who are in its room.
+
+const ROOMS = ["bakery", "harbour", "library"];
+const KEPT = 50;
+const history = [];
+
+const SDL = `
+  "One thing that somebody said."
+  type ChatMessage { id: ID!  room: String!  author: String!  text: String!  time: String! }
+  type Query { rooms: [String!]!  history(room: String!, last: Int = 20): [ChatMessage!]! }
+  type Mutation { say(room: String!, author: String!, text: String!): ChatMessage! }
+  type Subscription { messages(room: String!): ChatMessage! }
+`;
+
+graphQLRegistry.registerQuery("rooms", SDL, () => ROOMS);
+graphQLRegistry.registerQuery("history", SDL, "readHistory");
+graphQLRegistry.registerMutation("say", SDL, "say");
+graphQLRegistry.registerSubscription("messages", SDL, "join");
+
+// What a resolver throws arrives at the client as a GraphQL error, with this message.
+function checkRoom(room) {
+  if (!ROOMS.includes(room)) throw new Error(`There is no room "${room}". Try one of: ${ROOMS.join(", ")}.`);
+}
+
+function readHistory({ args: { room, last } }) {
+  checkRoom(room);
+  return history.filter((message) => message.room === room).slice(-Math.max(1, last));
+}
+
+function say({ args: { room, author, text } }) {
+  checkRoom(room);
+  if (!author.trim() || !text.trim()) throw new Error("Both a name and a text are needed.");
+  const message = {
+    id: crypto.randomUUID(), room, author: author.trim().slice(0, 24), text: text.trim().slice(0, 500),
+    time: new Date().toISOString(),
+  };
+  history.push(message);
+  if (history.length > KEPT) history.shift();
+
+  // The argument `room` of each subscription is part of its metadata, so it can be filtered by.
+  graphQLRegistry.sendSubscriptionMessageFiltered("messages", message, { room });
+  return message;
+}
+
+// Called when somebody subscribes. Throwing refuses; returning nothing sends nothing yet.
+function join({ args: { room } }) {
+  checkRoom(room);
+}
