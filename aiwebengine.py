@@ -14317,11 +14317,12 @@ def without_nothing(node):
     if least > 0:
         return node
     if kind is Choice:
-        options = [without_nothing(option) for option in node.options if width(option)[1] != 0]
+        options = [without_nothing(option) for option in node.options
+                   if width(option)[1] != 0 or any(type(n) is Capture for n in tree_nodes(option))]
         return None if None in options or not options else \
             options[0] if len(options) == 1 else Choice(options)
     if kind is Capture:
-        body = without_nothing(node.body)
+        body = without_nothing(node.body) if most != 0 else None
         return None if body is None else Capture(body, node.index)
     if kind is Loop and node.minimum == 0 and node.maximum != 0 and width(node.body)[0] > 0:
         return node.body if node.maximum == 1 else \
@@ -16061,7 +16062,8 @@ class CompiledPattern:
         try:
             text = NativeWriter().write(self.tree)
             self.growth = Growth(self.tree)
-            self.native = re.compile(text, NATIVE_FLAGS)
+            native = re.compile(text, NATIVE_FLAGS)
+            self.native = native if native.groups == self.group_count else None
         except (NotNative, Risky, RecursionError, OverflowError, re.error):
             self.native = None
         if self.native is None:

@@ -4369,6 +4369,60 @@ class ExamplesInTheBrowser(unittest.TestCase):
                 self.assertLessEqual(overflow, 0, "the page is wider than a phone")
 
 
+class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
+    """The GraphQL examples; the tests of the other examples are not run again."""
+
+    for _name in [name for name in vars(ExamplesInTheBrowser) if name.startswith("test_")]:
+        locals()[_name] = None
+    del _name
+
+    def speak(self, page, author, text):
+        page.type("#author", author)
+        page.type("#text", text)
+        page.click("#write button")
+
+    def test_a_message_arrives_in_the_windows_of_its_room_only(self):
+        ann, bob, cem = (self.live_page("/gqlchat.html") for _ in range(3))
+        cem.click("#rooms input[value=library]")
+        cem.wait_for("document.querySelector('#status').dataset.state === 'live'")
+        self.speak(ann, "Ann", "fresh <rye>")
+        self.read(bob, "fresh <rye>")
+        self.assertIn("mine", self.read(ann, "fresh <rye>"))
+        self.speak(cem, "Cem", "quiet please")
+        self.read(cem, "quiet please")
+        self.assertEqual(self.bubbles(cem), ["quiet please"])
+        late = self.live_page("/gqlchat.html")
+        self.read(late, "fresh <rye>")
+        for page in (ann, bob, cem, late):
+            self.assertEqual(page.problems(), [])
+
+    def test_an_order_is_followed_by_those_who_watch_it(self):
+        buyer = self.page("/orders.html")
+        buyer.type("#item", "Two loaves")
+        buyer.click("#place button")
+        number = buyer.wait_for("document.querySelector('#title').textContent.match(/Order (\\d+)/)?.[1]")
+        watcher, other = self.page("/orders.html"), self.page("/orders.html")
+        other.type("#item", "A cake")
+        other.click("#place button")
+        watcher.type("#number", number)
+        watcher.click("#watch button")
+        watcher.wait_for("document.querySelectorAll('#events li').length === 1")
+        for count in range(2, 6):
+            buyer.click("#advance")
+            for page in (buyer, watcher):
+                page.wait_for(f"document.querySelectorAll('#events li').length === {count}")
+        self.assertTrue(watcher.evaluate("document.querySelector('#advance').disabled"))
+        self.assertEqual(other.evaluate("document.querySelectorAll('#events li').length"), 1)
+        for page in (buyer, watcher, other):
+            self.assertEqual(page.problems(), [])
+
+    def test_an_unknown_order_is_said_so(self):
+        page = self.page("/orders.html")
+        page.type("#number", "7")
+        page.click("#watch button")
+        page.wait_for("document.querySelector('#answer').textContent === 'There is no order 7.'")
+
+
 # ======================================================================================
 # MEASUREMENTS  (python test_aiwebengine.py --bench)
 # ======================================================================================
