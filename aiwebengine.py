@@ -3504,16 +3504,13 @@ class ScopeAnalyzer:
         self.region = (0, 1 << 60)
         self.variables = []
         self.counts = {}
-        self.handlers = {
-            cls: getattr(self, "visit_" + cls.__name__) for cls in Node.__subclasses__()
-            if hasattr(self, "visit_" + cls.__name__)}
 
     # walking
 
     def visit(self, node):
-        handler = self.handlers.get(type(node))
+        handler = VISITORS.get(type(node))
         if handler is not None:
-            handler(node)
+            handler(self, node)
         else:
             for field in node.fields:
                 part = getattr(node, field)
@@ -4145,6 +4142,10 @@ class ScopeAnalyzer:
             for function in variable.capturers:
                 function.loop_variables.append(variable)
 
+
+#: Node class -> the analyzer's method for it; other nodes are walked through.
+VISITORS = {node_class: getattr(ScopeAnalyzer, "visit_" + node_class.__name__)
+            for node_class in Node.__subclasses__() if hasattr(ScopeAnalyzer, "visit_" + node_class.__name__)}
 
 #: Statements whose inside may declare var names for the function around them.
 VAR_CONTAINERS = frozenset((
@@ -5704,11 +5705,12 @@ def utf16(text):
     """Python text as code units: astral characters become two surrogates."""
     if text.isascii() or not text or max(text) < "\U00010000":
         return text
-    return "".join([c if c < "\U00010000" else
-                    chr(0xD7C0 + (ord(c) >> 10)) + chr(0xDC00 + (ord(c) & 0x3FF)) for c in text])
+    return _ASTRAL.sub(lambda m: chr(0xD7C0 + (ord(m[0]) >> 10)) + chr(0xDC00 + (ord(m[0]) & 0x3FF)), text)
 
 
-_SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+#: Two code units that stand for one character.
+SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -5721,7 +5723,7 @@ def python_text(text):
     """Code units as Python text: pairs joined, lone surrogates kept."""
     if text.isascii() or not _SURROGATE.search(text):
         return text
-    return _SURROGATE_PAIR.sub(lambda m: chr(join_pair(m[0][0], m[0][1])), text)
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def well_formed_text(text):
@@ -11011,8 +11013,11 @@ def parse_float(realm, this, text=undefined, *_):
 @SharedFunction("parseInt", 2)
 def parse_int(realm, this, text=undefined, radix=undefined, *_):
     """parseInt (19.2.5)."""
-    if type(text) is int and (radix is undefined or radix == 10):
-        return text
+    if radix is undefined or radix == 10:
+        if type(text) is int:
+            return text
+        if type(text) is str and len(text) < 16 and text.isdigit() and text.isascii():
+            return int(text)
     text = to_string(text).lstrip(WHITE_SPACE)
     radix = to_int32(radix)
     sign = -1 if text[:1] == "-" else 1
@@ -12031,7 +12036,7 @@ def string_code_point_at(realm, this, position=undefined, *_):
 def code_point_at(text, position):
     """CodePointAt (11.1.4): the one or two code units of the code point at `position`."""
     pair = text[position:position + 2]
-    return pair if len(pair) == 2 and _SURROGATE_PAIR.match(pair) else pair[:1]
+    return pair if len(pair) == 2 and SURROGATE_PAIR.match(pair) else pair[:1]
 
 
 @STRING.method("concat", 1)
@@ -14052,13 +14057,17 @@ def union_of_sets(names):
 # match nothing, lookbehind of varying width, captures in negative lookaround, backreferences under i.
 #
 # Python's `re` cannot be interrupted and keeps every other thread waiting. Growth therefore
-# estimates how many steps a pattern can take: patterns that may take exponentially many never
+# estimates how many steps a pattern can take. Patterns that may take exponentially many never
 # go to `re`; the others go to it as long as (starts × product of the longest runs of the
-# classes they repeat, in this very subject) stays below MAX_NATIVE_STEPS, which is well under a second.
-# All the rest is matched by ThreadedMatcher, which polls the realm's clock and remembers
-# dead ends, so that classics such as (a+)+$ take quadratic time there. What does not hold: a
-# pattern with backreferences or lookaround may take exponential time in ThreadedMatcher; it stops
-# at the script's deadline, and other threads run meanwhile.
+# classes they repeat, in this very subject) stays below MAX_NATIVE_STEPS, well under a second.
+# All the rest is matched by ThreadedMatcher, which looks at the clock every few hundred steps and,
+# where nothing but the position matters, remembers dead ends: classics such as (a+)+$ take it
+# about linear time. What does not hold: patterns with backreferences, lookaround or counted loops
+# over groups may still take exponential time in ThreadedMatcher; they are stopped at the
+# script's deadline, and other threads run meanwhile. One step of either machine that scans a
+# very long string (10^8 characters) is not interrupted.
+#
+# All of ECMAScript 2023, and of the flag v everything but the properties of strings.
 
 #: Longer patterns are refused; so are patterns that nest deeper.
 MAX_PATTERN_LENGTH = 2 ** 16
@@ -14076,8 +14085,8 @@ MAX_NATIVE_RANGES = 30_000
 MAX_NATIVE_GROUP_LOOP = 2_000_000
 #: Choices that ThreadedMatcher keeps open, dead ends that it remembers, and after how many steps
 #: it starts to remember and how often it looks at the clock.
-MAX_OPEN_CHOICES = 4_000_000
-MAX_DEAD_ENDS = 2_000_000
+MAX_OPEN_CHOICES = 2_000_000
+MAX_DEAD_ENDS = 1_000_000
 REMEMBER_AFTER = 2_000
 STEPS_PER_POLL = 500
 MAX_STEPS_BACK = 200
@@ -16100,7 +16109,7 @@ class CompiledPattern:
             return None
         known = regexp.viewed
         if known is None or known[0] is not text:
-            view = CodePointView(text) if _SURROGATE_PAIR.search(text) else None
+            view = CodePointView(text) if SURROGATE_PAIR.search(text) else None
             known = regexp.viewed = (text, view)
         return known[1]
 
