@@ -5701,29 +5701,19 @@ def integer_to_text(value):
     return ("-" if value < 0 else "") + format(decimal_of_integer(abs(value), {}), "f")
 
 
-def utf16(text):
-    """Python text as code units: astral characters become two surrogates."""
-    if text.isascii() or not text or max(text) < "\U00010000":
-        return text
-    return _ASTRAL.sub(lambda m: chr(0xD7C0 + (ord(m[0]) >> 10)) + chr(0xDC00 + (ord(m[0]) & 0x3FF)), text)
-
+#: Python text as code units (astral characters become two surrogates), and back: pairs joined, lone
+#: surrogates kept.
+utf16 = to_code_units
+python_text = from_code_units
 
 #: Two code units that stand for one character.
 SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-_ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def join_pair(high, low):
     """The code point of a surrogate pair (code units as one-character strings)."""
     return 0x10000 + ((ord(high) & 0x3FF) << 10) + (ord(low) & 0x3FF)
-
-
-def python_text(text):
-    """Code units as Python text: pairs joined, lone surrogates kept."""
-    if text.isascii() or not _SURROGATE.search(text):
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def well_formed_text(text):
