@@ -6568,6 +6568,9 @@ RUNTIME_NAMES = """
     member_key GeneratorExit hole
 """.split()
 
+#: Longest chain of tests of a switch that becomes one nested `if`.
+MAX_CASES_NESTED = 50
+
 #: Longest chain of operators that becomes one nested expression.
 MAX_EXPRESSION_DEPTH = 100
 
@@ -7169,6 +7172,7 @@ class Emitter:
             self.statement(node)
 
     def statement(self, node):
+        poll_interrupt()
         self.line, self.column = node.line, node.column
         handler = STATEMENTS.get(type(node))
         if handler is None:
@@ -7571,19 +7575,26 @@ class Emitter:
             if case.test is None:
                 default = index
         self.emit_assign(number, self.const(default))
-        self.select_case(node.cases, 0, value, number)
+        tested = [index for index, case in enumerate(node.cases) if case.test is not None]
+        for start in range(0, len(tested), MAX_CASES_NESTED):
+            body = self.collect(lambda: self.select_case(
+                node.cases, tested[start:start + MAX_CASES_NESTED], value, number))
+            self.at(node)
+            if start == 0:
+                self.out += body
+            else:
+                self.emit_if(self.compare(self.name(number), _EQ, self.const(default)), body)
         for index, case in enumerate(node.cases):
             if case.consequent:
                 body = self.collect(lambda: self.statements(case.consequent))
                 self.at(case)
                 self.emit_if(self.compare(self.name(number), ast.LtE(), self.const(index)), body)
 
-    def select_case(self, cases, index, value, number):
-        """if value === test: number = index, else the next one."""
-        while index < len(cases) and cases[index].test is None:
-            index += 1
-        if index == len(cases):
+    def select_case(self, cases, indices, value, number):
+        """if value === test: number = index, else the next one of `indices`."""
+        if not indices:
             return
+        index = indices[0]
         case = cases[index]
         self.at(case)
         if self.needs_lift(case.test):
@@ -7593,7 +7604,7 @@ class Emitter:
         else:
             test = self.equality(self.name(value), self.expression(case.test), case.test)
         then = self.collect(lambda: self.emit_assign(number, self.const(index)))
-        orelse = self.collect(lambda: self.select_case(cases, index + 1, value, number))
+        orelse = self.collect(lambda: self.select_case(cases, indices[1:], value, number))
         self.emit_if(test, then, [] if isinstance(orelse[0], ast.Pass) else orelse)
 
     def visit_TryStatement(self, node):
@@ -9483,7 +9494,13 @@ def code_of(unit, module, filename):
     """The code object of the one function in a Python module."""
     if sys.version_info < (3, 11):
         unit.positions = number_positions(module)
-    module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
+    try:
+        module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
+    except SyntaxError as error:
+        if "nested" not in error.msg:
+            raise
+        raise JSSyntaxError("Loops, switch and try statements are nested too deeply in one function",
+                            error.lineno) from None
     for value in module_code.co_consts:
         if isinstance(value, types.CodeType):
             return unit.with_pool(value)

@@ -2,13 +2,15 @@
 // subscription that carries each new message to those who are in its room.
 
 const ROOMS = ["bakery", "harbour", "library"];
-const KEPT = 50;
+const KEPT = 50; // messages, of all rooms together
+const MAX_AUTHOR = 24;
+const MAX_TEXT = 500;
 const history = [];
 
 const SDL = `
   "One thing that somebody said."
   type ChatMessage { id: ID!  room: String!  author: String!  text: String!  time: String! }
-  type Query { rooms: [String!]!  history(room: String!, last: Int = 20): [ChatMessage!]! }
+  type Query { rooms: [String!]!  history(room: String!, last: Int! = 20): [ChatMessage!]! }
   type Mutation { say(room: String!, author: String!, text: String!): ChatMessage! }
   type Subscription { messages(room: String!): ChatMessage! }
 `;
@@ -25,16 +27,19 @@ function checkRoom(room) {
 
 function readHistory({ args: { room, last } }) {
   checkRoom(room);
-  return history.filter((message) => message.room === room).slice(-Math.max(1, last));
+  if (last < 1) throw new Error("Ask for the last 1 or more messages.");
+  return history.filter((message) => message.room === room).slice(-last);
 }
 
-function say({ args: { room, author, text } }) {
+function say({ args: { room, ...words } }) {
   checkRoom(room);
-  if (!author.trim() || !text.trim()) throw new Error("Both a name and a text are needed.");
-  const message = {
-    id: crypto.randomUUID(), room, author: author.trim().slice(0, 24), text: text.trim().slice(0, 500),
-    time: new Date().toISOString(),
-  };
+  const author = words.author.trim();
+  const text = words.text.trim();
+  if (!author || !text) throw new Error("Both a name and a text are needed.");
+  if (author.length > MAX_AUTHOR) throw new Error(`Please keep the name under ${MAX_AUTHOR} characters.`);
+  if (text.length > MAX_TEXT) throw new Error(`Please keep the text under ${MAX_TEXT} characters.`);
+
+  const message = { id: crypto.randomUUID(), room, author, text, time: new Date().toISOString() };
   history.push(message);
   if (history.length > KEPT) history.shift();
 

@@ -2,7 +2,9 @@
 // sees it move. The subscription returns an object, and each client picks the fields it wants.
 
 const STEPS = ["placed", "paid", "packed", "shipped", "delivered"];
-const orders = new Map();
+const MAX_ITEM = 60;
+const KEPT = 200;
+const orders = new Map(); // by id, oldest first
 let lastNumber = 1000;
 
 const SDL = `
@@ -35,8 +37,10 @@ function moveTo(order, step) {
 
 function placeOrder({ args: { item } }) {
   if (!item.trim()) throw new Error("Please say what you want to order.");
-  const order = moveTo({ id: String(++lastNumber), item: item.trim().slice(0, 60), events: [] }, STEPS[0]);
+  if (item.length > MAX_ITEM) throw new Error(`Please say it in ${MAX_ITEM} characters.`);
+  const order = moveTo({ id: String(++lastNumber), item: item.trim(), events: [] }, STEPS[0]);
   orders.set(order.id, order);
+  if (orders.size > KEPT) orders.delete(orders.keys().next().value);
   return order;
 }
 

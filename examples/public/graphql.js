@@ -6,7 +6,7 @@ export async function graphql(query, variables = {}) {
     method: "POST",
     headers: { "Content-Type": "application/json", Accept: "application/graphql-response+json" },
     body: JSON.stringify({ query, variables }),
-  });
+  }).catch(() => { throw new Error("The server does not answer."); });
   const { data, errors } = await response.json();
   if (errors) throw new Error(errors.map((error) => error.message).join(" "));
   return data;
