@@ -254,6 +254,20 @@ def poll_interrupt():
         raise Interrupted
 
 
+def interruptible(values):
+    """A Python iterator over many values that looks now and then whether the script shall stop."""
+    if len(values) < 1000:
+        return values
+    return interruptible_slowly(values)
+
+
+def interruptible_slowly(values):
+    for count, value in enumerate(values):
+        if not count & 511:
+            poll_interrupt()
+        yield value
+
+
 class GeneratorReturn(BaseException):
     """Thrown into a suspended generator by its `return` method."""
 
@@ -401,10 +415,15 @@ def is_identifier_part(char):
             or _is_new_start(char) is not None or _is_new_part(char) is not None) and char != _NEVER_IN_NAMES
 
 
+#: Decimal digits of an integer literal: as many as a BigInt can have, and then some.
+MAX_INTEGER_DIGITS = 320_000
+
+
 def decimal_to_int(digits):
     """Like int(digits), without CPython's limit on the number of digits."""
     if len(digits) <= 4000:
         return int(digits)
+    poll_interrupt()
     half = len(digits) // 2
     return decimal_to_int(digits[:-half]) * 10 ** half + decimal_to_int(digits[-half:])
 
@@ -488,6 +507,8 @@ class JSLexer:
                 self.type = match[2]
                 return
             if kind == 5:
+                if STOPPED_THREADS:
+                    poll_interrupt()
                 self.newline = True
                 self._count_lines(*match.span(5))
             elif kind == 3:
@@ -692,6 +713,8 @@ class JSLexer:
         if whole and whole[0] == "0" and len(whole) > 1:
             self._legacy_octal("Decimals with leading zeros are not allowed in strict mode.")
         if fraction is None and exponent is None:
+            if len(whole) > MAX_INTEGER_DIGITS:
+                raise self.error("Numeric literal is too long", start)
             self.value = decimal_to_int(whole.replace("_", ""))
             return
         value = float(((whole or "0") + (fraction or "") + (exponent or "")).replace("_", ""))
@@ -1489,6 +1512,8 @@ class JSParser(JSLexer):
         handler = _STATEMENTS.get(self.type)
         if handler is None:
             return self.parse_expression_statement()
+        if STOPPED_THREADS:
+            poll_interrupt()
         self.depth = depth = self.depth + 1
         if depth > MAX_NESTING:
             raise self.too_deep()
@@ -2288,6 +2313,8 @@ class JSParser(JSLexer):
 
     def parse_assignment(self, no_in=False, stop_at_question=False):
         """Read an AssignmentExpression; with stop_at_question leave a `?` behind it to the caller."""
+        if STOPPED_THREADS:
+            poll_interrupt()
         self.arrow_at = self.start
         self.no_in = no_in
         left = self.parse_private_in(no_in) if self.type == "private" else self.parse_unary()
@@ -5363,7 +5390,8 @@ class JSArray(JSObject):
         return True
 
     def own_keys(self):
-        keys = [str(i) for i, v in enumerate(self.items) if v is not HOLE]
+        items = self.items
+        keys = [str(i) for i in interruptible(range(len(items))) if items[i] is not HOLE]
         keys.append("length")
         if self.props or self.attrs:
             keys += JSObject.own_keys(self)
@@ -5559,7 +5587,8 @@ class JSStringObject(JSPrimitiveObject):
         count = 0
         while count < len(rest) and array_index(rest[count]) >= 0:
             count += 1
-        return [str(i) for i in range(len(self.value))] + rest[:count] + ["length"] + rest[count:]
+        indices = [str(i) for i in interruptible(range(len(self.value)))]
+        return indices + rest[:count] + ["length"] + rest[count:]
 
 
 # ======================================================================================
@@ -5657,10 +5686,13 @@ def string_to_bigint(text):
         return JSBigInt(0)
     if text[0] == "0" and len(text) > 2 and text[1] in "xXoObB":
         base, pattern = _RADIX_DIGITS[text[1].lower()]
-        return JSBigInt(int(text[2:], base)) if pattern.match(text[2:]) else None
+        return bigint(int(text[2:], base)) if pattern.match(text[2:]) else None
     digits = text[1:] if text[0] in "+-" else text
     if digits.isdigit() and digits.isascii():
-        return JSBigInt(parse_integer(digits) * (-1 if text[0] == "-" else 1))
+        digits = digits.lstrip("0")
+        if len(digits) > MAX_BIGINT_BITS // 3:
+            raise JSRangeError("Maximum BigInt size exceeded")
+        return bigint(parse_integer(digits or "0") * (-1 if text[0] == "-" else 1))
     return None
 
 
@@ -6039,20 +6071,6 @@ def list_from_array_like(value):
     if length > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
     return [value.get(str(i)) for i in interruptible(range(length))]
-
-
-def interruptible(values):
-    """A Python iterator over many values that looks now and then whether the script shall stop."""
-    if len(values) < 1000:
-        return values
-    return interruptible_slowly(values)
-
-
-def interruptible_slowly(values):
-    for count, value in enumerate(values):
-        if not count & 511:
-            poll_interrupt()
-        yield value
 
 
 def instance_of(value, target):
@@ -7843,6 +7861,8 @@ class Emitter:
 
     def expression(self, node):
         """The Python expression for a JavaScript expression."""
+        if STOPPED_THREADS:
+            poll_interrupt()
         line, column = self.line, self.column
         self.line, self.column = node.line, node.column
         result = EXPRESSIONS[type(node)](self, node)
@@ -12491,10 +12511,16 @@ def option_reader(options):
     return option
 
 
+#: Code units that are compared as a reader would; what lies behind them by their numbers.
+MAX_COLLATED = 2 ** 20
+
+
 def compare_text(x, y, options=DEFAULT_COLLATION):
     """-1, 0 or 1: the order of two strings for a reader of English."""
     if x == y:
         return 0
+    if len(x) > MAX_COLLATED or len(y) > MAX_COLLATED:
+        return compare_text(x[:MAX_COLLATED], y[:MAX_COLLATED], options) or (-1 if x < y else 1)
     x, y = collation_key(x, options), collation_key(y, options)
     return -1 if x < y else 1 if x > y else 0
 
@@ -13569,6 +13595,8 @@ def array_from(realm, this, items=undefined, mapper=undefined, receiver=undefine
     count = 0
     try:
         for value in iterator:
+            if not count & 1023:
+                realm.poll()
             if mapper is not undefined:
                 value = mapper.fn(receiver, value, count)
             append_element(target, count, value)
@@ -18097,6 +18125,7 @@ class JSTypedArray(JSObject):
 
     def store(self, values, start=0):
         """Converts and writes a list of values; script code may run."""
+        poll_interrupt()
         if values and set(map(type, values)) <= self.kind.python_types:
             try:
                 struct.pack_into(f"={len(values)}{self.kind.code}", self.buffer.data,
@@ -18104,7 +18133,7 @@ class JSTypedArray(JSObject):
                 return
             except (struct.error, OverflowError, TypeError):
                 pass
-        for index, value in enumerate(values, start):
+        for index, value in enumerate(interruptible(values), start):
             self.set_index(index, value)
 
     # internal methods
@@ -19890,6 +19919,8 @@ def mender(realm, has_null, has_escapes):
     proto = realm.ArrayPrototype
 
     def new_array(items):
+        if STOPPED_THREADS:
+            poll_interrupt()
         array = _bare_object(JSArray)
         array.proto, array.props, array.attrs, array.items = proto, {}, None, items
         return array
@@ -19916,6 +19947,8 @@ def object_maker(realm, mend, has_null, has_escapes):
     proto = realm.ObjectPrototype
 
     def make_object(props):
+        if STOPPED_THREADS:
+            poll_interrupt()
         for key, value in props.items():
             if type(value) is list:
                 props[key] = mend(value)
@@ -22876,6 +22909,7 @@ def global_escape(realm, this, text=undefined, *_):
 
 
 def percent_escape(match):
+    poll_interrupt()
     return f"%{ord(match[0]):02X}" if match[0] < "\u0100" else f"%u{ord(match[0]):04X}"
 
 
@@ -25420,7 +25454,7 @@ def is_module(source):
     try:
         compile_cached(source, "")
         return False
-    except JSNativeError:
+    except (JSNativeError, RecursionError, MemoryError):
         pass
     try:
         program = parse_module(source)
@@ -25763,6 +25797,7 @@ class Realm:
                 if not self.interrupt:  # another realm's, below on the stack
                     raise
                 self.jobs.clear()
+                self.rejections.clear()
                 self.report_timeout(seconds, error)
             except Exception as error:
                 raise self.js_error(error) from None
@@ -25839,6 +25874,7 @@ class Realm:
     def report_rejections(self):
         pending, self.rejections = self.rejections, {}
         for promise in pending.values():
+            self.poll()
             if not promise.handled:
                 self.report(JSError(promise.value), "Uncaught (in promise)")
 
@@ -25868,11 +25904,11 @@ class Realm:
     def evaluate(self, source, filename="<script>", timeout=None):
         """Runs a script and the microtasks it leaves; returns the completion value as plain Python.
         Raises JSError (phase "parse" or "runtime") or ScriptTimeout."""
-        if is_module(source):
+        if self.enter(lambda: is_module(source), timeout):
             self.evaluate_module(source, filename, timeout)
             return undefined
-        compiled = self.compile(source, filename)
-        return self.enter(lambda: self.to_python(self.run_script(compiled)), timeout)
+        return self.enter(
+            lambda: self.to_python(self.run_script(self.compile(source, filename))), timeout)
 
     def evaluate_module(self, source, filename, timeout=None):
         """Runs a source text as a module; waits for its top-level awaits."""
