@@ -34389,8 +34389,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         response = self.internal(head) or self.static(head)
         if response is not None:
             self.reply(response)
-        elif methods is not None:
-            self.refuse_method(head, methods)
+        elif methods is not None or head.path.startswith("/engine/") and self.allowed(head):
+            self.refuse_method(head, methods or {})
         else:
             self.not_found(head)
 
