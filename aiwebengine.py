@@ -35499,6 +35499,9 @@ MAX_SHOWN_REASONS = 12
 MAX_SHOWN_TEXT = 2_000
 MAX_PREVIEW = 160
 MAX_DETAIL = 50_000
+#: What is remembered of the messages that dashboards were shown.
+MAX_REMEMBERED_MESSAGES = 4000
+MAX_REMEMBERED_BYTES = 16 * 1024 * 1024
 #: Seconds that the small charts show.
 SPARK_SECONDS = 60
 
@@ -35703,24 +35706,54 @@ def is_wanted(connection, words):
     return all(word in text for word in words)
 
 
-def stream_view(app, query):
-    """A stream alone: its last messages, its connections (those that lag first), and, when a message or
-    a connection is chosen, who got what and why."""
+class ShownMessages:
+    """Messages that dashboards were shown lately. A busy stream forgets a message within a second or two,
+    before anybody could ask about it."""
+
+    def __init__(self):
+        self.messages = collections.OrderedDict()       # (epoch, sequence) -> Message
+        self.size = 0
+        self.lock = threading.Lock()
+
+    def add(self, stream, messages):
+        with self.lock:
+            for message in messages:
+                key = stream.epoch, message.sequence
+                if key not in self.messages:
+                    self.messages[key] = message
+                    self.size += len(message.frame)
+            while len(self.messages) > MAX_REMEMBERED_MESSAGES or self.size > MAX_REMEMBERED_BYTES:
+                self.size -= len(self.messages.popitem(last=False)[1].frame)
+
+    def find(self, stream, number):
+        """The message of this number, a text, if it is known here or still kept by the stream."""
+        if not number.isascii() or not number.isdigit():
+            return None
+        return self.messages.get((stream.epoch, int(number))) or stream.find(int(number))
+
+
+def stream_view(app, query, shown):
+    """A stream alone: its last messages (not with `hold`), its connections (those that lag first), and,
+    when a message or a connection is chosen, who got what and why. `shown` are ShownMessages."""
     feed = find_feed(app, query.get("name", ""))
     if feed is None:
         return {"path": query.get("name", ""), "known": False}
     connections = feed.connections()
-    number = query.get("message", "")
-    chosen = feed.main.find(int(number)) if number.isascii() and number.isdigit() else None
+    stream, number = feed.main, query.get("message", "")
+    chosen = shown.find(stream, number)
+    recent = [] if "hold" in query else stream.recent(MAX_SHOWN_MESSAGES)
+    shown.add(stream, reversed(recent if chosen is None else [*recent, chosen]))
     focus = next((item for item in connections if connection_key(item) == query.get("connection")), None)
     words = query.get("q", "").lower().split()
     wanted = [item for item in connections if is_wanted(item, words)] if words else connections
-    shown = heapq.nsmallest(MAX_SHOWN_CONNECTIONS, wanted,
+    first = heapq.nsmallest(MAX_SHOWN_CONNECTIONS, wanted,
                             key=lambda item: (item is not focus, -item.queued, item.since))
     view = {"path": feed.path, "known": True, "facts": feed.facts(), "wanted": len(wanted),
-            "connections": [connection_facts(feed, item, chosen) for item in shown],
-            "messages": [message_facts(feed, item, focus) for item in feed.main.recent(MAX_SHOWN_MESSAGES)],
-            "focus": connection_key(focus) if focus is not None else None}
+            "connections": [connection_facts(feed, item, chosen) for item in first],
+            "focus": connection_key(focus) if focus is not None else None,
+            "forgotten": bool(number) and chosen is None}
+    if "hold" not in query:
+        view["messages"] = [message_facts(feed, item, focus) for item in recent]
     if chosen is not None:
         view["chosen"] = {**message_facts(feed, chosen, None, MAX_DETAIL),
                           "reasons": reasons_for(feed, chosen, connections)}
@@ -35740,6 +35773,8 @@ def reasons_for(feed, message, connections):
 
 #: Seconds between two looks at the server while somebody looks at the dashboard.
 DASHBOARD_SECONDS = 0.5
+#: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
+IDLE_LOOKS = 4
 #: A dashboard that reads slowly gets no news while so many bytes wait for it.
 MAX_DASHBOARD_BACKLOG = 256 * 1024
 
@@ -35772,6 +35807,7 @@ class Dashboard:
         self.app = server.app
         self.stream = self.app.streams.create("/engine/events", 0)
         self.viewers = {}
+        self.shown = ShownMessages()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread = None
@@ -35786,12 +35822,14 @@ class Dashboard:
         self._wake.set()
 
     def _loop(self):
+        idle = 0
         while True:
             self._wake.clear()
             with self._lock:
-                if not self.stream.connections:
+                idle = 0 if self.stream.connections else idle + 1
+                if idle > IDLE_LOOKS:
                     self._thread = None
-                    self.viewers = {}
+                    self.viewers, self.shown = {}, ShownMessages()
                     return
             try:
                 self.tell()
@@ -35823,7 +35861,7 @@ class Dashboard:
         """What a viewer does not know yet, as the text of a JSON object, or "" when nothing changed."""
         first, parts = not viewer.told, dict(shared)
         if viewer.view == "stream":
-            parts["view"] = json_text(stream_view(self.app, viewer.query))
+            parts["view"] = json_text(stream_view(self.app, viewer.query, self.shown))
         elif viewer.view == "script":
             parts["view"] = json_text(script_view(self.app, viewer.query.get("name", "")))
         changed = {name: text for name, text in parts.items() if viewer.told.get(name) != text}
@@ -35933,6 +35971,9 @@ def send_test_message(handler, head, body):
         delivery = app.graphql.broadcast(path[len(GRAPHQL_SUBSCRIPTION_PATH):], data, wanted)
     else:
         delivery = feed.main.send(data, wanted)
+    message = feed.main.find(delivery.sequence)
+    if message is not None and handler.server.dashboard is not None:
+        handler.server.dashboard.shown.add(feed.main, [message])
     return json_answer({"sentence": delivery.sentence(), "sequence": delivery.sequence,
                         "matched": delivery.matched, "queued": delivery.queued, "dropped": delivery.dropped})
 
@@ -36206,7 +36247,6 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.
   .top .actions { margin-left: 0; width: 100%; } input[type=search] { width: 100%; }
   svg.spark { width: 4.5rem; } td, th { padding-left: .35rem; padding-right: .35rem; }
 }
-@media (prefers-reduced-motion: no-preference) { tbody tr { transition: background .15s; } }
 """
 
 DASHBOARD_BODY = r"""
@@ -36463,6 +36503,7 @@ function connect() {
   const query = new URLSearchParams({ view: at.view, name: at.name });
   if (chosen) query.set("message", chosen);
   if (focus) query.set("connection", focus);
+  if (held) query.set("hold", "");
   if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
   events = new EventSource("/engine/events?" + query);
   let first = true;
@@ -36590,7 +36631,7 @@ function renderStream() {
   const chart = spark(at.name, "big");
   if ($("stream-spark").firstChild !== chart) $("stream-spark").replaceChildren(chart);
   const ages = Date.now() / 1000, withVerdict = Boolean(view.chosen), withFocus = Boolean(view.focus);
-  if (!held) {
+  if (!held && view.messages) {
     fill($("messages"), ["time", withFocus ? "!this connection" : "!filter and data", "~#size", "#matched", "~#queued", "#dropped"], view.messages.map((message) => ({ key: message.sequence, cells: [
       { pick: true, text: clock(message.time, true), title: message.id }, { lines: [withFocus ? verdictCell(message.verdict) : filterCell(message.filter), { kind: "mono", text: message.text }] }, bytes(message.size),
       number(message.matched), number(message.queued), message.dropped ? { kind: "bad", text: number(message.dropped) } : "0"] })),
@@ -36605,8 +36646,8 @@ function renderStream() {
       : [button, connection.address, age, number(connection.got), connection.behind ? { kind: "warn", text: number(connection.behind) } : "0", waiting] };
   }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.", pick: pickConnection, chosen: focus });
   for (const key of buttons.keys()) if (!view.connections.some((connection) => connection.key === key)) buttons.delete(key);
-  setText($("n-connections"), view.connections.length < view.wanted ? view.connections.length + " of " + number(view.wanted) + ", slow ones first" : number(view.wanted));
-  renderChosen(view.chosen);
+  setText($("n-connections"), view.connections.length < view.wanted ? view.connections.length + " of " + number(view.wanted) : number(view.wanted));
+  renderChosen(view.chosen, view.forgotten);
 }
 const filterCell = (filter) => filter ? { chips: Object.entries(filter) } : { kind: "soft", text: "everyone" };
 const buttons = new Map();
@@ -36619,9 +36660,9 @@ function connectionButton(key, cell) {
   return buttons.get(key).node;
 }
 function pickMessage(row) { choose(String(row.key) === chosen ? "" : String(row.key)); }
-function choose(sequence) {
+function choose(sequence, stop = Boolean(sequence)) {
   chosen = sequence; focus = "";
-  hold(Boolean(sequence));
+  hold(stop);
   if (!sequence) $("chosen").hidden = true;
   if (sequence) wantChosen = true;
   for (const [key, line] of $("messages").known ?? []) line.classList.toggle("chosen", String(key) === chosen);
@@ -36638,8 +36679,15 @@ function hold(yes) {
   $("hold").setAttribute("aria-pressed", String(yes));
   setText($("hold"), yes ? "Resume" : "Hold");
 }
-function renderChosen(message) {
-  $("chosen").hidden = !message;
+function renderChosen(message, forgotten) {
+  $("chosen").hidden = !message && !forgotten;
+  if (forgotten) {
+    setText($("chosen-facts"), "This message is no longer kept, so nothing can be said about it.");
+    setText($("chosen-text"), "");
+    delete $("reasons").dataset.mark;
+    $("reasons").replaceChildren();
+  }
+  $("chosen-text").hidden = !message;
   if (!message) return;
   if (wantChosen) {
     wantChosen = false;
@@ -36663,13 +36711,13 @@ $("send").addEventListener("submit", async (event) => {
     const result = await ask("/engine/send", { path: at.name, data: $("send-data").value, filter: $("send-filter").value });
     answer.className = "answer small";
     answer.textContent = result.sentence;
-    if (result.sequence) choose(String(result.sequence));
+    if (result.sequence) choose(String(result.sequence), false);
   } catch (error) {
     answer.className = "answer small bad";
     answer.textContent = error.message;
   }
 });
-$("hold").addEventListener("click", () => { if (chosen) choose(""); else hold(!held); render(); });
+$("hold").addEventListener("click", () => { if (chosen) { choose(""); return; } hold(!held); connect(); });
 $("chosen-close").addEventListener("click", () => choose(""));
 let typing = 0;
 $("q").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(connect, 250); });

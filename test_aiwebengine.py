@@ -7872,6 +7872,31 @@ class DashboardTest(ServerCase):
         self.assertEqual(view["focus"], key)
         self.assertEqual([item["verdict"] for item in view["messages"]], [[False, "room is `general`, filter wants `ops`"]])
 
+    def test_a_message_that_was_shown_can_be_explained_when_the_stream_has_forgotten_it(self):
+        self.serve("routeRegistry.registerStreamRoute('/s', { history: 2 });"
+                   "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 1));")
+        self.connect("/s")
+        self.get("/send")
+        self.until(self.look(view="stream", name="/s"), lambda state: "view" in state)
+        for _ in range(3):
+            self.get("/send")
+        chosen = self.until(self.look(view="stream", name="/s", message=1, hold=""),
+                            lambda state: "chosen" in state.get("view", {}))["view"]["chosen"]
+        self.assertEqual(chosen["sequence"], 1)
+        view = self.until(self.look(view="stream", name="/s", message=2, hold=""), lambda state: "view" in state)["view"]
+        self.assertTrue(view["forgotten"])
+        self.assertNotIn("messages", view)
+
+    def test_what_is_remembered_of_shown_messages_is_bounded(self):
+        shown, stream = aiwebengine.ShownMessages(), types.SimpleNamespace(epoch="0", find=lambda number: None)
+        message = lambda number, size: aiwebengine.Message(number, b"x" * size, None)
+        shown.add(stream, [message(number, 10) for number in range(aiwebengine.MAX_REMEMBERED_MESSAGES + 5)])
+        self.assertIsNone(shown.find(stream, "4"))
+        self.assertEqual(shown.find(stream, "5").sequence, 5)
+        shown.add(stream, [message(1_000_000 + number, aiwebengine.MAX_REMEMBERED_BYTES // 3) for number in range(6)])
+        self.assertLessEqual(shown.size, aiwebengine.MAX_REMEMBERED_BYTES)
+        self.assertEqual(shown.size, sum(len(item.frame) for item in shown.messages.values()))
+
     def test_long_lists_are_capped_and_searched(self):
         self.serve(self.CHAT)
         for number in range(130):
@@ -9228,6 +9253,209 @@ class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
         page.type("#number", "7")
         page.click("#watch button")
         page.wait_for("document.querySelector('#answer').textContent === 'There is no order 7.'")
+
+
+@unittest.skipUnless(find_chromium() or FORBID_SKIPS, "no Chromium on this machine")
+class DashboardInTheBrowser(ServerCase):
+    """The dashboard as a person uses it."""
+
+    NASTY = "<img src=x onerror=window.hacked=1>"
+    FILES = {
+        "chat.js": """
+            routeRegistry.registerStreamRoute("/chat");
+            routeRegistry.registerRoute("/boom", boom);
+            routeRegistry.registerRoute("/say", ({ request }) => routeRegistry.sendStreamMessage("/chat", request.query.text));
+            let hits = 41;
+            function boom({ request }) {
+              console.warn("boom was asked " + request.query.word);
+              throw new Error("no " + request.query.word);
+            }
+            """,
+        "bad.js": "const fine = 1;\nconst total = sum(1, 2;\n",
+    }
+
+    @classmethod
+    def setUpClass(cls):
+        cls.browser = Browser().__enter__()
+        cls.addClassCleanup(cls.browser.__exit__, None, None, None)
+
+    def open(self, path="#/", files=None):
+        self.serve(files or self.FILES)
+        return self.show(path)
+
+    def show(self, path):
+        page = self.browser.page(self.server.url + "/engine" + path)
+        self.addCleanup(page.command, "Page.close")
+        page.wait_for("document.querySelector('#live').dataset.state === 'live'")
+        return page
+
+    @staticmethod
+    def see(page, selector, text):
+        page.wait_for(f"document.querySelector({json.dumps(selector)})?.innerText.includes({json.dumps(text)})")
+
+    def test_the_overview_shows_everything_and_follows_it(self):
+        page = self.open()
+        self.see(page, "#scripts", "bad.js")
+        self.see(page, "#scripts", "SyntaxError")
+        self.see(page, "#routes", "GET /boom")
+        self.see(page, "#streams", "/chat")
+        row = "[...document.querySelectorAll('#streams tbody tr')].find(row => row.innerText.includes('/chat'))"
+        self.assertEqual(page.evaluate(row + ".children[2].innerText"), "0")
+        listener = self.connect("/chat")
+        page.wait_for(row + ".children[2].innerText === '1'")
+        self.get("/say?text=x")
+        page.wait_for(row + ".children[4].innerText === '1'")
+        self.see(page, "#latest", "GET /say?text=x")
+        listener.close()
+        page.wait_for(row + ".children[2].innerText === '0'")
+        self.assertEqual(page.problems(), [])
+
+    def test_a_test_message_is_sent_and_explained(self):
+        page = self.open("#/stream/%2Fchat")
+        ops, general = self.connect("/chat?room=ops"), self.connect("/chat?room=general")
+        self.see(page, "#connections", "room=general")
+        page.type("#send-data", '{"text": "hello"}')
+        page.type("#send-filter", '{"room": "ops"}')
+        page.click("#send button")
+        self.see(page, "#send-answer", "1 connection matched, 1 delivered")
+        self.assertEqual(ops.json(), {"text": "hello"})
+        self.see(page, "#reasons", "did not: room is `general`, filter wants `ops`")
+        self.see(page, "#reasons", "got it: its metadata match")
+        self.see(page, "#connections", "room is `general`, filter wants `ops`")
+        page.click("#chosen-close")
+        page.wait_for("document.querySelector('#chosen').hidden")
+        page.wait_for("document.querySelector('#messages tbody tr')")
+        page.evaluate("[...document.querySelectorAll('#connections tbody tr')].find(row => row.innerText.includes('room=general')).click()")
+        self.see(page, "#messages", "room is `general`, filter wants `ops`")
+        page.type("#send-filter", "{room}")
+        page.click("#send button")
+        self.see(page, "#send-answer", "not valid JSON")
+        self.assertTrue(general.nothing())
+
+    def test_a_load_error_has_its_code_frame_and_goes_when_it_is_mended(self):
+        page = self.open("#/script/bad.js")
+        self.see(page, "#trouble", "SyntaxError")
+        self.see(page, "#trouble-place", "bad.js:2")
+        self.assertIn("const total = sum(1, 2;", page.text("#trouble-frame .here"))
+        page.click("#open-source")
+        self.see(page, "#source-text .here", "const total")
+        self.write(self.folder / "bad.js", "console.log('mended');")
+        page.click("#reload")
+        self.see(page, "#script-answer", "Loaded again")
+        page.wait_for("document.querySelector('#trouble').hidden")
+        self.see(page, "#lines", "mended")
+        self.see(page, "#script-facts", "running")
+
+    def test_the_log_is_followed_filtered_and_searched(self):
+        page = self.open("#/script/chat.js")
+        self.get("/boom?word=luck")
+        self.get("/boom?word=time")
+        self.see(page, "#lines", "Error: no luck")
+        self.see(page, "#trouble", "no time")
+        page.click("#levels input[data-level=error]")
+        page.wait_for("!document.querySelector('#lines').innerText.includes('Error: no luck')")
+        self.see(page, "#lines", "boom was asked luck")
+        page.type("#log-q", "asked time")
+        page.wait_for("document.querySelectorAll('#lines div').length === 1")
+
+    def test_the_console_evaluates_in_the_script(self):
+        page = self.open("#/script/chat.js")
+        page.wait_for("!document.querySelector('#console').hidden")
+        enter = "document.querySelector('#code').dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true, cancelable: true }))"
+        page.type("#code", "hits + 1")
+        page.evaluate(enter)
+        self.see(page, "#console-lines .value", "42")
+        page.type("#code", "missing.thing")
+        page.evaluate(enter)
+        self.see(page, "#console-lines .error", "ReferenceError: missing is not defined")
+
+    def test_a_request_is_looked_at_and_sent_again(self):
+        page = self.open("#/requests")
+        self.get("/say?text=again")
+        self.see(page, "#requests", "GET /say?text=again")
+        page.click("#requests tbody tr")
+        self.see(page, "#request-text", "host: ")
+        page.click("#replay")
+        self.see(page, "#replay-facts", "200 OK")
+        self.see(page, "#replay-text", "Broadcast to '/chat'")
+        self.see(page, "#n-requests", "2")
+
+    def test_what_comes_from_outside_stays_text(self):
+        nasty = self.NASTY
+        name = "<img src=x onerror=hacked=1>.js"
+        page = self.open(files={name: f"""
+            routeRegistry.registerStreamRoute("/chat<b>");
+            routeRegistry.registerRoute("/say<b>", "say");
+            console.log({json.dumps(nasty)});
+            console.error({json.dumps(nasty)});
+            function say() {{ throw new Error({json.dumps(nasty)}); }}
+            """})
+        quoted = urllib.parse.quote(nasty)
+        self.connect(f"/chat%3Cb%3E?{quoted}={quoted}")
+        self.get(f"/say%3Cb%3E?{quoted}", **{"X-Nasty": nasty})
+        self.see(page, "#scripts", nasty)
+        for view, selector in ((f"#/script/{urllib.parse.quote(name)}", "#lines"), ("#/stream/%2Fchat%3Cb%3E", "#connections"),
+                               ("#/requests", "#requests")):
+            page.evaluate(f"location.hash = {json.dumps(view)}")
+            self.see(page, selector, nasty if view != "#/requests" else quoted[:20])
+            if selector == "#connections":
+                page.type("#send-data", nasty)
+                page.type("#send-filter", json.dumps({nasty: nasty}))
+                page.click("#send button")
+                self.see(page, "#chosen-text", nasty)
+                self.see(page, "#messages", nasty)
+        page.click("#requests tbody tr:first-child")
+        self.see(page, "#request-text", nasty)
+        self.assertEqual(page.evaluate("document.querySelectorAll('img, main b i, main script').length"), 0)
+        self.assertFalse(page.evaluate("'hacked' in window"))
+
+    def test_it_says_when_the_server_is_gone(self):
+        page = self.open()
+        self.server.stop()
+        page.wait_for("document.querySelector('#live').dataset.state === 'lost'")
+
+    def test_every_view_fits_a_phone_and_has_no_complaints(self):
+        page = self.open()
+        self.connect("/chat?room=a-room-with-a-rather-long-name&user=somebody")
+        self.get("/say?text=" + "long" * 200)
+        page.command("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+        for view, selector, text in (("#/", "#streams", "/chat"), ("#/stream/%2Fchat", "#connections", "room="),
+                                     ("#/script/bad.js", "#trouble", "SyntaxError"), ("#/requests", "#requests", "/say")):
+            page.evaluate(f"location.hash = {json.dumps(view)}")
+            self.see(page, selector, text)
+            self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth - innerWidth"), 0, view)
+        self.assertEqual(page.problems(), [])
+
+    def test_it_can_be_used_with_the_keyboard(self):
+        page = self.open("#/stream/%2Fchat")
+        self.get("/say?text=key")
+        self.see(page, "#messages", "key")
+        page.evaluate("document.querySelector('#messages tbody button').focus()")
+        self.assertNotEqual(page.evaluate("getComputedStyle(document.activeElement).outlineStyle"), "none")
+        for kind in ("rawKeyDown", "char", "keyUp"):
+            page.command("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r")
+        page.wait_for("!document.querySelector('#chosen').hidden")
+        page.command("Input.dispatchKeyEvent", type="rawKeyDown", key="Escape", code="Escape", windowsVirtualKeyCode=27)
+        page.wait_for("document.querySelector('#chosen').hidden")
+
+    def test_many_messages_leave_the_page_small(self):
+        page = self.open("#/stream/%2Fchat", {"chat.js": """
+            routeRegistry.registerStreamRoute("/chat");
+            setInterval(() => { for (let i = 0; i < 10; i++) routeRegistry.sendStreamMessage("/chat", { i, at: Date.now() }); }, 50);
+            """})
+        for number in range(120):
+            self.connect(f"/chat?n={number}")
+        page.wait_for("document.querySelectorAll('#connections tbody tr').length === 100")
+        page.wait_for("document.querySelectorAll('#messages tbody tr').length === 50")
+        first = page.text("#messages tbody tr")
+        page.wait_for(f"document.querySelector('#messages tbody tr').innerText !== {json.dumps(first)}")
+        self.assertEqual(page.evaluate("document.querySelectorAll('#messages tbody tr').length"), 50)
+        page.click("#hold")
+        held = page.text("#messages")
+        time.sleep(1.2)
+        self.assertEqual(page.text("#messages"), held)
+        page.click("#messages tbody tr:nth-child(5)")
+        self.see(page, "#reasons", "got it: sent to everyone")
 
 
 # ======================================================================================
