@@ -268,6 +268,10 @@ def interruptible_slowly(values):
         yield value
 
 
+class EngineUnavailable(Exception):
+    """An engine that cannot be used here; the text is one line that says why, and what to do instead."""
+
+
 class GeneratorReturn(BaseException):
     """Thrown into a suspended generator by its `return` method."""
 
@@ -24183,7 +24187,8 @@ def global_queue_microtask(realm, this, callback=undefined, *_):
 # A realm is one isolated JavaScript world: its global object, its intrinsics (made when first
 # needed), its microtasks and timers, and the helpers that generated code calls. Everything from
 # outside enters through run(), evaluate() or a timer, under the realm's lock and a deadline.
-# Sections below this one know the engine only by Realm, JSError, HostError and undefined.
+# Sections below this one know the engine only by the members of a realm that ENGINE_INTERFACE lists,
+# JSError, HostError, undefined and null; ENGINES says which engines there are.
 # ======================================================================================
 
 # -- Helpers of generated code: any realm ------------------------------------------------
@@ -26312,6 +26317,32 @@ class TimerQueue:
             callback()
         finally:
             self.remove(number)
+
+
+# -- Engines -----------------------------------------------------------------------------
+
+#: What the sections below use of a realm, whichever engine it belongs to. Values that a realm hands out
+#: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
+#: booleans, undefined and null; or handles of objects, for the realm's own methods only.
+ENGINE_INTERFACE = (
+    "name", "console", "close", "modules",                      # one world, for one script
+    "define", "lookup",                                         # its globals, in and out
+    "evaluate", "call", "run", "wait_idle",                     # entering it
+    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
+    "new_object", "from_python", "to_python", "stringify", "parse_json")
+
+DEFAULT_ENGINE = "builtin"
+
+#: The engines by name.
+ENGINES = {"builtin": Realm}
+
+
+def check_engine(name):
+    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
+    engine is not installed or does not work."""
+    if name not in ENGINES:
+        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+    return ENGINES[name]
 
 
 # ======================================================================================
@@ -32711,7 +32742,7 @@ class ScriptHost:
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.sources = {name: source}   # name -> text, of this script and what it imports
-        self.realm = Realm(name, console=self.console)
+        self.realm = app.engine(name, console=self.console)
         self.realm.modules.loader = self.load_module
 
     # -- modules ----
@@ -32907,7 +32938,8 @@ class Application:
     no lock, because tables are replaced, never changed."""
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT):
+                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE):
+        self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
@@ -36471,14 +36503,15 @@ class Server:
 
     Port 0 is any free port. Options: `reload` (watch the files), `handler_timeout` in seconds, `cors` and
     `allowed_hosts` (lists), `rate` (requests per second and client address), `max_connections`,
-    `log_level`. `start` raises OSError when the port is taken or the folder cannot be read; scripts that
-    fail to load are found in `app.failures`.
+    `log_level`, `engine` ("builtin" or "js2py"; EngineUnavailable where that is not to be had). `start`
+    raises OSError when the port is taken or the folder cannot be read; scripts that fail to load are found
+    in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None):
-        self.app = Application(scripts, log or Log(log_level), handler_timeout)
+                 max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE):
+        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine)
         self.reload = reload
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
@@ -36574,6 +36607,8 @@ def option_parser():
     add("--rate-limit", type=rate, metavar="N/s", help="POSTs and new streams per second and client address")
     add("--max-connections", type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
         help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")
+    add("--engine", choices=sorted(ENGINES), default=DEFAULT_ENGINE,
+        help="js2py runs ECMAScript 5.1 on the package js2py, where that is installed")
     add("--log-level", choices=[level for level in LEVELS if level != "log"], default="info",
         help="default: info")
     add("-e", dest="code", metavar="CODE", help="run JavaScript code and exit")
@@ -36618,8 +36653,12 @@ def main(argv=None):
     """The command line; returns the exit code."""
     parser = option_parser()
     options = parser.parse_args(argv)
+    problem = trouble_with_engine(options)
+    if problem:
+        print(f"aiwebengine: {problem}", file=sys.stderr)
+        return EXIT_USAGE
     if options.code is not None:
-        return on_script_thread(run_code, options.code, "<code>")
+        return on_script_thread(run_code, options.code, "<code>", options.engine)
     if options.repl:
         return run_repl()
     scripts = pathlib.Path(options.scripts or DEFAULT_SCRIPTS)
@@ -36628,10 +36667,21 @@ def main(argv=None):
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
     if options.run:
-        return on_script_thread(run_code, read_script(scripts), scripts.name)
+        return on_script_thread(run_code, read_script(scripts), scripts.name, options.engine)
     if options.check:
         return check_scripts(scripts, options)
     return serve(scripts, options)
+
+
+def trouble_with_engine(options):
+    """Why the engine that was asked for cannot be used, as one line, or None."""
+    try:
+        check_engine(options.engine)
+    except EngineUnavailable as error:
+        return str(error)
+    if options.repl and options.engine != DEFAULT_ENGINE:
+        return f"--repl runs on the built-in engine only: leave out --engine {options.engine}"
+    return None
 
 
 def trouble_with(scripts, options):
@@ -36666,7 +36716,7 @@ def serve(scripts, options):
                     handler_timeout=options.handler_timeout, cors=options.cors,
                     allowed_hosts=options.allow_host,
                     rate=options.rate_limit, max_connections=options.max_connections,
-                    log_level=options.log_level)
+                    log_level=options.log_level, engine=options.engine)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(EXIT_OK) if stop.is_set() else stop.set())
@@ -36730,7 +36780,7 @@ def registrations(app):
 
 def check_scripts(scripts, options):
     """--check: loads everything, tells what was registered, and whether anything is wrong."""
-    app = Application(scripts, Log(options.log_level), options.handler_timeout)
+    app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
     wrong = len(app.failures) + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
@@ -36753,9 +36803,9 @@ def print_console(level, text):
         print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
 
 
-def run_code(source, filename):
+def run_code(source, filename, engine=DEFAULT_ENGINE):
     """-e and --run: runs a script to the end of its timers and prints its result, if it has one."""
-    realm = Realm(filename, console=print_console)
+    realm = check_engine(engine)(filename, console=print_console)
     try:
         show_value(realm.evaluate(source, filename))
         realm.wait_idle()

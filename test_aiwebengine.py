@@ -57,7 +57,7 @@ except ImportError:
 try:
     aiwebengine.check_engine("js2py")
     JS2PY_MISSING = None
-except (AttributeError, getattr(aiwebengine, "EngineUnavailable", ImportError)) as error:
+except (aiwebengine.EngineUnavailable, ValueError) as error:
     JS2PY_MISSING = str(error)
 
 HERE = Path(__file__).resolve().parent
@@ -4076,7 +4076,7 @@ class EngineSeamTest(unittest.TestCase):
 
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
-            attributes = ("name", "modules")
+            attributes = ("name", "modules", "console")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
