@@ -26409,9 +26409,10 @@ def parse_event_id(text):
 
 class Message:
     """One message as it is kept and sent. `filter` is a dict or None (for everyone); `targets` are
-    the connections that a filter chose when it was sent, until they have it."""
+    the connections that a filter chose when it was sent, until they have it; `delivery` says how
+    many it was for."""
 
-    __slots__ = ("sequence", "frame", "filter", "targets", "time")
+    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery")
 
     def __init__(self, sequence, frame, filter):
         self.sequence = sequence
@@ -26419,23 +26420,33 @@ class Message:
         self.filter = filter
         self.targets = None
         self.time = time.time()
+        self.delivery = None
+
+    @property
+    def text(self):
+        """What was sent: the data lines of the frame."""
+        lines = self.frame.decode().split("\n")
+        return "\n".join(line[6:] for line in lines if line.startswith("data: "))
 
 
 class Delivery:
     """What became of a message, in counts known at once: connections that `matched`, how many had
-    it `queued`, how many were `dropped` because their outbox is full. `failed` equals `dropped`."""
+    it `queued`, how many were `dropped` because their outbox is full. `failed` equals `dropped`.
+    `sequence` is the message's number in its stream, 0 when there is none."""
 
-    __slots__ = ("matched", "dropped")
+    __slots__ = ("matched", "dropped", "sequence")
 
-    def __init__(self, matched=0, dropped=0):
+    def __init__(self, matched=0, dropped=0, sequence=0):
         self.matched = matched
         self.dropped = dropped
+        self.sequence = sequence
 
     queued = delivered = property(lambda self: self.matched - self.dropped)
     failed = property(lambda self: self.dropped)
 
     def add(self, other):
         """Counts another delivery in, for a message that went to several streams."""
+        self.sequence = self.sequence or other.sequence
         self.matched += other.matched
         self.dropped += other.dropped
         return self
@@ -26450,13 +26461,15 @@ class Delivery:
 class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
-    `position` is the sequence of the last message for everyone that was handed to it; `mail` are
-    filtered messages it still has to get. `outbox` is None while the socket takes everything,
+    `joined` is the last sequence before it came, `resumed` the one it had seen when it came back, or
+    None. `position` is the sequence of the last message for everyone that was handed to it; `mail`
+    are filtered messages it still has to get. `outbox` is None while the socket takes everything,
     else the bytes that wait; `queued` counts them. Only the broadcaster touches these.
     """
 
     __slots__ = ("sock", "stream", "metadata", "address", "since", "position", "mail", "outbox", "queued",
-                 "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent")
+                 "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent", "joined",
+                 "resumed")
 
     def __init__(self, sock, stream, metadata, address=""):
         self.sock = sock
@@ -26464,7 +26477,8 @@ class Connection:
         self.metadata = metadata or NO_METADATA
         self.address = address
         self.since = time.monotonic()
-        self.position = 0
+        self.position = self.joined = 0
+        self.resumed = None
         self.mail = None
         self.outbox = EMPTY_OUTBOX
         self.queued = 0
@@ -26482,6 +26496,22 @@ class Connection:
             if metadata.get(key) != value:
                 return False
         return True
+
+    def why_not(self, filter):
+        """Why a filter does not choose this connection, pair by pair, or "" when it does:
+        "room is `general`, filter wants `ops`"."""
+        reasons = []
+        for key, wanted in filter.items():
+            if self.matches({key: wanted}):
+                continue
+            has = f"{key} is `{self.metadata[key]}`" if key in self.metadata else f"it has no {key}"
+            reasons.append(f"{has}, filter wants `{wanted}`")
+        return "; ".join(reasons)
+
+    def behind(self):
+        """How many messages it still has to be handed."""
+        mail = self.mail
+        return max(0, self.stream.run.last - self.position) + (len(mail) if mail else 0)
 
     def describe(self):
         """For `listConnections` and the dashboard."""
@@ -26538,17 +26568,19 @@ class Stream:
                 matched = len(message.targets)
             else:
                 matched = len(self.connections)
+            message.delivery = delivery = Delivery(matched, 0, sequence)
             self._remember(message)
             if not matched:
-                return Delivery()
-            dropped = self._overflowing(message) if self.slow else 0
+                return delivery
+            if self.slow:
+                delivery.dropped = self._overflowing(message)
             self._pending.append(message)
             self._pending_bytes += len(message.frame)
             crowded = self._pending_bytes > MAX_BACKLOG_BYTES or len(self._pending) > MAX_BACKLOG_MESSAGES
         self.broadcaster.wake(self)
         if crowded:
             self.broadcaster.give_way(self)
-        return Delivery(matched, dropped)
+        return delivery
 
     def _matching(self, filter):
         """The connections that a filter chooses: from the smallest index, then one by one."""
@@ -26613,7 +26645,9 @@ class Stream:
             if self.closed:
                 raise LookupError(self.path)
             missed = self._missed(known, connection) if known else []
-            connection.position = self.sequence
+            connection.position = connection.joined = self.sequence
+            if known:
+                connection.resumed = known[1] if known[0] == self.epoch else 0
             self.connections.add(connection)
             self._arrivals.append(connection)
             self.served += 1
@@ -26673,6 +26707,45 @@ class Stream:
         with self.lock:
             self.closed = True
         self.broadcaster.end_stream(self)
+
+    # -- looking ----
+
+    def recent(self, count):
+        """The last messages that are kept, the newest first."""
+        with self.lock:
+            return list(itertools.islice(reversed(self.history), count))
+
+    def find(self, sequence):
+        """The message of this number if it is still kept, or None."""
+        with self.lock:
+            return next((message for message in reversed(self.history) if message.sequence == sequence), None)
+
+    def explain(self, message, connection):
+        """(got, why): whether a connection of this stream, or of one that is sent the same, had a
+        message, and the reason in words. `got` is None while it is on its way."""
+        same = connection.stream is self
+        if same and message.sequence <= connection.joined:
+            if connection.resumed is None or message.sequence <= connection.resumed:
+                return False, "sent before it connected"
+            missed = True
+        else:
+            missed = False
+            if not same and message.time < time.time() - (time.monotonic() - connection.since):
+                return False, "sent before it connected"
+        reason = connection.why_not(message.filter) if message.filter else ""
+        if reason:
+            return False, reason
+        if missed:
+            return True, "replayed when it came back"
+        if connection.doomed:
+            return False, "it reads too slowly and is disconnected"
+        mail = connection.mail
+        if same and (message in mail if mail and message.filter else
+                     not message.filter and message.sequence > connection.position):
+            return None, "about to be written"
+        if connection.queued:
+            return None, f"in its outbox: {connection.queued:,} bytes wait until it reads"
+        return True, "its metadata match" if message.filter else "sent to everyone"
 
     def list_connections(self):
         with self.lock:
@@ -31859,6 +31932,9 @@ class GraphQLService:
             if not filter or all(subscription.metadata.get(key) == value for key, value in filter.items()):
                 sent = reservation.send(operation_id, subscription.project(payload))
                 total.add(sent if sent.matched else Delivery(1, 0))
+        kept = plain.find(total.sequence) if plain is not None else None
+        if kept is not None:
+            kept.delivery = total       # what pages show of the subscription is its plain stream
         return total
 
     def known_subscriptions(self, name):
@@ -32477,6 +32553,9 @@ SETTLE_SECONDS = 0.05
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 REQUEST_LINES_PER_SECOND = 20
+#: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
+DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+DURATIONS_KEPT = 128
 #: The largest difference of a path to those that are suggested instead.
 MAX_SUGGESTIONS = 3
 
@@ -32643,18 +32722,43 @@ class ScriptBusy(Exception):
 # -- Routes ----
 
 
+class CallStats:
+    """What is counted about the calls of a route. `buckets` counts durations up to each of
+    DURATION_BUCKETS and above, `recent` holds the last durations, in seconds."""
+
+    __slots__ = ("calls", "errors", "seconds", "longest", "recent", "buckets")
+
+    def __init__(self):
+        self.calls = self.errors = 0
+        self.seconds = self.longest = 0.0
+        self.recent = collections.deque(maxlen=DURATIONS_KEPT)
+        self.buckets = [0] * (len(DURATION_BUCKETS) + 1)
+
+    def record(self, seconds):
+        """Counts the time of a call that was answered."""
+        self.seconds += seconds
+        self.recent.append(seconds)
+        self.buckets[bisect.bisect_left(DURATION_BUCKETS, seconds)] += 1
+        if seconds > self.longest:
+            self.longest = seconds
+
+    def percentile(self, part):
+        """The duration that so large a part of the last calls did not exceed, or None without calls."""
+        durations = sorted(self.recent)
+        return durations[min(len(durations) - 1, int(part * len(durations)))] if durations else None
+
+
 class Route:
     """A path and method with the handler that answers."""
 
-    __slots__ = ("path", "method", "handler", "host", "calls", "errors", "seconds")
+    __slots__ = ("path", "method", "handler", "host", "stats")
 
     def __init__(self, path, method, handler, host):
         self.path = path
         self.method = method
         self.handler = handler
         self.host = host
-        self.calls = self.errors = 0
-        self.seconds = 0.0
+        self.stats = CallStats()
 
 
 class StreamRoute:
@@ -32919,15 +33023,17 @@ def ignore_result(value):
 
 
 class LoadFailure:
-    """Why the current text of a script is not running."""
+    """Why the current text of a script is not running, or what went wrong last in one that is;
+    `sources` are the texts that places in `error` are about."""
 
-    __slots__ = ("name", "text", "error", "time")
+    __slots__ = ("name", "text", "error", "time", "sources")
 
-    def __init__(self, name, text, error=None):
+    def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = error
         self.time = time.time()
+        self.sources = sources or {}
 
 
 # -- All scripts ----
@@ -32948,6 +33054,7 @@ class Application:
         self.started = time.time()
         self.hosts = {}
         self.failures = {}
+        self.troubles = {}              # script -> LoadFailure of its last handler that failed
         self.table = RouteTable()
         self.stream_routes = {}
         self.broadcaster = Broadcaster(report=self.log.write)
@@ -32999,7 +33106,8 @@ class Application:
             except (OSError, UnicodeError, ValueError) as error:
                 self._fail(host, LoadFailure(name, f"{name}: cannot be read: {error}"))
             except JSError as error:
-                self._fail(host, LoadFailure(name, error_report(error, host.sources), error))
+                self._fail(host, LoadFailure(name, error_report(error, host.sources), error,
+                                             host.sources))
             except HostError as error:
                 self._fail(host, LoadFailure(name, f"{name}: {error}"))
             else:
@@ -33034,6 +33142,9 @@ class Application:
             host.live = True
             if old is not None:
                 old.live = False
+            for key, route in host.routes.items():
+                if old is not None and key in old.routes:
+                    route.stats = old.routes[key].stats
             for route in host.streams.values():
                 route.stream.depth = route.history
             gone = self.streams.replace([route.stream for route in host.streams.values()], removed)
@@ -33048,6 +33159,7 @@ class Application:
         """A script's file is gone: everything it registered goes too."""
         with self._loading, self._lock:
             self.failures.pop(name, None)
+            self.troubles.pop(name, None)
             host = self.hosts.pop(name, None)
             if host is None:
                 return
@@ -33164,7 +33276,9 @@ class Application:
 
     def report_error(self, host, error, what):
         """Logs an error of a handler with its place in the source."""
-        self.log.write("error", f"{what}\n{error_report(error, self.sources())}", host.name)
+        text = f"{what}\n{error_report(error, self.sources())}"
+        self.troubles[host.name] = LoadFailure(host.name, text, error, host.sources)
+        self.log.write("error", text, host.name)
 
     def sources(self):
         return {name: host.source for name, host in self.hosts.items()}
@@ -33212,6 +33326,17 @@ class Application:
             self.reloads += 1
             touched.append(name)
         return touched
+
+    def reload(self, name):
+        """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
+        such file."""
+        path = self.script_files()[name]
+        self._stamps[name] = file_stamp(path)
+        loaded = self.load(name, path)
+        if loaded:
+            self.log.write("info", f"reloaded: {summary_of(self.hosts[name])}", name)
+        self.reloads += 1
+        return loaded
 
     def _changed_import(self, name):
         """The stamp of a file that a script imports and that is not what it was, or None."""
@@ -33337,9 +33462,16 @@ FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
 
+#: Requests that are remembered, and the largest body that is kept for sending one again.
+REQUESTS_KEPT = 200
+MAX_KEPT_BODY = 16 * 1024
+
 #: name -> function, filled by the section on pages: "error", "notice", "missing" make the HTML of a page;
 #: a path makes the Response to a GET of that path.
 PAGES = {}
+#: (method, path) -> function(handler, head, body), filled there too: what only this machine may ask. It
+#: returns the Response, or None when it took the socket.
+LOCAL_PAGES = {}
 
 
 class Refusal(Exception):
@@ -33929,6 +34061,60 @@ class Gate:
                           headers=(("Retry-After", "1"),))
 
 
+#: Headers by which a proxy says that the request comes from elsewhere.
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+
+def check_local(head, address):
+    """Raises Refusal unless a request was made on this machine, under a name that only this machine has,
+    and by a page of this server or no page at all. `--cors` and `--allow-host` do not widen this."""
+    forwarded = any(name in head.fields for name in _FORWARDED)
+    name = host_name(head.host or "") or ""
+    if not is_loopback(address) or forwarded:
+        raise Refusal(403, "This is answered to requests from the machine that the server runs on only")
+    if name != "localhost" and not name.endswith(".localhost") and not is_address(name):
+        raise Refusal(403, f"This is answered under localhost or an IP address only, not as {name!r}")
+    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
+    same = head.origin is None or (origin and origin[1].lower() == head.host.lower())
+    if not same or head.fields.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
+        raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
+
+
+# -- The last requests ----
+
+
+class LoggedRequest:
+    """A request that was answered; `body` is None when it was too large to keep."""
+
+    __slots__ = ("number", "head", "body", "size", "status", "seconds", "address", "time")
+
+    def __init__(self, number, head, body, status, seconds, address):
+        self.number = number
+        self.head = head
+        self.size = len(body)
+        self.body = body if len(body) <= MAX_KEPT_BODY else None
+        self.status = status
+        self.seconds = seconds
+        self.address = address
+        self.time = time.time()
+
+
+class RequestLog:
+    """The last requests, without those for the server's own pages."""
+
+    def __init__(self):
+        self.entries = collections.deque(maxlen=REQUESTS_KEPT)
+        self.total = 0
+
+    def add(self, head, body, status, seconds, address):
+        if not head.path.startswith("/engine"):
+            self.total += 1
+            self.entries.append(LoggedRequest(self.total, head, body, status, seconds, address))
+
+    def find(self, number):
+        return next((entry for entry in list(self.entries) if entry.number == number), None)
+
+
 # -- Static files ----
 
 _TYPES = {".html": "text/html", ".htm": "text/html", ".css": "text/css", ".js": "text/javascript",
@@ -34060,6 +34246,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.deadline = server.clock + REQUEST_SECONDS
         self.received = b""             # bytes of requests not yet parsed
         self.head = None                # of the request whose body is being read
+        self.body = b""                 # of the request that is being answered
         self.pieces = None
         self.missing = 0
         self.unsent = b""
@@ -34185,7 +34372,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def respond(self, body):
         """Answers the request in `self.head`."""
-        head, self.started = self.head, time.perf_counter()
+        head, self.started, self.body = self.head, time.perf_counter(), body
         self.command, self.path = head.method, head.target
         self.closing = not head.keep_alive or self.server.stopping
         try:
@@ -34197,7 +34384,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             method(head, body)
         except Refusal as refusal:
             self.refuse(refusal)
-        self.head = None
+        self.head, self.body = None, b""
 
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
@@ -34214,6 +34401,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             if route is not None:
                 self.call_route(route, head, params, body)
                 return
+        if ("GET", head.path) in LOCAL_PAGES:
+            self.local(head, body)
+            return
         response = self.internal(head) or self.static(head)
         if response is not None:
             self.reply(response)
@@ -34233,6 +34423,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
+        elif (head.method, head.path) in LOCAL_PAGES:
+            self.local(head, body)
         elif methods is not None or self.allowed(head):
             self.refuse_method(head, methods or {})
         else:
@@ -34267,6 +34459,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             names.update(("GET", "POST"))
         if self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
             names.add("GET")
+        if head.path.startswith("/engine/"):
+            names.update(method for method, path in LOCAL_PAGES if path == head.path)
         if "GET" in names:
             names.add("HEAD")
         if names:
@@ -34282,6 +34476,14 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The server's own pages."""
         page = PAGES.get(head.path) if head.path.startswith("/engine") else None
         return page(self.server, head) if page is not None else None
+
+    def local(self, head, body):
+        """Answers what only this machine may ask; a HEAD, too, as far as it is a GET."""
+        check_local(head, self.address)
+        method = "GET" if head.method == "HEAD" else head.method
+        response = LOCAL_PAGES[method, head.path](self, head, body)
+        if response is not None:
+            self.reply(response)
 
     def find_static(self, head):
         root = self.app.public
@@ -34395,15 +34597,17 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         context = host.context("httpRoute", Request(head, body, params, self.address))
-        route.calls += 1
+        stats = route.stats
+        stats.calls += 1
         try:
             response = call_handler(host, route.handler, what, context, response_from)
         except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
-            route.errors += 1
+            stats.errors += 1
+            stats.record(time.perf_counter() - self.started)
             self.handler_failed(host, what, head, error)
             return
         self.reply(response)
-        route.seconds += time.perf_counter() - self.started
+        stats.record(time.perf_counter() - self.started)
 
     def handler_failed(self, host, what, head, error):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
@@ -34533,7 +34737,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The request's line in the log."""
         head = self.head
         if head is not None:
-            self.server.log.request(head.method, head.target, status, time.perf_counter() - self.started)
+            seconds = time.perf_counter() - self.started
+            self.server.log.request(head.method, head.target, status, seconds)
+            self.server.requests.add(head, self.body, status, seconds, self.address)
 
     def write(self, data):
         try:
@@ -34710,6 +34916,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.log = app.log
         self.gate = Gate(host, allowed_hosts, cors, rate)
         self.max_connections = max_connections
+        self.requests = RequestLog()
+        self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
         self.clock = time.monotonic()
         self.handlers = {}              # open connections that are not streams, oldest first
@@ -35232,12 +35440,12 @@ def overview_tables(app):
         scripts.append((f"<code>{esc(name)}</code>", state))
     routes = []
     for (path, method), route in app.all_routes():
-        good = route.calls - route.errors
-        mean = f"{route.seconds / good * 1000:.1f} ms" if good > 0 else ""
+        stats = route.stats
+        mean = f"{stats.seconds / stats.calls * 1000:.1f} ms" if stats.calls else ""
         handler = route.handler if isinstance(route.handler, str) else "(function)"
         routes.append((f"<code>{esc(method)} {esc(path)}</code>", f"<code>{esc(handler)}</code>",
                        esc(route.host.name),
-                       f"{route.calls:,}", f"{route.errors:,}", mean))
+                       f"{stats.calls:,}", f"{stats.errors:,}", mean))
     streams = [(f"<code>{esc(path)}</code>", esc(route.host.name), f"{len(route.stream.connections):,}",
                 f"{route.stream.sent:,}", f"{route.stream.dropped:,}")
                for path, route in sorted(app.stream_routes.items())]

@@ -5337,6 +5337,89 @@ class StreamTest(unittest.TestCase):
         self.assertLess(len(stream.run.ring), 100)
 
 
+class ExplainTest(unittest.TestCase):
+    """Why a connection did or did not get a message. Sockets without a server; the broadcaster's thread
+    runs only where a test starts it."""
+
+    def setUp(self):
+        self.broadcaster = aiwebengine.Broadcaster()
+        self.stream = aiwebengine.Stream("/s", self.broadcaster)
+        self.pairs = Pairs()
+        self.addCleanup(self.pairs.listener.close)
+
+    def attach(self, metadata, last_id=None):
+        sock, client = self.pairs.pair()
+        self.addCleanup(client.close)
+        self.addCleanup(sock.close)
+        return self.broadcaster.attach(self.stream, sock, b"", metadata, "1.2.3.4", last_id)
+
+    def send(self, text, filter=None):
+        return self.stream.find(self.stream.send(text, filter).sequence)
+
+    def start(self):
+        self.broadcaster.start()
+        self.addCleanup(self.broadcaster.stop)
+
+    def test_why_not_names_each_pair_that_differs(self):
+        connection = self.attach({"room": "general", "role": "cook"})
+        self.assertEqual(connection.why_not({"room": "general"}), "")
+        self.assertEqual(connection.why_not({}), "")
+        self.assertEqual(connection.why_not({"room": "ops"}), "room is `general`, filter wants `ops`")
+        self.assertEqual(connection.why_not({"role": "cook", "room": "ops", "team": "a"}),
+                         "room is `general`, filter wants `ops`; it has no team, filter wants `a`")
+
+    def test_why_not_agrees_with_matches(self):
+        connection = self.attach({"a": "1", "b": ""})
+        for filter in ({}, {"a": "1"}, {"a": "2"}, {"b": ""}, {"c": ""}, {"a": "1", "b": ""}, {"a": "1", "c": "1"}):
+            self.assertEqual(connection.matches(filter), not connection.why_not(filter), filter)
+
+    def test_a_message_on_its_way_then_delivered(self):
+        connection = self.attach({"room": "a"})
+        everyone, some = self.send("x"), self.send("y", {"room": "a"})
+        self.assertEqual(self.stream.explain(everyone, connection), (None, "about to be written"))
+        self.start()
+        deadline = time.monotonic() + WAIT
+        while self.stream.explain(some, connection)[0] is not True and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertEqual(self.stream.explain(everyone, connection), (True, "sent to everyone"))
+        self.assertEqual(self.stream.explain(some, connection), (True, "its metadata match"))
+
+    def test_a_message_that_the_filter_kept_away(self):
+        connection = self.attach({"room": "general"})
+        self.assertEqual(self.stream.explain(self.send("x", {"room": "ops"}), connection),
+                         (False, "room is `general`, filter wants `ops`"))
+
+    def test_a_message_from_before_and_one_that_was_replayed(self):
+        first, second = self.send("1"), self.send("2")
+        fresh = self.attach({})
+        back = self.attach({}, f"{self.stream.epoch}-{first.sequence}")
+        self.assertEqual(self.stream.explain(second, fresh), (False, "sent before it connected"))
+        self.assertEqual(self.stream.explain(first, back), (False, "sent before it connected"))
+        self.assertEqual(self.stream.explain(second, back), (True, "replayed when it came back"))
+
+    def test_a_message_in_the_outbox_of_a_client_that_does_not_read(self):
+        connection = self.attach({})
+        self.start()
+        message = self.send("x" * 500_000)
+        for _ in range(20):
+            if connection.queued:
+                break
+            message = self.send("x" * 300_000)
+            time.sleep(0.05)
+        self.assertRegex(self.stream.explain(message, connection)[1],
+                         "bytes wait until it reads|reads too slowly|about to be written")
+        self.assertIsNot(self.stream.explain(message, connection)[0], True)
+
+    def test_messages_remember_their_counts_and_text(self):
+        self.attach({"room": "a"})
+        self.attach({"room": "b"})
+        message = self.send("one\ntwo: <&>", {"room": "a"})
+        self.assertEqual((message.delivery.matched, message.delivery.queued, message.delivery.dropped), (1, 1, 0))
+        self.assertEqual(message.text, "one\ntwo: <&>")
+        self.assertEqual(self.send("x", {"room": "c"}).delivery.matched, 0)
+        self.assertEqual([item.text for item in self.stream.recent(2)], ["x", "one\ntwo: <&>"])
+
+
 # ======================================================================================
 # 14  GRAPHQL
 # ======================================================================================
