@@ -24287,15 +24287,49 @@ def add_private(obj, key, value):
     obj.props[key] = value
 
 
-def callable_or_refusal(value, text):
+def callable_or_refusal(value, text, realm=None):
     """The Python function of a callee; for what is not callable one that says so when it is called,
-    after the arguments were evaluated."""
+    after the arguments were evaluated. With a realm it says what may have been meant."""
     if isinstance(value, JSObject) and value.fn is not None:
         return value.fn
 
     def refuse(this, *args):
-        raise JSTypeError(f"{text} is not a function")
+        raise JSTypeError(f"{text} is not a function{meant_method(realm, this, text)}")
     return refuse
+
+
+#: Names compared for "Did you mean …?", and how alike two must be.
+MAX_MEANT_NAMES = 500
+MEANT_LIKENESS = 0.66
+
+
+def meant_method(realm, this, text):
+    """`. Did you mean X?` when `this` has a method whose name is almost the one in `text`, else "".
+    Runs no script."""
+    name = text.rpartition(".")[2]
+    if realm is None or this is undefined or this is null:
+        return ""
+    return meant_name(name, method_names(this if isinstance(this, JSObject) else to_object(realm, this)))
+
+
+def method_names(obj):
+    """Names of the functions that an object has or inherits, as far as they can be seen without running
+    script code."""
+    names = {}
+    while obj is not None and not isinstance(obj, JSProxyBase):
+        if len(obj.props) <= MAX_MEANT_NAMES:
+            names.update((key, None) for key, value in obj.props.items()
+                         if type(key) is str and is_callable(value))
+        obj = obj.get_proto()
+    return names
+
+
+def meant_name(name, known):
+    """`. Did you mean X?` when one of the known names is almost this one, else ""."""
+    lower = {other.lower(): other for other in itertools.islice(known, MAX_MEANT_NAMES)
+             if len(other) <= 60 and other != "constructor"}
+    found = difflib.get_close_matches(name.lower(), list(lower), 1, MEANT_LIKENESS) if len(name) > 2 else ()
+    return f". Did you mean {lower[found[0]]}?" if found else ""
 
 
 def property_key(value):
@@ -24557,7 +24591,7 @@ def make_runtime(realm):
             try:
                 props = obj.props
             except AttributeError:
-                return callable_or_refusal(get_v(realm, obj, key), text)
+                return callable_or_refusal(get_v(realm, obj, key), text, realm)
             if key in props:
                 function = props[key]
             elif obj.attrs is None:
@@ -24570,7 +24604,7 @@ def make_runtime(realm):
                 function = obj.get(key)
         if type(function) is JSFunction:
             return function.fn
-        return callable_or_refusal(function, text)
+        return callable_or_refusal(function, text, realm)
 
     def element_method(obj, key, text):
         return callable_or_refusal(get_element(obj, key), text)
@@ -25748,7 +25782,7 @@ class Realm:
                 "returning from derived constructor"
         name = script_name(python)
         if python == global_name(name) and name not in self.lexical:
-            return f"{name} is not defined"
+            return f"{name} is not defined{meant_name(name, [*self.global_object.flags, *self.lexical])}"
         return f"Cannot access '{name}' before initialization"
 
     def js_error(self, error, phase="runtime"):
