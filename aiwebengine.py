@@ -24328,7 +24328,7 @@ def method_names(obj):
 def meant_name(name, known):
     """`. Did you mean X?` when one of the known names is almost this one, else ""."""
     lower = {other.lower(): other for other in itertools.islice(known, MAX_MEANT_NAMES)
-             if len(other) <= 60 and other != "constructor"}
+             if len(other) <= 60 and other not in ("constructor", "undefined")}
     found = difflib.get_close_matches(name.lower(), list(lower), 1, MEANT_LIKENESS) if len(name) > 2 else ()
     return f". Did you mean {lower[found[0]]}?" if found else ""
 
