@@ -24292,15 +24292,50 @@ def add_private(obj, key, value):
     obj.props[key] = value
 
 
-def callable_or_refusal(value, text):
+def callable_or_refusal(value, text, realm=None):
     """The Python function of a callee; for what is not callable one that says so when it is called,
-    after the arguments were evaluated."""
+    after the arguments were evaluated. With a realm it says what may have been meant."""
     if isinstance(value, JSObject) and value.fn is not None:
         return value.fn
 
     def refuse(this, *args):
-        raise JSTypeError(f"{text} is not a function")
+        raise JSTypeError(f"{text} is not a function{meant_method(realm, this, text)}")
     return refuse
+
+
+#: Names compared for "Did you mean …?", and how alike two must be.
+MAX_MEANT_NAMES = 500
+MEANT_LIKENESS = 0.66
+_METHOD_NAME = re.compile(r"(?:\.|\[[\"'])([\w$]+)(?:[\"']\])?$")
+
+
+def meant_method(realm, this, text):
+    """`. Did you mean X?` when `this` has a method whose name is almost the one in `text`, else "".
+    Runs no script."""
+    name = _METHOD_NAME.search(text)
+    if name is None or realm is None or this is undefined or this is null:
+        return ""
+    return meant_name(name[1], method_names(this if isinstance(this, JSObject) else to_object(realm, this)))
+
+
+def method_names(obj):
+    """Names of the functions that an object has or inherits, as far as they can be seen without running
+    script code."""
+    names = {}
+    while obj is not None and not isinstance(obj, JSProxyBase):
+        if len(obj.props) <= MAX_MEANT_NAMES:
+            names.update((key, None) for key, value in obj.props.items()
+                         if type(key) is str and is_callable(value))
+        obj = obj.get_proto()
+    return names
+
+
+def meant_name(name, known):
+    """`. Did you mean X?` when one of the known names is almost this one, else ""."""
+    lower = {other.lower(): other for other in itertools.islice(known, MAX_MEANT_NAMES)
+             if len(other) <= 60 and other not in ("constructor", "undefined")}
+    found = difflib.get_close_matches(name.lower(), list(lower), 1, MEANT_LIKENESS) if len(name) > 2 else ()
+    return f". Did you mean {lower[found[0]]}?" if found else ""
 
 
 def property_key(value):
@@ -24562,7 +24597,7 @@ def make_runtime(realm):
             try:
                 props = obj.props
             except AttributeError:
-                return callable_or_refusal(get_v(realm, obj, key), text)
+                return callable_or_refusal(get_v(realm, obj, key), text, realm)
             if key in props:
                 function = props[key]
             elif obj.attrs is None:
@@ -24575,10 +24610,10 @@ def make_runtime(realm):
                 function = obj.get(key)
         if type(function) is JSFunction:
             return function.fn
-        return callable_or_refusal(function, text)
+        return callable_or_refusal(function, text, realm)
 
     def element_method(obj, key, text):
-        return callable_or_refusal(get_element(obj, key), text)
+        return callable_or_refusal(get_element(obj, key), text, realm)
 
     def put(obj, key, value):
         """obj.key = value in strict code."""
@@ -25753,7 +25788,7 @@ class Realm:
                 "returning from derived constructor"
         name = script_name(python)
         if python == global_name(name) and name not in self.lexical:
-            return f"{name} is not defined"
+            return f"{name} is not defined{meant_name(name, [*self.global_object.flags, *self.lexical])}"
         return f"Cannot access '{name}' before initialization"
 
     def js_error(self, error, phase="runtime"):
@@ -32558,6 +32593,13 @@ DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 DURATIONS_KEPT = 128
 #: The largest difference of a path to those that are suggested instead.
 MAX_SUGGESTIONS = 3
+#: Pages that may listen for changes at the same time, and what they learn about a failure to load.
+MAX_LIVE_PAGES = 1000
+MAX_TROUBLE_CHARACTERS = 4000
+LIVE_PATH = "/engine/live"
+#: Files of public/ that are watched; looking at them may take one part in so many of the time.
+MAX_WATCHED_FILES = 10_000
+WATCH_SHARE = 20
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
@@ -33033,7 +33075,7 @@ class LoadFailure:
         self.text = text
         self.error = error
         self.time = time.time()
-        self.sources = sources or {}
+        self.sources = sources or {}    # file name -> the text that failed
 
 
 # -- All scripts ----
@@ -33061,6 +33103,8 @@ class Application:
         self.streams = StreamRegistry(self.broadcaster)
         self.graphql = GraphQLService(self.streams, self._resolver_stack, undefined, self.log.write)
         self.reloads = 0
+        #: A LiveChannel while files are watched, else None.
+        self.live = None
         self._storages = {}
         self._stamps = {}
         self._imports = {}
@@ -33106,8 +33150,7 @@ class Application:
             except (OSError, UnicodeError, ValueError) as error:
                 self._fail(host, LoadFailure(name, f"{name}: cannot be read: {error}"))
             except JSError as error:
-                self._fail(host, LoadFailure(name, error_report(error, host.sources), error,
-                                             host.sources))
+                self._fail(host, LoadFailure(name, error_report(error, host.sources), error, host.sources))
             except HostError as error:
                 self._fail(host, LoadFailure(name, f"{name}: {error}"))
             else:
@@ -33117,6 +33160,8 @@ class Application:
                 return True
             finally:
                 self._imports[name] = host.imports if host is not None else {}
+                if self.live is not None:
+                    self.live.script_tried(name not in self.failures)
         return False
 
     def _fail(self, host, failure):
@@ -33161,15 +33206,18 @@ class Application:
             self.failures.pop(name, None)
             self.troubles.pop(name, None)
             host = self.hosts.pop(name, None)
-            if host is None:
-                return
-            host.live = False
-            gone = self.streams.replace([], list(host.streams))
-            self._rebuild()
-            self.graphql.replace_owner(name)
+            gone = []
+            if host is not None:
+                host.live = False
+                gone = self.streams.replace([], list(host.streams))
+                self._rebuild()
+                self.graphql.replace_owner(name)
         for stream in gone:
             stream.close()
-        host.retire()
+        if host is not None:
+            host.retire()
+        if self.live is not None:
+            self.live.script_tried(True)
 
     def _rebuild(self):
         routes = [route for name in sorted(self.hosts) for route in self.hosts[name].routes.values()]
@@ -33281,7 +33329,13 @@ class Application:
         self.log.write("error", text, host.name)
 
     def sources(self):
-        return {name: host.source for name, host in self.hosts.items()}
+        """Name -> text of all scripts that run, and of what they import."""
+        return {name: text for host in list(self.hosts.values()) for name, text in host.sources.items()}
+
+    @property
+    def stream_connections(self):
+        """Open connections to streams, without pages that only listen for changes."""
+        return self.broadcaster.count - (len(self.live.stream.connections) if self.live is not None else 0)
 
     # -- finding ----
 
@@ -33412,11 +33466,107 @@ class Watcher:
         while not self._stop.wait(WATCH_INTERVAL):
             try:
                 self.app.refresh()
+                if self.app.live is not None:
+                    self.app.live.look_at_files()
                 self._trouble = None
             except OSError as error:    # the folder vanished for a moment, or for good
                 if str(error) != self._trouble:
                     self._trouble = str(error)
                     self.app.log.write("warn", f"cannot look for changed scripts: {error}")
+
+
+# -- Live pages ----
+
+
+class LiveChannel:
+    """Tells open pages what changed, over one event stream at LIVE_PATH that belongs to no script.
+
+    `boot` is new for every server; `version` counts changes that a page may show, `tries` loaded
+    scripts, failed ones included. A page knows the state that it was made in and so whether it is
+    out of date, also when it was away for a while.
+    """
+
+    def __init__(self, app):
+        self.app = app
+        self.boot = secrets.token_hex(4)
+        self.version = self.tries = 0
+        self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
+        self.files = public_stamps(app.public)
+        #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
+        self.notice = ""
+        self._lock = threading.Lock()
+        self._rest_until = 0.0
+
+    @property
+    def mark(self):
+        """The state that a page made now shows."""
+        return f"{self.boot}.{self.version}.{self.tries}"
+
+    def state(self, styles=()):
+        """What pages get to know, as JSON. `styles` are paths of style sheets, if nothing else changed."""
+        trouble = [{"name": name, "text": failure.text[:MAX_TROUBLE_CHARACTERS],
+                    "serving": name in self.app.hosts}
+                   for name, failure in sorted(self.app.failures.items())]
+        return json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
+                           "styles": list(styles), "trouble": trouble, "notice": self.notice},
+                          ensure_ascii=False)
+
+    def opening(self):
+        """The first event of a connection; a lost one is soon tried again."""
+        return b"retry: 500\n" + encode_data(self.state())
+
+    def script_tried(self, succeeded):
+        """A script was loaded, or was not, or was removed."""
+        with self._lock:
+            self.tries += 1
+            self.version += 1 if succeeded else 0
+            self.stream.send(self.state())
+
+    def tell(self, notice):
+        with self._lock:
+            self.notice = notice
+            self.stream.send(self.state())
+
+    def look_at_files(self):
+        """Looks at public/ once and tells what changed."""
+        started = time.monotonic()
+        if started < self._rest_until:
+            return
+        known, now = self.files, public_stamps(self.app.public)
+        self._rest_until = started + (time.monotonic() - started) * WATCH_SHARE
+        changed = [path for path in {*known, *now} if known.get(path) != now.get(path)]
+        if not changed or any(is_fresh(now.get(path)) for path in changed):
+            return                      # perhaps still being written: all of it a moment later
+        self.files = now
+        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now for path in changed) else ()
+        with self._lock:
+            self.version += 1
+            self.stream.send(self.state(styles))
+
+
+def is_fresh(stamp):
+    """Was a file written just now?"""
+    return stamp is not None and 0 <= time.time() - stamp[0] / 1e9 < SETTLE_SECONDS
+
+
+def public_stamps(folder):
+    """URL path -> stamp of the files below a folder, up to MAX_WATCHED_FILES; hidden ones and back-up copies
+    are left out, links to folders not followed."""
+    stamps, waiting = {}, [("/", folder)]
+    while waiting:
+        prefix, place = waiting.pop()
+        try:
+            entries = list(os.scandir(place))
+        except OSError:
+            continue                    # not there, or gone meanwhile
+        for entry in entries:
+            if entry.name[0] == "." or entry.name.endswith("~"):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append((f"{prefix}{entry.name}/", entry.path))
+            elif len(stamps) < MAX_WATCHED_FILES:
+                stamps[prefix + entry.name] = file_stamp(entry.path)
+    return stamps
 
 
 # ======================================================================================
@@ -34115,6 +34265,51 @@ class RequestLog:
         return next((entry for entry in list(self.entries) if entry.number == number), None)
 
 
+# -- Live pages ----
+
+#: Pages larger than this stay as they are.
+MAX_LIVE_BYTES = 4 * 1024 * 1024
+#: What makes a text a whole page, not a piece of one.
+_WHOLE_PAGE = re.compile(rb"<html[\s>]|<!doctype\s+html|</body\s*>", re.IGNORECASE)
+_BODY_END = re.compile(rb"</body\s*>", re.IGNORECASE)
+#: Headers that speak about the very bytes of a body, which then may not change.
+_EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", "digest", "content-digest",
+                            "repr-digest"))
+_LIVE_VARY = ("Vary", "Accept, Sec-Fetch-Dest")
+
+
+def live_tag(live, head):
+    """The tag that connects a page to LIVE_PATH, or b"" for clients other than a browser that shows a page."""
+    if live is None or not head.browser or \
+            head.fields.get("sec-fetch-dest", "document") not in ("document", "iframe", "frame"):
+        return b""
+    return PAGES["live tag"](live, head)
+
+
+def add_live_tag(page, tag):
+    """The bytes of a page with the tag before its end; a piece of a page stays as it is."""
+    if not tag or len(page) > MAX_LIVE_BYTES or not _WHOLE_PAGE.search(page):
+        return page
+    place = None
+    for place in _BODY_END.finditer(page):
+        pass
+    after = page[place.end():].lower() if place is not None else b""
+    if place is None or b"</script" in after or b"-->" in after:
+        return page + tag               # what looks like the end stands in a script or comment
+    return page[:place.start()] + tag + page[place.start():]
+
+
+def enliven(live, head, response):
+    """Adds the tag to a page that a handler made."""
+    if not response.content_type or not response.content_type.lower().startswith("text/html") \
+            or response.status == 206 or not response.body \
+            or any(name.lower() in _EXACT_HEADERS for name, _ in response.headers):
+        return
+    response.headers = [*response.headers, _LIVE_VARY]
+    response.body = add_live_tag(response.body, live_tag(live, head))
+    response.size = len(response.body)
+
+
 # -- Static files ----
 
 _TYPES = {".html": "text/html", ".htm": "text/html", ".css": "text/css", ".js": "text/javascript",
@@ -34161,33 +34356,73 @@ def find_file(root, key):
         return None
 
 
-def file_response(head, path):
-    """The Response for a file: 200, 206, 304 or 416."""
+def file_response(head, path, live=None):
+    """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
     file = open(path, "rb")
     facts = os.fstat(file.fileno())
+    kind = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-    headers = [("ETag", tag), ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True)),
-               ("Cache-Control", "no-cache"), ("Accept-Ranges", "bytes")]
-    if not_modified(head.fields, tag, facts.st_mtime):
+    headers = [("ETag", tag), ("Cache-Control", "no-cache"),
+               ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True))]
+    if live is not None and kind.startswith("text/html"):
+        headers.append(_LIVE_VARY)
+        file, live_size = live_file(live, head, file, facts.st_size)
+        if live_size is not None:
+            tag = f'{tag[:-1]}-{live.mark}"'
+            headers = [("ETag", tag), ("Cache-Control", "no-cache"), _LIVE_VARY]
+            return ranged_response(head, file, kind, live_size, tag, 0.0, headers)
+    return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
+
+
+def live_file(live, head, file, size):
+    """(file, size) of a page with the live tag in place of its file; (file, None) when it stays as it is."""
+    tag = live_tag(live, head)
+    if not tag or size > MAX_LIVE_BYTES:
+        return file, None
+    data = file.read()
+    page = add_live_tag(data, tag)
+    if page is data:
+        return file, None
+    file.close()
+    return io.BytesIO(page), len(page)
+
+
+def ranged_response(head, file, kind, size, tag, modified, headers):
+    """The Response for `size` bytes of an open file, or the part of them that is asked for."""
+    if not_modified(head.fields, tag, modified):
         file.close()
-        return Response(304, None, b"", headers[:3])
-    status, start, end = 200, 0, facts.st_size
+        return Response(304, None, b"", headers)
+    headers.append(("Accept-Ranges", "bytes"))
+    status, start, end = 200, 0, size
     wanted = head.fields.get("range")
     if wanted and head.fields.get("if-range", tag) == tag:
-        span = byte_range(wanted, facts.st_size)
+        span = byte_range(wanted, size)
         if span == ():
             file.close()
-            return Response(416, TEXT, b"", [("Content-Range", f"bytes */{facts.st_size}")])
+            return Response(416, TEXT, b"", [("Content-Range", f"bytes */{size}")])
         if span is not None:
             status, (start, end) = 206, span
-            headers.append(("Content-Range", f"bytes {start}-{end - 1}/{facts.st_size}"))
-    kind = content_type_of(path)
+            headers.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
     if end - start <= FILE_CHUNK_BYTES:
         with file:
             file.seek(start)
             return Response(status, kind, file.read(end - start), headers)
     file.seek(start)
-    return Response(status, kind, b"", headers, file, end - start)
+    return Response(status, kind, b"", headers, FilePart(file, end - start), end - start)
+
+
+class FilePart:
+    """The next bytes of an open file, and no more of it."""
+
+    def __init__(self, file, size):
+        self.file = file
+        self.left = size
+        self.close = file.close
+
+    def read(self, size):
+        data = self.file.read(min(size, self.left))
+        self.left -= len(data)
+        return data
 
 
 def not_modified(fields, tag, modified):
@@ -34196,7 +34431,7 @@ def not_modified(fields, tag, modified):
         tags = [item.strip().removeprefix("W/") for item in matching.split(",")]
         return tag in tags or tags == ["*"]
     since = fields.get("if-modified-since")
-    if since is None:
+    if since is None or not modified:
         return False
     try:
         return int(modified) <= email.utils.parsedate_to_datetime(since).timestamp()
@@ -34401,6 +34636,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             if route is not None:
                 self.call_route(route, head, params, body)
                 return
+        if head.path == LIVE_PATH and head.method == "GET":
+            self.open_live(head)
+            return
         if ("GET", head.path) in LOCAL_PAGES:
             self.local(head, body)
             return
@@ -34498,7 +34736,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             place = urllib.parse.quote(head.path) + "/" + ("?" + query if query else "")
             return Response(301, None, b"", [("Location", place)])
         try:
-            return file_response(head, path)
+            return file_response(head, path, self.app.live)
         except PermissionError:
             raise Refusal(403, "The file may not be read") from None
         except OSError:
@@ -34510,8 +34748,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         message = f"Nothing is registered at {head.method} {shown}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
+        elif self.app.failures:
+            message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if head.browser:
-            self.reply(html_response(404, PAGES["missing"](self.server, head, message, hints)))
+            self.reply(PAGES["missing"](self.server, head, message))
         else:
             self.refuse(Refusal(404, message))
 
@@ -34604,12 +34844,14 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
             stats.errors += 1
             stats.record(time.perf_counter() - self.started)
-            self.handler_failed(host, what, head, error)
+            self.handler_failed(host, what, head, error, body)
             return
+        if self.app.live is not None:
+            enliven(self.app.live, head, response)
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
 
-    def handler_failed(self, host, what, head, error):
+    def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
@@ -34622,7 +34864,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.app.log.write("error", text, host.name)
             status, facts = 500, {"name": type(error).__name__, "message": text, "stack": ""}
         if head.browser:
-            self.reply(html_response(status, PAGES["error"](self.server, head, status, facts, error)))
+            self.reply(PAGES["error"](self.server, head, status, facts, error, body))
         else:
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
@@ -34642,11 +34884,21 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return
         self.hand_over(head, route.stream, metadata, self.last_event_id(head))
 
+    def open_live(self, head):
+        """Lets a page listen for changes. It counts as no stream of a script."""
+        live = self.app.live
+        if live is None:
+            raise Refusal(404, "Pages are not live: the server was started with --no-reload")
+        if len(live.stream.connections) >= MAX_LIVE_PAGES:
+            raise Refusal(503, f"There are already {MAX_LIVE_PAGES:,} pages that listen for changes",
+                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
+        self.hand_over(head, live.stream, None, None, live.opening())
+
     def check_room(self):
         """Refuses another event stream when there are too many, or too many from one address."""
         server = self.server
         server.gate.admit(self.address, server.clock)
-        if self.app.broadcaster.count >= server.max_connections:
+        if self.app.stream_connections >= server.max_connections:
             raise Refusal(503, f"There are already {server.max_connections:,} connections to streams",
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
 
@@ -35259,8 +35511,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # 18  PAGES
 #
 # What a browser sees of the server itself: the page for a handler that failed, for a path that does
-# not exist, for any other refusal, the overview at /engine and its health answer. Every function
-# registers itself in `PAGES` of the section above. All text from outside goes through `esc`.
+# not exist, for any other refusal, the overview at /engine and its health answer; and the script that
+# keeps pages live. Every function registers itself in `PAGES` of the section above. All text from
+# outside goes through `esc`.
 # ======================================================================================
 
 STYLE = """
@@ -35361,20 +35614,362 @@ def render_table(headings, rows):
     return f'<div class="scroll"><table><tr>{head}</tr>\n' + "\n".join(lines) + "</table></div>"
 
 
-def render_source(source, line, around=5):
-    """The lines around a place of a script, the line itself marked."""
+# -- Live pages ----
+
+#: Runs in pages, and once more as a shared worker that holds the one connection of all tabs.
+LIVE_SCRIPT = r"""
+(() => {
+  "use strict";
+
+  // Connects to the server; `tell` gets each state as JSON text, and null when the connection is lost.
+  function listen(tell) {
+    let source, timer;
+    const open = () => {
+      source = new EventSource("/engine/live");
+      source.onmessage = (event) => tell(event.data);
+      source.onerror = () => {
+        tell(null);
+        if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, 2000);
+      };
+    };
+    open();
+    return () => { clearTimeout(timer); source.close(); };
+  }
+
+  if (typeof SharedWorkerGlobalScope !== "undefined" && self instanceof SharedWorkerGlobalScope) {
+    const pages = new Set();
+    let last = null;
+    self.onconnect = ({ ports: [page] }) => {
+      pages.add(page);
+      page.onmessage = () => pages.delete(page);
+      if (last) page.postMessage(last);
+    };
+    listen((state) => {
+      last = state;
+      if (state) for (const page of pages) page.postMessage(state);
+    });
+    return;
+  }
+
+  const tag = document.currentScript;
+  const { own, sent } = tag.dataset;
+  let [boot, version, tries] = tag.dataset.live.split(".");
+  version = Number(version);
+  tries = Number(tries);
+
+  function onState(text) {
+    if (!text) return;
+    const state = JSON.parse(text);
+    const newer = state.version > version || (own !== undefined && state.tries > tries);
+    if (state.boot !== boot || newer) {
+      if (state.boot !== boot || !state.styles.length || state.version !== version + 1) return reload(state);
+      version = state.version;
+      state.styles.length && restyle(state.styles);
+    }
+    if (own === undefined) show(state);
+  }
+
+  // -- Reloading --
+
+  let timer;
+  function reload(state) {
+    if (sent !== undefined) {           // this page is the answer to a form, which must not be sent twice
+      show({ ...state, trouble: [], notice: "The server has a new version. Send the form again to see it." });
+      return;
+    }
+    // A page that comes out of date from some cache would reload for ever: once per state is enough.
+    const key = "aiwebengine live " + location.pathname + location.search;
+    const target = `${state.boot}.${state.version}.${own === undefined ? "" : state.tries}`;
+    try {
+      if (sessionStorage.getItem(key) === target) return;
+      sessionStorage.setItem(key, target);
+    } catch { /* no storage: a sandboxed frame */ }
+    clearTimeout(timer);
+    timer = setTimeout(() => location.reload(), 80);
+  }
+
+  // -- Style sheets --
+
+  const leaving = new WeakSet();
+  function restyle(paths) {
+    const links = [...document.querySelectorAll('link[rel~="stylesheet"][href]')].filter((link) =>
+      !leaving.has(link) && new URL(link.href).origin === location.origin);
+    const named = links.filter((link) => paths.includes(decodeURI(new URL(link.href).pathname)));
+    for (const link of named.length ? named : links) {    // none named: one of them may import it
+      const address = new URL(link.href);
+      address.searchParams.set("live", version);
+      const next = link.cloneNode();
+      next.href = address.href;
+      next.onload = next.onerror = () => link.remove();
+      leaving.add(link);
+      link.after(next);
+    }
+  }
+
+  // -- What a page should say: in a shadow tree, out of reach of its styles --
+
+  const STYLE = `
+    :host { all: initial; }
+    section { position: fixed; left: 1rem; bottom: 1rem; z-index: 2147483647; display: flex; align-items: start;
+      max-width: min(44rem, calc(100vw - 2rem)); max-height: 60vh; overflow: auto; box-sizing: border-box;
+      color-scheme: light dark; background: light-dark(#fff, #1d2227); color: light-dark(#1c2024, #e6e9ec);
+      border: 1px solid light-dark(#d9dee3, #353c44); border-left: 4px solid light-dark(#b3261e, #ff8a80);
+      border-radius: 8px; box-shadow: 0 4px 20px rgb(0 0 0 / .18); padding: .5rem .25rem .5rem .75rem;
+      font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+    section.calm { border-left-color: light-dark(#b97a00, #f0bd5c); }
+    div { min-width: 0; }
+    p, summary { margin: 0; overflow-wrap: anywhere; }
+    summary { cursor: pointer; }
+    span { color: light-dark(#5c656e, #9aa4ae); }
+    pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 ui-monospace, Menlo, Consolas, monospace; }
+    button { all: unset; cursor: pointer; padding: 0 .5rem; color: light-dark(#5c656e, #9aa4ae); }
+    button:focus-visible, summary:focus-visible { outline: 2px solid light-dark(#0b62c4, #77b2f5); }`;
+
+  function element(name, text, ...children) {
+    const made = document.createElement(name);
+    made.append(...(text ? [text] : []), ...children);
+    return made;
+  }
+
+  let host = null, shown = "", dismissed = "";
+  function show({ trouble, notice }) {
+    const said = JSON.stringify([trouble, notice]);
+    if (said === shown) return;
+    shown = said;
+    host?.remove();
+    host = null;
+    if (!trouble.length && !notice || said === dismissed) return;
+    host = element("aiwebengine-note");
+    const root = host.attachShadow({ mode: "open" });
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(STYLE);
+    root.adoptedStyleSheets = [sheet];
+    const text = element("div");
+    for (const { name, text: report, serving } of trouble) {
+      const what = serving ? ` has an error; the version before goes on. ` : ` was not loaded. `;
+      text.append(element("details", "", element("summary", "", element("b", name), what,
+        element("span", report.split("\n")[0])), element("pre", report)));
+    }
+    if (notice) text.append(element("p", notice));
+    const close = element("button", "\u00d7");
+    close.ariaLabel = "Dismiss";
+    close.onclick = () => { dismissed = shown; host.remove(); };
+    const box = element("section", "", text, close);
+    box.role = "status";
+    if (!trouble.length) box.className = "calm";
+    root.append(box);
+    document.documentElement.append(host);
+  }
+
+  // -- Connecting --
+
+  // Without a shared worker each page has a connection, and a hidden page none: a browser has only six.
+  function alone() {
+    let stop = null;
+    const follow = () => {
+      if (document.visibilityState === "visible") stop ??= listen(onState);
+      else if (stop) stop = stop() ?? null;
+    };
+    document.addEventListener("visibilitychange", follow);
+    follow();
+  }
+
+  function connect() {
+    try {
+      const worker = new SharedWorker(tag.src, "aiwebengine");
+      worker.onerror = alone;
+      worker.port.onmessage = (event) => onState(event.data);
+      addEventListener("pagehide", () => worker.port.postMessage("bye"), { once: true });
+    } catch {
+      alone();
+    }
+  }
+
+  addEventListener("pageshow", (event) => event.persisted && connect());
+  connect();
+})();
+"""
+
+_LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
+
+
+@page("live tag")
+def live_script_tag(live, head, more=""):
+    """The tag that connects a page to the live channel. A page that answers a form is marked, for
+    reloading would send the form again."""
+    if head.method not in ("GET", "HEAD"):
+        more += " data-sent"
+    return f'<script src="/engine/live.js?{_LIVE_VERSION}" data-live="{live.mark}"{more} async></script>\n'.encode()
+
+
+@page("/engine/live.js")
+def live_script(server, head):
+    return Response(200, "text/javascript; charset=utf-8", utf8(LIVE_SCRIPT),
+                    [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION) else "no-cache")])
+
+
+# -- Errors ----
+
+TROUBLE_STYLE = """
+h1 { font-weight: 600; margin: .25rem 0 1rem; }
+h1 .kind { color: var(--bad); font-weight: 500; }
+.eyebrow { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; margin: 0; }
+.notice { border-left: 3px solid #c98a00; padding: .1rem .75rem; color: var(--soft); }
+.frames { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; margin: .5rem 0; }
+.frames details + details, .frames p + details, .frames * + p { border-top: 1px solid var(--line); }
+.frames summary, .frames p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; margin: 0;
+          padding: .4rem 1rem; font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+.frames summary { cursor: pointer; }
+.frames summary::marker { content: ""; }
+.frames summary:hover { background: var(--panel); }
+.frames summary:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
+.frames summary > :first-child::before { content: "›"; display: inline-block; width: 1em; color: var(--soft); }
+.frames details[open] summary > :first-child::before { transform: rotate(90deg) translateX(.1em); }
+.frames p > :first-child { padding-left: 1em; }
+.frames pre { border: 0; border-top: 1px solid var(--line); border-radius: 0; margin: 0; display: grid;
+              grid-template-columns: minmax(100%, max-content); }
+.place { color: var(--soft); overflow-wrap: anywhere; }
+pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 4px; }
+.facts { display: grid; grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: .15rem 1.25rem; margin: 0;
+         font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+.facts dt { color: var(--soft); overflow-wrap: anywhere; }
+.facts dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }
+details.more summary { cursor: pointer; color: var(--soft); margin: .75rem 0 .35rem; }
+.paths { list-style: none; padding: 0; margin: .5rem 0; border-top: 1px solid var(--line); }
+.paths li { display: grid; grid-template-columns: 4.5rem minmax(0, 1fr) auto; gap: 0 1rem; align-items: baseline;
+            padding: .35rem .25rem; border-bottom: 1px solid var(--line); }
+.paths code { overflow-wrap: anywhere; }
+.paths .soft { font-size: .85rem; }
+footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
+@media (max-width: 34rem) {
+  main { padding: 1.25rem 1rem 3rem; }
+  h1 { font-size: 1.25rem; }
+  pre .number { width: 2.5em; }
+  .paths li { grid-template-columns: 3.5rem minmax(0, 1fr); }
+  .paths li > .soft { grid-column: 2; }
+  .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
+  .facts dd { margin-bottom: .35rem; }
+}
+"""
+
+#: With the live script.
+_LIVE_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
+                "worker-src 'self'; frame-ancestors 'none'")
+_STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
+#: Of what is shown: lines around a place, frames with their source, paths, and the start of a body.
+SOURCE_AROUND = 5
+MAX_SHOWN_FRAMES = 30
+MAX_SHOWN_PATHS = 200
+MAX_SHOWN_BODY = 2000
+_HIDDEN_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
+
+
+def trouble_response(server, head, status, title, parts):
+    """A page about something that went wrong. While files are watched it renews itself with every attempt
+    to load a script."""
+    live = server.app.live
+    body = "\n".join(parts)
+    text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body,
+                       script=live_script_tag(live, head, " data-own").decode() if live is not None else "")
+    return html_response(status, text, (), _LIVE_POLICY if live is not None else _PAGE_POLICY)
+
+
+HERE = ' class="here"'
+
+
+def render_source(source, line, column=None, around=SOURCE_AROUND):
+    """The lines around a place of a script: the line marked, and in it the word at the column."""
     lines = source.removesuffix("\n").split("\n")
     if line is None or not 1 <= line <= len(lines):
         return ""
     shown = []
     for number in range(max(1, line - around), min(line + around, len(lines)) + 1):
-        kind = ' class="here"' if number == line else ""
-        shown.append(f'<span{kind}><span class="number">{number}</span>{esc(lines[number - 1][:500])}</span>')
+        text = lines[number - 1].rstrip("\r")
+        shown.append(f'<span{HERE if number == line else ""}><span class="number">{number}</span>'
+                     + (render_place(text, column) if number == line else esc(text[:300])) + "</span>")
     return "<pre>" + "".join(shown) + "</pre>"
+
+
+_WORD = re.compile(r"[\w$]+|.")
+
+
+def render_place(text, column):
+    """A line with the word at a column marked; of a long line, the part around it."""
+    if not column or column > len(text):
+        return esc(text[:300])
+    start = max(0, column - 80) if column > 200 else 0
+    word = _WORD.match(text, column - 1)
+    end = word.end() if word else column
+    return (esc(("…" if start else "") + text[start:column - 1])
+            + f"<mark>{esc(text[column - 1:end][:200])}</mark>{esc(text[end:start + 300])}")
 
 
 def render_lines(text):
     return "<pre>" + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
+
+
+def render_frames(error, sources):
+    """The calls that led to an error, each with its source; the first is open."""
+    frames = [found.groups() for found in map(_STACK_LINE.match, (error.stack or "").split("\n")) if found]
+    frames = [(name, file, int(line), int(column) if column else None)
+              for name, file, line, column in frames[:MAX_SHOWN_FRAMES]]
+    place = (error.filename, error.line, error.column)
+    if error.filename and error.line and (not frames or error.phase == "parse"):
+        frames = [(None, *place)]
+    items = []
+    for name, file, line, column in frames:
+        excerpt = render_source(sources.get(file, ""), line, column)
+        title = (f"<span>{esc(name or ('top level' if error.phase != 'parse' else 'source text'))}</span>"
+                 f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
+        opened = " open" if excerpt and not any("<details" in item for item in items) else ""
+        items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
+                     else f"<p>{title}</p>")
+    return f'<div class="frames">{"".join(items)}</div>' if items else ""
+
+
+def render_facts(pairs):
+    return '<dl class="facts">' + "".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>"
+                                          for name, value in pairs) + "</dl>"
+
+
+def render_request(head, body):
+    """The request: its line, query, headers (secrets left out), and the start of its body."""
+    parts = ["<h2>Request</h2>", render_facts([(head.method, head.path)])]
+    if head.query:
+        parts.append('<details class="more" open><summary>Query</summary>' + render_facts(head.query.items())
+                     + "</details>")
+    if body:
+        try:
+            text = body[:MAX_SHOWN_BODY * 4].decode("utf-8", "strict" if len(body) <= MAX_SHOWN_BODY else "ignore")
+            shown = text[:MAX_SHOWN_BODY] + ("…" if len(text) > MAX_SHOWN_BODY else "")
+        except UnicodeDecodeError:
+            shown = "(not text)"
+        parts.append(f'<details class="more" open><summary>Body, {len(body):,} bytes</summary>'
+                     f"{render_lines(shown)}</details>")
+    fields = [(name, "(hidden)" if name in _HIDDEN_FIELDS else value) for name, value in head.fields.items()]
+    parts.append('<details class="more"><summary>Headers</summary>' + render_facts(fields) + "</details>")
+    return "\n".join(parts)
+
+
+def render_notice(server):
+    """What is switched on that may explain what a page shows."""
+    return []
+
+
+def render_failure(app, failure):
+    """A script that did not load: where and why."""
+    error = failure.error
+    parts = [f"<h2>{esc(failure.name)} was not loaded</h2>"]
+    if failure.name in app.hosts:
+        parts.append('<p class="soft">The version before goes on serving.</p>')
+    if error is None or not error.filename:
+        return "\n".join([*parts, render_lines(failure.text)])
+    parts.append(f"<p>{render_headline(error.name or 'Uncaught', error.message)}</p>")
+    return "\n".join([*parts, render_frames(error, failure.sources)])
+
+
+def render_headline(name, message):
+    return f'<span class="kind bad">{esc(name)}:</span> {esc(message)}'
 
 
 @page("notice")
@@ -35385,46 +35980,79 @@ def notice_page(status, message):
 
 
 @page("missing")
-def missing_page(server, head, message, hints):
-    """A path that does not exist, and those that do."""
+def missing_page(server, head, message):
+    """A path that does not exist, and those that do, the nearest first; scripts that did not load, since
+    the path may be in one of them."""
     app = server.app
-    parts = [f"<h1>404 Not Found</h1>\n<p>{esc(message)}</p>"]
-    routes = sorted({(path, method) for (path, method), _ in app.all_routes()})
-    if routes:
-        parts.append("<h2>Routes</h2>\n<ul>")
-        for path, method in routes:
-            plain = method == "GET" and ":" not in path and "*" not in path
-            shown = f'<a href="{esc(path)}">{esc(path)}</a>' if plain else esc(path)
-            parts.append(f"<li><code>{esc(method)} {shown}</code></li>")
+    shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
+    parts = [f'<p class="eyebrow">404 {esc(STATUS_TEXT[404])}</p>',
+             f"<h1>Nothing is registered at {esc(head.method)} {esc(shown)}</h1>", *render_notice(server)]
+    parts += [render_failure(app, failure) for _, failure in sorted(app.failures.items())]
+    known = known_paths(app)
+    if known:
+        parts.append('<h2>What there is, the nearest first</h2>\n<ul class="paths">')
+        for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
+            text = f'<a href="{esc(urllib.parse.quote(path))}">{esc(path)}</a>' if link else esc(path)
+            parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
+                         f'<span class="soft">{esc(what)}</span></li>')
         parts.append("</ul>")
-    if app.stream_routes:
-        parts.append("<h2>Streams</h2>\n<ul>")
-        parts += [f"<li><code>{esc(path)}</code></li>" for path in sorted(app.stream_routes)]
-        parts.append("</ul>")
-    if app.failures:
-        names = ", ".join(sorted(app.failures))
-        parts.append(f'<p class="bad">Not loaded because of an error: {esc(names)}</p>')
-    parts.append('<p class="soft">More at <a href="/engine">/engine</a></p>')
-    return render_page("404 Not Found", "\n".join(parts))
+        if len(known) > MAX_SHOWN_PATHS:
+            parts.append(f'<p class="soft">and {len(known) - MAX_SHOWN_PATHS:,} more</p>')
+    else:
+        parts.append(f"<p>No script has registered anything yet. Put one into {esc(app.folder)}.</p>")
+    parts.append('<footer>Scripts, routes and streams as they are now: <a href="/engine">/engine</a></footer>')
+    return trouble_response(server, head, 404, "404 Not Found", parts)
+
+
+def known_paths(app):
+    """(method, path, what it is, can it be opened in a browser) of all that is served."""
+    known = [(method, path, route.host.name, method == "GET" and ":" not in path and "*" not in path)
+             for (path, method), route in app.all_routes()]
+    known += [("stream", path, route.host.name, True) for path, route in app.stream_routes.items()]
+    files = app.live.files if app.live is not None else public_stamps(app.public)
+    for path in files:
+        if path.endswith((".html", ".htm")):
+            known.append(("page", path.removesuffix("index.html"), "public/", True))
+    if app.graphql.registrations:
+        known.append(("GraphQL", "/graphql", "explorer", True))
+    return known
+
+
+def nearest_first(path, known):
+    """Entries of known_paths() by likeness to a path; of a great many, by the alphabet."""
+    known = sorted(known, key=lambda entry: (entry[1], entry[0]))
+    if len(known) > 2 * MAX_SHOWN_PATHS:
+        return known
+    matcher = difflib.SequenceMatcher(None, "", path.lower()[:MAX_PATH_LENGTH])
+
+    def unlikeness(entry):
+        matcher.set_seq1(entry[1].lower())
+        return -round(matcher.ratio(), 2)
+    return sorted(known, key=unlikeness)
 
 
 @page("error")
-def error_page(server, head, status, facts, error):
+def error_page(server, head, status, facts, error, body=b""):
     """A handler that failed: what, where in the source, how it got there, and for which request."""
-    title = f"{facts['name']}: {facts['message']}" if isinstance(error, JSError) else facts["message"]
-    parts = [f'<p class="soft">{status} {esc(STATUS_TEXT.get(status, ""))}</p>',
-             f'<h1 class="bad">{esc(title)}</h1>']
-    filename, line = getattr(error, "filename", None), getattr(error, "line", None)
-    if filename and line:
-        column = f":{error.column}" if error.column else ""
-        parts.append(f"<p><code>{esc(filename)}:{line}{column}</code></p>")
-        parts.append(render_source(server.app.sources().get(filename, ""), line))
-    if facts["stack"]:
-        parts.append("<h2>Stack</h2>\n" + render_lines(facts["stack"]))
-    request = [f"{head.method} {head.target}"] + [f"{name}: {value}" for name, value in head.fields.items()
-                                                  if name not in ("cookie", "authorization")]
-    parts.append("<h2>Request</h2>\n" + render_lines("\n".join(request)))
-    return render_page(title, "\n".join(parts))
+    script_error = isinstance(error, JSError)
+    title = f"{facts['name']}: {facts['message']}" if script_error else facts["message"]
+    parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>',
+             f"<h1>{render_headline(facts['name'], facts['message']) if script_error else esc(title)}</h1>",
+             *render_notice(server)]
+    if script_error:
+        parts.append(render_frames(error, server.app.sources()))
+        if facts["stack"]:
+            parts.append('<details class="more"><summary>Stack as text</summary>'
+                         + render_lines(facts["stack"]) + "</details>")
+    parts.append(render_request(head, body))
+    if server.app.live is not None:
+        parts.append("<footer>This page renews itself when a script is saved"
+                     + (", unless it answers a form: send that again." if head.method != "GET" else ".")
+                     + "</footer>")
+    return trouble_response(server, head, status, title, parts)
+
+
+# -- Overview ----
 
 
 def overview_tables(app):
@@ -35483,7 +36111,7 @@ def health_answer(server, head):
     facts = {"status": "degraded" if app.failures else "ok", "version": __version__,
              "uptime": round(time.time() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
-             "streams": len(app.stream_routes), "connections": app.broadcaster.count}
+             "streams": len(app.stream_routes), "connections": app.stream_connections}
     return Response(200, JSON_TYPE, utf8(json.dumps(facts)), [("Cache-Control", "no-store")])
 
 
@@ -36721,6 +37349,8 @@ class Server:
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE):
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine)
         self.reload = reload
+        if reload:
+            self.app.live = LiveChannel(self.app)
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections)
