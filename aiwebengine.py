@@ -3370,14 +3370,33 @@ def _guarded(parser, parse):
         raise parser.too_deep() from None
 
 
-def parse_script(source, strict=False):
+def parse_script(source, strict=False, may_await=False):
     """Parse a script (a global, REPL or indirect-eval text). Return its Program; raise JSSyntaxError.
 
     source is text in either spelling of astral characters; offsets in the nodes count in
-    `from_code_units(source)`. strict=True begins in strict mode.
+    `from_code_units(source)`. strict=True begins in strict mode; may_await=True makes `await` an operator
+    at the top level, as a prompt has it.
     """
     parser = JSParser(from_code_units(source), False, strict)
+    parser.function.is_async = may_await
     return _guarded(parser, parser.parse_program)
+
+
+def parse_lone_expression(source, may_await=False):
+    """Parse a text that is one expression, such as `{a: 1}` at a prompt, as a script of one statement.
+    Return its Program; raise JSSyntaxError."""
+    parser = JSParser(from_code_units(source))
+    parser.function.is_async = may_await
+
+    def parse():
+        expression = parser.parse_expression()
+        parser.check_covers()
+        if parser.type != "end":
+            parser.unexpected()
+        return expression
+
+    expression = _guarded(parser, parse)
+    return Program([ExpressionStatement(expression, None).at(expression)], "script", False).at(expression)
 
 
 def parse_module(source):
@@ -9348,6 +9367,7 @@ class CompiledScript:
     variables       names of top-level var
     functions       names of top-level function declarations
     free_globals    other global names it mentions
+    tree            the ast.Module it was made from, where that was asked for; see dump_python
     """
 
     __slots__ = ("code", "lexical", "variables", "functions", "free_globals", "unit", "tree")
@@ -9366,15 +9386,18 @@ def find_lifts(program):
     return False
 
 
-def compile_script(source, filename, program=None, is_eval=False):
+def compile_script(source, filename, program=None, is_eval=False, may_await=False,
+                   keep_tree=False):
     """Compiles a script, or the text of an indirect eval; raises JSSyntaxError. Returns a
-    CompiledScript."""
+    CompiledScript. With may_await (the program was parsed so) its code returns the completion value in
+    a tuple, as it may be a promise, and is a generator function for run_async where there is an await."""
     if program is None:
         program = parse_script(source)
     scope = analyze_scopes(program, is_eval)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
     emitter = Emitter(unit, scope)
+    emitter.is_async = may_await
     emitter.completion = "completion"
     emitter.emit_assign("completion", emitter.name("undefined"))
     for variable in scope.names.values():
@@ -9383,21 +9406,23 @@ def compile_script(source, filename, program=None, is_eval=False):
     emitter.enter_block(scope)
     emitter.in_scope(scope.body if scope.body is not scope else None,
                      lambda: emitter.statements(program.body))
-    emitter.emit(ast.Return(emitter.name("completion"), lineno=1, col_offset=0))
+    completion = emitter.name("completion")
+    emitter.emit(ast.Return(emitter.tuple(completion) if may_await else completion,
+                            lineno=1, col_offset=0))
     emitter.line, emitter.column = 1, 0
     if emitter.jump_codes:
         emitter.out.insert(0, emitter.no_jump())
     top = emitter.python_def("script_f0", ["this"], emitter.declarations() + emitter.out)
     result = CompiledScript()
-    result.tree = ast.Module([top], [])
+    tree = ast.Module([top], [])
+    result.tree = tree if keep_tree else None
     result.unit = unit
-    result.code = code_of(unit, result.tree, filename)
+    result.code = code_of(unit, tree, filename)
     names = [variable for variable in scope.names.values() if variable.is_global]
     result.lexical = [(v.name, v.kind == "const") for v in names if v.kind in ("let", "const", "class")]
     result.functions = [v.name for v in names if v.kind == "function"]
     result.variables = [v.name for v in names if v.kind == "var"]
     result.free_globals = unit.free_globals
-    result.tree = None
     return result
 
 
@@ -9413,13 +9438,14 @@ class CompiledModule:
     indirect        {exported name: (specifier, imported name or None)}
     stars           specifiers of `export * from`
     free_globals    global names it mentions
+    tree            as in CompiledScript
     """
 
     __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "stars", "free_globals",
-                 "unit")
+                 "unit", "tree")
 
 
-def compile_module(source, filename):
+def compile_module(source, filename, keep_tree=False):
     """Compiles a module; raises JSSyntaxError. Returns a CompiledModule."""
     program = parse_module(source)
     scope = analyze_scopes(program)
@@ -9449,7 +9475,9 @@ def compile_module(source, filename):
     result = CompiledModule()
     result.unit = unit
     result.cells = [v.name for v in shared]
-    result.code = code_of(unit, ast.Module([top], []), filename)
+    tree = ast.Module([top], [])
+    result.tree = tree if keep_tree else None
+    result.code = code_of(unit, tree, filename)
     result.free_globals = unit.free_globals
     collect_module_entries(program, result)
     return result
@@ -9529,6 +9557,81 @@ def code_of(unit, module, filename):
         if isinstance(value, types.CodeType):
             return unit.with_pool(value)
     raise AssertionError("the module has no function")
+
+
+# -- Showing the generated Python --------------------------------------------------------
+
+#: Characters of one source line, and of one pooled object, that a dump shows.
+MAX_DUMPED_TEXT = 100
+
+
+class PoolReference:
+    """Stands in a dumped tree for the placeholder of a pooled object."""
+
+    def __init__(self, index):
+        self.index = int(index)
+
+    def __repr__(self):
+        return f"pool[{self.index}]"
+
+
+def dump_python(compiled):
+    """The Python that a script or module became, as text to read: the generated tree of a CompiledScript
+    or CompiledModule that kept it, with the line of the source in a comment before its statements, then
+    the objects that the code refers to as pool[n]."""
+    dump = PythonDump(compiled.unit)
+    text = dump.text(compiled.tree)
+    pool = [f"# pool[{index}]: {clipped(describe_pooled(item))}"
+            for index, item in enumerate(compiled.unit.pool)]
+    return "\n".join([text, "", *pool] if pool else [text]) + "\n"
+
+
+def clipped(text):
+    return text if len(text) <= MAX_DUMPED_TEXT else text[:MAX_DUMPED_TEXT - 1] + "…"
+
+
+def describe_pooled(item):
+    kind = type(item).__name__
+    if isinstance(item, FunctionInfo):
+        return f"{kind} {item.name or '(anonymous)'}, {item.kind}, length {item.length}"
+    if isinstance(item, TemplateSite):
+        return f"{kind} {item.raw!r}"
+    return f"{kind} {item!r}"
+
+
+class PythonDump:
+    """Makes the text of one generated tree."""
+
+    def __init__(self, unit):
+        self.unit = unit
+        self.lines = from_code_units(unit.source).split("\n")
+        self.line = None
+
+    def text(self, tree):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and type(node.value) is bytes:
+                node.value = PoolReference(node.value)
+        return ast.unparse(ast.Module(self.commented(tree.body), []))
+
+    def commented(self, statements):
+        """Copies of statements, with a comment where another line of the source begins. A comment is an
+        expression that consists of a strange name: ast.unparse writes it as it stands."""
+        result = []
+        for statement in statements:
+            line = statement.lineno if self.unit.positions is None \
+                else self.unit.positions[statement.lineno][0]
+            if line != self.line and 0 < line <= len(self.lines) \
+                    and not (self.line and line == 1 and isinstance(statement, ast.Return)):
+                self.line = line
+                result.append(ast.Expr(ast.Name(
+                    clipped(f"# {self.unit.filename}:{line}  {self.lines[line - 1].strip()}"), _LOAD)))
+            parts = {name: self.commented(part) if part and isinstance(part, list)
+                     and isinstance(part[0], (ast.stmt, ast.ExceptHandler)) else part
+                     for name, part in ast.iter_fields(statement)}
+            copy = type(statement)(**parts)
+            copy.lineno = statement.lineno
+            result.append(copy)
+        return result
 
 
 # ======================================================================================
@@ -25936,8 +26039,11 @@ class Realm:
         self.timers.close()
 
     def wait_idle(self):
-        """Returns when no timer is waiting (for -e and --run)."""
-        self.timers.wait_empty()
+        """Returns when no timer is waiting and the last one has run (for -e and --run)."""
+        while not self.timers.is_empty():
+            self.timers.wait_empty()
+            with self.lock:             # what the last one left to do may set another
+                pass
 
     # running code
 
@@ -26378,6 +26484,229 @@ def check_engine(name):
     if name not in ENGINES:
         raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
     return ENGINES[name]
+
+
+# -- Realms of a terminal ----------------------------------------------------------------
+
+class ForegroundRealm(Realm):
+    """A realm that somebody at a terminal waits for, and may stop()."""
+
+    def __init__(self, name, *, console=None):
+        super().__init__(name, console=console)
+        self.stopped = False
+
+    def stop(self):
+        """Ends what is running or waited for with a ScriptTimeout: for Ctrl-C, from any thread."""
+        self.stopped = True
+        if self.depth:
+            self.interrupt_run("stop")
+
+    def report_timeout(self, seconds, error):
+        if self.stop_reason == "stop":
+            raise ScriptTimeout("interrupted") from None
+        super().report_timeout(seconds, error)
+
+    def await_settled(self, settled, timeout, started):
+        """Waits until a promise is settled, somebody stops it, or nothing is left that could settle it."""
+        while not settled.wait(0.02):
+            if self.stopped:
+                raise ScriptTimeout("interrupted")
+            if self.timers.is_empty():
+                with self.lock:         # the last timer may be running
+                    if not settled.is_set() and self.timers.is_empty():
+                        raise ScriptTimeout("waits for a promise that nothing is left to settle")
+
+    def run_awaiting(self, compiled, convert):
+        """Runs a script compiled with may_await to the end of its awaits; its completion value, through
+        convert."""
+        def start():
+            if self.stopped:
+                raise ScriptTimeout("interrupted")
+            result = self.run_script(compiled)
+            return run_async(self, result) if isinstance(result, types.GeneratorType) else result
+        return self.settle(start, None, lambda result: convert(result[0]))
+
+    def compile_awaiting(self, source, filename, parse):
+        """The compiled script of parse(source); raises JSError with phase "parse"."""
+        try:
+            return compile_script(source, filename, parse(source), may_await=True)
+        except JSSyntaxError as error:
+            error.filename = filename
+            refusal = error
+        except (RecursionError, MemoryError):
+            refusal = JSSyntaxError("The script is too deeply nested")
+        with self.lock:
+            raise JSError(self.thrown_value(refusal), "parse")
+
+    def inspected(self, value, colors=False):
+        """A value as the console shows it."""
+        return self.enter(lambda: inspect_value(self, value, colors=colors))
+
+
+def parse_awaiting(source):
+    """The Program of a script; with `await` as an operator at its top level if it is none without."""
+    try:
+        return parse_script(source)
+    except JSSyntaxError:
+        return parse_script(source, may_await=True)
+
+
+class CommandRealm(ForegroundRealm):
+    """The realm of -e and --run: an error that nobody catches ends it."""
+
+    def __init__(self, name, *, console=None):
+        super().__init__(name, console=console)
+        self.failure = None
+
+    def report(self, error, prefix):
+        if self.failure is None:
+            self.failure = error
+        self.timers.close()
+
+    def run_text(self, source, filename):
+        """Runs a script or module. Returns its completion value as text, None for undefined."""
+        if self.enter(lambda: is_module(source)):
+            self.evaluate_module(source, filename)
+            return None
+        compiled = self.compile_awaiting(source, filename, parse_awaiting)
+        return self.run_awaiting(compiled, self.completion_text)
+
+    def completion_text(self, value):
+        if value is undefined:
+            return None
+        return well_formed_text(value) if type(value) is str else inspect_value(self, value)
+
+
+# -- The prompt --------------------------------------------------------------------------
+
+#: The file name of what is typed at the prompt.
+PROMPT_FILENAME = "<prompt>"
+#: Names that one completion offers.
+MAX_COMPLETIONS = 1000
+_AWAIT_WORD = re.compile(r"\bawait\b")
+_NAME_CHAIN = re.compile(r"(?:([\w$]+(?:\.[\w$]+)*)\.)?([\w$]*)\Z")
+_COMPLETABLE = re.compile(r"[^\W\d][\w$]*\Z|\$[\w$]*\Z")
+
+
+class Incomplete(Exception):
+    """A source text that may become JavaScript when more is typed."""
+
+
+def may_go_on(error, source):
+    """Whether a syntax error is only that the text ends too early."""
+    lines = _JS_LINE_BREAK.split(from_code_units(source).rstrip())
+    if (error.line, error.column) >= (len(lines), len(lines[-1]) + 1) \
+            or error.message == "Unterminated template literal":
+        return True
+    if error.message != "Invalid or unexpected token":
+        return False
+    rest = "\n".join([lines[error.line - 1][error.column - 1:], *lines[error.line:]])
+    return rest.startswith("/*") or (rest[0] in "'\"" and rest.endswith("\\"))
+
+
+def parse_prompt(source):
+    """The Program of a text typed at a prompt. As in node, `{a: 1}` is an object rather than a block,
+    and `await` an operator, unless that makes no sense. Raises Incomplete or JSSyntaxError."""
+    may_await = bool(_AWAIT_WORD.search(source))
+    goes_on = False
+    if source.lstrip().startswith("{"):
+        try:
+            return parse_lone_expression(source, may_await)
+        except JSSyntaxError as error:
+            goes_on = may_go_on(error, source)
+    try:
+        return parse_script(source, may_await=may_await)
+    except JSSyntaxError as error:
+        if goes_on or may_go_on(error, source):
+            raise Incomplete from None
+        if not may_await:
+            raise
+        try:
+            return parse_script(source)
+        except JSSyntaxError:
+            raise error from None
+
+
+class PromptRealm(ForegroundRealm):
+    """The realm of a prompt. `_` is the value shown last, `_error` the error, until the script sets them."""
+
+    def __init__(self, name=PROMPT_FILENAME, *, console=None, colors=False):
+        super().__init__(name, console=console)
+        self.colors = colors
+        self.remembered = {}
+
+    def answer(self, source):
+        """Runs a text and waits for its awaits; returns its value as text. Raises Incomplete when more
+        lines are needed, JSError, or ScriptTimeout after stop()."""
+        self.stopped = False
+        compiled = self.compile_awaiting(source, PROMPT_FILENAME, parse_prompt)
+        return self.run_awaiting(compiled, self.answer_text)
+
+    def answer_text(self, value):
+        self.remember("_", value)
+        return inspect_value(self, value, colors=self.colors)
+
+    def remember(self, name, value):
+        """Sets a global of the prompt, unless the script has taken the name."""
+        if name in self.lexical:
+            return
+        flags = self.global_object.flags.get(name)
+        if flags is None or self.global_object.get_own(name).value is self.remembered.get(name):
+            self.global_object.put(name, value, HIDDEN_ATTRS)
+            self.remembered[name] = value
+
+    def uncaught(self, error):
+        """What to print for an error that left answer()."""
+        if isinstance(error, ScriptTimeout):
+            return error.message
+        self.remember("_error", error.value)
+        if error.phase == "parse":
+            return f"Uncaught {error}"
+        return "Uncaught " + self.inspected(error.value, self.colors)
+
+    def report(self, error, prefix):
+        self.console("error", f"{prefix} {inspect_value(self, error.value)}"
+                     if not isinstance(error, ScriptTimeout) else error.message)
+
+    # completion
+
+    def completions(self, text):
+        """What the names `text` ends with, such as `ob` or `obj.pre`, may be completed to, in order. No
+        code of a script runs: what only a getter or a Proxy could tell is left out."""
+        chain, start = _NAME_CHAIN.search(text).groups()
+        if not self.lock.acquire(timeout=0.2):
+            return []                   # a timer is busy
+        try:
+            names = self.names_in_scope() if chain is None else self.property_names(chain.split("."))
+        finally:
+            self.lock.release()
+        before = text[:len(text) - len(start)]
+        found = sorted({name for name in names if name.startswith(start) and _COMPLETABLE.match(name)})
+        return [before + name for name in found[:MAX_COMPLETIONS]]
+
+    def names_in_scope(self):
+        return [*self.lexical, *JS_KEYWORDS, *(key for key in self.global_object.own_keys() if type(key) is str)]
+
+    def property_names(self, chain):
+        """The names of all properties of what a chain of names stands for."""
+        name, *rest = chain
+        value = self.globals.get(global_name(name), undefined) if name in self.lexical \
+            else peek(self.global_object, name)
+        for key in rest:
+            value = peek(self.object_of(value), key)
+        names, obj = [], self.object_of(value)
+        while obj is not None and not isinstance(obj, JSProxyBase):
+            names += [key for key in obj.own_keys() if type(key) is str]
+            obj = obj.get_proto()
+        return names
+
+    def object_of(self, value):
+        """The object where the properties of a value are found, or None."""
+        if isinstance(value, JSObject):
+            return value
+        kind = {"string": "String", "number": "Number", "boolean": "Boolean", "symbol": "Symbol",
+                "bigint": "BigInt"}.get(typeof(value))
+        return None if kind is None else getattr(self, kind + "Prototype")
 
 
 # ======================================================================================
@@ -32625,19 +32954,27 @@ def start_script_thread(function, *arguments, name=None):
 _stack_size_lock = threading.Lock()
 
 
-def on_script_thread(function, *arguments):
-    """Runs a function on such a thread, waits, and returns or raises what it did."""
+def on_script_thread(function, *arguments, on_interrupt=None):
+    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
+    Ctrl-C calls that and goes on waiting."""
     outcome = []
+    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
 
     def work():
         try:
             outcome.append((True, function(*arguments)))
         except BaseException as error:
             outcome.append((False, error))
+        done.set()
 
-    thread = start_script_thread(work, name="script")
-    while thread.is_alive():
-        thread.join(0.2)                # short waits, so that a signal is noticed
+    start_script_thread(work, name="script")
+    while not done.is_set():
+        try:
+            done.wait(0.2)              # short waits, so that a signal is noticed
+        except KeyboardInterrupt:
+            if on_interrupt is None:
+                raise
+            on_interrupt()
     succeeded, value = outcome[0]
     if succeeded:
         return value
@@ -32866,6 +33203,31 @@ def route_pattern(path):
     return re.compile("".join(pieces) + r"\Z", re.DOTALL), names
 
 
+# -- Imported files ----
+
+
+def find_import(folder, specifier, referrer):
+    """(path, name) of an imported file: relative to the importing file, inside the folder. Raises
+    HostError."""
+    if not specifier.startswith(("./", "../")):
+        raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
+                        "./ or ../ (packages are not supported)")
+    folder = folder.resolve()
+    path = (folder / referrer).parent.joinpath(specifier).resolve()
+    if folder not in path.parents:
+        raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    return path, path.relative_to(folder).as_posix()
+
+
+def read_import(path, specifier, referrer):
+    """The text of an imported file; raises HostError."""
+    try:
+        return read_script(path)
+    except (OSError, ValueError) as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
+
+
 # -- One script ----
 
 
@@ -32896,20 +33258,9 @@ class ScriptHost:
     def load_module(self, specifier, referrer, kind):
         """(name, text) of an imported file: a path relative to the importing file, inside the scripts
         folder. Raises HostError."""
-        if not specifier.startswith(("./", "../")):
-            raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
-                            "./ or ../ (packages are not supported)")
-        folder = self.app.folder.resolve()
-        path = (folder / referrer).parent.joinpath(specifier).resolve()
-        if folder not in path.parents:
-            raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
-        name = path.relative_to(folder).as_posix()
+        path, name = find_import(self.app.folder, specifier, referrer)
         self.imports[path] = file_stamp(path)
-        try:
-            text = self.sources[name] = read_script(path)
-        except (OSError, ValueError) as error:
-            reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
-            raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
+        text = self.sources[name] = read_import(path, specifier, referrer)
         return name, text
 
     # -- for the host API ----
@@ -37329,6 +37680,9 @@ def explorer_page(server, head):
 DEFAULT_SCRIPTS = "scripts"
 #: Exit codes: fine; a script has errors; the command cannot be carried out as given.
 EXIT_OK, EXIT_SCRIPT, EXIT_USAGE = 0, 1, 2
+#: What a shell says of a command that Ctrl+C, or a reader that left, has ended.
+EXIT_INTERRUPTED = 128 + 2
+EXIT_PIPE = 128 + 13
 
 
 class Server:
@@ -37452,6 +37806,7 @@ def option_parser():
     add("-e", dest="code", metavar="CODE", help="run JavaScript code and exit")
     add("--run", action="store_true", help="run the script SCRIPTS without a server, and exit")
     add("--repl", action="store_true", help="a prompt for JavaScript")
+    add("--dump-python", metavar="FILE.js", help="show the Python that a script becomes, and exit")
     add("--version", action="version", version=f"aiwebengine {__version__}")
     return parser
 
@@ -37496,16 +37851,20 @@ def main(argv=None):
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
     if options.code is not None:
-        return on_script_thread(run_code, options.code, "<code>", options.engine)
+        return run_code(options.code, "<code>", pathlib.Path(), options.engine)
     if options.repl:
-        return run_repl()
+        return Prompt().run()
+    if options.dump_python is not None:
+        options.scripts = options.dump_python
     scripts = pathlib.Path(options.scripts or DEFAULT_SCRIPTS)
     problem = trouble_with(scripts, options)
     if problem:
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
     if options.run:
-        return on_script_thread(run_code, read_script(scripts), scripts.name, options.engine)
+        return run_code(read_script(scripts), scripts.name, scripts.parent, options.engine)
+    if options.dump_python is not None:
+        return on_script_thread(dump_script, read_script(scripts), scripts.name)
     if options.check:
         return check_scripts(scripts, options)
     return serve(scripts, options)
@@ -37528,8 +37887,8 @@ def trouble_with(scripts, options):
         hint = "" if options.scripts else "; name the folder with your .js files, such as examples/"
         return f"{scripts} does not exist{hint}"
     if scripts.is_dir():
-        if options.run:
-            return "--run needs one .js file, not a folder"
+        if options.run or options.dump_python is not None:
+            return f"{'--run' if options.run else '--dump-python'} needs one .js file, not a folder"
         try:
             os.listdir(scripts)
         except OSError as error:
@@ -37537,7 +37896,7 @@ def trouble_with(scripts, options):
         return None
     if not os.access(scripts, os.R_OK):
         return f"{scripts} cannot be read: permission denied"
-    if options.run:
+    if options.run or options.dump_python is not None:
         try:
             read_script(scripts)
         except (OSError, ValueError) as error:
@@ -37639,58 +37998,267 @@ def print_console(level, text):
         print(text, file=stream, flush=True)
     except UnicodeEncodeError:
         print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
 
 
-def run_code(source, filename, engine=DEFAULT_ENGINE):
-    """-e and --run: runs a script to the end of its timers and prints its result, if it has one."""
+def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
+    """-e and --run: runs a script or module, whose imports are found in the folder, to the end of its
+    timers and promises. For -e, prints the completion value."""
+    if engine != DEFAULT_ENGINE:
+        return on_script_thread(run_on_engine, source, filename, engine)
+    sources = {filename: source}
+    realm = CommandRealm(filename, console=print_console)
+    realm.modules.loader = folder_loader(folder, sources)
+
+    def work():
+        text = realm.run_text(source, filename)
+        if text is not None and filename == "<code>":
+            print_console("log", text)
+        realm.wait_idle()
+
+    try:
+        try:
+            on_script_thread(work)
+        except JSError as error:
+            realm.report(error, "Uncaught")
+        if realm.failure is None:
+            return EXIT_OK
+        print_console("error", on_script_thread(failure_report, realm, realm.failure, sources))
+        return EXIT_SCRIPT
+    except KeyboardInterrupt:
+        realm.stop()
+        return EXIT_INTERRUPTED
+    finally:
+        realm.close()
+
+
+def run_on_engine(source, filename, engine):
+    """-e and --run on another engine than the built-in one: scripts only. For -e, prints the result as JSON."""
     realm = check_engine(engine)(filename, console=print_console)
     try:
-        show_value(realm.evaluate(source, filename))
+        value = realm.evaluate(source, filename)
+        if value is not undefined and value is not None and filename == "<code>":
+            print_console("log", value if type(value) is str else json.dumps(value, ensure_ascii=False, default=str))
         realm.wait_idle()
     except JSError as error:
-        print(error_report(error, {filename: source}), file=sys.stderr)
+        print_console("error", error_report(error, {filename: source}))
         return EXIT_SCRIPT
     finally:
         realm.close()
     return EXIT_OK
 
 
-def show_value(value):
-    if value is undefined or value is None:
-        return
-    if isinstance(value, (dict, list)):
-        value = json.dumps(value, ensure_ascii=False, indent=2, default=str)
-    elif isinstance(value, bool):
-        value = "true" if value else "false"
-    print_console("log", str(value))
+def folder_loader(folder, sources):
+    """The loader of a realm's modules for the files of a folder; keeps their texts in `sources`."""
+    def load(specifier, referrer, kind):
+        path, name = find_import(folder, specifier, referrer)
+        sources[name] = read_import(path, specifier, referrer)
+        return name, sources[name]
+    return load
 
 
-def run_repl():
-    """--repl: reads JavaScript line by line; a line that is not complete yet goes on in the next."""
+def failure_report(realm, error, sources):
+    """What to print for the error that ended a script."""
+    if isinstance(error, ScriptTimeout):
+        return f"{realm.name}  {error.message}"
+    if not error.name or error.phase == "parse":
+        return error_report(error, sources) if error.name else "Uncaught " + realm.inspected(error.value)
+    last_line = error.stack.rpartition("\n")[2]
+    cause = realm.inspected(error.value).partition(last_line)[2].strip()
+    return error_report(error, sources) + ("\n" + cause if cause else "")
+
+
+def dump_script(source, filename):
+    """--dump-python: prints the Python that a script or module becomes."""
+    realm = Realm(filename, console=print_console)
     try:
-        import readline
-    except ImportError:
-        pass
-    realm = Realm("<repl>", console=print_console)
-    lines = []
-    while True:
+        compile_text = compile_module if is_module(source) else compile_script
+        text = dump_python(compile_text(source, filename, keep_tree=True))
+    except JSSyntaxError as error:
+        error.filename = filename
+        print_console("error", error_report(JSError(realm.thrown_value(error), "parse"), {filename: source}))
+        return EXIT_SCRIPT
+    except RecursionError:
+        print_console("error", f"{filename}  the script is too deeply nested to be shown")
+        return EXIT_SCRIPT
+    print_console("log", text.rstrip("\n"))
+    return EXIT_OK
+
+
+# -- The prompt's terminal ----
+
+HISTORY_FILE = "~/.aiwebengine_history"
+MAX_HISTORY_LINES = 1000
+PROMPT_HELP = """\
+.break   forget the lines typed so far, as Ctrl+C does
+.editor  type several lines, then Ctrl+D to run them
+.exit    leave, as Ctrl+D does
+.help    this list
+.load    run a file: .load FILE.js
+Tab completes names, _ is the last value, _error the last error."""
+
+
+class Prompt:
+    """--repl: reads JavaScript from the terminal, or from a pipe, and shows what it gives. A line that
+    is not complete yet goes on in the next."""
+
+    def __init__(self):
+        self.terminal = sys.stdin.isatty()
+        self.history = History() if self.terminal else None
+        self.realm = PromptRealm(console=print_console, colors=wants_colour(sys.stdout))
+        self.realm.modules.loader = folder_loader(pathlib.Path(), {})
+        self.lines = []
+        self.warned = False             # that Ctrl+C once more leaves
+
+    def run(self):
+        """Returns the exit code."""
+        if self.terminal:
+            print(f"aiwebengine {__version__}: JavaScript, line by line. Type .help for help.")
+            self.history.start(self.realm)
+        while True:
+            try:
+                line = input("... " if self.lines else "> ")
+            except EOFError:
+                print()
+                break
+            except KeyboardInterrupt:
+                print()
+                if not self.clear():
+                    break
+                continue
+            self.warned = False
+            if self.terminal:
+                self.history.save()
+            if not self.take(line):
+                break
+        if self.lines and not self.terminal:
+            self.evaluate("\n".join(self.lines), last=True)
+        self.realm.close()
+        return EXIT_OK
+
+    def clear(self):
+        """Ctrl+C between evaluations. False when it was the second without anything to forget."""
+        if not self.lines:
+            if self.warned:
+                return False
+            self.warned = True
+            print("(To leave, press Ctrl+C again or Ctrl+D, or type .exit)")
+        self.lines = []
+        return True
+
+    def take(self, line):
+        """Acts on one line; False to leave."""
+        command = re.match(r"\s*\.([a-z]+)(?:\s+(.*\S))?\s*\Z", line)
+        if command and (not self.lines or command[1] in ("break", "exit", "help")):
+            return self.obey(command[1], command[2])
+        self.lines.append(line)
+        source = "\n".join(self.lines)
+        if not source.strip():
+            self.lines = []
+        elif self.evaluate(source):
+            self.lines = []
+        return True
+
+    def obey(self, command, argument):
+        if command == "exit":
+            return False
+        if command == "break":
+            self.lines = []
+        elif command == "help":
+            print(PROMPT_HELP)
+        elif command == "editor":
+            self.evaluate(self.read_editor(), last=True)
+        elif command == "load" and argument:
+            try:
+                self.evaluate(read_script(argument), last=True)
+            except (OSError, ValueError) as error:
+                print(f"{argument} cannot be read: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        else:
+            print(f"There is no .{command} here; .help lists what there is.", file=sys.stderr)
+        return True
+
+    def read_editor(self):
+        """Lines up to Ctrl+D; none of them after Ctrl+C."""
+        print("// Ctrl+D runs these lines, Ctrl+C forgets them")
+        lines = []
         try:
-            lines.append(input("... " if lines else "> "))
+            while True:
+                lines.append(input())
         except EOFError:
             print()
-            return EXIT_OK
+            return "\n".join(lines)
         except KeyboardInterrupt:
             print()
-            lines = []
-            continue
-        source = "\n".join(lines)
+            return ""
+
+    def evaluate(self, source, last=False):
+        """Runs a text and shows its value; False when it wants to go on and may."""
+        realm = self.realm
         try:
-            show_value(on_script_thread(realm.evaluate, source, "<repl>"))
+            print_console("log", on_script_thread(realm.answer, source, on_interrupt=realm.stop))
+        except Incomplete:
+            if not last:
+                return False
+            print_console("error", "Uncaught SyntaxError: Unexpected end of input")
         except JSError as error:
-            if error.phase == "parse" and "end of input" in error.message and lines[-1]:
-                continue
-            print(error_report(error, {"<repl>": source}), file=sys.stderr)
-        lines = []
+            if error.phase == "parse" and error.line is not None:
+                print_console("error", code_frame(source, error.line, error.column, 0))
+            print_console("error", on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
+        except KeyboardInterrupt:       # it came too late
+            pass
+        return True
+
+
+class History:
+    """The lines typed at the prompt, kept in a file of the user's, and completion by the Tab key. Does
+    nothing where Python has no readline."""
+
+    def __init__(self):
+        self.path = os.path.expanduser(HISTORY_FILE)
+        self.length = 0
+        self.found = []
+        try:
+            import readline
+        except ImportError:
+            readline = None
+        self.readline = readline
+
+    def start(self, realm):
+        readline = self.readline
+        if readline is None:
+            return
+        try:
+            os.close(os.open(self.path, os.O_CREAT | os.O_APPEND, 0o600))
+            readline.read_history_file(self.path)
+        except OSError:
+            pass                        # no home to keep it in
+        readline.set_history_length(MAX_HISTORY_LINES)
+        self.length = readline.get_current_history_length()
+
+        def complete(text, number):
+            if number == 0:
+                self.found = realm.completions(text)
+            return self.found[number] if number < len(self.found) else None
+        readline.set_completer(complete)
+        readline.set_completer_delims(" \t\n`~!@#%^&*()-=+[{]}\\|;:'\",<>/?")
+        readline.parse_and_bind("bind ^I rl_complete" if "libedit" in (readline.__doc__ or "")
+                                else "tab: complete")
+
+    def save(self):
+        """Adds to the file what was typed since the last time."""
+        readline = self.readline
+        if readline is None:
+            return
+        length = readline.get_current_history_length()
+        added, self.length = length - self.length, length
+        try:
+            if added and hasattr(readline, "append_history_file"):
+                readline.append_history_file(added, self.path)
+            elif added:
+                readline.write_history_file(self.path)
+        except OSError:
+            pass
 
 
 if __name__ == "__main__":

@@ -4404,7 +4404,7 @@ class PromptTest(unittest.TestCase):
                  ("[x, y, w, u]", "[ 1, 2, 9, undefined ]"), ("await new Promise(r => setTimeout(r, 5, 'late'))",
                  "'late'"), ("let s = 0; for await (const i of [1, 2]) s += i; s", "3"), ("s", "3"),
                  ("function g() { return x } class C { m() { return 4 } } await g()", "1"), ("new C().m()", "4"),
-                 ("await 5; // comment", "5"), ("(await 6)", "6"), ("if (await 1) 'yes'", "undefined"),
+                 ("await 5; // comment", "5"), ("(await 6)", "6"), ("if (await 1) 'yes'", "'yes'"),
                  ("async () => await 1", "[AsyncFunction (anonymous)]"), ("await {a: 1}", "{ a: 1 }"), ("_", "{ a: 1 }")]
         for source, text in cases:
             self.assertEqual(self.answer(source), text, source)
@@ -4438,6 +4438,51 @@ class PromptTest(unittest.TestCase):
             self.realm.timers.close()
             self.answer("await new Promise(() => {})")
 
+    def test_completion_runs_no_code(self):
+        self.answer("var obj = { prefix: 1, preview: { deep: 's' }, get trap() { throw 1 } }; let letter = 1")
+        self.answer("var proxy = new Proxy({}, { get() { throw 1 }, ownKeys() { throw 1 } })")
+        for text, found in (("obj.pre", ["obj.prefix", "obj.preview"]), ("obj.preview.d", ["obj.preview.deep"]),
+                            ("lett", ["letter"]), ("obj.trap.x", []), ("proxy.a", []), ("nothing.x", []),
+                            ("obj.preview.deep.cha", ["obj.preview.deep.charAt", "obj.preview.deep.charCodeAt"]),
+                            ("Math.flo", ["Math.floor"]), ("instanc", ["instanceof"]), ("letter.toFix", ["letter.toFixed"])):
+            self.assertEqual(self.realm.completions(text), found, text)
+
+    def test_last_value_and_last_error(self):
+        self.answer("41")
+        self.assertEqual(self.answer("_ + 1"), "42")
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("throw { code: 7 }")
+        self.assertEqual(self.realm.uncaught(caught.exception), "Uncaught { code: 7 }")
+        self.assertEqual(self.answer("_error.code"), "7")
+        self.assertEqual(self.answer("_ = 'mine'"), "'mine'")
+        self.answer("2")
+        self.assertEqual(self.answer("_"), "'mine'")
+        self.answer("let _error = 1; throw_ = () => { throw 2 }")
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("throw_()")
+        self.assertEqual(self.realm.uncaught(caught.exception), "Uncaught 2")
+        self.assertEqual(self.answer("_error"), "1")
+
+    def test_commands(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "lib.js")
+            path.write_text("function twice(x) {\n  return 2 * x;\n}\n", "utf-8")
+            text = f".load {path}\ntwice(4)\n.load {folder}/none.js\n.nonsense\n.5 + 1\n[3]\n.concat(1)\n[3\n]\nf({{\n"
+            code, out, err = run_command("--repl", text=text, env={"NO_COLOR": "1"})
+        self.assertEqual(code, 0)
+        for part in ("> 8\n", "> 1.5\n", "> ... [ 3 ]\n"):
+            self.assertIn(part, out)
+        for part in ("none.js cannot be read: No such file", "There is no .nonsense here", "Unexpected token '.'",
+                     "Uncaught SyntaxError: Unexpected end of input"):
+            self.assertIn(part, err)
+
+    def test_imports(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "lib.js").write_text("export const x = 41;\n", "utf-8")
+            done = subprocess.run([sys.executable, aiwebengine.__file__, "--repl"], capture_output=True, text=True,
+                                  input="(await import('./lib.js')).x + 1\n", cwd=folder, timeout=60)
+        self.assertIn("> 42\n", done.stdout)
+
     def test_session(self):
         text = ("1 + 1\n_ * 2\nfunction f(x) {\n  return {x}\n}\nf(await 3)\nnull.x\nthrow {a: 1}\nthrow 'text'\n"
                 "let z = ;\nabc(\n.break\n.help\n\n'still here'\n.exit\n'not reached'\n")
@@ -4453,10 +4498,12 @@ class PromptTest(unittest.TestCase):
 
     @unittest.skipUnless(hasattr(os, "openpty"), "needs a terminal")
     def test_terminal(self):
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
         master, slave = os.openpty()
         process = subprocess.Popen([sys.executable, aiwebengine.__file__, "--repl"], stdin=slave, stdout=slave,
-                                   stderr=slave, env={**os.environ, "NO_COLOR": "1", "TERM": "dumb"},
-                                   start_new_session=True)
+                                   stderr=slave, start_new_session=True,
+                                   env={**os.environ, "NO_COLOR": "1", "TERM": "dumb", "HOME": home.name})
         os.close(slave)
         seen = bytearray()
 
@@ -4485,6 +4532,13 @@ class PromptTest(unittest.TestCase):
             os.write(master, b"[1, 2]\n")
             expect("[ 1, 2 ]")
             expect("> ")
+            history = pathlib.Path(home.name, ".aiwebengine_history")
+            if importlib.util.find_spec("readline"):
+                os.write(master, b"globalThis.encodeURIC\t('\xc3\xa4')\n")
+                expect("'%C3%A4'")
+                expect("> ")
+                self.assertIn("6 * 7\nf(\n[1, 2]\n", history.read_text("utf-8"))
+                self.assertEqual(history.stat().st_mode & 0o77, 0)
             time.sleep(0.2)
             os.write(master, b"\x04")
             self.assertEqual(process.wait(20), 0)
@@ -8074,8 +8128,36 @@ class RunCodeTest(unittest.TestCase):
         code, out, err = self.run_file(main_js="console.log(1);\nlet = ;")
         self.assertEqual((code, out), (1, ""))
         self.assertIn("SyntaxError", err)
-        code, out, err = run_command("-e", "throw {a: 1}")
-        self.assertEqual(code, 1)
+        self.assertEqual(run_command("-e", "throw {a: 1}"), (1, "", "Uncaught { a: 1 }\n"))
+        code, out, err = run_command("-e", "throw new Error('outer', { cause: new RangeError('inner') })")
+        self.assertEqual((code, out), (1, ""))
+        self.assertRegex(err, r"(?s)<code>:1:7  Error: outer\n.*\[cause\]: RangeError: inner")
+        for end in ("", "setTimeout(() => {}, 5); "):
+            code, out, err = run_command("-e", end + "await new Promise(() => {})")
+            self.assertEqual((code, out, err), (1, "", "<code>  waits for a promise that nothing is left to settle\n"))
+
+    def test_values(self):
+        for source, text in (("({ a: [1, { b: { c: {} } }] })", "{ a: [ 1, { b: [Object] } ] }"), ("'as it is'", "as it is"),
+                             ("null", "null"), ("await 5", "5"), ("1n", "1n"), ("let s = 0; for await (const x of [1, 2]) s += x; s", "3")):
+            self.assertEqual(run_command("-e", source), (0, text + "\n", ""))
+
+    def test_what_the_last_timer_leaves_is_awaited(self):
+        code = ("setTimeout(async () => { for (let i = 0; i < 5; i++) await null;"
+                " setTimeout(() => console.log('end'), 1) }, 1)")
+        self.assertEqual(run_command("-e", "0;" + code + "; undefined"), (0, "end\n", ""))
+
+    @unittest.skipIf(os.name == "nt", "pipes")
+    def test_a_reader_that_leaves_ends_it(self):
+        process = subprocess.Popen([sys.executable, aiwebengine.__file__, "-e", "setInterval(() => console.log(1), 1)"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.stderr.close)
+        self.assertEqual(process.stdout.readline(), b"1\n")
+        process.stdout.close()
+        try:
+            self.assertNotEqual(process.wait(20), 0)
+        finally:
+            process.kill()
+        self.assertEqual(process.stderr.read(), b"")
 
     def test_what_cannot_be_run(self):
         for arguments in (["no-such-file.js", "--run"], [".", "--run"], ["--dump-python", "no-such-file.js"]):
