@@ -92,6 +92,10 @@ try:
     import resource
 except ImportError:                     # not on Windows
     resource = None
+try:
+    import sqlite3
+except ImportError:                     # a Python that was built without it
+    sqlite3 = None
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -26902,6 +26906,12 @@ class Stream:
         self.depth = history
         self.history = collections.deque()
         self.history_bytes = 0
+        #: The sequence of the last message that is no longer kept.
+        self.floor = 0
+        #: Keeps messages beyond the life of this process, by `append(stream, message)`, or None.
+        self.archive = None
+        #: (epoch, last sequence) before the ids changed in the middle of it all, or None.
+        self.former = None
         self.connections = set()
         self.slow = set()
         self.closed = False
@@ -26917,15 +26927,14 @@ class Stream:
 
     # -- sending ----
 
-    def send(self, data, filter=None, event=None):
+    def send(self, data, filter=None, event=None, sequence=None):
         """Sends a text to every connection, or to those whose metadata hold all pairs of `filter`.
 
-        Returns a `Delivery` at once; the network is the broadcaster's business."""
+        It gets the next number, or the given one if that is higher. Returns a `Delivery` at once; the
+        network is the broadcaster's business."""
         body = encode_data(data, event)
         with self.lock:
-            sequence = self.sequence = self.sequence + 1
-            frame = b"id: %b-%d\n%b" % (self.epoch.encode(), sequence, body)
-            message = Message(sequence, frame, filter or None)
+            message = self._next_message(body, filter or None, sequence)
             self.sent += 1
             if filter:
                 message.targets = self._matching(filter)
@@ -26945,6 +26954,18 @@ class Stream:
         if crowded:
             self.broadcaster.give_way(self)
         return delivery
+
+    def _next_message(self, body, filter, sequence=None):
+        """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
+        go on in an epoch of this process's own."""
+        number = max(self.sequence + 1, sequence or 0)
+        message = Message(number, b"id: %b\n%b" % (self.event_id(number).encode(), body), filter)
+        if self.archive is not None and not self.archive.append(self, message):
+            self.former = self.epoch, self.sequence
+            self.epoch, self.archive = secrets.token_hex(4), None
+            return self._next_message(body, filter, sequence)
+        self.sequence = number
+        return message
 
     def _matching(self, filter):
         """The connections that a filter chooses: from the smallest index, then one by one."""
@@ -26979,13 +27000,37 @@ class Stream:
         return dropped
 
     def _remember(self, message):
-        if not self.depth:
-            return
         history = self.history
         history.append(message)
         self.history_bytes += len(message.frame)
         while len(history) > self.depth or self.history_bytes > MAX_HISTORY_BYTES:
-            self.history_bytes -= len(history.popleft().frame)
+            oldest = history.popleft()
+            self.history_bytes -= len(oldest.frame)
+            self.floor = oldest.sequence
+
+    def recall(self, epoch, sequence, floor, messages):
+        """Takes up where an earlier process, or another one, is: its ids, and the messages it kept."""
+        with self.lock:
+            self.epoch, self.sequence, self.floor = epoch, sequence, floor
+            for message in messages:
+                self._remember(message)
+
+    # -- ids ----
+
+    def event_id(self, sequence):
+        """The text by which clients know a message."""
+        return f"{self.epoch}-{sequence}"
+
+    def position_of(self, event_id):
+        """(sequence, whether nothing can be missing between this and the next message that is kept) of an
+        id, or None for what is no id at all. An id of another server gives (0, False)."""
+        known = parse_event_id(event_id)
+        if known is None:
+            return None
+        epoch, sequence = known
+        if epoch == self.epoch or self.former and epoch == self.former[0] and sequence <= self.former[1]:
+            return sequence, sequence >= self.floor
+        return 0, False
 
     def take_pending(self):
         """For the broadcaster: messages sent, and connections added, since it last asked."""
@@ -27004,14 +27049,14 @@ class Stream:
     def attach(self, connection, last_event_id=None):
         """Adds a connection; from here on it gets every message. Returns the bytes that must come
         first: the retry time, the current id, and what was missed since `last_event_id`."""
-        known = parse_event_id(last_event_id)
         with self.lock:
             if self.closed:
                 raise LookupError(self.path)
-            missed = self._missed(known, connection) if known else []
+            known = self.position_of(last_event_id)
+            missed = self._missed(*known, connection) if known else []
             connection.position = connection.joined = self.sequence
             if known:
-                connection.resumed = known[1] if known[0] == self.epoch else 0
+                connection.resumed = known[0]
             self.connections.add(connection)
             self._arrivals.append(connection)
             self.served += 1
@@ -27019,39 +27064,32 @@ class Stream:
                 value = connection.metadata.get(key)
                 if value is not None:
                     index.setdefault(value, set()).add(connection)
-            current = f"{self.epoch}-{self.sequence}"
+            current = self.event_id(self.sequence)
         if not missed:
             return f"retry: {RETRY_MILLISECONDS}\nid: {current}\n\n".encode()
         opening = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
         connection.messages = sum(1 for item in missed if item is not GAP)
-        frames = [self._gap_event(known, missed) if item is GAP else item.frame for item in missed]
+        frames = [self._gap_event(last_event_id, missed) if item is GAP else item.frame for item in missed]
         replay = b"".join(frames)
         connection.allowance = MAX_OUTBOX_BYTES + len(replay)
         return opening + replay
 
-    def _missed(self, known, connection):
-        """The messages after an id that this connection should have got; GAP first when the history
+    def _missed(self, sequence, complete, connection):
+        """The messages after a sequence that this connection should have got; GAP first when the history
         does not reach back to it."""
-        epoch, sequence = known
-        if epoch == self.epoch and sequence >= self.sequence:
-            return []
-        oldest = self.history[0].sequence if self.history else self.sequence + 1
-        if epoch != self.epoch:
-            missed, sequence = [GAP], 0
-        else:
-            missed = [GAP] if oldest > sequence + 1 else []
+        missed = [] if complete else [GAP]
         for message in self.history:
             if message.sequence > sequence and (not message.filter or connection.matches(message.filter)):
                 missed.append(message)
         return missed
 
-    def _gap_event(self, known, missed):
+    def _gap_event(self, last_event_id, missed):
         """Tells the client that messages between two ids are gone. It has an id as every event has:
         the one before the first message that is still there."""
-        first = missed[1].sequence - 1 if len(missed) > 1 else self.sequence
-        facts = json.dumps({"lastEventId": f"{known[0]}-{known[1]}", "resumesAfter": f"{self.epoch}-{first}",
+        first = self.event_id(missed[1].sequence - 1 if len(missed) > 1 else self.sequence)
+        facts = json.dumps({"lastEventId": last_event_id, "resumesAfter": first,
                             "reason": "messages in between are no longer kept"})
-        return f"id: {self.epoch}-{first}\n".encode() + encode_data(facts, "gap")
+        return f"id: {first}\n".encode() + encode_data(facts, "gap")
 
     def detach(self, connection):
         """For the broadcaster: the connection gets nothing any more."""
@@ -27247,13 +27285,19 @@ class StreamRegistry:
         self.broadcaster = broadcaster
         self.streams = {}
         self.lock = threading.Lock()
+        #: Called with a new lasting stream: continues what was sent on this path before.
+        self.keeper = None
 
     def get(self, path):
         return self.streams.get(path)
 
-    def create(self, path, history=DEFAULT_HISTORY_MESSAGES):
-        """A stream that nobody can find until it is added."""
-        return Stream(path, self.broadcaster, history)
+    def create(self, path, history=DEFAULT_HISTORY_MESSAGES, lasting=True):
+        """A stream that nobody can find until it is added. One that is not lasting has nothing to do with
+        what others sent on the same path."""
+        stream = Stream(path, self.broadcaster, history)
+        if lasting and self.keeper is not None:
+            self.keeper(stream)
+        return stream
 
     def replace(self, added, removed=()):
         """Adds streams and takes away paths; returns the streams taken away, not yet closed."""
@@ -27637,7 +27681,7 @@ class Broadcaster:
         with stream.lock:
             if stream.has_pending:
                 return HEARTBEAT
-            return f": heartbeat\nid: {stream.epoch}-{stream.sequence}\n\n".encode()
+            return f": heartbeat\nid: {stream.event_id(stream.sequence)}\n\n".encode()
 
 
 # ======================================================================================
@@ -32382,7 +32426,8 @@ HOST_OBJECTS = {
     "routeRegistry": "Routes and streams of this script, and messages to any stream.",
     "graphQLRegistry": "GraphQL fields of this script, and messages to subscribers.",
     "ResponseBuilder": "Makes the objects that a handler returns.",
-    "sharedStorage": "Strings that outlive a reload of the script, kept in memory.",
+    "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
+                     "Redis (--redis).",
 }
 
 
@@ -32820,12 +32865,16 @@ def response_no_content(host):
 
 
 class SharedStorage:
-    """The strings of one script. Methods may be called from any thread."""
+    """The strings of one script, in memory. The other storages below have the same five methods; all may
+    be called from any thread, and raise HostError for what cannot be kept."""
 
     def __init__(self):
         self.items = {}
         self.size = 0
         self.lock = threading.Lock()
+
+    def keys(self):
+        return list(self.items)
 
     def get(self, key):
         return self.items.get(key)
@@ -32869,7 +32918,8 @@ def storage_text(host, function, what, value, limit):
 @host_function("sharedStorage.getItem", "key: string", "string | null",
                "The string kept under a key, or null.")
 def storage_get_item(host, key=undefined):
-    return host.storage.get(storage_text(host, "getItem", "key", key, MAX_STORAGE_KEY))
+    value = host.storage.get(storage_text(host, "getItem", "key", key, MAX_STORAGE_KEY))
+    return null if value is None else value
 
 
 @host_function("sharedStorage.setItem", "key: string, value: string", "void",
@@ -32892,9 +32942,181 @@ def storage_clear(host):
     return undefined
 
 
-@host_function("sharedStorage.keys", "", "string[]", "The keys, in the order they were first set.")
+@host_function("sharedStorage.keys", "", "string[]",
+               "The keys, in the order they were first set; in Redis, in any order.")
 def storage_keys(host):
-    return list(host.storage.items)
+    return host.storage.keys()
+
+
+# -- Storage in a file ----
+
+#: Seconds that a write waits for another process that is writing to the same file.
+STORAGE_PATIENCE = 1.0
+#: Bytes that the file may have: a script that writes without end must not fill the disk.
+MAX_STORAGE_FILE = 4 * 1024 * 1024 * 1024
+#: Marks our files, so that no other program's database is written to ("aiwe").
+STORAGE_APPLICATION_ID = 0x61697765
+#: Messages after which those that a stream does not keep any more are deleted from the file.
+STORAGE_PRUNE_EVERY = 32
+
+_STORAGE_TABLES = """
+CREATE TABLE IF NOT EXISTS items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key));
+CREATE TABLE IF NOT EXISTS streams (path TEXT PRIMARY KEY, epoch TEXT, sequence INTEGER);
+CREATE TABLE IF NOT EXISTS messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL,
+                                     PRIMARY KEY (path, sequence)) WITHOUT ROWID;
+"""
+
+
+class StorageUnavailable(Exception):
+    """What scripts keep or send cannot go where the command line says; the text is for people."""
+
+
+class StorageFile:
+    """The SQLite file of --storage: strings of all scripts, and the histories of streams.
+
+    Every write is a transaction of its own, committed before the call returns. In WAL mode with
+    synchronous=NORMAL that is a write to the system's cache, not to the disk: what was committed
+    outlives the death of this process, and nothing a crash of the machine leaves is half written.
+    """
+
+    def __init__(self, path, report=None):
+        self.path = str(path)
+        self.report = report or (lambda level, text: None)
+        self.lock = threading.Lock()
+        self.closed = False
+        if sqlite3 is None:
+            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        try:
+            self.connection = sqlite3.connect(self.path, timeout=STORAGE_PATIENCE, isolation_level=None,
+                                              check_same_thread=False)
+            try:
+                self._prepare()
+            except BaseException:
+                self.connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise StorageUnavailable(f"{self.path} cannot be used for --storage: {error}") from None
+
+    def _prepare(self):
+        run = self.connection.execute
+        if run("PRAGMA application_id").fetchone()[0] != STORAGE_APPLICATION_ID:
+            if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise StorageUnavailable(f"{self.path} cannot be used for --storage: it is the database of "
+                                         "another program")
+            run(f"PRAGMA application_id = {STORAGE_APPLICATION_ID}")
+        if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise StorageUnavailable(f"{self.path} cannot be used for --storage: the file is damaged; delete it, "
+                                     "or put a copy in its place")
+        if run("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise StorageUnavailable(f"{self.path} cannot be used for --storage: its file system does not allow "
+                                     "write-ahead logging")
+        run("PRAGMA synchronous = NORMAL")
+        run(f"PRAGMA max_page_count = {MAX_STORAGE_FILE // run('PRAGMA page_size').fetchone()[0]}")
+        self.connection.executescript(_STORAGE_TABLES)
+
+    def execute(self, statement, *values):
+        """The rows of one statement, which is committed. Raises sqlite3.Error."""
+        with self.lock:
+            return self.connection.execute(statement, values).fetchall()
+
+    def storage_of(self, script):
+        return StoredInFile(self, script)
+
+    def close(self):
+        with self.lock:
+            self.closed = True
+            self.connection.close()
+
+    # -- histories of streams ----
+
+    def open(self, stream):
+        """Lets a stream go on where it was when it was last written to the file."""
+        try:
+            self.execute("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT DO NOTHING", stream.path, stream.epoch)
+            [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?", stream.path)
+            rows = self.execute("SELECT sequence, frame, filter, time FROM messages WHERE path = ? "
+                                "ORDER BY sequence DESC LIMIT ?", stream.path, stream.depth)
+        except (sqlite3.Error, ValueError) as error:
+            self._give_up(stream, error)
+            return
+        messages = []
+        for number, frame, filter, moment in reversed(rows):
+            message = Message(number, frame, json.loads(filter) if filter else None)
+            message.time = moment
+            messages.append(message)
+        stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
+        stream.archive = self
+
+    def append(self, stream, message):
+        """Keeps a message of a stream; False when that failed. The condition on the sequence notices
+        another process that sends on the same stream: only one of them can go on in this file."""
+        try:
+            with self.lock, self.connection:
+                run = self.connection.execute
+                run("BEGIN IMMEDIATE")
+                if not run("UPDATE streams SET sequence = ? WHERE path = ? AND epoch = ? AND sequence = ?",
+                           (message.sequence, stream.path, stream.epoch, stream.sequence)).rowcount:
+                    raise sqlite3.OperationalError("another process sends on the same stream")
+                if stream.depth:
+                    filter = json.dumps(message.filter) if message.filter else None
+                    run("INSERT INTO messages VALUES (?, ?, ?, ?, ?)",
+                        (stream.path, message.sequence, message.frame, filter, message.time))
+                if message.sequence % STORAGE_PRUNE_EVERY == 0:
+                    run("DELETE FROM messages WHERE path = ? AND sequence <= ?", (stream.path, stream.floor))
+        except sqlite3.Error as error:
+            self._give_up(stream, error)
+            return False
+        return True
+
+    def _give_up(self, stream, error):
+        if not self.closed:
+            self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
+                                f"not in {self.path}: {error}")
+
+
+class StoredInFile:
+    """The strings of one script in a StorageFile. Its table's row numbers keep the order of keys."""
+
+    def __init__(self, file, script):
+        self.file = file
+        self.script = script
+
+    def _run(self, function, statement, *values):
+        try:
+            return self.file.execute(statement, self.script, *values)
+        except sqlite3.Error as error:
+            raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
+
+    def get(self, key):
+        rows = self._run("getItem", "SELECT value FROM items WHERE script = ? AND key = ?", to_sql(key))
+        return from_sql(rows[0][0]) if rows else None
+
+    def set(self, key, value):
+        self._run("setItem", "INSERT INTO items VALUES (?, ?, ?) "
+                             "ON CONFLICT (script, key) DO UPDATE SET value = excluded.value",
+                  to_sql(key), to_sql(value))
+
+    def remove(self, key):
+        self._run("removeItem", "DELETE FROM items WHERE script = ? AND key = ?", to_sql(key))
+
+    def clear(self):
+        self._run("clear", "DELETE FROM items WHERE script = ?")
+
+    def keys(self):
+        rows = self._run("keys", "SELECT key FROM items WHERE script = ? ORDER BY rowid")
+        return [from_sql(key) for key, in rows]
+
+
+def to_sql(text):
+    """A text as SQLite takes it: half characters, which are not UTF-8, make it a blob."""
+    if text.isascii():
+        return text
+    data = text.encode("utf-8", "surrogatepass")
+    return data if any("\ud800" <= character <= "\udfff" for character in text) else text
+
+
+def from_sql(value):
+    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
 
 
 # ======================================================================================
@@ -33437,7 +33659,7 @@ class Application:
     no lock, because tables are replaced, never changed."""
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE):
+                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None):
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.folder = self.path if self.path.is_dir() else self.path.parent
@@ -33456,6 +33678,10 @@ class Application:
         self.reloads = 0
         #: A LiveChannel while files are watched, else None.
         self.live = None
+        self.storage = storage          # a StorageFile, or None: in memory
+        if storage is not None:
+            storage.report = self.log.write
+            self.streams.keeper = storage.open
         self._storages = {}
         self._stamps = {}
         self._imports = {}
@@ -33479,7 +33705,10 @@ class Application:
         return self.folder / "public"
 
     def storage_of(self, name):
-        return self._storages.setdefault(name, SharedStorage())
+        """What the script of this name finds as sharedStorage."""
+        if name not in self._storages:
+            self._storages[name] = SharedStorage() if self.storage is None else self.storage.storage_of(name)
+        return self._storages[name]
 
     # -- loading ----
 
@@ -33703,6 +33932,8 @@ class Application:
         for host in list(self.hosts.values()):
             host.retire()
         self.broadcaster.stop()
+        if self.storage is not None:
+            self.storage.close()
 
     # -- hot reload ----
 
@@ -37693,15 +37924,18 @@ class Server:
 
     Port 0 is any free port. Options: `reload` (watch the files), `handler_timeout` in seconds, `cors` and
     `allowed_hosts` (lists), `rate` (requests per second and client address), `max_connections`,
-    `log_level`, `engine` ("builtin" or "js2py"; EngineUnavailable where that is not to be had). `start`
-    raises OSError when the port is taken or the folder cannot be read; scripts that fail to load are found
-    in `app.failures`.
+    `log_level`, `engine` ("builtin" or "js2py"; EngineUnavailable where that is not to be had), `storage`
+    (the path of a file for sharedStorage and histories; StorageUnavailable when that cannot be used).
+    `start` raises OSError when the port is taken or the folder cannot be read; scripts that fail to load
+    are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE):
-        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine)
+                 max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
+                 storage=None):
+        storage = StorageFile(storage) if storage is not None else None
+        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage)
         self.reload = reload
         if reload:
             self.app.live = LiveChannel(self.app)
@@ -37801,6 +38035,8 @@ def option_parser():
         help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")
     add("--engine", choices=sorted(ENGINES), default=DEFAULT_ENGINE,
         help="js2py runs ECMAScript 5.1 on the package js2py, where that is installed")
+    add("--storage", metavar="FILE.db",
+        help="keep sharedStorage and the histories of streams in this file (SQLite)")
     add("--log-level", choices=[level for level in LEVELS if level != "log"], default="info",
         help="default: info")
     add("-e", dest="code", metavar="CODE", help="run JavaScript code and exit")
@@ -37909,11 +38145,15 @@ def trouble_with(scripts, options):
 
 
 def serve(scripts, options):
-    server = Server(scripts, options.host, options.port, reload=not options.no_reload,
-                    handler_timeout=options.handler_timeout, cors=options.cors,
-                    allowed_hosts=options.allow_host,
-                    rate=options.rate_limit, max_connections=options.max_connections,
-                    log_level=options.log_level, engine=options.engine)
+    try:
+        server = Server(scripts, options.host, options.port, reload=not options.no_reload,
+                        handler_timeout=options.handler_timeout, cors=options.cors,
+                        allowed_hosts=options.allow_host,
+                        rate=options.rate_limit, max_connections=options.max_connections,
+                        log_level=options.log_level, engine=options.engine, storage=options.storage)
+    except StorageUnavailable as error:
+        print(f"aiwebengine: {error}", file=sys.stderr)
+        return EXIT_USAGE
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(EXIT_OK) if stop.is_set() else stop.set())

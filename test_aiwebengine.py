@@ -23,12 +23,14 @@ import json
 import math
 import os
 import pathlib
+import random
 import re
 import resource
 import selectors
 import shutil
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -39,6 +41,7 @@ import time
 import tracemalloc
 import types
 import unittest
+import unittest.mock
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -334,7 +337,7 @@ class StructureTest(unittest.TestCase):
         self.assertLessEqual(at_top, set(sys.stdlib_module_names))
         late = [alias.name for node in ast.walk(self.tree) if isinstance(node, (ast.Import, ast.ImportFrom))
                 and node not in self.tree.body for alias in node.names]
-        self.assertLessEqual({name.split(".")[0] for name in late}, {"js2py", "redis", "readline", "resource"})
+        self.assertLessEqual({name.split(".")[0] for name in late}, {"js2py", "redis", "readline", "resource", "sqlite3"})
 
     def test_starts_with_a_shebang_and_inline_metadata(self):
         lines = self.source.splitlines()
@@ -7061,6 +7064,7 @@ class HostApiTest(ServerCase):
             return [before, both, keys, s.getItem("m")];
         """)
         self.assertEqual(found, [None, "12", "m", None])
+        self.assertTrue(self.evaluate("return sharedStorage.getItem('none') === null"))
         self.assertIn("use JSON.stringify", self.evaluate("sharedStorage.setItem('a', {})"))
         self.assertIn("1,000,000", self.evaluate("sharedStorage.setItem('a', 'x'.repeat(1000001))"))
 
@@ -7107,6 +7111,238 @@ class HostApiTest(ServerCase):
         for name, entry in aiwebengine.HOST_API.items():
             self.assertTrue(entry.doc.endswith("."), name)
             self.assertTrue(entry.returns, name)
+
+
+# -- Storage in a file -------------------------------------------------------------------
+
+STORAGE_SCRIPT = """
+routeRegistry.registerRoute("/set", ({ request }) => { sharedStorage.setItem("k", request.body); return "kept" }, "POST");
+routeRegistry.registerRoute("/get", () => JSON.stringify(sharedStorage.getItem("k")));
+routeRegistry.registerStreamRoute("/s");
+routeRegistry.registerRoute("/send", ({ request }) =>
+  routeRegistry.sendStreamMessageFiltered("/s", request.body, request.query), "POST");
+graphQLRegistry.registerSubscription("ticks", "type Subscription { ticks: String }", () => null);
+routeRegistry.registerRoute("/tick", ({ request }) => graphQLRegistry.sendSubscriptionMessage("ticks", request.body), "POST");
+"""
+
+#: Keeps strings and sends messages, both numbered, and prints each number when it is kept; to be killed.
+STORAGE_WRITER = """
+import sys, aiwebengine
+file = aiwebengine.StorageFile(sys.argv[1])
+storage, stream = file.storage_of("app.js"), aiwebengine.Stream("/s", aiwebengine.Broadcaster(), 50)
+file.open(stream)
+for n in range(int(sys.argv[2]), int(sys.argv[3])):
+    storage.set(sys.argv[4] + str(n % 100), str(n))
+    stream.send(str(n))
+    print(n, flush=True)
+"""
+
+
+class StorageFileTest(ServerCase):
+    """sharedStorage and histories with --storage."""
+
+    def setUp(self):
+        self.file = pathlib.Path(self.enterTemporary(), "data.db")
+
+    def serve_file(self, script=STORAGE_SCRIPT, **options):
+        return self.serve(script, storage=self.file, **options)
+
+    def restart(self, script=STORAGE_SCRIPT):
+        self.server.stop()
+        return self.serve_file(script)
+
+    def client(self, last_id=None, path="/s"):
+        client = EventClient(self.server.port, path, [f"Last-Event-ID: {last_id}"] if last_id else [])
+        self.addCleanup(client.sock.close)
+        return client
+
+    def writer(self, first, last, name="k"):
+        process = subprocess.Popen([sys.executable, "-c", STORAGE_WRITER, str(self.file), str(first), str(last), name],
+                                   stdout=subprocess.PIPE, cwd=MODULE.parent)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.kill)
+        return process
+
+    def test_strings_survive_a_restart_exactly(self):
+        script = r"""
+            const texts = ["", "plain", "é €", "\u{1f600}", "half \ud83d", "nul \0 inside", "x".repeat(1000000)];
+            routeRegistry.registerRoute("/keep", () => {
+              texts.forEach((text, i) => sharedStorage.setItem("key " + (9 - i) + text.slice(0, 9), text));
+              sharedStorage.setItem("key 9", "again"); sharedStorage.setItem("gone", ""); sharedStorage.removeItem("gone");
+            }, "POST");
+            routeRegistry.registerRoute("/check", () => {
+              const keys = texts.map((text, i) => "key " + (9 - i) + text.slice(0, 9));
+              return [sharedStorage.keys().join() === keys.join(), sharedStorage.getItem("gone"),
+                      ...keys.map((key, i) => sharedStorage.getItem(key) === (i ? texts[i] : "again"))];
+            });"""
+        self.serve_file(script)
+        self.assertEqual(self.post("/keep")[0], 204)
+        self.restart(script)
+        self.assertEqual(self.get_json("/check"), [True, None] + [True] * 7)
+
+    def test_scripts_have_their_own_strings_and_clear_only_those(self):
+        self.serve({"a.js": "sharedStorage.setItem('k', 'a'); routeRegistry.registerRoute('/a', () => sharedStorage.clear());",
+                    "b.js": "sharedStorage.setItem('k', 'b');\n"
+                            "routeRegistry.registerRoute('/b', () => sharedStorage.getItem('k'));"}, storage=self.file)
+        self.get("/a")
+        self.assertEqual(self.get("/b")[2], "b")
+
+    def test_last_event_id_works_across_a_restart(self):
+        self.serve_file()
+        client = self.client()
+        for n in range(3):
+            self.post("/send", f"n{n}")
+        first = client.next()["id"]
+        self.post("/send?room=a", "for a")
+        self.post("/send?room=b", "for b")
+        self.restart()
+        again = self.client(first, "/s?room=a")
+        self.post("/send", "n3")
+        events = [again.next() for _ in range(4)]
+        self.assertEqual([event["data"] for event in events], ["n1", "n2", "for a", "n3"])
+        self.assertEqual({event["id"].split("-")[0] for event in events}, {first.split("-")[0]})
+        self.assertEqual([int(event["id"].split("-")[1]) for event in events], [2, 3, 4, 6])
+
+    def test_a_gap_is_told_when_the_file_does_not_reach_back(self):
+        script = STORAGE_SCRIPT.replace('"/s");', '"/s", { history: 2 });', 1)
+        self.serve_file(script)
+        client = self.client()
+        for n in range(80):
+            self.post("/send", f"n{n}")
+        ids = [client.next()["id"] for _ in range(80)]
+        self.restart(script)
+        again = self.client(ids[10])
+        self.assertEqual([again.next()["event"] for _ in range(3)], ["gap", "message", "message"])
+        self.assertTrue(again.nothing())
+        self.assertEqual(self.client(ids[77]).next()["data"], "n78")
+        with contextlib.closing(sqlite3.connect(self.file)) as database:
+            self.assertLess(database.execute("SELECT count(*) FROM messages").fetchone()[0], 40)
+
+    def test_the_plain_stream_of_a_subscription_is_kept_too(self):
+        self.serve_file()
+        client = self.client(None, "/graphql/subscription/ticks")
+        self.post("/tick", "one")
+        first = client.next()["id"]
+        self.post("/tick", "two")
+        self.restart()
+        self.assertEqual(self.client(first, "/graphql/subscription/ticks").next()["data"], "two")
+
+    def test_without_the_option_a_restart_is_a_gap(self):
+        self.serve(STORAGE_SCRIPT)
+        client = self.client()
+        self.post("/send", "old")
+        last = client.next()["id"]
+        self.server.stop()
+        self.serve(STORAGE_SCRIPT)
+        self.assertEqual(self.client(last).next()["event"], "gap")
+
+    def test_what_was_acknowledged_survives_kill(self):
+        first = 0
+        for _ in range(10):
+            process = self.writer(first, 1 << 30)
+            lines = iter(process.stdout.readline, b"")
+            for line, _ in zip(lines, range(20 + random.randrange(60))):
+                pass
+            process.kill()
+            acknowledged = int((list(lines) or [line])[-1])
+            file = aiwebengine.StorageFile(self.file)
+            stream = aiwebengine.Stream("/s", aiwebengine.Broadcaster(), 50)
+            file.open(stream)
+            kept = int(file.storage_of("app.js").get(f"k{acknowledged % 100}"))
+            self.assertEqual(file.execute("PRAGMA integrity_check"), [("ok",)])
+            file.close()
+            self.assertIn(kept, (acknowledged, acknowledged + 100))
+            numbers = [int(re.search(rb"data: (\d+)", message.frame)[1]) for message in stream.history]
+            self.assertEqual(numbers, list(range(numbers[0], numbers[-1] + 1)))
+            self.assertIn(numbers[-1], (acknowledged, acknowledged + 1))
+            first = numbers[-1] + 1
+
+    def test_two_processes_write_to_one_file(self):
+        writers = [self.writer(0, 100, name) for name in "ab"]
+        for process in writers:
+            self.assertEqual(len(process.stdout.read().split()), 100)
+        file = aiwebengine.StorageFile(self.file)
+        self.addCleanup(file.close)
+        storage = file.storage_of("app.js")
+        self.assertEqual({key: storage.get(key) for key in storage.keys()},
+                         {f"{name}{n}": str(n) for name in "ab" for n in range(100)})
+
+    def test_of_two_servers_that_send_on_one_stream_one_keeps_its_history_to_itself(self):
+        one = self.serve_file()
+        at_one = self.client()
+        self.post("/send", "1")
+        two = self.serve_file()
+        at_two = self.client()
+        last = at_one.next()["id"]
+        self.server = one
+        self.post("/send", "2")
+        self.server = two
+        for n in "abc":
+            self.post("/send", n)
+        self.assertIn("another process sends on the same stream", self.output.getvalue())
+        self.assertEqual(self.output.getvalue().count("memory only"), 1)
+        events = [at_two.next() for _ in "abc"]
+        self.assertNotEqual(events[0]["id"].split("-")[0], last.split("-")[0])
+        again = self.client(last)
+        self.assertEqual([again.next()["data"] for _ in "abc"], ["a", "b", "c"])
+        self.assertEqual(self.client(events[0]["id"]).next()["data"], "b")
+        self.assertEqual(at_one.next()["data"], "2")
+
+    def test_a_locked_file_is_an_error_that_the_script_can_catch(self):
+        self.serve_file("""
+            routeRegistry.registerRoute("/set", () => {
+              try { sharedStorage.setItem("k", "v"); return "kept" }
+              catch (error) { return error.name + ": " + error.message + "; read " + sharedStorage.getItem("k") }
+            });""")
+        with contextlib.closing(sqlite3.connect(self.file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            text = self.get("/set")[2]
+            self.assertRegex(text, r"Error: sharedStorage.setItem: .*data\.db: database is locked; read null")
+            other.execute("ROLLBACK")
+        self.assertEqual(self.get("/set")[2], "kept")
+
+    def test_a_full_disk_is_an_error_that_the_script_can_catch(self):
+        with unittest.mock.patch.object(aiwebengine, "MAX_STORAGE_FILE", 40 * 4096):
+            self.serve_file("""
+                const key = ({ request }) => request.query.key;
+                routeRegistry.registerRoute("/fill", () => {
+                  for (let i = 0; i < 100; i++) {
+                    try { sharedStorage.setItem("k" + i, "x".repeat(10000)) } catch (error) { return error.message }
+                  }
+                });
+                routeRegistry.registerRoute("/clear", () => { sharedStorage.clear(); sharedStorage.setItem("a", "b") });
+                routeRegistry.registerStreamRoute("/s");
+                routeRegistry.registerRoute("/send", () => routeRegistry.sendStreamMessage("/s", "y".repeat(30000)));""")
+        self.assertIn("database or disk is full", self.get("/fill")[2])
+        client = self.client()
+        self.assertIn("1 delivered", self.get("/send")[2])
+        self.assertEqual(len(client.next()["data"]), 30000)
+        self.assertIn("database or disk is full", self.output.getvalue())
+        self.assertEqual(self.get("/clear")[0], 204)
+
+    def test_a_file_that_cannot_be_used_is_one_line_and_exit_code_2(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "")
+        garbage, foreign, damaged = folder / "garbage.db", folder / "foreign.db", folder / "damaged.db"
+        garbage.write_bytes(b"no database at all " * 1000)
+        with contextlib.closing(sqlite3.connect(foreign)) as database:
+            database.execute("CREATE TABLE theirs (x)")
+        file = aiwebengine.StorageFile(damaged)
+        for n in range(200):
+            file.storage_of("a.js").set(str(n), "x" * 200)
+        file.close()
+        data = bytearray(damaged.read_bytes())
+        data[8192:20480] = b"\xff" * (20480 - 8192)
+        damaged.write_bytes(data)
+        for path, reason in ((garbage, "not a database"), (foreign, "another program"), (damaged, "damaged|malformed"),
+                             (folder, "unable to open"), (folder / "no" / "x.db", "unable to open")):
+            done = subprocess.run([sys.executable, str(MODULE), str(folder / "a.js"), "--port", "0", "--storage", str(path)],
+                                  capture_output=True, text=True, timeout=30)
+            with self.subTest(path.name):
+                self.assertEqual(done.returncode, 2)
+                self.assertRegex(done.stderr, rf"\Aaiwebengine: .*{re.escape(str(path))} .*({reason}).*\n\Z")
+        self.assertEqual(garbage.read_bytes(), b"no database at all " * 1000)
 
 
 # ======================================================================================
