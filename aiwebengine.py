@@ -32074,7 +32074,7 @@ def nearest(word, candidates):
 # -- routeRegistry ----
 
 
-@host_function("routeRegistry.registerRoute", "path: string, handler: string | Handler, method?: string",
+@host_function("routeRegistry.registerRoute", "path: string, handler: string | RouteHandler, method?: string",
                "string",
                "Serves a path (with `:name` and `*` for variable parts) by calling a handler; method is GET "
                "unless given.")
@@ -32090,8 +32090,7 @@ def register_route(host, path=undefined, handler=undefined, method=undefined):
 
 
 @host_function("routeRegistry.registerStreamRoute",
-               "path: string, options?: string | StreamHandler | { onConnect?: string | StreamHandler, "
-               "onDisconnect?: string | StreamHandler, history?: number }", "string",
+               "path: string, options?: string | StreamHandler | StreamOptions", "string",
                "Opens a Server-Sent Events stream at a path. onConnect may set the metadata of a connection "
                "or refuse it; history is the number of messages kept for clients that reconnect.")
 def register_stream_route(host, path=undefined, options=undefined):
@@ -32139,7 +32138,7 @@ def send_stream_message(host, path=undefined, data=undefined):
 
 
 @host_function("routeRegistry.sendStreamMessageFiltered",
-               "path: string, data: any, filterJson?: string | Record<string, string | number | boolean>",
+               "path: string, data: any, filterJson?: Filter",
                "string",
                "Sends data to the connections whose metadata hold every key and value of the filter.")
 def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined):
@@ -32148,7 +32147,7 @@ def send_stream_message_filtered(host, path=undefined, data=undefined, filter_js
 
 
 @host_function("sendStreamMessageToConnections",
-               "path: string, data: any, filterJson?: string | Record<string, string | number | boolean>",
+               "path: string, data: any, filterJson?: Filter",
                "string",
                "The same as routeRegistry.sendStreamMessageFiltered.")
 def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined):
@@ -32199,7 +32198,7 @@ def declare_graphql(kind):
     """The three registering functions differ in one word only."""
     @host_function(f"graphQLRegistry.register{kind.capitalize()}",
                    "name: string, sdl: string, resolver: string | Resolver, "
-                   "visibility?: \"external\" | \"engine\" | \"internal\"", "string",
+                   "visibility?: Visibility", "string",
                    f"Adds a {kind} to the GraphQL schema: its root field in SDL, and the function that "
                    "answers.")
     def register(host, name=undefined, sdl=undefined, resolver=undefined, visibility=undefined):
@@ -32230,7 +32229,7 @@ def send_subscription_message(host, name=undefined, data=undefined):
 
 
 @host_function("graphQLRegistry.sendSubscriptionMessageFiltered",
-               "name: string, data: any, filterJson?: string | Record<string, string | number | boolean>",
+               "name: string, data: any, filterJson?: Filter",
                "string",
                "Sends data to the subscribers whose metadata hold every key and value of the filter.")
 def send_subscription_message_filtered(host, name=undefined, data=undefined, filter_json=undefined):
@@ -32255,7 +32254,7 @@ def broadcast_subscription(host, function, name, data, filter):
 
 
 @host_function("graphQLRegistry.executeGraphQL",
-               "query: string, variables?: string | Record<string, unknown>", "string",
+               "query: string, variables?: string | object", "string",
                "Runs a query or mutation against the schema, hidden fields included; the result is JSON.")
 def execute_graphql(host, query=undefined, variables=undefined):
     realm = host.realm
@@ -32424,6 +32423,387 @@ def storage_clear(host):
 @host_function("sharedStorage.keys", "", "string[]", "The keys, in the order they were first set.")
 def storage_keys(host):
     return list(host.storage.items)
+
+
+# -- Type declarations ----
+
+#: What editors and TypeScript are told about the shapes that the tables above mention, and about the
+#: globals that are no part of JavaScript itself. `{host}` is where the host API goes.
+TYPE_DECLARATIONS = """\
+// Types of everything that aiwebengine gives to scripts, for editors and for TypeScript.
+// Made by: python aiwebengine.py --types > aiwebengine.d.ts
+
+/** What a handler gets. */
+interface Context {
+  /** Why the handler is called. */
+  kind: "init" | "httpRoute" | "streamCustomization" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
+  /** The request; null in `init` and `onDisconnect`, which have none. */
+  request: Request;
+  /** The arguments of a GraphQL field; otherwise empty. */
+  args: Record<string, any>;
+  /** The connection, in `onConnect` and `onDisconnect`. */
+  connection?: { path: string; metadata: Record<string, string> };
+  meta: { scriptName: string; engine: string };
+}
+
+/** What a GraphQL resolver gets: each argument is also a property of its own, where the name is free. */
+interface ResolverContext extends Context {
+  [argument: string]: any;
+}
+
+interface Request {
+  /** In capitals: `"POST"`. */
+  method: string;
+  /** Without the query: `"/chat/send"`. */
+  path: string;
+  /** As it came, with the query: `"/chat/send?room=lobby"`. */
+  url: string;
+  /** Parameters of the URL, decoded. The last of duplicate keys wins. */
+  query: Record<string, string>;
+  /** Parameters of the path: `/users/:id` gives `params.id`, `/files/*` gives `params["*"]`. */
+  params: Record<string, string>;
+  /** Header fields by lower-case name. */
+  headers: Record<string, string>;
+  /** The body as text. */
+  body: string;
+  /** The body in base64, when it is not text. */
+  bodyBase64?: string;
+  /** The parsed body if the content type is JSON, else null. */
+  json: any;
+  /** Fields of a form, urlencoded or multipart. */
+  form: Record<string, string>;
+  /** Uploaded files. */
+  files: UploadedFile[];
+  cookies: Record<string, string>;
+  /** The client's address. */
+  ip: string;
+  /** Who is logged in: nobody, since there is no login. */
+  auth: { isAuthenticated: boolean; userId: string | null; userName: string | null; userEmail: string | null;
+    provider: string | null };
+}
+
+interface UploadedFile {
+  /** The name of the form's field. */
+  field: string;
+  filename: string;
+  contentType: string;
+  /** In bytes. */
+  size: number;
+  /** The content in base64. */
+  data: string;
+}
+
+interface Response {
+  /** 200 unless given. */
+  status?: number;
+  /** Text; anything else is sent as JSON. */
+  body?: any;
+  /** Bytes in base64, in place of `body`. */
+  bodyBase64?: string;
+  contentType?: string;
+  headers?: Record<string, string>;
+}
+
+/** A response, a text, data to send as JSON, or nothing (204). */
+type RouteResult = Response | string | object | null | undefined | void;
+/** Answers a request. */
+type RouteHandler = (context: Context) => RouteResult | Promise<RouteResult>;
+
+/** Metadata in place of the query's, false or a response with a status from 400 to refuse, or nothing. */
+type ConnectResult = Record<string, string | number | boolean> | Response | boolean | null | undefined | void;
+/** Called when a client connects to a stream, before anything is sent to it, or when it has gone. */
+type StreamHandler = (context: Context) => ConnectResult | Promise<ConnectResult>;
+
+interface StreamOptions {
+  /** Decides the metadata of a new connection, or refuses it. */
+  onConnect?: string | StreamHandler;
+  /** Called when a client has gone. */
+  onDisconnect?: string | StreamHandler;
+  /** Messages kept for clients that come back; 256 unless given. */
+  history?: number;
+}
+
+/** The value of a GraphQL field. Throwing gives the client a GraphQL error. */
+type Resolver = (context: ResolverContext) => any;
+/** Who may use a GraphQL field: everyone over HTTP, any script, this script. */
+type Visibility = "external" | "engine" | "internal";
+
+/** Pairs that must all be found in a connection's metadata: as JSON text or as an object. `{}` is everyone. */
+type Filter = string | Record<string, string | number | boolean>;
+
+{host}
+
+// What scripts have besides JavaScript itself.
+
+interface Console {
+  log(...values: any[]): void;
+  info(...values: any[]): void;
+  warn(...values: any[]): void;
+  error(...values: any[]): void;
+  debug(...values: any[]): void;
+  dir(value: any, options?: { depth?: number | null }): void;
+  table(rows: any, columns?: string[]): void;
+  trace(...values: any[]): void;
+  assert(condition: any, ...values: any[]): void;
+  group(...values: any[]): void;
+  groupCollapsed(...values: any[]): void;
+  groupEnd(): void;
+  count(label?: string): void;
+  countReset(label?: string): void;
+  time(label?: string): void;
+  timeLog(label?: string, ...values: any[]): void;
+  timeEnd(label?: string): void;
+}
+/** Writes to the server's log. */
+declare const console: Console;
+
+/** Calls a function once, after some milliseconds; returns a number for clearTimeout. */
+declare function setTimeout(callback: (...values: any[]) => void, milliseconds?: number, ...values: any[]): number;
+/** Calls a function again and again; returns a number for clearInterval. */
+declare function setInterval(callback: (...values: any[]) => void, milliseconds?: number, ...values: any[]): number;
+declare function setImmediate(callback: (...values: any[]) => void, ...values: any[]): number;
+declare function clearTimeout(timer?: number): void;
+declare function clearInterval(timer?: number): void;
+declare function clearImmediate(timer?: number): void;
+declare function queueMicrotask(callback: () => void): void;
+/** A deep copy. */
+declare function structuredClone<T>(value: T): T;
+/** Base64 of a text whose characters are all below 256. */
+declare function btoa(text: string): string;
+declare function atob(base64: string): string;
+
+declare class URL {
+  constructor(url: string | URL, base?: string | URL);
+  static canParse(url: string | URL, base?: string | URL): boolean;
+  static parse(url: string | URL, base?: string | URL): URL | null;
+  href: string;
+  readonly origin: string;
+  protocol: string;
+  username: string;
+  password: string;
+  host: string;
+  hostname: string;
+  port: string;
+  pathname: string;
+  search: string;
+  readonly searchParams: URLSearchParams;
+  hash: string;
+  toString(): string;
+  toJSON(): string;
+}
+
+declare class URLSearchParams {
+  constructor(init?: string | URLSearchParams | Record<string, string> | Iterable<[string, string]>);
+  readonly size: number;
+  append(name: string, value: string): void;
+  delete(name: string, value?: string): void;
+  get(name: string): string | null;
+  getAll(name: string): string[];
+  has(name: string, value?: string): boolean;
+  set(name: string, value: string): void;
+  sort(): void;
+  forEach(callback: (value: string, name: string, all: URLSearchParams) => void): void;
+  keys(): IterableIterator<string>;
+  values(): IterableIterator<string>;
+  entries(): IterableIterator<[string, string]>;
+  [Symbol.iterator](): IterableIterator<[string, string]>;
+  toString(): string;
+}
+
+declare class TextEncoder {
+  readonly encoding: string;
+  encode(text?: string): Uint8Array;
+  encodeInto(text: string, target: Uint8Array): { read: number; written: number };
+}
+
+declare class TextDecoder {
+  constructor(encoding?: string, options?: { fatal?: boolean; ignoreBOM?: boolean });
+  readonly encoding: string;
+  decode(bytes?: ArrayBuffer | ArrayBufferView, options?: { stream?: boolean }): string;
+}
+
+declare class DOMException extends Error {
+  constructor(message?: string, name?: string);
+  readonly code: number;
+}
+
+declare const crypto: {
+  randomUUID(): string;
+  getRandomValues<T extends ArrayBufferView>(array: T): T;
+};
+declare const performance: {
+  /** Milliseconds since the server began, with fractions. */
+  now(): number;
+  readonly timeOrigin: number;
+};
+
+interface ErrorConstructor {
+  captureStackTrace(error: object, above?: Function): void;
+}
+
+// What test files (*.test.js) have in addition.
+
+type TestFunction = () => any;
+
+interface Test {
+  /** Declares a test. It passes unless its function throws, or returns a Promise that is rejected. */
+  (name: string, run: TestFunction, options?: { timeout?: number }): void;
+  /** Declares a test that is not run. */
+  skip(name: string, run?: TestFunction): void;
+  /** Declares a test; of this file, only such ones are run. */
+  only(name: string, run: TestFunction, options?: { timeout?: number }): void;
+  /** A test that is still to be written. */
+  todo(name: string, run?: TestFunction): void;
+}
+declare const test: Test;
+/** Runs before each test of this file. */
+declare function beforeEach(run: TestFunction): void;
+/** Runs after each test of this file, also after one that failed. */
+declare function afterEach(run: TestFunction): void;
+
+/** What a thrown error is compared with: a pattern for its text, a class, properties, or a function that tells. */
+type ErrorExpectation = RegExp | Function | object;
+
+interface Assert {
+  (value: any, message?: string | Error): asserts value;
+  ok(value: any, message?: string | Error): asserts value;
+  /** Compares with ===, but NaN equals NaN. */
+  equal(actual: any, expected: any, message?: string | Error): void;
+  notEqual(actual: any, expected: any, message?: string | Error): void;
+  strictEqual(actual: any, expected: any, message?: string | Error): void;
+  notStrictEqual(actual: any, expected: any, message?: string | Error): void;
+  /** Compares contents: of objects, arrays, maps, sets, dates. */
+  deepEqual(actual: any, expected: any, message?: string | Error): void;
+  deepStrictEqual(actual: any, expected: any, message?: string | Error): void;
+  notDeepEqual(actual: any, expected: any, message?: string | Error): void;
+  notDeepStrictEqual(actual: any, expected: any, message?: string | Error): void;
+  match(text: string, pattern: RegExp, message?: string | Error): void;
+  doesNotMatch(text: string, pattern: RegExp, message?: string | Error): void;
+  throws(run: () => any, expected?: ErrorExpectation, message?: string): void;
+  doesNotThrow(run: () => any, message?: string): void;
+  rejects(promise: Promise<any> | (() => Promise<any>), expected?: ErrorExpectation, message?: string): Promise<void>;
+  doesNotReject(promise: Promise<any> | (() => Promise<any>), message?: string): Promise<void>;
+  fail(message?: string | Error): never;
+  AssertionError: new (facts: { message?: string; actual?: any; expected?: any; operator?: string }) => Error;
+}
+declare const assert: Assert;
+
+interface TestRequestOptions {
+  /** Parameters for the URL. */
+  query?: Record<string, any>;
+  headers?: Record<string, string>;
+  /** Fields to send as a form. */
+  form?: Record<string, any>;
+  /** Data to send as JSON. */
+  json?: any;
+  /** A text to send as it is. */
+  body?: string;
+}
+interface TestResponse {
+  status: number;
+  /** True for a status from 200 to 299. */
+  ok: boolean;
+  /** By lower-case name. */
+  headers: Record<string, string>;
+  body: string;
+  /** The parsed body if it is JSON, else null. */
+  json: any;
+}
+/** Sends a request to the scripts under test. */
+declare function request(method: string, path: string, options?: TestRequestOptions): Promise<TestResponse>;
+declare function request(path: string, options?: TestRequestOptions): Promise<TestResponse>;
+
+interface TestMessage {
+  /** `"message"` unless the event has a name. */
+  event: string;
+  id: string;
+  /** The payload, parsed if it is JSON. */
+  data: any;
+  /** The payload as it came. */
+  text: string;
+}
+interface TestClient {
+  /** 200, or what the stream was refused with; 0 while `onConnect` has not answered yet. */
+  readonly status: number;
+  readonly headers: Record<string, string>;
+  /** The body, when the stream was refused. */
+  readonly body: string;
+  /** All messages so far. */
+  readonly messages: TestMessage[];
+  /** True when the server has ended the stream. */
+  readonly ended: boolean;
+  /** The next message that was not yet asked for; waits for it, at most for the milliseconds given
+   * (60,000), on the clock of the tests. */
+  next(milliseconds?: number): Promise<TestMessage>;
+  close(): void;
+  /** Connects anew with the id of the last message, as a browser does that was cut off. */
+  reconnect(): TestClient;
+}
+interface TestConnectOptions {
+  /** Parameters for the URL, which become the metadata. */
+  query?: Record<string, any>;
+  headers?: Record<string, string>;
+  /** Asks for the messages after this one. */
+  lastEventId?: string;
+}
+/** Connects to a stream, as `new EventSource(path)` does. */
+declare function connect(path: string, options?: TestConnectOptions): TestClient;
+/** Runs a GraphQL operation over HTTP. */
+declare function graphql(query: string, variables?: object): Promise<{ data?: any; errors?: any[] }>;
+/** Subscribes over GraphQL; the data of each message is a result: `{ data, errors }`. */
+declare function subscribe(query: string, variables?: object, metadata?: Record<string, any>): TestClient;
+
+/** The time of the scripts and of the test. It stands still, and moves when it is told to, or when the test waits
+ * and nothing else is left to do: then it jumps to the next timer. */
+declare const clock: {
+  /** Lets time pass and runs the timers that are due, in order. */
+  advance(milliseconds: number): Promise<void>;
+  /** Milliseconds since 1970, as Date.now() gives them. */
+  readonly now: number;
+};
+"""
+
+#: For editors and for TypeScript: the scripts of a folder are JavaScript without a browser, and each has
+#: names of its own, as if it were a module.
+JSCONFIG = """\
+{
+  "compilerOptions": {
+    "checkJs": true,
+    "strict": false,
+    "noEmit": true,
+    "target": "ES2022",
+    "lib": ["ES2024", "ESNext.Collection"],
+    "types": [],
+    "module": "ESNext",
+    "moduleResolution": "bundler",
+    "moduleDetection": "force",
+    "resolveJsonModule": true
+  },
+  "exclude": ["public"]
+}
+"""
+
+
+def type_declarations():
+    """The text of aiwebengine.d.ts: the host API as its tables have it, and the shapes around it."""
+    parts, done = [], set()
+    for name, doc in HOST_OBJECTS.items():
+        entries = [entry for entry in HOST_API.values() if entry.name.startswith(name + ".")]
+        done.update(entry.name for entry in entries)
+        members = "\n".join(declaration_of(entry, "  ", "") for entry in entries)
+        kind = name[0].upper() + name[1:]
+        parts.append(f"interface {kind} {{\n{members}\n}}\n/** {doc} */\ndeclare const {name}: {kind};")
+    parts += [declaration_of(entry, "", "declare function ") for entry in HOST_API.values()
+              if entry.name not in done]
+    return TYPE_DECLARATIONS.replace("{host}", "\n\n".join(parts))
+
+
+def declaration_of(entry, indent, word):
+    """One host function, with its documentation."""
+    lines = textwrap.wrap(entry.doc, 100)
+    doc = ("\n" + indent + " * ").join(lines)
+    name = entry.name.rpartition(".")[2]
+    return f"{indent}/** {doc} */\n{indent}{word}{name}({entry.parameters}): {entry.returns};"
 
 
 # ======================================================================================
@@ -36579,6 +36959,7 @@ def option_parser():
     add("-e", dest="code", metavar="CODE", help="run JavaScript code and exit")
     add("--run", action="store_true", help="run the script SCRIPTS without a server, and exit")
     add("--repl", action="store_true", help="a prompt for JavaScript")
+    add("--types", action="store_true", help="print aiwebengine.d.ts, for editors and TypeScript")
     add("--version", action="version", version=f"aiwebengine {__version__}")
     return parser
 
@@ -36618,6 +36999,9 @@ def main(argv=None):
     """The command line; returns the exit code."""
     parser = option_parser()
     options = parser.parse_args(argv)
+    if options.types:
+        print(type_declarations(), end="")
+        return EXIT_OK
     if options.code is not None:
         return on_script_thread(run_code, options.code, "<code>")
     if options.repl:

@@ -6972,6 +6972,80 @@ class HostApiTest(ServerCase):
             self.assertTrue(entry.returns, name)
 
 
+class TypesTest(unittest.TestCase):
+    """aiwebengine.d.ts, as --types prints it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.declarations = aiwebengine.type_declarations()
+
+    def tsc(self, files):
+        """What TypeScript says about scripts, with the declarations and jsconfig.json beside them."""
+        compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
+        if not NODE or not NODE_MODULES or not compiler.exists():
+            self.skipTest("TypeScript is missing (AIWEBENGINE_NODE_MODULES)")
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in {"aiwebengine.d.ts": self.declarations, "jsconfig.json": aiwebengine.JSCONFIG,
+                               **files}.items():
+                Path(folder, name).write_text(text, encoding="utf-8")
+            done = subprocess.run([NODE, compiler, "-p", "jsconfig.json", "--pretty", "false"], cwd=folder,
+                                  capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    def test_every_host_function_is_declared_with_its_documentation(self):
+        text = " ".join(re.sub(r"\n *\* ", " ", self.declarations).split())
+        self.assertGreater(len(aiwebengine.HOST_API), 20)
+        for entry in aiwebengine.HOST_API.values():
+            name = entry.name.rpartition(".")[2]
+            with self.subTest(entry.name):
+                self.assertRegex(text, re.escape(f"/** {' '.join(entry.doc.split())} */") + r" (declare function )?"
+                                 + re.escape(f"{name}({entry.parameters}): {entry.returns};"))
+
+    def test_every_host_function_of_an_object_stands_in_the_object(self):
+        for name in aiwebengine.HOST_OBJECTS:
+            block = re.search(rf"interface {name[0].upper()}{name[1:]} {{\n(.*?)\n}}\n", self.declarations, re.S)[1]
+            declared = set(re.findall(r"^  (\w+)\(", block, re.M))
+            self.assertEqual(declared, {entry.name.split(".")[1] for entry in aiwebengine.HOST_API.values()
+                                        if entry.name.startswith(name + ".")})
+
+    def test_every_global_that_is_no_part_of_javascript_is_declared(self):
+        names = run("Object.getOwnPropertyNames(globalThis)")
+        standard = set("globalThis Infinity NaN undefined isFinite isNaN eval decodeURI decodeURIComponent encodeURI "
+                       "encodeURIComponent escape unescape parseFloat parseInt Math JSON Reflect Intl Atomics".split())
+        missing = [name for name in names if name not in standard
+                   and not re.match(r"[A-Z]\w*$", name)
+                   and not re.search(rf"^declare (const|function|class) {name}\b", self.declarations, re.M)]
+        self.assertEqual(missing, [])
+        for name in ("URL", "URLSearchParams", "TextEncoder", "TextDecoder", "DOMException"):
+            self.assertIn(f"declare class {name} ", self.declarations)
+
+    def test_typescript_finds_nothing_wrong_in_the_examples(self):
+        files = {path.name: path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.js")}
+        self.assertEqual(self.tsc(files), "")
+
+    def test_typescript_finds_mistakes(self):
+        script = textwrap.dedent("""
+            routeRegistry.registerStreamRout("/a");
+            routeRegistry.registerRoute(5, "handler");
+            sendStreamMessageToConnections("/a", {}, 7);
+            routeRegistry.registerRoute("/b", () => 5);
+            graphQLRegistry.registerQuery("q", "type Query { q: Int }", () => 1, "everyone");
+            routeRegistry.registerRoute("/c", (context) => context.reqest.body);
+            const wrong = ResponseBuilder.json({}).satus;
+            document.title = "browser";
+            const message = connect("/a").next().data;
+        """).strip()
+        found = self.tsc({"wrong.js": script})
+        lines = [int(line) for line in re.findall(r"wrong\.js\((\d+),", found)]
+        self.assertEqual(lines, [1, 2, 3, 4, 5, 6, 7, 8, 9], found)
+        self.assertIn("registerStreamRoute", found)
+
+    def test_types_are_printed(self):
+        done = subprocess.run([sys.executable, MODULE, "--types"], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout), (0, self.declarations))
+
+
+
 # ======================================================================================
 # 16  SCRIPTS: LOADING AND HOT RELOAD
 # ======================================================================================
