@@ -26842,6 +26842,8 @@ STALLED_SECONDS = 60
 RETRY_MILLISECONDS = 3000
 #: Metadata keys for which a stream keeps an index; further keys are searched for one by one.
 MAX_INDEXED_KEYS = 16
+#: Small items of an outbox are joined up to this size for one write.
+GATHER_BYTES = 16 * 1024
 #: Connections served in one go before the broadcaster looks at its other work.
 SLICE = 256
 
@@ -26900,14 +26902,16 @@ class Message:
 
 class Delivery:
     """What became of a message, in counts known at once: connections that `matched`, how many had
-    it `queued`, how many were `dropped` because their outbox is full. `failed` equals `dropped`.
+    it `queued` to be sent, how many were `dropped` because their outbox is full; `failed` equals
+    `dropped`. `waiting` counts those of the queued that still have earlier messages to read.
     `sequence` is the message's number in its stream, 0 when there is none."""
 
-    __slots__ = ("matched", "dropped", "sequence")
+    __slots__ = ("matched", "dropped", "waiting", "sequence")
 
-    def __init__(self, matched=0, dropped=0, sequence=0):
+    def __init__(self, matched=0, dropped=0, waiting=0, sequence=0):
         self.matched = matched
         self.dropped = dropped
+        self.waiting = waiting
         self.sequence = sequence
 
     queued = delivered = property(lambda self: self.matched - self.dropped)
@@ -26918,13 +26922,17 @@ class Delivery:
         self.sequence = self.sequence or other.sequence
         self.matched += other.matched
         self.dropped += other.dropped
+        self.waiting += other.waiting
         return self
 
     def sentence(self):
-        """`3 connections matched, 3 delivered, 0 failed`, with the reason of failures."""
+        """`3 connections matched, 3 delivered, 0 failed`, with how many are queued and why any failed."""
         plural = "" if self.matched == 1 else "s"
-        text = f"{self.matched} connection{plural} matched, {self.queued} delivered, {self.dropped} failed"
-        return text + (" (the client reads too slowly: it was disconnected)" if self.dropped else "")
+        queued = f" ({self.waiting} of them queued for clients that read slowly)" if self.waiting else ""
+        dropped = (" (dropped: their clients read too slowly and were disconnected with more than "
+                   f"{MAX_OUTBOX_BYTES >> 20} MiB waiting)" if self.dropped else "")
+        return (f"{self.matched} connection{plural} matched, {self.queued} delivered{queued}, "
+                f"{self.dropped} failed{dropped}")
 
 
 class Connection:
@@ -26933,7 +26941,8 @@ class Connection:
     `joined` is the last sequence before it came, `resumed` the one it had seen when it came back, or
     None. `position` is the sequence of the last message for everyone that was handed to it; `mail`
     are filtered messages it still has to get. `outbox` is None while the socket takes everything,
-    else the bytes that wait; `queued` counts them. Only the broadcaster touches these.
+    else the bytes that wait, by reference where others have the same; `queued` counts them. Only
+    the broadcaster touches these. `unsent` is what must go out first, until it takes over.
     """
 
     __slots__ = ("sock", "stream", "metadata", "address", "since", "position", "mail", "outbox", "queued",
@@ -26957,7 +26966,7 @@ class Connection:
         self.closed = False
         self.doomed = False
         self.adopted = False
-        self.unsent = b""
+        self.unsent = EMPTY_OUTBOX
 
     def matches(self, filter):
         metadata = self.metadata
@@ -27042,12 +27051,12 @@ class Stream:
                 matched = len(message.targets)
             else:
                 matched = len(self.connections)
-            message.delivery = delivery = Delivery(matched, 0, sequence)
+            message.delivery = delivery = Delivery(matched, sequence=message.sequence)
             self._remember(message)
             if not matched:
                 return delivery
             if self.slow:
-                delivery.dropped = self._overflowing(message)
+                delivery.dropped, delivery.waiting = self._overflowing(message)
             self._pending.append(message)
             self._pending_bytes += len(message.frame)
             crowded = self._pending_bytes > MAX_BACKLOG_BYTES or len(self._pending) > MAX_BACKLOG_MESSAGES
@@ -27090,15 +27099,18 @@ class Stream:
         return index
 
     def _overflowing(self, message):
-        """How many of the slow connections this message is too much for; they will be closed."""
-        dropped, targets = 0, message.targets
+        """(dropped, waiting): of the slow connections, those that this message is too much for, which
+        will be closed, and those that get it later."""
+        dropped, waiting, targets = 0, 0, message.targets
         for connection in self.slow:
             if targets is not None and not connection.matches(message.filter):
                 continue
             if connection.doomed or connection.queued + len(message.frame) > connection.allowance:
                 connection.doomed = True
                 dropped += 1
-        return dropped
+            else:
+                waiting += 1
+        return dropped, waiting
 
     def _remember(self, message):
         history = self.history
@@ -27149,7 +27161,8 @@ class Stream:
 
     def attach(self, connection, last_event_id=None):
         """Adds a connection; from here on it gets every message. Returns the bytes that must come
-        first: the retry time, the current id, and what was missed since `last_event_id`."""
+        first: the retry time and the current id. What was missed since `last_event_id` becomes the
+        connection's `unsent`: the frames themselves, so that many who come back share them."""
         with self.lock:
             if self.closed:
                 raise LookupError(self.path)
@@ -27170,10 +27183,10 @@ class Stream:
             return f"retry: {RETRY_MILLISECONDS}\nid: {current}\n\n".encode()
         opening = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
         connection.messages = sum(1 for item in missed if item is not GAP)
-        frames = [self._gap_event(last_event_id, missed) if item is GAP else item.frame for item in missed]
-        replay = b"".join(frames)
-        connection.allowance = MAX_OUTBOX_BYTES + len(replay)
-        return opening + replay
+        connection.unsent = [self._gap_event(last_event_id, missed) if item is GAP else item.frame
+                             for item in missed]
+        connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
+        return opening
 
     def _missed(self, sequence, complete, connection):
         """The messages after a sequence that this connection should have got; GAP first when the history
@@ -27424,6 +27437,18 @@ def set_user_timeout(sock):
             pass
 
 
+def gathered(outbox):
+    """Takes the next bytes to send out of a deque: small neighbours joined, a large item alone."""
+    first = outbox.popleft()
+    if not outbox or len(first) >= GATHER_BYTES:
+        return first
+    parts, size = [first], len(first)
+    while outbox and size < GATHER_BYTES:
+        parts.append(outbox.popleft())
+        size += len(parts[-1])
+    return b"".join(parts)
+
+
 class Broadcaster:
     """The one thread that owns every event-stream socket.
 
@@ -27492,7 +27517,10 @@ class Broadcaster:
         opening = stream.attach(connection, last_event_id)
         with self._count_lock:
             self.count += 1
-        data = head + opening + first
+        waiting = collections.deque([head + opening, *connection.unsent])
+        if first:
+            waiting.append(first)
+        data = gathered(waiting)
         sock.setblocking(False)
         try:
             done = sock.send(data)
@@ -27500,7 +27528,9 @@ class Broadcaster:
             done = 0
         except OSError:
             done = len(data)            # gone already: the broadcaster will see it
-        connection.unsent = data[done:] if done < len(data) else b""
+        if done < len(data):
+            waiting.appendleft(data[done:])
+        connection.unsent = waiting or EMPTY_OUTBOX
         self._post(self._adopt, connection)
         return connection
 
@@ -27620,14 +27650,14 @@ class Broadcaster:
                 self._close(connection)
                 return
             if done < len(data):
-                self._keep(connection, memoryview(data)[done:])
+                self._keep(connection, collections.deque([memoryview(data)[done:]]))
         else:
             self._enqueue(connection, data)
 
-    def _keep(self, connection, rest):
+    def _keep(self, connection, outbox):
         """The socket is full: from now on the connection has an outbox."""
-        connection.outbox = collections.deque([rest])
-        connection.queued = len(rest)
+        connection.outbox = outbox
+        connection.queued = sum(map(len, outbox))
         connection.progress = time.monotonic()
         self.selector.modify(connection.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
         with connection.stream.lock:
@@ -27670,14 +27700,14 @@ class Broadcaster:
         outbox = connection.outbox
         try:
             while outbox:
-                chunk = outbox[0]
-                done = connection.sock.send(chunk)
+                chunk, done = gathered(outbox), 0
+                try:
+                    done = connection.sock.send(chunk)
+                finally:
+                    if done < len(chunk):
+                        outbox.appendleft(memoryview(chunk)[done:])
                 connection.queued -= done
                 connection.progress = time.monotonic()
-                if done == len(chunk):
-                    outbox.popleft()
-                else:
-                    outbox[0] = chunk[done:]
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -27697,11 +27727,9 @@ class Broadcaster:
             connection.closed = False
             self._close(connection)
             return
-        waiting = list(connection.outbox)
-        if connection.unsent:
-            waiting.insert(0, memoryview(connection.unsent))
-            connection.queued += len(connection.unsent)
-            connection.unsent = b""
+        waiting = collections.deque(connection.unsent)
+        waiting.extend(connection.outbox)
+        connection.unsent = EMPTY_OUTBOX
         try:
             self.selector.register(connection.sock, selectors.EVENT_READ, connection)
         except (ValueError, KeyError, OSError):
@@ -27710,10 +27738,7 @@ class Broadcaster:
         set_user_timeout(connection.sock)
         connection.outbox = None
         if waiting:
-            queued = connection.queued
-            self._keep(connection, waiting[0])
-            connection.outbox.extend(waiting[1:])
-            connection.queued = queued
+            self._keep(connection, waiting)
             self._flush(connection)
 
     def _finish(self, connection, frame):
@@ -33748,22 +33773,31 @@ class Log:
 
     def emit(self, text, level="info"):
         stream = self.stream or sys.stderr
-        colour = self.colour if self.colour is not None else wants_colour(stream)
-        if colour and level in _COLOURS:
-            text = f"\x1b[{_COLOURS[level]}m{text}\x1b[0m"
+        if stream is None:
+            return                      # started with its standard error closed
         try:
+            colour = self.colour if self.colour is not None else wants_colour(stream)
+            if colour and level in _COLOURS:
+                text = f"\x1b[{_COLOURS[level]}m{text}\x1b[0m"
             with self.lock:
-                stream.write(text + "\n")
-                stream.flush()
+                write_line(stream, text)
         except (OSError, ValueError):
             pass                        # a full disk or a closed terminal must not stop the server
-        except UnicodeEncodeError:
-            stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
+
+
+def write_line(stream, text):
+    """Writes and flushes a line; characters that the stream cannot encode are escaped."""
+    try:
+        stream.write(text + "\n")
+    except UnicodeEncodeError:
+        stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
+    stream.flush()
 
 
 def wants_colour(stream):
     """Colours only on a terminal, and not when the user says no (no-color.org)."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+    return stream is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" \
+        and stream.isatty()
 
 
 # -- Errors of scripts ----
@@ -34160,7 +34194,7 @@ class Application:
         self.log = log or Log()
         self.handler_timeout = handler_timeout
         self.load_timeout = load_timeout
-        self.started = time.time()
+        self.started = time.monotonic()
         self.hosts = {}
         self.failures = {}
         self.troubles = {}              # script -> LoadFailure of its last handler that failed
@@ -34703,6 +34737,7 @@ MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 #: Requests that are remembered, and the largest body that is kept for sending one again.
 REQUESTS_KEPT = 200
@@ -34941,6 +34976,7 @@ class ChunkedBody:
         self._rest = b""
         self._need = None               # bytes of the current chunk still to come; None: at a size line
         self._trailer = False
+        self._trailer_lines = 0
 
     def feed(self, data):
         data = self._rest + data
@@ -34955,6 +34991,9 @@ class ChunkedBody:
                 if self._trailer:
                     if not line:
                         return after
+                    self._trailer_lines += 1
+                    if self._trailer_lines > MAX_HEADER_FIELDS:
+                        raise Refusal(431, f"There are more than {MAX_HEADER_FIELDS} trailer fields", close=True)
                     if not _HEADER_LINE.match(line.decode("latin-1") + "\r\n"):
                         raise Refusal(400, "A trailer line is malformed", close=True)
                     data = after
@@ -34963,13 +35002,17 @@ class ChunkedBody:
                 data = after
                 if self._trailer:
                     continue
-            if len(data) < self._need + 2:
+            if self._need:
+                piece = data[:self._need]
+                self.pieces.append(piece)   # at once: gathering a chunk from small pieces stays linear
+                self._need -= len(piece)
+                data = data[len(piece):]
+            if self._need or len(data) < 2:
                 self._rest = data
                 return None
-            if data[self._need:self._need + 2] != b"\r\n":
+            if data[:2] != b"\r\n":
                 raise Refusal(400, "A chunk does not end where its size says", close=True)
-            self.pieces.append(data[:self._need])
-            data = data[self._need + 2:]
+            data = data[2:]
             self._need = None
 
     def _begin_chunk(self, line):
@@ -35831,7 +35874,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return file_response(head, path, self.app.live)
         except PermissionError:
             raise Refusal(403, "The file may not be read") from None
-        except OSError:
+        except OSError as error:
+            if error.errno in _TOO_MANY_FILES:
+                raise Refusal(503, "The server has too many files open",
+                              headers=(("Retry-After", "1"),)) from None
             return None
 
     def not_found(self, head):
@@ -36465,7 +36511,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             except (BlockingIOError, InterruptedError, ConnectionError):
                 return
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
+                if error.errno in _TOO_MANY_FILES:
                     self._shed()
                 return
             self.process_request(request, address)
@@ -36947,7 +36993,8 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
 #: With the live script.
 _LIVE_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
                 "worker-src 'self'; frame-ancestors 'none'")
-_STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
+#: A line of error.stack: function or None, file, line, column or None.
+STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
 #: Of what is shown: lines around a place, frames with their source, paths, and the start of a body.
 SOURCE_AROUND = 5
 MAX_SHOWN_FRAMES = 30
@@ -37002,7 +37049,7 @@ def render_lines(text):
 
 def render_frames(error, sources):
     """The calls that led to an error, each with its source; the first is open."""
-    frames = [found.groups() for found in map(_STACK_LINE.match, (error.stack or "").split("\n")) if found]
+    frames = [found.groups() for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
     frames = [(name, file, int(line), int(column) if column else None)
               for name, file, line, column in frames[:MAX_SHOWN_FRAMES]]
     place = (error.filename, error.line, error.column)
@@ -37201,7 +37248,7 @@ def health_answer(server, head):
     """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded."""
     app = server.app
     facts = {"status": "degraded" if app.failures else "ok", "version": __version__,
-             "uptime": round(time.time() - app.started, 1), "scripts": len(app.hosts),
+             "uptime": round(time.monotonic() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
              "streams": len(app.stream_routes), "connections": app.stream_connections}
     return Response(200, JSON_TYPE, utf8(json.dumps(facts)), [("Cache-Control", "no-store")])
@@ -38680,19 +38727,29 @@ def serve(scripts, options):
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
         return EXIT_USAGE
-    stop = threading.Event()
+    signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(EXIT_OK) if stop.is_set() else stop.set())
+        signal.signal(number, lambda *_: signals.put(number) if signals.empty() else os._exit(EXIT_OK))
     try:
         server.start()
     except (OSError, OverflowError) as error:
         print(f"aiwebengine: {listen_trouble(options, error)}", file=sys.stderr)
         return EXIT_USAGE
     print_banner(server, options)
-    while not stop.wait(0.5):
-        pass
+    wait_for_signal(signals)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(EXIT_OK))     # whoever asks twice is in a hurry
     server.stop()
     return EXIT_OK
+
+
+def wait_for_signal(signals):
+    """Until there is one. The waits are short, because not every system ends a long one."""
+    while True:
+        try:
+            return signals.get(timeout=0.5)
+        except queue.Empty:
+            pass
 
 
 def listen_trouble(options, error):
@@ -39677,13 +39734,10 @@ def refuse_in_tests(name, *arguments):
     raise HostError(f"{name}: a test registers nothing; put this into a script of the folder")
 
 
-_STACK_LINE = re.compile(r"\s+at (?:.*\()?([^()]+):(\d+):(\d+)\)?$")
-
-
 def stack_places(stack):
     """(file, line, column) of the calls of a stack, without those of the prelude."""
-    found = [_STACK_LINE.match(line) for line in stack.split("\n")]
-    return [(item[1], int(item[2]), int(item[3])) for item in found if item and item[1] != TEST_PRELUDE_NAME]
+    frames = [found.groups() for found in map(STACK_LINE.match, stack.split("\n")) if found]
+    return [(file, int(line), int(column)) for _, file, line, column in frames if column and file != TEST_PRELUDE_NAME]
 
 
 # -- Reports of tests ----

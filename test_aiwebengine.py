@@ -5483,6 +5483,200 @@ class ExplainTest(unittest.TestCase):
         self.assertEqual([item.text for item in self.stream.recent(2)], ["x", "one\ntwo: <&>"])
 
 
+class StreamFaultTest(unittest.TestCase):
+    """What slow, dead and greedy clients, full histories and odd clocks do to streams: nothing."""
+
+    setUp, stream, attach, read, frames = (StreamTest.setUp, StreamTest.stream, StreamTest.attach, StreamTest.read,
+                                           StreamTest.frames)
+
+    def stalled(self, stream, metadata=None, last_id=None, room=4096):
+        """A client that does not read and has next to no room for what it is sent."""
+        sock, client = self.pairs.pair()
+        self.addCleanup(client.close)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        connection = self.broadcaster.attach(stream, sock, b"", metadata or {}, "1.2.3.4", last_id)
+        return client, connection
+
+    def eventually(self, condition):
+        end = time.monotonic() + WAIT
+        while not condition():
+            self.assertLess(time.monotonic(), end, "it did not happen in time")
+            time.sleep(0.005)
+
+    def test_the_sentence_says_what_is_queued_what_was_dropped_and_why(self):
+        stream = self.stream()
+        self.attach(stream)
+        _, connection = self.stalled(stream)
+        stream.send("x" * 500_000)
+        self.eventually(lambda: connection.queued > 100_000)
+        self.assertEqual(stream.send("y").sentence(),
+                         "2 connections matched, 2 delivered (1 of them queued for clients that read slowly), 0 failed")
+        stream.send("x" * 600_000)
+        self.eventually(lambda: connection.queued > 700_000)
+        self.assertEqual(stream.send("x" * 600_000).sentence(),
+                         "2 connections matched, 1 delivered, 1 failed (dropped: their clients read too slowly and were "
+                         "disconnected with more than 1 MiB waiting)")
+        self.eventually(lambda: len(stream.connections) == 1)
+
+    def test_a_slow_client_that_a_filter_leaves_out_is_not_counted(self):
+        stream = self.stream()
+        self.attach(stream, {"n": "1"})
+        _, connection = self.stalled(stream, {"n": "2"})
+        stream.send("x" * 900_000)
+        self.eventually(lambda: connection.queued > 100_000)
+        delivery = stream.send("x" * 900_000, {"n": "1"})
+        self.assertEqual((delivery.matched, delivery.waiting, delivery.dropped), (1, 0, 0))
+        self.assertFalse(connection.closed)
+
+    def test_clients_that_ask_for_everything_again_and_do_not_read_share_its_memory(self):
+        stream = self.stream()
+        for _ in range(200):
+            stream.send("x" * 20_000)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        connections = [self.stalled(stream, {}, f"{stream.epoch}-0")[1] for _ in range(100)]
+        self.eventually(lambda: all(connection.queued > 3_000_000 for connection in connections))
+        self.assertLess(tracemalloc.get_traced_memory()[0], 40_000_000)     # of 400,000,000 that are waiting
+
+    def test_a_replay_in_many_pieces_is_exact_for_a_reader_who_starts_late(self):
+        stream = self.stream()
+        for i in range(256):
+            stream.send(f"{i} " + "x" * (i * 37 % 3000))
+        client, _ = self.stalled(stream, {}, f"{stream.epoch}-0", 65536)
+        for i in range(256, 300):
+            stream.send(f"{i} " + "x" * 1000)
+        stream.send("end")
+        time.sleep(0.05)
+        client.settimeout(WAIT)
+        found = self.frames(self.read(client, b"data: end\n"))
+        self.assertEqual([int(frame.split()[0]) for frame in found[:-1]], list(range(300)))
+
+    def test_no_history_means_a_gap_for_whoever_missed_something(self):
+        stream = self.stream(history=0)
+        stream.send("1")
+        self.assertNotIn(b"gap", self.read(self.attach(stream, {}, f"{stream.epoch}-1"), b"\n\n"))
+        stream.send("2")
+        client = self.attach(stream, {}, f"{stream.epoch}-1")
+        stream.send("3")
+        data = self.read(client, b"data: 3\n")
+        self.assertIn(b"event: gap\n", data)
+        self.assertEqual(self.frames(data)[1:], [b"3"])
+
+    def test_a_history_that_is_switched_off_later_hides_no_gap(self):
+        stream = self.stream()
+        for i in range(5):
+            stream.send(str(i))
+        stream.depth = 0
+        stream.send("5")
+        client = self.attach(stream, {}, f"{stream.epoch}-3")
+        stream.send("6")
+        data = self.read(client, b"data: 6\n")
+        self.assertIn(b"event: gap\n", data)
+        self.assertEqual(self.frames(data)[1:], [b"6"])
+
+    def test_after_a_gap_the_id_resumes_without_another(self):
+        stream = self.stream(history=2)
+        for i in range(1, 6):
+            stream.send(str(i))
+        data = self.read(self.attach(stream, {}, f"{stream.epoch}-1"), b"data: 5\n\n")
+        resumed = re.search(rb"id: (\S+)\nevent: gap", data)[1].decode()
+        again = self.read(self.attach(stream, {}, resumed), b"data: 5\n\n")
+        self.assertEqual((b"gap" in again, self.frames(again)), (False, [b"4", b"5"]))
+
+    def test_ids_that_no_server_gave_out_are_taken_as_none(self):
+        stream = self.stream()
+        stream.send("1")
+        for last_id in ("", "x", "-1", "deadbeef", f"{stream.epoch}-", f"{stream.epoch}--1", f"{stream.epoch}-1\n2",
+                        f"{stream.epoch}-" + "9" * 40, "0" * 100_000, f"{stream.epoch}-999999", "\u0661\u0662-1"):
+            with self.subTest(last_id[:30]):
+                client = self.attach(stream, {}, last_id)
+                self.assertEqual(self.read(client, b"\n\n").count(b"\n\n"), 1)
+                client.close()
+
+    def test_a_heartbeat_moves_the_id_past_messages_for_others(self):
+        stream = self.stream(history=3)
+        client = self.attach(stream, {"n": "1"})
+        for _ in range(10):
+            stream.send("for others", {"n": "2"})
+        self.broadcaster._beat_at = 0
+        self.broadcaster._wake_up()
+        data = self.read(client, b"heartbeat\nid: ")
+        data += b"" if data.endswith(b"\n\n") else self.read(client, b"\n\n")
+        last_id = re.findall(rb"id: (\S+)", data)[-1].decode()
+        client.close()
+        again = self.attach(stream, {"n": "1"}, last_id)
+        stream.send("hello")
+        self.assertNotIn(b"gap", self.read(again, b"hello\n"))
+
+    def test_a_client_that_stopped_reading_is_given_up_after_a_minute(self):
+        stream = self.stream()
+        _, connection = self.stalled(stream)
+        stream.send("x" * 500_000)
+        self.eventually(lambda: connection.queued)
+        for patience, gone in ((10, False), (aiwebengine.STALLED_SECONDS + 1, True)):
+            connection.progress = time.monotonic() - patience
+            self.broadcaster._beat_at = 0
+            self.broadcaster._wake_up()
+            self.eventually(lambda: self.broadcaster._beat_at and not self.broadcaster._beating)
+            self.eventually(lambda: connection.closed == gone)
+
+    @unittest.skipUnless(hasattr(socket, "TCP_USER_TIMEOUT"), "the system cannot give up half-open connections")
+    def test_the_kernel_gives_up_clients_that_vanished_without_a_word(self):
+        stream = self.stream()
+        self.attach(stream)
+        connection, = stream.connections
+        self.eventually(lambda: connection.adopted and connection.outbox is None)
+        option = connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        self.assertEqual(option, aiwebengine.STALLED_SECONDS * 1000)
+
+    def test_a_reset_in_the_middle_of_a_broadcast_harms_nobody(self):
+        stream = self.stream()
+        good = self.attach(stream)
+        for i in range(50):
+            sock, client = self.pairs.pair()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.broadcaster.attach(stream, sock, b"", {})
+            stream.send(f"a{i}")
+            client.close()
+            stream.send(f"b{i}")
+        self.assertEqual(len(self.frames(self.read(good, b"data: b49\n"))), 100)
+        self.eventually(lambda: len(stream.connections) == 1 and self.broadcaster.count == 1)
+
+    def test_one_write_for_what_is_pending_and_the_same_bytes_for_all(self):
+        stream = self.stream()
+        clients = [self.attach(stream) for _ in range(10)]
+        self.eventually(lambda: len(stream.run.ring) == 10 and all(c.outbox is None for c in stream.connections))
+        sent = []
+        original = self.broadcaster._send
+        self.broadcaster._send = lambda connection, data: (sent.append(data), original(connection, data))
+        wake, self.broadcaster.wake = self.broadcaster.wake, lambda stream: None
+        for i in range(20):
+            stream.send(str(i))
+        self.broadcaster.wake = wake
+        wake(stream)
+        for client in clients:
+            self.assertEqual(len(self.frames(self.read(client, b"data: 19\n"))), 20)
+        self.assertEqual((len(sent), len({id(data) for data in sent})), (10, 1))
+
+    def test_wall_clock_jumps_do_not_disturb_anything(self):
+        stream = self.stream()
+        client = self.attach(stream)
+        clock = iter(range(0, 10**9, 40_000))
+        with unittest.mock.patch("time.time", lambda: 2e9 - next(clock) if next(clock) % 3 else 1e6):
+            for i in range(100):
+                stream.send(str(i))
+            self.read(client, b"data: 99\n")
+            last_id = f"{stream.epoch}-50"
+            again = self.read(self.attach(stream, {}, last_id), b"data: 99\n")
+            self.assertEqual(self.frames(again), [str(i).encode() for i in range(50, 100)])
+            connection = next(iter(stream.connections))
+            self.assertLess(connection.describe()["age"], 60)
+            self.assertGreaterEqual(connection.describe()["age"], 0)
+        self.assertEqual(len(stream.connections), 2)
+        self.assertGreater(self.broadcaster._beat_at, time.monotonic())
+
+
 # ======================================================================================
 # 14  GRAPHQL
 # ======================================================================================
@@ -8035,6 +8229,673 @@ class HttpTest(ServerCase):
         thread.join()
         self.assertEqual(answers, ["done"])
         self.assertTrue(client.ended())
+
+
+class StreamsOverHttpTest(ServerCase):
+    """Replay, who is there, and what a script is told, as clients and scripts see it."""
+
+    SOURCE = """
+        routeRegistry.registerStreamRoute("/s", { history: %s });
+        routeRegistry.registerRoute("/go", ({ request: { query } }) =>
+          routeRegistry.sendStreamMessageFiltered("/s", query.n ?? "x".repeat(+query.size), query.room ? { room: query.room } : {}));
+        routeRegistry.registerRoute("/who", () => routeRegistry.listConnections("/s"));
+    """
+
+    def slow(self, path):
+        """A connected client that has little room and does not read."""
+        sock = socket.socket()
+        self.addCleanup(sock.close)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", self.server.port))
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        return sock
+
+    def test_history_option(self):
+        for depth, event in ((0, "gap"), (1, "gap"), (2, "message")):
+            self.serve(self.SOURCE % depth)
+            client = self.connect("/s")
+            self.get("/go?n=1")
+            seen = client.next()["id"]
+            client.close()
+            self.get("/go?n=2")
+            self.get("/go?n=3")
+            again = self.connect("/s", [f"Last-Event-ID: {seen}"])
+            self.get("/go?n=4")
+            found = []
+            while "4" not in found:
+                item = again.next()
+                found.append(item["data"] if item["event"] == "message" else item["event"])
+            self.assertEqual(found, {0: ["gap", "4"], 1: ["gap", "3", "4"], 2: ["2", "3", "4"]}[depth])
+
+    def test_what_was_sent_while_a_client_was_away_because_of_a_reload_is_replayed(self):
+        source = self.SOURCE % 50
+        self.serve(source)
+        client = self.connect("/s?room=a")
+        self.get("/go?n=before")
+        seen = client.next()["id"]
+        client.close()
+        self.get("/go?n=1&room=a")
+        self.write(self.folder / "app.js", source + "\nroutes = 2;")
+        self.server.app.load("app.js", self.folder / "app.js")
+        self.get("/go?n=2&room=b")
+        self.get("/go?n=3")
+        self.write(self.folder / "app.js", "not a script (")
+        self.server.app.load("app.js", self.folder / "app.js")
+        self.get("/go?n=4&room=a")
+        again = self.connect("/s?room=a", [f"Last-Event-ID: {seen}"])
+        self.get("/go?n=5")
+        self.assertEqual([again.next()["data"] for _ in range(4)], ["1", "3", "4", "5"])
+
+    def test_a_stream_that_was_gone_for_a_while_announces_a_gap(self):
+        self.serve(self.SOURCE % 50)
+        client = self.connect("/s")
+        self.get("/go?n=1")
+        seen = client.next()["id"]
+        for text in ("", self.SOURCE % 50):
+            self.write(self.folder / "app.js", text)
+            self.server.app.load("app.js", self.folder / "app.js")
+        self.assertTrue(client.ended())
+        self.get("/go?n=2")
+        again = self.connect("/s", [f"Last-Event-ID: {seen}"])
+        self.assertEqual([again.next()["event"] for _ in range(2)], ["gap", "message"])
+
+    def test_graphql_subscriptions_are_replayed_also_around_a_reload(self):
+        source = """
+            graphQLRegistry.registerSubscription("notes", "type Subscription { notes: Note } type Note { id: Int text: String }",
+              "nobody");
+            routeRegistry.registerRoute("/go", ({ request: { query } }) => graphQLRegistry.sendSubscriptionMessageFiltered(
+              "notes", JSON.stringify({ id: query.n, text: "t" }), query.room ? JSON.stringify({ room: query.room }) : "{}"));
+        """
+        text = "subscription { notes { id } }"
+        query = urllib.parse.quote(text)
+        body = json.dumps({"query": text}).encode()
+        json_type = ["Content-Type: application/json", "Accept: text/event-stream"]
+        ways = {"GET": ((f"/graphql/sse?room=a&query={query}",), {}),
+                "POST": (("/graphql/sse?room=a",), {"method": "POST", "body": body}),
+                "everything": (("/graphql/sse?room=a",), {}),
+                "plain": (("/graphql/subscription/notes?room=a",), {})}
+        for name, ((path,), more) in ways.items():
+            with self.subTest(name):
+                self.serve(source)
+                headers = json_type if more else []
+                client = self.connect(path, headers, **more)
+                self.get("/go?n=1")
+                seen = client.next()
+                client.close()
+                self.get("/go?n=2&room=a")
+                self.write(self.folder / "app.js", source + "\n// changed")
+                self.server.app.load("app.js", self.folder / "app.js")
+                self.get("/go?n=3&room=b")
+                self.get("/go?n=4")
+                again = self.connect(path, [*headers, f"Last-Event-ID: {seen['id']}"], **more)
+                self.get("/go?n=5")
+                found = [again.next() for _ in range(3)]
+                self.assertEqual([int(re.search(r'"id": ?"?(\d+)', item["data"])[1]) for item in found], [2, 4, 5])
+                self.assertEqual({item["event"] for item in found}, {seen["event"]})
+
+    def test_list_connections_tells_metadata_age_messages_and_bytes_waiting(self):
+        self.serve(self.SOURCE % 50)
+        client = self.connect("/s?user=ann&room=a")
+        self.slow("/s?user=ben")
+        self.eventually(lambda: len(self.get_json("/who")) == 2)
+        self.get("/go?n=1&room=a")
+        client.next()
+        for sent in range(2, 100):
+            self.get("/go?size=300000")
+            client.next()
+            ann, ben = self.get_json("/who")
+            if ben["bytesWaiting"]:
+                break
+        self.assertEqual((ann["metadata"], ann["messages"], ann["bytesWaiting"]), ({"user": "ann", "room": "a"}, sent, 0))
+        self.assertTrue(0 <= ann["age"] < 60)
+        self.assertEqual((ben["metadata"], 0 < ben["bytesWaiting"] < 1_400_000), ({"user": "ben"}, True))
+        self.assertEqual(self.get("/go?n=2&room=nowhere")[2], "Broadcast to '/s': 0 connections matched, 0 delivered, 0 failed")
+
+    def test_a_script_is_told_of_clients_that_do_not_read(self):
+        self.serve(self.SOURCE % 50)
+        good = self.connect("/s")
+        self.slow("/s?user=ben")
+        self.eventually(lambda: len(self.get_json("/who")) == 2)
+        said, slowest = "", 0.0
+        for _ in range(200):
+            start = time.monotonic()
+            said = self.get("/go?size=100000")[2]
+            slowest = max(slowest, time.monotonic() - start)
+            good.next()
+            if "0 failed" not in said:
+                break
+        self.assertIn("2 connections matched, 1 delivered, 1 failed (dropped: their clients read too slowly", said)
+        self.assertLess(slowest, 2)
+        self.eventually(lambda: len(self.get_json("/who")) == 1)
+
+    def test_a_client_that_was_dropped_resumes_without_loss(self):
+        self.serve(self.SOURCE % 256)
+        sock = self.slow("/s")
+        self.eventually(lambda: len(self.get_json("/who")) == 1)
+        sent = 0
+        while self.get_json("/who") and sent < 200:
+            self.get(f"/go?n={sent}+{'x' * 8000}")
+            sent += 1
+            if sent % 20 == 0:
+                time.sleep(0.02)
+        for sent in range(sent, sent + 40):
+            self.get(f"/go?n={sent}+{'x' * 100}")
+        sock.settimeout(WAIT)
+        reader, got, last_id = EventClient.__new__(EventClient), [], None
+        reader.sock, reader.buffer, reader.last_id, reader.comments, reader.retry = sock, b"", None, [], None
+        reader._until(b"\r\n\r\n")
+        with contextlib.suppress(EOFError):
+            while True:
+                got.append(int(reader.next()["data"].split()[0]))
+                last_id = reader.last_id
+                if got[-1] == sent:
+                    break
+        if got[-1] != sent:
+            again = self.connect("/s", [f"Last-Event-ID: {last_id}"])
+            while got[-1] != sent:
+                got.append(int(again.next()["data"].split()[0]))
+        self.assertEqual(got, list(range(sent + 1)))
+
+
+class HostileClientTest(ServerCase):
+    """Raw sockets with bad intentions."""
+
+    SOURCE = """
+        let evil = 0;
+        routeRegistry.registerRoute("/evil", () => { evil++; return "evil"; });
+        routeRegistry.registerRoute("/evil", () => { evil++; return "evil"; }, "POST");
+        routeRegistry.registerRoute("/count", () => ({ body: { evil } }));
+        routeRegistry.registerRoute("/echo", ({ request }) => request.body, "POST");
+        routeRegistry.registerRoute("/hello", () => "Hello");
+        routeRegistry.registerStreamRoute("/events");
+        routeRegistry.registerRoute("/send", ({ request: { form } }) =>
+          routeRegistry.sendStreamMessageFiltered("/events", form.data, form.filter || "{}"), "POST");
+    """
+
+    def test_what_is_smuggled_in_a_body_is_never_carried_out(self):
+        self.serve(self.SOURCE)
+        inner = b"GET /evil HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        length = b"Content-Length: %d\r\n" % len(inner)
+        chunk = b"%x\r\n%s\r\n0\r\n\r\n" % (len(inner), inner)
+        for head, body in (
+                (length + b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n" + inner),
+                (b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", b"0\r\n\r\n" + inner),
+                (b"Transfer-Encoding: xchunked\r\n" + length, inner), (b"Transfer-Encoding: chunked, identity\r\n", inner),
+                (b"Transfer-Encoding: identity\r\n", inner), (b"Transfer-Encoding: \r\n", inner),
+                (b"Transfer-Encoding : chunked\r\n", b"0\r\n\r\n" + inner), (b"Transfer-Encoding\r\n: chunked\r\n", inner),
+                (b"X: y\rTransfer-Encoding: chunked\r\n", b"0\r\n\r\n" + inner), (b" Transfer-Encoding: chunked\r\n", inner),
+                (b"X: y\nContent-Length: 0\r\n", inner), (b"Content-Length: 0\r\nContent-Length: 5\r\n", inner),
+                (b"Content-Length: 0,5\r\n", inner), (b"Content-Length: +0\r\n", inner), (b"Content-Length: -1\r\n", inner),
+                (b"Content-Length: 0x0\r\n", inner), (b"Content-Length: 0_0\r\n", inner), (b"Content-Length: 0 0\r\n", inner),
+                (b"Content-Length: \xb2\r\n", inner), (b"Content-Length:\r\n", inner), (b"Content-Length: 1e1\r\n", inner),
+                (b"Transfer-Encoding: chunked\r\n", b"0\n\n" + inner), (b"Transfer-Encoding: chunked\r\n", b"-1\r\n" + inner),
+                (b"Transfer-Encoding: chunked\r\n", b"0x0\r\n\r\n" + inner),
+                (b"Transfer-Encoding: chunked\r\n", b"00000000000000000\r\n\r\n" + inner),
+                (b"Transfer-Encoding: chunked\r\n", b"1\r\nab\r\n0\r\n\r\n" + inner),
+                (b"Transfer-Encoding: chunked\r\n", b"0;a\nb\r\n\r\n" + inner),
+                (b"Transfer-Encoding: chunked\r\n", b"0\r\nbad trailer\r\n\r\n" + inner),
+                (length, inner), (b"Transfer-Encoding: chunked\r\n", chunk), (b"Transfer-Encoding: CHUNKED\r\n", chunk),
+                (b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n", chunk),
+                (length + b"Upgrade: h2c\r\nConnection: upgrade\r\n", inner)):
+            for request in (b"POST /echo", b"GET /hello"):
+                with self.subTest(request=request, head=head, body=body[:20]):
+                    self.raw(request + HEAD + head + b"\r\n" + body, timeout=0.05)
+                    self.assertEqual(self.get_json("/count"), {"evil": 0})
+        self.raw(b"POST /echo HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner)
+        self.raw(b"GET /hello HTTP/1.0\r\n\r\n" + inner)
+        self.raw(b"GET /events" + HEAD + b"\r\n" + inner)
+        self.assertEqual(self.get_json("/count"), {"evil": 0})
+        self.raw(b"GET /hello" + HEAD + b"\r\n" + inner)        # pipelined, which is allowed
+        self.assertEqual(self.get_json("/count"), {"evil": 1})
+
+    def test_a_body_in_a_hundred_thousand_pieces_costs_no_more_than_its_size(self):
+        body = aiwebengine.ChunkedBody()
+        start = time.monotonic()
+        self.assertIsNone(body.feed(b"a00000\r\n"))
+        for _ in range(102_400):
+            self.assertIsNone(body.feed(b"x" * 102))
+        rest = 0xa00000 - 102_400 * 102
+        self.assertEqual(body.feed(b"x" * rest + b"\r\n0\r\n\r\nnext"), b"next")
+        self.assertEqual(len(b"".join(body.pieces)), 0xa00000)
+        self.assertLess(time.monotonic() - start, 20)           # copying what came before each time: minutes
+
+    def test_chunks_may_be_cut_anywhere(self):
+        self.serve(self.SOURCE)
+        data = b"3;name=value\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\nTrailer: x\r\n\r\n"
+        for size in (1, 2, 3, 7):
+            body = aiwebengine.ChunkedBody()
+            found = [body.feed(data[at:at + size]) for at in range(0, len(data), size)]
+            self.assertEqual((b"".join(body.pieces), found[-1], set(found[:-1])), (b"abc0123456789abcdef", b"", {None}))
+
+    def test_sending_byte_by_byte_gains_no_time(self):
+        self.serve(self.SOURCE)
+        for start, rest in ((b"GET /hel", b"lo HTTP/1.1\r\nX: yyyy"),
+                            (b"POST /echo" + HEAD + b"Content-Length: 100\r\n\r\n", b"abcdefghijkl"),
+                            (b"POST /echo" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"5\r\nabcde\r\n5\r\nab")):
+            with socket.create_connection(("127.0.0.1", self.server.port)) as sock:
+                sock.sendall(start)
+                self.eventually(lambda: self.server._http.handlers)
+                handler, = self.server._http.handlers
+                self.eventually(lambda: handler.received or handler.head)
+                deadline = handler.deadline
+                for byte in rest:
+                    sock.sendall(bytes([byte]))
+                    time.sleep(0.002)
+                self.assertEqual(handler.deadline, deadline)
+                handler.deadline = 0
+                sock.settimeout(WAIT)
+                self.assertIn(b"408 Request Timeout", sock.recv(1000))
+            self.eventually(lambda: not self.server._http.handlers)
+
+    def test_a_client_that_does_not_take_its_answer_is_given_up(self):
+        self.serve({"app.js": self.SOURCE, "public/big.bin": bytes(8 << 20)})
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", self.server.port))
+            sock.sendall(b"GET /big.bin" + HEAD + b"\r\n")
+            self.eventually(lambda: any(handler.state == "writing" for handler in self.server._http.handlers))
+            handler, = self.server._http.handlers
+            self.assertLess(len(handler.unsent), 1 << 20)       # the file is read as it goes out
+            handler.deadline = 0
+            self.eventually(lambda: not self.server._http.handlers and handler.file is None)
+
+    def test_a_flood_of_connections_is_refused_and_passes(self):
+        self.serve(self.SOURCE)
+        stream = self.connect("/events")
+        with unittest.mock.patch.object(aiwebengine, "MAX_OPEN_REQUESTS", 40):
+            flood = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(40)]
+            for sock in flood:
+                self.addCleanup(sock.close)
+                sock.sendall(b"GET /hel")
+            self.eventually(lambda: sum(bool(h.received) for h in list(self.server._http.handlers)) == 40)
+            for _ in range(20):
+                self.assertRegex(self.raw(b"", timeout=WAIT), r"(?s)^HTTP/1.1 503 .*Retry-After: 1\r\n.*<EOF>")
+            self.server.app.streams.get("/events").send("still here")
+            self.assertEqual(stream.next()["data"], "still here")
+            for sock in flood[:5]:
+                sock.close()
+            self.eventually(lambda: len(self.server._http.handlers) <= 35)
+            self.assertEqual(self.get("/hello")[2], "Hello")
+
+    def test_connections_that_rest_make_room_for_new_ones(self):
+        self.serve(self.SOURCE)
+        with unittest.mock.patch.object(aiwebengine, "MAX_OPEN_REQUESTS", 20):
+            for _ in range(60):
+                sock = socket.create_connection(("127.0.0.1", self.server.port))
+                self.addCleanup(sock.close)
+                sock.settimeout(WAIT)
+                sock.sendall(b"GET /hello" + HEAD + b"\r\n")
+                self.assertIn(b"200 OK", sock.recv(4096))
+            self.assertLessEqual(len(self.server._http.handlers), 20)
+
+    def test_no_text_can_start_another_event(self):
+        self.serve(self.SOURCE)
+        # cut like browsers do: lines end with CR LF, LF or CR
+        sock = self.connect("/events?name=a%0Aid:%209%0A%0Adata:%20forged").sock
+        texts = ["a\nid: 9\ndata: b", "a\r\rid: 9\rdata: x\r\r", "\n\nevent: forged\n\n", "a\r\n\r\nretry: 1\r\n\r\n", "\0",
+                 "\u2028id: 9\u0085id: 9", ": comment\n", "", "\n", "data: x", "\ud800\n\ndata: y", "\ufeffdata: z"]
+        for text in texts:
+            self.post("/send", {"data": text.encode("utf-8", "replace").decode()})
+        self.post("/send", {"data": "end"})
+        data = b""
+        while b"data: end\n\n" not in data:
+            data += sock.recv(65536)
+        blocks = [re.split("\r\n|\r|\n", block) for block in re.split("(?:\r\n|\r|\n){2}", data.decode())[:-1]]
+        blocks = [block for block in blocks if any(line.startswith("data") for line in block)]
+        self.assertEqual(len(blocks), len(texts) + 1)
+        for number, block in enumerate(blocks, 1):
+            ids = [line for line in block if line.startswith("id")]
+            self.assertRegex(" ".join(ids), rf"^id: [0-9a-f]{{8}}-{number}$")
+            self.assertEqual({line.partition(":")[0] for line in block}, {"id", "data"})
+
+    def test_neither_requests_nor_scripts_can_forge_log_lines(self):
+        self.serve({"app.js": self.SOURCE + """
+            routeRegistry.registerRoute("/log", ({ request: { query } }) => {
+              console.log(query.t); console.error({ t: query.t }); console.table([[query.t]]); throw new Error(query.t); });
+            routeRegistry.registerRoute("/status", () => ({ headers: { "X-A": "a\\r\\nb" } }));
+            routeRegistry.registerRoute("/promise", ({ request: { query } }) => Promise.reject(query.t));
+        """})
+        before = len(self.output.getvalue())
+        bad = urllib.parse.quote("a\r\n00:00:00  server  error: forged\x1b[2J\x1b]0;t\x07\x9b31m\u202egnp\u2028x\x7f\0")
+        for path in ("/log?t=" + bad, "/promise?t=" + bad, "/status", "/nothing/" + bad.replace("%00", "")):
+            self.get(path)
+        self.raw(b"GET /hello?\x9b31m\x1b[31m" + HEAD + b"\r\n")
+        self.raw(b"GET /hello?\xc2\x9b31m\xe2\x80\xae" + HEAD + b"User-Agent: \xc2\x9b\r\n\r\n")
+        self.raw(b"\x1b[31m\r\nforged: x\r\n\r\n")
+        self.connect("/events?name=" + bad)
+        log = self.output.getvalue()[before:]
+        self.assertNotRegex(log, "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
+        self.assertNotRegex(log, r"(?m)^00:00:00")
+        self.assertIn("forged", log)
+
+    def test_no_header_or_redirect_can_split_a_response(self):
+        bad = ["a\\r\\nX-Evil: 1", "a\\nX-Evil: 1", "a\\rX-Evil: 1", "a\\r\\n\\r\\n<h1>", "a\\0b", "\\u010d\\u010aX-Evil: 1",
+               "a\\u560d\\u560aX-Evil: 1", "a\\u2028X-Evil: 1", "a\\x85X-Evil: 1", "a\\x0bX-Evil: 1", "\\ud800\\r\\nX-Evil: 1"]
+        uses = ["({ headers: { 'X-A': T } })", "({ headers: { [T]: 'x' } })", "({ contentType: T, body: 'x' })",
+                "({ headers: { 'Set-Cookie': ['a=1', T] } })", "({ headers: { 'Content-Type': T }, body: 'x' })",
+                "ResponseBuilder.redirect(T)", "ResponseBuilder.redirect('/x', T)", "ResponseBuilder.error(400, T)",
+                "({ status: 302, headers: { Location: T } })", "({ status: T })", "ResponseBuilder.text(T, 200)"]
+        self.serve("".join(f'routeRegistry.registerRoute("/{i}/{j}", () => {{ const T = "{text}"; return {use} }});\n'
+                           for i, text in enumerate(bad) for j, use in enumerate(uses)))
+        for i, text in enumerate(bad):
+            for j, use in enumerate(uses):
+                with self.subTest(text=text, use=use):
+                    answer = self.raw(f"GET /{i}/{j}".encode() + HEAD + b"Connection: close\r\n\r\n", timeout=WAIT)
+                    head, _, body = answer.removesuffix("<EOF>").partition("\r\n\r\n")
+                    for line in head.split("\r\n")[1:]:
+                        self.assertRegex(line, r"^[A-Za-z-]+: [^\x00-\x1f\x7f]*$")
+                        self.assertNotRegex(line, "(?i)^x-evil")
+                    length = re.search(r"(?i)content-length: (\d+)", head)
+                    self.assertEqual(len(body), int(length[1]) if length else 0)
+
+    def test_no_page_of_the_server_shows_markup_from_outside(self):
+        mark = "<img src=x onerror=alert(1)>"
+        self.serve({"app.js": f"""
+            const bad = {json.dumps(mark)};
+            function boom() {{ const error = new Error(bad); error.name = bad; throw error }}
+            routeRegistry.registerRoute("/boom", boom);
+            routeRegistry.registerRoute("/{mark.replace(' ', '')}", {json.dumps(mark)});
+            routeRegistry.registerRoute("/text", () => {{ throw bad }});
+            routeRegistry.registerRoute("/status", () => ({{ status: bad }}));
+            routeRegistry.registerStreamRoute("/{mark.replace(' ', '')}/s");
+            console.log(bad); console.error(bad);
+            graphQLRegistry.registerQuery("q", 'type Query {{ q(a: String = "{mark}"): String @deprecated(reason: "{mark}") }}', bad);
+        """, f"{mark}.js": f"throw new Error({json.dumps(mark)})", "public/x.txt": "x"})
+        port = self.server.port
+        self.connect("/" + urllib.parse.quote(mark.replace(" ", "")) + "/s?name=" + urllib.parse.quote(mark))
+        self.server.app.streams.get(f"/{mark.replace(' ', '')}/s").send(mark)
+        for path in ("/boom", "/text", "/status", "/" + urllib.parse.quote(mark.replace(" ", "")), "/nothing" + urllib.parse.quote(mark),
+                     "/engine", "/engine/tables", "/x.txt/", "/boom?" + mark.replace(" ", ""), "/%zz" + mark.replace(" ", ""), "/graphql"):
+            with self.subTest(path):
+                answer = self.raw(f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: text/html\r\nX-A: {mark}\r\n"
+                                  f"Cookie: a={mark}\r\nConnection: close\r\n\r\n".encode(), timeout=WAIT)
+                head, _, body = answer.partition("\r\n\r\n")
+                if "text/html" in head:
+                    self.assertNotRegex(body, "<img|<svg onload|onerror=alert\\(1\\)>")
+                    self.assertRegex(head, "(?i)content-security-policy: default-src 'none'")
+        host = self.raw(f"GET / HTTP/1.1\r\nHost: {mark}\r\nAccept: text/html\r\n\r\n".encode())
+        self.assertNotIn("<img", host)
+
+    def test_paths_in_odd_encodings_find_nothing_outside_public(self):
+        self.serve({"app.js": self.SOURCE, "public/index.html": "home", "public/sub/a.txt": "a", "secret.txt": "outside",
+                    "public-secret/x.txt": "outside"})
+        dots = ("..", "%2e%2e", ".%2e", "%2E.", "%252e%252e", "%c0%ae%c0%ae", "%e0%80%ae%e0%80%ae", "%u002e%u002e",
+                "\u2025".encode().decode("latin-1"), "%ef%bc%8e%ef%bc%8e", "..%00", "..%20", "...", "....", "..;", "..%0d%0a", "%09..")
+        slashes = ("/", "%2f", "%2F", "\\", "%5c", "%252f", "%c0%af", "%e0%80%af", "%ef%bc%8f", "//", "/./", "%u2215", ":")
+        for start in ("/", "/sub/", "/sub%2f"):
+            for dot in dots:
+                for slash in slashes:
+                    for end in ("secret.txt", "public-secret/x.txt"):
+                        path = f"{start}{dot}{slash}{end}"
+                        answer = self.raw(b"GET " + path.encode("latin-1") + HEAD + b"Connection: close\r\n\r\n", timeout=WAIT)
+                        self.assertRegex(answer, "^HTTP/1.1 40[04]", path)
+                        self.assertNotIn("outside", answer)
+        for path in ("/%2fetc%2fpasswd", "//etc/passwd", "/file:///etc/passwd", "/C:/x", "/~root", "/index.html::$DATA", "/INDEX~1.HTM",
+                     "/sub/a.txt.", "/sub/a.txt%20", "/sub/a.txt/", "/sub//a.txt", "//sub/a.txt", "/%2e/sub/a.txt", "/public/index.html",
+                     "/app.js", "/sub/%2e", "/sub/..%2f..%2fsecret.txt", "/" + "../" * 50 + "etc/passwd", "/" + "%2e%2e/" * 50 + "etc/passwd"):
+            with self.subTest(path):
+                answer = self.raw(b"GET " + path.encode() + HEAD + b"Connection: close\r\n\r\n", timeout=WAIT)
+                self.assertRegex(answer, "^HTTP/1.1 40[04]")
+
+    def test_a_redirect_to_a_folder_stays_on_this_server(self):
+        self.serve({"public/evil.example/index.html": "x", "public/a b\u00fc/index.html": "y"})
+        for path, place in (("/evil.example", "/evil.example/"), ("/evil.example?a=//b", "/evil.example/?a=//b"),
+                            ("/a%20b%C3%BC", "/a%20b%C3%BC/"), ("//evil.example", None), ("/%2fevil.example", None),
+                            ("/\\evil.example", None), ("/evil.example%0d%0aX-Evil:1", None)):
+            with self.subTest(path):
+                answer = self.raw(b"GET " + path.encode() + HEAD + b"Connection: close\r\n\r\n", timeout=WAIT)
+                found = re.search(r"\r\nLocation: (.*)\r\n", answer)
+                self.assertEqual(found and found[1], place)
+
+
+class FaultTest(ServerCase):
+    """A server in a process of its own, while things go wrong around it."""
+
+    SOURCE = """
+        routeRegistry.registerStreamRoute("/events");
+        routeRegistry.registerRoute("/hello", () => "Hello");
+        routeRegistry.registerRoute("/send", ({ request: { body } }) => routeRegistry.sendStreamMessage("/events", body), "POST");
+        routeRegistry.registerRoute("/spin", () => { for (;;) {} });
+        routeRegistry.registerRoute("/log", ({ request }) => { console.log("x".repeat(10000)); return "logged"; });
+    """
+
+    def spawn(self, files, *options, **more):
+        """A running server as (port, process)."""
+        folder = pathlib.Path(self.enterTemporary())
+        for name, text in ({"app.js": files} if isinstance(files, str) else files).items():
+            self.write(folder / name, text)
+        port = free_port()
+        more = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **more}
+        process = subprocess.Popen([sys.executable, aiwebengine.__file__, str(folder), "--port", str(port), *options], **more)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        end = time.monotonic() + 20
+        while True:
+            try:
+                ask(port, "GET", "/engine/health")
+                return port, process
+            except OSError:
+                self.assertIsNone(process.poll(), "the server ended")
+                self.assertLess(time.monotonic(), end, "the server does not answer")
+                time.sleep(0.05)
+
+    def client(self, port, path="/events", headers=()):
+        client = EventClient(port, path, headers)
+        self.addCleanup(client.close)
+        return client
+
+    def test_a_full_disk_or_closed_terminal_for_the_log_stops_nothing(self):
+        pipe_end, closed_pipe = os.pipe()
+        os.close(pipe_end)
+        ways = {"closed pipe": {"stdout": closed_pipe, "stderr": closed_pipe},
+                "closed": {"stdout": None, "stderr": None, "preexec_fn": lambda: os.closerange(0, 3)},
+                "ASCII only": {"env": {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}}}
+        if os.path.exists("/dev/full"):
+            full = open("/dev/full", "w")
+            self.addCleanup(full.close)
+            ways["full device"] = {"stdout": full, "stderr": full}
+        for name, more in ways.items():
+            with self.subTest(name):
+                port, process = self.spawn(self.SOURCE + "console.log('ü \U0001f600');", **more)
+                client = self.client(port)
+                for i in range(30):
+                    self.assertEqual(ask(port, "GET", "/log"), b"logged")
+                    self.assertIn(b"1 delivered", ask(port, "POST", "/send", str(i)))
+                    ask(port, "GET", "/nothing/é".encode().decode("latin-1").replace("Ã©", "%C3%A9"))
+                self.assertEqual([client.next()["data"] for _ in range(30)], [str(i) for i in range(30)])
+                process.terminate()
+                process.wait(10)
+        os.close(closed_pipe)
+
+    def test_no_free_file_descriptor_means_503_and_then_recovery(self):
+        limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+        port, process = self.spawn({"app.js": self.SOURCE, "public/a.txt": "a"}, preexec_fn=limit)
+        stream = self.client(port)
+        held, refused = [], 0
+        for _ in range(80):
+            sock = socket.create_connection(("127.0.0.1", port))
+            self.addCleanup(sock.close)
+            sock.settimeout(WAIT)
+            sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            with contextlib.suppress(ConnectionError):      # a reset says the same
+                answer = sock.recv(4096)
+                if answer.startswith(b"HTTP/1.1 200"):
+                    held.append(sock)
+                    continue
+                self.assertRegex(answer, rb"^HTTP/1.1 503 .*\r\nRetry-After: 1\r\n")
+            refused += 1
+        self.assertGreater(refused, 10)
+        self.assertGreater(len(held), 20)
+        for _ in range(3):                                  # not at full speed meanwhile
+            self.assertIsNone(process.poll())
+        for sock in held:
+            sock.close()
+        end = time.monotonic() + WAIT
+        while True:
+            try:
+                if ask(port, "POST", "/send", "after") and ask(port, "GET", "/a.txt") == b"a":
+                    break
+            except OSError:
+                pass
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.05)
+        self.assertEqual(stream.next()["data"], "after")
+
+    def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_said_to_be_missing(self):
+        self.serve({"app.js": self.SOURCE, "public/a.txt": "a"})
+        no_room = OSError(aiwebengine.errno.EMFILE, "Too many open files")
+        with unittest.mock.patch.object(aiwebengine, "file_response", side_effect=no_room):
+            status, headers, _ = self.get("/a.txt")
+        self.assertEqual((status, headers.get("retry-after")), (503, "1"))
+
+    def test_a_script_that_broadcasts_without_end_is_stopped_and_the_others_go_on(self):
+        port, process = self.spawn({"app.js": self.SOURCE, "flood.js": """
+            routeRegistry.registerRoute("/flood", () => { for (;;) routeRegistry.sendStreamMessage("/events", "x".repeat(2000)) });
+        """}, "--handler-timeout", "2", "--log-level", "error")
+        slow = []
+        for _ in range(100):
+            sock = socket.socket()
+            self.addCleanup(sock.close)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", port))
+            sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            slow.append(sock)
+        before, answers = resident(process.pid), []
+        flood = threading.Thread(target=lambda: answers.append(ask(port, "GET", "/flood")))
+        flood.start()
+        largest, others = before, 0
+        while flood.is_alive():
+            others += ask(port, "GET", "/hello") == b"Hello"
+            largest = max(largest, resident(process.pid))
+            time.sleep(0.02)
+        self.assertIn(b"TimeoutError", answers[0])
+        self.assertGreater(others, 10)
+        self.assertLess(largest - before, 200 * 1024)           # KiB
+        client = self.client(port)
+        ask(port, "POST", "/send", "after")
+        self.assertEqual(client.next()["data"], "after")
+
+    def test_a_thousand_clients_at_once(self):
+        if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1300:
+            self.skipTest("this system lets a process open fewer than 1,300 files")
+        port, process = self.spawn(self.SOURCE, "--log-level", "error")
+        clients = []
+        for _ in range(1000):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+            clients.append(sock)
+        for sock in clients:
+            sock.settimeout(20)
+            self.addCleanup(sock.close)
+            sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for sock in clients:
+            self.assertTrue(sock.recv(4096).startswith(b"HTTP/1.1 200"))
+        self.assertIn(b"1000 connections matched, 1000 delivered", ask(port, "POST", "/send", "one for all"))
+        for sock in clients:
+            data = b""
+            while not data.endswith(b"data: one for all\n\n"):
+                data += sock.recv(4096)
+
+    def test_clients_that_come_and_go_by_the_hundred_disturb_no_message(self):
+        port, process = self.spawn(self.SOURCE, "--log-level", "error")
+        steady = [self.client(port) for _ in range(5)]
+        stop, visits = threading.Event(), [0]
+
+        def churn():
+            while not stop.is_set():
+                with socket.create_connection(("127.0.0.1", port)) as sock:
+                    sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    if visits[0] % 3:
+                        sock.settimeout(WAIT)
+                        sock.recv(100)
+                    elif visits[0] % 2:
+                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                visits[0] += 1
+                time.sleep(0.002)
+
+        thread = threading.Thread(target=churn)
+        thread.start()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT)
+        for i in range(400):
+            connection.request("POST", "/send", str(i))
+            self.assertIn(b"0 failed", connection.getresponse().read())
+            time.sleep(0.002)
+        stop.set()
+        thread.join()
+        connection.close()
+        for client in steady:
+            self.assertEqual([client.next()["data"] for _ in range(400)], [str(i) for i in range(400)])
+        self.assertGreater(visits[0], 50)
+        end = time.monotonic() + WAIT
+        while json.loads(ask(port, "GET", "/engine/health"))["connections"] != 5:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.02)
+
+    def test_sigterm_ends_a_busy_server_soon(self):
+        port, process = self.spawn(self.SOURCE, "--log-level", "error")
+        clients = [self.client(port) for _ in range(50)]
+        stop = threading.Event()
+
+        def load(method, path, body=None):
+            while not stop.is_set():
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    ask(port, method, path, body)
+
+        threads = [threading.Thread(target=load, args=work) for work in
+                   [("POST", "/send", "x" * 1000), ("POST", "/send", "y"), ("GET", "/hello"), ("GET", "/spin")]]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        start = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(30)
+        seconds = time.monotonic() - start
+        stop.set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(code, 0)
+        self.assertLess(seconds, 6)         # 3 where the machine has nothing else to do
+        for client in clients:
+            self.assertTrue(client.ended())
+
+    def test_a_signal_is_never_lost_or_waited_for(self):
+        source = textwrap.dedent("""
+            import queue, signal, sys
+            sys.path.insert(0, sys.argv[1])
+            import aiwebengine
+            signals = queue.SimpleQueue()
+            signal.signal(signal.SIGALRM, lambda *_: signals.put(1))
+            for i in range(300):
+                signal.setitimer(signal.ITIMER_REAL, 1e-6 * (i % 200 + 1))
+                aiwebengine.wait_for_signal(signals)
+            print("done")
+        """)
+        done = subprocess.run([sys.executable, "-c", source, str(MODULE.parent)], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.stdout, "done\n", done.stderr)
+
+    def test_wall_clock_jumps_disturb_neither_requests_nor_timers(self):
+        self.serve("""
+            routeRegistry.registerStreamRoute("/s");
+            routeRegistry.registerRoute("/wait", () => new Promise(done => setTimeout(() => done("waited"), 50)));
+            let n = 0;
+            setInterval(() => routeRegistry.sendStreamMessage("/s", n++), 10);
+        """, reload=True)
+        jumps = iter(range(10**9))
+        real = time.time
+        with unittest.mock.patch("time.time", lambda: real() + (-1) ** next(jumps) * 1e6):
+            client = self.connect("/s")
+            numbers = []
+            for _ in range(5):
+                self.assertEqual(self.get("/wait")[2], "waited")
+                numbers.append(int(client.next()["data"]))
+                self.assertTrue(0 <= self.get_json("/engine/health")["uptime"] < 1000)
+            while len(numbers) < 30:
+                numbers.append(int(client.next()["data"]))
+            self.assertEqual(numbers, list(range(numbers[0], numbers[0] + 30)))
+            self.write(self.folder / "new.js", "routeRegistry.registerRoute('/new', () => 'new');")
+            self.eventually(lambda: self.get("/new")[2] == "new")
+        self.assertNotIn("408", self.output.getvalue())
 
 
 # ======================================================================================
