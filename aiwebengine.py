@@ -53,6 +53,7 @@ import gc
 import hashlib
 import heapq
 import html
+import http.client
 import http.server
 import io
 import ipaddress
@@ -32482,6 +32483,16 @@ class GraphQLService:
             kept.delivery = total       # what pages show of the subscription is its plain stream
         return total
 
+    def streams_of(self, name):
+        """The streams that carry a subscription: the plain one, then those of its selections and of clients
+        that subscribed to everything."""
+        plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
+        if plain is None:
+            return []
+        with self.lock:
+            channels = [*self.channels.get(name, {}).values(), *self.channels.get(None, {}).values()]
+        return [plain, *[channel.stream for channel in channels]]
+
     def known_subscriptions(self, name):
         """A hint for a name that is not registered: the closest ones, as a sentence."""
         return _graphql_did_you_mean(name, self.subscriptions())
@@ -34269,6 +34280,7 @@ class Application:
                 self._fail(host, LoadFailure(name, f"{name}: {error}"))
             else:
                 self.failures.pop(name, None)
+                self.troubles.pop(name, None)
                 for problem in host.missing_handlers():
                     self.log.write("warn", problem, name)
                 return True
@@ -35361,6 +35373,8 @@ def check_local(head, address):
         raise Refusal(403, f"This is answered under localhost or an IP address only, not as {name!r}")
     origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
     same = head.origin is None or (origin and origin[1].lower() == head.host.lower())
+    if head.method == "GET" and head.fields.get("sec-fetch-mode") == "navigate":
+        return                          # a link from elsewhere: that page does not see the answer
     if not same or head.fields.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
         raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
 
@@ -35780,8 +35794,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         response = self.internal(head) or self.static(head)
         if response is not None:
             self.reply(response)
-        elif methods is not None:
-            self.refuse_method(head, methods)
+        elif methods is not None or head.path.startswith("/engine/") and self.allowed(head):
+            self.refuse_method(head, methods or {})
         else:
             self.not_found(head)
 
@@ -36649,9 +36663,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # 18  PAGES
 #
 # What a browser sees of the server itself: the page for a handler that failed, for a path that does
-# not exist, for any other refusal, the overview at /engine and its health answer; and the script that
-# keeps pages live. Every function registers itself in `PAGES` of the section above. All text from
-# outside goes through `esc`.
+# not exist, for any other refusal; the script that keeps pages live; what monitors read; the dashboard at
+# /engine with its live channel and actions; the GraphQL explorer. Every function registers itself in
+# `PAGES` or `LOCAL_PAGES` of the section above. All text from outside goes through `esc`, or into pages
+# as the text of a node.
 # ======================================================================================
 
 STYLE = """
@@ -36702,22 +36717,6 @@ PAGE = """<!DOCTYPE html>
 </html>
 """
 
-#: Keeps the overview current.
-OVERVIEW_SCRIPT = """
-async function refresh() {
-  try {
-    const answer = await fetch("/engine/tables");
-    document.getElementById("tables").innerHTML = await answer.text();
-    document.getElementById("state").textContent = "";
-  } catch {
-    document.getElementById("state").textContent = "The server does not answer.";
-  }
-  setTimeout(refresh, document.hidden ? 5000 : 1000);
-}
-setTimeout(refresh, 1000);
-"""
-
-
 def script_policy(script):
     """The Content-Security-Policy of a page with one script of ours: that one runs and no other."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -36741,15 +36740,6 @@ def esc(value):
 def render_page(title, body, script=""):
     return PAGE.format(title=esc(title), style=STYLE, body=body,
                        script=f"<script>{script}</script>\n" if script else "")
-
-
-def render_table(headings, rows):
-    """A table; a heading that starts with # has numbers below it. Cells are HTML already."""
-    classes = [' class="n"' if heading.startswith("#") else "" for heading in headings]
-    head = "".join(f"<th{kind}>{esc(heading.lstrip('#'))}</th>" for kind, heading in zip(classes, headings))
-    lines = ["<tr>" + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(classes, row)) + "</tr>"
-             for row in rows]
-    return f'<div class="scroll"><table><tr>{head}</tr>\n' + "\n".join(lines) + "</table></div>"
 
 
 # -- Live pages ----
@@ -37191,56 +37181,7 @@ def error_page(server, head, status, facts, error, body=b""):
     return trouble_response(server, head, status, title, parts)
 
 
-# -- Overview ----
-
-
-def overview_tables(app):
-    """Scripts, routes and streams as they are now."""
-    scripts = []
-    for name in sorted({*app.hosts, *app.failures}):
-        failure = app.failures.get(name)
-        if failure is None:
-            state = "running"
-        else:
-            old = "an older version is running" if name in app.hosts else "not loaded"
-            state = f'<span class="bad">{old}</span>{render_lines(failure.text)}'
-        scripts.append((f"<code>{esc(name)}</code>", state))
-    routes = []
-    for (path, method), route in app.all_routes():
-        stats = route.stats
-        mean = f"{stats.seconds / stats.calls * 1000:.1f} ms" if stats.calls else ""
-        handler = route.handler if isinstance(route.handler, str) else "(function)"
-        routes.append((f"<code>{esc(method)} {esc(path)}</code>", f"<code>{esc(handler)}</code>",
-                       esc(route.host.name),
-                       f"{stats.calls:,}", f"{stats.errors:,}", mean))
-    streams = [(f"<code>{esc(path)}</code>", esc(route.host.name), f"{len(route.stream.connections):,}",
-                f"{route.stream.sent:,}", f"{route.stream.dropped:,}")
-               for path, route in sorted(app.stream_routes.items())]
-    fields = [(esc(item["kind"]), f"<code>{esc(item['name'])}</code>", f"<code>{esc(item['type'])}</code>",
-               esc(item["owner"])) for item in app.graphql.listing()]
-    empty = '<p class="soft">None.</p>'
-    return "\n".join((
-        "<h2>Scripts</h2>", render_table(("script", "state"), scripts) if scripts else empty,
-        "<h2>Routes</h2>",
-        render_table(("route", "handler", "script", "#calls", "#errors", "#mean time"), routes)
-        if routes else empty,
-        "<h2>GraphQL</h2>", render_table(("kind", "field", "type", "script"), fields) if fields else empty,
-        "<h2>Streams</h2>",
-        render_table(("stream", "script", "#connections", "#messages", "#dropped"), streams)
-        if streams else empty))
-
-
-@page("/engine")
-def overview_page(server, head):
-    body = (f'<h1>aiwebengine</h1>\n<p class="soft">Version {__version__}, {esc(server.url)}</p>\n'
-            f'<p class="bad" id="state"></p>\n<div id="tables">{overview_tables(server.app)}</div>')
-    return html_response(200, render_page("aiwebengine", body, OVERVIEW_SCRIPT), (),
-                         script_policy(OVERVIEW_SCRIPT))
-
-
-@page("/engine/tables")
-def overview_fragment(server, head):
-    return html_response(200, overview_tables(server.app))
+# -- For monitors ----
 
 
 @page("/engine/health")
@@ -37250,8 +37191,1504 @@ def health_answer(server, head):
     facts = {"status": "degraded" if app.failures else "ok", "version": __version__,
              "uptime": round(time.monotonic() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
-             "streams": len(app.stream_routes), "connections": app.stream_connections}
+             "streams": len(app.stream_routes), "connections": open_streams(server)}
     return Response(200, JSON_TYPE, utf8(json.dumps(facts)), [("Cache-Control", "no-store")])
+
+
+PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_LABEL_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+
+
+def metric_lines(name, kind, doc, samples):
+    """A metric in the text format of Prometheus; `samples` are (suffix, labels, value)."""
+    yield f"# HELP {name} {doc}"
+    yield f"# TYPE {name} {kind}"
+    for suffix, labels, value in samples:
+        pairs = ",".join(f'{key}="{str(text).translate(_LABEL_ESCAPES)}"' for key, text in labels.items())
+        yield f"{name}{suffix}{{{pairs}}} {value}" if pairs else f"{name}{suffix} {value}"
+
+
+def duration_samples(route, labels):
+    """The cumulative buckets of a histogram, its sum and its count."""
+    stats, count = route.stats, 0
+    for bound, number in zip((*DURATION_BUCKETS, "+Inf"), list(stats.buckets)):
+        count += number
+        yield "_bucket", {**labels, "le": bound}, count
+    yield "_sum", labels, round(stats.seconds, 6)
+    yield "_count", labels, count
+
+
+def route_metrics(app):
+    routes = [(route, {"method": route.method, "path": route.path, "script": route.host.name})
+              for _, route in app.all_routes()]
+    yield from metric_lines("aiwebengine_route_calls_total", "counter", "Calls of a route's handler.",
+                            [("", labels, route.stats.calls) for route, labels in routes])
+    yield from metric_lines("aiwebengine_route_errors_total", "counter", "Calls whose handler failed.",
+                            [("", labels, route.stats.errors) for route, labels in routes])
+    yield from metric_lines("aiwebengine_route_duration_seconds", "histogram",
+                            "Time from a request to its answer.",
+                            [sample for route, labels in routes for sample in duration_samples(route, labels)])
+
+
+def stream_metrics(app):
+    feeds = [(feed, {"stream": feed.path}) for feed in all_feeds(app)]
+    for name, kind, doc, value in (
+            ("connections", "gauge", "Clients connected now.", Feed.connected),
+            ("connects_total", "counter", "Clients that ever connected.", Feed.served),
+            ("messages_total", "counter", "Messages sent.", Feed.sent),
+            ("dropped_total", "counter", "Clients disconnected because they read too slowly.", Feed.dropped),
+            ("waiting_bytes", "gauge", "Bytes that wait for slow clients.", Feed.waiting)):
+        yield from metric_lines(f"aiwebengine_stream_{name}", kind, doc,
+                                [("", labels, value(feed)) for feed, labels in feeds])
+
+
+def server_metrics(server):
+    app = server.app
+    states = collections.Counter(script_state(app, name) for name in {*app.hosts, *app.failures})
+    for name, kind, doc, samples in (
+            ("aiwebengine_info", "gauge", "The version.", [("", {"version": __version__}, 1)]),
+            ("aiwebengine_uptime_seconds", "gauge", "Seconds since the start.",
+             [("", {}, round(time.time() - app.started, 3))]),
+            ("aiwebengine_scripts", "gauge", "Scripts by state: running, stale (an older version runs), failed.",
+             [("", {"state": state}, states[state]) for state in ("running", "stale", "failed")]),
+            ("aiwebengine_reloads_total", "counter", "Scripts loaded again since the start.",
+             [("", {}, app.reloads)]),
+            ("aiwebengine_http_requests_total", "counter", "Requests, but for those under /engine.",
+             [("", {}, server.requests.total)]),
+            ("aiwebengine_connections", "gauge", "Open event streams, dashboards not counted.",
+             [("", {}, open_streams(server))]),
+            ("process_resident_memory_bytes", "gauge", "Memory that the process occupies.",
+             [("", {}, memory_used())]),
+            ("process_cpu_seconds_total", "counter", "Processor time of the process.",
+             [("", {}, round(time.process_time(), 3))]),
+            ("process_start_time_seconds", "gauge", "When the server started, in Unix time.",
+             [("", {}, round(app.started, 3))])):
+        yield from metric_lines(name, kind, doc, samples)
+
+
+@page("/engine/metrics")
+def metrics_answer(server, head):
+    """Everything that is counted, for Prometheus and its like (text format 0.0.4)."""
+    lines = [*server_metrics(server), *route_metrics(server.app), *stream_metrics(server.app)]
+    return Response(200, PROMETHEUS_TYPE, utf8("\n".join(lines) + "\n"), [("Cache-Control", "no-store")])
+
+
+# -- Dashboard: facts ----
+#
+# What the page shows, as plain data for JSON. Everything is read from what the server keeps anyway;
+# nothing here runs unless somebody looks.
+
+#: Rows of each table that are sent, characters of a message or log line in a list, and of one alone.
+MAX_SHOWN_ROWS = 200
+MAX_SHOWN_CONNECTIONS = 100
+MAX_SHOWN_MESSAGES = 50
+MAX_SHOWN_REQUESTS = 50
+MAX_SHOWN_REASONS = 12
+MAX_SHOWN_TEXT = 2_000
+MAX_PREVIEW = 160
+MAX_DETAIL = 50_000
+#: What is remembered of the messages that dashboards were shown.
+MAX_REMEMBERED_MESSAGES = 4000
+MAX_REMEMBERED_BYTES = 16 * 1024 * 1024
+#: Seconds that the small charts show.
+SPARK_SECONDS = 60
+
+
+def clip(text, limit):
+    """A text of at most `limit` characters; what is left out is counted."""
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more)"
+
+
+def open_streams(server):
+    """Connections to streams, without those of dashboards."""
+    own = server.dashboard.stream.connections if server.dashboard is not None else ()
+    return max(0, server.app.stream_connections - len(own))
+
+
+class Feed:
+    """A stream as pages show it. A GraphQL subscription is several: its plain stream, whose messages
+    stand for all, and one for each selection that clients ask for."""
+
+    def __init__(self, path, script, streams):
+        self.path = path
+        self.script = script
+        self.streams = streams
+        self.main = streams[0]
+
+    def connected(self):
+        return sum(len(stream.connections) for stream in self.streams)
+
+    def served(self):
+        return sum(stream.served for stream in self.streams)
+
+    def sent(self):
+        return self.main.sent
+
+    def dropped(self):
+        return sum(stream.dropped for stream in self.streams)
+
+    def waiting(self):
+        """Bytes in the outboxes of slow clients."""
+        total = 0
+        for stream in self.streams:
+            if stream.slow:
+                with stream.lock:
+                    total += sum(connection.queued for connection in stream.slow)
+        return total
+
+    def connections(self):
+        found = []
+        for stream in self.streams:
+            with stream.lock:
+                found += stream.connections
+        return found
+
+    def spark(self):
+        """Messages in each of the last SPARK_SECONDS seconds, as far as they are still kept."""
+        counts, now = [0] * SPARK_SECONDS, time.time()
+        for message in self.main.recent(DEFAULT_HISTORY_MESSAGES):
+            age = int(now - message.time)
+            if 0 <= age < SPARK_SECONDS:
+                counts[SPARK_SECONDS - 1 - age] += 1
+        return counts
+
+    def facts(self):
+        return {"path": self.path, "script": self.script, "connections": self.connected(),
+                "messages": self.sent(), "dropped": self.dropped(), "waiting": self.waiting(),
+                "kept": len(self.main.history), "depth": self.main.depth,
+                "graphql": self.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)}
+
+
+def all_feeds(app):
+    """The Feeds of all scripts, those of GraphQL last."""
+    feeds = [Feed(path, route.host.name, [route.stream])
+             for path, route in sorted(app.stream_routes.items())]
+    for item in app.graphql.listing():
+        if item["kind"] == "subscription":
+            path = GRAPHQL_SUBSCRIPTION_PATH + item["name"]
+            streams = app.graphql.streams_of(item["name"])
+            if streams:
+                feeds.append(Feed(path, item["owner"], streams))
+    return feeds
+
+
+def find_feed(app, path):
+    return next((feed for feed in all_feeds(app) if feed.path == path), None)
+
+
+def script_state(app, name):
+    """running; stale: its newest text does not load, an older one runs; failed: nothing runs."""
+    if name not in app.failures:
+        return "running"
+    return "stale" if name in app.hosts else "failed"
+
+
+def script_facts(app):
+    scripts = []
+    for name in sorted({*app.hosts, *app.failures})[:MAX_SHOWN_ROWS]:
+        host, failure = app.hosts.get(name), app.failures.get(name)
+        trouble = failure or app.troubles.get(name)
+        scripts.append({"name": name, "state": script_state(app, name),
+                        "summary": summary_of(host) if host is not None else "",
+                        "trouble": None if trouble is None else headline_of(trouble),
+                        "when": None if trouble is None else trouble.time})
+    return scripts
+
+
+def headline_of(failure):
+    """The first words about an error: `TypeError: x is not a function`."""
+    error = failure.error
+    if error is None:
+        return clip(failure.text.split("\n")[0], MAX_PREVIEW)
+    return clip(f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}", MAX_PREVIEW)
+
+
+def milliseconds(seconds):
+    return None if seconds is None else round(seconds * 1000, 2)
+
+
+def route_facts(app):
+    routes = []
+    for (path, method), route in itertools.islice(app.all_routes(), MAX_SHOWN_ROWS):
+        stats = route.stats
+        routes.append({"path": path, "method": method, "script": route.host.name,
+                       "handler": route.handler if isinstance(route.handler, str) else "(function)",
+                       "calls": stats.calls, "errors": stats.errors,
+                       "p50": milliseconds(stats.percentile(0.5)), "p95": milliseconds(stats.percentile(0.95)),
+                       "max": milliseconds(stats.longest) if stats.calls else None})
+    return routes
+
+
+def server_facts(server):
+    app = server.app
+    return {"version": __version__, "url": server.url, "started": app.started, "folder": str(app.path),
+            "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
+            "requests": server.requests.total, "reloads": app.reloads, "logs": sorted(app.log.kept)}
+
+
+def error_facts(failure):
+    """An error with its place, the lines around it as [number, text, whether it is the one], and stack."""
+    error = failure.error
+    facts = {"time": failure.time, "headline": headline_of(failure), "text": clip(failure.text, MAX_DETAIL),
+             "file": None, "line": None, "column": None, "frame": [], "stack": ""}
+    if error is not None and error.filename and error.line:
+        lines = failure.sources.get(error.filename, "").removesuffix("\n").split("\n")
+        first = max(1, error.line - 4)
+        facts.update(file=error.filename, line=error.line, column=error.column, frame=[
+            [number, lines[number - 1].rstrip("\r")[:300], number == error.line]
+            for number in range(first, min(error.line + 4, len(lines)) + 1)])
+    if error is not None and error.phase != "parse":
+        facts["stack"] = clip(error.stack or "", MAX_SHOWN_TEXT)
+    return facts
+
+
+def request_facts(entry):
+    head = entry.head
+    return {"number": entry.number, "time": entry.time, "method": head.method,
+            "target": clip(head.target, MAX_PREVIEW), "status": entry.status,
+            "ms": milliseconds(entry.seconds), "address": entry.address, "size": entry.size}
+
+
+def script_view(app, name):
+    """A script alone: its state and what went wrong last. `name` may also be another source of the log."""
+    failure = app.failures.get(name)
+    trouble = failure or app.troubles.get(name)
+    known = name in app.hosts or name in app.failures
+    return {"name": name, "known": known or name in app.log.kept,
+            "state": script_state(app, name) if known else None,
+            "error": None if trouble is None else error_facts(trouble), "loads": failure is None}
+
+
+def connection_key(connection):
+    """A name for a connection that is open."""
+    return f"{id(connection):x}"
+
+
+def verdict(feed, message, connection):
+    """[got, why] of Stream.explain, got being true, false, or null while the message is on its way."""
+    return list(feed.main.explain(message, connection))
+
+
+def connection_facts(feed, connection, message):
+    return {"key": connection_key(connection), "address": connection.address,
+            "metadata": {clip(key, 60): clip(text, 120)
+                         for key, text in itertools.islice(connection.metadata.items(), 12)},
+            "since": round(time.time() - (time.monotonic() - connection.since), 1),
+            "got": connection.messages, "waiting": connection.queued, "behind": connection.behind(),
+            "verdict": None if message is None else verdict(feed, message, connection)}
+
+
+def message_facts(feed, message, connection=None, limit=MAX_PREVIEW):
+    delivery = message.delivery
+    return {"sequence": message.sequence, "id": f"{feed.main.epoch}-{message.sequence}",
+            "time": round(message.time, 3), "size": len(message.frame), "filter": message.filter,
+            "matched": delivery.matched, "queued": delivery.queued, "dropped": delivery.dropped,
+            "text": clip(message.text, limit),
+            "verdict": None if connection is None else verdict(feed, message, connection)}
+
+
+def is_wanted(connection, words):
+    """Does a connection's metadata or address contain all the words?"""
+    text = " ".join(f"{key}={value}" for key, value in connection.metadata.items())
+    text = f"{text} {connection.address}".lower()
+    return all(word in text for word in words)
+
+
+class ShownMessages:
+    """Messages that dashboards were shown lately. A busy stream forgets a message within a second or two,
+    before anybody could ask about it."""
+
+    def __init__(self):
+        self.messages = collections.OrderedDict()       # (epoch, sequence) -> Message
+        self.size = 0
+        self.lock = threading.Lock()
+
+    def add(self, stream, messages):
+        with self.lock:
+            for message in messages:
+                key = stream.epoch, message.sequence
+                if key not in self.messages:
+                    self.messages[key] = message
+                    self.size += len(message.frame)
+            while len(self.messages) > MAX_REMEMBERED_MESSAGES or self.size > MAX_REMEMBERED_BYTES:
+                self.size -= len(self.messages.popitem(last=False)[1].frame)
+
+    def find(self, stream, number):
+        """The message of this number, a text, if it is known here or still kept by the stream."""
+        if not number.isascii() or not number.isdigit():
+            return None
+        return self.messages.get((stream.epoch, int(number))) or stream.find(int(number))
+
+
+def stream_view(app, query, shown):
+    """A stream alone: its last messages (not with `hold`), its connections (those that lag first), and,
+    when a message or a connection is chosen, who got what and why. `shown` are ShownMessages."""
+    feed = find_feed(app, query.get("name", ""))
+    if feed is None:
+        return {"path": query.get("name", ""), "known": False}
+    connections = feed.connections()
+    stream, number = feed.main, query.get("message", "")
+    chosen = shown.find(stream, number)
+    recent = [] if "hold" in query else stream.recent(MAX_SHOWN_MESSAGES)
+    shown.add(stream, reversed(recent if chosen is None else [*recent, chosen]))
+    focus = next((item for item in connections if connection_key(item) == query.get("connection")), None)
+    words = query.get("q", "").lower().split()
+    wanted = [item for item in connections if is_wanted(item, words)] if words else connections
+    first = heapq.nsmallest(MAX_SHOWN_CONNECTIONS, wanted,
+                            key=lambda item: (item is not focus, -item.queued, item.since))
+    view = {"path": feed.path, "known": True, "facts": feed.facts(), "wanted": len(wanted),
+            "connections": [connection_facts(feed, item, chosen) for item in first],
+            "focus": connection_key(focus) if focus is not None else None,
+            "forgotten": bool(number) and chosen is None}
+    if "hold" not in query:
+        view["messages"] = [message_facts(feed, item, focus) for item in recent]
+    if chosen is not None:
+        view["chosen"] = {**message_facts(feed, chosen, None, MAX_DETAIL),
+                          "reasons": reasons_for(feed, chosen, connections)}
+    return view
+
+
+def reasons_for(feed, message, connections):
+    """Why connections got a message or not, as [got, why, how many], the most frequent first."""
+    counts = collections.Counter(tuple(verdict(feed, message, item)) for item in connections)
+    common = counts.most_common(MAX_SHOWN_REASONS)
+    rest = sum(counts.values()) - sum(number for _, number in common)
+    return [[got, why, number] for (got, why), number in common] + (
+        [[False, "other reasons", rest]] if rest else [])
+
+
+# -- Dashboard: the live channel ----
+
+#: Seconds between two looks at the server while somebody looks at the dashboard.
+DASHBOARD_SECONDS = 0.5
+#: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
+IDLE_LOOKS = 4
+#: A dashboard that reads slowly gets no news while so many bytes wait for it.
+MAX_DASHBOARD_BACKLOG = 256 * 1024
+
+
+class Viewer:
+    """What one open dashboard was told: the JSON text of each part, the last request, the last line of
+    the log. `query` is what it looks at."""
+
+    __slots__ = ("query", "told", "request", "line")
+
+    def __init__(self, query):
+        self.query = query
+        self.told = {}
+        self.request = 0
+        self.line = None
+
+    @property
+    def view(self):
+        return self.query.get("view", "overview")
+
+
+class Dashboard:
+    """Tells open dashboards what changed, with one thread, which exists while there are any.
+
+    They are connections of a stream that no registry holds, so the broadcaster writes to them; each
+    looks at something else, so each gets frames of its own, twice a second at the most."""
+
+    def __init__(self, server):
+        self.server = server
+        self.app = server.app
+        self.stream = self.app.streams.create("/engine/events", 0)
+        self.viewers = {}
+        self.shown = ShownMessages()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread = None
+
+    def admit(self, handler, head):
+        """Makes a request a viewer."""
+        handler.hand_over(head, self.stream, head.query)
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="dashboard", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def _loop(self):
+        idle = 0
+        while True:
+            self._wake.clear()
+            with self._lock:
+                idle = 0 if self.stream.connections else idle + 1
+                if idle > IDLE_LOOKS:
+                    self._thread = None
+                    self.viewers, self.shown = {}, ShownMessages()
+                    return
+            try:
+                self.tell()
+            except Exception as error:  # the next look may succeed
+                self.app.log.write("error", f"dashboard: {type(error).__name__}: {error}")
+            self._wake.wait(DASHBOARD_SECONDS)
+
+    def tell(self):
+        """Sends everyone what is new to them."""
+        with self.stream.lock:
+            connections = list(self.stream.connections)
+        self.viewers = {item: self.viewers.get(item) or Viewer(item.metadata) for item in connections}
+        shared = self.shared_parts()
+        for connection, viewer in self.viewers.items():
+            if connection.queued < MAX_DASHBOARD_BACKLOG:
+                text = self.news(viewer, shared)
+                if text:
+                    self.app.broadcaster.post(connection, encode_data(text, "state"))
+
+    def shared_parts(self):
+        """The parts that everyone sees, as JSON texts by name."""
+        app = self.app
+        parts = {"server": server_facts(self.server), "scripts": script_facts(app),
+                 "streams": [feed.facts() for feed in all_feeds(app)[:MAX_SHOWN_ROWS]],
+                 "routes": route_facts(app), "graphql": app.graphql.listing()[:MAX_SHOWN_ROWS]}
+        return {name: json_text(part) for name, part in parts.items()}
+
+    def news(self, viewer, shared):
+        """What a viewer does not know yet, as the text of a JSON object, or "" when nothing changed."""
+        first, parts = not viewer.told, dict(shared)
+        if viewer.view == "stream":
+            parts["view"] = json_text(stream_view(self.app, viewer.query, self.shown))
+        elif viewer.view == "script":
+            parts["view"] = json_text(script_view(self.app, viewer.query.get("name", "")))
+        changed = {name: text for name, text in parts.items() if viewer.told.get(name) != text}
+        viewer.told.update(changed)
+        if first:
+            changed["sparks"] = json_text({feed.path: feed.spark() for feed in all_feeds(self.app)})
+        if viewer.view == "script":
+            self.add_lines(viewer, changed, first)
+        elif viewer.view in ("overview", "requests"):
+            self.add_requests(viewer, changed)
+        return "{" + ",".join(f'"{name}":{text}' for name, text in changed.items()) + "}" if changed else ""
+
+    def add_requests(self, viewer, changed):
+        """New requests, the last ones if there are many; at first all that the page shows."""
+        log = self.server.requests
+        new = [entry for entry in list(log.entries) if entry.number > viewer.request]
+        if new:
+            limit = MAX_SHOWN_REQUESTS if viewer.request else REQUESTS_KEPT
+            viewer.request = new[-1].number
+            changed["requests"] = json_text([request_facts(entry) for entry in new[-limit:]])
+
+    def add_lines(self, viewer, changed, first):
+        """New lines of the log of the script that is looked at."""
+        new = []
+        for line in reversed(list(self.app.log.kept.get(viewer.query.get("name", ""), ()))):
+            if line is viewer.line:
+                break
+            new.append(line)
+        if new or first:
+            viewer.line = new[0] if new else viewer.line
+            changed["lines"] = json_text([[round(when, 3), level, clip(text, MAX_SHOWN_TEXT)]
+                                          for when, level, text in reversed(new)])
+
+
+def json_text(value):
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def local_page(method, path):
+    """Registers a function in LOCAL_PAGES."""
+    def register(function):
+        LOCAL_PAGES[method, path] = function
+        return function
+    return register
+
+
+@local_page("GET", "/engine/events")
+def dashboard_events(handler, head, body):
+    """The dashboard's one connection: `state` events with the parts that changed. What is looked at is in
+    the query: `view` (overview, stream, script, requests), `name`, `message`, `connection`, `q`."""
+    if head.method == "HEAD":
+        return Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")])
+    server = handler.server
+    if server.dashboard is None:
+        server.dashboard = Dashboard(server)
+    server.dashboard.admit(handler, head)
+    return None
+
+
+# -- Dashboard: actions ----
+
+#: Seconds that a request sent again may take, and bytes of its answer that are shown.
+REPLAY_SECONDS = 30
+MAX_REPLAY_BYTES = 64 * 1024
+#: Headers that belong to the connection on which a request came.
+_HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "expect", "keep-alive",
+                          "upgrade", "te", "trailer", "accept-encoding"))
+#: Headers whose values are not shown.
+_SECRET_HEADERS = frozenset(("cookie", "authorization"))
+CONSOLE_FILE = "<console>"
+_DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
+
+
+def json_answer(value, status=200):
+    return Response(status, JSON_TYPE, utf8(json_text(value)), [("Cache-Control", "no-store")])
+
+
+def asked(head, body, *names):
+    """The texts of these names in a request's JSON body; raises Refusal when one is missing."""
+    if head.content_type != "application/json":
+        raise Refusal(415, "Send a JSON object, with Content-Type: application/json")
+    try:
+        wish = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, f"The body is not JSON: {error}") from None
+    for name in names:
+        if not isinstance(wish, dict) or not isinstance(wish.get(name), str):
+            raise Refusal(400, f"The JSON object must have {', '.join(names)}, all of them strings; "
+                               f"{name} is missing")
+    return [wish[name] for name in names]
+
+
+@local_page("POST", "/engine/send")
+def send_test_message(handler, head, body):
+    """Sends a message to a stream or subscription: `path`, `data`, `filter` ("" for everyone)."""
+    app = handler.app
+    path, data, text = asked(head, body, "path", "data", "filter")
+    feed = find_feed(app, path)
+    host = app.hosts.get(feed.script) if feed is not None else None
+    if host is None:
+        raise Refusal(404, f"No stream is registered at {path}")
+    try:
+        wanted = check_filter(host, "send", text.strip())
+    except HostError as error:
+        raise Refusal(400, str(error)) from None
+    if path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
+        delivery = app.graphql.broadcast(path[len(GRAPHQL_SUBSCRIPTION_PATH):], data, wanted)
+    else:
+        delivery = feed.main.send(data, wanted)
+    message = feed.main.find(delivery.sequence)
+    if message is not None and handler.server.dashboard is not None:
+        handler.server.dashboard.shown.add(feed.main, [message])
+    return json_answer({"sentence": delivery.sentence(), "sequence": delivery.sequence,
+                        "matched": delivery.matched, "queued": delivery.queued, "dropped": delivery.dropped})
+
+
+@local_page("POST", "/engine/reload")
+def reload_script(handler, head, body):
+    """Loads a script again: `script`. The answer says whether it runs now."""
+    name, = asked(head, body, "script")
+    try:
+        loaded = handler.app.reload(name)
+    except KeyError:
+        raise Refusal(404, f"There is no script {name}") from None
+    except OSError as error:
+        raise Refusal(500, f"The folder of scripts cannot be read: {error}") from None
+    return json_answer({"loaded": loaded})
+
+
+@local_page("GET", "/engine/source")
+def script_source(handler, head, body):
+    """The text of a script (`?script=`) as its file is now, and of what it imports as it was loaded."""
+    app, name = handler.app, head.query.get("script", "")
+    try:
+        files = {name: read_script(app.script_files()[name])}
+    except KeyError:
+        raise Refusal(404, f"There is no script {name}") from None
+    except (OSError, ValueError) as error:
+        raise Refusal(500, f"{name} cannot be read: {error}") from None
+    owner = app.failures.get(name) or app.hosts.get(name)
+    files.update((file, text) for file, text in (owner.sources if owner else {}).items() if file != name)
+    return json_answer([{"name": file, "text": text} for file, text in files.items()])
+
+
+@local_page("GET", "/engine/request")
+def logged_request(handler, head, body):
+    """A request of the log (`?number=`) with its headers and body."""
+    entry = find_request(handler, head.query.get("number", ""))
+    headers = [[name, "(not shown)" if name in _SECRET_HEADERS else value]
+               for name, value in entry.head.fields.items()]
+    text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
+    return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers, "body": text})
+
+
+def find_request(handler, number):
+    entry = handler.server.requests.find(int(number)) if number.isascii() and number.isdigit() else None
+    if entry is None:
+        raise Refusal(404, f"Request {number or '?'} is no longer in the log")
+    return entry
+
+
+@local_page("POST", "/engine/replay")
+def replay_request(handler, head, body):
+    """Sends a request of the log to this server again: `number`. Answers with what came back."""
+    number, = asked(head, body, "number")
+    entry = find_request(handler, number)
+    if entry.body is None:
+        raise Refusal(409, f"Its body of {entry.size:,} bytes was not kept (up to {MAX_KEPT_BODY:,} are), so "
+                           "it cannot be sent again")
+    try:
+        return json_answer(send_again(handler.server, entry))
+    except (OSError, http.client.HTTPException) as error:
+        raise Refusal(502, f"No answer came: {type(error).__name__}: {error}") from None
+
+
+def send_again(server, entry):
+    """Makes the request of a log entry over a connection of its own; what came back, as plain data."""
+    name, port = server.server_address[:2]
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    connection = http.client.HTTPConnection(name, port, timeout=REPLAY_SECONDS)
+    started = time.perf_counter()
+    try:
+        connection.putrequest(entry.head.method, entry.head.target, skip_host=True, skip_accept_encoding=True)
+        for key, value in entry.head.fields.items():
+            if key not in _HOP_HEADERS:
+                connection.putheader(key, value.encode("latin-1"))
+        connection.putheader("Connection", "close")
+        if entry.body or entry.head.method in ("POST", "PUT", "PATCH"):
+            connection.putheader("Content-Length", str(len(entry.body)))
+        connection.endheaders(entry.body)
+        answer = connection.getresponse()
+        stream = answer.getheader("content-type", "").startswith("text/event-stream")
+        data = b"" if stream else answer.read(MAX_REPLAY_BYTES)
+        return {"status": answer.status, "reason": answer.reason, "headers": answer.getheaders(),
+                "ms": milliseconds(time.perf_counter() - started),
+                "body": "(an event stream; open it in a page of its own)" if stream
+                else data.decode("utf-8", "replace")}
+    finally:
+        connection.close()
+
+
+@local_page("POST", "/engine/evaluate")
+def evaluate_in_script(handler, head, body):
+    """Runs code in the realm of a running script: `script`, `code`. Answers {"value"}, as the console
+    would show it, or {"error": {"name", "message", "stack"}}."""
+    name, code = asked(head, body, "script", "code")
+    host = handler.app.hosts.get(name)
+    if host is None:
+        raise Refusal(404, f"{name} is not running")
+    handler.app.log.write("debug", f"from the dashboard: {clip(code, MAX_PREVIEW)}", name)
+    started = time.perf_counter()
+    try:
+        facts = {"value": clip(evaluate_code(host, code), MAX_DETAIL)}
+    except ScriptBusy as error:
+        raise Refusal(503, str(error), headers=(("Retry-After", "1"),)) from None
+    except JSError as error:
+        facts = {"error": {"name": error.name or "Uncaught", "message": error.message,
+                           "stack": clip(error.stack or "", MAX_SHOWN_TEXT)}}
+    return json_answer({**facts, "ms": milliseconds(time.perf_counter() - started)})
+
+
+def evaluate_code(host, code):
+    """The value of code in a script's realm, as text; a promise is waited for. An expression is tried
+    first, so that `{ a: 1 }` is an object and `await` works; declarations stay for the next time."""
+    realm, limit = host.realm, host.app.handler_timeout
+
+    def shown(value):
+        return inspect_value(realm, value)
+
+    if _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
+        return shown(realm.from_python(realm.evaluate(code, CONSOLE_FILE, timeout=limit)))
+    try:
+        function = realm.evaluate(f"({'async ' if 'await' in code else ''}() => ({code}\n))", CONSOLE_FILE)
+        argument = None
+    except JSError as error:
+        if error.phase != "parse":
+            raise
+        waiting = f"(async () => {{{code}\n}})"
+        function, argument = realm.evaluate(waiting if "await" in code else "eval", CONSOLE_FILE), code
+    return host.run(function, "console", argument, shown)
+
+
+# -- Dashboard: the page ----
+
+DASHBOARD_STYLE = r"""
+:root {
+  color-scheme: light dark;
+  --ink: #1c2024; --soft: #5c656e; --faint: #656e77; --line: #e1e5e9; --bg: #f6f7f9; --paper: #ffffff;
+  --hover: #f0f4f9; --chosen: #e3eefb; --accent: #0b62c4; --on-accent: #ffffff; --ok: #227a3d; --warn: #8a5a00;
+  --bad: #b3261e; --mark: #fdecea; --chip: #eef1f4;
+  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --ink: #e4e8eb; --soft: #9aa5af; --faint: #8a959f; --line: #2c333a; --bg: #121518; --paper: #191d21;
+    --hover: #20262c; --chosen: #1c3047; --accent: #77b2f5; --on-accent: #0b1c2e; --ok: #6cc58a; --warn: #e3b341;
+    --bad: #ff8a80; --mark: #45211f; --chip: #262d34;
+  }
+}
+* { box-sizing: border-box; }
+html { scrollbar-gutter: stable; }
+body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI",
+       Roboto, sans-serif; font-variant-numeric: tabular-nums; }
+a { color: var(--accent); text-decoration: none; }
+a:hover { text-decoration: underline; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
+code, pre, .mono { font-family: var(--mono); font-size: 13px; }
+[hidden] { display: none !important; }
+
+header { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; align-items: center; gap: .1rem 1.25rem;
+         padding: .6rem 1.25rem; background: var(--paper); border-bottom: 1px solid var(--line); }
+header .name { font-weight: 650; letter-spacing: -.01em; color: var(--ink); }
+header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
+nav { display: flex; gap: .25rem; }
+nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
+nav a:hover { background: var(--hover); text-decoration: none; }
+nav a[aria-current] { background: var(--chosen); color: var(--ink); }
+#live { margin-left: auto; color: var(--soft); font-size: .85rem; }
+.dot { display: inline-block; width: .55rem; height: .55rem; border-radius: 50%; background: var(--faint);
+       margin-right: .45rem; vertical-align: .02rem; }
+.dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); } .dot.warn { background: var(--warn); }
+#live[data-state=live] .dot { background: var(--ok); }
+#live[data-state=lost] { color: var(--bad); } #live[data-state=lost] .dot { background: var(--bad); }
+#faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem; border-bottom: 1px solid var(--line); }
+
+main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
+p { margin: 0 0 .6rem; }
+h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: .95rem; font-weight: 620; margin: 0; }
+h2 small, .count { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
+.soft { color: var(--soft); } .bad { color: var(--bad); } .ok { color: var(--ok); } .warn { color: var(--warn); }
+.small { font-size: .85rem; }
+
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.2rem, 1fr)); gap: .75rem; margin: 0 0 1rem; }
+.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: .6rem .9rem .7rem; }
+.tile b { display: block; font-size: 1.35rem; line-height: 1.35; font-weight: 560; letter-spacing: -.02em; white-space: nowrap; }
+.tile span { color: var(--soft); font-size: .8rem; }
+
+.panel { scroll-margin: 4rem 0 1rem; background: var(--paper); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 1rem; min-width: 0; }
+.panel > .head { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .75rem; padding: .65rem 1rem; min-height: 3rem; }
+.panel > .head h2 { margin-right: auto; }
+.panel > .body { padding: 0 1rem 1rem; }
+.panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
+.scroll { overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
+.two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
+.two.uneven { grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); }
+.top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
+.top .back { font-size: .9rem; }
+.top .actions { margin-left: auto; display: flex; gap: .5rem; }
+
+table { border-collapse: collapse; width: 100%; font-size: .93rem; }
+th { position: sticky; top: 0; background: var(--paper); text-align: left; font-weight: 500; font-size: .78rem; color: var(--soft);
+     padding: .3rem .5rem; white-space: nowrap; box-shadow: inset 0 -1px var(--line), inset 0 1px var(--line); }
+td { padding: .36rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+tr:last-child td { border-bottom: 0; }
+th:first-child, td:first-child { padding-left: 1rem; } th:last-child, td:last-child { padding-right: 1rem; }
+td.n, th.n { text-align: right; white-space: nowrap; }
+td.one { width: 55%; max-width: 0; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
+td.one .mono { display: block; overflow: hidden; text-overflow: ellipsis; color: var(--soft); }
+td button.time { white-space: nowrap; }
+td.one .why { white-space: normal; }
+.rate { display: flex; align-items: center; gap: .75rem; }
+.rate b { font-weight: 400; min-width: 2.5rem; }
+tbody tr:hover { background: var(--hover); }
+tbody tr.chosen, tbody tr.chosen:hover { background: var(--chosen); }
+tr.pick { cursor: pointer; }
+td .mono, td.mono { font-size: 12.5px; }
+.chip { display: inline-block; background: var(--chip); color: var(--ink); max-width: 100%; white-space: normal; border-radius: 5px; padding: 0 .4rem; margin: 0 .25rem .15rem 0;
+        font: 12px/1.55 var(--mono); overflow-wrap: anywhere; }
+svg.spark { display: block; width: 7.5rem; height: 1.5rem; }
+svg.spark.big { width: 100%; height: 4.5rem; }
+svg.spark path { fill: none; stroke: var(--accent); stroke-width: 1.5; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
+svg.spark path.area { fill: var(--accent); opacity: .12; stroke: none; }
+
+button, input, textarea, select { font: inherit; color: inherit; }
+button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper); cursor: pointer; }
+button:hover { background: var(--hover); }
+button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
+button.main:hover { filter: brightness(1.08); }
+button:disabled { opacity: .55; cursor: default; }
+button.link { border: 0; padding: 0; background: none; color: var(--accent); }
+button.link:hover { text-decoration: underline; }
+input[type=text], input[type=search], textarea { width: 100%; padding: .35rem .6rem; border: 1px solid var(--line); border-radius: 7px;
+        background: var(--bg); }
+input[type=search] { width: 13rem; max-width: 100%; }
+textarea { display: block; resize: vertical; font: 13px/1.5 var(--mono); }
+label { display: block; font-size: .8rem; color: var(--soft); }
+label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; }
+.send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
+.send textarea { height: 2.4rem; min-height: 2.4rem; padding-top: .5rem; } .send input { height: 2.4rem; font: 13px var(--mono); } .send button { height: 2.4rem; }
+.answer { margin: .6rem 0 0; }
+.answer:empty { margin: 0; }
+kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
+
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55; }
+.frame { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px; padding: .6rem 0; margin: .6rem 0; }
+.frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
+.frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
+.frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
+.lines { height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0; overscroll-behavior: contain; }
+.lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
+.lines time { color: var(--faint); flex: none; }
+.lines span { white-space: pre-wrap; overflow-wrap: anywhere; min-width: 0; }
+.lines .error { background: var(--mark); } .lines .error span { color: var(--bad); } .lines .warn span { color: var(--warn); }
+.lines .debug span { color: var(--soft); }
+.console { max-height: 16rem; overflow: auto; padding: 0 1rem; }
+.console pre { padding: .15rem 0 .15rem 1.2rem; position: relative; }
+.console pre::before { position: absolute; left: 0; color: var(--faint); content: "›"; }
+.console pre.value::before { content: "‹"; } .console pre.error { color: var(--bad); } .console pre.error::before { content: "✕"; }
+.prompt { padding: .4rem 1rem 1rem; }
+.reasons { list-style: none; padding: 0; margin: .7rem 0 0; }
+.reasons li { display: flex; gap: .6rem; padding: .15rem 0; }
+.reasons b { min-width: 1.6rem; text-align: right; font-weight: 600; }
+.reasons span { overflow-wrap: anywhere; }
+.why { display: flex; gap: .4rem; } .why span { overflow-wrap: anywhere; }
+.why b { font-weight: 600; }
+
+@media (max-width: 60rem) { .two, .two.uneven { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 40rem) {
+  header { padding: .5rem .9rem; } main { padding: .9rem .7rem 3rem; }
+  .tiles { grid-template-columns: repeat(3, 1fr); gap: .5rem; } .tile { padding: .45rem .65rem .5rem; } .tile b { font-size: 1.1rem; }
+  .wide { display: none; } .send { grid-template-columns: 1fr; }
+  .top .actions { margin-left: 0; width: 100%; } input[type=search] { width: 100%; }
+  svg.spark { width: 4.5rem; } td, th { padding-left: .35rem; padding-right: .35rem; }
+}
+"""
+
+DASHBOARD_BODY = r"""
+<header>
+  <a class="name" href="#/">aiwebengine<span id="version"></span></a>
+  <nav aria-label="Views">
+    <a href="#/" id="nav-overview">Overview</a>
+    <a href="#/requests" id="nav-requests">Requests</a>
+    <a href="#/script/server" id="nav-log">Server log</a>
+  </nav>
+  <span id="live" role="status" data-state="wait"><span class="dot"></span><span id="live-text">connecting</span></span>
+</header>
+<div id="faults" role="status" hidden></div>
+<main>
+<noscript><p>The dashboard needs JavaScript. Figures without it: <a href="/engine/metrics">/engine/metrics</a></p></noscript>
+
+<div id="view-overview" hidden>
+  <div class="tiles" id="tiles"></div>
+  <section class="panel" aria-labelledby="h-scripts"><div class="head"><h2 id="h-scripts">Scripts<small id="n-scripts"></small></h2></div>
+    <div class="scroll"><table id="scripts"></table></div></section>
+  <section class="panel" aria-labelledby="h-streams"><div class="head"><h2 id="h-streams">Streams<small id="n-streams"></small></h2></div>
+    <div class="scroll"><table id="streams"></table></div></section>
+  <section class="panel" aria-labelledby="h-routes"><div class="head"><h2 id="h-routes">Routes<small id="n-routes"></small></h2></div>
+    <div class="scroll"><table id="routes"></table></div></section>
+  <div class="two">
+  <section class="panel" aria-labelledby="h-latest"><div class="head"><h2 id="h-latest">Latest requests</h2>
+    <a class="small" href="#/requests">All requests</a></div>
+    <div class="scroll"><table id="latest"></table></div></section>
+  <section class="panel" aria-labelledby="h-graphql"><div class="head"><h2 id="h-graphql">GraphQL<small id="n-graphql"></small></h2>
+    <a class="small" href="/graphql">Explorer</a></div>
+    <div class="scroll"><table id="graphql"></table></div></section>
+  </div>
+</div>
+
+<div id="view-stream" hidden>
+  <div class="top"><a class="back" href="#/">Overview</a><h1 id="stream-path"></h1><span class="soft" id="stream-facts"></span></div>
+  <p class="bad" id="stream-gone" hidden>No script registers this stream at the moment.</p>
+  <section class="panel"><div class="head"><h2>Messages per second<small>the last minute</small></h2><span class="soft" id="stream-rate"></span></div>
+    <div class="body" id="stream-spark"></div></section>
+  <section class="panel" aria-labelledby="h-send"><div class="head"><h2 id="h-send">Send a test message</h2></div>
+    <div class="body"><form class="send" id="send">
+      <label>Data, JSON or any text<textarea id="send-data" spellcheck="false">{"text": "Hello from the dashboard"}</textarea></label>
+      <label>Filter, empty for everyone<input type="text" id="send-filter" spellcheck="false" autocomplete="off" placeholder='{"room": "general"}'></label>
+      <button class="main">Send</button></form>
+      <p class="answer small" id="send-answer" role="status"></p></div></section>
+  <div class="two uneven">
+    <section class="panel" aria-labelledby="h-messages"><div class="head"><h2 id="h-messages">Messages<small id="n-messages"></small></h2>
+      <button id="hold" aria-pressed="false">Hold</button></div>
+      <div class="scroll" style="max-height:36rem"><table id="messages"></table></div></section>
+    <div>
+    <section class="panel" id="chosen" hidden aria-labelledby="h-chosen"><div class="head"><h2 id="h-chosen">Who got it, and why</h2>
+      <button id="chosen-close">Close</button></div>
+      <div class="body"><p class="small soft" id="chosen-facts"></p><pre class="frame" id="chosen-text" style="padding:.6rem 1rem;max-height:12rem;overflow:auto"></pre>
+        <ul class="reasons" id="reasons"></ul></div></section>
+    <section class="panel" aria-labelledby="h-connections"><div class="head"><h2 id="h-connections">Connections<small id="n-connections"></small></h2>
+      <input type="search" id="q" placeholder="room=general" aria-label="Search connections by metadata or address"></div>
+      <div class="scroll" style="max-height:36rem"><table id="connections"></table></div></section>
+    </div>
+  </div>
+</div>
+
+<div id="view-script" hidden>
+  <div class="top"><a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
+    <span class="actions"><button id="open-source" aria-expanded="false">Open source</button><button id="reload" class="main">Reload</button></span></div>
+  <p class="answer small" id="script-answer" role="status" style="margin:-.5rem 0 .75rem"></p>
+  <section class="panel" id="trouble" hidden aria-labelledby="h-trouble"><div class="head"><h2 id="h-trouble" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
+    <div class="body"><code id="trouble-place"></code><div class="frame" id="trouble-frame"></div><pre class="soft" id="trouble-stack"></pre></div></section>
+  <section class="panel" id="source" hidden aria-labelledby="h-source"><div class="head"><h2 id="h-source">Source</h2><span id="source-files"></span></div>
+    <div class="body"><div class="frame" id="source-text" style="max-height:32rem;overflow:auto" tabindex="0"></div></div></section>
+  <section class="panel" id="console" aria-labelledby="h-console"><div class="head"><h2 id="h-console">Console<small>runs in this script's realm</small></h2>
+    <span class="small soft"><kbd>Enter</kbd> runs, <kbd>Shift</kbd> <kbd>Enter</kbd> new line, <kbd>↑</kbd> earlier</span></div>
+    <div class="console" id="console-lines" role="log" aria-label="Results"></div>
+    <div class="prompt"><textarea id="code" rows="2" spellcheck="false" aria-label="JavaScript to run" placeholder="1 + 1"></textarea></div></section>
+  <section class="panel" aria-labelledby="h-log"><div class="head"><h2 id="h-log">Log<small id="n-log"></small></h2>
+    <span id="levels"></span><input type="search" id="log-q" placeholder="Search the log" aria-label="Search the log"></div>
+    <div class="lines" id="lines" tabindex="0"></div></section>
+</div>
+
+<div id="view-requests" hidden>
+  <section class="panel" id="request" hidden aria-labelledby="h-request"><div class="head"><h2 id="h-request" class="mono"></h2>
+    <button id="replay" class="main">Send again</button><button id="request-close">Close</button></div>
+    <div class="body two"><div><p class="small soft" id="request-facts"></p><pre id="request-text"></pre></div>
+      <div><p class="small soft" id="replay-facts" role="status"></p><pre id="replay-text"></pre></div></div></section>
+  <section class="panel" aria-labelledby="h-requests"><div class="head"><h2 id="h-requests">Requests<small id="n-requests"></small></h2>
+    <label class="flag"><input type="checkbox" id="only-errors"> errors only</label>
+    <input type="search" id="request-q" placeholder="Search path or method" aria-label="Search requests"></div>
+    <div class="scroll" style="max-height:none"><table id="requests"></table></div></section>
+</div>
+</main>
+"""
+
+DASHBOARD_SCRIPT = r"""
+"use strict";
+// Everything that comes from outside becomes the text of a node; nothing is ever parsed as HTML.
+const SPARK = 60, KEEP_REQUESTS = 200, KEEP_LINES = 400;
+const $ = (id) => document.getElementById(id);
+const state = { server: null, scripts: [], streams: [], routes: [], graphql: [], requests: [], lines: [], view: null };
+const rates = new Map();            // path -> { samples, last }
+let at = { view: "overview", name: "" }, chosen = "", focus = "", wantChosen = false, held = false, source = null, pending = false;
+
+function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "text") node.textContent = value;
+    else if (value !== undefined && value !== null) node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+function setText(node, text) { if (node.textContent !== text) node.textContent = text; }
+const number = (value) => value === null || value === undefined ? "" : Math.round(value).toLocaleString("en");
+function bytes(value) {
+  if (value < 1024) return value + " B";
+  return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
+}
+function duration(seconds) {
+  seconds = Math.max(0, Math.round(seconds));
+  if (seconds < 60) return seconds + " s";
+  if (seconds < 3600) return Math.floor(seconds / 60) + " min " + (seconds % 60) + " s";
+  const hours = Math.floor(seconds / 3600);
+  return hours < 48 ? hours + " h " + Math.floor(seconds / 60) % 60 + " min" : Math.floor(hours / 24) + " days";
+}
+const clock = (time, fine) => {
+  const date = new Date(time * 1000), two = (value) => String(value).padStart(2, "0");
+  return two(date.getHours()) + ":" + two(date.getMinutes()) + ":" + two(date.getSeconds())
+    + (fine ? "." + String(date.getMilliseconds()).padStart(3, "0") : "");
+};
+const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
+const filterText = (filter) => filter ? Object.entries(filter).map(([key, value]) => key + "=" + value).join(" ") : "everyone";
+
+// -- tables: rows are kept by key, and only the cells that changed are made anew --
+
+function makeCell(cell) {
+  if (cell instanceof Node) return [cell];
+  if (typeof cell !== "object" || cell === null) return [String(cell ?? "")];
+  if (cell.chips) return cell.chips.map(([key, value]) => el("span", { class: "chip", text: key + "=" + value }));
+  if (cell.href) return [el("a", { href: cell.href, class: cell.kind, text: cell.text })];
+  if (cell.verdict) return [why(cell.verdict)];
+  if (cell.lines) return cell.lines.flatMap(makeCell);
+  if (cell.dot) return [el("span", { class: "dot " + cell.dot }), cell.text];
+  if (cell.pick) return [el("button", { class: "link time", text: cell.text, title: cell.title })];
+  return [el("span", { class: cell.kind, title: cell.title, text: cell.text })];
+}
+function why([got, text]) {
+  return el("span", { class: "why" }, el("b", { class: got === true ? "ok" : got === false ? "bad" : "warn", text: got === true ? "✓" : got === false ? "✗" : "…" }),
+    el("span", { class: got === false ? "soft" : null, text }));
+}
+function fill(table, columns, rows, options = {}) {
+  if (!table.tBodies.length) table.append(el("thead"), el("tbody"));
+  const shape = columns.join("|");
+  if (table.dataset.shape !== shape) {
+    table.dataset.shape = shape;
+    table.tHead.replaceChildren(el("tr", {}, ...columns.map((name) => el("th", { scope: "col", class: classOf(name), text: name.replace(/^[#~!]+/, "") }))));
+    table.tBodies[0].replaceChildren();
+    table.known = new Map();
+  }
+  const body = table.tBodies[0], known = table.known, seen = new Set();
+  let place = body.firstChild;
+  for (const row of rows) {
+    let line = known.get(row.key);
+    if (!line) {
+      line = el("tr");
+      line.cells_ = [];
+      line.append(...columns.map((name) => el("td", { class: classOf(name) })));
+      if (options.pick) {
+        line.className = "pick";
+        line.addEventListener("click", () => { if (!getSelection().toString()) options.pick(line.row); });
+      }
+      known.set(row.key, line);
+    }
+    line.row = row;
+    seen.add(row.key);
+    row.cells.forEach((cell, index) => {
+      const mark = cell instanceof Node ? cell : JSON.stringify(cell);
+      if (line.cells_[index] !== mark) {
+        line.cells_[index] = mark;
+        line.children[index].replaceChildren(...makeCell(cell));
+      }
+    });
+    if (options.pick) line.classList.toggle("chosen", row.key === options.chosen);
+    if (line === place) place = place.nextSibling;
+    else body.insertBefore(line, place);
+  }
+  for (const [key, line] of known) if (!seen.has(key)) { known.delete(key); line.remove(); }
+  empty(table, rows.length, options.none);
+}
+function empty(table, count, text = "None.") {
+  const box = table.parentNode;
+  let note = box.nextElementSibling;
+  if (!note) { note = el("p", { class: "none" }); box.after(note); }
+  setText(note, text);
+  note.hidden = count > 0;
+  box.hidden = !count;
+}
+function classOf(name) {
+  const mark = /^[#~!]*/.exec(name)[0];         // a number; only on wide screens; one line of text
+  return (mark.includes("#") ? "n " : "") + (mark.includes("!") ? "one " : "") + (mark.includes("~") ? "wide" : "") || null;
+}
+
+// -- messages per second --
+
+function sampleOf(path) {
+  if (!rates.has(path)) rates.set(path, { samples: new Array(SPARK).fill(0), last: null, node: null });
+  return rates.get(path);
+}
+function sample() {
+  for (const stream of state.streams) {
+    const rate = sampleOf(stream.path);
+    rate.samples.push(rate.last === null ? 0 : Math.max(0, stream.messages - rate.last));
+    rate.samples.shift();
+    rate.last = stream.messages;
+  }
+  render();
+}
+const perSecond = (samples) => samples.slice(-5).reduce((sum, value) => sum + value, 0) / 5;
+const rateText = (value) => value >= 10 ? number(value) : value ? value.toFixed(1) : "0";
+const SVG = "http://www.w3.org/2000/svg";
+function spark(path, kind) {
+  const rate = sampleOf(path), key = "node" + kind;
+  if (!rate[key]) {
+    const svg = document.createElementNS(SVG, "svg");
+    svg.setAttribute("class", "spark " + kind);
+    svg.setAttribute("viewBox", "0 0 100 20");
+    svg.setAttribute("preserveAspectRatio", "none");
+    svg.setAttribute("role", "img");
+    for (const name of ["area", "line"]) svg.append(document.createElementNS(SVG, "path"));
+    svg.firstChild.setAttribute("class", "area");
+    rate[key] = svg;
+  }
+  const top = Math.max(1, ...rate.samples), step = 100 / (SPARK - 1);
+  const line = rate.samples.map((value, index) => (index ? "L" : "M") + (index * step).toFixed(1) + " " + (19 - 17.5 * value / top).toFixed(1)).join("");
+  if (rate["line" + kind] !== line) {
+    rate["line" + kind] = line;
+    rate[key].lastChild.setAttribute("d", line);
+    rate[key].firstChild.setAttribute("d", line + "L100 20L0 20Z");
+    rate[key].setAttribute("aria-label", rateText(perSecond(rate.samples)) + " messages per second, at most " + top + " in the last minute");
+  }
+  return rate[key];
+}
+
+function sparkWithRate(path) {
+  const rate = sampleOf(path), chart = spark(path, "");
+  rate.box ??= el("span", { class: "rate" }, el("b"), chart);
+  setText(rate.box.firstChild, rateText(perSecond(rate.samples)));
+  return rate.box;
+}
+
+// -- the one connection --
+
+let events = null;
+function connect() {
+  if (events) events.close();
+  const query = new URLSearchParams({ view: at.view, name: at.name });
+  if (chosen) query.set("message", chosen);
+  if (focus) query.set("connection", focus);
+  if (held) query.set("hold", "");
+  if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
+  events = new EventSource("/engine/events?" + query);
+  let first = true;
+  events.addEventListener("state", (event) => { take(JSON.parse(event.data), first); first = false; });
+  events.onopen = () => { first = true; status("live", "live"); };
+  events.onerror = () => status("lost", "the server does not answer");
+}
+function status(name, text) { $("live").dataset.state = name; setText($("live-text"), text); }
+function take(news, first) {
+  status("live", "live");
+  if (first) { state.lines = []; state.view = null; }
+  for (const key of ["server", "scripts", "streams", "routes", "graphql", "view", "faults"]) if (key in news) state[key] = news[key];
+  if (news.requests) {
+    const newest = state.requests.length ? state.requests[0].number : 0;
+    const fresh = first ? news.requests : news.requests.filter((entry) => entry.number > newest);
+    state.requests = (first ? [] : state.requests);
+    state.requests = fresh.reverse().concat(state.requests).slice(0, KEEP_REQUESTS);
+  }
+  if (news.lines) state.lines = state.lines.concat(news.lines).slice(-KEEP_LINES);
+  if (news.sparks) for (const [path, samples] of Object.entries(news.sparks)) {
+    const rate = sampleOf(path);
+    if (rate.last === null) {
+      rate.samples = samples;
+      rate.last = state.streams.find((stream) => stream.path === path)?.messages ?? null;
+    }
+  }
+  render();
+}
+async function ask(path, wish) {
+  const options = wish ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(wish) } : {};
+  const answer = await fetch(path, options);
+  const data = await answer.json();
+  if (!answer.ok) throw new Error(data.error?.message ?? answer.statusText);
+  return data;
+}
+
+// -- views --
+
+function go() {
+  const [, view = "", name = ""] = location.hash.split("/");
+  const old = at;
+  let known = "";
+  try { known = decodeURIComponent(name); } catch { /* a broken link shows the overview */ }
+  at = view === "requests" ? { view, name: "" } : ["stream", "script"].includes(view) && known ? { view, name: known } : { view: "overview", name: "" };
+  if (old.view !== at.view || old.name !== at.name) {
+    chosen = focus = ""; held = false; source = null;
+    $("q").value = ""; $("send-answer").textContent = ""; $("script-answer").textContent = "";
+    $("console-lines").replaceChildren();
+    $("request").hidden = true;
+    state.view = null; state.lines = [];
+    for (const id of ["messages", "connections", "lines"]) $(id).replaceChildren();
+    for (const id of ["messages", "connections"]) delete $(id).dataset.shape;
+    scrollTo(0, 0);
+  }
+  for (const item of ["overview", "stream", "script", "requests"]) $("view-" + item).hidden = item !== at.view;
+  const current = { overview: at.view === "overview", requests: at.view === "requests", log: at.view === "script" && at.name === "server" };
+  for (const [item, yes] of Object.entries(current)) yes ? $("nav-" + item).setAttribute("aria-current", "page") : $("nav-" + item).removeAttribute("aria-current");
+  document.title = (at.name || { overview: "Dashboard", requests: "Requests" }[at.view]) + " – aiwebengine";
+  connect();
+  render();
+}
+function render() {
+  if (pending) return;
+  pending = true;
+  requestAnimationFrame(() => {
+    pending = false;
+    if (!state.server) return;
+    setText($("version"), state.server.version);
+    renderFaults();
+    ({ overview: renderOverview, stream: renderStream, script: renderScript, requests: renderRequests })[at.view]();
+  });
+}
+function renderFaults() {
+  const active = state.faults ?? [];
+  $("faults").hidden = !active.length;
+  setText($("faults"), active.length ? "Fault injection is on: " + active.join("; ") : "");
+}
+const streamLink = (path) => ({ href: "#/stream/" + encodeURIComponent(path), text: path, kind: "mono" });
+const scriptLink = (name) => ({ href: "#/script/" + encodeURIComponent(name), text: name });
+const STATES = { running: ["ok", "running"], stale: ["bad", "has an error, an older version is running"], failed: ["bad", "not loaded"] };
+
+function renderOverview() {
+  const { server } = state;
+  const sum = state.streams.reduce((total, stream) => total + perSecond(sampleOf(stream.path).samples), 0);
+  const errors = state.routes.reduce((total, route) => total + route.errors, 0);
+  const tiles = [["uptime", duration(Date.now() / 1000 - server.started)], ["memory", server.memory ? number(server.memory) + " MiB" : "–"],
+    ["connections", number(server.connections)], ["messages / s", rateText(sum)], ["requests", number(server.requests)], ["failed calls", number(errors)]];
+  const box = $("tiles");
+  if (!box.children.length) box.append(...tiles.map(([name]) => el("div", { class: "tile" }, el("b"), el("span", { text: name }))));
+  tiles.forEach(([, value], index) => setText(box.children[index].firstChild, value));
+  setText($("n-scripts"), number(state.scripts.length));
+  setText($("n-streams"), number(state.streams.length));
+  setText($("n-routes"), number(state.routes.length));
+  setText($("n-graphql"), number(state.graphql.length));
+  fill($("scripts"), ["script", "state", "~registered", "last error"], state.scripts.map((script) => ({ key: script.name, cells: [
+    scriptLink(script.name), { dot: STATES[script.state][0], text: STATES[script.state][1] }, script.summary || "–",
+    script.trouble ? { kind: "bad", text: script.trouble } : ""] })), { none: "No scripts yet. Put a .js file into " + server.folder + "." });
+  fill($("streams"), ["stream", "~script", "#connections", "messages / s", "~#messages", "~#waiting", "#dropped"], state.streams.map((stream) => ({ key: stream.path, cells: [
+    streamLink(stream.path), scriptLink(stream.script), number(stream.connections), sparkWithRate(stream.path),
+    number(stream.messages), stream.waiting ? bytes(stream.waiting) : "", stream.dropped ? { kind: "bad", text: number(stream.dropped) } : "0"] })), { none: "No streams. A script opens one with routeRegistry.registerStreamRoute(path)." });
+  fill($("routes"), ["route", "~handler", "~script", "#calls", "#errors", "~#p50 ms", "#p95 ms", "~#max ms"], state.routes.map((route) => ({ key: route.method + " " + route.path, cells: [
+    { kind: "mono", text: route.method + " " + route.path }, { kind: "mono", text: route.handler }, scriptLink(route.script), number(route.calls),
+    route.errors ? { kind: "bad", text: number(route.errors) } : "0", ms(route.p50), ms(route.p95), ms(route.max)] })), { none: "No routes. A script makes one with routeRegistry.registerRoute(path, handler)." });
+  fill($("latest"), ["time", "request", "#status", "#ms"], state.requests.slice(0, 8).map((entry) => ({ key: entry.number, cells: [
+    clock(entry.time), { kind: "mono", text: entry.method + " " + entry.target }, statusCell(entry), ms(entry.ms)] })), { none: "None yet.", pick: (row) => { location.hash = "#/requests/" + row.key; } });
+  fill($("graphql"), ["field", "type", "~script"], state.graphql.map((field) => ({ key: field.kind + " " + field.name, cells: [
+    field.kind === "subscription" ? { href: "#/stream/" + encodeURIComponent("/graphql/subscription/" + field.name), text: field.kind + " " + field.name } : field.kind + " " + field.name,
+    { kind: "mono", text: field.type }, scriptLink(field.owner)] })));
+}
+const statusCell = (entry) => ({ kind: entry.status >= 500 ? "bad" : entry.status >= 400 ? "warn" : "", text: String(entry.status) });
+
+// -- a stream --
+
+const verdictCell = (verdict) => verdict ? { verdict } : "";
+function renderStream() {
+  setText($("stream-path"), at.name);
+  const view = state.view;
+  if (!view || (view.path !== at.name)) return;
+  $("stream-gone").hidden = view.known;
+  if (!view.known) { setText($("stream-facts"), ""); return; }
+  const facts = view.facts, rate = sampleOf(at.name);
+  setText($("stream-facts"), number(facts.connections) + " connected · " + number(facts.messages) + " messages sent · " + number(facts.dropped)
+    + " dropped · keeps " + number(facts.depth) + " · " + facts.script);
+  setText($("stream-rate"), rateText(perSecond(rate.samples)) + " / s now, " + number(Math.max(...rate.samples)) + " / s at most");
+  const chart = spark(at.name, "big");
+  if ($("stream-spark").firstChild !== chart) $("stream-spark").replaceChildren(chart);
+  const ages = Date.now() / 1000, withVerdict = Boolean(view.chosen), withFocus = Boolean(view.focus);
+  if (!held && view.messages) {
+    fill($("messages"), ["time", withFocus ? "!this connection" : "!filter and data", "~#size", "#matched", "~#queued", "#dropped"], view.messages.map((message) => ({ key: message.sequence, cells: [
+      { pick: true, text: clock(message.time, true), title: message.id }, { lines: [withFocus ? verdictCell(message.verdict) : filterCell(message.filter), { kind: "mono", text: message.text }] }, bytes(message.size),
+      number(message.matched), number(message.queued), message.dropped ? { kind: "bad", text: number(message.dropped) } : "0"] })),
+    { none: facts.messages ? "This stream keeps no messages." : "Nothing was sent yet.", pick: pickMessage, chosen: Number(chosen) });
+    setText($("n-messages"), "the last " + number(view.messages.length));
+  }
+  fill($("connections"), withVerdict ? ["metadata", "this message", "#age", "#waiting"] : ["metadata", "~address", "#age", "#got", "#behind", "#waiting"], view.connections.map((connection) => {
+    const pairs = Object.entries(connection.metadata), age = duration(ages - connection.since), waiting = connection.waiting ? { kind: "warn", text: bytes(connection.waiting) } : "0";
+    const name = pairs.length ? { chips: pairs } : { kind: "soft", text: "no metadata" };
+    const button = connectionButton(connection.key, name);
+    return { key: connection.key, cells: withVerdict ? [button, verdictCell(connection.verdict), age, waiting]
+      : [button, connection.address, age, number(connection.got), connection.behind ? { kind: "warn", text: number(connection.behind) } : "0", waiting] };
+  }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.", pick: pickConnection, chosen: focus });
+  for (const key of buttons.keys()) if (!view.connections.some((connection) => connection.key === key)) buttons.delete(key);
+  setText($("n-connections"), view.connections.length < view.wanted ? view.connections.length + " of " + number(view.wanted) : number(view.wanted));
+  renderChosen(view.chosen, view.forgotten);
+}
+const filterCell = (filter) => filter ? { chips: Object.entries(filter) } : { kind: "soft", text: "everyone" };
+const buttons = new Map();
+function connectionButton(key, cell) {
+  const mark = JSON.stringify(cell);
+  if (buttons.get(key)?.mark !== mark) {
+    const node = el("button", { class: "link", style: "text-align:left", title: "What did this connection get?" }, ...makeCell(cell));
+    buttons.set(key, { mark, node });
+  }
+  return buttons.get(key).node;
+}
+function pickMessage(row) { choose(String(row.key) === chosen ? "" : String(row.key)); }
+function choose(sequence, stop = Boolean(sequence)) {
+  chosen = sequence; focus = "";
+  hold(stop);
+  if (!sequence) $("chosen").hidden = true;
+  if (sequence) wantChosen = true;
+  for (const [key, line] of $("messages").known ?? []) line.classList.toggle("chosen", String(key) === chosen);
+  connect();
+}
+function pickConnection(row) {
+  focus = row.key === focus ? "" : row.key;
+  chosen = ""; $("chosen").hidden = true;
+  hold(false);
+  connect();
+}
+function hold(yes) {
+  held = yes;
+  $("hold").setAttribute("aria-pressed", String(yes));
+  setText($("hold"), yes ? "Resume" : "Hold");
+}
+function renderChosen(message, forgotten) {
+  $("chosen").hidden = !message && !forgotten;
+  if (forgotten) {
+    setText($("chosen-facts"), "This message is no longer kept, so nothing can be said about it.");
+    setText($("chosen-text"), "");
+    delete $("reasons").dataset.mark;
+    $("reasons").replaceChildren();
+  }
+  $("chosen-text").hidden = !message;
+  if (!message) return;
+  if (wantChosen) {
+    wantChosen = false;
+    const { top, bottom } = $("chosen").getBoundingClientRect();
+    if (bottom > innerHeight || top < 60) $("chosen").scrollIntoView({ block: "nearest" });
+  }
+  setText($("chosen-facts"), message.id + " · " + clock(message.time, true) + " · " + bytes(message.size) + " · filter: " + filterText(message.filter)
+    + " · " + number(message.matched) + " matched, " + number(message.queued) + " queued, " + number(message.dropped) + " dropped when it was sent");
+  setText($("chosen-text"), message.text);
+  const mark = JSON.stringify(message.reasons);
+  if ($("reasons").dataset.mark === mark) return;
+  $("reasons").dataset.mark = mark;
+  $("reasons").replaceChildren(...message.reasons.map(([got, text, count]) => el("li", {}, el("b", { text: number(count) }),
+    why([got, (got === true ? "got it: " : got === false ? "did not: " : "not yet: ") + text]))));
+  if (!message.reasons.length) $("reasons").append(el("li", { class: "soft", text: "Nobody is connected." }));
+}
+$("send").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const answer = $("send-answer");
+  try {
+    const result = await ask("/engine/send", { path: at.name, data: $("send-data").value, filter: $("send-filter").value });
+    answer.className = "answer small";
+    answer.textContent = result.sentence;
+    if (result.sequence) choose(String(result.sequence), false);
+  } catch (error) {
+    answer.className = "answer small bad";
+    answer.textContent = error.message;
+  }
+});
+$("hold").addEventListener("click", () => { if (chosen) { choose(""); return; } hold(!held); connect(); });
+$("chosen-close").addEventListener("click", () => choose(""));
+let typing = 0;
+$("q").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(connect, 250); });
+
+// -- a script --
+
+function renderScript() {
+  const view = state.view;
+  setText($("script-name"), at.name === "server" ? "Server log" : at.name);
+  const script = Boolean(view?.state);
+  $("console").hidden = !view || view.state === "failed" || !script;
+  $("reload").hidden = $("open-source").hidden = !script;
+  if (!view || view.name !== at.name) return;
+  const facts = state.scripts.find((item) => item.name === at.name);
+  setText($("script-facts"), !view.known ? "There is no script of this name." : script ? STATES[view.state][1] + (facts?.summary ? " · " + facts.summary : "") : "");
+  renderTrouble(view.error, view.loads);
+  renderLines();
+  $("source").hidden = !source;
+}
+function renderTrouble(error, loads) {
+  $("trouble").hidden = !error;
+  if (!error) return;
+  const mark = JSON.stringify(error) + loads;
+  if ($("trouble").dataset.mark === mark) return;
+  $("trouble").dataset.mark = mark;
+  $("h-trouble").textContent = error.headline;
+  $("trouble-when").textContent = (loads ? "in a handler, " : "while loading, ") + clock(error.time);
+  $("trouble-place").textContent = error.file ? error.file + ":" + error.line + (error.column ? ":" + error.column : "") : "";
+  $("trouble-frame").hidden = !error.frame.length;
+  const lines = [];
+  for (const [line, text, here] of error.frame) {
+    lines.push(el("div", { class: here ? "here" : null }, el("i", { text: line }), text));
+    if (here && error.column && error.column < 200) lines.push(el("div", { class: "bad" }, el("i", { text: "" }), " ".repeat(error.column - 1) + "^"));
+  }
+  $("trouble-frame").replaceChildren(...lines);
+  $("trouble-stack").textContent = error.frame.length ? error.stack : error.text;
+}
+const LEVELS = { error: true, warn: true, info: true, debug: true };
+for (const level of Object.keys(LEVELS)) $("levels").append(el("label", { class: "flag", style: "margin-right:.7rem" },
+  el("input", { type: "checkbox", checked: "", "data-level": level, onchange: (event) => { LEVELS[level] = event.target.checked; render(); } }), level));
+$("log-q").addEventListener("input", render);
+function renderLines() {
+  const box = $("lines"), words = $("log-q").value.toLowerCase();
+  const shown = state.lines.filter(([, level, text]) => LEVELS[level === "log" ? "info" : level] !== false && text.toLowerCase().includes(words));
+  const last = state.lines.at(-1), mark = [shown.length, words, Object.values(LEVELS), last?.[0], last?.[2]].join();
+  setText($("n-log"), shown.length === state.lines.length ? number(shown.length) + " lines" : number(shown.length) + " of " + number(state.lines.length) + " lines");
+  if (box.dataset.mark === mark && box.children.length === shown.length) return;
+  box.dataset.mark = mark;
+  const low = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  box.replaceChildren(...shown.map(([time, level, text]) => el("div", { class: level }, el("time", { text: clock(time) }), el("span", { text }))));
+  if (low) box.scrollTop = box.scrollHeight;
+}
+$("reload").addEventListener("click", async () => {
+  const answer = $("script-answer");
+  $("reload").disabled = true;
+  try {
+    const { loaded } = await ask("/engine/reload", { script: at.name });
+    answer.className = "answer small" + (loaded ? "" : " bad");
+    answer.textContent = loaded ? "Loaded again at " + clock(Date.now() / 1000) + "." : "It does not load; the error is below.";
+    if (source) openSource();
+  } catch (error) { answer.className = "answer small bad"; answer.textContent = error.message; }
+  $("reload").disabled = false;
+});
+async function openSource() {
+  try {
+    source = await ask("/engine/source?script=" + encodeURIComponent(at.name));
+  } catch (error) { $("script-answer").className = "answer small bad"; $("script-answer").textContent = error.message; return; }
+  $("source-files").replaceChildren(...source.length > 1 ? source.map((file) => el("button", { text: file.name, style: "margin-left:.4rem", onclick: () => showSource(file) })) : []);
+  showSource(source[0]);
+  $("source").hidden = false;
+  $("open-source").setAttribute("aria-expanded", "true");
+  setText($("open-source"), "Close source");
+}
+function showSource(file) {
+  const error = state.view?.error;
+  $("h-source").textContent = file.name;
+  $("source-text").replaceChildren(...file.text.replace(/\n$/, "").split("\n").map((text, index) =>
+    el("div", { class: error?.file === file.name && error.line === index + 1 ? "here" : null }, el("i", { text: index + 1 }), text || " ")));
+  $("source-text").querySelector(".here")?.scrollIntoView({ block: "center" });
+}
+$("open-source").addEventListener("click", () => {
+  if (!source) { openSource(); return; }
+  source = null;
+  $("source").hidden = true;
+  $("open-source").setAttribute("aria-expanded", "false");
+  setText($("open-source"), "Open source");
+});
+const past = [];
+let earlier = 0;
+$("code").addEventListener("keydown", (event) => {
+  const area = event.target;
+  if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); evaluate(area); }
+  else if (event.key === "ArrowUp" && area.selectionStart === 0 && earlier < past.length) { event.preventDefault(); area.value = past[past.length - ++earlier]; area.setSelectionRange(0, 0); }
+  else if (event.key === "ArrowDown" && area.selectionEnd === area.value.length && earlier) { event.preventDefault(); area.value = --earlier ? past[past.length - earlier] : ""; }
+});
+async function evaluate(area) {
+  const code = area.value;
+  if (!code.trim()) return;
+  past.push(code); earlier = 0; area.value = "";
+  const box = $("console-lines"), put = (kind, text) => { box.append(el("pre", { class: kind, text })); while (box.children.length > 100) box.firstChild.remove(); box.scrollTop = box.scrollHeight; };
+  put("code", code);
+  try {
+    const answer = await ask("/engine/evaluate", { script: at.name, code });
+    if (answer.error) put("error", answer.error.stack || answer.error.name + ": " + answer.error.message);
+    else put("value", answer.value);
+  } catch (error) { put("error", error.message); }
+}
+
+// -- requests --
+
+let request = null;
+function renderRequests() {
+  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked;
+  const shown = state.requests.filter((entry) => (!errors || entry.status >= 400) && (entry.method + " " + entry.target).toLowerCase().includes(words));
+  setText($("n-requests"), number(shown.length) + (state.server.requests > KEEP_REQUESTS ? " of the last " + KEEP_REQUESTS + ", " + number(state.server.requests) + " in all" : ""));
+  fill($("requests"), ["time", "request", "#status", "#ms", "~#body", "~address"], shown.map((entry) => ({ key: entry.number, cells: [
+    { pick: true, text: clock(entry.time, true) }, { kind: "mono", text: entry.method + " " + entry.target }, statusCell(entry), ms(entry.ms), entry.size ? bytes(entry.size) : "", entry.address] })),
+  { none: "None.", pick: (row) => openRequest(row.key), chosen: request?.number });
+  const [, , wanted] = location.hash.split("/");
+  if (wanted && request?.number !== Number(wanted) && request?.wanted !== wanted) openRequest(Number(wanted), wanted);
+}
+async function openRequest(key, wanted) {
+  request = { number: key, wanted };
+  try {
+    const facts = request = { ...await ask("/engine/request?number=" + key), wanted };
+    $("h-request").textContent = facts.method + " " + facts.target;
+    $("request-facts").textContent = clock(facts.time, true) + " · " + facts.status + " · " + ms(facts.ms) + " ms · from " + facts.address;
+    $("request-text").textContent = facts.headers.map(([name, value]) => name + ": " + value).join("\n") + (facts.body === null ? "\n\n(a body of " + bytes(facts.size) + " that was not kept)" : facts.body ? "\n\n" + facts.body : "");
+    $("replay").disabled = facts.body === null;
+  } catch (error) { $("h-request").textContent = error.message; $("request-facts").textContent = $("request-text").textContent = ""; $("replay").disabled = true; }
+  $("replay-facts").textContent = $("replay-text").textContent = "";
+  $("request").hidden = false;
+  scrollTo(0, 0);
+  render();
+}
+$("replay").addEventListener("click", async () => {
+  $("replay").disabled = true;
+  setText($("replay-facts"), "waiting for the answer");
+  try {
+    const answer = await ask("/engine/replay", { number: String(request.number) });
+    $("replay-facts").textContent = "Answer: " + answer.status + " " + answer.reason + " · " + ms(answer.ms) + " ms";
+    $("replay-text").textContent = answer.headers.map(([name, value]) => name + ": " + value).join("\n") + "\n\n" + answer.body;
+  } catch (error) { $("replay-facts").textContent = error.message; $("replay-text").textContent = ""; }
+  $("replay").disabled = false;
+});
+$("request-close").addEventListener("click", () => { request = null; $("request").hidden = true; history.replaceState(null, "", "#/requests"); render(); });
+for (const id of ["request-q", "only-errors"]) $(id).addEventListener("input", render);
+
+// -- start --
+
+addEventListener("hashchange", go);
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && at.view === "stream" && (chosen || focus || held)) { focus = ""; choose(""); }
+  if (event.key === "/" && !/INPUT|TEXTAREA/.test(event.target.tagName)) {
+    const field = { stream: "q", script: "log-q", requests: "request-q" }[at.view];
+    if (field) { event.preventDefault(); $(field).focus(); }
+  }
+});
+// A page that nobody sees costs nothing: it lets its connection go.
+let leaving = 0;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(leaving);
+  if (!document.hidden) { if (!events) connect(); return; }
+  leaving = setTimeout(() => { events?.close(); events = null; status("wait", "paused"); }, 10000);
+});
+setInterval(sample, 1000);
+go();
+"""
+
+_DASHBOARD_ICON = ("data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path fill='none' "
+                   "stroke='%230b62c4' stroke-width='1.8' stroke-linecap='round' d='M2 12.5 5.5 7l3 3.5L14 3.5'/></svg>")
+DASHBOARD_PAGE = ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+                  '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+                  f'<title>Dashboard – aiwebengine</title>\n<link rel="icon" href="{_DASHBOARD_ICON}">\n'
+                  f'<style>{DASHBOARD_STYLE}</style>\n</head>\n<body>\n{DASHBOARD_BODY}'
+                  f'<script>{DASHBOARD_SCRIPT}</script>\n</body>\n</html>\n')
+DASHBOARD_POLICY = script_policy(DASHBOARD_SCRIPT) + "; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+@local_page("GET", "/engine")
+def dashboard_page(handler, head, body):
+    """The dashboard: a page that lives on /engine/events and the actions above."""
+    return html_response(200, DASHBOARD_PAGE, policy=DASHBOARD_POLICY)
 
 
 # -- GraphQL explorer ----------------------------------------------------------------------

@@ -8917,18 +8917,16 @@ class PageTest(ServerCase):
             self.assertNotIn(tag, text)
         self.assertIn("default-src 'none'", headers["content-security-policy"])
 
-    def test_overview_and_health(self):
+    def test_dashboard_page_and_health(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/x/<b>', () => 'x'); routeRegistry.registerStreamRoute('/s');",
                     "b.js": "oops("})
         self.connect("/s")
-        status, _, text = self.get("/engine")
-        self.assertEqual(status, 200)
-        self.assertIn("/x/&lt;b&gt;", text)
-        self.assertIn("SyntaxError", text)
+        status, headers, text = self.get("/engine")
+        self.assertEqual((status, headers["content-type"]), (200, "text/html; charset=UTF-8"))
+        self.assertNotIn("/x/", text)
         health = self.get_json("/engine/health")
         self.assertEqual((health["status"], health["scripts"], health["failed"], health["streams"], health["connections"]),
                          ("degraded", 1, ["b.js"], 1, 1))
-        self.assertIn("/s", self.get("/engine/tables")[2])
         self.assertEqual(self.get("/engine/nothing")[0], 404)
 
 
@@ -9167,6 +9165,431 @@ class MeantNameTest(unittest.TestCase):
           try { o.naem() } catch { }
           ran"""), 0)
 
+
+# -- Monitors and the dashboard ----
+
+SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)\Z')
+LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+
+
+def parse_metrics(text):
+    """({name: type}, {(name, ((label, value), …)): number}) of Prometheus' text format; fails for bad lines."""
+    kinds, samples, family = {}, {}, None
+    for line in text.removesuffix("\n").split("\n"):
+        if line.startswith("# HELP "):
+            family = line.split(" ")[2]
+            assert family not in kinds, line
+        elif line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert name == family and kind in ("counter", "gauge", "histogram"), line
+            kinds[name] = kind
+        else:
+            found = SAMPLE.match(line)
+            assert found, line
+            assert found[1] == family or found[1].removeprefix(family) in ("_bucket", "_sum", "_count"), line
+            unescaped = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
+            labels = tuple((key, re.sub(r"\\.", lambda m: unescaped[m[0]], value))
+                           for key, value in LABEL.findall(found[2] or ""))
+            assert (found[1], labels) not in samples, line
+            samples[found[1], labels] = float(found[3])
+    return kinds, samples
+
+
+class MetricsTest(ServerCase):
+
+    def metrics(self):
+        status, headers, text = self.get("/engine/metrics")
+        self.assertEqual((status, headers["content-type"]), (200, "text/plain; version=0.0.4; charset=utf-8"))
+        self.assertTrue(text.endswith("\n"))
+        return parse_metrics(text)
+
+    def test_everything_that_is_counted(self):
+        self.serve({"app.js": "routeRegistry.registerStreamRoute('/s');"
+                              "routeRegistry.registerRoute('/x', () => 'x');"
+                              "routeRegistry.registerRoute('/boom', () => { throw new Error('no') });"
+                              "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 1));",
+                    "bad.js": "oops("})
+        for path in ("/x", "/x", "/x", "/boom", "/send", "/send"):
+            self.get(path)
+        self.connect("/s")
+        kinds, samples = self.metrics()
+        route = (("method", "GET"), ("path", "/x"), ("script", "app.js"))
+        boom = (("method", "GET"), ("path", "/boom"), ("script", "app.js"))
+        for name, labels, value in (
+                ("aiwebengine_info", (("version", aiwebengine.__version__),), 1),
+                ("aiwebengine_scripts", (("state", "running"),), 1), ("aiwebengine_scripts", (("state", "failed"),), 1),
+                ("aiwebengine_route_calls_total", route, 3), ("aiwebengine_route_errors_total", route, 0),
+                ("aiwebengine_route_errors_total", boom, 1), ("aiwebengine_route_duration_seconds_count", route, 3),
+                ("aiwebengine_stream_connections", (("stream", "/s"),), 1),
+                ("aiwebengine_stream_connects_total", (("stream", "/s"),), 1),
+                ("aiwebengine_stream_messages_total", (("stream", "/s"),), 2),
+                ("aiwebengine_stream_dropped_total", (("stream", "/s"),), 0),
+                ("aiwebengine_http_requests_total", (), 7), ("aiwebengine_connections", (), 1)):
+            self.assertEqual(samples[name, labels], value, name)
+        self.assertEqual(kinds["aiwebengine_route_duration_seconds"], "histogram")
+        buckets = [value for (name, labels), value in samples.items()
+                   if name == "aiwebengine_route_duration_seconds_bucket" and labels[:3] == route]
+        self.assertEqual(buckets, sorted(buckets))
+        self.assertEqual(buckets[-1], 3)
+        self.assertEqual(len(buckets), len(aiwebengine.DURATION_BUCKETS) + 1)
+
+    def test_labels_are_escaped(self):
+        self.serve(r"""routeRegistry.registerStreamRoute('/a"b<c>');""")
+        kinds, samples = self.metrics()
+        self.assertIn(("aiwebengine_stream_connections", (("stream", '/a"b<c>'),)), samples)
+
+    def test_counts_survive_a_reload(self):
+        self.serve("routeRegistry.registerRoute('/x', () => 'x');")
+        self.get("/x")
+        self.server.app.reload("app.js")
+        self.get("/x")
+        self.assertEqual(self.metrics()[1]["aiwebengine_route_calls_total",
+                                           (("method", "GET"), ("path", "/x"), ("script", "app.js"))], 2)
+
+
+class DashboardTest(ServerCase):
+    """The dashboard's channel and actions, over HTTP."""
+
+    CHAT = """
+        routeRegistry.registerStreamRoute("/chat");
+        routeRegistry.registerRoute("/say", ({ request }) =>
+          routeRegistry.sendStreamMessageFiltered("/chat", { text: request.query.text }, request.query.filter ?? ""));
+        routeRegistry.registerRoute("/echo/:id", ({ request }) => ({ id: request.params.id, body: request.body,
+          mark: request.headers["x-mark"] }), "POST");
+        routeRegistry.registerRoute("/boom", () => {
+          throw new TypeError("no <b>luck</b>");
+        });
+    """
+
+    def look(self, **query):
+        client = self.connect("/engine/events?" + urllib.parse.urlencode(query))
+        client.state = {}
+        return client
+
+    def until(self, client, condition, what=""):
+        """Takes in the dashboard's events until a condition on the whole state holds."""
+        deadline = time.monotonic() + WAIT
+        while not condition(client.state):
+            self.assertLess(time.monotonic(), deadline, f"never seen: {what}; last: {str(client.state)[:2000]}")
+            event = client.next()
+            self.assertEqual(event["event"], "state")
+            news = json.loads(event["data"])
+            for key in ("lines", "requests"):
+                if key in news:
+                    news[key] = client.state.get(key, []) + news[key]
+            client.state.update(news)
+        return client.state
+
+    def act(self, action, headers=(), **wish):
+        """(status, data) of a POST to an action."""
+        status, _, text = self.request("POST", action, json.dumps(wish), {"Content-Type": "application/json", **dict(headers)})
+        return status, json.loads(text)
+
+    # -- what it shows --
+
+    def test_the_overview_and_what_changes(self):
+        self.serve({"app.js": self.CHAT, "bad.js": "let x = 1;\nlet y = (;\n"})
+        client = self.look()
+        state = self.until(client, lambda state: "scripts" in state)
+        self.assertEqual([(item["name"], item["state"]) for item in state["scripts"]],
+                         [("app.js", "running"), ("bad.js", "failed")])
+        self.assertTrue(state["scripts"][1]["trouble"].startswith("SyntaxError: "))
+        self.assertEqual([item["path"] for item in state["streams"]], ["/chat"])
+        self.assertEqual(state["sparks"], {"/chat": [0] * 60})
+        self.get("/say?text=x")
+        self.get("/boom")
+        self.connect("/chat?room=a")
+        state = self.until(client, lambda state: state["streams"][0]["connections"] == 1
+                           and {entry["status"] for entry in state.get("requests", ())} == {200, 500})
+        routes = {item["path"]: item for item in state["routes"]}
+        self.assertEqual((routes["/say"]["calls"], routes["/say"]["errors"]), (1, 0))
+        self.assertEqual((routes["/boom"]["calls"], routes["/boom"]["errors"]), (1, 1))
+        self.assertGreater(routes["/say"]["p95"], 0)
+        self.assertEqual(state["streams"][0]["messages"], 1)
+        self.assertEqual(state["server"]["connections"], 1, "dashboards are not counted")
+        self.assertEqual([item["target"] for item in state["requests"]], ["/say?text=x", "/boom", "/chat?room=a"])
+
+    def test_what_did_not_change_is_not_told_again(self):
+        self.serve(self.CHAT)
+        client = self.look()
+        self.until(client, lambda state: "routes" in state)
+        self.get("/say?text=x")
+        news = json.loads(client.next()["data"])
+        while "streams" not in news:
+            news = json.loads(client.next()["data"])
+        self.assertNotIn("scripts", news)
+        self.assertNotIn("graphql", news)
+
+    def test_who_got_a_message_and_why(self):
+        self.serve(self.CHAT)
+        for room in ("general", "general", "ops"):
+            self.connect(f"/chat?room={room}")
+        self.get("/say?text=hello&filter=" + urllib.parse.quote('{"room":"ops"}'))
+        self.connect("/chat?room=ops&late=1")
+        client = self.look(view="stream", name="/chat", message=1)
+        view = self.until(client, lambda state: state.get("view", {}).get("chosen", {}).get("reasons", [[None]])[-1][0] is not None
+                          and not any(reason[0] is None for reason in state["view"]["chosen"]["reasons"]))["view"]
+        self.assertEqual(sorted(view["chosen"]["reasons"]), [
+            [False, "room is `general`, filter wants `ops`", 2], [False, "sent before it connected", 1],
+            [True, "its metadata match", 1]])
+        self.assertEqual((view["chosen"]["text"], view["chosen"]["filter"], view["chosen"]["matched"]),
+                         ('{"text":"hello"}', {"room": "ops"}, 1))
+        verdicts = [(item["metadata"], item["verdict"][0]) for item in view["connections"]]
+        self.assertEqual(verdicts, [({"room": "general"}, False), ({"room": "general"}, False), ({"room": "ops"}, True),
+                                    ({"room": "ops", "late": "1"}, False)])
+        key = view["connections"][0]["key"]
+        view = self.until(self.look(view="stream", name="/chat", connection=key), lambda state: "view" in state)["view"]
+        self.assertEqual(view["focus"], key)
+        self.assertEqual([item["verdict"] for item in view["messages"]], [[False, "room is `general`, filter wants `ops`"]])
+
+    def test_a_message_that_was_shown_can_be_explained_when_the_stream_has_forgotten_it(self):
+        self.serve("routeRegistry.registerStreamRoute('/s', { history: 2 });"
+                   "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 1));")
+        self.connect("/s")
+        self.get("/send")
+        self.until(self.look(view="stream", name="/s"), lambda state: "view" in state)
+        for _ in range(3):
+            self.get("/send")
+        chosen = self.until(self.look(view="stream", name="/s", message=1, hold=""),
+                            lambda state: "chosen" in state.get("view", {}))["view"]["chosen"]
+        self.assertEqual(chosen["sequence"], 1)
+        view = self.until(self.look(view="stream", name="/s", message=2, hold=""), lambda state: "view" in state)["view"]
+        self.assertTrue(view["forgotten"])
+        self.assertNotIn("messages", view)
+
+    def test_what_is_remembered_of_shown_messages_is_bounded(self):
+        shown, stream = aiwebengine.ShownMessages(), types.SimpleNamespace(epoch="0", find=lambda number: None)
+        message = lambda number, size: aiwebengine.Message(number, b"x" * size, None)
+        shown.add(stream, [message(number, 10) for number in range(aiwebengine.MAX_REMEMBERED_MESSAGES + 5)])
+        self.assertIsNone(shown.find(stream, "4"))
+        self.assertEqual(shown.find(stream, "5").sequence, 5)
+        shown.add(stream, [message(1_000_000 + number, aiwebengine.MAX_REMEMBERED_BYTES // 3) for number in range(6)])
+        self.assertLessEqual(shown.size, aiwebengine.MAX_REMEMBERED_BYTES)
+        self.assertEqual(shown.size, sum(len(item.frame) for item in shown.messages.values()))
+
+    def test_long_lists_are_capped_and_searched(self):
+        self.serve(self.CHAT)
+        for number in range(130):
+            self.connect(f"/chat?n={number}")
+        self.get("/say?text=" + "x" * 5000)
+        view = self.until(self.look(view="stream", name="/chat"), lambda state: "view" in state)["view"]
+        self.assertEqual((len(view["connections"]), view["wanted"], view["facts"]["connections"]),
+                         (aiwebengine.MAX_SHOWN_CONNECTIONS, 130, 130))
+        self.assertLess(len(view["messages"][0]["text"]), 200)
+        view = self.until(self.look(view="stream", name="/chat", q="n=12"), lambda state: "view" in state)["view"]
+        self.assertEqual(sorted(item["metadata"]["n"] for item in view["connections"]),
+                         ["12", "120", "121", "122", "123", "124", "125", "126", "127", "128", "129"])
+
+    def test_an_unknown_stream_and_script(self):
+        self.serve(self.CHAT)
+        self.assertFalse(self.until(self.look(view="stream", name="/none"), lambda state: "view" in state)["view"]["known"])
+        self.assertFalse(self.until(self.look(view="script", name="none.js"), lambda state: "view" in state)["view"]["known"])
+
+    def test_the_stream_of_a_subscription_with_its_selections(self):
+        self.serve("""graphQLRegistry.registerSubscription("news", "type Item { text: String } type Subscription { news: Item }", "none");""")
+        self.connect("/graphql/subscription/news?room=a")
+        self.connect("/graphql/sse?room=b&query=" + urllib.parse.quote("subscription { news { text } }"))
+        status, sent = self.act("/engine/send", path="/graphql/subscription/news", data='{"text": "x"}', filter='{"room": "b"}')
+        self.assertEqual((status, sent["matched"]), (200, 1))
+        client = self.look(view="stream", name="/graphql/subscription/news", message=sent["sequence"])
+        view = self.until(client, lambda state: not any(got is None for got, *_ in state.get("view", {}).get("chosen", {}).get("reasons", [[None]])))["view"]
+        self.assertEqual(view["facts"]["connections"], 2)
+        self.assertEqual(view["chosen"]["matched"], 1)
+        self.assertEqual(sorted(view["chosen"]["reasons"]),
+                         [[False, "room is `a`, filter wants `b`", 1], [True, "its metadata match", 1]])
+
+    def test_a_script_with_its_log_and_last_error(self):
+        self.serve("console.log('loaded <i>');\nfunction f() {\n  console.warn('careful');\n  throw new RangeError('far');\n}\n"
+                   "routeRegistry.registerRoute('/f', 'f');")
+        client = self.look(view="script", name="app.js")
+        state = self.until(client, lambda state: "lines" in state)
+        self.assertEqual([line[1:] for line in state["lines"]], [["log", "loaded <i>"]])
+        self.assertIsNone(state["view"]["error"])
+        self.get("/f")
+        state = self.until(client, lambda state: state["view"]["error"] and len(state["lines"]) == 3)
+        self.assertEqual(state["lines"][1][1:], ["warn", "careful"])
+        error = state["view"]["error"]
+        self.assertEqual((error["headline"], error["file"], error["line"]), ("RangeError: far", "app.js", 4))
+        self.assertIn([4, "  throw new RangeError('far');", True], error["frame"])
+        self.assertEqual([line for line in error["frame"] if line[2]], [[4, "  throw new RangeError('far');", True]])
+        self.assertIn("at f (app.js:4", error["stack"])
+
+    def test_nobody_looking_means_no_thread(self):
+        self.serve(self.CHAT)
+        name = lambda: [thread for thread in threading.enumerate() if thread.name == "dashboard"]
+        before = len(name())
+        self.assertIsNone(self.server._http.dashboard)
+        client = self.look()
+        self.until(client, lambda state: "server" in state)
+        self.assertEqual(len(name()), before + 1)
+        client.close()
+        self.eventually(lambda: len(name()) == before)
+        self.until(self.look(), lambda state: "server" in state)
+
+    # -- what it does --
+
+    def test_a_test_message_reaches_whom_the_filter_chooses(self):
+        self.serve(self.CHAT)
+        ops, general = self.connect("/chat?room=ops"), self.connect("/chat?room=general")
+        status, answer = self.act("/engine/send", path="/chat", data='{"a": 1}', filter='{"room": "ops"}')
+        self.assertEqual((status, answer["sentence"], answer["sequence"]), (200, "1 connection matched, 1 delivered, 0 failed", 1))
+        self.act("/engine/send", path="/chat", data="two\nlines", filter="")
+        self.assertEqual([ops.next()["data"], ops.next()["data"], general.next()["data"]], ['{"a": 1}', "two\nlines", "two\nlines"])
+
+    def test_a_test_message_that_cannot_be_sent(self):
+        self.serve(self.CHAT)
+        for wish, status, text in (
+                ({"path": "/nope", "data": "x", "filter": ""}, 404, "No stream is registered at /nope"),
+                ({"path": "/chat", "data": "x", "filter": "{room: 1}"}, 400, "not valid JSON"),
+                ({"path": "/chat", "data": "x", "filter": "[1]"}, 400, "must be a JSON object"),
+                ({"path": "/chat", "data": 1, "filter": ""}, 400, "data is missing"),
+                ({"path": "/chat"}, 400, "data is missing")):
+            answer = self.act("/engine/send", **wish)
+            self.assertEqual(answer[0], status, answer)
+            self.assertIn(text, answer[1]["error"]["message"])
+
+    def test_reload_loads_the_script_again(self):
+        self.serve("let n = 0; routeRegistry.registerRoute('/n', () => String(++n));")
+        self.get("/n")
+        self.assertEqual(self.get("/n")[2], "2")
+        self.assertEqual(self.act("/engine/reload", script="app.js"), (200, {"loaded": True}))
+        self.assertEqual(self.get("/n")[2], "1")
+        self.write(self.folder / "app.js", "let = ;")
+        self.assertEqual(self.act("/engine/reload", script="app.js"), (200, {"loaded": False}))
+        self.assertEqual(self.get("/n")[2], "2", "the version before goes on serving")
+        self.assertEqual(self.act("/engine/reload", script="../app.js")[0], 404)
+
+    def test_the_source_of_a_script_and_of_nothing_else(self):
+        self.serve({"app.js": "import { x } from './lib/x.js';\nconsole.log(x);", "lib/x.js": "export const x = 1;",
+                    "secret.txt": "hidden"})
+        self.assertEqual(self.get_json("/engine/source?script=app.js"),
+                         [{"name": "app.js", "text": "import { x } from './lib/x.js';\nconsole.log(x);"},
+                          {"name": "lib/x.js", "text": "export const x = 1;"}])
+        for name in ("secret.txt", "../app.js", "", "lib/x.js"):
+            self.assertEqual(self.get("/engine/source?script=" + name)[0], 404)
+
+    def test_a_request_is_sent_again(self):
+        self.serve(self.CHAT)
+        self.request("POST", "/echo/7?a=b", "the body", {"X-Mark": "m", "Cookie": "secret=1"})
+        shown = self.get_json("/engine/request?number=1")
+        self.assertEqual((shown["method"], shown["target"], shown["body"]), ("POST", "/echo/7?a=b", "the body"))
+        self.assertIn(["cookie", "(not shown)"], shown["headers"])
+        status, answer = self.act("/engine/replay", number="1")
+        self.assertEqual((status, answer["status"]), (200, 200))
+        self.assertEqual(answer["body"], "the body")
+        self.assertEqual(self.server._http.requests.total, 2)
+        self.assertEqual(self.act("/engine/replay", number="99")[0], 404)
+
+    def test_requests_that_cannot_be_sent_again_in_full(self):
+        self.serve(self.CHAT)
+        self.post("/echo/1", "x" * (aiwebengine.MAX_KEPT_BODY + 1))
+        self.connect("/chat?room=a")
+        self.assertIn("was not kept", self.act("/engine/replay", number="1")[1]["error"]["message"])
+        status, answer = self.act("/engine/replay", number="2")
+        self.assertEqual((status, answer["status"]), (200, 200))
+        self.assertIn("event stream", answer["body"])
+
+    def test_the_request_log_is_bounded_and_without_the_dashboard(self):
+        self.serve(self.CHAT)
+        for _ in range(aiwebengine.REQUESTS_KEPT + 10):
+            self.get("/say?text=x")
+        self.get("/engine/health")
+        log = self.server._http.requests
+        self.assertEqual((len(log.entries), log.total), (aiwebengine.REQUESTS_KEPT, aiwebengine.REQUESTS_KEPT + 10))
+
+    # -- the console --
+
+    def evaluate(self, code, script="app.js"):
+        status, answer = self.act("/engine/evaluate", script=script, code=code)
+        self.assertEqual(status, 200, answer)
+        return answer["value"] if "value" in answer else answer["error"]["name"] + ": " + answer["error"]["message"]
+
+    def test_the_console_evaluates_in_the_realm_of_a_script(self):
+        self.serve({"app.js": "let hits = 3; const rooms = new Map([['a', 1]]); function twice(x) { return 2 * x; }",
+                    "other.js": "let hits = 40;"})
+        for code, value in (("hits", "3"), ("hits++, hits", "4"), ("twice(21)", "42"), ("rooms", "Map(1) { 'a' => 1 }"),
+                            ("{ a: 1, b: [2] }", "{ a: 1, b: [ 2 ] }"), ("'text'", "'text'"), ("undefined", "undefined"),
+                            ("let fresh = 5", "undefined"), ("fresh + 1 // sum", "6"), ("function g() { return 7 }", "undefined"),
+                            ("g()", "7"), ("await Promise.resolve(8)", "8"), ("if (hits > 1) { 'many' }", "'many'"),
+                            ("const p = 1; for (const x of [1]) {}; p + 1", "2"), ("const z = await 1", None),
+                            ("nothing", "ReferenceError: nothing is not defined"), ("throw new TypeError('t')", "TypeError: t"),
+                            ("1 +", None), ("x => x", None)):
+            shown = self.evaluate(code)
+            if value is not None:
+                self.assertEqual(shown, value, code)
+        self.assertIn("SyntaxError", self.evaluate("1 +"))
+        self.assertEqual(self.evaluate("hits", "other.js"), "40")
+        self.assertEqual(self.act("/engine/evaluate", script="none.js", code="1")[0], 404)
+
+    def test_the_console_cannot_hang_the_script(self):
+        self.serve("routeRegistry.registerRoute('/x', () => 'fine');", handler_timeout=0.3)
+        self.assertIn("TimeoutError", self.evaluate("for (;;) {}"))
+        self.assertIn("TimeoutError", self.evaluate("await new Promise(() => {})"))
+        self.assertEqual(self.get("/x")[2], "fine")
+
+    def test_the_console_leaves_handlers_of_a_module_alone(self):
+        self.serve({"app.js": "import { x } from './x.js';\nconst show = () => String(x);\nroutes();\n"
+                              "function routes() { routeRegistry.registerRoute('/x', 'show'); }", "x.js": "export const x = 5;"})
+        self.evaluate("const y = 1; import('./x.js')")
+        self.evaluate("import { x } from './x.js'")
+        self.assertEqual(self.get("/x")[2], "5")
+
+    # -- who may --
+
+    LOCAL = (("GET", "/engine"), ("GET", "/engine/events"), ("GET", "/engine/source?script=app.js"), ("GET", "/engine/request?number=1"),
+             ("POST", "/engine/send"), ("POST", "/engine/reload"), ("POST", "/engine/replay"), ("POST", "/engine/evaluate"))
+
+    def refused(self, headers=(), status=403, text="", requests=LOCAL):
+        for method, path in requests:
+            wish = json.dumps({"script": "app.js", "code": "hits = 99", "path": "/chat", "data": "x", "filter": "", "number": "1"})
+            with self.subTest(path, headers=headers):
+                answer = self.request(method, path, wish if method == "POST" else None,
+                                      {"Content-Type": "application/json", **dict(headers)})
+                self.assertEqual(answer[0], status, answer[2])
+                self.assertIn(text, json.loads(answer[2])["error"]["message"])
+
+    def test_other_machines_are_refused(self):
+        self.serve(self.CHAT)
+        with unittest.mock.patch.object(aiwebengine.RequestHandler, "address", "192.0.2.7"):
+            self.refused(text="the machine that the server runs on")
+            self.assertEqual(self.get("/engine/health")[0], 200)
+            self.assertEqual(self.get("/engine/metrics")[0], 200)
+        self.refused({"X-Forwarded-For": "192.0.2.7"}, text="the machine that the server runs on")
+
+    def test_other_host_names_are_refused_even_if_allowed_elsewhere(self):
+        self.serve(self.CHAT, allowed_hosts=["dev.example"])
+        self.assertEqual(self.get("/say?text=x", Host="dev.example")[0], 200)
+        self.refused({"Host": "dev.example"}, text="localhost or an IP address")
+        self.refused({"Host": "rebind.example"}, 421)
+
+    def test_other_sites_are_refused_even_with_cors(self):
+        self.serve(self.CHAT, cors=["https://friend.example"])
+        self.refused({"Origin": "https://friend.example"}, text="pages of this server only")
+        self.refused({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, requests=self.LOCAL[:4], text="pages of this server only")
+        self.refused({"Sec-Fetch-Site": "same-site"}, requests=self.LOCAL[:4], text="pages of this server only")
+        self.refused({"Sec-Fetch-Site": "cross-site"}, requests=self.LOCAL[4:])
+        self.assertEqual(self.get("/engine", **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})[0], 200)
+
+    def test_forms_and_other_methods_are_refused(self):
+        self.serve(self.CHAT)
+        for _, path in self.LOCAL[4:]:
+            self.assertEqual(self.request("POST", path, "{}", {"Content-Type": "text/plain"})[0], 415, path)
+            self.assertEqual(self.request("POST", path, "[", {"Content-Type": "application/json"})[0], 400, path)
+            status, headers, _ = self.get(path)
+            self.assertEqual((status, headers["allow"]), (405, "POST, OPTIONS"), path)
+
+    def test_the_page_runs_one_script_and_is_shown_in_no_frame(self):
+        self.serve(self.CHAT)
+        status, headers, text = self.get("/engine")
+        policy = headers["content-security-policy"]
+        digest = base64.b64encode(hashlib.sha256(text.partition("<script>")[2].partition("</script>")[0].encode()).digest()).decode()
+        self.assertIn(f"script-src 'sha256-{digest}'", policy)
+        self.assertIn("default-src 'none'", policy)
+        self.assertIn("frame-ancestors 'none'", policy)
+        self.assertNotIn("unsafe-inline' 'sha", policy)
+        for dangerous in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+            self.assertNotIn(dangerous, text)
+        self.assertNotRegex(text.replace("http://www.w3.org/2000/svg", ""), r"https?://")
 
 
 # ======================================================================================
@@ -10963,6 +11386,209 @@ class LivePagesInTheBrowser(ServerCase):
         self.server.start()
         self.addCleanup(self.server.stop)
         page.wait_for("document.querySelector('h1')?.innerText === 'Two'", 20)
+
+
+@unittest.skipUnless(find_chromium() or FORBID_SKIPS, "no Chromium on this machine")
+class DashboardInTheBrowser(ServerCase):
+    """The dashboard as a person uses it."""
+
+    NASTY = "<img src=x onerror=window.hacked=1>"
+    FILES = {
+        "chat.js": """
+            routeRegistry.registerStreamRoute("/chat");
+            routeRegistry.registerRoute("/boom", boom);
+            routeRegistry.registerRoute("/say", ({ request }) => routeRegistry.sendStreamMessage("/chat", request.query.text));
+            let hits = 41;
+            function boom({ request }) {
+              console.warn("boom was asked " + request.query.word);
+              throw new Error("no " + request.query.word);
+            }
+            """,
+        "bad.js": "const fine = 1;\nconst total = sum(1, 2;\n",
+    }
+
+    @classmethod
+    def setUpClass(cls):
+        cls.browser = Browser().__enter__()
+        cls.addClassCleanup(cls.browser.__exit__, None, None, None)
+
+    def open(self, path="#/", files=None):
+        self.serve(files or self.FILES)
+        return self.show(path)
+
+    def show(self, path):
+        page = self.browser.page(self.server.url + "/engine" + path)
+        self.addCleanup(page.command, "Page.close")
+        page.wait_for("document.querySelector('#live').dataset.state === 'live'")
+        return page
+
+    @staticmethod
+    def see(page, selector, text):
+        page.wait_for(f"document.querySelector({json.dumps(selector)})?.innerText.includes({json.dumps(text)})")
+
+    def test_the_overview_shows_everything_and_follows_it(self):
+        page = self.open()
+        self.see(page, "#scripts", "bad.js")
+        self.see(page, "#scripts", "SyntaxError")
+        self.see(page, "#routes", "GET /boom")
+        self.see(page, "#streams", "/chat")
+        row = "[...document.querySelectorAll('#streams tbody tr')].find(row => row.innerText.includes('/chat'))"
+        self.assertEqual(page.evaluate(row + ".children[2].innerText"), "0")
+        listener = self.connect("/chat")
+        page.wait_for(row + ".children[2].innerText === '1'")
+        self.get("/say?text=x")
+        page.wait_for(row + ".children[4].innerText === '1'")
+        self.see(page, "#latest", "GET /say?text=x")
+        listener.close()
+        page.wait_for(row + ".children[2].innerText === '0'")
+        self.assertEqual(page.problems(), [])
+
+    def test_a_test_message_is_sent_and_explained(self):
+        page = self.open("#/stream/%2Fchat")
+        ops, general = self.connect("/chat?room=ops"), self.connect("/chat?room=general")
+        self.see(page, "#connections", "room=general")
+        page.type("#send-data", '{"text": "hello"}')
+        page.type("#send-filter", '{"room": "ops"}')
+        page.click("#send button")
+        self.see(page, "#send-answer", "1 connection matched, 1 delivered")
+        self.assertEqual(ops.json(), {"text": "hello"})
+        self.see(page, "#reasons", "did not: room is `general`, filter wants `ops`")
+        self.see(page, "#reasons", "got it: its metadata match")
+        self.see(page, "#connections", "room is `general`, filter wants `ops`")
+        page.click("#chosen-close")
+        page.wait_for("document.querySelector('#chosen').hidden")
+        page.wait_for("document.querySelector('#messages tbody tr')")
+        page.evaluate("[...document.querySelectorAll('#connections tbody tr')].find(row => row.innerText.includes('room=general')).click()")
+        self.see(page, "#messages", "room is `general`, filter wants `ops`")
+        page.type("#send-filter", "{room}")
+        page.click("#send button")
+        self.see(page, "#send-answer", "not valid JSON")
+        self.assertTrue(general.nothing())
+
+    def test_a_load_error_has_its_code_frame_and_goes_when_it_is_mended(self):
+        page = self.open("#/script/bad.js")
+        self.see(page, "#trouble", "SyntaxError")
+        self.see(page, "#trouble-place", "bad.js:2")
+        self.assertIn("const total = sum(1, 2;", page.text("#trouble-frame .here"))
+        page.click("#open-source")
+        self.see(page, "#source-text .here", "const total")
+        self.write(self.folder / "bad.js", "console.log('mended');")
+        page.click("#reload")
+        self.see(page, "#script-answer", "Loaded again")
+        page.wait_for("document.querySelector('#trouble').hidden")
+        self.see(page, "#lines", "mended")
+        self.see(page, "#script-facts", "running")
+
+    def test_the_log_is_followed_filtered_and_searched(self):
+        page = self.open("#/script/chat.js")
+        self.get("/boom?word=luck")
+        self.get("/boom?word=time")
+        self.see(page, "#lines", "Error: no luck")
+        self.see(page, "#trouble", "no time")
+        page.click("#levels input[data-level=error]")
+        page.wait_for("!document.querySelector('#lines').innerText.includes('Error: no luck')")
+        self.see(page, "#lines", "boom was asked luck")
+        page.type("#log-q", "asked time")
+        page.wait_for("document.querySelectorAll('#lines div').length === 1")
+
+    def test_the_console_evaluates_in_the_script(self):
+        page = self.open("#/script/chat.js")
+        page.wait_for("!document.querySelector('#console').hidden")
+        enter = "document.querySelector('#code').dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true, cancelable: true }))"
+        page.type("#code", "hits + 1")
+        page.evaluate(enter)
+        self.see(page, "#console-lines .value", "42")
+        page.type("#code", "missing.thing")
+        page.evaluate(enter)
+        self.see(page, "#console-lines .error", "ReferenceError: missing is not defined")
+
+    def test_a_request_is_looked_at_and_sent_again(self):
+        page = self.open("#/requests")
+        self.get("/say?text=again")
+        self.see(page, "#requests", "GET /say?text=again")
+        page.click("#requests tbody tr")
+        self.see(page, "#request-text", "host: ")
+        page.click("#replay")
+        self.see(page, "#replay-facts", "200 OK")
+        self.see(page, "#replay-text", "Broadcast to '/chat'")
+        self.see(page, "#n-requests", "2")
+
+    def test_what_comes_from_outside_stays_text(self):
+        nasty = self.NASTY
+        name = "<img src=x onerror=hacked=1>.js"
+        page = self.open(files={name: f"""
+            routeRegistry.registerStreamRoute("/chat<b>");
+            routeRegistry.registerRoute("/say<b>", "say");
+            console.log({json.dumps(nasty)});
+            console.error({json.dumps(nasty)});
+            function say() {{ throw new Error({json.dumps(nasty)}); }}
+            """})
+        quoted = urllib.parse.quote(nasty)
+        self.connect(f"/chat%3Cb%3E?{quoted}={quoted}")
+        self.get(f"/say%3Cb%3E?{quoted}", **{"X-Nasty": nasty})
+        self.see(page, "#scripts", nasty)
+        for view, selector in ((f"#/script/{urllib.parse.quote(name)}", "#lines"), ("#/stream/%2Fchat%3Cb%3E", "#connections"),
+                               ("#/requests", "#requests")):
+            page.evaluate(f"location.hash = {json.dumps(view)}")
+            self.see(page, selector, nasty if view != "#/requests" else quoted[:20])
+            if selector == "#connections":
+                page.type("#send-data", nasty)
+                page.type("#send-filter", json.dumps({nasty: nasty}))
+                page.click("#send button")
+                self.see(page, "#chosen-text", nasty)
+                self.see(page, "#messages", nasty)
+        page.click("#requests tbody tr:first-child")
+        self.see(page, "#request-text", nasty)
+        self.assertEqual(page.evaluate("document.querySelectorAll('img, main b i, main script').length"), 0)
+        self.assertFalse(page.evaluate("'hacked' in window"))
+
+    def test_it_says_when_the_server_is_gone(self):
+        page = self.open()
+        self.server.stop()
+        page.wait_for("document.querySelector('#live').dataset.state === 'lost'")
+
+    def test_every_view_fits_a_phone_and_has_no_complaints(self):
+        page = self.open()
+        self.connect("/chat?room=a-room-with-a-rather-long-name&user=somebody")
+        self.get("/say?text=" + "long" * 200)
+        page.command("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+        for view, selector, text in (("#/", "#streams", "/chat"), ("#/stream/%2Fchat", "#connections", "room="),
+                                     ("#/script/bad.js", "#trouble", "SyntaxError"), ("#/requests", "#requests", "/say")):
+            page.evaluate(f"location.hash = {json.dumps(view)}")
+            self.see(page, selector, text)
+            self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth - innerWidth"), 0, view)
+        self.assertEqual(page.problems(), [])
+
+    def test_it_can_be_used_with_the_keyboard(self):
+        page = self.open("#/stream/%2Fchat")
+        self.get("/say?text=key")
+        self.see(page, "#messages", "key")
+        page.evaluate("document.querySelector('#messages tbody button').focus()")
+        self.assertNotEqual(page.evaluate("getComputedStyle(document.activeElement).outlineStyle"), "none")
+        for kind in ("rawKeyDown", "char", "keyUp"):
+            page.command("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r")
+        page.wait_for("!document.querySelector('#chosen').hidden")
+        page.command("Input.dispatchKeyEvent", type="rawKeyDown", key="Escape", code="Escape", windowsVirtualKeyCode=27)
+        page.wait_for("document.querySelector('#chosen').hidden")
+
+    def test_many_messages_leave_the_page_small(self):
+        page = self.open("#/stream/%2Fchat", {"chat.js": """
+            routeRegistry.registerStreamRoute("/chat");
+            setInterval(() => { for (let i = 0; i < 10; i++) routeRegistry.sendStreamMessage("/chat", { i, at: Date.now() }); }, 50);
+            """})
+        for number in range(120):
+            self.connect(f"/chat?n={number}")
+        page.wait_for("document.querySelectorAll('#connections tbody tr').length === 100")
+        page.wait_for("document.querySelectorAll('#messages tbody tr').length === 50")
+        first = page.text("#messages tbody tr")
+        page.wait_for(f"document.querySelector('#messages tbody tr').innerText !== {json.dumps(first)}")
+        self.assertEqual(page.evaluate("document.querySelectorAll('#messages tbody tr').length"), 50)
+        page.click("#hold")
+        held = page.text("#messages")
+        time.sleep(1.2)
+        self.assertEqual(page.text("#messages"), held)
+        page.click("#messages tbody tr:nth-child(5)")
+        self.see(page, "#reasons", "got it: sent to everyone")
 
 
 # ======================================================================================
