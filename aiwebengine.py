@@ -32480,6 +32480,7 @@ WATCH_INTERVAL = 0.25
 SETTLE_SECONDS = 0.05
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
+MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
 #: The largest difference of a path to those that are suggested instead.
 MAX_SUGGESTIONS = 3
@@ -32589,7 +32590,7 @@ class Log:
         stream = self.stream or sys.stderr
         colour = self.colour if self.colour is not None else wants_colour(stream)
         if colour and level in _COLOURS:
-            text = f"\x1b[{_COLOURS[level]}m{text}\x1b[0m"
+            text = "\n".join(paint(line, level) for line in text.split("\n"))
         try:
             with self.lock:
                 stream.write(text + "\n")
@@ -32598,6 +32599,20 @@ class Log:
             pass                        # a full disk or a closed terminal must not stop the server
         except UnicodeEncodeError:
             stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
+
+
+#: Lines of a report that are not in the colour of its level: pattern -> colour.
+_REPORT_COLOURS = ((re.compile(r" *> +\d+ \|"), "1"), (re.compile(r" +\d+ \|| +at | +…"), "2"))
+
+
+def paint(line, level):
+    """A line in its colour: in a report of an error the marked line of the source stands out, the lines
+    around it and the stack stand back."""
+    if level == "error":
+        for pattern, colour in _REPORT_COLOURS:
+            if pattern.match(line):
+                return f"\x1b[{colour}m{line}\x1b[0m"
+    return f"\x1b[{_COLOURS[level]}m{line}\x1b[0m"
 
 
 def wants_colour(stream):
@@ -32640,7 +32655,9 @@ def error_report(error, sources):
     if frame:
         parts.append(frame)
     if error.phase != "parse" and len(calls) > 1:
-        parts += calls
+        parts += calls[:MAX_REPORTED_CALLS]
+        if len(calls) > MAX_REPORTED_CALLS:
+            parts.append(f"    … {len(calls) - MAX_REPORTED_CALLS} more")
     return "\n".join(parts)
 
 
@@ -34250,10 +34267,11 @@ class Chaos:
         return {"active": bool(self.rules), "chaos": self.text, "seed": self._seed, "rules": rules,
                 "counts": dict(self.counts)}
 
-    def settings_of(self, path, count=1):
+    @staticmethod
+    def settings_of(rules, path, count=1):
         """The settings for a path, of all rules that match; empty when none does."""
         settings = {}
-        for rule in self.rules:
+        for rule in rules:
             if rule.matches(path):
                 rule.hits += count
                 settings.update(rule.settings)
@@ -34263,10 +34281,11 @@ class Chaos:
         """The Fate of a request, or None when no rule is about it."""
         if path == "/engine" or path.startswith("/engine/"):
             return None
-        settings = self.settings_of(path)
+        rules = self.rules
+        settings = self.settings_of(rules, path)
         if not settings:
             return None
-        fate = Fate(self.rules, settings, self._dice)
+        fate = Fate(rules, settings, self._dice)
         for name, suffered in (("delayed", fate.delay), ("dropped", fate.drop),
                                ("failed", fate.error and not fate.drop)):
             self.counts[name] += 1 if suffered else 0
@@ -34274,7 +34293,7 @@ class Chaos:
 
     def _doom(self, stream):
         """New rules also end the connections that are there already."""
-        kill = self.settings_of(stream.path, 0).get("kill")
+        kill = self.settings_of(self.rules, stream.path, 0).get("kill")
         if kill is None:
             return
         with stream.lock:
@@ -35008,7 +35027,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
-            self.app.report_error(host, error, f"{what}: the handler failed")
+            target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
+            whose = "" if what.endswith(" " + target) else f" for {target}"
+            self.app.report_error(host, error, f"{what}: the handler failed{whose}")
             status = 504 if isinstance(error, ScriptTimeout) else 500
             facts = {"name": error.name or "Error", "message": error.message, "stack": error.stack}
         else:

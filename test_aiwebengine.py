@@ -8050,6 +8050,49 @@ class TroublePageTest(ServerCase):
             self.assertIn("script-src 'self';", headers["content-security-policy"])
 
 
+class TerminalReportTest(ServerCase):
+    """What a failed handler looks like in the terminal."""
+
+    SCRIPT = ("function deep(n) { if (n) return deep(n - 1);\n  return nothing.here; }\n"
+              "routeRegistry.registerRoute('/boom', ({ request }) => deep(Number(request.query.n)));")
+
+    def report(self, target, colour=False):
+        self.serve(self.SCRIPT)
+        self.server.app.log.colour = colour
+        self.get(target)
+        self.eventually(lambda: "boom" in self.output.getvalue().rpartition("  500  ")[0])
+        return self.output.getvalue()
+
+    def test_it_names_the_request_the_place_and_the_way_there_and_is_short(self):
+        text = self.report("/boom?n=9")
+        self.assertIn("error: route GET /boom: the handler failed for /boom?n=9\n", text)
+        self.assertRegex(text, r"app\.js:2:\d+  ReferenceError: nothing is not defined\n")
+        self.assertIn("> 2 |   return nothing.here; }", text)
+        self.assertEqual(text.count("    at deep"), aiwebengine.MAX_REPORTED_CALLS)
+        self.assertIn(f"    … {10 - aiwebengine.MAX_REPORTED_CALLS} more", text)
+        self.assertNotIn("\x1b", text)
+
+    def test_in_colour_the_marked_line_stands_out_and_the_rest_stands_back(self):
+        text = self.report("/boom?n=1", True)
+        self.assertRegex(text, r"\x1b\[31m\d\d:\d\d:\d\d  app\.js +error: route GET /boom")
+        self.assertRegex(text, r"\x1b\[1m +> 2 \| .*\x1b\[0m\n")
+        self.assertRegex(text, r"\x1b\[2m +1 \| .*\x1b\[0m\n")
+        self.assertRegex(text, r"\x1b\[2m +at deep .*\x1b\[0m\n")
+
+    def test_colour_needs_a_terminal_and_nobody_who_says_no(self):
+        class Terminal(io.StringIO):
+            def isatty(self):
+                return True
+
+        for stream, environment, wanted in ((Terminal(), {}, True), (io.StringIO(), {}, False),
+                                            (Terminal(), {"NO_COLOR": "1"}, False), (Terminal(), {"TERM": "dumb"}, False)):
+            with unittest.mock.patch.dict(os.environ, {"TERM": "xterm", **environment}):
+                if "NO_COLOR" not in environment:
+                    os.environ.pop("NO_COLOR", None)
+                aiwebengine.Log(stream=stream).write("error", "oh")
+            self.assertEqual("\x1b[31m" in stream.getvalue(), wanted)
+
+
 class MeantNameTest(unittest.TestCase):
 
     def test_a_mistyped_name_says_what_was_meant(self):
@@ -8180,6 +8223,29 @@ class CommandLineTest(ServerCase):
         self.assertEqual(self.get("/")[0], 404)
         self.write(self.folder / "a.js", "routeRegistry.registerRoute('/', () => 'here');")
         self.eventually(lambda: self.get("/")[0] == 200)
+
+
+class ChaosOptionTest(unittest.TestCase):
+
+    def test_a_mistake_is_one_line_and_the_rules_are_in_the_help(self):
+        code, _, err = run_command(EXAMPLES, "--chaos", "latncy=200ms")
+        self.assertEqual(code, 2)
+        self.assertIn("argument --chaos: latncy is not a setting; did you mean latency?", err)
+        self.assertIn("drop=1%  ", run_command("--help")[1])
+
+    def test_the_banner_and_the_log_say_that_it_is_on(self):
+        with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
+                [sys.executable, aiwebengine.__file__, folder, "--port", "0", "--chaos", "latency=1ms;  /x: drop=1%"],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as process:
+            try:
+                out = ""
+                while "Ctrl+C" not in out:
+                    out += process.stdout.readline()
+            finally:
+                process.terminate()
+            err = process.stderr.read()
+        self.assertIn("warning: fault injection is on: latency=1ms; /x: drop=1%\n", out)
+        self.assertIn("fault injection is on: latency=1ms; /x: drop=1%", err)
 
 
 class RunCodeTest(unittest.TestCase):
