@@ -268,6 +268,10 @@ def interruptible_slowly(values):
         yield value
 
 
+class EngineUnavailable(Exception):
+    """An engine that cannot be used here; the text is one line that says why, and what to do instead."""
+
+
 class GeneratorReturn(BaseException):
     """Thrown into a suspended generator by its `return` method."""
 
@@ -3366,14 +3370,33 @@ def _guarded(parser, parse):
         raise parser.too_deep() from None
 
 
-def parse_script(source, strict=False):
+def parse_script(source, strict=False, may_await=False):
     """Parse a script (a global, REPL or indirect-eval text). Return its Program; raise JSSyntaxError.
 
     source is text in either spelling of astral characters; offsets in the nodes count in
-    `from_code_units(source)`. strict=True begins in strict mode.
+    `from_code_units(source)`. strict=True begins in strict mode; may_await=True makes `await` an operator
+    at the top level, as a prompt has it.
     """
     parser = JSParser(from_code_units(source), False, strict)
+    parser.function.is_async = may_await
     return _guarded(parser, parser.parse_program)
+
+
+def parse_lone_expression(source, may_await=False):
+    """Parse a text that is one expression, such as `{a: 1}` at a prompt, as a script of one statement.
+    Return its Program; raise JSSyntaxError."""
+    parser = JSParser(from_code_units(source))
+    parser.function.is_async = may_await
+
+    def parse():
+        expression = parser.parse_expression()
+        parser.check_covers()
+        if parser.type != "end":
+            parser.unexpected()
+        return expression
+
+    expression = _guarded(parser, parse)
+    return Program([ExpressionStatement(expression, None).at(expression)], "script", False).at(expression)
 
 
 def parse_module(source):
@@ -9344,6 +9367,7 @@ class CompiledScript:
     variables       names of top-level var
     functions       names of top-level function declarations
     free_globals    other global names it mentions
+    tree            the ast.Module it was made from, where that was asked for; see dump_python
     """
 
     __slots__ = ("code", "lexical", "variables", "functions", "free_globals", "unit", "tree")
@@ -9362,15 +9386,18 @@ def find_lifts(program):
     return False
 
 
-def compile_script(source, filename, program=None, is_eval=False):
+def compile_script(source, filename, program=None, is_eval=False, may_await=False,
+                   keep_tree=False):
     """Compiles a script, or the text of an indirect eval; raises JSSyntaxError. Returns a
-    CompiledScript."""
+    CompiledScript. With may_await (the program was parsed so) its code returns the completion value in
+    a tuple, as it may be a promise, and is a generator function for run_async where there is an await."""
     if program is None:
         program = parse_script(source)
     scope = analyze_scopes(program, is_eval)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
     emitter = Emitter(unit, scope)
+    emitter.is_async = may_await
     emitter.completion = "completion"
     emitter.emit_assign("completion", emitter.name("undefined"))
     for variable in scope.names.values():
@@ -9379,21 +9406,23 @@ def compile_script(source, filename, program=None, is_eval=False):
     emitter.enter_block(scope)
     emitter.in_scope(scope.body if scope.body is not scope else None,
                      lambda: emitter.statements(program.body))
-    emitter.emit(ast.Return(emitter.name("completion"), lineno=1, col_offset=0))
+    completion = emitter.name("completion")
+    emitter.emit(ast.Return(emitter.tuple(completion) if may_await else completion,
+                            lineno=1, col_offset=0))
     emitter.line, emitter.column = 1, 0
     if emitter.jump_codes:
         emitter.out.insert(0, emitter.no_jump())
     top = emitter.python_def("script_f0", ["this"], emitter.declarations() + emitter.out)
     result = CompiledScript()
-    result.tree = ast.Module([top], [])
+    tree = ast.Module([top], [])
+    result.tree = tree if keep_tree else None
     result.unit = unit
-    result.code = code_of(unit, result.tree, filename)
+    result.code = code_of(unit, tree, filename)
     names = [variable for variable in scope.names.values() if variable.is_global]
     result.lexical = [(v.name, v.kind == "const") for v in names if v.kind in ("let", "const", "class")]
     result.functions = [v.name for v in names if v.kind == "function"]
     result.variables = [v.name for v in names if v.kind == "var"]
     result.free_globals = unit.free_globals
-    result.tree = None
     return result
 
 
@@ -9409,13 +9438,14 @@ class CompiledModule:
     indirect        {exported name: (specifier, imported name or None)}
     stars           specifiers of `export * from`
     free_globals    global names it mentions
+    tree            as in CompiledScript
     """
 
     __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "stars", "free_globals",
-                 "unit")
+                 "unit", "tree")
 
 
-def compile_module(source, filename):
+def compile_module(source, filename, keep_tree=False):
     """Compiles a module; raises JSSyntaxError. Returns a CompiledModule."""
     program = parse_module(source)
     scope = analyze_scopes(program)
@@ -9445,7 +9475,9 @@ def compile_module(source, filename):
     result = CompiledModule()
     result.unit = unit
     result.cells = [v.name for v in shared]
-    result.code = code_of(unit, ast.Module([top], []), filename)
+    tree = ast.Module([top], [])
+    result.tree = tree if keep_tree else None
+    result.code = code_of(unit, tree, filename)
     result.free_globals = unit.free_globals
     collect_module_entries(program, result)
     return result
@@ -9525,6 +9557,81 @@ def code_of(unit, module, filename):
         if isinstance(value, types.CodeType):
             return unit.with_pool(value)
     raise AssertionError("the module has no function")
+
+
+# -- Showing the generated Python --------------------------------------------------------
+
+#: Characters of one source line, and of one pooled object, that a dump shows.
+MAX_DUMPED_TEXT = 100
+
+
+class PoolReference:
+    """Stands in a dumped tree for the placeholder of a pooled object."""
+
+    def __init__(self, index):
+        self.index = int(index)
+
+    def __repr__(self):
+        return f"pool[{self.index}]"
+
+
+def dump_python(compiled):
+    """The Python that a script or module became, as text to read: the generated tree of a CompiledScript
+    or CompiledModule that kept it, with the line of the source in a comment before its statements, then
+    the objects that the code refers to as pool[n]."""
+    dump = PythonDump(compiled.unit)
+    text = dump.text(compiled.tree)
+    pool = [f"# pool[{index}]: {clipped(describe_pooled(item))}"
+            for index, item in enumerate(compiled.unit.pool)]
+    return "\n".join([text, "", *pool] if pool else [text]) + "\n"
+
+
+def clipped(text):
+    return text if len(text) <= MAX_DUMPED_TEXT else text[:MAX_DUMPED_TEXT - 1] + "…"
+
+
+def describe_pooled(item):
+    kind = type(item).__name__
+    if isinstance(item, FunctionInfo):
+        return f"{kind} {item.name or '(anonymous)'}, {item.kind}, length {item.length}"
+    if isinstance(item, TemplateSite):
+        return f"{kind} {item.raw!r}"
+    return f"{kind} {item!r}"
+
+
+class PythonDump:
+    """Makes the text of one generated tree."""
+
+    def __init__(self, unit):
+        self.unit = unit
+        self.lines = from_code_units(unit.source).split("\n")
+        self.line = None
+
+    def text(self, tree):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and type(node.value) is bytes:
+                node.value = PoolReference(node.value)
+        return ast.unparse(ast.Module(self.commented(tree.body), []))
+
+    def commented(self, statements):
+        """Copies of statements, with a comment where another line of the source begins. A comment is an
+        expression that consists of a strange name: ast.unparse writes it as it stands."""
+        result = []
+        for statement in statements:
+            line = statement.lineno if self.unit.positions is None \
+                else self.unit.positions[statement.lineno][0]
+            if line != self.line and 0 < line <= len(self.lines) \
+                    and not (self.line and line == 1 and isinstance(statement, ast.Return)):
+                self.line = line
+                result.append(ast.Expr(ast.Name(
+                    clipped(f"# {self.unit.filename}:{line}  {self.lines[line - 1].strip()}"), _LOAD)))
+            parts = {name: self.commented(part) if part and isinstance(part, list)
+                     and isinstance(part[0], (ast.stmt, ast.ExceptHandler)) else part
+                     for name, part in ast.iter_fields(statement)}
+            copy = type(statement)(**parts)
+            copy.lineno = statement.lineno
+            result.append(copy)
+        return result
 
 
 # ======================================================================================
@@ -24183,7 +24290,8 @@ def global_queue_microtask(realm, this, callback=undefined, *_):
 # A realm is one isolated JavaScript world: its global object, its intrinsics (made when first
 # needed), its microtasks and timers, and the helpers that generated code calls. Everything from
 # outside enters through run(), evaluate() or a timer, under the realm's lock and a deadline.
-# Sections below this one know the engine only by Realm, JSError, HostError and undefined.
+# Sections below this one know the engine only by the members of a realm that ENGINE_INTERFACE lists,
+# JSError, HostError, undefined and null; ENGINES says which engines there are.
 # ======================================================================================
 
 # -- Helpers of generated code: any realm ------------------------------------------------
@@ -25931,8 +26039,11 @@ class Realm:
         self.timers.close()
 
     def wait_idle(self):
-        """Returns when no timer is waiting (for -e and --run)."""
-        self.timers.wait_empty()
+        """Returns when no timer is waiting and the last one has run (for -e and --run)."""
+        while not self.timers.is_empty():
+            self.timers.wait_empty()
+            with self.lock:             # what the last one left to do may set another
+                pass
 
     # running code
 
@@ -26349,6 +26460,255 @@ class TimerQueue:
             self.remove(number)
 
 
+# -- Engines -----------------------------------------------------------------------------
+
+#: What the sections below use of a realm, whichever engine it belongs to. Values that a realm hands out
+#: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
+#: booleans, undefined and null; or handles of objects, for the realm's own methods only.
+ENGINE_INTERFACE = (
+    "name", "console", "close", "modules",                      # one world, for one script
+    "define", "lookup",                                         # its globals, in and out
+    "evaluate", "call", "run", "wait_idle",                     # entering it
+    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
+    "new_object", "from_python", "to_python", "stringify", "parse_json")
+
+DEFAULT_ENGINE = "builtin"
+
+#: The engines by name.
+ENGINES = {"builtin": Realm}
+
+
+def check_engine(name):
+    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
+    engine is not installed or does not work."""
+    if name not in ENGINES:
+        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+    return ENGINES[name]
+
+
+# -- Realms of a terminal ----------------------------------------------------------------
+
+class ForegroundRealm(Realm):
+    """A realm that somebody at a terminal waits for, and may stop()."""
+
+    def __init__(self, name, *, console=None):
+        super().__init__(name, console=console)
+        self.stopped = False
+
+    def stop(self):
+        """Ends what is running or waited for with a ScriptTimeout: for Ctrl-C, from any thread."""
+        self.stopped = True
+        if self.depth:
+            self.interrupt_run("stop")
+
+    def report_timeout(self, seconds, error):
+        if self.stop_reason == "stop":
+            raise ScriptTimeout("interrupted") from None
+        super().report_timeout(seconds, error)
+
+    def await_settled(self, settled, timeout, started):
+        """Waits until a promise is settled, somebody stops it, or nothing is left that could settle it."""
+        while not settled.wait(0.02):
+            if self.stopped:
+                raise ScriptTimeout("interrupted")
+            if self.timers.is_empty():
+                with self.lock:         # the last timer may be running
+                    if not settled.is_set() and self.timers.is_empty():
+                        raise ScriptTimeout("waits for a promise that nothing is left to settle")
+
+    def run_awaiting(self, compiled, convert):
+        """Runs a script compiled with may_await to the end of its awaits; its completion value, through
+        convert."""
+        def start():
+            if self.stopped:
+                raise ScriptTimeout("interrupted")
+            result = self.run_script(compiled)
+            return run_async(self, result) if isinstance(result, types.GeneratorType) else result
+        return self.settle(start, None, lambda result: convert(result[0]))
+
+    def compile_awaiting(self, source, filename, parse):
+        """The compiled script of parse(source); raises JSError with phase "parse"."""
+        try:
+            return compile_script(source, filename, parse(source), may_await=True)
+        except JSSyntaxError as error:
+            error.filename = filename
+            refusal = error
+        except (RecursionError, MemoryError):
+            refusal = JSSyntaxError("The script is too deeply nested")
+        with self.lock:
+            raise JSError(self.thrown_value(refusal), "parse")
+
+    def inspected(self, value, colors=False):
+        """A value as the console shows it."""
+        return self.enter(lambda: inspect_value(self, value, colors=colors))
+
+
+def parse_awaiting(source):
+    """The Program of a script; with `await` as an operator at its top level if it is none without."""
+    try:
+        return parse_script(source)
+    except JSSyntaxError:
+        return parse_script(source, may_await=True)
+
+
+class CommandRealm(ForegroundRealm):
+    """The realm of -e and --run: an error that nobody catches ends it."""
+
+    def __init__(self, name, *, console=None):
+        super().__init__(name, console=console)
+        self.failure = None
+
+    def report(self, error, prefix):
+        if self.failure is None:
+            self.failure = error
+        self.timers.close()
+
+    def run_text(self, source, filename):
+        """Runs a script or module. Returns its completion value as text, None for undefined."""
+        if self.enter(lambda: is_module(source)):
+            self.evaluate_module(source, filename)
+            return None
+        compiled = self.compile_awaiting(source, filename, parse_awaiting)
+        return self.run_awaiting(compiled, self.completion_text)
+
+    def completion_text(self, value):
+        if value is undefined:
+            return None
+        return well_formed_text(value) if type(value) is str else inspect_value(self, value)
+
+
+# -- The prompt --------------------------------------------------------------------------
+
+#: The file name of what is typed at the prompt.
+PROMPT_FILENAME = "<prompt>"
+#: Names that one completion offers.
+MAX_COMPLETIONS = 1000
+_AWAIT_WORD = re.compile(r"\bawait\b")
+_NAME_CHAIN = re.compile(r"(?:([\w$]+(?:\.[\w$]+)*)\.)?([\w$]*)\Z")
+_COMPLETABLE = re.compile(r"[^\W\d][\w$]*\Z|\$[\w$]*\Z")
+
+
+class Incomplete(Exception):
+    """A source text that may become JavaScript when more is typed."""
+
+
+def may_go_on(error, source):
+    """Whether a syntax error is only that the text ends too early."""
+    lines = _JS_LINE_BREAK.split(from_code_units(source).rstrip())
+    if (error.line, error.column) >= (len(lines), len(lines[-1]) + 1) \
+            or error.message == "Unterminated template literal":
+        return True
+    if error.message != "Invalid or unexpected token":
+        return False
+    rest = "\n".join([lines[error.line - 1][error.column - 1:], *lines[error.line:]])
+    return rest.startswith("/*") or (rest[0] in "'\"" and rest.endswith("\\"))
+
+
+def parse_prompt(source):
+    """The Program of a text typed at a prompt. As in node, `{a: 1}` is an object rather than a block,
+    and `await` an operator, unless that makes no sense. Raises Incomplete or JSSyntaxError."""
+    may_await = bool(_AWAIT_WORD.search(source))
+    goes_on = False
+    if source.lstrip().startswith("{"):
+        try:
+            return parse_lone_expression(source, may_await)
+        except JSSyntaxError as error:
+            goes_on = may_go_on(error, source)
+    try:
+        return parse_script(source, may_await=may_await)
+    except JSSyntaxError as error:
+        if goes_on or may_go_on(error, source):
+            raise Incomplete from None
+        if not may_await:
+            raise
+        try:
+            return parse_script(source)
+        except JSSyntaxError:
+            raise error from None
+
+
+class PromptRealm(ForegroundRealm):
+    """The realm of a prompt. `_` is the value shown last, `_error` the error, until the script sets them."""
+
+    def __init__(self, name=PROMPT_FILENAME, *, console=None, colors=False):
+        super().__init__(name, console=console)
+        self.colors = colors
+        self.remembered = {}
+
+    def answer(self, source):
+        """Runs a text and waits for its awaits; returns its value as text. Raises Incomplete when more
+        lines are needed, JSError, or ScriptTimeout after stop()."""
+        self.stopped = False
+        compiled = self.compile_awaiting(source, PROMPT_FILENAME, parse_prompt)
+        return self.run_awaiting(compiled, self.answer_text)
+
+    def answer_text(self, value):
+        self.remember("_", value)
+        return inspect_value(self, value, colors=self.colors)
+
+    def remember(self, name, value):
+        """Sets a global of the prompt, unless the script has taken the name."""
+        if name in self.lexical:
+            return
+        flags = self.global_object.flags.get(name)
+        if flags is None or self.global_object.get_own(name).value is self.remembered.get(name):
+            self.global_object.put(name, value, HIDDEN_ATTRS)
+            self.remembered[name] = value
+
+    def uncaught(self, error):
+        """What to print for an error that left answer()."""
+        if isinstance(error, ScriptTimeout):
+            return error.message
+        self.remember("_error", error.value)
+        if error.phase == "parse":
+            return f"Uncaught {error}"
+        return "Uncaught " + self.inspected(error.value, self.colors)
+
+    def report(self, error, prefix):
+        self.console("error", f"{prefix} {inspect_value(self, error.value)}"
+                     if not isinstance(error, ScriptTimeout) else error.message)
+
+    # completion
+
+    def completions(self, text):
+        """What the names `text` ends with, such as `ob` or `obj.pre`, may be completed to, in order. No
+        code of a script runs: what only a getter or a Proxy could tell is left out."""
+        chain, start = _NAME_CHAIN.search(text).groups()
+        if not self.lock.acquire(timeout=0.2):
+            return []                   # a timer is busy
+        try:
+            names = self.names_in_scope() if chain is None else self.property_names(chain.split("."))
+        finally:
+            self.lock.release()
+        before = text[:len(text) - len(start)]
+        found = sorted({name for name in names if name.startswith(start) and _COMPLETABLE.match(name)})
+        return [before + name for name in found[:MAX_COMPLETIONS]]
+
+    def names_in_scope(self):
+        return [*self.lexical, *JS_KEYWORDS, *(key for key in self.global_object.own_keys() if type(key) is str)]
+
+    def property_names(self, chain):
+        """The names of all properties of what a chain of names stands for."""
+        name, *rest = chain
+        value = self.globals.get(global_name(name), undefined) if name in self.lexical \
+            else peek(self.global_object, name)
+        for key in rest:
+            value = peek(self.object_of(value), key)
+        names, obj = [], self.object_of(value)
+        while obj is not None and not isinstance(obj, JSProxyBase):
+            names += [key for key in obj.own_keys() if type(key) is str]
+            obj = obj.get_proto()
+        return names
+
+    def object_of(self, value):
+        """The object where the properties of a value are found, or None."""
+        if isinstance(value, JSObject):
+            return value
+        kind = {"string": "String", "number": "Number", "boolean": "Boolean", "symbol": "Symbol",
+                "bigint": "BigInt"}.get(typeof(value))
+        return None if kind is None else getattr(self, kind + "Prototype")
+
+
 # ======================================================================================
 # 13  STREAMS: REGISTRY, CONNECTIONS, BROADCASTER
 #
@@ -26413,9 +26773,10 @@ def parse_event_id(text):
 
 class Message:
     """One message as it is kept and sent. `filter` is a dict or None (for everyone); `targets` are
-    the connections that a filter chose when it was sent, until they have it."""
+    the connections that a filter chose when it was sent, until they have it; `delivery` says how
+    many it was for."""
 
-    __slots__ = ("sequence", "frame", "filter", "targets", "time")
+    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery")
 
     def __init__(self, sequence, frame, filter):
         self.sequence = sequence
@@ -26423,23 +26784,33 @@ class Message:
         self.filter = filter
         self.targets = None
         self.time = time.time()
+        self.delivery = None
+
+    @property
+    def text(self):
+        """What was sent: the data lines of the frame."""
+        lines = self.frame.decode().split("\n")
+        return "\n".join(line[6:] for line in lines if line.startswith("data: "))
 
 
 class Delivery:
     """What became of a message, in counts known at once: connections that `matched`, how many had
-    it `queued`, how many were `dropped` because their outbox is full. `failed` equals `dropped`."""
+    it `queued`, how many were `dropped` because their outbox is full. `failed` equals `dropped`.
+    `sequence` is the message's number in its stream, 0 when there is none."""
 
-    __slots__ = ("matched", "dropped")
+    __slots__ = ("matched", "dropped", "sequence")
 
-    def __init__(self, matched=0, dropped=0):
+    def __init__(self, matched=0, dropped=0, sequence=0):
         self.matched = matched
         self.dropped = dropped
+        self.sequence = sequence
 
     queued = delivered = property(lambda self: self.matched - self.dropped)
     failed = property(lambda self: self.dropped)
 
     def add(self, other):
         """Counts another delivery in, for a message that went to several streams."""
+        self.sequence = self.sequence or other.sequence
         self.matched += other.matched
         self.dropped += other.dropped
         return self
@@ -26454,13 +26825,15 @@ class Delivery:
 class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
-    `position` is the sequence of the last message for everyone that was handed to it; `mail` are
-    filtered messages it still has to get. `outbox` is None while the socket takes everything,
+    `joined` is the last sequence before it came, `resumed` the one it had seen when it came back, or
+    None. `position` is the sequence of the last message for everyone that was handed to it; `mail`
+    are filtered messages it still has to get. `outbox` is None while the socket takes everything,
     else the bytes that wait; `queued` counts them. Only the broadcaster touches these.
     """
 
     __slots__ = ("sock", "stream", "metadata", "address", "since", "position", "mail", "outbox", "queued",
-                 "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent")
+                 "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent", "joined",
+                 "resumed")
 
     def __init__(self, sock, stream, metadata, address=""):
         self.sock = sock
@@ -26468,7 +26841,8 @@ class Connection:
         self.metadata = metadata or NO_METADATA
         self.address = address
         self.since = time.monotonic()
-        self.position = 0
+        self.position = self.joined = 0
+        self.resumed = None
         self.mail = None
         self.outbox = EMPTY_OUTBOX
         self.queued = 0
@@ -26486,6 +26860,22 @@ class Connection:
             if metadata.get(key) != value:
                 return False
         return True
+
+    def why_not(self, filter):
+        """Why a filter does not choose this connection, pair by pair, or "" when it does:
+        "room is `general`, filter wants `ops`"."""
+        reasons = []
+        for key, wanted in filter.items():
+            if self.matches({key: wanted}):
+                continue
+            has = f"{key} is `{self.metadata[key]}`" if key in self.metadata else f"it has no {key}"
+            reasons.append(f"{has}, filter wants `{wanted}`")
+        return "; ".join(reasons)
+
+    def behind(self):
+        """How many messages it still has to be handed."""
+        mail = self.mail
+        return max(0, self.stream.run.last - self.position) + (len(mail) if mail else 0)
 
     def describe(self):
         """For `listConnections` and the dashboard."""
@@ -26542,17 +26932,19 @@ class Stream:
                 matched = len(message.targets)
             else:
                 matched = len(self.connections)
+            message.delivery = delivery = Delivery(matched, 0, sequence)
             self._remember(message)
             if not matched:
-                return Delivery()
-            dropped = self._overflowing(message) if self.slow else 0
+                return delivery
+            if self.slow:
+                delivery.dropped = self._overflowing(message)
             self._pending.append(message)
             self._pending_bytes += len(message.frame)
             crowded = self._pending_bytes > MAX_BACKLOG_BYTES or len(self._pending) > MAX_BACKLOG_MESSAGES
         self.broadcaster.wake(self)
         if crowded:
             self.broadcaster.give_way(self)
-        return Delivery(matched, dropped)
+        return delivery
 
     def _matching(self, filter):
         """The connections that a filter chooses: from the smallest index, then one by one."""
@@ -26617,7 +27009,9 @@ class Stream:
             if self.closed:
                 raise LookupError(self.path)
             missed = self._missed(known, connection) if known else []
-            connection.position = self.sequence
+            connection.position = connection.joined = self.sequence
+            if known:
+                connection.resumed = known[1] if known[0] == self.epoch else 0
             self.connections.add(connection)
             self._arrivals.append(connection)
             self.served += 1
@@ -26677,6 +27071,45 @@ class Stream:
         with self.lock:
             self.closed = True
         self.broadcaster.end_stream(self)
+
+    # -- looking ----
+
+    def recent(self, count):
+        """The last messages that are kept, the newest first."""
+        with self.lock:
+            return list(itertools.islice(reversed(self.history), count))
+
+    def find(self, sequence):
+        """The message of this number if it is still kept, or None."""
+        with self.lock:
+            return next((message for message in reversed(self.history) if message.sequence == sequence), None)
+
+    def explain(self, message, connection):
+        """(got, why): whether a connection of this stream, or of one that is sent the same, had a
+        message, and the reason in words. `got` is None while it is on its way."""
+        same = connection.stream is self
+        if same and message.sequence <= connection.joined:
+            if connection.resumed is None or message.sequence <= connection.resumed:
+                return False, "sent before it connected"
+            missed = True
+        else:
+            missed = False
+            if not same and message.time < time.time() - (time.monotonic() - connection.since):
+                return False, "sent before it connected"
+        reason = connection.why_not(message.filter) if message.filter else ""
+        if reason:
+            return False, reason
+        if missed:
+            return True, "replayed when it came back"
+        if connection.doomed:
+            return False, "it reads too slowly and is disconnected"
+        mail = connection.mail
+        if same and (message in mail if mail and message.filter else
+                     not message.filter and message.sequence > connection.position):
+            return None, "about to be written"
+        if connection.queued:
+            return None, f"in its outbox: {connection.queued:,} bytes wait until it reads"
+        return True, "its metadata match" if message.filter else "sent to everyone"
 
     def list_connections(self):
         with self.lock:
@@ -31863,6 +32296,9 @@ class GraphQLService:
             if not filter or all(subscription.metadata.get(key) == value for key, value in filter.items()):
                 sent = reservation.send(operation_id, subscription.project(payload))
                 total.add(sent if sent.matched else Delivery(1, 0))
+        kept = plain.find(total.sequence) if plain is not None else None
+        if kept is not None:
+            kept.delivery = total       # what pages show of the subscription is its plain stream
         return total
 
     def known_subscriptions(self, name):
@@ -32482,6 +32918,9 @@ SETTLE_SECONDS = 0.05
 LOG_LINES_KEPT = 200
 MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
+#: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
+DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+DURATIONS_KEPT = 128
 #: The largest difference of a path to those that are suggested instead.
 MAX_SUGGESTIONS = 3
 #: Pages that may listen for changes at the same time, and what they learn about a failure to load.
@@ -32516,19 +32955,27 @@ def start_script_thread(function, *arguments, name=None):
 _stack_size_lock = threading.Lock()
 
 
-def on_script_thread(function, *arguments):
-    """Runs a function on such a thread, waits, and returns or raises what it did."""
+def on_script_thread(function, *arguments, on_interrupt=None):
+    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
+    Ctrl-C calls that and goes on waiting."""
     outcome = []
+    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
 
     def work():
         try:
             outcome.append((True, function(*arguments)))
         except BaseException as error:
             outcome.append((False, error))
+        done.set()
 
-    thread = start_script_thread(work, name="script")
-    while thread.is_alive():
-        thread.join(0.2)                # short waits, so that a signal is noticed
+    start_script_thread(work, name="script")
+    while not done.is_set():
+        try:
+            done.wait(0.2)              # short waits, so that a signal is noticed
+        except KeyboardInterrupt:
+            if on_interrupt is None:
+                raise
+            on_interrupt()
     succeeded, value = outcome[0]
     if succeeded:
         return value
@@ -32672,18 +33119,43 @@ class ScriptBusy(Exception):
 # -- Routes ----
 
 
+class CallStats:
+    """What is counted about the calls of a route. `buckets` counts durations up to each of
+    DURATION_BUCKETS and above, `recent` holds the last durations, in seconds."""
+
+    __slots__ = ("calls", "errors", "seconds", "longest", "recent", "buckets")
+
+    def __init__(self):
+        self.calls = self.errors = 0
+        self.seconds = self.longest = 0.0
+        self.recent = collections.deque(maxlen=DURATIONS_KEPT)
+        self.buckets = [0] * (len(DURATION_BUCKETS) + 1)
+
+    def record(self, seconds):
+        """Counts the time of a call that was answered."""
+        self.seconds += seconds
+        self.recent.append(seconds)
+        self.buckets[bisect.bisect_left(DURATION_BUCKETS, seconds)] += 1
+        if seconds > self.longest:
+            self.longest = seconds
+
+    def percentile(self, part):
+        """The duration that so large a part of the last calls did not exceed, or None without calls."""
+        durations = sorted(self.recent)
+        return durations[min(len(durations) - 1, int(part * len(durations)))] if durations else None
+
+
 class Route:
     """A path and method with the handler that answers."""
 
-    __slots__ = ("path", "method", "handler", "host", "calls", "errors", "seconds")
+    __slots__ = ("path", "method", "handler", "host", "stats")
 
     def __init__(self, path, method, handler, host):
         self.path = path
         self.method = method
         self.handler = handler
         self.host = host
-        self.calls = self.errors = 0
-        self.seconds = 0.0
+        self.stats = CallStats()
 
 
 class StreamRoute:
@@ -32749,6 +33221,31 @@ def route_pattern(path):
     return re.compile("".join(pieces) + r"\Z", re.DOTALL), names
 
 
+# -- Imported files ----
+
+
+def find_import(folder, specifier, referrer):
+    """(path, name) of an imported file: relative to the importing file, inside the folder. Raises
+    HostError."""
+    if not specifier.startswith(("./", "../")):
+        raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
+                        "./ or ../ (packages are not supported)")
+    folder = folder.resolve()
+    path = (folder / referrer).parent.joinpath(specifier).resolve()
+    if folder not in path.parents:
+        raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    return path, path.relative_to(folder).as_posix()
+
+
+def read_import(path, specifier, referrer):
+    """The text of an imported file; raises HostError."""
+    try:
+        return read_script(path)
+    except (OSError, ValueError) as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
+
+
 # -- One script ----
 
 
@@ -32771,7 +33268,7 @@ class ScriptHost:
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.sources = {name: source}   # name -> text, of this script and what it imports
-        self.realm = Realm(name, console=self.console)
+        self.realm = app.engine(name, console=self.console)
         self.realm.modules.loader = self.load_module
 
     # -- modules ----
@@ -32779,20 +33276,9 @@ class ScriptHost:
     def load_module(self, specifier, referrer, kind):
         """(name, text) of an imported file: a path relative to the importing file, inside the scripts
         folder. Raises HostError."""
-        if not specifier.startswith(("./", "../")):
-            raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
-                            "./ or ../ (packages are not supported)")
-        folder = self.app.folder.resolve()
-        path = (folder / referrer).parent.joinpath(specifier).resolve()
-        if folder not in path.parents:
-            raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
-        name = path.relative_to(folder).as_posix()
+        path, name = find_import(self.app.folder, specifier, referrer)
         self.imports[path] = file_stamp(path)
-        try:
-            text = self.sources[name] = read_script(path)
-        except (OSError, ValueError) as error:
-            reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
-            raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
+        text = self.sources[name] = read_import(path, specifier, referrer)
         return name, text
 
     # -- for the host API ----
@@ -32948,7 +33434,8 @@ def ignore_result(value):
 
 
 class LoadFailure:
-    """Why the current text of a script is not running."""
+    """Why the current text of a script is not running, or what went wrong last in one that is;
+    `sources` are the texts that places in `error` are about."""
 
     __slots__ = ("name", "text", "error", "time", "sources")
 
@@ -32968,7 +33455,8 @@ class Application:
     no lock, because tables are replaced, never changed."""
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT):
+                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE):
+        self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
@@ -32977,6 +33465,7 @@ class Application:
         self.started = time.time()
         self.hosts = {}
         self.failures = {}
+        self.troubles = {}              # script -> LoadFailure of its last handler that failed
         self.table = RouteTable()
         self.stream_routes = {}
         self.broadcaster = Broadcaster(report=self.log.write)
@@ -33067,6 +33556,9 @@ class Application:
             host.live = True
             if old is not None:
                 old.live = False
+            for key, route in host.routes.items():
+                if old is not None and key in old.routes:
+                    route.stats = old.routes[key].stats
             for route in host.streams.values():
                 route.stream.depth = route.history
             gone = self.streams.replace([route.stream for route in host.streams.values()], removed)
@@ -33081,6 +33573,7 @@ class Application:
         """A script's file is gone: everything it registered goes too."""
         with self._loading, self._lock:
             self.failures.pop(name, None)
+            self.troubles.pop(name, None)
             host = self.hosts.pop(name, None)
             gone = []
             if host is not None:
@@ -33200,7 +33693,9 @@ class Application:
 
     def report_error(self, host, error, what):
         """Logs an error of a handler with its place in the source."""
-        self.log.write("error", f"{what}\n{error_report(error, self.sources())}", host.name)
+        text = f"{what}\n{error_report(error, self.sources())}"
+        self.troubles[host.name] = LoadFailure(host.name, text, error, host.sources)
+        self.log.write("error", text, host.name)
 
     def sources(self):
         """Name -> text of all scripts that run, and of what they import."""
@@ -33254,6 +33749,17 @@ class Application:
             self.reloads += 1
             touched.append(name)
         return touched
+
+    def reload(self, name):
+        """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
+        such file."""
+        path = self.script_files()[name]
+        self._stamps[name] = file_stamp(path)
+        loaded = self.load(name, path)
+        if loaded:
+            self.log.write("info", f"reloaded: {summary_of(self.hosts[name])}", name)
+        self.reloads += 1
+        return loaded
 
     def _changed_import(self, name):
         """The stamp of a file that a script imports and that is not what it was, or None."""
@@ -33475,12 +33981,16 @@ FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
 
+#: Requests that are remembered, and the largest body that is kept for sending one again.
+REQUESTS_KEPT = 200
+MAX_KEPT_BODY = 16 * 1024
+
 #: name -> function, filled by the section on pages: "error", "notice", "missing" make the HTML of a page;
 #: a path makes the Response to a GET of that path.
 PAGES = {}
-#: path -> function(server, data), which makes the Response to a POST of JSON data. Only programs and pages
-#: of this machine may send one.
-ACTIONS = {}
+#: (method, path) -> function(handler, head, body), filled there too: what only this machine may ask. It
+#: returns the Response, or None when it took the socket.
+LOCAL_PAGES = {}
 
 
 class Refusal(Exception):
@@ -34035,15 +34545,13 @@ class Gate:
         return None
 
     def _same_site(self, head):
-        return self.is_own(head) or head.origin is not None and self.allows_origin(head.origin)
-
-    @staticmethod
-    def is_own(head):
-        """Does a request come from a page of this server, or from no page at all?"""
-        if head.origin is None:
+        origin = head.origin
+        if origin is None:
             return head.fields.get("sec-fetch-site", "none").lower() in ("none", "same-origin")
-        found = _ABSOLUTE.match(head.origin)
-        return bool(found and head.host and found[1].lower() == head.host.lower())
+        found = _ABSOLUTE.match(origin)
+        if found and head.host and found[1].lower() == head.host.lower():
+            return True
+        return self.allows_origin(origin)
 
     def allows_origin(self, origin):
         return "*" in self.cors or origin.lower() in self.cors
@@ -34070,6 +34578,60 @@ class Gate:
         if refused:
             raise Refusal(429, f"More than {self.rate:g} requests per second from this address",
                           headers=(("Retry-After", "1"),))
+
+
+#: Headers by which a proxy says that the request comes from elsewhere.
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+
+def check_local(head, address):
+    """Raises Refusal unless a request was made on this machine, under a name that only this machine has,
+    and by a page of this server or no page at all. `--cors` and `--allow-host` do not widen this."""
+    forwarded = any(name in head.fields for name in _FORWARDED)
+    name = host_name(head.host or "") or ""
+    if not is_loopback(address) or forwarded:
+        raise Refusal(403, "This is answered to requests from the machine that the server runs on only")
+    if name != "localhost" and not name.endswith(".localhost") and not is_address(name):
+        raise Refusal(403, f"This is answered under localhost or an IP address only, not as {name!r}")
+    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
+    same = head.origin is None or (origin and origin[1].lower() == head.host.lower())
+    if not same or head.fields.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
+        raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
+
+
+# -- The last requests ----
+
+
+class LoggedRequest:
+    """A request that was answered; `body` is None when it was too large to keep."""
+
+    __slots__ = ("number", "head", "body", "size", "status", "seconds", "address", "time")
+
+    def __init__(self, number, head, body, status, seconds, address):
+        self.number = number
+        self.head = head
+        self.size = len(body)
+        self.body = body if len(body) <= MAX_KEPT_BODY else None
+        self.status = status
+        self.seconds = seconds
+        self.address = address
+        self.time = time.time()
+
+
+class RequestLog:
+    """The last requests, without those for the server's own pages."""
+
+    def __init__(self):
+        self.entries = collections.deque(maxlen=REQUESTS_KEPT)
+        self.total = 0
+
+    def add(self, head, body, status, seconds, address):
+        if not head.path.startswith("/engine"):
+            self.total += 1
+            self.entries.append(LoggedRequest(self.total, head, body, status, seconds, address))
+
+    def find(self, number):
+        return next((entry for entry in list(self.entries) if entry.number == number), None)
 
 
 # -- Fault injection ----
@@ -34620,6 +35182,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.deadline = server.clock + REQUEST_SECONDS
         self.received = b""             # bytes of requests not yet parsed
         self.head = None                # of the request whose body is being read
+        self.body = b""                 # of the request that is being answered
         self.pieces = None
         self.missing = 0
         self.unsent = b""
@@ -34750,7 +35313,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def respond(self, body):
         """Answers the request in `self.head`."""
-        head, self.started = self.head, time.perf_counter()
+        head, self.started, self.body = self.head, time.perf_counter(), body
         self.command, self.path = head.method, head.target
         self.closing = not head.keep_alive or self.server.stopping
         if self.server.chaos.rules and self.meddle(head, body):
@@ -34791,7 +35354,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             method(head, body)
         except Refusal as refusal:
             self.refuse(refusal)
-        self.head = self.fate = None
+        self.head, self.body, self.fate = None, b"", None
 
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
@@ -34810,6 +35373,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return
         if head.path == LIVE_PATH and head.method == "GET":
             self.open_live(head)
+            return
+        if ("GET", head.path) in LOCAL_PAGES:
+            self.local(head, body)
             return
         response = self.internal(head) or self.static(head)
         if response is not None:
@@ -34830,8 +35396,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
-        elif head.path in ACTIONS and head.method == "POST":
-            self.act(head, body)
+        elif (head.method, head.path) in LOCAL_PAGES:
+            self.local(head, body)
         elif methods is not None or self.allowed(head):
             self.refuse_method(head, methods or {})
         else:
@@ -34866,8 +35432,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             names.update(("GET", "POST"))
         if self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
             names.add("GET")
-        if head.path in ACTIONS:
-            names.add("POST")
+        if head.path.startswith("/engine/"):
+            names.update(method for method, path in LOCAL_PAGES if path == head.path)
         if "GET" in names:
             names.add("HEAD")
         if names:
@@ -34884,17 +35450,13 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         page = PAGES.get(head.path) if head.path.startswith("/engine") else None
         return page(self.server, head) if page is not None else None
 
-    def act(self, head, body):
-        """A POST to the server itself: JSON from this machine, and from no page of others, whatever --cors
-        says."""
-        if not is_loopback(self.address):
-            raise Refusal(403, f"{head.path} may only be used from the machine that the server runs on")
-        if not self.server.gate.is_own(head):
-            raise Refusal(403, "A page of another site may not do this")
-        if not is_json_type(head.content_type):
-            raise Refusal(415, f"{head.path} takes JSON; send it with Content-Type: application/json")
-        text, _ = body_text(head, body)
-        self.reply(ACTIONS[head.path](self.server, parse_json_body(text)))
+    def local(self, head, body):
+        """Answers what only this machine may ask; a HEAD, too, as far as it is a GET."""
+        check_local(head, self.address)
+        method = "GET" if head.method == "HEAD" else head.method
+        response = LOCAL_PAGES[method, head.path](self, head, body)
+        if response is not None:
+            self.reply(response)
 
     def find_static(self, head):
         root = self.app.public
@@ -35010,17 +35572,19 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         context = host.context("httpRoute", Request(head, body, params, self.address))
-        route.calls += 1
+        stats = route.stats
+        stats.calls += 1
         try:
             response = call_handler(host, route.handler, what, context, response_from)
         except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
-            route.errors += 1
+            stats.errors += 1
+            stats.record(time.perf_counter() - self.started)
             self.handler_failed(host, what, head, error, body)
             return
         if self.app.live is not None:
             enliven(self.app.live, head, response)
         self.reply(response)
-        route.seconds += time.perf_counter() - self.started
+        stats.record(time.perf_counter() - self.started)
 
     def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
@@ -35176,8 +35740,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The request's line in the log."""
         head = self.head
         if head is not None:
-            self.server.log.request(head.method, head.target, status, time.perf_counter() - self.started,
+            seconds = time.perf_counter() - self.started
+            self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
+            self.server.requests.add(head, self.body, status, seconds, self.address)
 
     def write(self, data):
         try:
@@ -35357,6 +35923,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._later_count = itertools.count()
         self.gate = Gate(host, allowed_hosts, cors, rate)
         self.max_connections = max_connections
+        self.requests = RequestLog()
+        self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
         self.clock = time.monotonic()
         self.handlers = {}              # open connections that are not streams, oldest first
@@ -36289,12 +36857,12 @@ def overview_tables(app):
         scripts.append((f"<code>{esc(name)}</code>", state))
     routes = []
     for (path, method), route in app.all_routes():
-        good = route.calls - route.errors
-        mean = f"{route.seconds / good * 1000:.1f} ms" if good > 0 else ""
+        stats = route.stats
+        mean = f"{stats.seconds / stats.calls * 1000:.1f} ms" if stats.calls else ""
         handler = route.handler if isinstance(route.handler, str) else "(function)"
         routes.append((f"<code>{esc(method)} {esc(path)}</code>", f"<code>{esc(handler)}</code>",
                        esc(route.host.name),
-                       f"{route.calls:,}", f"{route.errors:,}", mean))
+                       f"{stats.calls:,}", f"{stats.errors:,}", mean))
     streams = [(f"<code>{esc(path)}</code>", esc(route.host.name), f"{len(route.stream.connections):,}",
                 f"{route.stream.sent:,}", f"{route.stream.dropped:,}")
                for path, route in sorted(app.stream_routes.items())]
@@ -36348,19 +36916,22 @@ def chaos_answer(server, head=None):
                     [("Cache-Control", "no-store")])
 
 
-def change_chaos(server, data):
+def change_chaos(handler, head, body):
     """POST { "chaos": "latency=200ms" } changes the rules, "" turns it off."""
+    if not is_json_type(head.content_type):
+        raise Refusal(415, "Send the rules as JSON, with Content-Type: application/json")
+    data = parse_json_body(body_text(head, body)[0])
     rules = data.get("chaos") if isinstance(data, dict) else None
     if not isinstance(rules, str):
         raise Refusal(400, 'Send { "chaos": "latency=200ms drop=1%" }, or { "chaos": "" } to turn it off')
     try:
-        server.chaos.set(rules)
+        handler.server.chaos.set(rules)
     except ChaosMistake as mistake:
-        raise Refusal(400, f"{mistake}") from None
-    return chaos_answer(server)
+        raise Refusal(400, str(mistake)) from None
+    return chaos_answer(handler.server)
 
 
-ACTIONS["/engine/chaos"] = change_chaos
+LOCAL_PAGES["POST", "/engine/chaos"] = change_chaos
 
 
 # -- GraphQL explorer ----------------------------------------------------------------------
@@ -37577,6 +38148,9 @@ def explorer_page(server, head):
 DEFAULT_SCRIPTS = "scripts"
 #: Exit codes: fine; a script has errors; the command cannot be carried out as given.
 EXIT_OK, EXIT_SCRIPT, EXIT_USAGE = 0, 1, 2
+#: What a shell says of a command that Ctrl+C, or a reader that left, has ended.
+EXIT_INTERRUPTED = 128 + 2
+EXIT_PIPE = 128 + 13
 
 
 class Server:
@@ -37587,15 +38161,17 @@ class Server:
 
     Port 0 is any free port. Options: `reload` (watch the files), `handler_timeout` in seconds, `cors` and
     `allowed_hosts` (lists), `rate` (requests per second and client address), `max_connections`,
-    `log_level`, `chaos` (rules of fault injection as --chaos takes them). `start` raises ChaosMistake and OSError when the port is taken or the folder cannot be read; scripts that
-    fail to load are found in `app.failures`.
+    `log_level`, `engine` ("builtin" or "js2py"; EngineUnavailable where that is not to be had), `chaos`
+    (rules of fault injection as --chaos takes them; ChaosMistake). `start` raises OSError when the port is
+    taken or the folder cannot be read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, chaos=""):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
+                 chaos=""):
         self.chaos_rules = chaos
-        self.app = Application(scripts, log or Log(log_level), handler_timeout)
+        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine)
         self.reload = reload
         if reload:
             self.app.live = LiveChannel(self.app)
@@ -37703,11 +38279,14 @@ def option_parser():
         help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")
     add("--chaos", type=chaos_rules, default="", metavar="RULES",
         help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see below')
+    add("--engine", choices=sorted(ENGINES), default=DEFAULT_ENGINE,
+        help="js2py runs ECMAScript 5.1 on the package js2py, where that is installed")
     add("--log-level", choices=[level for level in LEVELS if level != "log"], default="info",
         help="default: info")
     add("-e", dest="code", metavar="CODE", help="run JavaScript code and exit")
     add("--run", action="store_true", help="run the script SCRIPTS without a server, and exit")
     add("--repl", action="store_true", help="a prompt for JavaScript")
+    add("--dump-python", metavar="FILE.js", help="show the Python that a script becomes, and exit")
     add("--version", action="version", version=f"aiwebengine {__version__}")
     return parser
 
@@ -37755,20 +38334,39 @@ def main(argv=None):
     """The command line; returns the exit code."""
     parser = option_parser()
     options = parser.parse_args(argv)
+    problem = trouble_with_engine(options)
+    if problem:
+        print(f"aiwebengine: {problem}", file=sys.stderr)
+        return EXIT_USAGE
     if options.code is not None:
-        return on_script_thread(run_code, options.code, "<code>")
+        return run_code(options.code, "<code>", pathlib.Path(), options.engine)
     if options.repl:
-        return run_repl()
+        return Prompt().run()
+    if options.dump_python is not None:
+        options.scripts = options.dump_python
     scripts = pathlib.Path(options.scripts or DEFAULT_SCRIPTS)
     problem = trouble_with(scripts, options)
     if problem:
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
     if options.run:
-        return on_script_thread(run_code, read_script(scripts), scripts.name)
+        return run_code(read_script(scripts), scripts.name, scripts.parent, options.engine)
+    if options.dump_python is not None:
+        return on_script_thread(dump_script, read_script(scripts), scripts.name)
     if options.check:
         return check_scripts(scripts, options)
     return serve(scripts, options)
+
+
+def trouble_with_engine(options):
+    """Why the engine that was asked for cannot be used, as one line, or None."""
+    try:
+        check_engine(options.engine)
+    except EngineUnavailable as error:
+        return str(error)
+    if options.repl and options.engine != DEFAULT_ENGINE:
+        return f"--repl runs on the built-in engine only: leave out --engine {options.engine}"
+    return None
 
 
 def trouble_with(scripts, options):
@@ -37777,8 +38375,8 @@ def trouble_with(scripts, options):
         hint = "" if options.scripts else "; name the folder with your .js files, such as examples/"
         return f"{scripts} does not exist{hint}"
     if scripts.is_dir():
-        if options.run:
-            return "--run needs one .js file, not a folder"
+        if options.run or options.dump_python is not None:
+            return f"{'--run' if options.run else '--dump-python'} needs one .js file, not a folder"
         try:
             os.listdir(scripts)
         except OSError as error:
@@ -37786,7 +38384,7 @@ def trouble_with(scripts, options):
         return None
     if not os.access(scripts, os.R_OK):
         return f"{scripts} cannot be read: permission denied"
-    if options.run:
+    if options.run or options.dump_python is not None:
         try:
             read_script(scripts)
         except (OSError, ValueError) as error:
@@ -37803,7 +38401,7 @@ def serve(scripts, options):
                     handler_timeout=options.handler_timeout, cors=options.cors,
                     allowed_hosts=options.allow_host,
                     rate=options.rate_limit, max_connections=options.max_connections,
-                    log_level=options.log_level, chaos=options.chaos)
+                    log_level=options.log_level, engine=options.engine, chaos=options.chaos)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(EXIT_OK) if stop.is_set() else stop.set())
@@ -37869,7 +38467,7 @@ def registrations(app):
 
 def check_scripts(scripts, options):
     """--check: loads everything, tells what was registered, and whether anything is wrong."""
-    app = Application(scripts, Log(options.log_level), options.handler_timeout)
+    app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
     wrong = len(app.failures) + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
@@ -37890,58 +38488,267 @@ def print_console(level, text):
         print(text, file=stream, flush=True)
     except UnicodeEncodeError:
         print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
 
 
-def run_code(source, filename):
-    """-e and --run: runs a script to the end of its timers and prints its result, if it has one."""
-    realm = Realm(filename, console=print_console)
+def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
+    """-e and --run: runs a script or module, whose imports are found in the folder, to the end of its
+    timers and promises. For -e, prints the completion value."""
+    if engine != DEFAULT_ENGINE:
+        return on_script_thread(run_on_engine, source, filename, engine)
+    sources = {filename: source}
+    realm = CommandRealm(filename, console=print_console)
+    realm.modules.loader = folder_loader(folder, sources)
+
+    def work():
+        text = realm.run_text(source, filename)
+        if text is not None and filename == "<code>":
+            print_console("log", text)
+        realm.wait_idle()
+
     try:
-        show_value(realm.evaluate(source, filename))
+        try:
+            on_script_thread(work)
+        except JSError as error:
+            realm.report(error, "Uncaught")
+        if realm.failure is None:
+            return EXIT_OK
+        print_console("error", on_script_thread(failure_report, realm, realm.failure, sources))
+        return EXIT_SCRIPT
+    except KeyboardInterrupt:
+        realm.stop()
+        return EXIT_INTERRUPTED
+    finally:
+        realm.close()
+
+
+def run_on_engine(source, filename, engine):
+    """-e and --run on another engine than the built-in one: scripts only. For -e, prints the result as JSON."""
+    realm = check_engine(engine)(filename, console=print_console)
+    try:
+        value = realm.evaluate(source, filename)
+        if value is not undefined and value is not None and filename == "<code>":
+            print_console("log", value if type(value) is str else json.dumps(value, ensure_ascii=False, default=str))
         realm.wait_idle()
     except JSError as error:
-        print(error_report(error, {filename: source}), file=sys.stderr)
+        print_console("error", error_report(error, {filename: source}))
         return EXIT_SCRIPT
     finally:
         realm.close()
     return EXIT_OK
 
 
-def show_value(value):
-    if value is undefined or value is None:
-        return
-    if isinstance(value, (dict, list)):
-        value = json.dumps(value, ensure_ascii=False, indent=2, default=str)
-    elif isinstance(value, bool):
-        value = "true" if value else "false"
-    print_console("log", str(value))
+def folder_loader(folder, sources):
+    """The loader of a realm's modules for the files of a folder; keeps their texts in `sources`."""
+    def load(specifier, referrer, kind):
+        path, name = find_import(folder, specifier, referrer)
+        sources[name] = read_import(path, specifier, referrer)
+        return name, sources[name]
+    return load
 
 
-def run_repl():
-    """--repl: reads JavaScript line by line; a line that is not complete yet goes on in the next."""
+def failure_report(realm, error, sources):
+    """What to print for the error that ended a script."""
+    if isinstance(error, ScriptTimeout):
+        return f"{realm.name}  {error.message}"
+    if not error.name or error.phase == "parse":
+        return error_report(error, sources) if error.name else "Uncaught " + realm.inspected(error.value)
+    last_line = error.stack.rpartition("\n")[2]
+    cause = realm.inspected(error.value).partition(last_line)[2].strip()
+    return error_report(error, sources) + ("\n" + cause if cause else "")
+
+
+def dump_script(source, filename):
+    """--dump-python: prints the Python that a script or module becomes."""
+    realm = Realm(filename, console=print_console)
     try:
-        import readline
-    except ImportError:
-        pass
-    realm = Realm("<repl>", console=print_console)
-    lines = []
-    while True:
+        compile_text = compile_module if is_module(source) else compile_script
+        text = dump_python(compile_text(source, filename, keep_tree=True))
+    except JSSyntaxError as error:
+        error.filename = filename
+        print_console("error", error_report(JSError(realm.thrown_value(error), "parse"), {filename: source}))
+        return EXIT_SCRIPT
+    except RecursionError:
+        print_console("error", f"{filename}  the script is too deeply nested to be shown")
+        return EXIT_SCRIPT
+    print_console("log", text.rstrip("\n"))
+    return EXIT_OK
+
+
+# -- The prompt's terminal ----
+
+HISTORY_FILE = "~/.aiwebengine_history"
+MAX_HISTORY_LINES = 1000
+PROMPT_HELP = """\
+.break   forget the lines typed so far, as Ctrl+C does
+.editor  type several lines, then Ctrl+D to run them
+.exit    leave, as Ctrl+D does
+.help    this list
+.load    run a file: .load FILE.js
+Tab completes names, _ is the last value, _error the last error."""
+
+
+class Prompt:
+    """--repl: reads JavaScript from the terminal, or from a pipe, and shows what it gives. A line that
+    is not complete yet goes on in the next."""
+
+    def __init__(self):
+        self.terminal = sys.stdin.isatty()
+        self.history = History() if self.terminal else None
+        self.realm = PromptRealm(console=print_console, colors=wants_colour(sys.stdout))
+        self.realm.modules.loader = folder_loader(pathlib.Path(), {})
+        self.lines = []
+        self.warned = False             # that Ctrl+C once more leaves
+
+    def run(self):
+        """Returns the exit code."""
+        if self.terminal:
+            print(f"aiwebengine {__version__}: JavaScript, line by line. Type .help for help.")
+            self.history.start(self.realm)
+        while True:
+            try:
+                line = input("... " if self.lines else "> ")
+            except EOFError:
+                print()
+                break
+            except KeyboardInterrupt:
+                print()
+                if not self.clear():
+                    break
+                continue
+            self.warned = False
+            if self.terminal:
+                self.history.save()
+            if not self.take(line):
+                break
+        if self.lines and not self.terminal:
+            self.evaluate("\n".join(self.lines), last=True)
+        self.realm.close()
+        return EXIT_OK
+
+    def clear(self):
+        """Ctrl+C between evaluations. False when it was the second without anything to forget."""
+        if not self.lines:
+            if self.warned:
+                return False
+            self.warned = True
+            print("(To leave, press Ctrl+C again or Ctrl+D, or type .exit)")
+        self.lines = []
+        return True
+
+    def take(self, line):
+        """Acts on one line; False to leave."""
+        command = re.match(r"\s*\.([a-z]+)(?:\s+(.*\S))?\s*\Z", line)
+        if command and (not self.lines or command[1] in ("break", "exit", "help")):
+            return self.obey(command[1], command[2])
+        self.lines.append(line)
+        source = "\n".join(self.lines)
+        if not source.strip():
+            self.lines = []
+        elif self.evaluate(source):
+            self.lines = []
+        return True
+
+    def obey(self, command, argument):
+        if command == "exit":
+            return False
+        if command == "break":
+            self.lines = []
+        elif command == "help":
+            print(PROMPT_HELP)
+        elif command == "editor":
+            self.evaluate(self.read_editor(), last=True)
+        elif command == "load" and argument:
+            try:
+                self.evaluate(read_script(argument), last=True)
+            except (OSError, ValueError) as error:
+                print(f"{argument} cannot be read: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        else:
+            print(f"There is no .{command} here; .help lists what there is.", file=sys.stderr)
+        return True
+
+    def read_editor(self):
+        """Lines up to Ctrl+D; none of them after Ctrl+C."""
+        print("// Ctrl+D runs these lines, Ctrl+C forgets them")
+        lines = []
         try:
-            lines.append(input("... " if lines else "> "))
+            while True:
+                lines.append(input())
         except EOFError:
             print()
-            return EXIT_OK
+            return "\n".join(lines)
         except KeyboardInterrupt:
             print()
-            lines = []
-            continue
-        source = "\n".join(lines)
+            return ""
+
+    def evaluate(self, source, last=False):
+        """Runs a text and shows its value; False when it wants to go on and may."""
+        realm = self.realm
         try:
-            show_value(on_script_thread(realm.evaluate, source, "<repl>"))
+            print_console("log", on_script_thread(realm.answer, source, on_interrupt=realm.stop))
+        except Incomplete:
+            if not last:
+                return False
+            print_console("error", "Uncaught SyntaxError: Unexpected end of input")
         except JSError as error:
-            if error.phase == "parse" and "end of input" in error.message and lines[-1]:
-                continue
-            print(error_report(error, {"<repl>": source}), file=sys.stderr)
-        lines = []
+            if error.phase == "parse" and error.line is not None:
+                print_console("error", code_frame(source, error.line, error.column, 0))
+            print_console("error", on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
+        except KeyboardInterrupt:       # it came too late
+            pass
+        return True
+
+
+class History:
+    """The lines typed at the prompt, kept in a file of the user's, and completion by the Tab key. Does
+    nothing where Python has no readline."""
+
+    def __init__(self):
+        self.path = os.path.expanduser(HISTORY_FILE)
+        self.length = 0
+        self.found = []
+        try:
+            import readline
+        except ImportError:
+            readline = None
+        self.readline = readline
+
+    def start(self, realm):
+        readline = self.readline
+        if readline is None:
+            return
+        try:
+            os.close(os.open(self.path, os.O_CREAT | os.O_APPEND, 0o600))
+            readline.read_history_file(self.path)
+        except OSError:
+            pass                        # no home to keep it in
+        readline.set_history_length(MAX_HISTORY_LINES)
+        self.length = readline.get_current_history_length()
+
+        def complete(text, number):
+            if number == 0:
+                self.found = realm.completions(text)
+            return self.found[number] if number < len(self.found) else None
+        readline.set_completer(complete)
+        readline.set_completer_delims(" \t\n`~!@#%^&*()-=+[{]}\\|;:'\",<>/?")
+        readline.parse_and_bind("bind ^I rl_complete" if "libedit" in (readline.__doc__ or "")
+                                else "tab: complete")
+
+    def save(self):
+        """Adds to the file what was typed since the last time."""
+        readline = self.readline
+        if readline is None:
+            return
+        length = readline.get_current_history_length()
+        added, self.length = length - self.length, length
+        try:
+            if added and hasattr(readline, "append_history_file"):
+                readline.append_history_file(added, self.path)
+            elif added:
+                readline.write_history_file(self.path)
+        except OSError:
+            pass
 
 
 if __name__ == "__main__":

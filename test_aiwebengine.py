@@ -58,7 +58,7 @@ except ImportError:
 try:
     aiwebengine.check_engine("js2py")
     JS2PY_MISSING = None
-except (AttributeError, getattr(aiwebengine, "EngineUnavailable", ImportError)) as error:
+except (aiwebengine.EngineUnavailable, ValueError) as error:
     JS2PY_MISSING = str(error)
 
 HERE = Path(__file__).resolve().parent
@@ -4077,7 +4077,7 @@ class EngineSeamTest(unittest.TestCase):
 
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
-            attributes = ("name", "modules")
+            attributes = ("name", "modules", "console")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
@@ -4405,7 +4405,7 @@ class PromptTest(unittest.TestCase):
                  ("[x, y, w, u]", "[ 1, 2, 9, undefined ]"), ("await new Promise(r => setTimeout(r, 5, 'late'))",
                  "'late'"), ("let s = 0; for await (const i of [1, 2]) s += i; s", "3"), ("s", "3"),
                  ("function g() { return x } class C { m() { return 4 } } await g()", "1"), ("new C().m()", "4"),
-                 ("await 5; // comment", "5"), ("(await 6)", "6"), ("if (await 1) 'yes'", "undefined"),
+                 ("await 5; // comment", "5"), ("(await 6)", "6"), ("if (await 1) 'yes'", "'yes'"),
                  ("async () => await 1", "[AsyncFunction (anonymous)]"), ("await {a: 1}", "{ a: 1 }"), ("_", "{ a: 1 }")]
         for source, text in cases:
             self.assertEqual(self.answer(source), text, source)
@@ -4439,6 +4439,51 @@ class PromptTest(unittest.TestCase):
             self.realm.timers.close()
             self.answer("await new Promise(() => {})")
 
+    def test_completion_runs_no_code(self):
+        self.answer("var obj = { prefix: 1, preview: { deep: 's' }, get trap() { throw 1 } }; let letter = 1")
+        self.answer("var proxy = new Proxy({}, { get() { throw 1 }, ownKeys() { throw 1 } })")
+        for text, found in (("obj.pre", ["obj.prefix", "obj.preview"]), ("obj.preview.d", ["obj.preview.deep"]),
+                            ("lett", ["letter"]), ("obj.trap.x", []), ("proxy.a", []), ("nothing.x", []),
+                            ("obj.preview.deep.cha", ["obj.preview.deep.charAt", "obj.preview.deep.charCodeAt"]),
+                            ("Math.flo", ["Math.floor"]), ("instanc", ["instanceof"]), ("letter.toFix", ["letter.toFixed"])):
+            self.assertEqual(self.realm.completions(text), found, text)
+
+    def test_last_value_and_last_error(self):
+        self.answer("41")
+        self.assertEqual(self.answer("_ + 1"), "42")
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("throw { code: 7 }")
+        self.assertEqual(self.realm.uncaught(caught.exception), "Uncaught { code: 7 }")
+        self.assertEqual(self.answer("_error.code"), "7")
+        self.assertEqual(self.answer("_ = 'mine'"), "'mine'")
+        self.answer("2")
+        self.assertEqual(self.answer("_"), "'mine'")
+        self.answer("let _error = 1; throw_ = () => { throw 2 }")
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("throw_()")
+        self.assertEqual(self.realm.uncaught(caught.exception), "Uncaught 2")
+        self.assertEqual(self.answer("_error"), "1")
+
+    def test_commands(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "lib.js")
+            path.write_text("function twice(x) {\n  return 2 * x;\n}\n", "utf-8")
+            text = f".load {path}\ntwice(4)\n.load {folder}/none.js\n.nonsense\n.5 + 1\n[3]\n.concat(1)\n[3\n]\nf({{\n"
+            code, out, err = run_command("--repl", text=text, env={"NO_COLOR": "1"})
+        self.assertEqual(code, 0)
+        for part in ("> 8\n", "> 1.5\n", "> ... [ 3 ]\n"):
+            self.assertIn(part, out)
+        for part in ("none.js cannot be read: No such file", "There is no .nonsense here", "Unexpected token '.'",
+                     "Uncaught SyntaxError: Unexpected end of input"):
+            self.assertIn(part, err)
+
+    def test_imports(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "lib.js").write_text("export const x = 41;\n", "utf-8")
+            done = subprocess.run([sys.executable, aiwebengine.__file__, "--repl"], capture_output=True, text=True,
+                                  input="(await import('./lib.js')).x + 1\n", cwd=folder, timeout=60)
+        self.assertIn("> 42\n", done.stdout)
+
     def test_session(self):
         text = ("1 + 1\n_ * 2\nfunction f(x) {\n  return {x}\n}\nf(await 3)\nnull.x\nthrow {a: 1}\nthrow 'text'\n"
                 "let z = ;\nabc(\n.break\n.help\n\n'still here'\n.exit\n'not reached'\n")
@@ -4454,10 +4499,12 @@ class PromptTest(unittest.TestCase):
 
     @unittest.skipUnless(hasattr(os, "openpty"), "needs a terminal")
     def test_terminal(self):
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
         master, slave = os.openpty()
         process = subprocess.Popen([sys.executable, aiwebengine.__file__, "--repl"], stdin=slave, stdout=slave,
-                                   stderr=slave, env={**os.environ, "NO_COLOR": "1", "TERM": "dumb"},
-                                   start_new_session=True)
+                                   stderr=slave, start_new_session=True,
+                                   env={**os.environ, "NO_COLOR": "1", "TERM": "dumb", "HOME": home.name})
         os.close(slave)
         seen = bytearray()
 
@@ -4486,6 +4533,13 @@ class PromptTest(unittest.TestCase):
             os.write(master, b"[1, 2]\n")
             expect("[ 1, 2 ]")
             expect("> ")
+            history = pathlib.Path(home.name, ".aiwebengine_history")
+            if importlib.util.find_spec("readline"):
+                os.write(master, b"globalThis.encodeURIC\t('\xc3\xa4')\n")
+                expect("'%C3%A4'")
+                expect("> ")
+                self.assertIn("6 * 7\nf(\n[1, 2]\n", history.read_text("utf-8"))
+                self.assertEqual(history.stat().st_mode & 0o77, 0)
             time.sleep(0.2)
             os.write(master, b"\x04")
             self.assertEqual(process.wait(20), 0)
@@ -5336,6 +5390,89 @@ class StreamTest(unittest.TestCase):
         stream.send("x")
         time.sleep(0.05)
         self.assertLess(len(stream.run.ring), 100)
+
+
+class ExplainTest(unittest.TestCase):
+    """Why a connection did or did not get a message. Sockets without a server; the broadcaster's thread
+    runs only where a test starts it."""
+
+    def setUp(self):
+        self.broadcaster = aiwebengine.Broadcaster()
+        self.stream = aiwebengine.Stream("/s", self.broadcaster)
+        self.pairs = Pairs()
+        self.addCleanup(self.pairs.listener.close)
+
+    def attach(self, metadata, last_id=None):
+        sock, client = self.pairs.pair()
+        self.addCleanup(client.close)
+        self.addCleanup(sock.close)
+        return self.broadcaster.attach(self.stream, sock, b"", metadata, "1.2.3.4", last_id)
+
+    def send(self, text, filter=None):
+        return self.stream.find(self.stream.send(text, filter).sequence)
+
+    def start(self):
+        self.broadcaster.start()
+        self.addCleanup(self.broadcaster.stop)
+
+    def test_why_not_names_each_pair_that_differs(self):
+        connection = self.attach({"room": "general", "role": "cook"})
+        self.assertEqual(connection.why_not({"room": "general"}), "")
+        self.assertEqual(connection.why_not({}), "")
+        self.assertEqual(connection.why_not({"room": "ops"}), "room is `general`, filter wants `ops`")
+        self.assertEqual(connection.why_not({"role": "cook", "room": "ops", "team": "a"}),
+                         "room is `general`, filter wants `ops`; it has no team, filter wants `a`")
+
+    def test_why_not_agrees_with_matches(self):
+        connection = self.attach({"a": "1", "b": ""})
+        for filter in ({}, {"a": "1"}, {"a": "2"}, {"b": ""}, {"c": ""}, {"a": "1", "b": ""}, {"a": "1", "c": "1"}):
+            self.assertEqual(connection.matches(filter), not connection.why_not(filter), filter)
+
+    def test_a_message_on_its_way_then_delivered(self):
+        connection = self.attach({"room": "a"})
+        everyone, some = self.send("x"), self.send("y", {"room": "a"})
+        self.assertEqual(self.stream.explain(everyone, connection), (None, "about to be written"))
+        self.start()
+        deadline = time.monotonic() + WAIT
+        while self.stream.explain(some, connection)[0] is not True and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertEqual(self.stream.explain(everyone, connection), (True, "sent to everyone"))
+        self.assertEqual(self.stream.explain(some, connection), (True, "its metadata match"))
+
+    def test_a_message_that_the_filter_kept_away(self):
+        connection = self.attach({"room": "general"})
+        self.assertEqual(self.stream.explain(self.send("x", {"room": "ops"}), connection),
+                         (False, "room is `general`, filter wants `ops`"))
+
+    def test_a_message_from_before_and_one_that_was_replayed(self):
+        first, second = self.send("1"), self.send("2")
+        fresh = self.attach({})
+        back = self.attach({}, f"{self.stream.epoch}-{first.sequence}")
+        self.assertEqual(self.stream.explain(second, fresh), (False, "sent before it connected"))
+        self.assertEqual(self.stream.explain(first, back), (False, "sent before it connected"))
+        self.assertEqual(self.stream.explain(second, back), (True, "replayed when it came back"))
+
+    def test_a_message_in_the_outbox_of_a_client_that_does_not_read(self):
+        connection = self.attach({})
+        self.start()
+        message = self.send("x" * 500_000)
+        for _ in range(20):
+            if connection.queued:
+                break
+            message = self.send("x" * 300_000)
+            time.sleep(0.05)
+        self.assertRegex(self.stream.explain(message, connection)[1],
+                         "bytes wait until it reads|reads too slowly|about to be written")
+        self.assertIsNot(self.stream.explain(message, connection)[0], True)
+
+    def test_messages_remember_their_counts_and_text(self):
+        self.attach({"room": "a"})
+        self.attach({"room": "b"})
+        message = self.send("one\ntwo: <&>", {"room": "a"})
+        self.assertEqual((message.delivery.matched, message.delivery.queued, message.delivery.dropped), (1, 1, 0))
+        self.assertEqual(message.text, "one\ntwo: <&>")
+        self.assertEqual(self.send("x", {"room": "c"}).delivery.matched, 0)
+        self.assertEqual([item.text for item in self.stream.recent(2)], ["x", "one\ntwo: <&>"])
 
 
 # ======================================================================================
@@ -8297,8 +8434,36 @@ class RunCodeTest(unittest.TestCase):
         code, out, err = self.run_file(main_js="console.log(1);\nlet = ;")
         self.assertEqual((code, out), (1, ""))
         self.assertIn("SyntaxError", err)
-        code, out, err = run_command("-e", "throw {a: 1}")
-        self.assertEqual(code, 1)
+        self.assertEqual(run_command("-e", "throw {a: 1}"), (1, "", "Uncaught { a: 1 }\n"))
+        code, out, err = run_command("-e", "throw new Error('outer', { cause: new RangeError('inner') })")
+        self.assertEqual((code, out), (1, ""))
+        self.assertRegex(err, r"(?s)<code>:1:7  Error: outer\n.*\[cause\]: RangeError: inner")
+        for end in ("", "setTimeout(() => {}, 5); "):
+            code, out, err = run_command("-e", end + "await new Promise(() => {})")
+            self.assertEqual((code, out, err), (1, "", "<code>  waits for a promise that nothing is left to settle\n"))
+
+    def test_values(self):
+        for source, text in (("({ a: [1, { b: { c: {} } }] })", "{ a: [ 1, { b: [Object] } ] }"), ("'as it is'", "as it is"),
+                             ("null", "null"), ("await 5", "5"), ("1n", "1n"), ("let s = 0; for await (const x of [1, 2]) s += x; s", "3")):
+            self.assertEqual(run_command("-e", source), (0, text + "\n", ""))
+
+    def test_what_the_last_timer_leaves_is_awaited(self):
+        code = ("setTimeout(async () => { for (let i = 0; i < 5; i++) await null;"
+                " setTimeout(() => console.log('end'), 1) }, 1)")
+        self.assertEqual(run_command("-e", "0;" + code + "; undefined"), (0, "end\n", ""))
+
+    @unittest.skipIf(os.name == "nt", "pipes")
+    def test_a_reader_that_leaves_ends_it(self):
+        process = subprocess.Popen([sys.executable, aiwebengine.__file__, "-e", "setInterval(() => console.log(1), 1)"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.stderr.close)
+        self.assertEqual(process.stdout.readline(), b"1\n")
+        process.stdout.close()
+        try:
+            self.assertNotEqual(process.wait(20), 0)
+        finally:
+            process.kill()
+        self.assertEqual(process.stderr.read(), b"")
 
     def test_what_cannot_be_run(self):
         for arguments in (["no-such-file.js", "--run"], [".", "--run"], ["--dump-python", "no-such-file.js"]):
