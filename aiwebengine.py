@@ -35629,7 +35629,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if len(live.stream.connections) >= MAX_LIVE_PAGES:
             raise Refusal(503, f"There are already {MAX_LIVE_PAGES:,} pages that listen for changes",
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
-        self.hand_over(head, live.stream, None, None, live.opening())
+        headers = (("Access-Control-Allow-Origin", head.origin),) if self.is_twin(head) else ()
+        self.hand_over(head, live.stream, None, None, live.opening(), headers)
+
+    def is_twin(self, head):
+        """Does a page of this server ask under the other name of this machine? The live channel does, so as
+        not to take one of a browser's six connections to the page's own name."""
+        if head.origin is None or self.server.gate.allows_origin(head.origin):
+            return False
+        origin, own = _ABSOLUTE.match(head.origin), _HOST.match(head.host or "")
+        other = _HOST.match(origin[1]) if origin else None
+        return bool(own and other and other[2] == own[2]
+                    and {own[1].lower(), other[1].lower()} == {"localhost", "127.0.0.1"})
 
     def check_room(self):
         """Refuses another event stream when there are too many, or too many from one address."""
@@ -35650,9 +35661,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def last_event_id(head):
         return head.fields.get("last-event-id") or head.query.get("lastEventId")
 
-    def hand_over(self, head, stream, metadata, last_id=None, first=b""):
+    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=()):
         """Gives the socket to the broadcaster as a connection of a stream."""
-        extra = "".join(f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head))
+        headers = (*headers, *self.server.gate.cors_headers(head))
+        extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
         sock, fate, lane = self.connection, self.fate, None
         if fate is not None:
             extra += f"X-Chaos: {fate.text(stream=True)}\r\n"
@@ -36410,15 +36422,22 @@ LIVE_SCRIPT = r"""
 (() => {
   "use strict";
 
-  // Connects to the server; `tell` gets each state as JSON text, and null when the connection is lost.
-  function listen(tell) {
-    let source, timer;
+  // Connects to the server, at the first of the addresses that answers; `tell` gets each state as JSON
+  // text, and null when the connection is lost.
+  function listen(tell, ...addresses) {
+    let source, timer, heard = false;
     const open = () => {
-      source = new EventSource("/engine/live");
-      source.onmessage = (event) => tell(event.data);
+      source = new EventSource(addresses[0]);
+      source.onmessage = (event) => { heard = true; tell(event.data); };
       source.onerror = () => {
         tell(null);
-        if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, 2000);
+        if (!heard && addresses.length > 1) {
+          source.close();
+          addresses.shift();
+          open();
+        } else if (source.readyState === EventSource.CLOSED) {
+          timer = setTimeout(open, 2000);
+        }
       };
     };
     open();
@@ -36433,10 +36452,14 @@ LIVE_SCRIPT = r"""
       page.onmessage = () => pages.delete(page);
       if (last) page.postMessage(last);
     };
+    // A browser opens six connections to one name of a server. This one goes to the other name of this
+    // machine, if it has one, so that all six remain for pages.
+    const twin = { "localhost": "127.0.0.1", "127.0.0.1": "localhost" }[location.hostname];
+    const port = location.port ? ":" + location.port : "";
     listen((state) => {
       last = state;
       if (state) for (const page of pages) page.postMessage(state);
-    });
+    }, ...(twin ? [`${location.protocol}//${twin}${port}/engine/live`] : []), "/engine/live");
     return;
   }
 
@@ -36556,7 +36579,7 @@ LIVE_SCRIPT = r"""
   function alone() {
     let stop = null;
     const follow = () => {
-      if (document.visibilityState === "visible") stop ??= listen(onState);
+      if (document.visibilityState === "visible") stop ??= listen(onState, "/engine/live");
       else if (stop) stop = stop() ?? null;
     };
     document.addEventListener("visibilitychange", follow);

@@ -8118,6 +8118,19 @@ class LivePageTest(ServerCase):
         self.assertEqual(self.get("/s")[0], 503)
         self.assertEqual(self.get_json("/engine/health")["connections"], 1)
 
+    def test_only_the_other_name_of_this_machine_may_listen_from_another_origin(self):
+        self.serve("")
+        port = self.server.port
+        for origin, host, allowed in ((f"http://localhost:{port}", f"127.0.0.1:{port}", True),
+                                      (f"http://127.0.0.1:{port}", f"localhost:{port}", True),
+                                      (f"http://localhost:{port + 1}", f"127.0.0.1:{port}", False),
+                                      (f"http://localhost:{port}", f"10.0.0.1:{port}", False),
+                                      ("http://evil.example", f"127.0.0.1:{port}", False), ("null", f"localhost:{port}", False)):
+            with self.subTest(origin=origin, host=host):
+                answer = self.raw(f"GET /engine/live HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\r\n".encode(), 0.15)
+                self.assertIn("200 OK", answer)
+                self.assertEqual("Access-Control-Allow-Origin: " + origin in answer, allowed)
+
     def test_the_script_needs_no_inline_code(self):
         self.serve({"app.js": "", "public/index.html": INDEX})
         place = re.search(r'src="(/engine/live\.js[^"]*)"', self.get("/", **self.browser)[2])[1]
@@ -9557,6 +9570,15 @@ class LivePagesInTheBrowser(ServerCase):
         self.write(self.folder / "app.js", "// new")
         for page in pages:
             page.wait_for("window.kept === undefined && document.readyState === 'complete'")
+        self.listening(1)
+
+    def test_live_pages_take_none_of_the_six_connections_of_a_browser(self):
+        self.serve({"app.js": "routeRegistry.registerStreamRoute('/s')",
+                    "public/index.html": "<html><script>new EventSource('/s?a').onopen = () => { window.on = 1 }</script>"})
+        for _ in range(5):
+            self.open("/").wait_for("window.on")
+        self.open("/").wait_for("window.on")    # a seventh connection would wait for ever
+        self.assertEqual(self.get_json("/engine/health")["connections"], 6)
         self.listening(1)
 
     def test_without_a_shared_worker_only_a_visible_page_listens(self):
