@@ -33667,6 +33667,7 @@ WATCH_INTERVAL = 0.25
 SETTLE_SECONDS = 0.05
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
+MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -33767,8 +33768,9 @@ class Log:
         first = f"{time.strftime('%H:%M:%S')}  {printable(source):<14}  {mark}{lines[0]}"
         self.emit("\n".join([first] + ["          " + line for line in lines[1:]]), level)
 
-    def request(self, method, target, status, seconds):
-        """A request line; in a busy second only the first ones, then their number."""
+    def request(self, method, target, status, seconds, chaos=""):
+        """A request line; in a busy second only the first ones, then their number. `chaos` is what fault
+        injection did."""
         if self.threshold > 1:
             return
         now = int(time.time())
@@ -33779,13 +33781,16 @@ class Log:
         self._lines += 1
         if self._lines <= REQUEST_LINES_PER_SECOND:
             self.emit(f"{time.strftime('%H:%M:%S')}  {method:<6} {printable(target)[:200]}  {status}  "
-                      f"{seconds * 1000:.1f} ms", "error" if status >= 500 else "warn" if status >= 400
+                      f"{seconds * 1000:.1f} ms{'  chaos: ' + chaos if chaos else ''}", "error" if status >= 500 else "warn" if status >= 400
                       else "info")
 
     def emit(self, text, level="info"):
         stream = self.stream or sys.stderr
         if stream is None:
             return                      # started with its standard error closed
+        colour = self.colour if self.colour is not None else wants_colour(stream)
+        if colour and level in _COLOURS:
+            text = "\n".join(paint(line, level) for line in text.split("\n"))
         try:
             colour = self.colour if self.colour is not None else wants_colour(stream)
             if colour and level in _COLOURS:
@@ -33803,6 +33808,20 @@ def write_line(stream, text):
     except UnicodeEncodeError:
         stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
     stream.flush()
+
+
+#: Lines of a report that are not in the colour of its level: pattern -> colour.
+_REPORT_COLOURS = ((re.compile(r" *> +\d+ \|"), "1"), (re.compile(r" +\d+ \|| +at | +…"), "2"))
+
+
+def paint(line, level):
+    """A line in its colour: in a report of an error the marked line of the source stands out, the lines
+    around it and the stack stand back."""
+    if level == "error":
+        for pattern, colour in _REPORT_COLOURS:
+            if pattern.match(line):
+                return f"\x1b[{colour}m{line}\x1b[0m"
+    return f"\x1b[{_COLOURS[level]}m{line}\x1b[0m"
 
 
 def wants_colour(stream):
@@ -33846,7 +33865,9 @@ def error_report(error, sources):
     if frame:
         parts.append(frame)
     if error.phase != "parse" and len(calls) > 1:
-        parts += calls
+        parts += calls[:MAX_REPORTED_CALLS]
+        if len(calls) > MAX_REPORTED_CALLS:
+            parts.append(f"    … {len(calls) - MAX_REPORTED_CALLS} more")
     return "\n".join(parts)
 
 
@@ -35414,6 +35435,336 @@ class RequestLog:
         return next((entry for entry in list(self.entries) if entry.number == number), None)
 
 
+# -- Fault injection ----
+
+#: What --chaos and /engine/chaos understand.
+CHAOS_SYNTAX = """\
+RULES: one or more rules with ';' between them, each [PATH:] SETTING SETTING ...
+A path stands for itself and all below it, PATH* for all that begins so; no path for everything.
+Later rules win.
+  latency=200ms  answer so much later    jitter=100ms  give or take so much
+  drop=1%        close the connection without an answer
+  error=5%       answer 500
+  slow=1kB/s     streams: let only so much through to the client; slow alone is 1kB/s
+  kill=30s       streams: close connections after about so long
+  seed=1         the same dice every time
+slow=/PATH is short for a rule of its own. /engine is never affected."""
+DEFAULT_SLOW_BYTES = 1000
+#: A killed connection lives for the time given, more or less by this share of it.
+KILL_SPREAD = 0.2
+MAX_CHAOS_CHARACTERS, MAX_CHAOS_RULES = 2000, 50
+#: Seconds between two steps of slowed connections, and bytes that pass at once at their start.
+THROTTLE_TICK = 0.05
+THROTTLE_BURST = 2048
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)\Z")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)%\Z")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)(B|kB|KB|MB)(?:/s)?\Z")
+_SCALE = {"ms": 0.001, "s": 1, "m": 60, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
+
+
+class ChaosMistake(ValueError):
+    """Rules that cannot be understood. The text says what is wrong and what to write instead."""
+
+
+def _read_number(pattern, example, most):
+    def read(name, text):
+        found = pattern.match(text)
+        if not found:
+            raise ChaosMistake(f"{name}={text}: write for example {name}={example}")
+        value = float(found[1]) * (_SCALE[found[2]] if pattern.groups > 1 else 0.01)
+        if value > most:
+            raise ChaosMistake(f"{name}={text} is too much")
+        return value
+    return read
+
+
+_read_duration = _read_number(_DURATION, "200ms or 1.5s", 3600)
+_read_percent = _read_number(_PERCENT, "1%", 1)
+_read_rate = _read_number(_RATE, "1kB/s", 1e9)
+
+
+def _read_slow(name, text):
+    rate = _read_rate(name, text)
+    if not rate:
+        raise ChaosMistake("slow=0: write for example slow=1kB/s")
+    return rate
+
+
+#: Settings of a rule: name -> function that reads their text.
+CHAOS_SETTINGS = {"latency": _read_duration, "jitter": _read_duration, "drop": _read_percent,
+                  "error": _read_percent, "slow": _read_slow, "kill": _read_duration}
+
+
+class ChaosRule:
+    """Settings for a path and what is below it, for all paths that begin so (`/path*`), or for all ("")."""
+
+    __slots__ = ("path", "settings", "hits")
+
+    def __init__(self, path, settings):
+        self.path = path
+        self.settings = settings
+        self.hits = 0
+
+    def matches(self, path):
+        own = self.path
+        if own.endswith("*"):
+            return path.startswith(own[:-1])
+        return path.startswith(own) and (len(path) == len(own) or not own or own[-1] == "/" or path[len(own)] == "/")
+
+
+def parse_chaos(text):
+    """(rules, seed or None) of a text in CHAOS_SYNTAX; raises ChaosMistake."""
+    if len(text) > MAX_CHAOS_CHARACTERS:
+        raise ChaosMistake(f"the rules have more than {MAX_CHAOS_CHARACTERS} characters")
+    rules, seed = [], None
+    for part in text.split(";"):
+        words = part.split()
+        path = ""
+        if words and words[0][0] == "/":
+            path, colon, rest = words[0].partition(":")
+            if not colon:
+                raise ChaosMistake(f"after the path {path} comes a colon: write {path}: latency=200ms")
+            words[:1] = [rest] if rest else []
+        settings, slow_paths = {}, []
+        for word in words:
+            name, _, value = word.partition("=")
+            if name == "seed":
+                seed = _read_seed(value)
+            elif name == "slow" and value.startswith("/"):
+                slow_paths.append(value)
+            elif name == "slow" and not value:
+                settings[name] = DEFAULT_SLOW_BYTES
+            else:
+                settings[name] = _setting_reader(name)(name, value)
+        rules += [ChaosRule(path, settings)] if settings else []
+        rules += [ChaosRule(slow, {"slow": DEFAULT_SLOW_BYTES}) for slow in slow_paths]
+    if len(rules) > MAX_CHAOS_RULES:
+        raise ChaosMistake(f"there are more than {MAX_CHAOS_RULES} rules")
+    return rules, seed
+
+
+def _setting_reader(name):
+    if name not in CHAOS_SETTINGS:
+        close = nearest(name, CHAOS_SETTINGS)
+        raise ChaosMistake(f"{name} is not a setting" + (f"; did you mean {close}?" if close else "")
+                           + f" There are {', '.join(CHAOS_SETTINGS)} and seed")
+    return CHAOS_SETTINGS[name]
+
+
+def _read_seed(text):
+    if not (text.isascii() and text.isdigit()):
+        raise ChaosMistake(f"seed={text}: write for example seed=1")
+    return int(text)
+
+
+class Fate:
+    """What one request suffers: seconds of `delay`, `drop` and `error` as decided by the dice, and for a
+    stream `slow` (bytes per second) and `kill` (seconds), or None. `rules` are those that were in force.
+    Its text is the header X-Chaos."""
+
+    __slots__ = ("rules", "delay", "drop", "error", "slow", "kill")
+
+    def __init__(self, rules, settings, dice):
+        self.rules = rules
+        jitter = settings.get("jitter", 0.0)
+        self.delay = settings.get("latency", 0.0)
+        if jitter:
+            self.delay = max(0.0, self.delay + dice.uniform(-jitter, jitter))
+        self.drop = "drop" in settings and dice.random() < settings["drop"]
+        self.error = "error" in settings and dice.random() < settings["error"]
+        self.slow = settings.get("slow")
+        self.kill = settings.get("kill")
+        if self.kill is not None:
+            self.kill *= dice.uniform(1 - KILL_SPREAD, 1 + KILL_SPREAD)
+
+    def text(self, stream=False):
+        parts = [f"latency={self.delay * 1000:.0f}ms"] if self.delay else []
+        parts += ["drop"] if self.drop else ["error"] if self.error else []
+        if stream and self.slow:
+            parts.append(f"slow={self.slow:g}B/s")
+        if stream and self.kill is not None:
+            parts.append(f"kill={self.kill:.1f}s")
+        return " ".join(parts) or "none"
+
+
+class Chaos:
+    """Fault injection of a server: what --chaos or /engine/chaos asked for. `rules` is empty while it is
+    off, which is all that a request then looks at."""
+
+    def __init__(self, server):
+        self.server = server
+        self.rules = ()
+        self.text = ""
+        self.counts = dict.fromkeys(("delayed", "dropped", "failed", "slowed", "killed"), 0)
+        self.throttle = Throttle()
+        self._seed = None
+        self._dice = random.Random()
+
+    def set(self, text):
+        """Puts rules, as CHAOS_SYNTAX describes them, in the place of those before; "" turns fault injection
+        off. Raises ChaosMistake."""
+        text = " ".join(text.split())
+        rules, self._seed = parse_chaos(text)
+        self._dice = random.Random(self._seed)
+        was, self.text, self.rules = self.text, text if rules else "", tuple(rules)
+        for name in self.counts:
+            self.counts[name] = 0
+        if self.rules:
+            self.server.log.write("warn", f"fault injection is on: {self.text}", "chaos")
+        elif was:
+            self.server.log.write("info", "fault injection is off", "chaos")
+        if self.server.app.live is not None:
+            self.server.app.live.tell(self.notice)
+        for stream in self.server.app.streams:
+            self._doom(stream)
+
+    @property
+    def notice(self):
+        """A sentence for pages; "" while it is off."""
+        return f"Fault injection is on: {self.text}" if self.rules else ""
+
+    def describe(self):
+        """For the dashboard and /engine/chaos: what is on, and what it did since it was set."""
+        rules = [{"path": rule.path or "*", **rule.settings, "hits": rule.hits} for rule in self.rules]
+        return {"active": bool(self.rules), "chaos": self.text, "seed": self._seed, "rules": rules,
+                "counts": dict(self.counts)}
+
+    @staticmethod
+    def settings_of(rules, path, count=1):
+        """The settings for a path, of all rules that match; empty when none does."""
+        settings = {}
+        for rule in rules:
+            if rule.matches(path):
+                rule.hits += count
+                settings.update(rule.settings)
+        return settings
+
+    def fate_of(self, path):
+        """The Fate of a request, or None when no rule is about it."""
+        if path == "/engine" or path.startswith("/engine/"):
+            return None
+        rules = self.rules
+        settings = self.settings_of(rules, path)
+        if not settings:
+            return None
+        fate = Fate(rules, settings, self._dice)
+        for name, suffered in (("delayed", fate.delay), ("dropped", fate.drop),
+                               ("failed", fate.error and not fate.drop)):
+            self.counts[name] += 1 if suffered else 0
+        return fate
+
+    def _doom(self, stream):
+        """New rules also end the connections that are there already."""
+        kill = self.settings_of(self.rules, stream.path, 0).get("kill")
+        if kill is None:
+            return
+        with stream.lock:
+            connections = list(stream.connections)
+        for connection in connections:
+            self.end_later(connection, self.rules, kill * self._dice.uniform(1 - KILL_SPREAD, 1 + KILL_SPREAD))
+
+    def end_later(self, connection, rules, seconds):
+        """Closes a stream's connection after some time, if the same rules are in force then."""
+        def end():
+            if self.rules is rules and not connection.closed:
+                self.counts["killed"] += 1
+                self.server.app.broadcaster.finish(connection)
+        self.server.later(seconds, end)
+
+    def slow_down(self, sock, rate):
+        """A Lane that lets so many bytes per second through to a socket; it begins when it is started."""
+        self.counts["slowed"] += 1
+        return Lane(self.throttle, sock, rate)
+
+
+class Lane:
+    """Stands between the broadcaster, which gets `near` for a socket, and a client, like a slow network."""
+
+    def __init__(self, throttle, sock, rate):
+        self.throttle = throttle
+        self.sock = sock
+        self.rate = rate
+        self.near, self.far = socket.socketpair()
+        for end in (self.near, self.far):
+            end.setblocking(False)
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                end.setsockopt(socket.SOL_SOCKET, option, 4096)
+        self.allowance = THROTTLE_BURST
+        self.last = time.monotonic()
+        self.rest = b""
+
+    def start(self):
+        self.throttle.add(self)
+
+    def cancel(self):
+        self.near.close()
+        self.far.close()
+
+    def step(self, now):
+        """Passes on what may pass now; False when either end is gone."""
+        try:
+            if not self.sock.recv(4096):
+                return False
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            return False
+        self.allowance = min(max(self.rate, THROTTLE_BURST), self.allowance + self.rate * (now - self.last))
+        self.last = now
+        try:
+            if not self.rest and self.allowance >= 1:
+                self.rest = self.far.recv(min(int(self.allowance), RECEIVE_BYTES))
+                if not self.rest:
+                    return False
+                self.allowance -= len(self.rest)
+            if self.rest:
+                self.rest = self.rest[self.sock.send(self.rest):]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            return False
+        return True
+
+    def end(self):
+        self.far.close()
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        self.sock.close()
+
+
+class Throttle:
+    """The thread that moves the lanes; it exists while there are any."""
+
+    def __init__(self):
+        self.lanes = []
+        self._lock = threading.Lock()
+        self._running = False
+
+    def add(self, lane):
+        with self._lock:
+            self.lanes.append(lane)
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._loop, name="slow clients", daemon=True).start()
+
+    def _loop(self):
+        while True:
+            time.sleep(THROTTLE_TICK)
+            now = time.monotonic()
+            for lane in list(self.lanes):
+                if not lane.step(now):
+                    lane.end()
+                    with self._lock:
+                        self.lanes.remove(lane)
+            with self._lock:
+                if not self.lanes:
+                    self._running = False
+                    return
+
+
 # -- Live pages ----
 
 #: Pages larger than this stay as they are.
@@ -35606,8 +35957,10 @@ _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Con
                 "X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
-#: what nobody will read; over; given to the broadcaster.
-READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
+#: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
+READING, WRITING, DRAINING, CLOSED, TAKEN, HELD = "reading", "writing", "draining", "closed", "taken", "held"
+#: What the log calls a request that fault injection left without an answer.
+DROPPED = 444
 
 
 class RequestHandler(http.server.BaseHTTPRequestHandler):
@@ -35638,6 +35991,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.closing = False
         self.more = False               # whole requests are waiting in `received`
         self.started = 0.0
+        self.fate = None                # what fault injection does to the request in `head`
+        self.held = None                # (time to go on, body) while it is held
 
     @property
     def address(self):
@@ -35649,6 +36004,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Reads or writes what can be, and answers requests that are complete."""
         try:
             if self.state is WRITING and not self.write_more():
+                return
+            if self.state is HELD:
+                self.go_on()
                 return
             if self.state is READING and self.read_more():
                 self.advance()
@@ -35759,16 +36117,45 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         head, self.started, self.body = self.head, time.perf_counter(), body
         self.command, self.path = head.method, head.target
         self.closing = not head.keep_alive or self.server.stopping
+        if self.server.chaos.rules and self.meddle(head, body):
+            return
+        self.answer(head, body)
+
+    def meddle(self, head, body):
+        """Fault injection decides about the request; True when it shall wait first."""
+        self.fate = self.server.chaos.fate_of(head.path) if head.refusal is None else None
+        if self.fate is None or not self.fate.delay:
+            return False
+        self.held = (time.monotonic() + self.fate.delay, body)
+        self.state = HELD
+        return True
+
+    def go_on(self):
+        """Answers the request that was held, and those that came after it."""
+        (_, body), self.held = self.held, None
+        self.state = READING
+        self.answer(self.head, body)
+        if self.state is READING:
+            self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
+            self.advance()
+
+    def answer(self, head, body):
+        if self.fate is not None and self.fate.drop:
+            self.note(DROPPED)
+            self.end()
+            return
         try:
             if head.refusal is not None:
                 raise head.refusal
+            if self.fate is not None and self.fate.error:
+                raise Refusal(500, "Fault injection chose this request to fail (--chaos error=…)")
             method = getattr(self, "do_" + head.method, None)
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
             method(head, body)
         except Refusal as refusal:
             self.refuse(refusal)
-        self.head, self.body = None, b""
+        self.head, self.body, self.fate = None, b"", None
 
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
@@ -36008,7 +36395,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
-            self.app.report_error(host, error, f"{what}: the handler failed")
+            target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
+            whose = "" if what.endswith(" " + target) else f" for {target}"
+            self.app.report_error(host, error, f"{what}: the handler failed{whose}")
             status = 504 if isinstance(error, ScriptTimeout) else 500
             facts = {"name": error.name or "Error", "message": error.message, "stack": error.stack}
         else:
@@ -36044,7 +36433,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if len(live.stream.connections) >= MAX_LIVE_PAGES:
             raise Refusal(503, f"There are already {MAX_LIVE_PAGES:,} pages that listen for changes",
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
-        self.hand_over(head, live.stream, None, None, live.opening())
+        headers = (("Access-Control-Allow-Origin", head.origin),) if self.is_twin(head) else ()
+        self.hand_over(head, live.stream, None, None, live.opening(), headers)
+
+    def is_twin(self, head):
+        """Does a page of this server ask under the other name of this machine? The live channel does, so as
+        not to take one of a browser's six connections to the page's own name."""
+        if head.origin is None or self.server.gate.allows_origin(head.origin):
+            return False
+        origin, own = _ABSOLUTE.match(head.origin), _HOST.match(head.host or "")
+        other = _HOST.match(origin[1]) if origin else None
+        return bool(own and other and other[2] == own[2]
+                    and {own[1].lower(), other[1].lower()} == {"localhost", "127.0.0.1"})
 
     def check_room(self):
         """Refuses another event stream when there are too many, or too many from one address."""
@@ -36065,16 +36465,29 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def last_event_id(head):
         return head.fields.get("last-event-id") or head.query.get("lastEventId")
 
-    def hand_over(self, head, stream, metadata, last_id=None, first=b""):
+    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=()):
         """Gives the socket to the broadcaster as a connection of a stream."""
-        extra = "".join(f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head))
+        headers = (*headers, *self.server.gate.cors_headers(head))
+        extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        sock, fate, lane = self.connection, self.fate, None
+        if fate is not None:
+            extra += f"X-Chaos: {fate.text(stream=True)}\r\n"
+            if fate.slow:
+                lane = self.server.chaos.slow_down(sock, fate.slow)
+                sock = lane.near
         self.server.release(self)
         try:
-            self.app.broadcaster.attach(stream, self.connection,
-                                        (_STREAM_HEAD + extra + "\r\n").encode("latin-1"),
-                                        metadata, self.address, last_id, first)
+            connection = self.app.broadcaster.attach(stream, sock,
+                                                     (_STREAM_HEAD + extra + "\r\n").encode("latin-1"),
+                                                     metadata, self.address, last_id, first)
         except LookupError:
+            if lane is not None:
+                lane.cancel()
             raise Refusal(404, f"The stream {stream.path} was closed") from None
+        if lane is not None:
+            lane.start()
+        if fate is not None and fate.kill is not None:
+            self.server.chaos.end_later(connection, fate.rules, fate.kill)
         self.state = TAKEN
         self.received = b""
         self.note(200)
@@ -36120,6 +36533,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
             lines.append(f"{name}: {value}\r\n")
+        if self.fate is not None:
+            lines.append(f"X-Chaos: {self.fate.text()}\r\n")
         if self.server.gate.cors and head is not None:
             lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)]
         if self.closing:
@@ -36142,7 +36557,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         head = self.head
         if head is not None:
             seconds = time.perf_counter() - self.started
-            self.server.log.request(head.method, head.target, status, seconds)
+            self.server.log.request(head.method, head.target, status, seconds,
+                                    self.fate.text() if self.fate is not None else "")
             self.server.requests.add(head, self.body, status, seconds, self.address)
 
     def write(self, data):
@@ -36318,6 +36734,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                  max_connections=DEFAULT_MAX_CONNECTIONS):
         self.app = app
         self.log = app.log
+        self.chaos = Chaos(self)
+        self._later = []                # heap of (time, number, connection that is held or function)
+        self._later_count = itertools.count()
         self.gate = Gate(host, allowed_hosts, cors, rate)
         self.max_connections = max_connections
         self.requests = RequestLog()
@@ -36485,8 +36904,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Waits for sockets that are ready; accepts, takes back, sweeps."""
         if self.stopping and self._finish():
             return
-        events = self.selector.select(0.05 if self.stopping else 1.0)
+        events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
         self.clock = time.monotonic()
+        if self._later:
+            self._do_later()
         if events and not self._active.is_set():
             self._active.set()
         for key, _ in events:
@@ -36499,6 +36920,32 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.clock >= self._sweep_at:
             self._sweep_at = self.clock + 1
             self._sweep()
+
+    # -- what is to happen later --
+
+    def later(self, seconds, function):
+        """Calls a function, which must not block, after some time."""
+        self._put_later(time.monotonic() + seconds, function)
+        self._wake()
+
+    def _put_later(self, due, item):
+        with self._turn:
+            heapq.heappush(self._later, (due, next(self._later_count), item))
+
+    def _until_later(self):
+        with self._turn:
+            return min(1.0, max(0.0, self._later[0][0] - time.monotonic()))
+
+    def _do_later(self):
+        while True:
+            with self._turn:
+                if not self._later or self._later[0][0] > self.clock:
+                    return
+                item = heapq.heappop(self._later)[2]
+            if isinstance(item, RequestHandler):
+                self._ready.append(item)
+            else:
+                item()
 
     def _wake(self):
         try:
@@ -36586,6 +37033,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             return
         if wanted is None:
             self._unwatch(handler)
+            if state is HELD:
+                self._put_later(handler.held[0], handler)
+                return
             self.handlers.pop(handler, None)
             if state is CLOSED:
                 handler.connection.close()
@@ -36618,6 +37068,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.socket.fileno() >= 0:
             self.selector.unregister(self.socket)
             self.socket.close()
+        for handler in [handler for handler in self.handlers if handler.state is HELD]:
+            handler.end()
+            self._settle(handler)
         for handler in list(self.handlers):
             if handler.watched is not None and handler.state in (READING, DRAINING) and handler.head is None:
                 handler.end()
@@ -36749,15 +37202,22 @@ LIVE_SCRIPT = r"""
 (() => {
   "use strict";
 
-  // Connects to the server; `tell` gets each state as JSON text, and null when the connection is lost.
-  function listen(tell) {
-    let source, timer;
+  // Connects to the server, at the first of the addresses that answers; `tell` gets each state as JSON
+  // text, and null when the connection is lost.
+  function listen(tell, ...addresses) {
+    let source, timer, heard = false;
     const open = () => {
-      source = new EventSource("/engine/live");
-      source.onmessage = (event) => tell(event.data);
+      source = new EventSource(addresses[0]);
+      source.onmessage = (event) => { heard = true; tell(event.data); };
       source.onerror = () => {
         tell(null);
-        if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, 2000);
+        if (!heard && addresses.length > 1) {
+          source.close();
+          addresses.shift();
+          open();
+        } else if (source.readyState === EventSource.CLOSED) {
+          timer = setTimeout(open, 2000);
+        }
       };
     };
     open();
@@ -36772,10 +37232,14 @@ LIVE_SCRIPT = r"""
       page.onmessage = () => pages.delete(page);
       if (last) page.postMessage(last);
     };
+    // A browser opens six connections to one name of a server. This one goes to the other name of this
+    // machine, if it has one, so that all six remain for pages.
+    const twin = { "localhost": "127.0.0.1", "127.0.0.1": "localhost" }[location.hostname];
+    const port = location.port ? ":" + location.port : "";
     listen((state) => {
       last = state;
       if (state) for (const page of pages) page.postMessage(state);
-    });
+    }, ...(twin ? [`${location.protocol}//${twin}${port}/engine/live`] : []), "/engine/live");
     return;
   }
 
@@ -36895,7 +37359,7 @@ LIVE_SCRIPT = r"""
   function alone() {
     let stop = null;
     const follow = () => {
-      if (document.visibilityState === "visible") stop ??= listen(onState);
+      if (document.visibilityState === "visible") stop ??= listen(onState, "/engine/live");
       else if (stop) stop = stop() ?? null;
     };
     document.addEventListener("visibilitychange", follow);
@@ -37082,7 +37546,7 @@ def render_request(head, body):
 
 def render_notice(server):
     """What is switched on that may explain what a page shows."""
-    return []
+    return [f'<p class="notice">{esc(server.chaos.notice)}</p>'] if server.chaos.rules else []
 
 
 def render_failure(app, failure):
@@ -37192,6 +37656,8 @@ def health_answer(server, head):
              "uptime": round(time.monotonic() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
              "streams": len(app.stream_routes), "connections": open_streams(server)}
+    if server.chaos.rules:
+        facts["chaos"] = server.chaos.text
     return Response(200, JSON_TYPE, utf8(json.dumps(facts)), [("Cache-Control", "no-store")])
 
 
@@ -38691,6 +39157,32 @@ def dashboard_page(handler, head, body):
     return html_response(200, DASHBOARD_PAGE, policy=DASHBOARD_POLICY)
 
 
+# -- Fault injection ----
+
+
+@page("/engine/chaos")
+def chaos_answer(server, head=None):
+    """What fault injection is set to and what it did."""
+    return Response(200, JSON_TYPE, utf8(json.dumps(server.chaos.describe(), ensure_ascii=False)),
+                    [("Cache-Control", "no-store")])
+
+
+@local_page("POST", "/engine/chaos")
+def change_chaos(handler, head, body):
+    """POST { "chaos": "latency=200ms" } changes the rules, "" turns it off."""
+    if not is_json_type(head.content_type):
+        raise Refusal(415, "Send the rules as JSON, with Content-Type: application/json")
+    data = parse_json_body(body_text(head, body)[0])
+    rules = data.get("chaos") if isinstance(data, dict) else None
+    if not isinstance(rules, str):
+        raise Refusal(400, 'Send { "chaos": "latency=200ms drop=1%" }, or { "chaos": "" } to turn it off')
+    try:
+        handler.server.chaos.set(rules)
+    except ChaosMistake as mistake:
+        raise Refusal(400, str(mistake)) from None
+    return chaos_answer(handler.server)
+
+
 # -- GraphQL explorer ----------------------------------------------------------------------
 
 #: The page that a browser gets at `/graphql`: plain HTML, CSS and JavaScript without anything from elsewhere.
@@ -39919,16 +40411,17 @@ class Server:
     Port 0 is any free port. Options: `reload` (watch the files), `handler_timeout` in seconds, `cors` and
     `allowed_hosts` (lists), `rate` (requests per second and client address), `max_connections`,
     `log_level`, `engine` ("builtin" or "js2py"; EngineUnavailable where that is not to be had), `storage`
-    (the path of a file for sharedStorage and histories; StorageUnavailable when that cannot be used).
-    `start` raises OSError when the port is taken or the folder cannot be read; scripts that fail to load
-    are found in `app.failures`.
+    (the path of a file for sharedStorage and histories; StorageUnavailable when that cannot be used),
+    `chaos` (rules of fault injection as --chaos takes them; ChaosMistake). `start` raises OSError when the
+    port is taken or the folder cannot be read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None):
+                 storage=None, chaos=""):
         storage = StorageFile(storage) if storage is not None else None
+        self.chaos_rules = chaos
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage)
         self.reload = reload
         if reload:
@@ -39947,6 +40440,11 @@ class Server:
     def port(self):
         return self._http.server_address[1]
 
+    @property
+    def chaos(self):
+        """Fault injection: a Chaos, once started."""
+        return self._http.chaos
+
     def start(self):
         raise_file_limit()
         self.app.script_files()         # a folder that cannot be read is an error now, not later
@@ -39954,6 +40452,8 @@ class Server:
         try:
             self.app.broadcaster.start()
             on_script_thread(self.app.load_all)
+            if self.chaos_rules:
+                self._http.chaos.set(self.chaos_rules)
         except BaseException:
             self._http.server_close()
             raise
@@ -40011,7 +40511,8 @@ def free_port_after(host, port):
 def option_parser():
     parser = argparse.ArgumentParser(
         prog="aiwebengine.py", description="A dev server scripted in JavaScript, with live streams.",
-        epilog="Without SCRIPTS the folder scripts/ is served.")
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Without SCRIPTS the folder scripts/ is served.\n\n" + CHAOS_SYNTAX)
     add = parser.add_argument
     add("scripts", metavar="SCRIPTS", nargs="?", help="a folder of .js files, or one file")
     add("--host", default=DEFAULT_HOST, help=f"address to listen on ({DEFAULT_HOST}: this machine only)")
@@ -40027,6 +40528,8 @@ def option_parser():
     add("--rate-limit", type=rate, metavar="N/s", help="POSTs and new streams per second and client address")
     add("--max-connections", type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
         help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")
+    add("--chaos", type=chaos_rules, default="", metavar="RULES",
+        help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see below')
     add("--engine", choices=sorted(ENGINES), default=DEFAULT_ENGINE,
         help="js2py runs ECMAScript 5.1 on the package js2py, where that is installed")
     add("--storage", metavar="FILE.db",
@@ -40075,6 +40578,14 @@ def rate(text):
     if not found or not float(found[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is not a rate such as 20/s")
     return float(found[1])
+
+
+def chaos_rules(text):
+    try:
+        parse_chaos(text)
+    except ChaosMistake as mistake:
+        raise argparse.ArgumentTypeError(str(mistake)) from None
+    return text
 
 
 def main(argv=None):
@@ -40160,7 +40671,8 @@ def serve(scripts, options):
                         handler_timeout=options.handler_timeout, cors=options.cors,
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
-                        log_level=options.log_level, engine=options.engine, storage=options.storage)
+                        log_level=options.log_level, engine=options.engine, storage=options.storage,
+                        chaos=options.chaos)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -40209,6 +40721,8 @@ def print_banner(server, options):
                      + ("" if options.no_reload else ", it is served at once"))
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
+    if server.chaos.rules:
+        lines.append(f"  warning: fault injection is on: {printable(server.chaos.text)}")
     if options.host not in ("127.0.0.1", "localhost", "::1"):
         lines.append(f"  warning: everyone who reaches {options.host} can use this server")
     lines.append(f"  {'':<18} Ctrl+C stops; {server.url}/engine shows what happens")
