@@ -37708,13 +37708,18 @@ def stream_metrics(app):
                                 [("", labels, value(feed)) for feed, labels in feeds])
 
 
+def start_time(app):
+    """When the server started, in Unix time."""
+    return round(time.time() - (time.monotonic() - app.started))
+
+
 def server_metrics(server):
     app = server.app
     states = collections.Counter(script_state(app, name) for name in {*app.hosts, *app.failures})
     for name, kind, doc, samples in (
             ("aiwebengine_info", "gauge", "The version.", [("", {"version": __version__}, 1)]),
             ("aiwebengine_uptime_seconds", "gauge", "Seconds since the start.",
-             [("", {}, round(time.time() - app.started, 3))]),
+             [("", {}, round(time.monotonic() - app.started, 3))]),
             ("aiwebengine_scripts", "gauge", "Scripts by state: running, stale (an older version runs), failed.",
              [("", {"state": state}, states[state]) for state in ("running", "stale", "failed")]),
             ("aiwebengine_reloads_total", "counter", "Scripts loaded again since the start.",
@@ -37728,7 +37733,7 @@ def server_metrics(server):
             ("process_cpu_seconds_total", "counter", "Processor time of the process.",
              [("", {}, round(time.process_time(), 3))]),
             ("process_start_time_seconds", "gauge", "When the server started, in Unix time.",
-             [("", {}, round(app.started, 3))])):
+             [("", {}, start_time(app))])):
         yield from metric_lines(name, kind, doc, samples)
 
 
@@ -37887,7 +37892,7 @@ def route_facts(app):
 
 def server_facts(server):
     app = server.app
-    return {"version": __version__, "url": server.url, "started": app.started, "folder": str(app.path),
+    return {"version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "requests": server.requests.total, "reloads": app.reloads, "logs": sorted(app.log.kept)}
 
@@ -37920,7 +37925,7 @@ def script_view(app, name):
     failure = app.failures.get(name)
     trouble = failure or app.troubles.get(name)
     known = name in app.hosts or name in app.failures
-    return {"name": name, "known": known or name in app.log.kept,
+    return {"name": name, "known": known or name == "server" or name in app.log.kept,
             "state": script_state(app, name) if known else None,
             "error": None if trouble is None else error_facts(trouble), "loads": failure is None}
 
@@ -38441,7 +38446,8 @@ table { border-collapse: collapse; width: 100%; font-size: .93rem; }
 th { position: sticky; top: 0; background: var(--paper); text-align: left; font-weight: 500; font-size: .78rem;
      color: var(--soft); padding: .3rem .5rem; white-space: nowrap;
      box-shadow: inset 0 -1px var(--line), inset 0 1px var(--line); }
-td { padding: .36rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+td { padding: .36rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: break-word; }
+td .mono { overflow-wrap: anywhere; }
 tr:last-child td { border-bottom: 0; }
 th:first-child, td:first-child { padding-left: 1rem; }
 th:last-child, td:last-child { padding-right: 1rem; }
@@ -38488,7 +38494,7 @@ label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .
 .send textarea { min-height: 2.4rem; padding-top: .5rem; }
 .answer { margin: .6rem 0 0; font-size: .85rem; }
 .answer:empty { margin: 0; }
-.top + .answer { margin: -.5rem 0 .75rem; }
+.top + .answer:not(:empty) { margin: -.5rem 0 .75rem; }
 kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
 
 /* Text: sources, logs, results */
@@ -38500,7 +38506,7 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
 .frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
 .frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
-.lines { height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
+.lines { max-height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
          overscroll-behavior: contain; }
 .lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
 .lines time { color: var(--faint); flex: none; }
@@ -39241,13 +39247,14 @@ function renderLines() {
   const box = $("lines"), words = $("log-q").value.toLowerCase(), all = state.lines.length;
   const shown = state.lines.filter(([, level, text]) =>
     levels[level === "log" ? "info" : level] !== false && text.toLowerCase().includes(words));
-  setText($("n-log"), (shown.length < all ? number(shown.length) + " of " : "") + number(all) + " lines");
+  setText($("n-log"), (shown.length < all ? number(shown.length) + " of " : "") + number(all) + (all === 1 ? " line" : " lines"));
   const last = state.lines[all - 1], text = JSON.stringify([shown.length, words, levels, all, last]);
   if (box.shown === text && box.children.length === shown.length) return;
   box.shown = text;
   const low = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
   box.replaceChildren(...shown.map(([time, level, line]) =>
     el("div", { class: level }, el("time", { text: clock(time) }), el("span", { text: line }))));
+  box.hidden = !shown.length;
   if (low) box.scrollTop = box.scrollHeight;
 }
 $("reload").addEventListener("click", async () => {
@@ -39431,32 +39438,6 @@ DASHBOARD_POLICY = script_policy(DASHBOARD_SCRIPT) + "; img-src data:; base-uri 
 def dashboard_page(handler, head, body):
     """The dashboard: a page that lives on /engine/events and the actions above."""
     return html_response(200, DASHBOARD_PAGE, policy=DASHBOARD_POLICY)
-
-
-# -- Fault injection ----
-
-
-@page("/engine/chaos")
-def chaos_answer(server, head=None):
-    """What fault injection is set to and what it did."""
-    return Response(200, JSON_TYPE, utf8(json.dumps(server.chaos.describe(), ensure_ascii=False)),
-                    [("Cache-Control", "no-store")])
-
-
-@local_page("POST", "/engine/chaos")
-def change_chaos(handler, head, body):
-    """POST { "chaos": "latency=200ms" } changes the rules, "" turns it off."""
-    if not is_json_type(head.content_type):
-        raise Refusal(415, "Send the rules as JSON, with Content-Type: application/json")
-    data = parse_json_body(body_text(head, body)[0])
-    rules = data.get("chaos") if isinstance(data, dict) else None
-    if not isinstance(rules, str):
-        raise Refusal(400, 'Send { "chaos": "latency=200ms drop=1%" }, or { "chaos": "" } to turn it off')
-    try:
-        handler.server.chaos.set(rules)
-    except ChaosMistake as mistake:
-        raise Refusal(400, str(mistake)) from None
-    return chaos_answer(handler.server)
 
 
 # -- GraphQL explorer ----------------------------------------------------------------------

@@ -9522,6 +9522,8 @@ class MetricsTest(ServerCase):
                 ("aiwebengine_stream_dropped_total", (("stream", "/s"),), 0),
                 ("aiwebengine_http_requests_total", (), 7), ("aiwebengine_connections", (), 1)):
             self.assertEqual(samples[name, labels], value, name)
+        self.assertLess(samples["aiwebengine_uptime_seconds", ()], 600)
+        self.assertLess(abs(samples["process_start_time_seconds", ()] - time.time()), 600)
         self.assertEqual(kinds["aiwebengine_route_duration_seconds"], "histogram")
         buckets = [value for (name, labels), value in samples.items()
                    if name == "aiwebengine_route_duration_seconds_bucket" and labels[:3] == route]
@@ -9592,6 +9594,7 @@ class DashboardTest(ServerCase):
         self.assertTrue(state["scripts"][1]["trouble"].startswith("SyntaxError: "))
         self.assertEqual([item["path"] for item in state["streams"]], ["/chat"])
         self.assertEqual(state["sparks"], {"/chat": [0] * 60})
+        self.assertLess(abs(state["server"]["started"] - time.time()), 600)
         self.get("/say?text=x")
         self.get("/boom")
         self.connect("/chat?room=a")
