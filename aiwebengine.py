@@ -37850,8 +37850,15 @@ def free_port_after(host, port):
 # -- Options ----
 
 
+class OptionParser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message):
+        self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
+
+
 def option_parser():
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="aiwebengine.py", description="A dev server scripted in JavaScript, with live streams.",
         epilog="Without SCRIPTS the folder scripts/ is served.")
     add = parser.add_argument

@@ -8434,7 +8434,7 @@ class CommandLineTest(ServerCase):
             with self.subTest(arguments):
                 done = self.run_cli(*arguments)
                 self.assertEqual(done.returncode, 2)
-                self.assertNotIn("Traceback", done.stderr)
+                self.assertRegex(done.stderr, r"\Aaiwebengine: [^\n]+\n\Z")
         self.assertIn("does not exist", self.run_cli("/nowhere/at/all").stderr)
         self.assertIn("aiwebengine", self.run_cli("--version").stdout)
 
