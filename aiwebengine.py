@@ -22021,8 +22021,9 @@ def proxy_revocable(realm, this, target=undefined, handler=undefined, *_):
 
 # -- Inspection --------------------------------------------------------------------------
 #
-# How the console shows values: the notation and the line breaks of node's util.inspect. Nothing
-# here runs code of a script: accessors are named, not called, and a Proxy shows its target.
+# How the console shows values: the notation and the line breaks of node's util.inspect. Accessors are
+# named, not called, and a Proxy shows its target: the only code of a script that runs is a getter of
+# Symbol.toStringTag, as in node. Objects may change meanwhile.
 
 #: Elements of one array, Map or Set that are shown, and characters of one string.
 MAX_INSPECTED_ITEMS = 100
@@ -22106,7 +22107,13 @@ def inspected_class(obj):
                     and is_in_chain(obj, proto.value):
                 return own_name(own.value)
         walk = walk.get_proto()
-    return None if obj.get_proto() is None else f"{obj.class_name} <Complex prototype>"
+    proto = obj.get_proto()
+    if proto is None:
+        return None
+    behind = None if isinstance(proto, JSProxyBase) else inspected_class(proto)
+    if behind is None:
+        behind = "[Object: null prototype]" + ("" if proto.own_keys() else " {}")
+    return f"{obj.class_name} <{behind}>"
 
 
 class InspectedShape:
@@ -22132,9 +22139,10 @@ class Inspector:
     """
 
     def __init__(self, realm, depth=2, colors=False, width=INSPECT_WIDTH,
-                 items=MAX_INSPECTED_ITEMS):
+                 items=MAX_INSPECTED_ITEMS, hidden=False):
         self.realm = realm
         self.depth = depth
+        self.hidden = hidden            # whether properties that are not enumerable are shown
         self.colors = colors
         self.width = width
         self.items = items
@@ -22221,7 +22229,7 @@ class Inspector:
             label = f"[{self.paint(repr(key), 'symbol')}]"
         elif key == "__proto__":
             label = "['__proto__']"
-        elif not own.enumerable:
+        elif own is not None and not own.enumerable:
             label = f"[{key}]"
         elif _PLAIN_KEY.match(key):
             label = key
@@ -22231,6 +22239,8 @@ class Inspector:
 
     def show_descriptor(self, own, level):
         """The value of a property, or which accessors it has."""
+        if own is None:                 # it has gone
+            return self.show(undefined, level)
         if not own.is_accessor():
             self.indent += 2
             text = self.show(own.value, level)
@@ -22301,9 +22311,18 @@ class Inspector:
 
     def tag(self, obj):
         """Its Symbol.toStringTag, unless that is shown among the properties anyway."""
-        tag = peek(obj, SYM_TO_STRING_TAG)
+        if isinstance(obj, JSTypedArray):
+            return obj.class_name
         own = obj.get_own(SYM_TO_STRING_TAG)
-        return tag if type(tag) is str and not (own is not None and own.enumerable) else ""
+        if own is not None and own.enumerable:
+            return ""
+        tag = peek(obj, SYM_TO_STRING_TAG)
+        if tag is undefined and not isinstance(obj, JSProxyBase):
+            try:
+                tag = obj.get(SYM_TO_STRING_TAG)
+            except Exception:
+                return ""
+        return tag if type(tag) is str else ""
 
     def shape_of(self, obj, name):
         if isinstance(obj, JSErrorObject) or is_in_chain(obj, self.realm.ErrorPrototype):
@@ -22326,6 +22345,8 @@ class Inspector:
         keys = obj.own_keys()
         if isinstance(obj, JSStringObject) or shows_elements(obj):
             keys = [key for key in keys if array_index(key) < 0]
+        if self.hidden:
+            return keys
         return [key for key in keys if getattr(obj.get_own(key), "enumerable", False)]
 
     def error_shape(self, obj, name):
@@ -22370,6 +22391,8 @@ def function_label(function, name, tag):
         parent = function.proto
         if isinstance(parent, JSFunction) and own_name(parent):
             label += f" extends {own_name(parent)}"
+        elif parent is None:
+            label += " extends [null prototype]"
         return label + "]"
     kind = {"generator": "GeneratorFunction", "async": "AsyncFunction",
             "asyncgenerator": "AsyncGeneratorFunction"}.get(kind, "Function")
@@ -22551,7 +22574,7 @@ def text_shape(style, make_text):
 def primitive_shape(inspector, obj, name):
     """[Number: 3]"""
     text = Inspector(inspector.realm).show(obj.value, 0)
-    label = obj.class_name if name in (obj.class_name, None) else f"{obj.class_name} ({name})"
+    label = obj.class_name if name == obj.class_name else f"{obj.class_name} ({name or 'null prototype'})"
     style = {str: "string", bool: "boolean", JSSymbol: "symbol"}.get(type(obj.value), "number")
     return InspectedShape(base=inspector.paint(f"[{label}: {text}]", style), whole=True)
 
@@ -22580,8 +22603,6 @@ SHAPES = {
 # -- console: formatting -----------------------------------------------------------------
 
 _FORMAT = re.compile("%[sdifjoOc%]")
-_LEADING_INTEGER = re.compile(r"[+-]?[0-9]+")
-_LEADING_FLOAT = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
 
 
 def format_log(realm, values):
@@ -22605,35 +22626,50 @@ def format_log(realm, values):
 def format_string(realm, value):
     if type(value) is str:
         return value
-    if isinstance(value, JSFunction):
-        return function_to_string(realm, value)
+    if isinstance(value, JSObject) and (value.fn is not None or has_own_text(value)):
+        return to_string(value)
     return Inspector(realm, depth=0).show(value, 0)
+
+
+def has_own_text(obj):
+    """Whether the script itself says what an object is as text."""
+    while not isinstance(obj, JSProxyBase):
+        own = obj.get_own("toString")
+        if own is not None:
+            return isinstance(own.value, JSFunction) and own.value.info.kind != "builtin"
+        obj = obj.get_proto()
+        if obj is None:
+            break
+    return False
 
 
 def format_number(realm, value):
     if type(value) is JSBigInt:
         return to_string(value) + "n"
-    if isinstance(value, JSObject):
-        value = value.value if isinstance(value, JSDate) else NAN
     return Inspector(realm).show(NAN if type(value) is JSSymbol else to_number(value), 0)
 
 
-def parsing_formatter(pattern):
-    """Makes the formatter of %i or %f from what parseInt or parseFloat accept."""
-    def formatter(realm, value):
-        if type(value) is JSBigInt and pattern is _LEADING_INTEGER:
-            return to_string(value) + "n"
-        if isinstance(value, JSObject) or type(value) is JSSymbol:
-            return "NaN"
-        match = pattern.match(to_string(value).lstrip(WHITE_SPACE))
-        return Inspector(realm).show(string_to_number(match[0]) if match else NAN, 0)
-    return formatter
+def format_integer(realm, value):
+    if type(value) is JSBigInt:
+        return to_string(value) + "n"
+    return parsed_number(realm, parse_int, value)
+
+
+def format_float(realm, value):
+    return parsed_number(realm, parse_float, value)
+
+
+def parsed_number(realm, parse, value):
+    """%i and %f: what parseInt or parseFloat make of a value."""
+    if isinstance(value, JSObject) or type(value) is JSSymbol:
+        return "NaN"
+    return Inspector(realm).show(parse(realm, undefined, value), 0)
 
 
 def format_json(realm, value):
     try:
         text = realm.stringify(value)
-    except JSError as error:
+    except JSTypeError as error:
         if "circular" not in error.message:
             raise
         return "[Circular]"
@@ -22642,8 +22678,8 @@ def format_json(realm, value):
 
 FORMATTERS = {
     "s": format_string, "d": format_number, "j": format_json,
-    "i": parsing_formatter(_LEADING_INTEGER), "f": parsing_formatter(_LEADING_FLOAT),
-    "o": lambda realm, value: Inspector(realm, depth=4).show(value, 0),
+    "i": format_integer, "f": format_float,
+    "o": lambda realm, value: Inspector(realm, depth=4, hidden=True).show(value, 0),
     "O": lambda realm, value: Inspector(realm).show(value, 0),
     "c": lambda realm, value: ""}
 
@@ -22697,7 +22733,7 @@ def format_table(realm, data, columns=None):
         row = {None: well_formed_text(index)}
         if isinstance(data, JSMap):
             row["Key", None] = table_cell(realm, key)
-        if isinstance(value, JSObject) and value.fn is None and not isinstance(data, JSCollection):
+        if isinstance(value, JSObject) and not isinstance(data, JSCollection):
             for name, item in own_values(value):
                 if columns is None and name not in names:
                     names.append(name)
@@ -23413,11 +23449,17 @@ class JSURL(JSObject):
 
 
 URL = BuiltinClass("URL", JSURL, tag="URL")
+#: What tells the text of an attribute from a record, and what the console shows, in its order.
+URL_READERS = {"href": URLRecord.href}
+URL_SHOWN = ("href", "origin", "protocol", "username", "password", "host", "hostname", "port", "pathname",
+             "search", "searchParams", "hash")
 
 
 def url_attribute(name, read, write=None):
     """Declares an accessor: read(record) -> text, and write(record, text), which may leave the
     record as it is or raise InvalidURL where the text does not fit."""
+    URL_READERS[name] = read
+
     def getter(realm, this, *_):
         return utf16(read(this.record))
 
@@ -23609,6 +23651,19 @@ def url_parse(realm, this, *args):
         return null
 
 
+def url_content(inspector, obj, level):
+    """The entries of a URL in the console."""
+    inspector.indent += 2
+    entries = [f"{name}: " + inspector.show(
+        url_search_params(inspector.realm, obj) if name == "searchParams"
+        else utf16(URL_READERS[name](obj.record)), level) for name in URL_SHOWN]
+    inspector.indent -= 2
+    return entries
+
+
+SHAPES["URL"] = filled_shape(url_content)
+
+
 # -- URLSearchParams ---------------------------------------------------------------------
 
 def parse_urlencoded(text):
@@ -23654,6 +23709,21 @@ class JSURLSearchParams(JSObject):
 
 
 URL_SEARCH_PARAMS = BuiltinClass("URLSearchParams", JSURLSearchParams, tag="URLSearchParams")
+
+
+def params_content(inspector, obj, level):
+    """The pairs in the console."""
+    entries = [f"{inspector.show(name, level)} => {inspector.show(value, level)}"
+               for name, value in obj.pairs[:inspector.items]]
+    return entries + more_items(len(obj.pairs) - inspector.items)
+
+
+def params_shape(inspector, obj, name):
+    return InspectedShape(inspector.prefix(obj, name, "", "URLSearchParams") + "{",
+                          fill=params_content if obj.pairs else None)
+
+
+SHAPES["URLSearchParams"] = params_shape
 
 
 def params_method(key, length):
@@ -26566,32 +26636,6 @@ class ManualTimers(TimerQueue):
                 self.realm.report(error, "Uncaught")
 
 
-# -- Engines -----------------------------------------------------------------------------
-
-#: What the sections below use of a realm, whichever engine it belongs to. Values that a realm hands out
-#: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
-#: booleans, undefined and null; or handles of objects, for the realm's own methods only.
-ENGINE_INTERFACE = (
-    "name", "console", "close", "modules",                      # one world, for one script
-    "define", "lookup",                                         # its globals, in and out
-    "evaluate", "call", "run", "wait_idle",                     # entering it
-    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
-    "new_object", "from_python", "to_python", "stringify", "parse_json")
-
-DEFAULT_ENGINE = "builtin"
-
-#: The engines by name.
-ENGINES = {"builtin": Realm}
-
-
-def check_engine(name):
-    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
-    engine is not installed or does not work."""
-    if name not in ENGINES:
-        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
-    return ENGINES[name]
-
-
 # -- Realms of a terminal ----------------------------------------------------------------
 
 class ForegroundRealm(Realm):
@@ -26813,6 +26857,32 @@ class PromptRealm(ForegroundRealm):
         kind = {"string": "String", "number": "Number", "boolean": "Boolean", "symbol": "Symbol",
                 "bigint": "BigInt"}.get(typeof(value))
         return None if kind is None else getattr(self, kind + "Prototype")
+
+
+# -- Engines -----------------------------------------------------------------------------
+
+#: What the sections below use of a realm, whichever engine it belongs to. Values that a realm hands out
+#: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
+#: booleans, undefined and null; or handles of objects, for the realm's own methods only.
+ENGINE_INTERFACE = (
+    "name", "console", "close", "modules",                      # one world, for one script
+    "define", "lookup",                                         # its globals, in and out
+    "evaluate", "call", "run", "wait_idle",                     # entering it
+    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
+    "new_object", "from_python", "to_python", "stringify", "parse_json")
+
+DEFAULT_ENGINE = "builtin"
+
+#: The engines by name.
+ENGINES = {"builtin": Realm}
+
+
+def check_engine(name):
+    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
+    engine is not installed or does not work."""
+    if name not in ENGINES:
+        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+    return ENGINES[name]
 
 
 # ======================================================================================
@@ -40508,8 +40578,15 @@ def free_port_after(host, port):
 # -- Options ----
 
 
+class OptionParser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message):
+        self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
+
+
 def option_parser():
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="aiwebengine.py", description="A dev server scripted in JavaScript, with live streams.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Without SCRIPTS the folder scripts/ is served.\n\n" + CHAOS_SYNTAX)
@@ -41913,7 +41990,7 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
     """-e and --run: runs a script or module, whose imports are found in the folder, to the end of its
     timers and promises. For -e, prints the completion value."""
     if engine != DEFAULT_ENGINE:
-        return on_script_thread(run_on_engine, source, filename, engine)
+        return run_on_engine(check_engine(engine), source, filename)
     sources = {filename: source}
     realm = CommandRealm(filename, console=print_console)
     realm.modules.loader = folder_loader(folder, sources)
@@ -41940,20 +42017,37 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
         realm.close()
 
 
-def run_on_engine(source, filename, engine):
-    """-e and --run on another engine than the built-in one: scripts only. For -e, prints the result as JSON."""
-    realm = check_engine(engine)(filename, console=print_console)
-    try:
+def run_on_engine(engine, source, filename):
+    """run_code() on an engine that is known by ENGINE_INTERFACE only."""
+    realm = engine(filename, console=print_console)
+
+    def work():
         value = realm.evaluate(source, filename)
-        if value is not undefined and value is not None and filename == "<code>":
-            print_console("log", value if type(value) is str else json.dumps(value, ensure_ascii=False, default=str))
+        if filename == "<code>":
+            show_value(value)
         realm.wait_idle()
+
+    try:
+        on_script_thread(work)
     except JSError as error:
         print_console("error", error_report(error, {filename: source}))
         return EXIT_SCRIPT
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     finally:
         realm.close()
     return EXIT_OK
+
+
+def show_value(value):
+    """Prints a value that was converted to Python, unless there is none."""
+    if value is undefined or value is None:
+        return
+    if isinstance(value, (dict, list)):
+        value = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    elif isinstance(value, bool):
+        value = "true" if value else "false"
+    print_console("log", str(value))
 
 
 def folder_loader(folder, sources):
