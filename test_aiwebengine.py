@@ -57,7 +57,7 @@ except ImportError:
 try:
     aiwebengine.check_engine("js2py")
     JS2PY_MISSING = None
-except (aiwebengine.EngineUnavailable, ValueError) as error:
+except aiwebengine.EngineUnavailable as error:
     JS2PY_MISSING = str(error)
 
 HERE = Path(__file__).resolve().parent
@@ -4315,9 +4315,9 @@ class Js2PyEngineTest(unittest.TestCase):
                   "@staticmethod\ndef PyJs_a_1_(): pass", "assert x", "async def PyJs_a_1_(): pass", "b'x'", "{1}",
                   "def PyJs_a_1_(open): pass", "var.func_globals", "1j", "..."]
         for text in writes:
-            copy = types.SimpleNamespace(translate=lambda source, text=text: text)
+            copy = types.SimpleNamespace(translate=lambda source, text=text: (text, {}))
             with self.assertRaises(SyntaxError, msg=text):
-                aiwebengine.translated(copy, "", False)
+                aiwebengine.translated(copy, "", "t.js")
 
     def test_prototype_cycle(self):
         self.assertEqual(self.error("var a = {}, b = {}; a.__proto__ = b; b.__proto__ = a;").name, "TypeError")
