@@ -26447,6 +26447,7 @@ class Js2PyCopy:
         self.modules = {}
         runtime.update(vars(builtins))
         runtime["__import__"] = self.import_module
+        runtime["print"] = lambda *_: None      # js2py prints what it cannot do
         injector = self.load("js2py.utils.injector")
         injector.append_arguments = functools.partial(self.injected, injector.append_arguments)
         self.base = self.load("js2py.base")

@@ -4108,6 +4108,16 @@ class EngineSeamTest(unittest.TestCase):
         self.assertEqual(err.count("\n"), 1, err)
         self.assertIn("--engine builtin", err)
 
+    def test_what_does_not_import_is_one_line(self):
+        with tempfile.TemporaryDirectory() as folder:
+            ServerCase.write(pathlib.Path(folder, "js2py", "__init__.py"), "")
+            ServerCase.write(pathlib.Path(folder, "js2py", "utils", "injector.py"),
+                             "print('noise')\nraise RuntimeError('other\\nbytecode')")
+            code, out, err = run_command("--engine", "js2py", "-e", "1", env={"PYTHONPATH": folder})
+        self.assertEqual((code, out), (2, ""))
+        self.assertRegex(err, r"^aiwebengine: js2py does not import on this CPython \d\.\d+ \(RuntimeError: other "
+                              r"bytecode\)\. It needs CPython 3\.11 or older; or use --engine builtin\n\Z")
+
 
 if not JS2PY_MISSING:
     del EngineSeamTest.test_not_installed_is_one_line
