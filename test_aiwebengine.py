@@ -62,7 +62,7 @@ except ImportError:
 try:
     aiwebengine.check_engine("js2py")
     JS2PY_MISSING = None
-except (aiwebengine.EngineUnavailable, ValueError) as error:
+except aiwebengine.EngineUnavailable as error:
     JS2PY_MISSING = str(error)
 
 HERE = Path(__file__).resolve().parent
@@ -4508,6 +4508,16 @@ class EngineSeamTest(unittest.TestCase):
         self.assertEqual(err.count("\n"), 1, err)
         self.assertIn("--engine builtin", err)
 
+    def test_what_does_not_import_is_one_line(self):
+        with tempfile.TemporaryDirectory() as folder:
+            ServerCase.write(pathlib.Path(folder, "js2py", "__init__.py"), "")
+            ServerCase.write(pathlib.Path(folder, "js2py", "utils", "injector.py"),
+                             "print('noise')\nraise RuntimeError('other\\nbytecode')")
+            code, out, err = run_command("--engine", "js2py", "-e", "1", env={"PYTHONPATH": folder})
+        self.assertEqual((code, out), (2, ""))
+        self.assertRegex(err, r"^aiwebengine: js2py does not import on this CPython \d\.\d+ \(RuntimeError: other "
+                              r"bytecode\)\. It needs CPython 3\.11 or older; or use --engine builtin\n\Z")
+
 
 if not JS2PY_MISSING:
     del EngineSeamTest.test_not_installed_is_one_line
@@ -4715,9 +4725,9 @@ class Js2PyEngineTest(unittest.TestCase):
                   "@staticmethod\ndef PyJs_a_1_(): pass", "assert x", "async def PyJs_a_1_(): pass", "b'x'", "{1}",
                   "def PyJs_a_1_(open): pass", "var.func_globals", "1j", "..."]
         for text in writes:
-            copy = types.SimpleNamespace(translate=lambda source, text=text: text)
+            copy = types.SimpleNamespace(translate=lambda source, text=text: (text, {}))
             with self.assertRaises(SyntaxError, msg=text):
-                aiwebengine.translated(copy, "", False)
+                aiwebengine.translated(copy, "", "t.js")
 
     def test_prototype_cycle(self):
         self.assertEqual(self.error("var a = {}, b = {}; a.__proto__ = b; b.__proto__ = a;").name, "TypeError")
