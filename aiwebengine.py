@@ -35112,13 +35112,10 @@ class Log:
         stream = self.stream or sys.stderr
         if stream is None:
             return                      # started with its standard error closed
-        colour = self.colour if self.colour is not None else wants_colour(stream)
-        if colour and level in _COLOURS:
-            text = "\n".join(paint(line, level) for line in text.split("\n"))
         try:
             colour = self.colour if self.colour is not None else wants_colour(stream)
             if colour and level in _COLOURS:
-                text = f"\x1b[{_COLOURS[level]}m{text}\x1b[0m"
+                text = "\n".join(paint(line, level) for line in text.split("\n"))
             with self.lock:
                 write_line(stream, text)
         except (OSError, ValueError):
@@ -41744,8 +41741,8 @@ class Server:
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
                  storage=None, chaos=""):
-        storage = StorageFile(storage) if storage is not None else None
         self.chaos_rules = chaos
+        storage = StorageFile(storage) if storage is not None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage)
         self.reload = reload
         if reload:
