@@ -39,6 +39,7 @@ import ast
 import base64
 import binascii
 import bisect
+import builtins
 import codecs
 import collections
 import contextlib
@@ -55,6 +56,7 @@ import heapq
 import html
 import http.client
 import http.server
+import importlib.util
 import io
 import ipaddress
 import itertools
@@ -22021,8 +22023,9 @@ def proxy_revocable(realm, this, target=undefined, handler=undefined, *_):
 
 # -- Inspection --------------------------------------------------------------------------
 #
-# How the console shows values: the notation and the line breaks of node's util.inspect. Nothing
-# here runs code of a script: accessors are named, not called, and a Proxy shows its target.
+# How the console shows values: the notation and the line breaks of node's util.inspect. Accessors are
+# named, not called, and a Proxy shows its target: the only code of a script that runs is a getter of
+# Symbol.toStringTag, as in node. Objects may change meanwhile.
 
 #: Elements of one array, Map or Set that are shown, and characters of one string.
 MAX_INSPECTED_ITEMS = 100
@@ -22106,7 +22109,13 @@ def inspected_class(obj):
                     and is_in_chain(obj, proto.value):
                 return own_name(own.value)
         walk = walk.get_proto()
-    return None if obj.get_proto() is None else f"{obj.class_name} <Complex prototype>"
+    proto = obj.get_proto()
+    if proto is None:
+        return None
+    behind = None if isinstance(proto, JSProxyBase) else inspected_class(proto)
+    if behind is None:
+        behind = "[Object: null prototype]" + ("" if proto.own_keys() else " {}")
+    return f"{obj.class_name} <{behind}>"
 
 
 class InspectedShape:
@@ -22132,9 +22141,10 @@ class Inspector:
     """
 
     def __init__(self, realm, depth=2, colors=False, width=INSPECT_WIDTH,
-                 items=MAX_INSPECTED_ITEMS):
+                 items=MAX_INSPECTED_ITEMS, hidden=False):
         self.realm = realm
         self.depth = depth
+        self.hidden = hidden            # whether properties that are not enumerable are shown
         self.colors = colors
         self.width = width
         self.items = items
@@ -22221,7 +22231,7 @@ class Inspector:
             label = f"[{self.paint(repr(key), 'symbol')}]"
         elif key == "__proto__":
             label = "['__proto__']"
-        elif not own.enumerable:
+        elif own is not None and not own.enumerable:
             label = f"[{key}]"
         elif _PLAIN_KEY.match(key):
             label = key
@@ -22231,6 +22241,8 @@ class Inspector:
 
     def show_descriptor(self, own, level):
         """The value of a property, or which accessors it has."""
+        if own is None:                 # it has gone
+            return self.show(undefined, level)
         if not own.is_accessor():
             self.indent += 2
             text = self.show(own.value, level)
@@ -22301,9 +22313,18 @@ class Inspector:
 
     def tag(self, obj):
         """Its Symbol.toStringTag, unless that is shown among the properties anyway."""
-        tag = peek(obj, SYM_TO_STRING_TAG)
+        if isinstance(obj, JSTypedArray):
+            return obj.class_name
         own = obj.get_own(SYM_TO_STRING_TAG)
-        return tag if type(tag) is str and not (own is not None and own.enumerable) else ""
+        if own is not None and own.enumerable:
+            return ""
+        tag = peek(obj, SYM_TO_STRING_TAG)
+        if tag is undefined and not isinstance(obj, JSProxyBase):
+            try:
+                tag = obj.get(SYM_TO_STRING_TAG)
+            except Exception:
+                return ""
+        return tag if type(tag) is str else ""
 
     def shape_of(self, obj, name):
         if isinstance(obj, JSErrorObject) or is_in_chain(obj, self.realm.ErrorPrototype):
@@ -22326,6 +22347,8 @@ class Inspector:
         keys = obj.own_keys()
         if isinstance(obj, JSStringObject) or shows_elements(obj):
             keys = [key for key in keys if array_index(key) < 0]
+        if self.hidden:
+            return keys
         return [key for key in keys if getattr(obj.get_own(key), "enumerable", False)]
 
     def error_shape(self, obj, name):
@@ -22370,6 +22393,8 @@ def function_label(function, name, tag):
         parent = function.proto
         if isinstance(parent, JSFunction) and own_name(parent):
             label += f" extends {own_name(parent)}"
+        elif parent is None:
+            label += " extends [null prototype]"
         return label + "]"
     kind = {"generator": "GeneratorFunction", "async": "AsyncFunction",
             "asyncgenerator": "AsyncGeneratorFunction"}.get(kind, "Function")
@@ -22551,7 +22576,7 @@ def text_shape(style, make_text):
 def primitive_shape(inspector, obj, name):
     """[Number: 3]"""
     text = Inspector(inspector.realm).show(obj.value, 0)
-    label = obj.class_name if name in (obj.class_name, None) else f"{obj.class_name} ({name})"
+    label = obj.class_name if name == obj.class_name else f"{obj.class_name} ({name or 'null prototype'})"
     style = {str: "string", bool: "boolean", JSSymbol: "symbol"}.get(type(obj.value), "number")
     return InspectedShape(base=inspector.paint(f"[{label}: {text}]", style), whole=True)
 
@@ -22580,8 +22605,6 @@ SHAPES = {
 # -- console: formatting -----------------------------------------------------------------
 
 _FORMAT = re.compile("%[sdifjoOc%]")
-_LEADING_INTEGER = re.compile(r"[+-]?[0-9]+")
-_LEADING_FLOAT = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
 
 
 def format_log(realm, values):
@@ -22605,35 +22628,50 @@ def format_log(realm, values):
 def format_string(realm, value):
     if type(value) is str:
         return value
-    if isinstance(value, JSFunction):
-        return function_to_string(realm, value)
+    if isinstance(value, JSObject) and (value.fn is not None or has_own_text(value)):
+        return to_string(value)
     return Inspector(realm, depth=0).show(value, 0)
+
+
+def has_own_text(obj):
+    """Whether the script itself says what an object is as text."""
+    while not isinstance(obj, JSProxyBase):
+        own = obj.get_own("toString")
+        if own is not None:
+            return isinstance(own.value, JSFunction) and own.value.info.kind != "builtin"
+        obj = obj.get_proto()
+        if obj is None:
+            break
+    return False
 
 
 def format_number(realm, value):
     if type(value) is JSBigInt:
         return to_string(value) + "n"
-    if isinstance(value, JSObject):
-        value = value.value if isinstance(value, JSDate) else NAN
     return Inspector(realm).show(NAN if type(value) is JSSymbol else to_number(value), 0)
 
 
-def parsing_formatter(pattern):
-    """Makes the formatter of %i or %f from what parseInt or parseFloat accept."""
-    def formatter(realm, value):
-        if type(value) is JSBigInt and pattern is _LEADING_INTEGER:
-            return to_string(value) + "n"
-        if isinstance(value, JSObject) or type(value) is JSSymbol:
-            return "NaN"
-        match = pattern.match(to_string(value).lstrip(WHITE_SPACE))
-        return Inspector(realm).show(string_to_number(match[0]) if match else NAN, 0)
-    return formatter
+def format_integer(realm, value):
+    if type(value) is JSBigInt:
+        return to_string(value) + "n"
+    return parsed_number(realm, parse_int, value)
+
+
+def format_float(realm, value):
+    return parsed_number(realm, parse_float, value)
+
+
+def parsed_number(realm, parse, value):
+    """%i and %f: what parseInt or parseFloat make of a value."""
+    if isinstance(value, JSObject) or type(value) is JSSymbol:
+        return "NaN"
+    return Inspector(realm).show(parse(realm, undefined, value), 0)
 
 
 def format_json(realm, value):
     try:
         text = realm.stringify(value)
-    except JSError as error:
+    except JSTypeError as error:
         if "circular" not in error.message:
             raise
         return "[Circular]"
@@ -22642,8 +22680,8 @@ def format_json(realm, value):
 
 FORMATTERS = {
     "s": format_string, "d": format_number, "j": format_json,
-    "i": parsing_formatter(_LEADING_INTEGER), "f": parsing_formatter(_LEADING_FLOAT),
-    "o": lambda realm, value: Inspector(realm, depth=4).show(value, 0),
+    "i": format_integer, "f": format_float,
+    "o": lambda realm, value: Inspector(realm, depth=4, hidden=True).show(value, 0),
     "O": lambda realm, value: Inspector(realm).show(value, 0),
     "c": lambda realm, value: ""}
 
@@ -22697,7 +22735,7 @@ def format_table(realm, data, columns=None):
         row = {None: well_formed_text(index)}
         if isinstance(data, JSMap):
             row["Key", None] = table_cell(realm, key)
-        if isinstance(value, JSObject) and value.fn is None and not isinstance(data, JSCollection):
+        if isinstance(value, JSObject) and not isinstance(data, JSCollection):
             for name, item in own_values(value):
                 if columns is None and name not in names:
                     names.append(name)
@@ -23413,11 +23451,17 @@ class JSURL(JSObject):
 
 
 URL = BuiltinClass("URL", JSURL, tag="URL")
+#: What tells the text of an attribute from a record, and what the console shows, in its order.
+URL_READERS = {"href": URLRecord.href}
+URL_SHOWN = ("href", "origin", "protocol", "username", "password", "host", "hostname", "port", "pathname",
+             "search", "searchParams", "hash")
 
 
 def url_attribute(name, read, write=None):
     """Declares an accessor: read(record) -> text, and write(record, text), which may leave the
     record as it is or raise InvalidURL where the text does not fit."""
+    URL_READERS[name] = read
+
     def getter(realm, this, *_):
         return utf16(read(this.record))
 
@@ -23609,6 +23653,19 @@ def url_parse(realm, this, *args):
         return null
 
 
+def url_content(inspector, obj, level):
+    """The entries of a URL in the console."""
+    inspector.indent += 2
+    entries = [f"{name}: " + inspector.show(
+        url_search_params(inspector.realm, obj) if name == "searchParams"
+        else utf16(URL_READERS[name](obj.record)), level) for name in URL_SHOWN]
+    inspector.indent -= 2
+    return entries
+
+
+SHAPES["URL"] = filled_shape(url_content)
+
+
 # -- URLSearchParams ---------------------------------------------------------------------
 
 def parse_urlencoded(text):
@@ -23654,6 +23711,21 @@ class JSURLSearchParams(JSObject):
 
 
 URL_SEARCH_PARAMS = BuiltinClass("URLSearchParams", JSURLSearchParams, tag="URLSearchParams")
+
+
+def params_content(inspector, obj, level):
+    """The pairs in the console."""
+    entries = [f"{inspector.show(name, level)} => {inspector.show(value, level)}"
+               for name, value in obj.pairs[:inspector.items]]
+    return entries + more_items(len(obj.pairs) - inspector.items)
+
+
+def params_shape(inspector, obj, name):
+    return InspectedShape(inspector.prefix(obj, name, "", "URLSearchParams") + "{",
+                          fill=params_content if obj.pairs else None)
+
+
+SHAPES["URLSearchParams"] = params_shape
 
 
 def params_method(key, length):
@@ -26566,32 +26638,6 @@ class ManualTimers(TimerQueue):
                 self.realm.report(error, "Uncaught")
 
 
-# -- Engines -----------------------------------------------------------------------------
-
-#: What the sections below use of a realm, whichever engine it belongs to. Values that a realm hands out
-#: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
-#: booleans, undefined and null; or handles of objects, for the realm's own methods only.
-ENGINE_INTERFACE = (
-    "name", "console", "close", "modules",                      # one world, for one script
-    "define", "lookup",                                         # its globals, in and out
-    "evaluate", "call", "run", "wait_idle",                     # entering it
-    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
-    "new_object", "from_python", "to_python", "stringify", "parse_json")
-
-DEFAULT_ENGINE = "builtin"
-
-#: The engines by name.
-ENGINES = {"builtin": Realm}
-
-
-def check_engine(name):
-    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
-    engine is not installed or does not work."""
-    if name not in ENGINES:
-        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
-    return ENGINES[name]
-
-
 # -- Realms of a terminal ----------------------------------------------------------------
 
 class ForegroundRealm(Realm):
@@ -26813,6 +26859,1284 @@ class PromptRealm(ForegroundRealm):
         kind = {"string": "String", "number": "Number", "boolean": "Boolean", "symbol": "Symbol",
                 "bigint": "BigInt"}.get(typeof(value))
         return None if kind is None else getattr(self, kind + "Prototype")
+
+
+# -- js2py: the private copy -------------------------------------------------------------
+#
+# The package js2py as an engine for ECMAScript 5.1, where it is installed and imports (CPython 3.11 and
+# older). It translates JavaScript to Python text and runs that, and hands Python objects to scripts: no
+# sandbox. What is done here so that it becomes one, as far as it goes:
+#
+# Each realm has its own copy of js2py's modules, since js2py keeps one set of prototypes for all of its
+# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched.
+# Modules that a script could use to get at Python or at memory are not loaded at all: eval, the parser
+# with its `pyimport`, require, typed arrays. The rest runs without open, exec, import and their like.
+# What js2py cannot turn into a JavaScript value stays inside; it used to become a PyObjectWrapper, through
+# which a script reached any attribute (CVE-2024-28397).
+# Scripts are read by our own parser. js2py's translator then sees no name and no text of theirs, only
+# numbered words for them, and what it writes must pass an allow-list of shapes before it is compiled.
+# Loops and functions, js2py's own too, look at the realm's clock.
+
+#: Packages of which each realm has its own copy, and modules that such a copy does without.
+_JS2PY_PACKAGES = ("js2py", "pyjsparser")
+_JS2PY_LEFT_OUT = frozenset((
+    "pyjsparser", "warnings", "js2py.translators.translator", "js2py.host.jseval",
+    "js2py.host.console", "js2py.constructors.jsarraybuffer",
+    *(f"js2py.constructors.js{kind}array" for kind in (
+        "int8", "uint8", "uint8clamped", "int16", "uint16", "int32", "uint32", "float32", "float64"))))
+
+#: Functions of Python that no code of a copy has at hand once it is loaded.
+_JS2PY_FORBIDDEN = ("__import__", "breakpoint", "compile", "eval", "exec", "exit", "globals", "help", "input",
+                    "locals", "open", "quit", "vars")
+
+#: Small numbers that js2py makes in advance, in each copy: -1 to this. (js2py itself: 17,408 of them.)
+_JS2PY_READY_NUMBERS = 256
+
+#: Code of js2py's modules by name, and what its injector makes of functions, for all copies.
+_JS2PY_CODE = {}
+_JS2PY_INJECTED = {}
+
+_JS2PY_POLL = ast.parse("if interrupt:\n    js2py_poll()").body[0]
+
+
+class LeftOut(types.ModuleType):
+    """A module that a copy does without, and everything in it."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *arguments):
+        return self
+
+
+def insert_polls(tree):
+    """Lets each loop and function of a Python syntax tree look at the clock."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.While, ast.For, ast.FunctionDef)):
+            node.body.insert(0, _JS2PY_POLL)
+        elif isinstance(node, ast.ExceptHandler) and node.type is None:
+            node.type = ast.Name("Exception", ast.Load())   # an interruption is for nobody to catch
+    return ast.fix_missing_locations(tree)
+
+
+@functools.cache
+def js2py_folder():
+    """Where the package js2py lies; raises ModuleNotFoundError where it is not installed."""
+    spec = importlib.util.find_spec("js2py")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("js2py is not installed", name="js2py")
+    return pathlib.Path(next(iter(spec.submodule_search_locations))).parent
+
+
+def js2py_code(name):
+    """The code of one of js2py's modules, with polls."""
+    if name not in _JS2PY_CODE:
+        path = js2py_folder().joinpath(*name.split(".")).with_suffix(".py")
+        tree = ast.parse(path.read_bytes())
+        if name == "js2py.base":
+            tree.body = [node for node in tree.body if not fills_number_bank(node)]
+        _JS2PY_CODE[name] = compile(insert_polls(tree), str(path), "exec")
+    return _JS2PY_CODE[name]
+
+
+def fills_number_bank(node):
+    return isinstance(node, ast.For) and ast.unparse(node.body[0]).startswith("NUM_BANK[")
+
+
+class Js2PyPattern:
+    """What js2py takes for a compiled pattern of `re`; matches as our RegExp does, which can be stopped."""
+
+    def __init__(self, realm, program):
+        self.realm = realm
+        self.pattern = program.pattern
+        self.judged = self.viewed = None
+
+    def search(self, text, index=0):
+        match = self.pattern.find(self.realm, self, text, index)
+        return match and Js2PyMatch(match)
+
+    def match(self, text, index):
+        match = self.pattern.find(self.realm, self, text, index, True)
+        return match and Js2PyMatch(match)
+
+    def finditer(self, text):
+        return map(Js2PyMatch, self.pattern.find_all(self.realm, self, text))
+
+
+class Js2PyMatch:
+    """A match with the methods of `re.Match` that js2py calls."""
+
+    def __init__(self, match):
+        self.group = lambda: match[0]
+        self.groups = match.groups
+        self.span = match.span
+
+
+#: The module `re` of the copies. (What it compiles, PyJsRegExp.__init__ of harden_js2py_patterns() does.)
+JS2PY_RE = types.SimpleNamespace(compile=lambda *_: None, finditer=Js2PyPattern.finditer, search=Js2PyPattern.search,
+                                 IGNORECASE=re.IGNORECASE, MULTILINE=re.MULTILINE)
+
+
+class Js2PyCopy:
+    """js2py's modules once more, for one realm, and hardened."""
+
+    def __init__(self, runtime):
+        self.runtime = runtime          # the builtins of all its code
+        self.modules = {}
+        runtime.update(vars(builtins))
+        runtime["__import__"] = self.import_module
+        runtime["print"] = lambda *_: None      # js2py prints what it cannot do
+        injector = self.load("js2py.utils.injector")
+        injector.append_arguments = functools.partial(self.injected, injector.append_arguments)
+        self.base = self.load("js2py.base")
+        self.pyjs = self.load("js2py.pyjs")
+        self.json = self.load("js2py.prototypes.jsjson")
+        self.nodes = self.load("js2py.translators.translating_nodes")
+        for name in _JS2PY_FORBIDDEN:
+            runtime.pop(name, None)
+        self.nodes.is_valid_py_name = lambda name: True     # the words of words_for() are
+        self.nodes.globals = functools.partial(vars, self.nodes)
+        self.nodes.Completion = self.completion
+        for index in range(-1, _JS2PY_READY_NUMBERS):
+            self.base.NUM_BANK[index] = self.base.Js(index)
+
+    # loading
+
+    def import_module(self, name, namespace=None, _locals=None, names=(), level=0):
+        """__import__ of the copy."""
+        if level:
+            name = importlib.util.resolve_name("." * level + name, namespace["__package__"])
+        if name in _JS2PY_LEFT_OUT or name.partition(".")[0] == "pyjsparser":
+            return LeftOut(name)
+        if name == "numpy":
+            raise ImportError(name)
+        if name == "re":
+            return JS2PY_RE
+        if name.partition(".")[0] not in _JS2PY_PACKAGES:
+            return __import__(name, namespace, None, names or (), 0)
+        module = self.load(name)
+        for inner in names or ():
+            if inner != "*" and not hasattr(module, inner):
+                setattr(module, inner, self.load(f"{name}.{inner}"))
+        return module
+
+    def load(self, name):
+        """A module of the copy; a package is a module without code of its own."""
+        if name not in self.modules:
+            module = self.modules[name] = types.ModuleType(name)
+            is_package = js2py_folder().joinpath(*name.split(".")).is_dir()
+            module.__package__ = name if is_package else name.rpartition(".")[0]
+            module.__builtins__ = self.runtime
+            if not is_package:
+                exec(js2py_code(name), vars(module))
+        return self.modules[name]
+
+    @staticmethod
+    def injected(append_arguments, code, names):
+        """append_arguments() of js2py's injector, which is slow, once for each code object."""
+        key = code.co_filename, code
+        if key not in _JS2PY_INJECTED:
+            _JS2PY_INJECTED[key] = append_arguments(code, names)
+        return _JS2PY_INJECTED[key]
+
+    # translating
+
+    def completion(self, type, expression):
+        """js2py's translating function for our own kind of node: see estree()."""
+        return f"PyJs_completion = {self.nodes.trans(expression)}\n"
+
+    def translate(self, source):
+        """(Python text, words): what js2py's translator makes of a script, and what its words stand for.
+        Raises JSSyntaxError."""
+        program = es5_program(source)
+        words = {}
+        tree = estree(program, words, True)
+        self.nodes.clean_stacks()
+        try:
+            return self.nodes.trans(tree), {word: text for text, word in words.items()}
+        except RecursionError:
+            raise
+        except Exception as error:
+            raise JSSyntaxError(f"js2py cannot translate this script ({error or type(error).__name__}): "
+                                "use --engine builtin") from None
+
+
+# -- js2py: from JavaScript to Python ----------------------------------------------------
+
+#: Constructs of our syntax tree that ECMAScript 5.1 does not have.
+_NEWER_NODES = {
+    ArrowFunctionExpression: "an arrow function", ClassDeclaration: "a class", ClassExpression: "a class",
+    TemplateLiteral: "a template literal", TaggedTemplateExpression: "a template literal",
+    ArrayPattern: "destructuring", ObjectPattern: "destructuring", AssignmentPattern: "a default value",
+    SpreadElement: "'...'", RestElement: "'...'", ForOfStatement: "for-of", ChainExpression: "'?.'",
+    BigIntLiteral: "a BigInt", YieldExpression: "'yield'", AwaitExpression: "'await'", Super: "'super'",
+    NewTarget: "new.target", ImportMeta: "import.meta", ImportExpression: "import()"}
+_NEWER_OPERATORS = frozenset(("**", "**=", "??", "??=", "&&=", "||="))
+_ES5_FLAGS = frozenset("gim")
+
+
+def newer_construct(node):
+    """What a node has that ECMAScript 5.1 has not, in words, or None."""
+    kind = type(node)
+    if kind in _NEWER_NODES:
+        return _NEWER_NODES[kind]
+    if kind is VariableDeclaration and node.kind != "var":
+        return f"'{node.kind}'"
+    if kind in (FunctionDeclaration, FunctionExpression) and (node.is_async or node.is_generator):
+        return "an async function" if node.is_async else "a generator"
+    if kind is Property and (node.shorthand or node.method or node.computed):
+        return "a computed key" if node.computed else "a shorthand in an object"
+    if kind in (BinaryExpression, LogicalExpression, AssignmentExpression) and node.operator in _NEWER_OPERATORS:
+        return f"'{node.operator}'"
+    if kind is RegExpLiteral and not set(node.flags) <= _ES5_FLAGS:
+        return f"the flag '{next(flag for flag in node.flags if flag not in _ES5_FLAGS)}'"
+    if kind is CatchClause and node.param is None:
+        return "'catch' without a name"
+    return None
+
+
+def refuse_newer(what, line, column):
+    raise JSSyntaxError(f"{what} is not ECMAScript 5.1, which is all that js2py runs: use --engine builtin",
+                        line, column)
+
+
+def es5_program(source):
+    """The syntax tree of an ECMAScript 5.1 script; JSSyntaxError names what is newer."""
+    try:
+        program = parse_script(source)
+    except JSSyntaxError as error:
+        if error.message.startswith(("Cannot use import", "Unexpected token 'export'")):
+            refuse_newer("import and export", error.line, error.column)
+        raise
+    for node in program.walk():
+        what = newer_construct(node)
+        if what is not None:
+            refuse_newer(what, node.line, node.column + 1)
+    return program
+
+
+#: Parts of our nodes that ESTree, as js2py's translator knows it, has not, or has under another name.
+_NOT_IN_ESTREE = frozenset((
+    "source_type", "strict", "directive", "optional", "is_async", "is_generator", "simple_params"))
+_ESTREE_EXTRA = {
+    "FunctionDeclaration": {"defaults": [], "generator": False},
+    "FunctionExpression": {"defaults": [], "generator": False},
+    "TryStatement": {"handlers": [], "guardedHandlers": []},
+    "ForInStatement": {"each": False}, "UnaryExpression": {"prefix": True}}
+
+
+def word_for(text, words):
+    """The word that stands for a text, or for (pattern, flags), in what js2py's translator gets to see."""
+    return words.setdefault(text, f"x{len(words)}")
+
+
+def estree(node, words, outside):
+    """A syntax tree for js2py's translator, every name and text replaced by a word. Expression statements
+    outside of functions become nodes "Completion", whose values can be the script's."""
+    kind = type(node).__name__
+    if kind == "ExpressionStatement" and outside:
+        return {"type": "Completion", "expression": estree(node.expression, words, False)}
+    if kind in _ESTREE_LEAVES:
+        return _ESTREE_LEAVES[kind](node, words)
+    outside = outside and not isinstance(node, (FunctionDeclaration, FunctionExpression))
+    parts = {"type": kind, **_ESTREE_EXTRA.get(kind, {})}
+    for field in node.fields:
+        if field not in _NOT_IN_ESTREE:
+            parts[field] = estree_part(getattr(node, field), field, words, outside)
+    return parts
+
+
+def estree_part(part, field, words, outside):
+    if isinstance(part, Node):
+        return estree(part, words, outside)
+    if isinstance(part, list):
+        return [item if item is None else estree(item, words, outside) for item in part]
+    if field == "label" and part is not None:
+        return {"type": "Identifier", "name": word_for(part, words)}
+    return part
+
+
+def estree_literal(value):
+    return {"type": "Literal", "value": value, "raw": ""}
+
+
+def estree_regexp(node, words):
+    try:
+        regexp_program(node.pattern, node.flags)
+    except JSSyntaxError as error:
+        raise JSSyntaxError(error.message, node.line, node.column + 1) from None
+    word = word_for((node.pattern, node.flags), words)
+    return {**estree_literal((word, "")), "regex": True}
+
+
+def estree_member(node, words):
+    """A number as key is a text at once, or the translator would write it as Python does."""
+    key, computed = node.property, node.computed
+    if computed and isinstance(key, NumericLiteral):
+        key = estree_literal(word_for(number_to_string(key.value), words))
+    else:
+        key = estree(key, words, False)
+    return {"type": "MemberExpression", "object": estree(node.object, words, False), "property": key,
+            "computed": computed}
+
+
+def estree_property(node, words):
+    key = node.key
+    if not isinstance(key, Identifier):
+        key = StringLiteral(key.value if isinstance(key, StringLiteral) else number_to_string(key.value))
+    return {"type": "Property", "kind": node.kind, "key": estree(key, words, False), "computed": False,
+            "value": estree(node.value, words, False), "method": False, "shorthand": False}
+
+
+_ESTREE_LEAVES = {
+    "Identifier": lambda node, words: {"type": "Identifier", "name": word_for(node.name, words)},
+    "StringLiteral": lambda node, words: estree_literal(word_for(node.value, words)),
+    "NumericLiteral": lambda node, words: estree_literal(float(node.value)),
+    "BooleanLiteral": lambda node, words: estree_literal(node.value),
+    "NullLiteral": lambda node, words: estree_literal(None),
+    "RegExpLiteral": estree_regexp, "MemberExpression": estree_member, "Property": estree_property}
+
+#: The names, attributes and functions that js2py's translator writes, and nothing else.
+_TRANSLATED_FUNCTION = re.compile(r"PyJs(?:Hoisted_\w+|_\w+_\d+_)\Z")
+_TRANSLATED_PARAMETER = re.compile(r"(?:x\d+|this|arguments|var)\Z")
+_TRANSLATED_HOLDER = re.compile(r"PyJsHolder_[0-9a-f]+_\d+\Z")
+_TRANSLATED_LABEL = re.compile(r"JS_(?:BREAK|CONTINUE)_LABEL_[0-9a-f]+\Z")
+_TRANSLATED_CALLS = frozenset((
+    "Js", "JsRegExp", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift", "PyExceptionToJs"))
+_TRANSLATED_VALUES = re.compile(r"(?:x\d+|this|arguments|var|PyJsTemp|PyJsTempException|SWITCHED|CONDITION)\Z")
+_TRANSLATED_METHODS = frozenset((
+    "get", "put", "callprop", "create", "neg", "typeof", "contains", "instanceof", "delete", "to_number",
+    "define_own_property", "registers", "register", "_set_name", "force_own_put"))
+_TRANSLATED_OPERATORS = (
+    ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Mod, ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr, ast.BitXor,
+    ast.USub, ast.UAdd, ast.Invert, ast.Not, ast.And, ast.Or, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+_TRANSLATED_CONSTANTS = (str, float, int, bool, type(None))
+
+
+class TranslationCheck:
+    """The allow-list: walks Python that js2py's translator wrote, and raises SyntaxError at anything that
+    it never means to write. Needs no recursion."""
+
+    def __init__(self, tree):
+        self.work = list(tree.body)
+        while self.work:
+            node = self.work.pop()
+            getattr(self, "check_" + type(node).__name__, self.refuse)(node)
+
+    def refuse(self, node):
+        raise SyntaxError(f"js2py's translator wrote {ast.unparse(node)[:80]!r}")
+
+    def require(self, holds, node):
+        if not holds:
+            self.refuse(node)
+
+    def is_name(self, node, pattern):
+        return isinstance(node, ast.Name) and bool(
+            node.id == pattern if isinstance(pattern, str) else pattern.match(node.id))
+
+    def is_text(self, node):
+        return isinstance(node, ast.Constant) and type(node.value) is str
+
+    def is_own(self, node):
+        return isinstance(node, ast.Attribute) and node.attr == "own" and self.is_name(node.value, "var")
+
+    def is_call(self, node, name):
+        return isinstance(node, ast.Call) and self.is_name(node.func, name) and not node.keywords
+
+    # statements
+
+    def check_Pass(self, node):
+        pass
+
+    check_Break = check_Continue = check_Pass
+
+    def check_Expr(self, node):
+        self.work.append(node.value)
+
+    def check_Return(self, node):
+        self.require(node.value is not None, node)
+        self.work.append(node.value)
+
+    def check_If(self, node):
+        self.work += [node.test, *node.body, *node.orelse]
+
+    def check_While(self, node):
+        self.require(not node.orelse, node)
+        self.work += [node.test, *node.body]
+
+    def check_For(self, node):
+        self.require(self.is_name(node.target, "PyJsTemp") and not node.orelse, node)
+        self.work += [node.iter, *node.body]
+
+    def check_Try(self, node):
+        self.require(not node.orelse, node)
+        for handler in node.handlers:
+            caught = self.is_name(handler.type, "PyJsException") and handler.name == "PyJsTempException"
+            self.require(caught or self.is_name(handler.type, _TRANSLATED_LABEL) and handler.name is None, node)
+            self.work += handler.body
+        self.work += [*node.body, *node.finalbody]
+
+    def check_Raise(self, node):
+        what = node.exc
+        label = isinstance(what, ast.Call) and self.is_call(what, _TRANSLATED_LABEL) \
+            and all(map(self.is_text, what.args))
+        self.require(node.cause is None and (label or self.is_name(what, "PyJsTempException")), node)
+
+    def check_ClassDef(self, node):
+        self.require(_TRANSLATED_LABEL.match(node.name) and len(node.bases) == 1 and not node.keywords
+                     and self.is_name(node.bases[0], "Exception") and not node.decorator_list
+                     and len(node.body) == 1 and isinstance(node.body[0], ast.Pass), node)
+
+    def check_Delete(self, node):
+        for target in node.targets:
+            self.require(self.is_own_item(target) or self.is_name(target, _TRANSLATED_HOLDER), node)
+
+    def is_own_item(self, node):
+        return isinstance(node, ast.Subscript) and self.is_own(node.value) and self.is_text(node.slice)
+
+    def check_Assign(self, node):
+        target, value = node.targets[0], node.value
+        self.require(len(node.targets) == 1, node)
+        if self.is_own_item(target):
+            self.require(self.is_name(value, _TRANSLATED_HOLDER), node)
+        elif isinstance(target, ast.Attribute):
+            self.require(target.attr == "func_name" and self.is_name(target.value, _TRANSLATED_FUNCTION)
+                         and self.is_text(value), node)
+        elif self.is_name(target, "var"):
+            self.require(self.is_scope(value), node)
+        elif self.is_name(target, "PyJsTempException"):
+            self.require(self.is_call(value, "JsToPyException") and len(value.args) == 1, node)
+            self.work += value.args
+        else:
+            self.require(isinstance(target, ast.Name) and (
+                target.id in ("SWITCHED", "CONDITION", "PyJs_completion")
+                or _TRANSLATED_HOLDER.match(target.id) or _TRANSLATED_FUNCTION.match(target.id)), node)
+            self.work.append(value)
+
+    def is_scope(self, node):
+        """Scope({'name': value, …}, var)"""
+        return self.is_call(node, "Scope") and len(node.args) == 2 and self.is_name(node.args[1], "var") \
+            and isinstance(node.args[0], ast.Dict) and all(map(self.is_text, node.args[0].keys)) \
+            and all(self.is_name(value, _TRANSLATED_PARAMETER) or self.is_name(value, _TRANSLATED_FUNCTION)
+                    for value in node.args[0].values)
+
+    def check_FunctionDef(self, node):
+        given = node.args
+        names = [argument.arg for argument in given.args]
+        plain = not (given.posonlyargs or given.kwonlyargs or given.vararg or given.kwarg or node.returns
+                     or any(argument.annotation for argument in given.args))
+        self.require(plain and _TRANSLATED_FUNCTION.match(node.name)
+                     and all(map(_TRANSLATED_PARAMETER.match, names))
+                     and all(self.is_name(default, "var") for default in given.defaults)
+                     and all(self.is_name(decorator, "Js") for decorator in node.decorator_list), node)
+        self.work += node.body
+
+    # expressions
+
+    def check_Constant(self, node):
+        self.require(type(node.value) in _TRANSLATED_CONSTANTS, node)
+
+    def check_Name(self, node):
+        self.require(_TRANSLATED_VALUES.match(node.id) or _TRANSLATED_FUNCTION.match(node.id)
+                     or _TRANSLATED_HOLDER.match(node.id), node)
+
+    def check_Call(self, node):
+        function = node.func
+        self.require(not any(isinstance(argument, ast.Starred) for argument in node.args), node)
+        for keyword in node.keywords:
+            self.require(keyword.arg == "throw" and isinstance(keyword.value, ast.Constant)
+                         and keyword.value.value is False, node)
+        self.work += node.args
+        if isinstance(function, ast.Attribute):
+            self.require(function.attr in _TRANSLATED_METHODS, node)
+            if not (function.attr == "get" and self.is_own(function.value)):
+                self.work.append(function.value)
+        elif self.is_call(node, "float"):
+            self.require([getattr(argument, "value", None) for argument in node.args] == ["inf"], node)
+        elif not (isinstance(function, ast.Name) and function.id in _TRANSLATED_CALLS):
+            self.work.append(function)
+
+    def check_List(self, node):
+        self.work += node.elts
+
+    def check_Dict(self, node):
+        self.require(all(map(self.is_text, node.keys)), node)
+        self.work += node.values
+
+    def check_IfExp(self, node):
+        self.work += [node.test, node.body, node.orelse]
+
+    def check_BoolOp(self, node):
+        self.work += node.values
+
+    def check_BinOp(self, node):
+        self.require(isinstance(node.op, _TRANSLATED_OPERATORS), node)
+        self.work += [node.left, node.right]
+
+    def check_UnaryOp(self, node):
+        self.require(isinstance(node.op, _TRANSLATED_OPERATORS), node)
+        self.work.append(node.operand)
+
+    def check_Compare(self, node):
+        """`is not None` is how the end of a catch block asks for its holder."""
+        holder = self.is_name(node.left, _TRANSLATED_HOLDER) and isinstance(node.ops[0], ast.IsNot)
+        self.require(len(node.ops) == 1 and (holder or isinstance(node.ops[0], _TRANSLATED_OPERATORS)), node)
+        self.work += [node.left, *node.comparators]
+
+
+def translated(copy, source, filename):
+    """The code object of a script, as js2py's translator writes it: checked, its words replaced by what
+    they stand for, with polls. Raises JSSyntaxError for the script's mistakes, SyntaxError for Python that
+    is no translation."""
+    text, words = copy.translate(source)
+    tree = ast.parse(text)
+    TranslationCheck(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and type(node.value) is str:
+            node.value = meaning(node.value, words)
+    return named_code(compile(insert_polls(tree), filename, "exec"), words)
+
+
+def meaning(text, words):
+    """What a text in a translation stands for: itself, if it is no word."""
+    if text in words:
+        return words[text]
+    if text.startswith("/") and text.strip("/") in words:
+        return "/%s/%s" % words[text.strip("/")]
+    return text
+
+
+_TRANSLATED_NAME = re.compile(r"PyJs(?:Hoisted)?_(x\d+|anonymous|LONG|Object)_")
+
+
+def named_code(code, words):
+    """A code object whose functions, inner ones too, and parameters have the names that they have in the
+    script. What is no function of the script is named "%"."""
+    found = _TRANSLATED_NAME.match(code.co_name)
+    name = "" if found is None or found[1] == "anonymous" else words.get(found[1], "%")
+    constants = tuple([named_code(constant, words) if isinstance(constant, types.CodeType) else constant
+                       for constant in code.co_consts])
+    return code.replace(co_name=name if found else code.co_name, co_consts=constants,
+                        co_varnames=tuple([words.get(name, name) for name in code.co_varnames]))
+
+
+# -- js2py: hardening --------------------------------------------------------------------
+
+#: Digits that Number.prototype.toPrecision gives at most (21.1.3.5).
+_MAX_PRECISION = 100
+
+_JS2PY_GLOBALS = (
+    "true", "false", "null", "undefined", "Infinity", "NaN", "String", "Number", "Boolean", "RegExp", "Math", "Date",
+    "Object", "Function", "Array", "parseFloat", "parseInt", "isFinite", "isNaN", "Error", "EvalError", "TypeError",
+    "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON")
+
+
+def harden_js2py(realm, copy):
+    """Closes what js2py leaves open, in one copy."""
+    base = copy.base
+    base.py_wrap = functools.partial(js2py_wrap, base)
+    base.PyObjectWrapper.__init__ = refuse_wrapper
+    base.PyJsFunction.call = js2py_call(realm, base)
+    base.PyJsString.__init__ = js2py_string(base, base.PyJsString.__init__)
+    base.PyJs.__iter__ = js2py_keys(base)
+    harden_js2py_functions(realm, copy)
+    harden_js2py_patterns(realm, copy)
+    harden_js2py_texts(realm, copy)
+
+
+def js2py_wrap(base, value):
+    """py_wrap(): what js2py hands a script for a Python object that it has no counterpart for."""
+    if isinstance(value, type({}.keys())):
+        return base.Js(list(value))
+    if isinstance(value, complex):
+        return base.NaN
+    raise base.MakeError("TypeError", f"js2py has no JavaScript value for this ({type(value).__name__})")
+
+
+def refuse_wrapper(self, *_):
+    raise TypeError("no Python object is given to a script")
+
+
+def js2py_call(realm, base):
+    """PyJsFunction.call(): every exception becomes one that a script can catch, but for an interruption."""
+    Js, PyJsArguments, PyJsException = base.Js, base.PyJsArguments, base.PyJsException
+
+    def call(self, this, args=()):
+        given = tuple([Js(arg) for arg in args])
+        arguments, count = PyJsArguments(given, self), self.argcount
+        given = given[:count] if len(given) >= count else given + (base.undefined,) * (count - len(given))
+        try:
+            return Js(self.code(*given, this, arguments))
+        except PyJsException:
+            raise
+        except Exception as error:
+            raise realm.exception(error).with_traceback(error.__traceback__) from None
+    return call
+
+
+def js2py_string(base, init):
+    """PyJsString.__init__() with a limit."""
+    def __init__(self, value=None, prototype=None):
+        if len(value) > MAX_STRING_LENGTH:
+            raise base.MakeError("RangeError", "Invalid string length")
+        init(self, value, prototype)
+    return __init__
+
+
+def js2py_keys(base):
+    """PyJs.__iter__(), for for-in: in the order of ECMAScript, not of the alphabet."""
+    def __iter__(self):
+        for key in order_keys(self.own):
+            desc = self.own.get(key)
+            if desc is not None and desc["enumerable"]:
+                yield base.Js(key)
+    return __iter__
+
+
+def replace_js2py(owner, name, function):
+    """Gives a method of js2py another Python function, called with its declared parameters, `this` and
+    the arguments object."""
+    owner.own[name]["value"].code = function
+
+
+def harden_js2py_functions(realm, copy):
+    base, pyjs = copy.base, copy.pyjs
+
+    def no_code(*_):
+        raise base.MakeError("EvalError", "js2py runs no text as code here: eval and new Function are turned "
+                                          "off; use --engine builtin")
+
+    def set_prototype(value, this, arguments):
+        proto = value
+        while proto is not None and not proto.is_primitive():
+            if proto is this:
+                raise base.MakeError("TypeError", "Cyclic __proto__ value")
+            proto = proto.prototype
+        if value.is_object() and this.is_object() and this.extensible:
+            this.prototype = value
+        elif value.is_null() and this.is_object() and this.extensible:
+            this.prototype = None
+
+    def to_text(this, arguments):
+        if not isinstance(this, base.PyJsFunction):
+            raise base.MakeError("TypeError", "Function.prototype.toString requires that 'this' be a Function")
+        parameters = ", ".join(this.code.__code__.co_varnames[:max(0, this.argcount)])
+        return f"function {this.func_name}({parameters}) {{ [native code] }}"
+
+    def to_precision(precision, this, arguments, old=base.NumberPrototype.own["toPrecision"]["value"].code):
+        if not precision.is_undefined() and not 1 <= precision.to_int() <= _MAX_PRECISION:
+            raise base.MakeError("RangeError", f"toPrecision() argument must be between 1 and {_MAX_PRECISION}")
+        return old(precision, this, arguments)
+
+    pyjs.Function.code = no_code
+    pyjs.JS_BUILTINS = {name: pyjs.JS_BUILTINS[name] for name in _JS2PY_GLOBALS}
+    pyjs.JS_BUILTINS["eval"] = realm.host_object(no_code, "eval", 1)
+    base.ObjectPrototype.own["__proto__"]["set"].code = set_prototype
+    replace_js2py(base.FunctionPrototype, "toString", to_text)
+    replace_js2py(base.NumberPrototype, "toPrecision", to_precision)
+
+
+def harden_js2py_patterns(realm, copy):
+    base = copy.base
+
+    def init(self, literal, prototype=None):
+        source, _, flags = literal[1:].rpartition("/")
+        try:
+            program = regexp_program(source, flags)
+        except JSSyntaxError as error:
+            raise base.MakeError("SyntaxError", error.message)
+        self.prototype = prototype
+        self.value = source
+        self.glob, self.ignore_case, self.multiline = (flag in flags for flag in "gim")
+        self.pat = Js2PyPattern(realm, program)
+        facts = {"source": source, "global": self.glob, "ignoreCase": self.ignore_case, "multiline": self.multiline}
+        self.own = {name: {"value": base.Js(value), "enumerable": False, "writable": False, "configurable": False}
+                    for name, value in facts.items()}
+        self.own["lastIndex"] = {"value": base.Js(0), "enumerable": False, "writable": True, "configurable": False}
+
+    def execute(this, string):
+        if not isinstance(this, base.PyJsRegExp):
+            raise base.MakeError("TypeError", "RegExp.prototype.exec requires that 'this' be a RegExp")
+        text = string.to_string()
+        index = this.get("lastIndex").to_int() if this.glob else 0
+        match = this.pat.search(text.value, index) if 0 <= index <= len(text.value) else None
+        if this.glob:
+            this.put("lastIndex", base.Js(0 if match is None else match.span()[1]))
+        if match is None:
+            return base.null
+        result = base.Js([match.group(), *match.groups()])
+        result.put("index", base.Js(match.span()[0]))
+        result.put("input", text)
+        return result
+
+    base.PyJsRegExp.__init__ = init
+    base.RegExpPrototype.pat = Js2PyPattern(realm, regexp_program("(?:)", ""))
+    strings, patterns = (copy.modules[f"js2py.prototypes.js{name}"] for name in ("string", "regexp"))
+    strings.Exec = patterns.Exec = execute
+
+
+def harden_js2py_texts(realm, copy):
+    """Functions that make long texts, or that take no UTF-16: they go to our own."""
+    base, pyjs, json_object = copy.base, copy.pyjs, copy.pyjs.JSON
+
+    def uri(function, table):
+        def replaced(text, this, arguments):
+            return function(text.to_string().value, table)
+        return replaced
+
+    def join(separator, this, arguments):
+        return js2py_join(realm, base, this, separator)
+
+    def parse(text, this, arguments):
+        value = realm.parse(text.to_string().value)
+        reviver = arguments.get("1")
+        return copy.json.walk(base.Js({"": value}), "", reviver) if reviver.is_callable() else value
+
+    def stringify(value, replacer, space, this, arguments, old=json_object.own["stringify"]["value"].code):
+        if replacer.is_object() or space.TYPE not in ("Undefined", "Null"):
+            return old(value, replacer, space, this, arguments)
+        return realm.json_text(value, ())
+
+    for name, function, table in (
+            ("encodeURI", encode_uri, URI_CHANGED), ("encodeURIComponent", encode_uri, URI_COMPONENT_CHANGED),
+            ("decodeURI", decode_uri, URI_RESERVED), ("decodeURIComponent", decode_uri, frozenset())):
+        getattr(pyjs, name).code = uri(function, table)
+    replace_js2py(base.ArrayPrototype, "join", join)
+    replace_js2py(json_object, "parse", parse)
+    replace_js2py(json_object, "stringify", stringify)
+
+
+def js2py_join(realm, base, array, separator):
+    """Array.prototype.join() with a limit; an array within itself is an empty text."""
+    if any(array is outer for outer in realm.joining):
+        return ""
+    array = array.to_object()
+    realm.joining.append(array)
+    try:
+        length = array.get("length").to_uint32()
+        separator = "," if separator.is_undefined() else separator.to_string().value
+        parts, size = [], 0
+        for index in range(length):
+            realm.poll()
+            item = array.get(str(index))
+            parts.append("" if item.is_undefined() or item.is_null() else item.to_string().value)
+            size += len(parts[-1]) + len(separator)
+            if size > MAX_STRING_LENGTH:
+                raise base.MakeError("RangeError", "Invalid string length")
+        return separator.join(parts)
+    finally:
+        realm.joining.pop()
+
+
+# -- js2py: realm ------------------------------------------------------------------------
+
+class Js2PyValue:
+    """A handle of a JavaScript object that js2py holds; `object` is js2py's own."""
+
+    __slots__ = ("realm", "object")
+
+    def __init__(self, realm, value):
+        self.realm = realm
+        self.object = value
+
+    def __eq__(self, other):
+        return isinstance(other, Js2PyValue) and other.object is self.object
+
+    def __hash__(self):
+        return id(self.object)
+
+    def __repr__(self):
+        return f"<{self.realm.type_of(self)} of {self.realm.name}>"
+
+
+class Js2PyRealm:
+    """One isolated JavaScript world on js2py: ECMAScript 5.1. See Realm for the parameters.
+
+    `values` is the private copy's module js2py.base. Raises what the copy raises where it does not import:
+    check_engine() tells beforehand.
+    """
+
+    def __init__(self, name="<realm>", *, console=None, timeout=None):
+        if sys.getrecursionlimit() < MAX_CALL_DEPTH:
+            sys.setrecursionlimit(MAX_CALL_DEPTH)
+        self.name = name
+        self.console = console or print_to_terminal
+        self.timeout = timeout
+        self.lock = threading.RLock()
+        self.interrupt = self.closed = False
+        self.interruption = self.stop_reason = self.time_limit = self.thread = None
+        self.depth = 0
+        self.jobs = collections.deque()
+        self.rejections = {}            # there are no promises
+        self.timers = TimerQueue(self)
+        self.modules = types.SimpleNamespace(loader=None)
+        self.joining = []
+        self.runtime = {"interrupt": False, "js2py_poll": self.poll}
+        self.copy = Js2PyCopy(self.runtime)
+        self.values = self.copy.base
+        self.globals = self.make_globals()
+        self.declare_host_functions()
+
+    def make_globals(self):
+        """Hardens the copy and makes the global object; returns the globals of translated code."""
+        harden_js2py(self, self.copy)
+        pyjs = self.copy.pyjs
+        self.scope = pyjs.Scope(pyjs.JS_BUILTINS)
+        pyjs.set_global_object(self.scope)
+        return {"__builtins__": self.runtime, "__name__": "js2py", "%js2py": self, "var": self.scope,
+                "PyJs_completion": self.values.undefined,
+                **{name: getattr(pyjs, name) for name in (
+                    "Js", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift", "PyJsException", "Scope",
+                    "PyExceptionToJs", "JsToPyException", "JsRegExp")}}
+
+    # entering: the lock, the deadline, the microtasks and the timers are those of Realm
+
+    interrupt_run = Realm.interrupt_run
+    enter = Realm.enter
+    enter_again = Realm.enter_again
+    work_and_jobs = Realm.work_and_jobs
+    clear_interrupt = Realm.clear_interrupt
+    run_jobs = Realm.run_jobs
+    report = Realm.report
+    close = Realm.close
+    wait_idle = Realm.wait_idle
+    call = Realm.call
+
+    def poll(self):
+        """Raises Interrupted in the thread that runs the script, when that shall end. Others may make
+        values meanwhile."""
+        if self.interrupt and threading.get_ident() == self.thread:
+            raise self.interruption
+
+    def report_timeout(self, seconds, error):
+        try:
+            Realm.report_timeout(self, seconds, error)
+        except ScriptTimeout as timeout:
+            timeout.where = "".join(f"\n    at {place}" for place in self.places(error.__traceback__))
+            raise
+
+    # exceptions
+
+    def exception(self, error):
+        """The exception to raise within js2py for one of Python's."""
+        make = self.values.MakeError
+        if isinstance(error, JSError):
+            if isinstance(error.value, Js2PyValue) and error.value.realm is self:
+                return self.values.JsToPyException(error.value.object)
+            return self.exception(JSNativeError(str(error)))
+        if isinstance(error, JSNativeError):
+            return make(error.kind if error.kind in self.values.ERRORS else "Error", utf16(error.message))
+        if isinstance(error, RecursionError):
+            return make("RangeError", "Maximum call stack size exceeded")
+        if isinstance(error, MemoryError):
+            return make("RangeError", "Out of memory")
+        return make("Error", f"js2py fails at this ({type(error).__name__})")
+
+    def js_error(self, error, phase="runtime"):
+        """The JSError to raise outside for any exception that left a script."""
+        if isinstance(error, JSError):
+            return error
+        trace = error.__traceback__
+        place = (error.filename, error.line, error.column) if isinstance(error, JSSyntaxError) else (None,) * 3
+        if not isinstance(error, self.values.PyJsException):
+            error = self.exception(error)
+        result = JSError(self.outward(error.mes), phase)
+        name, message = self.describe(error.mes)
+        calls = [] if phase == "parse" else self.places(trace)
+        stack = "\n    at ".join([error_header(name, message), *calls])
+        result._facts = (name, message, stack, *place)
+        return result
+
+    def describe(self, thrown):
+        """(name, message) of a thrown value; runs no script."""
+        if thrown.is_primitive():
+            return "", python_text(thrown.to_string().value)
+        name, message = self.peek(thrown, "name"), self.peek(thrown, "message")
+        if message is None:
+            return ("Error" if name is None else name) if thrown.Class == "Error" else "", f"[object {thrown.Class}]"
+        return "Error" if name is None else name, message
+
+    def peek(self, value, key):
+        """The text of a property that is one, without running a getter, or None."""
+        desc = value.get_property(key)
+        text = desc.get("value") if desc else None
+        return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
+
+    def places(self, trace):
+        """Where a traceback was in the script, deepest first: "f (chat.js)"."""
+        places = collections.deque(maxlen=DEFAULT_STACK_FRAMES)
+        while trace is not None:
+            frame = trace.tb_frame
+            code = frame.f_code
+            if "%js2py" in frame.f_globals and code.co_name != "%":
+                places.appendleft(code.co_filename if code.co_name == "<module>" else
+                                  f"{code.co_name or '<anonymous>'} ({code.co_filename})")
+            trace = trace.tb_next
+        return places
+
+    # running code
+
+    def evaluate(self, source, filename="<script>", timeout=None):
+        """Runs a script; returns the value of its last expression statement as plain Python. Raises JSError
+        (phase "parse" or "runtime") or ScriptTimeout."""
+        def work():
+            code = self.compile(source, filename)
+            namespace = dict(self.globals)
+            exec(code, namespace)
+            return self.to_python(self.outward(namespace["PyJs_completion"]))
+        return self.enter(work, timeout)
+
+    def compile(self, source, filename):
+        """The code of a script; raises JSError with phase "parse"."""
+        try:
+            return translated(self.copy, source, filename)
+        except JSSyntaxError as error:
+            problem = error
+        except (RecursionError, MemoryError):
+            problem = JSSyntaxError("The script is too deeply nested")
+        except (SyntaxError, ValueError) as error:
+            problem = JSSyntaxError(f"js2py cannot translate this script ({error}): use --engine builtin")
+        problem.filename = filename
+        raise self.js_error(problem, "parse") from None
+
+    def run(self, function, *args, timeout=None, convert=None):
+        """Calls a function with plain Python arguments; returns its result through `convert` (default:
+        to_python), which runs inside the time limit too."""
+        convert = convert or self.to_python
+        return self.enter(lambda: convert(self.invoke(function, args)), timeout)
+
+    def invoke(self, function, args):
+        function = self.inward(function)
+        if not function.is_callable():
+            raise JSTypeError("this is not a function")
+        return self.outward(function.call(self.values.undefined, tuple(map(self.inward, args))))
+
+    # globals
+
+    def lookup(self, name):
+        """The function that a global variable holds, or None."""
+        with self.lock:
+            desc = self.scope.own.get(name)
+            value = desc and desc.get("value")
+            return self.outward(value) if value is not None and value.is_callable() else None
+
+    def define(self, name, value, raw=False):
+        """Defines a global from Python; a dotted name defines a property of an object."""
+        with self.lock:
+            target = self.scope
+            *path, last = name.split(".")
+            for part in path:
+                inner = target.own.get(part, {}).get("value")
+                if inner is None or inner.is_primitive():
+                    inner = self.values.Js({})
+                    self.put_hidden(target, part, inner)
+                target = inner
+            self.put_hidden(target, last, self.host_value(value, last, raw))
+
+    @staticmethod
+    def put_hidden(target, name, value):
+        target.own[name] = {"value": value, "writable": True, "enumerable": False, "configurable": True}
+
+    def host_value(self, value, name, raw):
+        """A Python callable as a function, a dict as an object of such, or plain data."""
+        if callable(value):
+            return self.host_object(self.host_function(value, raw), name, count_parameters(value))
+        if isinstance(value, dict):
+            result = self.values.Js({})
+            for key, item in value.items():
+                self.put_own(result, utf16(key), self.host_value(item, key, raw))
+            return result
+        return self.inward(value)
+
+    def host_object(self, function, name, length):
+        """A function object around function(this, arguments)."""
+        def host_code(this, arguments, var=None):
+            return function(this, arguments)
+        result = self.values.Js(host_code)
+        result.code = host_code
+        result.func_name = name
+        self.put_hidden(result, "name", self.values.Js(name))
+        self.put_hidden(result, "length", self.values.Js(length))
+        return result
+
+    def host_function(self, function, raw):
+        """fn(this, arguments) around a Python function of plain arguments."""
+        def host_call(this, arguments):
+            args = [self.outward(arg) for arg in arguments.to_list()]
+            if not raw:
+                args = [self.to_python(arg) for arg in args]
+            result = function(*args)
+            return self.values.undefined if result is None else self.inward(result)
+        return host_call
+
+    def declare_host_functions(self):
+        """The console, timers and microtasks."""
+        for level in ("log", "info", "warn", "error", "debug", "table"):
+            self.define(f"console.{level}", functools.partial(self.write_console, level), raw=True)
+        self.define("console.assert", self.console_assert, raw=True)
+        self.define("console.time", self.console_time, raw=True)
+        self.define("console.timeEnd", self.console_time_end, raw=True)
+        self.define("setTimeout", functools.partial(self.set_timer, False), raw=True)
+        self.define("setInterval", functools.partial(self.set_timer, True), raw=True)
+        self.define("clearTimeout", self.clear_timer, raw=True)
+        self.define("clearInterval", self.clear_timer, raw=True)
+        self.define("queueMicrotask", self.queue_microtask, raw=True)
+        self.started = {}
+
+    def write_console(self, level, *args):
+        self.console("log" if level == "table" else level, " ".join(map(self.display, args)))
+
+    def display(self, value):
+        """A value as console.log shows it."""
+        if not isinstance(value, Js2PyValue):
+            return python_text(self.inward(value).to_string().value)
+        thrown = value.object
+        if thrown.is_callable():
+            return f"[Function: {thrown.func_name}]" if getattr(thrown, "func_name", "") else "[Function (anonymous)]"
+        if thrown.Class == "Error":
+            return error_header(*self.describe(thrown))
+        if thrown.Class in ("RegExp", "Date"):
+            return python_text(thrown.to_string().value)
+        try:
+            return self.stringify(value) or f"[object {thrown.Class}]"
+        except (JSNativeError, self.values.PyJsException):
+            return f"[object {thrown.Class}]"
+
+    def console_assert(self, condition=undefined, *args):
+        if not self.inward(condition).to_boolean().value:
+            self.write_console("error", "Assertion failed" + (":" if args else ""), *args)
+
+    def console_time(self, label="default", *_):
+        if len(self.started) < MAX_CONSOLE_LABELS:
+            self.started[self.display(label)] = time.perf_counter()
+
+    def console_time_end(self, label="default", *_):
+        start = self.started.pop(self.display(label), None)
+        if start is not None:
+            self.write_console("log", f"{self.display(label)}: {duration_text((time.perf_counter() - start) * 1000)}")
+
+    def set_timer(self, repeat, handler=undefined, delay=undefined, *args):
+        if not self.is_callable(handler):
+            raise JSTypeError('The "callback" argument must be of type function')
+        delay = self.inward(delay).to_number().value
+        delay = delay if 1 <= delay <= MAX_TIMER_DELAY else 1
+        return self.timers.add(lambda: self.invoke(handler, args), delay, repeat)
+
+    def clear_timer(self, number=undefined, *_):
+        if type(number) is int:
+            self.timers.remove(number)
+
+    def queue_microtask(self, callback=undefined, *_):
+        if not self.is_callable(callback):
+            raise JSTypeError('The "callback" argument must be of type function')
+        self.jobs.append(lambda: self.invoke(callback, ()))
+
+    # values in and out: js2py's own stay inside; raw ones are plain, or Js2PyValue
+
+    def outward(self, value):
+        """A value of js2py as a raw one."""
+        kind = value.TYPE
+        if kind == "Undefined":
+            return undefined
+        if kind == "Null":
+            return null
+        if kind == "Number":
+            return number(value.value)
+        return value.value if kind in ("String", "Boolean") else Js2PyValue(self, value)
+
+    def inward(self, value):
+        """A raw value, or plain Python, as a value of js2py."""
+        values, kind = self.values, type(value)
+        if kind is Js2PyValue:
+            if value.realm is not self:
+                raise JSTypeError("this object belongs to another script")
+            return value.object
+        if kind is str:
+            return values.Js(utf16(value))
+        if kind is bool:
+            return values.Js(value)
+        if kind is int or kind is float:
+            return values.Js(float(number(value)))
+        if value is None or value is null:
+            return values.null
+        if value is undefined:
+            return values.undefined
+        if kind is dict:
+            result = values.Js({})
+            for key, item in value.items():
+                self.put_own(result, utf16(str(key)), self.inward(item))
+            return result
+        if kind is list or kind is tuple:
+            return values.Js([self.inward(item) for item in value])
+        raise TypeError(f"a {kind.__name__} has no JavaScript counterpart")
+
+    @staticmethod
+    def put_own(target, key, value):
+        target.own[key] = {"value": value, "writable": True, "enumerable": True, "configurable": True}
+
+    def from_python(self, value):
+        """Plain Python as a raw value: containers become handles."""
+        return self.outward(self.inward(value))
+
+    def new_object(self, props=None):
+        return self.from_python(dict(props or {}))
+
+    def to_python(self, value):
+        """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
+        dates what JSON makes of them; functions come as handles."""
+        return self._to_python(value, ())
+
+    def _to_python(self, value, path):
+        if type(value) is str:
+            return python_text(value)
+        if value is null:
+            return None
+        if not isinstance(value, Js2PyValue) or self.is_callable(value):
+            return value
+        obj = value.object
+        self.poll()
+        if any(outer is obj for outer in path):
+            raise JSTypeError("Converting circular structure")
+        path = (*path, obj)
+        if obj.Class in ("Number", "String", "Boolean") and obj.value is not None:
+            return self._to_python(self.outward(self.values.Js(obj.value)), path)
+        to_json = obj.get("toJSON")
+        if to_json.is_callable():
+            return self._to_python(self.outward(to_json.call(obj, (self.values.Js(""),))), path)
+        if self.is_array(value):
+            return [self._to_python(self.outward(item), path) for item in self.items(obj)]
+        return {python_text(key.value): self._to_python(self.outward(obj.get(key.value)), path) for key in obj}
+
+    def items(self, array):
+        """The items of an array, one after the other."""
+        for index in range(array.get("length").to_uint32()):
+            self.poll()
+            yield array.get(str(index))
+
+    def stringify(self, value):
+        """JSON.stringify(value) as Python text, or None where that is undefined."""
+        text = self.json_text(self.inward(value), ())
+        return None if text is None else python_text(text)
+
+    def json_text(self, value, path, key=""):
+        """JSON.stringify of a value of js2py, or None."""
+        self.poll()
+        if value.TYPE == "Object":
+            to_json = value.get("toJSON")
+            if to_json.is_callable():
+                value = to_json.call(value, (self.values.Js(key),))
+        if value.Class in ("Number", "String", "Boolean"):
+            return self.json_primitive(value.value)
+        if value.TYPE != "Object" or value.is_callable():
+            return "null" if value.TYPE == "Null" else None
+        if any(outer is value for outer in path):
+            raise JSTypeError("Converting circular structure to JSON")
+        path = (*path, value)
+        if value.Class == "Array":
+            parts = [self.json_text(item, path, str(index)) or "null" for index, item in enumerate(self.items(value))]
+            return self.limited("[" + ",".join(parts) + "]")
+        parts = []
+        for name in value:
+            text = self.json_text(value.get(name.value), path, name.value)
+            if text is not None:
+                parts.append(quote_json(name.value) + ":" + text)
+        return self.limited("{" + ",".join(parts) + "}")
+
+    @staticmethod
+    def json_primitive(value):
+        if type(value) is bool:
+            return "true" if value else "false"
+        if type(value) is str:
+            return quote_json(value)
+        return number_to_string(number(value)) if math.isfinite(value) else "null"
+
+    @staticmethod
+    def limited(text):
+        if len(text) > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        return text
+
+    def parse_json(self, text):
+        """JSON.parse(text), a raw value."""
+        return self.outward(self.parse(utf16(text)))
+
+    def parse(self, text):
+        """JSON.parse of a text, a value of js2py."""
+        try:
+            return self.inward(json.loads(text, parse_int=float, parse_constant=refuse_json_constant))
+        except ValueError:
+            raise JSSyntaxError("this is not JSON") from None
+
+    def get(self, obj, key):
+        return self.outward(self.inward(obj).get(utf16(key)))
+
+    def type_of(self, value):
+        if isinstance(value, Js2PyValue):
+            return "function" if value.object.is_callable() else "object"
+        return typeof(value)
+
+    def is_object(self, value):
+        return isinstance(value, Js2PyValue)
+
+    def is_array(self, value):
+        return isinstance(value, Js2PyValue) and value.object.Class == "Array"
+
+    def is_callable(self, value):
+        return isinstance(value, Js2PyValue) and value.object.is_callable()
+
+
+def refuse_json_constant(name):
+    """For json.loads(), which takes NaN and Infinity for numbers."""
+    raise ValueError(name)
+
+
+def check_js2py():
+    """Raises EngineUnavailable where js2py cannot be used, with one line that says why."""
+    instead = "use --engine builtin"
+    try:
+        js2py_folder()
+        realm = Js2PyRealm("<check>")
+        answer = realm.evaluate("[1, 2].map(function (x) { return x + 1 }).join()")
+        realm.close()
+    except ModuleNotFoundError as error:
+        raise EngineUnavailable(f"js2py cannot be used: the module {error.name} is not installed. Install it with "
+                                f"pip install js2py, or {instead}") from None
+    except Exception as error:
+        answer = " ".join(f"{type(error).__name__}: {error}".split())
+    if answer != "2,3":
+        version = "%d.%d" % sys.version_info[:2]
+        raise EngineUnavailable(f"js2py does not import on this CPython {version} ({answer}). It needs CPython 3.11 "
+                                f"or older; or {instead}")
+
+
+# -- Engines -----------------------------------------------------------------------------
+
+#: What the sections below use of a realm, whichever engine it belongs to. Values that a realm hands out
+#: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
+#: booleans, undefined and null; or handles of objects, for the realm's own methods only.
+ENGINE_INTERFACE = (
+    "name", "console", "close", "modules",                      # one world, for one script
+    "define", "lookup",                                         # its globals, in and out
+    "evaluate", "call", "run", "wait_idle",                     # entering it
+    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
+    "new_object", "from_python", "to_python", "stringify", "parse_json")
+
+DEFAULT_ENGINE = "builtin"
+
+#: The engines by name.
+ENGINES = {"builtin": Realm, "js2py": Js2PyRealm}
+
+
+def check_engine(name):
+    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
+    engine is not installed or does not work."""
+    if name not in ENGINES:
+        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+    if name == "js2py":
+        check_js2py()
+    return ENGINES[name]
 
 
 # ======================================================================================
@@ -33788,13 +35112,10 @@ class Log:
         stream = self.stream or sys.stderr
         if stream is None:
             return                      # started with its standard error closed
-        colour = self.colour if self.colour is not None else wants_colour(stream)
-        if colour and level in _COLOURS:
-            text = "\n".join(paint(line, level) for line in text.split("\n"))
         try:
             colour = self.colour if self.colour is not None else wants_colour(stream)
             if colour and level in _COLOURS:
-                text = f"\x1b[{_COLOURS[level]}m{text}\x1b[0m"
+                text = "\n".join(paint(line, level) for line in text.split("\n"))
             with self.lock:
                 write_line(stream, text)
         except (OSError, ValueError):
@@ -40677,8 +41998,8 @@ class Server:
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
                  storage=None, chaos=""):
-        storage = StorageFile(storage) if storage is not None else None
         self.chaos_rules = chaos
+        storage = StorageFile(storage) if storage is not None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage)
         self.reload = reload
         if reload:
@@ -40765,8 +42086,15 @@ def free_port_after(host, port):
 # -- Options ----
 
 
+class OptionParser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message):
+        self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
+
+
 def option_parser():
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="aiwebengine.py", description="A dev server scripted in JavaScript, with live streams.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Without SCRIPTS the folder scripts/ is served.\n\n" + CHAOS_SYNTAX)
@@ -42170,7 +43498,7 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
     """-e and --run: runs a script or module, whose imports are found in the folder, to the end of its
     timers and promises. For -e, prints the completion value."""
     if engine != DEFAULT_ENGINE:
-        return on_script_thread(run_on_engine, source, filename, engine)
+        return run_on_engine(check_engine(engine), source, filename)
     sources = {filename: source}
     realm = CommandRealm(filename, console=print_console)
     realm.modules.loader = folder_loader(folder, sources)
@@ -42197,20 +43525,37 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
         realm.close()
 
 
-def run_on_engine(source, filename, engine):
-    """-e and --run on another engine than the built-in one: scripts only. For -e, prints the result as JSON."""
-    realm = check_engine(engine)(filename, console=print_console)
-    try:
+def run_on_engine(engine, source, filename):
+    """run_code() on an engine that is known by ENGINE_INTERFACE only."""
+    realm = engine(filename, console=print_console)
+
+    def work():
         value = realm.evaluate(source, filename)
-        if value is not undefined and value is not None and filename == "<code>":
-            print_console("log", value if type(value) is str else json.dumps(value, ensure_ascii=False, default=str))
+        if filename == "<code>":
+            show_value(value)
         realm.wait_idle()
+
+    try:
+        on_script_thread(work)
     except JSError as error:
         print_console("error", error_report(error, {filename: source}))
         return EXIT_SCRIPT
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     finally:
         realm.close()
     return EXIT_OK
+
+
+def show_value(value):
+    """Prints a value that was converted to Python, unless there is none."""
+    if value is undefined or value is None:
+        return
+    if isinstance(value, (dict, list)):
+        value = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    elif isinstance(value, bool):
+        value = "true" if value else "false"
+    print_console("log", str(value))
 
 
 def folder_loader(folder, sources):
