@@ -39434,10 +39434,8 @@ class Dashboard:
         app = self.app
         parts = {"server": server_facts(self.server), "scripts": script_facts(app),
                  "streams": [feed.facts() for feed in all_feeds(app)[:MAX_SHOWN_ROWS]],
-                 "routes": route_facts(app), "graphql": app.graphql.listing()[:MAX_SHOWN_ROWS]}
-        chaos = getattr(self.server, "chaos", None)
-        if chaos is not None:
-            parts["chaos"] = chaos.describe()
+                 "routes": route_facts(app), "graphql": app.graphql.listing()[:MAX_SHOWN_ROWS],
+                 "chaos": self.server.chaos.describe()}
         return {name: json_text(part) for name, part in parts.items()}
 
     def news(self, viewer, shared):
@@ -40759,6 +40757,32 @@ DASHBOARD_POLICY = script_policy(DASHBOARD_SCRIPT) + "; img-src data:; base-uri 
 def dashboard_page(handler, head, body):
     """The dashboard: a page that lives on /engine/events and the actions above."""
     return html_response(200, DASHBOARD_PAGE, policy=DASHBOARD_POLICY)
+
+
+# -- Fault injection ----
+
+
+@page("/engine/chaos")
+def chaos_answer(server, head=None):
+    """What fault injection is set to and what it did."""
+    return Response(200, JSON_TYPE, utf8(json.dumps(server.chaos.describe(), ensure_ascii=False)),
+                    [("Cache-Control", "no-store")])
+
+
+@local_page("POST", "/engine/chaos")
+def change_chaos(handler, head, body):
+    """POST { "chaos": "latency=200ms" } changes the rules, "" turns it off."""
+    if not is_json_type(head.content_type):
+        raise Refusal(415, "Send the rules as JSON, with Content-Type: application/json")
+    data = parse_json_body(body_text(head, body)[0])
+    rules = data.get("chaos") if isinstance(data, dict) else None
+    if not isinstance(rules, str):
+        raise Refusal(400, 'Send { "chaos": "latency=200ms drop=1%" }, or { "chaos": "" } to turn it off')
+    try:
+        handler.server.chaos.set(rules)
+    except ChaosMistake as mistake:
+        raise Refusal(400, str(mistake)) from None
+    return chaos_answer(handler.server)
 
 
 # -- GraphQL explorer ----------------------------------------------------------------------
