@@ -32754,6 +32754,8 @@ REDIS_TIMEOUT = 2.0
 REDIS_BLOCK_MS = 1000
 #: Seconds until the first attempt to connect again, and between the later ones, at most.
 REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.5
+#: Seconds between two readings: while many messages come, they are taken in and delivered together.
+REDIS_PAUSE = 0.003
 #: Messages of one stream that are read at once.
 REDIS_BATCH = 256
 #: A stream in Redis holds at least its history, and for processes that lag behind so many messages
@@ -32814,6 +32816,7 @@ class RedisLink:
         self.url = url
         self.report = lambda level, text: None
         self.down = None
+        self._kept = collections.deque(maxlen=16)
         self.failures, self.client = self._open(url)
         try:
             version = self.client.info("server").get("redis_version", "0")
@@ -32875,6 +32878,27 @@ class RedisLink:
             return pipeline.execute()
         return self._attempt(run)
 
+    def add(self, *command):
+        """The same, on a connection that is kept for it: sending is what has to be quick."""
+        return self._attempt(lambda: self._on_kept_connection(command))
+
+    def _on_kept_connection(self, command):
+        try:
+            connection = self._kept.pop()
+        except IndexError:
+            connection = self.connection()
+        try:
+            if connection.can_read(0):      # the end of the connection: Redis was started anew
+                connection.disconnect()
+                connection.connect()
+            connection.send_command(*command)
+            answer = connection.read_response()
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._kept.append(connection)
+        return answer
+
     def _attempt(self, work):
         if self.down is not None:
             raise RedisTrouble(self.down)
@@ -32911,6 +32935,8 @@ class RedisLink:
         return StoredInRedis(self, script)
 
     def close(self):
+        while self._kept:
+            self._kept.pop().disconnect()
         self.client.close()
 
 
@@ -33025,7 +33051,7 @@ class RedisRelay:
         if filter:
             fields += ("filter", json.dumps(filter))
         try:
-            self.link.call("XADD", key, "MAXLEN", "~", keep, "*", "data", data, *fields)
+            self.link.add("XADD", key, "MAXLEN", "~", keep, "*", "data", data, *fields)
         except RedisTrouble as error:
             raise HostError(f"{function}: the message was not sent: {error}") from None
 
@@ -33095,6 +33121,7 @@ class RedisRelay:
                     else:
                         self._deliver(key, entries)
                 self.link.back()
+                self._stopping.wait(REDIS_PAUSE)
             except (*self.link.failures, RedisTrouble) as error:
                 if connection is not None:
                     connection.disconnect()
@@ -33104,6 +33131,7 @@ class RedisRelay:
                 delay = min(delay * 2, REDIS_RETRY_MOST)
             except Exception as error:  # a fault with one message must not end all others
                 self.report("error", f"redis: {type(error).__name__}: {error}")
+                self._stopping.wait(REDIS_RETRY_FIRST)
 
     def _load_unread(self):
         while self.unread:
