@@ -272,6 +272,10 @@ def interruptible_slowly(values):
         yield value
 
 
+class EngineUnavailable(Exception):
+    """An engine that cannot be used here; the text is one line that says why, and what to do instead."""
+
+
 class GeneratorReturn(BaseException):
     """Thrown into a suspended generator by its `return` method."""
 
@@ -3370,14 +3374,33 @@ def _guarded(parser, parse):
         raise parser.too_deep() from None
 
 
-def parse_script(source, strict=False):
+def parse_script(source, strict=False, may_await=False):
     """Parse a script (a global, REPL or indirect-eval text). Return its Program; raise JSSyntaxError.
 
     source is text in either spelling of astral characters; offsets in the nodes count in
-    `from_code_units(source)`. strict=True begins in strict mode.
+    `from_code_units(source)`. strict=True begins in strict mode; may_await=True makes `await` an operator
+    at the top level, as a prompt has it.
     """
     parser = JSParser(from_code_units(source), False, strict)
+    parser.function.is_async = may_await
     return _guarded(parser, parser.parse_program)
+
+
+def parse_lone_expression(source, may_await=False):
+    """Parse a text that is one expression, such as `{a: 1}` at a prompt, as a script of one statement.
+    Return its Program; raise JSSyntaxError."""
+    parser = JSParser(from_code_units(source))
+    parser.function.is_async = may_await
+
+    def parse():
+        expression = parser.parse_expression()
+        parser.check_covers()
+        if parser.type != "end":
+            parser.unexpected()
+        return expression
+
+    expression = _guarded(parser, parse)
+    return Program([ExpressionStatement(expression, None).at(expression)], "script", False).at(expression)
 
 
 def parse_module(source):
@@ -9348,6 +9371,7 @@ class CompiledScript:
     variables       names of top-level var
     functions       names of top-level function declarations
     free_globals    other global names it mentions
+    tree            the ast.Module it was made from, where that was asked for; see dump_python
     """
 
     __slots__ = ("code", "lexical", "variables", "functions", "free_globals", "unit", "tree")
@@ -9366,15 +9390,18 @@ def find_lifts(program):
     return False
 
 
-def compile_script(source, filename, program=None, is_eval=False):
+def compile_script(source, filename, program=None, is_eval=False, may_await=False,
+                   keep_tree=False):
     """Compiles a script, or the text of an indirect eval; raises JSSyntaxError. Returns a
-    CompiledScript."""
+    CompiledScript. With may_await (the program was parsed so) its code returns the completion value in
+    a tuple, as it may be a promise, and is a generator function for run_async where there is an await."""
     if program is None:
         program = parse_script(source)
     scope = analyze_scopes(program, is_eval)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
     emitter = Emitter(unit, scope)
+    emitter.is_async = may_await
     emitter.completion = "completion"
     emitter.emit_assign("completion", emitter.name("undefined"))
     for variable in scope.names.values():
@@ -9383,21 +9410,23 @@ def compile_script(source, filename, program=None, is_eval=False):
     emitter.enter_block(scope)
     emitter.in_scope(scope.body if scope.body is not scope else None,
                      lambda: emitter.statements(program.body))
-    emitter.emit(ast.Return(emitter.name("completion"), lineno=1, col_offset=0))
+    completion = emitter.name("completion")
+    emitter.emit(ast.Return(emitter.tuple(completion) if may_await else completion,
+                            lineno=1, col_offset=0))
     emitter.line, emitter.column = 1, 0
     if emitter.jump_codes:
         emitter.out.insert(0, emitter.no_jump())
     top = emitter.python_def("script_f0", ["this"], emitter.declarations() + emitter.out)
     result = CompiledScript()
-    result.tree = ast.Module([top], [])
+    tree = ast.Module([top], [])
+    result.tree = tree if keep_tree else None
     result.unit = unit
-    result.code = code_of(unit, result.tree, filename)
+    result.code = code_of(unit, tree, filename)
     names = [variable for variable in scope.names.values() if variable.is_global]
     result.lexical = [(v.name, v.kind == "const") for v in names if v.kind in ("let", "const", "class")]
     result.functions = [v.name for v in names if v.kind == "function"]
     result.variables = [v.name for v in names if v.kind == "var"]
     result.free_globals = unit.free_globals
-    result.tree = None
     return result
 
 
@@ -9413,13 +9442,14 @@ class CompiledModule:
     indirect        {exported name: (specifier, imported name or None)}
     stars           specifiers of `export * from`
     free_globals    global names it mentions
+    tree            as in CompiledScript
     """
 
     __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "stars", "free_globals",
-                 "unit")
+                 "unit", "tree")
 
 
-def compile_module(source, filename):
+def compile_module(source, filename, keep_tree=False):
     """Compiles a module; raises JSSyntaxError. Returns a CompiledModule."""
     program = parse_module(source)
     scope = analyze_scopes(program)
@@ -9449,7 +9479,9 @@ def compile_module(source, filename):
     result = CompiledModule()
     result.unit = unit
     result.cells = [v.name for v in shared]
-    result.code = code_of(unit, ast.Module([top], []), filename)
+    tree = ast.Module([top], [])
+    result.tree = tree if keep_tree else None
+    result.code = code_of(unit, tree, filename)
     result.free_globals = unit.free_globals
     collect_module_entries(program, result)
     return result
@@ -9529,6 +9561,81 @@ def code_of(unit, module, filename):
         if isinstance(value, types.CodeType):
             return unit.with_pool(value)
     raise AssertionError("the module has no function")
+
+
+# -- Showing the generated Python --------------------------------------------------------
+
+#: Characters of one source line, and of one pooled object, that a dump shows.
+MAX_DUMPED_TEXT = 100
+
+
+class PoolReference:
+    """Stands in a dumped tree for the placeholder of a pooled object."""
+
+    def __init__(self, index):
+        self.index = int(index)
+
+    def __repr__(self):
+        return f"pool[{self.index}]"
+
+
+def dump_python(compiled):
+    """The Python that a script or module became, as text to read: the generated tree of a CompiledScript
+    or CompiledModule that kept it, with the line of the source in a comment before its statements, then
+    the objects that the code refers to as pool[n]."""
+    dump = PythonDump(compiled.unit)
+    text = dump.text(compiled.tree)
+    pool = [f"# pool[{index}]: {clipped(describe_pooled(item))}"
+            for index, item in enumerate(compiled.unit.pool)]
+    return "\n".join([text, "", *pool] if pool else [text]) + "\n"
+
+
+def clipped(text):
+    return text if len(text) <= MAX_DUMPED_TEXT else text[:MAX_DUMPED_TEXT - 1] + "…"
+
+
+def describe_pooled(item):
+    kind = type(item).__name__
+    if isinstance(item, FunctionInfo):
+        return f"{kind} {item.name or '(anonymous)'}, {item.kind}, length {item.length}"
+    if isinstance(item, TemplateSite):
+        return f"{kind} {item.raw!r}"
+    return f"{kind} {item!r}"
+
+
+class PythonDump:
+    """Makes the text of one generated tree."""
+
+    def __init__(self, unit):
+        self.unit = unit
+        self.lines = from_code_units(unit.source).split("\n")
+        self.line = None
+
+    def text(self, tree):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and type(node.value) is bytes:
+                node.value = PoolReference(node.value)
+        return ast.unparse(ast.Module(self.commented(tree.body), []))
+
+    def commented(self, statements):
+        """Copies of statements, with a comment where another line of the source begins. A comment is an
+        expression that consists of a strange name: ast.unparse writes it as it stands."""
+        result = []
+        for statement in statements:
+            line = statement.lineno if self.unit.positions is None \
+                else self.unit.positions[statement.lineno][0]
+            if line != self.line and 0 < line <= len(self.lines) \
+                    and not (self.line and line == 1 and isinstance(statement, ast.Return)):
+                self.line = line
+                result.append(ast.Expr(ast.Name(
+                    clipped(f"# {self.unit.filename}:{line}  {self.lines[line - 1].strip()}"), _LOAD)))
+            parts = {name: self.commented(part) if part and isinstance(part, list)
+                     and isinstance(part[0], (ast.stmt, ast.ExceptHandler)) else part
+                     for name, part in ast.iter_fields(statement)}
+            copy = type(statement)(**parts)
+            copy.lineno = statement.lineno
+            result.append(copy)
+        return result
 
 
 # ======================================================================================
@@ -24187,7 +24294,8 @@ def global_queue_microtask(realm, this, callback=undefined, *_):
 # A realm is one isolated JavaScript world: its global object, its intrinsics (made when first
 # needed), its microtasks and timers, and the helpers that generated code calls. Everything from
 # outside enters through run(), evaluate() or a timer, under the realm's lock and a deadline.
-# Sections below this one know the engine only by Realm, JSError, HostError and undefined.
+# Sections below this one know the engine only by the members of a realm that ENGINE_INTERFACE lists,
+# JSError, HostError, undefined and null; ENGINES says which engines there are.
 # ======================================================================================
 
 # -- Helpers of generated code: any realm ------------------------------------------------
@@ -24291,15 +24399,50 @@ def add_private(obj, key, value):
     obj.props[key] = value
 
 
-def callable_or_refusal(value, text):
+def callable_or_refusal(value, text, realm=None):
     """The Python function of a callee; for what is not callable one that says so when it is called,
-    after the arguments were evaluated."""
+    after the arguments were evaluated. With a realm it says what may have been meant."""
     if isinstance(value, JSObject) and value.fn is not None:
         return value.fn
 
     def refuse(this, *args):
-        raise JSTypeError(f"{text} is not a function")
+        raise JSTypeError(f"{text} is not a function{meant_method(realm, this, text)}")
     return refuse
+
+
+#: Names compared for "Did you mean …?", and how alike two must be.
+MAX_MEANT_NAMES = 500
+MEANT_LIKENESS = 0.66
+_METHOD_NAME = re.compile(r"(?:\.|\[[\"'])([\w$]+)(?:[\"']\])?$")
+
+
+def meant_method(realm, this, text):
+    """`. Did you mean X?` when `this` has a method whose name is almost the one in `text`, else "".
+    Runs no script."""
+    name = _METHOD_NAME.search(text)
+    if name is None or realm is None or this is undefined or this is null:
+        return ""
+    return meant_name(name[1], method_names(this if isinstance(this, JSObject) else to_object(realm, this)))
+
+
+def method_names(obj):
+    """Names of the functions that an object has or inherits, as far as they can be seen without running
+    script code."""
+    names = {}
+    while obj is not None and not isinstance(obj, JSProxyBase):
+        if len(obj.props) <= MAX_MEANT_NAMES:
+            names.update((key, None) for key, value in obj.props.items()
+                         if type(key) is str and is_callable(value))
+        obj = obj.get_proto()
+    return names
+
+
+def meant_name(name, known):
+    """`. Did you mean X?` when one of the known names is almost this one, else ""."""
+    lower = {other.lower(): other for other in itertools.islice(known, MAX_MEANT_NAMES)
+             if len(other) <= 60 and other not in ("constructor", "undefined")}
+    found = difflib.get_close_matches(name.lower(), list(lower), 1, MEANT_LIKENESS) if len(name) > 2 else ()
+    return f". Did you mean {lower[found[0]]}?" if found else ""
 
 
 def property_key(value):
@@ -24561,7 +24704,7 @@ def make_runtime(realm):
             try:
                 props = obj.props
             except AttributeError:
-                return callable_or_refusal(get_v(realm, obj, key), text)
+                return callable_or_refusal(get_v(realm, obj, key), text, realm)
             if key in props:
                 function = props[key]
             elif obj.attrs is None:
@@ -24574,10 +24717,10 @@ def make_runtime(realm):
                 function = obj.get(key)
         if type(function) is JSFunction:
             return function.fn
-        return callable_or_refusal(function, text)
+        return callable_or_refusal(function, text, realm)
 
     def element_method(obj, key, text):
-        return callable_or_refusal(get_element(obj, key), text)
+        return callable_or_refusal(get_element(obj, key), text, realm)
 
     def put(obj, key, value):
         """obj.key = value in strict code."""
@@ -25752,7 +25895,7 @@ class Realm:
                 "returning from derived constructor"
         name = script_name(python)
         if python == global_name(name) and name not in self.lexical:
-            return f"{name} is not defined"
+            return f"{name} is not defined{meant_name(name, [*self.global_object.flags, *self.lexical])}"
         return f"Cannot access '{name}' before initialization"
 
     def js_error(self, error, phase="runtime"):
@@ -25900,8 +26043,11 @@ class Realm:
         self.timers.close()
 
     def wait_idle(self):
-        """Returns when no timer is waiting (for -e and --run)."""
-        self.timers.wait_empty()
+        """Returns when no timer is waiting and the last one has run (for -e and --run)."""
+        while not self.timers.is_empty():
+            self.timers.wait_empty()
+            with self.lock:             # what the last one left to do may set another
+                pass
 
     # running code
 
@@ -26318,6 +26464,255 @@ class TimerQueue:
             self.remove(number)
 
 
+# -- Engines -----------------------------------------------------------------------------
+
+#: What the sections below use of a realm, whichever engine it belongs to. Values that a realm hands out
+#: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
+#: booleans, undefined and null; or handles of objects, for the realm's own methods only.
+ENGINE_INTERFACE = (
+    "name", "console", "close", "modules",                      # one world, for one script
+    "define", "lookup",                                         # its globals, in and out
+    "evaluate", "call", "run", "wait_idle",                     # entering it
+    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
+    "new_object", "from_python", "to_python", "stringify", "parse_json")
+
+DEFAULT_ENGINE = "builtin"
+
+#: The engines by name.
+ENGINES = {"builtin": Realm}
+
+
+def check_engine(name):
+    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
+    engine is not installed or does not work."""
+    if name not in ENGINES:
+        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+    return ENGINES[name]
+
+
+# -- Realms of a terminal ----------------------------------------------------------------
+
+class ForegroundRealm(Realm):
+    """A realm that somebody at a terminal waits for, and may stop()."""
+
+    def __init__(self, name, *, console=None):
+        super().__init__(name, console=console)
+        self.stopped = False
+
+    def stop(self):
+        """Ends what is running or waited for with a ScriptTimeout: for Ctrl-C, from any thread."""
+        self.stopped = True
+        if self.depth:
+            self.interrupt_run("stop")
+
+    def report_timeout(self, seconds, error):
+        if self.stop_reason == "stop":
+            raise ScriptTimeout("interrupted") from None
+        super().report_timeout(seconds, error)
+
+    def await_settled(self, settled, timeout, started):
+        """Waits until a promise is settled, somebody stops it, or nothing is left that could settle it."""
+        while not settled.wait(0.02):
+            if self.stopped:
+                raise ScriptTimeout("interrupted")
+            if self.timers.is_empty():
+                with self.lock:         # the last timer may be running
+                    if not settled.is_set() and self.timers.is_empty():
+                        raise ScriptTimeout("waits for a promise that nothing is left to settle")
+
+    def run_awaiting(self, compiled, convert):
+        """Runs a script compiled with may_await to the end of its awaits; its completion value, through
+        convert."""
+        def start():
+            if self.stopped:
+                raise ScriptTimeout("interrupted")
+            result = self.run_script(compiled)
+            return run_async(self, result) if isinstance(result, types.GeneratorType) else result
+        return self.settle(start, None, lambda result: convert(result[0]))
+
+    def compile_awaiting(self, source, filename, parse):
+        """The compiled script of parse(source); raises JSError with phase "parse"."""
+        try:
+            return compile_script(source, filename, parse(source), may_await=True)
+        except JSSyntaxError as error:
+            error.filename = filename
+            refusal = error
+        except (RecursionError, MemoryError):
+            refusal = JSSyntaxError("The script is too deeply nested")
+        with self.lock:
+            raise JSError(self.thrown_value(refusal), "parse")
+
+    def inspected(self, value, colors=False):
+        """A value as the console shows it."""
+        return self.enter(lambda: inspect_value(self, value, colors=colors))
+
+
+def parse_awaiting(source):
+    """The Program of a script; with `await` as an operator at its top level if it is none without."""
+    try:
+        return parse_script(source)
+    except JSSyntaxError:
+        return parse_script(source, may_await=True)
+
+
+class CommandRealm(ForegroundRealm):
+    """The realm of -e and --run: an error that nobody catches ends it."""
+
+    def __init__(self, name, *, console=None):
+        super().__init__(name, console=console)
+        self.failure = None
+
+    def report(self, error, prefix):
+        if self.failure is None:
+            self.failure = error
+        self.timers.close()
+
+    def run_text(self, source, filename):
+        """Runs a script or module. Returns its completion value as text, None for undefined."""
+        if self.enter(lambda: is_module(source)):
+            self.evaluate_module(source, filename)
+            return None
+        compiled = self.compile_awaiting(source, filename, parse_awaiting)
+        return self.run_awaiting(compiled, self.completion_text)
+
+    def completion_text(self, value):
+        if value is undefined:
+            return None
+        return well_formed_text(value) if type(value) is str else inspect_value(self, value)
+
+
+# -- The prompt --------------------------------------------------------------------------
+
+#: The file name of what is typed at the prompt.
+PROMPT_FILENAME = "<prompt>"
+#: Names that one completion offers.
+MAX_COMPLETIONS = 1000
+_AWAIT_WORD = re.compile(r"\bawait\b")
+_NAME_CHAIN = re.compile(r"(?:([\w$]+(?:\.[\w$]+)*)\.)?([\w$]*)\Z")
+_COMPLETABLE = re.compile(r"[^\W\d][\w$]*\Z|\$[\w$]*\Z")
+
+
+class Incomplete(Exception):
+    """A source text that may become JavaScript when more is typed."""
+
+
+def may_go_on(error, source):
+    """Whether a syntax error is only that the text ends too early."""
+    lines = _JS_LINE_BREAK.split(from_code_units(source).rstrip())
+    if (error.line, error.column) >= (len(lines), len(lines[-1]) + 1) \
+            or error.message == "Unterminated template literal":
+        return True
+    if error.message != "Invalid or unexpected token":
+        return False
+    rest = "\n".join([lines[error.line - 1][error.column - 1:], *lines[error.line:]])
+    return rest.startswith("/*") or (rest[0] in "'\"" and rest.endswith("\\"))
+
+
+def parse_prompt(source):
+    """The Program of a text typed at a prompt. As in node, `{a: 1}` is an object rather than a block,
+    and `await` an operator, unless that makes no sense. Raises Incomplete or JSSyntaxError."""
+    may_await = bool(_AWAIT_WORD.search(source))
+    goes_on = False
+    if source.lstrip().startswith("{"):
+        try:
+            return parse_lone_expression(source, may_await)
+        except JSSyntaxError as error:
+            goes_on = may_go_on(error, source)
+    try:
+        return parse_script(source, may_await=may_await)
+    except JSSyntaxError as error:
+        if goes_on or may_go_on(error, source):
+            raise Incomplete from None
+        if not may_await:
+            raise
+        try:
+            return parse_script(source)
+        except JSSyntaxError:
+            raise error from None
+
+
+class PromptRealm(ForegroundRealm):
+    """The realm of a prompt. `_` is the value shown last, `_error` the error, until the script sets them."""
+
+    def __init__(self, name=PROMPT_FILENAME, *, console=None, colors=False):
+        super().__init__(name, console=console)
+        self.colors = colors
+        self.remembered = {}
+
+    def answer(self, source):
+        """Runs a text and waits for its awaits; returns its value as text. Raises Incomplete when more
+        lines are needed, JSError, or ScriptTimeout after stop()."""
+        self.stopped = False
+        compiled = self.compile_awaiting(source, PROMPT_FILENAME, parse_prompt)
+        return self.run_awaiting(compiled, self.answer_text)
+
+    def answer_text(self, value):
+        self.remember("_", value)
+        return inspect_value(self, value, colors=self.colors)
+
+    def remember(self, name, value):
+        """Sets a global of the prompt, unless the script has taken the name."""
+        if name in self.lexical:
+            return
+        flags = self.global_object.flags.get(name)
+        if flags is None or self.global_object.get_own(name).value is self.remembered.get(name):
+            self.global_object.put(name, value, HIDDEN_ATTRS)
+            self.remembered[name] = value
+
+    def uncaught(self, error):
+        """What to print for an error that left answer()."""
+        if isinstance(error, ScriptTimeout):
+            return error.message
+        self.remember("_error", error.value)
+        if error.phase == "parse":
+            return f"Uncaught {error}"
+        return "Uncaught " + self.inspected(error.value, self.colors)
+
+    def report(self, error, prefix):
+        self.console("error", f"{prefix} {inspect_value(self, error.value)}"
+                     if not isinstance(error, ScriptTimeout) else error.message)
+
+    # completion
+
+    def completions(self, text):
+        """What the names `text` ends with, such as `ob` or `obj.pre`, may be completed to, in order. No
+        code of a script runs: what only a getter or a Proxy could tell is left out."""
+        chain, start = _NAME_CHAIN.search(text).groups()
+        if not self.lock.acquire(timeout=0.2):
+            return []                   # a timer is busy
+        try:
+            names = self.names_in_scope() if chain is None else self.property_names(chain.split("."))
+        finally:
+            self.lock.release()
+        before = text[:len(text) - len(start)]
+        found = sorted({name for name in names if name.startswith(start) and _COMPLETABLE.match(name)})
+        return [before + name for name in found[:MAX_COMPLETIONS]]
+
+    def names_in_scope(self):
+        return [*self.lexical, *JS_KEYWORDS, *(key for key in self.global_object.own_keys() if type(key) is str)]
+
+    def property_names(self, chain):
+        """The names of all properties of what a chain of names stands for."""
+        name, *rest = chain
+        value = self.globals.get(global_name(name), undefined) if name in self.lexical \
+            else peek(self.global_object, name)
+        for key in rest:
+            value = peek(self.object_of(value), key)
+        names, obj = [], self.object_of(value)
+        while obj is not None and not isinstance(obj, JSProxyBase):
+            names += [key for key in obj.own_keys() if type(key) is str]
+            obj = obj.get_proto()
+        return names
+
+    def object_of(self, value):
+        """The object where the properties of a value are found, or None."""
+        if isinstance(value, JSObject):
+            return value
+        kind = {"string": "String", "number": "Number", "boolean": "Boolean", "symbol": "Symbol",
+                "bigint": "BigInt"}.get(typeof(value))
+        return None if kind is None else getattr(self, kind + "Prototype")
+
+
 # ======================================================================================
 # 13  STREAMS: REGISTRY, CONNECTIONS, BROADCASTER
 #
@@ -26374,12 +26769,6 @@ def encode_data(data, event=None):
     return utf8(f"event: {event}\ndata: {data}\n\n")
 
 
-def decode_data(frame):
-    """The payload of a message that encode_data made, from its bytes."""
-    lines = frame.decode().split("\n")
-    return "\n".join([line[6:] for line in lines if line.startswith("data: ")])
-
-
 def parse_event_id(text):
     """(epoch, sequence) of an id that a stream gave out, or None for any other text."""
     found = _EVENT_ID.match(text or "")
@@ -26388,9 +26777,10 @@ def parse_event_id(text):
 
 class Message:
     """One message as it is kept and sent. `filter` is a dict or None (for everyone); `targets` are
-    the connections that a filter chose when it was sent, until they have it."""
+    the connections that a filter chose when it was sent, until they have it; `delivery` says how
+    many it was for."""
 
-    __slots__ = ("sequence", "frame", "filter", "targets", "time")
+    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery")
 
     def __init__(self, sequence, frame, filter):
         self.sequence = sequence
@@ -26398,23 +26788,33 @@ class Message:
         self.filter = filter
         self.targets = None
         self.time = time.time()
+        self.delivery = None
+
+    @property
+    def text(self):
+        """What was sent: the data lines of the frame."""
+        lines = self.frame.decode().split("\n")
+        return "\n".join(line[6:] for line in lines if line.startswith("data: "))
 
 
 class Delivery:
     """What became of a message, in counts known at once: connections that `matched`, how many had
-    it `queued`, how many were `dropped` because their outbox is full. `failed` equals `dropped`."""
+    it `queued`, how many were `dropped` because their outbox is full. `failed` equals `dropped`.
+    `sequence` is the message's number in its stream, 0 when there is none."""
 
-    __slots__ = ("matched", "dropped")
+    __slots__ = ("matched", "dropped", "sequence")
 
-    def __init__(self, matched=0, dropped=0):
+    def __init__(self, matched=0, dropped=0, sequence=0):
         self.matched = matched
         self.dropped = dropped
+        self.sequence = sequence
 
     queued = delivered = property(lambda self: self.matched - self.dropped)
     failed = property(lambda self: self.dropped)
 
     def add(self, other):
         """Counts another delivery in, for a message that went to several streams."""
+        self.sequence = self.sequence or other.sequence
         self.matched += other.matched
         self.dropped += other.dropped
         return self
@@ -26429,13 +26829,15 @@ class Delivery:
 class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
-    `position` is the sequence of the last message for everyone that was handed to it; `mail` are
-    filtered messages it still has to get. `outbox` is None while the socket takes everything,
+    `joined` is the last sequence before it came, `resumed` the one it had seen when it came back, or
+    None. `position` is the sequence of the last message for everyone that was handed to it; `mail`
+    are filtered messages it still has to get. `outbox` is None while the socket takes everything,
     else the bytes that wait; `queued` counts them. Only the broadcaster touches these.
     """
 
     __slots__ = ("sock", "stream", "metadata", "address", "since", "position", "mail", "outbox", "queued",
-                 "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent")
+                 "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent", "joined",
+                 "resumed")
 
     def __init__(self, sock, stream, metadata, address=""):
         self.sock = sock
@@ -26443,7 +26845,8 @@ class Connection:
         self.metadata = metadata or NO_METADATA
         self.address = address
         self.since = time.monotonic()
-        self.position = 0
+        self.position = self.joined = 0
+        self.resumed = None
         self.mail = None
         self.outbox = EMPTY_OUTBOX
         self.queued = 0
@@ -26461,6 +26864,22 @@ class Connection:
             if metadata.get(key) != value:
                 return False
         return True
+
+    def why_not(self, filter):
+        """Why a filter does not choose this connection, pair by pair, or "" when it does:
+        "room is `general`, filter wants `ops`"."""
+        reasons = []
+        for key, wanted in filter.items():
+            if self.matches({key: wanted}):
+                continue
+            has = f"{key} is `{self.metadata[key]}`" if key in self.metadata else f"it has no {key}"
+            reasons.append(f"{has}, filter wants `{wanted}`")
+        return "; ".join(reasons)
+
+    def behind(self):
+        """How many messages it still has to be handed."""
+        mail = self.mail
+        return max(0, self.stream.run.last - self.position) + (len(mail) if mail else 0)
 
     def describe(self):
         """For `listConnections` and the dashboard."""
@@ -26529,17 +26948,19 @@ class Stream:
                 matched = len(message.targets)
             else:
                 matched = len(self.connections)
+            message.delivery = delivery = Delivery(matched, 0, message.sequence)
             self._remember(message)
             if not matched:
-                return Delivery()
-            dropped = self._overflowing(message) if self.slow else 0
+                return delivery
+            if self.slow:
+                delivery.dropped = self._overflowing(message)
             self._pending.append(message)
             self._pending_bytes += len(message.frame)
             crowded = self._pending_bytes > MAX_BACKLOG_BYTES or len(self._pending) > MAX_BACKLOG_MESSAGES
         self.broadcaster.wake(self)
         if crowded:
             self.broadcaster.give_way(self)
-        return Delivery(matched, dropped)
+        return delivery
 
     def _next_message(self, body, filter, sequence=None):
         """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
@@ -26648,8 +27069,10 @@ class Stream:
                 raise LookupError(self.path)
             known = self.position_of(last_event_id)
             missed = self._missed(*known, connection) if known else []
-            connection.position = max(self.sequence, known[0]) if known else self.sequence
+            connection.position = connection.joined = max(self.sequence, known[0]) if known else self.sequence
             self.ahead = max(self.ahead, connection.position)
+            if known:
+                connection.resumed = known[0]
             self.connections.add(connection)
             self._arrivals.append(connection)
             self.served += 1
@@ -26702,6 +27125,45 @@ class Stream:
         with self.lock:
             self.closed = True
         self.broadcaster.end_stream(self)
+
+    # -- looking ----
+
+    def recent(self, count):
+        """The last messages that are kept, the newest first."""
+        with self.lock:
+            return list(itertools.islice(reversed(self.history), count))
+
+    def find(self, sequence):
+        """The message of this number if it is still kept, or None."""
+        with self.lock:
+            return next((message for message in reversed(self.history) if message.sequence == sequence), None)
+
+    def explain(self, message, connection):
+        """(got, why): whether a connection of this stream, or of one that is sent the same, had a
+        message, and the reason in words. `got` is None while it is on its way."""
+        same = connection.stream is self
+        if same and message.sequence <= connection.joined:
+            if connection.resumed is None or message.sequence <= connection.resumed:
+                return False, "sent before it connected"
+            missed = True
+        else:
+            missed = False
+            if not same and message.time < time.time() - (time.monotonic() - connection.since):
+                return False, "sent before it connected"
+        reason = connection.why_not(message.filter) if message.filter else ""
+        if reason:
+            return False, reason
+        if missed:
+            return True, "replayed when it came back"
+        if connection.doomed:
+            return False, "it reads too slowly and is disconnected"
+        mail = connection.mail
+        if same and (message in mail if mail and message.filter else
+                     not message.filter and message.sequence > connection.position):
+            return None, "about to be written"
+        if connection.queued:
+            return None, f"in its outbox: {connection.queued:,} bytes wait until it reads"
+        return True, "its metadata match" if message.filter else "sent to everyone"
 
     def list_connections(self):
         with self.lock:
@@ -31891,7 +32353,7 @@ class GraphQLService:
                 kept = list(plain.history)
                 sequence, floor = max(sequence, plain.sequence), max(floor, plain.floor)
             for message in kept:
-                text = channel.text(item.name, decode_data(message.frame), self)
+                text = channel.text(item.name, message.text, self)
                 frame = b"id: %b\n%b" % (plain.event_id(message.sequence).encode(),
                                          encode_data(text, channel.event))
                 messages.append(Message(message.sequence, frame, message.filter))
@@ -31937,6 +32399,9 @@ class GraphQLService:
             if subscription.matches(filter):
                 sent = reservation.send(operation_id, subscription.project(payload))
                 total.add(sent if sent.matched else Delivery(1, 0))
+        kept = plain.find(total.sequence) if plain is not None else None
+        if kept is not None:
+            kept.delivery = total       # what pages show of the subscription is its plain stream
         return total
 
     def known_subscriptions(self, name):
@@ -33282,8 +33747,18 @@ SETTLE_SECONDS = 0.05
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 REQUEST_LINES_PER_SECOND = 20
+#: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
+DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+DURATIONS_KEPT = 128
 #: The largest difference of a path to those that are suggested instead.
 MAX_SUGGESTIONS = 3
+#: Pages that may listen for changes at the same time, and what they learn about a failure to load.
+MAX_LIVE_PAGES = 1000
+MAX_TROUBLE_CHARACTERS = 4000
+LIVE_PATH = "/engine/live"
+#: Files of public/ that are watched; looking at them may take one part in so many of the time.
+MAX_WATCHED_FILES = 10_000
+WATCH_SHARE = 20
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
@@ -33309,19 +33784,27 @@ def start_script_thread(function, *arguments, name=None):
 _stack_size_lock = threading.Lock()
 
 
-def on_script_thread(function, *arguments):
-    """Runs a function on such a thread, waits, and returns or raises what it did."""
+def on_script_thread(function, *arguments, on_interrupt=None):
+    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
+    Ctrl-C calls that and goes on waiting."""
     outcome = []
+    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
 
     def work():
         try:
             outcome.append((True, function(*arguments)))
         except BaseException as error:
             outcome.append((False, error))
+        done.set()
 
-    thread = start_script_thread(work, name="script")
-    while thread.is_alive():
-        thread.join(0.2)                # short waits, so that a signal is noticed
+    start_script_thread(work, name="script")
+    while not done.is_set():
+        try:
+            done.wait(0.2)              # short waits, so that a signal is noticed
+        except KeyboardInterrupt:
+            if on_interrupt is None:
+                raise
+            on_interrupt()
     succeeded, value = outcome[0]
     if succeeded:
         return value
@@ -33448,18 +33931,43 @@ class ScriptBusy(Exception):
 # -- Routes ----
 
 
+class CallStats:
+    """What is counted about the calls of a route. `buckets` counts durations up to each of
+    DURATION_BUCKETS and above, `recent` holds the last durations, in seconds."""
+
+    __slots__ = ("calls", "errors", "seconds", "longest", "recent", "buckets")
+
+    def __init__(self):
+        self.calls = self.errors = 0
+        self.seconds = self.longest = 0.0
+        self.recent = collections.deque(maxlen=DURATIONS_KEPT)
+        self.buckets = [0] * (len(DURATION_BUCKETS) + 1)
+
+    def record(self, seconds):
+        """Counts the time of a call that was answered."""
+        self.seconds += seconds
+        self.recent.append(seconds)
+        self.buckets[bisect.bisect_left(DURATION_BUCKETS, seconds)] += 1
+        if seconds > self.longest:
+            self.longest = seconds
+
+    def percentile(self, part):
+        """The duration that so large a part of the last calls did not exceed, or None without calls."""
+        durations = sorted(self.recent)
+        return durations[min(len(durations) - 1, int(part * len(durations)))] if durations else None
+
+
 class Route:
     """A path and method with the handler that answers."""
 
-    __slots__ = ("path", "method", "handler", "host", "calls", "errors", "seconds")
+    __slots__ = ("path", "method", "handler", "host", "stats")
 
     def __init__(self, path, method, handler, host):
         self.path = path
         self.method = method
         self.handler = handler
         self.host = host
-        self.calls = self.errors = 0
-        self.seconds = 0.0
+        self.stats = CallStats()
 
 
 class StreamRoute:
@@ -33525,6 +34033,31 @@ def route_pattern(path):
     return re.compile("".join(pieces) + r"\Z", re.DOTALL), names
 
 
+# -- Imported files ----
+
+
+def find_import(folder, specifier, referrer):
+    """(path, name) of an imported file: relative to the importing file, inside the folder. Raises
+    HostError."""
+    if not specifier.startswith(("./", "../")):
+        raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
+                        "./ or ../ (packages are not supported)")
+    folder = folder.resolve()
+    path = (folder / referrer).parent.joinpath(specifier).resolve()
+    if folder not in path.parents:
+        raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    return path, path.relative_to(folder).as_posix()
+
+
+def read_import(path, specifier, referrer):
+    """The text of an imported file; raises HostError."""
+    try:
+        return read_script(path)
+    except (OSError, ValueError) as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
+
+
 # -- One script ----
 
 
@@ -33547,7 +34080,7 @@ class ScriptHost:
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.sources = {name: source}   # name -> text, of this script and what it imports
-        self.realm = Realm(name, console=self.console)
+        self.realm = app.engine(name, console=self.console)
         self.realm.modules.loader = self.load_module
 
     # -- modules ----
@@ -33555,20 +34088,9 @@ class ScriptHost:
     def load_module(self, specifier, referrer, kind):
         """(name, text) of an imported file: a path relative to the importing file, inside the scripts
         folder. Raises HostError."""
-        if not specifier.startswith(("./", "../")):
-            raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
-                            "./ or ../ (packages are not supported)")
-        folder = self.app.folder.resolve()
-        path = (folder / referrer).parent.joinpath(specifier).resolve()
-        if folder not in path.parents:
-            raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
-        name = path.relative_to(folder).as_posix()
+        path, name = find_import(self.app.folder, specifier, referrer)
         self.imports[path] = file_stamp(path)
-        try:
-            text = self.sources[name] = read_script(path)
-        except (OSError, ValueError) as error:
-            reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
-            raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
+        text = self.sources[name] = read_import(path, specifier, referrer)
         return name, text
 
     # -- for the host API ----
@@ -33724,15 +34246,17 @@ def ignore_result(value):
 
 
 class LoadFailure:
-    """Why the current text of a script is not running."""
+    """Why the current text of a script is not running, or what went wrong last in one that is;
+    `sources` are the texts that places in `error` are about."""
 
-    __slots__ = ("name", "text", "error", "time")
+    __slots__ = ("name", "text", "error", "time", "sources")
 
-    def __init__(self, name, text, error=None):
+    def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = error
         self.time = time.time()
+        self.sources = sources or {}    # file name -> the text that failed
 
 
 # -- All scripts ----
@@ -33743,7 +34267,8 @@ class Application:
     no lock, because tables are replaced, never changed."""
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT, storage=None, redis=None):
+                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None):
+        self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
@@ -33752,12 +34277,15 @@ class Application:
         self.started = time.time()
         self.hosts = {}
         self.failures = {}
+        self.troubles = {}              # script -> LoadFailure of its last handler that failed
         self.table = RouteTable()
         self.stream_routes = {}
         self.broadcaster = Broadcaster(report=self.log.write)
         self.streams = StreamRegistry(self.broadcaster)
         self.graphql = GraphQLService(self.streams, self._resolver_stack, undefined, self.log.write)
         self.reloads = 0
+        #: A LiveChannel while files are watched, else None.
+        self.live = None
         self.storage = storage or redis     # a StorageFile, a RedisLink, or None: in memory
         self.relay = LocalRelay(self.graphql)
         if storage is not None:
@@ -33814,7 +34342,7 @@ class Application:
             except (OSError, UnicodeError, ValueError) as error:
                 self._fail(host, LoadFailure(name, f"{name}: cannot be read: {error}"))
             except JSError as error:
-                self._fail(host, LoadFailure(name, error_report(error, host.sources), error))
+                self._fail(host, LoadFailure(name, error_report(error, host.sources), error, host.sources))
             except HostError as error:
                 self._fail(host, LoadFailure(name, f"{name}: {error}"))
             else:
@@ -33824,6 +34352,8 @@ class Application:
                 return True
             finally:
                 self._imports[name] = host.imports if host is not None else {}
+                if self.live is not None:
+                    self.live.script_tried(name not in self.failures)
         return False
 
     def _fail(self, host, failure):
@@ -33849,6 +34379,9 @@ class Application:
             host.live = True
             if old is not None:
                 old.live = False
+            for key, route in host.routes.items():
+                if old is not None and key in old.routes:
+                    route.stats = old.routes[key].stats
             for route in host.streams.values():
                 route.stream.depth = route.history
             gone = self.streams.replace([route.stream for route in host.streams.values()], removed)
@@ -33863,16 +34396,20 @@ class Application:
         """A script's file is gone: everything it registered goes too."""
         with self._loading, self._lock:
             self.failures.pop(name, None)
+            self.troubles.pop(name, None)
             host = self.hosts.pop(name, None)
-            if host is None:
-                return
-            host.live = False
-            gone = self.streams.replace([], list(host.streams))
-            self._rebuild()
-            self.graphql.replace_owner(name)
+            gone = []
+            if host is not None:
+                host.live = False
+                gone = self.streams.replace([], list(host.streams))
+                self._rebuild()
+                self.graphql.replace_owner(name)
         for stream in gone:
             stream.close()
-        host.retire()
+        if host is not None:
+            host.retire()
+        if self.live is not None:
+            self.live.script_tried(True)
 
     def _rebuild(self):
         routes = [route for name in sorted(self.hosts) for route in self.hosts[name].routes.values()]
@@ -33979,10 +34516,18 @@ class Application:
 
     def report_error(self, host, error, what):
         """Logs an error of a handler with its place in the source."""
-        self.log.write("error", f"{what}\n{error_report(error, self.sources())}", host.name)
+        text = f"{what}\n{error_report(error, self.sources())}"
+        self.troubles[host.name] = LoadFailure(host.name, text, error, host.sources)
+        self.log.write("error", text, host.name)
 
     def sources(self):
-        return {name: host.source for name, host in self.hosts.items()}
+        """Name -> text of all scripts that run, and of what they import."""
+        return {name: text for host in list(self.hosts.values()) for name, text in host.sources.items()}
+
+    @property
+    def stream_connections(self):
+        """Open connections to streams, without pages that only listen for changes."""
+        return self.broadcaster.count - (len(self.live.stream.connections) if self.live is not None else 0)
 
     # -- finding ----
 
@@ -34030,6 +34575,17 @@ class Application:
             self.reloads += 1
             touched.append(name)
         return touched
+
+    def reload(self, name):
+        """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
+        such file."""
+        path = self.script_files()[name]
+        self._stamps[name] = file_stamp(path)
+        loaded = self.load(name, path)
+        if loaded:
+            self.log.write("info", f"reloaded: {summary_of(self.hosts[name])}", name)
+        self.reloads += 1
+        return loaded
 
     def _changed_import(self, name):
         """The stamp of a file that a script imports and that is not what it was, or None."""
@@ -34105,11 +34661,107 @@ class Watcher:
         while not self._stop.wait(WATCH_INTERVAL):
             try:
                 self.app.refresh()
+                if self.app.live is not None:
+                    self.app.live.look_at_files()
                 self._trouble = None
             except OSError as error:    # the folder vanished for a moment, or for good
                 if str(error) != self._trouble:
                     self._trouble = str(error)
                     self.app.log.write("warn", f"cannot look for changed scripts: {error}")
+
+
+# -- Live pages ----
+
+
+class LiveChannel:
+    """Tells open pages what changed, over one event stream at LIVE_PATH that belongs to no script.
+
+    `boot` is new for every server; `version` counts changes that a page may show, `tries` loaded
+    scripts, failed ones included. A page knows the state that it was made in and so whether it is
+    out of date, also when it was away for a while.
+    """
+
+    def __init__(self, app):
+        self.app = app
+        self.boot = secrets.token_hex(4)
+        self.version = self.tries = 0
+        self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
+        self.files = public_stamps(app.public)
+        #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
+        self.notice = ""
+        self._lock = threading.Lock()
+        self._rest_until = 0.0
+
+    @property
+    def mark(self):
+        """The state that a page made now shows."""
+        return f"{self.boot}.{self.version}.{self.tries}"
+
+    def state(self, styles=()):
+        """What pages get to know, as JSON. `styles` are paths of style sheets, if nothing else changed."""
+        trouble = [{"name": name, "text": failure.text[:MAX_TROUBLE_CHARACTERS],
+                    "serving": name in self.app.hosts}
+                   for name, failure in sorted(self.app.failures.items())]
+        return json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
+                           "styles": list(styles), "trouble": trouble, "notice": self.notice},
+                          ensure_ascii=False)
+
+    def opening(self):
+        """The first event of a connection; a lost one is soon tried again."""
+        return b"retry: 500\n" + encode_data(self.state())
+
+    def script_tried(self, succeeded):
+        """A script was loaded, or was not, or was removed."""
+        with self._lock:
+            self.tries += 1
+            self.version += 1 if succeeded else 0
+            self.stream.send(self.state())
+
+    def tell(self, notice):
+        with self._lock:
+            self.notice = notice
+            self.stream.send(self.state())
+
+    def look_at_files(self):
+        """Looks at public/ once and tells what changed."""
+        started = time.monotonic()
+        if started < self._rest_until:
+            return
+        known, now = self.files, public_stamps(self.app.public)
+        self._rest_until = started + (time.monotonic() - started) * WATCH_SHARE
+        changed = [path for path in {*known, *now} if known.get(path) != now.get(path)]
+        if not changed or any(is_fresh(now.get(path)) for path in changed):
+            return                      # perhaps still being written: all of it a moment later
+        self.files = now
+        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now for path in changed) else ()
+        with self._lock:
+            self.version += 1
+            self.stream.send(self.state(styles))
+
+
+def is_fresh(stamp):
+    """Was a file written just now?"""
+    return stamp is not None and 0 <= time.time() - stamp[0] / 1e9 < SETTLE_SECONDS
+
+
+def public_stamps(folder):
+    """URL path -> stamp of the files below a folder, up to MAX_WATCHED_FILES; hidden ones and back-up copies
+    are left out, links to folders not followed."""
+    stamps, waiting = {}, [("/", folder)]
+    while waiting:
+        prefix, place = waiting.pop()
+        try:
+            entries = list(os.scandir(place))
+        except OSError:
+            continue                    # not there, or gone meanwhile
+        for entry in entries:
+            if entry.name[0] == "." or entry.name.endswith("~"):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append((f"{prefix}{entry.name}/", entry.path))
+            elif len(stamps) < MAX_WATCHED_FILES:
+                stamps[prefix + entry.name] = file_stamp(entry.path)
+    return stamps
 
 
 # ======================================================================================
@@ -34155,9 +34807,16 @@ FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
 
+#: Requests that are remembered, and the largest body that is kept for sending one again.
+REQUESTS_KEPT = 200
+MAX_KEPT_BODY = 16 * 1024
+
 #: name -> function, filled by the section on pages: "error", "notice", "missing" make the HTML of a page;
 #: a path makes the Response to a GET of that path.
 PAGES = {}
+#: (method, path) -> function(handler, head, body), filled there too: what only this machine may ask. It
+#: returns the Response, or None when it took the socket.
+LOCAL_PAGES = {}
 
 
 class Refusal(Exception):
@@ -34756,6 +35415,105 @@ class Gate:
         return not refused
 
 
+#: Headers by which a proxy says that the request comes from elsewhere.
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+
+def check_local(head, address):
+    """Raises Refusal unless a request was made on this machine, under a name that only this machine has,
+    and by a page of this server or no page at all. `--cors` and `--allow-host` do not widen this."""
+    forwarded = any(name in head.fields for name in _FORWARDED)
+    name = host_name(head.host or "") or ""
+    if not is_loopback(address) or forwarded:
+        raise Refusal(403, "This is answered to requests from the machine that the server runs on only")
+    if name != "localhost" and not name.endswith(".localhost") and not is_address(name):
+        raise Refusal(403, f"This is answered under localhost or an IP address only, not as {name!r}")
+    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
+    same = head.origin is None or (origin and origin[1].lower() == head.host.lower())
+    if not same or head.fields.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
+        raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
+
+
+# -- The last requests ----
+
+
+class LoggedRequest:
+    """A request that was answered; `body` is None when it was too large to keep."""
+
+    __slots__ = ("number", "head", "body", "size", "status", "seconds", "address", "time")
+
+    def __init__(self, number, head, body, status, seconds, address):
+        self.number = number
+        self.head = head
+        self.size = len(body)
+        self.body = body if len(body) <= MAX_KEPT_BODY else None
+        self.status = status
+        self.seconds = seconds
+        self.address = address
+        self.time = time.time()
+
+
+class RequestLog:
+    """The last requests, without those for the server's own pages."""
+
+    def __init__(self):
+        self.entries = collections.deque(maxlen=REQUESTS_KEPT)
+        self.total = 0
+
+    def add(self, head, body, status, seconds, address):
+        if not head.path.startswith("/engine"):
+            self.total += 1
+            self.entries.append(LoggedRequest(self.total, head, body, status, seconds, address))
+
+    def find(self, number):
+        return next((entry for entry in list(self.entries) if entry.number == number), None)
+
+
+# -- Live pages ----
+
+#: Pages larger than this stay as they are.
+MAX_LIVE_BYTES = 4 * 1024 * 1024
+#: What makes a text a whole page, not a piece of one.
+_WHOLE_PAGE = re.compile(rb"<html[\s>]|<!doctype\s+html|</body\s*>", re.IGNORECASE)
+_BODY_END = re.compile(rb"</body\s*>", re.IGNORECASE)
+#: Headers that speak about the very bytes of a body, which then may not change.
+_EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", "digest", "content-digest",
+                            "repr-digest"))
+_LIVE_VARY = ("Vary", "Accept, Sec-Fetch-Dest")
+
+
+def live_tag(live, head):
+    """The tag that connects a page to LIVE_PATH, or b"" for clients other than a browser that shows a page."""
+    if live is None or not head.browser or \
+            head.fields.get("sec-fetch-dest", "document") not in ("document", "iframe", "frame"):
+        return b""
+    return PAGES["live tag"](live, head)
+
+
+def add_live_tag(page, tag):
+    """The bytes of a page with the tag before its end; a piece of a page stays as it is."""
+    if not tag or len(page) > MAX_LIVE_BYTES or not _WHOLE_PAGE.search(page):
+        return page
+    place = None
+    for place in _BODY_END.finditer(page):
+        pass
+    after = page[place.end():].lower() if place is not None else b""
+    if place is None or b"</script" in after or b"-->" in after:
+        return page + tag               # what looks like the end stands in a script or comment
+    return page[:place.start()] + tag + page[place.start():]
+
+
+def enliven(live, head, response):
+    """Adds the tag to a page that a handler made."""
+    if not response.content_type or not response.content_type.lower().startswith("text/html") \
+            or response.status == 206 or not response.body \
+            or any(name.lower() in _EXACT_HEADERS for name, _ in response.headers):
+        return
+    response.headers = [*response.headers, _LIVE_VARY]
+    response.body = add_live_tag(response.body, live_tag(live, head))
+    response.size = len(response.body)
+
+
 # -- Static files ----
 
 _TYPES = {".html": "text/html", ".htm": "text/html", ".css": "text/css", ".js": "text/javascript",
@@ -34802,33 +35560,73 @@ def find_file(root, key):
         return None
 
 
-def file_response(head, path):
-    """The Response for a file: 200, 206, 304 or 416."""
+def file_response(head, path, live=None):
+    """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
     file = open(path, "rb")
     facts = os.fstat(file.fileno())
+    kind = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-    headers = [("ETag", tag), ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True)),
-               ("Cache-Control", "no-cache"), ("Accept-Ranges", "bytes")]
-    if not_modified(head.fields, tag, facts.st_mtime):
+    headers = [("ETag", tag), ("Cache-Control", "no-cache"),
+               ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True))]
+    if live is not None and kind.startswith("text/html"):
+        headers.append(_LIVE_VARY)
+        file, live_size = live_file(live, head, file, facts.st_size)
+        if live_size is not None:
+            tag = f'{tag[:-1]}-{live.mark}"'
+            headers = [("ETag", tag), ("Cache-Control", "no-cache"), _LIVE_VARY]
+            return ranged_response(head, file, kind, live_size, tag, 0.0, headers)
+    return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
+
+
+def live_file(live, head, file, size):
+    """(file, size) of a page with the live tag in place of its file; (file, None) when it stays as it is."""
+    tag = live_tag(live, head)
+    if not tag or size > MAX_LIVE_BYTES:
+        return file, None
+    data = file.read()
+    page = add_live_tag(data, tag)
+    if page is data:
+        return file, None
+    file.close()
+    return io.BytesIO(page), len(page)
+
+
+def ranged_response(head, file, kind, size, tag, modified, headers):
+    """The Response for `size` bytes of an open file, or the part of them that is asked for."""
+    if not_modified(head.fields, tag, modified):
         file.close()
-        return Response(304, None, b"", headers[:3])
-    status, start, end = 200, 0, facts.st_size
+        return Response(304, None, b"", headers)
+    headers.append(("Accept-Ranges", "bytes"))
+    status, start, end = 200, 0, size
     wanted = head.fields.get("range")
     if wanted and head.fields.get("if-range", tag) == tag:
-        span = byte_range(wanted, facts.st_size)
+        span = byte_range(wanted, size)
         if span == ():
             file.close()
-            return Response(416, TEXT, b"", [("Content-Range", f"bytes */{facts.st_size}")])
+            return Response(416, TEXT, b"", [("Content-Range", f"bytes */{size}")])
         if span is not None:
             status, (start, end) = 206, span
-            headers.append(("Content-Range", f"bytes {start}-{end - 1}/{facts.st_size}"))
-    kind = content_type_of(path)
+            headers.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
     if end - start <= FILE_CHUNK_BYTES:
         with file:
             file.seek(start)
             return Response(status, kind, file.read(end - start), headers)
     file.seek(start)
-    return Response(status, kind, b"", headers, file, end - start)
+    return Response(status, kind, b"", headers, FilePart(file, end - start), end - start)
+
+
+class FilePart:
+    """The next bytes of an open file, and no more of it."""
+
+    def __init__(self, file, size):
+        self.file = file
+        self.left = size
+        self.close = file.close
+
+    def read(self, size):
+        data = self.file.read(min(size, self.left))
+        self.left -= len(data)
+        return data
 
 
 def not_modified(fields, tag, modified):
@@ -34837,7 +35635,7 @@ def not_modified(fields, tag, modified):
         tags = [item.strip().removeprefix("W/") for item in matching.split(",")]
         return tag in tags or tags == ["*"]
     since = fields.get("if-modified-since")
-    if since is None:
+    if since is None or not modified:
         return False
     try:
         return int(modified) <= email.utils.parsedate_to_datetime(since).timestamp()
@@ -34887,6 +35685,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.deadline = server.clock + REQUEST_SECONDS
         self.received = b""             # bytes of requests not yet parsed
         self.head = None                # of the request whose body is being read
+        self.body = b""                 # of the request that is being answered
         self.pieces = None
         self.missing = 0
         self.unsent = b""
@@ -35012,7 +35811,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def respond(self, body):
         """Answers the request in `self.head`."""
-        head, self.started = self.head, time.perf_counter()
+        head, self.started, self.body = self.head, time.perf_counter(), body
         self.command, self.path = head.method, head.target
         self.closing = not head.keep_alive or self.server.stopping
         try:
@@ -35024,7 +35823,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             method(head, body)
         except Refusal as refusal:
             self.refuse(refusal)
-        self.head = None
+        self.head, self.body = None, b""
 
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
@@ -35041,6 +35840,12 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             if route is not None:
                 self.call_route(route, head, params, body)
                 return
+        if head.path == LIVE_PATH and head.method == "GET":
+            self.open_live(head)
+            return
+        if ("GET", head.path) in LOCAL_PAGES:
+            self.local(head, body)
+            return
         response = self.internal(head) or self.static(head)
         if response is not None:
             self.reply(response)
@@ -35060,6 +35865,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
+        elif (head.method, head.path) in LOCAL_PAGES:
+            self.local(head, body)
         elif methods is not None or self.allowed(head):
             self.refuse_method(head, methods or {})
         else:
@@ -35094,6 +35901,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             names.update(("GET", "POST"))
         if self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
             names.add("GET")
+        if head.path.startswith("/engine/"):
+            names.update(method for method, path in LOCAL_PAGES if path == head.path)
         if "GET" in names:
             names.add("HEAD")
         if names:
@@ -35110,6 +35919,14 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         page = PAGES.get(head.path) if head.path.startswith("/engine") else None
         return page(self.server, head) if page is not None else None
 
+    def local(self, head, body):
+        """Answers what only this machine may ask; a HEAD, too, as far as it is a GET."""
+        check_local(head, self.address)
+        method = "GET" if head.method == "HEAD" else head.method
+        response = LOCAL_PAGES[method, head.path](self, head, body)
+        if response is not None:
+            self.reply(response)
+
     def find_static(self, head):
         root = self.app.public
         return find_file(root, head.key) if "\0" not in head.key and head.key.startswith("/") else None
@@ -35123,7 +35940,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             place = urllib.parse.quote(head.path) + "/" + ("?" + query if query else "")
             return Response(301, None, b"", [("Location", place)])
         try:
-            return file_response(head, path)
+            return file_response(head, path, self.app.live)
         except PermissionError:
             raise Refusal(403, "The file may not be read") from None
         except OSError:
@@ -35135,8 +35952,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         message = f"Nothing is registered at {head.method} {shown}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
+        elif self.app.failures:
+            message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if head.browser:
-            self.reply(html_response(404, PAGES["missing"](self.server, head, message, hints)))
+            self.reply(PAGES["missing"](self.server, head, message))
         else:
             self.refuse(Refusal(404, message))
 
@@ -35222,17 +36041,21 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         context = host.context("httpRoute", Request(head, body, params, self.address))
-        route.calls += 1
+        stats = route.stats
+        stats.calls += 1
         try:
             response = call_handler(host, route.handler, what, context, response_from)
         except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
-            route.errors += 1
-            self.handler_failed(host, what, head, error)
+            stats.errors += 1
+            stats.record(time.perf_counter() - self.started)
+            self.handler_failed(host, what, head, error, body)
             return
+        if self.app.live is not None:
+            enliven(self.app.live, head, response)
         self.reply(response)
-        route.seconds += time.perf_counter() - self.started
+        stats.record(time.perf_counter() - self.started)
 
-    def handler_failed(self, host, what, head, error):
+    def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
@@ -35245,7 +36068,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.app.log.write("error", text, host.name)
             status, facts = 500, {"name": type(error).__name__, "message": text, "stack": ""}
         if head.browser:
-            self.reply(html_response(status, PAGES["error"](self.server, head, status, facts, error)))
+            self.reply(PAGES["error"](self.server, head, status, facts, error, body))
         else:
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
@@ -35265,11 +36088,21 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return
         self.hand_over(head, route.stream, metadata, self.last_event_id(head))
 
+    def open_live(self, head):
+        """Lets a page listen for changes. It counts as no stream of a script."""
+        live = self.app.live
+        if live is None:
+            raise Refusal(404, "Pages are not live: the server was started with --no-reload")
+        if len(live.stream.connections) >= MAX_LIVE_PAGES:
+            raise Refusal(503, f"There are already {MAX_LIVE_PAGES:,} pages that listen for changes",
+                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
+        self.hand_over(head, live.stream, None, None, live.opening())
+
     def check_room(self):
         """Refuses another event stream when there are too many, or too many from one address."""
         server = self.server
         server.gate.admit(self.address, server.clock)
-        if self.app.broadcaster.count >= server.max_connections:
+        if self.app.stream_connections >= server.max_connections:
             raise Refusal(503, f"There are already {server.max_connections:,} connections to streams",
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
 
@@ -35360,7 +36193,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The request's line in the log."""
         head = self.head
         if head is not None:
-            self.server.log.request(head.method, head.target, status, time.perf_counter() - self.started)
+            seconds = time.perf_counter() - self.started
+            self.server.log.request(head.method, head.target, status, seconds)
+            self.server.requests.add(head, self.body, status, seconds, self.address)
 
     def write(self, data):
         try:
@@ -35537,6 +36372,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.log = app.log
         self.gate = Gate(host, allowed_hosts, cors, rate)
         self.max_connections = max_connections
+        self.requests = RequestLog()
+        self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
         self.clock = time.monotonic()
         self.handlers = {}              # open connections that are not streams, oldest first
@@ -35878,8 +36715,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # 18  PAGES
 #
 # What a browser sees of the server itself: the page for a handler that failed, for a path that does
-# not exist, for any other refusal, the overview at /engine and its health answer. Every function
-# registers itself in `PAGES` of the section above. All text from outside goes through `esc`.
+# not exist, for any other refusal, the overview at /engine and its health answer; and the script that
+# keeps pages live. Every function registers itself in `PAGES` of the section above. All text from
+# outside goes through `esc`.
 # ======================================================================================
 
 STYLE = """
@@ -35980,20 +36818,362 @@ def render_table(headings, rows):
     return f'<div class="scroll"><table><tr>{head}</tr>\n' + "\n".join(lines) + "</table></div>"
 
 
-def render_source(source, line, around=5):
-    """The lines around a place of a script, the line itself marked."""
+# -- Live pages ----
+
+#: Runs in pages, and once more as a shared worker that holds the one connection of all tabs.
+LIVE_SCRIPT = r"""
+(() => {
+  "use strict";
+
+  // Connects to the server; `tell` gets each state as JSON text, and null when the connection is lost.
+  function listen(tell) {
+    let source, timer;
+    const open = () => {
+      source = new EventSource("/engine/live");
+      source.onmessage = (event) => tell(event.data);
+      source.onerror = () => {
+        tell(null);
+        if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, 2000);
+      };
+    };
+    open();
+    return () => { clearTimeout(timer); source.close(); };
+  }
+
+  if (typeof SharedWorkerGlobalScope !== "undefined" && self instanceof SharedWorkerGlobalScope) {
+    const pages = new Set();
+    let last = null;
+    self.onconnect = ({ ports: [page] }) => {
+      pages.add(page);
+      page.onmessage = () => pages.delete(page);
+      if (last) page.postMessage(last);
+    };
+    listen((state) => {
+      last = state;
+      if (state) for (const page of pages) page.postMessage(state);
+    });
+    return;
+  }
+
+  const tag = document.currentScript;
+  const { own, sent } = tag.dataset;
+  let [boot, version, tries] = tag.dataset.live.split(".");
+  version = Number(version);
+  tries = Number(tries);
+
+  function onState(text) {
+    if (!text) return;
+    const state = JSON.parse(text);
+    const newer = state.version > version || (own !== undefined && state.tries > tries);
+    if (state.boot !== boot || newer) {
+      if (state.boot !== boot || !state.styles.length || state.version !== version + 1) return reload(state);
+      version = state.version;
+      state.styles.length && restyle(state.styles);
+    }
+    if (own === undefined) show(state);
+  }
+
+  // -- Reloading --
+
+  let timer;
+  function reload(state) {
+    if (sent !== undefined) {           // this page is the answer to a form, which must not be sent twice
+      show({ ...state, trouble: [], notice: "The server has a new version. Send the form again to see it." });
+      return;
+    }
+    // A page that comes out of date from some cache would reload for ever: once per state is enough.
+    const key = "aiwebengine live " + location.pathname + location.search;
+    const target = `${state.boot}.${state.version}.${own === undefined ? "" : state.tries}`;
+    try {
+      if (sessionStorage.getItem(key) === target) return;
+      sessionStorage.setItem(key, target);
+    } catch { /* no storage: a sandboxed frame */ }
+    clearTimeout(timer);
+    timer = setTimeout(() => location.reload(), 80);
+  }
+
+  // -- Style sheets --
+
+  const leaving = new WeakSet();
+  function restyle(paths) {
+    const links = [...document.querySelectorAll('link[rel~="stylesheet"][href]')].filter((link) =>
+      !leaving.has(link) && new URL(link.href).origin === location.origin);
+    const named = links.filter((link) => paths.includes(decodeURI(new URL(link.href).pathname)));
+    for (const link of named.length ? named : links) {    // none named: one of them may import it
+      const address = new URL(link.href);
+      address.searchParams.set("live", version);
+      const next = link.cloneNode();
+      next.href = address.href;
+      next.onload = next.onerror = () => link.remove();
+      leaving.add(link);
+      link.after(next);
+    }
+  }
+
+  // -- What a page should say: in a shadow tree, out of reach of its styles --
+
+  const STYLE = `
+    :host { all: initial; }
+    section { position: fixed; left: 1rem; bottom: 1rem; z-index: 2147483647; display: flex; align-items: start;
+      max-width: min(44rem, calc(100vw - 2rem)); max-height: 60vh; overflow: auto; box-sizing: border-box;
+      color-scheme: light dark; background: light-dark(#fff, #1d2227); color: light-dark(#1c2024, #e6e9ec);
+      border: 1px solid light-dark(#d9dee3, #353c44); border-left: 4px solid light-dark(#b3261e, #ff8a80);
+      border-radius: 8px; box-shadow: 0 4px 20px rgb(0 0 0 / .18); padding: .5rem .25rem .5rem .75rem;
+      font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+    section.calm { border-left-color: light-dark(#b97a00, #f0bd5c); }
+    div { min-width: 0; }
+    p, summary { margin: 0; overflow-wrap: anywhere; }
+    summary { cursor: pointer; }
+    span { color: light-dark(#5c656e, #9aa4ae); }
+    pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 ui-monospace, Menlo, Consolas, monospace; }
+    button { all: unset; cursor: pointer; padding: 0 .5rem; color: light-dark(#5c656e, #9aa4ae); }
+    button:focus-visible, summary:focus-visible { outline: 2px solid light-dark(#0b62c4, #77b2f5); }`;
+
+  function element(name, text, ...children) {
+    const made = document.createElement(name);
+    made.append(...(text ? [text] : []), ...children);
+    return made;
+  }
+
+  let host = null, shown = "", dismissed = "";
+  function show({ trouble, notice }) {
+    const said = JSON.stringify([trouble, notice]);
+    if (said === shown) return;
+    shown = said;
+    host?.remove();
+    host = null;
+    if (!trouble.length && !notice || said === dismissed) return;
+    host = element("aiwebengine-note");
+    const root = host.attachShadow({ mode: "open" });
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(STYLE);
+    root.adoptedStyleSheets = [sheet];
+    const text = element("div");
+    for (const { name, text: report, serving } of trouble) {
+      const what = serving ? ` has an error; the version before goes on. ` : ` was not loaded. `;
+      text.append(element("details", "", element("summary", "", element("b", name), what,
+        element("span", report.split("\n")[0])), element("pre", report)));
+    }
+    if (notice) text.append(element("p", notice));
+    const close = element("button", "\u00d7");
+    close.ariaLabel = "Dismiss";
+    close.onclick = () => { dismissed = shown; host.remove(); };
+    const box = element("section", "", text, close);
+    box.role = "status";
+    if (!trouble.length) box.className = "calm";
+    root.append(box);
+    document.documentElement.append(host);
+  }
+
+  // -- Connecting --
+
+  // Without a shared worker each page has a connection, and a hidden page none: a browser has only six.
+  function alone() {
+    let stop = null;
+    const follow = () => {
+      if (document.visibilityState === "visible") stop ??= listen(onState);
+      else if (stop) stop = stop() ?? null;
+    };
+    document.addEventListener("visibilitychange", follow);
+    follow();
+  }
+
+  function connect() {
+    try {
+      const worker = new SharedWorker(tag.src, "aiwebengine");
+      worker.onerror = alone;
+      worker.port.onmessage = (event) => onState(event.data);
+      addEventListener("pagehide", () => worker.port.postMessage("bye"), { once: true });
+    } catch {
+      alone();
+    }
+  }
+
+  addEventListener("pageshow", (event) => event.persisted && connect());
+  connect();
+})();
+"""
+
+_LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
+
+
+@page("live tag")
+def live_script_tag(live, head, more=""):
+    """The tag that connects a page to the live channel. A page that answers a form is marked, for
+    reloading would send the form again."""
+    if head.method not in ("GET", "HEAD"):
+        more += " data-sent"
+    return f'<script src="/engine/live.js?{_LIVE_VERSION}" data-live="{live.mark}"{more} async></script>\n'.encode()
+
+
+@page("/engine/live.js")
+def live_script(server, head):
+    return Response(200, "text/javascript; charset=utf-8", utf8(LIVE_SCRIPT),
+                    [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION) else "no-cache")])
+
+
+# -- Errors ----
+
+TROUBLE_STYLE = """
+h1 { font-weight: 600; margin: .25rem 0 1rem; }
+h1 .kind { color: var(--bad); font-weight: 500; }
+.eyebrow { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; margin: 0; }
+.notice { border-left: 3px solid #c98a00; padding: .1rem .75rem; color: var(--soft); }
+.frames { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; margin: .5rem 0; }
+.frames details + details, .frames p + details, .frames * + p { border-top: 1px solid var(--line); }
+.frames summary, .frames p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; margin: 0;
+          padding: .4rem 1rem; font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+.frames summary { cursor: pointer; }
+.frames summary::marker { content: ""; }
+.frames summary:hover { background: var(--panel); }
+.frames summary:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
+.frames summary > :first-child::before { content: "›"; display: inline-block; width: 1em; color: var(--soft); }
+.frames details[open] summary > :first-child::before { transform: rotate(90deg) translateX(.1em); }
+.frames p > :first-child { padding-left: 1em; }
+.frames pre { border: 0; border-top: 1px solid var(--line); border-radius: 0; margin: 0; display: grid;
+              grid-template-columns: minmax(100%, max-content); }
+.place { color: var(--soft); overflow-wrap: anywhere; }
+pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 4px; }
+.facts { display: grid; grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: .15rem 1.25rem; margin: 0;
+         font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+.facts dt { color: var(--soft); overflow-wrap: anywhere; }
+.facts dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }
+details.more summary { cursor: pointer; color: var(--soft); margin: .75rem 0 .35rem; }
+.paths { list-style: none; padding: 0; margin: .5rem 0; border-top: 1px solid var(--line); }
+.paths li { display: grid; grid-template-columns: 4.5rem minmax(0, 1fr) auto; gap: 0 1rem; align-items: baseline;
+            padding: .35rem .25rem; border-bottom: 1px solid var(--line); }
+.paths code { overflow-wrap: anywhere; }
+.paths .soft { font-size: .85rem; }
+footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
+@media (max-width: 34rem) {
+  main { padding: 1.25rem 1rem 3rem; }
+  h1 { font-size: 1.25rem; }
+  pre .number { width: 2.5em; }
+  .paths li { grid-template-columns: 3.5rem minmax(0, 1fr); }
+  .paths li > .soft { grid-column: 2; }
+  .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
+  .facts dd { margin-bottom: .35rem; }
+}
+"""
+
+#: With the live script.
+_LIVE_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
+                "worker-src 'self'; frame-ancestors 'none'")
+_STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
+#: Of what is shown: lines around a place, frames with their source, paths, and the start of a body.
+SOURCE_AROUND = 5
+MAX_SHOWN_FRAMES = 30
+MAX_SHOWN_PATHS = 200
+MAX_SHOWN_BODY = 2000
+_HIDDEN_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
+
+
+def trouble_response(server, head, status, title, parts):
+    """A page about something that went wrong. While files are watched it renews itself with every attempt
+    to load a script."""
+    live = server.app.live
+    body = "\n".join(parts)
+    text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body,
+                       script=live_script_tag(live, head, " data-own").decode() if live is not None else "")
+    return html_response(status, text, (), _LIVE_POLICY if live is not None else _PAGE_POLICY)
+
+
+HERE = ' class="here"'
+
+
+def render_source(source, line, column=None, around=SOURCE_AROUND):
+    """The lines around a place of a script: the line marked, and in it the word at the column."""
     lines = source.removesuffix("\n").split("\n")
     if line is None or not 1 <= line <= len(lines):
         return ""
     shown = []
     for number in range(max(1, line - around), min(line + around, len(lines)) + 1):
-        kind = ' class="here"' if number == line else ""
-        shown.append(f'<span{kind}><span class="number">{number}</span>{esc(lines[number - 1][:500])}</span>')
+        text = lines[number - 1].rstrip("\r")
+        shown.append(f'<span{HERE if number == line else ""}><span class="number">{number}</span>'
+                     + (render_place(text, column) if number == line else esc(text[:300])) + "</span>")
     return "<pre>" + "".join(shown) + "</pre>"
+
+
+_WORD = re.compile(r"[\w$]+|.")
+
+
+def render_place(text, column):
+    """A line with the word at a column marked; of a long line, the part around it."""
+    if not column or column > len(text):
+        return esc(text[:300])
+    start = max(0, column - 80) if column > 200 else 0
+    word = _WORD.match(text, column - 1)
+    end = word.end() if word else column
+    return (esc(("…" if start else "") + text[start:column - 1])
+            + f"<mark>{esc(text[column - 1:end][:200])}</mark>{esc(text[end:start + 300])}")
 
 
 def render_lines(text):
     return "<pre>" + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
+
+
+def render_frames(error, sources):
+    """The calls that led to an error, each with its source; the first is open."""
+    frames = [found.groups() for found in map(_STACK_LINE.match, (error.stack or "").split("\n")) if found]
+    frames = [(name, file, int(line), int(column) if column else None)
+              for name, file, line, column in frames[:MAX_SHOWN_FRAMES]]
+    place = (error.filename, error.line, error.column)
+    if error.filename and error.line and (not frames or error.phase == "parse"):
+        frames = [(None, *place)]
+    items = []
+    for name, file, line, column in frames:
+        excerpt = render_source(sources.get(file, ""), line, column)
+        title = (f"<span>{esc(name or ('top level' if error.phase != 'parse' else 'source text'))}</span>"
+                 f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
+        opened = " open" if excerpt and not any("<details" in item for item in items) else ""
+        items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
+                     else f"<p>{title}</p>")
+    return f'<div class="frames">{"".join(items)}</div>' if items else ""
+
+
+def render_facts(pairs):
+    return '<dl class="facts">' + "".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>"
+                                          for name, value in pairs) + "</dl>"
+
+
+def render_request(head, body):
+    """The request: its line, query, headers (secrets left out), and the start of its body."""
+    parts = ["<h2>Request</h2>", render_facts([(head.method, head.path)])]
+    if head.query:
+        parts.append('<details class="more" open><summary>Query</summary>' + render_facts(head.query.items())
+                     + "</details>")
+    if body:
+        try:
+            text = body[:MAX_SHOWN_BODY * 4].decode("utf-8", "strict" if len(body) <= MAX_SHOWN_BODY else "ignore")
+            shown = text[:MAX_SHOWN_BODY] + ("…" if len(text) > MAX_SHOWN_BODY else "")
+        except UnicodeDecodeError:
+            shown = "(not text)"
+        parts.append(f'<details class="more" open><summary>Body, {len(body):,} bytes</summary>'
+                     f"{render_lines(shown)}</details>")
+    fields = [(name, "(hidden)" if name in _HIDDEN_FIELDS else value) for name, value in head.fields.items()]
+    parts.append('<details class="more"><summary>Headers</summary>' + render_facts(fields) + "</details>")
+    return "\n".join(parts)
+
+
+def render_notice(server):
+    """What is switched on that may explain what a page shows."""
+    return []
+
+
+def render_failure(app, failure):
+    """A script that did not load: where and why."""
+    error = failure.error
+    parts = [f"<h2>{esc(failure.name)} was not loaded</h2>"]
+    if failure.name in app.hosts:
+        parts.append('<p class="soft">The version before goes on serving.</p>')
+    if error is None or not error.filename:
+        return "\n".join([*parts, render_lines(failure.text)])
+    parts.append(f"<p>{render_headline(error.name or 'Uncaught', error.message)}</p>")
+    return "\n".join([*parts, render_frames(error, failure.sources)])
+
+
+def render_headline(name, message):
+    return f'<span class="kind bad">{esc(name)}:</span> {esc(message)}'
 
 
 @page("notice")
@@ -36004,46 +37184,79 @@ def notice_page(status, message):
 
 
 @page("missing")
-def missing_page(server, head, message, hints):
-    """A path that does not exist, and those that do."""
+def missing_page(server, head, message):
+    """A path that does not exist, and those that do, the nearest first; scripts that did not load, since
+    the path may be in one of them."""
     app = server.app
-    parts = [f"<h1>404 Not Found</h1>\n<p>{esc(message)}</p>"]
-    routes = sorted({(path, method) for (path, method), _ in app.all_routes()})
-    if routes:
-        parts.append("<h2>Routes</h2>\n<ul>")
-        for path, method in routes:
-            plain = method == "GET" and ":" not in path and "*" not in path
-            shown = f'<a href="{esc(path)}">{esc(path)}</a>' if plain else esc(path)
-            parts.append(f"<li><code>{esc(method)} {shown}</code></li>")
+    shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
+    parts = [f'<p class="eyebrow">404 {esc(STATUS_TEXT[404])}</p>',
+             f"<h1>Nothing is registered at {esc(head.method)} {esc(shown)}</h1>", *render_notice(server)]
+    parts += [render_failure(app, failure) for _, failure in sorted(app.failures.items())]
+    known = known_paths(app)
+    if known:
+        parts.append('<h2>What there is, the nearest first</h2>\n<ul class="paths">')
+        for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
+            text = f'<a href="{esc(urllib.parse.quote(path))}">{esc(path)}</a>' if link else esc(path)
+            parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
+                         f'<span class="soft">{esc(what)}</span></li>')
         parts.append("</ul>")
-    if app.stream_routes:
-        parts.append("<h2>Streams</h2>\n<ul>")
-        parts += [f"<li><code>{esc(path)}</code></li>" for path in sorted(app.stream_routes)]
-        parts.append("</ul>")
-    if app.failures:
-        names = ", ".join(sorted(app.failures))
-        parts.append(f'<p class="bad">Not loaded because of an error: {esc(names)}</p>')
-    parts.append('<p class="soft">More at <a href="/engine">/engine</a></p>')
-    return render_page("404 Not Found", "\n".join(parts))
+        if len(known) > MAX_SHOWN_PATHS:
+            parts.append(f'<p class="soft">and {len(known) - MAX_SHOWN_PATHS:,} more</p>')
+    else:
+        parts.append(f"<p>No script has registered anything yet. Put one into {esc(app.folder)}.</p>")
+    parts.append('<footer>Scripts, routes and streams as they are now: <a href="/engine">/engine</a></footer>')
+    return trouble_response(server, head, 404, "404 Not Found", parts)
+
+
+def known_paths(app):
+    """(method, path, what it is, can it be opened in a browser) of all that is served."""
+    known = [(method, path, route.host.name, method == "GET" and ":" not in path and "*" not in path)
+             for (path, method), route in app.all_routes()]
+    known += [("stream", path, route.host.name, True) for path, route in app.stream_routes.items()]
+    files = app.live.files if app.live is not None else public_stamps(app.public)
+    for path in files:
+        if path.endswith((".html", ".htm")):
+            known.append(("page", path.removesuffix("index.html"), "public/", True))
+    if app.graphql.registrations:
+        known.append(("GraphQL", "/graphql", "explorer", True))
+    return known
+
+
+def nearest_first(path, known):
+    """Entries of known_paths() by likeness to a path; of a great many, by the alphabet."""
+    known = sorted(known, key=lambda entry: (entry[1], entry[0]))
+    if len(known) > 2 * MAX_SHOWN_PATHS:
+        return known
+    matcher = difflib.SequenceMatcher(None, "", path.lower()[:MAX_PATH_LENGTH])
+
+    def unlikeness(entry):
+        matcher.set_seq1(entry[1].lower())
+        return -round(matcher.ratio(), 2)
+    return sorted(known, key=unlikeness)
 
 
 @page("error")
-def error_page(server, head, status, facts, error):
+def error_page(server, head, status, facts, error, body=b""):
     """A handler that failed: what, where in the source, how it got there, and for which request."""
-    title = f"{facts['name']}: {facts['message']}" if isinstance(error, JSError) else facts["message"]
-    parts = [f'<p class="soft">{status} {esc(STATUS_TEXT.get(status, ""))}</p>',
-             f'<h1 class="bad">{esc(title)}</h1>']
-    filename, line = getattr(error, "filename", None), getattr(error, "line", None)
-    if filename and line:
-        column = f":{error.column}" if error.column else ""
-        parts.append(f"<p><code>{esc(filename)}:{line}{column}</code></p>")
-        parts.append(render_source(server.app.sources().get(filename, ""), line))
-    if facts["stack"]:
-        parts.append("<h2>Stack</h2>\n" + render_lines(facts["stack"]))
-    request = [f"{head.method} {head.target}"] + [f"{name}: {value}" for name, value in head.fields.items()
-                                                  if name not in ("cookie", "authorization")]
-    parts.append("<h2>Request</h2>\n" + render_lines("\n".join(request)))
-    return render_page(title, "\n".join(parts))
+    script_error = isinstance(error, JSError)
+    title = f"{facts['name']}: {facts['message']}" if script_error else facts["message"]
+    parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>',
+             f"<h1>{render_headline(facts['name'], facts['message']) if script_error else esc(title)}</h1>",
+             *render_notice(server)]
+    if script_error:
+        parts.append(render_frames(error, server.app.sources()))
+        if facts["stack"]:
+            parts.append('<details class="more"><summary>Stack as text</summary>'
+                         + render_lines(facts["stack"]) + "</details>")
+    parts.append(render_request(head, body))
+    if server.app.live is not None:
+        parts.append("<footer>This page renews itself when a script is saved"
+                     + (", unless it answers a form: send that again." if head.method != "GET" else ".")
+                     + "</footer>")
+    return trouble_response(server, head, status, title, parts)
+
+
+# -- Overview ----
 
 
 def overview_tables(app):
@@ -36059,12 +37272,12 @@ def overview_tables(app):
         scripts.append((f"<code>{esc(name)}</code>", state))
     routes = []
     for (path, method), route in app.all_routes():
-        good = route.calls - route.errors
-        mean = f"{route.seconds / good * 1000:.1f} ms" if good > 0 else ""
+        stats = route.stats
+        mean = f"{stats.seconds / stats.calls * 1000:.1f} ms" if stats.calls else ""
         handler = route.handler if isinstance(route.handler, str) else "(function)"
         routes.append((f"<code>{esc(method)} {esc(path)}</code>", f"<code>{esc(handler)}</code>",
                        esc(route.host.name),
-                       f"{route.calls:,}", f"{route.errors:,}", mean))
+                       f"{stats.calls:,}", f"{stats.errors:,}", mean))
     streams = [(f"<code>{esc(path)}</code>", esc(route.host.name), f"{len(route.stream.connections):,}",
                 f"{route.stream.sent:,}", f"{route.stream.dropped:,}")
                for path, route in sorted(app.stream_routes.items())]
@@ -36102,7 +37315,7 @@ def health_answer(server, head):
     facts = {"status": "degraded" if app.failures else "ok", "version": __version__,
              "uptime": round(time.time() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
-             "streams": len(app.stream_routes), "connections": app.broadcaster.count}
+             "streams": len(app.stream_routes), "connections": app.stream_connections}
     return Response(200, JSON_TYPE, utf8(json.dumps(facts)), [("Cache-Control", "no-store")])
 
 
@@ -37320,6 +38533,9 @@ def explorer_page(server, head):
 DEFAULT_SCRIPTS = "scripts"
 #: Exit codes: fine; a script has errors; the command cannot be carried out as given.
 EXIT_OK, EXIT_SCRIPT, EXIT_USAGE = 0, 1, 2
+#: What a shell says of a command that Ctrl+C, or a reader that left, has ended.
+EXIT_INTERRUPTED = 128 + 2
+EXIT_PIPE = 128 + 13
 
 
 class Server:
@@ -37330,19 +38546,23 @@ class Server:
 
     Port 0 is any free port. Options: `reload` (watch the files), `handler_timeout` in seconds, `cors` and
     `allowed_hosts` (lists), `rate` (requests per second and client address), `max_connections`,
-    `log_level`, `storage` (the path of a file for sharedStorage and histories), or `redis` (a URL: the same
-    in Redis, together with other processes). Raises StorageUnavailable when that cannot be used; `start` raises OSError when the port is taken or the folder cannot be read; scripts that
-    fail to load are found in `app.failures`.
+    `log_level`, `engine` ("builtin" or "js2py"; EngineUnavailable where that is not to be had), `storage`
+    (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
+    other processes; StorageUnavailable when one of these cannot be used). `start` raises OSError when the
+    port is taken or the folder cannot be read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, storage=None, redis=None):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
+                 storage=None, redis=None):
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
-        self.app = Application(scripts, log or Log(log_level), handler_timeout, storage=storage,
+        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage,
                                redis=self._redis)
         self.reload = reload
+        if reload:
+            self.app.live = LiveChannel(self.app)
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections)
@@ -37439,6 +38659,8 @@ def option_parser():
     add("--rate-limit", type=rate, metavar="N/s", help="POSTs and new streams per second and client address")
     add("--max-connections", type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
         help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")
+    add("--engine", choices=sorted(ENGINES), default=DEFAULT_ENGINE,
+        help="js2py runs ECMAScript 5.1 on the package js2py, where that is installed")
     add("--storage", metavar="FILE.db",
         help="keep sharedStorage and the histories of streams in this file (SQLite)")
     add("--redis", metavar="URL",
@@ -37448,6 +38670,7 @@ def option_parser():
     add("-e", dest="code", metavar="CODE", help="run JavaScript code and exit")
     add("--run", action="store_true", help="run the script SCRIPTS without a server, and exit")
     add("--repl", action="store_true", help="a prompt for JavaScript")
+    add("--dump-python", metavar="FILE.js", help="show the Python that a script becomes, and exit")
     add("--version", action="version", version=f"aiwebengine {__version__}")
     return parser
 
@@ -37487,20 +38710,39 @@ def main(argv=None):
     """The command line; returns the exit code."""
     parser = option_parser()
     options = parser.parse_args(argv)
+    problem = trouble_with_engine(options)
+    if problem:
+        print(f"aiwebengine: {problem}", file=sys.stderr)
+        return EXIT_USAGE
     if options.code is not None:
-        return on_script_thread(run_code, options.code, "<code>")
+        return run_code(options.code, "<code>", pathlib.Path(), options.engine)
     if options.repl:
-        return run_repl()
+        return Prompt().run()
+    if options.dump_python is not None:
+        options.scripts = options.dump_python
     scripts = pathlib.Path(options.scripts or DEFAULT_SCRIPTS)
     problem = trouble_with(scripts, options)
     if problem:
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
     if options.run:
-        return on_script_thread(run_code, read_script(scripts), scripts.name)
+        return run_code(read_script(scripts), scripts.name, scripts.parent, options.engine)
+    if options.dump_python is not None:
+        return on_script_thread(dump_script, read_script(scripts), scripts.name)
     if options.check:
         return check_scripts(scripts, options)
     return serve(scripts, options)
+
+
+def trouble_with_engine(options):
+    """Why the engine that was asked for cannot be used, as one line, or None."""
+    try:
+        check_engine(options.engine)
+    except EngineUnavailable as error:
+        return str(error)
+    if options.repl and options.engine != DEFAULT_ENGINE:
+        return f"--repl runs on the built-in engine only: leave out --engine {options.engine}"
+    return None
 
 
 def trouble_with(scripts, options):
@@ -37511,8 +38753,8 @@ def trouble_with(scripts, options):
         hint = "" if options.scripts else "; name the folder with your .js files, such as examples/"
         return f"{scripts} does not exist{hint}"
     if scripts.is_dir():
-        if options.run:
-            return "--run needs one .js file, not a folder"
+        if options.run or options.dump_python is not None:
+            return f"{'--run' if options.run else '--dump-python'} needs one .js file, not a folder"
         try:
             os.listdir(scripts)
         except OSError as error:
@@ -37520,7 +38762,7 @@ def trouble_with(scripts, options):
         return None
     if not os.access(scripts, os.R_OK):
         return f"{scripts} cannot be read: permission denied"
-    if options.run:
+    if options.run or options.dump_python is not None:
         try:
             read_script(scripts)
         except (OSError, ValueError) as error:
@@ -37538,7 +38780,8 @@ def serve(scripts, options):
                         handler_timeout=options.handler_timeout, cors=options.cors,
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
-                        log_level=options.log_level, storage=options.storage, redis=options.redis)
+                        log_level=options.log_level, engine=options.engine, storage=options.storage,
+                        redis=options.redis)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -37605,7 +38848,7 @@ def registrations(app):
 
 def check_scripts(scripts, options):
     """--check: loads everything, tells what was registered, and whether anything is wrong."""
-    app = Application(scripts, Log(options.log_level), options.handler_timeout)
+    app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
     wrong = len(app.failures) + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
@@ -37626,58 +38869,267 @@ def print_console(level, text):
         print(text, file=stream, flush=True)
     except UnicodeEncodeError:
         print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
 
 
-def run_code(source, filename):
-    """-e and --run: runs a script to the end of its timers and prints its result, if it has one."""
-    realm = Realm(filename, console=print_console)
+def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
+    """-e and --run: runs a script or module, whose imports are found in the folder, to the end of its
+    timers and promises. For -e, prints the completion value."""
+    if engine != DEFAULT_ENGINE:
+        return on_script_thread(run_on_engine, source, filename, engine)
+    sources = {filename: source}
+    realm = CommandRealm(filename, console=print_console)
+    realm.modules.loader = folder_loader(folder, sources)
+
+    def work():
+        text = realm.run_text(source, filename)
+        if text is not None and filename == "<code>":
+            print_console("log", text)
+        realm.wait_idle()
+
     try:
-        show_value(realm.evaluate(source, filename))
+        try:
+            on_script_thread(work)
+        except JSError as error:
+            realm.report(error, "Uncaught")
+        if realm.failure is None:
+            return EXIT_OK
+        print_console("error", on_script_thread(failure_report, realm, realm.failure, sources))
+        return EXIT_SCRIPT
+    except KeyboardInterrupt:
+        realm.stop()
+        return EXIT_INTERRUPTED
+    finally:
+        realm.close()
+
+
+def run_on_engine(source, filename, engine):
+    """-e and --run on another engine than the built-in one: scripts only. For -e, prints the result as JSON."""
+    realm = check_engine(engine)(filename, console=print_console)
+    try:
+        value = realm.evaluate(source, filename)
+        if value is not undefined and value is not None and filename == "<code>":
+            print_console("log", value if type(value) is str else json.dumps(value, ensure_ascii=False, default=str))
         realm.wait_idle()
     except JSError as error:
-        print(error_report(error, {filename: source}), file=sys.stderr)
+        print_console("error", error_report(error, {filename: source}))
         return EXIT_SCRIPT
     finally:
         realm.close()
     return EXIT_OK
 
 
-def show_value(value):
-    if value is undefined or value is None:
-        return
-    if isinstance(value, (dict, list)):
-        value = json.dumps(value, ensure_ascii=False, indent=2, default=str)
-    elif isinstance(value, bool):
-        value = "true" if value else "false"
-    print_console("log", str(value))
+def folder_loader(folder, sources):
+    """The loader of a realm's modules for the files of a folder; keeps their texts in `sources`."""
+    def load(specifier, referrer, kind):
+        path, name = find_import(folder, specifier, referrer)
+        sources[name] = read_import(path, specifier, referrer)
+        return name, sources[name]
+    return load
 
 
-def run_repl():
-    """--repl: reads JavaScript line by line; a line that is not complete yet goes on in the next."""
+def failure_report(realm, error, sources):
+    """What to print for the error that ended a script."""
+    if isinstance(error, ScriptTimeout):
+        return f"{realm.name}  {error.message}"
+    if not error.name or error.phase == "parse":
+        return error_report(error, sources) if error.name else "Uncaught " + realm.inspected(error.value)
+    last_line = error.stack.rpartition("\n")[2]
+    cause = realm.inspected(error.value).partition(last_line)[2].strip()
+    return error_report(error, sources) + ("\n" + cause if cause else "")
+
+
+def dump_script(source, filename):
+    """--dump-python: prints the Python that a script or module becomes."""
+    realm = Realm(filename, console=print_console)
     try:
-        import readline
-    except ImportError:
-        pass
-    realm = Realm("<repl>", console=print_console)
-    lines = []
-    while True:
+        compile_text = compile_module if is_module(source) else compile_script
+        text = dump_python(compile_text(source, filename, keep_tree=True))
+    except JSSyntaxError as error:
+        error.filename = filename
+        print_console("error", error_report(JSError(realm.thrown_value(error), "parse"), {filename: source}))
+        return EXIT_SCRIPT
+    except RecursionError:
+        print_console("error", f"{filename}  the script is too deeply nested to be shown")
+        return EXIT_SCRIPT
+    print_console("log", text.rstrip("\n"))
+    return EXIT_OK
+
+
+# -- The prompt's terminal ----
+
+HISTORY_FILE = "~/.aiwebengine_history"
+MAX_HISTORY_LINES = 1000
+PROMPT_HELP = """\
+.break   forget the lines typed so far, as Ctrl+C does
+.editor  type several lines, then Ctrl+D to run them
+.exit    leave, as Ctrl+D does
+.help    this list
+.load    run a file: .load FILE.js
+Tab completes names, _ is the last value, _error the last error."""
+
+
+class Prompt:
+    """--repl: reads JavaScript from the terminal, or from a pipe, and shows what it gives. A line that
+    is not complete yet goes on in the next."""
+
+    def __init__(self):
+        self.terminal = sys.stdin.isatty()
+        self.history = History() if self.terminal else None
+        self.realm = PromptRealm(console=print_console, colors=wants_colour(sys.stdout))
+        self.realm.modules.loader = folder_loader(pathlib.Path(), {})
+        self.lines = []
+        self.warned = False             # that Ctrl+C once more leaves
+
+    def run(self):
+        """Returns the exit code."""
+        if self.terminal:
+            print(f"aiwebengine {__version__}: JavaScript, line by line. Type .help for help.")
+            self.history.start(self.realm)
+        while True:
+            try:
+                line = input("... " if self.lines else "> ")
+            except EOFError:
+                print()
+                break
+            except KeyboardInterrupt:
+                print()
+                if not self.clear():
+                    break
+                continue
+            self.warned = False
+            if self.terminal:
+                self.history.save()
+            if not self.take(line):
+                break
+        if self.lines and not self.terminal:
+            self.evaluate("\n".join(self.lines), last=True)
+        self.realm.close()
+        return EXIT_OK
+
+    def clear(self):
+        """Ctrl+C between evaluations. False when it was the second without anything to forget."""
+        if not self.lines:
+            if self.warned:
+                return False
+            self.warned = True
+            print("(To leave, press Ctrl+C again or Ctrl+D, or type .exit)")
+        self.lines = []
+        return True
+
+    def take(self, line):
+        """Acts on one line; False to leave."""
+        command = re.match(r"\s*\.([a-z]+)(?:\s+(.*\S))?\s*\Z", line)
+        if command and (not self.lines or command[1] in ("break", "exit", "help")):
+            return self.obey(command[1], command[2])
+        self.lines.append(line)
+        source = "\n".join(self.lines)
+        if not source.strip():
+            self.lines = []
+        elif self.evaluate(source):
+            self.lines = []
+        return True
+
+    def obey(self, command, argument):
+        if command == "exit":
+            return False
+        if command == "break":
+            self.lines = []
+        elif command == "help":
+            print(PROMPT_HELP)
+        elif command == "editor":
+            self.evaluate(self.read_editor(), last=True)
+        elif command == "load" and argument:
+            try:
+                self.evaluate(read_script(argument), last=True)
+            except (OSError, ValueError) as error:
+                print(f"{argument} cannot be read: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        else:
+            print(f"There is no .{command} here; .help lists what there is.", file=sys.stderr)
+        return True
+
+    def read_editor(self):
+        """Lines up to Ctrl+D; none of them after Ctrl+C."""
+        print("// Ctrl+D runs these lines, Ctrl+C forgets them")
+        lines = []
         try:
-            lines.append(input("... " if lines else "> "))
+            while True:
+                lines.append(input())
         except EOFError:
             print()
-            return EXIT_OK
+            return "\n".join(lines)
         except KeyboardInterrupt:
             print()
-            lines = []
-            continue
-        source = "\n".join(lines)
+            return ""
+
+    def evaluate(self, source, last=False):
+        """Runs a text and shows its value; False when it wants to go on and may."""
+        realm = self.realm
         try:
-            show_value(on_script_thread(realm.evaluate, source, "<repl>"))
+            print_console("log", on_script_thread(realm.answer, source, on_interrupt=realm.stop))
+        except Incomplete:
+            if not last:
+                return False
+            print_console("error", "Uncaught SyntaxError: Unexpected end of input")
         except JSError as error:
-            if error.phase == "parse" and "end of input" in error.message and lines[-1]:
-                continue
-            print(error_report(error, {"<repl>": source}), file=sys.stderr)
-        lines = []
+            if error.phase == "parse" and error.line is not None:
+                print_console("error", code_frame(source, error.line, error.column, 0))
+            print_console("error", on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
+        except KeyboardInterrupt:       # it came too late
+            pass
+        return True
+
+
+class History:
+    """The lines typed at the prompt, kept in a file of the user's, and completion by the Tab key. Does
+    nothing where Python has no readline."""
+
+    def __init__(self):
+        self.path = os.path.expanduser(HISTORY_FILE)
+        self.length = 0
+        self.found = []
+        try:
+            import readline
+        except ImportError:
+            readline = None
+        self.readline = readline
+
+    def start(self, realm):
+        readline = self.readline
+        if readline is None:
+            return
+        try:
+            os.close(os.open(self.path, os.O_CREAT | os.O_APPEND, 0o600))
+            readline.read_history_file(self.path)
+        except OSError:
+            pass                        # no home to keep it in
+        readline.set_history_length(MAX_HISTORY_LINES)
+        self.length = readline.get_current_history_length()
+
+        def complete(text, number):
+            if number == 0:
+                self.found = realm.completions(text)
+            return self.found[number] if number < len(self.found) else None
+        readline.set_completer(complete)
+        readline.set_completer_delims(" \t\n`~!@#%^&*()-=+[{]}\\|;:'\",<>/?")
+        readline.parse_and_bind("bind ^I rl_complete" if "libedit" in (readline.__doc__ or "")
+                                else "tab: complete")
+
+    def save(self):
+        """Adds to the file what was typed since the last time."""
+        readline = self.readline
+        if readline is None:
+            return
+        length = readline.get_current_history_length()
+        added, self.length = length - self.length, length
+        try:
+            if added and hasattr(readline, "append_history_file"):
+                readline.append_history_file(added, self.path)
+            elif added:
+                readline.write_history_file(self.path)
+        except OSError:
+            pass
 
 
 if __name__ == "__main__":

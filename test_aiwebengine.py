@@ -60,7 +60,7 @@ except ImportError:
 try:
     aiwebengine.check_engine("js2py")
     JS2PY_MISSING = None
-except (AttributeError, getattr(aiwebengine, "EngineUnavailable", ImportError)) as error:
+except (aiwebengine.EngineUnavailable, ValueError) as error:
     JS2PY_MISSING = str(error)
 
 HERE = Path(__file__).resolve().parent
@@ -4079,7 +4079,7 @@ class EngineSeamTest(unittest.TestCase):
 
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
-            attributes = ("name", "modules")
+            attributes = ("name", "modules", "console")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
@@ -4407,7 +4407,7 @@ class PromptTest(unittest.TestCase):
                  ("[x, y, w, u]", "[ 1, 2, 9, undefined ]"), ("await new Promise(r => setTimeout(r, 5, 'late'))",
                  "'late'"), ("let s = 0; for await (const i of [1, 2]) s += i; s", "3"), ("s", "3"),
                  ("function g() { return x } class C { m() { return 4 } } await g()", "1"), ("new C().m()", "4"),
-                 ("await 5; // comment", "5"), ("(await 6)", "6"), ("if (await 1) 'yes'", "undefined"),
+                 ("await 5; // comment", "5"), ("(await 6)", "6"), ("if (await 1) 'yes'", "'yes'"),
                  ("async () => await 1", "[AsyncFunction (anonymous)]"), ("await {a: 1}", "{ a: 1 }"), ("_", "{ a: 1 }")]
         for source, text in cases:
             self.assertEqual(self.answer(source), text, source)
@@ -4441,6 +4441,51 @@ class PromptTest(unittest.TestCase):
             self.realm.timers.close()
             self.answer("await new Promise(() => {})")
 
+    def test_completion_runs_no_code(self):
+        self.answer("var obj = { prefix: 1, preview: { deep: 's' }, get trap() { throw 1 } }; let letter = 1")
+        self.answer("var proxy = new Proxy({}, { get() { throw 1 }, ownKeys() { throw 1 } })")
+        for text, found in (("obj.pre", ["obj.prefix", "obj.preview"]), ("obj.preview.d", ["obj.preview.deep"]),
+                            ("lett", ["letter"]), ("obj.trap.x", []), ("proxy.a", []), ("nothing.x", []),
+                            ("obj.preview.deep.cha", ["obj.preview.deep.charAt", "obj.preview.deep.charCodeAt"]),
+                            ("Math.flo", ["Math.floor"]), ("instanc", ["instanceof"]), ("letter.toFix", ["letter.toFixed"])):
+            self.assertEqual(self.realm.completions(text), found, text)
+
+    def test_last_value_and_last_error(self):
+        self.answer("41")
+        self.assertEqual(self.answer("_ + 1"), "42")
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("throw { code: 7 }")
+        self.assertEqual(self.realm.uncaught(caught.exception), "Uncaught { code: 7 }")
+        self.assertEqual(self.answer("_error.code"), "7")
+        self.assertEqual(self.answer("_ = 'mine'"), "'mine'")
+        self.answer("2")
+        self.assertEqual(self.answer("_"), "'mine'")
+        self.answer("let _error = 1; throw_ = () => { throw 2 }")
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("throw_()")
+        self.assertEqual(self.realm.uncaught(caught.exception), "Uncaught 2")
+        self.assertEqual(self.answer("_error"), "1")
+
+    def test_commands(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "lib.js")
+            path.write_text("function twice(x) {\n  return 2 * x;\n}\n", "utf-8")
+            text = f".load {path}\ntwice(4)\n.load {folder}/none.js\n.nonsense\n.5 + 1\n[3]\n.concat(1)\n[3\n]\nf({{\n"
+            code, out, err = run_command("--repl", text=text, env={"NO_COLOR": "1"})
+        self.assertEqual(code, 0)
+        for part in ("> 8\n", "> 1.5\n", "> ... [ 3 ]\n"):
+            self.assertIn(part, out)
+        for part in ("none.js cannot be read: No such file", "There is no .nonsense here", "Unexpected token '.'",
+                     "Uncaught SyntaxError: Unexpected end of input"):
+            self.assertIn(part, err)
+
+    def test_imports(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "lib.js").write_text("export const x = 41;\n", "utf-8")
+            done = subprocess.run([sys.executable, aiwebengine.__file__, "--repl"], capture_output=True, text=True,
+                                  input="(await import('./lib.js')).x + 1\n", cwd=folder, timeout=60)
+        self.assertIn("> 42\n", done.stdout)
+
     def test_session(self):
         text = ("1 + 1\n_ * 2\nfunction f(x) {\n  return {x}\n}\nf(await 3)\nnull.x\nthrow {a: 1}\nthrow 'text'\n"
                 "let z = ;\nabc(\n.break\n.help\n\n'still here'\n.exit\n'not reached'\n")
@@ -4456,10 +4501,12 @@ class PromptTest(unittest.TestCase):
 
     @unittest.skipUnless(hasattr(os, "openpty"), "needs a terminal")
     def test_terminal(self):
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
         master, slave = os.openpty()
         process = subprocess.Popen([sys.executable, aiwebengine.__file__, "--repl"], stdin=slave, stdout=slave,
-                                   stderr=slave, env={**os.environ, "NO_COLOR": "1", "TERM": "dumb"},
-                                   start_new_session=True)
+                                   stderr=slave, start_new_session=True,
+                                   env={**os.environ, "NO_COLOR": "1", "TERM": "dumb", "HOME": home.name})
         os.close(slave)
         seen = bytearray()
 
@@ -4488,6 +4535,13 @@ class PromptTest(unittest.TestCase):
             os.write(master, b"[1, 2]\n")
             expect("[ 1, 2 ]")
             expect("> ")
+            history = pathlib.Path(home.name, ".aiwebengine_history")
+            if importlib.util.find_spec("readline"):
+                os.write(master, b"globalThis.encodeURIC\t('\xc3\xa4')\n")
+                expect("'%C3%A4'")
+                expect("> ")
+                self.assertIn("6 * 7\nf(\n[1, 2]\n", history.read_text("utf-8"))
+                self.assertEqual(history.stat().st_mode & 0o77, 0)
             time.sleep(0.2)
             os.write(master, b"\x04")
             self.assertEqual(process.wait(20), 0)
@@ -5338,6 +5392,89 @@ class StreamTest(unittest.TestCase):
         stream.send("x")
         time.sleep(0.05)
         self.assertLess(len(stream.run.ring), 100)
+
+
+class ExplainTest(unittest.TestCase):
+    """Why a connection did or did not get a message. Sockets without a server; the broadcaster's thread
+    runs only where a test starts it."""
+
+    def setUp(self):
+        self.broadcaster = aiwebengine.Broadcaster()
+        self.stream = aiwebengine.Stream("/s", self.broadcaster)
+        self.pairs = Pairs()
+        self.addCleanup(self.pairs.listener.close)
+
+    def attach(self, metadata, last_id=None):
+        sock, client = self.pairs.pair()
+        self.addCleanup(client.close)
+        self.addCleanup(sock.close)
+        return self.broadcaster.attach(self.stream, sock, b"", metadata, "1.2.3.4", last_id)
+
+    def send(self, text, filter=None):
+        return self.stream.find(self.stream.send(text, filter).sequence)
+
+    def start(self):
+        self.broadcaster.start()
+        self.addCleanup(self.broadcaster.stop)
+
+    def test_why_not_names_each_pair_that_differs(self):
+        connection = self.attach({"room": "general", "role": "cook"})
+        self.assertEqual(connection.why_not({"room": "general"}), "")
+        self.assertEqual(connection.why_not({}), "")
+        self.assertEqual(connection.why_not({"room": "ops"}), "room is `general`, filter wants `ops`")
+        self.assertEqual(connection.why_not({"role": "cook", "room": "ops", "team": "a"}),
+                         "room is `general`, filter wants `ops`; it has no team, filter wants `a`")
+
+    def test_why_not_agrees_with_matches(self):
+        connection = self.attach({"a": "1", "b": ""})
+        for filter in ({}, {"a": "1"}, {"a": "2"}, {"b": ""}, {"c": ""}, {"a": "1", "b": ""}, {"a": "1", "c": "1"}):
+            self.assertEqual(connection.matches(filter), not connection.why_not(filter), filter)
+
+    def test_a_message_on_its_way_then_delivered(self):
+        connection = self.attach({"room": "a"})
+        everyone, some = self.send("x"), self.send("y", {"room": "a"})
+        self.assertEqual(self.stream.explain(everyone, connection), (None, "about to be written"))
+        self.start()
+        deadline = time.monotonic() + WAIT
+        while self.stream.explain(some, connection)[0] is not True and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertEqual(self.stream.explain(everyone, connection), (True, "sent to everyone"))
+        self.assertEqual(self.stream.explain(some, connection), (True, "its metadata match"))
+
+    def test_a_message_that_the_filter_kept_away(self):
+        connection = self.attach({"room": "general"})
+        self.assertEqual(self.stream.explain(self.send("x", {"room": "ops"}), connection),
+                         (False, "room is `general`, filter wants `ops`"))
+
+    def test_a_message_from_before_and_one_that_was_replayed(self):
+        first, second = self.send("1"), self.send("2")
+        fresh = self.attach({})
+        back = self.attach({}, f"{self.stream.epoch}-{first.sequence}")
+        self.assertEqual(self.stream.explain(second, fresh), (False, "sent before it connected"))
+        self.assertEqual(self.stream.explain(first, back), (False, "sent before it connected"))
+        self.assertEqual(self.stream.explain(second, back), (True, "replayed when it came back"))
+
+    def test_a_message_in_the_outbox_of_a_client_that_does_not_read(self):
+        connection = self.attach({})
+        self.start()
+        message = self.send("x" * 500_000)
+        for _ in range(20):
+            if connection.queued:
+                break
+            message = self.send("x" * 300_000)
+            time.sleep(0.05)
+        self.assertRegex(self.stream.explain(message, connection)[1],
+                         "bytes wait until it reads|reads too slowly|about to be written")
+        self.assertIsNot(self.stream.explain(message, connection)[0], True)
+
+    def test_messages_remember_their_counts_and_text(self):
+        self.attach({"room": "a"})
+        self.attach({"room": "b"})
+        message = self.send("one\ntwo: <&>", {"room": "a"})
+        self.assertEqual((message.delivery.matched, message.delivery.queued, message.delivery.dropped), (1, 1, 0))
+        self.assertEqual(message.text, "one\ntwo: <&>")
+        self.assertEqual(self.send("x", {"room": "c"}).delivery.matched, 0)
+        self.assertEqual([item.text for item in self.stream.recent(2)], ["x", "one\ntwo: <&>"])
 
 
 # ======================================================================================
@@ -8273,7 +8410,7 @@ class PageTest(ServerCase):
         self.assertEqual((status, headers["content-type"]), (500, "text/html; charset=UTF-8"))
         self.assertIn("&lt;i&gt;broken&lt;/i&gt;", text)
         self.assertIn("app.js:3", text)
-        self.assertRegex(text, r'class="here">.*throw new Error')
+        self.assertRegex(text, r'class="here">.*throw <mark>new</mark> Error')
         for tag in ("<i>", "<b>", "<u>", "<s>", "<script"):
             self.assertNotIn(tag, text)
         self.assertIn("default-src 'none'", headers["content-security-policy"])
@@ -8291,6 +8428,243 @@ class PageTest(ServerCase):
                          ("degraded", 1, ["b.js"], 1, 1))
         self.assertIn("/s", self.get("/engine/tables")[2])
         self.assertEqual(self.get("/engine/nothing")[0], 404)
+
+
+# -- Live pages ----
+
+INDEX = "<!doctype html>\n<html><body><p>Hello</p></body></html>\n"
+
+
+class LivePageTest(ServerCase):
+    options = {"reload": True}
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+    def state(self, client):
+        return json.loads(client.next()["data"])
+
+    def test_a_page_gets_the_tag_before_the_end_of_its_body(self):
+        self.serve({"app.js": "", "public/index.html": INDEX})
+        status, headers, text = self.get("/", **self.browser)
+        self.assertRegex(text, r'<p>Hello</p><script src="/engine/live\.js\?[0-9a-f]+" data-live="[0-9a-f]+\.\d+\.\d+" '
+                               r'async></script>\n</body></html>\n$')
+        self.assertEqual(int(headers["content-length"]), len(text))
+
+    def test_only_browsers_that_show_a_page_get_the_tag(self):
+        self.serve({"app.js": "routeRegistry.registerRoute('/h', () => ResponseBuilder.html('<html>h</html>'))",
+                    "public/index.html": INDEX})
+        for path, plain in (("/", INDEX), ("/h", "<html>h</html>")):
+            self.assertEqual(self.get(path)[2], plain)
+            self.assertEqual(self.get(path, Accept="*/*")[2], plain)
+            self.assertEqual(self.get(path, Accept="text/html", **{"Sec-Fetch-Dest": "empty"})[2], plain)
+            self.assertIn("live.js", self.get(path, Accept="text/html", **{"Sec-Fetch-Dest": "iframe"})[2])
+
+    def test_without_reload_nothing_is_added(self):
+        self.serve({"app.js": "", "public/index.html": INDEX}, reload=False)
+        status, headers, text = self.get("/", **self.browser)
+        self.assertEqual(text, INDEX)
+        self.assertNotIn("vary", headers)
+        self.assertEqual(self.get("/engine/live")[0], 404)
+        self.assertNotIn("<script", self.get("/nothing", **self.browser)[2])
+
+    def test_pages_of_handlers_are_live_and_pieces_and_other_types_are_not(self):
+        self.serve("""
+          const html = (path, make) => routeRegistry.registerRoute(path, make);
+          html("/page", () => ResponseBuilder.html("<!DOCTYPE html><p>x"));
+          html("/error", () => ResponseBuilder.html("<html><body>sorry</body></html>", 503));
+          html("/piece", () => ResponseBuilder.html("<li>x</li>"));
+          html("/json", () => ({ body: { html: "<html></body>" } }));
+          html("/text", () => "<html></body>");
+          html("/coded", () => ({ bodyBase64: btoa("<html></body>"), contentType: "text/html",
+                                  headers: { "Content-Encoding": "x" } }));
+          html("/quoted", () => ResponseBuilder.html("<html><script>const end = '</body>'</script>"));
+        """)
+        for path, live in (("/page", True), ("/error", True), ("/piece", False), ("/json", False), ("/text", False),
+                           ("/coded", False)):
+            with self.subTest(path):
+                status, headers, text = self.get(path, **self.browser)
+                self.assertEqual("live.js" in text, live)
+                self.assertEqual(int(headers["content-length"]), len(text))
+        self.assertRegex(self.get("/quoted", **self.browser)[2], "'</body>'</script><script src")
+
+    def test_a_page_that_answers_a_form_says_so(self):
+        self.serve("routeRegistry.registerRoute('/f', () => ResponseBuilder.html('<html>f'), 'POST')")
+        self.assertIn(" data-sent ", self.request("POST", "/f", "", self.browser)[2])
+
+    def test_length_head_range_and_etag_of_a_live_page_fit_together(self):
+        self.serve({"app.js": "", "public/index.html": INDEX})
+        status, headers, text = self.get("/", **self.browser)
+        plain_tag = self.get("/")[1]["etag"]
+        self.assertNotEqual(headers["etag"], plain_tag)
+        self.assertIn("Accept", headers["vary"])
+        self.assertNotIn("last-modified", headers)
+        status, head, body = self.request("HEAD", "/", None, self.browser)
+        self.assertEqual((head["content-length"], head["etag"], body), (str(len(text)), headers["etag"], ""))
+        tag = {"If-None-Match": headers["etag"]}
+        self.assertEqual(self.get("/", **self.browser, **tag)[0], 304)
+        self.assertEqual(self.get("/", **tag)[0], 200)
+        self.assertEqual(self.get("/", **{"If-None-Match": plain_tag})[0], 304)
+        since = {"If-Modified-Since": self.get("/")[1]["last-modified"]}
+        self.assertEqual([self.get("/", **since)[0], self.get("/", **self.browser, **since)[0]], [304, 200])
+        status, part, body = self.get("/", Range="bytes=30-90", **self.browser)
+        self.assertEqual((status, body, part["content-range"]), (206, text[30:91], f"bytes 30-90/{len(text)}"))
+        self.assertEqual(self.get("/", Range=f"bytes={len(text)}-", **self.browser)[0], 416)
+        self.write(self.folder / "app.js", "// changed")
+        self.eventually(lambda: self.get("/", **self.browser, **tag)[0] == 200)
+
+    def test_a_part_of_a_large_file_ends_where_it_should(self):
+        data = bytes(range(256)) * 4000
+        self.serve({"app.js": "", "public/big.bin": data})
+        answer = self.raw(b"GET /big.bin HTTP/1.1\r\nHost: localhost\r\nRange: bytes=5-500000\r\nConnection: close\r\n"
+                          b"\r\n", timeout=WAIT)
+        body = answer.partition("\r\n\r\n")[2].removesuffix("<EOF>").encode("latin-1")
+        self.assertEqual(body, data[5:500001])
+
+    def test_the_channel_tells_of_scripts_files_styles_and_failures(self):
+        self.serve({"app.js": "", "public/index.html": INDEX, "public/style.css": "", "public/~x/.hidden": ""})
+        client = self.connect("/engine/live")
+        first = self.state(client)
+        self.assertRegex(self.get("/", **self.browser)[2], f'data-live="{first["boot"]}.{first["version"]}.{first["tries"]}"')
+        self.write(self.folder / "app.js", "oops(")
+        failed = self.state(client)
+        self.assertEqual((failed["version"], failed["tries"]), (first["version"], first["tries"] + 1))
+        self.assertEqual(failed["trouble"][0]["name"], "app.js")
+        self.assertIn("> 1 | oops(", failed["trouble"][0]["text"])
+        self.assertTrue(failed["trouble"][0]["serving"])
+        self.write(self.folder / "app.js", "'fixed'")
+        fixed = self.state(client)
+        self.assertEqual((fixed["version"], fixed["trouble"], fixed["styles"]), (first["version"] + 1, [], []))
+        self.write(self.folder / "public/style.css", "b { }")
+        styled = self.state(client)
+        self.assertEqual((styled["version"], styled["styles"]), (fixed["version"] + 1, ["/style.css"]))
+        self.write(self.folder / "public/index.html", INDEX + "<p>")
+        self.assertEqual(self.state(client)["styles"], [])
+        (self.folder / "public/style.css").unlink()
+        self.assertEqual(self.state(client)["styles"], [])
+        (self.folder / "app.js").unlink()
+        self.assertEqual(self.state(client)["version"], styled["version"] + 3)
+
+    def test_the_channel_is_no_stream_of_a_script_and_takes_no_place_of_one(self):
+        self.serve("routeRegistry.registerStreamRoute('/s');\n"
+                   "routeRegistry.registerRoute('/list', () => routeRegistry.listStreams())", max_connections=1)
+        live = [self.connect("/engine/live") for _ in range(3)]
+        for client in live:
+            self.state(client)
+        self.assertEqual([stream["path"] for stream in self.get_json("/list")], ["/s"])
+        self.assertEqual(self.get_json("/engine/health")["connections"], 0)
+        self.assertEqual(self.connect("/s").status, 200)
+        self.assertEqual(self.get("/s")[0], 503)
+        self.assertEqual(self.get_json("/engine/health")["connections"], 1)
+
+    def test_the_script_needs_no_inline_code(self):
+        self.serve({"app.js": "", "public/index.html": INDEX})
+        place = re.search(r'src="(/engine/live\.js[^"]*)"', self.get("/", **self.browser)[2])[1]
+        status, headers, text = self.get(place)
+        self.assertEqual((status, headers["content-type"]), (200, "text/javascript; charset=utf-8"))
+        self.assertIn("max-age", headers["cache-control"])
+        for banned in ("eval(", "innerHTML", "<style", "setAttribute(\"style"):
+            self.assertNotIn(banned, text)
+
+
+class TroublePageTest(ServerCase):
+    accept = {"Accept": "text/html"}
+
+    def test_frames_further_up_show_their_source_too(self):
+        self.serve({"app.js": "import { half } from './lib/half.js';\nfunction outer(c) { return middle(c.request); }\n"
+                              "function middle(r) {\n  return half(r.query.n);\n}\n"
+                              "routeRegistry.registerRoute('/h', outer);",
+                    "lib/half.js": "export function half(n) {\n  return n.value.of / 2;\n}\n"})
+        text = self.get("/h?n=1", **self.accept)[2]
+        frames = re.findall(r"<details( open)?><summary><span>(\w+)</span><span class=\"place\">([^<]+)</span>"
+                            r"</summary><pre>(.*?)</pre>", text)
+        self.assertEqual([(opened, name) for opened, name, *_ in frames],
+                         [(" open", "half"), ("", "middle"), ("", "outer")])
+        self.assertRegex(frames[0][3], r'class="here">.*n\.value\.<mark>of</mark> / 2')
+        self.assertRegex(frames[1][3], r'class="here">.*return <mark>half</mark>\(r\.query')
+        self.assertTrue(frames[0][2].startswith("lib/half.js:2"))
+
+    def test_the_request_is_shown_without_its_secrets(self):
+        self.serve("routeRegistry.registerRoute('/b', () => { throw null }, 'POST');")
+        text = self.request("POST", "/b?a=%3Cx%3E&b=2", "note=" + "y" * 5000,
+                            {**self.accept, "Cookie": "s=topsecret", "Authorization": "Basic topsecret",
+                             "Content-Type": FORM, "X-Kind": "plain"})[2]
+        self.assertIn("<dt>POST</dt><dd>/b</dd>", text)
+        self.assertIn("<dt>a</dt><dd>&lt;x&gt;</dd>", text)
+        self.assertIn("<dt>x-kind</dt><dd>plain</dd>", text)
+        self.assertIn("Body, 5,005 bytes", text)
+        self.assertRegex(text, r"note=y{1990,1999}…")
+        self.assertNotIn("topsecret", text)
+
+    def test_a_missing_path_lists_what_there_is_nearest_first(self):
+        self.serve({"app.js": "routeRegistry.registerRoute('/orders', () => 1); routeRegistry.registerRoute('/save', () => 1, 'POST');"
+                              "routeRegistry.registerRoute('/users/:id', () => 1); routeRegistry.registerStreamRoute('/orders/live');",
+                    "public/about.html": "x", "public/index.html": "x", "public/a.css": ""})
+        text = self.get("/oders", **self.accept)[2]
+        shown = re.findall(r'<li><span class="soft">(\w+)</span><code>(.*?)</code>', text)
+        self.assertEqual(shown[:2], [("GET", '<a href="/orders">/orders</a>'),
+                                     ("stream", '<a href="/orders/live">/orders/live</a>')])
+        self.assertEqual(sorted(shown[2:]), [("GET", "/users/:id"), ("POST", "/save"), ("page", '<a href="/">/</a>'),
+                                             ("page", '<a href="/about.html">/about.html</a>')])
+
+    def test_a_missing_path_shows_the_script_that_failed_to_load(self):
+        self.serve({"a.js": "routeRegistry.registerRoute('/a', () => 1)", "b.js": "let x = 1;\nlet y = x +* 2;\n",
+                    "c.js": "function up() {\n  registerAll();\n}\nup();"})
+        text = self.get("/b", **self.accept)[2]
+        self.assertIn("b.js was not loaded", text)
+        self.assertRegex(text, r'SyntaxError:</span> Unexpected token')
+        self.assertRegex(text, r'class="here"><span class="number">2</span>let y = x \+<mark>\*</mark> 2;')
+        self.assertRegex(text, r"ReferenceError:</span> registerAll is not defined")
+        self.assertNotIn("a.js was not loaded", text)
+        self.assertIn("Not loaded because of an error: b.js, c.js", self.get("/b")[2])
+
+    def test_pages_of_the_server_allow_only_the_script_that_renews_them(self):
+        self.serve("routeRegistry.registerRoute('/e', () => { throw 1 })", reload=True)
+        for path in "/e", "/none":
+            status, headers, text = self.get(path, **self.accept)
+            self.assertEqual(re.findall("<script[^>]*?( data-own)", text), [" data-own"])
+            self.assertIn("script-src 'self';", headers["content-security-policy"])
+
+
+class MeantNameTest(unittest.TestCase):
+
+    def test_a_mistyped_name_says_what_was_meant(self):
+        script = """
+          const said = [];
+          for (const attempt of [
+            () => routeRegistry.registerStream("/x"), () => graphQLRegistry.registerSubscriptions("x"),
+            () => ResponseBuilder.jsn({}), () => console.lgo(1), () => routeRegistery.listRoutes(),
+            () => "a".toUppercase(), () => [].psuh(1), () => routeRegistry["sendStreamMesage"]("/x"),
+            () => ({ banana() { } }).apple(), () => nothingLikeIt(), () => new Proxy({ go() { } }, {}).goo(),
+          ]) try { attempt() } catch (error) { said.push(`${error.name}: ${error.message}`) }
+          routeRegistry.registerRoute("/said", () => said);
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "app.js").write_text(script)
+            with aiwebengine.Server(folder, port=0, reload=False, log_level="silent") as server, \
+                    urllib.request.urlopen(server.url + "/said", timeout=WAIT) as answer:
+                said = json.load(answer)
+        self.assertEqual(said[:8], [
+            "TypeError: routeRegistry.registerStream is not a function. Did you mean registerStreamRoute?",
+            "TypeError: graphQLRegistry.registerSubscriptions is not a function. Did you mean registerSubscription?",
+            "TypeError: ResponseBuilder.jsn is not a function. Did you mean json?",
+            "TypeError: console.lgo is not a function. Did you mean log?",
+            "ReferenceError: routeRegistery is not defined. Did you mean routeRegistry?",
+            'TypeError: "a".toUppercase is not a function. Did you mean toUpperCase?',
+            "TypeError: [].psuh is not a function. Did you mean push?",
+            'TypeError: routeRegistry["sendStreamMesage"] is not a function. Did you mean sendStreamMessage?'])
+        for text in said[8:]:
+            self.assertNotIn("Did you mean", text)
+
+    def test_looking_for_a_name_runs_no_script(self):
+        realm = aiwebengine.Realm()
+        self.addCleanup(realm.close)
+        self.assertEqual(realm.evaluate("""
+          let ran = 0;
+          const trap = new Proxy({}, { ownKeys() { ran++; return [] }, getOwnPropertyDescriptor() { ran++ },
+                                       getPrototypeOf() { ran++; return null } });
+          const o = Object.create(trap, { name: { get() { ran++; return () => 1 } } });
+          try { o.naem() } catch { }
+          ran"""), 0)
+
 
 
 # ======================================================================================
@@ -8431,8 +8805,36 @@ class RunCodeTest(unittest.TestCase):
         code, out, err = self.run_file(main_js="console.log(1);\nlet = ;")
         self.assertEqual((code, out), (1, ""))
         self.assertIn("SyntaxError", err)
-        code, out, err = run_command("-e", "throw {a: 1}")
-        self.assertEqual(code, 1)
+        self.assertEqual(run_command("-e", "throw {a: 1}"), (1, "", "Uncaught { a: 1 }\n"))
+        code, out, err = run_command("-e", "throw new Error('outer', { cause: new RangeError('inner') })")
+        self.assertEqual((code, out), (1, ""))
+        self.assertRegex(err, r"(?s)<code>:1:7  Error: outer\n.*\[cause\]: RangeError: inner")
+        for end in ("", "setTimeout(() => {}, 5); "):
+            code, out, err = run_command("-e", end + "await new Promise(() => {})")
+            self.assertEqual((code, out, err), (1, "", "<code>  waits for a promise that nothing is left to settle\n"))
+
+    def test_values(self):
+        for source, text in (("({ a: [1, { b: { c: {} } }] })", "{ a: [ 1, { b: [Object] } ] }"), ("'as it is'", "as it is"),
+                             ("null", "null"), ("await 5", "5"), ("1n", "1n"), ("let s = 0; for await (const x of [1, 2]) s += x; s", "3")):
+            self.assertEqual(run_command("-e", source), (0, text + "\n", ""))
+
+    def test_what_the_last_timer_leaves_is_awaited(self):
+        code = ("setTimeout(async () => { for (let i = 0; i < 5; i++) await null;"
+                " setTimeout(() => console.log('end'), 1) }, 1)")
+        self.assertEqual(run_command("-e", "0;" + code + "; undefined"), (0, "end\n", ""))
+
+    @unittest.skipIf(os.name == "nt", "pipes")
+    def test_a_reader_that_leaves_ends_it(self):
+        process = subprocess.Popen([sys.executable, aiwebengine.__file__, "-e", "setInterval(() => console.log(1), 1)"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.stderr.close)
+        self.assertEqual(process.stdout.readline(), b"1\n")
+        process.stdout.close()
+        try:
+            self.assertNotEqual(process.wait(20), 0)
+        finally:
+            process.kill()
+        self.assertEqual(process.stderr.read(), b"")
 
     def test_what_cannot_be_run(self):
         for arguments in (["no-such-file.js", "--run"], [".", "--run"], ["--dump-python", "no-such-file.js"]):
@@ -9424,6 +9826,159 @@ class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
         page.type("#number", "7")
         page.click("#watch button")
         page.wait_for("document.querySelector('#answer').textContent === 'There is no order 7.'")
+
+
+@unittest.skipUnless(find_chromium() or FORBID_SKIPS, "no Chromium on this machine")
+class LivePagesInTheBrowser(ServerCase):
+    """What a page does while its author works."""
+
+    options = {"reload": True}
+    PAGE = '<!doctype html><link rel="stylesheet" href="style.css"><title>Page</title><h1>One</h1><input>'
+
+    @classmethod
+    def setUpClass(cls):
+        cls.browser = Browser().__enter__()
+        cls.addClassCleanup(cls.browser.__exit__, None, None, None)
+
+    def open(self, path, before=None):
+        """A page, once it listens for changes; `before` is JavaScript that runs ahead of the page's own."""
+        page = self.browser.page()
+        self.addCleanup(page.command, "Page.close")
+        if before:
+            page.command("Page.addScriptToEvaluateOnNewDocument", source=before)
+        page.goto(self.server.url + path)
+        self.listening()
+        page.evaluate("window.kept = true")
+        return page
+
+    def listening(self, count=1):
+        self.eventually(lambda: len(self.server.app.live.stream.connections) == count)
+
+    def note(self, page):
+        """The text of the note at the edge of a page, or null."""
+        return page.evaluate("document.querySelector('aiwebengine-note')?.shadowRoot.textContent")
+
+    def test_an_error_page_renews_itself_when_the_script_is_fixed(self):
+        self.serve("routeRegistry.registerRoute('/', () => missing.name);")
+        page = self.open("/")
+        self.assertEqual(page.text("mark"), "missing")
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/', () => { throw new Error('second') });")
+        page.wait_for("document.querySelector('h1')?.innerText === 'Error: second'")
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/', () => ResponseBuilder.html('<html>well'))")
+        page.wait_for("document.body?.innerText.trim() === 'well'")
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/', () => ResponseBuilder.html('<html>better'))")
+        page.wait_for("document.body?.innerText.trim() === 'better'")
+
+    def test_frames_of_the_stack_open_one_by_one(self):
+        self.serve("const a = () => none.x;\nconst b = () => a();\nroutedBy = 1;\n"
+                   "routeRegistry.registerRoute('/', () => b());")
+        page = self.open("/")
+        visible = "[...document.querySelectorAll('.here')].filter(line => line.checkVisibility()).length"
+        self.assertEqual(page.evaluate(visible), 1)
+        page.click(".frames details:nth-of-type(2) summary")
+        self.assertEqual(page.evaluate(visible), 2)
+
+    def test_a_missing_path_shows_up_once_it_is_there(self):
+        self.serve("let x = ;")
+        page = self.open("/new")
+        self.assertIn("app.js was not loaded", page.text())
+        self.write(self.folder / "app.js", "let y = x x;")
+        page.wait_for("document.body?.innerText.includes('let y = x x;')")
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/new', () => ResponseBuilder.html('<html>here'))")
+        page.wait_for("document.body?.innerText.trim() === 'here'")
+
+    def test_a_page_reloads_when_a_file_of_public_changes(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        page = self.open("/")
+        self.write(self.folder / "public/index.html", self.PAGE.replace("One", "Two"))
+        page.wait_for("document.querySelector('h1')?.innerText === 'Two'")
+        self.assertIsNone(page.evaluate("window.kept"))
+        self.assertEqual([problem for problem in page.problems() if "favicon" not in problem], [])
+
+    def test_a_style_sheet_is_swapped_and_the_page_stays(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": "h1 { color: rgb(1, 2, 3) }"})
+        page = self.open("/")
+        page.type("input", "half a sentence")
+        colour = "getComputedStyle(document.querySelector('h1')).color"
+        for shade in ("rgb(4, 5, 6)", "rgb(7, 8, 9)"):
+            self.write(self.folder / "public/style.css", f"h1 {{ color: {shade} }}")
+            page.wait_for(f"{colour} === '{shade}' && document.querySelectorAll('link').length === 1")
+        self.assertEqual(page.evaluate("[window.kept, document.querySelector('input').value]"), [True, "half a sentence"])
+        self.write(self.folder / "app.js", "// and then a script")
+        page.wait_for("window.kept === undefined")
+        self.assertEqual(page.evaluate(colour), "rgb(7, 8, 9)")
+
+    def test_a_failed_script_shows_a_note_and_the_page_stays(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        page = self.open("/")
+        self.write(self.folder / "app.js", "\nlet a = ;")
+        page.wait_for("!!document.querySelector('aiwebengine-note')")
+        self.assertIn("app.js has an error; the version before goes on.", self.note(page))
+        self.assertIn("> 2 | let a = ;", self.note(page))
+        page.evaluate("document.querySelector('aiwebengine-note').shadowRoot.querySelector('button').click()")
+        self.assertIsNone(self.note(page))
+        self.assertTrue(page.evaluate("window.kept"))
+        self.write(self.folder / "app.js", "let a;")
+        page.wait_for("window.kept === undefined")
+        self.assertIsNone(self.note(page))
+
+    def test_many_tabs_share_one_connection(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        pages = [self.open("/") for _ in range(7)]
+        self.write(self.folder / "app.js", "// new")
+        for page in pages:
+            page.wait_for("window.kept === undefined && document.readyState === 'complete'")
+        self.listening(1)
+
+    def test_without_a_shared_worker_only_a_visible_page_listens(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        page = self.open("/", before="delete window.SharedWorker; window.look = (state) => { Object.defineProperty("
+                         "document, 'visibilityState', { value: state, configurable: true });"
+                         "document.dispatchEvent(new Event('visibilitychange')); }")
+        page.evaluate("look('hidden')")
+        self.listening(0)
+        self.write(self.folder / "public/index.html", self.PAGE.replace("One", "Two"))
+        self.eventually(lambda: self.server.app.live.version)
+        self.assertEqual(page.text("h1"), "One")
+        page.evaluate("look('visible')")
+        page.wait_for("document.querySelector('h1')?.innerText === 'Two'")
+
+    def test_a_policy_that_allows_only_own_scripts_is_enough(self):
+        policy = "default-src 'none'; script-src 'self'"
+        self.serve("routeRegistry.registerRoute('/', () => ({ body: '<html><h1>One</h1>', contentType: 'text/html', "
+                   f'headers: {{ "Content-Security-Policy": "{policy}" }} }}));')
+        page = self.open("/")
+        self.write(self.folder / "app.js", "oops(")
+        page.wait_for("!!document.querySelector('aiwebengine-note')")
+        self.assertEqual(page.evaluate("getComputedStyle(document.querySelector('aiwebengine-note').shadowRoot"
+                                       ".querySelector('section')).position"), "fixed")
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/', () => ResponseBuilder.html('<html><h1>Two'));")
+        page.wait_for("document.querySelector('h1')?.innerText === 'Two'")
+
+    def test_a_form_is_not_sent_again(self):
+        self.serve("let posts = 0; routeRegistry.registerRoute('/', () => ResponseBuilder.html("
+                   "'<html><form method=post><button>Send</button></form>'));"
+                   "routeRegistry.registerRoute('/', () => ResponseBuilder.html(`<html><h1>${++posts}</h1>`), 'POST');"
+                   "routeRegistry.registerRoute('/posts', () => ({ posts }));")
+        page = self.open("/")
+        page.click("button")
+        page.wait_for("document.querySelector('h1')?.innerText === '1'")
+        self.listening()
+        self.write(self.folder / "app.js", (self.folder / "app.js").read_text() + "// new")
+        page.wait_for("!!document.querySelector('aiwebengine-note')")
+        self.assertIn("Send the form again", self.note(page))
+        self.assertEqual(self.get_json("/posts"), {"posts": 0})
+
+    def test_pages_come_back_after_a_restart_of_the_server(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        page = self.open("/")
+        port = self.server.port
+        self.server.stop()
+        self.write(self.folder / "public/index.html", self.PAGE.replace("One", "Two"))
+        self.server = aiwebengine.Server(self.folder, port=port, log_level="silent")
+        self.server.start()
+        self.addCleanup(self.server.stop)
+        page.wait_for("document.querySelector('h1')?.innerText === 'Two'", 20)
 
 
 # ======================================================================================
