@@ -41,6 +41,7 @@ import binascii
 import bisect
 import codecs
 import collections
+import contextlib
 import datetime
 import decimal
 import difflib
@@ -10817,10 +10818,9 @@ def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
     if not isinstance(obj, JSObject):
         raise JSTypeError(f"Invalid argument: {display(obj)}")
     frames = frames_of_stack(sys._getframe(1), MAX_STACK_FRAMES)
-    codes = {getattr(part, "__code__", None) for part in (until.fn, until.ctor)} - {None} \
-        if is_callable(until) else ()
+    codes = [getattr(part, "__code__", None) for part in (until.fn, until.ctor)] if is_callable(until) else ()
     for index, (code, _lasti) in enumerate(frames):
-        if code in codes:
+        if any(code is other for other in codes):   # on CPython 3.10 generated code has no hash
             del frames[:index + 1]
             break
     del frames[stack_limit(realm):]
@@ -11968,21 +11968,16 @@ def date_to_primitive(realm, this, hint=undefined, *_):
 
 # -- Date: constructor
 
-def current_time():
-    """The time value of now."""
-    return time.time_ns() // 1_000_000
-
-
 def date_arguments(values):
     """The time of the arguments year, month, … of Date() and Date.UTC(), not clipped."""
     year, *rest = [to_number(value) for value in values[:7]]
     return join_time(full_year(year), *(rest or [0]))
 
 
-@DATE.constructor(7, call=lambda realm, this, *_: date_to_text(current_time()))
+@DATE.constructor(7, call=lambda realm, this, *_: date_to_text(realm.clock.now()))
 def date_construct(realm, new_target, *values):
     if not values:
-        value = current_time()
+        value = realm.clock.now()
     elif len(values) > 1:
         value = time_clip(utc_time(date_arguments(values)))
     elif isinstance(values[0], JSDate):
@@ -11995,7 +11990,7 @@ def date_construct(realm, new_target, *values):
 
 @DATE.static.method("now", 0)
 def date_now(realm, this, *_):
-    return current_time()
+    return realm.clock.now()
 
 
 @DATE.static.method("parse", 1)
@@ -21385,18 +21380,18 @@ def format_date_parts(value, settings):
 DATE_TIME_FORMAT = intl_class("DateTimeFormat", JSDateTimeFormat)
 
 
-def date_argument(value):
+def date_argument(realm, value):
     """The time value that format() is given; RangeError for invalid dates."""
     if isinstance(value, JSDate):
         value = value.value
-    value = current_time() if value is undefined else time_clip(to_number(value))
+    value = realm.clock.now() if value is undefined else time_clip(to_number(value))
     if value != value:
         raise JSRangeError("Invalid time value")
     return value
 
 
 def date_time_format(realm, this, date=undefined, *_):
-    return join_parts(format_date_parts(date_argument(date), this.settings))
+    return join_parts(format_date_parts(date_argument(realm, date), this.settings))
 
 
 @DATE_TIME_FORMAT.getter("format")
@@ -21406,14 +21401,14 @@ def date_time_format_format(realm, this, *_):
 
 @DATE_TIME_FORMAT.method("formatToParts", 1)
 def date_time_format_to_parts(realm, this, date=undefined, *_):
-    return parts_to_array(realm, format_date_parts(date_argument(date), this.settings))
+    return parts_to_array(realm, format_date_parts(date_argument(realm, date), this.settings))
 
 
 @DATE_TIME_FORMAT.method("formatRange", 2)
 def date_time_format_range(realm, this, start=undefined, end=undefined, *_):
     if start is undefined or end is undefined:
         raise JSTypeError("startDate or endDate cannot be undefined")
-    start, end = [join_parts(format_date_parts(date_argument(date), this.settings))
+    start, end = [join_parts(format_date_parts(date_argument(realm, date), this.settings))
                   for date in (start, end)]
     return start if start == end else f"{start} – {end}"
 
@@ -24219,7 +24214,7 @@ def crypto_random_uuid(realm, this, *_):
 
 
 #: When the clock of performance.now() stood at zero: of that clock, and in milliseconds of Unix time.
-_TIME_ORIGIN = time.perf_counter()
+TIME_ORIGIN = time.perf_counter()
 _TIME_ORIGIN_UNIX = time.time() * 1000
 
 PERFORMANCE = Namespace("performance", tag="Performance")
@@ -24228,7 +24223,7 @@ PERFORMANCE.value("timeOrigin", _TIME_ORIGIN_UNIX, ENUMERABLE | CONFIGURABLE)
 
 @PERFORMANCE.method("now", 0)
 def performance_now(realm, this, *_):
-    return (time.perf_counter() - _TIME_ORIGIN) * 1000
+    return realm.clock.elapsed()
 
 
 @PERFORMANCE.method("toJSON", 0)
@@ -25766,11 +25761,12 @@ class Realm:
     name       for logs
     console    callable(level, text), level one of log info warn error debug
     timeout    seconds that each entry may take, or None for no limit
+    clock      what it takes for time, a Clock: the system's unless given
 
     Values cross as plain Python: see to_python() and from_python().
     """
 
-    def __init__(self, name="<realm>", *, console=None, timeout=None):
+    def __init__(self, name="<realm>", *, console=None, timeout=None, clock=None):
         if sys.getrecursionlimit() < MAX_CALL_DEPTH:
             sys.setrecursionlimit(MAX_CALL_DEPTH)
         if not REALMS:
@@ -25795,7 +25791,8 @@ class Realm:
         self.shadowed = {}
         self.rejections = {}
         self.closed = False
-        self.timers = TimerQueue(self)
+        self.clock = clock or SYSTEM_CLOCK
+        self.timers = self.clock.timers(self)
         self.modules = ModuleMap(self)
         self.global_object = JSGlobal(self)
         self.global_object.parent = self.ObjectPrototype
@@ -26164,7 +26161,7 @@ class Realm:
 
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
-        started = time.monotonic()
+        started = self.clock.elapsed()
         settled = threading.Event()
         outcome = []
 
@@ -26189,10 +26186,10 @@ class Realm:
         if settled.is_set():
             return
         seconds = timeout if timeout is not None else self.timeout
-        left = None if seconds is None else max(0, seconds - (time.monotonic() - started))
+        left = None if seconds is None else max(0, seconds - (self.clock.elapsed() - started) / 1000)
         if seconds is None and self.timers.is_empty():
             raise ScriptTimeout("the promise can never settle: nothing is left to run")
-        if not settled.wait(left):
+        if not self.clock.wait(settled, left):
             raise ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
     def lookup(self, name):
@@ -26462,6 +26459,110 @@ class TimerQueue:
             callback()
         finally:
             self.remove(number)
+
+
+# -- Clocks ------------------------------------------------------------------------------
+
+class Clock:
+    """What realms take for time. This one is the system's."""
+
+    def now(self):
+        """Whole milliseconds since 1970, as Date.now() gives them."""
+        return time.time_ns() // 1_000_000
+
+    def elapsed(self):
+        """Milliseconds, with fractions, as performance.now() gives them."""
+        return (time.perf_counter() - TIME_ORIGIN) * 1000
+
+    def timers(self, realm):
+        """The timers of a new realm."""
+        return TimerQueue(realm)
+
+    def wait(self, event, seconds):
+        """Waits for a threading.Event, lock released; False when the time was up first."""
+        return event.wait(seconds)
+
+
+SYSTEM_CLOCK = Clock()
+
+
+class ManualClock(Clock):
+    """A clock that stands still until somebody calls `step`: for tests of scripts. The timers of all its realms
+    wait in one queue and run in order, on the thread that moves the clock."""
+
+    def __init__(self, start):
+        self.start = self.time = start
+        #: (time, order, owner, number): a timer counts as long as its owner's `active` has the number.
+        self.queue = []
+        self.order = itertools.count()
+        self.active = {}                # number -> threading.Event of an alarm
+
+    def now(self):
+        return int(self.time)
+
+    def elapsed(self):
+        return float(self.time - self.start)
+
+    def timers(self, realm):
+        return ManualTimers(self, realm)
+
+    def put(self, milliseconds, owner, number):
+        heapq.heappush(self.queue, (self.time + milliseconds, next(self.order), owner, number))
+
+    def alarm(self, milliseconds, event):
+        """Sets a threading.Event when so much time has passed; returns a number for `cancel`."""
+        number = next(self.order)
+        self.active[number] = event
+        self.put(milliseconds, self, number)
+        return number
+
+    def cancel(self, number):
+        self.active.pop(number, None)
+
+    def fire(self, number):
+        self.active.pop(number).set()
+
+    def next_due(self):
+        """When the next timer is due, in milliseconds since 1970, or None."""
+        queue = self.queue
+        while queue and queue[0][3] not in queue[0][2].active:
+            heapq.heappop(queue)
+        return queue[0][0] if queue else None
+
+    def step(self):
+        """Moves to the next timer and runs it; there must be one."""
+        due, _order, owner, number = heapq.heappop(self.queue)
+        self.time = max(self.time, due)
+        owner.fire(number)
+
+
+class ManualTimers(TimerQueue):
+    """The timers of one realm under a ManualClock."""
+
+    def __init__(self, clock, realm):
+        super().__init__(realm)
+        self.clock = clock
+
+    def add(self, callback, milliseconds, repeat):
+        if len(self.active) >= MAX_TIMERS:
+            raise JSRangeError("Too many timers")
+        number = next(self.count)
+        delay = max(1, milliseconds)
+        self.active[number] = (callback, delay if repeat else None, self.realm.time_limit)
+        self.clock.put(delay, self, number)
+        return number
+
+    def fire(self, number):
+        callback, interval, limit = self.active[number]
+        if interval is None:
+            del self.active[number]
+        else:
+            self.clock.put(interval, self, number)
+        try:
+            self.realm.enter(callback, limit)
+        except JSError as error:
+            if not self.closed:
+                self.realm.report(error, "Uncaught")
 
 
 # -- Engines -----------------------------------------------------------------------------
@@ -27431,6 +27532,17 @@ class Broadcaster:
 
     def end_stream(self, stream):
         self._post(self._end_stream, stream)
+
+    def flush(self):
+        """Returns when what was sent so far is in the sockets, or in the outboxes of clients that do not read."""
+        busy = True
+        while busy and self._thread is not None and self._thread.is_alive():
+            for _ in range(2):          # the second is seen after all the work of the first turn
+                seen = threading.Event()
+                self._post(seen.set)
+                while not seen.wait(0.1) and self._thread.is_alive():
+                    pass
+            busy = self._dirty or self._working
 
     def _post(self, *task):
         self._tasks.append(task)
@@ -32542,7 +32654,8 @@ def plain_text(realm, value):
     if isinstance(value, float):
         if value.is_integer() and abs(value) < 1e21:
             return str(int(value))
-        return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value) or realm.stringify(value)
+        return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value) or (
+            realm.stringify(value) if value == value else "NaN")
     return str(int(value)) if isinstance(value, int) else "null"
 
 
@@ -32649,7 +32762,7 @@ def nearest(word, candidates):
 # -- routeRegistry ----
 
 
-@host_function("routeRegistry.registerRoute", "path: string, handler: string | Handler, method?: string",
+@host_function("routeRegistry.registerRoute", "path: string, handler: string | RouteHandler, method?: string",
                "string",
                "Serves a path (with `:name` and `*` for variable parts) by calling a handler; method is GET "
                "unless given.")
@@ -32665,8 +32778,7 @@ def register_route(host, path=undefined, handler=undefined, method=undefined):
 
 
 @host_function("routeRegistry.registerStreamRoute",
-               "path: string, options?: string | StreamHandler | { onConnect?: string | StreamHandler, "
-               "onDisconnect?: string | StreamHandler, history?: number }", "string",
+               "path: string, options?: string | StreamHandler | StreamOptions", "string",
                "Opens a Server-Sent Events stream at a path. onConnect may set the metadata of a connection "
                "or refuse it; history is the number of messages kept for clients that reconnect.")
 def register_stream_route(host, path=undefined, options=undefined):
@@ -32714,7 +32826,7 @@ def send_stream_message(host, path=undefined, data=undefined):
 
 
 @host_function("routeRegistry.sendStreamMessageFiltered",
-               "path: string, data: any, filterJson?: string | Record<string, string | number | boolean>",
+               "path: string, data: any, filterJson?: Filter",
                "string",
                "Sends data to the connections whose metadata hold every key and value of the filter.")
 def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined):
@@ -32723,7 +32835,7 @@ def send_stream_message_filtered(host, path=undefined, data=undefined, filter_js
 
 
 @host_function("sendStreamMessageToConnections",
-               "path: string, data: any, filterJson?: string | Record<string, string | number | boolean>",
+               "path: string, data: any, filterJson?: Filter",
                "string",
                "The same as routeRegistry.sendStreamMessageFiltered.")
 def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined):
@@ -32774,7 +32886,7 @@ def declare_graphql(kind):
     """The three registering functions differ in one word only."""
     @host_function(f"graphQLRegistry.register{kind.capitalize()}",
                    "name: string, sdl: string, resolver: string | Resolver, "
-                   "visibility?: \"external\" | \"engine\" | \"internal\"", "string",
+                   "visibility?: Visibility", "string",
                    f"Adds a {kind} to the GraphQL schema: its root field in SDL, and the function that "
                    "answers.")
     def register(host, name=undefined, sdl=undefined, resolver=undefined, visibility=undefined):
@@ -32805,7 +32917,7 @@ def send_subscription_message(host, name=undefined, data=undefined):
 
 
 @host_function("graphQLRegistry.sendSubscriptionMessageFiltered",
-               "name: string, data: any, filterJson?: string | Record<string, string | number | boolean>",
+               "name: string, data: any, filterJson?: Filter",
                "string",
                "Sends data to the subscribers whose metadata hold every key and value of the filter.")
 def send_subscription_message_filtered(host, name=undefined, data=undefined, filter_json=undefined):
@@ -32830,7 +32942,7 @@ def broadcast_subscription(host, function, name, data, filter):
 
 
 @host_function("graphQLRegistry.executeGraphQL",
-               "query: string, variables?: string | Record<string, unknown>", "string",
+               "query: string, variables?: string | object", "string",
                "Runs a query or mutation against the schema, hidden fields included; the result is JSON.")
 def execute_graphql(host, query=undefined, variables=undefined):
     realm = host.realm
@@ -33727,6 +33839,387 @@ class RedisPresence:
         return found
 
 
+# -- Type declarations ----
+
+#: What editors and TypeScript are told about the shapes that the tables above mention, and about the
+#: globals that are no part of JavaScript itself. `{host}` is where the host API goes.
+TYPE_DECLARATIONS = """\
+// Types of everything that aiwebengine gives to scripts, for editors and for TypeScript.
+// Made by: python aiwebengine.py --types > aiwebengine.d.ts
+
+/** What a handler gets. */
+interface Context {
+  /** Why the handler is called. */
+  kind: "init" | "httpRoute" | "streamCustomization" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
+  /** The request; null in `init` and `onDisconnect`, which have none. */
+  request: Request;
+  /** The arguments of a GraphQL field; otherwise empty. */
+  args: Record<string, any>;
+  /** The connection, in `onConnect` and `onDisconnect`. */
+  connection?: { path: string; metadata: Record<string, string> };
+  meta: { scriptName: string; engine: string };
+}
+
+/** What a GraphQL resolver gets: each argument is also a property of its own, where the name is free. */
+interface ResolverContext extends Context {
+  [argument: string]: any;
+}
+
+interface Request {
+  /** In capitals: `"POST"`. */
+  method: string;
+  /** Without the query: `"/chat/send"`. */
+  path: string;
+  /** As it came, with the query: `"/chat/send?room=lobby"`. */
+  url: string;
+  /** Parameters of the URL, decoded. The last of duplicate keys wins. */
+  query: Record<string, string>;
+  /** Parameters of the path: `/users/:id` gives `params.id`, `/files/*` gives `params["*"]`. */
+  params: Record<string, string>;
+  /** Header fields by lower-case name. */
+  headers: Record<string, string>;
+  /** The body as text. */
+  body: string;
+  /** The body in base64, when it is not text. */
+  bodyBase64?: string;
+  /** The parsed body if the content type is JSON, else null. */
+  json: any;
+  /** Fields of a form, urlencoded or multipart. */
+  form: Record<string, string>;
+  /** Uploaded files. */
+  files: UploadedFile[];
+  cookies: Record<string, string>;
+  /** The client's address. */
+  ip: string;
+  /** Who is logged in: nobody, since there is no login. */
+  auth: { isAuthenticated: boolean; userId: string | null; userName: string | null; userEmail: string | null;
+    provider: string | null };
+}
+
+interface UploadedFile {
+  /** The name of the form's field. */
+  field: string;
+  filename: string;
+  contentType: string;
+  /** In bytes. */
+  size: number;
+  /** The content in base64. */
+  data: string;
+}
+
+interface Response {
+  /** 200 unless given. */
+  status?: number;
+  /** Text; anything else is sent as JSON. */
+  body?: any;
+  /** Bytes in base64, in place of `body`. */
+  bodyBase64?: string;
+  contentType?: string;
+  headers?: Record<string, string>;
+}
+
+/** A response, a text, data to send as JSON, or nothing (204). */
+type RouteResult = Response | string | object | null | undefined | void;
+/** Answers a request. */
+type RouteHandler = (context: Context) => RouteResult | Promise<RouteResult>;
+
+/** Metadata in place of the query's, false or a response with a status from 400 to refuse, or nothing. */
+type ConnectResult = Record<string, string | number | boolean> | Response | boolean | null | undefined | void;
+/** Called when a client connects to a stream, before anything is sent to it, or when it has gone. */
+type StreamHandler = (context: Context) => ConnectResult | Promise<ConnectResult>;
+
+interface StreamOptions {
+  /** Decides the metadata of a new connection, or refuses it. */
+  onConnect?: string | StreamHandler;
+  /** Called when a client has gone. */
+  onDisconnect?: string | StreamHandler;
+  /** Messages kept for clients that come back; 256 unless given. */
+  history?: number;
+}
+
+/** The value of a GraphQL field. Throwing gives the client a GraphQL error. */
+type Resolver = (context: ResolverContext) => any;
+/** Who may use a GraphQL field: everyone over HTTP, any script, this script. */
+type Visibility = "external" | "engine" | "internal";
+
+/** Pairs that must all be found in a connection's metadata: as JSON text or as an object. `{}` is everyone. */
+type Filter = string | Record<string, string | number | boolean>;
+
+{host}
+
+// What scripts have besides JavaScript itself.
+
+interface Console {
+  log(...values: any[]): void;
+  info(...values: any[]): void;
+  warn(...values: any[]): void;
+  error(...values: any[]): void;
+  debug(...values: any[]): void;
+  dir(value: any, options?: { depth?: number | null }): void;
+  table(rows: any, columns?: string[]): void;
+  trace(...values: any[]): void;
+  assert(condition: any, ...values: any[]): void;
+  group(...values: any[]): void;
+  groupCollapsed(...values: any[]): void;
+  groupEnd(): void;
+  count(label?: string): void;
+  countReset(label?: string): void;
+  time(label?: string): void;
+  timeLog(label?: string, ...values: any[]): void;
+  timeEnd(label?: string): void;
+}
+/** Writes to the server's log. */
+declare const console: Console;
+
+/** Calls a function once, after some milliseconds; returns a number for clearTimeout. */
+declare function setTimeout(callback: (...values: any[]) => void, milliseconds?: number, ...values: any[]): number;
+/** Calls a function again and again; returns a number for clearInterval. */
+declare function setInterval(callback: (...values: any[]) => void, milliseconds?: number, ...values: any[]): number;
+declare function setImmediate(callback: (...values: any[]) => void, ...values: any[]): number;
+declare function clearTimeout(timer?: number): void;
+declare function clearInterval(timer?: number): void;
+declare function clearImmediate(timer?: number): void;
+declare function queueMicrotask(callback: () => void): void;
+/** A deep copy. */
+declare function structuredClone<T>(value: T): T;
+/** Base64 of a text whose characters are all below 256. */
+declare function btoa(text: string): string;
+declare function atob(base64: string): string;
+
+declare class URL {
+  constructor(url: string | URL, base?: string | URL);
+  static canParse(url: string | URL, base?: string | URL): boolean;
+  static parse(url: string | URL, base?: string | URL): URL | null;
+  href: string;
+  readonly origin: string;
+  protocol: string;
+  username: string;
+  password: string;
+  host: string;
+  hostname: string;
+  port: string;
+  pathname: string;
+  search: string;
+  readonly searchParams: URLSearchParams;
+  hash: string;
+  toString(): string;
+  toJSON(): string;
+}
+
+declare class URLSearchParams {
+  constructor(init?: string | URLSearchParams | Record<string, string> | Iterable<[string, string]>);
+  readonly size: number;
+  append(name: string, value: string): void;
+  delete(name: string, value?: string): void;
+  get(name: string): string | null;
+  getAll(name: string): string[];
+  has(name: string, value?: string): boolean;
+  set(name: string, value: string): void;
+  sort(): void;
+  forEach(callback: (value: string, name: string, all: URLSearchParams) => void): void;
+  keys(): IterableIterator<string>;
+  values(): IterableIterator<string>;
+  entries(): IterableIterator<[string, string]>;
+  [Symbol.iterator](): IterableIterator<[string, string]>;
+  toString(): string;
+}
+
+declare class TextEncoder {
+  readonly encoding: string;
+  encode(text?: string): Uint8Array;
+  encodeInto(text: string, target: Uint8Array): { read: number; written: number };
+}
+
+declare class TextDecoder {
+  constructor(encoding?: string, options?: { fatal?: boolean; ignoreBOM?: boolean });
+  readonly encoding: string;
+  decode(bytes?: ArrayBuffer | ArrayBufferView, options?: { stream?: boolean }): string;
+}
+
+declare class DOMException extends Error {
+  constructor(message?: string, name?: string);
+  readonly code: number;
+}
+
+declare const crypto: {
+  randomUUID(): string;
+  getRandomValues<T extends ArrayBufferView>(array: T): T;
+};
+declare const performance: {
+  /** Milliseconds since the server began, with fractions. */
+  now(): number;
+  readonly timeOrigin: number;
+};
+
+interface ErrorConstructor {
+  captureStackTrace(error: object, above?: Function): void;
+}
+
+// What test files (*.test.js) have in addition.
+
+type TestFunction = () => any;
+
+interface Test {
+  /** Declares a test. It passes unless its function throws, or returns a Promise that is rejected. */
+  (name: string, run: TestFunction, options?: { timeout?: number }): void;
+  /** Declares a test that is not run. */
+  skip(name: string, run?: TestFunction): void;
+  /** Declares a test; of this file, only such ones are run. */
+  only(name: string, run: TestFunction, options?: { timeout?: number }): void;
+  /** A test that is still to be written. */
+  todo(name: string, run?: TestFunction): void;
+}
+declare const test: Test;
+/** Runs before each test of this file. */
+declare function beforeEach(run: TestFunction): void;
+/** Runs after each test of this file, also after one that failed. */
+declare function afterEach(run: TestFunction): void;
+
+/** What a thrown error is compared with: a pattern for its text, a class, properties, or a function that tells. */
+type ErrorExpectation = RegExp | Function | object;
+
+interface Assert {
+  (value: any, message?: string | Error): asserts value;
+  ok(value: any, message?: string | Error): asserts value;
+  /** Compares with ===, but NaN equals NaN. */
+  equal(actual: any, expected: any, message?: string | Error): void;
+  notEqual(actual: any, expected: any, message?: string | Error): void;
+  strictEqual(actual: any, expected: any, message?: string | Error): void;
+  notStrictEqual(actual: any, expected: any, message?: string | Error): void;
+  /** Compares contents: of objects, arrays, maps, sets, dates. */
+  deepEqual(actual: any, expected: any, message?: string | Error): void;
+  deepStrictEqual(actual: any, expected: any, message?: string | Error): void;
+  notDeepEqual(actual: any, expected: any, message?: string | Error): void;
+  notDeepStrictEqual(actual: any, expected: any, message?: string | Error): void;
+  match(text: string, pattern: RegExp, message?: string | Error): void;
+  doesNotMatch(text: string, pattern: RegExp, message?: string | Error): void;
+  throws(run: () => any, expected?: ErrorExpectation, message?: string): void;
+  doesNotThrow(run: () => any, message?: string): void;
+  rejects(promise: Promise<any> | (() => Promise<any>), expected?: ErrorExpectation, message?: string): Promise<void>;
+  doesNotReject(promise: Promise<any> | (() => Promise<any>), message?: string): Promise<void>;
+  fail(message?: string | Error): never;
+  AssertionError: new (facts: { message?: string; actual?: any; expected?: any; operator?: string }) => Error;
+}
+declare const assert: Assert;
+
+interface TestRequestOptions {
+  /** Parameters for the URL. */
+  query?: Record<string, any>;
+  headers?: Record<string, string>;
+  /** Fields to send as a form. */
+  form?: Record<string, any>;
+  /** Data to send as JSON. */
+  json?: any;
+  /** A text to send as it is. */
+  body?: string;
+}
+interface TestResponse {
+  status: number;
+  /** True for a status from 200 to 299. */
+  ok: boolean;
+  /** By lower-case name. */
+  headers: Record<string, string>;
+  body: string;
+  /** The parsed body if it is JSON, else null. */
+  json: any;
+}
+/** Sends a request to the scripts under test. */
+declare function request(method: string, path: string, options?: TestRequestOptions): Promise<TestResponse>;
+declare function request(path: string, options?: TestRequestOptions): Promise<TestResponse>;
+
+interface TestMessage {
+  /** `"message"` unless the event has a name. */
+  event: string;
+  id: string;
+  /** The payload, parsed if it is JSON. */
+  data: any;
+  /** The payload as it came. */
+  text: string;
+}
+interface TestClient {
+  /** 200, or what the stream was refused with; 0 while `onConnect` has not answered yet. */
+  readonly status: number;
+  readonly headers: Record<string, string>;
+  /** The body, when the stream was refused. */
+  readonly body: string;
+  /** All messages so far. */
+  readonly messages: TestMessage[];
+  /** True when the server has ended the stream. */
+  readonly ended: boolean;
+  /** The next message that was not yet asked for; waits for it, at most for the milliseconds given
+   * (60,000), on the clock of the tests. */
+  next(milliseconds?: number): Promise<TestMessage>;
+  close(): void;
+  /** Connects anew with the id of the last message, as a browser does that was cut off. */
+  reconnect(): TestClient;
+}
+interface TestConnectOptions {
+  /** Parameters for the URL, which become the metadata. */
+  query?: Record<string, any>;
+  headers?: Record<string, string>;
+  /** Asks for the messages after this one. */
+  lastEventId?: string;
+}
+/** Connects to a stream, as `new EventSource(path)` does. */
+declare function connect(path: string, options?: TestConnectOptions): TestClient;
+/** Runs a GraphQL operation over HTTP. */
+declare function graphql(query: string, variables?: object): Promise<{ data?: any; errors?: any[] }>;
+/** Subscribes over GraphQL; the data of each message is a result: `{ data, errors }`. */
+declare function subscribe(query: string, variables?: object, metadata?: Record<string, any>): TestClient;
+
+/** The time of the scripts and of the test. It stands still, and moves when it is told to, or when the test waits
+ * and nothing else is left to do: then it jumps to the next timer. */
+declare const clock: {
+  /** Lets time pass and runs the timers that are due, in order. */
+  advance(milliseconds: number): Promise<void>;
+  /** Milliseconds since 1970, as Date.now() gives them. */
+  readonly now: number;
+};
+"""
+
+#: For editors and for TypeScript: the scripts of a folder are JavaScript without a browser, and each has
+#: names of its own, as if it were a module.
+JSCONFIG = """\
+{
+  "compilerOptions": {
+    "checkJs": true,
+    "strict": false,
+    "noEmit": true,
+    "target": "ES2022",
+    "lib": ["ES2024", "ESNext.Collection"],
+    "types": [],
+    "module": "ESNext",
+    "moduleResolution": "bundler",
+    "moduleDetection": "force",
+    "resolveJsonModule": true
+  },
+  "exclude": ["public"]
+}
+"""
+
+
+def type_declarations():
+    """The text of aiwebengine.d.ts: the host API as its tables have it, and the shapes around it."""
+    parts, done = [], set()
+    for name, doc in HOST_OBJECTS.items():
+        entries = [entry for entry in HOST_API.values() if entry.name.startswith(name + ".")]
+        done.update(entry.name for entry in entries)
+        members = "\n".join(declaration_of(entry, "  ", "") for entry in entries)
+        kind = name[0].upper() + name[1:]
+        parts.append(f"interface {kind} {{\n{members}\n}}\n/** {doc} */\ndeclare const {name}: {kind};")
+    parts += [declaration_of(entry, "", "declare function ") for entry in HOST_API.values()
+              if entry.name not in done]
+    return TYPE_DECLARATIONS.replace("{host}", "\n\n".join(parts))
+
+
+def declaration_of(entry, indent, word):
+    """One host function, with its documentation."""
+    lines = textwrap.wrap(entry.doc, 100)
+    doc = ("\n" + indent + " * ").join(lines)
+    name = entry.name.rpartition(".")[2]
+    return f"{indent}/** {doc} */\n{indent}{word}{name}({entry.parameters}): {entry.returns};"
+
+
 # ======================================================================================
 # 16  SCRIPTS: LOADING AND HOT RELOAD
 #
@@ -33829,6 +34322,8 @@ class Log:
         self.threshold = LEVELS[level]
         self.stream = stream
         self.colour = colour
+        #: What tells the lines of this process apart from those of others on the same terminal.
+        self.mark = ""
         self.kept = {}
         self.lock = threading.Lock()
         self._second = 0
@@ -34080,7 +34575,7 @@ class ScriptHost:
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.sources = {name: source}   # name -> text, of this script and what it imports
-        self.realm = app.engine(name, console=self.console)
+        self.realm = app.new_realm(name, self.console)
         self.realm.modules.loader = self.load_module
 
     # -- modules ----
@@ -34267,9 +34762,10 @@ class Application:
     no lock, because tables are replaced, never changed."""
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None):
+                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None):
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
+        self.clock = clock              # of the scripts' realms; None is the system's
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.handler_timeout = handler_timeout
@@ -34315,6 +34811,12 @@ class Application:
     @property
     def public(self):
         return self.folder / "public"
+
+    def new_realm(self, name, console):
+        """The realm of a script. A clock that is not the system's needs the built-in engine."""
+        if self.clock is None:
+            return self.engine(name, console=console)
+        return self.engine(name, console=console, clock=self.clock)
 
     def storage_of(self, name):
         """What the script of this name finds as sharedStorage."""
@@ -34498,11 +35000,21 @@ class Application:
             if self._task_thread is None:
                 self._task_thread = start_script_thread(self._run_tasks, name="disconnects")
 
+    def after_disconnects(self, function):
+        """Calls a function when the onDisconnect handlers of the connections that have gone were called; False
+        when there never was one, and it is not called."""
+        if self._task_thread is not None:
+            self._tasks.put(function)
+        return self._task_thread is not None
+
     def _run_tasks(self):
         while True:
             item = self._tasks.get()
             if item is None:
                 return
+            if callable(item):
+                item()
+                continue
             route, connection = item
             host = route.host
             facts = {"path": connection.stream.path, "metadata": dict(connection.metadata)}
@@ -38671,6 +39183,11 @@ def option_parser():
     add("--run", action="store_true", help="run the script SCRIPTS without a server, and exit")
     add("--repl", action="store_true", help="a prompt for JavaScript")
     add("--dump-python", metavar="FILE.js", help="show the Python that a script becomes, and exit")
+    add("--test", action="store_true", help="run the *.test.js of SCRIPTS and exit")
+    add("--watch", action="store_true", help="with --test: run them again whenever a file changes")
+    add("--reporter", choices=list(REPORTERS), default="spec", help="with --test: how to report (spec)")
+    add("--report", metavar="FILE", help="with --test: write the report of --reporter to a file")
+    add("--types", action="store_true", help="print aiwebengine.d.ts, for editors and TypeScript")
     add("--version", action="version", version=f"aiwebengine {__version__}")
     return parser
 
@@ -38714,6 +39231,13 @@ def main(argv=None):
     if problem:
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
+    if not options.test and (options.watch or options.report or options.reporter != "spec"):
+        parser.error("--watch, --reporter and --report belong to --test")
+    if options.report and options.reporter == "spec":
+        parser.error("--report FILE needs --reporter tap or --reporter junit")
+    if options.types:
+        print(type_declarations(), end="")
+        return EXIT_OK
     if options.code is not None:
         return run_code(options.code, "<code>", pathlib.Path(), options.engine)
     if options.repl:
@@ -38729,6 +39253,8 @@ def main(argv=None):
         return run_code(read_script(scripts), scripts.name, scripts.parent, options.engine)
     if options.dump_python is not None:
         return on_script_thread(dump_script, read_script(scripts), scripts.name)
+    if options.test:
+        return run_tests(scripts, options)
     if options.check:
         return check_scripts(scripts, options)
     return serve(scripts, options)
@@ -38742,6 +39268,8 @@ def trouble_with_engine(options):
         return str(error)
     if options.repl and options.engine != DEFAULT_ENGINE:
         return f"--repl runs on the built-in engine only: leave out --engine {options.engine}"
+    if options.test and options.engine != DEFAULT_ENGINE:
+        return f"--test runs on the built-in engine only: leave out --engine {options.engine}"
     return None
 
 
@@ -38857,6 +39385,1142 @@ def check_scripts(scripts, options):
           f"{wrong} problem{'' if wrong == 1 else 's'}")
     app.close()
     return EXIT_SCRIPT if wrong else EXIT_OK
+
+
+# -- Script tests ----
+#
+# --test. Each *.test.js runs in a realm of its own, beside the scripts of its folder, which are loaded
+# afresh for it. Requests go through the code of section 17, on a socket pair in place of a port; streams
+# through the broadcaster. Only time is not real: it is a ManualClock. One thread drives the test; a request
+# has a thread of its own, but only one of them runs at a time, until it is done or waits.
+
+TEST_SUFFIX = ".test.js"
+#: Real seconds that one test may take.
+DEFAULT_TEST_TIMEOUT = 10.0
+#: Seconds by which the clock moves on while a test waits for one thing; then it is not waited for any more.
+MAX_TEST_WAIT = 600
+#: What the clock says when a test file begins: 2030-01-01T00:00:00Z.
+TEST_EPOCH = 1_893_456_000_000
+#: The file name of TEST_PRELUDE in stacks, which are shown without it.
+TEST_PRELUDE_NAME = "aiwebengine:test"
+#: Lines of log shown with a failed test.
+MAX_TEST_LOG = 20
+
+#: What test files have besides the host API, in their own language. `__tests` are the functions of ScriptTests.
+TEST_PRELUDE = r"""
+(() => {
+  "use strict";
+  const host = globalThis.__tests;
+  delete globalThis.__tests;
+
+  // -- Showing values
+
+  const FLAT = 60; // characters that an object or array may take in one line
+
+  function show(value, indent = "", path = []) {
+    if (typeof value === "string") return JSON.stringify(value);
+    if (typeof value === "bigint") return `${value}n`;
+    if (typeof value === "function") return `[function ${value.name || "(anonymous)"}]`;
+    if (typeof value !== "object" || value === null) return Object.is(value, -0) ? "-0" : String(value);
+    if (path.includes(value)) return "[circular]";
+    if (value instanceof Date) return `Date(${isNaN(value) ? "invalid" : value.toISOString()})`;
+    if (value instanceof RegExp) return String(value);
+    if (value instanceof Error) return `[${value.name}: ${value.message}]`;
+    const inner = indent + "  ";
+    const part = (item) => show(item, inner, [...path, value]);
+    const block = (open, items, close) => {
+      const flat = items.length ? `${open} ${items.join(", ")} ${close}` : open + close;
+      if (flat.length <= FLAT && !flat.includes("\n")) return flat;
+      return [open, ...items.map((item) => `${inner}${item},`), indent + close].join("\n");
+    };
+    if (Array.isArray(value)) return block("[", Array.from(value, part), "]");
+    const name = Object.getPrototypeOf(value)?.constructor?.name ?? "(no prototype)";
+    if (ArrayBuffer.isView(value) && !(value instanceof DataView)) {
+      return block(`${name} [`, Array.from(value, part), "]");
+    }
+    if (value instanceof Set) return block(`${name} {`, Array.from(value, part), "}");
+    if (value instanceof Map) {
+      return block(`${name} {`, Array.from(value, ([key, item]) => `${part(key)} => ${part(item)}`), "}");
+    }
+    const keys = ownKeys(value).map((key) => {
+      const plain = typeof key === "symbol" ? `[${String(key)}]` : /^[A-Za-z_$][\w$]*$/.test(key) ? key : show(key);
+      return `${plain}: ${part(value[key])}`;
+    });
+    return block(name === "Object" ? "{" : `${name} {`, keys, "}");
+  }
+
+  const ownKeys = (value) =>
+    Reflect.ownKeys(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key));
+
+  // -- Comparing values
+
+  function same(a, b, pairs = []) {
+    if (Object.is(a, b)) return true;
+    if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+    if (pairs.some(([x, y]) => x === a && y === b)) return true;
+    if (Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
+    const equal = (x, y) => same(x, y, [...pairs, [a, b]]);
+    if (a instanceof Date && !Object.is(a.getTime(), b.getTime())) return false;
+    if (a instanceof RegExp && String(a) !== String(b)) return false;
+    if (a instanceof Error && (a.name !== b.name || a.message !== b.message)) return false;
+    const primitive = a instanceof Number || a instanceof String || a instanceof Boolean;
+    if (primitive && !Object.is(a.valueOf(), b.valueOf())) return false;
+    if (a instanceof Set) {
+      return a.size === b.size && [...a].every((x) => b.has(x) || [...b].some((y) => equal(x, y)));
+    }
+    if (a instanceof Map) {
+      return a.size === b.size && [...a].every(([key, x]) => b.has(key) ? equal(x, b.get(key))
+        : [...b].some(([other, y]) => equal(key, other) && equal(x, y)));
+    }
+    if (Array.isArray(a) && a.length !== b.length) return false;
+    const keys = ownKeys(a);
+    return keys.length === ownKeys(b).length && keys.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]));
+  }
+
+  // -- assert
+
+  class AssertionError extends Error {
+    constructor({ message = "The assertion failed", actual, expected, operator } = {}) {
+      super(message);
+      Object.assign(this, { code: "ERR_ASSERTION", actual, expected, operator });
+    }
+  }
+  Object.defineProperty(AssertionError.prototype, "name", { value: "AssertionError", configurable: true });
+
+  // An error that seems to come from the line that called the function `above`.
+  function complaint(above, message, reason, facts = {}) {
+    if (message instanceof Error) return message;
+    const error = new AssertionError({ message: message === undefined ? reason : `${message}\n${reason}`, ...facts });
+    Error.captureStackTrace(error, above);
+    return error;
+  }
+
+  function assert(value, message) {
+    if (!value) throw complaint(assert, message, `${show(value)} is not truthy`, { actual: value, expected: true });
+  }
+
+  // Makes the pair of functions for one way of comparing.
+  function comparison(name, opposite, equal, words) {
+    assert[name] = function (actual, expected, message) {
+      if (equal(actual, expected)) return;
+      const reason = `${words}:\n${host.diff(show(actual), show(expected))}`;
+      throw complaint(assert[name], message, reason, { actual, expected, operator: name });
+    };
+    assert[opposite] = function (actual, expected, message) {
+      if (!equal(actual, expected)) return;
+      const reason = `Expected something else than ${show(actual)}`;
+      throw complaint(assert[opposite], message, reason, { actual, expected, operator: opposite });
+    };
+  }
+  comparison("strictEqual", "notStrictEqual", Object.is, "The values differ (- expected, + actual)");
+  comparison("equal", "notEqual", Object.is, "The values differ (- expected, + actual)");
+  comparison("deepStrictEqual", "notDeepStrictEqual", same, "The contents differ (- expected, + actual)");
+  comparison("deepEqual", "notDeepEqual", same, "The contents differ (- expected, + actual)");
+
+  // What is wrong with a thrown value, or nothing.
+  function misfit(thrown, expected) {
+    if (expected === undefined) return;
+    if (expected instanceof RegExp) {
+      return expected.test(String(thrown)) ? undefined : `"${thrown}" does not match ${expected}`;
+    }
+    if (typeof expected === "function") {
+      const isClass = expected === Error || expected.prototype instanceof Error;
+      if (isClass ? thrown instanceof expected : expected(thrown) === true) return;
+      return isClass ? `Expected ${expected.name}, but "${thrown}" was thrown` : `"${thrown}" was not what was expected`;
+    }
+    for (const key of ownKeys(expected)) {
+      const wanted = expected[key], found = thrown?.[key];
+      const fits = wanted instanceof RegExp && typeof found === "string" ? wanted.test(found) : same(found, wanted);
+      if (!fits) return `The thrown value's ${String(key)} differs (- expected, + actual):\n${host.diff(show(found), show(wanted))}`;
+    }
+  }
+
+  function checkThrown(above, message, thrown, expected) {
+    const reason = misfit(thrown, expected);
+    if (reason !== undefined) throw complaint(above, message, reason, { actual: thrown, expected });
+  }
+
+  // throws and rejects may be given a message in place of the expectation.
+  const sorted = (expected, message) => typeof expected === "string" ? [undefined, expected] : [expected, message];
+
+  Object.assign(assert, {
+    AssertionError,
+    ok(value, message) {
+      if (!value) throw complaint(assert.ok, message, `${show(value)} is not truthy`, { actual: value, expected: true });
+    },
+    fail(message) {
+      throw complaint(assert.fail, message, "assert.fail() was called");
+    },
+    match(text, pattern, message) {
+      if (typeof text === "string" && pattern.test(text)) return;
+      throw complaint(assert.match, message, `${show(text)} does not match ${pattern}`, { actual: text, expected: pattern });
+    },
+    doesNotMatch(text, pattern, message) {
+      if (typeof text !== "string" || !pattern.test(text)) return;
+      throw complaint(assert.doesNotMatch, message, `${show(text)} matches ${pattern}`, { actual: text, expected: pattern });
+    },
+    throws(run, ...rest) {
+      const [expected, message] = sorted(...rest);
+      try {
+        run();
+      } catch (thrown) {
+        return checkThrown(assert.throws, message, thrown, expected);
+      }
+      throw complaint(assert.throws, message, "Expected an exception, but nothing was thrown");
+    },
+    doesNotThrow(run, message) {
+      try {
+        run();
+      } catch (thrown) {
+        throw complaint(assert.doesNotThrow, message, `Expected no exception, but "${thrown}" was thrown`);
+      }
+    },
+    rejects(promise, ...rest) {
+      const [expected, message] = sorted(...rest);
+      const missing = complaint(assert.rejects, message, "Expected a rejection, but the promise was fulfilled");
+      const unfit = complaint(assert.rejects, undefined, "");
+      return settled(promise).then(() => { throw missing; }, (thrown) => {
+        const reason = misfit(thrown, expected);
+        if (reason !== undefined) throw retold(unfit, message, reason);
+      });
+    },
+    doesNotReject(promise, message) {
+      const error = complaint(assert.doesNotReject, undefined, "");
+      return settled(promise).then(() => {}, (thrown) => {
+        throw retold(error, message, `Expected no rejection, but "${thrown}" came`);
+      });
+    },
+  });
+
+  const settled = async (promise) => typeof promise === "function" ? promise() : promise;
+
+  // An error that was made early, so that its stack names the test, gets its text.
+  function retold(error, message, reason) {
+    error.message = message === undefined ? reason : `${message}\n${reason}`;
+    return error;
+  }
+
+  // -- Declaring tests
+
+  const declare = (mode) => (name, ...rest) => {
+    const run = rest.find((item) => typeof item === "function");
+    const options = rest.find((item) => typeof item === "object" && item !== null) ?? {};
+    if (typeof name !== "string" || !name) throw new TypeError("test: the first argument is the name of the test, a string");
+    if (!run && mode !== "todo" && mode !== "skip") throw new TypeError(`test: "${name}" needs a function to run`);
+    host.declare(name, run, mode, options.timeout, new Error().stack);
+  };
+  const test = Object.assign(declare("run"), { skip: declare("skip"), only: declare("only"), todo: declare("todo") });
+  const hook = (when) => (run) => {
+    if (typeof run !== "function") throw new TypeError(`${when}: the argument is a function to run`);
+    host.hook(when, run);
+  };
+
+  // -- Requests
+
+  const REQUEST_OPTIONS = ["query", "headers", "form", "json", "body"];
+  const CONNECT_OPTIONS = ["query", "headers", "lastEventId"];
+
+  function checkOptions(name, options, known) {
+    for (const key of Object.keys(options)) {
+      if (!known.includes(key)) throw new TypeError(`${name}: there is no option "${key}"; there are ${known.join(", ")}`);
+    }
+  }
+
+  function addressOf(path, query = {}) {
+    const search = new URLSearchParams(query).toString();
+    const address = String(path).replace(/[^!-~]+/g, encodeURIComponent);
+    return search ? address + (address.includes("?") ? "&" : "?") + search : address;
+  }
+
+  function request(method, path, options) {
+    if (typeof method === "string" && method.startsWith("/")) [method, path, options] = ["GET", method, path];
+    options ??= {};
+    checkOptions("request", options, REQUEST_OPTIONS);
+    let { body } = options;
+    const headers = {};
+    if ("form" in options) {
+      headers["content-type"] = "application/x-www-form-urlencoded";
+      body = new URLSearchParams(options.form).toString();
+    } else if ("json" in options) {
+      headers["content-type"] = "application/json";
+      body = JSON.stringify(options.json);
+    } else if (body !== undefined) {
+      headers["content-type"] = "text/plain;charset=UTF-8";
+    }
+    for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = String(value);
+    return new Promise((resolve, reject) => {
+      host.request(String(method).toUpperCase(), addressOf(path, options.query), headers, body, resolve, reject);
+    }).then(({ status, headers, body }) => {
+      const isJson = /^application\/([\w.-]+\+)?json\b/.test(headers["content-type"] ?? "");
+      return { status, ok: status >= 200 && status < 300, headers, body, json: isJson ? parsed(body, null) : null };
+    });
+  }
+
+  function parsed(text, otherwise = text) {
+    try {
+      return JSON.parse(text);
+    } catch {
+      return otherwise;
+    }
+  }
+
+  async function graphql(query, variables = {}) {
+    const response = await request("POST", "/graphql", { json: { query, variables } });
+    if (response.json === null) throw new Error(`/graphql answered ${response.status}: ${response.body}`);
+    return response.json;
+  }
+
+  // -- Streams
+
+  function connect(path, options = {}) {
+    checkOptions("connect", options, CONNECT_OPTIONS);
+    const headers = { accept: "text/event-stream" };
+    for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = String(value);
+    if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
+    return client(addressOf(path, options.query), headers);
+  }
+
+  function subscribe(query, variables = {}, metadata = {}) {
+    const parameters = { ...metadata, query, variables: JSON.stringify(variables) };
+    return client(addressOf("/graphql/sse", parameters), { accept: "text/event-stream" });
+  }
+
+  function client(address, headers) {
+    const number = host.connect(address, headers);
+    const all = [];
+    const messages = () => {
+      for (const { event, id, text } of host.take(number)) all.push({ event, id, data: parsed(text), text });
+      return all;
+    };
+    const made = {
+      get status() { return host.state(number).status; },
+      get headers() { return host.state(number).headers; },
+      get body() { return host.state(number).body; },
+      get ended() { return host.state(number).ended; },
+      get messages() { return [...messages()]; },
+      next(milliseconds = 60000) {
+        const late = new Error("");
+        Error.captureStackTrace(late, made.next);
+        return new Promise((resolve, reject) => {
+          host.next(number, Number(milliseconds), (index) => resolve(messages()[index]),
+            (reason) => reject(retold(late, undefined, reason)));
+        });
+      },
+      close() { host.close(number); },
+      reconnect() {
+        host.close(number);
+        const { lastId } = host.state(number);
+        return client(address, lastId ? { ...headers, "last-event-id": lastId } : headers);
+      },
+    };
+    return made;
+  }
+
+  const clock = {
+    advance(milliseconds) {
+      return new Promise((resolve) => host.advance(Number(milliseconds), resolve));
+    },
+    get now() { return Date.now(); },
+  };
+
+  const globals = { test, assert, request, connect, graphql, subscribe, clock,
+    beforeEach: hook("beforeEach"), afterEach: hook("afterEach") };
+  for (const [name, value] of Object.entries(globals)) {
+    Object.defineProperty(globalThis, name, { value, writable: true, configurable: true });
+  }
+})();
+"""
+
+
+def line_diff(actual, expected):
+    """Two texts line by line: `- ` expected, `+ ` actual, and up to two lines around each difference."""
+    old, new = expected.split("\n"), actual.split("\n")
+    lines = []
+    for group in difflib.SequenceMatcher(None, old, new, False).get_grouped_opcodes(2):
+        if lines or group[0][1]:
+            lines.append("  …")
+        for kind, low, high, start, end in group:
+            if kind == "equal":
+                lines += ["  " + line for line in old[low:high]]
+            else:
+                lines += ["- " + line for line in old[low:high]] + ["+ " + line for line in new[start:end]]
+    return "\n".join(lines)
+
+
+class LocalServer(HTTPServer):
+    """The HTTP server without a port: whoever has it hands it connections."""
+
+    def server_bind(self):
+        self.server_name, self.server_port = "localhost", 0
+        self.server_address = ("localhost", 0)
+
+    def server_activate(self):
+        pass
+
+    def server_close(self):
+        super().server_close()
+        self.selector.close()
+        self._pulse.close()
+        self._waker.close()
+
+
+class Exchange:
+    """One request in process, and its answer: `status` (0 until there is one), `headers` by lower-case name,
+    `body` bytes. `stream` is True when the connection stays open for events."""
+
+    def __init__(self, server, method, address, headers, body):
+        lines = [f"{method} {address} HTTP/1.1", "Host: localhost", *[f"{k}: {v}" for k, v in headers.items()]]
+        if body or method in ("POST", "PUT", "PATCH"):
+            lines.append(f"Content-Length: {len(body)}")
+        self.label = f"{method} {address.partition('?')[0]}"
+        self.server = server
+        self.data = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
+        self.status, self.headers, self.body = 0, {}, b""
+        self.sock = None
+        self.stream = self.done = False
+
+    def run(self):
+        """Sends the request; returns when it is answered."""
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        far.setblocking(False)
+        handler = self.server.RequestHandlerClass(far, ("127.0.0.1", 0), self.server)
+        handler.received = self.data
+        self.sock = near
+        handler.serve()
+        received = self.receive()
+        while handler.state is WRITING:
+            handler.serve()
+            received += self.receive()
+        self.stream = handler.state is TAKEN
+        if not self.stream:
+            handler.end()
+            far.close()
+        self.read_answer(received)
+        self.done = True
+
+    def receive(self):
+        """What has arrived; b"" also when nothing has."""
+        pieces = []
+        try:
+            while data := self.sock.recv(RECEIVE_BYTES):
+                pieces.append(data)
+            self.stream = False
+        except OSError:
+            pass
+        return b"".join(pieces)
+
+    def read_answer(self, received):
+        head, _, self.body = received.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        self.status = int(first.split(" ")[1]) if first else 0
+        for line in lines:
+            name, _, value = line.partition(":")
+            self.headers[name.lower()] = value.strip()
+
+    def close(self):
+        if self.sock is not None:
+            self.sock.close()
+        self.stream = False
+
+
+class StreamClient:
+    """A client of a stream in a test: parses events as browsers do."""
+
+    def __init__(self, exchange):
+        self.exchange = exchange
+        self.messages = []              # {event, id, text}
+        self.taken = self.asked = 0
+        self.waiting = collections.deque()      # (resolve, reject, milliseconds, alarm event, its number)
+        self.last_id = ""
+        self.ended = False
+        self._buffer = b""
+
+    def read(self):
+        """Takes in what has arrived."""
+        exchange = self.exchange
+        if not exchange.done or self.ended:
+            return
+        if exchange.body and self.is_stream:
+            self._buffer, exchange.body = self._buffer + exchange.body, b""
+        if exchange.stream:
+            self._buffer += exchange.receive()
+        self.ended = not exchange.stream
+        *blocks, self._buffer = self._buffer.split(b"\n\n")
+        for block in blocks:
+            self._event(block.decode("utf-8", "replace"))
+
+    @property
+    def is_stream(self):
+        return self.exchange.headers.get("content-type", "").startswith("text/event-stream")
+
+    def _event(self, block):
+        event, data = "message", []
+        for line in block.split("\n"):
+            field, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if field == "data":
+                data.append(value)
+            elif field == "event":
+                event = value
+            elif field == "id":
+                self.last_id = value
+        if data:
+            self.messages.append({"event": event, "id": self.last_id, "text": "\n".join(data)})
+
+    def trouble(self):
+        """Why no message will come any more, or None."""
+        exchange = self.exchange
+        if exchange.done and not self.is_stream:
+            text = exchange.body.decode("utf-8", "replace")
+            return f"{exchange.label} is no stream for this client: {exchange.status} {text}".rstrip()
+        return f"{exchange.label}: the stream has ended" if self.ended else None
+
+
+class TestClock(ManualClock):
+    """The clock of a test file. Who waits under it lets others go on; see ScriptTests."""
+
+    def __init__(self, wait):
+        super().__init__(TEST_EPOCH)
+        self.wait = wait
+
+
+class TestLog(Log):
+    """Keeps what scripts and tests write, for the report."""
+
+    def __init__(self):
+        super().__init__("silent")
+        self.records = []               # (level, text, source)
+
+    def write(self, level, text, source="server"):
+        self.records.append((level, text, source))
+
+    def request(self, method, target, status, seconds):
+        pass
+
+
+class Parked:
+    """A thread that waits: for an event, until an alarm of the clock. `go` lets it go on."""
+
+    def __init__(self, event, alarm, number):
+        self.event, self.alarm, self.number = event, alarm, number
+        self.go = threading.Event()
+
+
+class TestResult:
+    """What became of one test: `outcome` is passed, failed, skipped or todo; `failure` is text or None, `notes`
+    are lines that scripts or the test wrote; `place` is (file, line) or None."""
+
+    def __init__(self, file, name, outcome="passed"):
+        self.file, self.name, self.outcome = file, name, outcome
+        self.seconds = 0.0
+        self.declared = []              # (file, line, column) of its declaration, if it was declared
+        self.kind = self.failure = self.place = None
+        self.notes = []
+
+
+class ScriptTests:
+    """One test file, with the scripts of its folder loaded for it."""
+
+    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT):
+        self.path = pathlib.Path(path)
+        self.timeout = timeout
+        self.clock = TestClock(self.wait)
+        self.log = TestLog()
+        self.app = Application(self.path.parent, self.log, handler_timeout, clock=self.clock)
+        self.server = LocalServer(self.app)
+        self.driver = threading.get_ident()
+        self.host = None
+        self.tests = []                 # (name, function, mode, seconds, where it stands)
+        self.hooks = {"beforeEach": [], "afterEach": []}
+        self.clients = []
+        self.exchanges = []             # (Exchange, resolve, reject) not yet told to the test
+        self.moved = []                 # resolve functions of clock.advance
+        self.current = None
+        self.deadline = math.inf
+        self.stuck = None
+        self._condition = threading.Condition()
+        self._running = 0
+        self._parked = []
+        self._fence = False
+
+    # -- running --
+
+    def run(self, report):
+        """Loads everything and runs the tests; calls report(TestResult) for each."""
+        self.app.broadcaster.start()
+        try:
+            self.app.load_all()
+            for name, failure in sorted(self.app.failures.items()):
+                report(self.failed(TestResult(self.path.name, f"{name} is loaded"), failure.text))
+            self.log.records.clear()
+            if self.load(report):
+                self.run_all(report)
+        finally:
+            self.close()
+
+    def load(self, report):
+        """Runs the test file itself, which declares the tests."""
+        result = TestResult(self.path.name, "the file is loaded")
+        try:
+            self.host = ScriptHost(self.app, self.path.name, read_script(self.path))
+            realm = self.host.realm
+            install_host_api(self.host)
+            for name in REGISTERING_FUNCTIONS:
+                realm.define(name, functools.partial(refuse_in_tests, name))
+            realm.define("__tests", {
+                name: getattr(self, "do_" + name) for name in
+                ("declare", "hook", "diff", "request", "connect", "take", "state", "next", "close", "advance")})
+            realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
+            realm.evaluate(self.host.source, self.path.name, timeout=self.timeout)
+        except (OSError, ValueError, JSError) as error:
+            self.explain(result, error)
+        self.note(result)
+        if result.outcome == "failed":
+            report(result)
+        return result.outcome == "passed"
+
+    def run_all(self, report):
+        chosen = any(mode == "only" for _, _, mode, *_ in self.tests)
+        for name, function, mode, seconds, places in self.tests:
+            result = TestResult(self.path.name, name)
+            result.declared = places[:1]
+            if mode in ("skip", "todo"):
+                result.outcome = "skipped" if mode == "skip" else "todo"
+            elif chosen and mode != "only":
+                result.outcome = "skipped"
+            else:
+                self.run_test(result, function, seconds)
+            report(result)
+
+    def run_test(self, result, function, seconds):
+        self.current = result
+        self.log.records.clear()
+        started = time.perf_counter()
+        for run in [*self.hooks["beforeEach"], function]:
+            if result.outcome == "passed":
+                self.attempt(result, run, seconds)
+        for run in self.hooks["afterEach"]:
+            self.attempt(result, run, seconds)
+        self.leave()
+        result.seconds = time.perf_counter() - started
+        self.current = None
+        self.note(result)
+
+    def attempt(self, result, function, seconds):
+        """Calls the function of a test or hook; the first thing that goes wrong counts."""
+        self.stuck, self.deadline = None, time.monotonic() + seconds
+        try:
+            self.host.realm.run(function, timeout=seconds, convert=ignore_result)
+        except JSError as error:
+            if result.outcome == "passed":
+                self.explain(result, error, seconds)
+        finally:
+            self.deadline = math.inf
+
+    def leave(self):
+        """Ends what a test has left open."""
+        for client in self.clients:
+            client.exchange.close()
+            for *_, number in client.waiting:
+                self.clock.cancel(number)
+        self.exchanges, self.moved = [], []
+        self.settle()
+        self.clients = []
+
+    def note(self, result):
+        """Moves the log to the result; what nobody caught fails the test."""
+        for level, text, source in self.log.records:
+            if level == "error" and text.startswith("Uncaught") and result.outcome == "passed":
+                self.tell(result, text.split("\n    at ")[0], stack_places(text), "Uncaught")
+            elif source == self.path.name or level in ("warn", "error") or result.outcome == "failed":
+                result.notes.append((level, f"{source}: {text}"))
+        if result.outcome == "passed":
+            result.notes = [(level, text) for level, text in result.notes
+                            if level == "error" or text.startswith(self.path.name)]
+
+    def close(self):
+        for waiter in self._parked:
+            waiter.go.set()
+        self.app.close()
+        self.server.server_close()
+        if self.host is not None:
+            self.host.realm.close()
+
+    # -- telling what went wrong --
+
+    def failed(self, result, text, kind="Error"):
+        result.outcome, result.failure, result.kind = "failed", text, kind
+        return result
+
+    def explain(self, result, error, seconds=None):
+        """Puts an exception into a result: where in the test, the lines around, the message, the calls."""
+        if not isinstance(error, JSError):
+            self.failed(result, str(error))
+            return
+        message = error.message
+        if isinstance(error, ScriptTimeout) and seconds is not None:
+            message = self.stuck or f"the test did not end within {seconds:g} s"
+            if self.waits():
+                message += f". It waits for {self.waits()}"
+        places = [] if error.phase == "parse" else stack_places(error.stack or "")
+        text = f"{error.name}: {message}" if error.name else f"{message} was thrown"
+        if not places:
+            places = [(error.filename, error.line, error.column)] if error.line else result.declared
+        self.tell(result, text, places, error.name or "Error")
+
+    def tell(self, result, text, places, kind):
+        """Fails a test with a text and the calls that led there, the first of them with the lines around."""
+        sources = self.sources()
+        first = next((place for place in places if place[0] in sources), (None, None, None))
+        parts = [f"{first[0]}:{first[1]}:{first[2]}" if first[1] else "",
+                 code_frame(sources.get(first[0], ""), first[1], first[2]), text]
+        if len(places) > 1:
+            parts += [f"    at {name}:{line}:{column}" for name, line, column in places]
+        result.place = first[:2] if first[1] else None
+        self.failed(result, "\n".join(part for part in parts if part), kind)
+
+    def sources(self):
+        own = self.host.sources if self.host is not None else {}
+        return {**self.app.sources(), **own}
+
+    def waits(self):
+        """What a test could be waiting for, as text."""
+        items = [exchange.label for exchange, *_ in self.exchanges if not exchange.done]
+        items += [f"a message on {client.exchange.label.partition(' ')[2]}" for client in self.clients
+                  if client.waiting]
+        return " and ".join(dict.fromkeys(items))
+
+    # -- letting others run --
+
+    def start(self, work):
+        """Runs work() on a thread of its own, until it has ended or waits."""
+        def work_and_tell():
+            try:
+                work()
+            finally:
+                self._change(-1)
+        self._change(1)
+        start_script_thread(work_and_tell, name="request")
+        self.rest()
+
+    def _change(self, count):
+        with self._condition:
+            self._running += count
+            self._condition.notify_all()
+
+    def rest(self):
+        """Returns when every other thread has ended its work or waits."""
+        with self._condition:
+            while self._running > 0:
+                self._condition.wait()
+
+    def settle(self):
+        """Lets everything that was set going come to rest: handlers, messages, clients."""
+        woken = True
+        while woken:
+            self.rest()
+            self.app.broadcaster.flush()
+            self.wait_for_disconnects()
+            for client in self.clients:
+                client.read()
+            woken = self.wake()
+
+    def wait_for_disconnects(self):
+        """Lets the thread of the onDisconnect handlers do its work, unless it waits in one."""
+        if not self._fence:
+            self._fence = self.app.after_disconnects(self.pass_fence)
+            if self._fence:
+                self._change(1)
+                self.rest()
+                self.app.broadcaster.flush()
+
+    def pass_fence(self):
+        self._fence = False
+        self._change(-1)
+
+    def wake(self):
+        """Lets one thread go on that has what it waited for; False if there is none."""
+        for waiter in self._parked:
+            if waiter.event.is_set() or waiter.alarm.is_set():
+                self._parked.remove(waiter)
+                self.clock.cancel(waiter.number)
+                self._change(1)
+                waiter.go.set()
+                return True
+        return False
+
+    def wait(self, event, seconds):
+        """The clock's way to wait for an event, for at most so many of its seconds."""
+        if threading.get_ident() == self.driver:
+            return self.drive(event, seconds)
+        alarm = threading.Event()
+        number = self.clock.alarm(math.inf if seconds is None else seconds * 1000, alarm)
+        waiter = Parked(event, alarm, number)
+        self._parked.append(waiter)
+        self._change(-1)
+        waiter.go.wait()
+        return event.is_set()
+
+    def drive(self, event, seconds):
+        """Waits for the test itself: gives it what it asked for, and moves the clock to the next timer whenever
+        nothing else is left to do. The seconds are real ones."""
+        limit, start = time.monotonic() + (seconds or 0), self.clock.time
+        while not event.is_set():
+            self.settle()
+            if event.is_set() or self.deliver():
+                continue
+            due = self.clock.next_due()
+            if due is None or due == math.inf:
+                self.stuck = "the test waits for something that cannot happen any more: no timer is set, and no " \
+                             "request is running"
+            elif due > start + MAX_TEST_WAIT * 1000:
+                self.stuck = f"the test waits for something that has not happened after {MAX_TEST_WAIT} s on its clock"
+            if self.stuck or time.monotonic() > limit:
+                return False
+            self.clock.step()
+        return True
+
+    def deliver(self):
+        """Settles promises of the test whose time has come; False if there are none."""
+        calls = []
+        for item in list(self.exchanges):
+            exchange, resolve, reject = item
+            if exchange.done:
+                self.exchanges.remove(item)
+                calls.append((resolve, {"status": exchange.status, "headers": exchange.headers,
+                                        "body": exchange.body.decode("utf-8", "replace")}))
+        for client in self.clients:
+            calls += self.deliver_to(client)
+        calls += [(resolve, undefined) for resolve in self.moved]
+        self.moved = []
+        for function, value in calls:
+            self.host.realm.run(function, value, timeout=max(0.1, self.deadline - time.monotonic()),
+                                convert=ignore_result)
+        return bool(calls)
+
+    def deliver_to(self, client):
+        while client.waiting:
+            resolve, reject, milliseconds, alarm, number = client.waiting[0]
+            if client.asked < len(client.messages):
+                yield resolve, client.asked
+                client.asked += 1
+            elif client.trouble():
+                yield reject, client.trouble()
+            elif alarm.is_set():
+                path = client.exchange.label.partition(" ")[2]
+                yield reject, f"no message came on {path} within {milliseconds / 1000:g} s"
+            else:
+                return
+            client.waiting.popleft()
+            self.clock.cancel(number)
+
+    # -- for the prelude --
+
+    def do_declare(self, name, function, mode, timeout, stack):
+        if self.current is not None:
+            raise HostError("test: a test cannot declare another one; put them side by side")
+        if timeout is undefined:
+            seconds = self.timeout
+        elif is_whole(timeout, 1, 3_600_000):
+            seconds = timeout / 1000
+        else:
+            raise HostError("test: the timeout is a number of milliseconds from 1 to 3,600,000")
+        self.tests.append((name, function, mode, seconds, stack_places(stack)))
+
+    def do_hook(self, when, function):
+        self.hooks[when].append(function)
+
+    def do_diff(self, actual, expected):
+        return line_diff(actual, expected)
+
+    def exchange(self, what, method, address, headers, body):
+        if self.current is None:
+            raise HostError(f"{what}: this is possible within a test, not while the file is loaded")
+        if method not in METHODS:
+            raise HostError(f"{what}: the method must be one of {', '.join(METHODS)}, not {json.dumps(method)}")
+        if not address.startswith("/"):
+            raise HostError(f"{what}: the path must start with \"/\", but is {json.dumps(address)}")
+        for name, value in headers.items():
+            if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name) or re.search("[\r\n\0]", value):
+                raise HostError(f"{what}: {json.dumps(name)}: {json.dumps(value)} cannot be sent as a header")
+        exchange = Exchange(self.server, method, address, headers, body)
+        self.start(exchange.run)
+        return exchange
+
+    def do_request(self, method, address, headers, body, resolve, reject):
+        data = b"" if body is undefined else utf8(body)
+        exchange = self.exchange("request", method, address, headers, data)
+        self.exchanges.append((exchange, resolve, reject))
+
+    def do_connect(self, address, headers):
+        client = StreamClient(self.exchange("connect", "GET", address, headers, b""))
+        self.clients.append(client)
+        self.settle()
+        return len(self.clients) - 1
+
+    def do_take(self, number):
+        self.settle()
+        client = self.clients[number]
+        messages = client.messages[client.taken:]
+        client.taken = len(client.messages)
+        return messages
+
+    def do_state(self, number):
+        self.settle()
+        client = self.clients[number]
+        exchange = client.exchange
+        return {"status": exchange.status, "headers": exchange.headers, "ended": client.ended,
+                "lastId": client.last_id,
+                "body": "" if client.is_stream else exchange.body.decode("utf-8", "replace")}
+
+    def do_next(self, number, milliseconds, resolve, reject):
+        if not 0 < milliseconds < 1e12:
+            raise HostError("next: the time to wait is a number of milliseconds above 0")
+        alarm = threading.Event()
+        self.clients[number].waiting.append(
+            (resolve, reject, milliseconds, alarm, self.clock.alarm(milliseconds, alarm)))
+
+    def do_close(self, number):
+        client = self.clients[number]
+        client.read()
+        client.exchange.close()
+        client.ended = True
+        self.settle()
+
+    def do_advance(self, milliseconds, resolve):
+        if not 0 <= milliseconds < 1e12:
+            raise HostError("clock.advance: the time is a number of milliseconds from 0")
+        target = self.clock.time + milliseconds
+        while (due := self.clock.next_due()) is not None and due <= target:
+            self.clock.step()
+            self.settle()
+            if time.monotonic() > self.deadline:
+                raise HostError(f"clock.advance: the timers of {milliseconds:,.0f} ms take too long to run")
+        self.clock.time = max(self.clock.time, target)
+        self.settle()
+        self.moved.append(resolve)
+
+
+#: What a test file cannot do, because it is no script of the server.
+REGISTERING_FUNCTIONS = [name for name in HOST_API if ".register" in name]
+
+
+def refuse_in_tests(name, *arguments):
+    raise HostError(f"{name}: a test registers nothing; put this into a script of the folder")
+
+
+_STACK_LINE = re.compile(r"\s+at (?:.*\()?([^()]+):(\d+):(\d+)\)?$")
+
+
+def stack_places(stack):
+    """(file, line, column) of the calls of a stack, without those of the prelude."""
+    found = [_STACK_LINE.match(line) for line in stack.split("\n")]
+    return [(item[1], int(item[2]), int(item[3])) for item in found if item and item[1] != TEST_PRELUDE_NAME]
+
+
+# -- Reports of tests ----
+
+
+class SpecReporter:
+    """For people: a line for each test, and under it what went wrong."""
+
+    COLOURS = {"passed": "32", "failed": "31", "skipped": "2", "todo": "2", "-": "31", "+": "32", "log": "2"}
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.colour = wants_colour(stream)
+        self.file = None
+        marks = {"passed": "✓", "failed": "✗", "skipped": "-", "todo": "-"}
+        try:
+            "".join(marks.values()).encode(getattr(stream, "encoding", None) or "utf-8")
+        except (UnicodeEncodeError, LookupError):
+            marks = {"passed": "ok", "failed": "FAILED", "skipped": "-", "todo": "-"}
+        self.marks = marks
+
+    def paint(self, what, text):
+        code = self.COLOURS.get(what)
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code else text
+
+    def write(self, text=""):
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+    def result(self, result):
+        if result.file != self.file:
+            self.write(("\n" if self.file else "") + printable(result.file))
+            self.file = result.file
+        outcome = result.outcome
+        tail = f" ({result.seconds * 1000:.0f} ms)" if outcome in ("passed", "failed") else f" ({outcome})"
+        self.write(f"  {self.paint(outcome, self.marks[outcome])} {printable(result.name)}"
+                   + self.paint("log", tail))
+        if result.failure:
+            for line in printable(result.failure).split("\n"):
+                self.write("      " + self.paint(line[:1] if line[:2] in ("- ", "+ ") else None, line))
+        for level, text in result.notes[:MAX_TEST_LOG]:
+            self.write("\n".join(self.paint("log", "      " + line) for line in printable(text).split("\n")))
+        if len(result.notes) > MAX_TEST_LOG:
+            self.write(self.paint("log", f"      … and {len(result.notes) - MAX_TEST_LOG:,} more lines of log"))
+        if result.failure:
+            self.write()
+
+    def end(self, results, seconds):
+        counts = collections.Counter(result.outcome for result in results)
+        parts = [self.paint(outcome, f"{counts[outcome]} {outcome}") for outcome in self.marks
+                 if counts[outcome] or outcome in ("passed", "failed")]
+        self.write(f"\n{', '.join(parts)} ({seconds:.1f} s)")
+        self.stream.flush()
+
+
+class TapReporter:
+    """The Test Anything Protocol, version 14 (testanything.org)."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.count = 0
+        self.stream.write("TAP version 14\n")
+
+    def result(self, result):
+        self.count += 1
+        name = re.sub(r"([\\#])", r"\\\1", printable(f"{result.file}: {result.name}").replace("\n", " "))
+        mark = {"skipped": " # skip", "todo": " # todo"}.get(result.outcome, "")
+        lines = [f"{'not ok' if result.outcome == 'failed' else 'ok'} {self.count} - {name}{mark}", "  ---",
+                 f"  duration_ms: {result.seconds * 1000:.3f}"]
+        if result.failure:
+            if result.place:
+                lines.append(f"  at: {json.dumps('%s:%s' % result.place)}")
+            lines += ["  message: |"] + ["    " + line for line in printable(result.failure).split("\n")]
+        self.stream.write("\n".join(lines + ["  ..."]).encode("utf-8", "replace").decode() + "\n")
+        self.stream.flush()
+
+    def end(self, results, seconds):
+        self.stream.write(f"1..{self.count}\n")
+        self.stream.flush()
+
+
+class JunitReporter:
+    """JUnit's XML, which build servers read: a `testsuite` for each file."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def result(self, result):
+        pass
+
+    def end(self, results, seconds):
+        lines = ['<?xml version="1.0" encoding="UTF-8"?>', f"<testsuites {self.numbers(results)}>"]
+        for file in dict.fromkeys(result.file for result in results):
+            own = [result for result in results if result.file == file]
+            lines.append(f'  <testsuite name="{self.text(file)}" {self.numbers(own)}>')
+            for result in own:
+                lines += self.case(result)
+            lines.append("  </testsuite>")
+        self.stream.write("\n".join([*lines, "</testsuites>"]) + "\n")
+        self.stream.flush()
+
+    def numbers(self, results):
+        outcomes = [result.outcome for result in results]
+        return (f'tests="{len(results)}" failures="{outcomes.count("failed")}" errors="0" '
+                f'skipped="{outcomes.count("skipped") + outcomes.count("todo")}" '
+                f'time="{sum(result.seconds for result in results):.3f}"')
+
+    def case(self, result):
+        attributes = (f'classname="{self.text(result.file)}" name="{self.text(result.name)}" '
+                      f'time="{result.seconds:.3f}"')
+        inside = []
+        if result.outcome in ("skipped", "todo"):
+            inside.append("      <skipped/>")
+        if result.failure:
+            first = next((line for line in result.failure.split("\n") if line.startswith(result.kind)),
+                         result.failure.split("\n")[0])
+            inside.append(f'      <failure type="{self.text(result.kind)}" message="{self.text(first)}">'
+                          f"{self.text(result.failure)}</failure>")
+        if result.notes:
+            inside.append("      <system-out>" + self.text("\n".join(text for _, text in result.notes))
+                          + "</system-out>")
+        if not inside:
+            return [f"    <testcase {attributes}/>"]
+        return [f"    <testcase {attributes}>", *inside, "    </testcase>"]
+
+    @staticmethod
+    def text(value):
+        """For XML 1.0, which has no control characters and no halves of characters."""
+        return html.escape(printable(value)).encode("utf-8", "replace").decode()
+
+
+REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
+
+
+def test_files(scripts):
+    """The test files of a folder in name order, or the one file given."""
+    if scripts.is_dir():
+        return sorted(path for path in scripts.iterdir()
+                      if path.name.endswith(TEST_SUFFIX) and path.name[0] != "." and path.is_file())
+    return [scripts] if scripts.name.endswith(TEST_SUFFIX) else []
+
+
+def run_tests(scripts, options):
+    """--test; returns the exit code."""
+    if not test_files(scripts):
+        what = f"no *{TEST_SUFFIX} in {scripts}" if scripts.is_dir() else f"{scripts} is not a *{TEST_SUFFIX}"
+        print(f"aiwebengine: {what}; tests of chat.js go into chat{TEST_SUFFIX} beside it", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        if not options.watch:
+            return on_script_thread(run_tests_once, scripts, options)
+        return watch_tests(scripts, options)
+    except OSError as error:
+        print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+def run_tests_once(scripts, options):
+    """Runs all test files; returns the exit code."""
+    with contextlib.ExitStack() as stack:
+        reporters = []
+        if options.report:
+            stream = stack.enter_context(open(options.report, "w", encoding="utf-8"))
+            reporters.append(REPORTERS[options.reporter](stream))
+        reporters.append(REPORTERS["spec" if options.report else options.reporter](sys.stdout))
+        results, started = [], time.perf_counter()
+
+        def report(result):
+            results.append(result)
+            for reporter in reporters:
+                reporter.result(result)
+
+        for path in test_files(scripts):
+            ScriptTests(path, handler_timeout=options.handler_timeout).run(report)
+        for reporter in reporters:
+            reporter.end(results, time.perf_counter() - started)
+    return EXIT_SCRIPT if any(result.outcome == "failed" for result in results) else EXIT_OK
+
+
+def watch_tests(scripts, options):
+    """--watch: runs the tests again whenever a file of the folder changes, until Ctrl+C."""
+    folder = scripts if scripts.is_dir() else scripts.parent
+    code = EXIT_OK
+    try:
+        while True:
+            stamps = folder_stamps(folder)
+            code = on_script_thread(run_tests_once, scripts, options)
+            print(f"{time.strftime('%H:%M:%S')}  waiting for changes in {folder}; Ctrl+C ends", file=sys.stderr,
+                  flush=True)
+            while folder_stamps(folder) == stamps:
+                time.sleep(WATCH_INTERVAL)
+            time.sleep(SETTLE_SECONDS)
+    except KeyboardInterrupt:
+        return code
+
+
+def folder_stamps(folder):
+    """What changes when a file below a folder does; dot files and installed packages do not count."""
+    stamps = {}
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "." and name != "node_modules"]
+        stamps.update((os.path.join(place, name), file_stamp(os.path.join(place, name)))
+                      for name in files if name[0] != ".")
+    return stamps
 
 
 # -- JavaScript without a server ----

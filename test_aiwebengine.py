@@ -46,7 +46,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import weakref
+import xml.etree.ElementTree
 from pathlib import Path
+from unittest import mock
 
 import aiwebengine
 
@@ -2566,6 +2568,10 @@ e.stack.split("\n")[0], /at f/.test(e.stack), Object.prototype.propertyIsEnumera
 # 20.5 captureStackTrace
 var o = {}; Error.captureStackTrace(o); result = typeof o.stack + Object.keys(o).length
 => string0
+# 20.5 captureStackTrace leaves out what is above a function
+function inner(e) { Error.captureStackTrace(e, outer) } function outer(e) { inner(e); return e }
+function user() { return outer({}) } result = user().stack.match(/at (\w+)/)[1]
+=> user
 """)
 
     test_numbers_dates = conformance(r"""
@@ -7786,6 +7792,80 @@ class WithoutRedisTest(unittest.TestCase):
         self.assertRegex(done.stderr, r"\Aaiwebengine: --storage and --redis exclude each other.*\n\Z")
 
 
+class TypesTest(unittest.TestCase):
+    """aiwebengine.d.ts, as --types prints it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.declarations = aiwebengine.type_declarations()
+
+    def tsc(self, files):
+        """What TypeScript says about scripts, with the declarations and jsconfig.json beside them."""
+        compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
+        if not NODE or not NODE_MODULES or not compiler.exists():
+            self.skipTest("TypeScript is missing (AIWEBENGINE_NODE_MODULES)")
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in {"aiwebengine.d.ts": self.declarations, "jsconfig.json": aiwebengine.JSCONFIG,
+                               **files}.items():
+                Path(folder, name).write_text(text, encoding="utf-8")
+            done = subprocess.run([NODE, compiler, "-p", "jsconfig.json", "--pretty", "false"], cwd=folder,
+                                  capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    def test_every_host_function_is_declared_with_its_documentation(self):
+        text = " ".join(re.sub(r"\n *\* ", " ", self.declarations).split())
+        self.assertGreater(len(aiwebengine.HOST_API), 20)
+        for entry in aiwebengine.HOST_API.values():
+            name = entry.name.rpartition(".")[2]
+            with self.subTest(entry.name):
+                self.assertRegex(text, re.escape(f"/** {' '.join(entry.doc.split())} */") + r" (declare function )?"
+                                 + re.escape(f"{name}({entry.parameters}): {entry.returns};"))
+
+    def test_every_host_function_of_an_object_stands_in_the_object(self):
+        for name in aiwebengine.HOST_OBJECTS:
+            block = re.search(rf"interface {name[0].upper()}{name[1:]} {{\n(.*?)\n}}\n", self.declarations, re.S)[1]
+            declared = set(re.findall(r"^  (\w+)\(", block, re.M))
+            self.assertEqual(declared, {entry.name.split(".")[1] for entry in aiwebengine.HOST_API.values()
+                                        if entry.name.startswith(name + ".")})
+
+    def test_every_global_that_is_no_part_of_javascript_is_declared(self):
+        names = run("Object.getOwnPropertyNames(globalThis)")
+        standard = set("globalThis Infinity NaN undefined isFinite isNaN eval decodeURI decodeURIComponent encodeURI "
+                       "encodeURIComponent escape unescape parseFloat parseInt Math JSON Reflect Intl Atomics".split())
+        missing = [name for name in names if name not in standard
+                   and not re.match(r"[A-Z]\w*$", name)
+                   and not re.search(rf"^declare (const|function|class) {name}\b", self.declarations, re.M)]
+        self.assertEqual(missing, [])
+        for name in ("URL", "URLSearchParams", "TextEncoder", "TextDecoder", "DOMException"):
+            self.assertIn(f"declare class {name} ", self.declarations)
+
+    def test_typescript_finds_nothing_wrong_in_the_examples(self):
+        files = {path.name: path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.js")}
+        self.assertEqual(self.tsc(files), "")
+
+    def test_typescript_finds_mistakes(self):
+        script = textwrap.dedent("""
+            routeRegistry.registerStreamRout("/a");
+            routeRegistry.registerRoute(5, "handler");
+            sendStreamMessageToConnections("/a", {}, 7);
+            routeRegistry.registerRoute("/b", () => 5);
+            graphQLRegistry.registerQuery("q", "type Query { q: Int }", () => 1, "everyone");
+            routeRegistry.registerRoute("/c", (context) => context.reqest.body);
+            const wrong = ResponseBuilder.json({}).satus;
+            document.title = "browser";
+            const message = connect("/a").next().data;
+        """).strip()
+        found = self.tsc({"wrong.js": script})
+        lines = [int(line) for line in re.findall(r"wrong\.js\((\d+),", found)]
+        self.assertEqual(lines, [1, 2, 3, 4, 5, 6, 7, 8, 9], found)
+        self.assertIn("registerStreamRoute", found)
+
+    def test_types_are_printed(self):
+        done = subprocess.run([sys.executable, MODULE, "--types"], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout), (0, self.declarations))
+
+
+
 # ======================================================================================
 # 16  SCRIPTS: LOADING AND HOT RELOAD
 # ======================================================================================
@@ -8868,6 +8948,490 @@ class Js2PyCommandLineTest(unittest.TestCase):
 
 if sys.version_info >= (3, 12):
     del Js2PyCommandLineTest
+
+
+class ScriptTestsTest(ServerCase):
+    """--test: tests of scripts, in JavaScript."""
+
+    CHAT = """
+        const seen = [];
+        let gone = 0;
+        routeRegistry.registerStreamRoute("/chat", { onConnect: "join", onDisconnect: () => { gone += 1 } });
+        const join = ({ request }) => request.query.name ? { name: request.query.name.toLowerCase() } : false;
+        routeRegistry.registerRoute("/say", ({ request }) =>
+          sendStreamMessageToConnections("/chat", request.json.data, request.json.filter), "POST");
+        routeRegistry.registerRoute("/gone", () => ({ gone }));
+        routeRegistry.registerRoute("/echo/:id", ({ request }) => {
+          const { method, params, query, headers, body, form, json } = request;
+          return { status: 201, headers: { "X-Made": "yes" }, body: { method, params, query, headers, body, form, json } };
+        }, "PUT");
+        routeRegistry.registerRoute("/broken", () => { throw new TypeError("handler is broken") });
+    """
+
+    def run_tests(self, *arguments, **files):
+        """(exit code, what was printed) of --test over a folder with scripts; `a_test` is a.test.js."""
+        self.folder = pathlib.Path(self.enterTemporary())
+        for name, text in files.items():
+            self.write(self.folder / (name.replace("_test", ".test") + ".js"), textwrap.dedent(text).strip() + "\n")
+        return self.run_again(*arguments)
+
+    def run_again(self, *arguments):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = aiwebengine.main(["--test", str(self.folder), *arguments])
+        return code, out.getvalue() + err.getvalue()
+
+    def check(self, test, **scripts):
+        """The body of one test, which must pass."""
+        scripts.setdefault("chat", self.CHAT)
+        code, text = self.run_tests(a_test="test('it', async () => {\n%s\n});" % textwrap.dedent(test), **scripts)
+        self.assertEqual(code, 0, text)
+        return text
+
+    def failure(self, test, **scripts):
+        """What is printed for the body of one test that fails."""
+        scripts.setdefault("chat", self.CHAT)
+        code, text = self.run_tests(a_test="test('it', async () => {\n%s\n});" % textwrap.dedent(test).strip("\n"),
+                                    **scripts)
+        self.assertEqual(code, 1, text)
+        return text
+
+    # -- requests and streams --
+
+    def test_a_request_is_what_a_client_would_send(self):
+        self.check("""
+            const r = await request("put", "/echo/7?a=1", { query: { b: "ö &" }, headers: { "X-Mine": 5 }, json: { n: [1] } });
+            assert.equal(r.status, 201);
+            assert.equal(r.ok, true);
+            assert.equal(r.headers["x-made"], "yes");
+            assert.deepEqual(JSON.parse(r.body), r.json);
+            const { headers, ...rest } = r.json;
+            assert.equal(headers["x-mine"], "5");
+            assert.deepEqual(rest, { method: "PUT", params: { id: "7" }, query: { a: "1", b: "ö &" }, body: '{"n":[1]}',
+              form: {}, json: { n: [1] } });
+            const form = await request("PUT", "/echo/ü", { form: { x: "1 2", y: "é" } });
+            assert.deepEqual([form.json.form, form.json.params.id], [{ x: "1 2", y: "é" }, "ü"]);
+            assert.equal((await request("PUT", "/echo/1", { body: "plain" })).json.body, "plain");
+            const missing = await request("/nothing");
+            assert.equal(missing.status, 404);
+            assert.equal((await request("GET", "/say")).status, 405);
+        """)
+
+    def test_large_bodies_and_files_of_public_come_through(self):
+        self.folder = pathlib.Path(self.enterTemporary())
+        self.write(self.folder / "public" / "big.txt", "0123456789" * 200_000)
+        self.write(self.folder / "a.js", "routeRegistry.registerRoute('/len', ({ request }) => String(request.body.length), 'POST');"
+                                         "routeRegistry.registerRoute('/big', () => 'x'.repeat(3e6));")
+        self.write(self.folder / "a.test.js", """test("big", async () => {
+            assert.equal((await request("/big.txt")).body.length, 2000000);
+            assert.equal((await request("/big")).body.length, 3000000);
+            assert.equal((await request("POST", "/len", { body: "y".repeat(4e6) })).body, "4000000");
+        });""")
+        code, text = self.run_again()
+        self.assertEqual(code, 0, text)
+
+    def test_streams_filters_and_refusals_are_the_real_ones(self):
+        self.check("""
+            const say = (data, filter) => request("POST", "/say", { json: { data, filter } });
+            const ada = connect("/chat?name=ADA");
+            const ben = await connect("/chat", { query: { name: "Ben" } });
+            const nobody = connect("/chat");
+            assert.deepEqual([ada.status, nobody.status], [200, 403]);
+            assert.match(nobody.body, /refused/);
+            assert.match(ada.headers["content-type"], /event-stream/);
+            assert.match((await say({ n: 1 }, { name: "ada" })).body, /1 connection matched, 1 delivered/);
+            await say("two\\nlines", {});
+            const first = await ada.next();
+            assert.deepEqual([first.event, first.data, first.text], ["message", { n: 1 }, '{"n":1}']);
+            assert.match(first.id, /^[0-9a-f]{8}-1$/);
+            assert.equal((await ada.next()).data, "two\\nlines");
+            assert.deepEqual(ben.messages.map(({ data }) => data), ["two\\nlines"]);
+            assert.equal(ada.ended, false);
+        """)
+
+    def test_a_client_that_comes_back_gets_what_it_missed(self):
+        self.check("""
+            const say = (data) => request("POST", "/say", { json: { data } });
+            const first = connect("/chat?name=a");
+            await say(1);
+            first.close();
+            await say(2);
+            await say(3);
+            assert.deepEqual(first.messages.map(({ data }) => data), [1]);
+            assert.equal(first.ended, true);
+            const second = first.reconnect();
+            assert.deepEqual(second.messages.map(({ data }) => data), [2, 3]);
+            const third = connect("/chat?name=a", { lastEventId: "00000000-1" });
+            assert.equal((await third.next()).event, "gap");
+        """)
+
+    def test_a_closed_client_is_noticed_by_the_script(self):
+        self.check("""
+            const one = connect("/chat?name=a"), two = connect("/chat?name=b");
+            assert.deepEqual((await request("/gone")).json, { gone: 0 });
+            one.close();
+            assert.deepEqual((await request("/gone")).json, { gone: 1 });
+            two.close();
+            assert.deepEqual((await request("/gone")).json, { gone: 2 });
+        """)
+
+    def test_next_waits_for_a_message_and_says_when_none_can_come(self):
+        self.check("""
+            const client = connect("/chat?name=a");
+            const waiting = [client.next(), client.next()];
+            await request("POST", "/say", { json: { data: "x" } });
+            await request("POST", "/say", { json: { data: "y" } });
+            assert.deepEqual((await Promise.all(waiting)).map(({ data }) => data), ["x", "y"]);
+            await assert.rejects(client.next(1500), /no message came on \\/chat within 1.5 s/);
+            await assert.rejects(connect("/chat").next(), /no stream for this client: 403/);
+            client.close();
+            await assert.rejects(client.next(), /ended/);
+        """)
+
+    def test_graphql_and_subscriptions(self):
+        script = """
+            const SDL = "type Item { id: ID! name: String! } type Query { item(id: ID!): Item } " +
+              "type Mutation { rename(id: ID!, name: String!): Item } type Subscription { item(id: ID!): Item }";
+            const items = { 1: { id: 1, name: "a" }, 2: { id: 2, name: "b" } };
+            graphQLRegistry.registerQuery("item", SDL, ({ args }) => items[args.id]);
+            graphQLRegistry.registerSubscription("item", SDL, () => null);
+            graphQLRegistry.registerMutation("rename", SDL, ({ args }) => {
+              items[args.id].name = args.name;
+              graphQLRegistry.sendSubscriptionMessageFiltered("item", items[args.id], { id: args.id });
+              return items[args.id];
+            });
+        """
+        self.check("""
+            assert.deepEqual(await graphql("query ($id: ID!) { item(id: $id) { name } }", { id: 1 }), { data: { item: { name: "a" } } });
+            assert.match((await graphql("{ nothing }")).errors[0].message, /nothing/);
+            const one = subscribe("subscription ($id: ID!) { item(id: $id) { name } }", { id: "1" });
+            const two = subscribe('subscription { item(id: "2") { id name } }');
+            await graphql('mutation { rename(id: "1", name: "new") { id } }');
+            assert.deepEqual((await one.next()).data, { data: { item: { name: "new" } } });
+            assert.deepEqual(two.messages, []);
+        """, chat=script)
+
+    def test_no_port_is_opened(self):
+        opened = []
+        with mock.patch.object(socket.socket, "listen", lambda *_: opened.append(1), create=True), \
+                mock.patch.object(socket.socket, "bind", lambda *_: opened.append(2), create=True):
+            self.check("assert.equal((await request('/gone')).status, 200); connect('/chat?name=a');")
+        self.assertEqual(opened, [])
+
+    # -- time --
+
+    CLOCKWORK = """
+        let ticks = 0;
+        routeRegistry.registerStreamRoute("/ticks");
+        setInterval(() => { ticks += 1; routeRegistry.sendStreamMessage("/ticks", { ticks, now: Date.now() }) }, 1000);
+        const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+        routeRegistry.registerRoute("/ticks/count", () => ({ ticks, now: Date.now(), since: performance.now() }));
+        routeRegistry.registerRoute("/slow", async ({ request }) => { await sleep(Number(request.query.ms)); return `after ${request.query.ms}`; });
+        let open;
+        routeRegistry.registerRoute("/wait", () => new Promise((resolve) => { open = resolve }));
+        routeRegistry.registerRoute("/open", () => { open("opened"); return "ok" });
+    """
+
+    def test_time_stands_still_until_it_is_moved(self):
+        self.check("""
+            const client = connect("/ticks");
+            const start = Date.now();
+            assert.equal(new Date().toISOString(), "2030-01-01T00:00:00.000Z");
+            assert.deepEqual((await request("/ticks/count")).json, { ticks: 0, now: start, since: 0 });
+            await clock.advance(999);
+            assert.equal(client.messages.length, 0);
+            await clock.advance(1);
+            assert.deepEqual(client.messages.map(({ data }) => data), [{ ticks: 1, now: start + 1000 }]);
+            await clock.advance(3600_000);
+            assert.equal(client.messages.length, 3601);
+            assert.equal(clock.now, start + 3601_000);
+            assert.deepEqual((await request("/ticks/count")).json, { ticks: 3601, now: clock.now, since: 3601_000 });
+        """, chat=self.CLOCKWORK)
+
+    def test_waiting_moves_the_clock_to_the_next_timer(self):
+        started = time.monotonic()
+        self.check("""
+            const start = Date.now();
+            const { data } = await connect("/ticks").next();
+            assert.equal(data.now, start + 1000);
+            await new Promise((resolve) => setTimeout(resolve, 60_000));
+            assert.equal(Date.now(), start + 61_000);
+            assert.equal((await request("/slow?ms=3000")).body, "after 3000");
+            assert.equal(Date.now(), start + 64_000);
+            assert.equal((await request("/slow?ms=60000")).status, 504);
+            assert.equal(Date.now(), start + 69_000);
+        """, chat=self.CLOCKWORK)
+        self.assertLess(time.monotonic() - started, 30)
+
+    def test_requests_that_wait_do_not_hold_up_others(self):
+        self.check("""
+            const order = [];
+            const waiting = request("/wait").then(({ body }) => order.push(body));
+            const slow = request("/slow?ms=2000").then(({ body }) => order.push(body));
+            const quick = request("/slow?ms=500").then(({ body }) => order.push(body));
+            await clock.advance(500);
+            assert.deepEqual(order, ["after 500"]);
+            await request("/open");
+            assert.deepEqual(order, ["after 500", "opened"]);
+            await Promise.all([waiting, slow, quick]);
+            assert.deepEqual(order, ["after 500", "opened", "after 2000"]);
+        """, chat=self.CLOCKWORK)
+
+    # -- what is reported --
+
+    def test_a_failed_assertion_shows_its_line_and_what_differs(self):
+        text = self.failure("""
+            const actual = { room: "lobby", people: ["Ada", "Ben"], text: "something long enough to need lines of its own" };
+            assert.deepEqual(actual, { ...actual, people: ["Ada", "Eve"] });
+        """)
+        self.assertIn("a.test.js:3:8", text)
+        self.assertRegex(text, r"> 3 \| assert\.deepEqual\(actual,")
+        self.assertRegex(text, r'\n +- +people: \[ "Ada", "Eve" \],\n +\+ +people: \[ "Ada", "Ben" \],')
+        self.assertIn('room: "lobby"', text)
+        self.assertNotIn("aiwebengine:test", text)
+        self.assertIn("0 passed, 1 failed", text)
+
+    def test_assertions_after_a_wait_show_their_line_too(self):
+        text = self.failure("""
+            await null;
+            await assert.rejects(async () => { throw new TypeError("other") }, /wanted/);
+        """)
+        self.assertIn("a.test.js:3:14", text)
+        self.assertIn('"TypeError: other" does not match /wanted/', text)
+
+    def test_every_assertion_passes_and_fails_where_it_should(self):
+        pairs = [
+            ("assert(1)", "assert(0)"), ("assert.ok('a')", "assert.ok(null)"), ("assert.equal(NaN, NaN)", "assert.equal(1, '1')"),
+            ("assert.notEqual(1, '1')", "assert.notEqual(1, 1)"), ("assert.strictEqual(0, 0)", "assert.strictEqual(0, -0)"),
+            ("assert.notStrictEqual({}, {})", "assert.notStrictEqual('a', 'a')"),
+            ("assert.deepEqual({ a: [1, { b: 2 }] }, { a: [1, { b: 2 }] })", "assert.deepEqual([1, 2], [1, 2, 3])"),
+            ("assert.deepStrictEqual({ b: 1, a: 2 }, { a: 2, b: 1 })", "assert.deepStrictEqual({ a: 1 }, { a: 1, b: undefined })"),
+            ("assert.deepEqual(new Map([[{ k: 1 }, new Set([[2]])]]), new Map([[{ k: 1 }, new Set([[2]])]]))",
+             "assert.deepEqual(new Map([[1, 2]]), new Map([[1, 3]]))"),
+            ("assert.deepEqual(new Date(5), new Date(5))", "assert.deepEqual(new Date(5), new Date(6))"),
+            ("assert.deepEqual(/a/g, /a/g)", "assert.deepEqual(/a/g, /a/)"),
+            ("assert.deepEqual(new TypeError('x'), new TypeError('x'))", "assert.deepEqual(new Error('x'), new Error('y'))"),
+            ("assert.deepEqual(new Uint8Array([1, 2]), new Uint8Array([1, 2]))", "assert.deepEqual(new Uint8Array([1]), [1])"),
+            ("{ const a = []; a.push(a); const b = []; b.push(b); assert.deepEqual(a, b) }",
+             "assert.deepEqual([undefined], [null])"),
+            ("assert.notDeepEqual([1], [2])", "assert.notDeepEqual({ a: 1 }, { a: 1 })"),
+            ("assert.notDeepStrictEqual([1], ['1'])", "assert.notDeepStrictEqual([], [])"),
+            ("assert.match('abc', /b/)", "assert.match('abc', /x/)"), ("assert.doesNotMatch('abc', /x/)", "assert.doesNotMatch('abc', /b/)"),
+            ("assert.throws(() => { throw new Error('x') })", "assert.throws(() => {})"),
+            ("assert.throws(() => { null.x }, TypeError)", "assert.throws(() => { null.x }, RangeError)"),
+            ("assert.throws(() => { throw new Error('abc') }, /b/)", "assert.throws(() => { throw new Error('abc') }, /x/)"),
+            ("assert.throws(() => { throw new Error('abc') }, { name: 'Error', message: /b/ })",
+             "assert.throws(() => { throw new Error('abc') }, { message: 'ab' })"),
+            ("assert.throws(() => { throw 5 }, (error) => error === 5)", "assert.throws(() => { throw 5 }, (error) => error === 6)"),
+            ("assert.doesNotThrow(() => {})", "assert.doesNotThrow(() => { throw 1 })"),
+            ("await assert.rejects(Promise.reject(new Error('no')), /no/)", "await assert.rejects(Promise.resolve(1))"),
+            ("await assert.rejects(async () => { throw new TypeError('t') }, TypeError)", "await assert.rejects(async () => 1)"),
+            ("await assert.doesNotReject(Promise.resolve(1))", "await assert.doesNotReject(Promise.reject(1))"),
+            ("assert.throws(() => assert.fail('why'), /why/)", "assert.fail()"),
+        ]
+        tests = [f"test('pass {n}', async () => {{ {good} }});\ntest('fail {n}', async () => {{ {bad} }});"
+                 for n, (good, bad) in enumerate(pairs)]
+        _, text = self.run_tests(a_test="\n".join(tests))
+        wrong = [line for line in text.split("\n") if re.match(r"  ✗ pass|  ✓ fail", line)]
+        self.assertEqual(wrong, [], text)
+        self.assertIn(f"{len(pairs)} passed, {len(pairs)} failed", text)
+        self.assertEqual(text.count("AssertionError: "), len(pairs), text)
+
+    def test_a_message_of_the_test_comes_first(self):
+        text = self.failure("assert.equal(1, 2, 'the count of rooms');")
+        self.assertRegex(text, r"AssertionError: the count of rooms\n +The values differ")
+
+    def test_what_nobody_caught_fails_the_test_it_happened_in(self):
+        code, text = self.run_tests(chat=self.CHAT + """
+            routeRegistry.registerRoute("/later", () => { setTimeout(() => { throw new Error("in a timer") }, 10) }, "POST");
+            routeRegistry.registerRoute("/lost", () => { Promise.reject(new Error("in a promise")) }, "POST");
+        """, a_test="""
+            test("timer", async () => { await request("POST", "/later"); await clock.advance(10) });
+            test("innocent", () => {});
+            test("promise", async () => { await request("POST", "/lost") });
+            test("own", async () => { Promise.reject(new RangeError("of the test")) });
+        """)
+        self.assertEqual(code, 1)
+        self.assertEqual(re.findall(r"^  (\S) (\w+)", text, re.M),
+                         [("✗", "timer"), ("✓", "innocent"), ("✗", "promise"), ("✗", "own")], text)
+        self.assertRegex(text, r"chat\.js:\d+:\d+\n[^✗]*Uncaught Error: in a timer")
+        self.assertRegex(text, r"chat\.js:\d+:\d+\n[^✗]*Uncaught \(in promise\) Error: in a promise")
+        self.assertRegex(text, r"a\.test\.js:4:\d+\n[^✗]*Uncaught \(in promise\) RangeError: of the test")
+
+    def test_an_error_in_a_handler_is_told_with_the_test(self):
+        text = self.check("assert.equal((await request('/broken')).status, 500);")
+        self.assertIn("handler is broken", text)
+        self.assertIn("route GET /broken: the handler failed", text)
+
+    def test_what_scripts_log_is_shown_when_a_test_fails(self):
+        script = "routeRegistry.registerRoute('/a', () => { console.log('from the script'); return 'ok' });"
+        self.assertNotIn("from the script", self.check("await request('/a'); console.log('from the test')", chat=script))
+        text = self.failure("await request('/a'); console.log('from the test'); assert.fail('x')", chat=script)
+        self.assertIn("chat.js: from the script", text)
+        self.assertIn("a.test.js: from the test", text)
+
+    def test_a_test_that_never_ends_is_ended_and_told_why(self):
+        self.assertIn("waits for something that cannot happen any more", self.failure("await new Promise(() => {});"))
+        self.assertRegex(self.failure("await new Promise(() => {});", chat=self.CLOCKWORK), "has not happened after 600 s")
+        code, text = self.run_tests(a_test="test('loop', () => {\n  for (;;);\n}, { timeout: 100 });\ntest('next', () => {});")
+        self.assertRegex(text, r"a\.test\.js:2:\d+\n")
+        self.assertIn("the test did not end within 0.1 s", text)
+        self.assertIn("1 passed, 1 failed", text)
+
+    def test_skip_only_todo_and_hooks(self):
+        code, text = self.run_tests(a_test="""
+            const log = [];
+            beforeEach(() => log.push("before"));
+            afterEach(async () => { await null; log.push("after") });
+            test.todo("later");
+            test.skip("not now", () => { throw 1 });
+            test("fails", () => { log.push("fails"); throw new Error("x") });
+            test("sees", () => { assert.deepEqual(log, ["before", "fails", "after", "before"]) });
+        """, b_test="""
+            test("left out", () => { throw 1 });
+            test.only("chosen", () => {});
+        """)
+        self.assertEqual(re.findall(r"^  (\S) ([\w ]+) \(", text, re.M),
+                         [("-", "later"), ("-", "not now"), ("✗", "fails"), ("✓", "sees"), ("-", "left out"), ("✓", "chosen")])
+        self.assertIn("2 passed, 1 failed, 2 skipped, 1 todo", text)
+
+    # -- files --
+
+    def test_each_file_has_the_scripts_for_itself(self):
+        script = """
+            let count = 0;
+            routeRegistry.registerRoute("/count", () => {
+              sharedStorage.setItem("n", Number(sharedStorage.getItem("n")) + 1);
+              return [++count, sharedStorage.getItem("n"), Date.now()];
+            }, "POST");
+        """
+        test = """
+            globalThis.mark = globalThis.mark === undefined;
+            test("first", async () => {
+              assert.deepEqual((await request("POST", "/count")).json, [1, "1", Date.parse("2030-01-01")]);
+              await clock.advance(50);
+            });
+            test("second", async () => {
+              assert.deepEqual((await request("POST", "/count")).json, [2, "2", Date.parse("2030-01-01") + 50]);
+              assert(mark);
+            });
+        """
+        code, text = self.run_tests(count=script, a_test=test, b_test=test)
+        self.assertEqual(code, 0, text)
+        self.assertIn("4 passed", text)
+
+    def test_a_test_file_may_import_helpers_and_be_named_alone(self):
+        self.folder = pathlib.Path(self.enterTemporary())
+        self.write(self.folder / "lib" / "help.js", "export const check = (x) => assert.equal(x, 2);\n")
+        self.write(self.folder / "a.test.js", 'import { check } from "./lib/help.js";\ntest("it", () => {\n  check(1);\n});\n')
+        self.write(self.folder / "b.test.js", "test('b', () => {});")
+        code, text = self.run_again()
+        self.assertRegex(text, r"lib/help\.js:1:\d+\n[^✗]*\n +at a\.test\.js:3:\d+")
+        self.folder = self.folder / "b.test.js"
+        code, text = self.run_again()
+        self.assertEqual((code, "1 passed, 0 failed" in text), (0, True), text)
+
+    def test_scripts_and_test_files_that_do_not_load_are_failures(self):
+        code, text = self.run_tests(bad="let x = ;", a_test="test('it', () => {});", b_test="test('it', () => {\n  oops(;\n});")
+        self.assertEqual(code, 1)
+        self.assertIn("✗ bad.js is loaded", text)
+        self.assertIn("bad.js:1:9", text)
+        self.assertRegex(text, r"b\.test\.js\n[^✓]*✗ the file is loaded[^✓]*b\.test\.js:2:8")
+        self.assertIn("✓ it", text)
+
+    def test_mistakes_in_tests_get_clear_errors(self):
+        for code, told in [
+                ("request('POST', 'say')", 'the path must start with "/"'), ("request('JUMP', '/say')", "method must be one of"),
+                ("request('/say', { boddy: 1 })", 'there is no option "boddy"'), ("connect('/chat', { id: 1 })", 'no option "id"'),
+                ("request('/x', { headers: { 'a b': 1 } })", "cannot be sent as a header"),
+                ("clock.advance('soon')", "number of milliseconds"), ("test('inner', () => {})", "cannot declare another"),
+                ("routeRegistry.registerRoute('/mine', () => 1)", "a test registers nothing"),
+                ("connect('/chat?name=a').next(-1)", "milliseconds above 0")]:
+            with self.subTest(code):
+                self.check(f"await assert.rejects(async () => {code}, (error) => error.message.includes({json.dumps(told)}));")
+        for code, told in [("test(() => {})", "the name of the test"), ("test('it')", "needs a function to run"),
+                           ("beforeEach(5)", "is a function"), ("request('/a')", "within a test")]:
+            with self.subTest(code):
+                exit_code, text = self.run_tests(a_test=code)
+                self.assertEqual(exit_code, 1)
+                self.assertIn(told, text)
+
+    def test_usage_errors(self):
+        code, text = self.run_tests(a="1;")
+        self.assertEqual(code, 2)
+        self.assertIn("no *.test.js", text)
+        for arguments in (["--watch"], ["--reporter", "tap"], ["--test", "--report", "x"], ["--test", "--reporter", "odd"]):
+            with self.subTest(arguments), contextlib.redirect_stderr(io.StringIO()), self.assertRaises(SystemExit) as ended:
+                aiwebengine.main([str(self.folder), *arguments])
+            self.assertEqual(ended.exception.code, 2)
+        self.write(self.folder / "a.test.js", "test('it', () => {});")
+        code, text = self.run_again("--reporter", "tap", "--report", str(self.folder / "no" / "file"))
+        self.assertEqual(code, 2)
+        self.assertIn("cannot be written", text)
+
+    # -- other reports --
+
+    MIXED = """
+        test("works & <runs>", () => {});
+        test("breaks # here", () => { assert.equal("a\\u0007", "b") });
+        test.skip("waits", () => {});
+        test.todo("comes");
+    """
+
+    def test_tap(self):
+        code, text = self.run_tests("--reporter", "tap", a_test=self.MIXED)
+        self.assertEqual(code, 1)
+        lines = text.split("\n")
+        self.assertEqual((lines[0], lines[-2]), ("TAP version 14", "1..4"))
+        self.assertEqual([line for line in lines if re.match("(not )?ok", line)],
+                         ["ok 1 - a.test.js: works & <runs>", r"not ok 2 - a.test.js: breaks \# here",
+                          "ok 3 - a.test.js: waits # skip", "ok 4 - a.test.js: comes # todo"])
+        self.assertRegex(text, r'\n  ---\n  duration_ms: [\d.]+\n  at: "a\.test\.js:2"\n  message: \|\n    a\.test\.js:2:')
+        self.assertEqual(lines.count("  ---"), lines.count("  ..."))
+
+    def test_junit_in_a_file(self):
+        report = pathlib.Path(self.enterTemporary(), "report.xml")
+        code, text = self.run_tests("--reporter", "junit", "--report", str(report), a_test=self.MIXED, b_test="test('b', () => {});")
+        self.assertEqual(code, 1)
+        self.assertIn("2 passed, 1 failed", text)
+        root = xml.etree.ElementTree.fromstring(report.read_bytes())
+        self.assertEqual({key: root.get(key) for key in ("tests", "failures", "skipped")},
+                         {"tests": "5", "failures": "1", "skipped": "2"})
+        cases = root.findall("testsuite[@name='a.test.js']/testcase")
+        self.assertEqual([case.get("name") for case in cases], ["works & <runs>", "breaks # here", "waits", "comes"])
+        self.assertEqual([[child.tag for child in case] for case in cases], [[], ["failure"], ["skipped"], ["skipped"]])
+        self.assertIn("a.test.js:2", cases[1].find("failure").text)
+
+    def test_watch_runs_again_when_a_file_changes(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "routeRegistry.registerRoute('/n', () => 'one');")
+        self.write(folder / "a.test.js", "test('n', async () => assert.equal((await request('/n')).body, 'two'));")
+        environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen([sys.executable, MODULE, "--test", folder, "--watch"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, encoding="utf-8", env=environment)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.kill)
+
+        def until(word):
+            for line in process.stdout:
+                if word in line:
+                    return line
+            self.fail(f"ended without {word!r}")
+        until("0 passed, 1 failed")
+        until("waiting for changes")
+        self.write(folder / "a.js", "routeRegistry.registerRoute('/n', () => 'two');")
+        until("1 passed, 0 failed")
+        until("waiting for changes")
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(WAIT), 0)
+
+    def test_the_examples_pass_their_tests(self):
+        self.folder = EXAMPLES
+        scripts = {path.stem for path in EXAMPLES.glob("*.js") if not path.name.endswith(".test.js")}
+        self.assertEqual({path.name[:-8] for path in EXAMPLES.glob("*.test.js")}, scripts)
+        code, text = self.run_again()
+        self.assertEqual(code, 0, text)
+        self.assertRegex(text, r"\n2\d passed, 0 failed")
 
 
 # ======================================================================================
