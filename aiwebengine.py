@@ -28347,6 +28347,8 @@ class Stream:
         self.archive = None
         #: (epoch, last sequence) before the ids changed in the middle of it all, or None.
         self.former = None
+        #: The highest position of a client that came from another process with later messages than ours.
+        self.ahead = 0
         self.connections = set()
         self.slow = set()
         self.closed = False
@@ -28365,14 +28367,19 @@ class Stream:
     def send(self, data, filter=None, event=None, sequence=None):
         """Sends a text to every connection, or to those whose metadata hold all pairs of `filter`.
 
-        It gets the next number, or the given one if that is higher. Returns a `Delivery` at once; the
-        network is the broadcaster's business."""
+        `sequence` is the number that it has in Redis; one that the stream already has is passed over.
+        Returns a `Delivery` at once; the network is the broadcaster's business."""
         body = encode_data(data, event)
         with self.lock:
+            if sequence is not None and sequence <= self.sequence:
+                return Delivery()
             message = self._next_message(body, filter or None, sequence)
             self.sent += 1
             if filter:
                 message.targets = self._matching(filter)
+                if message.sequence <= self.ahead:
+                    message.targets = [connection for connection in message.targets
+                                       if connection.position < message.sequence]
                 matched = len(message.targets)
             else:
                 matched = len(self.connections)
@@ -28393,7 +28400,7 @@ class Stream:
     def _next_message(self, body, filter, sequence=None):
         """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
         go on in an epoch of this process's own."""
-        number = max(self.sequence + 1, sequence or 0)
+        number = sequence or self.sequence + 1
         message = Message(number, b"id: %b\n%b" % (self.event_id(number).encode(), body), filter)
         if self.archive is not None and not self.archive.append(self, message):
             self.former = self.epoch, self.sequence
@@ -28449,9 +28456,17 @@ class Stream:
     def recall(self, epoch, sequence, floor, messages):
         """Takes up where an earlier process, or another one, is: its ids, and the messages it kept."""
         with self.lock:
-            self.epoch, self.sequence, self.floor = epoch, sequence, floor
-            for message in messages:
-                self._remember(message)
+            merged = {message.sequence: message for message in (*messages, *self.history)}
+            self.epoch, self.sequence, self.floor = epoch, max(self.sequence, sequence), floor
+            self.history.clear()
+            self.history_bytes = 0
+            for number in sorted(merged):
+                self._remember(merged[number])
+
+    def audience(self, filter=None):
+        """How many connections a message would go to now."""
+        with self.lock:
+            return len(self._matching(filter)) if filter else len(self.connections)
 
     # -- ids ----
 
@@ -28467,7 +28482,7 @@ class Stream:
             return None
         epoch, sequence = known
         if epoch == self.epoch or self.former and epoch == self.former[0] and sequence <= self.former[1]:
-            return sequence, sequence >= self.floor
+            return min(sequence, self.sequence), sequence >= self.floor
         return 0, False
 
     def take_pending(self):
@@ -28493,7 +28508,8 @@ class Stream:
                 raise LookupError(self.path)
             known = self.position_of(last_event_id)
             missed = self._missed(*known, connection) if known else []
-            connection.position = connection.joined = self.sequence
+            connection.position = connection.joined = max(self.sequence, known[0]) if known else self.sequence
+            self.ahead = max(self.ahead, connection.position)
             if known:
                 connection.resumed = known[0]
             self.connections.add(connection)
@@ -28503,7 +28519,7 @@ class Stream:
                 value = connection.metadata.get(key)
                 if value is not None:
                     index.setdefault(value, set()).add(connection)
-            current = self.event_id(self.sequence)
+            current = self.event_id(connection.position)
         if not missed:
             return f"retry: {RETRY_MILLISECONDS}\nid: {current}\n\n".encode()
         opening = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
@@ -28724,7 +28740,9 @@ class StreamRegistry:
         self.broadcaster = broadcaster
         self.streams = {}
         self.lock = threading.Lock()
-        #: Called with a new lasting stream: continues what was sent on this path before.
+        #: The class of streams, and what is called with a new lasting one: it continues what was sent on
+        #: this path before.
+        self.kind = Stream
         self.keeper = None
 
     def get(self, path):
@@ -28733,7 +28751,7 @@ class StreamRegistry:
     def create(self, path, history=DEFAULT_HISTORY_MESSAGES, lasting=True):
         """A stream that nobody can find until it is added. One that is not lasting has nothing to do with
         what others sent on the same path."""
-        stream = Stream(path, self.broadcaster, history)
+        stream = self.kind(path, self.broadcaster, history)
         if lasting and self.keeper is not None:
             self.keeper(stream)
         return stream
@@ -29143,7 +29161,8 @@ class Broadcaster:
         with stream.lock:
             if stream.has_pending:
                 return HEARTBEAT
-            return f": heartbeat\nid: {stream.event_id(stream.sequence)}\n\n".encode()
+            current = stream.event_id(max(stream.sequence, connection.position))
+            return f": heartbeat\nid: {current}\n\n".encode()
 
 
 # ======================================================================================
@@ -32993,6 +33012,10 @@ class GraphQLSubscription:
             self.projection = self.service.projections.setdefault((id(self.document.schema), shape),
                                                                   _GraphQLProjection())
 
+    def matches(self, filter):
+        """Do the subscriber's metadata hold all pairs of a filter?"""
+        return not filter or all(self.metadata.get(key) == value for key, value in filter.items())
+
     def project(self, payload):
         """The JSON text `{"data":{…}}` (and `errors`) of a message, which is the text that was sent."""
         if self.schema is not self.service.view():
@@ -33052,7 +33075,8 @@ class _GraphQLChannel:
         self.subscription, self.name, self.event, self.stream = subscription, name, event, stream
         self.idle_since = time.monotonic()
 
-    def data(self, payload):
+    def text(self, name, payload, service):
+        """What subscribers get of a message of the subscription `name`."""
         return self.subscription.project(payload)
 
 
@@ -33061,8 +33085,8 @@ class _GraphQLEverythingChannel(_GraphQLChannel):
 
     __slots__ = ()
 
-    def wrap(self, name, payload, field):
-        return graphql_json({"data": {name: _graphql_plain_value(payload, field)}})
+    def text(self, name, payload, service):
+        return graphql_json({"data": {name: _graphql_plain_value(payload, service.subscription_field(name))}})
 
 
 class _GraphQLReservation:
@@ -33689,7 +33713,7 @@ class GraphQLService:
             if len(self.reservations) >= MAX_GRAPHQL_RESERVATIONS:
                 return _graphql_sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
             token = secrets.token_hex(16)
-            stream = self.registry.create("/graphql/sse")
+            stream = Stream("/graphql/sse", self.registry.broadcaster)
             reservation = self.reservations[token] = _GraphQLReservation(token, stream)
         stream.on_close = lambda connection: setattr(reservation, "idle_since", time.monotonic())
         return GraphQLSseAnswer((201, [("Content-Type", "text/plain; charset=utf-8")], token.encode()))
@@ -33770,12 +33794,52 @@ class GraphQLService:
             if channel is None:
                 kind = _GraphQLChannel if subscription else _GraphQLEverythingChannel
                 path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else "/graphql/sse"
-                channel = group[key] = kind(subscription, name, event, self.registry.create(path))
+                channel = group[key] = kind(subscription, name, event, self.registry.create(path, lasting=False))
+                if self.registry.kind is not Stream:
+                    self.recall(channel)
                 channel.stream.on_close = lambda connection: setattr(channel, "idle_since", time.monotonic())
             channel.idle_since = time.monotonic()
             return channel.stream
 
-    def broadcast(self, name, payload, filter=None):
+    def recall(self, channel):
+        """Gives a new channel what the plain streams of its subscriptions still have, because where ids come
+        from Redis a client may have been connected to another process until now."""
+        subscriptions = [item for item in self.subscriptions().values()
+                         if channel.name in (item.name, None if item.visibility == "external" else item.name)]
+        messages, sequence, floor = [], 0, 0
+        for item in subscriptions:
+            plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + item.name)
+            if plain is None:
+                continue
+            with plain.lock:
+                kept = list(plain.history)
+                sequence, floor = max(sequence, plain.sequence), max(floor, plain.floor)
+            for message in kept:
+                text = channel.text(item.name, message.text, self)
+                frame = b"id: %b\n%b" % (plain.event_id(message.sequence).encode(),
+                                         encode_data(text, channel.event))
+                messages.append(Message(message.sequence, frame, message.filter))
+        channel.stream.recall(channel.stream.epoch, sequence, floor, messages)
+
+    def listeners(self, item):
+        """(channels, channels of clients that opened everything, reserved operations) of a subscription."""
+        everything = self.channels.get(None, {}).values() if item.visibility == "external" else ()
+        return [*self.channels.get(item.name, {}).values(), *everything], \
+            list(self.reserved.get(item.name, {}).items())
+
+    def audience(self, name, filter=None):
+        """How many subscribers a message would go to now, or None when no subscription has that name."""
+        item = self.subscriptions().get(name)
+        if item is None:
+            return None
+        with self.lock:
+            channels, reserved = self.listeners(item)
+        plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
+        return sum(stream.audience(filter) for stream in [plain, *[channel.stream for channel in channels]]
+                   if stream is not None) \
+            + sum(subscription.matches(filter) for _, subscription in reserved)
+
+    def broadcast(self, name, payload, filter=None, sequence=None):
         """Sends a message to the subscribers of `name` whose metadata have all pairs of `filter` (texts).
 
         `payload` is the text of the message. Returns a Delivery (section 13), or None when no subscription
@@ -33785,21 +33849,16 @@ class GraphQLService:
         if item is None:
             return None
         filter = filter or None
-        with self.lock:
-            channels = list(self.channels.get(name, {}).values())
-            everything = list(self.channels.get(None, {}).values()) if item.visibility == "external" else []
-            reserved = list(self.reserved.get(name, {}).items())
         total = Delivery()
         plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
-        if plain is not None:
-            total.add(plain.send(payload, filter))
+        with self.lock:                 # a channel made now gets the message either from here or by recall
+            channels, reserved = self.listeners(item)
+            if plain is not None:
+                total.add(plain.send(payload, filter, None, sequence))
         for channel in channels:
-            total.add(channel.stream.send(channel.data(payload), filter, channel.event))
-        for channel in everything:
-            text = channel.wrap(name, payload, self.subscription_field(name))
-            total.add(channel.stream.send(text, filter))
+            total.add(channel.stream.send(channel.text(name, payload, self), filter, channel.event, sequence))
         for (reservation, operation_id), subscription in reserved:
-            if not filter or all(subscription.metadata.get(key) == value for key, value in filter.items()):
+            if subscription.matches(filter):
                 sent = reservation.send(operation_id, subscription.project(payload))
                 total.add(sent if sent.matched else Delivery(1, 0))
         kept = plain.find(total.sequence) if plain is not None else None
@@ -34150,7 +34209,7 @@ def broadcast(host, function, path, data, filter):
     text = payload_text(host, function, data)
     stream = host.find_stream(path)
     if stream is not None:
-        return f"Broadcast to '{path}': {stream.send(text, filter).sentence()}"
+        return f"Broadcast to '{path}': {host.app.relay.send(stream, text, filter, function).sentence()}"
     close = nearest(path, host.stream_paths())
     hint = f"; did you mean '{close}'?" if close else ""
     host.warn_once(f"{function}: no stream is registered at '{path}'{hint}")
@@ -34176,7 +34235,7 @@ def list_streams(host):
                "oldest first; age in seconds.")
 def list_connections(host, path=undefined):
     stream = host.find_stream(check_path(host, "listConnections", path, reserved=False))
-    facts = [] if stream is None else stream.list_connections()
+    facts = [] if stream is None else host.app.relay.list_connections(stream)
     return json.dumps(facts, ensure_ascii=False)
 
 
@@ -34232,7 +34291,7 @@ def broadcast_subscription(host, function, name, data, filter):
                         f"not {describe_value(host.realm, name)}")
     name = host.realm.to_python(name)
     text = payload_text(host, function, data)
-    delivery = host.app.graphql.broadcast(name, text, filter)
+    delivery = host.app.relay.send_subscription(name, text, filter, function)
     if delivery is not None:
         return f"Broadcast to subscription '{name}': {delivery.sentence()}"
     close = nearest(name, host.app.graphql.subscriptions())
@@ -34589,6 +34648,555 @@ def to_sql(text):
 
 def from_sql(value):
     return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
+
+
+# -- Relays ----
+
+
+class LocalRelay:
+    """The way of messages in a server of one process: straight to its streams. RedisRelay is the other
+    way, with the same methods. `function` is the host function that a script called."""
+
+    def __init__(self, graphql):
+        self.graphql = graphql
+
+    def send(self, stream, text, filter, function):
+        """Sends a text on a stream; returns a Delivery."""
+        return stream.send(text, filter)
+
+    def send_subscription(self, name, text, filter, function):
+        """Sends a text to subscribers; returns a Delivery, or None when no subscription has that name."""
+        return self.graphql.broadcast(name, text, filter)
+
+    def list_connections(self, stream):
+        """Descriptions of a stream's connections, oldest first."""
+        return stream.list_connections()
+
+    def start(self):
+        """To be called when the scripts are loaded."""
+
+    def stop(self):
+        """To be called when the server ends."""
+
+
+# -- Redis ----
+#
+# Several processes, on one machine or many, that run the same scripts. A message goes to a Redis
+# stream first, with XADD; every process, also the one that sends, delivers what it reads from
+# there, with one XREAD that waits for all streams at once. So all deliver in the same order, and
+# the ids that Redis gives are the ids that clients see, wherever they are connected.
+
+#: Seconds that a command may take. The reader waits in Redis for shorter, in milliseconds.
+REDIS_TIMEOUT = 2.0
+REDIS_BLOCK_MS = 1000
+#: Seconds until the first attempt to connect again, and between the later ones, at most.
+REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.5
+#: Seconds between two readings: while many messages come, they are taken in and delivered together.
+REDIS_PAUSE = 0.003
+#: Messages of one stream that are read at once.
+REDIS_BATCH = 256
+#: A stream in Redis holds at least its history, and for processes that lag behind so many messages
+#: beyond it; fewer when so many bytes of the present size would be too much.
+REDIS_LAG_MESSAGES = 10_000
+REDIS_LAG_BYTES = 64 * 1024 * 1024
+#: Messages of all subscriptions, which are one stream in Redis, that are searched for those of one.
+REDIS_GRAPHQL_HISTORY = 2000
+#: Seconds between reports of who is connected; those of a process that is gone are forgotten after:
+PRESENCE_SECONDS = 0.5
+PRESENCE_EXPIRY_SECONDS = 10
+#: A report without new or gone connections, for the counters in it, is made every so many times.
+PRESENCE_REPEAT = 10
+#: An id that is so many milliseconds ahead of this machine's clock was not given out by Redis.
+REDIS_CLOCK_TOLERANCE_MS = 60_000
+#: Every key of ours begins so. Different applications use different databases of a Redis server.
+REDIS_PREFIX = "aiwebengine:"
+
+_REDIS_ID = re.compile(r"([0-9]{10,15})-([0-9]{1,7})\Z")
+#: A Redis id as one number: milliseconds, and twenty bits for those within one.
+_REDIS_SEQUENCE_BITS = 20
+
+#: The token bucket of Gate.admit, for one address; the clock is that of Redis.
+_REDIS_BUCKET = """
+local time, rate = redis.call('TIME'), tonumber(ARGV[1])
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'time')
+local tokens = tonumber(bucket[1]) or rate
+tokens = math.min(rate, tokens + (now - (tonumber(bucket[2]) or now)) * rate)
+local admitted = tokens >= 1
+if admitted then tokens = tokens - 1 end
+redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'time', string.format('%.6f', now))
+redis.call('PEXPIRE', KEYS[1], 2000)
+return admitted and 1 or 0
+"""
+
+
+def redis_sequence(identifier):
+    """The number for a Redis id, which is given as bytes."""
+    milliseconds, _, count = identifier.partition(b"-")
+    return int(milliseconds) << _REDIS_SEQUENCE_BITS | int(count)
+
+
+def redis_id(sequence):
+    """The Redis id for a number, as text."""
+    return f"{sequence >> _REDIS_SEQUENCE_BITS}-{sequence & (1 << _REDIS_SEQUENCE_BITS) - 1}"
+
+
+class RedisTrouble(Exception):
+    """Redis did not do what it was asked; the text says why."""
+
+
+class RedisLink:
+    """The connections of this process to Redis. While it is `down`, commands fail at once; the thread of
+    RedisRelay finds out when it is back."""
+
+    def __init__(self, url):
+        self.url = url
+        self.report = lambda level, text: None
+        self.down = None
+        self._kept = collections.deque(maxlen=16)
+        self.failures, self.client = self._open(url)
+        try:
+            version = self.client.info("server").get("redis_version", "0")
+        except self.failures as error:
+            raise StorageUnavailable(f"--redis {self.shown}: {self.reason(error)}") from None
+        if int(str(version).split(".")[0]) < 5:
+            raise StorageUnavailable(f"--redis {self.shown}: this is Redis {version}; streams need 5.0 or newer")
+
+    @staticmethod
+    def _open(url):
+        """(classes of errors, client). Nothing is tried again behind our back: a repeated XADD would be a
+        second message."""
+        try:
+            import redis
+            import redis.backoff
+            import redis.retry
+        except ImportError:
+            raise StorageUnavailable("--redis needs the package redis: pip install redis") from None
+        try:
+            client = redis.Redis.from_url(
+                url, protocol=2, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
+                retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
+        except ValueError as error:
+            raise StorageUnavailable(f"--redis {url}: {error}; an address is such as "
+                                     "redis://localhost:6379/0") from None
+        except TypeError:
+            raise StorageUnavailable(f"--redis needs the package redis 5.0 or newer, not {redis.__version__}: "
+                                     "pip install --upgrade redis") from None
+        return (redis.RedisError, OSError), client
+
+    @property
+    def shown(self):
+        """The address without its password."""
+        return re.sub(r"//[^/@]*@", "//", self.url)
+
+    @staticmethod
+    def reason(error):
+        """An error of the package as one line."""
+        return " ".join(str(error).split()) or type(error).__name__
+
+    def connection(self):
+        """A new connection for one thread alone; its errors are `failures`."""
+        connection = self.client.connection_pool.make_connection()
+        connection.connect()
+        connection.send_command("PING")
+        connection.read_response()
+        return connection
+
+    def call(self, *command):
+        """The answer to a command; raises RedisTrouble."""
+        return self._attempt(lambda: self.client.execute_command(*command))
+
+    def calls(self, commands):
+        """The answers to several commands, sent together."""
+        def run():
+            pipeline = self.client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return pipeline.execute()
+        return self._attempt(run)
+
+    def add(self, *command):
+        """The same, on a connection that is kept for it: sending is what has to be quick."""
+        return self._attempt(lambda: self._on_kept_connection(command))
+
+    def _on_kept_connection(self, command):
+        try:
+            connection = self._kept.pop()
+        except IndexError:
+            connection = self.connection()
+        try:
+            if connection.can_read(0):      # the end of the connection: Redis was started anew
+                connection.disconnect()
+                connection.connect()
+            connection.send_command(*command)
+            answer = connection.read_response()
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._kept.append(connection)
+        return answer
+
+    def _attempt(self, work):
+        if self.down is not None:
+            raise RedisTrouble(self.down)
+        try:
+            return work()
+        except self.failures as error:
+            if not self.is_refusal(error):
+                self.lost(error)
+            raise RedisTrouble(self.reason(error)) from None
+
+    def is_refusal(self, error):
+        """Did Redis answer, but with an error about the command (such as: out of memory)?"""
+        names = {base.__name__ for base in type(error).__mro__}
+        return "ResponseError" in names and "ConnectionError" not in names
+
+    def lost(self, error):
+        if self.down is None:
+            self.down = f"Redis does not answer ({self.reason(error)})"
+            self.report("warn", f"{self.down}: streams stay open, but sending fails until it is back")
+
+    def back(self):
+        if self.down is not None:
+            self.down = None
+            self.report("info", "Redis is back")
+
+    def admit(self, address, rate):
+        """Counts a request against a rate that all processes share; None when Redis cannot say."""
+        try:
+            return bool(self.call("EVAL", _REDIS_BUCKET, 1, f"{REDIS_PREFIX}rate:{address}", repr(rate)))
+        except RedisTrouble:
+            return None
+
+    def storage_of(self, script):
+        return StoredInRedis(self, script)
+
+    def close(self):
+        while self._kept:
+            self._kept.pop().disconnect()
+        self.client.close()
+
+
+class StoredInRedis:
+    """The strings of one script as a Redis hash."""
+
+    def __init__(self, link, script):
+        self.link = link
+        self.key = f"{REDIS_PREFIX}storage:{script}"
+
+    def _run(self, function, command, *values):
+        values = [value.encode("utf-8", "surrogatepass") for value in values]
+        try:
+            return self.link.call(command, self.key, *values)
+        except RedisTrouble as error:
+            raise HostError(f"sharedStorage.{function}: {error}") from None
+
+    def get(self, key):
+        value = self._run("getItem", "HGET", key)
+        return None if value is None else value.decode("utf-8", "surrogatepass")
+
+    def set(self, key, value):
+        self._run("setItem", "HSET", key, value)
+
+    def remove(self, key):
+        self._run("removeItem", "HDEL", key)
+
+    def clear(self):
+        self._run("clear", "DEL")
+
+    def keys(self):
+        return [key.decode("utf-8", "surrogatepass") for key in self._run("keys", "HKEYS")]
+
+
+class RedisStream(Stream):
+    """A stream whose messages are numbered by Redis. Processes do not read equally fast, so a client that
+    comes from another one may have seen more than this one has."""
+
+    def event_id(self, sequence):
+        return redis_id(sequence)
+
+    def position_of(self, event_id):
+        found = _REDIS_ID.match(event_id or "")
+        if found is None:
+            return (0, False) if parse_event_id(event_id) else None
+        if int(found[1]) > time.time() * 1000 + REDIS_CLOCK_TOLERANCE_MS:
+            return 0, False
+        sequence = redis_sequence(event_id.encode())
+        return sequence, sequence >= self.floor
+
+
+class RelayedDelivery(Delivery):
+    """What is known of a message when Redis has it: whom it will reach here, and how many other
+    processes there are."""
+
+    __slots__ = ("others",)
+
+    def __init__(self, matched, others):
+        super().__init__(matched)
+        self.others = others
+
+    def sentence(self):
+        others = "1 other process" if self.others == 1 else f"{self.others} other processes"
+        return f"{super().sentence()} here, and passed on to {others}"
+
+
+class RedisRelay:
+    """The way of messages through Redis, and who is connected where."""
+
+    def __init__(self, link, registry, graphql, report):
+        self.link, self.registry, self.graphql, self.report = link, registry, graphql, report
+        link.report = report
+        self.presence = RedisPresence(link, registry)
+        self.lock = threading.Lock()
+        self.streams = {}               # path -> RedisStream
+        self.positions = {}             # key -> the number of the last message read from it
+        self.unread = []                # streams made while Redis was down
+        self._wake_key = f"{REDIS_PREFIX}wake:{self.presence.name}"
+        self._stopping = threading.Event()
+        self._thread = None
+
+    def start(self):
+        self.presence.start()
+        self._thread = threading.Thread(target=self._loop, name="redis", daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        self._stopping.set()
+        self.presence.stop()
+        self._wake()
+        if self._thread is not None:
+            self._thread.join(REDIS_TIMEOUT)
+        self.link.close()
+
+    # -- sending ----
+
+    def send(self, stream, text, filter, function):
+        self._add(key_of_stream(stream.path), stream.depth, text, filter, function)
+        return RelayedDelivery(stream.audience(filter), len(self.presence.others))
+
+    def send_subscription(self, name, text, filter, function):
+        matched = self.graphql.audience(name, filter)
+        if matched is None:
+            return None
+        path = GRAPHQL_SUBSCRIPTION_PATH + name
+        self._add(key_of_stream(path), REDIS_GRAPHQL_HISTORY, text, filter, function, "name", name)
+        return RelayedDelivery(matched, len(self.presence.others))
+
+    def _add(self, key, depth, text, filter, function, *fields):
+        data = utf8(text)
+        keep = max(depth, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (len(data) + 100)))
+        if filter:
+            fields += ("filter", json.dumps(filter))
+        try:
+            self.link.add("XADD", key, "MAXLEN", "~", keep, "*", "data", data, *fields)
+        except RedisTrouble as error:
+            raise HostError(f"{function}: the message was not sent: {error}") from None
+
+    def list_connections(self, stream):
+        own = [{**item, "process": self.presence.name} for item in stream.list_connections()]
+        return sorted(own + self.presence.elsewhere(stream.path), key=lambda item: -item["age"])
+
+    # -- new streams ----
+
+    def keep(self, stream):
+        """Lets a new stream begin where the other processes are."""
+        with self.lock:
+            self.streams[stream.path] = stream
+        try:
+            self._load(stream)
+        except RedisTrouble:
+            self.unread.append(stream)
+            return
+        if self._thread is not None:
+            self._wake()
+
+    def _load(self, stream):
+        """Reads what Redis has of a stream. `births` says since when it has all of it: a client that
+        was here before may have missed something."""
+        key = key_of_stream(stream.path)
+        shared = key == REDIS_GRAPHQL_KEY
+        count = REDIS_GRAPHQL_HISTORY if shared else stream.depth + 1
+        seconds, microseconds = self.link.call("TIME")
+        now = int(seconds) * 1000 + int(microseconds) // 1000
+        births = REDIS_PREFIX + "births"
+        _, birth, entries = self.link.calls([("HSETNX", births, key, now), ("HGET", births, key),
+                                             ("XREVRANGE", key, "+", "-", "COUNT", count)])
+        last = floor = (int(birth) << _REDIS_SEQUENCE_BITS) - 1
+        if entries:
+            last = redis_sequence(entries[0][0])
+        if len(entries) == count:
+            floor = redis_sequence(entries.pop()[0])
+        messages = [redis_message(stream, redis_sequence(identifier), fields)
+                    for identifier, fields in reversed(entries)
+                    if not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path)]
+        stream.recall(stream.epoch, last, floor, messages)
+        with self.lock:
+            self.positions.setdefault(key, last)
+
+    def _wake(self):
+        """Makes the reader look at the streams again."""
+        try:
+            self.link.calls([("XADD", self._wake_key, "MAXLEN", 1, "*", "wake", "1"),
+                             ("EXPIRE", self._wake_key, 60)])
+        except RedisTrouble:
+            pass                        # it looks when Redis is back
+
+    # -- reading ----
+
+    def _loop(self):
+        connection, delay, woken = None, REDIS_RETRY_FIRST, "0-0"
+        while not self._stopping.is_set():
+            try:
+                if connection is None:
+                    connection = self.link.connection()
+                    self.link.back()
+                    self._load_unread()
+                delay = REDIS_RETRY_FIRST
+                for key, entries in self._read(connection, woken):
+                    if key == self._wake_key:
+                        woken = entries[-1][0].decode()
+                    else:
+                        self._deliver(key, entries)
+                self.link.back()
+                self._stopping.wait(REDIS_PAUSE)
+            except (*self.link.failures, RedisTrouble) as error:
+                if connection is not None:
+                    connection.disconnect()
+                    connection = None
+                self.link.lost(error)
+                self._stopping.wait(delay)
+                delay = min(delay * 2, REDIS_RETRY_MOST)
+            except Exception as error:  # a fault with one message must not end all others
+                self.report("error", f"redis: {type(error).__name__}: {error}")
+                self._stopping.wait(REDIS_RETRY_FIRST)
+
+    def _load_unread(self):
+        while self.unread:
+            self._load(self.unread[0])
+            self.unread.pop(0)
+
+    def _read(self, connection, woken):
+        """The (key, entries) that came since the last time; waits for a moment if there are none."""
+        with self.lock:
+            self.streams = {path: stream for path, stream in self.streams.items() if not stream.closed}
+            wanted = {REDIS_GRAPHQL_KEY, *map(key_of_stream, self.streams)}
+            self.positions = {key: position for key, position in self.positions.items() if key in wanted}
+            keys = [self._wake_key, *self.positions]
+            after = [woken, *map(redis_id, self.positions.values())]
+        connection.send_command("XREAD", "COUNT", REDIS_BATCH, "BLOCK", REDIS_BLOCK_MS, "STREAMS", *keys, *after)
+        answer = connection.read_response() or ()
+        return [(key.decode(), entries) for key, entries in answer]
+
+    def _deliver(self, key, entries):
+        """Gives entries of a Redis stream to the stream of this process, in order, each once."""
+        for identifier, pairs in entries:
+            fields = dict(zip(pairs[::2], pairs[1::2]))
+            sequence = redis_sequence(identifier)
+            with self.lock:
+                self.positions[key] = sequence
+            text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
+            if key == REDIS_GRAPHQL_KEY:
+                self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
+            elif (stream := self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))) is not None:
+                stream.send(text, filter, None, sequence)
+
+
+REDIS_STREAM_PREFIX = REDIS_PREFIX + "stream:"
+REDIS_GRAPHQL_KEY = REDIS_PREFIX + "graphql"
+
+
+def key_of_stream(path):
+    """The Redis key for a path. All subscriptions share one: some clients listen to all of them, and need
+    ids that are in one order."""
+    return REDIS_GRAPHQL_KEY if path.startswith(GRAPHQL_SUBSCRIPTION_PATH) else REDIS_STREAM_PREFIX + path
+
+
+def graphql_name(path):
+    return path.removeprefix(GRAPHQL_SUBSCRIPTION_PATH)
+
+
+def redis_message(stream, sequence, fields):
+    """A Message from the fields of an entry."""
+    frame = b"id: %b\n%b" % (redis_id(sequence).encode(), encode_data(fields[b"data"].decode()))
+    return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")))
+
+
+class RedisPresence:
+    """Tells the other processes who is connected here, and knows who is connected there. Each process
+    has a hash, path -> JSON, that expires when it is not renewed."""
+
+    def __init__(self, link, registry):
+        self.link = link
+        self.registry = registry
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self.others = []                # names of the other processes
+        self._told = {}                 # path -> what the last report was made from
+        self._rounds = 0
+        self._stop = threading.Event()
+        self._thread = None
+
+    def start(self):
+        self._thread = threading.Thread(target=self._loop, name="presence", daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        self._stop.set()
+        try:
+            self.link.calls([("DEL", self._key(self.name)), ("SREM", REDIS_PREFIX + "processes", self.name)])
+        except RedisTrouble:
+            pass                        # it expires
+
+    @staticmethod
+    def _key(name):
+        return f"{REDIS_PREFIX}process:{name}"
+
+    def _loop(self):
+        while True:
+            try:
+                self._report()
+            except RedisTrouble:
+                self._told.clear()
+            if self._stop.wait(PRESENCE_SECONDS):
+                return
+
+    def _report(self):
+        """Writes what changed, and asks who else is there."""
+        self._rounds += 1
+        again = self._rounds % PRESENCE_REPEAT == 0
+        key, commands, seen = self._key(self.name), [], {}
+        for stream in self.registry:
+            seen[stream.path] = state = (stream.served, len(stream.connections))
+            if state != self._told.get(stream.path) or again and state[1]:
+                commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
+        commands += [("HDEL", key, path) for path in self._told if path not in seen]
+        commands += [("HSET", key, "", "here"), ("EXPIRE", key, PRESENCE_EXPIRY_SECONDS),
+                     ("SADD", REDIS_PREFIX + "processes", self.name), ("SMEMBERS", REDIS_PREFIX + "processes")]
+        names = sorted(name.decode() for name in self.link.calls(commands)[-1])
+        self._told = seen
+        alive = self.link.calls([("EXISTS", self._key(name)) for name in names])
+        gone = [name for name, found in zip(names, alive) if not found]
+        if gone:
+            self.link.call("SREM", REDIS_PREFIX + "processes", *gone)
+        self.others = [name for name, found in zip(names, alive) if found and name != self.name]
+
+    @staticmethod
+    def _facts(stream):
+        now = time.time()
+        return [{**item, "since": round(now - item["age"], 1)} for item in stream.list_connections()]
+
+    def elsewhere(self, path):
+        """The connections of a path at the other processes, as they last reported them."""
+        others = self.others
+        try:
+            texts = self.link.calls([("HGET", self._key(name), path) for name in others]) if others else ()
+        except RedisTrouble:
+            return []
+        found, now = [], time.time()
+        for name, text in zip(others, texts):
+            for item in json.loads(text or "[]"):
+                since = item.pop("since")
+                found.append({**item, "age": round(max(0.0, now - since), 1), "process": name})
+        return found
 
 
 # -- Type declarations ----
@@ -35075,6 +35683,8 @@ class Log:
         self.threshold = LEVELS[level]
         self.stream = stream
         self.colour = colour
+        #: What tells the lines of this process apart from those of others on the same terminal.
+        self.mark = ""
         self.kept = {}
         self.lock = threading.Lock()
         self._second = 0
@@ -35539,7 +36149,7 @@ class Application:
     no lock, because tables are replaced, never changed."""
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, clock=None):
+                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None):
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.clock = clock              # of the scripts' realms; None is the system's
@@ -35559,10 +36169,14 @@ class Application:
         self.reloads = 0
         #: A LiveChannel while files are watched, else None.
         self.live = None
-        self.storage = storage          # a StorageFile, or None: in memory
+        self.storage = storage or redis     # a StorageFile, a RedisLink, or None: in memory
+        self.relay = LocalRelay(self.graphql)
         if storage is not None:
             storage.report = self.log.write
             self.streams.keeper = storage.open
+        if redis is not None:
+            self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
+            self.streams.kind, self.streams.keeper = RedisStream, self.relay.keep
         self._storages = {}
         self._stamps = {}
         self._imports = {}
@@ -35829,6 +36443,7 @@ class Application:
         self._tasks.put(None)
         for host in list(self.hosts.values()):
             host.retire()
+        self.relay.stop()
         self.broadcaster.stop()
         if self.storage is not None:
             self.storage.close()
@@ -36646,6 +37261,8 @@ class Gate:
         self.hosts = {"localhost", host.lower(), *[name.lower() for name in allowed_hosts]}
         self.cors = frozenset(origin.rstrip("/").lower() if origin != "*" else "*" for origin in cors)
         self.rate = rate
+        #: What counts for several processes together (`admit(address, rate)`), or None.
+        self.shared = None
         self._buckets = {}
         self._lock = threading.Lock()
 
@@ -36688,6 +37305,15 @@ class Gate:
         """Counts a request against --rate-limit; raises Refusal when there were too many."""
         if not self.rate:
             return
+        admitted = self.shared.admit(address, self.rate) if self.shared is not None else None
+        if admitted is None:
+            admitted = self._take(address, now)
+        if not admitted:
+            raise Refusal(429, f"More than {self.rate:g} requests per second from this address",
+                          headers=(("Retry-After", "1"),))
+
+    def _take(self, address, now):
+        """Takes a token out of an address's bucket, if there is one."""
         with self._lock:
             tokens, last = self._buckets.pop(address, (self.rate, now))
             tokens = min(self.rate, tokens + (now - last) * self.rate)
@@ -36695,9 +37321,7 @@ class Gate:
             self._buckets[address] = (tokens if refused else tokens - 1, now)
             if len(self._buckets) > 10_000:
                 del self._buckets[next(iter(self._buckets))]
-        if refused:
-            raise Refusal(429, f"More than {self.rate:g} requests per second from this address",
-                          headers=(("Retry-After", "1"),))
+        return not refused
 
 
 #: Headers by which a proxy says that the request comes from elsewhere.
@@ -42013,18 +42637,21 @@ class Server:
     Port 0 is any free port. Options: `reload` (watch the files), `handler_timeout` in seconds, `cors` and
     `allowed_hosts` (lists), `rate` (requests per second and client address), `max_connections`,
     `log_level`, `engine` ("builtin" or "js2py"; EngineUnavailable where that is not to be had), `storage`
-    (the path of a file for sharedStorage and histories; StorageUnavailable when that cannot be used),
-    `chaos` (rules of fault injection as --chaos takes them; ChaosMistake). `start` raises OSError when the
+    (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
+    other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
+    injection as --chaos takes them; ChaosMistake). `start` raises OSError when the
     port is taken or the folder cannot be read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None, chaos=""):
+                 storage=None, redis=None, chaos=""):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
-        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage)
+        self._redis = RedisLink(redis) if redis is not None else None
+        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage,
+                               redis=self._redis)
         self.reload = reload
         if reload:
             self.app.live = LiveChannel(self.app)
@@ -42059,6 +42686,8 @@ class Server:
         except BaseException:
             self._http.server_close()
             raise
+        self._http.gate.shared = self._redis
+        self.app.relay.start()
         self._http.start()
         if self.reload:
             self._watcher = Watcher(self.app)
@@ -42143,6 +42772,8 @@ def option_parser():
         help="js2py runs ECMAScript 5.1 on the package js2py, where that is installed")
     add("--storage", metavar="FILE.db",
         help="keep sharedStorage and the histories of streams in this file (SQLite)")
+    add("--redis", metavar="URL",
+        help="share messages and sharedStorage with other processes through Redis (package redis)")
     add("--log-level", choices=[level for level in LEVELS if level != "log"], default="info",
         help="default: info")
     add("-e", dest="code", metavar="CODE", help="run JavaScript code and exit")
@@ -42249,6 +42880,8 @@ def trouble_with_engine(options):
 
 def trouble_with(scripts, options):
     """Why the scripts cannot be used at all, as one line, or None."""
+    if options.storage and options.redis:
+        return "--storage and --redis exclude each other: with --redis, Redis keeps what the file would"
     if not scripts.exists():
         hint = "" if options.scripts else "; name the folder with your .js files, such as examples/"
         return f"{scripts} does not exist{hint}"
@@ -42281,7 +42914,7 @@ def serve(scripts, options):
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
-                        chaos=options.chaos)
+                        redis=options.redis, chaos=options.chaos)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
         return EXIT_USAGE
