@@ -39764,7 +39764,7 @@ class Feed:
         counts, now = [0] * SPARK_SECONDS, time.time()
         for message in self.main.recent(DEFAULT_HISTORY_MESSAGES):
             age = int(now - message.time)
-            if 0 <= age < SPARK_SECONDS:
+            if 0 <= age < SPARK_SECONDS and message.delivery is not None:
                 counts[SPARK_SECONDS - 1 - age] += 1
         return counts
 
@@ -39895,10 +39895,11 @@ def connection_facts(feed, connection, message):
 
 
 def message_facts(feed, message, connection=None, limit=MAX_PREVIEW):
-    delivery = message.delivery
-    return {"sequence": message.sequence, "id": f"{feed.main.epoch}-{message.sequence}",
+    delivery = message.delivery         # None for a message of an earlier process
+    counts = (None,) * 3 if delivery is None else (delivery.matched, delivery.queued, delivery.dropped)
+    return {"sequence": str(message.sequence), "id": feed.main.event_id(message.sequence),
             "time": round(message.time, 3), "size": len(message.frame), "filter": message.filter,
-            "matched": delivery.matched, "queued": delivery.queued, "dropped": delivery.dropped,
+            **dict(zip(("matched", "queued", "dropped"), counts)),
             "text": clip(message.text, limit),
             "verdict": None if connection is None else verdict(feed, message, connection)}
 
@@ -40172,14 +40173,18 @@ def send_test_message(handler, head, body):
         wanted = check_filter(host, "send", text.strip())
     except HostError as error:
         raise Refusal(400, str(error)) from None
-    if path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
-        delivery = app.graphql.broadcast(path[len(GRAPHQL_SUBSCRIPTION_PATH):], data, wanted)
-    else:
-        delivery = feed.main.send(data, wanted)
+    try:
+        if path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
+            name = path[len(GRAPHQL_SUBSCRIPTION_PATH):]
+            delivery = app.relay.send_subscription(name, data, wanted, "send") or Delivery()
+        else:
+            delivery = app.relay.send(feed.main, data, wanted, "send")
+    except HostError as error:          # Redis does not answer
+        raise Refusal(503, str(error)) from None
     message = feed.main.find(delivery.sequence)
     if message is not None and handler.server.dashboard is not None:
         handler.server.dashboard.shown.add(feed.main, [message])
-    return json_answer({"sentence": delivery.sentence(), "sequence": delivery.sequence,
+    return json_answer({"sentence": delivery.sentence(), "sequence": str(delivery.sequence or ""),
                         "matched": delivery.matched, "queued": delivery.queued, "dropped": delivery.dropped})
 
 
@@ -40705,7 +40710,7 @@ const filterText = (filter) =>
 
 const colour = (got) => got === true ? "ok" : got === false ? "bad" : "warn";
 const mono = (text) => ({ kind: "mono", text });
-const bad = (count) => count ? { kind: "bad", text: number(count) } : "0";
+const bad = (count) => count ? { kind: "bad", text: number(count) } : number(count);
 const scriptLink = (name) => ({ href: "#/script/" + encodeURIComponent(name), text: name });
 const streamLink = (path, text = path) => ({ href: "#/stream/" + encodeURIComponent(path), text, kind: "mono" });
 
@@ -41049,7 +41054,7 @@ function renderMessages({ messages, facts, focus }) {
         bytes(message.size), number(message.matched), number(message.queued), bad(message.dropped)],
     };
   }), { none: facts.messages ? "This stream keeps no messages." : "Nothing was sent yet.",
-    pick: (key) => choose(String(key) === chosen ? "" : String(key)), chosen: Number(chosen) });
+    pick: (key) => choose(key === chosen ? "" : key), chosen });
   setText($("n-messages"), "the last " + number(messages.length));
 }
 const buttons = new Map();          // connection -> its button, which keeps the focus while the table changes
@@ -41084,7 +41089,7 @@ function choose(sequence, stop = Boolean(sequence)) {
   wantChosen = Boolean(sequence);
   hold(stop);
   if (!sequence) $("chosen").hidden = true;
-  for (const [key, line] of $("messages").known ?? []) line.classList.toggle("chosen", String(key) === chosen);
+  for (const [key, line] of $("messages").known ?? []) line.classList.toggle("chosen", key === chosen);
   connect();
 }
 function chooseConnection(key) {
@@ -41104,10 +41109,10 @@ function renderChosen(message, forgotten) {
   $("chosen-text").hidden = $("reasons").hidden = !message;
   if (forgotten) setText($("chosen-facts"), "This message is no longer kept, so nothing can be said about it.");
   if (!message) return;
-  const counts = number(message.matched) + " matched, " + number(message.queued) + " queued, " + number(message.dropped)
-    + " dropped";
+  const counts = message.matched === null ? "kept from an earlier start of the server" : "when it was sent: "
+    + ["matched", "queued", "dropped"].map((name) => number(message[name]) + " " + name).join(", ");
   setText($("chosen-facts"), [message.id, clock(message.time, true), bytes(message.size),
-    "filter: " + filterText(message.filter), "when it was sent: " + counts].join(" · "));
+    "filter: " + filterText(message.filter), counts].join(" · "));
   setText($("chosen-text"), message.text);
   renderReasons(message.reasons);
   if (wantChosen) {
@@ -41130,7 +41135,7 @@ $("send").addEventListener("submit", async (event) => {
     const wish = { path: at.name, data: $("send-data").value, filter: $("send-filter").value };
     const { sentence, sequence } = await ask("/engine/send", wish);
     answer("send-answer", sentence);
-    if (sequence) choose(String(sequence), false);
+    if (sequence) choose(sequence, false);
   } catch (error) {
     answer("send-answer", error.message, false);
   }

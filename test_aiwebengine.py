@@ -10486,15 +10486,34 @@ class DashboardTest(ServerCase):
                    "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 1));")
         self.connect("/s")
         self.get("/send")
-        self.until(self.look(view="stream", name="/s"), lambda state: "view" in state)
+        self.until(self.look(), lambda state: "streams" in state)
+        first = self.look(view="stream", name="/s")
+        self.until(first, lambda state: "view" in state)
+        first.close()
+        self.eventually(lambda: len(self.server._http.dashboard.stream.connections) == 1)
         for _ in range(3):
             self.get("/send")
         chosen = self.until(self.look(view="stream", name="/s", message=1, hold=""),
                             lambda state: "chosen" in state.get("view", {}))["view"]["chosen"]
-        self.assertEqual(chosen["sequence"], 1)
+        self.assertEqual(chosen["sequence"], "1")
         view = self.until(self.look(view="stream", name="/s", message=2, hold=""), lambda state: "view" in state)["view"]
         self.assertTrue(view["forgotten"])
         self.assertNotIn("messages", view)
+
+    def test_messages_of_an_earlier_process(self):
+        storage = pathlib.Path(self.enterTemporary()) / "kept.db"
+        self.serve(self.CHAT, storage=str(storage))
+        self.get("/say?text=before")
+        self.server.stop()
+        self.serve(self.CHAT, storage=str(storage))
+        state = self.until(self.look(view="stream", name="/chat"), lambda state: "view" in state)
+        message = state["view"]["messages"][0]
+        self.assertEqual((message["text"], message["matched"], message["dropped"]), ('{"text":"before"}', None, None))
+        self.assertEqual(sum(state["sparks"]["/chat"]), 0)
+        self.connect("/chat")
+        view = self.until(self.look(view="stream", name="/chat", message=message["sequence"]),
+                          lambda state: state.get("view", {}).get("connections"))["view"]
+        self.assertEqual(view["connections"][0]["verdict"], [False, "sent before it connected"])
 
     def test_what_is_remembered_of_shown_messages_is_bounded(self):
         shown, stream = aiwebengine.ShownMessages(), types.SimpleNamespace(epoch="0", find=lambda number: None)
@@ -10571,7 +10590,7 @@ class DashboardTest(ServerCase):
         self.serve(self.CHAT)
         ops, general = self.connect("/chat?room=ops"), self.connect("/chat?room=general")
         status, answer = self.act("/engine/send", path="/chat", data='{"a": 1}', filter='{"room": "ops"}')
-        self.assertEqual((status, answer["sentence"], answer["sequence"]), (200, "1 connection matched, 1 delivered, 0 failed", 1))
+        self.assertEqual((status, answer["sentence"], answer["sequence"]), (200, "1 connection matched, 1 delivered, 0 failed", "1"))
         self.act("/engine/send", path="/chat", data="two\nlines", filter="")
         self.assertEqual([ops.next()["data"], ops.next()["data"], general.next()["data"]], ['{"a": 1}', "two\nlines", "two\nlines"])
 
