@@ -12732,6 +12732,21 @@ class DashboardInTheBrowser(ServerCase):
         self.assertEqual(page.evaluate("document.querySelectorAll('img, main b i, main script').length"), 0)
         self.assertFalse(page.evaluate("'hacked' in window"))
 
+    def test_fault_injection_is_set_and_always_shown(self):
+        page = self.open()
+        page.wait_for("!document.querySelector('#chaos').hidden")
+        page.type("#chaos-rules", "error=100%")
+        page.click("#chaos-form button.main")
+        self.see(page, "#faults", "Fault injection is on: error=100%")
+        self.assertEqual(self.get("/say?text=x")[0], 500)
+        self.see(page, "#chaos-state", "1 failed")
+        page.type("#chaos-rules", "latency=soon")
+        page.click("#chaos-form button.main")
+        self.see(page, "#chaos-answer", "latency")
+        page.click("#chaos-off")
+        page.wait_for("document.querySelector('#faults').hidden")
+        self.assertEqual(self.get("/say?text=x")[0], 200)
+
     def test_it_says_when_the_server_is_gone(self):
         page = self.open()
         self.server.stop()
