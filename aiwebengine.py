@@ -4862,25 +4862,36 @@ class JSObject:
                 setter = current.set if setter is ABSENT else setter
             getter = undefined if getter is ABSENT else getter
             setter = undefined if setter is ABSENT else setter
-            flags = merged_flags(desc, current) & ~WRITABLE
-            self.special_attrs()[key] = Accessor(getter, setter, flags)
-            self.props.pop(key, None)
-            guard_key(key)
+            self.store_accessor(key, Accessor(getter, setter, merged_flags(desc, current) & ~WRITABLE))
             return
         if current is not None and current.is_accessor():
             flags = merged_flags(desc, None) & WRITABLE | merged_flags(desc, current) & ~WRITABLE
         else:
             flags = merged_flags(desc, current)
+        value = desc.value
+        if value is ABSENT:
+            value = self.props[key] if key in self.props else undefined
+        self.store_value(key, value, flags)
+
+    # Where the stack ends in these two, nothing is written yet: all calls come first.
+
+    def store_value(self, key, value, flags):
+        """Writes a data property and its attribute bits."""
+        attrs = self.attrs
         if flags != DEFAULT_ATTRS:
-            self.special_attrs()[key] = flags
             if not flags & WRITABLE:
                 guard_key(key)
-        elif self.attrs is not None:
-            self.attrs[key] = flags
-        if desc.value is not ABSENT:
-            self.props[key] = desc.value
-        elif key not in self.props:
-            self.props[key] = undefined
+            attrs = self.special_attrs()
+        self.props[key] = value
+        if attrs is not None:
+            attrs[key] = flags
+
+    def store_accessor(self, key, accessor):
+        guard_key(key)
+        attrs = self.special_attrs()
+        if key in self.props:
+            del self.props[key]
+        attrs[key] = accessor
 
     def has(self, key):
         obj = self
@@ -4964,19 +4975,11 @@ class JSObject:
 
     def put(self, key, value, flags=DEFAULT_ATTRS):
         """Makes an own data property without asking: for objects that no script has seen."""
-        if flags != DEFAULT_ATTRS:
-            self.special_attrs()[key] = flags
-            if not flags & WRITABLE:
-                guard_key(key)
-        elif self.attrs is not None:
-            self.attrs[key] = flags
-        self.props[key] = value
+        self.store_value(key, value, flags)
 
     def put_accessor(self, key, getter, setter=undefined, flags=CONFIGURABLE):
         """Makes an own accessor property without asking."""
-        self.special_attrs()[key] = Accessor(getter, setter, flags)
-        self.props.pop(key, None)
-        guard_key(key)
+        self.store_accessor(key, Accessor(getter, setter, flags))
 
     def create_data_property(self, key, value):
         """CreateDataProperty (7.3.5); returns whether it was allowed."""
@@ -5162,11 +5165,13 @@ class JSFunction(JSObject):
         """Makes the lazy properties; every internal method calls it first."""
         if self.props is UNTOUCHED:
             info = self.info
-            self.props = {"length": info.length, "name": info.name}
-            self.attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE}
+            props = {"length": info.length, "name": info.name}
+            attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE}
             if info.prototype is not None:
-                self.props["prototype"] = self.make_prototype(self)
-                self.attrs["prototype"] = WRITABLE
+                props["prototype"] = self.make_prototype(self)
+                attrs["prototype"] = WRITABLE
+            # At once, so that the end of the stack leaves all or nothing.
+            self.attrs, self.props = attrs, props
         return self
 
     def special_attrs(self):
@@ -6616,8 +6621,9 @@ def recursion_goes_unchecked():
 RECURSION_UNCHECKED = recursion_goes_unchecked()
 
 
-class PositionTable(list):
-    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code."""
+class PositionTable(tuple):
+    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code.
+    A tuple, since code objects shall stay hashable."""
 
     __slots__ = ()
 
@@ -25605,6 +25611,53 @@ MIN_COLLECT_OBJECTS = 20_000
 REALMS = weakref.WeakSet()
 
 
+class StackHeadroom:
+    """`with HEADROOM:` gives Python more stack for work that shall not end in the middle: making a
+    built-in when a script first asks for it, perhaps from a call that has used up the stack."""
+
+    FRAMES = 300
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.users = self.limit = 0
+        self.raised = False
+
+    def __enter__(self):
+        with self.lock:
+            if not self.raised:
+                self.limit = sys.getrecursionlimit()
+                sys.setrecursionlimit(self.limit + self.FRAMES)
+                self.raised = True
+            self.users += 1
+
+    def __exit__(self, *_error):
+        with self.lock:
+            self.users -= 1
+            self.settle()
+
+    def settle(self):
+        """Takes the room back when nobody uses it; at the very end of the stack that has to wait until
+        the script is left."""
+        if self.raised and not self.users:
+            try:
+                sys.setrecursionlimit(self.limit)
+                self.raised = False
+            except RecursionError:
+                pass
+
+
+HEADROOM = StackHeadroom()
+
+
+@functools.cache
+def prepare_interpreter():
+    """Makes room for deep calls and for many objects, once in a process."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_CALL_DEPTH))
+    # What is loaded now stays; the collector need not walk it for every few new objects.
+    gc.freeze()
+    gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+
+
 def guard_in_all_realms(keys):
     for realm in list(REALMS):
         realm.runtime["guarded"] = keys
@@ -25623,13 +25676,12 @@ class Realm:
     Values cross as plain Python: see to_python() and from_python().
     """
 
+    def __new__(cls, *_args, **_options):
+        """Sets up the interpreter before the first realm is there: what is frozen is never freed."""
+        prepare_interpreter()
+        return super().__new__(cls)
+
     def __init__(self, name="<realm>", *, console=None, timeout=None):
-        if sys.getrecursionlimit() < MAX_CALL_DEPTH:
-            sys.setrecursionlimit(MAX_CALL_DEPTH)
-        if not REALMS:
-            # What is loaded now stays; the collector need not walk it for every few new objects.
-            gc.freeze()
-            gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
@@ -25663,7 +25715,16 @@ class Realm:
         table = INTRINSICS.get(name)
         if table is None:
             raise AttributeError(name)
-        table.install(self)
+        made = set(self.__dict__)
+        try:
+            with HEADROOM:
+                table.install(self)
+        except BaseException:
+            # No half-made built-in stays: the next use makes it, and what it needs, anew.
+            for late in set(self.__dict__) - made:
+                if late in INTRINSICS:
+                    del self.__dict__[late]
+            raise
         return self.__dict__[name]
 
     def declare_builtins(self):
@@ -25805,6 +25866,9 @@ class Realm:
                 self.depth = 0
                 if self.interrupt:
                     self.clear_interrupt()
+                if HEADROOM.raised:
+                    with HEADROOM.lock:
+                        HEADROOM.settle()
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
