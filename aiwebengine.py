@@ -171,6 +171,8 @@ class JSSyntaxError(JSNativeError):
     `filename` is filled in by whoever knows it."""
 
     kind = "SyntaxError"
+    #: Whether the text was only too deep for the stack that was left.
+    overflow = False
 
     def __init__(self, message="", line=None, column=None):
         super().__init__(message)
@@ -3375,7 +3377,9 @@ def _guarded(parser, parse):
     try:
         return parse()
     except RecursionError:
-        raise parser.too_deep() from None
+        error = parser.too_deep()
+        error.overflow = True
+        raise error from None
 
 
 def parse_script(source, strict=False, may_await=False):
@@ -3925,10 +3929,17 @@ class ScopeAnalyzer:
         self.block(node, "block", node.body)
 
     def visit_IfStatement(self, node):
-        self.visit(node.test)
-        for part in (node.consequent, node.alternate):
-            if part is not None:
-                self.in_region(part, lambda: self.visit_substatement(part))
+        outer = self.region
+        while True:                     # a chain of `else if` may be longer than the stack
+            self.visit(node.test)
+            self.in_region(node.consequent, lambda: self.visit_substatement(node.consequent))
+            if not isinstance(node.alternate, IfStatement):
+                break
+            node = node.alternate
+            self.region = (node.start, node.end)
+        if node.alternate is not None:
+            self.in_region(node.alternate, lambda: self.visit_substatement(node.alternate))
+        self.region = outer
 
     def visit_substatement(self, node):
         """A statement that is no list: a sloppy function declaration there has a scope of its own."""
@@ -4893,25 +4904,36 @@ class JSObject:
                 setter = current.set if setter is ABSENT else setter
             getter = undefined if getter is ABSENT else getter
             setter = undefined if setter is ABSENT else setter
-            flags = merged_flags(desc, current) & ~WRITABLE
-            self.special_attrs()[key] = Accessor(getter, setter, flags)
-            self.props.pop(key, None)
-            guard_key(key)
+            self.store_accessor(key, Accessor(getter, setter, merged_flags(desc, current) & ~WRITABLE))
             return
         if current is not None and current.is_accessor():
             flags = merged_flags(desc, None) & WRITABLE | merged_flags(desc, current) & ~WRITABLE
         else:
             flags = merged_flags(desc, current)
+        value = desc.value
+        if value is ABSENT:
+            value = self.props[key] if key in self.props else undefined
+        self.store_value(key, value, flags)
+
+    # Where the stack ends in these two, nothing is written yet: all calls come first.
+
+    def store_value(self, key, value, flags):
+        """Writes a data property and its attribute bits."""
+        attrs = self.attrs
         if flags != DEFAULT_ATTRS:
-            self.special_attrs()[key] = flags
             if not flags & WRITABLE:
                 guard_key(key)
-        elif self.attrs is not None:
-            self.attrs[key] = flags
-        if desc.value is not ABSENT:
-            self.props[key] = desc.value
-        elif key not in self.props:
-            self.props[key] = undefined
+            attrs = self.special_attrs()
+        self.props[key] = value
+        if attrs is not None:
+            attrs[key] = flags
+
+    def store_accessor(self, key, accessor):
+        guard_key(key)
+        attrs = self.special_attrs()
+        if key in self.props:
+            del self.props[key]
+        attrs[key] = accessor
 
     def has(self, key):
         obj = self
@@ -4995,19 +5017,11 @@ class JSObject:
 
     def put(self, key, value, flags=DEFAULT_ATTRS):
         """Makes an own data property without asking: for objects that no script has seen."""
-        if flags != DEFAULT_ATTRS:
-            self.special_attrs()[key] = flags
-            if not flags & WRITABLE:
-                guard_key(key)
-        elif self.attrs is not None:
-            self.attrs[key] = flags
-        self.props[key] = value
+        self.store_value(key, value, flags)
 
     def put_accessor(self, key, getter, setter=undefined, flags=CONFIGURABLE):
         """Makes an own accessor property without asking."""
-        self.special_attrs()[key] = Accessor(getter, setter, flags)
-        self.props.pop(key, None)
-        guard_key(key)
+        self.store_accessor(key, Accessor(getter, setter, flags))
 
     def create_data_property(self, key, value):
         """CreateDataProperty (7.3.5); returns whether it was allowed."""
@@ -5193,11 +5207,13 @@ class JSFunction(JSObject):
         """Makes the lazy properties; every internal method calls it first."""
         if self.props is UNTOUCHED:
             info = self.info
-            self.props = {"length": info.length, "name": info.name}
-            self.attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE}
+            props = {"length": info.length, "name": info.name}
+            attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE}
             if info.prototype is not None:
-                self.props["prototype"] = self.make_prototype(self)
-                self.attrs["prototype"] = WRITABLE
+                props["prototype"] = self.make_prototype(self)
+                attrs["prototype"] = WRITABLE
+            # At once, so that the end of the stack leaves all or nothing.
+            self.attrs, self.props = attrs, props
         return self
 
     def special_attrs(self):
@@ -6617,8 +6633,11 @@ RUNTIME_NAMES = """
     member_key GeneratorExit hole
 """.split()
 
-#: Longest chain of tests of a switch that becomes one nested `if`.
+#: Longest chain of tests of a switch, or of `else if`, that becomes one nested `if`.
 MAX_CASES_NESTED = 50
+
+#: What the Python name of a function ends in, so that no two have the same.
+_FUNCTION_NUMBER = re.compile(r"_f\d+$")
 
 #: Longest chain of operators that becomes one nested expression.
 MAX_EXPRESSION_DEPTH = 100
@@ -6647,8 +6666,9 @@ def recursion_goes_unchecked():
 RECURSION_UNCHECKED = recursion_goes_unchecked()
 
 
-class PositionTable(list):
-    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code."""
+class PositionTable(tuple):
+    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code.
+    A tuple, since code objects shall stay hashable."""
 
     __slots__ = ()
 
@@ -6666,6 +6686,8 @@ class Unit:
         self.free_globals = set()
         self.function_count = 0
         self.has_lifts = False
+        #: Whether a finally block is_copied_much().
+        self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
         self.positions = None
 
@@ -6706,7 +6728,7 @@ def script_name(python):
 class Jump:
     """A statement that break or continue can leave: a loop, switch or labelled block."""
 
-    __slots__ = ("labels", "is_loop", "takes_break", "pending", "update")
+    __slots__ = ("labels", "is_loop", "takes_break", "pending", "update", "turn")
 
     def __init__(self, labels, is_loop, takes_break):
         self.labels = labels
@@ -6716,6 +6738,8 @@ class Jump:
         self.pending = []
         #: Emits what `continue` must run first (the update of a for loop).
         self.update = None
+        #: The Jump around one turn of the loop, for `continue` to leave, or None.
+        self.turn = None
 
 
 class Emitter:
@@ -7291,13 +7315,44 @@ class Emitter:
         return value
 
     def visit_IfStatement(self, node):
-        # Long else-if chains are walked in a loop, but nest in the result as Python's own do.
         self.empty_completion()
+        chain = [node]
+        while isinstance(chain[-1].alternate, IfStatement):
+            chain.append(chain[-1].alternate)
+        if len(chain) > MAX_CASES_NESTED:
+            self.long_if(chain)
+        else:
+            self.emit(self.nested_if(node))
+
+    def nested_if(self, node):
         test = self.test(node.test)
         then = self.collect(lambda: self.statement(node.consequent))
         orelse = [] if node.alternate is None else self.collect(lambda: self.statement(node.alternate))
         self.at(node)
-        self.emit(ast.If(test, then, orelse, lineno=self.line, col_offset=self.column))
+        return ast.If(test, then, orelse, lineno=self.line, col_offset=self.column)
+
+    def long_if(self, chain):
+        """A chain of `else if` in steps, since CPython limits how deep they nest: a flag says whether
+        one of them applied already."""
+        open_ = self.temporary()
+        self.emit_assign(open_, self.const(True))
+
+        def taken(node):
+            self.emit_assign(open_, self.const(False))
+            self.statement(node.consequent)
+
+        def step(nodes):
+            self.at(nodes[0])
+            test = self.test(nodes[0].test)
+            then = self.collect(lambda: taken(nodes[0]))
+            orelse = self.collect(lambda: step(nodes[1:])) if len(nodes) > 1 else []
+            self.emit_if(test, then, orelse)
+        for start in range(0, len(chain), MAX_CASES_NESTED):
+            body = self.collect(lambda: step(chain[start:start + MAX_CASES_NESTED]))
+            self.emit_if(self.name(open_), body)
+        if chain[-1].alternate is not None:
+            body = self.collect(lambda: self.statement(chain[-1].alternate))
+            self.emit_if(self.name(open_), body)
 
     def empty_completion(self):
         if self.completion is not None:
@@ -7396,7 +7451,7 @@ class Emitter:
     def visit_ContinueStatement(self, node):
         for jump in reversed(self.jumps):
             if jump.is_loop in ("loop", "of") and jump.takes_break and (node.label is None or node.label in jump.labels):
-                self.jump_out(jump, "continue")
+                self.jump_out(jump.turn or jump, "continue" if jump.turn is None else "break")
                 return
 
     def visit_LabeledStatement(self, node):
@@ -7433,6 +7488,18 @@ class Emitter:
         self.while_loop(node, jump, node.test, lambda: self.statement(node.body))
         self.finish_loop(jump)
 
+    def loop_body(self, node, jump):
+        """The body of a loop that does something after each turn: where a finally block stands between
+        a `continue` and that, the turn becomes a Python loop of its own, which `continue` leaves."""
+        if "finally" not in self.unit.source or not continues_through_finally(node):
+            self.statement(node)
+            return
+        jump.turn = turn = Jump((), None, False)
+        self.jumps.append(turn)
+        body = self.collect(lambda: self.statement(node))
+        self.once(body)
+        self.finish_loop(turn)
+
     def while_loop(self, node, jump, test, body):
         """while (test) body, with the poll for timeouts."""
         # Always `while True`: CPython 3.11 warms up a function's code at unconditional jumps back only.
@@ -7464,7 +7531,7 @@ class Emitter:
         jump.update = check
 
         def body():
-            self.statement(node.body)
+            self.loop_body(node.body, jump)
             check()
         self.while_loop(node, jump, None, body)
         self.finish_loop(jump)
@@ -7493,7 +7560,7 @@ class Emitter:
             jump.update = update
 
             def body():
-                self.statement(node.body)
+                self.loop_body(node.body, jump)
                 update()
             for variable in fresh:
                 self.emit_assign(variable.python, self.call("Cell", self.load_variable(variable)))
@@ -7672,6 +7739,8 @@ class Emitter:
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
         self.emit(ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column))
+        if finalizer and not self.unit.must_outline:
+            self.unit.must_outline = is_copied_much(self.out[-1])
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
@@ -9296,6 +9365,19 @@ def jumps_out(body):
     return False
 
 
+def continues_through_finally(body):
+    """Whether a loop's body has a `continue` inside a try statement with a finally block."""
+    stack = [(body, False)]
+    while stack:
+        node, guarded = stack.pop()
+        if guarded and isinstance(node, ContinueStatement):
+            return True
+        guarded = guarded or (isinstance(node, TryStatement) and node.finalizer is not None)
+        if not isinstance(node, FUNCTION_NODES):
+            stack.extend((child, guarded) for child in node.children())
+    return False
+
+
 STATEMENTS = {
     BlockStatement: Emitter.visit_BlockStatement,
     BreakStatement: Emitter.visit_BreakStatement,
@@ -9366,6 +9448,165 @@ EFFECTS = {
 
 
 # -- Compiling a source text -------------------------------------------------------------
+
+class BlockOutliner:
+    """Moves loops and try statements that CPython finds too deeply nested (its compiler takes 20 of
+    them) into functions of their own inside their function, whose names they share:
+
+        while True: …                     def f_f9():
+                                              nonlocal …
+                                              while True: …
+                                          left = f_f9()
+                                          if left is not None: return left[0]
+
+    None means that the statement ran to its end, True and False stand for break and continue of a loop
+    around it, and a tuple holds what is returned. Finally blocks that CPython would write out many times
+    become functions too. Only texts that need one of both come here.
+    """
+
+    #: Blocks that may stand within each other; a try statement counts for up to three.
+    MAX_BLOCKS = 15
+
+    def __init__(self, unit):
+        self.unit = unit
+        #: The Python function being looked at, the names it declares elsewhere, whether it yields, and
+        #: the names that only outlined statements of it assign.
+        self.owner = self.declared = self.yields = self.missing = None
+
+    def function(self, node):
+        """Looks through one FunctionDef and what is nested in it."""
+        outer = self.owner, self.declared, self.yields, self.missing
+        self.owner, self.missing = node, set()
+        heads = [part for part in node.body if isinstance(part, (ast.Global, ast.Nonlocal))]
+        self.declared = {kind: {name for part in heads if isinstance(part, kind) for name in part.names}
+                         for kind in (ast.Global, ast.Nonlocal)}
+        self.yields = has_yield(node.body)
+        node.body = heads + self.block(node.body[len(heads):], 0, False)
+        if self.missing:
+            at = {"lineno": node.lineno, "col_offset": node.col_offset}
+            targets = [ast.Name(name, _STORE, **at) for name in sorted(self.missing)]
+            node.body.insert(len(heads), ast.If(ast.Constant(False, **at), [ast.Assign(
+                targets, ast.Constant(None, **at), **at)], [], **at))
+        self.owner, self.declared, self.yields, self.missing = outer
+
+    def block(self, statements, depth, in_loop):
+        """The statements, those outlined that go too deep. `in_loop`: a loop of this function is around."""
+        result = []
+        for node in statements:
+            if isinstance(node, (ast.While, ast.For, ast.Try)) and depth >= self.MAX_BLOCKS:
+                result += self.outline([node], in_loop)
+                continue
+            outlined = isinstance(node, ast.Try) and is_copied_much(node)
+            if outlined:                # the function stands before the try, so that it is not copied too
+                made, *node.finalbody = self.outline(node.finalbody, in_loop)
+                result.append(made)
+            result.append(node)
+            if isinstance(node, ast.FunctionDef):
+                self.function(node)
+            elif isinstance(node, (ast.While, ast.For)):
+                node.body = self.block(node.body, depth + 1, True)
+            elif isinstance(node, ast.If):
+                node.body = self.block(node.body, depth, in_loop)
+                node.orelse = self.block(node.orelse, depth, in_loop)
+            elif isinstance(node, ast.Try):
+                inside = depth + 1 + bool(node.finalbody)
+                node.body = self.block(node.body, inside, in_loop)
+                for handler in node.handlers:
+                    handler.body = self.block(handler.body, inside + 1, in_loop)
+                if not outlined:
+                    node.finalbody = self.block(node.finalbody, depth + 1, in_loop)
+        return result
+
+    def outline(self, statements, in_loop):
+        """-> what stands in the place of some statements: a function, its call, what follows from it."""
+        at = {"lineno": statements[0].lineno, "col_offset": statements[0].col_offset}
+        self.unit.function_count += 1
+        name = f"{_FUNCTION_NUMBER.sub('', self.owner.name)}_f{self.unit.function_count}"
+        left = f"left_{self.unit.function_count}"
+        assigned = assigned_names(statements)
+        declared = [(ast.Global, assigned & self.declared[ast.Global]),
+                    (ast.Nonlocal, assigned - self.declared[ast.Global])]
+        self.missing |= assigned - self.declared[ast.Global] - self.declared[ast.Nonlocal] \
+            - {arg.arg for arg in self.owner.args.args}
+        exits = set()
+        body = leaving_by_value(statements, exits, False)
+        call = ast.Call(ast.Name(name, _LOAD, **at), [], [], **at)
+        if self.yields and has_yield(body):
+            call = ast.YieldFrom(call, **at)
+        heads = [kind(sorted(names), **at) for kind, names in declared if names]
+        made = ast.FunctionDef(name, ast.arguments([], [], None, [], [], None, []), heads + body, [], **at)
+        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at)]
+
+        def on(op, value, then):
+            result.append(ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(value, **at)], **at),
+                                 [then], [], **at))
+        if ast.Break in exits and in_loop:
+            on(_IS, True, ast.Break(**at))
+        if ast.Continue in exits and in_loop:
+            on(_IS, False, ast.Continue(**at))
+        if ast.Return in exits:
+            on(_IS_NOT, None, ast.Return(ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD,
+                                                       **at), **at))
+        self.function(made)
+        return result
+
+
+#: Nodes of a finally block times the places that run it, before it becomes a function.
+MAX_FINALLY_NODES = 3000
+
+
+def is_copied_much(node):
+    """Whether CPython would write out the finally block of an ast.Try too often: it does so at each way
+    out, and for blocks within blocks that doubles each time."""
+    size = 0
+    for part in own_nodes(node.finalbody):
+        size += 1
+        if isinstance(part, ast.Try) and part.finalbody:
+            return True
+    if size < 20:
+        return False
+    exits = 2 + sum(isinstance(part, (ast.Return, ast.Break, ast.Continue)) for part in own_nodes(
+        [*node.body, *node.handlers]))
+    return size * exits > MAX_FINALLY_NODES
+
+
+def own_nodes(nodes):
+    """The Python nodes within some, nested functions left out."""
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef):
+            stack.extend(ast.iter_child_nodes(node))
+
+
+def has_yield(statements):
+    """Whether Python statements yield, nested functions left out."""
+    return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own_nodes(statements))
+
+
+def leaving_by_value(statements, exits, in_loop):
+    """Statements with what leaves them turned into returns of True, False or a tuple (see BlockOutliner);
+    adds the classes of what was met to `exits`. `in_loop`: break and continue stay inside."""
+    result = []
+    for node in statements:
+        at = {"lineno": node.lineno, "col_offset": node.col_offset}
+        if isinstance(node, ast.Return):
+            exits.add(ast.Return)
+            node = ast.Return(ast.Tuple([node.value], _LOAD, **at), **at)
+        elif isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
+            exits.add(type(node))
+            node = ast.Return(ast.Constant(isinstance(node, ast.Break), **at), **at)
+        elif not isinstance(node, ast.FunctionDef):
+            inside = in_loop or isinstance(node, (ast.While, ast.For))
+            for field in ("body", "orelse", "finalbody"):
+                if getattr(node, field, None):
+                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside))
+            for handler in getattr(node, "handlers", ()):
+                handler.body = leaving_by_value(handler.body, exits, inside)
+        result.append(node)
+    return result
+
 
 class CompiledScript:
     """A script ready to run in any realm.
@@ -9554,13 +9795,15 @@ def code_of(unit, module, filename):
     """The code object of the one function in a Python module."""
     if sys.version_info < (3, 11):
         unit.positions = number_positions(module)
+    if unit.must_outline:
+        BlockOutliner(unit).function(module.body[0])
     try:
         module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     except SyntaxError as error:
         if "nested" not in error.msg:
             raise
-        raise JSSyntaxError("Loops, switch and try statements are nested too deeply in one function",
-                            error.lineno) from None
+        BlockOutliner(unit).function(module.body[0])
+        module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     for value in module_code.co_consts:
         if isinstance(value, types.CodeType):
             return unit.with_pool(value)
@@ -10561,9 +10804,6 @@ for _symbol in (SYM_ASYNC_ITERATOR, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, 
 MAX_STACK_FRAMES = 200
 DEFAULT_STACK_FRAMES = 10
 
-_FUNCTION_SUFFIX = re.compile(r"_f\d+$")
-
-
 def frames_of_stack(frame, limit=DEFAULT_STACK_FRAMES):
     """The JavaScript calls under a Python frame, as (code, lasti) pairs, deepest first. Generated
     code is known by the name %realm among its globals."""
@@ -10615,7 +10855,7 @@ def frame_text(code, lasti):
     """One line of a stack: "at f (chat.js:3:7)"."""
     line, column = frame_position(code, lasti)
     place = f"{code.co_filename}:{line}" if column is None else f"{code.co_filename}:{line}:{column}"
-    name = "" if code.co_name == "script_f0" else _FUNCTION_SUFFIX.sub("", code.co_name)
+    name = "" if code.co_name == "script_f0" else _FUNCTION_NUMBER.sub("", code.co_name)
     return f"    at {name} ({place})" if name else f"    at {place}"
 
 
@@ -25820,6 +26060,61 @@ MIN_COLLECT_OBJECTS = 20_000
 REALMS = weakref.WeakSet()
 
 
+class StackHeadroom:
+    """`with HEADROOM:` gives Python more stack for work that shall not end in the middle: making a
+    built-in when a script first asks for it, perhaps from a call that has used up the stack."""
+
+    FRAMES = 300
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.users = self.limit = 0
+        self.raised = False
+
+    def __enter__(self):
+        with self.lock:
+            if not self.raised:
+                self.limit = sys.getrecursionlimit()
+                sys.setrecursionlimit(self.limit + self.FRAMES)
+                self.raised = True
+            self.users += 1
+
+    def __exit__(self, *_error):
+        with self.lock:
+            self.users -= 1
+            self.settle()
+
+    def settle(self):
+        """Takes the room back when nobody uses it; at the very end of the stack that has to wait until
+        the script is left."""
+        if self.raised and not self.users:
+            try:
+                sys.setrecursionlimit(self.limit)
+                self.raised = False
+            except RecursionError:
+                pass
+
+
+HEADROOM = StackHeadroom()
+
+
+def stack_depth():
+    """The number of Python frames under the caller."""
+    frame, depth = sys._getframe(1), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+@functools.cache
+def prepare_interpreter():
+    """Makes room for deep calls and for many objects, once in a process."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_CALL_DEPTH))
+    # What is loaded now stays; the collector need not walk it for every few new objects.
+    gc.freeze()
+    gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+
+
 def guard_in_all_realms(keys):
     for realm in list(REALMS):
         realm.runtime["guarded"] = keys
@@ -25839,13 +26134,12 @@ class Realm:
     Values cross as plain Python: see to_python() and from_python().
     """
 
+    def __new__(cls, *_args, **_options):
+        """Sets up the interpreter before the first realm is there: what is frozen is never freed."""
+        prepare_interpreter()
+        return super().__new__(cls)
+
     def __init__(self, name="<realm>", *, console=None, timeout=None, clock=None):
-        if sys.getrecursionlimit() < MAX_CALL_DEPTH:
-            sys.setrecursionlimit(MAX_CALL_DEPTH)
-        if not REALMS:
-            # What is loaded now stays; the collector need not walk it for every few new objects.
-            gc.freeze()
-            gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
@@ -25880,7 +26174,16 @@ class Realm:
         table = INTRINSICS.get(name)
         if table is None:
             raise AttributeError(name)
-        table.install(self)
+        made = set(self.__dict__)
+        try:
+            with HEADROOM:
+                table.install(self)
+        except BaseException:
+            # No half-made built-in stays: the next use makes it, and what it needs, anew.
+            for late in set(self.__dict__) - made:
+                if late in INTRINSICS:
+                    del self.__dict__[late]
+            raise
         return self.__dict__[name]
 
     def declare_builtins(self):
@@ -26022,6 +26325,9 @@ class Realm:
                 self.depth = 0
                 if self.interrupt:
                     self.clear_interrupt()
+                if HEADROOM.raised:
+                    with HEADROOM.lock:
+                        HEADROOM.settle()
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -26201,15 +26507,29 @@ class Realm:
 
     def evaluate_global(self, source, strict=False):
         """Indirect eval (19.2.1.1): the source as a script; its names stay deletable."""
-        program = parse_script(source, strict)
-        return self.run_script(compile_script(source, "<eval>", program, is_eval=True))
+        return self.run_script(self.with_room_to_parse(lambda: compile_script(
+            source, "<eval>", parse_script(source, strict), is_eval=True)))
+
+    @staticmethod
+    def with_room_to_parse(work):
+        """work(), which parses; where a script's calls have used up the stack, it is their depth and not
+        the text that is at fault."""
+        try:
+            with HEADROOM:
+                return work()
+        except JSSyntaxError as error:
+            if error.overflow and stack_depth() > MAX_CALL_DEPTH // 2:
+                raise RecursionError from None
+            raise
 
     def compile_function(self, kind, params, body):
         """CreateDynamicFunction (20.2.1.1)."""
-        node, text = parse_function(params, body, kind in ("async", "asyncgenerator"),
-                                    kind in ("generator", "asyncgenerator"))
-        program = Program([ExpressionStatement(node, None).at(node)], "script", False).at(node)
-        compiled = compile_script(text, "<anonymous>", program)
+        def work():
+            node, text = parse_function(params, body, kind in ("async", "asyncgenerator"),
+                                        kind in ("generator", "asyncgenerator"))
+            program = Program([ExpressionStatement(node, None).at(node)], "script", False).at(node)
+            return compile_script(text, "<anonymous>", program)
+        compiled = self.with_room_to_parse(work)
         self.link(compiled.free_globals)
         function = types.FunctionType(compiled.code, self.globals)(self.global_object)
         function.put("name", "anonymous", CONFIGURABLE)

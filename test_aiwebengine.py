@@ -2294,6 +2294,82 @@ queueMicrotask(() => log.push("b")); log.push("sync")
         self.assertEqual([name for name, _ in places][1], "f")
 
 
+class NestingTest(unittest.TestCase):
+    """Statements nested deeper than CPython's compiler takes, and jumps out of them."""
+
+    def loops(self, count, body, inside="{", after="}"):
+        return "".join(f"for (let i{n} = 0; i{n} < 2; i{n}++) {inside} " for n in range(count)) + body + after * count
+
+    def test_loops_within_loops(self):
+        self.assertEqual(outcome("function f() { " + self.loops(40, "return i0 + i39 + 1") + " } result = f()"), "1")
+
+    def test_closures_in_them_have_their_own_variables(self):
+        head = "".join(f"for (let i{n} = 0; i{n} < {1 + (n > 27)}; i{n}++) {{ " for n in range(30))
+        self.assertEqual(outcome(f"const all = []; function f() {{ {head} all.push(() => i29 + i28 * 2 + i0) {'}' * 30} }}"
+                             "f(); result = all.map(g => g()).join()"), "0,1,2,3")
+
+    def test_jumps_pass_through_finally_blocks(self):
+        script = ("let n = 0; function f() { outer: " + self.loops(
+            30, "n++; if (n > 5) return 'r' + i29; if (n % 2) continue outer; break outer", "try {",
+            "} finally { n += 100 }") + " return 'end' } result = [f(), n, f(), n].join()")
+        self.assertEqual(outcome(script), "r0,6002,r0,9003")
+
+    def test_try_within_catch_and_finally(self):
+        catch = "".join(f"try {{ throw {n} }} catch (e{n}) {{ " for n in range(60)) + "return e0 + e30 + e59 " + "}" * 60
+        self.assertEqual(outcome(f"function f() {{ {catch} }} result = f()"), "89")
+        finish = "".join(f"try {{ s.push({n}) }} finally {{ " for n in range(60)) + "return s.length " + "}" * 60
+        self.assertEqual(outcome(f"const s = []; function f() {{ {finish} }} result = f()"), "60")
+
+    def test_for_of_switch_and_labels(self):
+        script = ("const s = []; " + "a: switch (1) { default: for (const x of [1, 2]) { if (x > 1) continue; " * 30
+                  + "s.push('in')" + "}}" * 30 + " result = s.join()")
+        self.assertEqual(outcome(script.replace("a: ", "")), "in")
+
+    def test_generators_and_async_functions(self):
+        head = "".join(f"for (const x{n} of [{n}, {n + 1}]) {{ if (x{n} > {n}) {'break' if n % 2 else 'continue'}; "
+                       for n in range(40))
+        self.assertEqual(outcome(f"function* g() {{ {head} yield x0 + x39; yield 5 {'}' * 40} }} result = [...g()].join()"),
+                         "39,5")
+        self.assertEqual(outcome(f"async function g() {{ {head} result = x0 + await x39 {'}' * 40} }} g()"), "39")
+
+    def test_a_finally_block_is_not_written_out_for_each_way_out(self):
+        script = ("function f(x) { try { " + "".join(f"if (x === {n}) return {n};" for n in range(2000))
+                  + "} finally { " + "x++;" * 2000 + "} } result = f(1999)")
+        started = time.monotonic()
+        self.assertEqual(outcome(script), "1999")
+        self.assertLess(time.monotonic() - started, 30)
+
+    def test_long_chains_of_else_if(self):
+        script = ("function f(x) { " + "else ".join(f"if (x === {n}) return {n};" for n in range(3000))
+                  + "else return 'none' } result = [f(0), f(49), f(50), f(2999), f(3000)].join()")
+        self.assertEqual(outcome(script), "0,49,50,2999,none")
+
+
+class ContinueThroughFinallyTest(unittest.TestCase):
+    """`continue` leaves finally blocks first and steps the loop then (14.7.4.4)."""
+
+    test_cases = conformance(r"""
+# for
+var s = []; for (var i = 0; i < 3; i++) { try { continue } finally { s.push(i) } } result = s.join()
+=> 0,1,2
+# for, let
+var s = []; for (let i = 0; i < 3; i++) { try { if (i == 1) continue } finally { s.push(() => i) } } result = s.map(f => f()).join()
+=> 0,1,2
+# do
+var s = [], i = 0; do { try { i++; continue } finally { s.push(i); i += 10 } } while (s.push("t"), i < 20); result = s.join()
+=> 1,t,12,t
+# a finally within a finally
+var s = []; for (var i = 0; i < 5; i++) { try { if (i == 1) continue; if (i == 3) break; s.push(i) } finally { try { s.push("f") } finally { if (i == 2) continue; if (i > 8) break; s.push("g") } } } result = s.join()
+=> 0,f,g,f,g,2,f,f,g
+# an outer loop
+var s = []; a: for (var i = 0; i < 4; i++) { for (var j = 0; j < 3; j++) { try { if (j == 1) continue a; if (i == 2) break a; s.push(i, j); continue } finally { s.push("f" + i + j) } } } result = s.join()
+=> 0,0,f00,f01,1,0,f10,f11,f20
+# return
+result = (function () { var s = []; a: for (let i = 0; i < 4; i++) { for (var j of [1, 2]) { try { if (j == 2) continue a; if (i == 2) return s.join(); s.push(i, j) } finally { s.push("f" + i + j) } } } })()
+=> 0,1,f01,f02,1,1,f11,f12
+""")
+
+
 # -- The Python of a script -------------------------------------------------------------
 
 class DumpPythonTest(unittest.TestCase):
@@ -5447,6 +5523,21 @@ class StackEdgeTest(unittest.TestCase):
                 self.assertIsNone(getattr(realm, "internal_error", None))
                 self.assertEqual(realm.evaluate(self.CENSUS), expected)
 
+    def test_a_stack_overflow_leaves_the_recursion_limit_as_it_was(self):
+        limit = sys.getrecursionlimit()
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        realm.evaluate("function f() { try { f() } catch (e) { throw e } } try { f() } catch (e) { new Map, new Intl.NumberFormat }")
+        self.assertEqual(sys.getrecursionlimit(), max(limit, aiwebengine.MAX_CALL_DEPTH))
+
+    def test_eval_and_function_there_are_range_errors_or_work(self):
+        for call in ("(0, eval)", "new Function"):
+            realm = aiwebengine.Realm(console=lambda level, text: None)
+            names = realm.evaluate(
+                "var names = new Set, done = 0; function f() { try { f() } catch (e) {} if (done++ < 40) try { "
+                f"{call}('[1, [2, {{a: 3}}]].length; (function () {{ return 1 }})()') }} catch (e) {{ names.add(e.name) }} }}"
+                "f(); [...names].join()", timeout=20)
+            self.assertIn(names, ("", "RangeError"))
+
 
 class MemoryTest(AttackTestCase):
     """Memory stays bounded; each attack in a process of its own."""
@@ -5535,9 +5626,18 @@ class BadInputTest(AttackTestCase):
             "templates": "`${" * deep + "1" + "}`" * deep, "classes": "(class { x = " * deep + "1" + "})" * deep,
             "patterns": "var " + "[" * deep + "a" + "]" * deep + " = 1", "powers": "**".join(["1"] * deep),
             "new": "new " * deep + "Object", "labels": "".join(f"l{i}:" for i in range(deep)) + "1",
-            "try": "try {" * 100 + "1" + "} catch (e) {}" * 100, "for": "for (var i = 0; i < 1; i++) " * 100 + "1",
-            "for-of": "for (const x of [1]) {" * 100 + "1" + "}" * 100, "switch": "switch (1) { default: " * 100 + "1" + "}" * 100,
+            "try": "try {" * deep + "1" + "} catch (e) {}" * deep, "for": "for (var i = 0; i < 1; i++) " * deep + "1",
+            "for-of": "for (const x of [1]) {" * deep + "1" + "}" * deep,
+            "switch": "switch (1) { default: " * deep + "1" + "}" * deep,
         }, "SyntaxError", seconds=5)
+
+    def test_deep_but_possible(self):
+        self.assert_values({
+            "try": ("try {" * 200 + "1" + "} catch (e) {}" * 200, "1"),
+            "finally": ("try {} finally {" * 200 + "1" + "}" * 200, "undefined"),
+            "for-of": ("for (const x of [1]) {" * 100 + "1" + "}" * 100, "1"),
+            "switch": ("switch (1) { default: " * 100 + "1" + "}" * 100, "1"),
+        })
 
     def test_long(self):
         cases = {
