@@ -5943,7 +5943,8 @@ class ExplainTest(unittest.TestCase):
         self.assertEqual(self.stream.explain(everyone, connection), (None, "about to be written"))
         self.start()
         deadline = time.monotonic() + WAIT
-        while self.stream.explain(some, connection)[0] is not True and time.monotonic() < deadline:
+        while time.monotonic() < deadline and not all(self.stream.explain(message, connection)[0]
+                                                      for message in (everyone, some)):
             time.sleep(0.01)
         self.assertEqual(self.stream.explain(everyone, connection), (True, "sent to everyone"))
         self.assertEqual(self.stream.explain(some, connection), (True, "its metadata match"))
@@ -10461,6 +10462,8 @@ class MetricsTest(ServerCase):
                 ("aiwebengine_stream_dropped_total", (("stream", "/s"),), 0),
                 ("aiwebengine_http_requests_total", (), 7), ("aiwebengine_connections", (), 1)):
             self.assertEqual(samples[name, labels], value, name)
+        self.assertLess(samples["aiwebengine_uptime_seconds", ()], 600)
+        self.assertLess(abs(samples["process_start_time_seconds", ()] - time.time()), 600)
         self.assertEqual(kinds["aiwebengine_route_duration_seconds"], "histogram")
         buckets = [value for (name, labels), value in samples.items()
                    if name == "aiwebengine_route_duration_seconds_bucket" and labels[:3] == route]
@@ -10531,6 +10534,7 @@ class DashboardTest(ServerCase):
         self.assertTrue(state["scripts"][1]["trouble"].startswith("SyntaxError: "))
         self.assertEqual([item["path"] for item in state["streams"]], ["/chat"])
         self.assertEqual(state["sparks"], {"/chat": [0] * 60})
+        self.assertLess(abs(state["server"]["started"] - time.time()), 600)
         self.get("/say?text=x")
         self.get("/boom")
         self.connect("/chat?room=a")
@@ -10582,15 +10586,34 @@ class DashboardTest(ServerCase):
                    "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 1));")
         self.connect("/s")
         self.get("/send")
-        self.until(self.look(view="stream", name="/s"), lambda state: "view" in state)
+        self.until(self.look(), lambda state: "streams" in state)
+        first = self.look(view="stream", name="/s")
+        self.until(first, lambda state: "view" in state)
+        first.close()
+        self.eventually(lambda: len(self.server._http.dashboard.stream.connections) == 1)
         for _ in range(3):
             self.get("/send")
         chosen = self.until(self.look(view="stream", name="/s", message=1, hold=""),
                             lambda state: "chosen" in state.get("view", {}))["view"]["chosen"]
-        self.assertEqual(chosen["sequence"], 1)
+        self.assertEqual(chosen["sequence"], "1")
         view = self.until(self.look(view="stream", name="/s", message=2, hold=""), lambda state: "view" in state)["view"]
         self.assertTrue(view["forgotten"])
         self.assertNotIn("messages", view)
+
+    def test_messages_of_an_earlier_process(self):
+        storage = pathlib.Path(self.enterTemporary()) / "kept.db"
+        self.serve(self.CHAT, storage=str(storage))
+        self.get("/say?text=before")
+        self.server.stop()
+        self.serve(self.CHAT, storage=str(storage))
+        state = self.until(self.look(view="stream", name="/chat"), lambda state: "view" in state)
+        message = state["view"]["messages"][0]
+        self.assertEqual((message["text"], message["matched"], message["dropped"]), ('{"text":"before"}', None, None))
+        self.assertEqual(sum(state["sparks"]["/chat"]), 0)
+        self.connect("/chat")
+        view = self.until(self.look(view="stream", name="/chat", message=message["sequence"]),
+                          lambda state: state.get("view", {}).get("connections"))["view"]
+        self.assertEqual(view["connections"][0]["verdict"], [False, "sent before it connected"])
 
     def test_what_is_remembered_of_shown_messages_is_bounded(self):
         shown, stream = aiwebengine.ShownMessages(), types.SimpleNamespace(epoch="0", find=lambda number: None)
@@ -10667,7 +10690,7 @@ class DashboardTest(ServerCase):
         self.serve(self.CHAT)
         ops, general = self.connect("/chat?room=ops"), self.connect("/chat?room=general")
         status, answer = self.act("/engine/send", path="/chat", data='{"a": 1}', filter='{"room": "ops"}')
-        self.assertEqual((status, answer["sentence"], answer["sequence"]), (200, "1 connection matched, 1 delivered, 0 failed", 1))
+        self.assertEqual((status, answer["sentence"], answer["sequence"]), (200, "1 connection matched, 1 delivered, 0 failed", "1"))
         self.act("/engine/send", path="/chat", data="two\nlines", filter="")
         self.assertEqual([ops.next()["data"], ops.next()["data"], general.next()["data"]], ['{"a": 1}', "two\nlines", "two\nlines"])
 
@@ -12808,6 +12831,21 @@ class DashboardInTheBrowser(ServerCase):
         self.see(page, "#request-text", nasty)
         self.assertEqual(page.evaluate("document.querySelectorAll('img, main b i, main script').length"), 0)
         self.assertFalse(page.evaluate("'hacked' in window"))
+
+    def test_fault_injection_is_set_and_always_shown(self):
+        page = self.open()
+        page.wait_for("!document.querySelector('#chaos').hidden")
+        page.type("#chaos-rules", "error=100%")
+        page.click("#chaos-form button.main")
+        self.see(page, "#faults", "Fault injection is on: error=100%")
+        self.assertEqual(self.get("/say?text=x")[0], 500)
+        self.see(page, "#chaos-state", "1 failed")
+        page.type("#chaos-rules", "latency=soon")
+        page.click("#chaos-form button.main")
+        self.see(page, "#chaos-answer", "latency")
+        page.click("#chaos-off")
+        page.wait_for("document.querySelector('#faults').hidden")
+        self.assertEqual(self.get("/say?text=x")[0], 200)
 
     def test_it_says_when_the_server_is_gone(self):
         page = self.open()
