@@ -35752,9 +35752,9 @@ class Throttle:
 
 #: Pages larger than this stay as they are.
 MAX_LIVE_BYTES = 4 * 1024 * 1024
-#: What makes a text a whole page, not a piece of one.
-_WHOLE_PAGE = re.compile(rb"<html[\s>]|<!doctype\s+html|</body\s*>", re.IGNORECASE)
-_BODY_END = re.compile(rb"</body\s*>", re.IGNORECASE)
+#: What the beginning of a whole page holds, unlike that of a piece of one, and how far to look for it.
+_PAGE_START = re.compile(rb"<html[\s>]|<!doctype\s+html", re.IGNORECASE)
+_PAGE_START_BYTES = 4096
 #: Headers that speak about the very bytes of a body, which then may not change.
 _EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", "digest", "content-digest",
                             "repr-digest"))
@@ -35771,15 +35771,15 @@ def live_tag(live, head):
 
 def add_live_tag(page, tag):
     """The bytes of a page with the tag before its end; a piece of a page stays as it is."""
-    if not tag or len(page) > MAX_LIVE_BYTES or not _WHOLE_PAGE.search(page):
+    if not tag or len(page) > MAX_LIVE_BYTES:
         return page
-    place = None
-    for place in _BODY_END.finditer(page):
-        pass
-    after = page[place.end():].lower() if place is not None else b""
-    if place is None or b"</script" in after or b"-->" in after:
+    place = max(page.rfind(b"</body"), page.rfind(b"</BODY"))
+    if place < 0 and not _PAGE_START.search(page, 0, _PAGE_START_BYTES):
+        return page
+    after = page[place:].lower()
+    if place < 0 or b"</script" in after or b"-->" in after:
         return page + tag               # what looks like the end stands in a script or comment
-    return page[:place.start()] + tag + page[place.start():]
+    return page[:place] + tag + page[place:]
 
 
 def enliven(live, head, response):
@@ -37445,7 +37445,7 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
   h1 { font-size: 1.25rem; }
   pre .number { width: 2.5em; }
   .paths li { grid-template-columns: 3.5rem minmax(0, 1fr); }
-  .paths li > .soft { grid-column: 2; }
+  .paths li > .soft:last-child { grid-column: 2; }
   .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
   .facts dd { margin-bottom: .35rem; }
 }
@@ -37590,7 +37590,7 @@ def missing_page(server, head, message):
     parts += [render_failure(app, failure) for _, failure in sorted(app.failures.items())]
     known = known_paths(app)
     if known:
-        parts.append('<h2>What there is, the nearest first</h2>\n<ul class="paths">')
+        parts.append('<h2>What is there, nearest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
             text = f'<a href="{esc(urllib.parse.quote(path))}">{esc(path)}</a>' if link else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'

@@ -11267,6 +11267,30 @@ class LivePagesInTheBrowser(ServerCase):
         self.write(self.folder / "app.js", "routeRegistry.registerRoute('/', () => ResponseBuilder.html('<html><h1>Two'));")
         page.wait_for("document.querySelector('h1')?.innerText === 'Two'")
 
+    def test_fault_injection_shows_on_pages_while_it_is_on(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        page = self.open("/")
+        self.server.chaos.set("latency=1ms")
+        page.wait_for("!!document.querySelector('aiwebengine-note')")
+        self.assertIn("Fault injection is on: latency=1ms", self.note(page))
+        self.server.chaos.set("")
+        page.wait_for("!document.querySelector('aiwebengine-note')")
+        self.assertTrue(page.evaluate("window.kept"))
+
+    def test_error_pages_fit_a_phone_in_light_and_dark(self):
+        long = "x" * 300
+        self.serve({"app.js": f"routeRegistry.registerRoute('/long', () => missing.{long});"
+                              f"routeRegistry.registerRoute('/{long[:150]}', () => 1);", "b.js": f"let {long} = ;"})
+        for path in f"/long?{long}={long}", "/none":
+            page = self.open(path)
+            page.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
+            inks = set()
+            for scheme in "light", "dark":
+                page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+                self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth - innerWidth"), 0)
+                inks.add(page.evaluate("getComputedStyle(document.body).color"))
+            self.assertEqual(len(inks), 2)
+
     def test_a_form_is_not_sent_again(self):
         self.serve("let posts = 0; routeRegistry.registerRoute('/', () => ResponseBuilder.html("
                    "'<html><form method=post><button>Send</button></form>'));"
