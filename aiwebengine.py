@@ -33997,6 +33997,10 @@ def read_import(path, specifier, referrer):
 
 # -- One script ----
 
+#: Finds what a script may have declared, to suggest it in place of a name that it has not.
+MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
+_DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
+
 
 class ScriptHost:
     """One loaded version of a script. The host API calls it; so does the HTTP section."""
@@ -34090,8 +34094,11 @@ class ScriptHost:
             return handler
         function = self.realm.lookup(handler)
         if function is None:
+            declared = dict.fromkeys(_DECLARED.findall(self.source, 0, MAX_SEARCHED_CHARACTERS))
+            close = nearest(handler[:MAX_PATH_LENGTH], itertools.islice(declared, MAX_SEARCHED_NAMES))
+            hint = f"; did you mean \"{close}\"?" if close and self.realm.lookup(close) is not None else ""
             raise MissingHandler(f"{what} names the handler \"{handler}\", but {self.name} has no function "
-                                 "of this name")
+                                 f"of this name{hint}")
         return function
 
     def run(self, handler, what, context, convert=None):
@@ -35674,6 +35681,7 @@ class Lane:
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 end.setsockopt(socket.SOL_SOCKET, option, 4096)
         self.allowance = THROTTLE_BURST
+        self.most = max(1.0, rate * 2 * THROTTLE_TICK)      # what is saved up while there is nothing to send
         self.last = time.monotonic()
         self.rest = b""
 
@@ -35693,7 +35701,8 @@ class Lane:
             pass
         except OSError:
             return False
-        self.allowance = min(max(self.rate, THROTTLE_BURST), self.allowance + self.rate * (now - self.last))
+        if self.allowance < self.most:
+            self.allowance = min(self.most, self.allowance + self.rate * (now - self.last))
         self.last = now
         try:
             if not self.rest and self.allowance >= 1:
