@@ -6,7 +6,7 @@
     python test_aiwebengine.py --bench         measurements instead of tests
 
 Needs the standard library only. What needs more – Chromium, node with the packages graphql-http and
-graphql-sse, graphql-core, js2py – runs where it is found; the closing lines say what was skipped and why.
+graphql-sse, graphql-core, js2py, redis-server with the package redis – runs where it is found; the closing lines say what was skipped and why.
 With AIWEBENGINE_FORBID_SKIPS=1 a skipped test counts as failed.
 """
 
@@ -62,7 +62,7 @@ except ImportError:
 try:
     aiwebengine.check_engine("js2py")
     JS2PY_MISSING = None
-except (aiwebengine.EngineUnavailable, ValueError) as error:
+except aiwebengine.EngineUnavailable as error:
     JS2PY_MISSING = str(error)
 
 HERE = Path(__file__).resolve().parent
@@ -152,15 +152,16 @@ class EventClient:
         self.sock.close()
 
 
-def run_command(*arguments, text="", timeout=60, interrupt_after=None, env=None):
-    """Runs aiwebengine.py; returns (exit code, stdout, stderr)."""
+def run_command(*arguments, text="", timeout=60, interrupt=False, env=None):
+    """Runs aiwebengine.py; returns (exit code, stdout, stderr). With `interrupt`, it gets a SIGINT as soon as it
+    has printed a line, which is not returned."""
     process = subprocess.Popen([sys.executable, aiwebengine.__file__, *map(str, arguments)], text=True,
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": "utf-8", **(env or {})})
     try:
-        if interrupt_after is not None:
-            timer = threading.Timer(interrupt_after, process.send_signal, [signal.SIGINT])
-            timer.start()
+        if interrupt:
+            process.stdout.readline()
+            process.send_signal(signal.SIGINT)
         out, err = process.communicate(text, timeout=timeout)
     finally:
         process.kill()
@@ -3646,6 +3647,396 @@ construct: () => 1 })))
                 self.assertEqual(answer, expected)
 
 
+class InspectionTest(unittest.TestCase):
+    """console.log and its like, with node as the oracle."""
+
+    # Scripts between lines of ---, each run as a function.
+    CASES = r"""
+console.log(1, -0, 'a', true, null, undefined, 10n, Symbol('x'), Symbol())
+---
+console.log([1,,3,,,4], new Array(5), [undefined, null], [ , 'a'])
+---
+console.log({a:1,'b-c':2,3:4,[Symbol('s')]:5, "__proto__x": 1, 'ä': 1, $x: 1})
+---
+console.log({a:{b:{c:{d:1}}}}, {a:{b:{c:{}}}}, {a:{b:{c:[]}}}, [[[[]]]], [[[[1]]]])
+---
+console.log(new Map([[1,{a:2}],['k',new Map([[{},[]]])]]), new Map(), new Set(), new Set([1,'a',{}]))
+---
+class A { constructor() { this.x = 1 } } class B extends A {} console.log(new A, new B, A, B, class {}, class extends A {})
+---
+console.log(Object.create(null), Object.assign(Object.create(null),{a:1}), [Object.create(null)])
+---
+console.log(function f(){}, ()=>{}, async()=>{}, function*g(){}, async function* h(){}, Math.max, class Q { static x = 1 })
+---
+const f = function named() {}; f.a = 1; f.b = {c: 2}; console.log(f, {f}, [f])
+---
+console.log({ get a() { return 1 }, set a(v) {}, get b() { return 1 }, set c(v) {} })
+---
+const o = {a: 1}; o.self = o; o.list = [o, {o}]; console.log(o)
+---
+const o = {}, p = {o}; o.p = p; console.log([o, p]); console.log(new Map([[o, p]]))
+---
+console.log(new Date(0), [new Date(86400000)], new Date(NaN), Object.assign(new Date(0),{a:1}))
+---
+console.log(/a+b/gi, Object.assign(/x/,{y:1}), [/z/u])
+---
+console.log(new Uint8Array([1,2,3]), new Float64Array(3), new BigInt64Array(2), new Uint8ClampedArray(0), Object.assign(new Int16Array([5]),{a:1}))
+---
+console.log(new ArrayBuffer(4), new DataView(new ArrayBuffer(4),1,2), new ArrayBuffer(150))
+---
+console.log(Promise.resolve(4), new Promise(()=>{}), Promise.resolve({a:{b:{c:{d:1}}}}))
+---
+const p = Promise.reject(new Error('x')); p.catch(()=>{}); const q = Promise.reject(3); q.catch(()=>{}); console.log(q)
+---
+console.log(new Proxy({a:1},{}), new Proxy([1,2],{}), new Proxy(function f(){},{}), new Proxy(class A{},{}))
+---
+console.log(new Number(3), new String('abc'), new Boolean(false), Object(Symbol('a')), Object(1n), Object.assign(new Number(-0),{a:1}), Object.assign(new String('ab'),{x:1}))
+---
+function* g(){ yield 1 } const it = g(); console.log(it, Object.prototype.toString.call(it)); it.next(); console.log([it])
+---
+console.log((async function*(){})(), [1,2][Symbol.iterator](), new Map([[1,2]]).entries(), new Set([1,2]).values(), 'abc'[Symbol.iterator](), 'a'.matchAll(/a/g))
+---
+console.log(new WeakMap(), new WeakSet(), new WeakRef({a:1}), new FinalizationRegistry(()=>{}))
+---
+console.log(Array.from({length:150},(_, i)=>i));
+---
+console.log(Array.from({length:101},(_, i)=>'item'+i));
+---
+console.log(Array.from({length:30},(_, i)=>({i})));
+---
+console.log(Array.from({length:7},(_, i)=>i*1.5), Array.from({length:6},(_, i)=>i), Array.from({length:27},(_, i)=>'x'.repeat(i)))
+---
+console.log(new Set(Array.from({length:120},(_, i)=>i)), new Map(Array.from({length:120},(_, i)=>[i,i])))
+---
+console.log({aaaaaaaaaaaaaaaaaaaa:1,bbbbbbbbbbbbbbbbbbbbbbbbb:2,ccccccccccccccccccccccc:3,ddd:4})
+---
+console.log({aaaaaaaaaaaaaaaaaaaa:1,bbbbbbbbbbbbbbbbbbbbbbbbb:2,cccccccccccc:3})
+---
+console.log({a:'x'.repeat(100)}, ['y'.repeat(75)], 'top\nlevel', ['a\nb', "it's", 'say "hi"', `both ' and "`, `all ' " \``, '\u0000\x07\x1b\x7f'])
+---
+console.log({a:'line one\nline two is longer\nthree three three three three three three three three three'})
+---
+console.log({a:[{b:1,c:[1,2,3]},{b:2,c:[]}],d:{e:{f:{g:1}}}})
+---
+console.log([['a','b'],['c','d']], {x:[['a',['b',['c',['d']]]]]})
+---
+class Foo { get [Symbol.toStringTag]() { return 'bar' } } console.log(new Foo, {[Symbol.toStringTag]:'T', a: 1}, Object.create({[Symbol.toStringTag]:'P'}))
+---
+class Foo extends Map {} class Bar extends Array {} class Baz extends Set {} console.log(new Foo([[1,2]]), Bar.of(1,2), new Baz([1]), new Bar(), new Foo)
+---
+class E extends Promise {} console.log(E.resolve(1)); class D extends Date {} console.log(new D(0)); class R extends RegExp {} console.log(new R('a')); class F extends Function {} console.log(new F('return 1')); class U extends Uint8Array {} console.log(new U(2))
+---
+class N extends Number {} class S extends String {} console.log(new N(3), new S('x'))
+---
+(function(){ console.log(arguments) })(1,'a',{}); (function(){ console.log([arguments]) })()
+---
+console.log(Symbol.iterator, Symbol.for('x'), [Symbol('a b')], {[Symbol('')]: 1, [Symbol()]: 2})
+---
+console.log('%s is %d years and %i, %f, %j %o %O %c %%', 'Bob', 42.5, 42.9, '3.1abc', {a:1}, [1,{b:2}], {c:{d:{e:{f:1}}}}, 'css', 'extra', {x:1})
+---
+console.log('%s %s %s %s %s', null, undefined, 12n, Symbol('a'), -0)
+---
+console.log('%s', {a:1,b:{c:1}}, '%s', [1,[2,[3]]]); console.log('%s', class A{}); console.log('%s', function f(){}); console.log('%s', new Date(0)); console.log('%s', new Error('x').message)
+---
+console.log('%s', { toString() { return 'custom' } }); class Q { toString() { return 'q!' } } console.log('%s %s', new Q, new (class extends Q {})); console.log('%s', Object.create(null))
+---
+console.log('%d', '42'); console.log('%d', {}); console.log('%d', 12n, Symbol.iterator); console.log('%d', Symbol('a')); console.log('%i', '0x10'); console.log('%i %i', 1e21, -1.9); console.log('%f', 'abc'); console.log('%f', '1e3'); console.log('%i', 1n)
+---
+console.log('%j', {toJSON(){return 5}}); const c={}; c.c=c; console.log('%j', c); console.log('%j', undefined, ()=>1); console.log('%j', 1n === 1n)
+---
+console.log('%o', {a:1,f(){}}); console.log('%o', [1,2]);
+---
+console.log('%x %s', 1); console.log('100%', 5); console.log('%', 5); console.log('%%', 5); console.log('%%'); console.log('%s'); console.log('a%sb%sc', 1); console.log(5, '%s', 6)
+---
+console.log('%c styled', 'color: red'); console.log('%O', {a:{b:{c:{d:{}}}}}); console.log('%o', {a:{b:{c:{d:{e:{f:1}}}}}})
+---
+console.log(); console.log(''); console.log(' '); console.log('a', '', 'b'); console.log(undefined)
+---
+console.table([{a:1,b:2},{a:3,c:'x'}]); console.table([[1,2],[3,4]]); console.table([1,'a',{}]); console.table({x:{v:1},y:{v:2}})
+---
+console.table(new Map([['a',1],['b',{c:2}]])); console.table(new Set([1,'b'])); console.table(5); console.table([]); console.table([{a:1,b:2}],['b']); console.table('s'); console.table(null)
+---
+console.table([{name:'日本', n: 1},{name:'é', n: 20}]); console.table([[{a:1}],[[1,2]]]); console.table([undefined,null,Symbol('a'),()=>1])
+---
+console.group('G'); console.log('in'); console.group(); console.log('deeper\nlines', {a:1}); console.groupEnd(); console.info('out'); console.groupEnd(); console.groupEnd(); console.log('end')
+---
+console.count(); console.count('x'); console.count(); console.countReset(); console.count(); console.count(undefined); console.count(5)
+---
+console.dir({a:{b:{c:{d:{}}}}}, {depth: 0}); console.dir({a:{b:{c:{d:{}}}}}, {depth: null}); console.dir('str'); console.dir({a:{b:{c:{d:{}}}}})
+---
+console.log([1.5, -2, 3e21, 1e-7, NaN, Infinity], [true, false, true, false, true, false, true])
+---
+console.log({ 'a b': 1, 'a.b': 2, '1a': 3, a1: 4, '': 5, '\n': 6, "it's": 7})
+---
+console.log([[]], [{}], {a:[]}, {a:{}}, [[[]]], {a:{b:[]}}, {a:{b:{c:[[]]}}})
+---
+console.log(Object.assign([1,2,3],{x:1,'-1':2}), Object.assign([],{a:1}))
+---
+console.log(new (class { #p = 1; q = 2 })); console.log(new (class Foo { x = { y: { z: { w: 1 } } } }))
+---
+function Old() { this.a = 1 } Old.prototype.m = function(){}; console.log(new Old, Old, Old.prototype, [new Old]); function NoCtor(){} NoCtor.prototype = {m(){}}; console.log(new NoCtor)
+---
+console.log(Object.create({}), Object.create(Object.create(null)), Object.create([]), Object.create(Array.prototype))
+---
+class A { constructor(){ this.a=1 } static s = 1; static m() {} } console.log(A, A.prototype, Object.getPrototypeOf(new A), new A().constructor)
+---
+console.log(Object.freeze({a:1}), Object.defineProperty({},'hidden',{value:1}), Object.defineProperty([1],'h',{value:1,enumerable:true}))
+---
+console.log(-0, [-0], {a:-0}, [0], 0.1+0.2, 1e21, 123456789012345680000, 1/3)
+---
+const e = new Error('msg'); e.stack = 'Error: msg\n    at here (a.js:1:1)'; console.log(e); console.log({e}); console.log([e]); console.log([[e]])
+---
+const e = new TypeError('msg', {cause: 'why'}); e.stack = 'TypeError: msg\n    at here (a.js:1:1)'; console.log(e); e.code = 'X'; e.info = {a:{b:{c:1}}}; console.log(e); console.log({x:{e}})
+---
+const c = new RangeError('inner'); c.stack='RangeError: inner\n    at b (b.js:2:2)'; const e = new Error('outer',{cause:c}); e.stack='Error: outer\n    at a (a.js:1:1)'; console.log(e); console.log([e])
+---
+const a1 = new Error('a'); a1.stack='Error: a\n    at a'; const e = new AggregateError([a1, 'b', 3],'many'); e.stack='AggregateError: many\n    at z'; console.log(e)
+---
+const e = new Error('no stack'); e.stack = undefined; console.log(e); const f = new Error(''); f.stack = 'Error'; console.log(f); const g = new Error('m'); delete g.stack; console.log([g]); g.stack = 'custom text'; console.log(g)
+---
+const e = new Error('self'); e.stack='Error: self\n    at q'; e.me = e; console.log(e); const d = new Error('p',{cause: undefined}); d.stack='Error: p\n    at q'; console.log(d)
+---
+console.log({a:1n,b:[1n,2n],c:new Map([[1n,Symbol('x')]])}, [new Map([[{a:1},'b']]), new Set([[1,2]])])
+---
+console.log({ f(){}, g: ()=>{}, async h(){}, *i(){}, get j(){return 1}, k: class {}, l: class Z extends Map {} })
+---
+console.log([function(){}, class X{}], {f: function named(){}}, Object.assign(()=>{}, {a:1}), Object.assign(function g(){}, {b:()=>1}))
+---
+const deep = {l1:{l2:{l3:{l4:{}}}}}; console.log(deep); console.log([deep]); console.log({arr:[[[[1]]]], m: new Map([['k',new Map([['k2',new Map([['k3',new Map()]])]])]])})
+---
+class A { constructor(){ this.child = null } } const a = new A, b = new A; a.child = b; b.child = a; console.log(a); console.log({a,b})
+---
+const list=[1]; list.push(list); console.log(list); const m = new Map(); m.set('m',m); console.log(m); const s = new Set(); s.add(s); console.log(s); const o={}; o.a={o}; o.b={c:o.a}; console.log(o)
+---
+console.log(Object.assign(Object.create({inherited:1}),{own:2}), Object.create({constructor: 'x'}), Object.create({constructor: {name:'Y'}}))
+---
+console.log({x: undefined, y: null, z: NaN, w: -Infinity, v: '', u: []})
+---
+console.log(['aaaaaaaaaaaaaaaaaaaaaaaa','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','cccccccccccccccccccccccccc']); console.log(['a'.repeat(20),'b'.repeat(20),'c'.repeat(20)]); console.log(['a'.repeat(24),'b'.repeat(24),'c'.repeat(18)])
+---
+console.log([['a','b','c','d','e','f','g','h'],[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26]])
+---
+console.log([1,10,100,1000,10000,100000,1000000,1,2,3,4,5,6,7,8,9], ['a','bb','ccc','dddd','eeeee','ffffff','ggggggg','hhhhhhhh'])
+---
+console.log(Array.from({length:40},(_, i)=>'w'.repeat(i%13)), Array.from({length:20},(_, i)=>i%2?i:-i*1000))
+---
+console.log({users:[{name:'Ada',age:36,tags:['x','y']},{name:'Bob',age:41,tags:[]}],total:2,next:null,meta:{page:1,links:{self:'/a',next:'/b'}}})
+---
+console.log({id:1,title:'A long title that goes on',description:'And an even longer description of the thing',price:12.5,inStock:true})
+---
+console.log([{id:1,name:'one'},{id:2,name:'two'},{id:3,name:'three'},{id:4,name:'four'},{id:5,name:'five'},{id:6,name:'six'},{id:7,name:'seven'}])
+---
+console.log({a:[1,2,3,[4,5,[6,[7]]]],b:{c:[{d:1}]}}, [[1,2,[3]],[4]], [[{a:1}],[{b:{c:2}}]])
+---
+console.log({data: new Map([['key',{nested:{deep:{er:1}}}],['other',[1,2,3]]]), set: new Set(['a',{b:1}])})
+---
+console.log({s:'it\'s "q"', t:'tab\there', n:'new\nline', u:'\u2028 \ud83d\ude00 \ud800', z:'日本語'})
+---
+console.log('a'.repeat(10001).length, ['a'.repeat(10001)].toString().length); console.log(['b'.repeat(200)]); console.log({k:'c'.repeat(90), l:1})
+---
+console.log(['x'.repeat(10005)])
+---
+console.log(new Array(3), [,], [1,,], [,1], Object.assign(new Array(2),{x:1}), [undefined,,null], Array(200), [1,,,...Array(150).fill(0)])
+---
+const a=[1,2,3]; a[10]=5; a.foo='bar'; console.log(a); const b = []; b[5000000]=1; console.log(b); const c=[]; c[-1]=2; console.log(c, c.length)
+---
+console.log(Object.fromEntries(Array.from({length:120},(_, i)=>['k'+i,i])))
+---
+console.log(new Map([['a'.repeat(40),'b'.repeat(40)]]), new Set(['a'.repeat(40),'b'.repeat(40)])); console.log(new Map([[[1,2],{a:[1,{b:2}]}]]))
+---
+console.log([new Date(1e12), new Date(NaN), /re/g, new Error('q').message, Symbol.asyncIterator, new Number(1), new String('s'), new Boolean(true)])
+---
+console.log(new Uint8Array(200), new Float32Array([1.5,-0,NaN]), new Uint8Array(10), new BigUint64Array([1n]), [new Uint8Array(3)])
+---
+console.log({buf:new ArrayBuffer(2), dv:new DataView(new ArrayBuffer(2)), ta:new Int8Array(2)})
+---
+console.log({p:Promise.resolve([1]), q:new Promise(()=>{}), w:new WeakMap(), x: new WeakSet()})
+---
+console.log(Object.assign(Promise.resolve(1),{extra:1}), Object.assign(new Map([[1,2]]),{extra:1}), Object.assign(new Set([1]),{extra:1}), Object.assign(new WeakMap(),{e:1}))
+---
+console.log([1,2,3].entries(), new Map([[1,2]]).keys(), new Map([[{a:1},2]]).entries(), new Set([1]).entries(), [].values())
+---
+const it = new Map([[1,2],[3,4]]).entries(); it.next(); console.log(it); const w = new Set().values(); console.log(w)
+---
+console.log(Symbol('desc').description, Object(Symbol('x')), Object(1n), [Object('str')], Object.assign(Object('str'),{a:1}), new String(''), [new String('x')])
+---
+console.log(Object.setPrototypeOf(()=>{}, null), Object.setPrototypeOf(function n(){}, null), Object.setPrototypeOf(class K{}, null))
+---
+console.log(Object.setPrototypeOf([1,2], null), Object.setPrototypeOf(new Map([[1,2]]), null), Object.setPrototypeOf(new Set([1]), null), Object.setPrototypeOf(new Date(0), null), Object.setPrototypeOf(/x/, null), Object.setPrototypeOf(new Uint8Array(1), null), Object.setPrototypeOf(Promise.resolve(1), null))
+---
+console.log(new (class extends Object {})(), new (class Foo extends null { constructor(){ return Object.create(new.target.prototype) } })())
+---
+console.log(async function af(){}, async function*agf(){}, function*gf(){}, [async()=>1], async x=>x, function(){}.bind(null), (function bb(){}).bind())
+---
+console.log({[Symbol.iterator]: function*(){}, [Symbol.for('q')]: Symbol.for('r')}, {async *[Symbol.asyncIterator](){}})
+---
+const o = {a:1}; Object.defineProperty(o,Symbol('hid'),{value:1,enumerable:false}); Object.defineProperty(o,'g',{get(){return 1},enumerable:true}); Object.defineProperty(o,'s',{set(v){},enumerable:true}); console.log(o)
+---
+console.log({__proto__:{a:1}, b:2}, {['__proto__']:1}, JSON.parse('{"__proto__":2}'))
+---
+console.log(new URL('http://a.b/c?d=1#e')); console.log(new URLSearchParams('a=1&b=2')); console.log([new URL('http://x.y/')])
+---
+console.log(structuredClone({a:new Map([[1,new Date(0)]])}), crypto.getRandomValues(new Uint8Array(2)).length)
+---
+console.log('%s', 'a'.repeat(5), [1,[2,[3]]]); console.log('%s', [1,[2,[3]]], {a:{b:1}}); console.log('%s %s', new Map([[1,2]]), /x/); console.log('%s', new (class Foo{ a = 1 })); console.log('%s', Symbol('x')); console.log('%s', ()=>1)
+---
+console.log('%d%%', 50); console.log('%5d', 3); console.log('%-5s|', 'a'); console.log('%s'.repeat(3), 1, 2); console.log('%d %f %i', true, null, undefined); console.log('%d', [5]); console.log('%d', ''); console.log('%f', '1.50x')
+---
+console.log(null, [null], {a:null}); console.log([undefined]); console.log(void 0); console.log(true, [false]); console.log('str', ['str'], {s:'str'})
+---
+console.log({a:{b:1,c:{}}, d:[[],[1]], e:{f:{g:{}}}}); console.log([[[[]]], [[[{}]]]]); console.log({a:{b:{c:new Map()}}}, {a:{b:{c:new Map([[1,1]])}}}, {a:{b:{c:new Date(0)}}}, {a:{b:{c:/x/}}}, {a:{b:{c:()=>1}}}, {a:{b:{c:class Q{}}}})
+---
+console.log({a:{b:{c:new (class Foo{x=1})}}}, {a:{b:{c:Object.create(null,{x:{value:1,enumerable:true}})}}}, {a:{b:{c:[1]}}}, {a:{b:{c:new Uint8Array(1)}}}, {a:{b:{c:new Set([1])}}}, {a:{b:{c:Promise.resolve(1)}}}, {a:{b:{c:new Number(1)}}})
+---
+const e=new Error('z'); e.stack='Error: z\n    at y'; console.log({a:{b:{c:e}}}); console.log({a:{b:e}}); console.log({a:{b:{c:{d:e}}}})
+---
+console.log({veryLongPropertyName1:'value1',veryLongPropertyName2:'value2',vlpn3:3}); console.log({veryLongPropertyName1:'value1',veryLongPropertyName2:'value2',vlpn3:33}); console.log({a:'x'.repeat(64)}); console.log({a:'x'.repeat(67)}); console.log(['x'.repeat(70)]); console.log(['x'.repeat(69), 1])
+---
+console.log({a:{aaaaaaaaaaaaaaaaaaaaaa:1,bbbbbbbbbbbbbbbbbbbbbbbbb:2,cccccccccccccccc:3}}); console.log([[{aaaaaaaaaaaaaaaaaaaaaa:1,bbbbbbbbbbbbbbbbbbbbbbbbb:2,cccccccccc:3}]])
+---
+console.log({method(){}, 'quoted-key': function(){}, 42: 'n', nested: {fn: async () => {}}}); console.log([1,'2',{three:3},[4],null,undefined,true,()=>{}])
+---
+console.log(Array.from({length:10},(_, i)=>Array.from({length:10},(_, j)=>i*j)))
+---
+console.log(Array.from({length:8},(_, i)=>({name:'n'+i, v:[i,i*2], o:{x:i}})))
+---
+console.log({m: new Map(Array.from({length:8},(_, i)=>['key'+i,{v:i}])), s: new Set(Array.from({length:8},(_, i)=>'val'+i))})
+---
+console.log(Array.from({length:7},(_, i)=>i%2?'é'.repeat(i):'日本'.repeat(i))); console.log(['😀','a','b','c','d','e','f','g'])
+---
+console.log(new Set([new Set([new Set([new Set([1])])])])); console.log([new Map([[{a:{b:{c:{}}}},1]])])
+---
+console.log({a:1,b:'two',c:[3],d:{e:4},f:null,g:undefined,h:()=>{},i:Symbol('i'),j:5n,k:new Date(5),l:/l/,m:new Map(),n:new Set(),o:NaN})
+---
+console.table([{a:{b:1}},{a:[1,2,3,4,5]}]); console.table({a:1,b:'x',c:[1,2]}); console.table([[1,[2,[3]]]]); console.table(new Map([[{k:1},[1]]])); console.table([{a:1}],['zz']); console.table([new Date(0)]); console.table(['a','b'].entries())
+---
+const a = [1,2,3,4]; const o = { get [Symbol.toStringTag]() { a.length = 1; return 'cut' } }; class Cut { get [Symbol.toStringTag]() { a.length = 1; return 'x' } } a[0] = new Cut; console.log(a.length); console.log([a.length])
+---
+const t = { [Symbol.toStringTag]: 'own' }; console.log(t, Object.defineProperty({}, Symbol.toStringTag, {value: 'hidden'}))
+---
+console.log([,'a',,'b',,,], {a:[,]}, [undefined,,undefined])
+---
+console.log({a:1,toString(){return 'x'}}, {inspect(){return 'y'}}, {toJSON(){return 1}})
+---
+const ws = new Set(['a']); console.log([ws.entries(), ws.keys()], new Map([['k',{v:1}]]).values())
+---
+console.log({ date: new Date(0), re: /x/g, err: null, fn() {}, sym: Symbol('q'), big: 10n, nested: { arr: [[1, [2, [3]]]], map: new Map([['a', { b: 1 }]]) } })
+---
+console.log([1.0, 2.50, 3.125, 100, 22.75, 1e-7, -1], ['1', 2, '3', 4, '5', 6, '7'])
+---
+console.log(Array.from({length: 200}, (_, i) => 'ab'), Array.from({length: 102}, (_, i) => [i]))
+---
+console.log('x'.repeat(300), ['x'.repeat(30), 'y'.repeat(30)], { k: ['x'.repeat(30), 'y'.repeat(30)] })
+---
+console.log(JSON.parse('{"a":{"b":[{"c":{"d":1}},{"e":[1,2,{"f":null}]}]},"g":"h","i":[[],{}]}'))
+---
+console.log([{a:1,b:2},{a:3,b:4}], [{name:'aaaaaaaaaaaaaaaaaaaa',value:1},{name:'bbbbbbbbbbbbbbbbbbbbbbb',value:2}])
+---
+console.log([['key','value'],['another','longer value here'],['third',{a:1}]], [[1,2,3],[4,5,6],[7,8,9]])
+---
+console.log([function a(){}, function b(){}, class C{}, ()=>{}, async ()=>{}, Symbol('x'), 1n])
+---
+console.log({ 'key with spaces': { 'another-key': 'v' }, valid_id: 1, $dollar: 2, 'ünïcode': 3, 0: 'zero', '-1': 'neg' })
+---
+console.log(new Map([[{a:1},{b:2}],[[1],[2]],['s',Symbol('v')],[null,undefined],[NaN,-0]]), new Set([null,undefined,NaN,-0,'',[]]))
+---
+console.log([new Map([['a',1]]), new Map([['b',[1,2]]])], {m:new Map([['a',new Map([['b',new Map([['c',1]])]])]])})
+---
+class Point { constructor(x,y){this.x=x;this.y=y} } console.log(new Point(1,2), [new Point(1,2), new Point(3,4)], {p:new Point(5,6)}, new Map([['p',new Point(7,8)]]))
+---
+class Tree { constructor(v,l,r){this.v=v;this.l=l;this.r=r} } console.log(new Tree(1,new Tree(2,new Tree(3,new Tree(4))),new Tree(5)))
+---
+class Animal { constructor(){this.legs=4} get noise(){return 'x'} speak(){} static create(){} } class Dog extends Animal { name='Rex'; #secret=1 } console.log(new Dog, Dog, [Dog], {Dog}, Object.getPrototypeOf(new Dog), Dog.prototype.constructor === Dog)
+---
+const anon = class {}; console.log(new anon, new (class {}), [new (class {x=1})], new (function(){ this.a=1 }))
+---
+console.log(Object.create({a:1}), Object.create(class{}.prototype), Object.create(function F(){}.prototype), Object.create(Map.prototype), Object.create(Error.prototype,{message:{value:'m'}}))
+---
+console.log({a:{}}, {a:[]}, {a:{b:{}}}, {a:[{}]}, {a:new Map}, {a:new Set}, {a:''}, {a:function(){}}, {a:Object.create(null)})
+---
+console.log(Reflect.ownKeys({a:1,[Symbol('b')]:2}), Object.entries({a:1,b:[2]}), Object.getOwnPropertyDescriptor({a:1},'a'), Object.getOwnPropertyDescriptors({get a(){return 1}, b:2}))
+---
+console.log('abc'.match(/b/), 'abab'.match(/a/g), /(?<y>\d+)-(?<m>\d+)/.exec('2020-10'), [...'a1b2'.matchAll(/[a-z]\d/g)])
+---
+console.log([1,2,3].map(String), 'a,b'.split(','), Object.keys({x:1}), [3,1,2].sort(), [..."héllo"], Array.from('abc',c=>c.charCodeAt(0)))
+---
+console.log(new Intl.NumberFormat('en-US').format(1234.5), [(1234.5).toFixed(2)], new Date(0).toISOString(), [new Date(0).toJSON()])
+---
+console.log(`multi
+line`, [`multi
+line`], {k:`multi
+line`}, ['a\n'.repeat(30)], {k:'long line number one is here\n'.repeat(4)})
+---
+console.log(Array(3).fill(), Array(3).fill({}), Array(2).fill([]), Array(101).fill(0), Array(7).fill('longer string value'))
+---
+console.log(Number, Object, Array, Map, Promise, Symbol, Error, Proxy, Math.max, JSON.stringify, parseInt)
+---
+console.log(Object.getPrototypeOf(function*(){}), Object.getPrototypeOf(async()=>{}), Object.getPrototypeOf([][Symbol.iterator]()), Object.getPrototypeOf(function*(){}()))
+---
+class MyErr extends Error { constructor(m){ super(m); this.extra = 1 } } const e = new MyErr('boom'); e.stack = 'Error: boom\n    at x'; console.log(e)
+---
+console.table([{a:1.5,b:-0},{a:'str',b:null}]); console.table({a:{x:{y:{z:1}}}}); console.table([[]]); console.table({})
+---
+console.assert(true, 'no'); console.assert(false, 'yes %s', 'x'); console.assert(false); console.assert(false, 1, 2)
+---
+console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(new String('a'), null))
+"""
+
+    IN_NODE = """
+        const { Console } = require("console"), { Writable } = require("stream");
+        const answers = JSON.parse(require("fs").readFileSync(0, "utf8")).map(source => {
+          let text = "";
+          const out = new Writable({ write(data, _, done) { text += data; done(); } });
+          new Function("console", source)(new Console({ stdout: out, stderr: out }));
+          return text;
+        });
+        process.stdout.write(JSON.stringify(answers));
+    """
+
+    @staticmethod
+    def printed(source):
+        lines = []
+        realm = aiwebengine.Realm(console=lambda level, text: lines.append(text + "\n"), timeout=20)
+        realm.evaluate(f"(function () {{{source}\n}})()", "case.js")
+        return "".join(lines)
+
+    @unittest.skipUnless(NODE, "node is not installed")
+    def test_prints_what_node_prints(self):
+        sources = self.CASES.strip("\n").split("\n---\n")
+        done = subprocess.run([NODE, "-e", self.IN_NODE], input=json.dumps(sources), capture_output=True, text=True,
+                              timeout=60, encoding="utf-8", check=True)
+        for source, expected in zip(sources, json.loads(done.stdout)):
+            with self.subTest(source):
+                self.assertEqual(self.printed(source), expected)
+
+    def test_some_without_node(self):
+        for source, expected in (
+                ("({ a: [1, , 'x'], m: new Map([['k', { s: new Set([1n]) }]]), get g() { return 1 } })",
+                 "{\n  a: [ 1, <1 empty item>, 'x' ],\n  m: Map(1) { 'k' => { s: [Set] } },\n  g: [Getter]\n}"),
+                ("(() => { const o = {}; o.self = [o]; return o })()", "<ref *1> { self: [ [Circular *1] ] }"),
+                ("Object.assign(Object.create(null), { u: undefined, f() {} })",
+                 "[Object: null prototype] { u: undefined, f: [Function: f] }"),
+                ("new URLSearchParams('a=1')", "URLSearchParams { 'a' => '1' }")):
+            self.assertEqual(self.printed(f"console.log({source})"), expected + "\n")
+
+    def test_errors_show_the_name_and_message_they_have_now(self):
+        text = self.printed("class BadInput extends Error { constructor(m) { super(m); this.name = 'BadInput' } }"
+                            "const e = new BadInput('first'); e.message = 'second'; console.log(e)")
+        self.assertEqual(text.split("\n")[0], "BadInput: second")
+        self.assertIn("    at ", text)
+
+    def test_objects_may_change_while_they_are_shown(self):
+        text = self.printed("""
+            const list = [0, 1, 2, 3], map = new Map([[1, 1], [2, 2], [3, 3]]), obj = { a: 1, b: 2, c: 3 };
+            class Sly { get [Symbol.toStringTag]() { list.length = 1; map.clear(); delete obj.c; return "sly" } }
+            list[0] = obj.a = new Sly; map.set(1, list[0]);
+            console.log(list); console.log(map); console.log(obj);
+            class Bad { get [Symbol.toStringTag]() { throw new Error("no") } }
+            console.log(new Bad);
+        """)
+        self.assertTrue(text.endswith("Bad {}\n"), text)
+
+
 # ======================================================================================
 # 12  REALM, JOBS AND TIMERS
 # ======================================================================================
@@ -4117,6 +4508,16 @@ class EngineSeamTest(unittest.TestCase):
         self.assertEqual(err.count("\n"), 1, err)
         self.assertIn("--engine builtin", err)
 
+    def test_what_does_not_import_is_one_line(self):
+        with tempfile.TemporaryDirectory() as folder:
+            ServerCase.write(pathlib.Path(folder, "js2py", "__init__.py"), "")
+            ServerCase.write(pathlib.Path(folder, "js2py", "utils", "injector.py"),
+                             "print('noise')\nraise RuntimeError('other\\nbytecode')")
+            code, out, err = run_command("--engine", "js2py", "-e", "1", env={"PYTHONPATH": folder})
+        self.assertEqual((code, out), (2, ""))
+        self.assertRegex(err, r"^aiwebengine: js2py does not import on this CPython \d\.\d+ \(RuntimeError: other "
+                              r"bytecode\)\. It needs CPython 3\.11 or older; or use --engine builtin\n\Z")
+
 
 if not JS2PY_MISSING:
     del EngineSeamTest.test_not_installed_is_one_line
@@ -4324,9 +4725,9 @@ class Js2PyEngineTest(unittest.TestCase):
                   "@staticmethod\ndef PyJs_a_1_(): pass", "assert x", "async def PyJs_a_1_(): pass", "b'x'", "{1}",
                   "def PyJs_a_1_(open): pass", "var.func_globals", "1j", "..."]
         for text in writes:
-            copy = types.SimpleNamespace(translate=lambda source, text=text: text)
+            copy = types.SimpleNamespace(translate=lambda source, text=text: (text, {}))
             with self.assertRaises(SyntaxError, msg=text):
-                aiwebengine.translated(copy, "", False)
+                aiwebengine.translated(copy, "", "t.js")
 
     def test_prototype_cycle(self):
         self.assertEqual(self.error("var a = {}, b = {}; a.__proto__ = b; b.__proto__ = a;").name, "TypeError")
@@ -7545,6 +7946,446 @@ class StorageFileTest(ServerCase):
         self.assertEqual(garbage.read_bytes(), b"no database at all " * 1000)
 
 
+# -- Redis -------------------------------------------------------------------------------
+
+REDIS_SERVER = shutil.which("redis-server")
+REDIS_MISSING = None if REDIS_SERVER and importlib.util.find_spec("redis") else \
+    "needs the program redis-server and the package redis"
+
+
+class RedisServer:
+    """A redis-server of the test's own, which keeps what it accepted."""
+
+    def __init__(self, folder, port=None):
+        self.folder = folder
+        self.port = port or free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [REDIS_SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, "--save", "",
+             "--appendonly", "yes", "--appendfsync", "always"], stdout=subprocess.DEVNULL)
+        for _ in range(500):
+            try:
+                if self.ask("PING") == "+PONG":
+                    return
+            except OSError:
+                pass
+            time.sleep(0.01)
+        raise TimeoutError("redis-server did not start")
+
+    def ask(self, *words):
+        """The first line of the answer to a command."""
+        with socket.create_connection(("127.0.0.1", self.port), WAIT) as sock:
+            sock.sendall(" ".join(words).encode() + b"\r\n")
+            return sock.makefile().readline().rstrip()
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+        self.process.wait(WAIT)
+
+
+class RedisCase(ServerCase):
+    """A test with Redis and servers that share it."""
+
+    def setUp(self):
+        if REDIS_MISSING:
+            self.skipTest(REDIS_MISSING)
+        self.redis = RedisServer(self.enterTemporary())
+        self.addCleanup(self.redis.stop)
+
+    def serve_both(self, files, **options):
+        """Two servers of the same scripts."""
+        servers = [self.serve(files, redis=self.redis.url, **options) for _ in range(2)]
+        self.until(lambda: all(len(server.app.relay.presence.others) == 1 for server in servers))
+        return servers
+
+    def until(self, condition, patience=WAIT):
+        end = time.monotonic() + patience
+        while not (found := condition()):
+            self.assertLess(time.monotonic(), end, "this did not happen in time")
+            time.sleep(0.01)
+        return found
+
+    def client(self, server, path="/s", last_id=None):
+        client = EventClient(server.port, path, [f"Last-Event-ID: {last_id}"] if last_id else [])
+        self.addCleanup(client.sock.close)
+        return client
+
+    def post_to(self, server, path, body=""):
+        self.server = server
+        status, _, text = self.post(path, body)
+        return text if status == 200 else status
+
+    def take(self, client, count, timeout=WAIT):
+        return [client.next(timeout)["data"] for _ in range(count)]
+
+
+REDIS_SCRIPT = """
+routeRegistry.registerStreamRoute("/s");
+routeRegistry.registerStreamRoute("/other");
+routeRegistry.registerRoute("/send", ({ request }) => {
+  try { return routeRegistry.sendStreamMessageFiltered("/s", request.body, request.query) }
+  catch (error) { return { status: 503, body: error.name + ": " + error.message } }
+}, "POST");
+routeRegistry.registerRoute("/many", ({ request }) => {
+  for (let i = 0; i < Number(request.query.count); i++) routeRegistry.sendStreamMessage("/s", request.body + i);
+  return "sent";
+}, "POST");
+routeRegistry.registerRoute("/who", () => routeRegistry.listConnections("/s"));
+routeRegistry.registerRoute("/set", ({ request }) => { sharedStorage.setItem("k", request.body); return "set" }, "POST");
+routeRegistry.registerRoute("/get", () => JSON.stringify([sharedStorage.getItem("k"), sharedStorage.keys()]));
+routeRegistry.registerRoute("/clear", () => { sharedStorage.clear() }, "POST");
+routeRegistry.registerRoute("/local", () => "here");
+for (const name of ["news", "weather"])
+  graphQLRegistry.registerSubscription(name, `type Subscription { ${name}: Item } type Item { text: String, n: Int }`, () => null);
+routeRegistry.registerRoute("/gql/:name", ({ request }) =>
+  graphQLRegistry.sendSubscriptionMessageFiltered(request.params.name, request.body, request.query), "POST");
+"""
+
+
+class RedisTest(RedisCase):
+    """Two servers joined by Redis."""
+
+    def test_a_message_reaches_the_clients_of_both_and_the_sentence_says_so(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        here, there = self.client(one), self.client(two)
+        self.assertEqual(self.post_to(one, "/send", "é\n€"), "Broadcast to '/s': 1 connection matched, 1 delivered, 0 "
+                                                          "failed here, and passed on to 1 other process")
+        first, second = here.next(), there.next()
+        self.assertEqual(first, second)
+        self.assertEqual(first["data"], "é\n€")
+        self.assertRegex(first["id"], r"\A\d{13}-\d+\Z")
+        self.assertTrue(here.nothing() and there.nothing())
+
+    def test_each_process_evaluates_the_filter(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server, f"/s?room={room}") for server in (one, two) for room in "ab"]
+        self.assertIn("1 connection matched", self.post_to(one, "/send?room=b", "for b"))
+        self.post_to(two, "/send", "for all")
+        self.assertEqual([self.take(client, 1)[0] for client in clients], ["for all", "for b"] * 2)
+
+    def test_all_processes_deliver_in_the_same_order(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server) for server in (one, two) for _ in range(100)]
+        senders = [threading.Thread(target=ask, args=(server.port, "POST", f"/many?count=50", name))
+                   for server, name in ((one, "one "), (two, "two "))]
+        for sender in senders:
+            sender.start()
+        orders = [self.take(client, 100) for client in clients]
+        for sender in senders:
+            sender.join()
+        self.assertEqual(orders, [orders[0]] * len(clients))
+        self.assertEqual(sorted(orders[0]), sorted(f"{name} {i}" for name in ("one", "two") for i in range(50)))
+
+    def test_a_burst_beyond_the_history_reaches_a_process_that_lags(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        there = self.client(two)
+        self.post_to(one, "/many?count=2000", "n")
+        self.assertEqual(self.take(there, 2000), [f"n{i}" for i in range(2000)])
+
+    def test_a_client_resumes_at_the_other_process(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(one, "/s?room=a")
+        self.post_to(one, "/send", "0")
+        last = client.next()["id"]
+        client.sock.close()
+        for n, room in enumerate(("a", "b", "a"), 1):
+            self.post_to(one, f"/send?room={room}", str(n))
+        again = self.client(two, "/s?room=a", last)
+        self.post_to(two, "/send", "4")
+        self.assertEqual(self.take(again, 3), ["1", "3", "4"])
+        self.assertTrue(again.nothing())
+
+    def test_a_process_that_starts_later_has_the_history(self):
+        one = self.serve(REDIS_SCRIPT, redis=self.redis.url)
+        client = self.client(one)
+        self.post_to(one, "/many?count=3", "n")
+        last = client.next()["id"]
+        two = self.serve(REDIS_SCRIPT, redis=self.redis.url)
+        one.stop()
+        self.assertEqual(self.take(self.client(two, "/s", last), 2), ["n1", "n2"])
+
+    def test_what_redis_does_not_have_any_more_is_a_gap(self):
+        one = self.serve(REDIS_SCRIPT, redis=self.redis.url)
+        client = self.client(one)
+        self.post_to(one, "/many?count=300", "n")
+        ids = [client.next()["id"] for _ in range(300)]
+        for server in (one, self.serve(REDIS_SCRIPT, redis=self.redis.url)):
+            again = self.client(server, "/s", ids[10])
+            self.assertEqual([again.next()["event"] for _ in range(2)], ["gap", "message"])
+            self.assertEqual(self.take(self.client(server, "/s", ids[43]), 1), ["n44"])
+        for strange in ("0123abcd-7", "9999999999999-0"):
+            self.assertEqual(self.client(one, "/s", strange).next()["event"], "gap")
+        one.stop()
+        self.redis.ask("FLUSHALL")
+        self.assertEqual(self.client(self.serve(REDIS_SCRIPT, redis=self.redis.url), "/s", ids[-1]).next()["event"], "gap")
+
+    def test_a_client_that_is_ahead_of_its_new_process_gets_nothing_twice(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(one, "/s?room=a")
+        stream, gate = two.app.streams.get("/s"), threading.Event()
+        send = stream.send
+        stream.send = lambda *arguments: gate.wait(WAIT) and send(*arguments)      # it lags
+        for path in ("/send", "/send?room=a"):
+            self.post_to(one, path, path)
+        last = [client.next()["id"] for _ in range(2)][-1]
+        again = self.client(two, "/s?room=a", last)
+        gate.set()
+        self.post_to(one, "/send?room=a", "next")
+        self.assertEqual(self.take(again, 1), ["next"])
+
+    def test_streams_registered_later_are_read_too(self):
+        script = """
+            routeRegistry.registerRoute("/open", () => routeRegistry.registerStreamRoute("/late"), "POST");
+            routeRegistry.registerRoute("/send", () => routeRegistry.sendStreamMessage("/late", "x"), "POST");"""
+        one, two = self.serve_both(script)
+        for server in (one, two):
+            self.post_to(server, "/open")
+        client = self.client(two, "/late")
+        self.post_to(one, "/send")
+        self.assertEqual(client.next(0.9)["data"], "x")     # sooner than the reader asks of itself
+
+    def test_reloading_a_script_keeps_its_streams_and_clients(self):
+        one, two = self.serve_both({"app.js": REDIS_SCRIPT})
+        client = self.client(two)
+        self.write(self.folder / "app.js", REDIS_SCRIPT + "// new")
+        two.app.load("app.js", self.folder / "app.js")
+        self.post_to(one, "/send", "after")
+        self.assertEqual(self.take(client, 1), ["after"])
+
+    def test_subscriptions_ride_along(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        query = urllib.parse.quote("subscription { news { text } }")
+        clients = [self.client(server, path) for server in (one, two)
+                   for path in (f"/graphql/sse?query={query}&room=a", "/graphql/subscription/news", "/graphql/sse")]
+        told = self.post_to(one, "/gql/news", '{"text": "hot", "n": 1}')
+        self.assertEqual(told, "Broadcast to subscription 'news': 3 connections matched, 3 delivered, 0 failed here, "
+                               "and passed on to 1 other process")
+        events = [client.next() for client in clients]
+        self.assertEqual([event["data"] for event in events[:3]], [event["data"] for event in events[3:]])
+        self.assertEqual(events[0]["data"], '{"data":{"news":{"text":"hot"}}}')
+        self.assertEqual(len({event["id"] for event in events}), 1)
+        self.post_to(two, "/gql/news?room=a", '{"text": "for a"}')
+        self.assertEqual(self.take(clients[0], 1), ['{"data":{"news":{"text":"for a"}}}'])
+        self.assertTrue(clients[1].nothing())
+
+    def test_a_subscriber_resumes_at_a_process_where_nobody_asked_the_same(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        query = urllib.parse.quote("subscription { news { n } }")
+        for path in (f"/graphql/sse?query={query}", "/graphql/sse"):
+            client = self.client(one, path)
+            for n in range(4):
+                for name in ("news", "weather"):
+                    self.post_to(one, "/gql/" + name, '{"n": %d}' % n)
+            last = client.next()["id"]
+            client.sock.close()
+            again = self.client(two, path, last)
+            self.post_to(two, "/gql/news", '{"n": 4}')
+            numbers = [list(json.loads(text)["data"].items()) for text in self.take(again, 8 if path.endswith("sse") else 4)]
+            self.assertEqual([(name, item["n"]) for [(name, item)] in numbers],
+                             [("news", n) for n in range(1, 5)] if "?" in path else
+                             [pair for n in range(4) for pair in (("news", n), ("weather", n))][1:] + [("news", 4)])
+            self.assertTrue(again.nothing())
+
+    def test_storage_is_shared(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        self.post_to(one, "/set", "é \u0000 €")
+        self.server = two
+        self.assertEqual(self.get_json("/get"), ["é \u0000 €", ["k"]])
+        self.post_to(two, "/clear")
+        self.server = one
+        self.assertEqual(self.get_json("/get"), [None, []])
+
+    def test_connections_of_both_are_listed_until_they_or_their_process_go(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        mine, yours = self.client(one, "/s?name=mine"), self.client(two, "/s?name=yours")
+
+        def names(server):
+            self.server = server
+            return sorted(item["metadata"]["name"] for item in self.get_json("/who"))
+        for server in (one, two):
+            self.until(lambda: names(server) == ["mine", "yours"])
+        self.assertEqual(len({item["process"] for item in self.get_json("/who")}), 2)
+        mine.sock.close()
+        self.until(lambda: names(two) == ["yours"])
+        two.stop()
+        self.until(lambda: names(one) == [])
+
+    def test_what_a_dead_process_reported_expires(self):
+        with unittest.mock.patch.object(aiwebengine, "PRESENCE_EXPIRY_SECONDS", 2):
+            one, two = self.serve_both(REDIS_SCRIPT)
+            client = self.client(two)
+            self.server = one
+            self.until(lambda: len(self.get_json("/who")) == 1)
+            presence = two.app.relay.presence
+            presence._stop.set()        # as if it had been killed: it reports no more, and says no farewell
+            self.until(lambda: self.get_json("/who") == [] and one.app.relay.presence.others == [])
+
+    def test_the_rate_limit_counts_across_processes(self):
+        one, two = self.serve_both(REDIS_SCRIPT, rate=4.0)
+        answers = [self.post_to(server, "/set", "x") for _ in range(4) for server in (one, two)]
+        self.assertGreaterEqual(answers.count(429), 3)
+        self.assertGreaterEqual(answers.count("set"), 4)
+
+
+class RedisFailureTest(RedisCase):
+    """Redis goes away, and comes back."""
+
+    def test_while_redis_is_stopped_requests_go_on_sends_throw_and_then_it_resumes(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(one), self.client(two)]
+        accepted = []
+
+        def send(count):
+            for _ in range(count):
+                text = str(time.perf_counter_ns())
+                answer = self.post_to(one, "/send", text)
+                if answer != 503:
+                    accepted.append(text)
+            return answer
+        send(5)
+        self.redis.stop()
+        self.assertEqual(send(5), 503)
+        self.assertEqual(len(accepted), 5)
+        self.server = one
+        status, _, text = self.post("/send", "x")
+        self.assertRegex(text, r"\AError: sendStreamMessageFiltered: the message was not sent: Redis does not answer \(")
+        self.assertEqual(self.get("/local")[2], "here")
+        self.assertEqual(len(self.get_json("/who")), 1)
+        self.assertEqual(self.get("/get")[0], 500)
+        self.redis.start()
+        started = time.monotonic()
+        self.until(lambda: send(1) != 503, 3)
+        self.until(lambda: two.app.relay.link.down is None, 3 - (time.monotonic() - started))
+        send(5)
+        for client in clients:
+            self.assertEqual(self.take(client, len(accepted)), accepted)
+            self.assertTrue(client.nothing())
+        self.assertIn("Redis is back", self.output.getvalue())
+
+    def test_traffic_of_both_during_a_restart_loses_nothing_that_was_accepted(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server) for server in (one, two) for _ in range(5)]
+        accepted, refused, stop = set(), [], threading.Event()
+
+        def traffic(server, name):
+            n = 0
+            while not stop.is_set():
+                text, n = f"{name}{n}", n + 1
+                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT * 2)
+                connection.request("POST", "/send", text)
+                (accepted.add if connection.getresponse().status == 200 else refused.append)(text)
+                connection.close()
+        threads = [threading.Thread(target=traffic, args=pair) for pair in ((one, "a"), (two, "b"))]
+        for thread in threads:
+            thread.start()
+        self.until(lambda: len(accepted) > 50)
+        self.redis.stop()
+        self.until(lambda: len(refused) > 20)
+        self.redis.start()
+        before = len(accepted)
+        self.until(lambda: len(accepted) > before + 50)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        self.post_to(one, "/send", "end")
+        orders = []
+        for client in clients:
+            orders.append([])
+            while not orders[-1] or orders[-1][-1] != "end":
+                orders[-1].append(client.next()["data"])
+        self.assertEqual(orders, [orders[0]] * len(orders))
+        self.assertLessEqual(accepted, set(orders[0]))
+        self.assertEqual(len(orders[0]), len(set(orders[0])))
+
+    def test_a_paused_redis_holds_up_one_send_and_loses_nothing(self):
+        with unittest.mock.patch.object(aiwebengine, "REDIS_TIMEOUT", 1.5):
+            one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(two)
+        self.redis.pause()
+        started = time.monotonic()
+        self.assertEqual(self.post_to(one, "/send", "paused"), 503)
+        self.assertEqual(self.post_to(one, "/send", "paused"), 503)
+        self.assertEqual(self.post_to(one, "/local") or 405, 405)
+        self.assertLess(time.monotonic() - started, 4)
+        self.redis.resume()
+        self.until(lambda: self.post_to(one, "/send", "after") != 503)
+        texts = []
+        while "after" not in texts:
+            texts += self.take(client, 1)
+        self.assertLessEqual(texts.count("paused"), 1)
+
+    def test_a_refusal_by_redis_is_an_error_that_the_script_can_catch(self):
+        one, _ = self.serve_both(REDIS_SCRIPT)
+        self.redis.ask("CONFIG SET maxmemory 1")
+        self.redis.ask("CONFIG SET maxmemory-policy noeviction")
+        self.server = one
+        status, _, text = self.post("/send", "x")
+        self.assertEqual(status, 503)
+        self.assertIn("maxmemory", text)
+        self.redis.ask("CONFIG SET maxmemory 0")
+        self.assertIn("delivered", self.post_to(one, "/send", "x"))
+
+    def test_a_stream_that_was_registered_meanwhile_works_when_redis_is_back(self):
+        one, two = self.serve_both("""
+            routeRegistry.registerRoute("/open", () => routeRegistry.registerStreamRoute("/late"), "POST");
+            routeRegistry.registerRoute("/send", () => {
+              try { return routeRegistry.sendStreamMessage("/late", "x") } catch (error) { return { status: 503 } } }, "POST");""")
+        self.redis.stop()
+        self.until(lambda: one.app.relay.link.down and two.app.relay.link.down)
+        for server in (one, two):
+            self.assertIn("registered", self.post_to(server, "/open"))
+        client = self.client(two, "/late")
+        self.redis.start()
+        self.until(lambda: two.app.relay.link.down is None and self.post_to(one, "/send") != 503)
+        self.assertEqual(client.next()["data"], "x")
+
+    def test_the_rate_limit_goes_on_without_redis(self):
+        one, _ = self.serve_both(REDIS_SCRIPT, rate=2.0)
+        self.redis.stop()
+        answers = [self.post_to(one, "/clear") for _ in range(8)]
+        self.assertIn(429, answers)
+
+    def test_an_unreachable_server_or_a_bad_address_is_one_line_and_exit_code_2(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "")
+        for url, reason in ((f"redis://:secret@127.0.0.1:{free_port()}/0", "refused"), ("http://localhost", "scheme"),
+                            (f"redis://127.0.0.1:{self.redis.port}/99", "DB index")):
+            done = subprocess.run([sys.executable, str(MODULE), str(folder), "--port", "0", "--redis", url],
+                                  capture_output=True, text=True, timeout=30)
+            with self.subTest(url):
+                self.assertEqual(done.returncode, 2)
+                self.assertRegex(done.stderr, rf"\Aaiwebengine: --redis .*{reason}.*\n\Z")
+                self.assertNotIn("secret", done.stderr)
+
+
+class WithoutRedisTest(unittest.TestCase):
+
+    def test_a_missing_package_is_one_line_and_exit_code_2(self):
+        code = "import sys; sys.modules['redis'] = None; import aiwebengine; sys.exit(aiwebengine.main(sys.argv[1:]))"
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([sys.executable, "-c", code, folder, "--redis", "redis://localhost"], cwd=MODULE.parent,
+                                  capture_output=True, text=True, timeout=30)
+        self.assertEqual((done.returncode, done.stderr),
+                         (2, "aiwebengine: --redis needs the package redis: pip install redis\n"))
+
+    def test_storage_and_redis_exclude_each_other(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([sys.executable, str(MODULE), folder, "--redis", "redis://localhost", "--storage", "x.db"],
+                                  capture_output=True, text=True, timeout=30)
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, r"\Aaiwebengine: --storage and --redis exclude each other.*\n\Z")
+
 
 class TypesTest(unittest.TestCase):
     """aiwebengine.d.ts, as --types prints it."""
@@ -9156,18 +9997,16 @@ class PageTest(ServerCase):
             self.assertNotIn(tag, text)
         self.assertIn("default-src 'none'", headers["content-security-policy"])
 
-    def test_overview_and_health(self):
+    def test_dashboard_page_and_health(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/x/<b>', () => 'x'); routeRegistry.registerStreamRoute('/s');",
                     "b.js": "oops("})
         self.connect("/s")
-        status, _, text = self.get("/engine")
-        self.assertEqual(status, 200)
-        self.assertIn("/x/&lt;b&gt;", text)
-        self.assertIn("SyntaxError", text)
+        status, headers, text = self.get("/engine")
+        self.assertEqual((status, headers["content-type"]), (200, "text/html; charset=UTF-8"))
+        self.assertNotIn("/x/", text)
         health = self.get_json("/engine/health")
         self.assertEqual((health["status"], health["scripts"], health["failed"], health["streams"], health["connections"]),
                          ("degraded", 1, ["b.js"], 1, 1))
-        self.assertIn("/s", self.get("/engine/tables")[2])
         self.assertEqual(self.get("/engine/nothing")[0], 404)
 
 
@@ -9481,6 +10320,431 @@ class MeantNameTest(unittest.TestCase):
           ran"""), 0)
 
 
+# -- Monitors and the dashboard ----
+
+SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)\Z')
+LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+
+
+def parse_metrics(text):
+    """({name: type}, {(name, ((label, value), …)): number}) of Prometheus' text format; fails for bad lines."""
+    kinds, samples, family = {}, {}, None
+    for line in text.removesuffix("\n").split("\n"):
+        if line.startswith("# HELP "):
+            family = line.split(" ")[2]
+            assert family not in kinds, line
+        elif line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert name == family and kind in ("counter", "gauge", "histogram"), line
+            kinds[name] = kind
+        else:
+            found = SAMPLE.match(line)
+            assert found, line
+            assert found[1] == family or found[1].removeprefix(family) in ("_bucket", "_sum", "_count"), line
+            unescaped = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
+            labels = tuple((key, re.sub(r"\\.", lambda m: unescaped[m[0]], value))
+                           for key, value in LABEL.findall(found[2] or ""))
+            assert (found[1], labels) not in samples, line
+            samples[found[1], labels] = float(found[3])
+    return kinds, samples
+
+
+class MetricsTest(ServerCase):
+
+    def metrics(self):
+        status, headers, text = self.get("/engine/metrics")
+        self.assertEqual((status, headers["content-type"]), (200, "text/plain; version=0.0.4; charset=utf-8"))
+        self.assertTrue(text.endswith("\n"))
+        return parse_metrics(text)
+
+    def test_everything_that_is_counted(self):
+        self.serve({"app.js": "routeRegistry.registerStreamRoute('/s');"
+                              "routeRegistry.registerRoute('/x', () => 'x');"
+                              "routeRegistry.registerRoute('/boom', () => { throw new Error('no') });"
+                              "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 1));",
+                    "bad.js": "oops("})
+        for path in ("/x", "/x", "/x", "/boom", "/send", "/send"):
+            self.get(path)
+        self.connect("/s")
+        kinds, samples = self.metrics()
+        route = (("method", "GET"), ("path", "/x"), ("script", "app.js"))
+        boom = (("method", "GET"), ("path", "/boom"), ("script", "app.js"))
+        for name, labels, value in (
+                ("aiwebengine_info", (("version", aiwebengine.__version__),), 1),
+                ("aiwebengine_scripts", (("state", "running"),), 1), ("aiwebengine_scripts", (("state", "failed"),), 1),
+                ("aiwebengine_route_calls_total", route, 3), ("aiwebengine_route_errors_total", route, 0),
+                ("aiwebengine_route_errors_total", boom, 1), ("aiwebengine_route_duration_seconds_count", route, 3),
+                ("aiwebengine_stream_connections", (("stream", "/s"),), 1),
+                ("aiwebengine_stream_connects_total", (("stream", "/s"),), 1),
+                ("aiwebengine_stream_messages_total", (("stream", "/s"),), 2),
+                ("aiwebengine_stream_dropped_total", (("stream", "/s"),), 0),
+                ("aiwebengine_http_requests_total", (), 7), ("aiwebengine_connections", (), 1)):
+            self.assertEqual(samples[name, labels], value, name)
+        self.assertEqual(kinds["aiwebengine_route_duration_seconds"], "histogram")
+        buckets = [value for (name, labels), value in samples.items()
+                   if name == "aiwebengine_route_duration_seconds_bucket" and labels[:3] == route]
+        self.assertEqual(buckets, sorted(buckets))
+        self.assertEqual(buckets[-1], 3)
+        self.assertEqual(len(buckets), len(aiwebengine.DURATION_BUCKETS) + 1)
+
+    def test_labels_are_escaped(self):
+        self.serve(r"""routeRegistry.registerStreamRoute('/a"b<c>');""")
+        kinds, samples = self.metrics()
+        self.assertIn(("aiwebengine_stream_connections", (("stream", '/a"b<c>'),)), samples)
+
+    def test_counts_survive_a_reload(self):
+        self.serve("routeRegistry.registerRoute('/x', () => 'x');")
+        self.get("/x")
+        self.server.app.reload("app.js")
+        self.get("/x")
+        self.assertEqual(self.metrics()[1]["aiwebengine_route_calls_total",
+                                           (("method", "GET"), ("path", "/x"), ("script", "app.js"))], 2)
+
+
+class DashboardTest(ServerCase):
+    """The dashboard's channel and actions, over HTTP."""
+
+    CHAT = """
+        routeRegistry.registerStreamRoute("/chat");
+        routeRegistry.registerRoute("/say", ({ request }) =>
+          routeRegistry.sendStreamMessageFiltered("/chat", { text: request.query.text }, request.query.filter ?? ""));
+        routeRegistry.registerRoute("/echo/:id", ({ request }) => ({ id: request.params.id, body: request.body,
+          mark: request.headers["x-mark"] }), "POST");
+        routeRegistry.registerRoute("/boom", () => {
+          throw new TypeError("no <b>luck</b>");
+        });
+    """
+
+    def look(self, **query):
+        client = self.connect("/engine/events?" + urllib.parse.urlencode(query))
+        client.state = {}
+        return client
+
+    def until(self, client, condition, what=""):
+        """Takes in the dashboard's events until a condition on the whole state holds."""
+        deadline = time.monotonic() + WAIT
+        while not condition(client.state):
+            self.assertLess(time.monotonic(), deadline, f"never seen: {what}; last: {str(client.state)[:2000]}")
+            event = client.next()
+            self.assertEqual(event["event"], "state")
+            news = json.loads(event["data"])
+            for key in ("lines", "requests"):
+                if key in news:
+                    news[key] = client.state.get(key, []) + news[key]
+            client.state.update(news)
+        return client.state
+
+    def act(self, action, headers=(), **wish):
+        """(status, data) of a POST to an action."""
+        status, _, text = self.request("POST", action, json.dumps(wish), {"Content-Type": "application/json", **dict(headers)})
+        return status, json.loads(text)
+
+    # -- what it shows --
+
+    def test_the_overview_and_what_changes(self):
+        self.serve({"app.js": self.CHAT, "bad.js": "let x = 1;\nlet y = (;\n"})
+        client = self.look()
+        state = self.until(client, lambda state: "scripts" in state)
+        self.assertEqual([(item["name"], item["state"]) for item in state["scripts"]],
+                         [("app.js", "running"), ("bad.js", "failed")])
+        self.assertTrue(state["scripts"][1]["trouble"].startswith("SyntaxError: "))
+        self.assertEqual([item["path"] for item in state["streams"]], ["/chat"])
+        self.assertEqual(state["sparks"], {"/chat": [0] * 60})
+        self.get("/say?text=x")
+        self.get("/boom")
+        self.connect("/chat?room=a")
+        state = self.until(client, lambda state: state["streams"][0]["connections"] == 1
+                           and {entry["status"] for entry in state.get("requests", ())} == {200, 500})
+        routes = {item["path"]: item for item in state["routes"]}
+        self.assertEqual((routes["/say"]["calls"], routes["/say"]["errors"]), (1, 0))
+        self.assertEqual((routes["/boom"]["calls"], routes["/boom"]["errors"]), (1, 1))
+        self.assertGreater(routes["/say"]["p95"], 0)
+        self.assertEqual(state["streams"][0]["messages"], 1)
+        self.assertEqual(state["server"]["connections"], 1, "dashboards are not counted")
+        self.assertEqual([item["target"] for item in state["requests"]], ["/say?text=x", "/boom", "/chat?room=a"])
+
+    def test_what_did_not_change_is_not_told_again(self):
+        self.serve(self.CHAT)
+        client = self.look()
+        self.until(client, lambda state: "routes" in state)
+        self.get("/say?text=x")
+        news = json.loads(client.next()["data"])
+        while "streams" not in news:
+            news = json.loads(client.next()["data"])
+        self.assertNotIn("scripts", news)
+        self.assertNotIn("graphql", news)
+
+    def test_who_got_a_message_and_why(self):
+        self.serve(self.CHAT)
+        for room in ("general", "general", "ops"):
+            self.connect(f"/chat?room={room}")
+        self.get("/say?text=hello&filter=" + urllib.parse.quote('{"room":"ops"}'))
+        self.connect("/chat?room=ops&late=1")
+        client = self.look(view="stream", name="/chat", message=1)
+        view = self.until(client, lambda state: state.get("view", {}).get("chosen", {}).get("reasons", [[None]])[-1][0] is not None
+                          and not any(reason[0] is None for reason in state["view"]["chosen"]["reasons"]))["view"]
+        self.assertEqual(sorted(view["chosen"]["reasons"]), [
+            [False, "room is `general`, filter wants `ops`", 2], [False, "sent before it connected", 1],
+            [True, "its metadata match", 1]])
+        self.assertEqual((view["chosen"]["text"], view["chosen"]["filter"], view["chosen"]["matched"]),
+                         ('{"text":"hello"}', {"room": "ops"}, 1))
+        verdicts = [(item["metadata"], item["verdict"][0]) for item in view["connections"]]
+        self.assertEqual(verdicts, [({"room": "general"}, False), ({"room": "general"}, False), ({"room": "ops"}, True),
+                                    ({"room": "ops", "late": "1"}, False)])
+        key = view["connections"][0]["key"]
+        view = self.until(self.look(view="stream", name="/chat", connection=key), lambda state: "view" in state)["view"]
+        self.assertEqual(view["focus"], key)
+        self.assertEqual([item["verdict"] for item in view["messages"]], [[False, "room is `general`, filter wants `ops`"]])
+
+    def test_a_message_that_was_shown_can_be_explained_when_the_stream_has_forgotten_it(self):
+        self.serve("routeRegistry.registerStreamRoute('/s', { history: 2 });"
+                   "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 1));")
+        self.connect("/s")
+        self.get("/send")
+        self.until(self.look(view="stream", name="/s"), lambda state: "view" in state)
+        for _ in range(3):
+            self.get("/send")
+        chosen = self.until(self.look(view="stream", name="/s", message=1, hold=""),
+                            lambda state: "chosen" in state.get("view", {}))["view"]["chosen"]
+        self.assertEqual(chosen["sequence"], 1)
+        view = self.until(self.look(view="stream", name="/s", message=2, hold=""), lambda state: "view" in state)["view"]
+        self.assertTrue(view["forgotten"])
+        self.assertNotIn("messages", view)
+
+    def test_what_is_remembered_of_shown_messages_is_bounded(self):
+        shown, stream = aiwebengine.ShownMessages(), types.SimpleNamespace(epoch="0", find=lambda number: None)
+        message = lambda number, size: aiwebengine.Message(number, b"x" * size, None)
+        shown.add(stream, [message(number, 10) for number in range(aiwebengine.MAX_REMEMBERED_MESSAGES + 5)])
+        self.assertIsNone(shown.find(stream, "4"))
+        self.assertEqual(shown.find(stream, "5").sequence, 5)
+        shown.add(stream, [message(1_000_000 + number, aiwebengine.MAX_REMEMBERED_BYTES // 3) for number in range(6)])
+        self.assertLessEqual(shown.size, aiwebengine.MAX_REMEMBERED_BYTES)
+        self.assertEqual(shown.size, sum(len(item.frame) for item in shown.messages.values()))
+
+    def test_long_lists_are_capped_and_searched(self):
+        self.serve(self.CHAT)
+        for number in range(130):
+            self.connect(f"/chat?n={number}")
+        self.get("/say?text=" + "x" * 5000)
+        view = self.until(self.look(view="stream", name="/chat"), lambda state: "view" in state)["view"]
+        self.assertEqual((len(view["connections"]), view["wanted"], view["facts"]["connections"]),
+                         (aiwebengine.MAX_SHOWN_CONNECTIONS, 130, 130))
+        self.assertLess(len(view["messages"][0]["text"]), 200)
+        view = self.until(self.look(view="stream", name="/chat", q="n=12"), lambda state: "view" in state)["view"]
+        self.assertEqual(sorted(item["metadata"]["n"] for item in view["connections"]),
+                         ["12", "120", "121", "122", "123", "124", "125", "126", "127", "128", "129"])
+
+    def test_an_unknown_stream_and_script(self):
+        self.serve(self.CHAT)
+        self.assertFalse(self.until(self.look(view="stream", name="/none"), lambda state: "view" in state)["view"]["known"])
+        self.assertFalse(self.until(self.look(view="script", name="none.js"), lambda state: "view" in state)["view"]["known"])
+
+    def test_the_stream_of_a_subscription_with_its_selections(self):
+        self.serve("""graphQLRegistry.registerSubscription("news", "type Item { text: String } type Subscription { news: Item }", "none");""")
+        self.connect("/graphql/subscription/news?room=a")
+        self.connect("/graphql/sse?room=b&query=" + urllib.parse.quote("subscription { news { text } }"))
+        status, sent = self.act("/engine/send", path="/graphql/subscription/news", data='{"text": "x"}', filter='{"room": "b"}')
+        self.assertEqual((status, sent["matched"]), (200, 1))
+        client = self.look(view="stream", name="/graphql/subscription/news", message=sent["sequence"])
+        view = self.until(client, lambda state: not any(got is None for got, *_ in state.get("view", {}).get("chosen", {}).get("reasons", [[None]])))["view"]
+        self.assertEqual(view["facts"]["connections"], 2)
+        self.assertEqual(view["chosen"]["matched"], 1)
+        self.assertEqual(sorted(view["chosen"]["reasons"]),
+                         [[False, "room is `a`, filter wants `b`", 1], [True, "its metadata match", 1]])
+
+    def test_a_script_with_its_log_and_last_error(self):
+        self.serve("console.log('loaded <i>');\nfunction f() {\n  console.warn('careful');\n  throw new RangeError('far');\n}\n"
+                   "routeRegistry.registerRoute('/f', 'f');")
+        client = self.look(view="script", name="app.js")
+        state = self.until(client, lambda state: "lines" in state)
+        self.assertEqual([line[1:] for line in state["lines"]], [["log", "loaded <i>"]])
+        self.assertIsNone(state["view"]["error"])
+        self.get("/f")
+        state = self.until(client, lambda state: state["view"]["error"] and len(state["lines"]) == 3)
+        self.assertEqual(state["lines"][1][1:], ["warn", "careful"])
+        error = state["view"]["error"]
+        self.assertEqual((error["headline"], error["file"], error["line"]), ("RangeError: far", "app.js", 4))
+        self.assertIn([4, "  throw new RangeError('far');", True], error["frame"])
+        self.assertEqual([line for line in error["frame"] if line[2]], [[4, "  throw new RangeError('far');", True]])
+        self.assertIn("at f (app.js:4", error["stack"])
+
+    def test_nobody_looking_means_no_thread(self):
+        self.serve(self.CHAT)
+        name = lambda: [thread for thread in threading.enumerate() if thread.name == "dashboard"]
+        before = len(name())
+        self.assertIsNone(self.server._http.dashboard)
+        client = self.look()
+        self.until(client, lambda state: "server" in state)
+        self.assertEqual(len(name()), before + 1)
+        client.close()
+        self.eventually(lambda: len(name()) == before)
+        self.until(self.look(), lambda state: "server" in state)
+
+    # -- what it does --
+
+    def test_a_test_message_reaches_whom_the_filter_chooses(self):
+        self.serve(self.CHAT)
+        ops, general = self.connect("/chat?room=ops"), self.connect("/chat?room=general")
+        status, answer = self.act("/engine/send", path="/chat", data='{"a": 1}', filter='{"room": "ops"}')
+        self.assertEqual((status, answer["sentence"], answer["sequence"]), (200, "1 connection matched, 1 delivered, 0 failed", 1))
+        self.act("/engine/send", path="/chat", data="two\nlines", filter="")
+        self.assertEqual([ops.next()["data"], ops.next()["data"], general.next()["data"]], ['{"a": 1}', "two\nlines", "two\nlines"])
+
+    def test_a_test_message_that_cannot_be_sent(self):
+        self.serve(self.CHAT)
+        for wish, status, text in (
+                ({"path": "/nope", "data": "x", "filter": ""}, 404, "No stream is registered at /nope"),
+                ({"path": "/chat", "data": "x", "filter": "{room: 1}"}, 400, "not valid JSON"),
+                ({"path": "/chat", "data": "x", "filter": "[1]"}, 400, "must be a JSON object"),
+                ({"path": "/chat", "data": 1, "filter": ""}, 400, "data is missing"),
+                ({"path": "/chat"}, 400, "data is missing")):
+            answer = self.act("/engine/send", **wish)
+            self.assertEqual(answer[0], status, answer)
+            self.assertIn(text, answer[1]["error"]["message"])
+
+    def test_reload_loads_the_script_again(self):
+        self.serve("let n = 0; routeRegistry.registerRoute('/n', () => String(++n));")
+        self.get("/n")
+        self.assertEqual(self.get("/n")[2], "2")
+        self.assertEqual(self.act("/engine/reload", script="app.js"), (200, {"loaded": True}))
+        self.assertEqual(self.get("/n")[2], "1")
+        self.write(self.folder / "app.js", "let = ;")
+        self.assertEqual(self.act("/engine/reload", script="app.js"), (200, {"loaded": False}))
+        self.assertEqual(self.get("/n")[2], "2", "the version before goes on serving")
+        self.assertEqual(self.act("/engine/reload", script="../app.js")[0], 404)
+
+    def test_the_source_of_a_script_and_of_nothing_else(self):
+        self.serve({"app.js": "import { x } from './lib/x.js';\nconsole.log(x);", "lib/x.js": "export const x = 1;",
+                    "secret.txt": "hidden"})
+        self.assertEqual(self.get_json("/engine/source?script=app.js"),
+                         [{"name": "app.js", "text": "import { x } from './lib/x.js';\nconsole.log(x);"},
+                          {"name": "lib/x.js", "text": "export const x = 1;"}])
+        for name in ("secret.txt", "../app.js", "", "lib/x.js"):
+            self.assertEqual(self.get("/engine/source?script=" + name)[0], 404)
+
+    def test_a_request_is_sent_again(self):
+        self.serve(self.CHAT)
+        self.request("POST", "/echo/7?a=b", "the body", {"X-Mark": "m", "Cookie": "secret=1"})
+        shown = self.get_json("/engine/request?number=1")
+        self.assertEqual((shown["method"], shown["target"], shown["body"]), ("POST", "/echo/7?a=b", "the body"))
+        self.assertIn(["cookie", "(not shown)"], shown["headers"])
+        status, answer = self.act("/engine/replay", number="1")
+        self.assertEqual((status, answer["status"]), (200, 200))
+        self.assertEqual(answer["body"], "the body")
+        self.assertEqual(self.server._http.requests.total, 2)
+        self.assertEqual(self.act("/engine/replay", number="99")[0], 404)
+
+    def test_requests_that_cannot_be_sent_again_in_full(self):
+        self.serve(self.CHAT)
+        self.post("/echo/1", "x" * (aiwebengine.MAX_KEPT_BODY + 1))
+        self.connect("/chat?room=a")
+        self.assertIn("was not kept", self.act("/engine/replay", number="1")[1]["error"]["message"])
+        status, answer = self.act("/engine/replay", number="2")
+        self.assertEqual((status, answer["status"]), (200, 200))
+        self.assertIn("event stream", answer["body"])
+
+    def test_the_request_log_is_bounded_and_without_the_dashboard(self):
+        self.serve(self.CHAT)
+        for _ in range(aiwebengine.REQUESTS_KEPT + 10):
+            self.get("/say?text=x")
+        self.get("/engine/health")
+        log = self.server._http.requests
+        self.assertEqual((len(log.entries), log.total), (aiwebengine.REQUESTS_KEPT, aiwebengine.REQUESTS_KEPT + 10))
+
+    # -- the console --
+
+    def evaluate(self, code, script="app.js"):
+        status, answer = self.act("/engine/evaluate", script=script, code=code)
+        self.assertEqual(status, 200, answer)
+        return answer["value"] if "value" in answer else answer["error"]["name"] + ": " + answer["error"]["message"]
+
+    def test_the_console_evaluates_in_the_realm_of_a_script(self):
+        self.serve({"app.js": "let hits = 3; const rooms = new Map([['a', 1]]); function twice(x) { return 2 * x; }",
+                    "other.js": "let hits = 40;"})
+        for code, value in (("hits", "3"), ("hits++, hits", "4"), ("twice(21)", "42"), ("rooms", "Map(1) { 'a' => 1 }"),
+                            ("{ a: 1, b: [2] }", "{ a: 1, b: [ 2 ] }"), ("'text'", "'text'"), ("undefined", "undefined"),
+                            ("let fresh = 5", "undefined"), ("fresh + 1 // sum", "6"), ("function g() { return 7 }", "undefined"),
+                            ("g()", "7"), ("await Promise.resolve(8)", "8"), ("if (hits > 1) { 'many' }", "'many'"),
+                            ("const p = 1; for (const x of [1]) {}; p + 1", "2"), ("const z = await 1", None),
+                            ("nothing", "ReferenceError: nothing is not defined"), ("throw new TypeError('t')", "TypeError: t"),
+                            ("1 +", None), ("x => x", None)):
+            shown = self.evaluate(code)
+            if value is not None:
+                self.assertEqual(shown, value, code)
+        self.assertIn("SyntaxError", self.evaluate("1 +"))
+        self.assertEqual(self.evaluate("hits", "other.js"), "40")
+        self.assertEqual(self.act("/engine/evaluate", script="none.js", code="1")[0], 404)
+
+    def test_the_console_cannot_hang_the_script(self):
+        self.serve("routeRegistry.registerRoute('/x', () => 'fine');", handler_timeout=0.3)
+        self.assertIn("TimeoutError", self.evaluate("for (;;) {}"))
+        self.assertIn("TimeoutError", self.evaluate("await new Promise(() => {})"))
+        self.assertEqual(self.get("/x")[2], "fine")
+
+    def test_the_console_leaves_handlers_of_a_module_alone(self):
+        self.serve({"app.js": "import { x } from './x.js';\nconst show = () => String(x);\nroutes();\n"
+                              "function routes() { routeRegistry.registerRoute('/x', 'show'); }", "x.js": "export const x = 5;"})
+        self.evaluate("const y = 1; import('./x.js')")
+        self.evaluate("import { x } from './x.js'")
+        self.assertEqual(self.get("/x")[2], "5")
+
+    # -- who may --
+
+    LOCAL = (("GET", "/engine"), ("GET", "/engine/events"), ("GET", "/engine/source?script=app.js"), ("GET", "/engine/request?number=1"),
+             ("POST", "/engine/send"), ("POST", "/engine/reload"), ("POST", "/engine/replay"), ("POST", "/engine/evaluate"))
+
+    def refused(self, headers=(), status=403, text="", requests=LOCAL):
+        for method, path in requests:
+            wish = json.dumps({"script": "app.js", "code": "hits = 99", "path": "/chat", "data": "x", "filter": "", "number": "1"})
+            with self.subTest(path, headers=headers):
+                answer = self.request(method, path, wish if method == "POST" else None,
+                                      {"Content-Type": "application/json", **dict(headers)})
+                self.assertEqual(answer[0], status, answer[2])
+                self.assertIn(text, json.loads(answer[2])["error"]["message"])
+
+    def test_other_machines_are_refused(self):
+        self.serve(self.CHAT)
+        with unittest.mock.patch.object(aiwebengine.RequestHandler, "address", "192.0.2.7"):
+            self.refused(text="the machine that the server runs on")
+            self.assertEqual(self.get("/engine/health")[0], 200)
+            self.assertEqual(self.get("/engine/metrics")[0], 200)
+        self.refused({"X-Forwarded-For": "192.0.2.7"}, text="the machine that the server runs on")
+
+    def test_other_host_names_are_refused_even_if_allowed_elsewhere(self):
+        self.serve(self.CHAT, allowed_hosts=["dev.example"])
+        self.assertEqual(self.get("/say?text=x", Host="dev.example")[0], 200)
+        self.refused({"Host": "dev.example"}, text="localhost or an IP address")
+        self.refused({"Host": "rebind.example"}, 421)
+
+    def test_other_sites_are_refused_even_with_cors(self):
+        self.serve(self.CHAT, cors=["https://friend.example"])
+        self.refused({"Origin": "https://friend.example"}, text="pages of this server only")
+        self.refused({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, requests=self.LOCAL[:4], text="pages of this server only")
+        self.refused({"Sec-Fetch-Site": "same-site"}, requests=self.LOCAL[:4], text="pages of this server only")
+        self.refused({"Sec-Fetch-Site": "cross-site"}, requests=self.LOCAL[4:])
+        self.assertEqual(self.get("/engine", **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})[0], 200)
+
+    def test_forms_and_other_methods_are_refused(self):
+        self.serve(self.CHAT)
+        for _, path in self.LOCAL[4:]:
+            self.assertEqual(self.request("POST", path, "{}", {"Content-Type": "text/plain"})[0], 415, path)
+            self.assertEqual(self.request("POST", path, "[", {"Content-Type": "application/json"})[0], 400, path)
+            status, headers, _ = self.get(path)
+            self.assertEqual((status, headers["allow"]), (405, "POST, OPTIONS"), path)
+
+    def test_the_page_runs_one_script_and_is_shown_in_no_frame(self):
+        self.serve(self.CHAT)
+        status, headers, text = self.get("/engine")
+        policy = headers["content-security-policy"]
+        digest = base64.b64encode(hashlib.sha256(text.partition("<script>")[2].partition("</script>")[0].encode()).digest()).decode()
+        self.assertIn(f"script-src 'sha256-{digest}'", policy)
+        self.assertIn("default-src 'none'", policy)
+        self.assertIn("frame-ancestors 'none'", policy)
+        self.assertNotIn("unsafe-inline' 'sha", policy)
+        for dangerous in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+            self.assertNotIn(dangerous, text)
+        self.assertNotRegex(text.replace("http://www.w3.org/2000/svg", ""), r"https?://")
+
 
 # ======================================================================================
 # 19  COMMAND LINE
@@ -9536,7 +10800,7 @@ class CommandLineTest(ServerCase):
             with self.subTest(arguments):
                 done = self.run_cli(*arguments)
                 self.assertEqual(done.returncode, 2)
-                self.assertNotIn("Traceback", done.stderr)
+                self.assertRegex(done.stderr, r"\Aaiwebengine: [^\n]+\n\Z")
         self.assertIn("does not exist", self.run_cli("/nowhere/at/all").stderr)
         self.assertIn("aiwebengine", self.run_cli("--version").stdout)
 
@@ -9683,10 +10947,8 @@ class RunCodeTest(unittest.TestCase):
     def test_interrupt(self):
         for source in ("for (;;) {}", "setInterval(() => {}, 10)", "await_ = new Promise(() => {}); "
                        "setTimeout(() => {}, 60000)"):
-            started = time.monotonic()
-            code, out, err = run_command("-e", source, interrupt_after=1.5)
+            code, out, err = run_command("-e", "console.log('runs');" + source, interrupt=True)
             self.assertEqual((code, err), (130, ""), source)
-            self.assertLess(time.monotonic() - started, 10)
 
 
 @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
@@ -11333,6 +12595,209 @@ class LivePagesInTheBrowser(LiveCase):
         self.server.start()
         self.addCleanup(self.server.stop)
         page.wait_for("document.querySelector('h1')?.innerText === 'Two'", 20)
+
+
+@unittest.skipUnless(find_chromium() or FORBID_SKIPS, "no Chromium on this machine")
+class DashboardInTheBrowser(ServerCase):
+    """The dashboard as a person uses it."""
+
+    NASTY = "<img src=x onerror=window.hacked=1>"
+    FILES = {
+        "chat.js": """
+            routeRegistry.registerStreamRoute("/chat");
+            routeRegistry.registerRoute("/boom", boom);
+            routeRegistry.registerRoute("/say", ({ request }) => routeRegistry.sendStreamMessage("/chat", request.query.text));
+            let hits = 41;
+            function boom({ request }) {
+              console.warn("boom was asked " + request.query.word);
+              throw new Error("no " + request.query.word);
+            }
+            """,
+        "bad.js": "const fine = 1;\nconst total = sum(1, 2;\n",
+    }
+
+    @classmethod
+    def setUpClass(cls):
+        cls.browser = Browser().__enter__()
+        cls.addClassCleanup(cls.browser.__exit__, None, None, None)
+
+    def open(self, path="#/", files=None):
+        self.serve(files or self.FILES)
+        return self.show(path)
+
+    def show(self, path):
+        page = self.browser.page(self.server.url + "/engine" + path)
+        self.addCleanup(page.command, "Page.close")
+        page.wait_for("document.querySelector('#live').dataset.state === 'live'")
+        return page
+
+    @staticmethod
+    def see(page, selector, text):
+        page.wait_for(f"document.querySelector({json.dumps(selector)})?.innerText.includes({json.dumps(text)})")
+
+    def test_the_overview_shows_everything_and_follows_it(self):
+        page = self.open()
+        self.see(page, "#scripts", "bad.js")
+        self.see(page, "#scripts", "SyntaxError")
+        self.see(page, "#routes", "GET /boom")
+        self.see(page, "#streams", "/chat")
+        row = "[...document.querySelectorAll('#streams tbody tr')].find(row => row.innerText.includes('/chat'))"
+        self.assertEqual(page.evaluate(row + ".children[2].innerText"), "0")
+        listener = self.connect("/chat")
+        page.wait_for(row + ".children[2].innerText === '1'")
+        self.get("/say?text=x")
+        page.wait_for(row + ".children[4].innerText === '1'")
+        self.see(page, "#latest", "GET /say?text=x")
+        listener.close()
+        page.wait_for(row + ".children[2].innerText === '0'")
+        self.assertEqual(page.problems(), [])
+
+    def test_a_test_message_is_sent_and_explained(self):
+        page = self.open("#/stream/%2Fchat")
+        ops, general = self.connect("/chat?room=ops"), self.connect("/chat?room=general")
+        self.see(page, "#connections", "room=general")
+        page.type("#send-data", '{"text": "hello"}')
+        page.type("#send-filter", '{"room": "ops"}')
+        page.click("#send button")
+        self.see(page, "#send-answer", "1 connection matched, 1 delivered")
+        self.assertEqual(ops.json(), {"text": "hello"})
+        self.see(page, "#reasons", "did not: room is `general`, filter wants `ops`")
+        self.see(page, "#reasons", "got it: its metadata match")
+        self.see(page, "#connections", "room is `general`, filter wants `ops`")
+        page.click("#chosen-close")
+        page.wait_for("document.querySelector('#chosen').hidden")
+        page.wait_for("document.querySelector('#messages tbody tr')")
+        page.evaluate("[...document.querySelectorAll('#connections tbody tr')].find(row => row.innerText.includes('room=general')).click()")
+        self.see(page, "#messages", "room is `general`, filter wants `ops`")
+        page.type("#send-filter", "{room}")
+        page.click("#send button")
+        self.see(page, "#send-answer", "not valid JSON")
+        self.assertTrue(general.nothing())
+
+    def test_a_load_error_has_its_code_frame_and_goes_when_it_is_mended(self):
+        page = self.open("#/script/bad.js")
+        self.see(page, "#trouble", "SyntaxError")
+        self.see(page, "#trouble-place", "bad.js:2")
+        self.assertIn("const total = sum(1, 2;", page.text("#trouble-frame .here"))
+        page.click("#open-source")
+        self.see(page, "#source-text .here", "const total")
+        self.write(self.folder / "bad.js", "console.log('mended');")
+        page.click("#reload")
+        self.see(page, "#script-answer", "Loaded again")
+        page.wait_for("document.querySelector('#trouble').hidden")
+        self.see(page, "#lines", "mended")
+        self.see(page, "#script-facts", "running")
+
+    def test_the_log_is_followed_filtered_and_searched(self):
+        page = self.open("#/script/chat.js")
+        self.get("/boom?word=luck")
+        self.get("/boom?word=time")
+        self.see(page, "#lines", "Error: no luck")
+        self.see(page, "#trouble", "no time")
+        page.click("#levels input[data-level=error]")
+        page.wait_for("!document.querySelector('#lines').innerText.includes('Error: no luck')")
+        self.see(page, "#lines", "boom was asked luck")
+        page.type("#log-q", "asked time")
+        page.wait_for("document.querySelectorAll('#lines div').length === 1")
+
+    def test_the_console_evaluates_in_the_script(self):
+        page = self.open("#/script/chat.js")
+        page.wait_for("!document.querySelector('#console').hidden")
+        enter = "document.querySelector('#code').dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true, cancelable: true }))"
+        page.type("#code", "hits + 1")
+        page.evaluate(enter)
+        self.see(page, "#console-lines .value", "42")
+        page.type("#code", "missing.thing")
+        page.evaluate(enter)
+        self.see(page, "#console-lines .error", "ReferenceError: missing is not defined")
+
+    def test_a_request_is_looked_at_and_sent_again(self):
+        page = self.open("#/requests")
+        self.get("/say?text=again")
+        self.see(page, "#requests", "GET /say?text=again")
+        page.click("#requests tbody tr")
+        self.see(page, "#request-text", "host: ")
+        page.click("#replay")
+        self.see(page, "#replay-facts", "200 OK")
+        self.see(page, "#replay-text", "Broadcast to '/chat'")
+        self.see(page, "#n-requests", "2")
+
+    def test_what_comes_from_outside_stays_text(self):
+        nasty = self.NASTY
+        name = "<img src=x onerror=hacked=1>.js"
+        page = self.open(files={name: f"""
+            routeRegistry.registerStreamRoute("/chat<b>");
+            routeRegistry.registerRoute("/say<b>", "say");
+            console.log({json.dumps(nasty)});
+            console.error({json.dumps(nasty)});
+            function say() {{ throw new Error({json.dumps(nasty)}); }}
+            """})
+        quoted = urllib.parse.quote(nasty)
+        self.connect(f"/chat%3Cb%3E?{quoted}={quoted}")
+        self.get(f"/say%3Cb%3E?{quoted}", **{"X-Nasty": nasty})
+        self.see(page, "#scripts", nasty)
+        for view, selector in ((f"#/script/{urllib.parse.quote(name)}", "#lines"), ("#/stream/%2Fchat%3Cb%3E", "#connections"),
+                               ("#/requests", "#requests")):
+            page.evaluate(f"location.hash = {json.dumps(view)}")
+            self.see(page, selector, nasty if view != "#/requests" else quoted[:20])
+            if selector == "#connections":
+                page.type("#send-data", nasty)
+                page.type("#send-filter", json.dumps({nasty: nasty}))
+                page.click("#send button")
+                self.see(page, "#chosen-text", nasty)
+                self.see(page, "#messages", nasty)
+        page.click("#requests tbody tr:first-child")
+        self.see(page, "#request-text", nasty)
+        self.assertEqual(page.evaluate("document.querySelectorAll('img, main b i, main script').length"), 0)
+        self.assertFalse(page.evaluate("'hacked' in window"))
+
+    def test_it_says_when_the_server_is_gone(self):
+        page = self.open()
+        self.server.stop()
+        page.wait_for("document.querySelector('#live').dataset.state === 'lost'")
+
+    def test_every_view_fits_a_phone_and_has_no_complaints(self):
+        page = self.open()
+        self.connect("/chat?room=a-room-with-a-rather-long-name&user=somebody")
+        self.get("/say?text=" + "long" * 200)
+        page.command("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+        for view, selector, text in (("#/", "#streams", "/chat"), ("#/stream/%2Fchat", "#connections", "room="),
+                                     ("#/script/bad.js", "#trouble", "SyntaxError"), ("#/requests", "#requests", "/say")):
+            page.evaluate(f"location.hash = {json.dumps(view)}")
+            self.see(page, selector, text)
+            self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth - innerWidth"), 0, view)
+        self.assertEqual(page.problems(), [])
+
+    def test_it_can_be_used_with_the_keyboard(self):
+        page = self.open("#/stream/%2Fchat")
+        self.get("/say?text=key")
+        self.see(page, "#messages", "key")
+        page.evaluate("document.querySelector('#messages tbody button').focus()")
+        self.assertNotEqual(page.evaluate("getComputedStyle(document.activeElement).outlineStyle"), "none")
+        for kind in ("rawKeyDown", "char", "keyUp"):
+            page.command("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r")
+        page.wait_for("!document.querySelector('#chosen').hidden")
+        page.command("Input.dispatchKeyEvent", type="rawKeyDown", key="Escape", code="Escape", windowsVirtualKeyCode=27)
+        page.wait_for("document.querySelector('#chosen').hidden")
+
+    def test_many_messages_leave_the_page_small(self):
+        page = self.open("#/stream/%2Fchat", {"chat.js": """
+            routeRegistry.registerStreamRoute("/chat");
+            setInterval(() => { for (let i = 0; i < 10; i++) routeRegistry.sendStreamMessage("/chat", { i, at: Date.now() }); }, 50);
+            """})
+        for number in range(120):
+            self.connect(f"/chat?n={number}")
+        page.wait_for("document.querySelectorAll('#connections tbody tr').length === 100")
+        page.wait_for("document.querySelectorAll('#messages tbody tr').length === 50")
+        first = page.text("#messages tbody tr")
+        page.wait_for(f"document.querySelector('#messages tbody tr').innerText !== {json.dumps(first)}")
+        self.assertEqual(page.evaluate("document.querySelectorAll('#messages tbody tr').length"), 50)
+        page.click("#hold")
+        held = page.text("#messages")
+        time.sleep(1.2)
+        self.assertEqual(page.text("#messages"), held)
+        page.click("#messages tbody tr:nth-child(5)")
+        self.see(page, "#reasons", "got it: sent to everyone")
 
 
 # ======================================================================================
