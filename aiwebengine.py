@@ -36719,8 +36719,8 @@ _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 REQUESTS_KEPT = 200
 MAX_KEPT_BODY = 16 * 1024
 
-#: name -> function, filled by the section on pages: "error", "notice", "missing" make the HTML of a page;
-#: a path makes the Response to a GET of that path.
+#: name -> function, filled by the section on pages: "error", "notice", "missing" make the Response with a
+#: page; a path makes the Response to a GET of that path.
 PAGES = {}
 #: (method, path) -> function(handler, head, body), filled there too: what only this machine may ask. It
 #: returns the Response, or None when it took the socket.
@@ -38470,8 +38470,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if refusal.close:
             self.closing = True
         if head is not None and head.browser:
-            self.reply(html_response(refusal.status, PAGES["notice"](refusal.status, refusal.message),
-                                     refusal.headers))
+            self.reply(PAGES["notice"](self.server, head, refusal))
             return
         name = STATUS_TEXT.get(refusal.status, "Error").replace(" ", "")
         text = json.dumps({"error": {"name": name, "message": refusal.message}}, ensure_ascii=False)
@@ -39144,11 +39143,6 @@ def esc(value):
     return html.escape(printable(str(value)))
 
 
-def render_page(title, body, script=""):
-    return PAGE.format(title=esc(title), style=STYLE, body=body,
-                       script=f"<script>{script}</script>\n" if script else "")
-
-
 # -- Live pages ----
 
 #: Runs in pages, and once more as a shared worker that holds the one connection of all tabs.
@@ -39411,14 +39405,14 @@ MAX_SHOWN_BODY = 2000
 _HIDDEN_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
 
 
-def trouble_response(server, head, status, title, parts):
+def trouble_response(server, head, status, title, parts, headers=()):
     """A page about something that went wrong. While files are watched it renews itself with every attempt
     to load a script."""
     live = server.app.live
     body = "\n".join(parts)
     text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body,
                        script=live_script_tag(live, head, " data-own").decode() if live is not None else "")
-    return html_response(status, text, (), _LIVE_POLICY if live is not None else _PAGE_POLICY)
+    return html_response(status, text, headers, _LIVE_POLICY if live is not None else _PAGE_POLICY)
 
 
 HERE = ' class="here"'
@@ -39520,10 +39514,12 @@ def render_headline(name, message):
 
 
 @page("notice")
-def notice_page(status, message):
+def notice_page(server, head, refusal):
     """Any refusal, in words."""
-    title = f"{status} {STATUS_TEXT.get(status, '')}"
-    return render_page(title, f"<h1>{esc(title)}</h1>\n<p>{esc(message)}</p>")
+    title = f"{refusal.status} {STATUS_TEXT.get(refusal.status, '')}"
+    return trouble_response(server, head, refusal.status, title,
+                            [f"<h1>{esc(title)}</h1>", f"<p>{esc(refusal.message)}</p>", *render_notice(server)],
+                            refusal.headers)
 
 
 @page("missing")

@@ -10228,8 +10228,9 @@ class TroublePageTest(ServerCase):
         self.assertIn("Not loaded because of an error: b.js, c.js", self.get("/b")[2])
 
     def test_pages_of_the_server_allow_only_the_script_that_renews_them(self):
-        self.serve("routeRegistry.registerRoute('/e', () => { throw 1 })", reload=True)
-        for path in "/e", "/none":
+        self.serve("routeRegistry.registerRoute('/e', () => { throw 1 }); routeRegistry.registerRoute('/p', () => 1, 'POST')",
+                   reload=True)
+        for path in "/e", "/none", "/p":
             status, headers, text = self.get(path, **self.accept)
             self.assertEqual(re.findall("<script[^>]*?( data-own)", text), [" data-own"])
             self.assertIn("script-src 'self';", headers["content-security-policy"])
