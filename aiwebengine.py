@@ -36262,6 +36262,10 @@ def read_import(path, specifier, referrer):
 
 # -- One script ----
 
+#: Finds what a script may have declared, to suggest it in place of a name that it has not.
+MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
+_DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
+
 
 class ScriptHost:
     """One loaded version of a script. The host API calls it; so does the HTTP section."""
@@ -36355,8 +36359,11 @@ class ScriptHost:
             return handler
         function = self.realm.lookup(handler)
         if function is None:
+            declared = dict.fromkeys(_DECLARED.findall(self.source, 0, MAX_SEARCHED_CHARACTERS))
+            close = nearest(handler[:MAX_PATH_LENGTH], itertools.islice(declared, MAX_SEARCHED_NAMES))
+            hint = f"; did you mean \"{close}\"?" if close and self.realm.lookup(close) is not None else ""
             raise MissingHandler(f"{what} names the handler \"{handler}\", but {self.name} has no function "
-                                 "of this name")
+                                 f"of this name{hint}")
         return function
 
     def run(self, handler, what, context, convert=None):
@@ -37032,8 +37039,8 @@ _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 REQUESTS_KEPT = 200
 MAX_KEPT_BODY = 16 * 1024
 
-#: name -> function, filled by the section on pages: "error", "notice", "missing" make the HTML of a page;
-#: a path makes the Response to a GET of that path.
+#: name -> function, filled by the section on pages: "error", "notice", "missing" make the Response with a
+#: page; a path makes the Response to a GET of that path.
 PAGES = {}
 #: (method, path) -> function(handler, head, body), filled there too: what only this machine may ask. It
 #: returns the Response, or None when it took the socket.
@@ -37956,6 +37963,7 @@ class Lane:
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 end.setsockopt(socket.SOL_SOCKET, option, 4096)
         self.allowance = THROTTLE_BURST
+        self.most = max(1.0, rate * 2 * THROTTLE_TICK)      # what is saved up while there is nothing to send
         self.last = time.monotonic()
         self.rest = b""
 
@@ -37975,7 +37983,8 @@ class Lane:
             pass
         except OSError:
             return False
-        self.allowance = min(max(self.rate, THROTTLE_BURST), self.allowance + self.rate * (now - self.last))
+        if self.allowance < self.most:
+            self.allowance = min(self.most, self.allowance + self.rate * (now - self.last))
         self.last = now
         try:
             if not self.rest and self.allowance >= 1:
@@ -38034,9 +38043,9 @@ class Throttle:
 
 #: Pages larger than this stay as they are.
 MAX_LIVE_BYTES = 4 * 1024 * 1024
-#: What makes a text a whole page, not a piece of one.
-_WHOLE_PAGE = re.compile(rb"<html[\s>]|<!doctype\s+html|</body\s*>", re.IGNORECASE)
-_BODY_END = re.compile(rb"</body\s*>", re.IGNORECASE)
+#: What the beginning of a whole page holds, unlike that of a piece of one, and how far to look for it.
+_PAGE_START = re.compile(rb"<html[\s>]|<!doctype\s+html", re.IGNORECASE)
+_PAGE_START_BYTES = 4096
 #: Headers that speak about the very bytes of a body, which then may not change.
 _EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", "digest", "content-digest",
                             "repr-digest"))
@@ -38053,15 +38062,15 @@ def live_tag(live, head):
 
 def add_live_tag(page, tag):
     """The bytes of a page with the tag before its end; a piece of a page stays as it is."""
-    if not tag or len(page) > MAX_LIVE_BYTES or not _WHOLE_PAGE.search(page):
+    if not tag or len(page) > MAX_LIVE_BYTES:
         return page
-    place = None
-    for place in _BODY_END.finditer(page):
-        pass
-    after = page[place.end():].lower() if place is not None else b""
-    if place is None or b"</script" in after or b"-->" in after:
+    place = max(page.rfind(b"</body"), page.rfind(b"</BODY"))
+    if place < 0 and not _PAGE_START.search(page, 0, _PAGE_START_BYTES):
+        return page
+    after = page[place:].lower()
+    if place < 0 or b"</script" in after or b"-->" in after:
         return page + tag               # what looks like the end stands in a script or comment
-    return page[:place.start()] + tag + page[place.start():]
+    return page[:place] + tag + page[place:]
 
 
 def enliven(live, head, response):
@@ -38781,8 +38790,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if refusal.close:
             self.closing = True
         if head is not None and head.browser:
-            self.reply(html_response(refusal.status, PAGES["notice"](refusal.status, refusal.message),
-                                     refusal.headers))
+            self.reply(PAGES["notice"](self.server, head, refusal))
             return
         name = STATUS_TEXT.get(refusal.status, "Error").replace(" ", "")
         text = json.dumps({"error": {"name": name, "message": refusal.message}}, ensure_ascii=False)
@@ -39455,11 +39463,6 @@ def esc(value):
     return html.escape(printable(str(value)))
 
 
-def render_page(title, body, script=""):
-    return PAGE.format(title=esc(title), style=STYLE, body=body,
-                       script=f"<script>{script}</script>\n" if script else "")
-
-
 # -- Live pages ----
 
 #: Runs in pages, and once more as a shared worker that holds the one connection of all tabs.
@@ -39703,7 +39706,7 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
   h1 { font-size: 1.25rem; }
   pre .number { width: 2.5em; }
   .paths li { grid-template-columns: 3.5rem minmax(0, 1fr); }
-  .paths li > .soft { grid-column: 2; }
+  .paths li > .soft:last-child { grid-column: 2; }
   .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
   .facts dd { margin-bottom: .35rem; }
 }
@@ -39722,14 +39725,14 @@ MAX_SHOWN_BODY = 2000
 _HIDDEN_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
 
 
-def trouble_response(server, head, status, title, parts):
+def trouble_response(server, head, status, title, parts, headers=()):
     """A page about something that went wrong. While files are watched it renews itself with every attempt
     to load a script."""
     live = server.app.live
     body = "\n".join(parts)
     text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body,
                        script=live_script_tag(live, head, " data-own").decode() if live is not None else "")
-    return html_response(status, text, (), _LIVE_POLICY if live is not None else _PAGE_POLICY)
+    return html_response(status, text, headers, _LIVE_POLICY if live is not None else _PAGE_POLICY)
 
 
 HERE = ' class="here"'
@@ -39831,10 +39834,12 @@ def render_headline(name, message):
 
 
 @page("notice")
-def notice_page(status, message):
+def notice_page(server, head, refusal):
     """Any refusal, in words."""
-    title = f"{status} {STATUS_TEXT.get(status, '')}"
-    return render_page(title, f"<h1>{esc(title)}</h1>\n<p>{esc(message)}</p>")
+    title = f"{refusal.status} {STATUS_TEXT.get(refusal.status, '')}"
+    return trouble_response(server, head, refusal.status, title,
+                            [f"<h1>{esc(title)}</h1>", f"<p>{esc(refusal.message)}</p>", *render_notice(server)],
+                            refusal.headers)
 
 
 @page("missing")
@@ -39848,7 +39853,7 @@ def missing_page(server, head, message):
     parts += [render_failure(app, failure) for _, failure in sorted(app.failures.items())]
     known = known_paths(app)
     if known:
-        parts.append('<h2>What there is, the nearest first</h2>\n<ul class="paths">')
+        parts.append('<h2>What is there, nearest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
             text = f'<a href="{esc(urllib.parse.quote(path))}">{esc(path)}</a>' if link else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
