@@ -9578,7 +9578,7 @@ class PoolReference:
 def dump_python(compiled):
     """The Python that a script or module became, as text to read: the generated tree of a CompiledScript
     or CompiledModule that kept it, with the line of the source in a comment before its statements, then
-    the objects that the code refers to as pool[n]."""
+    the objects that the code refers to as pool[n]. It is for reading: some names are none in Python."""
     dump = PythonDump(compiled.unit)
     text = dump.text(compiled.tree)
     pool = [f"# pool[{index}]: {clipped(describe_pooled(item))}"
@@ -9599,6 +9599,15 @@ def describe_pooled(item):
     return f"{kind} {item!r}"
 
 
+class WithoutFStrings(ast.NodeTransformer):
+    """Writes f-strings as the joining of their parts."""
+
+    def visit_JoinedStr(self, node):
+        self.generic_visit(node)
+        parts = [part.value if isinstance(part, ast.FormattedValue) else part for part in node.values]
+        return ast.Call(ast.Attribute(ast.Constant(""), "join", _LOAD), [ast.List(parts, _LOAD)], [])
+
+
 class PythonDump:
     """Makes the text of one generated tree."""
 
@@ -9611,7 +9620,11 @@ class PythonDump:
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and type(node.value) is bytes:
                 node.value = PoolReference(node.value)
-        return ast.unparse(ast.Module(self.commented(tree.body), []))
+        try:
+            return ast.unparse(ast.Module(self.commented(tree.body), []))
+        except ValueError:              # before 3.12, f-strings cannot hold every expression
+            self.line = None
+            return ast.unparse(ast.Module(self.commented(WithoutFStrings().visit(tree).body), []))
 
     def commented(self, statements):
         """Copies of statements, with a comment where another line of the source begins. A comment is an
@@ -22475,7 +22488,7 @@ def buffer_content(inspector, obj, level):
     text = bytes(data[:inspector.items]).hex(" ")
     if len(data) > inspector.items:
         text += " " + more_items(len(data) - inspector.items)[0].replace("item", "byte")
-    return [f"[Uint8Contents]: <{text}>", "byteLength: " + inspector.show(len(data), level)]
+    return [inspector.paint("[Uint8Contents]", "special") + f": <{text}>", "byteLength: " + inspector.show(len(data), level)]
 
 
 def data_view_content(inspector, obj, level):
@@ -38356,4 +38369,7 @@ class History:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
