@@ -4887,6 +4887,24 @@ class PromptTest(unittest.TestCase):
                      "Uncaught SyntaxError: Unexpected end of input"):
             self.assertIn(part, err)
 
+    def test_proxies_are_told_apart(self):
+        self.assertEqual(self.answer("new Proxy({ a: 1 }, {})"), "Proxy [ { a: 1 }, {} ]")
+        self.assertEqual(self.answer("[[[new Proxy([new Proxy({}, {})], { get() { throw 1 } })]]]"), "[ [ [ Proxy [Array] ] ] ]")
+
+    def test_colours(self):
+        lines = []
+        realm = aiwebengine.PromptRealm(console=lambda level, text: lines.append(text), colors=True)
+        self.addCleanup(realm.close)
+        self.assertEqual(realm.answer("console.log('plain', 1); ({ a: 'x', b: [null, undefined] })"),
+                         "{ a: \x1b[32m'x'\x1b[39m, b: [ \x1b[1mnull\x1b[22m, \x1b[90mundefined\x1b[39m ] }")
+        self.assertEqual(lines, ["plain \x1b[33m1\x1b[39m"])
+
+    def test_bytes_that_are_no_text(self):
+        done = subprocess.run([sys.executable, aiwebengine.__file__, "--repl"], input=b"'a\xff'\n1 + 1\n", capture_output=True,
+                              timeout=60, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"That is not utf-8 text.", done.stderr)
+
     def test_imports(self):
         with tempfile.TemporaryDirectory() as folder:
             pathlib.Path(folder, "lib.js").write_text("export const x = 41;\n", "utf-8")
