@@ -6,7 +6,7 @@
     python test_aiwebengine.py --bench         measurements instead of tests
 
 Needs the standard library only. What needs more – Chromium, node with the packages graphql-http and
-graphql-sse, graphql-core, js2py – runs where it is found; the closing lines say what was skipped and why.
+graphql-sse, graphql-core, js2py, redis-server with the package redis – runs where it is found; the closing lines say what was skipped and why.
 With AIWEBENGINE_FORBID_SKIPS=1 a skipped test counts as failed.
 """
 
@@ -62,7 +62,7 @@ except ImportError:
 try:
     aiwebengine.check_engine("js2py")
     JS2PY_MISSING = None
-except (aiwebengine.EngineUnavailable, ValueError) as error:
+except aiwebengine.EngineUnavailable as error:
     JS2PY_MISSING = str(error)
 
 HERE = Path(__file__).resolve().parent
@@ -4519,6 +4519,16 @@ class EngineSeamTest(unittest.TestCase):
         self.assertEqual(err.count("\n"), 1, err)
         self.assertIn("--engine builtin", err)
 
+    def test_what_does_not_import_is_one_line(self):
+        with tempfile.TemporaryDirectory() as folder:
+            ServerCase.write(pathlib.Path(folder, "js2py", "__init__.py"), "")
+            ServerCase.write(pathlib.Path(folder, "js2py", "utils", "injector.py"),
+                             "print('noise')\nraise RuntimeError('other\\nbytecode')")
+            code, out, err = run_command("--engine", "js2py", "-e", "1", env={"PYTHONPATH": folder})
+        self.assertEqual((code, out), (2, ""))
+        self.assertRegex(err, r"^aiwebengine: js2py does not import on this CPython \d\.\d+ \(RuntimeError: other "
+                              r"bytecode\)\. It needs CPython 3\.11 or older; or use --engine builtin\n\Z")
+
 
 if not JS2PY_MISSING:
     del EngineSeamTest.test_not_installed_is_one_line
@@ -4726,9 +4736,9 @@ class Js2PyEngineTest(unittest.TestCase):
                   "@staticmethod\ndef PyJs_a_1_(): pass", "assert x", "async def PyJs_a_1_(): pass", "b'x'", "{1}",
                   "def PyJs_a_1_(open): pass", "var.func_globals", "1j", "..."]
         for text in writes:
-            copy = types.SimpleNamespace(translate=lambda source, text=text: text)
+            copy = types.SimpleNamespace(translate=lambda source, text=text: (text, {}))
             with self.assertRaises(SyntaxError, msg=text):
-                aiwebengine.translated(copy, "", False)
+                aiwebengine.translated(copy, "", "t.js")
 
     def test_prototype_cycle(self):
         self.assertEqual(self.error("var a = {}, b = {}; a.__proto__ = b; b.__proto__ = a;").name, "TypeError")
@@ -7965,6 +7975,446 @@ class StorageFileTest(ServerCase):
         self.assertEqual(garbage.read_bytes(), b"no database at all " * 1000)
 
 
+# -- Redis -------------------------------------------------------------------------------
+
+REDIS_SERVER = shutil.which("redis-server")
+REDIS_MISSING = None if REDIS_SERVER and importlib.util.find_spec("redis") else \
+    "needs the program redis-server and the package redis"
+
+
+class RedisServer:
+    """A redis-server of the test's own, which keeps what it accepted."""
+
+    def __init__(self, folder, port=None):
+        self.folder = folder
+        self.port = port or free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [REDIS_SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, "--save", "",
+             "--appendonly", "yes", "--appendfsync", "always"], stdout=subprocess.DEVNULL)
+        for _ in range(500):
+            try:
+                if self.ask("PING") == "+PONG":
+                    return
+            except OSError:
+                pass
+            time.sleep(0.01)
+        raise TimeoutError("redis-server did not start")
+
+    def ask(self, *words):
+        """The first line of the answer to a command."""
+        with socket.create_connection(("127.0.0.1", self.port), WAIT) as sock:
+            sock.sendall(" ".join(words).encode() + b"\r\n")
+            return sock.makefile().readline().rstrip()
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+        self.process.wait(WAIT)
+
+
+class RedisCase(ServerCase):
+    """A test with Redis and servers that share it."""
+
+    def setUp(self):
+        if REDIS_MISSING:
+            self.skipTest(REDIS_MISSING)
+        self.redis = RedisServer(self.enterTemporary())
+        self.addCleanup(self.redis.stop)
+
+    def serve_both(self, files, **options):
+        """Two servers of the same scripts."""
+        servers = [self.serve(files, redis=self.redis.url, **options) for _ in range(2)]
+        self.until(lambda: all(len(server.app.relay.presence.others) == 1 for server in servers))
+        return servers
+
+    def until(self, condition, patience=WAIT):
+        end = time.monotonic() + patience
+        while not (found := condition()):
+            self.assertLess(time.monotonic(), end, "this did not happen in time")
+            time.sleep(0.01)
+        return found
+
+    def client(self, server, path="/s", last_id=None):
+        client = EventClient(server.port, path, [f"Last-Event-ID: {last_id}"] if last_id else [])
+        self.addCleanup(client.sock.close)
+        return client
+
+    def post_to(self, server, path, body=""):
+        self.server = server
+        status, _, text = self.post(path, body)
+        return text if status == 200 else status
+
+    def take(self, client, count, timeout=WAIT):
+        return [client.next(timeout)["data"] for _ in range(count)]
+
+
+REDIS_SCRIPT = """
+routeRegistry.registerStreamRoute("/s");
+routeRegistry.registerStreamRoute("/other");
+routeRegistry.registerRoute("/send", ({ request }) => {
+  try { return routeRegistry.sendStreamMessageFiltered("/s", request.body, request.query) }
+  catch (error) { return { status: 503, body: error.name + ": " + error.message } }
+}, "POST");
+routeRegistry.registerRoute("/many", ({ request }) => {
+  for (let i = 0; i < Number(request.query.count); i++) routeRegistry.sendStreamMessage("/s", request.body + i);
+  return "sent";
+}, "POST");
+routeRegistry.registerRoute("/who", () => routeRegistry.listConnections("/s"));
+routeRegistry.registerRoute("/set", ({ request }) => { sharedStorage.setItem("k", request.body); return "set" }, "POST");
+routeRegistry.registerRoute("/get", () => JSON.stringify([sharedStorage.getItem("k"), sharedStorage.keys()]));
+routeRegistry.registerRoute("/clear", () => { sharedStorage.clear() }, "POST");
+routeRegistry.registerRoute("/local", () => "here");
+for (const name of ["news", "weather"])
+  graphQLRegistry.registerSubscription(name, `type Subscription { ${name}: Item } type Item { text: String, n: Int }`, () => null);
+routeRegistry.registerRoute("/gql/:name", ({ request }) =>
+  graphQLRegistry.sendSubscriptionMessageFiltered(request.params.name, request.body, request.query), "POST");
+"""
+
+
+class RedisTest(RedisCase):
+    """Two servers joined by Redis."""
+
+    def test_a_message_reaches_the_clients_of_both_and_the_sentence_says_so(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        here, there = self.client(one), self.client(two)
+        self.assertEqual(self.post_to(one, "/send", "é\n€"), "Broadcast to '/s': 1 connection matched, 1 delivered, 0 "
+                                                          "failed here, and passed on to 1 other process")
+        first, second = here.next(), there.next()
+        self.assertEqual(first, second)
+        self.assertEqual(first["data"], "é\n€")
+        self.assertRegex(first["id"], r"\A\d{13}-\d+\Z")
+        self.assertTrue(here.nothing() and there.nothing())
+
+    def test_each_process_evaluates_the_filter(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server, f"/s?room={room}") for server in (one, two) for room in "ab"]
+        self.assertIn("1 connection matched", self.post_to(one, "/send?room=b", "for b"))
+        self.post_to(two, "/send", "for all")
+        self.assertEqual([self.take(client, 1)[0] for client in clients], ["for all", "for b"] * 2)
+
+    def test_all_processes_deliver_in_the_same_order(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server) for server in (one, two) for _ in range(100)]
+        senders = [threading.Thread(target=ask, args=(server.port, "POST", f"/many?count=50", name))
+                   for server, name in ((one, "one "), (two, "two "))]
+        for sender in senders:
+            sender.start()
+        orders = [self.take(client, 100) for client in clients]
+        for sender in senders:
+            sender.join()
+        self.assertEqual(orders, [orders[0]] * len(clients))
+        self.assertEqual(sorted(orders[0]), sorted(f"{name} {i}" for name in ("one", "two") for i in range(50)))
+
+    def test_a_burst_beyond_the_history_reaches_a_process_that_lags(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        there = self.client(two)
+        self.post_to(one, "/many?count=2000", "n")
+        self.assertEqual(self.take(there, 2000), [f"n{i}" for i in range(2000)])
+
+    def test_a_client_resumes_at_the_other_process(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(one, "/s?room=a")
+        self.post_to(one, "/send", "0")
+        last = client.next()["id"]
+        client.sock.close()
+        for n, room in enumerate(("a", "b", "a"), 1):
+            self.post_to(one, f"/send?room={room}", str(n))
+        again = self.client(two, "/s?room=a", last)
+        self.post_to(two, "/send", "4")
+        self.assertEqual(self.take(again, 3), ["1", "3", "4"])
+        self.assertTrue(again.nothing())
+
+    def test_a_process_that_starts_later_has_the_history(self):
+        one = self.serve(REDIS_SCRIPT, redis=self.redis.url)
+        client = self.client(one)
+        self.post_to(one, "/many?count=3", "n")
+        last = client.next()["id"]
+        two = self.serve(REDIS_SCRIPT, redis=self.redis.url)
+        one.stop()
+        self.assertEqual(self.take(self.client(two, "/s", last), 2), ["n1", "n2"])
+
+    def test_what_redis_does_not_have_any_more_is_a_gap(self):
+        one = self.serve(REDIS_SCRIPT, redis=self.redis.url)
+        client = self.client(one)
+        self.post_to(one, "/many?count=300", "n")
+        ids = [client.next()["id"] for _ in range(300)]
+        for server in (one, self.serve(REDIS_SCRIPT, redis=self.redis.url)):
+            again = self.client(server, "/s", ids[10])
+            self.assertEqual([again.next()["event"] for _ in range(2)], ["gap", "message"])
+            self.assertEqual(self.take(self.client(server, "/s", ids[43]), 1), ["n44"])
+        for strange in ("0123abcd-7", "9999999999999-0"):
+            self.assertEqual(self.client(one, "/s", strange).next()["event"], "gap")
+        one.stop()
+        self.redis.ask("FLUSHALL")
+        self.assertEqual(self.client(self.serve(REDIS_SCRIPT, redis=self.redis.url), "/s", ids[-1]).next()["event"], "gap")
+
+    def test_a_client_that_is_ahead_of_its_new_process_gets_nothing_twice(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(one, "/s?room=a")
+        stream, gate = two.app.streams.get("/s"), threading.Event()
+        send = stream.send
+        stream.send = lambda *arguments: gate.wait(WAIT) and send(*arguments)      # it lags
+        for path in ("/send", "/send?room=a"):
+            self.post_to(one, path, path)
+        last = [client.next()["id"] for _ in range(2)][-1]
+        again = self.client(two, "/s?room=a", last)
+        gate.set()
+        self.post_to(one, "/send?room=a", "next")
+        self.assertEqual(self.take(again, 1), ["next"])
+
+    def test_streams_registered_later_are_read_too(self):
+        script = """
+            routeRegistry.registerRoute("/open", () => routeRegistry.registerStreamRoute("/late"), "POST");
+            routeRegistry.registerRoute("/send", () => routeRegistry.sendStreamMessage("/late", "x"), "POST");"""
+        one, two = self.serve_both(script)
+        for server in (one, two):
+            self.post_to(server, "/open")
+        client = self.client(two, "/late")
+        self.post_to(one, "/send")
+        self.assertEqual(client.next(0.9)["data"], "x")     # sooner than the reader asks of itself
+
+    def test_reloading_a_script_keeps_its_streams_and_clients(self):
+        one, two = self.serve_both({"app.js": REDIS_SCRIPT})
+        client = self.client(two)
+        self.write(self.folder / "app.js", REDIS_SCRIPT + "// new")
+        two.app.load("app.js", self.folder / "app.js")
+        self.post_to(one, "/send", "after")
+        self.assertEqual(self.take(client, 1), ["after"])
+
+    def test_subscriptions_ride_along(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        query = urllib.parse.quote("subscription { news { text } }")
+        clients = [self.client(server, path) for server in (one, two)
+                   for path in (f"/graphql/sse?query={query}&room=a", "/graphql/subscription/news", "/graphql/sse")]
+        told = self.post_to(one, "/gql/news", '{"text": "hot", "n": 1}')
+        self.assertEqual(told, "Broadcast to subscription 'news': 3 connections matched, 3 delivered, 0 failed here, "
+                               "and passed on to 1 other process")
+        events = [client.next() for client in clients]
+        self.assertEqual([event["data"] for event in events[:3]], [event["data"] for event in events[3:]])
+        self.assertEqual(events[0]["data"], '{"data":{"news":{"text":"hot"}}}')
+        self.assertEqual(len({event["id"] for event in events}), 1)
+        self.post_to(two, "/gql/news?room=a", '{"text": "for a"}')
+        self.assertEqual(self.take(clients[0], 1), ['{"data":{"news":{"text":"for a"}}}'])
+        self.assertTrue(clients[1].nothing())
+
+    def test_a_subscriber_resumes_at_a_process_where_nobody_asked_the_same(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        query = urllib.parse.quote("subscription { news { n } }")
+        for path in (f"/graphql/sse?query={query}", "/graphql/sse"):
+            client = self.client(one, path)
+            for n in range(4):
+                for name in ("news", "weather"):
+                    self.post_to(one, "/gql/" + name, '{"n": %d}' % n)
+            last = client.next()["id"]
+            client.sock.close()
+            again = self.client(two, path, last)
+            self.post_to(two, "/gql/news", '{"n": 4}')
+            numbers = [list(json.loads(text)["data"].items()) for text in self.take(again, 8 if path.endswith("sse") else 4)]
+            self.assertEqual([(name, item["n"]) for [(name, item)] in numbers],
+                             [("news", n) for n in range(1, 5)] if "?" in path else
+                             [pair for n in range(4) for pair in (("news", n), ("weather", n))][1:] + [("news", 4)])
+            self.assertTrue(again.nothing())
+
+    def test_storage_is_shared(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        self.post_to(one, "/set", "é \u0000 €")
+        self.server = two
+        self.assertEqual(self.get_json("/get"), ["é \u0000 €", ["k"]])
+        self.post_to(two, "/clear")
+        self.server = one
+        self.assertEqual(self.get_json("/get"), [None, []])
+
+    def test_connections_of_both_are_listed_until_they_or_their_process_go(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        mine, yours = self.client(one, "/s?name=mine"), self.client(two, "/s?name=yours")
+
+        def names(server):
+            self.server = server
+            return sorted(item["metadata"]["name"] for item in self.get_json("/who"))
+        for server in (one, two):
+            self.until(lambda: names(server) == ["mine", "yours"])
+        self.assertEqual(len({item["process"] for item in self.get_json("/who")}), 2)
+        mine.sock.close()
+        self.until(lambda: names(two) == ["yours"])
+        two.stop()
+        self.until(lambda: names(one) == [])
+
+    def test_what_a_dead_process_reported_expires(self):
+        with unittest.mock.patch.object(aiwebengine, "PRESENCE_EXPIRY_SECONDS", 2):
+            one, two = self.serve_both(REDIS_SCRIPT)
+            client = self.client(two)
+            self.server = one
+            self.until(lambda: len(self.get_json("/who")) == 1)
+            presence = two.app.relay.presence
+            presence._stop.set()        # as if it had been killed: it reports no more, and says no farewell
+            self.until(lambda: self.get_json("/who") == [] and one.app.relay.presence.others == [])
+
+    def test_the_rate_limit_counts_across_processes(self):
+        one, two = self.serve_both(REDIS_SCRIPT, rate=4.0)
+        answers = [self.post_to(server, "/set", "x") for _ in range(4) for server in (one, two)]
+        self.assertGreaterEqual(answers.count(429), 3)
+        self.assertGreaterEqual(answers.count("set"), 4)
+
+
+class RedisFailureTest(RedisCase):
+    """Redis goes away, and comes back."""
+
+    def test_while_redis_is_stopped_requests_go_on_sends_throw_and_then_it_resumes(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(one), self.client(two)]
+        accepted = []
+
+        def send(count):
+            for _ in range(count):
+                text = str(time.perf_counter_ns())
+                answer = self.post_to(one, "/send", text)
+                if answer != 503:
+                    accepted.append(text)
+            return answer
+        send(5)
+        self.redis.stop()
+        self.assertEqual(send(5), 503)
+        self.assertEqual(len(accepted), 5)
+        self.server = one
+        status, _, text = self.post("/send", "x")
+        self.assertRegex(text, r"\AError: sendStreamMessageFiltered: the message was not sent: Redis does not answer \(")
+        self.assertEqual(self.get("/local")[2], "here")
+        self.assertEqual(len(self.get_json("/who")), 1)
+        self.assertEqual(self.get("/get")[0], 500)
+        self.redis.start()
+        started = time.monotonic()
+        self.until(lambda: send(1) != 503, 3)
+        self.until(lambda: two.app.relay.link.down is None, 3 - (time.monotonic() - started))
+        send(5)
+        for client in clients:
+            self.assertEqual(self.take(client, len(accepted)), accepted)
+            self.assertTrue(client.nothing())
+        self.assertIn("Redis is back", self.output.getvalue())
+
+    def test_traffic_of_both_during_a_restart_loses_nothing_that_was_accepted(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server) for server in (one, two) for _ in range(5)]
+        accepted, refused, stop = set(), [], threading.Event()
+
+        def traffic(server, name):
+            n = 0
+            while not stop.is_set():
+                text, n = f"{name}{n}", n + 1
+                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT * 2)
+                connection.request("POST", "/send", text)
+                (accepted.add if connection.getresponse().status == 200 else refused.append)(text)
+                connection.close()
+        threads = [threading.Thread(target=traffic, args=pair) for pair in ((one, "a"), (two, "b"))]
+        for thread in threads:
+            thread.start()
+        self.until(lambda: len(accepted) > 50)
+        self.redis.stop()
+        self.until(lambda: len(refused) > 20)
+        self.redis.start()
+        before = len(accepted)
+        self.until(lambda: len(accepted) > before + 50)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        self.post_to(one, "/send", "end")
+        orders = []
+        for client in clients:
+            orders.append([])
+            while not orders[-1] or orders[-1][-1] != "end":
+                orders[-1].append(client.next()["data"])
+        self.assertEqual(orders, [orders[0]] * len(orders))
+        self.assertLessEqual(accepted, set(orders[0]))
+        self.assertEqual(len(orders[0]), len(set(orders[0])))
+
+    def test_a_paused_redis_holds_up_one_send_and_loses_nothing(self):
+        with unittest.mock.patch.object(aiwebengine, "REDIS_TIMEOUT", 1.5):
+            one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(two)
+        self.redis.pause()
+        started = time.monotonic()
+        self.assertEqual(self.post_to(one, "/send", "paused"), 503)
+        self.assertEqual(self.post_to(one, "/send", "paused"), 503)
+        self.assertEqual(self.post_to(one, "/local") or 405, 405)
+        self.assertLess(time.monotonic() - started, 4)
+        self.redis.resume()
+        self.until(lambda: self.post_to(one, "/send", "after") != 503)
+        texts = []
+        while "after" not in texts:
+            texts += self.take(client, 1)
+        self.assertLessEqual(texts.count("paused"), 1)
+
+    def test_a_refusal_by_redis_is_an_error_that_the_script_can_catch(self):
+        one, _ = self.serve_both(REDIS_SCRIPT)
+        self.redis.ask("CONFIG SET maxmemory 1")
+        self.redis.ask("CONFIG SET maxmemory-policy noeviction")
+        self.server = one
+        status, _, text = self.post("/send", "x")
+        self.assertEqual(status, 503)
+        self.assertIn("maxmemory", text)
+        self.redis.ask("CONFIG SET maxmemory 0")
+        self.assertIn("delivered", self.post_to(one, "/send", "x"))
+
+    def test_a_stream_that_was_registered_meanwhile_works_when_redis_is_back(self):
+        one, two = self.serve_both("""
+            routeRegistry.registerRoute("/open", () => routeRegistry.registerStreamRoute("/late"), "POST");
+            routeRegistry.registerRoute("/send", () => {
+              try { return routeRegistry.sendStreamMessage("/late", "x") } catch (error) { return { status: 503 } } }, "POST");""")
+        self.redis.stop()
+        self.until(lambda: one.app.relay.link.down and two.app.relay.link.down)
+        for server in (one, two):
+            self.assertIn("registered", self.post_to(server, "/open"))
+        client = self.client(two, "/late")
+        self.redis.start()
+        self.until(lambda: two.app.relay.link.down is None and self.post_to(one, "/send") != 503)
+        self.assertEqual(client.next()["data"], "x")
+
+    def test_the_rate_limit_goes_on_without_redis(self):
+        one, _ = self.serve_both(REDIS_SCRIPT, rate=2.0)
+        self.redis.stop()
+        answers = [self.post_to(one, "/clear") for _ in range(8)]
+        self.assertIn(429, answers)
+
+    def test_an_unreachable_server_or_a_bad_address_is_one_line_and_exit_code_2(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "")
+        for url, reason in ((f"redis://:secret@127.0.0.1:{free_port()}/0", "refused"), ("http://localhost", "scheme"),
+                            (f"redis://127.0.0.1:{self.redis.port}/99", "DB index")):
+            done = subprocess.run([sys.executable, str(MODULE), str(folder), "--port", "0", "--redis", url],
+                                  capture_output=True, text=True, timeout=30)
+            with self.subTest(url):
+                self.assertEqual(done.returncode, 2)
+                self.assertRegex(done.stderr, rf"\Aaiwebengine: --redis .*{reason}.*\n\Z")
+                self.assertNotIn("secret", done.stderr)
+
+
+class WithoutRedisTest(unittest.TestCase):
+
+    def test_a_missing_package_is_one_line_and_exit_code_2(self):
+        code = "import sys; sys.modules['redis'] = None; import aiwebengine; sys.exit(aiwebengine.main(sys.argv[1:]))"
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([sys.executable, "-c", code, folder, "--redis", "redis://localhost"], cwd=MODULE.parent,
+                                  capture_output=True, text=True, timeout=30)
+        self.assertEqual((done.returncode, done.stderr),
+                         (2, "aiwebengine: --redis needs the package redis: pip install redis\n"))
+
+    def test_storage_and_redis_exclude_each_other(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([sys.executable, str(MODULE), folder, "--redis", "redis://localhost", "--storage", "x.db"],
+                                  capture_output=True, text=True, timeout=30)
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, r"\Aaiwebengine: --storage and --redis exclude each other.*\n\Z")
+
 
 class TypesTest(unittest.TestCase):
     """aiwebengine.d.ts, as --types prints it."""
@@ -8651,6 +9101,245 @@ class HttpTest(ServerCase):
         self.assertTrue(client.ended())
 
 
+# -- Fault injection ----
+
+class ChaosTest(ServerCase):
+    SCRIPT = """
+      let calls = 0;
+      routeRegistry.registerRoute("/calls", () => ({ calls }));
+      routeRegistry.registerRoute("/a", () => ({ calls: ++calls }));
+      routeRegistry.registerRoute("/a/b", () => "b");
+      routeRegistry.registerRoute("/abc", () => "abc");
+      routeRegistry.registerStreamRoute("/s");
+      routeRegistry.registerStreamRoute("/t");
+      routeRegistry.registerRoute("/send", ({ request }) => {
+        const text = "x".repeat(Number(request.query.size ?? 1));
+        return routeRegistry.sendStreamMessage("/s", text) + routeRegistry.sendStreamMessage("/t", text);
+      });
+      routeRegistry.registerRoute("/who", ({ request }) => routeRegistry.listConnections(request.query.path));
+    """
+
+    def start(self, chaos="", **options):
+        self.serve(self.SCRIPT, chaos=chaos, **options)
+        return self.server.chaos
+
+    def fate(self, path):
+        """X-Chaos of a GET, or what happened instead."""
+        try:
+            return self.get(path)[1].get("x-chaos")
+        except http.client.RemoteDisconnected:
+            return "dropped"
+
+    def counts(self):
+        return self.server.chaos.describe()["counts"]
+
+    def ask(self, *paths):
+        """A socket on which requests were sent at once."""
+        sock = socket.create_connection(("127.0.0.1", self.server.port), WAIT)
+        self.addCleanup(sock.close)
+        sock.sendall("".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths).encode())
+        return sock
+
+    def test_nothing_is_injected_unless_asked_for(self):
+        chaos = self.start()
+        self.assertIsNone(self.fate("/a"))
+        self.assertEqual(self.get_json("/engine/chaos"), chaos.describe())
+        self.assertFalse(chaos.describe()["active"])
+        self.assertNotIn("chaos", self.get_json("/engine/health"))
+
+    def test_latency_comes_before_the_answer_and_is_told(self):
+        self.start("latency=60ms jitter=20ms")
+        start = time.monotonic()
+        status, headers, _ = self.get("/a")
+        told = float(re.fullmatch(r"latency=(\d+)ms", headers["x-chaos"])[1])
+        self.assertGreaterEqual(time.monotonic() - start, told / 1000 - 0.001)
+        self.assertTrue(40 <= told <= 80)
+        self.assertEqual(self.counts()["delayed"], 1)
+        self.assertRegex(self.output.getvalue(), r"GET    /a  200  \d+\.\d ms  chaos: latency=\d+ms")
+
+    def test_requests_that_wait_hold_up_nobody_and_need_no_thread(self):
+        self.start("/a: latency=1m")
+        before = threading.active_count()
+        held = [self.ask("/a") for _ in range(100)]
+        self.eventually(lambda: self.counts()["delayed"] == 100)
+        for _ in range(5):
+            self.assertIsNone(self.fate("/abc"))
+        self.assertLess(threading.active_count(), before + 10)
+        for sock in held:
+            sock.setblocking(False)
+            with self.assertRaises(BlockingIOError):
+                sock.recv(1)
+        start = time.monotonic()
+        self.server.stop()
+        self.assertLess(time.monotonic() - start, 2.5)
+
+    def test_pipelined_requests_are_answered_in_order_one_delay_after_the_other(self):
+        self.start("latency=30ms")
+        start, sock, received = time.monotonic(), self.ask("/abc", "/a/b", "/calls"), b""
+        while received.count(b"HTTP/1.1 200") < 3 or not received.endswith(b'{"calls":0}'):
+            received += sock.recv(65536)
+        self.assertGreaterEqual(time.monotonic() - start, 0.085)
+        self.assertEqual(re.findall(rb"\r\n\r\n(abc|b|\{.*?\})", received), [b"abc", b"b", b'{"calls":0}'])
+
+    def test_drop_closes_without_an_answer(self):
+        self.start("/a: drop=100%")
+        self.assertEqual(self.ask("/a").recv(100), b"")
+        self.assertEqual([self.fate("/a"), self.counts()["dropped"]], ["dropped", 2])
+        self.assertEqual(self.get_json("/calls"), {"calls": 0})
+        self.assertIn("/a  444  ", self.output.getvalue())
+
+    def test_error_answers_500_and_calls_no_handler(self):
+        self.start("/a: error=100%")
+        status, headers, text = self.get("/a")
+        self.assertEqual((status, headers["x-chaos"]), (500, "error"))
+        self.assertIn("Fault injection", json.loads(text)["error"]["message"])
+        self.assertIn("Fault injection", self.get("/a", Accept="text/html")[2])
+        self.assertEqual(self.get_json("/calls"), {"calls": 0})
+
+    def test_a_path_stands_for_what_is_below_it_and_later_rules_win(self):
+        self.start("error=100%; /a: error=0% latency=1ms; /ab*: error=0%; /s: kill=9s")
+        self.assertEqual([self.fate(path) for path in ("/calls", "/a", "/a/b", "/abc")],
+                         ["error", "latency=1ms", "latency=1ms", "none"])
+        hits = {rule["path"]: rule["hits"] for rule in self.server.chaos.describe()["rules"]}
+        self.assertEqual(hits, {"*": 4, "/a": 2, "/ab*": 1, "/s": 0})
+
+    def test_the_same_seed_throws_the_same_dice(self):
+        chaos = self.start("drop=50% seed=7")
+        runs = []
+        for _ in range(2):
+            runs.append([self.fate("/abc") for _ in range(16)])
+            chaos.set("drop=50% seed=7")
+        self.assertEqual(runs[0], runs[1])
+        self.assertEqual(set(runs[0]), {"dropped", "none"})
+        chaos.set("drop=50% seed=8")
+        self.assertNotEqual(runs[0], [self.fate("/abc") for _ in range(16)])
+
+    def test_a_slow_client_gets_everything_late_and_the_others_at_once(self):
+        self.start("slow=/s; /s: slow=20kB/s")
+        slow, quick = self.connect("/s?n=1"), self.connect("/t")
+        self.assertEqual(slow.headers["x-chaos"], "slow=20000b/s")
+        self.get("/send?size=12000")
+        start = time.monotonic()
+        self.assertEqual(len(quick.next()["data"]), 12000)
+        self.assertEqual(len(slow.next()["data"]), 12000)
+        self.assertGreater(time.monotonic() - start, (12000 - 2 * aiwebengine.THROTTLE_BURST) / 20000)
+        self.assertEqual(json.loads(self.get("/who?path=/s")[2])[0]["metadata"], {"n": "1"})
+        slow.close()
+        self.eventually(lambda: self.get_json("/who?path=/s") == [])
+
+    def test_the_outbox_of_a_slow_client_fills_until_it_is_disconnected(self):
+        self.start("slow=/s")
+        client = self.connect("/s")
+        self.get("/send?size=100000")
+        self.eventually(lambda: self.get_json("/who?path=/s")[0]["bytesWaiting"] > 50_000)
+        for _ in range(12):
+            self.get("/send?size=100000")
+        self.eventually(lambda: self.get_json("/who?path=/s") == [])
+        self.assertIn("reads too slowly", self.output.getvalue())
+        self.assertTrue(client.ended())
+
+    def test_killed_connections_come_back_without_a_loss(self):
+        chaos = self.start("/s: kill=50ms")
+        client = self.connect("/s")
+        self.assertRegex(client.headers["x-chaos"], r"kill=0\.[01]s")
+        self.get("/send")
+        seen = client.next()["id"]
+        self.assertTrue(client.ended())
+        self.get("/send?size=2")
+        chaos.set("")
+        again = self.connect("/s", [f"Last-Event-ID: {seen}"])
+        self.assertEqual(again.next()["data"], "xx")
+        self.assertNotIn("x-chaos", again.headers)
+
+    def test_new_rules_end_the_connections_that_are_there(self):
+        chaos = self.start()
+        client, other = self.connect("/s"), self.connect("/t")
+        chaos.set("/s: kill=20ms")
+        self.assertTrue(client.ended())
+        self.assertTrue(other.nothing())
+        self.assertEqual(self.counts()["killed"], 1)
+
+    def test_a_kill_that_was_called_off_does_not_happen(self):
+        chaos = self.start("/s: kill=150ms")
+        client = self.connect("/s")
+        chaos.set("")
+        self.assertTrue(client.nothing(0.4))
+
+    def test_the_server_itself_is_never_affected(self):
+        self.start("drop=100%", reload=True)
+        self.assertEqual(self.fate("/a"), "dropped")
+        for path in "/engine", "/engine/health", "/engine/chaos":
+            status, headers, _ = self.get(path)
+            self.assertEqual((status, headers.get("x-chaos")), (200, None))
+        self.assertEqual(json.loads(self.connect("/engine/live").next()["data"])["notice"],
+                         "Fault injection is on: drop=100%")
+
+    def test_it_is_flagged_wherever_it_is_active(self):
+        self.start("latency=1ms")
+        self.assertIn("warning: fault injection is on: latency=1ms", self.output.getvalue())
+        self.assertEqual(self.get_json("/engine/health")["chaos"], "latency=1ms")
+        self.assertIn("Fault injection is on: latency=1ms", self.get("/none", Accept="text/html")[2])
+        self.assertEqual(self.get("/none")[1]["x-chaos"], "latency=1ms")
+
+    def change(self, data, **headers):
+        body = data if isinstance(data, str) else json.dumps(data)
+        return self.request("POST", "/engine/chaos", body, {"Content-Type": "application/json", **headers})
+
+    def test_it_can_be_changed_while_the_server_runs(self):
+        self.start()
+        status, _, text = self.change({"chaos": " latency=2ms;  /s: kill=1m seed=3"})
+        self.assertEqual(status, 200, text)
+        self.assertEqual(json.loads(text), {
+            "active": True, "chaos": "latency=2ms; /s: kill=1m seed=3", "seed": 3,
+            "rules": [{"path": "*", "latency": 0.002, "hits": 0}, {"path": "/s", "kill": 60.0, "hits": 0}],
+            "counts": {"delayed": 0, "dropped": 0, "failed": 0, "slowed": 0, "killed": 0}})
+        self.assertEqual(self.fate("/abc"), "latency=2ms")
+        self.assertEqual(self.change({"chaos": ""})[0], 200)
+        self.assertIsNone(self.fate("/abc"))
+        self.assertIn("fault injection is off", self.output.getvalue())
+
+    def test_only_this_machine_and_own_pages_may_change_it(self):
+        self.start(cors=["*"])
+        own = f"http://localhost:{self.server.port}"
+        rules = {"chaos": "drop=100%"}
+        for headers, status in (({"Origin": "http://evil.example"}, 403), ({"Sec-Fetch-Site": "cross-site"}, 403),
+                                ({"Content-Type": "text/plain"}, 415)):
+            with self.subTest(headers):
+                self.assertEqual(self.change(rules, **headers)[0], status)
+        with unittest.mock.patch.object(aiwebengine, "is_loopback", lambda address: False):
+            self.assertEqual(self.change(rules)[0], 403)
+        self.assertFalse(self.server.chaos.rules)
+        self.assertEqual(self.change(rules, Origin=own, Host=own.removeprefix("http://"))[0], 200)
+        self.assertEqual(self.request("PUT", "/engine/chaos")[1]["allow"], "GET, POST, HEAD, OPTIONS")
+
+    def test_mistaken_rules_are_refused_with_what_to_write_instead(self):
+        self.start("latency=1ms")
+        for rules, said in (("latncy=1ms", "latncy is not a setting; did you mean latency?"),
+                            ("latency=200", "latency=200: write for example latency=200ms or 1.5s"),
+                            ("latency=2h", "write for example"), ("latency=9000s", "is too much"),
+                            ("drop=0.1", "drop=0.1: write for example drop=1%"), ("drop=101%", "drop=101% is too much"),
+                            ("/chat latency=1s", "write /chat: latency=200ms"), ("slow=0B/s", "write for example slow=1kB/s"),
+                            ("seed=x", "seed=x: write for example seed=1"), ("kill", "kill=: write for example"),
+                            ("drop=1%;" * 51, "more than 50 rules"), ("x" * 3000, "more than 2000 characters")):
+            with self.subTest(rules[:40]):
+                status, _, text = self.change({"chaos": rules})
+                self.assertEqual(status, 400)
+                self.assertIn(said, json.loads(text)["error"]["message"])
+        for data in ([], {"chaos": 5}, {}, "{", "null"):
+            self.assertEqual(self.change(data)[0], 400)
+        self.assertEqual(self.server.chaos.text, "latency=1ms")
+
+    def test_subscriptions_and_pages_are_affected_too(self):
+        self.serve({"app.js": "graphQLRegistry.registerQuery('q', 'type Query { q: Int }', () => 1);"
+                              "graphQLRegistry.registerSubscription('n', 'type Subscription { n: Int }', () => null);",
+                    "public/p.txt": "p"}, chaos="latency=1ms kill=40ms")
+        self.assertEqual(self.fate("/p.txt"), "latency=1ms")
+        self.assertEqual(self.fate("/graphql?query={q}"), "latency=1ms")
+        client = self.connect("/graphql/sse?query=subscription%7Bn%7D")
+        self.assertRegex(client.headers["x-chaos"], r"latency=1ms kill=0\.\ds")
+        self.assertTrue(client.ended())
+
+
 class StreamsOverHttpTest(ServerCase):
     """Replay, who is there, and what a script is told, as clients and scripts see it."""
 
@@ -9316,245 +10005,6 @@ class FaultTest(ServerCase):
             self.write(self.folder / "new.js", "routeRegistry.registerRoute('/new', () => 'new');")
             self.eventually(lambda: self.get("/new")[2] == "new")
         self.assertNotIn("408", self.output.getvalue())
-
-
-# -- Fault injection ----
-
-class ChaosTest(ServerCase):
-    SCRIPT = """
-      let calls = 0;
-      routeRegistry.registerRoute("/calls", () => ({ calls }));
-      routeRegistry.registerRoute("/a", () => ({ calls: ++calls }));
-      routeRegistry.registerRoute("/a/b", () => "b");
-      routeRegistry.registerRoute("/abc", () => "abc");
-      routeRegistry.registerStreamRoute("/s");
-      routeRegistry.registerStreamRoute("/t");
-      routeRegistry.registerRoute("/send", ({ request }) => {
-        const text = "x".repeat(Number(request.query.size ?? 1));
-        return routeRegistry.sendStreamMessage("/s", text) + routeRegistry.sendStreamMessage("/t", text);
-      });
-      routeRegistry.registerRoute("/who", ({ request }) => routeRegistry.listConnections(request.query.path));
-    """
-
-    def start(self, chaos="", **options):
-        self.serve(self.SCRIPT, chaos=chaos, **options)
-        return self.server.chaos
-
-    def fate(self, path):
-        """X-Chaos of a GET, or what happened instead."""
-        try:
-            return self.get(path)[1].get("x-chaos")
-        except http.client.RemoteDisconnected:
-            return "dropped"
-
-    def counts(self):
-        return self.server.chaos.describe()["counts"]
-
-    def ask(self, *paths):
-        """A socket on which requests were sent at once."""
-        sock = socket.create_connection(("127.0.0.1", self.server.port), WAIT)
-        self.addCleanup(sock.close)
-        sock.sendall("".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths).encode())
-        return sock
-
-    def test_nothing_is_injected_unless_asked_for(self):
-        chaos = self.start()
-        self.assertIsNone(self.fate("/a"))
-        self.assertEqual(self.get_json("/engine/chaos"), chaos.describe())
-        self.assertFalse(chaos.describe()["active"])
-        self.assertNotIn("chaos", self.get_json("/engine/health"))
-
-    def test_latency_comes_before_the_answer_and_is_told(self):
-        self.start("latency=60ms jitter=20ms")
-        start = time.monotonic()
-        status, headers, _ = self.get("/a")
-        told = float(re.fullmatch(r"latency=(\d+)ms", headers["x-chaos"])[1])
-        self.assertGreaterEqual(time.monotonic() - start, told / 1000 - 0.001)
-        self.assertTrue(40 <= told <= 80)
-        self.assertEqual(self.counts()["delayed"], 1)
-        self.assertRegex(self.output.getvalue(), r"GET    /a  200  \d+\.\d ms  chaos: latency=\d+ms")
-
-    def test_requests_that_wait_hold_up_nobody_and_need_no_thread(self):
-        self.start("/a: latency=1m")
-        before = threading.active_count()
-        held = [self.ask("/a") for _ in range(100)]
-        self.eventually(lambda: self.counts()["delayed"] == 100)
-        for _ in range(5):
-            self.assertIsNone(self.fate("/abc"))
-        self.assertLess(threading.active_count(), before + 10)
-        for sock in held:
-            sock.setblocking(False)
-            with self.assertRaises(BlockingIOError):
-                sock.recv(1)
-        start = time.monotonic()
-        self.server.stop()
-        self.assertLess(time.monotonic() - start, 2.5)
-
-    def test_pipelined_requests_are_answered_in_order_one_delay_after_the_other(self):
-        self.start("latency=30ms")
-        start, sock, received = time.monotonic(), self.ask("/abc", "/a/b", "/calls"), b""
-        while received.count(b"HTTP/1.1 200") < 3 or not received.endswith(b'{"calls":0}'):
-            received += sock.recv(65536)
-        self.assertGreaterEqual(time.monotonic() - start, 0.085)
-        self.assertEqual(re.findall(rb"\r\n\r\n(abc|b|\{.*?\})", received), [b"abc", b"b", b'{"calls":0}'])
-
-    def test_drop_closes_without_an_answer(self):
-        self.start("/a: drop=100%")
-        self.assertEqual(self.ask("/a").recv(100), b"")
-        self.assertEqual([self.fate("/a"), self.counts()["dropped"]], ["dropped", 2])
-        self.assertEqual(self.get_json("/calls"), {"calls": 0})
-        self.assertIn("/a  444  ", self.output.getvalue())
-
-    def test_error_answers_500_and_calls_no_handler(self):
-        self.start("/a: error=100%")
-        status, headers, text = self.get("/a")
-        self.assertEqual((status, headers["x-chaos"]), (500, "error"))
-        self.assertIn("Fault injection", json.loads(text)["error"]["message"])
-        self.assertIn("Fault injection", self.get("/a", Accept="text/html")[2])
-        self.assertEqual(self.get_json("/calls"), {"calls": 0})
-
-    def test_a_path_stands_for_what_is_below_it_and_later_rules_win(self):
-        self.start("error=100%; /a: error=0% latency=1ms; /ab*: error=0%; /s: kill=9s")
-        self.assertEqual([self.fate(path) for path in ("/calls", "/a", "/a/b", "/abc")],
-                         ["error", "latency=1ms", "latency=1ms", "none"])
-        hits = {rule["path"]: rule["hits"] for rule in self.server.chaos.describe()["rules"]}
-        self.assertEqual(hits, {"*": 4, "/a": 2, "/ab*": 1, "/s": 0})
-
-    def test_the_same_seed_throws_the_same_dice(self):
-        chaos = self.start("drop=50% seed=7")
-        runs = []
-        for _ in range(2):
-            runs.append([self.fate("/abc") for _ in range(16)])
-            chaos.set("drop=50% seed=7")
-        self.assertEqual(runs[0], runs[1])
-        self.assertEqual(set(runs[0]), {"dropped", "none"})
-        chaos.set("drop=50% seed=8")
-        self.assertNotEqual(runs[0], [self.fate("/abc") for _ in range(16)])
-
-    def test_a_slow_client_gets_everything_late_and_the_others_at_once(self):
-        self.start("slow=/s; /s: slow=20kB/s")
-        slow, quick = self.connect("/s?n=1"), self.connect("/t")
-        self.assertEqual(slow.headers["x-chaos"], "slow=20000b/s")
-        self.get("/send?size=12000")
-        start = time.monotonic()
-        self.assertEqual(len(quick.next()["data"]), 12000)
-        self.assertEqual(len(slow.next()["data"]), 12000)
-        self.assertGreater(time.monotonic() - start, (12000 - 2 * aiwebengine.THROTTLE_BURST) / 20000)
-        self.assertEqual(json.loads(self.get("/who?path=/s")[2])[0]["metadata"], {"n": "1"})
-        slow.close()
-        self.eventually(lambda: self.get_json("/who?path=/s") == [])
-
-    def test_the_outbox_of_a_slow_client_fills_until_it_is_disconnected(self):
-        self.start("slow=/s")
-        client = self.connect("/s")
-        self.get("/send?size=100000")
-        self.eventually(lambda: self.get_json("/who?path=/s")[0]["bytesWaiting"] > 50_000)
-        for _ in range(12):
-            self.get("/send?size=100000")
-        self.eventually(lambda: self.get_json("/who?path=/s") == [])
-        self.assertIn("reads too slowly", self.output.getvalue())
-        self.assertTrue(client.ended())
-
-    def test_killed_connections_come_back_without_a_loss(self):
-        chaos = self.start("/s: kill=50ms")
-        client = self.connect("/s")
-        self.assertRegex(client.headers["x-chaos"], r"kill=0\.[01]s")
-        self.get("/send")
-        seen = client.next()["id"]
-        self.assertTrue(client.ended())
-        self.get("/send?size=2")
-        chaos.set("")
-        again = self.connect("/s", [f"Last-Event-ID: {seen}"])
-        self.assertEqual(again.next()["data"], "xx")
-        self.assertNotIn("x-chaos", again.headers)
-
-    def test_new_rules_end_the_connections_that_are_there(self):
-        chaos = self.start()
-        client, other = self.connect("/s"), self.connect("/t")
-        chaos.set("/s: kill=20ms")
-        self.assertTrue(client.ended())
-        self.assertTrue(other.nothing())
-        self.assertEqual(self.counts()["killed"], 1)
-
-    def test_a_kill_that_was_called_off_does_not_happen(self):
-        chaos = self.start("/s: kill=150ms")
-        client = self.connect("/s")
-        chaos.set("")
-        self.assertTrue(client.nothing(0.4))
-
-    def test_the_server_itself_is_never_affected(self):
-        self.start("drop=100%", reload=True)
-        self.assertEqual(self.fate("/a"), "dropped")
-        for path in "/engine", "/engine/health", "/engine/chaos":
-            status, headers, _ = self.get(path)
-            self.assertEqual((status, headers.get("x-chaos")), (200, None))
-        self.assertEqual(json.loads(self.connect("/engine/live").next()["data"])["notice"],
-                         "Fault injection is on: drop=100%")
-
-    def test_it_is_flagged_wherever_it_is_active(self):
-        self.start("latency=1ms")
-        self.assertIn("warning: fault injection is on: latency=1ms", self.output.getvalue())
-        self.assertEqual(self.get_json("/engine/health")["chaos"], "latency=1ms")
-        self.assertIn("Fault injection is on: latency=1ms", self.get("/none", Accept="text/html")[2])
-        self.assertEqual(self.get("/none")[1]["x-chaos"], "latency=1ms")
-
-    def change(self, data, **headers):
-        body = data if isinstance(data, str) else json.dumps(data)
-        return self.request("POST", "/engine/chaos", body, {"Content-Type": "application/json", **headers})
-
-    def test_it_can_be_changed_while_the_server_runs(self):
-        self.start()
-        status, _, text = self.change({"chaos": " latency=2ms;  /s: kill=1m seed=3"})
-        self.assertEqual(status, 200, text)
-        self.assertEqual(json.loads(text), {
-            "active": True, "chaos": "latency=2ms; /s: kill=1m seed=3", "seed": 3,
-            "rules": [{"path": "*", "latency": 0.002, "hits": 0}, {"path": "/s", "kill": 60.0, "hits": 0}],
-            "counts": {"delayed": 0, "dropped": 0, "failed": 0, "slowed": 0, "killed": 0}})
-        self.assertEqual(self.fate("/abc"), "latency=2ms")
-        self.assertEqual(self.change({"chaos": ""})[0], 200)
-        self.assertIsNone(self.fate("/abc"))
-        self.assertIn("fault injection is off", self.output.getvalue())
-
-    def test_only_this_machine_and_own_pages_may_change_it(self):
-        self.start(cors=["*"])
-        own = f"http://localhost:{self.server.port}"
-        rules = {"chaos": "drop=100%"}
-        for headers, status in (({"Origin": "http://evil.example"}, 403), ({"Sec-Fetch-Site": "cross-site"}, 403),
-                                ({"Content-Type": "text/plain"}, 415)):
-            with self.subTest(headers):
-                self.assertEqual(self.change(rules, **headers)[0], status)
-        with unittest.mock.patch.object(aiwebengine, "is_loopback", lambda address: False):
-            self.assertEqual(self.change(rules)[0], 403)
-        self.assertFalse(self.server.chaos.rules)
-        self.assertEqual(self.change(rules, Origin=own, Host=own.removeprefix("http://"))[0], 200)
-        self.assertEqual(self.request("PUT", "/engine/chaos")[1]["allow"], "GET, POST, HEAD, OPTIONS")
-
-    def test_mistaken_rules_are_refused_with_what_to_write_instead(self):
-        self.start("latency=1ms")
-        for rules, said in (("latncy=1ms", "latncy is not a setting; did you mean latency?"),
-                            ("latency=200", "latency=200: write for example latency=200ms or 1.5s"),
-                            ("latency=2h", "write for example"), ("latency=9000s", "is too much"),
-                            ("drop=0.1", "drop=0.1: write for example drop=1%"), ("drop=101%", "drop=101% is too much"),
-                            ("/chat latency=1s", "write /chat: latency=200ms"), ("slow=0B/s", "write for example slow=1kB/s"),
-                            ("seed=x", "seed=x: write for example seed=1"), ("kill", "kill=: write for example"),
-                            ("drop=1%;" * 51, "more than 50 rules"), ("x" * 3000, "more than 2000 characters")):
-            with self.subTest(rules[:40]):
-                status, _, text = self.change({"chaos": rules})
-                self.assertEqual(status, 400)
-                self.assertIn(said, json.loads(text)["error"]["message"])
-        for data in ([], {"chaos": 5}, {}, "{", "null"):
-            self.assertEqual(self.change(data)[0], 400)
-        self.assertEqual(self.server.chaos.text, "latency=1ms")
-
-    def test_subscriptions_and_pages_are_affected_too(self):
-        self.serve({"app.js": "graphQLRegistry.registerQuery('q', 'type Query { q: Int }', () => 1);"
-                              "graphQLRegistry.registerSubscription('n', 'type Subscription { n: Int }', () => null);",
-                    "public/p.txt": "p"}, chaos="latency=1ms kill=40ms")
-        self.assertEqual(self.fate("/p.txt"), "latency=1ms")
-        self.assertEqual(self.fate("/graphql?query={q}"), "latency=1ms")
-        client = self.connect("/graphql/sse?query=subscription%7Bn%7D")
-        self.assertRegex(client.headers["x-chaos"], r"latency=1ms kill=0\.\ds")
-        self.assertTrue(client.ended())
 
 
 # ======================================================================================
