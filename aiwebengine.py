@@ -9829,7 +9829,7 @@ class PoolReference:
 def dump_python(compiled):
     """The Python that a script or module became, as text to read: the generated tree of a CompiledScript
     or CompiledModule that kept it, with the line of the source in a comment before its statements, then
-    the objects that the code refers to as pool[n]."""
+    the objects that the code refers to as pool[n]. It is for reading: some names are none in Python."""
     dump = PythonDump(compiled.unit)
     text = dump.text(compiled.tree)
     pool = [f"# pool[{index}]: {clipped(describe_pooled(item))}"
@@ -9850,6 +9850,15 @@ def describe_pooled(item):
     return f"{kind} {item!r}"
 
 
+class WithoutFStrings(ast.NodeTransformer):
+    """Writes f-strings as the joining of their parts."""
+
+    def visit_JoinedStr(self, node):
+        self.generic_visit(node)
+        parts = [part.value if isinstance(part, ast.FormattedValue) else part for part in node.values]
+        return ast.Call(ast.Attribute(ast.Constant(""), "join", _LOAD), [ast.List(parts, _LOAD)], [])
+
+
 class PythonDump:
     """Makes the text of one generated tree."""
 
@@ -9862,7 +9871,11 @@ class PythonDump:
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and type(node.value) is bytes:
                 node.value = PoolReference(node.value)
-        return ast.unparse(ast.Module(self.commented(tree.body), []))
+        try:
+            return ast.unparse(ast.Module(self.commented(tree.body), []))
+        except ValueError:              # before 3.12, f-strings cannot hold every expression
+            self.line = None
+            return ast.unparse(ast.Module(self.commented(WithoutFStrings().visit(tree).body), []))
 
     def commented(self, statements):
         """Copies of statements, with a comment where another line of the source begins. A comment is an
@@ -22290,10 +22303,10 @@ _SHORT_ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r
 _ERROR_NAME = re.compile(r"[\w$]*Error(?=:|\n|\Z)")
 
 
-def inspect_value(realm, value, depth=2, colors=False):
+def inspect_value(realm, value, depth=2, colors=False, proxies=False):
     """A value as console.log shows it, as well-formed text; nested objects to `depth` levels
-    (INFINITY for all)."""
-    return well_formed_text(Inspector(realm, depth, colors).show(value, 0))
+    (INFINITY for all); Proxies as such rather than their targets, if `proxies` says so."""
+    return well_formed_text(Inspector(realm, depth, colors, proxies=proxies).show(value, 0))
 
 
 def display_width(text):
@@ -22381,10 +22394,11 @@ class Inspector:
     """
 
     def __init__(self, realm, depth=2, colors=False, width=INSPECT_WIDTH,
-                 items=MAX_INSPECTED_ITEMS, hidden=False):
+                 items=MAX_INSPECTED_ITEMS, hidden=False, proxies=False):
         self.realm = realm
         self.depth = depth
         self.hidden = hidden            # whether properties that are not enumerable are shown
+        self.proxies = proxies
         self.colors = colors
         self.width = width
         self.items = items
@@ -22428,6 +22442,8 @@ class Inspector:
         while isinstance(obj, JSProxyBase):
             if obj.target is None:
                 return self.paint("<Revoked Proxy>", "special")
+            if self.proxies:
+                return self.show_proxy(obj, level)
             obj = obj.target
         if any(other is obj for other in self.open):
             return self.paint(f"[Circular *{self.circle_number(obj)}]", "special")
@@ -22439,6 +22455,16 @@ class Inspector:
             label = self.prefix(obj, name, "", "Object")[:-1]
             return self.paint(label if name is None else f"[{label}]", "special")
         return self.show_content(obj, shape, level + 1)
+
+    def show_proxy(self, proxy, level):
+        """A Proxy with its target and handler."""
+        if level > self.depth:
+            return self.paint("Proxy [Array]", "special")
+        self.reached = level + 1
+        self.indent += 2
+        parts = [self.show(part, level + 1) for part in (proxy.target, proxy.handler)]
+        self.indent -= 2
+        return self.join(parts, InspectedShape("Proxy [", "]"), level + 1, proxy)
 
     def circle_number(self, obj):
         for number, other in enumerate(self.circles, 1):
@@ -22717,7 +22743,7 @@ def buffer_content(inspector, obj, level):
     text = bytes(data[:inspector.items]).hex(" ")
     if len(data) > inspector.items:
         text += " " + more_items(len(data) - inspector.items)[0].replace("item", "byte")
-    return [f"[Uint8Contents]: <{text}>", "byteLength: " + inspector.show(len(data), level)]
+    return [inspector.paint("[Uint8Contents]", "special") + f": <{text}>", "byteLength: " + inspector.show(len(data), level)]
 
 
 def data_view_content(inspector, obj, level):
@@ -22861,7 +22887,8 @@ def format_log(realm, values):
                 return "%"
             return FORMATTERS[kind](realm, values.pop(0)) if values else match[0]
         parts.append(_FORMAT.sub(directive, template))
-    parts += [value if type(value) is str else Inspector(realm).show(value, 0) for value in values]
+    colors = realm.host_hooks.get("console colors", False)
+    parts += [value if type(value) is str else Inspector(realm, colors=colors).show(value, 0) for value in values]
     return well_formed_text(" ".join(parts))
 
 
@@ -22921,7 +22948,7 @@ def format_json(realm, value):
 FORMATTERS = {
     "s": format_string, "d": format_number, "j": format_json,
     "i": format_integer, "f": format_float,
-    "o": lambda realm, value: Inspector(realm, depth=4, hidden=True).show(value, 0),
+    "o": lambda realm, value: Inspector(realm, depth=4, hidden=True, proxies=True).show(value, 0),
     "O": lambda realm, value: Inspector(realm).show(value, 0),
     "c": lambda realm, value: ""}
 
@@ -26961,11 +26988,12 @@ class ManualTimers(TimerQueue):
 # -- Realms of a terminal ----------------------------------------------------------------
 
 class ForegroundRealm(Realm):
-    """A realm that somebody at a terminal waits for, and may stop()."""
+    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values."""
 
-    def __init__(self, name, *, console=None):
+    def __init__(self, name, *, console=None, colors=False):
         super().__init__(name, console=console)
         self.stopped = False
+        self.colors = self.host_hooks["console colors"] = colors
 
     def stop(self):
         """Ends what is running or waited for with a ScriptTimeout: for Ctrl-C, from any thread."""
@@ -27010,9 +27038,9 @@ class ForegroundRealm(Realm):
         with self.lock:
             raise JSError(self.thrown_value(refusal), "parse")
 
-    def inspected(self, value, colors=False):
+    def inspected(self, value):
         """A value as the console shows it."""
-        return self.enter(lambda: inspect_value(self, value, colors=colors))
+        return self.enter(lambda: inspect_value(self, value, colors=self.colors))
 
 
 def parse_awaiting(source):
@@ -27026,8 +27054,8 @@ def parse_awaiting(source):
 class CommandRealm(ForegroundRealm):
     """The realm of -e and --run: an error that nobody catches ends it."""
 
-    def __init__(self, name, *, console=None):
-        super().__init__(name, console=console)
+    def __init__(self, name, *, console=None, colors=False):
+        super().__init__(name, console=console, colors=colors)
         self.failure = None
 
     def report(self, error, prefix):
@@ -27037,7 +27065,7 @@ class CommandRealm(ForegroundRealm):
 
     def run_text(self, source, filename):
         """Runs a script or module. Returns its completion value as text, None for undefined."""
-        if self.enter(lambda: is_module(source)):
+        if filename.endswith(".mjs") or self.enter(lambda: is_module(source)):
             self.evaluate_module(source, filename)
             return None
         compiled = self.compile_awaiting(source, filename, parse_awaiting)
@@ -27046,7 +27074,8 @@ class CommandRealm(ForegroundRealm):
     def completion_text(self, value):
         if value is undefined:
             return None
-        return well_formed_text(value) if type(value) is str else inspect_value(self, value)
+        return well_formed_text(value) if type(value) is str \
+            else inspect_value(self, value, colors=self.colors)
 
 
 # -- The prompt --------------------------------------------------------------------------
@@ -27103,8 +27132,7 @@ class PromptRealm(ForegroundRealm):
     """The realm of a prompt. `_` is the value shown last, `_error` the error, until the script sets them."""
 
     def __init__(self, name=PROMPT_FILENAME, *, console=None, colors=False):
-        super().__init__(name, console=console)
-        self.colors = colors
+        super().__init__(name, console=console, colors=colors)
         self.remembered = {}
 
     def answer(self, source):
@@ -27116,7 +27144,7 @@ class PromptRealm(ForegroundRealm):
 
     def answer_text(self, value):
         self.remember("_", value)
-        return inspect_value(self, value, colors=self.colors)
+        return inspect_value(self, value, colors=self.colors, proxies=True)
 
     def remember(self, name, value):
         """Sets a global of the prompt, unless the script has taken the name."""
@@ -27134,10 +27162,10 @@ class PromptRealm(ForegroundRealm):
         self.remember("_error", error.value)
         if error.phase == "parse":
             return f"Uncaught {error}"
-        return "Uncaught " + self.inspected(error.value, self.colors)
+        return "Uncaught " + self.inspected(error.value)
 
     def report(self, error, prefix):
-        self.console("error", f"{prefix} {inspect_value(self, error.value)}"
+        self.console("error", f"{prefix} {inspect_value(self, error.value, colors=self.colors)}"
                      if not isinstance(error, ScriptTimeout) else error.message)
 
     # completion
@@ -44481,13 +44509,18 @@ def print_console(level, text):
         os._exit(EXIT_PIPE)
 
 
+def terminal_colors():
+    """Whether values are shown in colours: both streams may get them."""
+    return wants_colour(sys.stdout) and wants_colour(sys.stderr)
+
+
 def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
     """-e and --run: runs a script or module, whose imports are found in the folder, to the end of its
     timers and promises. For -e, prints the completion value."""
     if engine != DEFAULT_ENGINE:
         return run_on_engine(check_engine(engine), source, filename)
     sources = {filename: source}
-    realm = CommandRealm(filename, console=print_console)
+    realm = CommandRealm(filename, console=print_console, colors=terminal_colors())
     realm.modules.loader = folder_loader(folder, sources)
 
     def work():
@@ -44602,7 +44635,7 @@ class Prompt:
     def __init__(self):
         self.terminal = sys.stdin.isatty()
         self.history = History() if self.terminal else None
-        self.realm = PromptRealm(console=print_console, colors=wants_colour(sys.stdout))
+        self.realm = PromptRealm(console=print_console, colors=terminal_colors())
         self.realm.modules.loader = folder_loader(pathlib.Path(), {})
         self.lines = []
         self.warned = False             # that Ctrl+C once more leaves
@@ -44618,6 +44651,9 @@ class Prompt:
             except EOFError:
                 print()
                 break
+            except UnicodeDecodeError as error:
+                print(f"That is not {error.encoding} text.", file=sys.stderr)
+                continue
             except KeyboardInterrupt:
                 print()
                 if not self.clear():
@@ -44758,4 +44794,7 @@ class History:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

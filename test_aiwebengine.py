@@ -2389,6 +2389,17 @@ class DumpPythonTest(unittest.TestCase):
                                                                   "a.js", keep_tree=True))
         self.assertIn("yield", text)
 
+    def test_every_example(self):
+        for path in sorted(EXAMPLES.glob("*.js")):
+            text = aiwebengine.dump_python(aiwebengine.compile_script(path.read_text("utf-8"), path.name, keep_tree=True))
+            self.assertIn(f"# {path.name}:1  ", text)
+
+    def test_templates_with_escapes_inside(self):
+        source = "const f = x => `a${x.split('\\n').map(y => `\\t'${y}\"`).join('\\\\')}`;"
+        text = aiwebengine.dump_python(aiwebengine.compile_script(source, "a.js", keep_tree=True))
+        self.assertIn("'split'", text)
+        self.assertEqual(text.count("# a.js:1  "), 1)
+
     def test_command(self):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder, "a.js")
@@ -4961,6 +4972,24 @@ class PromptTest(unittest.TestCase):
         for part in ("none.js cannot be read: No such file", "There is no .nonsense here", "Unexpected token '.'",
                      "Uncaught SyntaxError: Unexpected end of input"):
             self.assertIn(part, err)
+
+    def test_proxies_are_told_apart(self):
+        self.assertEqual(self.answer("new Proxy({ a: 1 }, {})"), "Proxy [ { a: 1 }, {} ]")
+        self.assertEqual(self.answer("[[[new Proxy([new Proxy({}, {})], { get() { throw 1 } })]]]"), "[ [ [ Proxy [Array] ] ] ]")
+
+    def test_colours(self):
+        lines = []
+        realm = aiwebengine.PromptRealm(console=lambda level, text: lines.append(text), colors=True)
+        self.addCleanup(realm.close)
+        self.assertEqual(realm.answer("console.log('plain', 1); ({ a: 'x', b: [null, undefined] })"),
+                         "{ a: \x1b[32m'x'\x1b[39m, b: [ \x1b[1mnull\x1b[22m, \x1b[90mundefined\x1b[39m ] }")
+        self.assertEqual(lines, ["plain \x1b[33m1\x1b[39m"])
+
+    def test_bytes_that_are_no_text(self):
+        done = subprocess.run([sys.executable, aiwebengine.__file__, "--repl"], input=b"'a\xff'\n1 + 1\n", capture_output=True,
+                              timeout=60, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"That is not utf-8 text.", done.stderr)
 
     def test_imports(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -11069,8 +11098,7 @@ class RunCodeTest(unittest.TestCase):
 
     @unittest.skipIf(os.name == "nt", "signals")
     def test_interrupt(self):
-        for source in ("for (;;) {}", "setInterval(() => {}, 10)", "await_ = new Promise(() => {}); "
-                       "setTimeout(() => {}, 60000)"):
+        for source in ("for (;;) {}", "setInterval(() => {}, 10)", "await new Promise(() => setTimeout(() => {}, 60000))"):
             code, out, err = run_command("-e", "console.log('runs');" + source, interrupt=True)
             self.assertEqual((code, err), (130, ""), source)
 
