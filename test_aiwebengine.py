@@ -7248,7 +7248,7 @@ class StorageFileTest(ServerCase):
         for _ in range(10):
             process = self.writer(first, 1 << 30)
             lines = iter(process.stdout.readline, b"")
-            for line, _ in zip(lines, range(20 + random.randrange(60))):
+            for _, line in zip(range(20 + random.randrange(60)), lines):
                 pass
             process.kill()
             acknowledged = int((list(lines) or [line])[-1])
