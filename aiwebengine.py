@@ -39,6 +39,7 @@ import ast
 import base64
 import binascii
 import bisect
+import builtins
 import codecs
 import collections
 import contextlib
@@ -53,7 +54,9 @@ import gc
 import hashlib
 import heapq
 import html
+import http.client
 import http.server
+import importlib.util
 import io
 import ipaddress
 import itertools
@@ -22020,8 +22023,9 @@ def proxy_revocable(realm, this, target=undefined, handler=undefined, *_):
 
 # -- Inspection --------------------------------------------------------------------------
 #
-# How the console shows values: the notation and the line breaks of node's util.inspect. Nothing
-# here runs code of a script: accessors are named, not called, and a Proxy shows its target.
+# How the console shows values: the notation and the line breaks of node's util.inspect. Accessors are
+# named, not called, and a Proxy shows its target: the only code of a script that runs is a getter of
+# Symbol.toStringTag, as in node. Objects may change meanwhile.
 
 #: Elements of one array, Map or Set that are shown, and characters of one string.
 MAX_INSPECTED_ITEMS = 100
@@ -22105,7 +22109,13 @@ def inspected_class(obj):
                     and is_in_chain(obj, proto.value):
                 return own_name(own.value)
         walk = walk.get_proto()
-    return None if obj.get_proto() is None else f"{obj.class_name} <Complex prototype>"
+    proto = obj.get_proto()
+    if proto is None:
+        return None
+    behind = None if isinstance(proto, JSProxyBase) else inspected_class(proto)
+    if behind is None:
+        behind = "[Object: null prototype]" + ("" if proto.own_keys() else " {}")
+    return f"{obj.class_name} <{behind}>"
 
 
 class InspectedShape:
@@ -22131,9 +22141,10 @@ class Inspector:
     """
 
     def __init__(self, realm, depth=2, colors=False, width=INSPECT_WIDTH,
-                 items=MAX_INSPECTED_ITEMS):
+                 items=MAX_INSPECTED_ITEMS, hidden=False):
         self.realm = realm
         self.depth = depth
+        self.hidden = hidden            # whether properties that are not enumerable are shown
         self.colors = colors
         self.width = width
         self.items = items
@@ -22220,7 +22231,7 @@ class Inspector:
             label = f"[{self.paint(repr(key), 'symbol')}]"
         elif key == "__proto__":
             label = "['__proto__']"
-        elif not own.enumerable:
+        elif own is not None and not own.enumerable:
             label = f"[{key}]"
         elif _PLAIN_KEY.match(key):
             label = key
@@ -22230,6 +22241,8 @@ class Inspector:
 
     def show_descriptor(self, own, level):
         """The value of a property, or which accessors it has."""
+        if own is None:                 # it has gone
+            return self.show(undefined, level)
         if not own.is_accessor():
             self.indent += 2
             text = self.show(own.value, level)
@@ -22300,9 +22313,18 @@ class Inspector:
 
     def tag(self, obj):
         """Its Symbol.toStringTag, unless that is shown among the properties anyway."""
-        tag = peek(obj, SYM_TO_STRING_TAG)
+        if isinstance(obj, JSTypedArray):
+            return obj.class_name
         own = obj.get_own(SYM_TO_STRING_TAG)
-        return tag if type(tag) is str and not (own is not None and own.enumerable) else ""
+        if own is not None and own.enumerable:
+            return ""
+        tag = peek(obj, SYM_TO_STRING_TAG)
+        if tag is undefined and not isinstance(obj, JSProxyBase):
+            try:
+                tag = obj.get(SYM_TO_STRING_TAG)
+            except Exception:
+                return ""
+        return tag if type(tag) is str else ""
 
     def shape_of(self, obj, name):
         if isinstance(obj, JSErrorObject) or is_in_chain(obj, self.realm.ErrorPrototype):
@@ -22325,6 +22347,8 @@ class Inspector:
         keys = obj.own_keys()
         if isinstance(obj, JSStringObject) or shows_elements(obj):
             keys = [key for key in keys if array_index(key) < 0]
+        if self.hidden:
+            return keys
         return [key for key in keys if getattr(obj.get_own(key), "enumerable", False)]
 
     def error_shape(self, obj, name):
@@ -22369,6 +22393,8 @@ def function_label(function, name, tag):
         parent = function.proto
         if isinstance(parent, JSFunction) and own_name(parent):
             label += f" extends {own_name(parent)}"
+        elif parent is None:
+            label += " extends [null prototype]"
         return label + "]"
     kind = {"generator": "GeneratorFunction", "async": "AsyncFunction",
             "asyncgenerator": "AsyncGeneratorFunction"}.get(kind, "Function")
@@ -22550,7 +22576,7 @@ def text_shape(style, make_text):
 def primitive_shape(inspector, obj, name):
     """[Number: 3]"""
     text = Inspector(inspector.realm).show(obj.value, 0)
-    label = obj.class_name if name in (obj.class_name, None) else f"{obj.class_name} ({name})"
+    label = obj.class_name if name == obj.class_name else f"{obj.class_name} ({name or 'null prototype'})"
     style = {str: "string", bool: "boolean", JSSymbol: "symbol"}.get(type(obj.value), "number")
     return InspectedShape(base=inspector.paint(f"[{label}: {text}]", style), whole=True)
 
@@ -22579,8 +22605,6 @@ SHAPES = {
 # -- console: formatting -----------------------------------------------------------------
 
 _FORMAT = re.compile("%[sdifjoOc%]")
-_LEADING_INTEGER = re.compile(r"[+-]?[0-9]+")
-_LEADING_FLOAT = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
 
 
 def format_log(realm, values):
@@ -22604,35 +22628,50 @@ def format_log(realm, values):
 def format_string(realm, value):
     if type(value) is str:
         return value
-    if isinstance(value, JSFunction):
-        return function_to_string(realm, value)
+    if isinstance(value, JSObject) and (value.fn is not None or has_own_text(value)):
+        return to_string(value)
     return Inspector(realm, depth=0).show(value, 0)
+
+
+def has_own_text(obj):
+    """Whether the script itself says what an object is as text."""
+    while not isinstance(obj, JSProxyBase):
+        own = obj.get_own("toString")
+        if own is not None:
+            return isinstance(own.value, JSFunction) and own.value.info.kind != "builtin"
+        obj = obj.get_proto()
+        if obj is None:
+            break
+    return False
 
 
 def format_number(realm, value):
     if type(value) is JSBigInt:
         return to_string(value) + "n"
-    if isinstance(value, JSObject):
-        value = value.value if isinstance(value, JSDate) else NAN
     return Inspector(realm).show(NAN if type(value) is JSSymbol else to_number(value), 0)
 
 
-def parsing_formatter(pattern):
-    """Makes the formatter of %i or %f from what parseInt or parseFloat accept."""
-    def formatter(realm, value):
-        if type(value) is JSBigInt and pattern is _LEADING_INTEGER:
-            return to_string(value) + "n"
-        if isinstance(value, JSObject) or type(value) is JSSymbol:
-            return "NaN"
-        match = pattern.match(to_string(value).lstrip(WHITE_SPACE))
-        return Inspector(realm).show(string_to_number(match[0]) if match else NAN, 0)
-    return formatter
+def format_integer(realm, value):
+    if type(value) is JSBigInt:
+        return to_string(value) + "n"
+    return parsed_number(realm, parse_int, value)
+
+
+def format_float(realm, value):
+    return parsed_number(realm, parse_float, value)
+
+
+def parsed_number(realm, parse, value):
+    """%i and %f: what parseInt or parseFloat make of a value."""
+    if isinstance(value, JSObject) or type(value) is JSSymbol:
+        return "NaN"
+    return Inspector(realm).show(parse(realm, undefined, value), 0)
 
 
 def format_json(realm, value):
     try:
         text = realm.stringify(value)
-    except JSError as error:
+    except JSTypeError as error:
         if "circular" not in error.message:
             raise
         return "[Circular]"
@@ -22641,8 +22680,8 @@ def format_json(realm, value):
 
 FORMATTERS = {
     "s": format_string, "d": format_number, "j": format_json,
-    "i": parsing_formatter(_LEADING_INTEGER), "f": parsing_formatter(_LEADING_FLOAT),
-    "o": lambda realm, value: Inspector(realm, depth=4).show(value, 0),
+    "i": format_integer, "f": format_float,
+    "o": lambda realm, value: Inspector(realm, depth=4, hidden=True).show(value, 0),
     "O": lambda realm, value: Inspector(realm).show(value, 0),
     "c": lambda realm, value: ""}
 
@@ -22696,7 +22735,7 @@ def format_table(realm, data, columns=None):
         row = {None: well_formed_text(index)}
         if isinstance(data, JSMap):
             row["Key", None] = table_cell(realm, key)
-        if isinstance(value, JSObject) and value.fn is None and not isinstance(data, JSCollection):
+        if isinstance(value, JSObject) and not isinstance(data, JSCollection):
             for name, item in own_values(value):
                 if columns is None and name not in names:
                     names.append(name)
@@ -23412,11 +23451,17 @@ class JSURL(JSObject):
 
 
 URL = BuiltinClass("URL", JSURL, tag="URL")
+#: What tells the text of an attribute from a record, and what the console shows, in its order.
+URL_READERS = {"href": URLRecord.href}
+URL_SHOWN = ("href", "origin", "protocol", "username", "password", "host", "hostname", "port", "pathname",
+             "search", "searchParams", "hash")
 
 
 def url_attribute(name, read, write=None):
     """Declares an accessor: read(record) -> text, and write(record, text), which may leave the
     record as it is or raise InvalidURL where the text does not fit."""
+    URL_READERS[name] = read
+
     def getter(realm, this, *_):
         return utf16(read(this.record))
 
@@ -23608,6 +23653,19 @@ def url_parse(realm, this, *args):
         return null
 
 
+def url_content(inspector, obj, level):
+    """The entries of a URL in the console."""
+    inspector.indent += 2
+    entries = [f"{name}: " + inspector.show(
+        url_search_params(inspector.realm, obj) if name == "searchParams"
+        else utf16(URL_READERS[name](obj.record)), level) for name in URL_SHOWN]
+    inspector.indent -= 2
+    return entries
+
+
+SHAPES["URL"] = filled_shape(url_content)
+
+
 # -- URLSearchParams ---------------------------------------------------------------------
 
 def parse_urlencoded(text):
@@ -23653,6 +23711,21 @@ class JSURLSearchParams(JSObject):
 
 
 URL_SEARCH_PARAMS = BuiltinClass("URLSearchParams", JSURLSearchParams, tag="URLSearchParams")
+
+
+def params_content(inspector, obj, level):
+    """The pairs in the console."""
+    entries = [f"{inspector.show(name, level)} => {inspector.show(value, level)}"
+               for name, value in obj.pairs[:inspector.items]]
+    return entries + more_items(len(obj.pairs) - inspector.items)
+
+
+def params_shape(inspector, obj, name):
+    return InspectedShape(inspector.prefix(obj, name, "", "URLSearchParams") + "{",
+                          fill=params_content if obj.pairs else None)
+
+
+SHAPES["URLSearchParams"] = params_shape
 
 
 def params_method(key, length):
@@ -26565,32 +26638,6 @@ class ManualTimers(TimerQueue):
                 self.realm.report(error, "Uncaught")
 
 
-# -- Engines -----------------------------------------------------------------------------
-
-#: What the sections below use of a realm, whichever engine it belongs to. Values that a realm hands out
-#: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
-#: booleans, undefined and null; or handles of objects, for the realm's own methods only.
-ENGINE_INTERFACE = (
-    "name", "console", "close", "modules",                      # one world, for one script
-    "define", "lookup",                                         # its globals, in and out
-    "evaluate", "call", "run", "wait_idle",                     # entering it
-    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
-    "new_object", "from_python", "to_python", "stringify", "parse_json")
-
-DEFAULT_ENGINE = "builtin"
-
-#: The engines by name.
-ENGINES = {"builtin": Realm}
-
-
-def check_engine(name):
-    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
-    engine is not installed or does not work."""
-    if name not in ENGINES:
-        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
-    return ENGINES[name]
-
-
 # -- Realms of a terminal ----------------------------------------------------------------
 
 class ForegroundRealm(Realm):
@@ -26814,6 +26861,1284 @@ class PromptRealm(ForegroundRealm):
         return None if kind is None else getattr(self, kind + "Prototype")
 
 
+# -- js2py: the private copy -------------------------------------------------------------
+#
+# The package js2py as an engine for ECMAScript 5.1, where it is installed and imports (CPython 3.11 and
+# older). It translates JavaScript to Python text and runs that, and hands Python objects to scripts: no
+# sandbox. What is done here so that it becomes one, as far as it goes:
+#
+# Each realm has its own copy of js2py's modules, since js2py keeps one set of prototypes for all of its
+# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched.
+# Modules that a script could use to get at Python or at memory are not loaded at all: eval, the parser
+# with its `pyimport`, require, typed arrays. The rest runs without open, exec, import and their like.
+# What js2py cannot turn into a JavaScript value stays inside; it used to become a PyObjectWrapper, through
+# which a script reached any attribute (CVE-2024-28397).
+# Scripts are read by our own parser. js2py's translator then sees no name and no text of theirs, only
+# numbered words for them, and what it writes must pass an allow-list of shapes before it is compiled.
+# Loops and functions, js2py's own too, look at the realm's clock.
+
+#: Packages of which each realm has its own copy, and modules that such a copy does without.
+_JS2PY_PACKAGES = ("js2py", "pyjsparser")
+_JS2PY_LEFT_OUT = frozenset((
+    "pyjsparser", "warnings", "js2py.translators.translator", "js2py.host.jseval",
+    "js2py.host.console", "js2py.constructors.jsarraybuffer",
+    *(f"js2py.constructors.js{kind}array" for kind in (
+        "int8", "uint8", "uint8clamped", "int16", "uint16", "int32", "uint32", "float32", "float64"))))
+
+#: Functions of Python that no code of a copy has at hand once it is loaded.
+_JS2PY_FORBIDDEN = ("__import__", "breakpoint", "compile", "eval", "exec", "exit", "globals", "help", "input",
+                    "locals", "open", "quit", "vars")
+
+#: Small numbers that js2py makes in advance, in each copy: -1 to this. (js2py itself: 17,408 of them.)
+_JS2PY_READY_NUMBERS = 256
+
+#: Code of js2py's modules by name, and what its injector makes of functions, for all copies.
+_JS2PY_CODE = {}
+_JS2PY_INJECTED = {}
+
+_JS2PY_POLL = ast.parse("if interrupt:\n    js2py_poll()").body[0]
+
+
+class LeftOut(types.ModuleType):
+    """A module that a copy does without, and everything in it."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *arguments):
+        return self
+
+
+def insert_polls(tree):
+    """Lets each loop and function of a Python syntax tree look at the clock."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.While, ast.For, ast.FunctionDef)):
+            node.body.insert(0, _JS2PY_POLL)
+        elif isinstance(node, ast.ExceptHandler) and node.type is None:
+            node.type = ast.Name("Exception", ast.Load())   # an interruption is for nobody to catch
+    return ast.fix_missing_locations(tree)
+
+
+@functools.cache
+def js2py_folder():
+    """Where the package js2py lies; raises ModuleNotFoundError where it is not installed."""
+    spec = importlib.util.find_spec("js2py")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("js2py is not installed", name="js2py")
+    return pathlib.Path(next(iter(spec.submodule_search_locations))).parent
+
+
+def js2py_code(name):
+    """The code of one of js2py's modules, with polls."""
+    if name not in _JS2PY_CODE:
+        path = js2py_folder().joinpath(*name.split(".")).with_suffix(".py")
+        tree = ast.parse(path.read_bytes())
+        if name == "js2py.base":
+            tree.body = [node for node in tree.body if not fills_number_bank(node)]
+        _JS2PY_CODE[name] = compile(insert_polls(tree), str(path), "exec")
+    return _JS2PY_CODE[name]
+
+
+def fills_number_bank(node):
+    return isinstance(node, ast.For) and ast.unparse(node.body[0]).startswith("NUM_BANK[")
+
+
+class Js2PyPattern:
+    """What js2py takes for a compiled pattern of `re`; matches as our RegExp does, which can be stopped."""
+
+    def __init__(self, realm, program):
+        self.realm = realm
+        self.pattern = program.pattern
+        self.judged = self.viewed = None
+
+    def search(self, text, index=0):
+        match = self.pattern.find(self.realm, self, text, index)
+        return match and Js2PyMatch(match)
+
+    def match(self, text, index):
+        match = self.pattern.find(self.realm, self, text, index, True)
+        return match and Js2PyMatch(match)
+
+    def finditer(self, text):
+        return map(Js2PyMatch, self.pattern.find_all(self.realm, self, text))
+
+
+class Js2PyMatch:
+    """A match with the methods of `re.Match` that js2py calls."""
+
+    def __init__(self, match):
+        self.group = lambda: match[0]
+        self.groups = match.groups
+        self.span = match.span
+
+
+#: The module `re` of the copies. (What it compiles, PyJsRegExp.__init__ of harden_js2py_patterns() does.)
+JS2PY_RE = types.SimpleNamespace(compile=lambda *_: None, finditer=Js2PyPattern.finditer, search=Js2PyPattern.search,
+                                 IGNORECASE=re.IGNORECASE, MULTILINE=re.MULTILINE)
+
+
+class Js2PyCopy:
+    """js2py's modules once more, for one realm, and hardened."""
+
+    def __init__(self, runtime):
+        self.runtime = runtime          # the builtins of all its code
+        self.modules = {}
+        runtime.update(vars(builtins))
+        runtime["__import__"] = self.import_module
+        runtime["print"] = lambda *_: None      # js2py prints what it cannot do
+        injector = self.load("js2py.utils.injector")
+        injector.append_arguments = functools.partial(self.injected, injector.append_arguments)
+        self.base = self.load("js2py.base")
+        self.pyjs = self.load("js2py.pyjs")
+        self.json = self.load("js2py.prototypes.jsjson")
+        self.nodes = self.load("js2py.translators.translating_nodes")
+        for name in _JS2PY_FORBIDDEN:
+            runtime.pop(name, None)
+        self.nodes.is_valid_py_name = lambda name: True     # the words of words_for() are
+        self.nodes.globals = functools.partial(vars, self.nodes)
+        self.nodes.Completion = self.completion
+        for index in range(-1, _JS2PY_READY_NUMBERS):
+            self.base.NUM_BANK[index] = self.base.Js(index)
+
+    # loading
+
+    def import_module(self, name, namespace=None, _locals=None, names=(), level=0):
+        """__import__ of the copy."""
+        if level:
+            name = importlib.util.resolve_name("." * level + name, namespace["__package__"])
+        if name in _JS2PY_LEFT_OUT or name.partition(".")[0] == "pyjsparser":
+            return LeftOut(name)
+        if name == "numpy":
+            raise ImportError(name)
+        if name == "re":
+            return JS2PY_RE
+        if name.partition(".")[0] not in _JS2PY_PACKAGES:
+            return __import__(name, namespace, None, names or (), 0)
+        module = self.load(name)
+        for inner in names or ():
+            if inner != "*" and not hasattr(module, inner):
+                setattr(module, inner, self.load(f"{name}.{inner}"))
+        return module
+
+    def load(self, name):
+        """A module of the copy; a package is a module without code of its own."""
+        if name not in self.modules:
+            module = self.modules[name] = types.ModuleType(name)
+            is_package = js2py_folder().joinpath(*name.split(".")).is_dir()
+            module.__package__ = name if is_package else name.rpartition(".")[0]
+            module.__builtins__ = self.runtime
+            if not is_package:
+                exec(js2py_code(name), vars(module))
+        return self.modules[name]
+
+    @staticmethod
+    def injected(append_arguments, code, names):
+        """append_arguments() of js2py's injector, which is slow, once for each code object."""
+        key = code.co_filename, code
+        if key not in _JS2PY_INJECTED:
+            _JS2PY_INJECTED[key] = append_arguments(code, names)
+        return _JS2PY_INJECTED[key]
+
+    # translating
+
+    def completion(self, type, expression):
+        """js2py's translating function for our own kind of node: see estree()."""
+        return f"PyJs_completion = {self.nodes.trans(expression)}\n"
+
+    def translate(self, source):
+        """(Python text, words): what js2py's translator makes of a script, and what its words stand for.
+        Raises JSSyntaxError."""
+        program = es5_program(source)
+        words = {}
+        tree = estree(program, words, True)
+        self.nodes.clean_stacks()
+        try:
+            return self.nodes.trans(tree), {word: text for text, word in words.items()}
+        except RecursionError:
+            raise
+        except Exception as error:
+            raise JSSyntaxError(f"js2py cannot translate this script ({error or type(error).__name__}): "
+                                "use --engine builtin") from None
+
+
+# -- js2py: from JavaScript to Python ----------------------------------------------------
+
+#: Constructs of our syntax tree that ECMAScript 5.1 does not have.
+_NEWER_NODES = {
+    ArrowFunctionExpression: "an arrow function", ClassDeclaration: "a class", ClassExpression: "a class",
+    TemplateLiteral: "a template literal", TaggedTemplateExpression: "a template literal",
+    ArrayPattern: "destructuring", ObjectPattern: "destructuring", AssignmentPattern: "a default value",
+    SpreadElement: "'...'", RestElement: "'...'", ForOfStatement: "for-of", ChainExpression: "'?.'",
+    BigIntLiteral: "a BigInt", YieldExpression: "'yield'", AwaitExpression: "'await'", Super: "'super'",
+    NewTarget: "new.target", ImportMeta: "import.meta", ImportExpression: "import()"}
+_NEWER_OPERATORS = frozenset(("**", "**=", "??", "??=", "&&=", "||="))
+_ES5_FLAGS = frozenset("gim")
+
+
+def newer_construct(node):
+    """What a node has that ECMAScript 5.1 has not, in words, or None."""
+    kind = type(node)
+    if kind in _NEWER_NODES:
+        return _NEWER_NODES[kind]
+    if kind is VariableDeclaration and node.kind != "var":
+        return f"'{node.kind}'"
+    if kind in (FunctionDeclaration, FunctionExpression) and (node.is_async or node.is_generator):
+        return "an async function" if node.is_async else "a generator"
+    if kind is Property and (node.shorthand or node.method or node.computed):
+        return "a computed key" if node.computed else "a shorthand in an object"
+    if kind in (BinaryExpression, LogicalExpression, AssignmentExpression) and node.operator in _NEWER_OPERATORS:
+        return f"'{node.operator}'"
+    if kind is RegExpLiteral and not set(node.flags) <= _ES5_FLAGS:
+        return f"the flag '{next(flag for flag in node.flags if flag not in _ES5_FLAGS)}'"
+    if kind is CatchClause and node.param is None:
+        return "'catch' without a name"
+    return None
+
+
+def refuse_newer(what, line, column):
+    raise JSSyntaxError(f"{what} is not ECMAScript 5.1, which is all that js2py runs: use --engine builtin",
+                        line, column)
+
+
+def es5_program(source):
+    """The syntax tree of an ECMAScript 5.1 script; JSSyntaxError names what is newer."""
+    try:
+        program = parse_script(source)
+    except JSSyntaxError as error:
+        if error.message.startswith(("Cannot use import", "Unexpected token 'export'")):
+            refuse_newer("import and export", error.line, error.column)
+        raise
+    for node in program.walk():
+        what = newer_construct(node)
+        if what is not None:
+            refuse_newer(what, node.line, node.column + 1)
+    return program
+
+
+#: Parts of our nodes that ESTree, as js2py's translator knows it, has not, or has under another name.
+_NOT_IN_ESTREE = frozenset((
+    "source_type", "strict", "directive", "optional", "is_async", "is_generator", "simple_params"))
+_ESTREE_EXTRA = {
+    "FunctionDeclaration": {"defaults": [], "generator": False},
+    "FunctionExpression": {"defaults": [], "generator": False},
+    "TryStatement": {"handlers": [], "guardedHandlers": []},
+    "ForInStatement": {"each": False}, "UnaryExpression": {"prefix": True}}
+
+
+def word_for(text, words):
+    """The word that stands for a text, or for (pattern, flags), in what js2py's translator gets to see."""
+    return words.setdefault(text, f"x{len(words)}")
+
+
+def estree(node, words, outside):
+    """A syntax tree for js2py's translator, every name and text replaced by a word. Expression statements
+    outside of functions become nodes "Completion", whose values can be the script's."""
+    kind = type(node).__name__
+    if kind == "ExpressionStatement" and outside:
+        return {"type": "Completion", "expression": estree(node.expression, words, False)}
+    if kind in _ESTREE_LEAVES:
+        return _ESTREE_LEAVES[kind](node, words)
+    outside = outside and not isinstance(node, (FunctionDeclaration, FunctionExpression))
+    parts = {"type": kind, **_ESTREE_EXTRA.get(kind, {})}
+    for field in node.fields:
+        if field not in _NOT_IN_ESTREE:
+            parts[field] = estree_part(getattr(node, field), field, words, outside)
+    return parts
+
+
+def estree_part(part, field, words, outside):
+    if isinstance(part, Node):
+        return estree(part, words, outside)
+    if isinstance(part, list):
+        return [item if item is None else estree(item, words, outside) for item in part]
+    if field == "label" and part is not None:
+        return {"type": "Identifier", "name": word_for(part, words)}
+    return part
+
+
+def estree_literal(value):
+    return {"type": "Literal", "value": value, "raw": ""}
+
+
+def estree_regexp(node, words):
+    try:
+        regexp_program(node.pattern, node.flags)
+    except JSSyntaxError as error:
+        raise JSSyntaxError(error.message, node.line, node.column + 1) from None
+    word = word_for((node.pattern, node.flags), words)
+    return {**estree_literal((word, "")), "regex": True}
+
+
+def estree_member(node, words):
+    """A number as key is a text at once, or the translator would write it as Python does."""
+    key, computed = node.property, node.computed
+    if computed and isinstance(key, NumericLiteral):
+        key = estree_literal(word_for(number_to_string(key.value), words))
+    else:
+        key = estree(key, words, False)
+    return {"type": "MemberExpression", "object": estree(node.object, words, False), "property": key,
+            "computed": computed}
+
+
+def estree_property(node, words):
+    key = node.key
+    if not isinstance(key, Identifier):
+        key = StringLiteral(key.value if isinstance(key, StringLiteral) else number_to_string(key.value))
+    return {"type": "Property", "kind": node.kind, "key": estree(key, words, False), "computed": False,
+            "value": estree(node.value, words, False), "method": False, "shorthand": False}
+
+
+_ESTREE_LEAVES = {
+    "Identifier": lambda node, words: {"type": "Identifier", "name": word_for(node.name, words)},
+    "StringLiteral": lambda node, words: estree_literal(word_for(node.value, words)),
+    "NumericLiteral": lambda node, words: estree_literal(float(node.value)),
+    "BooleanLiteral": lambda node, words: estree_literal(node.value),
+    "NullLiteral": lambda node, words: estree_literal(None),
+    "RegExpLiteral": estree_regexp, "MemberExpression": estree_member, "Property": estree_property}
+
+#: The names, attributes and functions that js2py's translator writes, and nothing else.
+_TRANSLATED_FUNCTION = re.compile(r"PyJs(?:Hoisted_\w+|_\w+_\d+_)\Z")
+_TRANSLATED_PARAMETER = re.compile(r"(?:x\d+|this|arguments|var)\Z")
+_TRANSLATED_HOLDER = re.compile(r"PyJsHolder_[0-9a-f]+_\d+\Z")
+_TRANSLATED_LABEL = re.compile(r"JS_(?:BREAK|CONTINUE)_LABEL_[0-9a-f]+\Z")
+_TRANSLATED_CALLS = frozenset((
+    "Js", "JsRegExp", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift", "PyExceptionToJs"))
+_TRANSLATED_VALUES = re.compile(r"(?:x\d+|this|arguments|var|PyJsTemp|PyJsTempException|SWITCHED|CONDITION)\Z")
+_TRANSLATED_METHODS = frozenset((
+    "get", "put", "callprop", "create", "neg", "typeof", "contains", "instanceof", "delete", "to_number",
+    "define_own_property", "registers", "register", "_set_name", "force_own_put"))
+_TRANSLATED_OPERATORS = (
+    ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Mod, ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr, ast.BitXor,
+    ast.USub, ast.UAdd, ast.Invert, ast.Not, ast.And, ast.Or, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+_TRANSLATED_CONSTANTS = (str, float, int, bool, type(None))
+
+
+class TranslationCheck:
+    """The allow-list: walks Python that js2py's translator wrote, and raises SyntaxError at anything that
+    it never means to write. Needs no recursion."""
+
+    def __init__(self, tree):
+        self.work = list(tree.body)
+        while self.work:
+            node = self.work.pop()
+            getattr(self, "check_" + type(node).__name__, self.refuse)(node)
+
+    def refuse(self, node):
+        raise SyntaxError(f"js2py's translator wrote {ast.unparse(node)[:80]!r}")
+
+    def require(self, holds, node):
+        if not holds:
+            self.refuse(node)
+
+    def is_name(self, node, pattern):
+        return isinstance(node, ast.Name) and bool(
+            node.id == pattern if isinstance(pattern, str) else pattern.match(node.id))
+
+    def is_text(self, node):
+        return isinstance(node, ast.Constant) and type(node.value) is str
+
+    def is_own(self, node):
+        return isinstance(node, ast.Attribute) and node.attr == "own" and self.is_name(node.value, "var")
+
+    def is_call(self, node, name):
+        return isinstance(node, ast.Call) and self.is_name(node.func, name) and not node.keywords
+
+    # statements
+
+    def check_Pass(self, node):
+        pass
+
+    check_Break = check_Continue = check_Pass
+
+    def check_Expr(self, node):
+        self.work.append(node.value)
+
+    def check_Return(self, node):
+        self.require(node.value is not None, node)
+        self.work.append(node.value)
+
+    def check_If(self, node):
+        self.work += [node.test, *node.body, *node.orelse]
+
+    def check_While(self, node):
+        self.require(not node.orelse, node)
+        self.work += [node.test, *node.body]
+
+    def check_For(self, node):
+        self.require(self.is_name(node.target, "PyJsTemp") and not node.orelse, node)
+        self.work += [node.iter, *node.body]
+
+    def check_Try(self, node):
+        self.require(not node.orelse, node)
+        for handler in node.handlers:
+            caught = self.is_name(handler.type, "PyJsException") and handler.name == "PyJsTempException"
+            self.require(caught or self.is_name(handler.type, _TRANSLATED_LABEL) and handler.name is None, node)
+            self.work += handler.body
+        self.work += [*node.body, *node.finalbody]
+
+    def check_Raise(self, node):
+        what = node.exc
+        label = isinstance(what, ast.Call) and self.is_call(what, _TRANSLATED_LABEL) \
+            and all(map(self.is_text, what.args))
+        self.require(node.cause is None and (label or self.is_name(what, "PyJsTempException")), node)
+
+    def check_ClassDef(self, node):
+        self.require(_TRANSLATED_LABEL.match(node.name) and len(node.bases) == 1 and not node.keywords
+                     and self.is_name(node.bases[0], "Exception") and not node.decorator_list
+                     and len(node.body) == 1 and isinstance(node.body[0], ast.Pass), node)
+
+    def check_Delete(self, node):
+        for target in node.targets:
+            self.require(self.is_own_item(target) or self.is_name(target, _TRANSLATED_HOLDER), node)
+
+    def is_own_item(self, node):
+        return isinstance(node, ast.Subscript) and self.is_own(node.value) and self.is_text(node.slice)
+
+    def check_Assign(self, node):
+        target, value = node.targets[0], node.value
+        self.require(len(node.targets) == 1, node)
+        if self.is_own_item(target):
+            self.require(self.is_name(value, _TRANSLATED_HOLDER), node)
+        elif isinstance(target, ast.Attribute):
+            self.require(target.attr == "func_name" and self.is_name(target.value, _TRANSLATED_FUNCTION)
+                         and self.is_text(value), node)
+        elif self.is_name(target, "var"):
+            self.require(self.is_scope(value), node)
+        elif self.is_name(target, "PyJsTempException"):
+            self.require(self.is_call(value, "JsToPyException") and len(value.args) == 1, node)
+            self.work += value.args
+        else:
+            self.require(isinstance(target, ast.Name) and (
+                target.id in ("SWITCHED", "CONDITION", "PyJs_completion")
+                or _TRANSLATED_HOLDER.match(target.id) or _TRANSLATED_FUNCTION.match(target.id)), node)
+            self.work.append(value)
+
+    def is_scope(self, node):
+        """Scope({'name': value, …}, var)"""
+        return self.is_call(node, "Scope") and len(node.args) == 2 and self.is_name(node.args[1], "var") \
+            and isinstance(node.args[0], ast.Dict) and all(map(self.is_text, node.args[0].keys)) \
+            and all(self.is_name(value, _TRANSLATED_PARAMETER) or self.is_name(value, _TRANSLATED_FUNCTION)
+                    for value in node.args[0].values)
+
+    def check_FunctionDef(self, node):
+        given = node.args
+        names = [argument.arg for argument in given.args]
+        plain = not (given.posonlyargs or given.kwonlyargs or given.vararg or given.kwarg or node.returns
+                     or any(argument.annotation for argument in given.args))
+        self.require(plain and _TRANSLATED_FUNCTION.match(node.name)
+                     and all(map(_TRANSLATED_PARAMETER.match, names))
+                     and all(self.is_name(default, "var") for default in given.defaults)
+                     and all(self.is_name(decorator, "Js") for decorator in node.decorator_list), node)
+        self.work += node.body
+
+    # expressions
+
+    def check_Constant(self, node):
+        self.require(type(node.value) in _TRANSLATED_CONSTANTS, node)
+
+    def check_Name(self, node):
+        self.require(_TRANSLATED_VALUES.match(node.id) or _TRANSLATED_FUNCTION.match(node.id)
+                     or _TRANSLATED_HOLDER.match(node.id), node)
+
+    def check_Call(self, node):
+        function = node.func
+        self.require(not any(isinstance(argument, ast.Starred) for argument in node.args), node)
+        for keyword in node.keywords:
+            self.require(keyword.arg == "throw" and isinstance(keyword.value, ast.Constant)
+                         and keyword.value.value is False, node)
+        self.work += node.args
+        if isinstance(function, ast.Attribute):
+            self.require(function.attr in _TRANSLATED_METHODS, node)
+            if not (function.attr == "get" and self.is_own(function.value)):
+                self.work.append(function.value)
+        elif self.is_call(node, "float"):
+            self.require([getattr(argument, "value", None) for argument in node.args] == ["inf"], node)
+        elif not (isinstance(function, ast.Name) and function.id in _TRANSLATED_CALLS):
+            self.work.append(function)
+
+    def check_List(self, node):
+        self.work += node.elts
+
+    def check_Dict(self, node):
+        self.require(all(map(self.is_text, node.keys)), node)
+        self.work += node.values
+
+    def check_IfExp(self, node):
+        self.work += [node.test, node.body, node.orelse]
+
+    def check_BoolOp(self, node):
+        self.work += node.values
+
+    def check_BinOp(self, node):
+        self.require(isinstance(node.op, _TRANSLATED_OPERATORS), node)
+        self.work += [node.left, node.right]
+
+    def check_UnaryOp(self, node):
+        self.require(isinstance(node.op, _TRANSLATED_OPERATORS), node)
+        self.work.append(node.operand)
+
+    def check_Compare(self, node):
+        """`is not None` is how the end of a catch block asks for its holder."""
+        holder = self.is_name(node.left, _TRANSLATED_HOLDER) and isinstance(node.ops[0], ast.IsNot)
+        self.require(len(node.ops) == 1 and (holder or isinstance(node.ops[0], _TRANSLATED_OPERATORS)), node)
+        self.work += [node.left, *node.comparators]
+
+
+def translated(copy, source, filename):
+    """The code object of a script, as js2py's translator writes it: checked, its words replaced by what
+    they stand for, with polls. Raises JSSyntaxError for the script's mistakes, SyntaxError for Python that
+    is no translation."""
+    text, words = copy.translate(source)
+    tree = ast.parse(text)
+    TranslationCheck(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and type(node.value) is str:
+            node.value = meaning(node.value, words)
+    return named_code(compile(insert_polls(tree), filename, "exec"), words)
+
+
+def meaning(text, words):
+    """What a text in a translation stands for: itself, if it is no word."""
+    if text in words:
+        return words[text]
+    if text.startswith("/") and text.strip("/") in words:
+        return "/%s/%s" % words[text.strip("/")]
+    return text
+
+
+_TRANSLATED_NAME = re.compile(r"PyJs(?:Hoisted)?_(x\d+|anonymous|LONG|Object)_")
+
+
+def named_code(code, words):
+    """A code object whose functions, inner ones too, and parameters have the names that they have in the
+    script. What is no function of the script is named "%"."""
+    found = _TRANSLATED_NAME.match(code.co_name)
+    name = "" if found is None or found[1] == "anonymous" else words.get(found[1], "%")
+    constants = tuple([named_code(constant, words) if isinstance(constant, types.CodeType) else constant
+                       for constant in code.co_consts])
+    return code.replace(co_name=name if found else code.co_name, co_consts=constants,
+                        co_varnames=tuple([words.get(name, name) for name in code.co_varnames]))
+
+
+# -- js2py: hardening --------------------------------------------------------------------
+
+#: Digits that Number.prototype.toPrecision gives at most (21.1.3.5).
+_MAX_PRECISION = 100
+
+_JS2PY_GLOBALS = (
+    "true", "false", "null", "undefined", "Infinity", "NaN", "String", "Number", "Boolean", "RegExp", "Math", "Date",
+    "Object", "Function", "Array", "parseFloat", "parseInt", "isFinite", "isNaN", "Error", "EvalError", "TypeError",
+    "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON")
+
+
+def harden_js2py(realm, copy):
+    """Closes what js2py leaves open, in one copy."""
+    base = copy.base
+    base.py_wrap = functools.partial(js2py_wrap, base)
+    base.PyObjectWrapper.__init__ = refuse_wrapper
+    base.PyJsFunction.call = js2py_call(realm, base)
+    base.PyJsString.__init__ = js2py_string(base, base.PyJsString.__init__)
+    base.PyJs.__iter__ = js2py_keys(base)
+    harden_js2py_functions(realm, copy)
+    harden_js2py_patterns(realm, copy)
+    harden_js2py_texts(realm, copy)
+
+
+def js2py_wrap(base, value):
+    """py_wrap(): what js2py hands a script for a Python object that it has no counterpart for."""
+    if isinstance(value, type({}.keys())):
+        return base.Js(list(value))
+    if isinstance(value, complex):
+        return base.NaN
+    raise base.MakeError("TypeError", f"js2py has no JavaScript value for this ({type(value).__name__})")
+
+
+def refuse_wrapper(self, *_):
+    raise TypeError("no Python object is given to a script")
+
+
+def js2py_call(realm, base):
+    """PyJsFunction.call(): every exception becomes one that a script can catch, but for an interruption."""
+    Js, PyJsArguments, PyJsException = base.Js, base.PyJsArguments, base.PyJsException
+
+    def call(self, this, args=()):
+        given = tuple([Js(arg) for arg in args])
+        arguments, count = PyJsArguments(given, self), self.argcount
+        given = given[:count] if len(given) >= count else given + (base.undefined,) * (count - len(given))
+        try:
+            return Js(self.code(*given, this, arguments))
+        except PyJsException:
+            raise
+        except Exception as error:
+            raise realm.exception(error).with_traceback(error.__traceback__) from None
+    return call
+
+
+def js2py_string(base, init):
+    """PyJsString.__init__() with a limit."""
+    def __init__(self, value=None, prototype=None):
+        if len(value) > MAX_STRING_LENGTH:
+            raise base.MakeError("RangeError", "Invalid string length")
+        init(self, value, prototype)
+    return __init__
+
+
+def js2py_keys(base):
+    """PyJs.__iter__(), for for-in: in the order of ECMAScript, not of the alphabet."""
+    def __iter__(self):
+        for key in order_keys(self.own):
+            desc = self.own.get(key)
+            if desc is not None and desc["enumerable"]:
+                yield base.Js(key)
+    return __iter__
+
+
+def replace_js2py(owner, name, function):
+    """Gives a method of js2py another Python function, called with its declared parameters, `this` and
+    the arguments object."""
+    owner.own[name]["value"].code = function
+
+
+def harden_js2py_functions(realm, copy):
+    base, pyjs = copy.base, copy.pyjs
+
+    def no_code(*_):
+        raise base.MakeError("EvalError", "js2py runs no text as code here: eval and new Function are turned "
+                                          "off; use --engine builtin")
+
+    def set_prototype(value, this, arguments):
+        proto = value
+        while proto is not None and not proto.is_primitive():
+            if proto is this:
+                raise base.MakeError("TypeError", "Cyclic __proto__ value")
+            proto = proto.prototype
+        if value.is_object() and this.is_object() and this.extensible:
+            this.prototype = value
+        elif value.is_null() and this.is_object() and this.extensible:
+            this.prototype = None
+
+    def to_text(this, arguments):
+        if not isinstance(this, base.PyJsFunction):
+            raise base.MakeError("TypeError", "Function.prototype.toString requires that 'this' be a Function")
+        parameters = ", ".join(this.code.__code__.co_varnames[:max(0, this.argcount)])
+        return f"function {this.func_name}({parameters}) {{ [native code] }}"
+
+    def to_precision(precision, this, arguments, old=base.NumberPrototype.own["toPrecision"]["value"].code):
+        if not precision.is_undefined() and not 1 <= precision.to_int() <= _MAX_PRECISION:
+            raise base.MakeError("RangeError", f"toPrecision() argument must be between 1 and {_MAX_PRECISION}")
+        return old(precision, this, arguments)
+
+    pyjs.Function.code = no_code
+    pyjs.JS_BUILTINS = {name: pyjs.JS_BUILTINS[name] for name in _JS2PY_GLOBALS}
+    pyjs.JS_BUILTINS["eval"] = realm.host_object(no_code, "eval", 1)
+    base.ObjectPrototype.own["__proto__"]["set"].code = set_prototype
+    replace_js2py(base.FunctionPrototype, "toString", to_text)
+    replace_js2py(base.NumberPrototype, "toPrecision", to_precision)
+
+
+def harden_js2py_patterns(realm, copy):
+    base = copy.base
+
+    def init(self, literal, prototype=None):
+        source, _, flags = literal[1:].rpartition("/")
+        try:
+            program = regexp_program(source, flags)
+        except JSSyntaxError as error:
+            raise base.MakeError("SyntaxError", error.message)
+        self.prototype = prototype
+        self.value = source
+        self.glob, self.ignore_case, self.multiline = (flag in flags for flag in "gim")
+        self.pat = Js2PyPattern(realm, program)
+        facts = {"source": source, "global": self.glob, "ignoreCase": self.ignore_case, "multiline": self.multiline}
+        self.own = {name: {"value": base.Js(value), "enumerable": False, "writable": False, "configurable": False}
+                    for name, value in facts.items()}
+        self.own["lastIndex"] = {"value": base.Js(0), "enumerable": False, "writable": True, "configurable": False}
+
+    def execute(this, string):
+        if not isinstance(this, base.PyJsRegExp):
+            raise base.MakeError("TypeError", "RegExp.prototype.exec requires that 'this' be a RegExp")
+        text = string.to_string()
+        index = this.get("lastIndex").to_int() if this.glob else 0
+        match = this.pat.search(text.value, index) if 0 <= index <= len(text.value) else None
+        if this.glob:
+            this.put("lastIndex", base.Js(0 if match is None else match.span()[1]))
+        if match is None:
+            return base.null
+        result = base.Js([match.group(), *match.groups()])
+        result.put("index", base.Js(match.span()[0]))
+        result.put("input", text)
+        return result
+
+    base.PyJsRegExp.__init__ = init
+    base.RegExpPrototype.pat = Js2PyPattern(realm, regexp_program("(?:)", ""))
+    strings, patterns = (copy.modules[f"js2py.prototypes.js{name}"] for name in ("string", "regexp"))
+    strings.Exec = patterns.Exec = execute
+
+
+def harden_js2py_texts(realm, copy):
+    """Functions that make long texts, or that take no UTF-16: they go to our own."""
+    base, pyjs, json_object = copy.base, copy.pyjs, copy.pyjs.JSON
+
+    def uri(function, table):
+        def replaced(text, this, arguments):
+            return function(text.to_string().value, table)
+        return replaced
+
+    def join(separator, this, arguments):
+        return js2py_join(realm, base, this, separator)
+
+    def parse(text, this, arguments):
+        value = realm.parse(text.to_string().value)
+        reviver = arguments.get("1")
+        return copy.json.walk(base.Js({"": value}), "", reviver) if reviver.is_callable() else value
+
+    def stringify(value, replacer, space, this, arguments, old=json_object.own["stringify"]["value"].code):
+        if replacer.is_object() or space.TYPE not in ("Undefined", "Null"):
+            return old(value, replacer, space, this, arguments)
+        return realm.json_text(value, ())
+
+    for name, function, table in (
+            ("encodeURI", encode_uri, URI_CHANGED), ("encodeURIComponent", encode_uri, URI_COMPONENT_CHANGED),
+            ("decodeURI", decode_uri, URI_RESERVED), ("decodeURIComponent", decode_uri, frozenset())):
+        getattr(pyjs, name).code = uri(function, table)
+    replace_js2py(base.ArrayPrototype, "join", join)
+    replace_js2py(json_object, "parse", parse)
+    replace_js2py(json_object, "stringify", stringify)
+
+
+def js2py_join(realm, base, array, separator):
+    """Array.prototype.join() with a limit; an array within itself is an empty text."""
+    if any(array is outer for outer in realm.joining):
+        return ""
+    array = array.to_object()
+    realm.joining.append(array)
+    try:
+        length = array.get("length").to_uint32()
+        separator = "," if separator.is_undefined() else separator.to_string().value
+        parts, size = [], 0
+        for index in range(length):
+            realm.poll()
+            item = array.get(str(index))
+            parts.append("" if item.is_undefined() or item.is_null() else item.to_string().value)
+            size += len(parts[-1]) + len(separator)
+            if size > MAX_STRING_LENGTH:
+                raise base.MakeError("RangeError", "Invalid string length")
+        return separator.join(parts)
+    finally:
+        realm.joining.pop()
+
+
+# -- js2py: realm ------------------------------------------------------------------------
+
+class Js2PyValue:
+    """A handle of a JavaScript object that js2py holds; `object` is js2py's own."""
+
+    __slots__ = ("realm", "object")
+
+    def __init__(self, realm, value):
+        self.realm = realm
+        self.object = value
+
+    def __eq__(self, other):
+        return isinstance(other, Js2PyValue) and other.object is self.object
+
+    def __hash__(self):
+        return id(self.object)
+
+    def __repr__(self):
+        return f"<{self.realm.type_of(self)} of {self.realm.name}>"
+
+
+class Js2PyRealm:
+    """One isolated JavaScript world on js2py: ECMAScript 5.1. See Realm for the parameters.
+
+    `values` is the private copy's module js2py.base. Raises what the copy raises where it does not import:
+    check_engine() tells beforehand.
+    """
+
+    def __init__(self, name="<realm>", *, console=None, timeout=None):
+        if sys.getrecursionlimit() < MAX_CALL_DEPTH:
+            sys.setrecursionlimit(MAX_CALL_DEPTH)
+        self.name = name
+        self.console = console or print_to_terminal
+        self.timeout = timeout
+        self.lock = threading.RLock()
+        self.interrupt = self.closed = False
+        self.interruption = self.stop_reason = self.time_limit = self.thread = None
+        self.depth = 0
+        self.jobs = collections.deque()
+        self.rejections = {}            # there are no promises
+        self.timers = TimerQueue(self)
+        self.modules = types.SimpleNamespace(loader=None)
+        self.joining = []
+        self.runtime = {"interrupt": False, "js2py_poll": self.poll}
+        self.copy = Js2PyCopy(self.runtime)
+        self.values = self.copy.base
+        self.globals = self.make_globals()
+        self.declare_host_functions()
+
+    def make_globals(self):
+        """Hardens the copy and makes the global object; returns the globals of translated code."""
+        harden_js2py(self, self.copy)
+        pyjs = self.copy.pyjs
+        self.scope = pyjs.Scope(pyjs.JS_BUILTINS)
+        pyjs.set_global_object(self.scope)
+        return {"__builtins__": self.runtime, "__name__": "js2py", "%js2py": self, "var": self.scope,
+                "PyJs_completion": self.values.undefined,
+                **{name: getattr(pyjs, name) for name in (
+                    "Js", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift", "PyJsException", "Scope",
+                    "PyExceptionToJs", "JsToPyException", "JsRegExp")}}
+
+    # entering: the lock, the deadline, the microtasks and the timers are those of Realm
+
+    interrupt_run = Realm.interrupt_run
+    enter = Realm.enter
+    enter_again = Realm.enter_again
+    work_and_jobs = Realm.work_and_jobs
+    clear_interrupt = Realm.clear_interrupt
+    run_jobs = Realm.run_jobs
+    report = Realm.report
+    close = Realm.close
+    wait_idle = Realm.wait_idle
+    call = Realm.call
+
+    def poll(self):
+        """Raises Interrupted in the thread that runs the script, when that shall end. Others may make
+        values meanwhile."""
+        if self.interrupt and threading.get_ident() == self.thread:
+            raise self.interruption
+
+    def report_timeout(self, seconds, error):
+        try:
+            Realm.report_timeout(self, seconds, error)
+        except ScriptTimeout as timeout:
+            timeout.where = "".join(f"\n    at {place}" for place in self.places(error.__traceback__))
+            raise
+
+    # exceptions
+
+    def exception(self, error):
+        """The exception to raise within js2py for one of Python's."""
+        make = self.values.MakeError
+        if isinstance(error, JSError):
+            if isinstance(error.value, Js2PyValue) and error.value.realm is self:
+                return self.values.JsToPyException(error.value.object)
+            return self.exception(JSNativeError(str(error)))
+        if isinstance(error, JSNativeError):
+            return make(error.kind if error.kind in self.values.ERRORS else "Error", utf16(error.message))
+        if isinstance(error, RecursionError):
+            return make("RangeError", "Maximum call stack size exceeded")
+        if isinstance(error, MemoryError):
+            return make("RangeError", "Out of memory")
+        return make("Error", f"js2py fails at this ({type(error).__name__})")
+
+    def js_error(self, error, phase="runtime"):
+        """The JSError to raise outside for any exception that left a script."""
+        if isinstance(error, JSError):
+            return error
+        trace = error.__traceback__
+        place = (error.filename, error.line, error.column) if isinstance(error, JSSyntaxError) else (None,) * 3
+        if not isinstance(error, self.values.PyJsException):
+            error = self.exception(error)
+        result = JSError(self.outward(error.mes), phase)
+        name, message = self.describe(error.mes)
+        calls = [] if phase == "parse" else self.places(trace)
+        stack = "\n    at ".join([error_header(name, message), *calls])
+        result._facts = (name, message, stack, *place)
+        return result
+
+    def describe(self, thrown):
+        """(name, message) of a thrown value; runs no script."""
+        if thrown.is_primitive():
+            return "", python_text(thrown.to_string().value)
+        name, message = self.peek(thrown, "name"), self.peek(thrown, "message")
+        if message is None:
+            return ("Error" if name is None else name) if thrown.Class == "Error" else "", f"[object {thrown.Class}]"
+        return "Error" if name is None else name, message
+
+    def peek(self, value, key):
+        """The text of a property that is one, without running a getter, or None."""
+        desc = value.get_property(key)
+        text = desc.get("value") if desc else None
+        return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
+
+    def places(self, trace):
+        """Where a traceback was in the script, deepest first: "f (chat.js)"."""
+        places = collections.deque(maxlen=DEFAULT_STACK_FRAMES)
+        while trace is not None:
+            frame = trace.tb_frame
+            code = frame.f_code
+            if "%js2py" in frame.f_globals and code.co_name != "%":
+                places.appendleft(code.co_filename if code.co_name == "<module>" else
+                                  f"{code.co_name or '<anonymous>'} ({code.co_filename})")
+            trace = trace.tb_next
+        return places
+
+    # running code
+
+    def evaluate(self, source, filename="<script>", timeout=None):
+        """Runs a script; returns the value of its last expression statement as plain Python. Raises JSError
+        (phase "parse" or "runtime") or ScriptTimeout."""
+        def work():
+            code = self.compile(source, filename)
+            namespace = dict(self.globals)
+            exec(code, namespace)
+            return self.to_python(self.outward(namespace["PyJs_completion"]))
+        return self.enter(work, timeout)
+
+    def compile(self, source, filename):
+        """The code of a script; raises JSError with phase "parse"."""
+        try:
+            return translated(self.copy, source, filename)
+        except JSSyntaxError as error:
+            problem = error
+        except (RecursionError, MemoryError):
+            problem = JSSyntaxError("The script is too deeply nested")
+        except (SyntaxError, ValueError) as error:
+            problem = JSSyntaxError(f"js2py cannot translate this script ({error}): use --engine builtin")
+        problem.filename = filename
+        raise self.js_error(problem, "parse") from None
+
+    def run(self, function, *args, timeout=None, convert=None):
+        """Calls a function with plain Python arguments; returns its result through `convert` (default:
+        to_python), which runs inside the time limit too."""
+        convert = convert or self.to_python
+        return self.enter(lambda: convert(self.invoke(function, args)), timeout)
+
+    def invoke(self, function, args):
+        function = self.inward(function)
+        if not function.is_callable():
+            raise JSTypeError("this is not a function")
+        return self.outward(function.call(self.values.undefined, tuple(map(self.inward, args))))
+
+    # globals
+
+    def lookup(self, name):
+        """The function that a global variable holds, or None."""
+        with self.lock:
+            desc = self.scope.own.get(name)
+            value = desc and desc.get("value")
+            return self.outward(value) if value is not None and value.is_callable() else None
+
+    def define(self, name, value, raw=False):
+        """Defines a global from Python; a dotted name defines a property of an object."""
+        with self.lock:
+            target = self.scope
+            *path, last = name.split(".")
+            for part in path:
+                inner = target.own.get(part, {}).get("value")
+                if inner is None or inner.is_primitive():
+                    inner = self.values.Js({})
+                    self.put_hidden(target, part, inner)
+                target = inner
+            self.put_hidden(target, last, self.host_value(value, last, raw))
+
+    @staticmethod
+    def put_hidden(target, name, value):
+        target.own[name] = {"value": value, "writable": True, "enumerable": False, "configurable": True}
+
+    def host_value(self, value, name, raw):
+        """A Python callable as a function, a dict as an object of such, or plain data."""
+        if callable(value):
+            return self.host_object(self.host_function(value, raw), name, count_parameters(value))
+        if isinstance(value, dict):
+            result = self.values.Js({})
+            for key, item in value.items():
+                self.put_own(result, utf16(key), self.host_value(item, key, raw))
+            return result
+        return self.inward(value)
+
+    def host_object(self, function, name, length):
+        """A function object around function(this, arguments)."""
+        def host_code(this, arguments, var=None):
+            return function(this, arguments)
+        result = self.values.Js(host_code)
+        result.code = host_code
+        result.func_name = name
+        self.put_hidden(result, "name", self.values.Js(name))
+        self.put_hidden(result, "length", self.values.Js(length))
+        return result
+
+    def host_function(self, function, raw):
+        """fn(this, arguments) around a Python function of plain arguments."""
+        def host_call(this, arguments):
+            args = [self.outward(arg) for arg in arguments.to_list()]
+            if not raw:
+                args = [self.to_python(arg) for arg in args]
+            result = function(*args)
+            return self.values.undefined if result is None else self.inward(result)
+        return host_call
+
+    def declare_host_functions(self):
+        """The console, timers and microtasks."""
+        for level in ("log", "info", "warn", "error", "debug", "table"):
+            self.define(f"console.{level}", functools.partial(self.write_console, level), raw=True)
+        self.define("console.assert", self.console_assert, raw=True)
+        self.define("console.time", self.console_time, raw=True)
+        self.define("console.timeEnd", self.console_time_end, raw=True)
+        self.define("setTimeout", functools.partial(self.set_timer, False), raw=True)
+        self.define("setInterval", functools.partial(self.set_timer, True), raw=True)
+        self.define("clearTimeout", self.clear_timer, raw=True)
+        self.define("clearInterval", self.clear_timer, raw=True)
+        self.define("queueMicrotask", self.queue_microtask, raw=True)
+        self.started = {}
+
+    def write_console(self, level, *args):
+        self.console("log" if level == "table" else level, " ".join(map(self.display, args)))
+
+    def display(self, value):
+        """A value as console.log shows it."""
+        if not isinstance(value, Js2PyValue):
+            return python_text(self.inward(value).to_string().value)
+        thrown = value.object
+        if thrown.is_callable():
+            return f"[Function: {thrown.func_name}]" if getattr(thrown, "func_name", "") else "[Function (anonymous)]"
+        if thrown.Class == "Error":
+            return error_header(*self.describe(thrown))
+        if thrown.Class in ("RegExp", "Date"):
+            return python_text(thrown.to_string().value)
+        try:
+            return self.stringify(value) or f"[object {thrown.Class}]"
+        except (JSNativeError, self.values.PyJsException):
+            return f"[object {thrown.Class}]"
+
+    def console_assert(self, condition=undefined, *args):
+        if not self.inward(condition).to_boolean().value:
+            self.write_console("error", "Assertion failed" + (":" if args else ""), *args)
+
+    def console_time(self, label="default", *_):
+        if len(self.started) < MAX_CONSOLE_LABELS:
+            self.started[self.display(label)] = time.perf_counter()
+
+    def console_time_end(self, label="default", *_):
+        start = self.started.pop(self.display(label), None)
+        if start is not None:
+            self.write_console("log", f"{self.display(label)}: {duration_text((time.perf_counter() - start) * 1000)}")
+
+    def set_timer(self, repeat, handler=undefined, delay=undefined, *args):
+        if not self.is_callable(handler):
+            raise JSTypeError('The "callback" argument must be of type function')
+        delay = self.inward(delay).to_number().value
+        delay = delay if 1 <= delay <= MAX_TIMER_DELAY else 1
+        return self.timers.add(lambda: self.invoke(handler, args), delay, repeat)
+
+    def clear_timer(self, number=undefined, *_):
+        if type(number) is int:
+            self.timers.remove(number)
+
+    def queue_microtask(self, callback=undefined, *_):
+        if not self.is_callable(callback):
+            raise JSTypeError('The "callback" argument must be of type function')
+        self.jobs.append(lambda: self.invoke(callback, ()))
+
+    # values in and out: js2py's own stay inside; raw ones are plain, or Js2PyValue
+
+    def outward(self, value):
+        """A value of js2py as a raw one."""
+        kind = value.TYPE
+        if kind == "Undefined":
+            return undefined
+        if kind == "Null":
+            return null
+        if kind == "Number":
+            return number(value.value)
+        return value.value if kind in ("String", "Boolean") else Js2PyValue(self, value)
+
+    def inward(self, value):
+        """A raw value, or plain Python, as a value of js2py."""
+        values, kind = self.values, type(value)
+        if kind is Js2PyValue:
+            if value.realm is not self:
+                raise JSTypeError("this object belongs to another script")
+            return value.object
+        if kind is str:
+            return values.Js(utf16(value))
+        if kind is bool:
+            return values.Js(value)
+        if kind is int or kind is float:
+            return values.Js(float(number(value)))
+        if value is None or value is null:
+            return values.null
+        if value is undefined:
+            return values.undefined
+        if kind is dict:
+            result = values.Js({})
+            for key, item in value.items():
+                self.put_own(result, utf16(str(key)), self.inward(item))
+            return result
+        if kind is list or kind is tuple:
+            return values.Js([self.inward(item) for item in value])
+        raise TypeError(f"a {kind.__name__} has no JavaScript counterpart")
+
+    @staticmethod
+    def put_own(target, key, value):
+        target.own[key] = {"value": value, "writable": True, "enumerable": True, "configurable": True}
+
+    def from_python(self, value):
+        """Plain Python as a raw value: containers become handles."""
+        return self.outward(self.inward(value))
+
+    def new_object(self, props=None):
+        return self.from_python(dict(props or {}))
+
+    def to_python(self, value):
+        """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
+        dates what JSON makes of them; functions come as handles."""
+        return self._to_python(value, ())
+
+    def _to_python(self, value, path):
+        if type(value) is str:
+            return python_text(value)
+        if value is null:
+            return None
+        if not isinstance(value, Js2PyValue) or self.is_callable(value):
+            return value
+        obj = value.object
+        self.poll()
+        if any(outer is obj for outer in path):
+            raise JSTypeError("Converting circular structure")
+        path = (*path, obj)
+        if obj.Class in ("Number", "String", "Boolean") and obj.value is not None:
+            return self._to_python(self.outward(self.values.Js(obj.value)), path)
+        to_json = obj.get("toJSON")
+        if to_json.is_callable():
+            return self._to_python(self.outward(to_json.call(obj, (self.values.Js(""),))), path)
+        if self.is_array(value):
+            return [self._to_python(self.outward(item), path) for item in self.items(obj)]
+        return {python_text(key.value): self._to_python(self.outward(obj.get(key.value)), path) for key in obj}
+
+    def items(self, array):
+        """The items of an array, one after the other."""
+        for index in range(array.get("length").to_uint32()):
+            self.poll()
+            yield array.get(str(index))
+
+    def stringify(self, value):
+        """JSON.stringify(value) as Python text, or None where that is undefined."""
+        text = self.json_text(self.inward(value), ())
+        return None if text is None else python_text(text)
+
+    def json_text(self, value, path, key=""):
+        """JSON.stringify of a value of js2py, or None."""
+        self.poll()
+        if value.TYPE == "Object":
+            to_json = value.get("toJSON")
+            if to_json.is_callable():
+                value = to_json.call(value, (self.values.Js(key),))
+        if value.Class in ("Number", "String", "Boolean"):
+            return self.json_primitive(value.value)
+        if value.TYPE != "Object" or value.is_callable():
+            return "null" if value.TYPE == "Null" else None
+        if any(outer is value for outer in path):
+            raise JSTypeError("Converting circular structure to JSON")
+        path = (*path, value)
+        if value.Class == "Array":
+            parts = [self.json_text(item, path, str(index)) or "null" for index, item in enumerate(self.items(value))]
+            return self.limited("[" + ",".join(parts) + "]")
+        parts = []
+        for name in value:
+            text = self.json_text(value.get(name.value), path, name.value)
+            if text is not None:
+                parts.append(quote_json(name.value) + ":" + text)
+        return self.limited("{" + ",".join(parts) + "}")
+
+    @staticmethod
+    def json_primitive(value):
+        if type(value) is bool:
+            return "true" if value else "false"
+        if type(value) is str:
+            return quote_json(value)
+        return number_to_string(number(value)) if math.isfinite(value) else "null"
+
+    @staticmethod
+    def limited(text):
+        if len(text) > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        return text
+
+    def parse_json(self, text):
+        """JSON.parse(text), a raw value."""
+        return self.outward(self.parse(utf16(text)))
+
+    def parse(self, text):
+        """JSON.parse of a text, a value of js2py."""
+        try:
+            return self.inward(json.loads(text, parse_int=float, parse_constant=refuse_json_constant))
+        except ValueError:
+            raise JSSyntaxError("this is not JSON") from None
+
+    def get(self, obj, key):
+        return self.outward(self.inward(obj).get(utf16(key)))
+
+    def type_of(self, value):
+        if isinstance(value, Js2PyValue):
+            return "function" if value.object.is_callable() else "object"
+        return typeof(value)
+
+    def is_object(self, value):
+        return isinstance(value, Js2PyValue)
+
+    def is_array(self, value):
+        return isinstance(value, Js2PyValue) and value.object.Class == "Array"
+
+    def is_callable(self, value):
+        return isinstance(value, Js2PyValue) and value.object.is_callable()
+
+
+def refuse_json_constant(name):
+    """For json.loads(), which takes NaN and Infinity for numbers."""
+    raise ValueError(name)
+
+
+def check_js2py():
+    """Raises EngineUnavailable where js2py cannot be used, with one line that says why."""
+    instead = "use --engine builtin"
+    try:
+        js2py_folder()
+        realm = Js2PyRealm("<check>")
+        answer = realm.evaluate("[1, 2].map(function (x) { return x + 1 }).join()")
+        realm.close()
+    except ModuleNotFoundError as error:
+        raise EngineUnavailable(f"js2py cannot be used: the module {error.name} is not installed. Install it with "
+                                f"pip install js2py, or {instead}") from None
+    except Exception as error:
+        answer = " ".join(f"{type(error).__name__}: {error}".split())
+    if answer != "2,3":
+        version = "%d.%d" % sys.version_info[:2]
+        raise EngineUnavailable(f"js2py does not import on this CPython {version} ({answer}). It needs CPython 3.11 "
+                                f"or older; or {instead}")
+
+
+# -- Engines -----------------------------------------------------------------------------
+
+#: What the sections below use of a realm, whichever engine it belongs to. Values that a realm hands out
+#: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
+#: booleans, undefined and null; or handles of objects, for the realm's own methods only.
+ENGINE_INTERFACE = (
+    "name", "console", "close", "modules",                      # one world, for one script
+    "define", "lookup",                                         # its globals, in and out
+    "evaluate", "call", "run", "wait_idle",                     # entering it
+    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
+    "new_object", "from_python", "to_python", "stringify", "parse_json")
+
+DEFAULT_ENGINE = "builtin"
+
+#: The engines by name.
+ENGINES = {"builtin": Realm, "js2py": Js2PyRealm}
+
+
+def check_engine(name):
+    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
+    engine is not installed or does not work."""
+    if name not in ENGINES:
+        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+    if name == "js2py":
+        check_js2py()
+    return ENGINES[name]
+
+
 # ======================================================================================
 # 13  STREAMS: REGISTRY, CONNECTIONS, BROADCASTER
 #
@@ -26842,6 +28167,8 @@ STALLED_SECONDS = 60
 RETRY_MILLISECONDS = 3000
 #: Metadata keys for which a stream keeps an index; further keys are searched for one by one.
 MAX_INDEXED_KEYS = 16
+#: Small items of an outbox are joined up to this size for one write.
+GATHER_BYTES = 16 * 1024
 #: Connections served in one go before the broadcaster looks at its other work.
 SLICE = 256
 
@@ -26900,14 +28227,16 @@ class Message:
 
 class Delivery:
     """What became of a message, in counts known at once: connections that `matched`, how many had
-    it `queued`, how many were `dropped` because their outbox is full. `failed` equals `dropped`.
+    it `queued` to be sent, how many were `dropped` because their outbox is full; `failed` equals
+    `dropped`. `waiting` counts those of the queued that still have earlier messages to read.
     `sequence` is the message's number in its stream, 0 when there is none."""
 
-    __slots__ = ("matched", "dropped", "sequence")
+    __slots__ = ("matched", "dropped", "waiting", "sequence")
 
-    def __init__(self, matched=0, dropped=0, sequence=0):
+    def __init__(self, matched=0, dropped=0, waiting=0, sequence=0):
         self.matched = matched
         self.dropped = dropped
+        self.waiting = waiting
         self.sequence = sequence
 
     queued = delivered = property(lambda self: self.matched - self.dropped)
@@ -26918,13 +28247,17 @@ class Delivery:
         self.sequence = self.sequence or other.sequence
         self.matched += other.matched
         self.dropped += other.dropped
+        self.waiting += other.waiting
         return self
 
     def sentence(self):
-        """`3 connections matched, 3 delivered, 0 failed`, with the reason of failures."""
+        """`3 connections matched, 3 delivered, 0 failed`, with how many are queued and why any failed."""
         plural = "" if self.matched == 1 else "s"
-        text = f"{self.matched} connection{plural} matched, {self.queued} delivered, {self.dropped} failed"
-        return text + (" (the client reads too slowly: it was disconnected)" if self.dropped else "")
+        queued = f" ({self.waiting} of them queued for clients that read slowly)" if self.waiting else ""
+        dropped = (" (dropped: their clients read too slowly and were disconnected with more than "
+                   f"{MAX_OUTBOX_BYTES >> 20} MiB waiting)" if self.dropped else "")
+        return (f"{self.matched} connection{plural} matched, {self.queued} delivered{queued}, "
+                f"{self.dropped} failed{dropped}")
 
 
 class Connection:
@@ -26933,7 +28266,8 @@ class Connection:
     `joined` is the last sequence before it came, `resumed` the one it had seen when it came back, or
     None. `position` is the sequence of the last message for everyone that was handed to it; `mail`
     are filtered messages it still has to get. `outbox` is None while the socket takes everything,
-    else the bytes that wait; `queued` counts them. Only the broadcaster touches these.
+    else the bytes that wait, by reference where others have the same; `queued` counts them. Only
+    the broadcaster touches these. `unsent` is what must go out first, until it takes over.
     """
 
     __slots__ = ("sock", "stream", "metadata", "address", "since", "position", "mail", "outbox", "queued",
@@ -26957,7 +28291,7 @@ class Connection:
         self.closed = False
         self.doomed = False
         self.adopted = False
-        self.unsent = b""
+        self.unsent = EMPTY_OUTBOX
 
     def matches(self, filter):
         metadata = self.metadata
@@ -27049,12 +28383,12 @@ class Stream:
                 matched = len(message.targets)
             else:
                 matched = len(self.connections)
-            message.delivery = delivery = Delivery(matched, 0, message.sequence)
+            message.delivery = delivery = Delivery(matched, sequence=message.sequence)
             self._remember(message)
             if not matched:
                 return delivery
             if self.slow:
-                delivery.dropped = self._overflowing(message)
+                delivery.dropped, delivery.waiting = self._overflowing(message)
             self._pending.append(message)
             self._pending_bytes += len(message.frame)
             crowded = self._pending_bytes > MAX_BACKLOG_BYTES or len(self._pending) > MAX_BACKLOG_MESSAGES
@@ -27097,15 +28431,18 @@ class Stream:
         return index
 
     def _overflowing(self, message):
-        """How many of the slow connections this message is too much for; they will be closed."""
-        dropped, targets = 0, message.targets
+        """(dropped, waiting): of the slow connections, those that this message is too much for, which
+        will be closed, and those that get it later."""
+        dropped, waiting, targets = 0, 0, message.targets
         for connection in self.slow:
             if targets is not None and not connection.matches(message.filter):
                 continue
             if connection.doomed or connection.queued + len(message.frame) > connection.allowance:
                 connection.doomed = True
                 dropped += 1
-        return dropped
+            else:
+                waiting += 1
+        return dropped, waiting
 
     def _remember(self, message):
         history = self.history
@@ -27164,7 +28501,8 @@ class Stream:
 
     def attach(self, connection, last_event_id=None):
         """Adds a connection; from here on it gets every message. Returns the bytes that must come
-        first: the retry time, the current id, and what was missed since `last_event_id`."""
+        first: the retry time and the current id. What was missed since `last_event_id` becomes the
+        connection's `unsent`: the frames themselves, so that many who come back share them."""
         with self.lock:
             if self.closed:
                 raise LookupError(self.path)
@@ -27186,10 +28524,10 @@ class Stream:
             return f"retry: {RETRY_MILLISECONDS}\nid: {current}\n\n".encode()
         opening = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
         connection.messages = sum(1 for item in missed if item is not GAP)
-        frames = [self._gap_event(last_event_id, missed) if item is GAP else item.frame for item in missed]
-        replay = b"".join(frames)
-        connection.allowance = MAX_OUTBOX_BYTES + len(replay)
-        return opening + replay
+        connection.unsent = [self._gap_event(last_event_id, missed) if item is GAP else item.frame
+                             for item in missed]
+        connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
+        return opening
 
     def _missed(self, sequence, complete, connection):
         """The messages after a sequence that this connection should have got; GAP first when the history
@@ -27442,6 +28780,18 @@ def set_user_timeout(sock):
             pass
 
 
+def gathered(outbox):
+    """Takes the next bytes to send out of a deque: small neighbours joined, a large item alone."""
+    first = outbox.popleft()
+    if not outbox or len(first) >= GATHER_BYTES:
+        return first
+    parts, size = [first], len(first)
+    while outbox and size < GATHER_BYTES:
+        parts.append(outbox.popleft())
+        size += len(parts[-1])
+    return b"".join(parts)
+
+
 class Broadcaster:
     """The one thread that owns every event-stream socket.
 
@@ -27510,7 +28860,10 @@ class Broadcaster:
         opening = stream.attach(connection, last_event_id)
         with self._count_lock:
             self.count += 1
-        data = head + opening + first
+        waiting = collections.deque([head + opening, *connection.unsent])
+        if first:
+            waiting.append(first)
+        data = gathered(waiting)
         sock.setblocking(False)
         try:
             done = sock.send(data)
@@ -27518,7 +28871,9 @@ class Broadcaster:
             done = 0
         except OSError:
             done = len(data)            # gone already: the broadcaster will see it
-        connection.unsent = data[done:] if done < len(data) else b""
+        if done < len(data):
+            waiting.appendleft(data[done:])
+        connection.unsent = waiting or EMPTY_OUTBOX
         self._post(self._adopt, connection)
         return connection
 
@@ -27638,14 +28993,14 @@ class Broadcaster:
                 self._close(connection)
                 return
             if done < len(data):
-                self._keep(connection, memoryview(data)[done:])
+                self._keep(connection, collections.deque([memoryview(data)[done:]]))
         else:
             self._enqueue(connection, data)
 
-    def _keep(self, connection, rest):
+    def _keep(self, connection, outbox):
         """The socket is full: from now on the connection has an outbox."""
-        connection.outbox = collections.deque([rest])
-        connection.queued = len(rest)
+        connection.outbox = outbox
+        connection.queued = sum(map(len, outbox))
         connection.progress = time.monotonic()
         self.selector.modify(connection.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
         with connection.stream.lock:
@@ -27688,14 +29043,14 @@ class Broadcaster:
         outbox = connection.outbox
         try:
             while outbox:
-                chunk = outbox[0]
-                done = connection.sock.send(chunk)
+                chunk, done = gathered(outbox), 0
+                try:
+                    done = connection.sock.send(chunk)
+                finally:
+                    if done < len(chunk):
+                        outbox.appendleft(memoryview(chunk)[done:])
                 connection.queued -= done
                 connection.progress = time.monotonic()
-                if done == len(chunk):
-                    outbox.popleft()
-                else:
-                    outbox[0] = chunk[done:]
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -27715,11 +29070,9 @@ class Broadcaster:
             connection.closed = False
             self._close(connection)
             return
-        waiting = list(connection.outbox)
-        if connection.unsent:
-            waiting.insert(0, memoryview(connection.unsent))
-            connection.queued += len(connection.unsent)
-            connection.unsent = b""
+        waiting = collections.deque(connection.unsent)
+        waiting.extend(connection.outbox)
+        connection.unsent = EMPTY_OUTBOX
         try:
             self.selector.register(connection.sock, selectors.EVENT_READ, connection)
         except (ValueError, KeyError, OSError):
@@ -27728,10 +29081,7 @@ class Broadcaster:
         set_user_timeout(connection.sock)
         connection.outbox = None
         if waiting:
-            queued = connection.queued
-            self._keep(connection, waiting[0])
-            connection.outbox.extend(waiting[1:])
-            connection.queued = queued
+            self._keep(connection, waiting)
             self._flush(connection)
 
     def _finish(self, connection, frame):
@@ -32516,6 +33866,16 @@ class GraphQLService:
             kept.delivery = total       # what pages show of the subscription is its plain stream
         return total
 
+    def streams_of(self, name):
+        """The streams that carry a subscription: the plain one, then those of its selections and of clients
+        that subscribed to everything."""
+        plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
+        if plain is None:
+            return []
+        with self.lock:
+            channels = [*self.channels.get(name, {}).values(), *self.channels.get(None, {}).values()]
+        return [plain, *[channel.stream for channel in channels]]
+
     def known_subscriptions(self, name):
         """A hint for a name that is not registered: the closest ones, as a sentence."""
         return _graphql_did_you_mean(name, self.subscriptions())
@@ -34240,6 +35600,7 @@ WATCH_INTERVAL = 0.25
 SETTLE_SECONDS = 0.05
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
+MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -34342,8 +35703,9 @@ class Log:
         first = f"{time.strftime('%H:%M:%S')}  {self.mark}{printable(source):<14}  {mark}{lines[0]}"
         self.emit("\n".join([first] + ["          " + line for line in lines[1:]]), level)
 
-    def request(self, method, target, status, seconds):
-        """A request line; in a busy second only the first ones, then their number."""
+    def request(self, method, target, status, seconds, chaos=""):
+        """A request line; in a busy second only the first ones, then their number. `chaos` is what fault
+        injection did."""
         if self.threshold > 1:
             return
         now = int(time.time())
@@ -34354,27 +35716,50 @@ class Log:
         self._lines += 1
         if self._lines <= REQUEST_LINES_PER_SECOND:
             self.emit(f"{time.strftime('%H:%M:%S')}  {self.mark}{method:<6} {printable(target)[:200]}  {status}  "
-                      f"{seconds * 1000:.1f} ms", "error" if status >= 500 else "warn" if status >= 400
+                      f"{seconds * 1000:.1f} ms{'  chaos: ' + chaos if chaos else ''}", "error" if status >= 500 else "warn" if status >= 400
                       else "info")
 
     def emit(self, text, level="info"):
         stream = self.stream or sys.stderr
-        colour = self.colour if self.colour is not None else wants_colour(stream)
-        if colour and level in _COLOURS:
-            text = f"\x1b[{_COLOURS[level]}m{text}\x1b[0m"
+        if stream is None:
+            return                      # started with its standard error closed
         try:
+            colour = self.colour if self.colour is not None else wants_colour(stream)
+            if colour and level in _COLOURS:
+                text = "\n".join(paint(line, level) for line in text.split("\n"))
             with self.lock:
-                stream.write(text + "\n")
-                stream.flush()
+                write_line(stream, text)
         except (OSError, ValueError):
             pass                        # a full disk or a closed terminal must not stop the server
-        except UnicodeEncodeError:
-            stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
+
+
+def write_line(stream, text):
+    """Writes and flushes a line; characters that the stream cannot encode are escaped."""
+    try:
+        stream.write(text + "\n")
+    except UnicodeEncodeError:
+        stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
+    stream.flush()
+
+
+#: Lines of a report that are not in the colour of its level: pattern -> colour.
+_REPORT_COLOURS = ((re.compile(r" *> +\d+ \|"), "1"), (re.compile(r" +\d+ \|| +at | +…"), "2"))
+
+
+def paint(line, level):
+    """A line in its colour: in a report of an error the marked line of the source stands out, the lines
+    around it and the stack stand back."""
+    if level == "error":
+        for pattern, colour in _REPORT_COLOURS:
+            if pattern.match(line):
+                return f"\x1b[{colour}m{line}\x1b[0m"
+    return f"\x1b[{_COLOURS[level]}m{line}\x1b[0m"
 
 
 def wants_colour(stream):
     """Colours only on a terminal, and not when the user says no (no-color.org)."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+    return stream is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" \
+        and stream.isatty()
 
 
 # -- Errors of scripts ----
@@ -34412,7 +35797,9 @@ def error_report(error, sources):
     if frame:
         parts.append(frame)
     if error.phase != "parse" and len(calls) > 1:
-        parts += calls
+        parts += calls[:MAX_REPORTED_CALLS]
+        if len(calls) > MAX_REPORTED_CALLS:
+            parts.append(f"    … {len(calls) - MAX_REPORTED_CALLS} more")
     return "\n".join(parts)
 
 
@@ -34772,7 +36159,7 @@ class Application:
         self.log = log or Log()
         self.handler_timeout = handler_timeout
         self.load_timeout = load_timeout
-        self.started = time.time()
+        self.started = time.monotonic()
         self.hosts = {}
         self.failures = {}
         self.troubles = {}              # script -> LoadFailure of its last handler that failed
@@ -34855,6 +36242,7 @@ class Application:
                 self._fail(host, LoadFailure(name, f"{name}: {error}"))
             else:
                 self.failures.pop(name, None)
+                self.troubles.pop(name, None)
                 for problem in host.missing_handlers():
                     self.log.write("warn", problem, name)
                 return True
@@ -35324,6 +36712,7 @@ MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 #: Requests that are remembered, and the largest body that is kept for sending one again.
 REQUESTS_KEPT = 200
@@ -35562,6 +36951,7 @@ class ChunkedBody:
         self._rest = b""
         self._need = None               # bytes of the current chunk still to come; None: at a size line
         self._trailer = False
+        self._trailer_lines = 0
 
     def feed(self, data):
         data = self._rest + data
@@ -35576,6 +36966,9 @@ class ChunkedBody:
                 if self._trailer:
                     if not line:
                         return after
+                    self._trailer_lines += 1
+                    if self._trailer_lines > MAX_HEADER_FIELDS:
+                        raise Refusal(431, f"There are more than {MAX_HEADER_FIELDS} trailer fields", close=True)
                     if not _HEADER_LINE.match(line.decode("latin-1") + "\r\n"):
                         raise Refusal(400, "A trailer line is malformed", close=True)
                     data = after
@@ -35584,13 +36977,17 @@ class ChunkedBody:
                 data = after
                 if self._trailer:
                     continue
-            if len(data) < self._need + 2:
+            if self._need:
+                piece = data[:self._need]
+                self.pieces.append(piece)   # at once: gathering a chunk from small pieces stays linear
+                self._need -= len(piece)
+                data = data[len(piece):]
+            if self._need or len(data) < 2:
                 self._rest = data
                 return None
-            if data[self._need:self._need + 2] != b"\r\n":
+            if data[:2] != b"\r\n":
                 raise Refusal(400, "A chunk does not end where its size says", close=True)
-            self.pieces.append(data[:self._need])
-            data = data[self._need + 2:]
+            data = data[2:]
             self._need = None
 
     def _begin_chunk(self, line):
@@ -35948,6 +37345,8 @@ def check_local(head, address):
         raise Refusal(403, f"This is answered under localhost or an IP address only, not as {name!r}")
     origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
     same = head.origin is None or (origin and origin[1].lower() == head.host.lower())
+    if head.method == "GET" and head.fields.get("sec-fetch-mode") == "navigate":
+        return                          # a link from elsewhere: that page does not see the answer
     if not same or head.fields.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
         raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
 
@@ -35985,6 +37384,336 @@ class RequestLog:
 
     def find(self, number):
         return next((entry for entry in list(self.entries) if entry.number == number), None)
+
+
+# -- Fault injection ----
+
+#: What --chaos and /engine/chaos understand.
+CHAOS_SYNTAX = """\
+RULES: one or more rules with ';' between them, each [PATH:] SETTING SETTING ...
+A path stands for itself and all below it, PATH* for all that begins so; no path for everything.
+Later rules win.
+  latency=200ms  answer so much later    jitter=100ms  give or take so much
+  drop=1%        close the connection without an answer
+  error=5%       answer 500
+  slow=1kB/s     streams: let only so much through to the client; slow alone is 1kB/s
+  kill=30s       streams: close connections after about so long
+  seed=1         the same dice every time
+slow=/PATH is short for a rule of its own. /engine is never affected."""
+DEFAULT_SLOW_BYTES = 1000
+#: A killed connection lives for the time given, more or less by this share of it.
+KILL_SPREAD = 0.2
+MAX_CHAOS_CHARACTERS, MAX_CHAOS_RULES = 2000, 50
+#: Seconds between two steps of slowed connections, and bytes that pass at once at their start.
+THROTTLE_TICK = 0.05
+THROTTLE_BURST = 2048
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)\Z")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)%\Z")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)(B|kB|KB|MB)(?:/s)?\Z")
+_SCALE = {"ms": 0.001, "s": 1, "m": 60, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
+
+
+class ChaosMistake(ValueError):
+    """Rules that cannot be understood. The text says what is wrong and what to write instead."""
+
+
+def _read_number(pattern, example, most):
+    def read(name, text):
+        found = pattern.match(text)
+        if not found:
+            raise ChaosMistake(f"{name}={text}: write for example {name}={example}")
+        value = float(found[1]) * (_SCALE[found[2]] if pattern.groups > 1 else 0.01)
+        if value > most:
+            raise ChaosMistake(f"{name}={text} is too much")
+        return value
+    return read
+
+
+_read_duration = _read_number(_DURATION, "200ms or 1.5s", 3600)
+_read_percent = _read_number(_PERCENT, "1%", 1)
+_read_rate = _read_number(_RATE, "1kB/s", 1e9)
+
+
+def _read_slow(name, text):
+    rate = _read_rate(name, text)
+    if not rate:
+        raise ChaosMistake("slow=0: write for example slow=1kB/s")
+    return rate
+
+
+#: Settings of a rule: name -> function that reads their text.
+CHAOS_SETTINGS = {"latency": _read_duration, "jitter": _read_duration, "drop": _read_percent,
+                  "error": _read_percent, "slow": _read_slow, "kill": _read_duration}
+
+
+class ChaosRule:
+    """Settings for a path and what is below it, for all paths that begin so (`/path*`), or for all ("")."""
+
+    __slots__ = ("path", "settings", "hits")
+
+    def __init__(self, path, settings):
+        self.path = path
+        self.settings = settings
+        self.hits = 0
+
+    def matches(self, path):
+        own = self.path
+        if own.endswith("*"):
+            return path.startswith(own[:-1])
+        return path.startswith(own) and (len(path) == len(own) or not own or own[-1] == "/" or path[len(own)] == "/")
+
+
+def parse_chaos(text):
+    """(rules, seed or None) of a text in CHAOS_SYNTAX; raises ChaosMistake."""
+    if len(text) > MAX_CHAOS_CHARACTERS:
+        raise ChaosMistake(f"the rules have more than {MAX_CHAOS_CHARACTERS} characters")
+    rules, seed = [], None
+    for part in text.split(";"):
+        words = part.split()
+        path = ""
+        if words and words[0][0] == "/":
+            path, colon, rest = words[0].partition(":")
+            if not colon:
+                raise ChaosMistake(f"after the path {path} comes a colon: write {path}: latency=200ms")
+            words[:1] = [rest] if rest else []
+        settings, slow_paths = {}, []
+        for word in words:
+            name, _, value = word.partition("=")
+            if name == "seed":
+                seed = _read_seed(value)
+            elif name == "slow" and value.startswith("/"):
+                slow_paths.append(value)
+            elif name == "slow" and not value:
+                settings[name] = DEFAULT_SLOW_BYTES
+            else:
+                settings[name] = _setting_reader(name)(name, value)
+        rules += [ChaosRule(path, settings)] if settings else []
+        rules += [ChaosRule(slow, {"slow": DEFAULT_SLOW_BYTES}) for slow in slow_paths]
+    if len(rules) > MAX_CHAOS_RULES:
+        raise ChaosMistake(f"there are more than {MAX_CHAOS_RULES} rules")
+    return rules, seed
+
+
+def _setting_reader(name):
+    if name not in CHAOS_SETTINGS:
+        close = nearest(name, CHAOS_SETTINGS)
+        raise ChaosMistake(f"{name} is not a setting" + (f"; did you mean {close}?" if close else "")
+                           + f" There are {', '.join(CHAOS_SETTINGS)} and seed")
+    return CHAOS_SETTINGS[name]
+
+
+def _read_seed(text):
+    if not (text.isascii() and text.isdigit()):
+        raise ChaosMistake(f"seed={text}: write for example seed=1")
+    return int(text)
+
+
+class Fate:
+    """What one request suffers: seconds of `delay`, `drop` and `error` as decided by the dice, and for a
+    stream `slow` (bytes per second) and `kill` (seconds), or None. `rules` are those that were in force.
+    Its text is the header X-Chaos."""
+
+    __slots__ = ("rules", "delay", "drop", "error", "slow", "kill")
+
+    def __init__(self, rules, settings, dice):
+        self.rules = rules
+        jitter = settings.get("jitter", 0.0)
+        self.delay = settings.get("latency", 0.0)
+        if jitter:
+            self.delay = max(0.0, self.delay + dice.uniform(-jitter, jitter))
+        self.drop = "drop" in settings and dice.random() < settings["drop"]
+        self.error = "error" in settings and dice.random() < settings["error"]
+        self.slow = settings.get("slow")
+        self.kill = settings.get("kill")
+        if self.kill is not None:
+            self.kill *= dice.uniform(1 - KILL_SPREAD, 1 + KILL_SPREAD)
+
+    def text(self, stream=False):
+        parts = [f"latency={self.delay * 1000:.0f}ms"] if self.delay else []
+        parts += ["drop"] if self.drop else ["error"] if self.error else []
+        if stream and self.slow:
+            parts.append(f"slow={self.slow:g}B/s")
+        if stream and self.kill is not None:
+            parts.append(f"kill={self.kill:.1f}s")
+        return " ".join(parts) or "none"
+
+
+class Chaos:
+    """Fault injection of a server: what --chaos or /engine/chaos asked for. `rules` is empty while it is
+    off, which is all that a request then looks at."""
+
+    def __init__(self, server):
+        self.server = server
+        self.rules = ()
+        self.text = ""
+        self.counts = dict.fromkeys(("delayed", "dropped", "failed", "slowed", "killed"), 0)
+        self.throttle = Throttle()
+        self._seed = None
+        self._dice = random.Random()
+
+    def set(self, text):
+        """Puts rules, as CHAOS_SYNTAX describes them, in the place of those before; "" turns fault injection
+        off. Raises ChaosMistake."""
+        text = " ".join(text.split())
+        rules, self._seed = parse_chaos(text)
+        self._dice = random.Random(self._seed)
+        was, self.text, self.rules = self.text, text if rules else "", tuple(rules)
+        for name in self.counts:
+            self.counts[name] = 0
+        if self.rules:
+            self.server.log.write("warn", f"fault injection is on: {self.text}", "chaos")
+        elif was:
+            self.server.log.write("info", "fault injection is off", "chaos")
+        if self.server.app.live is not None:
+            self.server.app.live.tell(self.notice)
+        for stream in self.server.app.streams:
+            self._doom(stream)
+
+    @property
+    def notice(self):
+        """A sentence for pages; "" while it is off."""
+        return f"Fault injection is on: {self.text}" if self.rules else ""
+
+    def describe(self):
+        """For the dashboard and /engine/chaos: what is on, and what it did since it was set."""
+        rules = [{"path": rule.path or "*", **rule.settings, "hits": rule.hits} for rule in self.rules]
+        return {"active": bool(self.rules), "chaos": self.text, "seed": self._seed, "rules": rules,
+                "counts": dict(self.counts)}
+
+    @staticmethod
+    def settings_of(rules, path, count=1):
+        """The settings for a path, of all rules that match; empty when none does."""
+        settings = {}
+        for rule in rules:
+            if rule.matches(path):
+                rule.hits += count
+                settings.update(rule.settings)
+        return settings
+
+    def fate_of(self, path):
+        """The Fate of a request, or None when no rule is about it."""
+        if path == "/engine" or path.startswith("/engine/"):
+            return None
+        rules = self.rules
+        settings = self.settings_of(rules, path)
+        if not settings:
+            return None
+        fate = Fate(rules, settings, self._dice)
+        for name, suffered in (("delayed", fate.delay), ("dropped", fate.drop),
+                               ("failed", fate.error and not fate.drop)):
+            self.counts[name] += 1 if suffered else 0
+        return fate
+
+    def _doom(self, stream):
+        """New rules also end the connections that are there already."""
+        kill = self.settings_of(self.rules, stream.path, 0).get("kill")
+        if kill is None:
+            return
+        with stream.lock:
+            connections = list(stream.connections)
+        for connection in connections:
+            self.end_later(connection, self.rules, kill * self._dice.uniform(1 - KILL_SPREAD, 1 + KILL_SPREAD))
+
+    def end_later(self, connection, rules, seconds):
+        """Closes a stream's connection after some time, if the same rules are in force then."""
+        def end():
+            if self.rules is rules and not connection.closed:
+                self.counts["killed"] += 1
+                self.server.app.broadcaster.finish(connection)
+        self.server.later(seconds, end)
+
+    def slow_down(self, sock, rate):
+        """A Lane that lets so many bytes per second through to a socket; it begins when it is started."""
+        self.counts["slowed"] += 1
+        return Lane(self.throttle, sock, rate)
+
+
+class Lane:
+    """Stands between the broadcaster, which gets `near` for a socket, and a client, like a slow network."""
+
+    def __init__(self, throttle, sock, rate):
+        self.throttle = throttle
+        self.sock = sock
+        self.rate = rate
+        self.near, self.far = socket.socketpair()
+        for end in (self.near, self.far):
+            end.setblocking(False)
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                end.setsockopt(socket.SOL_SOCKET, option, 4096)
+        self.allowance = THROTTLE_BURST
+        self.last = time.monotonic()
+        self.rest = b""
+
+    def start(self):
+        self.throttle.add(self)
+
+    def cancel(self):
+        self.near.close()
+        self.far.close()
+
+    def step(self, now):
+        """Passes on what may pass now; False when either end is gone."""
+        try:
+            if not self.sock.recv(4096):
+                return False
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            return False
+        self.allowance = min(max(self.rate, THROTTLE_BURST), self.allowance + self.rate * (now - self.last))
+        self.last = now
+        try:
+            if not self.rest and self.allowance >= 1:
+                self.rest = self.far.recv(min(int(self.allowance), RECEIVE_BYTES))
+                if not self.rest:
+                    return False
+                self.allowance -= len(self.rest)
+            if self.rest:
+                self.rest = self.rest[self.sock.send(self.rest):]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            return False
+        return True
+
+    def end(self):
+        self.far.close()
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        self.sock.close()
+
+
+class Throttle:
+    """The thread that moves the lanes; it exists while there are any."""
+
+    def __init__(self):
+        self.lanes = []
+        self._lock = threading.Lock()
+        self._running = False
+
+    def add(self, lane):
+        with self._lock:
+            self.lanes.append(lane)
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._loop, name="slow clients", daemon=True).start()
+
+    def _loop(self):
+        while True:
+            time.sleep(THROTTLE_TICK)
+            now = time.monotonic()
+            for lane in list(self.lanes):
+                if not lane.step(now):
+                    lane.end()
+                    with self._lock:
+                        self.lanes.remove(lane)
+            with self._lock:
+                if not self.lanes:
+                    self._running = False
+                    return
 
 
 # -- Live pages ----
@@ -36179,8 +37908,10 @@ _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Con
                 "X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
-#: what nobody will read; over; given to the broadcaster.
-READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
+#: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
+READING, WRITING, DRAINING, CLOSED, TAKEN, HELD = "reading", "writing", "draining", "closed", "taken", "held"
+#: What the log calls a request that fault injection left without an answer.
+DROPPED = 444
 
 
 class RequestHandler(http.server.BaseHTTPRequestHandler):
@@ -36211,6 +37942,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.closing = False
         self.more = False               # whole requests are waiting in `received`
         self.started = 0.0
+        self.fate = None                # what fault injection does to the request in `head`
+        self.held = None                # (time to go on, body) while it is held
 
     @property
     def address(self):
@@ -36222,6 +37955,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Reads or writes what can be, and answers requests that are complete."""
         try:
             if self.state is WRITING and not self.write_more():
+                return
+            if self.state is HELD:
+                self.go_on()
                 return
             if self.state is READING and self.read_more():
                 self.advance()
@@ -36332,16 +38068,45 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         head, self.started, self.body = self.head, time.perf_counter(), body
         self.command, self.path = head.method, head.target
         self.closing = not head.keep_alive or self.server.stopping
+        if self.server.chaos.rules and self.meddle(head, body):
+            return
+        self.answer(head, body)
+
+    def meddle(self, head, body):
+        """Fault injection decides about the request; True when it shall wait first."""
+        self.fate = self.server.chaos.fate_of(head.path) if head.refusal is None else None
+        if self.fate is None or not self.fate.delay:
+            return False
+        self.held = (time.monotonic() + self.fate.delay, body)
+        self.state = HELD
+        return True
+
+    def go_on(self):
+        """Answers the request that was held, and those that came after it."""
+        (_, body), self.held = self.held, None
+        self.state = READING
+        self.answer(self.head, body)
+        if self.state is READING:
+            self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
+            self.advance()
+
+    def answer(self, head, body):
+        if self.fate is not None and self.fate.drop:
+            self.note(DROPPED)
+            self.end()
+            return
         try:
             if head.refusal is not None:
                 raise head.refusal
+            if self.fate is not None and self.fate.error:
+                raise Refusal(500, "Fault injection chose this request to fail (--chaos error=…)")
             method = getattr(self, "do_" + head.method, None)
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
             method(head, body)
         except Refusal as refusal:
             self.refuse(refusal)
-        self.head, self.body = None, b""
+        self.head, self.body, self.fate = None, b"", None
 
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
@@ -36367,8 +38132,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         response = self.internal(head) or self.static(head)
         if response is not None:
             self.reply(response)
-        elif methods is not None:
-            self.refuse_method(head, methods)
+        elif methods is not None or head.path.startswith("/engine/") and self.allowed(head):
+            self.refuse_method(head, methods or {})
         else:
             self.not_found(head)
 
@@ -36461,7 +38226,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return file_response(head, path, self.app.live)
         except PermissionError:
             raise Refusal(403, "The file may not be read") from None
-        except OSError:
+        except OSError as error:
+            if error.errno in _TOO_MANY_FILES:
+                raise Refusal(503, "The server has too many files open",
+                              headers=(("Retry-After", "1"),)) from None
             return None
 
     def not_found(self, head):
@@ -36578,7 +38346,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
-            self.app.report_error(host, error, f"{what}: the handler failed")
+            target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
+            whose = "" if what.endswith(" " + target) else f" for {target}"
+            self.app.report_error(host, error, f"{what}: the handler failed{whose}")
             status = 504 if isinstance(error, ScriptTimeout) else 500
             facts = {"name": error.name or "Error", "message": error.message, "stack": error.stack}
         else:
@@ -36614,7 +38384,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if len(live.stream.connections) >= MAX_LIVE_PAGES:
             raise Refusal(503, f"There are already {MAX_LIVE_PAGES:,} pages that listen for changes",
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
-        self.hand_over(head, live.stream, None, None, live.opening())
+        headers = (("Access-Control-Allow-Origin", head.origin),) if self.is_twin(head) else ()
+        self.hand_over(head, live.stream, None, None, live.opening(), headers)
+
+    def is_twin(self, head):
+        """Does a page of this server ask under the other name of this machine? The live channel does, so as
+        not to take one of a browser's six connections to the page's own name."""
+        if head.origin is None or self.server.gate.allows_origin(head.origin):
+            return False
+        origin, own = _ABSOLUTE.match(head.origin), _HOST.match(head.host or "")
+        other = _HOST.match(origin[1]) if origin else None
+        return bool(own and other and other[2] == own[2]
+                    and {own[1].lower(), other[1].lower()} == {"localhost", "127.0.0.1"})
 
     def check_room(self):
         """Refuses another event stream when there are too many, or too many from one address."""
@@ -36635,16 +38416,29 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def last_event_id(head):
         return head.fields.get("last-event-id") or head.query.get("lastEventId")
 
-    def hand_over(self, head, stream, metadata, last_id=None, first=b""):
+    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=()):
         """Gives the socket to the broadcaster as a connection of a stream."""
-        extra = "".join(f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head))
+        headers = (*headers, *self.server.gate.cors_headers(head))
+        extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        sock, fate, lane = self.connection, self.fate, None
+        if fate is not None:
+            extra += f"X-Chaos: {fate.text(stream=True)}\r\n"
+            if fate.slow:
+                lane = self.server.chaos.slow_down(sock, fate.slow)
+                sock = lane.near
         self.server.release(self)
         try:
-            self.app.broadcaster.attach(stream, self.connection,
-                                        (_STREAM_HEAD + extra + "\r\n").encode("latin-1"),
-                                        metadata, self.address, last_id, first)
+            connection = self.app.broadcaster.attach(stream, sock,
+                                                     (_STREAM_HEAD + extra + "\r\n").encode("latin-1"),
+                                                     metadata, self.address, last_id, first)
         except LookupError:
+            if lane is not None:
+                lane.cancel()
             raise Refusal(404, f"The stream {stream.path} was closed") from None
+        if lane is not None:
+            lane.start()
+        if fate is not None and fate.kill is not None:
+            self.server.chaos.end_later(connection, fate.rules, fate.kill)
         self.state = TAKEN
         self.received = b""
         self.note(200)
@@ -36690,6 +38484,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
             lines.append(f"{name}: {value}\r\n")
+        if self.fate is not None:
+            lines.append(f"X-Chaos: {self.fate.text()}\r\n")
         if self.server.gate.cors and head is not None:
             lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)]
         if self.closing:
@@ -36712,7 +38508,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         head = self.head
         if head is not None:
             seconds = time.perf_counter() - self.started
-            self.server.log.request(head.method, head.target, status, seconds)
+            self.server.log.request(head.method, head.target, status, seconds,
+                                    self.fate.text() if self.fate is not None else "")
             self.server.requests.add(head, self.body, status, seconds, self.address)
 
     def write(self, data):
@@ -36889,6 +38686,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.app = app
         self.log = app.log
         self.shared_port = shared_port  # with other processes: the system deals out the connections
+        self.chaos = Chaos(self)
+        self._later = []                # heap of (time, number, connection that is held or function)
+        self._later_count = itertools.count()
         self.gate = Gate(host, allowed_hosts, cors, rate)
         self.max_connections = max_connections
         self.requests = RequestLog()
@@ -37058,8 +38858,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Waits for sockets that are ready; accepts, takes back, sweeps."""
         if self.stopping and self._finish():
             return
-        events = self.selector.select(0.05 if self.stopping else 1.0)
+        events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
         self.clock = time.monotonic()
+        if self._later:
+            self._do_later()
         if events and not self._active.is_set():
             self._active.set()
         for key, _ in events:
@@ -37072,6 +38874,32 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.clock >= self._sweep_at:
             self._sweep_at = self.clock + 1
             self._sweep()
+
+    # -- what is to happen later --
+
+    def later(self, seconds, function):
+        """Calls a function, which must not block, after some time."""
+        self._put_later(time.monotonic() + seconds, function)
+        self._wake()
+
+    def _put_later(self, due, item):
+        with self._turn:
+            heapq.heappush(self._later, (due, next(self._later_count), item))
+
+    def _until_later(self):
+        with self._turn:
+            return min(1.0, max(0.0, self._later[0][0] - time.monotonic()))
+
+    def _do_later(self):
+        while True:
+            with self._turn:
+                if not self._later or self._later[0][0] > self.clock:
+                    return
+                item = heapq.heappop(self._later)[2]
+            if isinstance(item, RequestHandler):
+                self._ready.append(item)
+            else:
+                item()
 
     def _wake(self):
         try:
@@ -37098,7 +38926,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             except (BlockingIOError, InterruptedError, ConnectionError):
                 return
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
+                if error.errno in _TOO_MANY_FILES:
                     self._shed()
                 return
             self.process_request(request, address)
@@ -37159,6 +38987,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             return
         if wanted is None:
             self._unwatch(handler)
+            if state is HELD:
+                self._put_later(handler.held[0], handler)
+                return
             self.handlers.pop(handler, None)
             if state is CLOSED:
                 handler.connection.close()
@@ -37191,6 +39022,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.socket.fileno() >= 0:
             self.selector.unregister(self.socket)
             self.socket.close()
+        for handler in [handler for handler in self.handlers if handler.state is HELD]:
+            handler.end()
+            self._settle(handler)
         for handler in list(self.handlers):
             if handler.watched is not None and handler.state in (READING, DRAINING) and handler.head is None:
                 handler.end()
@@ -37236,9 +39070,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # 18  PAGES
 #
 # What a browser sees of the server itself: the page for a handler that failed, for a path that does
-# not exist, for any other refusal, the overview at /engine and its health answer; and the script that
-# keeps pages live. Every function registers itself in `PAGES` of the section above. All text from
-# outside goes through `esc`.
+# not exist, for any other refusal; the script that keeps pages live; what monitors read; the dashboard at
+# /engine with its live channel and actions; the GraphQL explorer. Every function registers itself in
+# `PAGES` or `LOCAL_PAGES` of the section above. All text from outside goes through `esc`, or into pages
+# as the text of a node.
 # ======================================================================================
 
 STYLE = """
@@ -37289,22 +39124,6 @@ PAGE = """<!DOCTYPE html>
 </html>
 """
 
-#: Keeps the overview current.
-OVERVIEW_SCRIPT = """
-async function refresh() {
-  try {
-    const answer = await fetch("/engine/tables");
-    document.getElementById("tables").innerHTML = await answer.text();
-    document.getElementById("state").textContent = "";
-  } catch {
-    document.getElementById("state").textContent = "The server does not answer.";
-  }
-  setTimeout(refresh, document.hidden ? 5000 : 1000);
-}
-setTimeout(refresh, 1000);
-"""
-
-
 def script_policy(script):
     """The Content-Security-Policy of a page with one script of ours: that one runs and no other."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -37330,15 +39149,6 @@ def render_page(title, body, script=""):
                        script=f"<script>{script}</script>\n" if script else "")
 
 
-def render_table(headings, rows):
-    """A table; a heading that starts with # has numbers below it. Cells are HTML already."""
-    classes = [' class="n"' if heading.startswith("#") else "" for heading in headings]
-    head = "".join(f"<th{kind}>{esc(heading.lstrip('#'))}</th>" for kind, heading in zip(classes, headings))
-    lines = ["<tr>" + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(classes, row)) + "</tr>"
-             for row in rows]
-    return f'<div class="scroll"><table><tr>{head}</tr>\n' + "\n".join(lines) + "</table></div>"
-
-
 # -- Live pages ----
 
 #: Runs in pages, and once more as a shared worker that holds the one connection of all tabs.
@@ -37346,15 +39156,22 @@ LIVE_SCRIPT = r"""
 (() => {
   "use strict";
 
-  // Connects to the server; `tell` gets each state as JSON text, and null when the connection is lost.
-  function listen(tell) {
-    let source, timer;
+  // Connects to the server, at the first of the addresses that answers; `tell` gets each state as JSON
+  // text, and null when the connection is lost.
+  function listen(tell, ...addresses) {
+    let source, timer, heard = false;
     const open = () => {
-      source = new EventSource("/engine/live");
-      source.onmessage = (event) => tell(event.data);
+      source = new EventSource(addresses[0]);
+      source.onmessage = (event) => { heard = true; tell(event.data); };
       source.onerror = () => {
         tell(null);
-        if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, 2000);
+        if (!heard && addresses.length > 1) {
+          source.close();
+          addresses.shift();
+          open();
+        } else if (source.readyState === EventSource.CLOSED) {
+          timer = setTimeout(open, 2000);
+        }
       };
     };
     open();
@@ -37369,10 +39186,14 @@ LIVE_SCRIPT = r"""
       page.onmessage = () => pages.delete(page);
       if (last) page.postMessage(last);
     };
+    // A browser opens six connections to one name of a server. This one goes to the other name of this
+    // machine, if it has one, so that all six remain for pages.
+    const twin = { "localhost": "127.0.0.1", "127.0.0.1": "localhost" }[location.hostname];
+    const port = location.port ? ":" + location.port : "";
     listen((state) => {
       last = state;
       if (state) for (const page of pages) page.postMessage(state);
-    });
+    }, ...(twin ? [`${location.protocol}//${twin}${port}/engine/live`] : []), "/engine/live");
     return;
   }
 
@@ -37492,7 +39313,7 @@ LIVE_SCRIPT = r"""
   function alone() {
     let stop = null;
     const follow = () => {
-      if (document.visibilityState === "visible") stop ??= listen(onState);
+      if (document.visibilityState === "visible") stop ??= listen(onState, "/engine/live");
       else if (stop) stop = stop() ?? null;
     };
     document.addEventListener("visibilitychange", follow);
@@ -37580,7 +39401,8 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
 #: With the live script.
 _LIVE_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
                 "worker-src 'self'; frame-ancestors 'none'")
-_STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
+#: A line of error.stack: function or None, file, line, column or None.
+STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
 #: Of what is shown: lines around a place, frames with their source, paths, and the start of a body.
 SOURCE_AROUND = 5
 MAX_SHOWN_FRAMES = 30
@@ -37635,7 +39457,7 @@ def render_lines(text):
 
 def render_frames(error, sources):
     """The calls that led to an error, each with its source; the first is open."""
-    frames = [found.groups() for found in map(_STACK_LINE.match, (error.stack or "").split("\n")) if found]
+    frames = [found.groups() for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
     frames = [(name, file, int(line), int(column) if column else None)
               for name, file, line, column in frames[:MAX_SHOWN_FRAMES]]
     place = (error.filename, error.line, error.column)
@@ -37678,7 +39500,7 @@ def render_request(head, body):
 
 def render_notice(server):
     """What is switched on that may explain what a page shows."""
-    return []
+    return [f'<p class="notice">{esc(server.chaos.notice)}</p>'] if server.chaos.rules else []
 
 
 def render_failure(app, failure):
@@ -37777,56 +39599,7 @@ def error_page(server, head, status, facts, error, body=b""):
     return trouble_response(server, head, status, title, parts)
 
 
-# -- Overview ----
-
-
-def overview_tables(app):
-    """Scripts, routes and streams as they are now."""
-    scripts = []
-    for name in sorted({*app.hosts, *app.failures}):
-        failure = app.failures.get(name)
-        if failure is None:
-            state = "running"
-        else:
-            old = "an older version is running" if name in app.hosts else "not loaded"
-            state = f'<span class="bad">{old}</span>{render_lines(failure.text)}'
-        scripts.append((f"<code>{esc(name)}</code>", state))
-    routes = []
-    for (path, method), route in app.all_routes():
-        stats = route.stats
-        mean = f"{stats.seconds / stats.calls * 1000:.1f} ms" if stats.calls else ""
-        handler = route.handler if isinstance(route.handler, str) else "(function)"
-        routes.append((f"<code>{esc(method)} {esc(path)}</code>", f"<code>{esc(handler)}</code>",
-                       esc(route.host.name),
-                       f"{stats.calls:,}", f"{stats.errors:,}", mean))
-    streams = [(f"<code>{esc(path)}</code>", esc(route.host.name), f"{len(route.stream.connections):,}",
-                f"{route.stream.sent:,}", f"{route.stream.dropped:,}")
-               for path, route in sorted(app.stream_routes.items())]
-    fields = [(esc(item["kind"]), f"<code>{esc(item['name'])}</code>", f"<code>{esc(item['type'])}</code>",
-               esc(item["owner"])) for item in app.graphql.listing()]
-    empty = '<p class="soft">None.</p>'
-    return "\n".join((
-        "<h2>Scripts</h2>", render_table(("script", "state"), scripts) if scripts else empty,
-        "<h2>Routes</h2>",
-        render_table(("route", "handler", "script", "#calls", "#errors", "#mean time"), routes)
-        if routes else empty,
-        "<h2>GraphQL</h2>", render_table(("kind", "field", "type", "script"), fields) if fields else empty,
-        "<h2>Streams</h2>",
-        render_table(("stream", "script", "#connections", "#messages", "#dropped"), streams)
-        if streams else empty))
-
-
-@page("/engine")
-def overview_page(server, head):
-    body = (f'<h1>aiwebengine</h1>\n<p class="soft">Version {__version__}, {esc(server.url)}</p>\n'
-            f'<p class="bad" id="state"></p>\n<div id="tables">{overview_tables(server.app)}</div>')
-    return html_response(200, render_page("aiwebengine", body, OVERVIEW_SCRIPT), (),
-                         script_policy(OVERVIEW_SCRIPT))
-
-
-@page("/engine/tables")
-def overview_fragment(server, head):
-    return html_response(200, overview_tables(server.app))
+# -- For monitors ----
 
 
 @page("/engine/health")
@@ -37834,10 +39607,1534 @@ def health_answer(server, head):
     """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded."""
     app = server.app
     facts = {"status": "degraded" if app.failures else "ok", "version": __version__,
-             "uptime": round(time.time() - app.started, 1), "scripts": len(app.hosts),
+             "uptime": round(time.monotonic() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
-             "streams": len(app.stream_routes), "connections": app.stream_connections}
+             "streams": len(app.stream_routes), "connections": open_streams(server)}
+    if server.chaos.rules:
+        facts["chaos"] = server.chaos.text
     return Response(200, JSON_TYPE, utf8(json.dumps(facts)), [("Cache-Control", "no-store")])
+
+
+PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_LABEL_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+
+
+def metric_lines(name, kind, doc, samples):
+    """A metric in the text format of Prometheus; `samples` are (suffix, labels, value)."""
+    yield f"# HELP {name} {doc}"
+    yield f"# TYPE {name} {kind}"
+    for suffix, labels, value in samples:
+        pairs = ",".join(f'{key}="{str(text).translate(_LABEL_ESCAPES)}"' for key, text in labels.items())
+        yield f"{name}{suffix}{{{pairs}}} {value}" if pairs else f"{name}{suffix} {value}"
+
+
+def duration_samples(route, labels):
+    """The cumulative buckets of a histogram, its sum and its count."""
+    stats, count = route.stats, 0
+    for bound, number in zip((*DURATION_BUCKETS, "+Inf"), list(stats.buckets)):
+        count += number
+        yield "_bucket", {**labels, "le": bound}, count
+    yield "_sum", labels, round(stats.seconds, 6)
+    yield "_count", labels, count
+
+
+def route_metrics(app):
+    routes = [(route, {"method": route.method, "path": route.path, "script": route.host.name})
+              for _, route in app.all_routes()]
+    yield from metric_lines("aiwebengine_route_calls_total", "counter", "Calls of a route's handler.",
+                            [("", labels, route.stats.calls) for route, labels in routes])
+    yield from metric_lines("aiwebengine_route_errors_total", "counter", "Calls whose handler failed.",
+                            [("", labels, route.stats.errors) for route, labels in routes])
+    yield from metric_lines("aiwebengine_route_duration_seconds", "histogram",
+                            "Time from a request to its answer.",
+                            [sample for route, labels in routes for sample in duration_samples(route, labels)])
+
+
+def stream_metrics(app):
+    feeds = [(feed, {"stream": feed.path}) for feed in all_feeds(app)]
+    for name, kind, doc, value in (
+            ("connections", "gauge", "Clients connected now.", Feed.connected),
+            ("connects_total", "counter", "Clients that ever connected.", Feed.served),
+            ("messages_total", "counter", "Messages sent.", Feed.sent),
+            ("dropped_total", "counter", "Clients disconnected because they read too slowly.", Feed.dropped),
+            ("waiting_bytes", "gauge", "Bytes that wait for slow clients.", Feed.waiting)):
+        yield from metric_lines(f"aiwebengine_stream_{name}", kind, doc,
+                                [("", labels, value(feed)) for feed, labels in feeds])
+
+
+def server_metrics(server):
+    app = server.app
+    states = collections.Counter(script_state(app, name) for name in {*app.hosts, *app.failures})
+    for name, kind, doc, samples in (
+            ("aiwebengine_info", "gauge", "The version.", [("", {"version": __version__}, 1)]),
+            ("aiwebengine_uptime_seconds", "gauge", "Seconds since the start.",
+             [("", {}, round(time.time() - app.started, 3))]),
+            ("aiwebengine_scripts", "gauge", "Scripts by state: running, stale (an older version runs), failed.",
+             [("", {"state": state}, states[state]) for state in ("running", "stale", "failed")]),
+            ("aiwebengine_reloads_total", "counter", "Scripts loaded again since the start.",
+             [("", {}, app.reloads)]),
+            ("aiwebengine_http_requests_total", "counter", "Requests, but for those under /engine.",
+             [("", {}, server.requests.total)]),
+            ("aiwebengine_connections", "gauge", "Open event streams, dashboards not counted.",
+             [("", {}, open_streams(server))]),
+            ("process_resident_memory_bytes", "gauge", "Memory that the process occupies.",
+             [("", {}, memory_used())]),
+            ("process_cpu_seconds_total", "counter", "Processor time of the process.",
+             [("", {}, round(time.process_time(), 3))]),
+            ("process_start_time_seconds", "gauge", "When the server started, in Unix time.",
+             [("", {}, round(app.started, 3))])):
+        yield from metric_lines(name, kind, doc, samples)
+
+
+@page("/engine/metrics")
+def metrics_answer(server, head):
+    """Everything that is counted, for Prometheus and its like (text format 0.0.4)."""
+    lines = [*server_metrics(server), *route_metrics(server.app), *stream_metrics(server.app)]
+    return Response(200, PROMETHEUS_TYPE, utf8("\n".join(lines) + "\n"), [("Cache-Control", "no-store")])
+
+
+# -- Dashboard: facts ----
+#
+# What the page shows, as plain data for JSON. Everything is read from what the server keeps anyway;
+# nothing here runs unless somebody looks.
+
+#: Rows of each table that are sent, characters of a message or log line in a list, and of one alone.
+MAX_SHOWN_ROWS = 200
+MAX_SHOWN_CONNECTIONS = 100
+MAX_SHOWN_MESSAGES = 50
+MAX_SHOWN_REQUESTS = 50
+MAX_SHOWN_REASONS = 12
+MAX_SHOWN_TEXT = 2_000
+MAX_PREVIEW = 160
+MAX_DETAIL = 50_000
+#: What is remembered of the messages that dashboards were shown.
+MAX_REMEMBERED_MESSAGES = 4000
+MAX_REMEMBERED_BYTES = 16 * 1024 * 1024
+#: Seconds that the small charts show.
+SPARK_SECONDS = 60
+
+
+def clip(text, limit):
+    """A text of at most `limit` characters; what is left out is counted."""
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more)"
+
+
+def open_streams(server):
+    """Connections to streams, without those of dashboards."""
+    own = server.dashboard.stream.connections if server.dashboard is not None else ()
+    return max(0, server.app.stream_connections - len(own))
+
+
+class Feed:
+    """A stream as pages show it. A GraphQL subscription is several: its plain stream, whose messages
+    stand for all, and one for each selection that clients ask for."""
+
+    def __init__(self, path, script, streams):
+        self.path = path
+        self.script = script
+        self.streams = streams
+        self.main = streams[0]
+
+    def connected(self):
+        return sum(len(stream.connections) for stream in self.streams)
+
+    def served(self):
+        return sum(stream.served for stream in self.streams)
+
+    def sent(self):
+        return self.main.sent
+
+    def dropped(self):
+        return sum(stream.dropped for stream in self.streams)
+
+    def waiting(self):
+        """Bytes in the outboxes of slow clients."""
+        total = 0
+        for stream in self.streams:
+            if stream.slow:
+                with stream.lock:
+                    total += sum(connection.queued for connection in stream.slow)
+        return total
+
+    def connections(self):
+        found = []
+        for stream in self.streams:
+            with stream.lock:
+                found += stream.connections
+        return found
+
+    def spark(self):
+        """Messages in each of the last SPARK_SECONDS seconds, as far as they are still kept."""
+        counts, now = [0] * SPARK_SECONDS, time.time()
+        for message in self.main.recent(DEFAULT_HISTORY_MESSAGES):
+            age = int(now - message.time)
+            if 0 <= age < SPARK_SECONDS:
+                counts[SPARK_SECONDS - 1 - age] += 1
+        return counts
+
+    def facts(self):
+        return {"path": self.path, "script": self.script, "connections": self.connected(),
+                "messages": self.sent(), "dropped": self.dropped(), "waiting": self.waiting(),
+                "kept": len(self.main.history), "depth": self.main.depth,
+                "graphql": self.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)}
+
+
+def all_feeds(app):
+    """The Feeds of all scripts, those of GraphQL last."""
+    feeds = [Feed(path, route.host.name, [route.stream])
+             for path, route in sorted(app.stream_routes.items())]
+    for item in app.graphql.listing():
+        if item["kind"] == "subscription":
+            path = GRAPHQL_SUBSCRIPTION_PATH + item["name"]
+            streams = app.graphql.streams_of(item["name"])
+            if streams:
+                feeds.append(Feed(path, item["owner"], streams))
+    return feeds
+
+
+def find_feed(app, path):
+    return next((feed for feed in all_feeds(app) if feed.path == path), None)
+
+
+def script_state(app, name):
+    """running; stale: its newest text does not load, an older one runs; failed: nothing runs."""
+    if name not in app.failures:
+        return "running"
+    return "stale" if name in app.hosts else "failed"
+
+
+def script_facts(app):
+    scripts = []
+    for name in sorted({*app.hosts, *app.failures})[:MAX_SHOWN_ROWS]:
+        host, failure = app.hosts.get(name), app.failures.get(name)
+        trouble = failure or app.troubles.get(name)
+        scripts.append({"name": name, "state": script_state(app, name),
+                        "summary": summary_of(host) if host is not None else "",
+                        "trouble": None if trouble is None else headline_of(trouble),
+                        "when": None if trouble is None else trouble.time})
+    return scripts
+
+
+def headline_of(failure):
+    """The first words about an error: `TypeError: x is not a function`."""
+    error = failure.error
+    if error is None:
+        return clip(failure.text.split("\n")[0], MAX_PREVIEW)
+    return clip(f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}", MAX_PREVIEW)
+
+
+def milliseconds(seconds):
+    return None if seconds is None else round(seconds * 1000, 2)
+
+
+def route_facts(app):
+    routes = []
+    for (path, method), route in itertools.islice(app.all_routes(), MAX_SHOWN_ROWS):
+        stats = route.stats
+        routes.append({"path": path, "method": method, "script": route.host.name,
+                       "handler": route.handler if isinstance(route.handler, str) else "(function)",
+                       "calls": stats.calls, "errors": stats.errors,
+                       "p50": milliseconds(stats.percentile(0.5)), "p95": milliseconds(stats.percentile(0.95)),
+                       "max": milliseconds(stats.longest) if stats.calls else None})
+    return routes
+
+
+def server_facts(server):
+    app = server.app
+    return {"version": __version__, "url": server.url, "started": app.started, "folder": str(app.path),
+            "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
+            "requests": server.requests.total, "reloads": app.reloads, "logs": sorted(app.log.kept)}
+
+
+def error_facts(failure):
+    """An error with its place, the lines around it as [number, text, whether it is the one], and stack."""
+    error = failure.error
+    facts = {"time": failure.time, "headline": headline_of(failure), "text": clip(failure.text, MAX_DETAIL),
+             "file": None, "line": None, "column": None, "frame": [], "stack": ""}
+    if error is not None and error.filename and error.line:
+        lines = failure.sources.get(error.filename, "").removesuffix("\n").split("\n")
+        first = max(1, error.line - 4)
+        facts.update(file=error.filename, line=error.line, column=error.column, frame=[
+            [number, lines[number - 1].rstrip("\r")[:300], number == error.line]
+            for number in range(first, min(error.line + 4, len(lines)) + 1)])
+    if error is not None and error.phase != "parse":
+        facts["stack"] = clip(error.stack or "", MAX_SHOWN_TEXT)
+    return facts
+
+
+def request_facts(entry):
+    head = entry.head
+    return {"number": entry.number, "time": entry.time, "method": head.method,
+            "target": clip(head.target, MAX_PREVIEW), "status": entry.status,
+            "ms": milliseconds(entry.seconds), "address": entry.address, "size": entry.size}
+
+
+def script_view(app, name):
+    """A script alone: its state and what went wrong last. `name` may also be another source of the log."""
+    failure = app.failures.get(name)
+    trouble = failure or app.troubles.get(name)
+    known = name in app.hosts or name in app.failures
+    return {"name": name, "known": known or name in app.log.kept,
+            "state": script_state(app, name) if known else None,
+            "error": None if trouble is None else error_facts(trouble), "loads": failure is None}
+
+
+def connection_key(connection):
+    """A name for a connection that is open."""
+    return f"{id(connection):x}"
+
+
+def verdict(feed, message, connection):
+    """[got, why] of Stream.explain, got being true, false, or null while the message is on its way."""
+    return list(feed.main.explain(message, connection))
+
+
+def connection_facts(feed, connection, message):
+    return {"key": connection_key(connection), "address": connection.address,
+            "metadata": {clip(key, 60): clip(text, 120)
+                         for key, text in itertools.islice(connection.metadata.items(), 12)},
+            "since": round(time.time() - (time.monotonic() - connection.since), 1),
+            "got": connection.messages, "waiting": connection.queued, "behind": connection.behind(),
+            "verdict": None if message is None else verdict(feed, message, connection)}
+
+
+def message_facts(feed, message, connection=None, limit=MAX_PREVIEW):
+    delivery = message.delivery
+    return {"sequence": message.sequence, "id": f"{feed.main.epoch}-{message.sequence}",
+            "time": round(message.time, 3), "size": len(message.frame), "filter": message.filter,
+            "matched": delivery.matched, "queued": delivery.queued, "dropped": delivery.dropped,
+            "text": clip(message.text, limit),
+            "verdict": None if connection is None else verdict(feed, message, connection)}
+
+
+def is_wanted(connection, words):
+    """Does a connection's metadata or address contain all the words?"""
+    text = " ".join(f"{key}={value}" for key, value in connection.metadata.items())
+    text = f"{text} {connection.address}".lower()
+    return all(word in text for word in words)
+
+
+class ShownMessages:
+    """Messages that dashboards were shown lately. A busy stream forgets a message within a second or two,
+    before anybody could ask about it."""
+
+    def __init__(self):
+        self.messages = collections.OrderedDict()       # (epoch, sequence) -> Message
+        self.size = 0
+        self.lock = threading.Lock()
+
+    def add(self, stream, messages):
+        with self.lock:
+            for message in messages:
+                key = stream.epoch, message.sequence
+                if key not in self.messages:
+                    self.messages[key] = message
+                    self.size += len(message.frame)
+            while len(self.messages) > MAX_REMEMBERED_MESSAGES or self.size > MAX_REMEMBERED_BYTES:
+                self.size -= len(self.messages.popitem(last=False)[1].frame)
+
+    def find(self, stream, number):
+        """The message of this number, a text, if it is known here or still kept by the stream."""
+        if not number.isascii() or not number.isdigit():
+            return None
+        return self.messages.get((stream.epoch, int(number))) or stream.find(int(number))
+
+
+def stream_view(app, query, shown):
+    """A stream alone: its last messages (not with `hold`), its connections (those that lag first), and,
+    when a message or a connection is chosen, who got what and why. `shown` are ShownMessages."""
+    feed = find_feed(app, query.get("name", ""))
+    if feed is None:
+        return {"path": query.get("name", ""), "known": False}
+    connections = feed.connections()
+    stream, number = feed.main, query.get("message", "")
+    chosen = shown.find(stream, number)
+    recent = [] if "hold" in query else stream.recent(MAX_SHOWN_MESSAGES)
+    shown.add(stream, reversed(recent if chosen is None else [*recent, chosen]))
+    focus = next((item for item in connections if connection_key(item) == query.get("connection")), None)
+    words = query.get("q", "").lower().split()
+    wanted = [item for item in connections if is_wanted(item, words)] if words else connections
+    first = heapq.nsmallest(MAX_SHOWN_CONNECTIONS, wanted,
+                            key=lambda item: (item is not focus, -item.queued, item.since))
+    view = {"path": feed.path, "known": True, "facts": feed.facts(), "wanted": len(wanted),
+            "connections": [connection_facts(feed, item, chosen) for item in first],
+            "focus": connection_key(focus) if focus is not None else None,
+            "forgotten": bool(number) and chosen is None}
+    if "hold" not in query:
+        view["messages"] = [message_facts(feed, item, focus) for item in recent]
+    if chosen is not None:
+        view["chosen"] = {**message_facts(feed, chosen, None, MAX_DETAIL),
+                          "reasons": reasons_for(feed, chosen, connections)}
+    return view
+
+
+def reasons_for(feed, message, connections):
+    """Why connections got a message or not, as [got, why, how many], the most frequent first."""
+    counts = collections.Counter(tuple(verdict(feed, message, item)) for item in connections)
+    common = counts.most_common(MAX_SHOWN_REASONS)
+    rest = sum(counts.values()) - sum(number for _, number in common)
+    return [[got, why, number] for (got, why), number in common] + (
+        [[False, "other reasons", rest]] if rest else [])
+
+
+# -- Dashboard: the live channel ----
+
+#: Seconds between two looks at the server while somebody looks at the dashboard.
+DASHBOARD_SECONDS = 0.5
+#: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
+IDLE_LOOKS = 4
+#: A dashboard that reads slowly gets no news while so many bytes wait for it.
+MAX_DASHBOARD_BACKLOG = 256 * 1024
+
+
+class Viewer:
+    """What one open dashboard was told: the JSON text of each part, the last request, the last line of
+    the log. `query` is what it looks at."""
+
+    __slots__ = ("query", "told", "request", "line")
+
+    def __init__(self, query):
+        self.query = query
+        self.told = {}
+        self.request = 0
+        self.line = None
+
+    @property
+    def view(self):
+        return self.query.get("view", "overview")
+
+
+class Dashboard:
+    """Tells open dashboards what changed, with one thread, which exists while there are any.
+
+    They are connections of a stream that no registry holds, so the broadcaster writes to them; each
+    looks at something else, so each gets frames of its own, twice a second at the most."""
+
+    def __init__(self, server):
+        self.server = server
+        self.app = server.app
+        self.stream = self.app.streams.create("/engine/events", 0)
+        self.viewers = {}
+        self.shown = ShownMessages()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread = None
+
+    def admit(self, handler, head):
+        """Makes a request a viewer."""
+        handler.hand_over(head, self.stream, head.query)
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="dashboard", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def _loop(self):
+        idle = 0
+        while True:
+            self._wake.clear()
+            with self._lock:
+                idle = 0 if self.stream.connections else idle + 1
+                if idle > IDLE_LOOKS:
+                    self._thread = None
+                    self.viewers, self.shown = {}, ShownMessages()
+                    return
+            try:
+                self.tell()
+            except Exception as error:  # the next look may succeed
+                self.app.log.write("error", f"dashboard: {type(error).__name__}: {error}")
+            self._wake.wait(DASHBOARD_SECONDS)
+
+    def tell(self):
+        """Sends everyone what is new to them."""
+        with self.stream.lock:
+            connections = list(self.stream.connections)
+        self.viewers = {item: self.viewers.get(item) or Viewer(item.metadata) for item in connections}
+        shared = self.shared_parts()
+        for connection, viewer in self.viewers.items():
+            if connection.queued < MAX_DASHBOARD_BACKLOG:
+                text = self.news(viewer, shared)
+                if text:
+                    self.app.broadcaster.post(connection, encode_data(text, "state"))
+
+    def shared_parts(self):
+        """The parts that everyone sees, as JSON texts by name."""
+        app = self.app
+        parts = {"server": server_facts(self.server), "scripts": script_facts(app),
+                 "streams": [feed.facts() for feed in all_feeds(app)[:MAX_SHOWN_ROWS]],
+                 "routes": route_facts(app), "graphql": app.graphql.listing()[:MAX_SHOWN_ROWS]}
+        return {name: json_text(part) for name, part in parts.items()}
+
+    def news(self, viewer, shared):
+        """What a viewer does not know yet, as the text of a JSON object, or "" when nothing changed."""
+        first, parts = not viewer.told, dict(shared)
+        if viewer.view == "stream":
+            parts["view"] = json_text(stream_view(self.app, viewer.query, self.shown))
+        elif viewer.view == "script":
+            parts["view"] = json_text(script_view(self.app, viewer.query.get("name", "")))
+        changed = {name: text for name, text in parts.items() if viewer.told.get(name) != text}
+        viewer.told.update(changed)
+        if first:
+            changed["sparks"] = json_text({feed.path: feed.spark() for feed in all_feeds(self.app)})
+        if viewer.view == "script":
+            self.add_lines(viewer, changed, first)
+        elif viewer.view in ("overview", "requests"):
+            self.add_requests(viewer, changed)
+        return "{" + ",".join(f'"{name}":{text}' for name, text in changed.items()) + "}" if changed else ""
+
+    def add_requests(self, viewer, changed):
+        """New requests, the last ones if there are many; at first all that the page shows."""
+        log = self.server.requests
+        new = [entry for entry in list(log.entries) if entry.number > viewer.request]
+        if new:
+            limit = MAX_SHOWN_REQUESTS if viewer.request else REQUESTS_KEPT
+            viewer.request = new[-1].number
+            changed["requests"] = json_text([request_facts(entry) for entry in new[-limit:]])
+
+    def add_lines(self, viewer, changed, first):
+        """New lines of the log of the script that is looked at."""
+        new = []
+        for line in reversed(list(self.app.log.kept.get(viewer.query.get("name", ""), ()))):
+            if line is viewer.line:
+                break
+            new.append(line)
+        if new or first:
+            viewer.line = new[0] if new else viewer.line
+            changed["lines"] = json_text([[round(when, 3), level, clip(text, MAX_SHOWN_TEXT)]
+                                          for when, level, text in reversed(new)])
+
+
+def json_text(value):
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def local_page(method, path):
+    """Registers a function in LOCAL_PAGES."""
+    def register(function):
+        LOCAL_PAGES[method, path] = function
+        return function
+    return register
+
+
+@local_page("GET", "/engine/events")
+def dashboard_events(handler, head, body):
+    """The dashboard's one connection: `state` events with the parts that changed. What is looked at is in
+    the query: `view` (overview, stream, script, requests), `name`, `message`, `connection`, `q`."""
+    if head.method == "HEAD":
+        return Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")])
+    server = handler.server
+    if server.dashboard is None:
+        server.dashboard = Dashboard(server)
+    server.dashboard.admit(handler, head)
+    return None
+
+
+# -- Dashboard: actions ----
+
+#: Seconds that a request sent again may take, and bytes of its answer that are shown.
+REPLAY_SECONDS = 30
+MAX_REPLAY_BYTES = 64 * 1024
+#: Headers that belong to the connection on which a request came.
+_HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "expect", "keep-alive",
+                          "upgrade", "te", "trailer", "accept-encoding"))
+#: Headers whose values are not shown.
+_SECRET_HEADERS = frozenset(("cookie", "authorization"))
+CONSOLE_FILE = "<console>"
+_DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
+
+
+def json_answer(value, status=200):
+    return Response(status, JSON_TYPE, utf8(json_text(value)), [("Cache-Control", "no-store")])
+
+
+def asked(head, body, *names):
+    """The texts of these names in a request's JSON body; raises Refusal when one is missing."""
+    if head.content_type != "application/json":
+        raise Refusal(415, "Send a JSON object, with Content-Type: application/json")
+    try:
+        wish = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, f"The body is not JSON: {error}") from None
+    for name in names:
+        if not isinstance(wish, dict) or not isinstance(wish.get(name), str):
+            raise Refusal(400, f"The JSON object must have {', '.join(names)}, all of them strings; "
+                               f"{name} is missing")
+    return [wish[name] for name in names]
+
+
+@local_page("POST", "/engine/send")
+def send_test_message(handler, head, body):
+    """Sends a message to a stream or subscription: `path`, `data`, `filter` ("" for everyone)."""
+    app = handler.app
+    path, data, text = asked(head, body, "path", "data", "filter")
+    feed = find_feed(app, path)
+    host = app.hosts.get(feed.script) if feed is not None else None
+    if host is None:
+        raise Refusal(404, f"No stream is registered at {path}")
+    try:
+        wanted = check_filter(host, "send", text.strip())
+    except HostError as error:
+        raise Refusal(400, str(error)) from None
+    if path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
+        delivery = app.graphql.broadcast(path[len(GRAPHQL_SUBSCRIPTION_PATH):], data, wanted)
+    else:
+        delivery = feed.main.send(data, wanted)
+    message = feed.main.find(delivery.sequence)
+    if message is not None and handler.server.dashboard is not None:
+        handler.server.dashboard.shown.add(feed.main, [message])
+    return json_answer({"sentence": delivery.sentence(), "sequence": delivery.sequence,
+                        "matched": delivery.matched, "queued": delivery.queued, "dropped": delivery.dropped})
+
+
+@local_page("POST", "/engine/reload")
+def reload_script(handler, head, body):
+    """Loads a script again: `script`. The answer says whether it runs now."""
+    name, = asked(head, body, "script")
+    try:
+        loaded = handler.app.reload(name)
+    except KeyError:
+        raise Refusal(404, f"There is no script {name}") from None
+    except OSError as error:
+        raise Refusal(500, f"The folder of scripts cannot be read: {error}") from None
+    return json_answer({"loaded": loaded})
+
+
+@local_page("GET", "/engine/source")
+def script_source(handler, head, body):
+    """The text of a script (`?script=`) as its file is now, and of what it imports as it was loaded."""
+    app, name = handler.app, head.query.get("script", "")
+    try:
+        files = {name: read_script(app.script_files()[name])}
+    except KeyError:
+        raise Refusal(404, f"There is no script {name}") from None
+    except (OSError, ValueError) as error:
+        raise Refusal(500, f"{name} cannot be read: {error}") from None
+    owner = app.failures.get(name) or app.hosts.get(name)
+    files.update((file, text) for file, text in (owner.sources if owner else {}).items() if file != name)
+    return json_answer([{"name": file, "text": text} for file, text in files.items()])
+
+
+@local_page("GET", "/engine/request")
+def logged_request(handler, head, body):
+    """A request of the log (`?number=`) with its headers and body."""
+    entry = find_request(handler, head.query.get("number", ""))
+    headers = [[name, "(not shown)" if name in _SECRET_HEADERS else value]
+               for name, value in entry.head.fields.items()]
+    text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
+    return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers, "body": text})
+
+
+def find_request(handler, number):
+    entry = handler.server.requests.find(int(number)) if number.isascii() and number.isdigit() else None
+    if entry is None:
+        raise Refusal(404, f"Request {number or '?'} is no longer in the log")
+    return entry
+
+
+@local_page("POST", "/engine/replay")
+def replay_request(handler, head, body):
+    """Sends a request of the log to this server again: `number`. Answers with what came back."""
+    number, = asked(head, body, "number")
+    entry = find_request(handler, number)
+    if entry.body is None:
+        raise Refusal(409, f"Its body of {entry.size:,} bytes was not kept (up to {MAX_KEPT_BODY:,} are), so "
+                           "it cannot be sent again")
+    try:
+        return json_answer(send_again(handler.server, entry))
+    except (OSError, http.client.HTTPException) as error:
+        raise Refusal(502, f"No answer came: {type(error).__name__}: {error}") from None
+
+
+def send_again(server, entry):
+    """Makes the request of a log entry over a connection of its own; what came back, as plain data."""
+    name, port = server.server_address[:2]
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    connection = http.client.HTTPConnection(name, port, timeout=REPLAY_SECONDS)
+    started = time.perf_counter()
+    try:
+        connection.putrequest(entry.head.method, entry.head.target, skip_host=True, skip_accept_encoding=True)
+        for key, value in entry.head.fields.items():
+            if key not in _HOP_HEADERS:
+                connection.putheader(key, value.encode("latin-1"))
+        connection.putheader("Connection", "close")
+        if entry.body or entry.head.method in ("POST", "PUT", "PATCH"):
+            connection.putheader("Content-Length", str(len(entry.body)))
+        connection.endheaders(entry.body)
+        answer = connection.getresponse()
+        stream = answer.getheader("content-type", "").startswith("text/event-stream")
+        data = b"" if stream else answer.read(MAX_REPLAY_BYTES)
+        return {"status": answer.status, "reason": answer.reason, "headers": answer.getheaders(),
+                "ms": milliseconds(time.perf_counter() - started),
+                "body": "(an event stream; open it in a page of its own)" if stream
+                else data.decode("utf-8", "replace")}
+    finally:
+        connection.close()
+
+
+@local_page("POST", "/engine/evaluate")
+def evaluate_in_script(handler, head, body):
+    """Runs code in the realm of a running script: `script`, `code`. Answers {"value"}, as the console
+    would show it, or {"error": {"name", "message", "stack"}}."""
+    name, code = asked(head, body, "script", "code")
+    host = handler.app.hosts.get(name)
+    if host is None:
+        raise Refusal(404, f"{name} is not running")
+    handler.app.log.write("debug", f"from the dashboard: {clip(code, MAX_PREVIEW)}", name)
+    started = time.perf_counter()
+    try:
+        facts = {"value": clip(evaluate_code(host, code), MAX_DETAIL)}
+    except ScriptBusy as error:
+        raise Refusal(503, str(error), headers=(("Retry-After", "1"),)) from None
+    except JSError as error:
+        facts = {"error": {"name": error.name or "Uncaught", "message": error.message,
+                           "stack": clip(error.stack or "", MAX_SHOWN_TEXT)}}
+    return json_answer({**facts, "ms": milliseconds(time.perf_counter() - started)})
+
+
+def evaluate_code(host, code):
+    """The value of code in a script's realm, as text; a promise is waited for. An expression is tried
+    first, so that `{ a: 1 }` is an object and `await` works; declarations stay for the next time."""
+    realm, limit = host.realm, host.app.handler_timeout
+
+    def shown(value):
+        return inspect_value(realm, value)
+
+    if _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
+        return shown(realm.from_python(realm.evaluate(code, CONSOLE_FILE, timeout=limit)))
+    try:
+        function = realm.evaluate(f"({'async ' if 'await' in code else ''}() => ({code}\n))", CONSOLE_FILE)
+        argument = None
+    except JSError as error:
+        if error.phase != "parse":
+            raise
+        waiting = f"(async () => {{{code}\n}})"
+        function, argument = realm.evaluate(waiting if "await" in code else "eval", CONSOLE_FILE), code
+    return host.run(function, "console", argument, shown)
+
+
+# -- Dashboard: the page ----
+
+DASHBOARD_STYLE = r"""
+:root {
+  color-scheme: light dark;
+  --ink: #1c2024; --soft: #5c656e; --faint: #656e77; --line: #e1e5e9; --bg: #f6f7f9; --paper: #ffffff;
+  --hover: #f0f4f9; --chosen: #e3eefb; --accent: #0b62c4; --on-accent: #ffffff; --ok: #227a3d; --warn: #8a5a00;
+  --bad: #b3261e; --mark: #fdecea; --chip: #eef1f4;
+  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --ink: #e4e8eb; --soft: #9aa5af; --faint: #8a959f; --line: #2c333a; --bg: #121518; --paper: #191d21;
+    --hover: #20262c; --chosen: #1c3047; --accent: #77b2f5; --on-accent: #0b1c2e; --ok: #6cc58a; --warn: #e3b341;
+    --bad: #ff8a80; --mark: #45211f; --chip: #262d34;
+  }
+}
+* { box-sizing: border-box; }
+html { scrollbar-gutter: stable; }
+body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI",
+       Roboto, sans-serif; font-variant-numeric: tabular-nums; }
+a { color: var(--accent); text-decoration: none; }
+a:hover { text-decoration: underline; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
+code, pre, .mono { font-family: var(--mono); font-size: 13px; }
+[hidden] { display: none !important; }
+
+header { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; align-items: center; gap: .1rem 1.25rem;
+         padding: .6rem 1.25rem; background: var(--paper); border-bottom: 1px solid var(--line); }
+header .name { font-weight: 650; letter-spacing: -.01em; color: var(--ink); }
+header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
+nav { display: flex; gap: .25rem; }
+nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
+nav a:hover { background: var(--hover); text-decoration: none; }
+nav a[aria-current] { background: var(--chosen); color: var(--ink); }
+#live { margin-left: auto; color: var(--soft); font-size: .85rem; }
+.dot { display: inline-block; width: .55rem; height: .55rem; border-radius: 50%; background: var(--faint);
+       margin-right: .45rem; vertical-align: .02rem; }
+.dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); } .dot.warn { background: var(--warn); }
+#live[data-state=live] .dot { background: var(--ok); }
+#live[data-state=lost] { color: var(--bad); } #live[data-state=lost] .dot { background: var(--bad); }
+#faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem; border-bottom: 1px solid var(--line); }
+
+main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
+p { margin: 0 0 .6rem; }
+h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: .95rem; font-weight: 620; margin: 0; }
+h2 small, .count { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
+.soft { color: var(--soft); } .bad { color: var(--bad); } .ok { color: var(--ok); } .warn { color: var(--warn); }
+.small { font-size: .85rem; }
+
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.2rem, 1fr)); gap: .75rem; margin: 0 0 1rem; }
+.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: .6rem .9rem .7rem; }
+.tile b { display: block; font-size: 1.35rem; line-height: 1.35; font-weight: 560; letter-spacing: -.02em; white-space: nowrap; }
+.tile span { color: var(--soft); font-size: .8rem; }
+
+.panel { scroll-margin: 4rem 0 1rem; background: var(--paper); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 1rem; min-width: 0; }
+.panel > .head { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .75rem; padding: .65rem 1rem; min-height: 3rem; }
+.panel > .head h2 { margin-right: auto; }
+.panel > .body { padding: 0 1rem 1rem; }
+.panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
+.scroll { overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
+.two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
+.two.uneven { grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); }
+.top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
+.top .back { font-size: .9rem; }
+.top .actions { margin-left: auto; display: flex; gap: .5rem; }
+
+table { border-collapse: collapse; width: 100%; font-size: .93rem; }
+th { position: sticky; top: 0; background: var(--paper); text-align: left; font-weight: 500; font-size: .78rem; color: var(--soft);
+     padding: .3rem .5rem; white-space: nowrap; box-shadow: inset 0 -1px var(--line), inset 0 1px var(--line); }
+td { padding: .36rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+tr:last-child td { border-bottom: 0; }
+th:first-child, td:first-child { padding-left: 1rem; } th:last-child, td:last-child { padding-right: 1rem; }
+td.n, th.n { text-align: right; white-space: nowrap; }
+td.one { width: 55%; max-width: 0; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
+td.one .mono { display: block; overflow: hidden; text-overflow: ellipsis; color: var(--soft); }
+td button.time { white-space: nowrap; }
+td.one .why { white-space: normal; }
+.rate { display: flex; align-items: center; gap: .75rem; }
+.rate b { font-weight: 400; min-width: 2.5rem; }
+tbody tr:hover { background: var(--hover); }
+tbody tr.chosen, tbody tr.chosen:hover { background: var(--chosen); }
+tr.pick { cursor: pointer; }
+td .mono, td.mono { font-size: 12.5px; }
+.chip { display: inline-block; background: var(--chip); color: var(--ink); max-width: 100%; white-space: normal; border-radius: 5px; padding: 0 .4rem; margin: 0 .25rem .15rem 0;
+        font: 12px/1.55 var(--mono); overflow-wrap: anywhere; }
+svg.spark { display: block; width: 7.5rem; height: 1.5rem; }
+svg.spark.big { width: 100%; height: 4.5rem; }
+svg.spark path { fill: none; stroke: var(--accent); stroke-width: 1.5; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
+svg.spark path.area { fill: var(--accent); opacity: .12; stroke: none; }
+
+button, input, textarea, select { font: inherit; color: inherit; }
+button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper); cursor: pointer; }
+button:hover { background: var(--hover); }
+button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
+button.main:hover { filter: brightness(1.08); }
+button:disabled { opacity: .55; cursor: default; }
+button.link { border: 0; padding: 0; background: none; color: var(--accent); }
+button.link:hover { text-decoration: underline; }
+input[type=text], input[type=search], textarea { width: 100%; padding: .35rem .6rem; border: 1px solid var(--line); border-radius: 7px;
+        background: var(--bg); }
+input[type=search] { width: 13rem; max-width: 100%; }
+textarea { display: block; resize: vertical; font: 13px/1.5 var(--mono); }
+label { display: block; font-size: .8rem; color: var(--soft); }
+label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; }
+.send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
+.send textarea { height: 2.4rem; min-height: 2.4rem; padding-top: .5rem; } .send input { height: 2.4rem; font: 13px var(--mono); } .send button { height: 2.4rem; }
+.answer { margin: .6rem 0 0; }
+.answer:empty { margin: 0; }
+kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
+
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55; }
+.frame { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px; padding: .6rem 0; margin: .6rem 0; }
+.frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
+.frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
+.frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
+.lines { height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0; overscroll-behavior: contain; }
+.lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
+.lines time { color: var(--faint); flex: none; }
+.lines span { white-space: pre-wrap; overflow-wrap: anywhere; min-width: 0; }
+.lines .error { background: var(--mark); } .lines .error span { color: var(--bad); } .lines .warn span { color: var(--warn); }
+.lines .debug span { color: var(--soft); }
+.console { max-height: 16rem; overflow: auto; padding: 0 1rem; }
+.console pre { padding: .15rem 0 .15rem 1.2rem; position: relative; }
+.console pre::before { position: absolute; left: 0; color: var(--faint); content: "›"; }
+.console pre.value::before { content: "‹"; } .console pre.error { color: var(--bad); } .console pre.error::before { content: "✕"; }
+.prompt { padding: .4rem 1rem 1rem; }
+.reasons { list-style: none; padding: 0; margin: .7rem 0 0; }
+.reasons li { display: flex; gap: .6rem; padding: .15rem 0; }
+.reasons b { min-width: 1.6rem; text-align: right; font-weight: 600; }
+.reasons span { overflow-wrap: anywhere; }
+.why { display: flex; gap: .4rem; } .why span { overflow-wrap: anywhere; }
+.why b { font-weight: 600; }
+
+@media (max-width: 60rem) { .two, .two.uneven { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 40rem) {
+  header { padding: .5rem .9rem; } main { padding: .9rem .7rem 3rem; }
+  .tiles { grid-template-columns: repeat(3, 1fr); gap: .5rem; } .tile { padding: .45rem .65rem .5rem; } .tile b { font-size: 1.1rem; }
+  .wide { display: none; } .send { grid-template-columns: 1fr; }
+  .top .actions { margin-left: 0; width: 100%; } input[type=search] { width: 100%; }
+  svg.spark { width: 4.5rem; } td, th { padding-left: .35rem; padding-right: .35rem; }
+}
+"""
+
+DASHBOARD_BODY = r"""
+<header>
+  <a class="name" href="#/">aiwebengine<span id="version"></span></a>
+  <nav aria-label="Views">
+    <a href="#/" id="nav-overview">Overview</a>
+    <a href="#/requests" id="nav-requests">Requests</a>
+    <a href="#/script/server" id="nav-log">Server log</a>
+  </nav>
+  <span id="live" role="status" data-state="wait"><span class="dot"></span><span id="live-text">connecting</span></span>
+</header>
+<div id="faults" role="status" hidden></div>
+<main>
+<noscript><p>The dashboard needs JavaScript. Figures without it: <a href="/engine/metrics">/engine/metrics</a></p></noscript>
+
+<div id="view-overview" hidden>
+  <div class="tiles" id="tiles"></div>
+  <section class="panel" aria-labelledby="h-scripts"><div class="head"><h2 id="h-scripts">Scripts<small id="n-scripts"></small></h2></div>
+    <div class="scroll"><table id="scripts"></table></div></section>
+  <section class="panel" aria-labelledby="h-streams"><div class="head"><h2 id="h-streams">Streams<small id="n-streams"></small></h2></div>
+    <div class="scroll"><table id="streams"></table></div></section>
+  <section class="panel" aria-labelledby="h-routes"><div class="head"><h2 id="h-routes">Routes<small id="n-routes"></small></h2></div>
+    <div class="scroll"><table id="routes"></table></div></section>
+  <div class="two">
+  <section class="panel" aria-labelledby="h-latest"><div class="head"><h2 id="h-latest">Latest requests</h2>
+    <a class="small" href="#/requests">All requests</a></div>
+    <div class="scroll"><table id="latest"></table></div></section>
+  <section class="panel" aria-labelledby="h-graphql"><div class="head"><h2 id="h-graphql">GraphQL<small id="n-graphql"></small></h2>
+    <a class="small" href="/graphql">Explorer</a></div>
+    <div class="scroll"><table id="graphql"></table></div></section>
+  </div>
+</div>
+
+<div id="view-stream" hidden>
+  <div class="top"><a class="back" href="#/">Overview</a><h1 id="stream-path"></h1><span class="soft" id="stream-facts"></span></div>
+  <p class="bad" id="stream-gone" hidden>No script registers this stream at the moment.</p>
+  <section class="panel"><div class="head"><h2>Messages per second<small>the last minute</small></h2><span class="soft" id="stream-rate"></span></div>
+    <div class="body" id="stream-spark"></div></section>
+  <section class="panel" aria-labelledby="h-send"><div class="head"><h2 id="h-send">Send a test message</h2></div>
+    <div class="body"><form class="send" id="send">
+      <label>Data, JSON or any text<textarea id="send-data" spellcheck="false">{"text": "Hello from the dashboard"}</textarea></label>
+      <label>Filter, empty for everyone<input type="text" id="send-filter" spellcheck="false" autocomplete="off" placeholder='{"room": "general"}'></label>
+      <button class="main">Send</button></form>
+      <p class="answer small" id="send-answer" role="status"></p></div></section>
+  <div class="two uneven">
+    <section class="panel" aria-labelledby="h-messages"><div class="head"><h2 id="h-messages">Messages<small id="n-messages"></small></h2>
+      <button id="hold" aria-pressed="false">Hold</button></div>
+      <div class="scroll" style="max-height:36rem"><table id="messages"></table></div></section>
+    <div>
+    <section class="panel" id="chosen" hidden aria-labelledby="h-chosen"><div class="head"><h2 id="h-chosen">Who got it, and why</h2>
+      <button id="chosen-close">Close</button></div>
+      <div class="body"><p class="small soft" id="chosen-facts"></p><pre class="frame" id="chosen-text" style="padding:.6rem 1rem;max-height:12rem;overflow:auto"></pre>
+        <ul class="reasons" id="reasons"></ul></div></section>
+    <section class="panel" aria-labelledby="h-connections"><div class="head"><h2 id="h-connections">Connections<small id="n-connections"></small></h2>
+      <input type="search" id="q" placeholder="room=general" aria-label="Search connections by metadata or address"></div>
+      <div class="scroll" style="max-height:36rem"><table id="connections"></table></div></section>
+    </div>
+  </div>
+</div>
+
+<div id="view-script" hidden>
+  <div class="top"><a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
+    <span class="actions"><button id="open-source" aria-expanded="false">Open source</button><button id="reload" class="main">Reload</button></span></div>
+  <p class="answer small" id="script-answer" role="status" style="margin:-.5rem 0 .75rem"></p>
+  <section class="panel" id="trouble" hidden aria-labelledby="h-trouble"><div class="head"><h2 id="h-trouble" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
+    <div class="body"><code id="trouble-place"></code><div class="frame" id="trouble-frame"></div><pre class="soft" id="trouble-stack"></pre></div></section>
+  <section class="panel" id="source" hidden aria-labelledby="h-source"><div class="head"><h2 id="h-source">Source</h2><span id="source-files"></span></div>
+    <div class="body"><div class="frame" id="source-text" style="max-height:32rem;overflow:auto" tabindex="0"></div></div></section>
+  <section class="panel" id="console" aria-labelledby="h-console"><div class="head"><h2 id="h-console">Console<small>runs in this script's realm</small></h2>
+    <span class="small soft"><kbd>Enter</kbd> runs, <kbd>Shift</kbd> <kbd>Enter</kbd> new line, <kbd>↑</kbd> earlier</span></div>
+    <div class="console" id="console-lines" role="log" aria-label="Results"></div>
+    <div class="prompt"><textarea id="code" rows="2" spellcheck="false" aria-label="JavaScript to run" placeholder="1 + 1"></textarea></div></section>
+  <section class="panel" aria-labelledby="h-log"><div class="head"><h2 id="h-log">Log<small id="n-log"></small></h2>
+    <span id="levels"></span><input type="search" id="log-q" placeholder="Search the log" aria-label="Search the log"></div>
+    <div class="lines" id="lines" tabindex="0"></div></section>
+</div>
+
+<div id="view-requests" hidden>
+  <section class="panel" id="request" hidden aria-labelledby="h-request"><div class="head"><h2 id="h-request" class="mono"></h2>
+    <button id="replay" class="main">Send again</button><button id="request-close">Close</button></div>
+    <div class="body two"><div><p class="small soft" id="request-facts"></p><pre id="request-text"></pre></div>
+      <div><p class="small soft" id="replay-facts" role="status"></p><pre id="replay-text"></pre></div></div></section>
+  <section class="panel" aria-labelledby="h-requests"><div class="head"><h2 id="h-requests">Requests<small id="n-requests"></small></h2>
+    <label class="flag"><input type="checkbox" id="only-errors"> errors only</label>
+    <input type="search" id="request-q" placeholder="Search path or method" aria-label="Search requests"></div>
+    <div class="scroll" style="max-height:none"><table id="requests"></table></div></section>
+</div>
+</main>
+"""
+
+DASHBOARD_SCRIPT = r"""
+"use strict";
+// Everything that comes from outside becomes the text of a node; nothing is ever parsed as HTML.
+const SPARK = 60, KEEP_REQUESTS = 200, KEEP_LINES = 400;
+const $ = (id) => document.getElementById(id);
+const state = { server: null, scripts: [], streams: [], routes: [], graphql: [], requests: [], lines: [], view: null };
+const rates = new Map();            // path -> { samples, last }
+let at = { view: "overview", name: "" }, chosen = "", focus = "", wantChosen = false, held = false, source = null, pending = false;
+
+function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "text") node.textContent = value;
+    else if (value !== undefined && value !== null) node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+function setText(node, text) { if (node.textContent !== text) node.textContent = text; }
+const number = (value) => value === null || value === undefined ? "" : Math.round(value).toLocaleString("en");
+function bytes(value) {
+  if (value < 1024) return value + " B";
+  return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
+}
+function duration(seconds) {
+  seconds = Math.max(0, Math.round(seconds));
+  if (seconds < 60) return seconds + " s";
+  if (seconds < 3600) return Math.floor(seconds / 60) + " min " + (seconds % 60) + " s";
+  const hours = Math.floor(seconds / 3600);
+  return hours < 48 ? hours + " h " + Math.floor(seconds / 60) % 60 + " min" : Math.floor(hours / 24) + " days";
+}
+const clock = (time, fine) => {
+  const date = new Date(time * 1000), two = (value) => String(value).padStart(2, "0");
+  return two(date.getHours()) + ":" + two(date.getMinutes()) + ":" + two(date.getSeconds())
+    + (fine ? "." + String(date.getMilliseconds()).padStart(3, "0") : "");
+};
+const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
+const filterText = (filter) => filter ? Object.entries(filter).map(([key, value]) => key + "=" + value).join(" ") : "everyone";
+
+// -- tables: rows are kept by key, and only the cells that changed are made anew --
+
+function makeCell(cell) {
+  if (cell instanceof Node) return [cell];
+  if (typeof cell !== "object" || cell === null) return [String(cell ?? "")];
+  if (cell.chips) return cell.chips.map(([key, value]) => el("span", { class: "chip", text: key + "=" + value }));
+  if (cell.href) return [el("a", { href: cell.href, class: cell.kind, text: cell.text })];
+  if (cell.verdict) return [why(cell.verdict)];
+  if (cell.lines) return cell.lines.flatMap(makeCell);
+  if (cell.dot) return [el("span", { class: "dot " + cell.dot }), cell.text];
+  if (cell.pick) return [el("button", { class: "link time", text: cell.text, title: cell.title })];
+  return [el("span", { class: cell.kind, title: cell.title, text: cell.text })];
+}
+function why([got, text]) {
+  return el("span", { class: "why" }, el("b", { class: got === true ? "ok" : got === false ? "bad" : "warn", text: got === true ? "✓" : got === false ? "✗" : "…" }),
+    el("span", { class: got === false ? "soft" : null, text }));
+}
+function fill(table, columns, rows, options = {}) {
+  if (!table.tBodies.length) table.append(el("thead"), el("tbody"));
+  const shape = columns.join("|");
+  if (table.dataset.shape !== shape) {
+    table.dataset.shape = shape;
+    table.tHead.replaceChildren(el("tr", {}, ...columns.map((name) => el("th", { scope: "col", class: classOf(name), text: name.replace(/^[#~!]+/, "") }))));
+    table.tBodies[0].replaceChildren();
+    table.known = new Map();
+  }
+  const body = table.tBodies[0], known = table.known, seen = new Set();
+  let place = body.firstChild;
+  for (const row of rows) {
+    let line = known.get(row.key);
+    if (!line) {
+      line = el("tr");
+      line.cells_ = [];
+      line.append(...columns.map((name) => el("td", { class: classOf(name) })));
+      if (options.pick) {
+        line.className = "pick";
+        line.addEventListener("click", () => { if (!getSelection().toString()) options.pick(line.row); });
+      }
+      known.set(row.key, line);
+    }
+    line.row = row;
+    seen.add(row.key);
+    row.cells.forEach((cell, index) => {
+      const mark = cell instanceof Node ? cell : JSON.stringify(cell);
+      if (line.cells_[index] !== mark) {
+        line.cells_[index] = mark;
+        line.children[index].replaceChildren(...makeCell(cell));
+      }
+    });
+    if (options.pick) line.classList.toggle("chosen", row.key === options.chosen);
+    if (line === place) place = place.nextSibling;
+    else body.insertBefore(line, place);
+  }
+  for (const [key, line] of known) if (!seen.has(key)) { known.delete(key); line.remove(); }
+  empty(table, rows.length, options.none);
+}
+function empty(table, count, text = "None.") {
+  const box = table.parentNode;
+  let note = box.nextElementSibling;
+  if (!note) { note = el("p", { class: "none" }); box.after(note); }
+  setText(note, text);
+  note.hidden = count > 0;
+  box.hidden = !count;
+}
+function classOf(name) {
+  const mark = /^[#~!]*/.exec(name)[0];         // a number; only on wide screens; one line of text
+  return (mark.includes("#") ? "n " : "") + (mark.includes("!") ? "one " : "") + (mark.includes("~") ? "wide" : "") || null;
+}
+
+// -- messages per second --
+
+function sampleOf(path) {
+  if (!rates.has(path)) rates.set(path, { samples: new Array(SPARK).fill(0), last: null, node: null });
+  return rates.get(path);
+}
+function sample() {
+  for (const stream of state.streams) {
+    const rate = sampleOf(stream.path);
+    rate.samples.push(rate.last === null ? 0 : Math.max(0, stream.messages - rate.last));
+    rate.samples.shift();
+    rate.last = stream.messages;
+  }
+  render();
+}
+const perSecond = (samples) => samples.slice(-5).reduce((sum, value) => sum + value, 0) / 5;
+const rateText = (value) => value >= 10 ? number(value) : value ? value.toFixed(1) : "0";
+const SVG = "http://www.w3.org/2000/svg";
+function spark(path, kind) {
+  const rate = sampleOf(path), key = "node" + kind;
+  if (!rate[key]) {
+    const svg = document.createElementNS(SVG, "svg");
+    svg.setAttribute("class", "spark " + kind);
+    svg.setAttribute("viewBox", "0 0 100 20");
+    svg.setAttribute("preserveAspectRatio", "none");
+    svg.setAttribute("role", "img");
+    for (const name of ["area", "line"]) svg.append(document.createElementNS(SVG, "path"));
+    svg.firstChild.setAttribute("class", "area");
+    rate[key] = svg;
+  }
+  const top = Math.max(1, ...rate.samples), step = 100 / (SPARK - 1);
+  const line = rate.samples.map((value, index) => (index ? "L" : "M") + (index * step).toFixed(1) + " " + (19 - 17.5 * value / top).toFixed(1)).join("");
+  if (rate["line" + kind] !== line) {
+    rate["line" + kind] = line;
+    rate[key].lastChild.setAttribute("d", line);
+    rate[key].firstChild.setAttribute("d", line + "L100 20L0 20Z");
+    rate[key].setAttribute("aria-label", rateText(perSecond(rate.samples)) + " messages per second, at most " + top + " in the last minute");
+  }
+  return rate[key];
+}
+
+function sparkWithRate(path) {
+  const rate = sampleOf(path), chart = spark(path, "");
+  rate.box ??= el("span", { class: "rate" }, el("b"), chart);
+  setText(rate.box.firstChild, rateText(perSecond(rate.samples)));
+  return rate.box;
+}
+
+// -- the one connection --
+
+let events = null;
+function connect() {
+  if (events) events.close();
+  const query = new URLSearchParams({ view: at.view, name: at.name });
+  if (chosen) query.set("message", chosen);
+  if (focus) query.set("connection", focus);
+  if (held) query.set("hold", "");
+  if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
+  events = new EventSource("/engine/events?" + query);
+  let first = true;
+  events.addEventListener("state", (event) => { take(JSON.parse(event.data), first); first = false; });
+  events.onopen = () => { first = true; status("live", "live"); };
+  events.onerror = () => status("lost", "the server does not answer");
+}
+function status(name, text) { $("live").dataset.state = name; setText($("live-text"), text); }
+function take(news, first) {
+  status("live", "live");
+  if (first) { state.lines = []; state.view = null; }
+  for (const key of ["server", "scripts", "streams", "routes", "graphql", "view", "faults"]) if (key in news) state[key] = news[key];
+  if (news.requests) {
+    const newest = state.requests.length ? state.requests[0].number : 0;
+    const fresh = first ? news.requests : news.requests.filter((entry) => entry.number > newest);
+    state.requests = (first ? [] : state.requests);
+    state.requests = fresh.reverse().concat(state.requests).slice(0, KEEP_REQUESTS);
+  }
+  if (news.lines) state.lines = state.lines.concat(news.lines).slice(-KEEP_LINES);
+  if (news.sparks) for (const [path, samples] of Object.entries(news.sparks)) {
+    const rate = sampleOf(path);
+    if (rate.last === null) {
+      rate.samples = samples;
+      rate.last = state.streams.find((stream) => stream.path === path)?.messages ?? null;
+    }
+  }
+  render();
+}
+async function ask(path, wish) {
+  const options = wish ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(wish) } : {};
+  const answer = await fetch(path, options);
+  const data = await answer.json();
+  if (!answer.ok) throw new Error(data.error?.message ?? answer.statusText);
+  return data;
+}
+
+// -- views --
+
+function go() {
+  const [, view = "", name = ""] = location.hash.split("/");
+  const old = at;
+  let known = "";
+  try { known = decodeURIComponent(name); } catch { /* a broken link shows the overview */ }
+  at = view === "requests" ? { view, name: "" } : ["stream", "script"].includes(view) && known ? { view, name: known } : { view: "overview", name: "" };
+  if (old.view !== at.view || old.name !== at.name) {
+    chosen = focus = ""; held = false; source = null;
+    $("q").value = ""; $("send-answer").textContent = ""; $("script-answer").textContent = "";
+    $("console-lines").replaceChildren();
+    $("request").hidden = true;
+    state.view = null; state.lines = [];
+    for (const id of ["messages", "connections", "lines"]) $(id).replaceChildren();
+    for (const id of ["messages", "connections"]) delete $(id).dataset.shape;
+    scrollTo(0, 0);
+  }
+  for (const item of ["overview", "stream", "script", "requests"]) $("view-" + item).hidden = item !== at.view;
+  const current = { overview: at.view === "overview", requests: at.view === "requests", log: at.view === "script" && at.name === "server" };
+  for (const [item, yes] of Object.entries(current)) yes ? $("nav-" + item).setAttribute("aria-current", "page") : $("nav-" + item).removeAttribute("aria-current");
+  document.title = (at.name || { overview: "Dashboard", requests: "Requests" }[at.view]) + " – aiwebengine";
+  connect();
+  render();
+}
+function render() {
+  if (pending) return;
+  pending = true;
+  requestAnimationFrame(() => {
+    pending = false;
+    if (!state.server) return;
+    setText($("version"), state.server.version);
+    renderFaults();
+    ({ overview: renderOverview, stream: renderStream, script: renderScript, requests: renderRequests })[at.view]();
+  });
+}
+function renderFaults() {
+  const active = state.faults ?? [];
+  $("faults").hidden = !active.length;
+  setText($("faults"), active.length ? "Fault injection is on: " + active.join("; ") : "");
+}
+const streamLink = (path) => ({ href: "#/stream/" + encodeURIComponent(path), text: path, kind: "mono" });
+const scriptLink = (name) => ({ href: "#/script/" + encodeURIComponent(name), text: name });
+const STATES = { running: ["ok", "running"], stale: ["bad", "has an error, an older version is running"], failed: ["bad", "not loaded"] };
+
+function renderOverview() {
+  const { server } = state;
+  const sum = state.streams.reduce((total, stream) => total + perSecond(sampleOf(stream.path).samples), 0);
+  const errors = state.routes.reduce((total, route) => total + route.errors, 0);
+  const tiles = [["uptime", duration(Date.now() / 1000 - server.started)], ["memory", server.memory ? number(server.memory) + " MiB" : "–"],
+    ["connections", number(server.connections)], ["messages / s", rateText(sum)], ["requests", number(server.requests)], ["failed calls", number(errors)]];
+  const box = $("tiles");
+  if (!box.children.length) box.append(...tiles.map(([name]) => el("div", { class: "tile" }, el("b"), el("span", { text: name }))));
+  tiles.forEach(([, value], index) => setText(box.children[index].firstChild, value));
+  setText($("n-scripts"), number(state.scripts.length));
+  setText($("n-streams"), number(state.streams.length));
+  setText($("n-routes"), number(state.routes.length));
+  setText($("n-graphql"), number(state.graphql.length));
+  fill($("scripts"), ["script", "state", "~registered", "last error"], state.scripts.map((script) => ({ key: script.name, cells: [
+    scriptLink(script.name), { dot: STATES[script.state][0], text: STATES[script.state][1] }, script.summary || "–",
+    script.trouble ? { kind: "bad", text: script.trouble } : ""] })), { none: "No scripts yet. Put a .js file into " + server.folder + "." });
+  fill($("streams"), ["stream", "~script", "#connections", "messages / s", "~#messages", "~#waiting", "#dropped"], state.streams.map((stream) => ({ key: stream.path, cells: [
+    streamLink(stream.path), scriptLink(stream.script), number(stream.connections), sparkWithRate(stream.path),
+    number(stream.messages), stream.waiting ? bytes(stream.waiting) : "", stream.dropped ? { kind: "bad", text: number(stream.dropped) } : "0"] })), { none: "No streams. A script opens one with routeRegistry.registerStreamRoute(path)." });
+  fill($("routes"), ["route", "~handler", "~script", "#calls", "#errors", "~#p50 ms", "#p95 ms", "~#max ms"], state.routes.map((route) => ({ key: route.method + " " + route.path, cells: [
+    { kind: "mono", text: route.method + " " + route.path }, { kind: "mono", text: route.handler }, scriptLink(route.script), number(route.calls),
+    route.errors ? { kind: "bad", text: number(route.errors) } : "0", ms(route.p50), ms(route.p95), ms(route.max)] })), { none: "No routes. A script makes one with routeRegistry.registerRoute(path, handler)." });
+  fill($("latest"), ["time", "request", "#status", "#ms"], state.requests.slice(0, 8).map((entry) => ({ key: entry.number, cells: [
+    clock(entry.time), { kind: "mono", text: entry.method + " " + entry.target }, statusCell(entry), ms(entry.ms)] })), { none: "None yet.", pick: (row) => { location.hash = "#/requests/" + row.key; } });
+  fill($("graphql"), ["field", "type", "~script"], state.graphql.map((field) => ({ key: field.kind + " " + field.name, cells: [
+    field.kind === "subscription" ? { href: "#/stream/" + encodeURIComponent("/graphql/subscription/" + field.name), text: field.kind + " " + field.name } : field.kind + " " + field.name,
+    { kind: "mono", text: field.type }, scriptLink(field.owner)] })));
+}
+const statusCell = (entry) => ({ kind: entry.status >= 500 ? "bad" : entry.status >= 400 ? "warn" : "", text: String(entry.status) });
+
+// -- a stream --
+
+const verdictCell = (verdict) => verdict ? { verdict } : "";
+function renderStream() {
+  setText($("stream-path"), at.name);
+  const view = state.view;
+  if (!view || (view.path !== at.name)) return;
+  $("stream-gone").hidden = view.known;
+  if (!view.known) { setText($("stream-facts"), ""); return; }
+  const facts = view.facts, rate = sampleOf(at.name);
+  setText($("stream-facts"), number(facts.connections) + " connected · " + number(facts.messages) + " messages sent · " + number(facts.dropped)
+    + " dropped · keeps " + number(facts.depth) + " · " + facts.script);
+  setText($("stream-rate"), rateText(perSecond(rate.samples)) + " / s now, " + number(Math.max(...rate.samples)) + " / s at most");
+  const chart = spark(at.name, "big");
+  if ($("stream-spark").firstChild !== chart) $("stream-spark").replaceChildren(chart);
+  const ages = Date.now() / 1000, withVerdict = Boolean(view.chosen), withFocus = Boolean(view.focus);
+  if (!held && view.messages) {
+    fill($("messages"), ["time", withFocus ? "!this connection" : "!filter and data", "~#size", "#matched", "~#queued", "#dropped"], view.messages.map((message) => ({ key: message.sequence, cells: [
+      { pick: true, text: clock(message.time, true), title: message.id }, { lines: [withFocus ? verdictCell(message.verdict) : filterCell(message.filter), { kind: "mono", text: message.text }] }, bytes(message.size),
+      number(message.matched), number(message.queued), message.dropped ? { kind: "bad", text: number(message.dropped) } : "0"] })),
+    { none: facts.messages ? "This stream keeps no messages." : "Nothing was sent yet.", pick: pickMessage, chosen: Number(chosen) });
+    setText($("n-messages"), "the last " + number(view.messages.length));
+  }
+  fill($("connections"), withVerdict ? ["metadata", "this message", "#age", "#waiting"] : ["metadata", "~address", "#age", "#got", "#behind", "#waiting"], view.connections.map((connection) => {
+    const pairs = Object.entries(connection.metadata), age = duration(ages - connection.since), waiting = connection.waiting ? { kind: "warn", text: bytes(connection.waiting) } : "0";
+    const name = pairs.length ? { chips: pairs } : { kind: "soft", text: "no metadata" };
+    const button = connectionButton(connection.key, name);
+    return { key: connection.key, cells: withVerdict ? [button, verdictCell(connection.verdict), age, waiting]
+      : [button, connection.address, age, number(connection.got), connection.behind ? { kind: "warn", text: number(connection.behind) } : "0", waiting] };
+  }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.", pick: pickConnection, chosen: focus });
+  for (const key of buttons.keys()) if (!view.connections.some((connection) => connection.key === key)) buttons.delete(key);
+  setText($("n-connections"), view.connections.length < view.wanted ? view.connections.length + " of " + number(view.wanted) : number(view.wanted));
+  renderChosen(view.chosen, view.forgotten);
+}
+const filterCell = (filter) => filter ? { chips: Object.entries(filter) } : { kind: "soft", text: "everyone" };
+const buttons = new Map();
+function connectionButton(key, cell) {
+  const mark = JSON.stringify(cell);
+  if (buttons.get(key)?.mark !== mark) {
+    const node = el("button", { class: "link", style: "text-align:left", title: "What did this connection get?" }, ...makeCell(cell));
+    buttons.set(key, { mark, node });
+  }
+  return buttons.get(key).node;
+}
+function pickMessage(row) { choose(String(row.key) === chosen ? "" : String(row.key)); }
+function choose(sequence, stop = Boolean(sequence)) {
+  chosen = sequence; focus = "";
+  hold(stop);
+  if (!sequence) $("chosen").hidden = true;
+  if (sequence) wantChosen = true;
+  for (const [key, line] of $("messages").known ?? []) line.classList.toggle("chosen", String(key) === chosen);
+  connect();
+}
+function pickConnection(row) {
+  focus = row.key === focus ? "" : row.key;
+  chosen = ""; $("chosen").hidden = true;
+  hold(false);
+  connect();
+}
+function hold(yes) {
+  held = yes;
+  $("hold").setAttribute("aria-pressed", String(yes));
+  setText($("hold"), yes ? "Resume" : "Hold");
+}
+function renderChosen(message, forgotten) {
+  $("chosen").hidden = !message && !forgotten;
+  if (forgotten) {
+    setText($("chosen-facts"), "This message is no longer kept, so nothing can be said about it.");
+    setText($("chosen-text"), "");
+    delete $("reasons").dataset.mark;
+    $("reasons").replaceChildren();
+  }
+  $("chosen-text").hidden = !message;
+  if (!message) return;
+  if (wantChosen) {
+    wantChosen = false;
+    const { top, bottom } = $("chosen").getBoundingClientRect();
+    if (bottom > innerHeight || top < 60) $("chosen").scrollIntoView({ block: "nearest" });
+  }
+  setText($("chosen-facts"), message.id + " · " + clock(message.time, true) + " · " + bytes(message.size) + " · filter: " + filterText(message.filter)
+    + " · " + number(message.matched) + " matched, " + number(message.queued) + " queued, " + number(message.dropped) + " dropped when it was sent");
+  setText($("chosen-text"), message.text);
+  const mark = JSON.stringify(message.reasons);
+  if ($("reasons").dataset.mark === mark) return;
+  $("reasons").dataset.mark = mark;
+  $("reasons").replaceChildren(...message.reasons.map(([got, text, count]) => el("li", {}, el("b", { text: number(count) }),
+    why([got, (got === true ? "got it: " : got === false ? "did not: " : "not yet: ") + text]))));
+  if (!message.reasons.length) $("reasons").append(el("li", { class: "soft", text: "Nobody is connected." }));
+}
+$("send").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const answer = $("send-answer");
+  try {
+    const result = await ask("/engine/send", { path: at.name, data: $("send-data").value, filter: $("send-filter").value });
+    answer.className = "answer small";
+    answer.textContent = result.sentence;
+    if (result.sequence) choose(String(result.sequence), false);
+  } catch (error) {
+    answer.className = "answer small bad";
+    answer.textContent = error.message;
+  }
+});
+$("hold").addEventListener("click", () => { if (chosen) { choose(""); return; } hold(!held); connect(); });
+$("chosen-close").addEventListener("click", () => choose(""));
+let typing = 0;
+$("q").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(connect, 250); });
+
+// -- a script --
+
+function renderScript() {
+  const view = state.view;
+  setText($("script-name"), at.name === "server" ? "Server log" : at.name);
+  const script = Boolean(view?.state);
+  $("console").hidden = !view || view.state === "failed" || !script;
+  $("reload").hidden = $("open-source").hidden = !script;
+  if (!view || view.name !== at.name) return;
+  const facts = state.scripts.find((item) => item.name === at.name);
+  setText($("script-facts"), !view.known ? "There is no script of this name." : script ? STATES[view.state][1] + (facts?.summary ? " · " + facts.summary : "") : "");
+  renderTrouble(view.error, view.loads);
+  renderLines();
+  $("source").hidden = !source;
+}
+function renderTrouble(error, loads) {
+  $("trouble").hidden = !error;
+  if (!error) return;
+  const mark = JSON.stringify(error) + loads;
+  if ($("trouble").dataset.mark === mark) return;
+  $("trouble").dataset.mark = mark;
+  $("h-trouble").textContent = error.headline;
+  $("trouble-when").textContent = (loads ? "in a handler, " : "while loading, ") + clock(error.time);
+  $("trouble-place").textContent = error.file ? error.file + ":" + error.line + (error.column ? ":" + error.column : "") : "";
+  $("trouble-frame").hidden = !error.frame.length;
+  const lines = [];
+  for (const [line, text, here] of error.frame) {
+    lines.push(el("div", { class: here ? "here" : null }, el("i", { text: line }), text));
+    if (here && error.column && error.column < 200) lines.push(el("div", { class: "bad" }, el("i", { text: "" }), " ".repeat(error.column - 1) + "^"));
+  }
+  $("trouble-frame").replaceChildren(...lines);
+  $("trouble-stack").textContent = error.frame.length ? error.stack : error.text;
+}
+const LEVELS = { error: true, warn: true, info: true, debug: true };
+for (const level of Object.keys(LEVELS)) $("levels").append(el("label", { class: "flag", style: "margin-right:.7rem" },
+  el("input", { type: "checkbox", checked: "", "data-level": level, onchange: (event) => { LEVELS[level] = event.target.checked; render(); } }), level));
+$("log-q").addEventListener("input", render);
+function renderLines() {
+  const box = $("lines"), words = $("log-q").value.toLowerCase();
+  const shown = state.lines.filter(([, level, text]) => LEVELS[level === "log" ? "info" : level] !== false && text.toLowerCase().includes(words));
+  const last = state.lines.at(-1), mark = [shown.length, words, Object.values(LEVELS), last?.[0], last?.[2]].join();
+  setText($("n-log"), shown.length === state.lines.length ? number(shown.length) + " lines" : number(shown.length) + " of " + number(state.lines.length) + " lines");
+  if (box.dataset.mark === mark && box.children.length === shown.length) return;
+  box.dataset.mark = mark;
+  const low = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  box.replaceChildren(...shown.map(([time, level, text]) => el("div", { class: level }, el("time", { text: clock(time) }), el("span", { text }))));
+  if (low) box.scrollTop = box.scrollHeight;
+}
+$("reload").addEventListener("click", async () => {
+  const answer = $("script-answer");
+  $("reload").disabled = true;
+  try {
+    const { loaded } = await ask("/engine/reload", { script: at.name });
+    answer.className = "answer small" + (loaded ? "" : " bad");
+    answer.textContent = loaded ? "Loaded again at " + clock(Date.now() / 1000) + "." : "It does not load; the error is below.";
+    if (source) openSource();
+  } catch (error) { answer.className = "answer small bad"; answer.textContent = error.message; }
+  $("reload").disabled = false;
+});
+async function openSource() {
+  try {
+    source = await ask("/engine/source?script=" + encodeURIComponent(at.name));
+  } catch (error) { $("script-answer").className = "answer small bad"; $("script-answer").textContent = error.message; return; }
+  $("source-files").replaceChildren(...source.length > 1 ? source.map((file) => el("button", { text: file.name, style: "margin-left:.4rem", onclick: () => showSource(file) })) : []);
+  showSource(source[0]);
+  $("source").hidden = false;
+  $("open-source").setAttribute("aria-expanded", "true");
+  setText($("open-source"), "Close source");
+}
+function showSource(file) {
+  const error = state.view?.error;
+  $("h-source").textContent = file.name;
+  $("source-text").replaceChildren(...file.text.replace(/\n$/, "").split("\n").map((text, index) =>
+    el("div", { class: error?.file === file.name && error.line === index + 1 ? "here" : null }, el("i", { text: index + 1 }), text || " ")));
+  $("source-text").querySelector(".here")?.scrollIntoView({ block: "center" });
+}
+$("open-source").addEventListener("click", () => {
+  if (!source) { openSource(); return; }
+  source = null;
+  $("source").hidden = true;
+  $("open-source").setAttribute("aria-expanded", "false");
+  setText($("open-source"), "Open source");
+});
+const past = [];
+let earlier = 0;
+$("code").addEventListener("keydown", (event) => {
+  const area = event.target;
+  if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); evaluate(area); }
+  else if (event.key === "ArrowUp" && area.selectionStart === 0 && earlier < past.length) { event.preventDefault(); area.value = past[past.length - ++earlier]; area.setSelectionRange(0, 0); }
+  else if (event.key === "ArrowDown" && area.selectionEnd === area.value.length && earlier) { event.preventDefault(); area.value = --earlier ? past[past.length - earlier] : ""; }
+});
+async function evaluate(area) {
+  const code = area.value;
+  if (!code.trim()) return;
+  past.push(code); earlier = 0; area.value = "";
+  const box = $("console-lines"), put = (kind, text) => { box.append(el("pre", { class: kind, text })); while (box.children.length > 100) box.firstChild.remove(); box.scrollTop = box.scrollHeight; };
+  put("code", code);
+  try {
+    const answer = await ask("/engine/evaluate", { script: at.name, code });
+    if (answer.error) put("error", answer.error.stack || answer.error.name + ": " + answer.error.message);
+    else put("value", answer.value);
+  } catch (error) { put("error", error.message); }
+}
+
+// -- requests --
+
+let request = null;
+function renderRequests() {
+  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked;
+  const shown = state.requests.filter((entry) => (!errors || entry.status >= 400) && (entry.method + " " + entry.target).toLowerCase().includes(words));
+  setText($("n-requests"), number(shown.length) + (state.server.requests > KEEP_REQUESTS ? " of the last " + KEEP_REQUESTS + ", " + number(state.server.requests) + " in all" : ""));
+  fill($("requests"), ["time", "request", "#status", "#ms", "~#body", "~address"], shown.map((entry) => ({ key: entry.number, cells: [
+    { pick: true, text: clock(entry.time, true) }, { kind: "mono", text: entry.method + " " + entry.target }, statusCell(entry), ms(entry.ms), entry.size ? bytes(entry.size) : "", entry.address] })),
+  { none: "None.", pick: (row) => openRequest(row.key), chosen: request?.number });
+  const [, , wanted] = location.hash.split("/");
+  if (wanted && request?.number !== Number(wanted) && request?.wanted !== wanted) openRequest(Number(wanted), wanted);
+}
+async function openRequest(key, wanted) {
+  request = { number: key, wanted };
+  try {
+    const facts = request = { ...await ask("/engine/request?number=" + key), wanted };
+    $("h-request").textContent = facts.method + " " + facts.target;
+    $("request-facts").textContent = clock(facts.time, true) + " · " + facts.status + " · " + ms(facts.ms) + " ms · from " + facts.address;
+    $("request-text").textContent = facts.headers.map(([name, value]) => name + ": " + value).join("\n") + (facts.body === null ? "\n\n(a body of " + bytes(facts.size) + " that was not kept)" : facts.body ? "\n\n" + facts.body : "");
+    $("replay").disabled = facts.body === null;
+  } catch (error) { $("h-request").textContent = error.message; $("request-facts").textContent = $("request-text").textContent = ""; $("replay").disabled = true; }
+  $("replay-facts").textContent = $("replay-text").textContent = "";
+  $("request").hidden = false;
+  scrollTo(0, 0);
+  render();
+}
+$("replay").addEventListener("click", async () => {
+  $("replay").disabled = true;
+  setText($("replay-facts"), "waiting for the answer");
+  try {
+    const answer = await ask("/engine/replay", { number: String(request.number) });
+    $("replay-facts").textContent = "Answer: " + answer.status + " " + answer.reason + " · " + ms(answer.ms) + " ms";
+    $("replay-text").textContent = answer.headers.map(([name, value]) => name + ": " + value).join("\n") + "\n\n" + answer.body;
+  } catch (error) { $("replay-facts").textContent = error.message; $("replay-text").textContent = ""; }
+  $("replay").disabled = false;
+});
+$("request-close").addEventListener("click", () => { request = null; $("request").hidden = true; history.replaceState(null, "", "#/requests"); render(); });
+for (const id of ["request-q", "only-errors"]) $(id).addEventListener("input", render);
+
+// -- start --
+
+addEventListener("hashchange", go);
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && at.view === "stream" && (chosen || focus || held)) { focus = ""; choose(""); }
+  if (event.key === "/" && !/INPUT|TEXTAREA/.test(event.target.tagName)) {
+    const field = { stream: "q", script: "log-q", requests: "request-q" }[at.view];
+    if (field) { event.preventDefault(); $(field).focus(); }
+  }
+});
+// A page that nobody sees costs nothing: it lets its connection go.
+let leaving = 0;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(leaving);
+  if (!document.hidden) { if (!events) connect(); return; }
+  leaving = setTimeout(() => { events?.close(); events = null; status("wait", "paused"); }, 10000);
+});
+setInterval(sample, 1000);
+go();
+"""
+
+_DASHBOARD_ICON = ("data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path fill='none' "
+                   "stroke='%230b62c4' stroke-width='1.8' stroke-linecap='round' d='M2 12.5 5.5 7l3 3.5L14 3.5'/></svg>")
+DASHBOARD_PAGE = ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+                  '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+                  f'<title>Dashboard – aiwebengine</title>\n<link rel="icon" href="{_DASHBOARD_ICON}">\n'
+                  f'<style>{DASHBOARD_STYLE}</style>\n</head>\n<body>\n{DASHBOARD_BODY}'
+                  f'<script>{DASHBOARD_SCRIPT}</script>\n</body>\n</html>\n')
+DASHBOARD_POLICY = script_policy(DASHBOARD_SCRIPT) + "; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+@local_page("GET", "/engine")
+def dashboard_page(handler, head, body):
+    """The dashboard: a page that lives on /engine/events and the actions above."""
+    return html_response(200, DASHBOARD_PAGE, policy=DASHBOARD_POLICY)
+
+
+# -- Fault injection ----
+
+
+@page("/engine/chaos")
+def chaos_answer(server, head=None):
+    """What fault injection is set to and what it did."""
+    return Response(200, JSON_TYPE, utf8(json.dumps(server.chaos.describe(), ensure_ascii=False)),
+                    [("Cache-Control", "no-store")])
+
+
+@local_page("POST", "/engine/chaos")
+def change_chaos(handler, head, body):
+    """POST { "chaos": "latency=200ms" } changes the rules, "" turns it off."""
+    if not is_json_type(head.content_type):
+        raise Refusal(415, "Send the rules as JSON, with Content-Type: application/json")
+    data = parse_json_body(body_text(head, body)[0])
+    rules = data.get("chaos") if isinstance(data, dict) else None
+    if not isinstance(rules, str):
+        raise Refusal(400, 'Send { "chaos": "latency=200ms drop=1%" }, or { "chaos": "" } to turn it off')
+    try:
+        handler.server.chaos.set(rules)
+    except ChaosMistake as mistake:
+        raise Refusal(400, str(mistake)) from None
+    return chaos_answer(handler.server)
 
 
 # -- GraphQL explorer ----------------------------------------------------------------------
@@ -39069,15 +42366,17 @@ class Server:
     `allowed_hosts` (lists), `rate` (requests per second and client address), `max_connections`,
     `log_level`, `engine` ("builtin" or "js2py"; EngineUnavailable where that is not to be had), `storage`
     (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
-    other processes; StorageUnavailable when one of these cannot be used). `worker` is the number of a
-    process that shares its port with others, None for one alone. `start` raises OSError when the port is taken or the folder cannot be read; scripts that fail to load
-    are found in `app.failures`.
+    other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
+    injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
+    with others; None for one alone). `start` raises OSError when the port is taken or the folder cannot be
+    read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None, redis=None, worker=None):
+                 storage=None, redis=None, chaos="", worker=None):
+        self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage,
@@ -39103,6 +42402,11 @@ class Server:
     def port(self):
         return self._http.server_address[1]
 
+    @property
+    def chaos(self):
+        """Fault injection: a Chaos, once started."""
+        return self._http.chaos
+
     def start(self):
         raise_file_limit()
         self.app.script_files()         # a folder that cannot be read is an error now, not later
@@ -39110,6 +42414,8 @@ class Server:
         try:
             self.app.broadcaster.start()
             on_script_thread(self.app.load_all)
+            if self.chaos_rules:
+                self._http.chaos.set(self.chaos_rules)
         except BaseException:
             self._http.server_close()
             raise
@@ -39166,10 +42472,18 @@ def free_port_after(host, port):
 # -- Options ----
 
 
+class OptionParser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message):
+        self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
+
+
 def option_parser():
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="aiwebengine.py", description="A dev server scripted in JavaScript, with live streams.",
-        epilog="Without SCRIPTS the folder scripts/ is served.")
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Without SCRIPTS the folder scripts/ is served.\n\n" + CHAOS_SYNTAX)
     add = parser.add_argument
     add("scripts", metavar="SCRIPTS", nargs="?", help="a folder of .js files, or one file")
     add("--host", default=DEFAULT_HOST, help=f"address to listen on ({DEFAULT_HOST}: this machine only)")
@@ -39185,6 +42499,8 @@ def option_parser():
     add("--rate-limit", type=rate, metavar="N/s", help="POSTs and new streams per second and client address")
     add("--max-connections", type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
         help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")
+    add("--chaos", type=chaos_rules, default="", metavar="RULES",
+        help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see below')
     add("--engine", choices=sorted(ENGINES), default=DEFAULT_ENGINE,
         help="js2py runs ECMAScript 5.1 on the package js2py, where that is installed")
     add("--storage", metavar="FILE.db",
@@ -39237,6 +42553,14 @@ def rate(text):
     if not found or not float(found[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is not a rate such as 20/s")
     return float(found[1])
+
+
+def chaos_rules(text):
+    try:
+        parse_chaos(text)
+    except ChaosMistake as mistake:
+        raise argparse.ArgumentTypeError(str(mistake)) from None
+    return text
 
 
 def main(argv=None):
@@ -39330,7 +42654,7 @@ def start_server(scripts, options, worker=None):
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
-                        redis=options.redis, worker=worker)
+                        redis=options.redis, chaos=options.chaos, worker=worker)
         return server.start()
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -39340,17 +42664,27 @@ def start_server(scripts, options, worker=None):
 
 
 def serve(scripts, options):
-    stop = threading.Event()
+    signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(EXIT_OK) if stop.is_set() else stop.set())
+        signal.signal(number, lambda *_: signals.put(number) if signals.empty() else os._exit(EXIT_OK))
     server = start_server(scripts, options)
     if server is None:
         return EXIT_USAGE
     print_banner(server, options)
-    while not stop.wait(0.5):
-        pass
+    wait_for_signal(signals)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(EXIT_OK))     # whoever asks twice is in a hurry
     server.stop()
     return EXIT_OK
+
+
+def wait_for_signal(signals):
+    """Until there is one. The waits are short, because not every system ends a long one."""
+    while True:
+        try:
+            return signals.get(timeout=0.5)
+        except queue.Empty:
+            pass
 
 
 def listen_trouble(options, error):
@@ -39375,6 +42709,8 @@ def print_banner(server, options):
         lines.append(f"  {'public/':<18} files at {server.url}/")
     if options.workers:
         lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
+    if server.chaos.rules:
+        lines.append(f"  warning: fault injection is on: {printable(server.chaos.text)}")
     if options.host not in ("127.0.0.1", "localhost", "::1"):
         lines.append(f"  warning: everyone who reaches {options.host} can use this server")
     lines.append(f"  {'':<18} Ctrl+C stops; {server.url}/engine shows what happens")
@@ -40337,13 +43673,10 @@ def refuse_in_tests(name, *arguments):
     raise HostError(f"{name}: a test registers nothing; put this into a script of the folder")
 
 
-_STACK_LINE = re.compile(r"\s+at (?:.*\()?([^()]+):(\d+):(\d+)\)?$")
-
-
 def stack_places(stack):
     """(file, line, column) of the calls of a stack, without those of the prelude."""
-    found = [_STACK_LINE.match(line) for line in stack.split("\n")]
-    return [(item[1], int(item[2]), int(item[3])) for item in found if item and item[1] != TEST_PRELUDE_NAME]
+    frames = [found.groups() for found in map(STACK_LINE.match, stack.split("\n")) if found]
+    return [(file, int(line), int(column)) for _, file, line, column in frames if column and file != TEST_PRELUDE_NAME]
 
 
 # -- Reports of tests ----
@@ -40775,7 +44108,7 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
     """-e and --run: runs a script or module, whose imports are found in the folder, to the end of its
     timers and promises. For -e, prints the completion value."""
     if engine != DEFAULT_ENGINE:
-        return on_script_thread(run_on_engine, source, filename, engine)
+        return run_on_engine(check_engine(engine), source, filename)
     sources = {filename: source}
     realm = CommandRealm(filename, console=print_console)
     realm.modules.loader = folder_loader(folder, sources)
@@ -40802,20 +44135,37 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
         realm.close()
 
 
-def run_on_engine(source, filename, engine):
-    """-e and --run on another engine than the built-in one: scripts only. For -e, prints the result as JSON."""
-    realm = check_engine(engine)(filename, console=print_console)
-    try:
+def run_on_engine(engine, source, filename):
+    """run_code() on an engine that is known by ENGINE_INTERFACE only."""
+    realm = engine(filename, console=print_console)
+
+    def work():
         value = realm.evaluate(source, filename)
-        if value is not undefined and value is not None and filename == "<code>":
-            print_console("log", value if type(value) is str else json.dumps(value, ensure_ascii=False, default=str))
+        if filename == "<code>":
+            show_value(value)
         realm.wait_idle()
+
+    try:
+        on_script_thread(work)
     except JSError as error:
         print_console("error", error_report(error, {filename: source}))
         return EXIT_SCRIPT
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     finally:
         realm.close()
     return EXIT_OK
+
+
+def show_value(value):
+    """Prints a value that was converted to Python, unless there is none."""
+    if value is undefined or value is None:
+        return
+    if isinstance(value, (dict, list)):
+        value = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    elif isinstance(value, bool):
+        value = "true" if value else "false"
+    print_console("log", str(value))
 
 
 def folder_loader(folder, sources):
