@@ -35106,9 +35106,9 @@ class RedisLink:
         try:
             version = self.client.info("server").get("redis_version", "0")
         except self.failures as error:
-            raise StorageUnavailable(f"--redis {self.shown}: {self.reason(error)}") from None
+            raise StorageUnavailable(f"--redis {self.shown_address(url)}: {self.reason(error)}") from None
         if int(str(version).split(".")[0]) < 5:
-            raise StorageUnavailable(f"--redis {self.shown}: this is Redis {version}; streams need 5.0 or newer")
+            raise StorageUnavailable(f"--redis {self.shown_address(url)}: this is Redis {version}; streams need 5.0 or newer")
 
     @staticmethod
     def _open(url):
@@ -35132,10 +35132,10 @@ class RedisLink:
                                      "pip install --upgrade redis") from None
         return (redis.RedisError, OSError), client
 
-    @property
-    def shown(self):
+    @staticmethod
+    def shown_address(url):
         """The address without its password."""
-        return re.sub(r"//[^/@]*@", "//", self.url)
+        return re.sub(r"//[^/@]*@", "//", url)
 
     @staticmethod
     def reason(error):
@@ -35565,7 +35565,8 @@ interface Context {
   args: Record<string, any>;
   /** The connection, in `onConnect` and `onDisconnect`. */
   connection?: { path: string; metadata: Record<string, string> };
-  meta: { scriptName: string; engine: string };
+  /** `worker` is the number of this process among those of `--workers`, from 0. */
+  meta: { scriptName: string; engine: string; worker: number };
 }
 
 /** What a GraphQL resolver gets: each argument is also a property of its own, where the name is free. */
@@ -36047,7 +36048,7 @@ class Log:
         if LEVELS.get(level, 1) < self.threshold:
             return
         mark = {"warn": "warning: ", "error": "error: "}.get(level, "")
-        first = f"{time.strftime('%H:%M:%S')}  {printable(source):<14}  {mark}{lines[0]}"
+        first = f"{time.strftime('%H:%M:%S')}  {self.mark}{printable(source):<14}  {mark}{lines[0]}"
         self.emit("\n".join([first] + ["          " + line for line in lines[1:]]), level)
 
     def request(self, method, target, status, seconds, chaos=""):
@@ -36062,7 +36063,7 @@ class Log:
                 self.emit(f"{time.strftime('%H:%M:%S')}  … and {skipped:,} more requests", "debug")
         self._lines += 1
         if self._lines <= REQUEST_LINES_PER_SECOND:
-            self.emit(f"{time.strftime('%H:%M:%S')}  {method:<6} {printable(target)[:200]}  {status}  "
+            self.emit(f"{time.strftime('%H:%M:%S')}  {self.mark}{method:<6} {printable(target)[:200]}  {status}  "
                       f"{seconds * 1000:.1f} ms{'  chaos: ' + chaos if chaos else ''}", "error" if status >= 500 else "warn" if status >= 400
                       else "info")
 
@@ -36309,7 +36310,7 @@ class ScriptHost:
         self.retired = False
         self.active = 0
         self.storage = app.storage_of(name)
-        self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}"}
+        self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}", "worker": app.worker}
         self._warned = set()
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
@@ -36508,6 +36509,7 @@ class Application:
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.clock = clock              # of the scripts' realms; None is the system's
+        self.worker = 0                 # the number of this process among those of --workers
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.handler_timeout = handler_timeout
@@ -36559,6 +36561,10 @@ class Application:
         if self.clock is None:
             return self.engine(name, console=console)
         return self.engine(name, console=console, clock=self.clock)
+
+    def imports(self):
+        """script -> {path of an imported file: its stamp}."""
+        return dict(self._imports)
 
     def storage_of(self, name):
         """What the script of this name finds as sharedStorage."""
@@ -39032,9 +39038,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False):
         self.app = app
         self.log = app.log
+        self.shared_port = shared_port  # with other processes: the system deals out the connections
         self.chaos = Chaos(self)
         self._later = []                # heap of (time, number, connection that is held or function)
         self._later_count = itertools.count()
@@ -39074,6 +39081,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def server_bind(self):
         """Without the base class's look-up of the host's full name, which can take seconds."""
+        if self.shared_port:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]
 
@@ -42997,25 +43006,30 @@ class Server:
     `log_level`, `engine` ("builtin" or "js2py"; EngineUnavailable where that is not to be had), `storage`
     (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
     other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
-    injection as --chaos takes them; ChaosMistake). `start` raises OSError when the
-    port is taken or the folder cannot be read; scripts that fail to load are found in `app.failures`.
+    injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
+    with others; None for one alone). `start` raises OSError when the port is taken or the folder cannot be
+    read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None, redis=None, chaos=""):
+                 storage=None, redis=None, chaos="", worker=None):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage,
                                redis=self._redis)
+        if worker is not None:
+            self.app.worker = worker
+            self.app.log.mark = f"#{worker} "
         self.reload = reload
         if reload:
             self.app.live = LiveChannel(self.app)
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
-                                         rate=rate, max_connections=max_connections)
+                                         rate=rate, max_connections=max_connections,
+                                         shared_port=worker is not None)
         self._http = None
         self._watcher = None
 
@@ -43132,6 +43146,8 @@ def option_parser():
         help="keep sharedStorage and the histories of streams in this file (SQLite)")
     add("--redis", metavar="URL",
         help="share messages and sharedStorage with other processes through Redis (package redis)")
+    add("--workers", type=positive, metavar="N",
+        help="serve with N processes on one port, joined by --redis")
     add("--log-level", choices=[level for level in LEVELS if level != "log"], default="info",
         help="default: info")
     add("-e", dest="code", metavar="CODE", help="run JavaScript code and exit")
@@ -43220,7 +43236,7 @@ def main(argv=None):
         return run_tests(scripts, options)
     if options.check:
         return check_scripts(scripts, options)
-    return serve(scripts, options)
+    return Workers(scripts, options).serve() if options.workers else serve(scripts, options)
 
 
 def trouble_with_engine(options):
@@ -43240,6 +43256,10 @@ def trouble_with(scripts, options):
     """Why the scripts cannot be used at all, as one line, or None."""
     if options.storage and options.redis:
         return "--storage and --redis exclude each other: with --redis, Redis keeps what the file would"
+    if options.workers and not options.redis:
+        return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
+    if options.workers and not (hasattr(os, "fork") and hasattr(socket, "SO_REUSEPORT")):
+        return "--workers needs a system with fork and SO_REUSEPORT, such as Linux"
     if not scripts.exists():
         hint = "" if options.scripts else "; name the folder with your .js files, such as examples/"
         return f"{scripts} does not exist{hint}"
@@ -43265,24 +43285,29 @@ def trouble_with(scripts, options):
 # -- Serving ----
 
 
-def serve(scripts, options):
+def start_server(scripts, options, worker=None):
+    """A running Server, or None when it cannot be had, for reasons that were printed."""
     try:
-        server = Server(scripts, options.host, options.port, reload=not options.no_reload,
+        server = Server(scripts, options.host, options.port, reload=not options.no_reload and worker is None,
                         handler_timeout=options.handler_timeout, cors=options.cors,
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
-                        redis=options.redis, chaos=options.chaos)
+                        redis=options.redis, chaos=options.chaos, worker=worker)
+        return server.start()
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    except (OSError, OverflowError) as error:
+        print(f"aiwebengine: {listen_trouble(options, error)}", file=sys.stderr)
+    return None
+
+
+def serve(scripts, options):
     signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: signals.put(number) if signals.empty() else os._exit(EXIT_OK))
-    try:
-        server.start()
-    except (OSError, OverflowError) as error:
-        print(f"aiwebengine: {listen_trouble(options, error)}", file=sys.stderr)
+    server = start_server(scripts, options)
+    if server is None:
         return EXIT_USAGE
     print_banner(server, options)
     wait_for_signal(signals)
@@ -43321,6 +43346,8 @@ def print_banner(server, options):
                      + ("" if options.no_reload else ", it is served at once"))
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
+    if options.workers:
+        lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
     if server.chaos.rules:
         lines.append(f"  warning: fault injection is on: {printable(server.chaos.text)}")
     if options.host not in ("127.0.0.1", "localhost", "::1"):
@@ -44493,6 +44520,213 @@ def folder_stamps(folder):
         stamps.update((os.path.join(place, name), file_stamp(os.path.join(place, name)))
                       for name in files if name[0] != ".")
     return stamps
+
+
+# -- Several processes ----
+
+#: Seconds until a process that did not live for so long is started again.
+WORKER_REST_SECONDS = 1.0
+#: Seconds that processes have to stop by themselves.
+WORKER_GRACE_SECONDS = 5.0
+
+
+class WorkerProcess:
+    """A child as its parent knows it. `channel` is a socket: its end tells the child to stop, also when
+    the parent was killed."""
+
+    def __init__(self, number):
+        self.number = number
+        self.pid = self.channel = None
+        self.up = False
+        self.started = 0.0
+        self.files = []                 # what its scripts import
+        self.received = b""
+
+
+class Workers:
+    """The parent of --workers: starts the processes, watches the files for them, restarts those that die,
+    and stops them all. It runs no script and has no thread, which keeps fork safe."""
+
+    def __init__(self, scripts, options):
+        self.scripts, self.options = scripts, options
+        self.workers = [WorkerProcess(number) for number in range(options.workers)]
+        self.port = None                # keeps the port for us; connections go to those who listen
+        self.stopping = False
+        self.stamps = None
+        self.settling = 0
+
+    def serve(self):
+        """Serves until a signal; returns the exit code."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        try:
+            RedisLink(self.options.redis).close()
+            self._take_port()
+        except StorageUnavailable as error:
+            print(f"aiwebengine: {error}", file=sys.stderr)
+            return EXIT_USAGE
+        except (OSError, OverflowError) as error:
+            print(f"aiwebengine: {listen_trouble(self.options, error)}", file=sys.stderr)
+            return EXIT_USAGE
+        while not self.stopping:
+            for worker in self.workers:
+                if worker.pid is None and time.monotonic() >= worker.started + WORKER_REST_SECONDS:
+                    self._start(worker)
+            self._wait(WATCH_INTERVAL)
+            if self._reap() and not any(worker.up for worker in self.workers):
+                self._end()
+                return EXIT_USAGE
+            if not self.options.no_reload:
+                self._look_at_files()
+        self._end()
+        return EXIT_OK
+
+    def _stop(self, *_signal):
+        if self.stopping:
+            for worker in self.workers:
+                if worker.pid is not None:
+                    os.kill(worker.pid, signal.SIGKILL)
+            os._exit(EXIT_OK)
+        self.stopping = True
+
+    def _take_port(self):
+        """Binds the port twice: the first time alone, to see that nobody else has it."""
+        options = self.options
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((options.host, options.port))
+            options.port = probe.getsockname()[1]
+        self.port = socket.socket(family)
+        self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self.port.bind((options.host, options.port))
+
+    def _start(self, worker):
+        first = not worker.started
+        worker.started = time.monotonic()
+        worker.channel, other = socket.socketpair()
+        worker.files, worker.received = [], b""
+        sys.stdout.flush()
+        worker.pid = os.fork()
+        if worker.pid:
+            other.close()
+            worker.channel.setblocking(False)
+            return
+        code = EXIT_USAGE
+        try:                            # the child never gets back to where its parent goes on
+            self.port.close()
+            for sibling in self.workers:
+                if sibling.channel is not None:
+                    sibling.channel.close()
+            code = serve_as_worker(self.scripts, self.options, worker.number, other, first)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+
+    def _wait(self, seconds):
+        """Waits, and takes in what the children tell: the files that their scripts import."""
+        channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
+        for channel in select.select(list(channels), [], [], seconds)[0]:
+            worker = channels[channel]
+            data = channel.recv(65536)
+            worker.received += data
+            if not data:
+                time.sleep(0.01)        # it is ending: `_reap` will find it
+            while b"\n" in worker.received:
+                line, _, worker.received = worker.received.partition(b"\n")
+                worker.up, worker.files = True, json.loads(line)
+
+    def _reap(self):
+        """Notices children that ended. True when one could not even start."""
+        failed = False
+        for worker in self.workers:
+            if worker.pid is None or os.waitpid(worker.pid, os.WNOHANG)[0] == 0:
+                continue
+            worker.pid = None
+            worker.channel.close()
+            worker.channel = None
+            failed = failed or not worker.up
+            if worker.up and not self.stopping:
+                print(f"aiwebengine: process #{worker.number} ended and is started again", file=sys.stderr)
+            if time.monotonic() - worker.started > WORKER_REST_SECONDS:
+                worker.started = -WORKER_REST_SECONDS       # at once
+        return failed
+
+    def _look_at_files(self):
+        """Tells the children when a file changed, and again a moment later: it may still be written."""
+        try:
+            with os.scandir(self.scripts) if self.scripts.is_dir() else contextlib.nullcontext(()) as entries:
+                files = [entry.path for entry in entries if is_script(entry)] or [str(self.scripts)]
+        except OSError:
+            return                      # the folder vanished, perhaps for a moment
+        files += [path for worker in self.workers for path in worker.files]
+        stamps = {path: file_stamp(path) for path in files}
+        if stamps != self.stamps:
+            self.settling = 2 if self.stamps is not None else 0
+            self.stamps = stamps
+        elif self.settling:
+            self.settling -= 1
+            for worker in self.workers:
+                if worker.up and worker.channel is not None:
+                    self._tell(worker)
+
+    @staticmethod
+    def _tell(worker):
+        try:
+            worker.channel.send(b"r")
+        except OSError:
+            pass                        # it has died, or has more to do than to look at files
+
+    def _end(self):
+        """Stops all, gently first."""
+        self.stopping = True
+        end = time.monotonic() + WORKER_GRACE_SECONDS
+        for worker in self.workers:
+            if worker.channel is not None:
+                worker.channel.shutdown(socket.SHUT_WR)
+        while any(worker.pid is not None for worker in self.workers):
+            if time.monotonic() > end:
+                for worker in self.workers:
+                    if worker.pid is not None:
+                        os.kill(worker.pid, signal.SIGKILL)
+            time.sleep(0.02)
+            self._reap()
+
+
+def serve_as_worker(scripts, options, number, channel, first):
+    """One process of --workers: serves until its parent closes the channel; returns the exit code."""
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl+C reaches all; the parent decides
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    server = start_server(scripts, options, number)
+    if server is None:
+        return EXIT_USAGE
+    if first and number == 0:
+        print_banner(server, options)
+    command = b"r"
+    while command and not stop.is_set():
+        tell_imports(server.app, channel)
+        while not select.select([channel], [], [], 0.5)[0] and not stop.is_set():
+            pass
+        command = b"" if stop.is_set() else channel.recv(64)
+        if command:
+            try:
+                on_script_thread(server.app.refresh)
+            except OSError as error:
+                server.app.log.write("warn", f"cannot look for changed scripts: {error}")
+    server.stop()
+    return EXIT_OK
+
+
+def tell_imports(app, channel):
+    """Tells the parent which files, besides the scripts, are to be watched."""
+    files = sorted({str(path) for imports in app.imports().values() for path in imports})
+    try:
+        channel.sendall(json.dumps(files).encode() + b"\n")
+    except OSError:
+        pass                            # the parent is gone: so are we, in a moment
 
 
 # -- JavaScript without a server ----

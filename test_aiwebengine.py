@@ -75,6 +75,8 @@ NODE_MODULES = os.environ.get("AIWEBENGINE_NODE_MODULES")
 FORM = "application/x-www-form-urlencoded"
 #: Seconds to wait for what should happen at once.
 WAIT = 5.0
+#: The command line without compiling the file anew, which takes a second or two.
+COMMAND_LINE = "import aiwebengine, sys; sys.exit(aiwebengine.main(sys.argv[1:]))"
 
 
 # -- Helpers ---------------------------------------------------------------------------
@@ -105,6 +107,12 @@ class EventClient:
             self.buffer += data
         block, _, self.buffer = self.buffer.partition(mark)
         return block
+
+    def next_block(self):
+        """Reads the opening of the stream."""
+        for line in self._until(b"\n\n").decode().split("\n"):
+            if line.startswith("id: "):
+                self.last_id = line[4:]
 
     def next(self, timeout=WAIT):
         """The next event: {"event", "data", "id"}; raises TimeoutError or EOFError."""
@@ -7973,7 +7981,7 @@ class StorageFileTest(ServerCase):
         for _ in range(10):
             process = self.writer(first, 1 << 30)
             lines = iter(process.stdout.readline, b"")
-            for line, _ in zip(lines, range(20 + random.randrange(60))):
+            for _, line in zip(range(20 + random.randrange(60)), lines):
                 pass
             process.kill()
             acknowledged = int((list(lines) or [line])[-1])
@@ -8068,8 +8076,8 @@ class StorageFileTest(ServerCase):
         damaged.write_bytes(data)
         for path, reason in ((garbage, "not a database"), (foreign, "another program"), (damaged, "damaged|malformed"),
                              (folder, "unable to open"), (folder / "no" / "x.db", "unable to open")):
-            done = subprocess.run([sys.executable, str(MODULE), str(folder / "a.js"), "--port", "0", "--storage", str(path)],
-                                  capture_output=True, text=True, timeout=30)
+            done = subprocess.run([sys.executable, "-c", COMMAND_LINE, str(folder / "a.js"), "--port", "0", "--storage",
+                                   str(path)], capture_output=True, text=True, timeout=30, cwd=MODULE.parent)
             with self.subTest(path.name):
                 self.assertEqual(done.returncode, 2)
                 self.assertRegex(done.stderr, rf"\Aaiwebengine: .*{re.escape(str(path))} .*({reason}).*\n\Z")
@@ -8491,8 +8499,8 @@ class RedisFailureTest(RedisCase):
         self.write(folder / "a.js", "")
         for url, reason in ((f"redis://:secret@127.0.0.1:{free_port()}/0", "refused"), ("http://localhost", "scheme"),
                             (f"redis://127.0.0.1:{self.redis.port}/99", "DB index")):
-            done = subprocess.run([sys.executable, str(MODULE), str(folder), "--port", "0", "--redis", url],
-                                  capture_output=True, text=True, timeout=30)
+            done = subprocess.run([sys.executable, "-c", COMMAND_LINE, str(folder), "--port", "0", "--redis", url],
+                                  capture_output=True, text=True, timeout=30, cwd=MODULE.parent)
             with self.subTest(url):
                 self.assertEqual(done.returncode, 2)
                 self.assertRegex(done.stderr, rf"\Aaiwebengine: --redis .*{reason}.*\n\Z")
@@ -8511,8 +8519,8 @@ class WithoutRedisTest(unittest.TestCase):
 
     def test_storage_and_redis_exclude_each_other(self):
         with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run([sys.executable, str(MODULE), folder, "--redis", "redis://localhost", "--storage", "x.db"],
-                                  capture_output=True, text=True, timeout=30)
+            done = subprocess.run([sys.executable, "-c", COMMAND_LINE, folder, "--redis", "redis://localhost", "--storage",
+                                   "x.db"], capture_output=True, text=True, timeout=30, cwd=MODULE.parent)
         self.assertEqual(done.returncode, 2)
         self.assertRegex(done.stderr, r"\Aaiwebengine: --storage and --redis exclude each other.*\n\Z")
 
@@ -10986,6 +10994,172 @@ class CommandLineTest(ServerCase):
         self.assertEqual(self.get("/")[0], 404)
         self.write(self.folder / "a.js", "routeRegistry.registerRoute('/', () => 'here');")
         self.eventually(lambda: self.get("/")[0] == 200)
+
+
+WORKERS_SCRIPT = """
+import { word } from "./lib/word.js";
+routeRegistry.registerStreamRoute("/s");
+routeRegistry.registerRoute("/send", ({ request }) => {
+  try { return routeRegistry.sendStreamMessage("/s", request.body) } catch (error) { return { status: 503, body: error.message } }
+}, "POST");
+routeRegistry.registerRoute("/who", ({ meta }) => `${meta.worker} ${word}`);
+"""
+
+
+class Follower(threading.Thread):
+    """An event-stream client that comes back with Last-Event-ID whenever it loses its connection."""
+
+    def __init__(self, port, last_event):
+        super().__init__(daemon=True)
+        self.port, self.last_event = port, last_event
+        self.texts, self.connections, self.connected = [], 0, threading.Event()
+        self.start()
+
+    def run(self):
+        last = None
+        while not self.texts or self.texts[-1] != self.last_event:
+            try:
+                client = EventClient(self.port, "/s", [f"Last-Event-ID: {last}"] if last else [])
+            except (OSError, EOFError):
+                time.sleep(0.05)
+                continue
+            self.connections += 1
+            try:
+                while not self.texts or self.texts[-1] != self.last_event:
+                    if client.last_id is None:
+                        client.next_block()
+                        self.connected.set()
+                    event = client.next(60)
+                    self.texts.append(event["data"] if event["event"] == "message" else event["event"])
+            except (OSError, EOFError):
+                last = client.last_id or last
+            client.sock.close()
+
+
+class WorkersTest(RedisCase):
+    """--workers: several processes on one port."""
+
+    def start(self, count=3, redis=None, **files):
+        folder = self.folder = pathlib.Path(self.enterTemporary())
+        for name, text in {"app.js": WORKERS_SCRIPT, "lib/word.js": "export const word = 'one';", **files}.items():
+            self.write(folder / name, text)
+        self.parent = subprocess.Popen(
+            [sys.executable, "-c", COMMAND_LINE, str(folder), "--port", "0", "--redis", self.redis.url, "--workers", str(count),
+             "--log-level", "error"], cwd=MODULE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.addCleanup(self.parent.wait)
+        self.addCleanup(self.parent.stdout.close)
+        self.addCleanup(self.parent.kill)
+        self.port = int(re.search(r":(\d+)", self.parent.stdout.readline())[1])
+        self.children = self.until(lambda: len(found := self.running()) == count and found)
+        self.server = self              # for request(), which asks it for its port
+        self.until(lambda: len(self.answers()) == count, 20)
+
+    def running(self):
+        path = Path(f"/proc/{self.parent.pid}/task/{self.parent.pid}/children")
+        return {int(pid) for pid in path.read_text().split()}
+
+    def answers(self, count=40):
+        """What the workers that answered said of themselves."""
+        return {self.get("/who")[2] for _ in range(count)}
+
+    def test_all_serve_one_port_and_deliver_everything_in_one_order(self):
+        self.start()
+        self.assertEqual(self.answers(), {"0 one", "1 one", "2 one"})
+        self.until(lambda: "passed on to 2 other processes" in self.post("/send", "early")[2])
+        followers = [Follower(self.port, "end") for _ in range(30)]
+        for follower in followers:
+            self.assertTrue(follower.connected.wait(WAIT))
+        for text in [*map(str, range(30)), "end"]:
+            self.assertIn("passed on to", self.post("/send", text)[2])
+        for follower in followers:
+            follower.join(WAIT)
+            texts = [text for text in follower.texts if text != "early"]    # some may have come in time for it
+            self.assertEqual(texts, [*map(str, range(30)), "end"])
+
+    def test_killing_one_during_traffic_loses_nothing_and_doubles_nothing(self):
+        self.start()
+        followers = [Follower(self.port, "end") for _ in range(30)]
+        for follower in followers:
+            self.assertTrue(follower.connected.wait(WAIT))
+        accepted, killed = [], False
+        victim = min(self.children)
+        end = time.monotonic() + 60
+        while len(accepted) < 400:
+            self.assertLess(time.monotonic(), end)
+            text = f"m{len(accepted)}" if not killed else f"n{len(accepted)}"
+            if len(accepted) == 150 and not killed:
+                os.kill(victim, signal.SIGKILL)
+                killed = True
+            try:
+                if self.post("/send", text)[0] == 200:
+                    accepted.append(text)
+            except (OSError, http.client.HTTPException):
+                accepted.append("?" + text)     # it went to the killed one: who knows how far
+        self.until(lambda: self.post("/send", "end")[0] == 200)
+        for follower in followers:
+            follower.join(20)
+            texts = [text for text in follower.texts if "?" + text not in accepted]
+            self.assertEqual(texts, [text for text in accepted if text[0] != "?"] + ["end"])
+            self.assertEqual(len(follower.texts), len(set(follower.texts)))
+        self.assertTrue(any(follower.connections > 1 for follower in followers))
+        self.until(lambda: len(self.running()) == 3 and victim not in self.running())
+        self.until(lambda: len(self.answers()) == 3, 20)
+
+    def test_changed_files_reach_all(self):
+        self.start(2)
+        self.write(self.folder / "lib" / "word.js", "export const word = 'two';")
+        self.until(lambda: self.answers() == {"0 two", "1 two"}, 20)
+        self.write(self.folder / "app.js", WORKERS_SCRIPT.replace("${word}", "${word} three"))
+        self.until(lambda: self.answers() == {"0 two three", "1 two three"}, 20)
+
+    def test_a_signal_stops_all(self):
+        self.start(2)
+        self.parent.terminate()
+        self.assertEqual(self.parent.wait(10), 0)
+        self.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in self.children))
+
+    def test_without_their_parent_they_end(self):
+        self.start(2)
+        self.parent.kill()
+        self.until(lambda: not any(self.alive(pid) for pid in self.children), 20)
+
+    @staticmethod
+    def alive(pid):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    def test_a_worker_that_dies_while_redis_is_away_comes_back_with_it(self):
+        self.start(2)
+        self.redis.stop()
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)
+        self.assertIsNone(self.parent.poll())
+        self.redis.start()
+        self.until(lambda: self.both_answer(), 20)
+
+    def both_answer(self):
+        try:
+            return len(self.answers()) == 2
+        except OSError:
+            return False
+
+    def test_what_cannot_work_is_one_line_and_exit_code_2(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            for arguments, reason in ((["--workers", "2"], "--workers needs --redis"),
+                                      (["--workers", "0", "--redis", self.redis.url], "not a number from 1"),
+                                      (["--workers", "2", "--redis", f"redis://127.0.0.1:{free_port()}"], "refused"),
+                                      (["--workers", "2", "--redis", self.redis.url, "--port", str(port)], "already in use")):
+                done = subprocess.run([sys.executable, "-c", COMMAND_LINE, str(folder), *arguments], capture_output=True,
+                                      text=True, timeout=30, cwd=MODULE.parent)
+                with self.subTest(reason):
+                    self.assertEqual(done.returncode, 2)
+                    self.assertIn(reason, done.stderr.strip().split("\n")[-1])
 
 
 class ChaosOptionTest(unittest.TestCase):
