@@ -4,6 +4,7 @@
     python test_aiwebengine.py                 everything that can run on this machine
     python test_aiwebengine.py -k chat         tests whose name contains a word
     python test_aiwebengine.py --bench         measurements instead of tests
+    python test_aiwebengine.py --bench soak [--seconds N]    ten minutes of mixed traffic in which nothing may be lost
 
 Needs the standard library only. What needs more – Chromium, node with the packages graphql-http and
 graphql-sse, graphql-core, js2py, redis-server with the package redis – runs where it is found; the closing lines say what was skipped and why.
@@ -13722,8 +13723,350 @@ def bench_start():
     print(f"import of the module: {seconds - bare:.2f} s (a bare Python starts in {bare:.2f} s)")
 
 
+# -- Soak: everything at once, for long ----
+#
+# One publisher sends numbered messages, some to everyone and the others to one of five rooms. The clients know which
+# numbers they must get. They leave, are killed, stall and come back with the id of the last event they saw, while
+# the script is changed and broken, other requests come and go, and garbage arrives. Nobody may miss a number or get
+# one twice.
+
+SOAK_SCRIPT = """
+routeRegistry.registerStreamRoute("/events", { history: 5000, onDisconnect: () => { gone++ } });
+graphQLRegistry.registerSubscription("notes", "type Subscription { notes: Note! } type Note { n: Int! text: String }", () => {});
+let gone = 0;
+routeRegistry.registerRoute("/send", ({ request: { json } }) => {
+  const filter = json.room === null ? {} : { room: json.room };
+  graphQLRegistry.sendSubscriptionMessageFiltered("notes", json, JSON.stringify(filter));
+  return routeRegistry.sendStreamMessageFiltered("/events", json, filter);
+}, "POST");
+routeRegistry.registerRoute("/echo", ({ request: { form } }) => form.text, "POST");
+"""
+SOAK_OTHER = """
+routeRegistry.registerRoute("/hello", () => "Hello");
+routeRegistry.registerRoute("/throw", () => { throw new Error("on purpose") });
+routeRegistry.registerRoute("/spin", () => { for (;;) {} });
+"""
+SOAK_ROOMS = 5
+SOAK_QUERY = "subscription { notes { n text } }"
+#: Messages a second, and in each eight hundred a hundred large ones without a pause.
+SOAK_RATE = 40
+SOAK_NOTE = re.compile(rb'"n": ?(\d+)')
+
+
+def soak_is_large(n):
+    return n // 100 % 8 == 7
+
+
+def soak_room(n):
+    """The room that a message is for; None for everyone."""
+    return None if n % 4 == 0 or soak_is_large(n) else n % SOAK_ROOMS
+
+
+def soak_is_for(n, room):
+    return soak_room(n) in (None, room)
+
+
+def soak_next(n, room):
+    """The first number after n that a client of this room must get."""
+    n += 1
+    while not soak_is_for(n, room):
+        n += 1
+    return n
+
+
+class SoakClient:
+    """A client with a habit, of `steady`, `leaving`, `stalling` and `fresh` (which forgets what it saw), by one of the ways
+    `events`, `get` and `post` (GraphQL)."""
+
+    def __init__(self, soak, number, way, habit):
+        self.soak, self.way, self.habit = soak, way, habit
+        self.room = number % SOAK_ROOMS
+        self.sock, self.until = None, 0.0       # until: when it comes back, or does the next thing of its habit
+        self.forget()
+
+    def forget(self):
+        self.last = self.last_id = self.earliest = self.latest = None
+
+    def request(self):
+        query = {"room": self.room}
+        headers = ["Host: localhost"]
+        if self.last_id and random.random() < 0.5 and self.way != "post":
+            query["lastEventId"] = self.last_id
+        elif self.last_id:
+            headers.append(f"Last-Event-ID: {self.last_id}")
+        method, path, body = "GET", "/events" if self.way == "events" else "/graphql/sse", b""
+        if self.way == "get":
+            query["query"] = SOAK_QUERY
+        elif self.way == "post":
+            method, body = "POST", json.dumps({"query": SOAK_QUERY}).encode()
+            headers += ["Content-Type: application/json", "Accept: text/event-stream", f"Content-Length: {len(body)}"]
+        return "\r\n".join([f"{method} {path}?{urllib.parse.urlencode(query)} HTTP/1.1", *headers, "", ""]).encode() + body
+
+    def connect(self):
+        if self.habit == "fresh":
+            self.forget()
+        if self.last is None and self.last_id is None:
+            self.earliest, self.latest = self.soak.acknowledged, None
+        self.sock = socket.socket()
+        if self.habit == "stalling":
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)   # as over a network: else megabytes fit in
+        self.sock.connect(("127.0.0.1", self.soak.port))
+        self.sock.sendall(self.request())
+        self.sock.setblocking(False)
+        self.data, self.head = b"", None
+        self.watched = True
+        self.soak.selector.register(self.sock, selectors.EVENT_READ, self)
+        self.until = time.monotonic() + {"steady": 1e9, "leaving": random.uniform(0, 20), "stalling": random.uniform(2, 20),
+                                         "fresh": random.uniform(0, 3)}[self.habit]
+
+    def disconnect(self, away):
+        if self.watched:
+            self.soak.selector.unregister(self.sock)
+        self.sock.close()
+        self.sock, self.until = None, time.monotonic() + away
+
+    def act(self):
+        """Does what its habit wants now."""
+        if self.sock is None:
+            self.connect()
+        elif not self.watched:                  # the pause is over
+            self.soak.selector.register(self.sock, selectors.EVENT_READ, self)
+            self.watched, self.until = True, time.monotonic() + random.uniform(2, 20)
+        elif self.habit == "stalling":
+            self.soak.count["stalls"] += 1
+            self.soak.selector.unregister(self.sock)
+            self.watched, self.until = False, time.monotonic() + random.uniform(1, 10)
+        else:
+            if random.random() < 0.5:           # a kill: no goodbye
+                self.soak.count["kills"] += 1
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.disconnect(random.uniform(0, 5 if self.way == "events" else 2))
+
+    def receive(self):
+        try:
+            data = self.sock.recv(1 << 18)
+        except ConnectionError:
+            data = b""
+        if not data:
+            self.soak.count["disconnected by the server"] += 1
+            self.soak.count["reconnects"] += 1
+            self.disconnect(random.uniform(0, 0.5))
+            return
+        self.data += data
+        if self.head is None and b"\r\n\r\n" in self.data:
+            self.head, _, self.data = self.data.partition(b"\r\n\r\n")
+            if b" 200 " not in self.head.partition(b"\r\n")[0]:
+                self.soak.fault(self, f"answered {self.head[:80]}")
+            if self.latest is None:
+                self.latest = soak_next(self.soak.begun, self.room)
+        if self.head is not None:
+            *blocks, self.data = self.data.split(b"\n\n")
+            for block in blocks:
+                self.event(block)
+
+    def event(self, block):
+        found = re.search(rb"(?m)^id: (.*)$", block)
+        if found:
+            self.last_id = found[1].decode()
+        if re.search(rb"(?m)^event: gap", block):
+            self.soak.fault(self, "gap")
+        number = SOAK_NOTE.search(block)
+        if not number:
+            return
+        n = int(number[1])
+        self.soak.count["deliveries"] += 1
+        if not soak_is_for(n, self.room):
+            self.soak.fault(self, f"wrong: {n} is not for room {self.room}")
+        elif self.last is None:
+            if not self.earliest < n <= self.latest:
+                self.soak.fault(self, f"first: {n}, not from {self.earliest + 1} to {self.latest}")
+        elif n != soak_next(self.last, self.room):
+            self.soak.fault(self, f"{'lost' if n > self.last else 'twice'}: {n} after {self.last}")
+        self.last = n
+        if self.watched and self.habit == "steady" and len(block) < 4000:
+            self.soak.delays.append(time.monotonic() - self.soak.sent_at.get(n, time.monotonic()))
+
+    def complete(self):
+        """Whether it has got all that it must get."""
+        if self.last is None:
+            return self.latest is not None and self.latest > self.soak.begun
+        return soak_next(self.last, self.room) > self.soak.begun
+
+
+class Soak:
+    """The run: publisher, clients, everything else, and the books."""
+
+    def __init__(self, folder, port, pid, seconds):
+        self.folder, self.port, self.pid, self.seconds = Path(folder), port, pid, seconds
+        self.begun = self.acknowledged = 0      # the number being sent, and the last one whose POST was answered
+        self.sent_at, self.delays, self.faults, self.memory = {}, [], [], []
+        self.count = dict.fromkeys(("messages", "deliveries", "reconnects", "kills", "stalls", "disconnected by the server",
+                                    "reloads", "other requests", "garbage"), 0)
+        self.selector = selectors.DefaultSelector()
+        self.stop = threading.Event()
+        self.clients = [SoakClient(self, number, way, habit) for way, habit, many in (
+            ("events", "steady", 40), ("events", "leaving", 40), ("events", "stalling", 20), ("events", "fresh", 20),
+            ("get", "leaving", 15), ("post", "leaving", 15), ("post", "steady", 10), ("get", "steady", 10))
+            for number in range(many)]
+
+    def fault(self, client, text):
+        self.faults.append(f"{client.way}, {client.habit}: {text}")
+
+    # what happens, each on a thread of its own
+
+    def publish(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        while not self.stop.is_set():
+            n = self.begun = self.begun + 1
+            large = soak_is_large(n)
+            self.sent_at[n] = time.monotonic()
+            self.sent_at.pop(n - 5000, None)
+            message = {"n": n, "room": soak_room(n), "text": "x" * (36_000 if large else n * 37 % 1500)}
+            connection.request("POST", "/send", json.dumps(message), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            said = answer.read()
+            if answer.status != 200:
+                self.faults.append(f"publisher: {answer.status} {said[:100]}")
+            self.acknowledged = n
+            self.count["messages"] += 1
+            if not large:
+                self.stop.wait(1 / SOAK_RATE)
+        connection.close()
+
+    def change(self):
+        """Saves the script again and again, every third time with a mistake."""
+        while not self.stop.wait(random.uniform(1, 6)):
+            self.count["reloads"] += 1
+            text = SOAK_SCRIPT + f"// {self.count['reloads']}\n"
+            path = self.folder / "app.js"
+            path.write_text(text + "(" if self.count["reloads"] % 3 == 0 else text)
+
+    def ask_around(self):
+        wanted = {"/hello": (200, b"Hello"), "/page.txt": (200, b"page"), "/throw": (500, b"on purpose"), "/nothing": (404, b""),
+                  "/engine/health": (200, b"uptime"), "/engine": (200, b"")}
+        while not self.stop.wait(0.03):
+            path, (status, part) = random.choice(list(wanted.items()))
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            try:
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                if answer.status != status or part not in answer.read():
+                    self.faults.append(f"GET {path}: {answer.status}")
+                connection.request("POST", "/echo", urllib.parse.urlencode({"text": path}), {"Content-Type": FORM})
+                if connection.getresponse().read() != path.encode():
+                    self.faults.append("POST /echo: another answer")
+            except (OSError, http.client.HTTPException) as error:
+                self.faults.append(f"GET {path}: {type(error).__name__}: {error}")
+            finally:
+                connection.close()
+            self.count["other requests"] += 2
+
+    def misbehave(self):
+        """Half requests, garbage, requests whose clients are gone, handlers that never end."""
+        pieces = (b"", b"GET /hel", b"\x16\x03\x01\x02\0", b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n", b"POST /send HTTP/1.1\r\n"
+                  b"Host: localhost\r\nContent-Length: 999\r\n\r\n{", b"GET /spin HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        held = []
+        while not self.stop.wait(0.2):
+            sock = socket.create_connection(("127.0.0.1", self.port))
+            sock.sendall(random.choice(pieces if self.count["garbage"] % 50 == 0 else pieces[:-1]))
+            held.append(sock)
+            self.count["garbage"] += 1
+            if len(held) > 20:
+                held.pop(random.randrange(len(held))).close()
+        for sock in held:
+            sock.close()
+
+    # the main thread
+
+    def serve_clients(self, end, finishing=False):
+        """Lets the clients do what they do until `end` or, at the end, until everyone has everything."""
+        while time.monotonic() < end:
+            for key, _ in self.selector.select(0.05):
+                if key.data.sock is key.fileobj:
+                    key.data.receive()
+            now = time.monotonic()
+            for client in self.clients:
+                if finishing and (client.sock is None or not client.watched) or now >= client.until and not finishing:
+                    self.count["reconnects"] += client.sock is None and client.last_id is not None
+                    client.act()
+            if not self.memory or now >= self.memory[-1][0] + 1:
+                self.memory.append((now, resident(self.pid)))
+            if finishing and all(client.complete() for client in self.clients):
+                return True
+        return False
+
+    def run(self):
+        threads = [threading.Thread(target=work, daemon=True) for work in (self.publish, self.change, self.ask_around, self.misbehave)]
+        start = time.monotonic()
+        for client in self.clients:
+            client.connect()
+        for thread in threads:
+            thread.start()
+        self.serve_clients(start + self.seconds)
+        self.stop.set()
+        for thread in threads:
+            self.serve_clients(time.monotonic() + 0.1)
+            thread.join(40)
+        for client in self.clients:             # who forgets has nothing to wait for
+            if client.habit == "fresh" and client.sock is not None:
+                client.disconnect(1e9)
+        self.clients = [client for client in self.clients if client.habit != "fresh"]
+        if not self.serve_clients(time.monotonic() + 30, True):
+            for client in self.clients:
+                if not client.complete():
+                    self.fault(client, f"lost: got up to {client.last} of {self.begun}")
+        for client in self.clients:
+            if client.sock is not None:
+                client.disconnect(1e9)
+
+    def leaks(self):
+        """(KiB once warm, KiB at the end) of the server; the first third is for warming up."""
+        figures = [size for _, size in self.memory]
+        third = max(1, len(figures) // 3)
+        middle = sorted(figures[third:2 * third] or figures)
+        last = sorted(figures[-third:])
+        return middle[len(middle) // 2], last[len(last) // 2]
+
+
+def bench_soak(seconds=600):
+    """Runs the soak and prints what happened; returns how many things went wrong."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "public").mkdir()
+        for path, text in (("app.js", SOAK_SCRIPT), ("other.js", SOAK_OTHER), ("public/page.txt", "page")):
+            (folder / path).write_text(text)
+        pin(1)
+        command = [sys.executable, str(MODULE), name, "--port", "{port}", "--log-level", "silent", "--handler-timeout", "2"]
+        with peer(command) as (port, pid):
+            soak = Soak(folder, port, pid, seconds)
+            print(f"\nSoak of {seconds:g} s, {len(soak.clients)} clients, server process {pid}", flush=True)
+            soak.run()
+            end = time.monotonic() + 10
+            while (left := json.loads(ask(port, "GET", "/engine/health"))["connections"]) and time.monotonic() < end:
+                time.sleep(0.1)
+            if left:
+                soak.faults.append(f"{left} connections are still there after everyone left")
+    warm, last = soak.leaks()
+    if last > warm * 1.1 + 8192:
+        soak.faults.append(f"memory grew from {warm:,} to {last:,} KiB")
+    delays = sorted(soak.delays) or [0]
+    print("  " + ", ".join(f"{count:,} {name}" for name, count in soak.count.items()))
+    print(f"  delay of small messages to steady clients: median {delays[len(delays) // 2] * 1000:.1f} ms, "
+          f"90th percentile {delays[len(delays) * 9 // 10] * 1000:.1f} ms; memory {warm / 1024:.1f} MiB once warm, "
+          f"{last / 1024:.1f} MiB at the end, {max(size for _, size in soak.memory) / 1024:.1f} MiB at most")
+    for fault in soak.faults[:20]:
+        print(f"  WRONG  {fault}")
+    print(f"  {len(soak.faults)} wrong" if soak.faults else "  nothing lost, nothing twice, memory flat", flush=True)
+    return len(soak.faults)
+
+
 def run_benchmarks(words):
-    """Prints all measurements, or those whose name contains one of the words."""
+    """Prints all measurements, or those whose name contains one of the words; `soak [--seconds N]` alone runs only when
+    it is named. Returns the exit code."""
+    if "soak" in words:
+        seconds = float(words[words.index("--seconds") + 1]) if "--seconds" in words else 600
+        return 1 if bench_soak(seconds) else 0
     print(f"aiwebengine {aiwebengine.__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
     for bench in (bench_start, bench_engine, bench_programs, bench_graphql, bench_server):
         if not words or any(word in bench.__name__ for word in words):
