@@ -53,6 +53,7 @@ import gc
 import hashlib
 import heapq
 import html
+import http.client
 import http.server
 import io
 import ipaddress
@@ -94,6 +95,10 @@ try:
     import resource
 except ImportError:                     # not on Windows
     resource = None
+try:
+    import sqlite3
+except ImportError:                     # a Python that was built without it
+    sqlite3 = None
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -268,6 +273,10 @@ def interruptible_slowly(values):
         if not count & 511:
             poll_interrupt()
         yield value
+
+
+class EngineUnavailable(Exception):
+    """An engine that cannot be used here; the text is one line that says why, and what to do instead."""
 
 
 class GeneratorReturn(BaseException):
@@ -3368,14 +3377,33 @@ def _guarded(parser, parse):
         raise parser.too_deep() from None
 
 
-def parse_script(source, strict=False):
+def parse_script(source, strict=False, may_await=False):
     """Parse a script (a global, REPL or indirect-eval text). Return its Program; raise JSSyntaxError.
 
     source is text in either spelling of astral characters; offsets in the nodes count in
-    `from_code_units(source)`. strict=True begins in strict mode.
+    `from_code_units(source)`. strict=True begins in strict mode; may_await=True makes `await` an operator
+    at the top level, as a prompt has it.
     """
     parser = JSParser(from_code_units(source), False, strict)
+    parser.function.is_async = may_await
     return _guarded(parser, parser.parse_program)
+
+
+def parse_lone_expression(source, may_await=False):
+    """Parse a text that is one expression, such as `{a: 1}` at a prompt, as a script of one statement.
+    Return its Program; raise JSSyntaxError."""
+    parser = JSParser(from_code_units(source))
+    parser.function.is_async = may_await
+
+    def parse():
+        expression = parser.parse_expression()
+        parser.check_covers()
+        if parser.type != "end":
+            parser.unexpected()
+        return expression
+
+    expression = _guarded(parser, parse)
+    return Program([ExpressionStatement(expression, None).at(expression)], "script", False).at(expression)
 
 
 def parse_module(source):
@@ -9346,6 +9374,7 @@ class CompiledScript:
     variables       names of top-level var
     functions       names of top-level function declarations
     free_globals    other global names it mentions
+    tree            the ast.Module it was made from, where that was asked for; see dump_python
     """
 
     __slots__ = ("code", "lexical", "variables", "functions", "free_globals", "unit", "tree")
@@ -9364,15 +9393,18 @@ def find_lifts(program):
     return False
 
 
-def compile_script(source, filename, program=None, is_eval=False):
+def compile_script(source, filename, program=None, is_eval=False, may_await=False,
+                   keep_tree=False):
     """Compiles a script, or the text of an indirect eval; raises JSSyntaxError. Returns a
-    CompiledScript."""
+    CompiledScript. With may_await (the program was parsed so) its code returns the completion value in
+    a tuple, as it may be a promise, and is a generator function for run_async where there is an await."""
     if program is None:
         program = parse_script(source)
     scope = analyze_scopes(program, is_eval)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
     emitter = Emitter(unit, scope)
+    emitter.is_async = may_await
     emitter.completion = "completion"
     emitter.emit_assign("completion", emitter.name("undefined"))
     for variable in scope.names.values():
@@ -9381,21 +9413,23 @@ def compile_script(source, filename, program=None, is_eval=False):
     emitter.enter_block(scope)
     emitter.in_scope(scope.body if scope.body is not scope else None,
                      lambda: emitter.statements(program.body))
-    emitter.emit(ast.Return(emitter.name("completion"), lineno=1, col_offset=0))
+    completion = emitter.name("completion")
+    emitter.emit(ast.Return(emitter.tuple(completion) if may_await else completion,
+                            lineno=1, col_offset=0))
     emitter.line, emitter.column = 1, 0
     if emitter.jump_codes:
         emitter.out.insert(0, emitter.no_jump())
     top = emitter.python_def("script_f0", ["this"], emitter.declarations() + emitter.out)
     result = CompiledScript()
-    result.tree = ast.Module([top], [])
+    tree = ast.Module([top], [])
+    result.tree = tree if keep_tree else None
     result.unit = unit
-    result.code = code_of(unit, result.tree, filename)
+    result.code = code_of(unit, tree, filename)
     names = [variable for variable in scope.names.values() if variable.is_global]
     result.lexical = [(v.name, v.kind == "const") for v in names if v.kind in ("let", "const", "class")]
     result.functions = [v.name for v in names if v.kind == "function"]
     result.variables = [v.name for v in names if v.kind == "var"]
     result.free_globals = unit.free_globals
-    result.tree = None
     return result
 
 
@@ -9411,13 +9445,14 @@ class CompiledModule:
     indirect        {exported name: (specifier, imported name or None)}
     stars           specifiers of `export * from`
     free_globals    global names it mentions
+    tree            as in CompiledScript
     """
 
     __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "stars", "free_globals",
-                 "unit")
+                 "unit", "tree")
 
 
-def compile_module(source, filename):
+def compile_module(source, filename, keep_tree=False):
     """Compiles a module; raises JSSyntaxError. Returns a CompiledModule."""
     program = parse_module(source)
     scope = analyze_scopes(program)
@@ -9447,7 +9482,9 @@ def compile_module(source, filename):
     result = CompiledModule()
     result.unit = unit
     result.cells = [v.name for v in shared]
-    result.code = code_of(unit, ast.Module([top], []), filename)
+    tree = ast.Module([top], [])
+    result.tree = tree if keep_tree else None
+    result.code = code_of(unit, tree, filename)
     result.free_globals = unit.free_globals
     collect_module_entries(program, result)
     return result
@@ -9527,6 +9564,81 @@ def code_of(unit, module, filename):
         if isinstance(value, types.CodeType):
             return unit.with_pool(value)
     raise AssertionError("the module has no function")
+
+
+# -- Showing the generated Python --------------------------------------------------------
+
+#: Characters of one source line, and of one pooled object, that a dump shows.
+MAX_DUMPED_TEXT = 100
+
+
+class PoolReference:
+    """Stands in a dumped tree for the placeholder of a pooled object."""
+
+    def __init__(self, index):
+        self.index = int(index)
+
+    def __repr__(self):
+        return f"pool[{self.index}]"
+
+
+def dump_python(compiled):
+    """The Python that a script or module became, as text to read: the generated tree of a CompiledScript
+    or CompiledModule that kept it, with the line of the source in a comment before its statements, then
+    the objects that the code refers to as pool[n]."""
+    dump = PythonDump(compiled.unit)
+    text = dump.text(compiled.tree)
+    pool = [f"# pool[{index}]: {clipped(describe_pooled(item))}"
+            for index, item in enumerate(compiled.unit.pool)]
+    return "\n".join([text, "", *pool] if pool else [text]) + "\n"
+
+
+def clipped(text):
+    return text if len(text) <= MAX_DUMPED_TEXT else text[:MAX_DUMPED_TEXT - 1] + "…"
+
+
+def describe_pooled(item):
+    kind = type(item).__name__
+    if isinstance(item, FunctionInfo):
+        return f"{kind} {item.name or '(anonymous)'}, {item.kind}, length {item.length}"
+    if isinstance(item, TemplateSite):
+        return f"{kind} {item.raw!r}"
+    return f"{kind} {item!r}"
+
+
+class PythonDump:
+    """Makes the text of one generated tree."""
+
+    def __init__(self, unit):
+        self.unit = unit
+        self.lines = from_code_units(unit.source).split("\n")
+        self.line = None
+
+    def text(self, tree):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and type(node.value) is bytes:
+                node.value = PoolReference(node.value)
+        return ast.unparse(ast.Module(self.commented(tree.body), []))
+
+    def commented(self, statements):
+        """Copies of statements, with a comment where another line of the source begins. A comment is an
+        expression that consists of a strange name: ast.unparse writes it as it stands."""
+        result = []
+        for statement in statements:
+            line = statement.lineno if self.unit.positions is None \
+                else self.unit.positions[statement.lineno][0]
+            if line != self.line and 0 < line <= len(self.lines) \
+                    and not (self.line and line == 1 and isinstance(statement, ast.Return)):
+                self.line = line
+                result.append(ast.Expr(ast.Name(
+                    clipped(f"# {self.unit.filename}:{line}  {self.lines[line - 1].strip()}"), _LOAD)))
+            parts = {name: self.commented(part) if part and isinstance(part, list)
+                     and isinstance(part[0], (ast.stmt, ast.ExceptHandler)) else part
+                     for name, part in ast.iter_fields(statement)}
+            copy = type(statement)(**parts)
+            copy.lineno = statement.lineno
+            result.append(copy)
+        return result
 
 
 # ======================================================================================
@@ -24179,7 +24291,8 @@ def global_queue_microtask(realm, this, callback=undefined, *_):
 # A realm is one isolated JavaScript world: its global object, its intrinsics (made when first
 # needed), its microtasks and timers, and the helpers that generated code calls. Everything from
 # outside enters through run(), evaluate() or a timer, under the realm's lock and a deadline.
-# Sections below this one know the engine only by Realm, JSError, HostError and undefined.
+# Sections below this one know the engine only by the members of a realm that ENGINE_INTERFACE lists,
+# JSError, HostError, undefined and null; ENGINES says which engines there are.
 # ======================================================================================
 
 # -- Helpers of generated code: any realm ------------------------------------------------
@@ -24283,15 +24396,50 @@ def add_private(obj, key, value):
     obj.props[key] = value
 
 
-def callable_or_refusal(value, text):
+def callable_or_refusal(value, text, realm=None):
     """The Python function of a callee; for what is not callable one that says so when it is called,
-    after the arguments were evaluated."""
+    after the arguments were evaluated. With a realm it says what may have been meant."""
     if isinstance(value, JSObject) and value.fn is not None:
         return value.fn
 
     def refuse(this, *args):
-        raise JSTypeError(f"{text} is not a function")
+        raise JSTypeError(f"{text} is not a function{meant_method(realm, this, text)}")
     return refuse
+
+
+#: Names compared for "Did you mean …?", and how alike two must be.
+MAX_MEANT_NAMES = 500
+MEANT_LIKENESS = 0.66
+_METHOD_NAME = re.compile(r"(?:\.|\[[\"'])([\w$]+)(?:[\"']\])?$")
+
+
+def meant_method(realm, this, text):
+    """`. Did you mean X?` when `this` has a method whose name is almost the one in `text`, else "".
+    Runs no script."""
+    name = _METHOD_NAME.search(text)
+    if name is None or realm is None or this is undefined or this is null:
+        return ""
+    return meant_name(name[1], method_names(this if isinstance(this, JSObject) else to_object(realm, this)))
+
+
+def method_names(obj):
+    """Names of the functions that an object has or inherits, as far as they can be seen without running
+    script code."""
+    names = {}
+    while obj is not None and not isinstance(obj, JSProxyBase):
+        if len(obj.props) <= MAX_MEANT_NAMES:
+            names.update((key, None) for key, value in obj.props.items()
+                         if type(key) is str and is_callable(value))
+        obj = obj.get_proto()
+    return names
+
+
+def meant_name(name, known):
+    """`. Did you mean X?` when one of the known names is almost this one, else ""."""
+    lower = {other.lower(): other for other in itertools.islice(known, MAX_MEANT_NAMES)
+             if len(other) <= 60 and other not in ("constructor", "undefined")}
+    found = difflib.get_close_matches(name.lower(), list(lower), 1, MEANT_LIKENESS) if len(name) > 2 else ()
+    return f". Did you mean {lower[found[0]]}?" if found else ""
 
 
 def property_key(value):
@@ -24553,7 +24701,7 @@ def make_runtime(realm):
             try:
                 props = obj.props
             except AttributeError:
-                return callable_or_refusal(get_v(realm, obj, key), text)
+                return callable_or_refusal(get_v(realm, obj, key), text, realm)
             if key in props:
                 function = props[key]
             elif obj.attrs is None:
@@ -24566,10 +24714,10 @@ def make_runtime(realm):
                 function = obj.get(key)
         if type(function) is JSFunction:
             return function.fn
-        return callable_or_refusal(function, text)
+        return callable_or_refusal(function, text, realm)
 
     def element_method(obj, key, text):
-        return callable_or_refusal(get_element(obj, key), text)
+        return callable_or_refusal(get_element(obj, key), text, realm)
 
     def put(obj, key, value):
         """obj.key = value in strict code."""
@@ -25746,7 +25894,7 @@ class Realm:
                 "returning from derived constructor"
         name = script_name(python)
         if python == global_name(name) and name not in self.lexical:
-            return f"{name} is not defined"
+            return f"{name} is not defined{meant_name(name, [*self.global_object.flags, *self.lexical])}"
         return f"Cannot access '{name}' before initialization"
 
     def js_error(self, error, phase="runtime"):
@@ -25894,8 +26042,11 @@ class Realm:
         self.timers.close()
 
     def wait_idle(self):
-        """Returns when no timer is waiting (for -e and --run)."""
-        self.timers.wait_empty()
+        """Returns when no timer is waiting and the last one has run (for -e and --run)."""
+        while not self.timers.is_empty():
+            self.timers.wait_empty()
+            with self.lock:             # what the last one left to do may set another
+                pass
 
     # running code
 
@@ -26415,6 +26566,256 @@ class ManualTimers(TimerQueue):
             if not self.closed:
                 self.realm.report(error, "Uncaught")
 
+
+# -- Engines -----------------------------------------------------------------------------
+
+#: What the sections below use of a realm, whichever engine it belongs to. Values that a realm hands out
+#: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
+#: booleans, undefined and null; or handles of objects, for the realm's own methods only.
+ENGINE_INTERFACE = (
+    "name", "console", "close", "modules",                      # one world, for one script
+    "define", "lookup",                                         # its globals, in and out
+    "evaluate", "call", "run", "wait_idle",                     # entering it
+    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
+    "new_object", "from_python", "to_python", "stringify", "parse_json")
+
+DEFAULT_ENGINE = "builtin"
+
+#: The engines by name.
+ENGINES = {"builtin": Realm}
+
+
+def check_engine(name):
+    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
+    engine is not installed or does not work."""
+    if name not in ENGINES:
+        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+    return ENGINES[name]
+
+
+# -- Realms of a terminal ----------------------------------------------------------------
+
+class ForegroundRealm(Realm):
+    """A realm that somebody at a terminal waits for, and may stop()."""
+
+    def __init__(self, name, *, console=None):
+        super().__init__(name, console=console)
+        self.stopped = False
+
+    def stop(self):
+        """Ends what is running or waited for with a ScriptTimeout: for Ctrl-C, from any thread."""
+        self.stopped = True
+        if self.depth:
+            self.interrupt_run("stop")
+
+    def report_timeout(self, seconds, error):
+        if self.stop_reason == "stop":
+            raise ScriptTimeout("interrupted") from None
+        super().report_timeout(seconds, error)
+
+    def await_settled(self, settled, timeout, started):
+        """Waits until a promise is settled, somebody stops it, or nothing is left that could settle it."""
+        while not settled.wait(0.02):
+            if self.stopped:
+                raise ScriptTimeout("interrupted")
+            if self.timers.is_empty():
+                with self.lock:         # the last timer may be running
+                    if not settled.is_set() and self.timers.is_empty():
+                        raise ScriptTimeout("waits for a promise that nothing is left to settle")
+
+    def run_awaiting(self, compiled, convert):
+        """Runs a script compiled with may_await to the end of its awaits; its completion value, through
+        convert."""
+        def start():
+            if self.stopped:
+                raise ScriptTimeout("interrupted")
+            result = self.run_script(compiled)
+            return run_async(self, result) if isinstance(result, types.GeneratorType) else result
+        return self.settle(start, None, lambda result: convert(result[0]))
+
+    def compile_awaiting(self, source, filename, parse):
+        """The compiled script of parse(source); raises JSError with phase "parse"."""
+        try:
+            return compile_script(source, filename, parse(source), may_await=True)
+        except JSSyntaxError as error:
+            error.filename = filename
+            refusal = error
+        except (RecursionError, MemoryError):
+            refusal = JSSyntaxError("The script is too deeply nested")
+        with self.lock:
+            raise JSError(self.thrown_value(refusal), "parse")
+
+    def inspected(self, value, colors=False):
+        """A value as the console shows it."""
+        return self.enter(lambda: inspect_value(self, value, colors=colors))
+
+
+def parse_awaiting(source):
+    """The Program of a script; with `await` as an operator at its top level if it is none without."""
+    try:
+        return parse_script(source)
+    except JSSyntaxError:
+        return parse_script(source, may_await=True)
+
+
+class CommandRealm(ForegroundRealm):
+    """The realm of -e and --run: an error that nobody catches ends it."""
+
+    def __init__(self, name, *, console=None):
+        super().__init__(name, console=console)
+        self.failure = None
+
+    def report(self, error, prefix):
+        if self.failure is None:
+            self.failure = error
+        self.timers.close()
+
+    def run_text(self, source, filename):
+        """Runs a script or module. Returns its completion value as text, None for undefined."""
+        if self.enter(lambda: is_module(source)):
+            self.evaluate_module(source, filename)
+            return None
+        compiled = self.compile_awaiting(source, filename, parse_awaiting)
+        return self.run_awaiting(compiled, self.completion_text)
+
+    def completion_text(self, value):
+        if value is undefined:
+            return None
+        return well_formed_text(value) if type(value) is str else inspect_value(self, value)
+
+
+# -- The prompt --------------------------------------------------------------------------
+
+#: The file name of what is typed at the prompt.
+PROMPT_FILENAME = "<prompt>"
+#: Names that one completion offers.
+MAX_COMPLETIONS = 1000
+_AWAIT_WORD = re.compile(r"\bawait\b")
+_NAME_CHAIN = re.compile(r"(?:([\w$]+(?:\.[\w$]+)*)\.)?([\w$]*)\Z")
+_COMPLETABLE = re.compile(r"[^\W\d][\w$]*\Z|\$[\w$]*\Z")
+
+
+class Incomplete(Exception):
+    """A source text that may become JavaScript when more is typed."""
+
+
+def may_go_on(error, source):
+    """Whether a syntax error is only that the text ends too early."""
+    lines = _JS_LINE_BREAK.split(from_code_units(source).rstrip())
+    if (error.line, error.column) >= (len(lines), len(lines[-1]) + 1) \
+            or error.message == "Unterminated template literal":
+        return True
+    if error.message != "Invalid or unexpected token":
+        return False
+    rest = "\n".join([lines[error.line - 1][error.column - 1:], *lines[error.line:]])
+    return rest.startswith("/*") or (rest[0] in "'\"" and rest.endswith("\\"))
+
+
+def parse_prompt(source):
+    """The Program of a text typed at a prompt. As in node, `{a: 1}` is an object rather than a block,
+    and `await` an operator, unless that makes no sense. Raises Incomplete or JSSyntaxError."""
+    may_await = bool(_AWAIT_WORD.search(source))
+    goes_on = False
+    if source.lstrip().startswith("{"):
+        try:
+            return parse_lone_expression(source, may_await)
+        except JSSyntaxError as error:
+            goes_on = may_go_on(error, source)
+    try:
+        return parse_script(source, may_await=may_await)
+    except JSSyntaxError as error:
+        if goes_on or may_go_on(error, source):
+            raise Incomplete from None
+        if not may_await:
+            raise
+        try:
+            return parse_script(source)
+        except JSSyntaxError:
+            raise error from None
+
+
+class PromptRealm(ForegroundRealm):
+    """The realm of a prompt. `_` is the value shown last, `_error` the error, until the script sets them."""
+
+    def __init__(self, name=PROMPT_FILENAME, *, console=None, colors=False):
+        super().__init__(name, console=console)
+        self.colors = colors
+        self.remembered = {}
+
+    def answer(self, source):
+        """Runs a text and waits for its awaits; returns its value as text. Raises Incomplete when more
+        lines are needed, JSError, or ScriptTimeout after stop()."""
+        self.stopped = False
+        compiled = self.compile_awaiting(source, PROMPT_FILENAME, parse_prompt)
+        return self.run_awaiting(compiled, self.answer_text)
+
+    def answer_text(self, value):
+        self.remember("_", value)
+        return inspect_value(self, value, colors=self.colors)
+
+    def remember(self, name, value):
+        """Sets a global of the prompt, unless the script has taken the name."""
+        if name in self.lexical:
+            return
+        flags = self.global_object.flags.get(name)
+        if flags is None or self.global_object.get_own(name).value is self.remembered.get(name):
+            self.global_object.put(name, value, HIDDEN_ATTRS)
+            self.remembered[name] = value
+
+    def uncaught(self, error):
+        """What to print for an error that left answer()."""
+        if isinstance(error, ScriptTimeout):
+            return error.message
+        self.remember("_error", error.value)
+        if error.phase == "parse":
+            return f"Uncaught {error}"
+        return "Uncaught " + self.inspected(error.value, self.colors)
+
+    def report(self, error, prefix):
+        self.console("error", f"{prefix} {inspect_value(self, error.value)}"
+                     if not isinstance(error, ScriptTimeout) else error.message)
+
+    # completion
+
+    def completions(self, text):
+        """What the names `text` ends with, such as `ob` or `obj.pre`, may be completed to, in order. No
+        code of a script runs: what only a getter or a Proxy could tell is left out."""
+        chain, start = _NAME_CHAIN.search(text).groups()
+        if not self.lock.acquire(timeout=0.2):
+            return []                   # a timer is busy
+        try:
+            names = self.names_in_scope() if chain is None else self.property_names(chain.split("."))
+        finally:
+            self.lock.release()
+        before = text[:len(text) - len(start)]
+        found = sorted({name for name in names if name.startswith(start) and _COMPLETABLE.match(name)})
+        return [before + name for name in found[:MAX_COMPLETIONS]]
+
+    def names_in_scope(self):
+        return [*self.lexical, *JS_KEYWORDS, *(key for key in self.global_object.own_keys() if type(key) is str)]
+
+    def property_names(self, chain):
+        """The names of all properties of what a chain of names stands for."""
+        name, *rest = chain
+        value = self.globals.get(global_name(name), undefined) if name in self.lexical \
+            else peek(self.global_object, name)
+        for key in rest:
+            value = peek(self.object_of(value), key)
+        names, obj = [], self.object_of(value)
+        while obj is not None and not isinstance(obj, JSProxyBase):
+            names += [key for key in obj.own_keys() if type(key) is str]
+            obj = obj.get_proto()
+        return names
+
+    def object_of(self, value):
+        """The object where the properties of a value are found, or None."""
+        if isinstance(value, JSObject):
+            return value
+        kind = {"string": "String", "number": "Number", "boolean": "Boolean", "symbol": "Symbol",
+                "bigint": "BigInt"}.get(typeof(value))
+        return None if kind is None else getattr(self, kind + "Prototype")
+
+
 # ======================================================================================
 # 13  STREAMS: REGISTRY, CONNECTIONS, BROADCASTER
 #
@@ -26443,6 +26844,8 @@ STALLED_SECONDS = 60
 RETRY_MILLISECONDS = 3000
 #: Metadata keys for which a stream keeps an index; further keys are searched for one by one.
 MAX_INDEXED_KEYS = 16
+#: Small items of an outbox are joined up to this size for one write.
+GATHER_BYTES = 16 * 1024
 #: Connections served in one go before the broadcaster looks at its other work.
 SLICE = 256
 
@@ -26479,9 +26882,10 @@ def parse_event_id(text):
 
 class Message:
     """One message as it is kept and sent. `filter` is a dict or None (for everyone); `targets` are
-    the connections that a filter chose when it was sent, until they have it."""
+    the connections that a filter chose when it was sent, until they have it; `delivery` says how
+    many it was for."""
 
-    __slots__ = ("sequence", "frame", "filter", "targets", "time")
+    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery")
 
     def __init__(self, sequence, frame, filter):
         self.sequence = sequence
@@ -26489,44 +26893,63 @@ class Message:
         self.filter = filter
         self.targets = None
         self.time = time.time()
+        self.delivery = None
+
+    @property
+    def text(self):
+        """What was sent: the data lines of the frame."""
+        lines = self.frame.decode().split("\n")
+        return "\n".join(line[6:] for line in lines if line.startswith("data: "))
 
 
 class Delivery:
     """What became of a message, in counts known at once: connections that `matched`, how many had
-    it `queued`, how many were `dropped` because their outbox is full. `failed` equals `dropped`."""
+    it `queued` to be sent, how many were `dropped` because their outbox is full; `failed` equals
+    `dropped`. `waiting` counts those of the queued that still have earlier messages to read.
+    `sequence` is the message's number in its stream, 0 when there is none."""
 
-    __slots__ = ("matched", "dropped")
+    __slots__ = ("matched", "dropped", "waiting", "sequence")
 
-    def __init__(self, matched=0, dropped=0):
+    def __init__(self, matched=0, dropped=0, waiting=0, sequence=0):
         self.matched = matched
         self.dropped = dropped
+        self.waiting = waiting
+        self.sequence = sequence
 
     queued = delivered = property(lambda self: self.matched - self.dropped)
     failed = property(lambda self: self.dropped)
 
     def add(self, other):
         """Counts another delivery in, for a message that went to several streams."""
+        self.sequence = self.sequence or other.sequence
         self.matched += other.matched
         self.dropped += other.dropped
+        self.waiting += other.waiting
         return self
 
     def sentence(self):
-        """`3 connections matched, 3 delivered, 0 failed`, with the reason of failures."""
+        """`3 connections matched, 3 delivered, 0 failed`, with how many are queued and why any failed."""
         plural = "" if self.matched == 1 else "s"
-        text = f"{self.matched} connection{plural} matched, {self.queued} delivered, {self.dropped} failed"
-        return text + (" (the client reads too slowly: it was disconnected)" if self.dropped else "")
+        queued = f" ({self.waiting} of them queued for clients that read slowly)" if self.waiting else ""
+        dropped = (" (dropped: their clients read too slowly and were disconnected with more than "
+                   f"{MAX_OUTBOX_BYTES >> 20} MiB waiting)" if self.dropped else "")
+        return (f"{self.matched} connection{plural} matched, {self.queued} delivered{queued}, "
+                f"{self.dropped} failed{dropped}")
 
 
 class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
-    `position` is the sequence of the last message for everyone that was handed to it; `mail` are
-    filtered messages it still has to get. `outbox` is None while the socket takes everything,
-    else the bytes that wait; `queued` counts them. Only the broadcaster touches these.
+    `joined` is the last sequence before it came, `resumed` the one it had seen when it came back, or
+    None. `position` is the sequence of the last message for everyone that was handed to it; `mail`
+    are filtered messages it still has to get. `outbox` is None while the socket takes everything,
+    else the bytes that wait, by reference where others have the same; `queued` counts them. Only
+    the broadcaster touches these. `unsent` is what must go out first, until it takes over.
     """
 
     __slots__ = ("sock", "stream", "metadata", "address", "since", "position", "mail", "outbox", "queued",
-                 "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent")
+                 "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent", "joined",
+                 "resumed")
 
     def __init__(self, sock, stream, metadata, address=""):
         self.sock = sock
@@ -26534,7 +26957,8 @@ class Connection:
         self.metadata = metadata or NO_METADATA
         self.address = address
         self.since = time.monotonic()
-        self.position = 0
+        self.position = self.joined = 0
+        self.resumed = None
         self.mail = None
         self.outbox = EMPTY_OUTBOX
         self.queued = 0
@@ -26544,7 +26968,7 @@ class Connection:
         self.closed = False
         self.doomed = False
         self.adopted = False
-        self.unsent = b""
+        self.unsent = EMPTY_OUTBOX
 
     def matches(self, filter):
         metadata = self.metadata
@@ -26552,6 +26976,22 @@ class Connection:
             if metadata.get(key) != value:
                 return False
         return True
+
+    def why_not(self, filter):
+        """Why a filter does not choose this connection, pair by pair, or "" when it does:
+        "room is `general`, filter wants `ops`"."""
+        reasons = []
+        for key, wanted in filter.items():
+            if self.matches({key: wanted}):
+                continue
+            has = f"{key} is `{self.metadata[key]}`" if key in self.metadata else f"it has no {key}"
+            reasons.append(f"{has}, filter wants `{wanted}`")
+        return "; ".join(reasons)
+
+    def behind(self):
+        """How many messages it still has to be handed."""
+        mail = self.mail
+        return max(0, self.stream.run.last - self.position) + (len(mail) if mail else 0)
 
     def describe(self):
         """For `listConnections` and the dashboard."""
@@ -26578,6 +27018,12 @@ class Stream:
         self.depth = history
         self.history = collections.deque()
         self.history_bytes = 0
+        #: The sequence of the last message that is no longer kept.
+        self.floor = 0
+        #: Keeps messages beyond the life of this process, by `append(stream, message)`, or None.
+        self.archive = None
+        #: (epoch, last sequence) before the ids changed in the middle of it all, or None.
+        self.former = None
         self.connections = set()
         self.slow = set()
         self.closed = False
@@ -26593,32 +27039,45 @@ class Stream:
 
     # -- sending ----
 
-    def send(self, data, filter=None, event=None):
+    def send(self, data, filter=None, event=None, sequence=None):
         """Sends a text to every connection, or to those whose metadata hold all pairs of `filter`.
 
-        Returns a `Delivery` at once; the network is the broadcaster's business."""
+        It gets the next number, or the given one if that is higher. Returns a `Delivery` at once; the
+        network is the broadcaster's business."""
         body = encode_data(data, event)
         with self.lock:
-            sequence = self.sequence = self.sequence + 1
-            frame = b"id: %b-%d\n%b" % (self.epoch.encode(), sequence, body)
-            message = Message(sequence, frame, filter or None)
+            message = self._next_message(body, filter or None, sequence)
             self.sent += 1
             if filter:
                 message.targets = self._matching(filter)
                 matched = len(message.targets)
             else:
                 matched = len(self.connections)
+            message.delivery = delivery = Delivery(matched, sequence=message.sequence)
             self._remember(message)
             if not matched:
-                return Delivery()
-            dropped = self._overflowing(message) if self.slow else 0
+                return delivery
+            if self.slow:
+                delivery.dropped, delivery.waiting = self._overflowing(message)
             self._pending.append(message)
             self._pending_bytes += len(message.frame)
             crowded = self._pending_bytes > MAX_BACKLOG_BYTES or len(self._pending) > MAX_BACKLOG_MESSAGES
         self.broadcaster.wake(self)
         if crowded:
             self.broadcaster.give_way(self)
-        return Delivery(matched, dropped)
+        return delivery
+
+    def _next_message(self, body, filter, sequence=None):
+        """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
+        go on in an epoch of this process's own."""
+        number = max(self.sequence + 1, sequence or 0)
+        message = Message(number, b"id: %b\n%b" % (self.event_id(number).encode(), body), filter)
+        if self.archive is not None and not self.archive.append(self, message):
+            self.former = self.epoch, self.sequence
+            self.epoch, self.archive = secrets.token_hex(4), None
+            return self._next_message(body, filter, sequence)
+        self.sequence = number
+        return message
 
     def _matching(self, filter):
         """The connections that a filter chooses: from the smallest index, then one by one."""
@@ -26642,24 +27101,51 @@ class Stream:
         return index
 
     def _overflowing(self, message):
-        """How many of the slow connections this message is too much for; they will be closed."""
-        dropped, targets = 0, message.targets
+        """(dropped, waiting): of the slow connections, those that this message is too much for, which
+        will be closed, and those that get it later."""
+        dropped, waiting, targets = 0, 0, message.targets
         for connection in self.slow:
             if targets is not None and not connection.matches(message.filter):
                 continue
             if connection.doomed or connection.queued + len(message.frame) > connection.allowance:
                 connection.doomed = True
                 dropped += 1
-        return dropped
+            else:
+                waiting += 1
+        return dropped, waiting
 
     def _remember(self, message):
-        if not self.depth:
-            return
         history = self.history
         history.append(message)
         self.history_bytes += len(message.frame)
         while len(history) > self.depth or self.history_bytes > MAX_HISTORY_BYTES:
-            self.history_bytes -= len(history.popleft().frame)
+            oldest = history.popleft()
+            self.history_bytes -= len(oldest.frame)
+            self.floor = oldest.sequence
+
+    def recall(self, epoch, sequence, floor, messages):
+        """Takes up where an earlier process, or another one, is: its ids, and the messages it kept."""
+        with self.lock:
+            self.epoch, self.sequence, self.floor = epoch, sequence, floor
+            for message in messages:
+                self._remember(message)
+
+    # -- ids ----
+
+    def event_id(self, sequence):
+        """The text by which clients know a message."""
+        return f"{self.epoch}-{sequence}"
+
+    def position_of(self, event_id):
+        """(sequence, whether nothing can be missing between this and the next message that is kept) of an
+        id, or None for what is no id at all. An id of another server gives (0, False)."""
+        known = parse_event_id(event_id)
+        if known is None:
+            return None
+        epoch, sequence = known
+        if epoch == self.epoch or self.former and epoch == self.former[0] and sequence <= self.former[1]:
+            return sequence, sequence >= self.floor
+        return 0, False
 
     def take_pending(self):
         """For the broadcaster: messages sent, and connections added, since it last asked."""
@@ -26677,13 +27163,16 @@ class Stream:
 
     def attach(self, connection, last_event_id=None):
         """Adds a connection; from here on it gets every message. Returns the bytes that must come
-        first: the retry time, the current id, and what was missed since `last_event_id`."""
-        known = parse_event_id(last_event_id)
+        first: the retry time and the current id. What was missed since `last_event_id` becomes the
+        connection's `unsent`: the frames themselves, so that many who come back share them."""
         with self.lock:
             if self.closed:
                 raise LookupError(self.path)
-            missed = self._missed(known, connection) if known else []
-            connection.position = self.sequence
+            known = self.position_of(last_event_id)
+            missed = self._missed(*known, connection) if known else []
+            connection.position = connection.joined = self.sequence
+            if known:
+                connection.resumed = known[0]
             self.connections.add(connection)
             self._arrivals.append(connection)
             self.served += 1
@@ -26691,39 +27180,32 @@ class Stream:
                 value = connection.metadata.get(key)
                 if value is not None:
                     index.setdefault(value, set()).add(connection)
-            current = f"{self.epoch}-{self.sequence}"
+            current = self.event_id(self.sequence)
         if not missed:
             return f"retry: {RETRY_MILLISECONDS}\nid: {current}\n\n".encode()
         opening = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
         connection.messages = sum(1 for item in missed if item is not GAP)
-        frames = [self._gap_event(known, missed) if item is GAP else item.frame for item in missed]
-        replay = b"".join(frames)
-        connection.allowance = MAX_OUTBOX_BYTES + len(replay)
-        return opening + replay
+        connection.unsent = [self._gap_event(last_event_id, missed) if item is GAP else item.frame
+                             for item in missed]
+        connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
+        return opening
 
-    def _missed(self, known, connection):
-        """The messages after an id that this connection should have got; GAP first when the history
+    def _missed(self, sequence, complete, connection):
+        """The messages after a sequence that this connection should have got; GAP first when the history
         does not reach back to it."""
-        epoch, sequence = known
-        if epoch == self.epoch and sequence >= self.sequence:
-            return []
-        oldest = self.history[0].sequence if self.history else self.sequence + 1
-        if epoch != self.epoch:
-            missed, sequence = [GAP], 0
-        else:
-            missed = [GAP] if oldest > sequence + 1 else []
+        missed = [] if complete else [GAP]
         for message in self.history:
             if message.sequence > sequence and (not message.filter or connection.matches(message.filter)):
                 missed.append(message)
         return missed
 
-    def _gap_event(self, known, missed):
+    def _gap_event(self, last_event_id, missed):
         """Tells the client that messages between two ids are gone. It has an id as every event has:
         the one before the first message that is still there."""
-        first = missed[1].sequence - 1 if len(missed) > 1 else self.sequence
-        facts = json.dumps({"lastEventId": f"{known[0]}-{known[1]}", "resumesAfter": f"{self.epoch}-{first}",
+        first = self.event_id(missed[1].sequence - 1 if len(missed) > 1 else self.sequence)
+        facts = json.dumps({"lastEventId": last_event_id, "resumesAfter": first,
                             "reason": "messages in between are no longer kept"})
-        return f"id: {self.epoch}-{first}\n".encode() + encode_data(facts, "gap")
+        return f"id: {first}\n".encode() + encode_data(facts, "gap")
 
     def detach(self, connection):
         """For the broadcaster: the connection gets nothing any more."""
@@ -26743,6 +27225,45 @@ class Stream:
         with self.lock:
             self.closed = True
         self.broadcaster.end_stream(self)
+
+    # -- looking ----
+
+    def recent(self, count):
+        """The last messages that are kept, the newest first."""
+        with self.lock:
+            return list(itertools.islice(reversed(self.history), count))
+
+    def find(self, sequence):
+        """The message of this number if it is still kept, or None."""
+        with self.lock:
+            return next((message for message in reversed(self.history) if message.sequence == sequence), None)
+
+    def explain(self, message, connection):
+        """(got, why): whether a connection of this stream, or of one that is sent the same, had a
+        message, and the reason in words. `got` is None while it is on its way."""
+        same = connection.stream is self
+        if same and message.sequence <= connection.joined:
+            if connection.resumed is None or message.sequence <= connection.resumed:
+                return False, "sent before it connected"
+            missed = True
+        else:
+            missed = False
+            if not same and message.time < time.time() - (time.monotonic() - connection.since):
+                return False, "sent before it connected"
+        reason = connection.why_not(message.filter) if message.filter else ""
+        if reason:
+            return False, reason
+        if missed:
+            return True, "replayed when it came back"
+        if connection.doomed:
+            return False, "it reads too slowly and is disconnected"
+        mail = connection.mail
+        if same and (message in mail if mail and message.filter else
+                     not message.filter and message.sequence > connection.position):
+            return None, "about to be written"
+        if connection.queued:
+            return None, f"in its outbox: {connection.queued:,} bytes wait until it reads"
+        return True, "its metadata match" if message.filter else "sent to everyone"
 
     def list_connections(self):
         with self.lock:
@@ -26880,13 +27401,19 @@ class StreamRegistry:
         self.broadcaster = broadcaster
         self.streams = {}
         self.lock = threading.Lock()
+        #: Called with a new lasting stream: continues what was sent on this path before.
+        self.keeper = None
 
     def get(self, path):
         return self.streams.get(path)
 
-    def create(self, path, history=DEFAULT_HISTORY_MESSAGES):
-        """A stream that nobody can find until it is added."""
-        return Stream(path, self.broadcaster, history)
+    def create(self, path, history=DEFAULT_HISTORY_MESSAGES, lasting=True):
+        """A stream that nobody can find until it is added. One that is not lasting has nothing to do with
+        what others sent on the same path."""
+        stream = Stream(path, self.broadcaster, history)
+        if lasting and self.keeper is not None:
+            self.keeper(stream)
+        return stream
 
     def replace(self, added, removed=()):
         """Adds streams and takes away paths; returns the streams taken away, not yet closed."""
@@ -26910,6 +27437,18 @@ def set_user_timeout(sock):
             sock.setsockopt(socket.IPPROTO_TCP, option, STALLED_SECONDS * 1000)
         except OSError:
             pass
+
+
+def gathered(outbox):
+    """Takes the next bytes to send out of a deque: small neighbours joined, a large item alone."""
+    first = outbox.popleft()
+    if not outbox or len(first) >= GATHER_BYTES:
+        return first
+    parts, size = [first], len(first)
+    while outbox and size < GATHER_BYTES:
+        parts.append(outbox.popleft())
+        size += len(parts[-1])
+    return b"".join(parts)
 
 
 class Broadcaster:
@@ -26980,7 +27519,10 @@ class Broadcaster:
         opening = stream.attach(connection, last_event_id)
         with self._count_lock:
             self.count += 1
-        data = head + opening + first
+        waiting = collections.deque([head + opening, *connection.unsent])
+        if first:
+            waiting.append(first)
+        data = gathered(waiting)
         sock.setblocking(False)
         try:
             done = sock.send(data)
@@ -26988,7 +27530,9 @@ class Broadcaster:
             done = 0
         except OSError:
             done = len(data)            # gone already: the broadcaster will see it
-        connection.unsent = data[done:] if done < len(data) else b""
+        if done < len(data):
+            waiting.appendleft(data[done:])
+        connection.unsent = waiting or EMPTY_OUTBOX
         self._post(self._adopt, connection)
         return connection
 
@@ -27108,14 +27652,14 @@ class Broadcaster:
                 self._close(connection)
                 return
             if done < len(data):
-                self._keep(connection, memoryview(data)[done:])
+                self._keep(connection, collections.deque([memoryview(data)[done:]]))
         else:
             self._enqueue(connection, data)
 
-    def _keep(self, connection, rest):
+    def _keep(self, connection, outbox):
         """The socket is full: from now on the connection has an outbox."""
-        connection.outbox = collections.deque([rest])
-        connection.queued = len(rest)
+        connection.outbox = outbox
+        connection.queued = sum(map(len, outbox))
         connection.progress = time.monotonic()
         self.selector.modify(connection.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
         with connection.stream.lock:
@@ -27158,14 +27702,14 @@ class Broadcaster:
         outbox = connection.outbox
         try:
             while outbox:
-                chunk = outbox[0]
-                done = connection.sock.send(chunk)
+                chunk, done = gathered(outbox), 0
+                try:
+                    done = connection.sock.send(chunk)
+                finally:
+                    if done < len(chunk):
+                        outbox.appendleft(memoryview(chunk)[done:])
                 connection.queued -= done
                 connection.progress = time.monotonic()
-                if done == len(chunk):
-                    outbox.popleft()
-                else:
-                    outbox[0] = chunk[done:]
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -27185,11 +27729,9 @@ class Broadcaster:
             connection.closed = False
             self._close(connection)
             return
-        waiting = list(connection.outbox)
-        if connection.unsent:
-            waiting.insert(0, memoryview(connection.unsent))
-            connection.queued += len(connection.unsent)
-            connection.unsent = b""
+        waiting = collections.deque(connection.unsent)
+        waiting.extend(connection.outbox)
+        connection.unsent = EMPTY_OUTBOX
         try:
             self.selector.register(connection.sock, selectors.EVENT_READ, connection)
         except (ValueError, KeyError, OSError):
@@ -27198,10 +27740,7 @@ class Broadcaster:
         set_user_timeout(connection.sock)
         connection.outbox = None
         if waiting:
-            queued = connection.queued
-            self._keep(connection, waiting[0])
-            connection.outbox.extend(waiting[1:])
-            connection.queued = queued
+            self._keep(connection, waiting)
             self._flush(connection)
 
     def _finish(self, connection, frame):
@@ -27281,7 +27820,7 @@ class Broadcaster:
         with stream.lock:
             if stream.has_pending:
                 return HEARTBEAT
-            return f": heartbeat\nid: {stream.epoch}-{stream.sequence}\n\n".encode()
+            return f": heartbeat\nid: {stream.event_id(stream.sequence)}\n\n".encode()
 
 
 # ======================================================================================
@@ -31940,7 +32479,20 @@ class GraphQLService:
             if not filter or all(subscription.metadata.get(key) == value for key, value in filter.items()):
                 sent = reservation.send(operation_id, subscription.project(payload))
                 total.add(sent if sent.matched else Delivery(1, 0))
+        kept = plain.find(total.sequence) if plain is not None else None
+        if kept is not None:
+            kept.delivery = total       # what pages show of the subscription is its plain stream
         return total
+
+    def streams_of(self, name):
+        """The streams that carry a subscription: the plain one, then those of its selections and of clients
+        that subscribed to everything."""
+        plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
+        if plain is None:
+            return []
+        with self.lock:
+            channels = [*self.channels.get(name, {}).values(), *self.channels.get(None, {}).values()]
+        return [plain, *[channel.stream for channel in channels]]
 
     def known_subscriptions(self, name):
         """A hint for a name that is not registered: the closest ones, as a sentence."""
@@ -32023,7 +32575,8 @@ HOST_OBJECTS = {
     "routeRegistry": "Routes and streams of this script, and messages to any stream.",
     "graphQLRegistry": "GraphQL fields of this script, and messages to subscribers.",
     "ResponseBuilder": "Makes the objects that a handler returns.",
-    "sharedStorage": "Strings that outlive a reload of the script, kept in memory.",
+    "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
+                     "Redis (--redis).",
 }
 
 
@@ -32461,12 +33014,16 @@ def response_no_content(host):
 
 
 class SharedStorage:
-    """The strings of one script. Methods may be called from any thread."""
+    """The strings of one script, in memory. The other storages below have the same five methods; all may
+    be called from any thread, and raise HostError for what cannot be kept."""
 
     def __init__(self):
         self.items = {}
         self.size = 0
         self.lock = threading.Lock()
+
+    def keys(self):
+        return list(self.items)
 
     def get(self, key):
         return self.items.get(key)
@@ -32534,9 +33091,181 @@ def storage_clear(host):
     return undefined
 
 
-@host_function("sharedStorage.keys", "", "string[]", "The keys, in the order they were first set.")
+@host_function("sharedStorage.keys", "", "string[]",
+               "The keys, in the order they were first set; in Redis, in any order.")
 def storage_keys(host):
-    return list(host.storage.items)
+    return host.storage.keys()
+
+
+# -- Storage in a file ----
+
+#: Seconds that a write waits for another process that is writing to the same file.
+STORAGE_PATIENCE = 1.0
+#: Bytes that the file may have: a script that writes without end must not fill the disk.
+MAX_STORAGE_FILE = 4 * 1024 * 1024 * 1024
+#: Marks our files, so that no other program's database is written to ("aiwe").
+STORAGE_APPLICATION_ID = 0x61697765
+#: Messages after which those that a stream does not keep any more are deleted from the file.
+STORAGE_PRUNE_EVERY = 32
+
+_STORAGE_TABLES = """
+CREATE TABLE IF NOT EXISTS items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key));
+CREATE TABLE IF NOT EXISTS streams (path TEXT PRIMARY KEY, epoch TEXT, sequence INTEGER);
+CREATE TABLE IF NOT EXISTS messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL,
+                                     PRIMARY KEY (path, sequence)) WITHOUT ROWID;
+"""
+
+
+class StorageUnavailable(Exception):
+    """What scripts keep or send cannot go where the command line says; the text is for people."""
+
+
+class StorageFile:
+    """The SQLite file of --storage: strings of all scripts, and the histories of streams.
+
+    Every write is a transaction of its own, committed before the call returns. In WAL mode with
+    synchronous=NORMAL that is a write to the system's cache, not to the disk: what was committed
+    outlives the death of this process, and nothing a crash of the machine leaves is half written.
+    """
+
+    def __init__(self, path, report=None):
+        self.path = str(path)
+        self.report = report or (lambda level, text: None)
+        self.lock = threading.Lock()
+        self.closed = False
+        if sqlite3 is None:
+            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        try:
+            self.connection = sqlite3.connect(self.path, timeout=STORAGE_PATIENCE, isolation_level=None,
+                                              check_same_thread=False)
+            try:
+                self._prepare()
+            except BaseException:
+                self.connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise StorageUnavailable(f"{self.path} cannot be used for --storage: {error}") from None
+
+    def _prepare(self):
+        run = self.connection.execute
+        if run("PRAGMA application_id").fetchone()[0] != STORAGE_APPLICATION_ID:
+            if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise StorageUnavailable(f"{self.path} cannot be used for --storage: it is the database of "
+                                         "another program")
+            run(f"PRAGMA application_id = {STORAGE_APPLICATION_ID}")
+        if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise StorageUnavailable(f"{self.path} cannot be used for --storage: the file is damaged; delete it, "
+                                     "or put a copy in its place")
+        if run("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise StorageUnavailable(f"{self.path} cannot be used for --storage: its file system does not allow "
+                                     "write-ahead logging")
+        run("PRAGMA synchronous = NORMAL")
+        run(f"PRAGMA max_page_count = {MAX_STORAGE_FILE // run('PRAGMA page_size').fetchone()[0]}")
+        self.connection.executescript(_STORAGE_TABLES)
+
+    def execute(self, statement, *values):
+        """The rows of one statement, which is committed. Raises sqlite3.Error."""
+        with self.lock:
+            return self.connection.execute(statement, values).fetchall()
+
+    def storage_of(self, script):
+        return StoredInFile(self, script)
+
+    def close(self):
+        with self.lock:
+            self.closed = True
+            self.connection.close()
+
+    # -- histories of streams ----
+
+    def open(self, stream):
+        """Lets a stream go on where it was when it was last written to the file."""
+        try:
+            self.execute("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT DO NOTHING", stream.path, stream.epoch)
+            [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?", stream.path)
+            rows = self.execute("SELECT sequence, frame, filter, time FROM messages WHERE path = ? "
+                                "ORDER BY sequence DESC LIMIT ?", stream.path, stream.depth)
+        except (sqlite3.Error, ValueError) as error:
+            self._give_up(stream, error)
+            return
+        messages = []
+        for number, frame, filter, moment in reversed(rows):
+            message = Message(number, frame, json.loads(filter) if filter else None)
+            message.time = moment
+            messages.append(message)
+        stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
+        stream.archive = self
+
+    def append(self, stream, message):
+        """Keeps a message of a stream; False when that failed. The condition on the sequence notices
+        another process that sends on the same stream: only one of them can go on in this file."""
+        try:
+            with self.lock, self.connection:
+                run = self.connection.execute
+                run("BEGIN IMMEDIATE")
+                if not run("UPDATE streams SET sequence = ? WHERE path = ? AND epoch = ? AND sequence = ?",
+                           (message.sequence, stream.path, stream.epoch, stream.sequence)).rowcount:
+                    raise sqlite3.OperationalError("another process sends on the same stream")
+                if stream.depth:
+                    filter = json.dumps(message.filter) if message.filter else None
+                    run("INSERT INTO messages VALUES (?, ?, ?, ?, ?)",
+                        (stream.path, message.sequence, message.frame, filter, message.time))
+                if message.sequence % STORAGE_PRUNE_EVERY == 0:
+                    run("DELETE FROM messages WHERE path = ? AND sequence <= ?", (stream.path, stream.floor))
+        except sqlite3.Error as error:
+            self._give_up(stream, error)
+            return False
+        return True
+
+    def _give_up(self, stream, error):
+        if not self.closed:
+            self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
+                                f"not in {self.path}: {error}")
+
+
+class StoredInFile:
+    """The strings of one script in a StorageFile. Its table's row numbers keep the order of keys."""
+
+    def __init__(self, file, script):
+        self.file = file
+        self.script = script
+
+    def _run(self, function, statement, *values):
+        try:
+            return self.file.execute(statement, self.script, *values)
+        except sqlite3.Error as error:
+            raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
+
+    def get(self, key):
+        rows = self._run("getItem", "SELECT value FROM items WHERE script = ? AND key = ?", to_sql(key))
+        return from_sql(rows[0][0]) if rows else None
+
+    def set(self, key, value):
+        self._run("setItem", "INSERT INTO items VALUES (?, ?, ?) "
+                             "ON CONFLICT (script, key) DO UPDATE SET value = excluded.value",
+                  to_sql(key), to_sql(value))
+
+    def remove(self, key):
+        self._run("removeItem", "DELETE FROM items WHERE script = ? AND key = ?", to_sql(key))
+
+    def clear(self):
+        self._run("clear", "DELETE FROM items WHERE script = ?")
+
+    def keys(self):
+        rows = self._run("keys", "SELECT key FROM items WHERE script = ? ORDER BY rowid")
+        return [from_sql(key) for key, in rows]
+
+
+def to_sql(text):
+    """A text as SQLite takes it: half characters, which are not UTF-8, make it a blob."""
+    if text.isascii():
+        return text
+    data = text.encode("utf-8", "surrogatepass")
+    return data if any("\ud800" <= character <= "\udfff" for character in text) else text
+
+
+def from_sql(value):
+    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
 
 
 # -- Type declarations ----
@@ -32939,9 +33668,20 @@ WATCH_INTERVAL = 0.25
 SETTLE_SECONDS = 0.05
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
+MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
+#: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
+DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+DURATIONS_KEPT = 128
 #: The largest difference of a path to those that are suggested instead.
 MAX_SUGGESTIONS = 3
+#: Pages that may listen for changes at the same time, and what they learn about a failure to load.
+MAX_LIVE_PAGES = 1000
+MAX_TROUBLE_CHARACTERS = 4000
+LIVE_PATH = "/engine/live"
+#: Files of public/ that are watched; looking at them may take one part in so many of the time.
+MAX_WATCHED_FILES = 10_000
+WATCH_SHARE = 20
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
@@ -32967,19 +33707,27 @@ def start_script_thread(function, *arguments, name=None):
 _stack_size_lock = threading.Lock()
 
 
-def on_script_thread(function, *arguments):
-    """Runs a function on such a thread, waits, and returns or raises what it did."""
+def on_script_thread(function, *arguments, on_interrupt=None):
+    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
+    Ctrl-C calls that and goes on waiting."""
     outcome = []
+    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
 
     def work():
         try:
             outcome.append((True, function(*arguments)))
         except BaseException as error:
             outcome.append((False, error))
+        done.set()
 
-    thread = start_script_thread(work, name="script")
-    while thread.is_alive():
-        thread.join(0.2)                # short waits, so that a signal is noticed
+    start_script_thread(work, name="script")
+    while not done.is_set():
+        try:
+            done.wait(0.2)              # short waits, so that a signal is noticed
+        except KeyboardInterrupt:
+            if on_interrupt is None:
+                raise
+            on_interrupt()
     succeeded, value = outcome[0]
     if succeeded:
         return value
@@ -33021,8 +33769,9 @@ class Log:
         first = f"{time.strftime('%H:%M:%S')}  {printable(source):<14}  {mark}{lines[0]}"
         self.emit("\n".join([first] + ["          " + line for line in lines[1:]]), level)
 
-    def request(self, method, target, status, seconds):
-        """A request line; in a busy second only the first ones, then their number."""
+    def request(self, method, target, status, seconds, chaos=""):
+        """A request line; in a busy second only the first ones, then their number. `chaos` is what fault
+        injection did."""
         if self.threshold > 1:
             return
         now = int(time.time())
@@ -33033,27 +33782,53 @@ class Log:
         self._lines += 1
         if self._lines <= REQUEST_LINES_PER_SECOND:
             self.emit(f"{time.strftime('%H:%M:%S')}  {method:<6} {printable(target)[:200]}  {status}  "
-                      f"{seconds * 1000:.1f} ms", "error" if status >= 500 else "warn" if status >= 400
+                      f"{seconds * 1000:.1f} ms{'  chaos: ' + chaos if chaos else ''}", "error" if status >= 500 else "warn" if status >= 400
                       else "info")
 
     def emit(self, text, level="info"):
         stream = self.stream or sys.stderr
+        if stream is None:
+            return                      # started with its standard error closed
         colour = self.colour if self.colour is not None else wants_colour(stream)
         if colour and level in _COLOURS:
-            text = f"\x1b[{_COLOURS[level]}m{text}\x1b[0m"
+            text = "\n".join(paint(line, level) for line in text.split("\n"))
         try:
+            colour = self.colour if self.colour is not None else wants_colour(stream)
+            if colour and level in _COLOURS:
+                text = f"\x1b[{_COLOURS[level]}m{text}\x1b[0m"
             with self.lock:
-                stream.write(text + "\n")
-                stream.flush()
+                write_line(stream, text)
         except (OSError, ValueError):
             pass                        # a full disk or a closed terminal must not stop the server
-        except UnicodeEncodeError:
-            stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
+
+
+def write_line(stream, text):
+    """Writes and flushes a line; characters that the stream cannot encode are escaped."""
+    try:
+        stream.write(text + "\n")
+    except UnicodeEncodeError:
+        stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
+    stream.flush()
+
+
+#: Lines of a report that are not in the colour of its level: pattern -> colour.
+_REPORT_COLOURS = ((re.compile(r" *> +\d+ \|"), "1"), (re.compile(r" +\d+ \|| +at | +…"), "2"))
+
+
+def paint(line, level):
+    """A line in its colour: in a report of an error the marked line of the source stands out, the lines
+    around it and the stack stand back."""
+    if level == "error":
+        for pattern, colour in _REPORT_COLOURS:
+            if pattern.match(line):
+                return f"\x1b[{colour}m{line}\x1b[0m"
+    return f"\x1b[{_COLOURS[level]}m{line}\x1b[0m"
 
 
 def wants_colour(stream):
     """Colours only on a terminal, and not when the user says no (no-color.org)."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+    return stream is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" \
+        and stream.isatty()
 
 
 # -- Errors of scripts ----
@@ -33091,7 +33866,9 @@ def error_report(error, sources):
     if frame:
         parts.append(frame)
     if error.phase != "parse" and len(calls) > 1:
-        parts += calls
+        parts += calls[:MAX_REPORTED_CALLS]
+        if len(calls) > MAX_REPORTED_CALLS:
+            parts.append(f"    … {len(calls) - MAX_REPORTED_CALLS} more")
     return "\n".join(parts)
 
 
@@ -33106,18 +33883,43 @@ class ScriptBusy(Exception):
 # -- Routes ----
 
 
+class CallStats:
+    """What is counted about the calls of a route. `buckets` counts durations up to each of
+    DURATION_BUCKETS and above, `recent` holds the last durations, in seconds."""
+
+    __slots__ = ("calls", "errors", "seconds", "longest", "recent", "buckets")
+
+    def __init__(self):
+        self.calls = self.errors = 0
+        self.seconds = self.longest = 0.0
+        self.recent = collections.deque(maxlen=DURATIONS_KEPT)
+        self.buckets = [0] * (len(DURATION_BUCKETS) + 1)
+
+    def record(self, seconds):
+        """Counts the time of a call that was answered."""
+        self.seconds += seconds
+        self.recent.append(seconds)
+        self.buckets[bisect.bisect_left(DURATION_BUCKETS, seconds)] += 1
+        if seconds > self.longest:
+            self.longest = seconds
+
+    def percentile(self, part):
+        """The duration that so large a part of the last calls did not exceed, or None without calls."""
+        durations = sorted(self.recent)
+        return durations[min(len(durations) - 1, int(part * len(durations)))] if durations else None
+
+
 class Route:
     """A path and method with the handler that answers."""
 
-    __slots__ = ("path", "method", "handler", "host", "calls", "errors", "seconds")
+    __slots__ = ("path", "method", "handler", "host", "stats")
 
     def __init__(self, path, method, handler, host):
         self.path = path
         self.method = method
         self.handler = handler
         self.host = host
-        self.calls = self.errors = 0
-        self.seconds = 0.0
+        self.stats = CallStats()
 
 
 class StreamRoute:
@@ -33183,6 +33985,31 @@ def route_pattern(path):
     return re.compile("".join(pieces) + r"\Z", re.DOTALL), names
 
 
+# -- Imported files ----
+
+
+def find_import(folder, specifier, referrer):
+    """(path, name) of an imported file: relative to the importing file, inside the folder. Raises
+    HostError."""
+    if not specifier.startswith(("./", "../")):
+        raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
+                        "./ or ../ (packages are not supported)")
+    folder = folder.resolve()
+    path = (folder / referrer).parent.joinpath(specifier).resolve()
+    if folder not in path.parents:
+        raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    return path, path.relative_to(folder).as_posix()
+
+
+def read_import(path, specifier, referrer):
+    """The text of an imported file; raises HostError."""
+    try:
+        return read_script(path)
+    except (OSError, ValueError) as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
+
+
 # -- One script ----
 
 
@@ -33205,7 +34032,7 @@ class ScriptHost:
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.sources = {name: source}   # name -> text, of this script and what it imports
-        self.realm = Realm(name, console=self.console, clock=app.clock)
+        self.realm = app.new_realm(name, self.console)
         self.realm.modules.loader = self.load_module
 
     # -- modules ----
@@ -33213,20 +34040,9 @@ class ScriptHost:
     def load_module(self, specifier, referrer, kind):
         """(name, text) of an imported file: a path relative to the importing file, inside the scripts
         folder. Raises HostError."""
-        if not specifier.startswith(("./", "../")):
-            raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
-                            "./ or ../ (packages are not supported)")
-        folder = self.app.folder.resolve()
-        path = (folder / referrer).parent.joinpath(specifier).resolve()
-        if folder not in path.parents:
-            raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
-        name = path.relative_to(folder).as_posix()
+        path, name = find_import(self.app.folder, specifier, referrer)
         self.imports[path] = file_stamp(path)
-        try:
-            text = self.sources[name] = read_script(path)
-        except (OSError, ValueError) as error:
-            reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
-            raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
+        text = self.sources[name] = read_import(path, specifier, referrer)
         return name, text
 
     # -- for the host API ----
@@ -33382,15 +34198,17 @@ def ignore_result(value):
 
 
 class LoadFailure:
-    """Why the current text of a script is not running."""
+    """Why the current text of a script is not running, or what went wrong last in one that is;
+    `sources` are the texts that places in `error` are about."""
 
-    __slots__ = ("name", "text", "error", "time")
+    __slots__ = ("name", "text", "error", "time", "sources")
 
-    def __init__(self, name, text, error=None):
+    def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = error
         self.time = time.time()
+        self.sources = sources or {}    # file name -> the text that failed
 
 
 # -- All scripts ----
@@ -33401,22 +34219,30 @@ class Application:
     no lock, because tables are replaced, never changed."""
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT, clock=None):
+                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, clock=None):
+        self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.clock = clock              # of the scripts' realms; None is the system's
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.handler_timeout = handler_timeout
         self.load_timeout = load_timeout
-        self.started = time.time()
+        self.started = time.monotonic()
         self.hosts = {}
         self.failures = {}
+        self.troubles = {}              # script -> LoadFailure of its last handler that failed
         self.table = RouteTable()
         self.stream_routes = {}
         self.broadcaster = Broadcaster(report=self.log.write)
         self.streams = StreamRegistry(self.broadcaster)
         self.graphql = GraphQLService(self.streams, self._resolver_stack, undefined, self.log.write)
         self.reloads = 0
+        #: A LiveChannel while files are watched, else None.
+        self.live = None
+        self.storage = storage          # a StorageFile, or None: in memory
+        if storage is not None:
+            storage.report = self.log.write
+            self.streams.keeper = storage.open
         self._storages = {}
         self._stamps = {}
         self._imports = {}
@@ -33439,8 +34265,17 @@ class Application:
     def public(self):
         return self.folder / "public"
 
+    def new_realm(self, name, console):
+        """The realm of a script. A clock that is not the system's needs the built-in engine."""
+        if self.clock is None:
+            return self.engine(name, console=console)
+        return self.engine(name, console=console, clock=self.clock)
+
     def storage_of(self, name):
-        return self._storages.setdefault(name, SharedStorage())
+        """What the script of this name finds as sharedStorage."""
+        if name not in self._storages:
+            self._storages[name] = SharedStorage() if self.storage is None else self.storage.storage_of(name)
+        return self._storages[name]
 
     # -- loading ----
 
@@ -33462,16 +34297,19 @@ class Application:
             except (OSError, UnicodeError, ValueError) as error:
                 self._fail(host, LoadFailure(name, f"{name}: cannot be read: {error}"))
             except JSError as error:
-                self._fail(host, LoadFailure(name, error_report(error, host.sources), error))
+                self._fail(host, LoadFailure(name, error_report(error, host.sources), error, host.sources))
             except HostError as error:
                 self._fail(host, LoadFailure(name, f"{name}: {error}"))
             else:
                 self.failures.pop(name, None)
+                self.troubles.pop(name, None)
                 for problem in host.missing_handlers():
                     self.log.write("warn", problem, name)
                 return True
             finally:
                 self._imports[name] = host.imports if host is not None else {}
+                if self.live is not None:
+                    self.live.script_tried(name not in self.failures)
         return False
 
     def _fail(self, host, failure):
@@ -33497,6 +34335,9 @@ class Application:
             host.live = True
             if old is not None:
                 old.live = False
+            for key, route in host.routes.items():
+                if old is not None and key in old.routes:
+                    route.stats = old.routes[key].stats
             for route in host.streams.values():
                 route.stream.depth = route.history
             gone = self.streams.replace([route.stream for route in host.streams.values()], removed)
@@ -33511,16 +34352,20 @@ class Application:
         """A script's file is gone: everything it registered goes too."""
         with self._loading, self._lock:
             self.failures.pop(name, None)
+            self.troubles.pop(name, None)
             host = self.hosts.pop(name, None)
-            if host is None:
-                return
-            host.live = False
-            gone = self.streams.replace([], list(host.streams))
-            self._rebuild()
-            self.graphql.replace_owner(name)
+            gone = []
+            if host is not None:
+                host.live = False
+                gone = self.streams.replace([], list(host.streams))
+                self._rebuild()
+                self.graphql.replace_owner(name)
         for stream in gone:
             stream.close()
-        host.retire()
+        if host is not None:
+            host.retire()
+        if self.live is not None:
+            self.live.script_tried(True)
 
     def _rebuild(self):
         routes = [route for name in sorted(self.hosts) for route in self.hosts[name].routes.values()]
@@ -33637,10 +34482,18 @@ class Application:
 
     def report_error(self, host, error, what):
         """Logs an error of a handler with its place in the source."""
-        self.log.write("error", f"{what}\n{error_report(error, self.sources())}", host.name)
+        text = f"{what}\n{error_report(error, self.sources())}"
+        self.troubles[host.name] = LoadFailure(host.name, text, error, host.sources)
+        self.log.write("error", text, host.name)
 
     def sources(self):
-        return {name: host.source for name, host in self.hosts.items()}
+        """Name -> text of all scripts that run, and of what they import."""
+        return {name: text for host in list(self.hosts.values()) for name, text in host.sources.items()}
+
+    @property
+    def stream_connections(self):
+        """Open connections to streams, without pages that only listen for changes."""
+        return self.broadcaster.count - (len(self.live.stream.connections) if self.live is not None else 0)
 
     # -- finding ----
 
@@ -33657,6 +34510,8 @@ class Application:
         for host in list(self.hosts.values()):
             host.retire()
         self.broadcaster.stop()
+        if self.storage is not None:
+            self.storage.close()
 
     # -- hot reload ----
 
@@ -33685,6 +34540,17 @@ class Application:
             self.reloads += 1
             touched.append(name)
         return touched
+
+    def reload(self, name):
+        """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
+        such file."""
+        path = self.script_files()[name]
+        self._stamps[name] = file_stamp(path)
+        loaded = self.load(name, path)
+        if loaded:
+            self.log.write("info", f"reloaded: {summary_of(self.hosts[name])}", name)
+        self.reloads += 1
+        return loaded
 
     def _changed_import(self, name):
         """The stamp of a file that a script imports and that is not what it was, or None."""
@@ -33760,11 +34626,107 @@ class Watcher:
         while not self._stop.wait(WATCH_INTERVAL):
             try:
                 self.app.refresh()
+                if self.app.live is not None:
+                    self.app.live.look_at_files()
                 self._trouble = None
             except OSError as error:    # the folder vanished for a moment, or for good
                 if str(error) != self._trouble:
                     self._trouble = str(error)
                     self.app.log.write("warn", f"cannot look for changed scripts: {error}")
+
+
+# -- Live pages ----
+
+
+class LiveChannel:
+    """Tells open pages what changed, over one event stream at LIVE_PATH that belongs to no script.
+
+    `boot` is new for every server; `version` counts changes that a page may show, `tries` loaded
+    scripts, failed ones included. A page knows the state that it was made in and so whether it is
+    out of date, also when it was away for a while.
+    """
+
+    def __init__(self, app):
+        self.app = app
+        self.boot = secrets.token_hex(4)
+        self.version = self.tries = 0
+        self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
+        self.files = public_stamps(app.public)
+        #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
+        self.notice = ""
+        self._lock = threading.Lock()
+        self._rest_until = 0.0
+
+    @property
+    def mark(self):
+        """The state that a page made now shows."""
+        return f"{self.boot}.{self.version}.{self.tries}"
+
+    def state(self, styles=()):
+        """What pages get to know, as JSON. `styles` are paths of style sheets, if nothing else changed."""
+        trouble = [{"name": name, "text": failure.text[:MAX_TROUBLE_CHARACTERS],
+                    "serving": name in self.app.hosts}
+                   for name, failure in sorted(self.app.failures.items())]
+        return json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
+                           "styles": list(styles), "trouble": trouble, "notice": self.notice},
+                          ensure_ascii=False)
+
+    def opening(self):
+        """The first event of a connection; a lost one is soon tried again."""
+        return b"retry: 500\n" + encode_data(self.state())
+
+    def script_tried(self, succeeded):
+        """A script was loaded, or was not, or was removed."""
+        with self._lock:
+            self.tries += 1
+            self.version += 1 if succeeded else 0
+            self.stream.send(self.state())
+
+    def tell(self, notice):
+        with self._lock:
+            self.notice = notice
+            self.stream.send(self.state())
+
+    def look_at_files(self):
+        """Looks at public/ once and tells what changed."""
+        started = time.monotonic()
+        if started < self._rest_until:
+            return
+        known, now = self.files, public_stamps(self.app.public)
+        self._rest_until = started + (time.monotonic() - started) * WATCH_SHARE
+        changed = [path for path in {*known, *now} if known.get(path) != now.get(path)]
+        if not changed or any(is_fresh(now.get(path)) for path in changed):
+            return                      # perhaps still being written: all of it a moment later
+        self.files = now
+        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now for path in changed) else ()
+        with self._lock:
+            self.version += 1
+            self.stream.send(self.state(styles))
+
+
+def is_fresh(stamp):
+    """Was a file written just now?"""
+    return stamp is not None and 0 <= time.time() - stamp[0] / 1e9 < SETTLE_SECONDS
+
+
+def public_stamps(folder):
+    """URL path -> stamp of the files below a folder, up to MAX_WATCHED_FILES; hidden ones and back-up copies
+    are left out, links to folders not followed."""
+    stamps, waiting = {}, [("/", folder)]
+    while waiting:
+        prefix, place = waiting.pop()
+        try:
+            entries = list(os.scandir(place))
+        except OSError:
+            continue                    # not there, or gone meanwhile
+        for entry in entries:
+            if entry.name[0] == "." or entry.name.endswith("~"):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append((f"{prefix}{entry.name}/", entry.path))
+            elif len(stamps) < MAX_WATCHED_FILES:
+                stamps[prefix + entry.name] = file_stamp(entry.path)
+    return stamps
 
 
 # ======================================================================================
@@ -33809,10 +34771,18 @@ MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+
+#: Requests that are remembered, and the largest body that is kept for sending one again.
+REQUESTS_KEPT = 200
+MAX_KEPT_BODY = 16 * 1024
 
 #: name -> function, filled by the section on pages: "error", "notice", "missing" make the HTML of a page;
 #: a path makes the Response to a GET of that path.
 PAGES = {}
+#: (method, path) -> function(handler, head, body), filled there too: what only this machine may ask. It
+#: returns the Response, or None when it took the socket.
+LOCAL_PAGES = {}
 
 
 class Refusal(Exception):
@@ -34040,6 +35010,7 @@ class ChunkedBody:
         self._rest = b""
         self._need = None               # bytes of the current chunk still to come; None: at a size line
         self._trailer = False
+        self._trailer_lines = 0
 
     def feed(self, data):
         data = self._rest + data
@@ -34054,6 +35025,9 @@ class ChunkedBody:
                 if self._trailer:
                     if not line:
                         return after
+                    self._trailer_lines += 1
+                    if self._trailer_lines > MAX_HEADER_FIELDS:
+                        raise Refusal(431, f"There are more than {MAX_HEADER_FIELDS} trailer fields", close=True)
                     if not _HEADER_LINE.match(line.decode("latin-1") + "\r\n"):
                         raise Refusal(400, "A trailer line is malformed", close=True)
                     data = after
@@ -34062,13 +35036,17 @@ class ChunkedBody:
                 data = after
                 if self._trailer:
                     continue
-            if len(data) < self._need + 2:
+            if self._need:
+                piece = data[:self._need]
+                self.pieces.append(piece)   # at once: gathering a chunk from small pieces stays linear
+                self._need -= len(piece)
+                data = data[len(piece):]
+            if self._need or len(data) < 2:
                 self._rest = data
                 return None
-            if data[self._need:self._need + 2] != b"\r\n":
+            if data[:2] != b"\r\n":
                 raise Refusal(400, "A chunk does not end where its size says", close=True)
-            self.pieces.append(data[:self._need])
-            data = data[self._need + 2:]
+            data = data[2:]
             self._need = None
 
     def _begin_chunk(self, line):
@@ -34402,6 +35380,437 @@ class Gate:
                           headers=(("Retry-After", "1"),))
 
 
+#: Headers by which a proxy says that the request comes from elsewhere.
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+
+def check_local(head, address):
+    """Raises Refusal unless a request was made on this machine, under a name that only this machine has,
+    and by a page of this server or no page at all. `--cors` and `--allow-host` do not widen this."""
+    forwarded = any(name in head.fields for name in _FORWARDED)
+    name = host_name(head.host or "") or ""
+    if not is_loopback(address) or forwarded:
+        raise Refusal(403, "This is answered to requests from the machine that the server runs on only")
+    if name != "localhost" and not name.endswith(".localhost") and not is_address(name):
+        raise Refusal(403, f"This is answered under localhost or an IP address only, not as {name!r}")
+    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
+    same = head.origin is None or (origin and origin[1].lower() == head.host.lower())
+    if head.method == "GET" and head.fields.get("sec-fetch-mode") == "navigate":
+        return                          # a link from elsewhere: that page does not see the answer
+    if not same or head.fields.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
+        raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
+
+
+# -- The last requests ----
+
+
+class LoggedRequest:
+    """A request that was answered; `body` is None when it was too large to keep."""
+
+    __slots__ = ("number", "head", "body", "size", "status", "seconds", "address", "time")
+
+    def __init__(self, number, head, body, status, seconds, address):
+        self.number = number
+        self.head = head
+        self.size = len(body)
+        self.body = body if len(body) <= MAX_KEPT_BODY else None
+        self.status = status
+        self.seconds = seconds
+        self.address = address
+        self.time = time.time()
+
+
+class RequestLog:
+    """The last requests, without those for the server's own pages."""
+
+    def __init__(self):
+        self.entries = collections.deque(maxlen=REQUESTS_KEPT)
+        self.total = 0
+
+    def add(self, head, body, status, seconds, address):
+        if not head.path.startswith("/engine"):
+            self.total += 1
+            self.entries.append(LoggedRequest(self.total, head, body, status, seconds, address))
+
+    def find(self, number):
+        return next((entry for entry in list(self.entries) if entry.number == number), None)
+
+
+# -- Fault injection ----
+
+#: What --chaos and /engine/chaos understand.
+CHAOS_SYNTAX = """\
+RULES: one or more rules with ';' between them, each [PATH:] SETTING SETTING ...
+A path stands for itself and all below it, PATH* for all that begins so; no path for everything.
+Later rules win.
+  latency=200ms  answer so much later    jitter=100ms  give or take so much
+  drop=1%        close the connection without an answer
+  error=5%       answer 500
+  slow=1kB/s     streams: let only so much through to the client; slow alone is 1kB/s
+  kill=30s       streams: close connections after about so long
+  seed=1         the same dice every time
+slow=/PATH is short for a rule of its own. /engine is never affected."""
+DEFAULT_SLOW_BYTES = 1000
+#: A killed connection lives for the time given, more or less by this share of it.
+KILL_SPREAD = 0.2
+MAX_CHAOS_CHARACTERS, MAX_CHAOS_RULES = 2000, 50
+#: Seconds between two steps of slowed connections, and bytes that pass at once at their start.
+THROTTLE_TICK = 0.05
+THROTTLE_BURST = 2048
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)\Z")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)%\Z")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)(B|kB|KB|MB)(?:/s)?\Z")
+_SCALE = {"ms": 0.001, "s": 1, "m": 60, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
+
+
+class ChaosMistake(ValueError):
+    """Rules that cannot be understood. The text says what is wrong and what to write instead."""
+
+
+def _read_number(pattern, example, most):
+    def read(name, text):
+        found = pattern.match(text)
+        if not found:
+            raise ChaosMistake(f"{name}={text}: write for example {name}={example}")
+        value = float(found[1]) * (_SCALE[found[2]] if pattern.groups > 1 else 0.01)
+        if value > most:
+            raise ChaosMistake(f"{name}={text} is too much")
+        return value
+    return read
+
+
+_read_duration = _read_number(_DURATION, "200ms or 1.5s", 3600)
+_read_percent = _read_number(_PERCENT, "1%", 1)
+_read_rate = _read_number(_RATE, "1kB/s", 1e9)
+
+
+def _read_slow(name, text):
+    rate = _read_rate(name, text)
+    if not rate:
+        raise ChaosMistake("slow=0: write for example slow=1kB/s")
+    return rate
+
+
+#: Settings of a rule: name -> function that reads their text.
+CHAOS_SETTINGS = {"latency": _read_duration, "jitter": _read_duration, "drop": _read_percent,
+                  "error": _read_percent, "slow": _read_slow, "kill": _read_duration}
+
+
+class ChaosRule:
+    """Settings for a path and what is below it, for all paths that begin so (`/path*`), or for all ("")."""
+
+    __slots__ = ("path", "settings", "hits")
+
+    def __init__(self, path, settings):
+        self.path = path
+        self.settings = settings
+        self.hits = 0
+
+    def matches(self, path):
+        own = self.path
+        if own.endswith("*"):
+            return path.startswith(own[:-1])
+        return path.startswith(own) and (len(path) == len(own) or not own or own[-1] == "/" or path[len(own)] == "/")
+
+
+def parse_chaos(text):
+    """(rules, seed or None) of a text in CHAOS_SYNTAX; raises ChaosMistake."""
+    if len(text) > MAX_CHAOS_CHARACTERS:
+        raise ChaosMistake(f"the rules have more than {MAX_CHAOS_CHARACTERS} characters")
+    rules, seed = [], None
+    for part in text.split(";"):
+        words = part.split()
+        path = ""
+        if words and words[0][0] == "/":
+            path, colon, rest = words[0].partition(":")
+            if not colon:
+                raise ChaosMistake(f"after the path {path} comes a colon: write {path}: latency=200ms")
+            words[:1] = [rest] if rest else []
+        settings, slow_paths = {}, []
+        for word in words:
+            name, _, value = word.partition("=")
+            if name == "seed":
+                seed = _read_seed(value)
+            elif name == "slow" and value.startswith("/"):
+                slow_paths.append(value)
+            elif name == "slow" and not value:
+                settings[name] = DEFAULT_SLOW_BYTES
+            else:
+                settings[name] = _setting_reader(name)(name, value)
+        rules += [ChaosRule(path, settings)] if settings else []
+        rules += [ChaosRule(slow, {"slow": DEFAULT_SLOW_BYTES}) for slow in slow_paths]
+    if len(rules) > MAX_CHAOS_RULES:
+        raise ChaosMistake(f"there are more than {MAX_CHAOS_RULES} rules")
+    return rules, seed
+
+
+def _setting_reader(name):
+    if name not in CHAOS_SETTINGS:
+        close = nearest(name, CHAOS_SETTINGS)
+        raise ChaosMistake(f"{name} is not a setting" + (f"; did you mean {close}?" if close else "")
+                           + f" There are {', '.join(CHAOS_SETTINGS)} and seed")
+    return CHAOS_SETTINGS[name]
+
+
+def _read_seed(text):
+    if not (text.isascii() and text.isdigit()):
+        raise ChaosMistake(f"seed={text}: write for example seed=1")
+    return int(text)
+
+
+class Fate:
+    """What one request suffers: seconds of `delay`, `drop` and `error` as decided by the dice, and for a
+    stream `slow` (bytes per second) and `kill` (seconds), or None. `rules` are those that were in force.
+    Its text is the header X-Chaos."""
+
+    __slots__ = ("rules", "delay", "drop", "error", "slow", "kill")
+
+    def __init__(self, rules, settings, dice):
+        self.rules = rules
+        jitter = settings.get("jitter", 0.0)
+        self.delay = settings.get("latency", 0.0)
+        if jitter:
+            self.delay = max(0.0, self.delay + dice.uniform(-jitter, jitter))
+        self.drop = "drop" in settings and dice.random() < settings["drop"]
+        self.error = "error" in settings and dice.random() < settings["error"]
+        self.slow = settings.get("slow")
+        self.kill = settings.get("kill")
+        if self.kill is not None:
+            self.kill *= dice.uniform(1 - KILL_SPREAD, 1 + KILL_SPREAD)
+
+    def text(self, stream=False):
+        parts = [f"latency={self.delay * 1000:.0f}ms"] if self.delay else []
+        parts += ["drop"] if self.drop else ["error"] if self.error else []
+        if stream and self.slow:
+            parts.append(f"slow={self.slow:g}B/s")
+        if stream and self.kill is not None:
+            parts.append(f"kill={self.kill:.1f}s")
+        return " ".join(parts) or "none"
+
+
+class Chaos:
+    """Fault injection of a server: what --chaos or /engine/chaos asked for. `rules` is empty while it is
+    off, which is all that a request then looks at."""
+
+    def __init__(self, server):
+        self.server = server
+        self.rules = ()
+        self.text = ""
+        self.counts = dict.fromkeys(("delayed", "dropped", "failed", "slowed", "killed"), 0)
+        self.throttle = Throttle()
+        self._seed = None
+        self._dice = random.Random()
+
+    def set(self, text):
+        """Puts rules, as CHAOS_SYNTAX describes them, in the place of those before; "" turns fault injection
+        off. Raises ChaosMistake."""
+        text = " ".join(text.split())
+        rules, self._seed = parse_chaos(text)
+        self._dice = random.Random(self._seed)
+        was, self.text, self.rules = self.text, text if rules else "", tuple(rules)
+        for name in self.counts:
+            self.counts[name] = 0
+        if self.rules:
+            self.server.log.write("warn", f"fault injection is on: {self.text}", "chaos")
+        elif was:
+            self.server.log.write("info", "fault injection is off", "chaos")
+        if self.server.app.live is not None:
+            self.server.app.live.tell(self.notice)
+        for stream in self.server.app.streams:
+            self._doom(stream)
+
+    @property
+    def notice(self):
+        """A sentence for pages; "" while it is off."""
+        return f"Fault injection is on: {self.text}" if self.rules else ""
+
+    def describe(self):
+        """For the dashboard and /engine/chaos: what is on, and what it did since it was set."""
+        rules = [{"path": rule.path or "*", **rule.settings, "hits": rule.hits} for rule in self.rules]
+        return {"active": bool(self.rules), "chaos": self.text, "seed": self._seed, "rules": rules,
+                "counts": dict(self.counts)}
+
+    @staticmethod
+    def settings_of(rules, path, count=1):
+        """The settings for a path, of all rules that match; empty when none does."""
+        settings = {}
+        for rule in rules:
+            if rule.matches(path):
+                rule.hits += count
+                settings.update(rule.settings)
+        return settings
+
+    def fate_of(self, path):
+        """The Fate of a request, or None when no rule is about it."""
+        if path == "/engine" or path.startswith("/engine/"):
+            return None
+        rules = self.rules
+        settings = self.settings_of(rules, path)
+        if not settings:
+            return None
+        fate = Fate(rules, settings, self._dice)
+        for name, suffered in (("delayed", fate.delay), ("dropped", fate.drop),
+                               ("failed", fate.error and not fate.drop)):
+            self.counts[name] += 1 if suffered else 0
+        return fate
+
+    def _doom(self, stream):
+        """New rules also end the connections that are there already."""
+        kill = self.settings_of(self.rules, stream.path, 0).get("kill")
+        if kill is None:
+            return
+        with stream.lock:
+            connections = list(stream.connections)
+        for connection in connections:
+            self.end_later(connection, self.rules, kill * self._dice.uniform(1 - KILL_SPREAD, 1 + KILL_SPREAD))
+
+    def end_later(self, connection, rules, seconds):
+        """Closes a stream's connection after some time, if the same rules are in force then."""
+        def end():
+            if self.rules is rules and not connection.closed:
+                self.counts["killed"] += 1
+                self.server.app.broadcaster.finish(connection)
+        self.server.later(seconds, end)
+
+    def slow_down(self, sock, rate):
+        """A Lane that lets so many bytes per second through to a socket; it begins when it is started."""
+        self.counts["slowed"] += 1
+        return Lane(self.throttle, sock, rate)
+
+
+class Lane:
+    """Stands between the broadcaster, which gets `near` for a socket, and a client, like a slow network."""
+
+    def __init__(self, throttle, sock, rate):
+        self.throttle = throttle
+        self.sock = sock
+        self.rate = rate
+        self.near, self.far = socket.socketpair()
+        for end in (self.near, self.far):
+            end.setblocking(False)
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                end.setsockopt(socket.SOL_SOCKET, option, 4096)
+        self.allowance = THROTTLE_BURST
+        self.last = time.monotonic()
+        self.rest = b""
+
+    def start(self):
+        self.throttle.add(self)
+
+    def cancel(self):
+        self.near.close()
+        self.far.close()
+
+    def step(self, now):
+        """Passes on what may pass now; False when either end is gone."""
+        try:
+            if not self.sock.recv(4096):
+                return False
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            return False
+        self.allowance = min(max(self.rate, THROTTLE_BURST), self.allowance + self.rate * (now - self.last))
+        self.last = now
+        try:
+            if not self.rest and self.allowance >= 1:
+                self.rest = self.far.recv(min(int(self.allowance), RECEIVE_BYTES))
+                if not self.rest:
+                    return False
+                self.allowance -= len(self.rest)
+            if self.rest:
+                self.rest = self.rest[self.sock.send(self.rest):]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            return False
+        return True
+
+    def end(self):
+        self.far.close()
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        self.sock.close()
+
+
+class Throttle:
+    """The thread that moves the lanes; it exists while there are any."""
+
+    def __init__(self):
+        self.lanes = []
+        self._lock = threading.Lock()
+        self._running = False
+
+    def add(self, lane):
+        with self._lock:
+            self.lanes.append(lane)
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._loop, name="slow clients", daemon=True).start()
+
+    def _loop(self):
+        while True:
+            time.sleep(THROTTLE_TICK)
+            now = time.monotonic()
+            for lane in list(self.lanes):
+                if not lane.step(now):
+                    lane.end()
+                    with self._lock:
+                        self.lanes.remove(lane)
+            with self._lock:
+                if not self.lanes:
+                    self._running = False
+                    return
+
+
+# -- Live pages ----
+
+#: Pages larger than this stay as they are.
+MAX_LIVE_BYTES = 4 * 1024 * 1024
+#: What makes a text a whole page, not a piece of one.
+_WHOLE_PAGE = re.compile(rb"<html[\s>]|<!doctype\s+html|</body\s*>", re.IGNORECASE)
+_BODY_END = re.compile(rb"</body\s*>", re.IGNORECASE)
+#: Headers that speak about the very bytes of a body, which then may not change.
+_EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", "digest", "content-digest",
+                            "repr-digest"))
+_LIVE_VARY = ("Vary", "Accept, Sec-Fetch-Dest")
+
+
+def live_tag(live, head):
+    """The tag that connects a page to LIVE_PATH, or b"" for clients other than a browser that shows a page."""
+    if live is None or not head.browser or \
+            head.fields.get("sec-fetch-dest", "document") not in ("document", "iframe", "frame"):
+        return b""
+    return PAGES["live tag"](live, head)
+
+
+def add_live_tag(page, tag):
+    """The bytes of a page with the tag before its end; a piece of a page stays as it is."""
+    if not tag or len(page) > MAX_LIVE_BYTES or not _WHOLE_PAGE.search(page):
+        return page
+    place = None
+    for place in _BODY_END.finditer(page):
+        pass
+    after = page[place.end():].lower() if place is not None else b""
+    if place is None or b"</script" in after or b"-->" in after:
+        return page + tag               # what looks like the end stands in a script or comment
+    return page[:place.start()] + tag + page[place.start():]
+
+
+def enliven(live, head, response):
+    """Adds the tag to a page that a handler made."""
+    if not response.content_type or not response.content_type.lower().startswith("text/html") \
+            or response.status == 206 or not response.body \
+            or any(name.lower() in _EXACT_HEADERS for name, _ in response.headers):
+        return
+    response.headers = [*response.headers, _LIVE_VARY]
+    response.body = add_live_tag(response.body, live_tag(live, head))
+    response.size = len(response.body)
+
+
 # -- Static files ----
 
 _TYPES = {".html": "text/html", ".htm": "text/html", ".css": "text/css", ".js": "text/javascript",
@@ -34448,33 +35857,73 @@ def find_file(root, key):
         return None
 
 
-def file_response(head, path):
-    """The Response for a file: 200, 206, 304 or 416."""
+def file_response(head, path, live=None):
+    """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
     file = open(path, "rb")
     facts = os.fstat(file.fileno())
+    kind = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-    headers = [("ETag", tag), ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True)),
-               ("Cache-Control", "no-cache"), ("Accept-Ranges", "bytes")]
-    if not_modified(head.fields, tag, facts.st_mtime):
+    headers = [("ETag", tag), ("Cache-Control", "no-cache"),
+               ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True))]
+    if live is not None and kind.startswith("text/html"):
+        headers.append(_LIVE_VARY)
+        file, live_size = live_file(live, head, file, facts.st_size)
+        if live_size is not None:
+            tag = f'{tag[:-1]}-{live.mark}"'
+            headers = [("ETag", tag), ("Cache-Control", "no-cache"), _LIVE_VARY]
+            return ranged_response(head, file, kind, live_size, tag, 0.0, headers)
+    return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
+
+
+def live_file(live, head, file, size):
+    """(file, size) of a page with the live tag in place of its file; (file, None) when it stays as it is."""
+    tag = live_tag(live, head)
+    if not tag or size > MAX_LIVE_BYTES:
+        return file, None
+    data = file.read()
+    page = add_live_tag(data, tag)
+    if page is data:
+        return file, None
+    file.close()
+    return io.BytesIO(page), len(page)
+
+
+def ranged_response(head, file, kind, size, tag, modified, headers):
+    """The Response for `size` bytes of an open file, or the part of them that is asked for."""
+    if not_modified(head.fields, tag, modified):
         file.close()
-        return Response(304, None, b"", headers[:3])
-    status, start, end = 200, 0, facts.st_size
+        return Response(304, None, b"", headers)
+    headers.append(("Accept-Ranges", "bytes"))
+    status, start, end = 200, 0, size
     wanted = head.fields.get("range")
     if wanted and head.fields.get("if-range", tag) == tag:
-        span = byte_range(wanted, facts.st_size)
+        span = byte_range(wanted, size)
         if span == ():
             file.close()
-            return Response(416, TEXT, b"", [("Content-Range", f"bytes */{facts.st_size}")])
+            return Response(416, TEXT, b"", [("Content-Range", f"bytes */{size}")])
         if span is not None:
             status, (start, end) = 206, span
-            headers.append(("Content-Range", f"bytes {start}-{end - 1}/{facts.st_size}"))
-    kind = content_type_of(path)
+            headers.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
     if end - start <= FILE_CHUNK_BYTES:
         with file:
             file.seek(start)
             return Response(status, kind, file.read(end - start), headers)
     file.seek(start)
-    return Response(status, kind, b"", headers, file, end - start)
+    return Response(status, kind, b"", headers, FilePart(file, end - start), end - start)
+
+
+class FilePart:
+    """The next bytes of an open file, and no more of it."""
+
+    def __init__(self, file, size):
+        self.file = file
+        self.left = size
+        self.close = file.close
+
+    def read(self, size):
+        data = self.file.read(min(size, self.left))
+        self.left -= len(data)
+        return data
 
 
 def not_modified(fields, tag, modified):
@@ -34483,7 +35932,7 @@ def not_modified(fields, tag, modified):
         tags = [item.strip().removeprefix("W/") for item in matching.split(",")]
         return tag in tags or tags == ["*"]
     since = fields.get("if-modified-since")
-    if since is None:
+    if since is None or not modified:
         return False
     try:
         return int(modified) <= email.utils.parsedate_to_datetime(since).timestamp()
@@ -34509,8 +35958,10 @@ _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Con
                 "X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
-#: what nobody will read; over; given to the broadcaster.
-READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
+#: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
+READING, WRITING, DRAINING, CLOSED, TAKEN, HELD = "reading", "writing", "draining", "closed", "taken", "held"
+#: What the log calls a request that fault injection left without an answer.
+DROPPED = 444
 
 
 class RequestHandler(http.server.BaseHTTPRequestHandler):
@@ -34533,6 +35984,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.deadline = server.clock + REQUEST_SECONDS
         self.received = b""             # bytes of requests not yet parsed
         self.head = None                # of the request whose body is being read
+        self.body = b""                 # of the request that is being answered
         self.pieces = None
         self.missing = 0
         self.unsent = b""
@@ -34540,6 +35992,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.closing = False
         self.more = False               # whole requests are waiting in `received`
         self.started = 0.0
+        self.fate = None                # what fault injection does to the request in `head`
+        self.held = None                # (time to go on, body) while it is held
 
     @property
     def address(self):
@@ -34551,6 +36005,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Reads or writes what can be, and answers requests that are complete."""
         try:
             if self.state is WRITING and not self.write_more():
+                return
+            if self.state is HELD:
+                self.go_on()
                 return
             if self.state is READING and self.read_more():
                 self.advance()
@@ -34658,19 +36115,48 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def respond(self, body):
         """Answers the request in `self.head`."""
-        head, self.started = self.head, time.perf_counter()
+        head, self.started, self.body = self.head, time.perf_counter(), body
         self.command, self.path = head.method, head.target
         self.closing = not head.keep_alive or self.server.stopping
+        if self.server.chaos.rules and self.meddle(head, body):
+            return
+        self.answer(head, body)
+
+    def meddle(self, head, body):
+        """Fault injection decides about the request; True when it shall wait first."""
+        self.fate = self.server.chaos.fate_of(head.path) if head.refusal is None else None
+        if self.fate is None or not self.fate.delay:
+            return False
+        self.held = (time.monotonic() + self.fate.delay, body)
+        self.state = HELD
+        return True
+
+    def go_on(self):
+        """Answers the request that was held, and those that came after it."""
+        (_, body), self.held = self.held, None
+        self.state = READING
+        self.answer(self.head, body)
+        if self.state is READING:
+            self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
+            self.advance()
+
+    def answer(self, head, body):
+        if self.fate is not None and self.fate.drop:
+            self.note(DROPPED)
+            self.end()
+            return
         try:
             if head.refusal is not None:
                 raise head.refusal
+            if self.fate is not None and self.fate.error:
+                raise Refusal(500, "Fault injection chose this request to fail (--chaos error=…)")
             method = getattr(self, "do_" + head.method, None)
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
             method(head, body)
         except Refusal as refusal:
             self.refuse(refusal)
-        self.head = None
+        self.head, self.body, self.fate = None, b"", None
 
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
@@ -34687,11 +36173,17 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             if route is not None:
                 self.call_route(route, head, params, body)
                 return
+        if head.path == LIVE_PATH and head.method == "GET":
+            self.open_live(head)
+            return
+        if ("GET", head.path) in LOCAL_PAGES:
+            self.local(head, body)
+            return
         response = self.internal(head) or self.static(head)
         if response is not None:
             self.reply(response)
-        elif methods is not None:
-            self.refuse_method(head, methods)
+        elif methods is not None or head.path.startswith("/engine/") and self.allowed(head):
+            self.refuse_method(head, methods or {})
         else:
             self.not_found(head)
 
@@ -34706,6 +36198,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
+        elif (head.method, head.path) in LOCAL_PAGES:
+            self.local(head, body)
         elif methods is not None or self.allowed(head):
             self.refuse_method(head, methods or {})
         else:
@@ -34740,6 +36234,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             names.update(("GET", "POST"))
         if self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
             names.add("GET")
+        if head.path.startswith("/engine/"):
+            names.update(method for method, path in LOCAL_PAGES if path == head.path)
         if "GET" in names:
             names.add("HEAD")
         if names:
@@ -34756,6 +36252,14 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         page = PAGES.get(head.path) if head.path.startswith("/engine") else None
         return page(self.server, head) if page is not None else None
 
+    def local(self, head, body):
+        """Answers what only this machine may ask; a HEAD, too, as far as it is a GET."""
+        check_local(head, self.address)
+        method = "GET" if head.method == "HEAD" else head.method
+        response = LOCAL_PAGES[method, head.path](self, head, body)
+        if response is not None:
+            self.reply(response)
+
     def find_static(self, head):
         root = self.app.public
         return find_file(root, head.key) if "\0" not in head.key and head.key.startswith("/") else None
@@ -34769,10 +36273,13 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             place = urllib.parse.quote(head.path) + "/" + ("?" + query if query else "")
             return Response(301, None, b"", [("Location", place)])
         try:
-            return file_response(head, path)
+            return file_response(head, path, self.app.live)
         except PermissionError:
             raise Refusal(403, "The file may not be read") from None
-        except OSError:
+        except OSError as error:
+            if error.errno in _TOO_MANY_FILES:
+                raise Refusal(503, "The server has too many files open",
+                              headers=(("Retry-After", "1"),)) from None
             return None
 
     def not_found(self, head):
@@ -34781,8 +36288,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         message = f"Nothing is registered at {head.method} {shown}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
+        elif self.app.failures:
+            message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if head.browser:
-            self.reply(html_response(404, PAGES["missing"](self.server, head, message, hints)))
+            self.reply(PAGES["missing"](self.server, head, message))
         else:
             self.refuse(Refusal(404, message))
 
@@ -34868,22 +36377,28 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         context = host.context("httpRoute", Request(head, body, params, self.address))
-        route.calls += 1
+        stats = route.stats
+        stats.calls += 1
         try:
             response = call_handler(host, route.handler, what, context, response_from)
         except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
-            route.errors += 1
-            self.handler_failed(host, what, head, error)
+            stats.errors += 1
+            stats.record(time.perf_counter() - self.started)
+            self.handler_failed(host, what, head, error, body)
             return
+        if self.app.live is not None:
+            enliven(self.app.live, head, response)
         self.reply(response)
-        route.seconds += time.perf_counter() - self.started
+        stats.record(time.perf_counter() - self.started)
 
-    def handler_failed(self, host, what, head, error):
+    def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
-            self.app.report_error(host, error, f"{what}: the handler failed")
+            target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
+            whose = "" if what.endswith(" " + target) else f" for {target}"
+            self.app.report_error(host, error, f"{what}: the handler failed{whose}")
             status = 504 if isinstance(error, ScriptTimeout) else 500
             facts = {"name": error.name or "Error", "message": error.message, "stack": error.stack}
         else:
@@ -34891,7 +36406,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.app.log.write("error", text, host.name)
             status, facts = 500, {"name": type(error).__name__, "message": text, "stack": ""}
         if head.browser:
-            self.reply(html_response(status, PAGES["error"](self.server, head, status, facts, error)))
+            self.reply(PAGES["error"](self.server, head, status, facts, error, body))
         else:
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
@@ -34911,11 +36426,32 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return
         self.hand_over(head, route.stream, metadata, self.last_event_id(head))
 
+    def open_live(self, head):
+        """Lets a page listen for changes. It counts as no stream of a script."""
+        live = self.app.live
+        if live is None:
+            raise Refusal(404, "Pages are not live: the server was started with --no-reload")
+        if len(live.stream.connections) >= MAX_LIVE_PAGES:
+            raise Refusal(503, f"There are already {MAX_LIVE_PAGES:,} pages that listen for changes",
+                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
+        headers = (("Access-Control-Allow-Origin", head.origin),) if self.is_twin(head) else ()
+        self.hand_over(head, live.stream, None, None, live.opening(), headers)
+
+    def is_twin(self, head):
+        """Does a page of this server ask under the other name of this machine? The live channel does, so as
+        not to take one of a browser's six connections to the page's own name."""
+        if head.origin is None or self.server.gate.allows_origin(head.origin):
+            return False
+        origin, own = _ABSOLUTE.match(head.origin), _HOST.match(head.host or "")
+        other = _HOST.match(origin[1]) if origin else None
+        return bool(own and other and other[2] == own[2]
+                    and {own[1].lower(), other[1].lower()} == {"localhost", "127.0.0.1"})
+
     def check_room(self):
         """Refuses another event stream when there are too many, or too many from one address."""
         server = self.server
         server.gate.admit(self.address, server.clock)
-        if self.app.broadcaster.count >= server.max_connections:
+        if self.app.stream_connections >= server.max_connections:
             raise Refusal(503, f"There are already {server.max_connections:,} connections to streams",
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
 
@@ -34930,16 +36466,29 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def last_event_id(head):
         return head.fields.get("last-event-id") or head.query.get("lastEventId")
 
-    def hand_over(self, head, stream, metadata, last_id=None, first=b""):
+    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=()):
         """Gives the socket to the broadcaster as a connection of a stream."""
-        extra = "".join(f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head))
+        headers = (*headers, *self.server.gate.cors_headers(head))
+        extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        sock, fate, lane = self.connection, self.fate, None
+        if fate is not None:
+            extra += f"X-Chaos: {fate.text(stream=True)}\r\n"
+            if fate.slow:
+                lane = self.server.chaos.slow_down(sock, fate.slow)
+                sock = lane.near
         self.server.release(self)
         try:
-            self.app.broadcaster.attach(stream, self.connection,
-                                        (_STREAM_HEAD + extra + "\r\n").encode("latin-1"),
-                                        metadata, self.address, last_id, first)
+            connection = self.app.broadcaster.attach(stream, sock,
+                                                     (_STREAM_HEAD + extra + "\r\n").encode("latin-1"),
+                                                     metadata, self.address, last_id, first)
         except LookupError:
+            if lane is not None:
+                lane.cancel()
             raise Refusal(404, f"The stream {stream.path} was closed") from None
+        if lane is not None:
+            lane.start()
+        if fate is not None and fate.kill is not None:
+            self.server.chaos.end_later(connection, fate.rules, fate.kill)
         self.state = TAKEN
         self.received = b""
         self.note(200)
@@ -34985,6 +36534,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
             lines.append(f"{name}: {value}\r\n")
+        if self.fate is not None:
+            lines.append(f"X-Chaos: {self.fate.text()}\r\n")
         if self.server.gate.cors and head is not None:
             lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)]
         if self.closing:
@@ -35006,7 +36557,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The request's line in the log."""
         head = self.head
         if head is not None:
-            self.server.log.request(head.method, head.target, status, time.perf_counter() - self.started)
+            seconds = time.perf_counter() - self.started
+            self.server.log.request(head.method, head.target, status, seconds,
+                                    self.fate.text() if self.fate is not None else "")
+            self.server.requests.add(head, self.body, status, seconds, self.address)
 
     def write(self, data):
         try:
@@ -35181,8 +36735,13 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                  max_connections=DEFAULT_MAX_CONNECTIONS):
         self.app = app
         self.log = app.log
+        self.chaos = Chaos(self)
+        self._later = []                # heap of (time, number, connection that is held or function)
+        self._later_count = itertools.count()
         self.gate = Gate(host, allowed_hosts, cors, rate)
         self.max_connections = max_connections
+        self.requests = RequestLog()
+        self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
         self.clock = time.monotonic()
         self.handlers = {}              # open connections that are not streams, oldest first
@@ -35346,8 +36905,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Waits for sockets that are ready; accepts, takes back, sweeps."""
         if self.stopping and self._finish():
             return
-        events = self.selector.select(0.05 if self.stopping else 1.0)
+        events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
         self.clock = time.monotonic()
+        if self._later:
+            self._do_later()
         if events and not self._active.is_set():
             self._active.set()
         for key, _ in events:
@@ -35360,6 +36921,32 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.clock >= self._sweep_at:
             self._sweep_at = self.clock + 1
             self._sweep()
+
+    # -- what is to happen later --
+
+    def later(self, seconds, function):
+        """Calls a function, which must not block, after some time."""
+        self._put_later(time.monotonic() + seconds, function)
+        self._wake()
+
+    def _put_later(self, due, item):
+        with self._turn:
+            heapq.heappush(self._later, (due, next(self._later_count), item))
+
+    def _until_later(self):
+        with self._turn:
+            return min(1.0, max(0.0, self._later[0][0] - time.monotonic()))
+
+    def _do_later(self):
+        while True:
+            with self._turn:
+                if not self._later or self._later[0][0] > self.clock:
+                    return
+                item = heapq.heappop(self._later)[2]
+            if isinstance(item, RequestHandler):
+                self._ready.append(item)
+            else:
+                item()
 
     def _wake(self):
         try:
@@ -35386,7 +36973,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             except (BlockingIOError, InterruptedError, ConnectionError):
                 return
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
+                if error.errno in _TOO_MANY_FILES:
                     self._shed()
                 return
             self.process_request(request, address)
@@ -35447,6 +37034,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             return
         if wanted is None:
             self._unwatch(handler)
+            if state is HELD:
+                self._put_later(handler.held[0], handler)
+                return
             self.handlers.pop(handler, None)
             if state is CLOSED:
                 handler.connection.close()
@@ -35479,6 +37069,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.socket.fileno() >= 0:
             self.selector.unregister(self.socket)
             self.socket.close()
+        for handler in [handler for handler in self.handlers if handler.state is HELD]:
+            handler.end()
+            self._settle(handler)
         for handler in list(self.handlers):
             if handler.watched is not None and handler.state in (READING, DRAINING) and handler.head is None:
                 handler.end()
@@ -35524,8 +37117,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # 18  PAGES
 #
 # What a browser sees of the server itself: the page for a handler that failed, for a path that does
-# not exist, for any other refusal, the overview at /engine and its health answer. Every function
-# registers itself in `PAGES` of the section above. All text from outside goes through `esc`.
+# not exist, for any other refusal; the script that keeps pages live; what monitors read; the dashboard at
+# /engine with its live channel and actions; the GraphQL explorer. Every function registers itself in
+# `PAGES` or `LOCAL_PAGES` of the section above. All text from outside goes through `esc`, or into pages
+# as the text of a node.
 # ======================================================================================
 
 STYLE = """
@@ -35576,22 +37171,6 @@ PAGE = """<!DOCTYPE html>
 </html>
 """
 
-#: Keeps the overview current.
-OVERVIEW_SCRIPT = """
-async function refresh() {
-  try {
-    const answer = await fetch("/engine/tables");
-    document.getElementById("tables").innerHTML = await answer.text();
-    document.getElementById("state").textContent = "";
-  } catch {
-    document.getElementById("state").textContent = "The server does not answer.";
-  }
-  setTimeout(refresh, document.hidden ? 5000 : 1000);
-}
-setTimeout(refresh, 1000);
-"""
-
-
 def script_policy(script):
     """The Content-Security-Policy of a page with one script of ours: that one runs and no other."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -35617,29 +37196,374 @@ def render_page(title, body, script=""):
                        script=f"<script>{script}</script>\n" if script else "")
 
 
-def render_table(headings, rows):
-    """A table; a heading that starts with # has numbers below it. Cells are HTML already."""
-    classes = [' class="n"' if heading.startswith("#") else "" for heading in headings]
-    head = "".join(f"<th{kind}>{esc(heading.lstrip('#'))}</th>" for kind, heading in zip(classes, headings))
-    lines = ["<tr>" + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(classes, row)) + "</tr>"
-             for row in rows]
-    return f'<div class="scroll"><table><tr>{head}</tr>\n' + "\n".join(lines) + "</table></div>"
+# -- Live pages ----
+
+#: Runs in pages, and once more as a shared worker that holds the one connection of all tabs.
+LIVE_SCRIPT = r"""
+(() => {
+  "use strict";
+
+  // Connects to the server, at the first of the addresses that answers; `tell` gets each state as JSON
+  // text, and null when the connection is lost.
+  function listen(tell, ...addresses) {
+    let source, timer, heard = false;
+    const open = () => {
+      source = new EventSource(addresses[0]);
+      source.onmessage = (event) => { heard = true; tell(event.data); };
+      source.onerror = () => {
+        tell(null);
+        if (!heard && addresses.length > 1) {
+          source.close();
+          addresses.shift();
+          open();
+        } else if (source.readyState === EventSource.CLOSED) {
+          timer = setTimeout(open, 2000);
+        }
+      };
+    };
+    open();
+    return () => { clearTimeout(timer); source.close(); };
+  }
+
+  if (typeof SharedWorkerGlobalScope !== "undefined" && self instanceof SharedWorkerGlobalScope) {
+    const pages = new Set();
+    let last = null;
+    self.onconnect = ({ ports: [page] }) => {
+      pages.add(page);
+      page.onmessage = () => pages.delete(page);
+      if (last) page.postMessage(last);
+    };
+    // A browser opens six connections to one name of a server. This one goes to the other name of this
+    // machine, if it has one, so that all six remain for pages.
+    const twin = { "localhost": "127.0.0.1", "127.0.0.1": "localhost" }[location.hostname];
+    const port = location.port ? ":" + location.port : "";
+    listen((state) => {
+      last = state;
+      if (state) for (const page of pages) page.postMessage(state);
+    }, ...(twin ? [`${location.protocol}//${twin}${port}/engine/live`] : []), "/engine/live");
+    return;
+  }
+
+  const tag = document.currentScript;
+  const { own, sent } = tag.dataset;
+  let [boot, version, tries] = tag.dataset.live.split(".");
+  version = Number(version);
+  tries = Number(tries);
+
+  function onState(text) {
+    if (!text) return;
+    const state = JSON.parse(text);
+    const newer = state.version > version || (own !== undefined && state.tries > tries);
+    if (state.boot !== boot || newer) {
+      if (state.boot !== boot || !state.styles.length || state.version !== version + 1) return reload(state);
+      version = state.version;
+      state.styles.length && restyle(state.styles);
+    }
+    if (own === undefined) show(state);
+  }
+
+  // -- Reloading --
+
+  let timer;
+  function reload(state) {
+    if (sent !== undefined) {           // this page is the answer to a form, which must not be sent twice
+      show({ ...state, trouble: [], notice: "The server has a new version. Send the form again to see it." });
+      return;
+    }
+    // A page that comes out of date from some cache would reload for ever: once per state is enough.
+    const key = "aiwebengine live " + location.pathname + location.search;
+    const target = `${state.boot}.${state.version}.${own === undefined ? "" : state.tries}`;
+    try {
+      if (sessionStorage.getItem(key) === target) return;
+      sessionStorage.setItem(key, target);
+    } catch { /* no storage: a sandboxed frame */ }
+    clearTimeout(timer);
+    timer = setTimeout(() => location.reload(), 80);
+  }
+
+  // -- Style sheets --
+
+  const leaving = new WeakSet();
+  function restyle(paths) {
+    const links = [...document.querySelectorAll('link[rel~="stylesheet"][href]')].filter((link) =>
+      !leaving.has(link) && new URL(link.href).origin === location.origin);
+    const named = links.filter((link) => paths.includes(decodeURI(new URL(link.href).pathname)));
+    for (const link of named.length ? named : links) {    // none named: one of them may import it
+      const address = new URL(link.href);
+      address.searchParams.set("live", version);
+      const next = link.cloneNode();
+      next.href = address.href;
+      next.onload = next.onerror = () => link.remove();
+      leaving.add(link);
+      link.after(next);
+    }
+  }
+
+  // -- What a page should say: in a shadow tree, out of reach of its styles --
+
+  const STYLE = `
+    :host { all: initial; }
+    section { position: fixed; left: 1rem; bottom: 1rem; z-index: 2147483647; display: flex; align-items: start;
+      max-width: min(44rem, calc(100vw - 2rem)); max-height: 60vh; overflow: auto; box-sizing: border-box;
+      color-scheme: light dark; background: light-dark(#fff, #1d2227); color: light-dark(#1c2024, #e6e9ec);
+      border: 1px solid light-dark(#d9dee3, #353c44); border-left: 4px solid light-dark(#b3261e, #ff8a80);
+      border-radius: 8px; box-shadow: 0 4px 20px rgb(0 0 0 / .18); padding: .5rem .25rem .5rem .75rem;
+      font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+    section.calm { border-left-color: light-dark(#b97a00, #f0bd5c); }
+    div { min-width: 0; }
+    p, summary { margin: 0; overflow-wrap: anywhere; }
+    summary { cursor: pointer; }
+    span { color: light-dark(#5c656e, #9aa4ae); }
+    pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 ui-monospace, Menlo, Consolas, monospace; }
+    button { all: unset; cursor: pointer; padding: 0 .5rem; color: light-dark(#5c656e, #9aa4ae); }
+    button:focus-visible, summary:focus-visible { outline: 2px solid light-dark(#0b62c4, #77b2f5); }`;
+
+  function element(name, text, ...children) {
+    const made = document.createElement(name);
+    made.append(...(text ? [text] : []), ...children);
+    return made;
+  }
+
+  let host = null, shown = "", dismissed = "";
+  function show({ trouble, notice }) {
+    const said = JSON.stringify([trouble, notice]);
+    if (said === shown) return;
+    shown = said;
+    host?.remove();
+    host = null;
+    if (!trouble.length && !notice || said === dismissed) return;
+    host = element("aiwebengine-note");
+    const root = host.attachShadow({ mode: "open" });
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(STYLE);
+    root.adoptedStyleSheets = [sheet];
+    const text = element("div");
+    for (const { name, text: report, serving } of trouble) {
+      const what = serving ? ` has an error; the version before goes on. ` : ` was not loaded. `;
+      text.append(element("details", "", element("summary", "", element("b", name), what,
+        element("span", report.split("\n")[0])), element("pre", report)));
+    }
+    if (notice) text.append(element("p", notice));
+    const close = element("button", "\u00d7");
+    close.ariaLabel = "Dismiss";
+    close.onclick = () => { dismissed = shown; host.remove(); };
+    const box = element("section", "", text, close);
+    box.role = "status";
+    if (!trouble.length) box.className = "calm";
+    root.append(box);
+    document.documentElement.append(host);
+  }
+
+  // -- Connecting --
+
+  // Without a shared worker each page has a connection, and a hidden page none: a browser has only six.
+  function alone() {
+    let stop = null;
+    const follow = () => {
+      if (document.visibilityState === "visible") stop ??= listen(onState, "/engine/live");
+      else if (stop) stop = stop() ?? null;
+    };
+    document.addEventListener("visibilitychange", follow);
+    follow();
+  }
+
+  function connect() {
+    try {
+      const worker = new SharedWorker(tag.src, "aiwebengine");
+      worker.onerror = alone;
+      worker.port.onmessage = (event) => onState(event.data);
+      addEventListener("pagehide", () => worker.port.postMessage("bye"), { once: true });
+    } catch {
+      alone();
+    }
+  }
+
+  addEventListener("pageshow", (event) => event.persisted && connect());
+  connect();
+})();
+"""
+
+_LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 
-def render_source(source, line, around=5):
-    """The lines around a place of a script, the line itself marked."""
+@page("live tag")
+def live_script_tag(live, head, more=""):
+    """The tag that connects a page to the live channel. A page that answers a form is marked, for
+    reloading would send the form again."""
+    if head.method not in ("GET", "HEAD"):
+        more += " data-sent"
+    return f'<script src="/engine/live.js?{_LIVE_VERSION}" data-live="{live.mark}"{more} async></script>\n'.encode()
+
+
+@page("/engine/live.js")
+def live_script(server, head):
+    return Response(200, "text/javascript; charset=utf-8", utf8(LIVE_SCRIPT),
+                    [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION) else "no-cache")])
+
+
+# -- Errors ----
+
+TROUBLE_STYLE = """
+h1 { font-weight: 600; margin: .25rem 0 1rem; }
+h1 .kind { color: var(--bad); font-weight: 500; }
+.eyebrow { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; margin: 0; }
+.notice { border-left: 3px solid #c98a00; padding: .1rem .75rem; color: var(--soft); }
+.frames { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; margin: .5rem 0; }
+.frames details + details, .frames p + details, .frames * + p { border-top: 1px solid var(--line); }
+.frames summary, .frames p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; margin: 0;
+          padding: .4rem 1rem; font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+.frames summary { cursor: pointer; }
+.frames summary::marker { content: ""; }
+.frames summary:hover { background: var(--panel); }
+.frames summary:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
+.frames summary > :first-child::before { content: "›"; display: inline-block; width: 1em; color: var(--soft); }
+.frames details[open] summary > :first-child::before { transform: rotate(90deg) translateX(.1em); }
+.frames p > :first-child { padding-left: 1em; }
+.frames pre { border: 0; border-top: 1px solid var(--line); border-radius: 0; margin: 0; display: grid;
+              grid-template-columns: minmax(100%, max-content); }
+.place { color: var(--soft); overflow-wrap: anywhere; }
+pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 4px; }
+.facts { display: grid; grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: .15rem 1.25rem; margin: 0;
+         font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+.facts dt { color: var(--soft); overflow-wrap: anywhere; }
+.facts dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }
+details.more summary { cursor: pointer; color: var(--soft); margin: .75rem 0 .35rem; }
+.paths { list-style: none; padding: 0; margin: .5rem 0; border-top: 1px solid var(--line); }
+.paths li { display: grid; grid-template-columns: 4.5rem minmax(0, 1fr) auto; gap: 0 1rem; align-items: baseline;
+            padding: .35rem .25rem; border-bottom: 1px solid var(--line); }
+.paths code { overflow-wrap: anywhere; }
+.paths .soft { font-size: .85rem; }
+footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
+@media (max-width: 34rem) {
+  main { padding: 1.25rem 1rem 3rem; }
+  h1 { font-size: 1.25rem; }
+  pre .number { width: 2.5em; }
+  .paths li { grid-template-columns: 3.5rem minmax(0, 1fr); }
+  .paths li > .soft { grid-column: 2; }
+  .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
+  .facts dd { margin-bottom: .35rem; }
+}
+"""
+
+#: With the live script.
+_LIVE_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
+                "worker-src 'self'; frame-ancestors 'none'")
+#: A line of error.stack: function or None, file, line, column or None.
+STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
+#: Of what is shown: lines around a place, frames with their source, paths, and the start of a body.
+SOURCE_AROUND = 5
+MAX_SHOWN_FRAMES = 30
+MAX_SHOWN_PATHS = 200
+MAX_SHOWN_BODY = 2000
+_HIDDEN_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
+
+
+def trouble_response(server, head, status, title, parts):
+    """A page about something that went wrong. While files are watched it renews itself with every attempt
+    to load a script."""
+    live = server.app.live
+    body = "\n".join(parts)
+    text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body,
+                       script=live_script_tag(live, head, " data-own").decode() if live is not None else "")
+    return html_response(status, text, (), _LIVE_POLICY if live is not None else _PAGE_POLICY)
+
+
+HERE = ' class="here"'
+
+
+def render_source(source, line, column=None, around=SOURCE_AROUND):
+    """The lines around a place of a script: the line marked, and in it the word at the column."""
     lines = source.removesuffix("\n").split("\n")
     if line is None or not 1 <= line <= len(lines):
         return ""
     shown = []
     for number in range(max(1, line - around), min(line + around, len(lines)) + 1):
-        kind = ' class="here"' if number == line else ""
-        shown.append(f'<span{kind}><span class="number">{number}</span>{esc(lines[number - 1][:500])}</span>')
+        text = lines[number - 1].rstrip("\r")
+        shown.append(f'<span{HERE if number == line else ""}><span class="number">{number}</span>'
+                     + (render_place(text, column) if number == line else esc(text[:300])) + "</span>")
     return "<pre>" + "".join(shown) + "</pre>"
+
+
+_WORD = re.compile(r"[\w$]+|.")
+
+
+def render_place(text, column):
+    """A line with the word at a column marked; of a long line, the part around it."""
+    if not column or column > len(text):
+        return esc(text[:300])
+    start = max(0, column - 80) if column > 200 else 0
+    word = _WORD.match(text, column - 1)
+    end = word.end() if word else column
+    return (esc(("…" if start else "") + text[start:column - 1])
+            + f"<mark>{esc(text[column - 1:end][:200])}</mark>{esc(text[end:start + 300])}")
 
 
 def render_lines(text):
     return "<pre>" + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
+
+
+def render_frames(error, sources):
+    """The calls that led to an error, each with its source; the first is open."""
+    frames = [found.groups() for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
+    frames = [(name, file, int(line), int(column) if column else None)
+              for name, file, line, column in frames[:MAX_SHOWN_FRAMES]]
+    place = (error.filename, error.line, error.column)
+    if error.filename and error.line and (not frames or error.phase == "parse"):
+        frames = [(None, *place)]
+    items = []
+    for name, file, line, column in frames:
+        excerpt = render_source(sources.get(file, ""), line, column)
+        title = (f"<span>{esc(name or ('top level' if error.phase != 'parse' else 'source text'))}</span>"
+                 f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
+        opened = " open" if excerpt and not any("<details" in item for item in items) else ""
+        items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
+                     else f"<p>{title}</p>")
+    return f'<div class="frames">{"".join(items)}</div>' if items else ""
+
+
+def render_facts(pairs):
+    return '<dl class="facts">' + "".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>"
+                                          for name, value in pairs) + "</dl>"
+
+
+def render_request(head, body):
+    """The request: its line, query, headers (secrets left out), and the start of its body."""
+    parts = ["<h2>Request</h2>", render_facts([(head.method, head.path)])]
+    if head.query:
+        parts.append('<details class="more" open><summary>Query</summary>' + render_facts(head.query.items())
+                     + "</details>")
+    if body:
+        try:
+            text = body[:MAX_SHOWN_BODY * 4].decode("utf-8", "strict" if len(body) <= MAX_SHOWN_BODY else "ignore")
+            shown = text[:MAX_SHOWN_BODY] + ("…" if len(text) > MAX_SHOWN_BODY else "")
+        except UnicodeDecodeError:
+            shown = "(not text)"
+        parts.append(f'<details class="more" open><summary>Body, {len(body):,} bytes</summary>'
+                     f"{render_lines(shown)}</details>")
+    fields = [(name, "(hidden)" if name in _HIDDEN_FIELDS else value) for name, value in head.fields.items()]
+    parts.append('<details class="more"><summary>Headers</summary>' + render_facts(fields) + "</details>")
+    return "\n".join(parts)
+
+
+def render_notice(server):
+    """What is switched on that may explain what a page shows."""
+    return [f'<p class="notice">{esc(server.chaos.notice)}</p>'] if server.chaos.rules else []
+
+
+def render_failure(app, failure):
+    """A script that did not load: where and why."""
+    error = failure.error
+    parts = [f"<h2>{esc(failure.name)} was not loaded</h2>"]
+    if failure.name in app.hosts:
+        parts.append('<p class="soft">The version before goes on serving.</p>')
+    if error is None or not error.filename:
+        return "\n".join([*parts, render_lines(failure.text)])
+    parts.append(f"<p>{render_headline(error.name or 'Uncaught', error.message)}</p>")
+    return "\n".join([*parts, render_frames(error, failure.sources)])
+
+
+def render_headline(name, message):
+    return f'<span class="kind bad">{esc(name)}:</span> {esc(message)}'
 
 
 @page("notice")
@@ -35650,95 +37574,79 @@ def notice_page(status, message):
 
 
 @page("missing")
-def missing_page(server, head, message, hints):
-    """A path that does not exist, and those that do."""
+def missing_page(server, head, message):
+    """A path that does not exist, and those that do, the nearest first; scripts that did not load, since
+    the path may be in one of them."""
     app = server.app
-    parts = [f"<h1>404 Not Found</h1>\n<p>{esc(message)}</p>"]
-    routes = sorted({(path, method) for (path, method), _ in app.all_routes()})
-    if routes:
-        parts.append("<h2>Routes</h2>\n<ul>")
-        for path, method in routes:
-            plain = method == "GET" and ":" not in path and "*" not in path
-            shown = f'<a href="{esc(path)}">{esc(path)}</a>' if plain else esc(path)
-            parts.append(f"<li><code>{esc(method)} {shown}</code></li>")
+    shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
+    parts = [f'<p class="eyebrow">404 {esc(STATUS_TEXT[404])}</p>',
+             f"<h1>Nothing is registered at {esc(head.method)} {esc(shown)}</h1>", *render_notice(server)]
+    parts += [render_failure(app, failure) for _, failure in sorted(app.failures.items())]
+    known = known_paths(app)
+    if known:
+        parts.append('<h2>What there is, the nearest first</h2>\n<ul class="paths">')
+        for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
+            text = f'<a href="{esc(urllib.parse.quote(path))}">{esc(path)}</a>' if link else esc(path)
+            parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
+                         f'<span class="soft">{esc(what)}</span></li>')
         parts.append("</ul>")
-    if app.stream_routes:
-        parts.append("<h2>Streams</h2>\n<ul>")
-        parts += [f"<li><code>{esc(path)}</code></li>" for path in sorted(app.stream_routes)]
-        parts.append("</ul>")
-    if app.failures:
-        names = ", ".join(sorted(app.failures))
-        parts.append(f'<p class="bad">Not loaded because of an error: {esc(names)}</p>')
-    parts.append('<p class="soft">More at <a href="/engine">/engine</a></p>')
-    return render_page("404 Not Found", "\n".join(parts))
+        if len(known) > MAX_SHOWN_PATHS:
+            parts.append(f'<p class="soft">and {len(known) - MAX_SHOWN_PATHS:,} more</p>')
+    else:
+        parts.append(f"<p>No script has registered anything yet. Put one into {esc(app.folder)}.</p>")
+    parts.append('<footer>Scripts, routes and streams as they are now: <a href="/engine">/engine</a></footer>')
+    return trouble_response(server, head, 404, "404 Not Found", parts)
+
+
+def known_paths(app):
+    """(method, path, what it is, can it be opened in a browser) of all that is served."""
+    known = [(method, path, route.host.name, method == "GET" and ":" not in path and "*" not in path)
+             for (path, method), route in app.all_routes()]
+    known += [("stream", path, route.host.name, True) for path, route in app.stream_routes.items()]
+    files = app.live.files if app.live is not None else public_stamps(app.public)
+    for path in files:
+        if path.endswith((".html", ".htm")):
+            known.append(("page", path.removesuffix("index.html"), "public/", True))
+    if app.graphql.registrations:
+        known.append(("GraphQL", "/graphql", "explorer", True))
+    return known
+
+
+def nearest_first(path, known):
+    """Entries of known_paths() by likeness to a path; of a great many, by the alphabet."""
+    known = sorted(known, key=lambda entry: (entry[1], entry[0]))
+    if len(known) > 2 * MAX_SHOWN_PATHS:
+        return known
+    matcher = difflib.SequenceMatcher(None, "", path.lower()[:MAX_PATH_LENGTH])
+
+    def unlikeness(entry):
+        matcher.set_seq1(entry[1].lower())
+        return -round(matcher.ratio(), 2)
+    return sorted(known, key=unlikeness)
 
 
 @page("error")
-def error_page(server, head, status, facts, error):
+def error_page(server, head, status, facts, error, body=b""):
     """A handler that failed: what, where in the source, how it got there, and for which request."""
-    title = f"{facts['name']}: {facts['message']}" if isinstance(error, JSError) else facts["message"]
-    parts = [f'<p class="soft">{status} {esc(STATUS_TEXT.get(status, ""))}</p>',
-             f'<h1 class="bad">{esc(title)}</h1>']
-    filename, line = getattr(error, "filename", None), getattr(error, "line", None)
-    if filename and line:
-        column = f":{error.column}" if error.column else ""
-        parts.append(f"<p><code>{esc(filename)}:{line}{column}</code></p>")
-        parts.append(render_source(server.app.sources().get(filename, ""), line))
-    if facts["stack"]:
-        parts.append("<h2>Stack</h2>\n" + render_lines(facts["stack"]))
-    request = [f"{head.method} {head.target}"] + [f"{name}: {value}" for name, value in head.fields.items()
-                                                  if name not in ("cookie", "authorization")]
-    parts.append("<h2>Request</h2>\n" + render_lines("\n".join(request)))
-    return render_page(title, "\n".join(parts))
+    script_error = isinstance(error, JSError)
+    title = f"{facts['name']}: {facts['message']}" if script_error else facts["message"]
+    parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>',
+             f"<h1>{render_headline(facts['name'], facts['message']) if script_error else esc(title)}</h1>",
+             *render_notice(server)]
+    if script_error:
+        parts.append(render_frames(error, server.app.sources()))
+        if facts["stack"]:
+            parts.append('<details class="more"><summary>Stack as text</summary>'
+                         + render_lines(facts["stack"]) + "</details>")
+    parts.append(render_request(head, body))
+    if server.app.live is not None:
+        parts.append("<footer>This page renews itself when a script is saved"
+                     + (", unless it answers a form: send that again." if head.method != "GET" else ".")
+                     + "</footer>")
+    return trouble_response(server, head, status, title, parts)
 
 
-def overview_tables(app):
-    """Scripts, routes and streams as they are now."""
-    scripts = []
-    for name in sorted({*app.hosts, *app.failures}):
-        failure = app.failures.get(name)
-        if failure is None:
-            state = "running"
-        else:
-            old = "an older version is running" if name in app.hosts else "not loaded"
-            state = f'<span class="bad">{old}</span>{render_lines(failure.text)}'
-        scripts.append((f"<code>{esc(name)}</code>", state))
-    routes = []
-    for (path, method), route in app.all_routes():
-        good = route.calls - route.errors
-        mean = f"{route.seconds / good * 1000:.1f} ms" if good > 0 else ""
-        handler = route.handler if isinstance(route.handler, str) else "(function)"
-        routes.append((f"<code>{esc(method)} {esc(path)}</code>", f"<code>{esc(handler)}</code>",
-                       esc(route.host.name),
-                       f"{route.calls:,}", f"{route.errors:,}", mean))
-    streams = [(f"<code>{esc(path)}</code>", esc(route.host.name), f"{len(route.stream.connections):,}",
-                f"{route.stream.sent:,}", f"{route.stream.dropped:,}")
-               for path, route in sorted(app.stream_routes.items())]
-    fields = [(esc(item["kind"]), f"<code>{esc(item['name'])}</code>", f"<code>{esc(item['type'])}</code>",
-               esc(item["owner"])) for item in app.graphql.listing()]
-    empty = '<p class="soft">None.</p>'
-    return "\n".join((
-        "<h2>Scripts</h2>", render_table(("script", "state"), scripts) if scripts else empty,
-        "<h2>Routes</h2>",
-        render_table(("route", "handler", "script", "#calls", "#errors", "#mean time"), routes)
-        if routes else empty,
-        "<h2>GraphQL</h2>", render_table(("kind", "field", "type", "script"), fields) if fields else empty,
-        "<h2>Streams</h2>",
-        render_table(("stream", "script", "#connections", "#messages", "#dropped"), streams)
-        if streams else empty))
-
-
-@page("/engine")
-def overview_page(server, head):
-    body = (f'<h1>aiwebengine</h1>\n<p class="soft">Version {__version__}, {esc(server.url)}</p>\n'
-            f'<p class="bad" id="state"></p>\n<div id="tables">{overview_tables(server.app)}</div>')
-    return html_response(200, render_page("aiwebengine", body, OVERVIEW_SCRIPT), (),
-                         script_policy(OVERVIEW_SCRIPT))
-
-
-@page("/engine/tables")
-def overview_fragment(server, head):
-    return html_response(200, overview_tables(server.app))
+# -- For monitors ----
 
 
 @page("/engine/health")
@@ -35746,10 +37654,1534 @@ def health_answer(server, head):
     """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded."""
     app = server.app
     facts = {"status": "degraded" if app.failures else "ok", "version": __version__,
-             "uptime": round(time.time() - app.started, 1), "scripts": len(app.hosts),
+             "uptime": round(time.monotonic() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
-             "streams": len(app.stream_routes), "connections": app.broadcaster.count}
+             "streams": len(app.stream_routes), "connections": open_streams(server)}
+    if server.chaos.rules:
+        facts["chaos"] = server.chaos.text
     return Response(200, JSON_TYPE, utf8(json.dumps(facts)), [("Cache-Control", "no-store")])
+
+
+PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_LABEL_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+
+
+def metric_lines(name, kind, doc, samples):
+    """A metric in the text format of Prometheus; `samples` are (suffix, labels, value)."""
+    yield f"# HELP {name} {doc}"
+    yield f"# TYPE {name} {kind}"
+    for suffix, labels, value in samples:
+        pairs = ",".join(f'{key}="{str(text).translate(_LABEL_ESCAPES)}"' for key, text in labels.items())
+        yield f"{name}{suffix}{{{pairs}}} {value}" if pairs else f"{name}{suffix} {value}"
+
+
+def duration_samples(route, labels):
+    """The cumulative buckets of a histogram, its sum and its count."""
+    stats, count = route.stats, 0
+    for bound, number in zip((*DURATION_BUCKETS, "+Inf"), list(stats.buckets)):
+        count += number
+        yield "_bucket", {**labels, "le": bound}, count
+    yield "_sum", labels, round(stats.seconds, 6)
+    yield "_count", labels, count
+
+
+def route_metrics(app):
+    routes = [(route, {"method": route.method, "path": route.path, "script": route.host.name})
+              for _, route in app.all_routes()]
+    yield from metric_lines("aiwebengine_route_calls_total", "counter", "Calls of a route's handler.",
+                            [("", labels, route.stats.calls) for route, labels in routes])
+    yield from metric_lines("aiwebengine_route_errors_total", "counter", "Calls whose handler failed.",
+                            [("", labels, route.stats.errors) for route, labels in routes])
+    yield from metric_lines("aiwebengine_route_duration_seconds", "histogram",
+                            "Time from a request to its answer.",
+                            [sample for route, labels in routes for sample in duration_samples(route, labels)])
+
+
+def stream_metrics(app):
+    feeds = [(feed, {"stream": feed.path}) for feed in all_feeds(app)]
+    for name, kind, doc, value in (
+            ("connections", "gauge", "Clients connected now.", Feed.connected),
+            ("connects_total", "counter", "Clients that ever connected.", Feed.served),
+            ("messages_total", "counter", "Messages sent.", Feed.sent),
+            ("dropped_total", "counter", "Clients disconnected because they read too slowly.", Feed.dropped),
+            ("waiting_bytes", "gauge", "Bytes that wait for slow clients.", Feed.waiting)):
+        yield from metric_lines(f"aiwebengine_stream_{name}", kind, doc,
+                                [("", labels, value(feed)) for feed, labels in feeds])
+
+
+def server_metrics(server):
+    app = server.app
+    states = collections.Counter(script_state(app, name) for name in {*app.hosts, *app.failures})
+    for name, kind, doc, samples in (
+            ("aiwebengine_info", "gauge", "The version.", [("", {"version": __version__}, 1)]),
+            ("aiwebengine_uptime_seconds", "gauge", "Seconds since the start.",
+             [("", {}, round(time.time() - app.started, 3))]),
+            ("aiwebengine_scripts", "gauge", "Scripts by state: running, stale (an older version runs), failed.",
+             [("", {"state": state}, states[state]) for state in ("running", "stale", "failed")]),
+            ("aiwebengine_reloads_total", "counter", "Scripts loaded again since the start.",
+             [("", {}, app.reloads)]),
+            ("aiwebengine_http_requests_total", "counter", "Requests, but for those under /engine.",
+             [("", {}, server.requests.total)]),
+            ("aiwebengine_connections", "gauge", "Open event streams, dashboards not counted.",
+             [("", {}, open_streams(server))]),
+            ("process_resident_memory_bytes", "gauge", "Memory that the process occupies.",
+             [("", {}, memory_used())]),
+            ("process_cpu_seconds_total", "counter", "Processor time of the process.",
+             [("", {}, round(time.process_time(), 3))]),
+            ("process_start_time_seconds", "gauge", "When the server started, in Unix time.",
+             [("", {}, round(app.started, 3))])):
+        yield from metric_lines(name, kind, doc, samples)
+
+
+@page("/engine/metrics")
+def metrics_answer(server, head):
+    """Everything that is counted, for Prometheus and its like (text format 0.0.4)."""
+    lines = [*server_metrics(server), *route_metrics(server.app), *stream_metrics(server.app)]
+    return Response(200, PROMETHEUS_TYPE, utf8("\n".join(lines) + "\n"), [("Cache-Control", "no-store")])
+
+
+# -- Dashboard: facts ----
+#
+# What the page shows, as plain data for JSON. Everything is read from what the server keeps anyway;
+# nothing here runs unless somebody looks.
+
+#: Rows of each table that are sent, characters of a message or log line in a list, and of one alone.
+MAX_SHOWN_ROWS = 200
+MAX_SHOWN_CONNECTIONS = 100
+MAX_SHOWN_MESSAGES = 50
+MAX_SHOWN_REQUESTS = 50
+MAX_SHOWN_REASONS = 12
+MAX_SHOWN_TEXT = 2_000
+MAX_PREVIEW = 160
+MAX_DETAIL = 50_000
+#: What is remembered of the messages that dashboards were shown.
+MAX_REMEMBERED_MESSAGES = 4000
+MAX_REMEMBERED_BYTES = 16 * 1024 * 1024
+#: Seconds that the small charts show.
+SPARK_SECONDS = 60
+
+
+def clip(text, limit):
+    """A text of at most `limit` characters; what is left out is counted."""
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more)"
+
+
+def open_streams(server):
+    """Connections to streams, without those of dashboards."""
+    own = server.dashboard.stream.connections if server.dashboard is not None else ()
+    return max(0, server.app.stream_connections - len(own))
+
+
+class Feed:
+    """A stream as pages show it. A GraphQL subscription is several: its plain stream, whose messages
+    stand for all, and one for each selection that clients ask for."""
+
+    def __init__(self, path, script, streams):
+        self.path = path
+        self.script = script
+        self.streams = streams
+        self.main = streams[0]
+
+    def connected(self):
+        return sum(len(stream.connections) for stream in self.streams)
+
+    def served(self):
+        return sum(stream.served for stream in self.streams)
+
+    def sent(self):
+        return self.main.sent
+
+    def dropped(self):
+        return sum(stream.dropped for stream in self.streams)
+
+    def waiting(self):
+        """Bytes in the outboxes of slow clients."""
+        total = 0
+        for stream in self.streams:
+            if stream.slow:
+                with stream.lock:
+                    total += sum(connection.queued for connection in stream.slow)
+        return total
+
+    def connections(self):
+        found = []
+        for stream in self.streams:
+            with stream.lock:
+                found += stream.connections
+        return found
+
+    def spark(self):
+        """Messages in each of the last SPARK_SECONDS seconds, as far as they are still kept."""
+        counts, now = [0] * SPARK_SECONDS, time.time()
+        for message in self.main.recent(DEFAULT_HISTORY_MESSAGES):
+            age = int(now - message.time)
+            if 0 <= age < SPARK_SECONDS:
+                counts[SPARK_SECONDS - 1 - age] += 1
+        return counts
+
+    def facts(self):
+        return {"path": self.path, "script": self.script, "connections": self.connected(),
+                "messages": self.sent(), "dropped": self.dropped(), "waiting": self.waiting(),
+                "kept": len(self.main.history), "depth": self.main.depth,
+                "graphql": self.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)}
+
+
+def all_feeds(app):
+    """The Feeds of all scripts, those of GraphQL last."""
+    feeds = [Feed(path, route.host.name, [route.stream])
+             for path, route in sorted(app.stream_routes.items())]
+    for item in app.graphql.listing():
+        if item["kind"] == "subscription":
+            path = GRAPHQL_SUBSCRIPTION_PATH + item["name"]
+            streams = app.graphql.streams_of(item["name"])
+            if streams:
+                feeds.append(Feed(path, item["owner"], streams))
+    return feeds
+
+
+def find_feed(app, path):
+    return next((feed for feed in all_feeds(app) if feed.path == path), None)
+
+
+def script_state(app, name):
+    """running; stale: its newest text does not load, an older one runs; failed: nothing runs."""
+    if name not in app.failures:
+        return "running"
+    return "stale" if name in app.hosts else "failed"
+
+
+def script_facts(app):
+    scripts = []
+    for name in sorted({*app.hosts, *app.failures})[:MAX_SHOWN_ROWS]:
+        host, failure = app.hosts.get(name), app.failures.get(name)
+        trouble = failure or app.troubles.get(name)
+        scripts.append({"name": name, "state": script_state(app, name),
+                        "summary": summary_of(host) if host is not None else "",
+                        "trouble": None if trouble is None else headline_of(trouble),
+                        "when": None if trouble is None else trouble.time})
+    return scripts
+
+
+def headline_of(failure):
+    """The first words about an error: `TypeError: x is not a function`."""
+    error = failure.error
+    if error is None:
+        return clip(failure.text.split("\n")[0], MAX_PREVIEW)
+    return clip(f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}", MAX_PREVIEW)
+
+
+def milliseconds(seconds):
+    return None if seconds is None else round(seconds * 1000, 2)
+
+
+def route_facts(app):
+    routes = []
+    for (path, method), route in itertools.islice(app.all_routes(), MAX_SHOWN_ROWS):
+        stats = route.stats
+        routes.append({"path": path, "method": method, "script": route.host.name,
+                       "handler": route.handler if isinstance(route.handler, str) else "(function)",
+                       "calls": stats.calls, "errors": stats.errors,
+                       "p50": milliseconds(stats.percentile(0.5)), "p95": milliseconds(stats.percentile(0.95)),
+                       "max": milliseconds(stats.longest) if stats.calls else None})
+    return routes
+
+
+def server_facts(server):
+    app = server.app
+    return {"version": __version__, "url": server.url, "started": app.started, "folder": str(app.path),
+            "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
+            "requests": server.requests.total, "reloads": app.reloads, "logs": sorted(app.log.kept)}
+
+
+def error_facts(failure):
+    """An error with its place, the lines around it as [number, text, whether it is the one], and stack."""
+    error = failure.error
+    facts = {"time": failure.time, "headline": headline_of(failure), "text": clip(failure.text, MAX_DETAIL),
+             "file": None, "line": None, "column": None, "frame": [], "stack": ""}
+    if error is not None and error.filename and error.line:
+        lines = failure.sources.get(error.filename, "").removesuffix("\n").split("\n")
+        first = max(1, error.line - 4)
+        facts.update(file=error.filename, line=error.line, column=error.column, frame=[
+            [number, lines[number - 1].rstrip("\r")[:300], number == error.line]
+            for number in range(first, min(error.line + 4, len(lines)) + 1)])
+    if error is not None and error.phase != "parse":
+        facts["stack"] = clip(error.stack or "", MAX_SHOWN_TEXT)
+    return facts
+
+
+def request_facts(entry):
+    head = entry.head
+    return {"number": entry.number, "time": entry.time, "method": head.method,
+            "target": clip(head.target, MAX_PREVIEW), "status": entry.status,
+            "ms": milliseconds(entry.seconds), "address": entry.address, "size": entry.size}
+
+
+def script_view(app, name):
+    """A script alone: its state and what went wrong last. `name` may also be another source of the log."""
+    failure = app.failures.get(name)
+    trouble = failure or app.troubles.get(name)
+    known = name in app.hosts or name in app.failures
+    return {"name": name, "known": known or name in app.log.kept,
+            "state": script_state(app, name) if known else None,
+            "error": None if trouble is None else error_facts(trouble), "loads": failure is None}
+
+
+def connection_key(connection):
+    """A name for a connection that is open."""
+    return f"{id(connection):x}"
+
+
+def verdict(feed, message, connection):
+    """[got, why] of Stream.explain, got being true, false, or null while the message is on its way."""
+    return list(feed.main.explain(message, connection))
+
+
+def connection_facts(feed, connection, message):
+    return {"key": connection_key(connection), "address": connection.address,
+            "metadata": {clip(key, 60): clip(text, 120)
+                         for key, text in itertools.islice(connection.metadata.items(), 12)},
+            "since": round(time.time() - (time.monotonic() - connection.since), 1),
+            "got": connection.messages, "waiting": connection.queued, "behind": connection.behind(),
+            "verdict": None if message is None else verdict(feed, message, connection)}
+
+
+def message_facts(feed, message, connection=None, limit=MAX_PREVIEW):
+    delivery = message.delivery
+    return {"sequence": message.sequence, "id": f"{feed.main.epoch}-{message.sequence}",
+            "time": round(message.time, 3), "size": len(message.frame), "filter": message.filter,
+            "matched": delivery.matched, "queued": delivery.queued, "dropped": delivery.dropped,
+            "text": clip(message.text, limit),
+            "verdict": None if connection is None else verdict(feed, message, connection)}
+
+
+def is_wanted(connection, words):
+    """Does a connection's metadata or address contain all the words?"""
+    text = " ".join(f"{key}={value}" for key, value in connection.metadata.items())
+    text = f"{text} {connection.address}".lower()
+    return all(word in text for word in words)
+
+
+class ShownMessages:
+    """Messages that dashboards were shown lately. A busy stream forgets a message within a second or two,
+    before anybody could ask about it."""
+
+    def __init__(self):
+        self.messages = collections.OrderedDict()       # (epoch, sequence) -> Message
+        self.size = 0
+        self.lock = threading.Lock()
+
+    def add(self, stream, messages):
+        with self.lock:
+            for message in messages:
+                key = stream.epoch, message.sequence
+                if key not in self.messages:
+                    self.messages[key] = message
+                    self.size += len(message.frame)
+            while len(self.messages) > MAX_REMEMBERED_MESSAGES or self.size > MAX_REMEMBERED_BYTES:
+                self.size -= len(self.messages.popitem(last=False)[1].frame)
+
+    def find(self, stream, number):
+        """The message of this number, a text, if it is known here or still kept by the stream."""
+        if not number.isascii() or not number.isdigit():
+            return None
+        return self.messages.get((stream.epoch, int(number))) or stream.find(int(number))
+
+
+def stream_view(app, query, shown):
+    """A stream alone: its last messages (not with `hold`), its connections (those that lag first), and,
+    when a message or a connection is chosen, who got what and why. `shown` are ShownMessages."""
+    feed = find_feed(app, query.get("name", ""))
+    if feed is None:
+        return {"path": query.get("name", ""), "known": False}
+    connections = feed.connections()
+    stream, number = feed.main, query.get("message", "")
+    chosen = shown.find(stream, number)
+    recent = [] if "hold" in query else stream.recent(MAX_SHOWN_MESSAGES)
+    shown.add(stream, reversed(recent if chosen is None else [*recent, chosen]))
+    focus = next((item for item in connections if connection_key(item) == query.get("connection")), None)
+    words = query.get("q", "").lower().split()
+    wanted = [item for item in connections if is_wanted(item, words)] if words else connections
+    first = heapq.nsmallest(MAX_SHOWN_CONNECTIONS, wanted,
+                            key=lambda item: (item is not focus, -item.queued, item.since))
+    view = {"path": feed.path, "known": True, "facts": feed.facts(), "wanted": len(wanted),
+            "connections": [connection_facts(feed, item, chosen) for item in first],
+            "focus": connection_key(focus) if focus is not None else None,
+            "forgotten": bool(number) and chosen is None}
+    if "hold" not in query:
+        view["messages"] = [message_facts(feed, item, focus) for item in recent]
+    if chosen is not None:
+        view["chosen"] = {**message_facts(feed, chosen, None, MAX_DETAIL),
+                          "reasons": reasons_for(feed, chosen, connections)}
+    return view
+
+
+def reasons_for(feed, message, connections):
+    """Why connections got a message or not, as [got, why, how many], the most frequent first."""
+    counts = collections.Counter(tuple(verdict(feed, message, item)) for item in connections)
+    common = counts.most_common(MAX_SHOWN_REASONS)
+    rest = sum(counts.values()) - sum(number for _, number in common)
+    return [[got, why, number] for (got, why), number in common] + (
+        [[False, "other reasons", rest]] if rest else [])
+
+
+# -- Dashboard: the live channel ----
+
+#: Seconds between two looks at the server while somebody looks at the dashboard.
+DASHBOARD_SECONDS = 0.5
+#: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
+IDLE_LOOKS = 4
+#: A dashboard that reads slowly gets no news while so many bytes wait for it.
+MAX_DASHBOARD_BACKLOG = 256 * 1024
+
+
+class Viewer:
+    """What one open dashboard was told: the JSON text of each part, the last request, the last line of
+    the log. `query` is what it looks at."""
+
+    __slots__ = ("query", "told", "request", "line")
+
+    def __init__(self, query):
+        self.query = query
+        self.told = {}
+        self.request = 0
+        self.line = None
+
+    @property
+    def view(self):
+        return self.query.get("view", "overview")
+
+
+class Dashboard:
+    """Tells open dashboards what changed, with one thread, which exists while there are any.
+
+    They are connections of a stream that no registry holds, so the broadcaster writes to them; each
+    looks at something else, so each gets frames of its own, twice a second at the most."""
+
+    def __init__(self, server):
+        self.server = server
+        self.app = server.app
+        self.stream = self.app.streams.create("/engine/events", 0)
+        self.viewers = {}
+        self.shown = ShownMessages()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread = None
+
+    def admit(self, handler, head):
+        """Makes a request a viewer."""
+        handler.hand_over(head, self.stream, head.query)
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="dashboard", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def _loop(self):
+        idle = 0
+        while True:
+            self._wake.clear()
+            with self._lock:
+                idle = 0 if self.stream.connections else idle + 1
+                if idle > IDLE_LOOKS:
+                    self._thread = None
+                    self.viewers, self.shown = {}, ShownMessages()
+                    return
+            try:
+                self.tell()
+            except Exception as error:  # the next look may succeed
+                self.app.log.write("error", f"dashboard: {type(error).__name__}: {error}")
+            self._wake.wait(DASHBOARD_SECONDS)
+
+    def tell(self):
+        """Sends everyone what is new to them."""
+        with self.stream.lock:
+            connections = list(self.stream.connections)
+        self.viewers = {item: self.viewers.get(item) or Viewer(item.metadata) for item in connections}
+        shared = self.shared_parts()
+        for connection, viewer in self.viewers.items():
+            if connection.queued < MAX_DASHBOARD_BACKLOG:
+                text = self.news(viewer, shared)
+                if text:
+                    self.app.broadcaster.post(connection, encode_data(text, "state"))
+
+    def shared_parts(self):
+        """The parts that everyone sees, as JSON texts by name."""
+        app = self.app
+        parts = {"server": server_facts(self.server), "scripts": script_facts(app),
+                 "streams": [feed.facts() for feed in all_feeds(app)[:MAX_SHOWN_ROWS]],
+                 "routes": route_facts(app), "graphql": app.graphql.listing()[:MAX_SHOWN_ROWS]}
+        return {name: json_text(part) for name, part in parts.items()}
+
+    def news(self, viewer, shared):
+        """What a viewer does not know yet, as the text of a JSON object, or "" when nothing changed."""
+        first, parts = not viewer.told, dict(shared)
+        if viewer.view == "stream":
+            parts["view"] = json_text(stream_view(self.app, viewer.query, self.shown))
+        elif viewer.view == "script":
+            parts["view"] = json_text(script_view(self.app, viewer.query.get("name", "")))
+        changed = {name: text for name, text in parts.items() if viewer.told.get(name) != text}
+        viewer.told.update(changed)
+        if first:
+            changed["sparks"] = json_text({feed.path: feed.spark() for feed in all_feeds(self.app)})
+        if viewer.view == "script":
+            self.add_lines(viewer, changed, first)
+        elif viewer.view in ("overview", "requests"):
+            self.add_requests(viewer, changed)
+        return "{" + ",".join(f'"{name}":{text}' for name, text in changed.items()) + "}" if changed else ""
+
+    def add_requests(self, viewer, changed):
+        """New requests, the last ones if there are many; at first all that the page shows."""
+        log = self.server.requests
+        new = [entry for entry in list(log.entries) if entry.number > viewer.request]
+        if new:
+            limit = MAX_SHOWN_REQUESTS if viewer.request else REQUESTS_KEPT
+            viewer.request = new[-1].number
+            changed["requests"] = json_text([request_facts(entry) for entry in new[-limit:]])
+
+    def add_lines(self, viewer, changed, first):
+        """New lines of the log of the script that is looked at."""
+        new = []
+        for line in reversed(list(self.app.log.kept.get(viewer.query.get("name", ""), ()))):
+            if line is viewer.line:
+                break
+            new.append(line)
+        if new or first:
+            viewer.line = new[0] if new else viewer.line
+            changed["lines"] = json_text([[round(when, 3), level, clip(text, MAX_SHOWN_TEXT)]
+                                          for when, level, text in reversed(new)])
+
+
+def json_text(value):
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def local_page(method, path):
+    """Registers a function in LOCAL_PAGES."""
+    def register(function):
+        LOCAL_PAGES[method, path] = function
+        return function
+    return register
+
+
+@local_page("GET", "/engine/events")
+def dashboard_events(handler, head, body):
+    """The dashboard's one connection: `state` events with the parts that changed. What is looked at is in
+    the query: `view` (overview, stream, script, requests), `name`, `message`, `connection`, `q`."""
+    if head.method == "HEAD":
+        return Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")])
+    server = handler.server
+    if server.dashboard is None:
+        server.dashboard = Dashboard(server)
+    server.dashboard.admit(handler, head)
+    return None
+
+
+# -- Dashboard: actions ----
+
+#: Seconds that a request sent again may take, and bytes of its answer that are shown.
+REPLAY_SECONDS = 30
+MAX_REPLAY_BYTES = 64 * 1024
+#: Headers that belong to the connection on which a request came.
+_HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "expect", "keep-alive",
+                          "upgrade", "te", "trailer", "accept-encoding"))
+#: Headers whose values are not shown.
+_SECRET_HEADERS = frozenset(("cookie", "authorization"))
+CONSOLE_FILE = "<console>"
+_DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
+
+
+def json_answer(value, status=200):
+    return Response(status, JSON_TYPE, utf8(json_text(value)), [("Cache-Control", "no-store")])
+
+
+def asked(head, body, *names):
+    """The texts of these names in a request's JSON body; raises Refusal when one is missing."""
+    if head.content_type != "application/json":
+        raise Refusal(415, "Send a JSON object, with Content-Type: application/json")
+    try:
+        wish = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, f"The body is not JSON: {error}") from None
+    for name in names:
+        if not isinstance(wish, dict) or not isinstance(wish.get(name), str):
+            raise Refusal(400, f"The JSON object must have {', '.join(names)}, all of them strings; "
+                               f"{name} is missing")
+    return [wish[name] for name in names]
+
+
+@local_page("POST", "/engine/send")
+def send_test_message(handler, head, body):
+    """Sends a message to a stream or subscription: `path`, `data`, `filter` ("" for everyone)."""
+    app = handler.app
+    path, data, text = asked(head, body, "path", "data", "filter")
+    feed = find_feed(app, path)
+    host = app.hosts.get(feed.script) if feed is not None else None
+    if host is None:
+        raise Refusal(404, f"No stream is registered at {path}")
+    try:
+        wanted = check_filter(host, "send", text.strip())
+    except HostError as error:
+        raise Refusal(400, str(error)) from None
+    if path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
+        delivery = app.graphql.broadcast(path[len(GRAPHQL_SUBSCRIPTION_PATH):], data, wanted)
+    else:
+        delivery = feed.main.send(data, wanted)
+    message = feed.main.find(delivery.sequence)
+    if message is not None and handler.server.dashboard is not None:
+        handler.server.dashboard.shown.add(feed.main, [message])
+    return json_answer({"sentence": delivery.sentence(), "sequence": delivery.sequence,
+                        "matched": delivery.matched, "queued": delivery.queued, "dropped": delivery.dropped})
+
+
+@local_page("POST", "/engine/reload")
+def reload_script(handler, head, body):
+    """Loads a script again: `script`. The answer says whether it runs now."""
+    name, = asked(head, body, "script")
+    try:
+        loaded = handler.app.reload(name)
+    except KeyError:
+        raise Refusal(404, f"There is no script {name}") from None
+    except OSError as error:
+        raise Refusal(500, f"The folder of scripts cannot be read: {error}") from None
+    return json_answer({"loaded": loaded})
+
+
+@local_page("GET", "/engine/source")
+def script_source(handler, head, body):
+    """The text of a script (`?script=`) as its file is now, and of what it imports as it was loaded."""
+    app, name = handler.app, head.query.get("script", "")
+    try:
+        files = {name: read_script(app.script_files()[name])}
+    except KeyError:
+        raise Refusal(404, f"There is no script {name}") from None
+    except (OSError, ValueError) as error:
+        raise Refusal(500, f"{name} cannot be read: {error}") from None
+    owner = app.failures.get(name) or app.hosts.get(name)
+    files.update((file, text) for file, text in (owner.sources if owner else {}).items() if file != name)
+    return json_answer([{"name": file, "text": text} for file, text in files.items()])
+
+
+@local_page("GET", "/engine/request")
+def logged_request(handler, head, body):
+    """A request of the log (`?number=`) with its headers and body."""
+    entry = find_request(handler, head.query.get("number", ""))
+    headers = [[name, "(not shown)" if name in _SECRET_HEADERS else value]
+               for name, value in entry.head.fields.items()]
+    text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
+    return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers, "body": text})
+
+
+def find_request(handler, number):
+    entry = handler.server.requests.find(int(number)) if number.isascii() and number.isdigit() else None
+    if entry is None:
+        raise Refusal(404, f"Request {number or '?'} is no longer in the log")
+    return entry
+
+
+@local_page("POST", "/engine/replay")
+def replay_request(handler, head, body):
+    """Sends a request of the log to this server again: `number`. Answers with what came back."""
+    number, = asked(head, body, "number")
+    entry = find_request(handler, number)
+    if entry.body is None:
+        raise Refusal(409, f"Its body of {entry.size:,} bytes was not kept (up to {MAX_KEPT_BODY:,} are), so "
+                           "it cannot be sent again")
+    try:
+        return json_answer(send_again(handler.server, entry))
+    except (OSError, http.client.HTTPException) as error:
+        raise Refusal(502, f"No answer came: {type(error).__name__}: {error}") from None
+
+
+def send_again(server, entry):
+    """Makes the request of a log entry over a connection of its own; what came back, as plain data."""
+    name, port = server.server_address[:2]
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    connection = http.client.HTTPConnection(name, port, timeout=REPLAY_SECONDS)
+    started = time.perf_counter()
+    try:
+        connection.putrequest(entry.head.method, entry.head.target, skip_host=True, skip_accept_encoding=True)
+        for key, value in entry.head.fields.items():
+            if key not in _HOP_HEADERS:
+                connection.putheader(key, value.encode("latin-1"))
+        connection.putheader("Connection", "close")
+        if entry.body or entry.head.method in ("POST", "PUT", "PATCH"):
+            connection.putheader("Content-Length", str(len(entry.body)))
+        connection.endheaders(entry.body)
+        answer = connection.getresponse()
+        stream = answer.getheader("content-type", "").startswith("text/event-stream")
+        data = b"" if stream else answer.read(MAX_REPLAY_BYTES)
+        return {"status": answer.status, "reason": answer.reason, "headers": answer.getheaders(),
+                "ms": milliseconds(time.perf_counter() - started),
+                "body": "(an event stream; open it in a page of its own)" if stream
+                else data.decode("utf-8", "replace")}
+    finally:
+        connection.close()
+
+
+@local_page("POST", "/engine/evaluate")
+def evaluate_in_script(handler, head, body):
+    """Runs code in the realm of a running script: `script`, `code`. Answers {"value"}, as the console
+    would show it, or {"error": {"name", "message", "stack"}}."""
+    name, code = asked(head, body, "script", "code")
+    host = handler.app.hosts.get(name)
+    if host is None:
+        raise Refusal(404, f"{name} is not running")
+    handler.app.log.write("debug", f"from the dashboard: {clip(code, MAX_PREVIEW)}", name)
+    started = time.perf_counter()
+    try:
+        facts = {"value": clip(evaluate_code(host, code), MAX_DETAIL)}
+    except ScriptBusy as error:
+        raise Refusal(503, str(error), headers=(("Retry-After", "1"),)) from None
+    except JSError as error:
+        facts = {"error": {"name": error.name or "Uncaught", "message": error.message,
+                           "stack": clip(error.stack or "", MAX_SHOWN_TEXT)}}
+    return json_answer({**facts, "ms": milliseconds(time.perf_counter() - started)})
+
+
+def evaluate_code(host, code):
+    """The value of code in a script's realm, as text; a promise is waited for. An expression is tried
+    first, so that `{ a: 1 }` is an object and `await` works; declarations stay for the next time."""
+    realm, limit = host.realm, host.app.handler_timeout
+
+    def shown(value):
+        return inspect_value(realm, value)
+
+    if _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
+        return shown(realm.from_python(realm.evaluate(code, CONSOLE_FILE, timeout=limit)))
+    try:
+        function = realm.evaluate(f"({'async ' if 'await' in code else ''}() => ({code}\n))", CONSOLE_FILE)
+        argument = None
+    except JSError as error:
+        if error.phase != "parse":
+            raise
+        waiting = f"(async () => {{{code}\n}})"
+        function, argument = realm.evaluate(waiting if "await" in code else "eval", CONSOLE_FILE), code
+    return host.run(function, "console", argument, shown)
+
+
+# -- Dashboard: the page ----
+
+DASHBOARD_STYLE = r"""
+:root {
+  color-scheme: light dark;
+  --ink: #1c2024; --soft: #5c656e; --faint: #656e77; --line: #e1e5e9; --bg: #f6f7f9; --paper: #ffffff;
+  --hover: #f0f4f9; --chosen: #e3eefb; --accent: #0b62c4; --on-accent: #ffffff; --ok: #227a3d; --warn: #8a5a00;
+  --bad: #b3261e; --mark: #fdecea; --chip: #eef1f4;
+  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --ink: #e4e8eb; --soft: #9aa5af; --faint: #8a959f; --line: #2c333a; --bg: #121518; --paper: #191d21;
+    --hover: #20262c; --chosen: #1c3047; --accent: #77b2f5; --on-accent: #0b1c2e; --ok: #6cc58a; --warn: #e3b341;
+    --bad: #ff8a80; --mark: #45211f; --chip: #262d34;
+  }
+}
+* { box-sizing: border-box; }
+html { scrollbar-gutter: stable; }
+body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI",
+       Roboto, sans-serif; font-variant-numeric: tabular-nums; }
+a { color: var(--accent); text-decoration: none; }
+a:hover { text-decoration: underline; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
+code, pre, .mono { font-family: var(--mono); font-size: 13px; }
+[hidden] { display: none !important; }
+
+header { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; align-items: center; gap: .1rem 1.25rem;
+         padding: .6rem 1.25rem; background: var(--paper); border-bottom: 1px solid var(--line); }
+header .name { font-weight: 650; letter-spacing: -.01em; color: var(--ink); }
+header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
+nav { display: flex; gap: .25rem; }
+nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
+nav a:hover { background: var(--hover); text-decoration: none; }
+nav a[aria-current] { background: var(--chosen); color: var(--ink); }
+#live { margin-left: auto; color: var(--soft); font-size: .85rem; }
+.dot { display: inline-block; width: .55rem; height: .55rem; border-radius: 50%; background: var(--faint);
+       margin-right: .45rem; vertical-align: .02rem; }
+.dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); } .dot.warn { background: var(--warn); }
+#live[data-state=live] .dot { background: var(--ok); }
+#live[data-state=lost] { color: var(--bad); } #live[data-state=lost] .dot { background: var(--bad); }
+#faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem; border-bottom: 1px solid var(--line); }
+
+main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
+p { margin: 0 0 .6rem; }
+h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: .95rem; font-weight: 620; margin: 0; }
+h2 small, .count { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
+.soft { color: var(--soft); } .bad { color: var(--bad); } .ok { color: var(--ok); } .warn { color: var(--warn); }
+.small { font-size: .85rem; }
+
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.2rem, 1fr)); gap: .75rem; margin: 0 0 1rem; }
+.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: .6rem .9rem .7rem; }
+.tile b { display: block; font-size: 1.35rem; line-height: 1.35; font-weight: 560; letter-spacing: -.02em; white-space: nowrap; }
+.tile span { color: var(--soft); font-size: .8rem; }
+
+.panel { scroll-margin: 4rem 0 1rem; background: var(--paper); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 1rem; min-width: 0; }
+.panel > .head { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .75rem; padding: .65rem 1rem; min-height: 3rem; }
+.panel > .head h2 { margin-right: auto; }
+.panel > .body { padding: 0 1rem 1rem; }
+.panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
+.scroll { overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
+.two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
+.two.uneven { grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); }
+.top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
+.top .back { font-size: .9rem; }
+.top .actions { margin-left: auto; display: flex; gap: .5rem; }
+
+table { border-collapse: collapse; width: 100%; font-size: .93rem; }
+th { position: sticky; top: 0; background: var(--paper); text-align: left; font-weight: 500; font-size: .78rem; color: var(--soft);
+     padding: .3rem .5rem; white-space: nowrap; box-shadow: inset 0 -1px var(--line), inset 0 1px var(--line); }
+td { padding: .36rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+tr:last-child td { border-bottom: 0; }
+th:first-child, td:first-child { padding-left: 1rem; } th:last-child, td:last-child { padding-right: 1rem; }
+td.n, th.n { text-align: right; white-space: nowrap; }
+td.one { width: 55%; max-width: 0; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
+td.one .mono { display: block; overflow: hidden; text-overflow: ellipsis; color: var(--soft); }
+td button.time { white-space: nowrap; }
+td.one .why { white-space: normal; }
+.rate { display: flex; align-items: center; gap: .75rem; }
+.rate b { font-weight: 400; min-width: 2.5rem; }
+tbody tr:hover { background: var(--hover); }
+tbody tr.chosen, tbody tr.chosen:hover { background: var(--chosen); }
+tr.pick { cursor: pointer; }
+td .mono, td.mono { font-size: 12.5px; }
+.chip { display: inline-block; background: var(--chip); color: var(--ink); max-width: 100%; white-space: normal; border-radius: 5px; padding: 0 .4rem; margin: 0 .25rem .15rem 0;
+        font: 12px/1.55 var(--mono); overflow-wrap: anywhere; }
+svg.spark { display: block; width: 7.5rem; height: 1.5rem; }
+svg.spark.big { width: 100%; height: 4.5rem; }
+svg.spark path { fill: none; stroke: var(--accent); stroke-width: 1.5; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
+svg.spark path.area { fill: var(--accent); opacity: .12; stroke: none; }
+
+button, input, textarea, select { font: inherit; color: inherit; }
+button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper); cursor: pointer; }
+button:hover { background: var(--hover); }
+button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
+button.main:hover { filter: brightness(1.08); }
+button:disabled { opacity: .55; cursor: default; }
+button.link { border: 0; padding: 0; background: none; color: var(--accent); }
+button.link:hover { text-decoration: underline; }
+input[type=text], input[type=search], textarea { width: 100%; padding: .35rem .6rem; border: 1px solid var(--line); border-radius: 7px;
+        background: var(--bg); }
+input[type=search] { width: 13rem; max-width: 100%; }
+textarea { display: block; resize: vertical; font: 13px/1.5 var(--mono); }
+label { display: block; font-size: .8rem; color: var(--soft); }
+label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; }
+.send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
+.send textarea { height: 2.4rem; min-height: 2.4rem; padding-top: .5rem; } .send input { height: 2.4rem; font: 13px var(--mono); } .send button { height: 2.4rem; }
+.answer { margin: .6rem 0 0; }
+.answer:empty { margin: 0; }
+kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
+
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55; }
+.frame { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px; padding: .6rem 0; margin: .6rem 0; }
+.frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
+.frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
+.frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
+.lines { height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0; overscroll-behavior: contain; }
+.lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
+.lines time { color: var(--faint); flex: none; }
+.lines span { white-space: pre-wrap; overflow-wrap: anywhere; min-width: 0; }
+.lines .error { background: var(--mark); } .lines .error span { color: var(--bad); } .lines .warn span { color: var(--warn); }
+.lines .debug span { color: var(--soft); }
+.console { max-height: 16rem; overflow: auto; padding: 0 1rem; }
+.console pre { padding: .15rem 0 .15rem 1.2rem; position: relative; }
+.console pre::before { position: absolute; left: 0; color: var(--faint); content: "›"; }
+.console pre.value::before { content: "‹"; } .console pre.error { color: var(--bad); } .console pre.error::before { content: "✕"; }
+.prompt { padding: .4rem 1rem 1rem; }
+.reasons { list-style: none; padding: 0; margin: .7rem 0 0; }
+.reasons li { display: flex; gap: .6rem; padding: .15rem 0; }
+.reasons b { min-width: 1.6rem; text-align: right; font-weight: 600; }
+.reasons span { overflow-wrap: anywhere; }
+.why { display: flex; gap: .4rem; } .why span { overflow-wrap: anywhere; }
+.why b { font-weight: 600; }
+
+@media (max-width: 60rem) { .two, .two.uneven { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 40rem) {
+  header { padding: .5rem .9rem; } main { padding: .9rem .7rem 3rem; }
+  .tiles { grid-template-columns: repeat(3, 1fr); gap: .5rem; } .tile { padding: .45rem .65rem .5rem; } .tile b { font-size: 1.1rem; }
+  .wide { display: none; } .send { grid-template-columns: 1fr; }
+  .top .actions { margin-left: 0; width: 100%; } input[type=search] { width: 100%; }
+  svg.spark { width: 4.5rem; } td, th { padding-left: .35rem; padding-right: .35rem; }
+}
+"""
+
+DASHBOARD_BODY = r"""
+<header>
+  <a class="name" href="#/">aiwebengine<span id="version"></span></a>
+  <nav aria-label="Views">
+    <a href="#/" id="nav-overview">Overview</a>
+    <a href="#/requests" id="nav-requests">Requests</a>
+    <a href="#/script/server" id="nav-log">Server log</a>
+  </nav>
+  <span id="live" role="status" data-state="wait"><span class="dot"></span><span id="live-text">connecting</span></span>
+</header>
+<div id="faults" role="status" hidden></div>
+<main>
+<noscript><p>The dashboard needs JavaScript. Figures without it: <a href="/engine/metrics">/engine/metrics</a></p></noscript>
+
+<div id="view-overview" hidden>
+  <div class="tiles" id="tiles"></div>
+  <section class="panel" aria-labelledby="h-scripts"><div class="head"><h2 id="h-scripts">Scripts<small id="n-scripts"></small></h2></div>
+    <div class="scroll"><table id="scripts"></table></div></section>
+  <section class="panel" aria-labelledby="h-streams"><div class="head"><h2 id="h-streams">Streams<small id="n-streams"></small></h2></div>
+    <div class="scroll"><table id="streams"></table></div></section>
+  <section class="panel" aria-labelledby="h-routes"><div class="head"><h2 id="h-routes">Routes<small id="n-routes"></small></h2></div>
+    <div class="scroll"><table id="routes"></table></div></section>
+  <div class="two">
+  <section class="panel" aria-labelledby="h-latest"><div class="head"><h2 id="h-latest">Latest requests</h2>
+    <a class="small" href="#/requests">All requests</a></div>
+    <div class="scroll"><table id="latest"></table></div></section>
+  <section class="panel" aria-labelledby="h-graphql"><div class="head"><h2 id="h-graphql">GraphQL<small id="n-graphql"></small></h2>
+    <a class="small" href="/graphql">Explorer</a></div>
+    <div class="scroll"><table id="graphql"></table></div></section>
+  </div>
+</div>
+
+<div id="view-stream" hidden>
+  <div class="top"><a class="back" href="#/">Overview</a><h1 id="stream-path"></h1><span class="soft" id="stream-facts"></span></div>
+  <p class="bad" id="stream-gone" hidden>No script registers this stream at the moment.</p>
+  <section class="panel"><div class="head"><h2>Messages per second<small>the last minute</small></h2><span class="soft" id="stream-rate"></span></div>
+    <div class="body" id="stream-spark"></div></section>
+  <section class="panel" aria-labelledby="h-send"><div class="head"><h2 id="h-send">Send a test message</h2></div>
+    <div class="body"><form class="send" id="send">
+      <label>Data, JSON or any text<textarea id="send-data" spellcheck="false">{"text": "Hello from the dashboard"}</textarea></label>
+      <label>Filter, empty for everyone<input type="text" id="send-filter" spellcheck="false" autocomplete="off" placeholder='{"room": "general"}'></label>
+      <button class="main">Send</button></form>
+      <p class="answer small" id="send-answer" role="status"></p></div></section>
+  <div class="two uneven">
+    <section class="panel" aria-labelledby="h-messages"><div class="head"><h2 id="h-messages">Messages<small id="n-messages"></small></h2>
+      <button id="hold" aria-pressed="false">Hold</button></div>
+      <div class="scroll" style="max-height:36rem"><table id="messages"></table></div></section>
+    <div>
+    <section class="panel" id="chosen" hidden aria-labelledby="h-chosen"><div class="head"><h2 id="h-chosen">Who got it, and why</h2>
+      <button id="chosen-close">Close</button></div>
+      <div class="body"><p class="small soft" id="chosen-facts"></p><pre class="frame" id="chosen-text" style="padding:.6rem 1rem;max-height:12rem;overflow:auto"></pre>
+        <ul class="reasons" id="reasons"></ul></div></section>
+    <section class="panel" aria-labelledby="h-connections"><div class="head"><h2 id="h-connections">Connections<small id="n-connections"></small></h2>
+      <input type="search" id="q" placeholder="room=general" aria-label="Search connections by metadata or address"></div>
+      <div class="scroll" style="max-height:36rem"><table id="connections"></table></div></section>
+    </div>
+  </div>
+</div>
+
+<div id="view-script" hidden>
+  <div class="top"><a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
+    <span class="actions"><button id="open-source" aria-expanded="false">Open source</button><button id="reload" class="main">Reload</button></span></div>
+  <p class="answer small" id="script-answer" role="status" style="margin:-.5rem 0 .75rem"></p>
+  <section class="panel" id="trouble" hidden aria-labelledby="h-trouble"><div class="head"><h2 id="h-trouble" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
+    <div class="body"><code id="trouble-place"></code><div class="frame" id="trouble-frame"></div><pre class="soft" id="trouble-stack"></pre></div></section>
+  <section class="panel" id="source" hidden aria-labelledby="h-source"><div class="head"><h2 id="h-source">Source</h2><span id="source-files"></span></div>
+    <div class="body"><div class="frame" id="source-text" style="max-height:32rem;overflow:auto" tabindex="0"></div></div></section>
+  <section class="panel" id="console" aria-labelledby="h-console"><div class="head"><h2 id="h-console">Console<small>runs in this script's realm</small></h2>
+    <span class="small soft"><kbd>Enter</kbd> runs, <kbd>Shift</kbd> <kbd>Enter</kbd> new line, <kbd>↑</kbd> earlier</span></div>
+    <div class="console" id="console-lines" role="log" aria-label="Results"></div>
+    <div class="prompt"><textarea id="code" rows="2" spellcheck="false" aria-label="JavaScript to run" placeholder="1 + 1"></textarea></div></section>
+  <section class="panel" aria-labelledby="h-log"><div class="head"><h2 id="h-log">Log<small id="n-log"></small></h2>
+    <span id="levels"></span><input type="search" id="log-q" placeholder="Search the log" aria-label="Search the log"></div>
+    <div class="lines" id="lines" tabindex="0"></div></section>
+</div>
+
+<div id="view-requests" hidden>
+  <section class="panel" id="request" hidden aria-labelledby="h-request"><div class="head"><h2 id="h-request" class="mono"></h2>
+    <button id="replay" class="main">Send again</button><button id="request-close">Close</button></div>
+    <div class="body two"><div><p class="small soft" id="request-facts"></p><pre id="request-text"></pre></div>
+      <div><p class="small soft" id="replay-facts" role="status"></p><pre id="replay-text"></pre></div></div></section>
+  <section class="panel" aria-labelledby="h-requests"><div class="head"><h2 id="h-requests">Requests<small id="n-requests"></small></h2>
+    <label class="flag"><input type="checkbox" id="only-errors"> errors only</label>
+    <input type="search" id="request-q" placeholder="Search path or method" aria-label="Search requests"></div>
+    <div class="scroll" style="max-height:none"><table id="requests"></table></div></section>
+</div>
+</main>
+"""
+
+DASHBOARD_SCRIPT = r"""
+"use strict";
+// Everything that comes from outside becomes the text of a node; nothing is ever parsed as HTML.
+const SPARK = 60, KEEP_REQUESTS = 200, KEEP_LINES = 400;
+const $ = (id) => document.getElementById(id);
+const state = { server: null, scripts: [], streams: [], routes: [], graphql: [], requests: [], lines: [], view: null };
+const rates = new Map();            // path -> { samples, last }
+let at = { view: "overview", name: "" }, chosen = "", focus = "", wantChosen = false, held = false, source = null, pending = false;
+
+function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "text") node.textContent = value;
+    else if (value !== undefined && value !== null) node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+function setText(node, text) { if (node.textContent !== text) node.textContent = text; }
+const number = (value) => value === null || value === undefined ? "" : Math.round(value).toLocaleString("en");
+function bytes(value) {
+  if (value < 1024) return value + " B";
+  return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
+}
+function duration(seconds) {
+  seconds = Math.max(0, Math.round(seconds));
+  if (seconds < 60) return seconds + " s";
+  if (seconds < 3600) return Math.floor(seconds / 60) + " min " + (seconds % 60) + " s";
+  const hours = Math.floor(seconds / 3600);
+  return hours < 48 ? hours + " h " + Math.floor(seconds / 60) % 60 + " min" : Math.floor(hours / 24) + " days";
+}
+const clock = (time, fine) => {
+  const date = new Date(time * 1000), two = (value) => String(value).padStart(2, "0");
+  return two(date.getHours()) + ":" + two(date.getMinutes()) + ":" + two(date.getSeconds())
+    + (fine ? "." + String(date.getMilliseconds()).padStart(3, "0") : "");
+};
+const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
+const filterText = (filter) => filter ? Object.entries(filter).map(([key, value]) => key + "=" + value).join(" ") : "everyone";
+
+// -- tables: rows are kept by key, and only the cells that changed are made anew --
+
+function makeCell(cell) {
+  if (cell instanceof Node) return [cell];
+  if (typeof cell !== "object" || cell === null) return [String(cell ?? "")];
+  if (cell.chips) return cell.chips.map(([key, value]) => el("span", { class: "chip", text: key + "=" + value }));
+  if (cell.href) return [el("a", { href: cell.href, class: cell.kind, text: cell.text })];
+  if (cell.verdict) return [why(cell.verdict)];
+  if (cell.lines) return cell.lines.flatMap(makeCell);
+  if (cell.dot) return [el("span", { class: "dot " + cell.dot }), cell.text];
+  if (cell.pick) return [el("button", { class: "link time", text: cell.text, title: cell.title })];
+  return [el("span", { class: cell.kind, title: cell.title, text: cell.text })];
+}
+function why([got, text]) {
+  return el("span", { class: "why" }, el("b", { class: got === true ? "ok" : got === false ? "bad" : "warn", text: got === true ? "✓" : got === false ? "✗" : "…" }),
+    el("span", { class: got === false ? "soft" : null, text }));
+}
+function fill(table, columns, rows, options = {}) {
+  if (!table.tBodies.length) table.append(el("thead"), el("tbody"));
+  const shape = columns.join("|");
+  if (table.dataset.shape !== shape) {
+    table.dataset.shape = shape;
+    table.tHead.replaceChildren(el("tr", {}, ...columns.map((name) => el("th", { scope: "col", class: classOf(name), text: name.replace(/^[#~!]+/, "") }))));
+    table.tBodies[0].replaceChildren();
+    table.known = new Map();
+  }
+  const body = table.tBodies[0], known = table.known, seen = new Set();
+  let place = body.firstChild;
+  for (const row of rows) {
+    let line = known.get(row.key);
+    if (!line) {
+      line = el("tr");
+      line.cells_ = [];
+      line.append(...columns.map((name) => el("td", { class: classOf(name) })));
+      if (options.pick) {
+        line.className = "pick";
+        line.addEventListener("click", () => { if (!getSelection().toString()) options.pick(line.row); });
+      }
+      known.set(row.key, line);
+    }
+    line.row = row;
+    seen.add(row.key);
+    row.cells.forEach((cell, index) => {
+      const mark = cell instanceof Node ? cell : JSON.stringify(cell);
+      if (line.cells_[index] !== mark) {
+        line.cells_[index] = mark;
+        line.children[index].replaceChildren(...makeCell(cell));
+      }
+    });
+    if (options.pick) line.classList.toggle("chosen", row.key === options.chosen);
+    if (line === place) place = place.nextSibling;
+    else body.insertBefore(line, place);
+  }
+  for (const [key, line] of known) if (!seen.has(key)) { known.delete(key); line.remove(); }
+  empty(table, rows.length, options.none);
+}
+function empty(table, count, text = "None.") {
+  const box = table.parentNode;
+  let note = box.nextElementSibling;
+  if (!note) { note = el("p", { class: "none" }); box.after(note); }
+  setText(note, text);
+  note.hidden = count > 0;
+  box.hidden = !count;
+}
+function classOf(name) {
+  const mark = /^[#~!]*/.exec(name)[0];         // a number; only on wide screens; one line of text
+  return (mark.includes("#") ? "n " : "") + (mark.includes("!") ? "one " : "") + (mark.includes("~") ? "wide" : "") || null;
+}
+
+// -- messages per second --
+
+function sampleOf(path) {
+  if (!rates.has(path)) rates.set(path, { samples: new Array(SPARK).fill(0), last: null, node: null });
+  return rates.get(path);
+}
+function sample() {
+  for (const stream of state.streams) {
+    const rate = sampleOf(stream.path);
+    rate.samples.push(rate.last === null ? 0 : Math.max(0, stream.messages - rate.last));
+    rate.samples.shift();
+    rate.last = stream.messages;
+  }
+  render();
+}
+const perSecond = (samples) => samples.slice(-5).reduce((sum, value) => sum + value, 0) / 5;
+const rateText = (value) => value >= 10 ? number(value) : value ? value.toFixed(1) : "0";
+const SVG = "http://www.w3.org/2000/svg";
+function spark(path, kind) {
+  const rate = sampleOf(path), key = "node" + kind;
+  if (!rate[key]) {
+    const svg = document.createElementNS(SVG, "svg");
+    svg.setAttribute("class", "spark " + kind);
+    svg.setAttribute("viewBox", "0 0 100 20");
+    svg.setAttribute("preserveAspectRatio", "none");
+    svg.setAttribute("role", "img");
+    for (const name of ["area", "line"]) svg.append(document.createElementNS(SVG, "path"));
+    svg.firstChild.setAttribute("class", "area");
+    rate[key] = svg;
+  }
+  const top = Math.max(1, ...rate.samples), step = 100 / (SPARK - 1);
+  const line = rate.samples.map((value, index) => (index ? "L" : "M") + (index * step).toFixed(1) + " " + (19 - 17.5 * value / top).toFixed(1)).join("");
+  if (rate["line" + kind] !== line) {
+    rate["line" + kind] = line;
+    rate[key].lastChild.setAttribute("d", line);
+    rate[key].firstChild.setAttribute("d", line + "L100 20L0 20Z");
+    rate[key].setAttribute("aria-label", rateText(perSecond(rate.samples)) + " messages per second, at most " + top + " in the last minute");
+  }
+  return rate[key];
+}
+
+function sparkWithRate(path) {
+  const rate = sampleOf(path), chart = spark(path, "");
+  rate.box ??= el("span", { class: "rate" }, el("b"), chart);
+  setText(rate.box.firstChild, rateText(perSecond(rate.samples)));
+  return rate.box;
+}
+
+// -- the one connection --
+
+let events = null;
+function connect() {
+  if (events) events.close();
+  const query = new URLSearchParams({ view: at.view, name: at.name });
+  if (chosen) query.set("message", chosen);
+  if (focus) query.set("connection", focus);
+  if (held) query.set("hold", "");
+  if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
+  events = new EventSource("/engine/events?" + query);
+  let first = true;
+  events.addEventListener("state", (event) => { take(JSON.parse(event.data), first); first = false; });
+  events.onopen = () => { first = true; status("live", "live"); };
+  events.onerror = () => status("lost", "the server does not answer");
+}
+function status(name, text) { $("live").dataset.state = name; setText($("live-text"), text); }
+function take(news, first) {
+  status("live", "live");
+  if (first) { state.lines = []; state.view = null; }
+  for (const key of ["server", "scripts", "streams", "routes", "graphql", "view", "faults"]) if (key in news) state[key] = news[key];
+  if (news.requests) {
+    const newest = state.requests.length ? state.requests[0].number : 0;
+    const fresh = first ? news.requests : news.requests.filter((entry) => entry.number > newest);
+    state.requests = (first ? [] : state.requests);
+    state.requests = fresh.reverse().concat(state.requests).slice(0, KEEP_REQUESTS);
+  }
+  if (news.lines) state.lines = state.lines.concat(news.lines).slice(-KEEP_LINES);
+  if (news.sparks) for (const [path, samples] of Object.entries(news.sparks)) {
+    const rate = sampleOf(path);
+    if (rate.last === null) {
+      rate.samples = samples;
+      rate.last = state.streams.find((stream) => stream.path === path)?.messages ?? null;
+    }
+  }
+  render();
+}
+async function ask(path, wish) {
+  const options = wish ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(wish) } : {};
+  const answer = await fetch(path, options);
+  const data = await answer.json();
+  if (!answer.ok) throw new Error(data.error?.message ?? answer.statusText);
+  return data;
+}
+
+// -- views --
+
+function go() {
+  const [, view = "", name = ""] = location.hash.split("/");
+  const old = at;
+  let known = "";
+  try { known = decodeURIComponent(name); } catch { /* a broken link shows the overview */ }
+  at = view === "requests" ? { view, name: "" } : ["stream", "script"].includes(view) && known ? { view, name: known } : { view: "overview", name: "" };
+  if (old.view !== at.view || old.name !== at.name) {
+    chosen = focus = ""; held = false; source = null;
+    $("q").value = ""; $("send-answer").textContent = ""; $("script-answer").textContent = "";
+    $("console-lines").replaceChildren();
+    $("request").hidden = true;
+    state.view = null; state.lines = [];
+    for (const id of ["messages", "connections", "lines"]) $(id).replaceChildren();
+    for (const id of ["messages", "connections"]) delete $(id).dataset.shape;
+    scrollTo(0, 0);
+  }
+  for (const item of ["overview", "stream", "script", "requests"]) $("view-" + item).hidden = item !== at.view;
+  const current = { overview: at.view === "overview", requests: at.view === "requests", log: at.view === "script" && at.name === "server" };
+  for (const [item, yes] of Object.entries(current)) yes ? $("nav-" + item).setAttribute("aria-current", "page") : $("nav-" + item).removeAttribute("aria-current");
+  document.title = (at.name || { overview: "Dashboard", requests: "Requests" }[at.view]) + " – aiwebengine";
+  connect();
+  render();
+}
+function render() {
+  if (pending) return;
+  pending = true;
+  requestAnimationFrame(() => {
+    pending = false;
+    if (!state.server) return;
+    setText($("version"), state.server.version);
+    renderFaults();
+    ({ overview: renderOverview, stream: renderStream, script: renderScript, requests: renderRequests })[at.view]();
+  });
+}
+function renderFaults() {
+  const active = state.faults ?? [];
+  $("faults").hidden = !active.length;
+  setText($("faults"), active.length ? "Fault injection is on: " + active.join("; ") : "");
+}
+const streamLink = (path) => ({ href: "#/stream/" + encodeURIComponent(path), text: path, kind: "mono" });
+const scriptLink = (name) => ({ href: "#/script/" + encodeURIComponent(name), text: name });
+const STATES = { running: ["ok", "running"], stale: ["bad", "has an error, an older version is running"], failed: ["bad", "not loaded"] };
+
+function renderOverview() {
+  const { server } = state;
+  const sum = state.streams.reduce((total, stream) => total + perSecond(sampleOf(stream.path).samples), 0);
+  const errors = state.routes.reduce((total, route) => total + route.errors, 0);
+  const tiles = [["uptime", duration(Date.now() / 1000 - server.started)], ["memory", server.memory ? number(server.memory) + " MiB" : "–"],
+    ["connections", number(server.connections)], ["messages / s", rateText(sum)], ["requests", number(server.requests)], ["failed calls", number(errors)]];
+  const box = $("tiles");
+  if (!box.children.length) box.append(...tiles.map(([name]) => el("div", { class: "tile" }, el("b"), el("span", { text: name }))));
+  tiles.forEach(([, value], index) => setText(box.children[index].firstChild, value));
+  setText($("n-scripts"), number(state.scripts.length));
+  setText($("n-streams"), number(state.streams.length));
+  setText($("n-routes"), number(state.routes.length));
+  setText($("n-graphql"), number(state.graphql.length));
+  fill($("scripts"), ["script", "state", "~registered", "last error"], state.scripts.map((script) => ({ key: script.name, cells: [
+    scriptLink(script.name), { dot: STATES[script.state][0], text: STATES[script.state][1] }, script.summary || "–",
+    script.trouble ? { kind: "bad", text: script.trouble } : ""] })), { none: "No scripts yet. Put a .js file into " + server.folder + "." });
+  fill($("streams"), ["stream", "~script", "#connections", "messages / s", "~#messages", "~#waiting", "#dropped"], state.streams.map((stream) => ({ key: stream.path, cells: [
+    streamLink(stream.path), scriptLink(stream.script), number(stream.connections), sparkWithRate(stream.path),
+    number(stream.messages), stream.waiting ? bytes(stream.waiting) : "", stream.dropped ? { kind: "bad", text: number(stream.dropped) } : "0"] })), { none: "No streams. A script opens one with routeRegistry.registerStreamRoute(path)." });
+  fill($("routes"), ["route", "~handler", "~script", "#calls", "#errors", "~#p50 ms", "#p95 ms", "~#max ms"], state.routes.map((route) => ({ key: route.method + " " + route.path, cells: [
+    { kind: "mono", text: route.method + " " + route.path }, { kind: "mono", text: route.handler }, scriptLink(route.script), number(route.calls),
+    route.errors ? { kind: "bad", text: number(route.errors) } : "0", ms(route.p50), ms(route.p95), ms(route.max)] })), { none: "No routes. A script makes one with routeRegistry.registerRoute(path, handler)." });
+  fill($("latest"), ["time", "request", "#status", "#ms"], state.requests.slice(0, 8).map((entry) => ({ key: entry.number, cells: [
+    clock(entry.time), { kind: "mono", text: entry.method + " " + entry.target }, statusCell(entry), ms(entry.ms)] })), { none: "None yet.", pick: (row) => { location.hash = "#/requests/" + row.key; } });
+  fill($("graphql"), ["field", "type", "~script"], state.graphql.map((field) => ({ key: field.kind + " " + field.name, cells: [
+    field.kind === "subscription" ? { href: "#/stream/" + encodeURIComponent("/graphql/subscription/" + field.name), text: field.kind + " " + field.name } : field.kind + " " + field.name,
+    { kind: "mono", text: field.type }, scriptLink(field.owner)] })));
+}
+const statusCell = (entry) => ({ kind: entry.status >= 500 ? "bad" : entry.status >= 400 ? "warn" : "", text: String(entry.status) });
+
+// -- a stream --
+
+const verdictCell = (verdict) => verdict ? { verdict } : "";
+function renderStream() {
+  setText($("stream-path"), at.name);
+  const view = state.view;
+  if (!view || (view.path !== at.name)) return;
+  $("stream-gone").hidden = view.known;
+  if (!view.known) { setText($("stream-facts"), ""); return; }
+  const facts = view.facts, rate = sampleOf(at.name);
+  setText($("stream-facts"), number(facts.connections) + " connected · " + number(facts.messages) + " messages sent · " + number(facts.dropped)
+    + " dropped · keeps " + number(facts.depth) + " · " + facts.script);
+  setText($("stream-rate"), rateText(perSecond(rate.samples)) + " / s now, " + number(Math.max(...rate.samples)) + " / s at most");
+  const chart = spark(at.name, "big");
+  if ($("stream-spark").firstChild !== chart) $("stream-spark").replaceChildren(chart);
+  const ages = Date.now() / 1000, withVerdict = Boolean(view.chosen), withFocus = Boolean(view.focus);
+  if (!held && view.messages) {
+    fill($("messages"), ["time", withFocus ? "!this connection" : "!filter and data", "~#size", "#matched", "~#queued", "#dropped"], view.messages.map((message) => ({ key: message.sequence, cells: [
+      { pick: true, text: clock(message.time, true), title: message.id }, { lines: [withFocus ? verdictCell(message.verdict) : filterCell(message.filter), { kind: "mono", text: message.text }] }, bytes(message.size),
+      number(message.matched), number(message.queued), message.dropped ? { kind: "bad", text: number(message.dropped) } : "0"] })),
+    { none: facts.messages ? "This stream keeps no messages." : "Nothing was sent yet.", pick: pickMessage, chosen: Number(chosen) });
+    setText($("n-messages"), "the last " + number(view.messages.length));
+  }
+  fill($("connections"), withVerdict ? ["metadata", "this message", "#age", "#waiting"] : ["metadata", "~address", "#age", "#got", "#behind", "#waiting"], view.connections.map((connection) => {
+    const pairs = Object.entries(connection.metadata), age = duration(ages - connection.since), waiting = connection.waiting ? { kind: "warn", text: bytes(connection.waiting) } : "0";
+    const name = pairs.length ? { chips: pairs } : { kind: "soft", text: "no metadata" };
+    const button = connectionButton(connection.key, name);
+    return { key: connection.key, cells: withVerdict ? [button, verdictCell(connection.verdict), age, waiting]
+      : [button, connection.address, age, number(connection.got), connection.behind ? { kind: "warn", text: number(connection.behind) } : "0", waiting] };
+  }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.", pick: pickConnection, chosen: focus });
+  for (const key of buttons.keys()) if (!view.connections.some((connection) => connection.key === key)) buttons.delete(key);
+  setText($("n-connections"), view.connections.length < view.wanted ? view.connections.length + " of " + number(view.wanted) : number(view.wanted));
+  renderChosen(view.chosen, view.forgotten);
+}
+const filterCell = (filter) => filter ? { chips: Object.entries(filter) } : { kind: "soft", text: "everyone" };
+const buttons = new Map();
+function connectionButton(key, cell) {
+  const mark = JSON.stringify(cell);
+  if (buttons.get(key)?.mark !== mark) {
+    const node = el("button", { class: "link", style: "text-align:left", title: "What did this connection get?" }, ...makeCell(cell));
+    buttons.set(key, { mark, node });
+  }
+  return buttons.get(key).node;
+}
+function pickMessage(row) { choose(String(row.key) === chosen ? "" : String(row.key)); }
+function choose(sequence, stop = Boolean(sequence)) {
+  chosen = sequence; focus = "";
+  hold(stop);
+  if (!sequence) $("chosen").hidden = true;
+  if (sequence) wantChosen = true;
+  for (const [key, line] of $("messages").known ?? []) line.classList.toggle("chosen", String(key) === chosen);
+  connect();
+}
+function pickConnection(row) {
+  focus = row.key === focus ? "" : row.key;
+  chosen = ""; $("chosen").hidden = true;
+  hold(false);
+  connect();
+}
+function hold(yes) {
+  held = yes;
+  $("hold").setAttribute("aria-pressed", String(yes));
+  setText($("hold"), yes ? "Resume" : "Hold");
+}
+function renderChosen(message, forgotten) {
+  $("chosen").hidden = !message && !forgotten;
+  if (forgotten) {
+    setText($("chosen-facts"), "This message is no longer kept, so nothing can be said about it.");
+    setText($("chosen-text"), "");
+    delete $("reasons").dataset.mark;
+    $("reasons").replaceChildren();
+  }
+  $("chosen-text").hidden = !message;
+  if (!message) return;
+  if (wantChosen) {
+    wantChosen = false;
+    const { top, bottom } = $("chosen").getBoundingClientRect();
+    if (bottom > innerHeight || top < 60) $("chosen").scrollIntoView({ block: "nearest" });
+  }
+  setText($("chosen-facts"), message.id + " · " + clock(message.time, true) + " · " + bytes(message.size) + " · filter: " + filterText(message.filter)
+    + " · " + number(message.matched) + " matched, " + number(message.queued) + " queued, " + number(message.dropped) + " dropped when it was sent");
+  setText($("chosen-text"), message.text);
+  const mark = JSON.stringify(message.reasons);
+  if ($("reasons").dataset.mark === mark) return;
+  $("reasons").dataset.mark = mark;
+  $("reasons").replaceChildren(...message.reasons.map(([got, text, count]) => el("li", {}, el("b", { text: number(count) }),
+    why([got, (got === true ? "got it: " : got === false ? "did not: " : "not yet: ") + text]))));
+  if (!message.reasons.length) $("reasons").append(el("li", { class: "soft", text: "Nobody is connected." }));
+}
+$("send").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const answer = $("send-answer");
+  try {
+    const result = await ask("/engine/send", { path: at.name, data: $("send-data").value, filter: $("send-filter").value });
+    answer.className = "answer small";
+    answer.textContent = result.sentence;
+    if (result.sequence) choose(String(result.sequence), false);
+  } catch (error) {
+    answer.className = "answer small bad";
+    answer.textContent = error.message;
+  }
+});
+$("hold").addEventListener("click", () => { if (chosen) { choose(""); return; } hold(!held); connect(); });
+$("chosen-close").addEventListener("click", () => choose(""));
+let typing = 0;
+$("q").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(connect, 250); });
+
+// -- a script --
+
+function renderScript() {
+  const view = state.view;
+  setText($("script-name"), at.name === "server" ? "Server log" : at.name);
+  const script = Boolean(view?.state);
+  $("console").hidden = !view || view.state === "failed" || !script;
+  $("reload").hidden = $("open-source").hidden = !script;
+  if (!view || view.name !== at.name) return;
+  const facts = state.scripts.find((item) => item.name === at.name);
+  setText($("script-facts"), !view.known ? "There is no script of this name." : script ? STATES[view.state][1] + (facts?.summary ? " · " + facts.summary : "") : "");
+  renderTrouble(view.error, view.loads);
+  renderLines();
+  $("source").hidden = !source;
+}
+function renderTrouble(error, loads) {
+  $("trouble").hidden = !error;
+  if (!error) return;
+  const mark = JSON.stringify(error) + loads;
+  if ($("trouble").dataset.mark === mark) return;
+  $("trouble").dataset.mark = mark;
+  $("h-trouble").textContent = error.headline;
+  $("trouble-when").textContent = (loads ? "in a handler, " : "while loading, ") + clock(error.time);
+  $("trouble-place").textContent = error.file ? error.file + ":" + error.line + (error.column ? ":" + error.column : "") : "";
+  $("trouble-frame").hidden = !error.frame.length;
+  const lines = [];
+  for (const [line, text, here] of error.frame) {
+    lines.push(el("div", { class: here ? "here" : null }, el("i", { text: line }), text));
+    if (here && error.column && error.column < 200) lines.push(el("div", { class: "bad" }, el("i", { text: "" }), " ".repeat(error.column - 1) + "^"));
+  }
+  $("trouble-frame").replaceChildren(...lines);
+  $("trouble-stack").textContent = error.frame.length ? error.stack : error.text;
+}
+const LEVELS = { error: true, warn: true, info: true, debug: true };
+for (const level of Object.keys(LEVELS)) $("levels").append(el("label", { class: "flag", style: "margin-right:.7rem" },
+  el("input", { type: "checkbox", checked: "", "data-level": level, onchange: (event) => { LEVELS[level] = event.target.checked; render(); } }), level));
+$("log-q").addEventListener("input", render);
+function renderLines() {
+  const box = $("lines"), words = $("log-q").value.toLowerCase();
+  const shown = state.lines.filter(([, level, text]) => LEVELS[level === "log" ? "info" : level] !== false && text.toLowerCase().includes(words));
+  const last = state.lines.at(-1), mark = [shown.length, words, Object.values(LEVELS), last?.[0], last?.[2]].join();
+  setText($("n-log"), shown.length === state.lines.length ? number(shown.length) + " lines" : number(shown.length) + " of " + number(state.lines.length) + " lines");
+  if (box.dataset.mark === mark && box.children.length === shown.length) return;
+  box.dataset.mark = mark;
+  const low = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  box.replaceChildren(...shown.map(([time, level, text]) => el("div", { class: level }, el("time", { text: clock(time) }), el("span", { text }))));
+  if (low) box.scrollTop = box.scrollHeight;
+}
+$("reload").addEventListener("click", async () => {
+  const answer = $("script-answer");
+  $("reload").disabled = true;
+  try {
+    const { loaded } = await ask("/engine/reload", { script: at.name });
+    answer.className = "answer small" + (loaded ? "" : " bad");
+    answer.textContent = loaded ? "Loaded again at " + clock(Date.now() / 1000) + "." : "It does not load; the error is below.";
+    if (source) openSource();
+  } catch (error) { answer.className = "answer small bad"; answer.textContent = error.message; }
+  $("reload").disabled = false;
+});
+async function openSource() {
+  try {
+    source = await ask("/engine/source?script=" + encodeURIComponent(at.name));
+  } catch (error) { $("script-answer").className = "answer small bad"; $("script-answer").textContent = error.message; return; }
+  $("source-files").replaceChildren(...source.length > 1 ? source.map((file) => el("button", { text: file.name, style: "margin-left:.4rem", onclick: () => showSource(file) })) : []);
+  showSource(source[0]);
+  $("source").hidden = false;
+  $("open-source").setAttribute("aria-expanded", "true");
+  setText($("open-source"), "Close source");
+}
+function showSource(file) {
+  const error = state.view?.error;
+  $("h-source").textContent = file.name;
+  $("source-text").replaceChildren(...file.text.replace(/\n$/, "").split("\n").map((text, index) =>
+    el("div", { class: error?.file === file.name && error.line === index + 1 ? "here" : null }, el("i", { text: index + 1 }), text || " ")));
+  $("source-text").querySelector(".here")?.scrollIntoView({ block: "center" });
+}
+$("open-source").addEventListener("click", () => {
+  if (!source) { openSource(); return; }
+  source = null;
+  $("source").hidden = true;
+  $("open-source").setAttribute("aria-expanded", "false");
+  setText($("open-source"), "Open source");
+});
+const past = [];
+let earlier = 0;
+$("code").addEventListener("keydown", (event) => {
+  const area = event.target;
+  if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); evaluate(area); }
+  else if (event.key === "ArrowUp" && area.selectionStart === 0 && earlier < past.length) { event.preventDefault(); area.value = past[past.length - ++earlier]; area.setSelectionRange(0, 0); }
+  else if (event.key === "ArrowDown" && area.selectionEnd === area.value.length && earlier) { event.preventDefault(); area.value = --earlier ? past[past.length - earlier] : ""; }
+});
+async function evaluate(area) {
+  const code = area.value;
+  if (!code.trim()) return;
+  past.push(code); earlier = 0; area.value = "";
+  const box = $("console-lines"), put = (kind, text) => { box.append(el("pre", { class: kind, text })); while (box.children.length > 100) box.firstChild.remove(); box.scrollTop = box.scrollHeight; };
+  put("code", code);
+  try {
+    const answer = await ask("/engine/evaluate", { script: at.name, code });
+    if (answer.error) put("error", answer.error.stack || answer.error.name + ": " + answer.error.message);
+    else put("value", answer.value);
+  } catch (error) { put("error", error.message); }
+}
+
+// -- requests --
+
+let request = null;
+function renderRequests() {
+  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked;
+  const shown = state.requests.filter((entry) => (!errors || entry.status >= 400) && (entry.method + " " + entry.target).toLowerCase().includes(words));
+  setText($("n-requests"), number(shown.length) + (state.server.requests > KEEP_REQUESTS ? " of the last " + KEEP_REQUESTS + ", " + number(state.server.requests) + " in all" : ""));
+  fill($("requests"), ["time", "request", "#status", "#ms", "~#body", "~address"], shown.map((entry) => ({ key: entry.number, cells: [
+    { pick: true, text: clock(entry.time, true) }, { kind: "mono", text: entry.method + " " + entry.target }, statusCell(entry), ms(entry.ms), entry.size ? bytes(entry.size) : "", entry.address] })),
+  { none: "None.", pick: (row) => openRequest(row.key), chosen: request?.number });
+  const [, , wanted] = location.hash.split("/");
+  if (wanted && request?.number !== Number(wanted) && request?.wanted !== wanted) openRequest(Number(wanted), wanted);
+}
+async function openRequest(key, wanted) {
+  request = { number: key, wanted };
+  try {
+    const facts = request = { ...await ask("/engine/request?number=" + key), wanted };
+    $("h-request").textContent = facts.method + " " + facts.target;
+    $("request-facts").textContent = clock(facts.time, true) + " · " + facts.status + " · " + ms(facts.ms) + " ms · from " + facts.address;
+    $("request-text").textContent = facts.headers.map(([name, value]) => name + ": " + value).join("\n") + (facts.body === null ? "\n\n(a body of " + bytes(facts.size) + " that was not kept)" : facts.body ? "\n\n" + facts.body : "");
+    $("replay").disabled = facts.body === null;
+  } catch (error) { $("h-request").textContent = error.message; $("request-facts").textContent = $("request-text").textContent = ""; $("replay").disabled = true; }
+  $("replay-facts").textContent = $("replay-text").textContent = "";
+  $("request").hidden = false;
+  scrollTo(0, 0);
+  render();
+}
+$("replay").addEventListener("click", async () => {
+  $("replay").disabled = true;
+  setText($("replay-facts"), "waiting for the answer");
+  try {
+    const answer = await ask("/engine/replay", { number: String(request.number) });
+    $("replay-facts").textContent = "Answer: " + answer.status + " " + answer.reason + " · " + ms(answer.ms) + " ms";
+    $("replay-text").textContent = answer.headers.map(([name, value]) => name + ": " + value).join("\n") + "\n\n" + answer.body;
+  } catch (error) { $("replay-facts").textContent = error.message; $("replay-text").textContent = ""; }
+  $("replay").disabled = false;
+});
+$("request-close").addEventListener("click", () => { request = null; $("request").hidden = true; history.replaceState(null, "", "#/requests"); render(); });
+for (const id of ["request-q", "only-errors"]) $(id).addEventListener("input", render);
+
+// -- start --
+
+addEventListener("hashchange", go);
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && at.view === "stream" && (chosen || focus || held)) { focus = ""; choose(""); }
+  if (event.key === "/" && !/INPUT|TEXTAREA/.test(event.target.tagName)) {
+    const field = { stream: "q", script: "log-q", requests: "request-q" }[at.view];
+    if (field) { event.preventDefault(); $(field).focus(); }
+  }
+});
+// A page that nobody sees costs nothing: it lets its connection go.
+let leaving = 0;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(leaving);
+  if (!document.hidden) { if (!events) connect(); return; }
+  leaving = setTimeout(() => { events?.close(); events = null; status("wait", "paused"); }, 10000);
+});
+setInterval(sample, 1000);
+go();
+"""
+
+_DASHBOARD_ICON = ("data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path fill='none' "
+                   "stroke='%230b62c4' stroke-width='1.8' stroke-linecap='round' d='M2 12.5 5.5 7l3 3.5L14 3.5'/></svg>")
+DASHBOARD_PAGE = ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+                  '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+                  f'<title>Dashboard – aiwebengine</title>\n<link rel="icon" href="{_DASHBOARD_ICON}">\n'
+                  f'<style>{DASHBOARD_STYLE}</style>\n</head>\n<body>\n{DASHBOARD_BODY}'
+                  f'<script>{DASHBOARD_SCRIPT}</script>\n</body>\n</html>\n')
+DASHBOARD_POLICY = script_policy(DASHBOARD_SCRIPT) + "; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+@local_page("GET", "/engine")
+def dashboard_page(handler, head, body):
+    """The dashboard: a page that lives on /engine/events and the actions above."""
+    return html_response(200, DASHBOARD_PAGE, policy=DASHBOARD_POLICY)
+
+
+# -- Fault injection ----
+
+
+@page("/engine/chaos")
+def chaos_answer(server, head=None):
+    """What fault injection is set to and what it did."""
+    return Response(200, JSON_TYPE, utf8(json.dumps(server.chaos.describe(), ensure_ascii=False)),
+                    [("Cache-Control", "no-store")])
+
+
+@local_page("POST", "/engine/chaos")
+def change_chaos(handler, head, body):
+    """POST { "chaos": "latency=200ms" } changes the rules, "" turns it off."""
+    if not is_json_type(head.content_type):
+        raise Refusal(415, "Send the rules as JSON, with Content-Type: application/json")
+    data = parse_json_body(body_text(head, body)[0])
+    rules = data.get("chaos") if isinstance(data, dict) else None
+    if not isinstance(rules, str):
+        raise Refusal(400, 'Send { "chaos": "latency=200ms drop=1%" }, or { "chaos": "" } to turn it off')
+    try:
+        handler.server.chaos.set(rules)
+    except ChaosMistake as mistake:
+        raise Refusal(400, str(mistake)) from None
+    return chaos_answer(handler.server)
 
 
 # -- GraphQL explorer ----------------------------------------------------------------------
@@ -36966,6 +40398,9 @@ def explorer_page(server, head):
 DEFAULT_SCRIPTS = "scripts"
 #: Exit codes: fine; a script has errors; the command cannot be carried out as given.
 EXIT_OK, EXIT_SCRIPT, EXIT_USAGE = 0, 1, 2
+#: What a shell says of a command that Ctrl+C, or a reader that left, has ended.
+EXIT_INTERRUPTED = 128 + 2
+EXIT_PIPE = 128 + 13
 
 
 class Server:
@@ -36976,15 +40411,22 @@ class Server:
 
     Port 0 is any free port. Options: `reload` (watch the files), `handler_timeout` in seconds, `cors` and
     `allowed_hosts` (lists), `rate` (requests per second and client address), `max_connections`,
-    `log_level`. `start` raises OSError when the port is taken or the folder cannot be read; scripts that
-    fail to load are found in `app.failures`.
+    `log_level`, `engine` ("builtin" or "js2py"; EngineUnavailable where that is not to be had), `storage`
+    (the path of a file for sharedStorage and histories; StorageUnavailable when that cannot be used),
+    `chaos` (rules of fault injection as --chaos takes them; ChaosMistake). `start` raises OSError when the
+    port is taken or the folder cannot be read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None):
-        self.app = Application(scripts, log or Log(log_level), handler_timeout)
+                 max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
+                 storage=None, chaos=""):
+        storage = StorageFile(storage) if storage is not None else None
+        self.chaos_rules = chaos
+        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage)
         self.reload = reload
+        if reload:
+            self.app.live = LiveChannel(self.app)
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections)
@@ -36999,6 +40441,11 @@ class Server:
     def port(self):
         return self._http.server_address[1]
 
+    @property
+    def chaos(self):
+        """Fault injection: a Chaos, once started."""
+        return self._http.chaos
+
     def start(self):
         raise_file_limit()
         self.app.script_files()         # a folder that cannot be read is an error now, not later
@@ -37006,6 +40453,8 @@ class Server:
         try:
             self.app.broadcaster.start()
             on_script_thread(self.app.load_all)
+            if self.chaos_rules:
+                self._http.chaos.set(self.chaos_rules)
         except BaseException:
             self._http.server_close()
             raise
@@ -37063,7 +40512,8 @@ def free_port_after(host, port):
 def option_parser():
     parser = argparse.ArgumentParser(
         prog="aiwebengine.py", description="A dev server scripted in JavaScript, with live streams.",
-        epilog="Without SCRIPTS the folder scripts/ is served.")
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Without SCRIPTS the folder scripts/ is served.\n\n" + CHAOS_SYNTAX)
     add = parser.add_argument
     add("scripts", metavar="SCRIPTS", nargs="?", help="a folder of .js files, or one file")
     add("--host", default=DEFAULT_HOST, help=f"address to listen on ({DEFAULT_HOST}: this machine only)")
@@ -37079,11 +40529,18 @@ def option_parser():
     add("--rate-limit", type=rate, metavar="N/s", help="POSTs and new streams per second and client address")
     add("--max-connections", type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
         help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")
+    add("--chaos", type=chaos_rules, default="", metavar="RULES",
+        help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see below')
+    add("--engine", choices=sorted(ENGINES), default=DEFAULT_ENGINE,
+        help="js2py runs ECMAScript 5.1 on the package js2py, where that is installed")
+    add("--storage", metavar="FILE.db",
+        help="keep sharedStorage and the histories of streams in this file (SQLite)")
     add("--log-level", choices=[level for level in LEVELS if level != "log"], default="info",
         help="default: info")
     add("-e", dest="code", metavar="CODE", help="run JavaScript code and exit")
     add("--run", action="store_true", help="run the script SCRIPTS without a server, and exit")
     add("--repl", action="store_true", help="a prompt for JavaScript")
+    add("--dump-python", metavar="FILE.js", help="show the Python that a script becomes, and exit")
     add("--test", action="store_true", help="run the *.test.js of SCRIPTS and exit")
     add("--watch", action="store_true", help="with --test: run them again whenever a file changes")
     add("--reporter", choices=list(REPORTERS), default="spec", help="with --test: how to report (spec)")
@@ -37125,10 +40582,22 @@ def rate(text):
     return float(found[1])
 
 
+def chaos_rules(text):
+    try:
+        parse_chaos(text)
+    except ChaosMistake as mistake:
+        raise argparse.ArgumentTypeError(str(mistake)) from None
+    return text
+
+
 def main(argv=None):
     """The command line; returns the exit code."""
     parser = option_parser()
     options = parser.parse_args(argv)
+    problem = trouble_with_engine(options)
+    if problem:
+        print(f"aiwebengine: {problem}", file=sys.stderr)
+        return EXIT_USAGE
     if not options.test and (options.watch or options.report or options.reporter != "spec"):
         parser.error("--watch, --reporter and --report belong to --test")
     if options.report and options.reporter == "spec":
@@ -37139,21 +40608,38 @@ def main(argv=None):
         print(type_declarations(), end="")
         return EXIT_OK
     if options.code is not None:
-        return on_script_thread(run_code, options.code, "<code>")
+        return run_code(options.code, "<code>", pathlib.Path(), options.engine)
     if options.repl:
-        return run_repl()
+        return Prompt().run()
+    if options.dump_python is not None:
+        options.scripts = options.dump_python
     scripts = pathlib.Path(options.scripts or DEFAULT_SCRIPTS)
     problem = trouble_with(scripts, options)
     if problem:
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
     if options.run:
-        return on_script_thread(run_code, read_script(scripts), scripts.name)
+        return run_code(read_script(scripts), scripts.name, scripts.parent, options.engine)
+    if options.dump_python is not None:
+        return on_script_thread(dump_script, read_script(scripts), scripts.name)
     if options.test:
         return run_tests(scripts, options)
     if options.check:
         return check_scripts(scripts, options)
     return serve(scripts, options)
+
+
+def trouble_with_engine(options):
+    """Why the engine that was asked for cannot be used, as one line, or None."""
+    try:
+        check_engine(options.engine)
+    except EngineUnavailable as error:
+        return str(error)
+    if options.repl and options.engine != DEFAULT_ENGINE:
+        return f"--repl runs on the built-in engine only: leave out --engine {options.engine}"
+    if options.test and options.engine != DEFAULT_ENGINE:
+        return f"--test runs on the built-in engine only: leave out --engine {options.engine}"
+    return None
 
 
 def trouble_with(scripts, options):
@@ -37162,8 +40648,8 @@ def trouble_with(scripts, options):
         hint = "" if options.scripts else "; name the folder with your .js files, such as examples/"
         return f"{scripts} does not exist{hint}"
     if scripts.is_dir():
-        if options.run:
-            return "--run needs one .js file, not a folder"
+        if options.run or options.dump_python is not None:
+            return f"{'--run' if options.run else '--dump-python'} needs one .js file, not a folder"
         try:
             os.listdir(scripts)
         except OSError as error:
@@ -37171,7 +40657,7 @@ def trouble_with(scripts, options):
         return None
     if not os.access(scripts, os.R_OK):
         return f"{scripts} cannot be read: permission denied"
-    if options.run:
+    if options.run or options.dump_python is not None:
         try:
             read_script(scripts)
         except (OSError, ValueError) as error:
@@ -37184,24 +40670,39 @@ def trouble_with(scripts, options):
 
 
 def serve(scripts, options):
-    server = Server(scripts, options.host, options.port, reload=not options.no_reload,
-                    handler_timeout=options.handler_timeout, cors=options.cors,
-                    allowed_hosts=options.allow_host,
-                    rate=options.rate_limit, max_connections=options.max_connections,
-                    log_level=options.log_level)
-    stop = threading.Event()
+    try:
+        server = Server(scripts, options.host, options.port, reload=not options.no_reload,
+                        handler_timeout=options.handler_timeout, cors=options.cors,
+                        allowed_hosts=options.allow_host,
+                        rate=options.rate_limit, max_connections=options.max_connections,
+                        log_level=options.log_level, engine=options.engine, storage=options.storage,
+                        chaos=options.chaos)
+    except StorageUnavailable as error:
+        print(f"aiwebengine: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(EXIT_OK) if stop.is_set() else stop.set())
+        signal.signal(number, lambda *_: signals.put(number) if signals.empty() else os._exit(EXIT_OK))
     try:
         server.start()
     except (OSError, OverflowError) as error:
         print(f"aiwebengine: {listen_trouble(options, error)}", file=sys.stderr)
         return EXIT_USAGE
     print_banner(server, options)
-    while not stop.wait(0.5):
-        pass
+    wait_for_signal(signals)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(EXIT_OK))     # whoever asks twice is in a hurry
     server.stop()
     return EXIT_OK
+
+
+def wait_for_signal(signals):
+    """Until there is one. The waits are short, because not every system ends a long one."""
+    while True:
+        try:
+            return signals.get(timeout=0.5)
+        except queue.Empty:
+            pass
 
 
 def listen_trouble(options, error):
@@ -37224,6 +40725,8 @@ def print_banner(server, options):
                      + ("" if options.no_reload else ", it is served at once"))
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
+    if server.chaos.rules:
+        lines.append(f"  warning: fault injection is on: {printable(server.chaos.text)}")
     if options.host not in ("127.0.0.1", "localhost", "::1"):
         lines.append(f"  warning: everyone who reaches {options.host} can use this server")
     lines.append(f"  {'':<18} Ctrl+C stops; {server.url}/engine shows what happens")
@@ -37252,7 +40755,7 @@ def registrations(app):
 
 def check_scripts(scripts, options):
     """--check: loads everything, tells what was registered, and whether anything is wrong."""
-    app = Application(scripts, Log(options.log_level), options.handler_timeout)
+    app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
     wrong = len(app.failures) + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
@@ -38186,13 +41689,10 @@ def refuse_in_tests(name, *arguments):
     raise HostError(f"{name}: a test registers nothing; put this into a script of the folder")
 
 
-_STACK_LINE = re.compile(r"\s+at (?:.*\()?([^()]+):(\d+):(\d+)\)?$")
-
-
 def stack_places(stack):
     """(file, line, column) of the calls of a stack, without those of the prelude."""
-    found = [_STACK_LINE.match(line) for line in stack.split("\n")]
-    return [(item[1], int(item[2]), int(item[3])) for item in found if item and item[1] != TEST_PRELUDE_NAME]
+    frames = [found.groups() for found in map(STACK_LINE.match, stack.split("\n")) if found]
+    return [(file, int(line), int(column)) for _, file, line, column in frames if column and file != TEST_PRELUDE_NAME]
 
 
 # -- Reports of tests ----
@@ -38602,58 +42102,267 @@ def print_console(level, text):
         print(text, file=stream, flush=True)
     except UnicodeEncodeError:
         print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
 
 
-def run_code(source, filename):
-    """-e and --run: runs a script to the end of its timers and prints its result, if it has one."""
-    realm = Realm(filename, console=print_console)
+def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
+    """-e and --run: runs a script or module, whose imports are found in the folder, to the end of its
+    timers and promises. For -e, prints the completion value."""
+    if engine != DEFAULT_ENGINE:
+        return on_script_thread(run_on_engine, source, filename, engine)
+    sources = {filename: source}
+    realm = CommandRealm(filename, console=print_console)
+    realm.modules.loader = folder_loader(folder, sources)
+
+    def work():
+        text = realm.run_text(source, filename)
+        if text is not None and filename == "<code>":
+            print_console("log", text)
+        realm.wait_idle()
+
     try:
-        show_value(realm.evaluate(source, filename))
+        try:
+            on_script_thread(work)
+        except JSError as error:
+            realm.report(error, "Uncaught")
+        if realm.failure is None:
+            return EXIT_OK
+        print_console("error", on_script_thread(failure_report, realm, realm.failure, sources))
+        return EXIT_SCRIPT
+    except KeyboardInterrupt:
+        realm.stop()
+        return EXIT_INTERRUPTED
+    finally:
+        realm.close()
+
+
+def run_on_engine(source, filename, engine):
+    """-e and --run on another engine than the built-in one: scripts only. For -e, prints the result as JSON."""
+    realm = check_engine(engine)(filename, console=print_console)
+    try:
+        value = realm.evaluate(source, filename)
+        if value is not undefined and value is not None and filename == "<code>":
+            print_console("log", value if type(value) is str else json.dumps(value, ensure_ascii=False, default=str))
         realm.wait_idle()
     except JSError as error:
-        print(error_report(error, {filename: source}), file=sys.stderr)
+        print_console("error", error_report(error, {filename: source}))
         return EXIT_SCRIPT
     finally:
         realm.close()
     return EXIT_OK
 
 
-def show_value(value):
-    if value is undefined or value is None:
-        return
-    if isinstance(value, (dict, list)):
-        value = json.dumps(value, ensure_ascii=False, indent=2, default=str)
-    elif isinstance(value, bool):
-        value = "true" if value else "false"
-    print_console("log", str(value))
+def folder_loader(folder, sources):
+    """The loader of a realm's modules for the files of a folder; keeps their texts in `sources`."""
+    def load(specifier, referrer, kind):
+        path, name = find_import(folder, specifier, referrer)
+        sources[name] = read_import(path, specifier, referrer)
+        return name, sources[name]
+    return load
 
 
-def run_repl():
-    """--repl: reads JavaScript line by line; a line that is not complete yet goes on in the next."""
+def failure_report(realm, error, sources):
+    """What to print for the error that ended a script."""
+    if isinstance(error, ScriptTimeout):
+        return f"{realm.name}  {error.message}"
+    if not error.name or error.phase == "parse":
+        return error_report(error, sources) if error.name else "Uncaught " + realm.inspected(error.value)
+    last_line = error.stack.rpartition("\n")[2]
+    cause = realm.inspected(error.value).partition(last_line)[2].strip()
+    return error_report(error, sources) + ("\n" + cause if cause else "")
+
+
+def dump_script(source, filename):
+    """--dump-python: prints the Python that a script or module becomes."""
+    realm = Realm(filename, console=print_console)
     try:
-        import readline
-    except ImportError:
-        pass
-    realm = Realm("<repl>", console=print_console)
-    lines = []
-    while True:
+        compile_text = compile_module if is_module(source) else compile_script
+        text = dump_python(compile_text(source, filename, keep_tree=True))
+    except JSSyntaxError as error:
+        error.filename = filename
+        print_console("error", error_report(JSError(realm.thrown_value(error), "parse"), {filename: source}))
+        return EXIT_SCRIPT
+    except RecursionError:
+        print_console("error", f"{filename}  the script is too deeply nested to be shown")
+        return EXIT_SCRIPT
+    print_console("log", text.rstrip("\n"))
+    return EXIT_OK
+
+
+# -- The prompt's terminal ----
+
+HISTORY_FILE = "~/.aiwebengine_history"
+MAX_HISTORY_LINES = 1000
+PROMPT_HELP = """\
+.break   forget the lines typed so far, as Ctrl+C does
+.editor  type several lines, then Ctrl+D to run them
+.exit    leave, as Ctrl+D does
+.help    this list
+.load    run a file: .load FILE.js
+Tab completes names, _ is the last value, _error the last error."""
+
+
+class Prompt:
+    """--repl: reads JavaScript from the terminal, or from a pipe, and shows what it gives. A line that
+    is not complete yet goes on in the next."""
+
+    def __init__(self):
+        self.terminal = sys.stdin.isatty()
+        self.history = History() if self.terminal else None
+        self.realm = PromptRealm(console=print_console, colors=wants_colour(sys.stdout))
+        self.realm.modules.loader = folder_loader(pathlib.Path(), {})
+        self.lines = []
+        self.warned = False             # that Ctrl+C once more leaves
+
+    def run(self):
+        """Returns the exit code."""
+        if self.terminal:
+            print(f"aiwebengine {__version__}: JavaScript, line by line. Type .help for help.")
+            self.history.start(self.realm)
+        while True:
+            try:
+                line = input("... " if self.lines else "> ")
+            except EOFError:
+                print()
+                break
+            except KeyboardInterrupt:
+                print()
+                if not self.clear():
+                    break
+                continue
+            self.warned = False
+            if self.terminal:
+                self.history.save()
+            if not self.take(line):
+                break
+        if self.lines and not self.terminal:
+            self.evaluate("\n".join(self.lines), last=True)
+        self.realm.close()
+        return EXIT_OK
+
+    def clear(self):
+        """Ctrl+C between evaluations. False when it was the second without anything to forget."""
+        if not self.lines:
+            if self.warned:
+                return False
+            self.warned = True
+            print("(To leave, press Ctrl+C again or Ctrl+D, or type .exit)")
+        self.lines = []
+        return True
+
+    def take(self, line):
+        """Acts on one line; False to leave."""
+        command = re.match(r"\s*\.([a-z]+)(?:\s+(.*\S))?\s*\Z", line)
+        if command and (not self.lines or command[1] in ("break", "exit", "help")):
+            return self.obey(command[1], command[2])
+        self.lines.append(line)
+        source = "\n".join(self.lines)
+        if not source.strip():
+            self.lines = []
+        elif self.evaluate(source):
+            self.lines = []
+        return True
+
+    def obey(self, command, argument):
+        if command == "exit":
+            return False
+        if command == "break":
+            self.lines = []
+        elif command == "help":
+            print(PROMPT_HELP)
+        elif command == "editor":
+            self.evaluate(self.read_editor(), last=True)
+        elif command == "load" and argument:
+            try:
+                self.evaluate(read_script(argument), last=True)
+            except (OSError, ValueError) as error:
+                print(f"{argument} cannot be read: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        else:
+            print(f"There is no .{command} here; .help lists what there is.", file=sys.stderr)
+        return True
+
+    def read_editor(self):
+        """Lines up to Ctrl+D; none of them after Ctrl+C."""
+        print("// Ctrl+D runs these lines, Ctrl+C forgets them")
+        lines = []
         try:
-            lines.append(input("... " if lines else "> "))
+            while True:
+                lines.append(input())
         except EOFError:
             print()
-            return EXIT_OK
+            return "\n".join(lines)
         except KeyboardInterrupt:
             print()
-            lines = []
-            continue
-        source = "\n".join(lines)
+            return ""
+
+    def evaluate(self, source, last=False):
+        """Runs a text and shows its value; False when it wants to go on and may."""
+        realm = self.realm
         try:
-            show_value(on_script_thread(realm.evaluate, source, "<repl>"))
+            print_console("log", on_script_thread(realm.answer, source, on_interrupt=realm.stop))
+        except Incomplete:
+            if not last:
+                return False
+            print_console("error", "Uncaught SyntaxError: Unexpected end of input")
         except JSError as error:
-            if error.phase == "parse" and "end of input" in error.message and lines[-1]:
-                continue
-            print(error_report(error, {"<repl>": source}), file=sys.stderr)
-        lines = []
+            if error.phase == "parse" and error.line is not None:
+                print_console("error", code_frame(source, error.line, error.column, 0))
+            print_console("error", on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
+        except KeyboardInterrupt:       # it came too late
+            pass
+        return True
+
+
+class History:
+    """The lines typed at the prompt, kept in a file of the user's, and completion by the Tab key. Does
+    nothing where Python has no readline."""
+
+    def __init__(self):
+        self.path = os.path.expanduser(HISTORY_FILE)
+        self.length = 0
+        self.found = []
+        try:
+            import readline
+        except ImportError:
+            readline = None
+        self.readline = readline
+
+    def start(self, realm):
+        readline = self.readline
+        if readline is None:
+            return
+        try:
+            os.close(os.open(self.path, os.O_CREAT | os.O_APPEND, 0o600))
+            readline.read_history_file(self.path)
+        except OSError:
+            pass                        # no home to keep it in
+        readline.set_history_length(MAX_HISTORY_LINES)
+        self.length = readline.get_current_history_length()
+
+        def complete(text, number):
+            if number == 0:
+                self.found = realm.completions(text)
+            return self.found[number] if number < len(self.found) else None
+        readline.set_completer(complete)
+        readline.set_completer_delims(" \t\n`~!@#%^&*()-=+[{]}\\|;:'\",<>/?")
+        readline.parse_and_bind("bind ^I rl_complete" if "libedit" in (readline.__doc__ or "")
+                                else "tab: complete")
+
+    def save(self):
+        """Adds to the file what was typed since the last time."""
+        readline = self.readline
+        if readline is None:
+            return
+        length = readline.get_current_history_length()
+        added, self.length = length - self.length, length
+        try:
+            if added and hasattr(readline, "append_history_file"):
+                readline.append_history_file(added, self.path)
+            elif added:
+                readline.write_history_file(self.path)
+        except OSError:
+            pass
 
 
 if __name__ == "__main__":
