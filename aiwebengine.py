@@ -72,6 +72,7 @@ import re
 import secrets
 import select
 import selectors
+import shlex
 import shutil
 import signal
 import socket
@@ -43158,6 +43159,7 @@ def option_parser():
     add("--watch", action="store_true", help="with --test: run them again whenever a file changes")
     add("--reporter", choices=list(REPORTERS), default="spec", help="with --test: how to report (spec)")
     add("--report", metavar="FILE", help="with --test: write the report of --reporter to a file")
+    add("--init", type=pathlib.Path, metavar="DIR", help="write a starter: a script, a page, a test, types")
     add("--types", action="store_true", help="print aiwebengine.d.ts, for editors and TypeScript")
     add("--version", action="version", version=f"aiwebengine {__version__}")
     return parser
@@ -43214,6 +43216,8 @@ def main(argv=None):
         parser.error("--watch, --reporter and --report belong to --test")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
+    if options.init:
+        return write_starter(options.init)
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
@@ -43897,7 +43901,7 @@ class TestLog(Log):
     def write(self, level, text, source="server"):
         self.records.append((level, text, source))
 
-    def request(self, method, target, status, seconds):
+    def request(self, *facts):
         pass
 
 
@@ -44100,6 +44104,8 @@ class ScriptTests:
         def work_and_tell():
             try:
                 work()
+            except Exception:           # a fault of the server: the test shall say so, and not hang
+                self.log.write("error", "internal error\n" + traceback.format_exc())
             finally:
                 self._change(-1)
         self._change(1)
@@ -44727,6 +44733,201 @@ def tell_imports(app, channel):
         channel.sendall(json.dumps(files).encode() + b"\n")
     except OSError:
         pass                            # the parent is gone: so are we, in a moment
+
+
+
+
+# -- A starter ----
+
+#: What --init writes, by path; aiwebengine.d.ts and jsconfig.json come on top.
+STARTER = {
+    "poll.js": """\
+// A live poll: whoever has the page open sees the bars grow while others vote.
+//
+// It takes three calls to make a page live:
+//   registerStreamRoute   opens a stream. Each open page listens to it.
+//   registerRoute         answers requests. That is how a page says that somebody voted.
+//   sendStreamMessage     sends a message to everybody who listens.
+
+const QUESTION = "What shall we have for lunch?";
+const votes = { Soup: 0, Pizza: 0, Salad: 0 };
+
+routeRegistry.registerStreamRoute("/poll/events");
+routeRegistry.registerRoute("/poll", "showPoll");
+routeRegistry.registerRoute("/poll/vote", "vote", "POST");
+
+// GET /poll: how things stand, for a page that opens. An object is sent as JSON.
+function showPoll() {
+  return { question: QUESTION, votes };
+}
+
+// POST /poll/vote, with a form that has the field "choice".
+function vote({ request }) {
+  const { choice } = request.form;
+  if (!Object.hasOwn(votes, choice)) {
+    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
+  }
+  votes[choice] += 1;
+  return routeRegistry.sendStreamMessage("/poll/events", { question: QUESTION, votes });
+}
+""",
+    "poll.test.js": """\
+// Tests of poll.js. Each test calls the script as a browser would, without one.
+
+const vote = (choice) => request("POST", "/poll/vote", { form: { choice } });
+
+test("a vote is seen on every open page", async () => {
+  const ada = connect("/poll/events");
+  const ben = connect("/poll/events");
+
+  const response = await vote("Soup");
+
+  assert.match(response.body, /2 connections matched/);
+  assert.equal((await ada.next()).data.votes.Soup, 1);
+  assert.equal((await ben.next()).data.votes.Soup, 1);
+});
+
+test("a page that opens later starts with the votes so far", async () => {
+  const before = (await request("/poll")).json.votes.Pizza;
+  await vote("Pizza");
+  await vote("Pizza");
+  assert.equal((await request("/poll")).json.votes.Pizza, before + 2);
+});
+
+test("only what is on the list can be chosen", async () => {
+  const page = connect("/poll/events");
+  const response = await vote("Ice cream");
+  assert.equal(response.status, 400);
+  assert.deepEqual(page.messages, []);
+});
+""",
+    "public/index.html": """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>Live poll</title>
+  <link rel="icon" href="data:,">
+  <style>
+    :root { color-scheme: light dark; --paper: #f6f4ef; --card: #fff; --ink: #23211d; --quiet: #6d6860;
+      --line: #dcd7cc; --bar: #f3c9a5; --live: #2e7d4f; --bad: #b3362b }
+    @media (prefers-color-scheme: dark) {
+      :root { --paper: #1b1a18; --card: #262421; --ink: #efece5; --quiet: #a8a298; --line: #3d3a35;
+        --bar: #7a4f2b; --live: #6fcf97; --bad: #f08a80 }
+    }
+    * { box-sizing: border-box }
+    body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
+      background: var(--paper); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
+    main { width: min(34rem, 100%); padding: 2rem; background: var(--card); border: 1px solid var(--line);
+      border-radius: 1rem }
+    h1 { margin: 0 0 1.2rem; font-size: 1.6rem; line-height: 1.25 }
+    button { position: relative; display: flex; width: 100%; margin: 0 0 .7rem; padding: .8rem 1rem; overflow: hidden;
+      justify-content: space-between; font: inherit; color: inherit; text-align: left; cursor: pointer;
+      background: none; border: 1px solid var(--line); border-radius: .6rem }
+    button:hover, button:focus-visible { border-color: currentColor }
+    button i { position: absolute; inset: 0 auto 0 0; background: var(--bar); transition: width .4s }
+    button span, button b { position: relative }
+    p { margin: .6rem 0 0; color: var(--quiet); font-size: .95rem }
+    #status::before { content: "●"; margin-right: .4em }
+    #status.live::before { color: var(--live) }
+    #answer { color: var(--bad) }
+    @media (prefers-reduced-motion: reduce) { button i { transition: none } }
+  </style>
+</head>
+<body>
+  <main>
+    <h1 id="question">Live poll</h1>
+    <div id="choices"></div>
+    <p id="answer" role="alert"></p>
+    <p id="status" role="status">Connecting…</p>
+    <p>Open this page in a second window, and vote in one of them.</p>
+  </main>
+
+  <script>
+    const $ = (id) => document.getElementById(id);
+    const buttons = new Map();
+
+    // Draws the poll, or brings it up to date.
+    function show({ question, votes }) {
+      $("question").textContent = question;
+      const total = Object.values(votes).reduce((sum, count) => sum + count, 0);
+      for (const [choice, count] of Object.entries(votes)) {
+        if (!buttons.has(choice)) buttons.set(choice, makeButton(choice));
+        const button = buttons.get(choice);
+        button.querySelector("b").textContent = count;
+        button.querySelector("i").style.width = `${total ? (100 * count) / total : 0}%`;
+      }
+    }
+
+    function makeButton(choice) {
+      const button = document.createElement("button");
+      button.innerHTML = "<i></i><span></span><b></b>";
+      button.querySelector("span").textContent = choice;
+      button.onclick = () => vote(choice);
+      $("choices").append(button);
+      return button;
+    }
+
+    // A vote goes to the server as a form. The answer comes over the stream, to everybody.
+    async function vote(choice) {
+      const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
+      $("answer").textContent = response.ok ? "" : await response.text();
+    }
+
+    function report(live) {
+      $("status").textContent = live ? "Live" : "Connection lost, trying again…";
+      $("status").classList.toggle("live", live);
+    }
+
+    // The stream: the browser keeps the connection, and opens it again when it was cut.
+    const source = new EventSource("/poll/events");
+    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onerror = () => report(false);
+    source.onopen = async () => {
+      report(true);
+      show(await (await fetch("/poll")).json());
+    };
+  </script>
+</body>
+</html>
+""",
+}
+
+#: A word about each file of a starter.
+STARTER_NOTES = {
+    "poll.js": "the script: a live poll",
+    "poll.test.js": "its tests",
+    "public/index.html": "its page",
+    "aiwebengine.d.ts": "what scripts can call, for your editor",
+    "jsconfig.json": "tells the editor to check the scripts",
+}
+
+
+def write_starter(folder):
+    """--init: a folder to begin with; returns the exit code. Nothing is written over."""
+    files = {**STARTER, "aiwebengine.d.ts": type_declarations(), "jsconfig.json": JSCONFIG}
+    there = [name for name in files if os.path.lexists(folder / name)]
+    if there:
+        print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
+              "Name another folder, or move them away", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "x", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+    except OSError as error:
+        print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
+        return EXIT_USAGE
+    command = f"python {shlex.quote(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
+    place = shlex.quote(str(folder))
+    print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
+                     "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
+                     f"  {command} --test {place}", "      runs the tests",
+                     "  Change poll.js while the server runs: what you save is there at once."]))
+    return EXIT_OK
 
 
 # -- JavaScript without a server ----

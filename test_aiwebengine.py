@@ -11781,6 +11781,71 @@ class ScriptTestsTest(ServerCase):
         self.assertRegex(text, r"\n2\d passed, 0 failed")
 
 
+class StarterTest(ServerCase):
+    """--init, and what it writes."""
+
+    def init(self, folder):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = aiwebengine.main(["--init", str(folder)])
+        return code, out.getvalue(), err.getvalue()
+
+    def starter(self):
+        folder = pathlib.Path(self.enterTemporary(), "new", "my poll")
+        self.assertEqual(self.init(folder)[0], 0)
+        return folder
+
+    def test_writes_a_script_a_page_a_test_and_the_types(self):
+        folder = self.starter()
+        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        self.assertEqual(files, ["aiwebengine.d.ts", "jsconfig.json", "poll.js", "poll.test.js", "public/index.html"])
+        self.assertEqual((folder / "aiwebengine.d.ts").read_text(encoding="utf-8"), aiwebengine.type_declarations())
+
+    def test_says_what_it_wrote_and_what_to_do_next(self):
+        folder = pathlib.Path(self.enterTemporary(), "my poll")
+        _, told, _ = self.init(folder)
+        for name in ("poll.js", "poll.test.js", "public/index.html", "aiwebengine.d.ts", "jsconfig.json"):
+            self.assertIn(f"  {name} ", told)
+        self.assertIn(f"--test '{folder}'", told)
+        self.assertIn("http://localhost:3000/", told)
+
+    def test_writes_over_nothing_and_lists_what_is_in_the_way(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "poll.js", "mine")
+        self.write(folder / "public" / "index.html", "mine too")
+        code, _, told = self.init(folder)
+        self.assertEqual(code, 2)
+        self.assertIn("already has poll.js, public/index.html", told)
+        self.assertEqual(sorted(path.name for path in folder.rglob("*") if path.is_file()), ["index.html", "poll.js"])
+        self.assertEqual((folder / "poll.js").read_text(), "mine")
+
+    def test_a_place_that_cannot_be_written_is_one_line(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "file", "")
+        code, _, told = self.init(folder / "file" / "inside")
+        self.assertEqual((code, told.count("\n")), (2, 1))
+        self.assertIn("cannot be written", told)
+
+    def test_the_starter_passes_its_tests_and_loads_without_a_problem(self):
+        folder = self.starter()
+        for option in ("--test", "--check"):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
+        self.assertIn("0 problems", out.getvalue())
+
+    def test_the_starter_passes_typescript_with_its_own_configuration(self):
+        compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
+        if not NODE or not NODE_MODULES or not compiler.exists():
+            self.skipTest("TypeScript is missing (AIWEBENGINE_NODE_MODULES)")
+        done = subprocess.run([NODE, compiler, "-p", self.starter() / "jsconfig.json"], capture_output=True, text=True)
+        self.assertEqual(done.stdout, "")
+
+    def test_the_page_asks_nobody_else_for_anything(self):
+        page = aiwebengine.STARTER["public/index.html"]
+        self.assertEqual(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", page), [])
+
+
 # ======================================================================================
 # THE STREAMING GUIDE, SNIPPET BY SNIPPET
 # ======================================================================================
@@ -12683,6 +12748,27 @@ class ExamplesInTheBrowser(unittest.TestCase):
                 page.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
                 overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
                 self.assertLessEqual(overflow, 0, "the page is wider than a phone")
+
+
+@unittest.skipUnless(find_chromium() or FORBID_SKIPS, "no Chromium on this machine")
+class StarterInTheBrowser(unittest.TestCase):
+    """What --init writes."""
+
+    def test_a_vote_moves_the_bars_of_every_open_page(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            aiwebengine.main(["--init", folder])
+            with aiwebengine.Server(folder, port=0, log_level="error") as server, Browser() as browser:
+                ada, ben = [browser.page(server.url) for _ in range(2)]
+                for page in (ada, ben):
+                    page.wait_for("document.querySelector('#status.live') && document.querySelectorAll('button').length === 3")
+                ada.click("button:nth-child(2)")
+                ben.wait_for("document.querySelector('button:nth-child(2) b').textContent === '1'")
+                self.assertEqual(ben.evaluate("[...document.querySelectorAll('button i')].map(bar => bar.style.width)"),
+                                 ["0%", "100%", "0%"])
+                ada.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
+                self.assertLessEqual(ada.evaluate("document.documentElement.scrollWidth - window.innerWidth"), 0)
+                for page in (ada, ben):
+                    self.assertEqual(page.problems(), [])
 
 
 class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
