@@ -72,6 +72,7 @@ import re
 import secrets
 import select
 import selectors
+import shlex
 import shutil
 import signal
 import socket
@@ -171,6 +172,8 @@ class JSSyntaxError(JSNativeError):
     `filename` is filled in by whoever knows it."""
 
     kind = "SyntaxError"
+    #: Whether the text was only too deep for the stack that was left.
+    overflow = False
 
     def __init__(self, message="", line=None, column=None):
         super().__init__(message)
@@ -3375,7 +3378,9 @@ def _guarded(parser, parse):
     try:
         return parse()
     except RecursionError:
-        raise parser.too_deep() from None
+        error = parser.too_deep()
+        error.overflow = True
+        raise error from None
 
 
 def parse_script(source, strict=False, may_await=False):
@@ -3925,10 +3930,17 @@ class ScopeAnalyzer:
         self.block(node, "block", node.body)
 
     def visit_IfStatement(self, node):
-        self.visit(node.test)
-        for part in (node.consequent, node.alternate):
-            if part is not None:
-                self.in_region(part, lambda: self.visit_substatement(part))
+        outer = self.region
+        while True:                     # a chain of `else if` may be longer than the stack
+            self.visit(node.test)
+            self.in_region(node.consequent, lambda: self.visit_substatement(node.consequent))
+            if not isinstance(node.alternate, IfStatement):
+                break
+            node = node.alternate
+            self.region = (node.start, node.end)
+        if node.alternate is not None:
+            self.in_region(node.alternate, lambda: self.visit_substatement(node.alternate))
+        self.region = outer
 
     def visit_substatement(self, node):
         """A statement that is no list: a sloppy function declaration there has a scope of its own."""
@@ -4893,25 +4905,36 @@ class JSObject:
                 setter = current.set if setter is ABSENT else setter
             getter = undefined if getter is ABSENT else getter
             setter = undefined if setter is ABSENT else setter
-            flags = merged_flags(desc, current) & ~WRITABLE
-            self.special_attrs()[key] = Accessor(getter, setter, flags)
-            self.props.pop(key, None)
-            guard_key(key)
+            self.store_accessor(key, Accessor(getter, setter, merged_flags(desc, current) & ~WRITABLE))
             return
         if current is not None and current.is_accessor():
             flags = merged_flags(desc, None) & WRITABLE | merged_flags(desc, current) & ~WRITABLE
         else:
             flags = merged_flags(desc, current)
+        value = desc.value
+        if value is ABSENT:
+            value = self.props[key] if key in self.props else undefined
+        self.store_value(key, value, flags)
+
+    # Where the stack ends in these two, nothing is written yet: all calls come first.
+
+    def store_value(self, key, value, flags):
+        """Writes a data property and its attribute bits."""
+        attrs = self.attrs
         if flags != DEFAULT_ATTRS:
-            self.special_attrs()[key] = flags
             if not flags & WRITABLE:
                 guard_key(key)
-        elif self.attrs is not None:
-            self.attrs[key] = flags
-        if desc.value is not ABSENT:
-            self.props[key] = desc.value
-        elif key not in self.props:
-            self.props[key] = undefined
+            attrs = self.special_attrs()
+        self.props[key] = value
+        if attrs is not None:
+            attrs[key] = flags
+
+    def store_accessor(self, key, accessor):
+        guard_key(key)
+        attrs = self.special_attrs()
+        if key in self.props:
+            del self.props[key]
+        attrs[key] = accessor
 
     def has(self, key):
         obj = self
@@ -4995,19 +5018,11 @@ class JSObject:
 
     def put(self, key, value, flags=DEFAULT_ATTRS):
         """Makes an own data property without asking: for objects that no script has seen."""
-        if flags != DEFAULT_ATTRS:
-            self.special_attrs()[key] = flags
-            if not flags & WRITABLE:
-                guard_key(key)
-        elif self.attrs is not None:
-            self.attrs[key] = flags
-        self.props[key] = value
+        self.store_value(key, value, flags)
 
     def put_accessor(self, key, getter, setter=undefined, flags=CONFIGURABLE):
         """Makes an own accessor property without asking."""
-        self.special_attrs()[key] = Accessor(getter, setter, flags)
-        self.props.pop(key, None)
-        guard_key(key)
+        self.store_accessor(key, Accessor(getter, setter, flags))
 
     def create_data_property(self, key, value):
         """CreateDataProperty (7.3.5); returns whether it was allowed."""
@@ -5193,11 +5208,13 @@ class JSFunction(JSObject):
         """Makes the lazy properties; every internal method calls it first."""
         if self.props is UNTOUCHED:
             info = self.info
-            self.props = {"length": info.length, "name": info.name}
-            self.attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE}
+            props = {"length": info.length, "name": info.name}
+            attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE}
             if info.prototype is not None:
-                self.props["prototype"] = self.make_prototype(self)
-                self.attrs["prototype"] = WRITABLE
+                props["prototype"] = self.make_prototype(self)
+                attrs["prototype"] = WRITABLE
+            # At once, so that the end of the stack leaves all or nothing.
+            self.attrs, self.props = attrs, props
         return self
 
     def special_attrs(self):
@@ -6617,8 +6634,11 @@ RUNTIME_NAMES = """
     member_key GeneratorExit hole
 """.split()
 
-#: Longest chain of tests of a switch that becomes one nested `if`.
+#: Longest chain of tests of a switch, or of `else if`, that becomes one nested `if`.
 MAX_CASES_NESTED = 50
+
+#: What the Python name of a function ends in, so that no two have the same.
+_FUNCTION_NUMBER = re.compile(r"_f\d+$")
 
 #: Longest chain of operators that becomes one nested expression.
 MAX_EXPRESSION_DEPTH = 100
@@ -6647,8 +6667,9 @@ def recursion_goes_unchecked():
 RECURSION_UNCHECKED = recursion_goes_unchecked()
 
 
-class PositionTable(list):
-    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code."""
+class PositionTable(tuple):
+    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code.
+    A tuple, since code objects shall stay hashable."""
 
     __slots__ = ()
 
@@ -6666,6 +6687,8 @@ class Unit:
         self.free_globals = set()
         self.function_count = 0
         self.has_lifts = False
+        #: Whether a finally block is_copied_much().
+        self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
         self.positions = None
 
@@ -6706,7 +6729,7 @@ def script_name(python):
 class Jump:
     """A statement that break or continue can leave: a loop, switch or labelled block."""
 
-    __slots__ = ("labels", "is_loop", "takes_break", "pending", "update")
+    __slots__ = ("labels", "is_loop", "takes_break", "pending", "update", "turn")
 
     def __init__(self, labels, is_loop, takes_break):
         self.labels = labels
@@ -6716,6 +6739,8 @@ class Jump:
         self.pending = []
         #: Emits what `continue` must run first (the update of a for loop).
         self.update = None
+        #: The Jump around one turn of the loop, for `continue` to leave, or None.
+        self.turn = None
 
 
 class Emitter:
@@ -7291,13 +7316,44 @@ class Emitter:
         return value
 
     def visit_IfStatement(self, node):
-        # Long else-if chains are walked in a loop, but nest in the result as Python's own do.
         self.empty_completion()
+        chain = [node]
+        while isinstance(chain[-1].alternate, IfStatement):
+            chain.append(chain[-1].alternate)
+        if len(chain) > MAX_CASES_NESTED:
+            self.long_if(chain)
+        else:
+            self.emit(self.nested_if(node))
+
+    def nested_if(self, node):
         test = self.test(node.test)
         then = self.collect(lambda: self.statement(node.consequent))
         orelse = [] if node.alternate is None else self.collect(lambda: self.statement(node.alternate))
         self.at(node)
-        self.emit(ast.If(test, then, orelse, lineno=self.line, col_offset=self.column))
+        return ast.If(test, then, orelse, lineno=self.line, col_offset=self.column)
+
+    def long_if(self, chain):
+        """A chain of `else if` in steps, since CPython limits how deep they nest: a flag says whether
+        one of them applied already."""
+        open_ = self.temporary()
+        self.emit_assign(open_, self.const(True))
+
+        def taken(node):
+            self.emit_assign(open_, self.const(False))
+            self.statement(node.consequent)
+
+        def step(nodes):
+            self.at(nodes[0])
+            test = self.test(nodes[0].test)
+            then = self.collect(lambda: taken(nodes[0]))
+            orelse = self.collect(lambda: step(nodes[1:])) if len(nodes) > 1 else []
+            self.emit_if(test, then, orelse)
+        for start in range(0, len(chain), MAX_CASES_NESTED):
+            body = self.collect(lambda: step(chain[start:start + MAX_CASES_NESTED]))
+            self.emit_if(self.name(open_), body)
+        if chain[-1].alternate is not None:
+            body = self.collect(lambda: self.statement(chain[-1].alternate))
+            self.emit_if(self.name(open_), body)
 
     def empty_completion(self):
         if self.completion is not None:
@@ -7396,7 +7452,7 @@ class Emitter:
     def visit_ContinueStatement(self, node):
         for jump in reversed(self.jumps):
             if jump.is_loop in ("loop", "of") and jump.takes_break and (node.label is None or node.label in jump.labels):
-                self.jump_out(jump, "continue")
+                self.jump_out(jump.turn or jump, "continue" if jump.turn is None else "break")
                 return
 
     def visit_LabeledStatement(self, node):
@@ -7433,6 +7489,18 @@ class Emitter:
         self.while_loop(node, jump, node.test, lambda: self.statement(node.body))
         self.finish_loop(jump)
 
+    def loop_body(self, node, jump):
+        """The body of a loop that does something after each turn: where a finally block stands between
+        a `continue` and that, the turn becomes a Python loop of its own, which `continue` leaves."""
+        if "finally" not in self.unit.source or not continues_through_finally(node):
+            self.statement(node)
+            return
+        jump.turn = turn = Jump((), None, False)
+        self.jumps.append(turn)
+        body = self.collect(lambda: self.statement(node))
+        self.once(body)
+        self.finish_loop(turn)
+
     def while_loop(self, node, jump, test, body):
         """while (test) body, with the poll for timeouts."""
         # Always `while True`: CPython 3.11 warms up a function's code at unconditional jumps back only.
@@ -7464,7 +7532,7 @@ class Emitter:
         jump.update = check
 
         def body():
-            self.statement(node.body)
+            self.loop_body(node.body, jump)
             check()
         self.while_loop(node, jump, None, body)
         self.finish_loop(jump)
@@ -7493,7 +7561,7 @@ class Emitter:
             jump.update = update
 
             def body():
-                self.statement(node.body)
+                self.loop_body(node.body, jump)
                 update()
             for variable in fresh:
                 self.emit_assign(variable.python, self.call("Cell", self.load_variable(variable)))
@@ -7672,6 +7740,8 @@ class Emitter:
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
         self.emit(ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column))
+        if finalizer and not self.unit.must_outline:
+            self.unit.must_outline = is_copied_much(self.out[-1])
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
@@ -9296,6 +9366,19 @@ def jumps_out(body):
     return False
 
 
+def continues_through_finally(body):
+    """Whether a loop's body has a `continue` inside a try statement with a finally block."""
+    stack = [(body, False)]
+    while stack:
+        node, guarded = stack.pop()
+        if guarded and isinstance(node, ContinueStatement):
+            return True
+        guarded = guarded or (isinstance(node, TryStatement) and node.finalizer is not None)
+        if not isinstance(node, FUNCTION_NODES):
+            stack.extend((child, guarded) for child in node.children())
+    return False
+
+
 STATEMENTS = {
     BlockStatement: Emitter.visit_BlockStatement,
     BreakStatement: Emitter.visit_BreakStatement,
@@ -9366,6 +9449,165 @@ EFFECTS = {
 
 
 # -- Compiling a source text -------------------------------------------------------------
+
+class BlockOutliner:
+    """Moves loops and try statements that CPython finds too deeply nested (its compiler takes 20 of
+    them) into functions of their own inside their function, whose names they share:
+
+        while True: …                     def f_f9():
+                                              nonlocal …
+                                              while True: …
+                                          left = f_f9()
+                                          if left is not None: return left[0]
+
+    None means that the statement ran to its end, True and False stand for break and continue of a loop
+    around it, and a tuple holds what is returned. Finally blocks that CPython would write out many times
+    become functions too. Only texts that need one of both come here.
+    """
+
+    #: Blocks that may stand within each other; a try statement counts for up to three.
+    MAX_BLOCKS = 15
+
+    def __init__(self, unit):
+        self.unit = unit
+        #: The Python function being looked at, the names it declares elsewhere, whether it yields, and
+        #: the names that only outlined statements of it assign.
+        self.owner = self.declared = self.yields = self.missing = None
+
+    def function(self, node):
+        """Looks through one FunctionDef and what is nested in it."""
+        outer = self.owner, self.declared, self.yields, self.missing
+        self.owner, self.missing = node, set()
+        heads = [part for part in node.body if isinstance(part, (ast.Global, ast.Nonlocal))]
+        self.declared = {kind: {name for part in heads if isinstance(part, kind) for name in part.names}
+                         for kind in (ast.Global, ast.Nonlocal)}
+        self.yields = has_yield(node.body)
+        node.body = heads + self.block(node.body[len(heads):], 0, False)
+        if self.missing:
+            at = {"lineno": node.lineno, "col_offset": node.col_offset}
+            targets = [ast.Name(name, _STORE, **at) for name in sorted(self.missing)]
+            node.body.insert(len(heads), ast.If(ast.Constant(False, **at), [ast.Assign(
+                targets, ast.Constant(None, **at), **at)], [], **at))
+        self.owner, self.declared, self.yields, self.missing = outer
+
+    def block(self, statements, depth, in_loop):
+        """The statements, those outlined that go too deep. `in_loop`: a loop of this function is around."""
+        result = []
+        for node in statements:
+            if isinstance(node, (ast.While, ast.For, ast.Try)) and depth >= self.MAX_BLOCKS:
+                result += self.outline([node], in_loop)
+                continue
+            outlined = isinstance(node, ast.Try) and is_copied_much(node)
+            if outlined:                # the function stands before the try, so that it is not copied too
+                made, *node.finalbody = self.outline(node.finalbody, in_loop)
+                result.append(made)
+            result.append(node)
+            if isinstance(node, ast.FunctionDef):
+                self.function(node)
+            elif isinstance(node, (ast.While, ast.For)):
+                node.body = self.block(node.body, depth + 1, True)
+            elif isinstance(node, ast.If):
+                node.body = self.block(node.body, depth, in_loop)
+                node.orelse = self.block(node.orelse, depth, in_loop)
+            elif isinstance(node, ast.Try):
+                inside = depth + 1 + bool(node.finalbody)
+                node.body = self.block(node.body, inside, in_loop)
+                for handler in node.handlers:
+                    handler.body = self.block(handler.body, inside + 1, in_loop)
+                if not outlined:
+                    node.finalbody = self.block(node.finalbody, depth + 1, in_loop)
+        return result
+
+    def outline(self, statements, in_loop):
+        """-> what stands in the place of some statements: a function, its call, what follows from it."""
+        at = {"lineno": statements[0].lineno, "col_offset": statements[0].col_offset}
+        self.unit.function_count += 1
+        name = f"{_FUNCTION_NUMBER.sub('', self.owner.name)}_f{self.unit.function_count}"
+        left = f"left_{self.unit.function_count}"
+        assigned = assigned_names(statements)
+        declared = [(ast.Global, assigned & self.declared[ast.Global]),
+                    (ast.Nonlocal, assigned - self.declared[ast.Global])]
+        self.missing |= assigned - self.declared[ast.Global] - self.declared[ast.Nonlocal] \
+            - {arg.arg for arg in self.owner.args.args}
+        exits = set()
+        body = leaving_by_value(statements, exits, False)
+        call = ast.Call(ast.Name(name, _LOAD, **at), [], [], **at)
+        if self.yields and has_yield(body):
+            call = ast.YieldFrom(call, **at)
+        heads = [kind(sorted(names), **at) for kind, names in declared if names]
+        made = ast.FunctionDef(name, ast.arguments([], [], None, [], [], None, []), heads + body, [], **at)
+        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at)]
+
+        def on(op, value, then):
+            result.append(ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(value, **at)], **at),
+                                 [then], [], **at))
+        if ast.Break in exits and in_loop:
+            on(_IS, True, ast.Break(**at))
+        if ast.Continue in exits and in_loop:
+            on(_IS, False, ast.Continue(**at))
+        if ast.Return in exits:
+            on(_IS_NOT, None, ast.Return(ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD,
+                                                       **at), **at))
+        self.function(made)
+        return result
+
+
+#: Nodes of a finally block times the places that run it, before it becomes a function.
+MAX_FINALLY_NODES = 3000
+
+
+def is_copied_much(node):
+    """Whether CPython would write out the finally block of an ast.Try too often: it does so at each way
+    out, and for blocks within blocks that doubles each time."""
+    size = 0
+    for part in own_nodes(node.finalbody):
+        size += 1
+        if isinstance(part, ast.Try) and part.finalbody:
+            return True
+    if size < 20:
+        return False
+    exits = 2 + sum(isinstance(part, (ast.Return, ast.Break, ast.Continue)) for part in own_nodes(
+        [*node.body, *node.handlers]))
+    return size * exits > MAX_FINALLY_NODES
+
+
+def own_nodes(nodes):
+    """The Python nodes within some, nested functions left out."""
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef):
+            stack.extend(ast.iter_child_nodes(node))
+
+
+def has_yield(statements):
+    """Whether Python statements yield, nested functions left out."""
+    return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own_nodes(statements))
+
+
+def leaving_by_value(statements, exits, in_loop):
+    """Statements with what leaves them turned into returns of True, False or a tuple (see BlockOutliner);
+    adds the classes of what was met to `exits`. `in_loop`: break and continue stay inside."""
+    result = []
+    for node in statements:
+        at = {"lineno": node.lineno, "col_offset": node.col_offset}
+        if isinstance(node, ast.Return):
+            exits.add(ast.Return)
+            node = ast.Return(ast.Tuple([node.value], _LOAD, **at), **at)
+        elif isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
+            exits.add(type(node))
+            node = ast.Return(ast.Constant(isinstance(node, ast.Break), **at), **at)
+        elif not isinstance(node, ast.FunctionDef):
+            inside = in_loop or isinstance(node, (ast.While, ast.For))
+            for field in ("body", "orelse", "finalbody"):
+                if getattr(node, field, None):
+                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside))
+            for handler in getattr(node, "handlers", ()):
+                handler.body = leaving_by_value(handler.body, exits, inside)
+        result.append(node)
+    return result
+
 
 class CompiledScript:
     """A script ready to run in any realm.
@@ -9554,13 +9796,15 @@ def code_of(unit, module, filename):
     """The code object of the one function in a Python module."""
     if sys.version_info < (3, 11):
         unit.positions = number_positions(module)
+    if unit.must_outline:
+        BlockOutliner(unit).function(module.body[0])
     try:
         module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     except SyntaxError as error:
         if "nested" not in error.msg:
             raise
-        raise JSSyntaxError("Loops, switch and try statements are nested too deeply in one function",
-                            error.lineno) from None
+        BlockOutliner(unit).function(module.body[0])
+        module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     for value in module_code.co_consts:
         if isinstance(value, types.CodeType):
             return unit.with_pool(value)
@@ -9586,7 +9830,7 @@ class PoolReference:
 def dump_python(compiled):
     """The Python that a script or module became, as text to read: the generated tree of a CompiledScript
     or CompiledModule that kept it, with the line of the source in a comment before its statements, then
-    the objects that the code refers to as pool[n]."""
+    the objects that the code refers to as pool[n]. It is for reading: some names are none in Python."""
     dump = PythonDump(compiled.unit)
     text = dump.text(compiled.tree)
     pool = [f"# pool[{index}]: {clipped(describe_pooled(item))}"
@@ -9607,6 +9851,15 @@ def describe_pooled(item):
     return f"{kind} {item!r}"
 
 
+class WithoutFStrings(ast.NodeTransformer):
+    """Writes f-strings as the joining of their parts."""
+
+    def visit_JoinedStr(self, node):
+        self.generic_visit(node)
+        parts = [part.value if isinstance(part, ast.FormattedValue) else part for part in node.values]
+        return ast.Call(ast.Attribute(ast.Constant(""), "join", _LOAD), [ast.List(parts, _LOAD)], [])
+
+
 class PythonDump:
     """Makes the text of one generated tree."""
 
@@ -9619,7 +9872,11 @@ class PythonDump:
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and type(node.value) is bytes:
                 node.value = PoolReference(node.value)
-        return ast.unparse(ast.Module(self.commented(tree.body), []))
+        try:
+            return ast.unparse(ast.Module(self.commented(tree.body), []))
+        except ValueError:              # before 3.12, f-strings cannot hold every expression
+            self.line = None
+            return ast.unparse(ast.Module(self.commented(WithoutFStrings().visit(tree).body), []))
 
     def commented(self, statements):
         """Copies of statements, with a comment where another line of the source begins. A comment is an
@@ -10561,9 +10818,6 @@ for _symbol in (SYM_ASYNC_ITERATOR, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, 
 MAX_STACK_FRAMES = 200
 DEFAULT_STACK_FRAMES = 10
 
-_FUNCTION_SUFFIX = re.compile(r"_f\d+$")
-
-
 def frames_of_stack(frame, limit=DEFAULT_STACK_FRAMES):
     """The JavaScript calls under a Python frame, as (code, lasti) pairs, deepest first. Generated
     code is known by the name %realm among its globals."""
@@ -10615,7 +10869,7 @@ def frame_text(code, lasti):
     """One line of a stack: "at f (chat.js:3:7)"."""
     line, column = frame_position(code, lasti)
     place = f"{code.co_filename}:{line}" if column is None else f"{code.co_filename}:{line}:{column}"
-    name = "" if code.co_name == "script_f0" else _FUNCTION_SUFFIX.sub("", code.co_name)
+    name = "" if code.co_name == "script_f0" else _FUNCTION_NUMBER.sub("", code.co_name)
     return f"    at {name} ({place})" if name else f"    at {place}"
 
 
@@ -22050,10 +22304,10 @@ _SHORT_ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r
 _ERROR_NAME = re.compile(r"[\w$]*Error(?=:|\n|\Z)")
 
 
-def inspect_value(realm, value, depth=2, colors=False):
+def inspect_value(realm, value, depth=2, colors=False, proxies=False):
     """A value as console.log shows it, as well-formed text; nested objects to `depth` levels
-    (INFINITY for all)."""
-    return well_formed_text(Inspector(realm, depth, colors).show(value, 0))
+    (INFINITY for all); Proxies as such rather than their targets, if `proxies` says so."""
+    return well_formed_text(Inspector(realm, depth, colors, proxies=proxies).show(value, 0))
 
 
 def display_width(text):
@@ -22141,10 +22395,11 @@ class Inspector:
     """
 
     def __init__(self, realm, depth=2, colors=False, width=INSPECT_WIDTH,
-                 items=MAX_INSPECTED_ITEMS, hidden=False):
+                 items=MAX_INSPECTED_ITEMS, hidden=False, proxies=False):
         self.realm = realm
         self.depth = depth
         self.hidden = hidden            # whether properties that are not enumerable are shown
+        self.proxies = proxies
         self.colors = colors
         self.width = width
         self.items = items
@@ -22188,6 +22443,8 @@ class Inspector:
         while isinstance(obj, JSProxyBase):
             if obj.target is None:
                 return self.paint("<Revoked Proxy>", "special")
+            if self.proxies:
+                return self.show_proxy(obj, level)
             obj = obj.target
         if any(other is obj for other in self.open):
             return self.paint(f"[Circular *{self.circle_number(obj)}]", "special")
@@ -22199,6 +22456,16 @@ class Inspector:
             label = self.prefix(obj, name, "", "Object")[:-1]
             return self.paint(label if name is None else f"[{label}]", "special")
         return self.show_content(obj, shape, level + 1)
+
+    def show_proxy(self, proxy, level):
+        """A Proxy with its target and handler."""
+        if level > self.depth:
+            return self.paint("Proxy [Array]", "special")
+        self.reached = level + 1
+        self.indent += 2
+        parts = [self.show(part, level + 1) for part in (proxy.target, proxy.handler)]
+        self.indent -= 2
+        return self.join(parts, InspectedShape("Proxy [", "]"), level + 1, proxy)
 
     def circle_number(self, obj):
         for number, other in enumerate(self.circles, 1):
@@ -22477,7 +22744,7 @@ def buffer_content(inspector, obj, level):
     text = bytes(data[:inspector.items]).hex(" ")
     if len(data) > inspector.items:
         text += " " + more_items(len(data) - inspector.items)[0].replace("item", "byte")
-    return [f"[Uint8Contents]: <{text}>", "byteLength: " + inspector.show(len(data), level)]
+    return [inspector.paint("[Uint8Contents]", "special") + f": <{text}>", "byteLength: " + inspector.show(len(data), level)]
 
 
 def data_view_content(inspector, obj, level):
@@ -22621,7 +22888,8 @@ def format_log(realm, values):
                 return "%"
             return FORMATTERS[kind](realm, values.pop(0)) if values else match[0]
         parts.append(_FORMAT.sub(directive, template))
-    parts += [value if type(value) is str else Inspector(realm).show(value, 0) for value in values]
+    colors = realm.host_hooks.get("console colors", False)
+    parts += [value if type(value) is str else Inspector(realm, colors=colors).show(value, 0) for value in values]
     return well_formed_text(" ".join(parts))
 
 
@@ -22681,7 +22949,7 @@ def format_json(realm, value):
 FORMATTERS = {
     "s": format_string, "d": format_number, "j": format_json,
     "i": format_integer, "f": format_float,
-    "o": lambda realm, value: Inspector(realm, depth=4, hidden=True).show(value, 0),
+    "o": lambda realm, value: Inspector(realm, depth=4, hidden=True, proxies=True).show(value, 0),
     "O": lambda realm, value: Inspector(realm).show(value, 0),
     "c": lambda realm, value: ""}
 
@@ -25820,6 +26088,61 @@ MIN_COLLECT_OBJECTS = 20_000
 REALMS = weakref.WeakSet()
 
 
+class StackHeadroom:
+    """`with HEADROOM:` gives Python more stack for work that shall not end in the middle: making a
+    built-in when a script first asks for it, perhaps from a call that has used up the stack."""
+
+    FRAMES = 300
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.users = self.limit = 0
+        self.raised = False
+
+    def __enter__(self):
+        with self.lock:
+            if not self.raised:
+                self.limit = sys.getrecursionlimit()
+                sys.setrecursionlimit(self.limit + self.FRAMES)
+                self.raised = True
+            self.users += 1
+
+    def __exit__(self, *_error):
+        with self.lock:
+            self.users -= 1
+            self.settle()
+
+    def settle(self):
+        """Takes the room back when nobody uses it; at the very end of the stack that has to wait until
+        the script is left."""
+        if self.raised and not self.users:
+            try:
+                sys.setrecursionlimit(self.limit)
+                self.raised = False
+            except RecursionError:
+                pass
+
+
+HEADROOM = StackHeadroom()
+
+
+def stack_depth():
+    """The number of Python frames under the caller."""
+    frame, depth = sys._getframe(1), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+@functools.cache
+def prepare_interpreter():
+    """Makes room for deep calls and for many objects, once in a process."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_CALL_DEPTH))
+    # What is loaded now stays; the collector need not walk it for every few new objects.
+    gc.freeze()
+    gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+
+
 def guard_in_all_realms(keys):
     for realm in list(REALMS):
         realm.runtime["guarded"] = keys
@@ -25839,13 +26162,12 @@ class Realm:
     Values cross as plain Python: see to_python() and from_python().
     """
 
+    def __new__(cls, *_args, **_options):
+        """Sets up the interpreter before the first realm is there: what is frozen is never freed."""
+        prepare_interpreter()
+        return super().__new__(cls)
+
     def __init__(self, name="<realm>", *, console=None, timeout=None, clock=None):
-        if sys.getrecursionlimit() < MAX_CALL_DEPTH:
-            sys.setrecursionlimit(MAX_CALL_DEPTH)
-        if not REALMS:
-            # What is loaded now stays; the collector need not walk it for every few new objects.
-            gc.freeze()
-            gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
@@ -25880,7 +26202,16 @@ class Realm:
         table = INTRINSICS.get(name)
         if table is None:
             raise AttributeError(name)
-        table.install(self)
+        made = set(self.__dict__)
+        try:
+            with HEADROOM:
+                table.install(self)
+        except BaseException:
+            # No half-made built-in stays: the next use makes it, and what it needs, anew.
+            for late in set(self.__dict__) - made:
+                if late in INTRINSICS:
+                    del self.__dict__[late]
+            raise
         return self.__dict__[name]
 
     def declare_builtins(self):
@@ -26022,6 +26353,9 @@ class Realm:
                 self.depth = 0
                 if self.interrupt:
                     self.clear_interrupt()
+                if HEADROOM.raised:
+                    with HEADROOM.lock:
+                        HEADROOM.settle()
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -26201,15 +26535,29 @@ class Realm:
 
     def evaluate_global(self, source, strict=False):
         """Indirect eval (19.2.1.1): the source as a script; its names stay deletable."""
-        program = parse_script(source, strict)
-        return self.run_script(compile_script(source, "<eval>", program, is_eval=True))
+        return self.run_script(self.with_room_to_parse(lambda: compile_script(
+            source, "<eval>", parse_script(source, strict), is_eval=True)))
+
+    @staticmethod
+    def with_room_to_parse(work):
+        """work(), which parses; where a script's calls have used up the stack, it is their depth and not
+        the text that is at fault."""
+        try:
+            with HEADROOM:
+                return work()
+        except JSSyntaxError as error:
+            if error.overflow and stack_depth() > MAX_CALL_DEPTH // 2:
+                raise RecursionError from None
+            raise
 
     def compile_function(self, kind, params, body):
         """CreateDynamicFunction (20.2.1.1)."""
-        node, text = parse_function(params, body, kind in ("async", "asyncgenerator"),
-                                    kind in ("generator", "asyncgenerator"))
-        program = Program([ExpressionStatement(node, None).at(node)], "script", False).at(node)
-        compiled = compile_script(text, "<anonymous>", program)
+        def work():
+            node, text = parse_function(params, body, kind in ("async", "asyncgenerator"),
+                                        kind in ("generator", "asyncgenerator"))
+            program = Program([ExpressionStatement(node, None).at(node)], "script", False).at(node)
+            return compile_script(text, "<anonymous>", program)
+        compiled = self.with_room_to_parse(work)
         self.link(compiled.free_globals)
         function = types.FunctionType(compiled.code, self.globals)(self.global_object)
         function.put("name", "anonymous", CONFIGURABLE)
@@ -26641,11 +26989,12 @@ class ManualTimers(TimerQueue):
 # -- Realms of a terminal ----------------------------------------------------------------
 
 class ForegroundRealm(Realm):
-    """A realm that somebody at a terminal waits for, and may stop()."""
+    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values."""
 
-    def __init__(self, name, *, console=None):
+    def __init__(self, name, *, console=None, colors=False):
         super().__init__(name, console=console)
         self.stopped = False
+        self.colors = self.host_hooks["console colors"] = colors
 
     def stop(self):
         """Ends what is running or waited for with a ScriptTimeout: for Ctrl-C, from any thread."""
@@ -26690,9 +27039,9 @@ class ForegroundRealm(Realm):
         with self.lock:
             raise JSError(self.thrown_value(refusal), "parse")
 
-    def inspected(self, value, colors=False):
+    def inspected(self, value):
         """A value as the console shows it."""
-        return self.enter(lambda: inspect_value(self, value, colors=colors))
+        return self.enter(lambda: inspect_value(self, value, colors=self.colors))
 
 
 def parse_awaiting(source):
@@ -26706,8 +27055,8 @@ def parse_awaiting(source):
 class CommandRealm(ForegroundRealm):
     """The realm of -e and --run: an error that nobody catches ends it."""
 
-    def __init__(self, name, *, console=None):
-        super().__init__(name, console=console)
+    def __init__(self, name, *, console=None, colors=False):
+        super().__init__(name, console=console, colors=colors)
         self.failure = None
 
     def report(self, error, prefix):
@@ -26717,7 +27066,7 @@ class CommandRealm(ForegroundRealm):
 
     def run_text(self, source, filename):
         """Runs a script or module. Returns its completion value as text, None for undefined."""
-        if self.enter(lambda: is_module(source)):
+        if filename.endswith(".mjs") or self.enter(lambda: is_module(source)):
             self.evaluate_module(source, filename)
             return None
         compiled = self.compile_awaiting(source, filename, parse_awaiting)
@@ -26726,7 +27075,8 @@ class CommandRealm(ForegroundRealm):
     def completion_text(self, value):
         if value is undefined:
             return None
-        return well_formed_text(value) if type(value) is str else inspect_value(self, value)
+        return well_formed_text(value) if type(value) is str \
+            else inspect_value(self, value, colors=self.colors)
 
 
 # -- The prompt --------------------------------------------------------------------------
@@ -26783,8 +27133,7 @@ class PromptRealm(ForegroundRealm):
     """The realm of a prompt. `_` is the value shown last, `_error` the error, until the script sets them."""
 
     def __init__(self, name=PROMPT_FILENAME, *, console=None, colors=False):
-        super().__init__(name, console=console)
-        self.colors = colors
+        super().__init__(name, console=console, colors=colors)
         self.remembered = {}
 
     def answer(self, source):
@@ -26796,7 +27145,7 @@ class PromptRealm(ForegroundRealm):
 
     def answer_text(self, value):
         self.remember("_", value)
-        return inspect_value(self, value, colors=self.colors)
+        return inspect_value(self, value, colors=self.colors, proxies=True)
 
     def remember(self, name, value):
         """Sets a global of the prompt, unless the script has taken the name."""
@@ -26814,10 +27163,10 @@ class PromptRealm(ForegroundRealm):
         self.remember("_error", error.value)
         if error.phase == "parse":
             return f"Uncaught {error}"
-        return "Uncaught " + self.inspected(error.value, self.colors)
+        return "Uncaught " + self.inspected(error.value)
 
     def report(self, error, prefix):
-        self.console("error", f"{prefix} {inspect_value(self, error.value)}"
+        self.console("error", f"{prefix} {inspect_value(self, error.value, colors=self.colors)}"
                      if not isinstance(error, ScriptTimeout) else error.message)
 
     # completion
@@ -34758,9 +35107,9 @@ class RedisLink:
         try:
             version = self.client.info("server").get("redis_version", "0")
         except self.failures as error:
-            raise StorageUnavailable(f"--redis {self.shown}: {self.reason(error)}") from None
+            raise StorageUnavailable(f"--redis {self.shown_address(url)}: {self.reason(error)}") from None
         if int(str(version).split(".")[0]) < 5:
-            raise StorageUnavailable(f"--redis {self.shown}: this is Redis {version}; streams need 5.0 or newer")
+            raise StorageUnavailable(f"--redis {self.shown_address(url)}: this is Redis {version}; streams need 5.0 or newer")
 
     @staticmethod
     def _open(url):
@@ -34784,10 +35133,10 @@ class RedisLink:
                                      "pip install --upgrade redis") from None
         return (redis.RedisError, OSError), client
 
-    @property
-    def shown(self):
+    @staticmethod
+    def shown_address(url):
         """The address without its password."""
-        return re.sub(r"//[^/@]*@", "//", self.url)
+        return re.sub(r"//[^/@]*@", "//", url)
 
     @staticmethod
     def reason(error):
@@ -35217,7 +35566,8 @@ interface Context {
   args: Record<string, any>;
   /** The connection, in `onConnect` and `onDisconnect`. */
   connection?: { path: string; metadata: Record<string, string> };
-  meta: { scriptName: string; engine: string };
+  /** `worker` is the number of this process among those of `--workers`, from 0. */
+  meta: { scriptName: string; engine: string; worker: number };
 }
 
 /** What a GraphQL resolver gets: each argument is also a property of its own, where the name is free. */
@@ -35699,7 +36049,7 @@ class Log:
         if LEVELS.get(level, 1) < self.threshold:
             return
         mark = {"warn": "warning: ", "error": "error: "}.get(level, "")
-        first = f"{time.strftime('%H:%M:%S')}  {printable(source):<14}  {mark}{lines[0]}"
+        first = f"{time.strftime('%H:%M:%S')}  {self.mark}{printable(source):<14}  {mark}{lines[0]}"
         self.emit("\n".join([first] + ["          " + line for line in lines[1:]]), level)
 
     def request(self, method, target, status, seconds, chaos=""):
@@ -35714,7 +36064,7 @@ class Log:
                 self.emit(f"{time.strftime('%H:%M:%S')}  … and {skipped:,} more requests", "debug")
         self._lines += 1
         if self._lines <= REQUEST_LINES_PER_SECOND:
-            self.emit(f"{time.strftime('%H:%M:%S')}  {method:<6} {printable(target)[:200]}  {status}  "
+            self.emit(f"{time.strftime('%H:%M:%S')}  {self.mark}{method:<6} {printable(target)[:200]}  {status}  "
                       f"{seconds * 1000:.1f} ms{'  chaos: ' + chaos if chaos else ''}", "error" if status >= 500 else "warn" if status >= 400
                       else "info")
 
@@ -35942,6 +36292,10 @@ def read_import(path, specifier, referrer):
 
 # -- One script ----
 
+#: Finds what a script may have declared, to suggest it in place of a name that it has not.
+MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
+_DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
+
 
 class ScriptHost:
     """One loaded version of a script. The host API calls it; so does the HTTP section."""
@@ -35957,7 +36311,7 @@ class ScriptHost:
         self.retired = False
         self.active = 0
         self.storage = app.storage_of(name)
-        self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}"}
+        self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}", "worker": app.worker}
         self._warned = set()
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
@@ -36035,8 +36389,11 @@ class ScriptHost:
             return handler
         function = self.realm.lookup(handler)
         if function is None:
+            declared = dict.fromkeys(_DECLARED.findall(self.source, 0, MAX_SEARCHED_CHARACTERS))
+            close = nearest(handler[:MAX_PATH_LENGTH], itertools.islice(declared, MAX_SEARCHED_NAMES))
+            hint = f"; did you mean \"{close}\"?" if close and self.realm.lookup(close) is not None else ""
             raise MissingHandler(f"{what} names the handler \"{handler}\", but {self.name} has no function "
-                                 "of this name")
+                                 f"of this name{hint}")
         return function
 
     def run(self, handler, what, context, convert=None):
@@ -36153,6 +36510,7 @@ class Application:
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.clock = clock              # of the scripts' realms; None is the system's
+        self.worker = 0                 # the number of this process among those of --workers
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.handler_timeout = handler_timeout
@@ -36204,6 +36562,10 @@ class Application:
         if self.clock is None:
             return self.engine(name, console=console)
         return self.engine(name, console=console, clock=self.clock)
+
+    def imports(self):
+        """script -> {path of an imported file: its stamp}."""
+        return dict(self._imports)
 
     def storage_of(self, name):
         """What the script of this name finds as sharedStorage."""
@@ -36712,8 +37074,8 @@ _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 REQUESTS_KEPT = 200
 MAX_KEPT_BODY = 16 * 1024
 
-#: name -> function, filled by the section on pages: "error", "notice", "missing" make the HTML of a page;
-#: a path makes the Response to a GET of that path.
+#: name -> function, filled by the section on pages: "error", "notice", "missing" make the Response with a
+#: page; a path makes the Response to a GET of that path.
 PAGES = {}
 #: (method, path) -> function(handler, head, body), filled there too: what only this machine may ask. It
 #: returns the Response, or None when it took the socket.
@@ -37640,6 +38002,7 @@ class Lane:
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 end.setsockopt(socket.SOL_SOCKET, option, 4096)
         self.allowance = THROTTLE_BURST
+        self.most = max(1.0, rate * 2 * THROTTLE_TICK)      # what is saved up while there is nothing to send
         self.last = time.monotonic()
         self.rest = b""
 
@@ -37659,7 +38022,8 @@ class Lane:
             pass
         except OSError:
             return False
-        self.allowance = min(max(self.rate, THROTTLE_BURST), self.allowance + self.rate * (now - self.last))
+        if self.allowance < self.most:
+            self.allowance = min(self.most, self.allowance + self.rate * (now - self.last))
         self.last = now
         try:
             if not self.rest and self.allowance >= 1:
@@ -37718,9 +38082,9 @@ class Throttle:
 
 #: Pages larger than this stay as they are.
 MAX_LIVE_BYTES = 4 * 1024 * 1024
-#: What makes a text a whole page, not a piece of one.
-_WHOLE_PAGE = re.compile(rb"<html[\s>]|<!doctype\s+html|</body\s*>", re.IGNORECASE)
-_BODY_END = re.compile(rb"</body\s*>", re.IGNORECASE)
+#: What the beginning of a whole page holds, unlike that of a piece of one, and how far to look for it.
+_PAGE_START = re.compile(rb"<html[\s>]|<!doctype\s+html", re.IGNORECASE)
+_PAGE_START_BYTES = 4096
 #: Headers that speak about the very bytes of a body, which then may not change.
 _EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", "digest", "content-digest",
                             "repr-digest"))
@@ -37737,15 +38101,15 @@ def live_tag(live, head):
 
 def add_live_tag(page, tag):
     """The bytes of a page with the tag before its end; a piece of a page stays as it is."""
-    if not tag or len(page) > MAX_LIVE_BYTES or not _WHOLE_PAGE.search(page):
+    if not tag or len(page) > MAX_LIVE_BYTES:
         return page
-    place = None
-    for place in _BODY_END.finditer(page):
-        pass
-    after = page[place.end():].lower() if place is not None else b""
-    if place is None or b"</script" in after or b"-->" in after:
+    place = max(page.rfind(b"</body"), page.rfind(b"</BODY"))
+    if place < 0 and not _PAGE_START.search(page, 0, _PAGE_START_BYTES):
+        return page
+    after = page[place:].lower()
+    if place < 0 or b"</script" in after or b"-->" in after:
         return page + tag               # what looks like the end stands in a script or comment
-    return page[:place.start()] + tag + page[place.start():]
+    return page[:place] + tag + page[place:]
 
 
 def enliven(live, head, response):
@@ -38465,8 +38829,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if refusal.close:
             self.closing = True
         if head is not None and head.browser:
-            self.reply(html_response(refusal.status, PAGES["notice"](refusal.status, refusal.message),
-                                     refusal.headers))
+            self.reply(PAGES["notice"](self.server, head, refusal))
             return
         name = STATUS_TEXT.get(refusal.status, "Error").replace(" ", "")
         text = json.dumps({"error": {"name": name, "message": refusal.message}}, ensure_ascii=False)
@@ -38680,9 +39043,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False):
         self.app = app
         self.log = app.log
+        self.shared_port = shared_port  # with other processes: the system deals out the connections
         self.chaos = Chaos(self)
         self._later = []                # heap of (time, number, connection that is held or function)
         self._later_count = itertools.count()
@@ -38722,6 +39086,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def server_bind(self):
         """Without the base class's look-up of the host's full name, which can take seconds."""
+        if self.shared_port:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]
 
@@ -39139,11 +39505,6 @@ def esc(value):
     return html.escape(printable(str(value)))
 
 
-def render_page(title, body, script=""):
-    return PAGE.format(title=esc(title), style=STYLE, body=body,
-                       script=f"<script>{script}</script>\n" if script else "")
-
-
 # -- Live pages ----
 
 #: Runs in pages, and once more as a shared worker that holds the one connection of all tabs.
@@ -39387,7 +39748,7 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
   h1 { font-size: 1.25rem; }
   pre .number { width: 2.5em; }
   .paths li { grid-template-columns: 3.5rem minmax(0, 1fr); }
-  .paths li > .soft { grid-column: 2; }
+  .paths li > .soft:last-child { grid-column: 2; }
   .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
   .facts dd { margin-bottom: .35rem; }
 }
@@ -39406,14 +39767,14 @@ MAX_SHOWN_BODY = 2000
 _HIDDEN_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
 
 
-def trouble_response(server, head, status, title, parts):
+def trouble_response(server, head, status, title, parts, headers=()):
     """A page about something that went wrong. While files are watched it renews itself with every attempt
     to load a script."""
     live = server.app.live
     body = "\n".join(parts)
     text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body,
                        script=live_script_tag(live, head, " data-own").decode() if live is not None else "")
-    return html_response(status, text, (), _LIVE_POLICY if live is not None else _PAGE_POLICY)
+    return html_response(status, text, headers, _LIVE_POLICY if live is not None else _PAGE_POLICY)
 
 
 HERE = ' class="here"'
@@ -39515,10 +39876,12 @@ def render_headline(name, message):
 
 
 @page("notice")
-def notice_page(status, message):
+def notice_page(server, head, refusal):
     """Any refusal, in words."""
-    title = f"{status} {STATUS_TEXT.get(status, '')}"
-    return render_page(title, f"<h1>{esc(title)}</h1>\n<p>{esc(message)}</p>")
+    title = f"{refusal.status} {STATUS_TEXT.get(refusal.status, '')}"
+    return trouble_response(server, head, refusal.status, title,
+                            [f"<h1>{esc(title)}</h1>", f"<p>{esc(refusal.message)}</p>", *render_notice(server)],
+                            refusal.headers)
 
 
 @page("missing")
@@ -39532,7 +39895,7 @@ def missing_page(server, head, message):
     parts += [render_failure(app, failure) for _, failure in sorted(app.failures.items())]
     known = known_paths(app)
     if known:
-        parts.append('<h2>What there is, the nearest first</h2>\n<ul class="paths">')
+        parts.append('<h2>What is there, nearest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
             text = f'<a href="{esc(urllib.parse.quote(path))}">{esc(path)}</a>' if link else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
@@ -42657,25 +43020,30 @@ class Server:
     `log_level`, `engine` ("builtin" or "js2py"; EngineUnavailable where that is not to be had), `storage`
     (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
     other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
-    injection as --chaos takes them; ChaosMistake). `start` raises OSError when the
-    port is taken or the folder cannot be read; scripts that fail to load are found in `app.failures`.
+    injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
+    with others; None for one alone). `start` raises OSError when the port is taken or the folder cannot be
+    read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None, redis=None, chaos=""):
+                 storage=None, redis=None, chaos="", worker=None):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage,
                                redis=self._redis)
+        if worker is not None:
+            self.app.worker = worker
+            self.app.log.mark = f"#{worker} "
         self.reload = reload
         if reload:
             self.app.live = LiveChannel(self.app)
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
-                                         rate=rate, max_connections=max_connections)
+                                         rate=rate, max_connections=max_connections,
+                                         shared_port=worker is not None)
         self._http = None
         self._watcher = None
 
@@ -42792,6 +43160,8 @@ def option_parser():
         help="keep sharedStorage and the histories of streams in this file (SQLite)")
     add("--redis", metavar="URL",
         help="share messages and sharedStorage with other processes through Redis (package redis)")
+    add("--workers", type=positive, metavar="N",
+        help="serve with N processes on one port, joined by --redis")
     add("--log-level", choices=[level for level in LEVELS if level != "log"], default="info",
         help="default: info")
     add("-e", dest="code", metavar="CODE", help="run JavaScript code and exit")
@@ -42802,6 +43172,7 @@ def option_parser():
     add("--watch", action="store_true", help="with --test: run them again whenever a file changes")
     add("--reporter", choices=list(REPORTERS), default="spec", help="with --test: how to report (spec)")
     add("--report", metavar="FILE", help="with --test: write the report of --reporter to a file")
+    add("--init", type=pathlib.Path, metavar="DIR", help="write a starter: a script, a page, a test, types")
     add("--types", action="store_true", help="print aiwebengine.d.ts, for editors and TypeScript")
     add("--version", action="version", version=f"aiwebengine {__version__}")
     return parser
@@ -42858,6 +43229,8 @@ def main(argv=None):
         parser.error("--watch, --reporter and --report belong to --test")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
+    if options.init:
+        return write_starter(options.init)
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
@@ -42880,7 +43253,7 @@ def main(argv=None):
         return run_tests(scripts, options)
     if options.check:
         return check_scripts(scripts, options)
-    return serve(scripts, options)
+    return Workers(scripts, options).serve() if options.workers else serve(scripts, options)
 
 
 def trouble_with_engine(options):
@@ -42900,6 +43273,10 @@ def trouble_with(scripts, options):
     """Why the scripts cannot be used at all, as one line, or None."""
     if options.storage and options.redis:
         return "--storage and --redis exclude each other: with --redis, Redis keeps what the file would"
+    if options.workers and not options.redis:
+        return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
+    if options.workers and not (hasattr(os, "fork") and hasattr(socket, "SO_REUSEPORT")):
+        return "--workers needs a system with fork and SO_REUSEPORT, such as Linux"
     if not scripts.exists():
         hint = "" if options.scripts else "; name the folder with your .js files, such as examples/"
         return f"{scripts} does not exist{hint}"
@@ -42925,24 +43302,29 @@ def trouble_with(scripts, options):
 # -- Serving ----
 
 
-def serve(scripts, options):
+def start_server(scripts, options, worker=None):
+    """A running Server, or None when it cannot be had, for reasons that were printed."""
     try:
-        server = Server(scripts, options.host, options.port, reload=not options.no_reload,
+        server = Server(scripts, options.host, options.port, reload=not options.no_reload and worker is None,
                         handler_timeout=options.handler_timeout, cors=options.cors,
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
-                        redis=options.redis, chaos=options.chaos)
+                        redis=options.redis, chaos=options.chaos, worker=worker)
+        return server.start()
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    except (OSError, OverflowError) as error:
+        print(f"aiwebengine: {listen_trouble(options, error)}", file=sys.stderr)
+    return None
+
+
+def serve(scripts, options):
     signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: signals.put(number) if signals.empty() else os._exit(EXIT_OK))
-    try:
-        server.start()
-    except (OSError, OverflowError) as error:
-        print(f"aiwebengine: {listen_trouble(options, error)}", file=sys.stderr)
+    server = start_server(scripts, options)
+    if server is None:
         return EXIT_USAGE
     print_banner(server, options)
     wait_for_signal(signals)
@@ -42981,6 +43363,8 @@ def print_banner(server, options):
                      + ("" if options.no_reload else ", it is served at once"))
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
+    if options.workers:
+        lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
     if server.chaos.rules:
         lines.append(f"  warning: fault injection is on: {printable(server.chaos.text)}")
     if options.host not in ("127.0.0.1", "localhost", "::1"):
@@ -43530,7 +43914,7 @@ class TestLog(Log):
     def write(self, level, text, source="server"):
         self.records.append((level, text, source))
 
-    def request(self, method, target, status, seconds):
+    def request(self, *facts):
         pass
 
 
@@ -43733,6 +44117,8 @@ class ScriptTests:
         def work_and_tell():
             try:
                 work()
+            except Exception:           # a fault of the server: the test shall say so, and not hang
+                self.log.write("error", "internal error\n" + traceback.format_exc())
             finally:
                 self._change(-1)
         self._change(1)
@@ -44155,6 +44541,408 @@ def folder_stamps(folder):
     return stamps
 
 
+# -- Several processes ----
+
+#: Seconds until a process that did not live for so long is started again.
+WORKER_REST_SECONDS = 1.0
+#: Seconds that processes have to stop by themselves.
+WORKER_GRACE_SECONDS = 5.0
+
+
+class WorkerProcess:
+    """A child as its parent knows it. `channel` is a socket: its end tells the child to stop, also when
+    the parent was killed."""
+
+    def __init__(self, number):
+        self.number = number
+        self.pid = self.channel = None
+        self.up = False
+        self.started = 0.0
+        self.files = []                 # what its scripts import
+        self.received = b""
+
+
+class Workers:
+    """The parent of --workers: starts the processes, watches the files for them, restarts those that die,
+    and stops them all. It runs no script and has no thread, which keeps fork safe."""
+
+    def __init__(self, scripts, options):
+        self.scripts, self.options = scripts, options
+        self.workers = [WorkerProcess(number) for number in range(options.workers)]
+        self.port = None                # keeps the port for us; connections go to those who listen
+        self.stopping = False
+        self.stamps = None
+        self.settling = 0
+
+    def serve(self):
+        """Serves until a signal; returns the exit code."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        try:
+            RedisLink(self.options.redis).close()
+            self._take_port()
+        except StorageUnavailable as error:
+            print(f"aiwebengine: {error}", file=sys.stderr)
+            return EXIT_USAGE
+        except (OSError, OverflowError) as error:
+            print(f"aiwebengine: {listen_trouble(self.options, error)}", file=sys.stderr)
+            return EXIT_USAGE
+        while not self.stopping:
+            for worker in self.workers:
+                if worker.pid is None and time.monotonic() >= worker.started + WORKER_REST_SECONDS:
+                    self._start(worker)
+            self._wait(WATCH_INTERVAL)
+            if self._reap() and not any(worker.up for worker in self.workers):
+                self._end()
+                return EXIT_USAGE
+            if not self.options.no_reload:
+                self._look_at_files()
+        self._end()
+        return EXIT_OK
+
+    def _stop(self, *_signal):
+        if self.stopping:
+            for worker in self.workers:
+                if worker.pid is not None:
+                    os.kill(worker.pid, signal.SIGKILL)
+            os._exit(EXIT_OK)
+        self.stopping = True
+
+    def _take_port(self):
+        """Binds the port twice: the first time alone, to see that nobody else has it."""
+        options = self.options
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((options.host, options.port))
+            options.port = probe.getsockname()[1]
+        self.port = socket.socket(family)
+        self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self.port.bind((options.host, options.port))
+
+    def _start(self, worker):
+        first = not worker.started
+        worker.started = time.monotonic()
+        worker.channel, other = socket.socketpair()
+        worker.files, worker.received = [], b""
+        sys.stdout.flush()
+        worker.pid = os.fork()
+        if worker.pid:
+            other.close()
+            worker.channel.setblocking(False)
+            return
+        code = EXIT_USAGE
+        try:                            # the child never gets back to where its parent goes on
+            self.port.close()
+            for sibling in self.workers:
+                if sibling.channel is not None:
+                    sibling.channel.close()
+            code = serve_as_worker(self.scripts, self.options, worker.number, other, first)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+
+    def _wait(self, seconds):
+        """Waits, and takes in what the children tell: the files that their scripts import."""
+        channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
+        for channel in select.select(list(channels), [], [], seconds)[0]:
+            worker = channels[channel]
+            data = channel.recv(65536)
+            worker.received += data
+            if not data:
+                time.sleep(0.01)        # it is ending: `_reap` will find it
+            while b"\n" in worker.received:
+                line, _, worker.received = worker.received.partition(b"\n")
+                worker.up, worker.files = True, json.loads(line)
+
+    def _reap(self):
+        """Notices children that ended. True when one could not even start."""
+        failed = False
+        for worker in self.workers:
+            if worker.pid is None or os.waitpid(worker.pid, os.WNOHANG)[0] == 0:
+                continue
+            worker.pid = None
+            worker.channel.close()
+            worker.channel = None
+            failed = failed or not worker.up
+            if worker.up and not self.stopping:
+                print(f"aiwebengine: process #{worker.number} ended and is started again", file=sys.stderr)
+            if time.monotonic() - worker.started > WORKER_REST_SECONDS:
+                worker.started = -WORKER_REST_SECONDS       # at once
+        return failed
+
+    def _look_at_files(self):
+        """Tells the children when a file changed, and again a moment later: it may still be written."""
+        try:
+            with os.scandir(self.scripts) if self.scripts.is_dir() else contextlib.nullcontext(()) as entries:
+                files = [entry.path for entry in entries if is_script(entry)] or [str(self.scripts)]
+        except OSError:
+            return                      # the folder vanished, perhaps for a moment
+        files += [path for worker in self.workers for path in worker.files]
+        stamps = {path: file_stamp(path) for path in files}
+        if stamps != self.stamps:
+            self.settling = 2 if self.stamps is not None else 0
+            self.stamps = stamps
+        elif self.settling:
+            self.settling -= 1
+            for worker in self.workers:
+                if worker.up and worker.channel is not None:
+                    self._tell(worker)
+
+    @staticmethod
+    def _tell(worker):
+        try:
+            worker.channel.send(b"r")
+        except OSError:
+            pass                        # it has died, or has more to do than to look at files
+
+    def _end(self):
+        """Stops all, gently first."""
+        self.stopping = True
+        end = time.monotonic() + WORKER_GRACE_SECONDS
+        for worker in self.workers:
+            if worker.channel is not None:
+                worker.channel.shutdown(socket.SHUT_WR)
+        while any(worker.pid is not None for worker in self.workers):
+            if time.monotonic() > end:
+                for worker in self.workers:
+                    if worker.pid is not None:
+                        os.kill(worker.pid, signal.SIGKILL)
+            time.sleep(0.02)
+            self._reap()
+
+
+def serve_as_worker(scripts, options, number, channel, first):
+    """One process of --workers: serves until its parent closes the channel; returns the exit code."""
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl+C reaches all; the parent decides
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    server = start_server(scripts, options, number)
+    if server is None:
+        return EXIT_USAGE
+    if first and number == 0:
+        print_banner(server, options)
+    command = b"r"
+    while command and not stop.is_set():
+        tell_imports(server.app, channel)
+        while not select.select([channel], [], [], 0.5)[0] and not stop.is_set():
+            pass
+        command = b"" if stop.is_set() else channel.recv(64)
+        if command:
+            try:
+                on_script_thread(server.app.refresh)
+            except OSError as error:
+                server.app.log.write("warn", f"cannot look for changed scripts: {error}")
+    server.stop()
+    return EXIT_OK
+
+
+def tell_imports(app, channel):
+    """Tells the parent which files, besides the scripts, are to be watched."""
+    files = sorted({str(path) for imports in app.imports().values() for path in imports})
+    try:
+        channel.sendall(json.dumps(files).encode() + b"\n")
+    except OSError:
+        pass                            # the parent is gone: so are we, in a moment
+
+
+
+
+# -- A starter ----
+
+#: What --init writes, by path; aiwebengine.d.ts and jsconfig.json come on top.
+STARTER = {
+    "poll.js": """\
+// A live poll: whoever has the page open sees the bars grow while others vote.
+//
+// It takes three calls to make a page live:
+//   registerStreamRoute   opens a stream. Each open page listens to it.
+//   registerRoute         answers requests. That is how a page says that somebody voted.
+//   sendStreamMessage     sends a message to everybody who listens.
+
+const QUESTION = "What shall we have for lunch?";
+const votes = { Soup: 0, Pizza: 0, Salad: 0 };
+
+routeRegistry.registerStreamRoute("/poll/events");
+routeRegistry.registerRoute("/poll", "showPoll");
+routeRegistry.registerRoute("/poll/vote", "vote", "POST");
+
+// GET /poll: how things stand, for a page that opens. An object is sent as JSON.
+function showPoll() {
+  return { question: QUESTION, votes };
+}
+
+// POST /poll/vote, with a form that has the field "choice".
+function vote({ request }) {
+  const { choice } = request.form;
+  if (!Object.hasOwn(votes, choice)) {
+    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
+  }
+  votes[choice] += 1;
+  return routeRegistry.sendStreamMessage("/poll/events", { question: QUESTION, votes });
+}
+""",
+    "poll.test.js": """\
+// Tests of poll.js. Each test calls the script as a browser would, without one.
+
+const vote = (choice) => request("POST", "/poll/vote", { form: { choice } });
+
+test("a vote is seen on every open page", async () => {
+  const ada = connect("/poll/events");
+  const ben = connect("/poll/events");
+
+  const response = await vote("Soup");
+
+  assert.match(response.body, /2 connections matched/);
+  assert.equal((await ada.next()).data.votes.Soup, 1);
+  assert.equal((await ben.next()).data.votes.Soup, 1);
+});
+
+test("a page that opens later starts with the votes so far", async () => {
+  const before = (await request("/poll")).json.votes.Pizza;
+  await vote("Pizza");
+  await vote("Pizza");
+  assert.equal((await request("/poll")).json.votes.Pizza, before + 2);
+});
+
+test("only what is on the list can be chosen", async () => {
+  const page = connect("/poll/events");
+  const response = await vote("Ice cream");
+  assert.equal(response.status, 400);
+  assert.deepEqual(page.messages, []);
+});
+""",
+    "public/index.html": """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>Live poll</title>
+  <link rel="icon" href="data:,">
+  <style>
+    :root { color-scheme: light dark; --paper: #f6f4ef; --card: #fff; --ink: #23211d; --quiet: #6d6860;
+      --line: #dcd7cc; --bar: #f3c9a5; --live: #2e7d4f; --bad: #b3362b }
+    @media (prefers-color-scheme: dark) {
+      :root { --paper: #1b1a18; --card: #262421; --ink: #efece5; --quiet: #a8a298; --line: #3d3a35;
+        --bar: #7a4f2b; --live: #6fcf97; --bad: #f08a80 }
+    }
+    * { box-sizing: border-box }
+    body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
+      background: var(--paper); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
+    main { width: min(34rem, 100%); padding: 2rem; background: var(--card); border: 1px solid var(--line);
+      border-radius: 1rem }
+    h1 { margin: 0 0 1.2rem; font-size: 1.6rem; line-height: 1.25 }
+    button { position: relative; display: flex; width: 100%; margin: 0 0 .7rem; padding: .8rem 1rem; overflow: hidden;
+      justify-content: space-between; font: inherit; color: inherit; text-align: left; cursor: pointer;
+      background: none; border: 1px solid var(--line); border-radius: .6rem }
+    button:hover, button:focus-visible { border-color: currentColor }
+    button i { position: absolute; inset: 0 auto 0 0; background: var(--bar); transition: width .4s }
+    button span, button b { position: relative }
+    p { margin: .6rem 0 0; color: var(--quiet); font-size: .95rem }
+    #status::before { content: "●"; margin-right: .4em }
+    #status.live::before { color: var(--live) }
+    #answer { color: var(--bad) }
+    @media (prefers-reduced-motion: reduce) { button i { transition: none } }
+  </style>
+</head>
+<body>
+  <main>
+    <h1 id="question">Live poll</h1>
+    <div id="choices"></div>
+    <p id="answer" role="alert"></p>
+    <p id="status" role="status">Connecting…</p>
+    <p>Open this page in a second window, and vote in one of them.</p>
+  </main>
+
+  <script>
+    const $ = (id) => document.getElementById(id);
+    const buttons = new Map();
+
+    // Draws the poll, or brings it up to date.
+    function show({ question, votes }) {
+      $("question").textContent = question;
+      const total = Object.values(votes).reduce((sum, count) => sum + count, 0);
+      for (const [choice, count] of Object.entries(votes)) {
+        if (!buttons.has(choice)) buttons.set(choice, makeButton(choice));
+        const button = buttons.get(choice);
+        button.querySelector("b").textContent = count;
+        button.querySelector("i").style.width = `${total ? (100 * count) / total : 0}%`;
+      }
+    }
+
+    function makeButton(choice) {
+      const button = document.createElement("button");
+      button.innerHTML = "<i></i><span></span><b></b>";
+      button.querySelector("span").textContent = choice;
+      button.onclick = () => vote(choice);
+      $("choices").append(button);
+      return button;
+    }
+
+    // A vote goes to the server as a form. The answer comes over the stream, to everybody.
+    async function vote(choice) {
+      const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
+      $("answer").textContent = response.ok ? "" : await response.text();
+    }
+
+    function report(live) {
+      $("status").textContent = live ? "Live" : "Connection lost, trying again…";
+      $("status").classList.toggle("live", live);
+    }
+
+    // The stream: the browser keeps the connection, and opens it again when it was cut.
+    const source = new EventSource("/poll/events");
+    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onerror = () => report(false);
+    source.onopen = async () => {
+      report(true);
+      show(await (await fetch("/poll")).json());
+    };
+  </script>
+</body>
+</html>
+""",
+}
+
+#: A word about each file of a starter.
+STARTER_NOTES = {
+    "poll.js": "the script: a live poll",
+    "poll.test.js": "its tests",
+    "public/index.html": "its page",
+    "aiwebengine.d.ts": "what scripts can call, for your editor",
+    "jsconfig.json": "tells the editor to check the scripts",
+}
+
+
+def write_starter(folder):
+    """--init: a folder to begin with; returns the exit code. Nothing is written over."""
+    files = {**STARTER, "aiwebengine.d.ts": type_declarations(), "jsconfig.json": JSCONFIG}
+    there = [name for name in files if os.path.lexists(folder / name)]
+    if there:
+        print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
+              "Name another folder, or move them away", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "x", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+    except OSError as error:
+        print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
+        return EXIT_USAGE
+    command = f"python {shlex.quote(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
+    place = shlex.quote(str(folder))
+    print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
+                     "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
+                     f"  {command} --test {place}", "      runs the tests",
+                     "  Change poll.js while the server runs: what you save is there at once."]))
+    return EXIT_OK
+
+
 # -- JavaScript without a server ----
 
 
@@ -44169,13 +44957,18 @@ def print_console(level, text):
         os._exit(EXIT_PIPE)
 
 
+def terminal_colors():
+    """Whether values are shown in colours: both streams may get them."""
+    return wants_colour(sys.stdout) and wants_colour(sys.stderr)
+
+
 def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
     """-e and --run: runs a script or module, whose imports are found in the folder, to the end of its
     timers and promises. For -e, prints the completion value."""
     if engine != DEFAULT_ENGINE:
         return run_on_engine(check_engine(engine), source, filename)
     sources = {filename: source}
-    realm = CommandRealm(filename, console=print_console)
+    realm = CommandRealm(filename, console=print_console, colors=terminal_colors())
     realm.modules.loader = folder_loader(folder, sources)
 
     def work():
@@ -44290,7 +45083,7 @@ class Prompt:
     def __init__(self):
         self.terminal = sys.stdin.isatty()
         self.history = History() if self.terminal else None
-        self.realm = PromptRealm(console=print_console, colors=wants_colour(sys.stdout))
+        self.realm = PromptRealm(console=print_console, colors=terminal_colors())
         self.realm.modules.loader = folder_loader(pathlib.Path(), {})
         self.lines = []
         self.warned = False             # that Ctrl+C once more leaves
@@ -44306,6 +45099,9 @@ class Prompt:
             except EOFError:
                 print()
                 break
+            except UnicodeDecodeError as error:
+                print(f"That is not {error.encoding} text.", file=sys.stderr)
+                continue
             except KeyboardInterrupt:
                 print()
                 if not self.clear():
@@ -44446,4 +45242,7 @@ class History:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
