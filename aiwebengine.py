@@ -40333,10 +40333,12 @@ def stream_view(app, query, shown):
 
 
 def reasons_for(feed, message, connections):
-    """Why connections got a message or not, as [got, why, how many], the most frequent first."""
+    """Why connections got a message or not, as [got, why, how many]: those that got it, those that will,
+    those that did not, and of each kind the most frequent first."""
     counts = collections.Counter(tuple(verdict(feed, message, item)) for item in connections)
     common = counts.most_common(MAX_SHOWN_REASONS)
     rest = sum(counts.values()) - sum(number for _, number in common)
+    common.sort(key=lambda item: ((True, None, False).index(item[0][0]), -item[1]))
     return [[got, why, number] for (got, why), number in common] + (
         [[False, "other reasons", rest]] if rest else [])
 
@@ -40759,7 +40761,7 @@ p { margin: 0 0 .6rem; }
 .panel > .head h2 { margin-right: auto; }
 .panel > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
-.scroll { overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
+.scroll { contain: content; overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
 .scroll.tall { max-height: 36rem; }
 .scroll.full { max-height: none; }
 .two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
@@ -40862,7 +40864,10 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
   .top .actions { margin-left: 0; width: 100%; }
   input[type=search] { width: 100%; }
   svg.spark { width: 4.5rem; }
-  td, th { padding-left: .35rem; padding-right: .35rem; }
+  table { font-size: .85rem; }
+  td, th { padding-left: .3rem; padding-right: .3rem; }
+  th:first-child, td:first-child { padding-left: .8rem; }
+  .chip { font-size: 11px; }
 }
 """
 

@@ -10952,6 +10952,10 @@ class DashboardTest(ServerCase):
         self.assertNotRegex(text.replace("http://www.w3.org/2000/svg", ""), r"https?://")
 
 
+if sys.version_info >= (3, 12):     # js2py does not run there
+    del DashboardTest.test_the_console_of_a_script_on_js2py
+
+
 # ======================================================================================
 # 19  COMMAND LINE
 # ======================================================================================
