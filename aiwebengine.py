@@ -40204,7 +40204,9 @@ def route_facts(app):
 
 def server_facts(server):
     app = server.app
-    return {"version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
+    presence = getattr(app.relay, "presence", None)         # of several processes, each shows itself
+    return {"worker": app.worker, "others": len(presence.others) if presence is not None else 0,
+            "version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "requests": server.requests.total, "reloads": app.reloads, "logs": sorted(app.log.kept)}
 
@@ -40592,15 +40594,19 @@ def script_source(handler, head, body):
 
 @local_page("GET", "/engine/request")
 def logged_request(handler, head, body):
-    """A request of the log (`?number=`) with its headers and body."""
-    entry = find_request(handler, head.query.get("number", ""))
+    """A request of the log (`?number=`) with its headers and body. With `--workers` every process has a
+    log; `worker` says whose is meant."""
+    entry = find_request(handler, head.query.get("number", ""), head.query.get("worker", ""))
     headers = [[name, "(not shown)" if name in _SECRET_HEADERS else value]
                for name, value in entry.head.fields.items()]
     text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
     return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers, "body": text})
 
 
-def find_request(handler, number):
+def find_request(handler, number, worker=""):
+    own = handler.app.worker
+    if worker not in ("", str(own)):
+        raise Refusal(409, f"Process {worker} has this request, but process {own} was asked; try once more")
     entry = handler.server.requests.find(int(number)) if number.isascii() and number.isdigit() else None
     if entry is None:
         raise Refusal(404, f"Request {number or '?'} is no longer in the log")
@@ -40609,9 +40615,10 @@ def find_request(handler, number):
 
 @local_page("POST", "/engine/replay")
 def replay_request(handler, head, body):
-    """Sends a request of the log to this server again: `number`. Answers with what came back."""
-    number, = asked(head, body, "number")
-    entry = find_request(handler, number)
+    """Sends a request of the log to this server again: `number`, `worker` ("" for any). Answers with what
+    came back."""
+    number, worker = asked(head, body, "number", "worker")
+    entry = find_request(handler, number, worker)
     if entry.body is None:
         raise Refusal(409, f"Its body of {entry.size:,} bytes was not kept (up to {MAX_KEPT_BODY:,} are), so "
                            "it cannot be sent again")
@@ -41319,7 +41326,8 @@ function render() {
   requestAnimationFrame(() => {
     pending = false;
     if (!state.server) return;
-    setText($("version"), state.server.version);
+    const { version, worker, others } = state.server;
+    setText($("version"), version + (others ? " · process " + worker + ", without its " + others + " siblings" : ""));
     $("faults").hidden = !state.chaos?.active;
     setText($("faults"), state.chaos?.active ? "Fault injection is on: " + state.chaos.chaos : "");
     VIEWS[at.view]();
@@ -41687,7 +41695,7 @@ async function openRequest(key) {
   request = { number: key, wanted: Number(location.hash.split("/")[2]) };
   let text = "", facts = "", line = "", body = null;
   try {
-    const entry = await ask("/engine/request?number=" + key);
+    const entry = await ask("/engine/request?number=" + key + "&worker=" + state.server.worker);
     body = entry.body;
     line = entry.method + " " + entry.target;
     facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from " + entry.address].join(" · ");
@@ -41709,7 +41717,8 @@ $("replay").addEventListener("click", async () => {
   let facts = "", text = "";
   setText($("replay-facts"), "waiting for the answer");
   try {
-    const reply = await ask("/engine/replay", { number: String(request.number) });
+    const wish = { number: String(request.number), worker: String(state.server.worker) };
+    const reply = await ask("/engine/replay", wish);
     facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
     text = headerText(reply.headers) + "\n\n" + reply.body;
   } catch (error) {

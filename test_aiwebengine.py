@@ -27,6 +27,7 @@ import pathlib
 import random
 import re
 import resource
+import select
 import selectors
 import shutil
 import signal
@@ -10823,18 +10824,28 @@ class DashboardTest(ServerCase):
         shown = self.get_json("/engine/request?number=1")
         self.assertEqual((shown["method"], shown["target"], shown["body"]), ("POST", "/echo/7?a=b", "the body"))
         self.assertIn(["cookie", "(not shown)"], shown["headers"])
-        status, answer = self.act("/engine/replay", number="1")
+        status, answer = self.act("/engine/replay", number="1", worker="0")
         self.assertEqual((status, answer["status"]), (200, 200))
         self.assertEqual(answer["body"], "the body")
         self.assertEqual(self.server._http.requests.total, 2)
-        self.assertEqual(self.act("/engine/replay", number="99")[0], 404)
+        self.assertEqual(self.act("/engine/replay", number="99", worker="")[0], 404)
+
+    def test_a_request_of_another_process_is_not_mistaken_for_one_of_this(self):
+        self.serve(self.CHAT)
+        self.get("/say?text=x")
+        self.assertEqual(self.get("/engine/request?number=1&worker=0")[0], 200)
+        self.assertEqual(self.get("/engine/request?number=1&worker=3")[0], 409)
+        status, answer = self.act("/engine/replay", number="1", worker="3")
+        self.assertEqual(status, 409)
+        self.assertIn("Process 3 has this request", answer["error"]["message"])
+        self.assertEqual(self.server._http.requests.total, 1)
 
     def test_requests_that_cannot_be_sent_again_in_full(self):
         self.serve(self.CHAT)
         self.post("/echo/1", "x" * (aiwebengine.MAX_KEPT_BODY + 1))
         self.connect("/chat?room=a")
-        self.assertIn("was not kept", self.act("/engine/replay", number="1")[1]["error"]["message"])
-        status, answer = self.act("/engine/replay", number="2")
+        self.assertIn("was not kept", self.act("/engine/replay", number="1", worker="0")[1]["error"]["message"])
+        status, answer = self.act("/engine/replay", number="2", worker="")
         self.assertEqual((status, answer["status"]), (200, 200))
         self.assertIn("event stream", answer["body"])
 
@@ -10901,7 +10912,7 @@ class DashboardTest(ServerCase):
 
     def refused(self, headers=(), status=403, text="", requests=LOCAL):
         for method, path in requests:
-            wish = json.dumps({"script": "app.js", "code": "hits = 99", "path": "/chat", "data": "x", "filter": "", "number": "1"})
+            wish = json.dumps({"script": "app.js", "code": "hits = 99", "path": "/chat", "data": "x", "filter": "", "number": "1", "worker": ""})
             with self.subTest(path, headers=headers):
                 answer = self.request(method, path, wish if method == "POST" else None,
                                       {"Content-Type": "application/json", **dict(headers)})
@@ -13835,6 +13846,58 @@ def bench_server():
     folder.cleanup()
 
 
+def processor_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def bench_dashboard(messages=300, clients=1000, rounds=5):
+    """What it costs to be looked at: processor time of the server for the same messages."""
+    if not Path("/proc/self/stat").exists():
+        print("\nthe cost of the dashboard: only where /proc tells processor times")
+        return
+    folder = tempfile.TemporaryDirectory()
+    Path(folder.name, "bench.js").write_text(BENCH_SCRIPT)
+    views = {"closed": None, "overview open": "overview", "stream open": "stream&name=/events"}
+    seconds = {name: [] for name in views}
+    command = [sys.executable, str(MODULE), folder.name, "--port", "{port}", "--log-level", "error"]
+    pin(1)
+    for _ in range(rounds):
+        for name, view in views.items():
+            with peer(command) as (port, pid):
+                seconds[name].append(looked_at(port, pid, view, messages, clients))
+    print(f"\n{messages} messages to {clients:,} clients, 80 a second; processor time of the server for one, "
+          f"median of {rounds}")
+    closed = sorted(seconds["closed"])[rounds // 2]
+    for name, values in seconds.items():
+        middle = sorted(values)[rounds // 2]
+        print(f"  dashboard {name:<14} {middle / messages * 1000:6.2f} ms  {middle / closed - 1:+.0%}"
+              f"   ({min(values) / messages * 1000:.2f} to {max(values) / messages * 1000:.2f})")
+    folder.cleanup()
+
+
+def looked_at(port, pid, view, messages, clients):
+    """Processor seconds that the server needs for so many messages while a dashboard is open, or none."""
+    listeners = Listeners(port, clients)
+    dashboard = EventClient(port, f"/engine/events?view={view}") if view else None
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    time.sleep(0.5)
+    before = processor_seconds(pid)
+    for n in range(messages):
+        connection.request("POST", "/trigger", json.dumps({"n": n, "text": "x" * 180}))
+        connection.getresponse().read()
+        listeners.receive(clients * (n + 1))
+        if dashboard is not None and select.select([dashboard.sock], [], [], 0)[0]:
+            dashboard.sock.recv(1 << 20)
+        time.sleep(0.0125)
+    spent = processor_seconds(pid) - before
+    connection.close()
+    listeners.close()
+    if dashboard is not None:
+        dashboard.close()
+    return spent
+
+
 def bench_start():
     port = free_port()
     start = time.perf_counter()
@@ -14202,7 +14265,8 @@ def run_benchmarks(words):
         seconds = float(words[words.index("--seconds") + 1]) if "--seconds" in words else 600
         return 1 if bench_soak(seconds) else 0
     print(f"aiwebengine {aiwebengine.__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
-    for bench in (bench_start, bench_engine, bench_programs, bench_graphql, bench_server):
+    for bench in (bench_start, bench_engine, bench_programs, bench_graphql, bench_server,
+                  bench_dashboard):
         if not words or any(word in bench.__name__ for word in words):
             bench()
     return 0
