@@ -8989,6 +8989,8 @@ class Emitter:
 
     def guard(self, value):
         """Notes that `value` ends the chain when it is undefined or null; returns it for use."""
+        if isinstance(value, ast.Constant):     # CPython warns of comparisons of literals by `is`
+            return value
         a, first = self.reusable(value)
         test = self.any_of(self.compare(first, _IS, self.name("undefined")),
                            self.compare(a, _IS, self.name("null")))

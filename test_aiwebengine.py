@@ -41,6 +41,7 @@ import time
 import tracemalloc
 import types
 import unittest
+import warnings
 import unittest.mock
 import urllib.error
 import urllib.parse
@@ -2368,6 +2369,20 @@ var s = []; a: for (var i = 0; i < 4; i++) { for (var j = 0; j < 3; j++) { try {
 result = (function () { var s = []; a: for (let i = 0; i < 4; i++) { for (var j of [1, 2]) { try { if (j == 2) continue a; if (i == 2) return s.join(); s.push(i, j) } finally { s.push("f" + i + j) } } } })()
 => 0,1,f01,f02,1,1,f11,f12
 """)
+
+
+class QuietCompilationTest(unittest.TestCase):
+    """What CPython thinks of the generated code stays between it and us."""
+
+    def test_no_warnings(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for clause, script, _ in CASES:
+                with self.subTest(clause):
+                    try:
+                        aiwebengine.compile_script(script, "case.js")
+                    except aiwebengine.JSNativeError:
+                        pass
 
 
 # -- The Python of a script -------------------------------------------------------------
