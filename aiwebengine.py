@@ -6628,7 +6628,7 @@ RUNTIME_NAMES = """
     super_method make_class prototype_object class_method class_field static_field run_static
     private_name private_get private_put private_has private_method yield_delegate async_yield_delegate
     async_iterate async_close async_abandon async_step import_module import_meta slice strict_eval
-    member_key GeneratorExit hole
+    member_key GeneratorExit hole quick_abs quick_floor quick_max quick_min
 """.split()
 
 #: Longest chain of tests of a switch, or of `else if`, that becomes one nested `if`.
@@ -9040,7 +9040,11 @@ class Emitter:
         if callee.computed or callee.optional or isinstance(callee.object, Super) \
                 or isinstance(callee.property, PrivateName):
             return None
-        helper = SHORTCUTS.get((callee.property.name, len(arguments)))
+        table = SHORTCUTS
+        if isinstance(callee.object, Identifier) and callee.object.name == "Math" \
+                and type(callee.object.scope) is not Variable and all(map(is_calm, arguments)):
+            table = MATH_SHORTCUTS
+        helper = table.get((callee.property.name, len(arguments)))
         if helper is None or any(isinstance(a, SpreadElement) or self.needs_lift(a) for a in arguments):
             return None
         obj = self.chain_part(callee.object)
@@ -9303,6 +9307,15 @@ def is_stable(left, right):
 
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
 SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at"}
+#: The same for methods of Math.
+MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
+                  ("min", 2): "quick_min"}
+
+
+def is_calm(node):
+    """Whether an expression only reads and computes."""
+    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression,
+                                     CallExpression)) for part in node.walk())
 
 
 def in_int32(kind):
@@ -13149,6 +13162,88 @@ def present_items(realm, obj, indices):
             yield index, obj.get(key)
 
 
+# Callbacks get a value, its index and the array. Most take the value alone, and leaving out what a
+# script's function drops anyway saves a third of a call. These loops follow the list of a dense array as
+# long as it is the array's; whatever is left then goes through present_items().
+
+def takes_at_most(run, count):
+    """Whether a Python function of the script drops all arguments after the first `count`."""
+    if type(run) is not types.FunctionType:
+        return False
+    code = run.__code__
+    return code.co_argcount <= count + 1 and code.co_flags & _CO_VARARGS and not code.co_kwonlyargcount \
+        and code.co_varnames[code.co_argcount] == "_"
+
+
+#: CO_VARARGS of code objects.
+_CO_VARARGS = 4
+
+
+def results_of_values(obj, length, run, receiver):
+    """What a callback returns for the elements of an array from the first on."""
+    results = []
+    if type(obj) is not JSArray:
+        return results
+    items = obj.items
+    if takes_at_most(run, 1):
+        for value in itertools.islice(items, length):
+            results.append(run(receiver, value))
+            if obj.items is not items:
+                break
+    elif takes_at_most(run, 2):
+        for index, value in enumerate(itertools.islice(items, length)):
+            results.append(run(receiver, value, index))
+            if obj.items is not items:
+                break
+    return results
+
+
+def visit_values(obj, length, run, receiver):
+    """The same for callbacks whose results do not matter: the number of elements that were visited."""
+    index = -1
+    if type(obj) is JSArray:
+        items = obj.items
+        if takes_at_most(run, 1):
+            for index, value in enumerate(itertools.islice(items, length)):
+                run(receiver, value)
+                if obj.items is not items:
+                    break
+        elif takes_at_most(run, 2):
+            for index, value in enumerate(itertools.islice(items, length)):
+                run(receiver, value, index)
+                if obj.items is not items:
+                    break
+    return index + 1
+
+
+def kept_values(obj, length, test, receiver):
+    """The elements of an array, from the first on, that pass a test, and the number that was tested."""
+    kept, index = [], -1
+    if type(obj) is JSArray and takes_at_most(test, 1):
+        items = obj.items
+        for index, value in enumerate(itertools.islice(items, length)):
+            passed = test(receiver, value)
+            if passed is True or (passed is not False and to_boolean(passed)):
+                kept.append(value)
+            if obj.items is not items:
+                break
+    return kept, index + 1
+
+
+def reduce_values(obj, length, run, initial):
+    """The result of a callback that takes two arguments for the elements of an array, which has one at
+    least, from the first on; and the number of elements that went into it."""
+    items = obj.items
+    start = 0 if initial else 1
+    result = initial[0] if initial else items[0]
+    index = start - 1
+    for index, value in enumerate(itertools.islice(items, start, length), start):
+        result = run(undefined, result, value)
+        if obj.items is not items:
+            break
+    return result, index + 1
+
+
 def sparse_indices(obj, indices):
     """Those of `indices` that an object has; looked up anew when properties come or go."""
     down = indices.step < 0
@@ -13294,8 +13389,11 @@ def array_filter(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     test = require_callable(callback).fn
     target = array_species_create(realm, obj, 0)
-    count = 0
-    for index, value in present_items(realm, obj, range(length)):
+    count = start = 0
+    if type(obj) is JSArray and has_array_constructor(realm, obj):
+        target.items, start = kept_values(obj, length, test, receiver)
+        count = len(target.items)
+    for index, value in present_items(realm, obj, range(start, length)):
         if to_boolean(test(receiver, value, index, obj)):
             append_element(target, count, value)
             count += 1
@@ -13373,7 +13471,7 @@ def flatten_into(realm, target, source, length, count, depth, mapper=None):
 def array_for_each(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     run = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(length)):
+    for index, value in present_items(realm, obj, range(visit_values(obj, length, run, receiver), length)):
         run(receiver, value, index, obj)
     return undefined
 
@@ -13486,8 +13584,8 @@ def array_map(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     run = require_callable(callback).fn
     if type(obj) is JSArray and has_array_constructor(realm, obj):
-        results = []
-        for index, value in present_items(realm, obj, range(length)):
+        results = results_of_values(obj, length, run, receiver)
+        for index, value in present_items(realm, obj, range(len(results), length)):
             if len(results) < index:
                 results += [HOLE] * (index - len(results))
             results.append(run(receiver, value, index, obj))
@@ -13540,7 +13638,11 @@ def reduce_items(realm, this, callback, initial, backwards):
     """The common part of reduce and reduceRight."""
     obj, length = array_and_length(realm, this)
     run = require_callable(callback).fn
-    items = present_items(realm, obj, range(length - 1, -1, -1) if backwards else range(length))
+    start = 0
+    if type(obj) is JSArray and obj.items and not backwards and takes_at_most(run, 2):
+        result, start = reduce_values(obj, length, run, initial)
+        initial = [result]
+    items = present_items(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length))
     if initial:
         result = initial[0]
     else:
@@ -24888,12 +24990,18 @@ SHARED_RUNTIME = {
 
 # -- Helpers of generated code: one realm ------------------------------------------------
 
+#: What tells the functions of Math that have helpers from any others.
+MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method" and entry[1] in (
+    "abs", "floor", "max", "min"))
+
+
 def make_runtime(realm):
     """The helpers that need the realm, as a dict by name."""
     object_proto, array_proto = realm.ObjectPrototype, realm.ArrayPrototype
     function_proto, string_proto = realm.FunctionPrototype, realm.StringPrototype
     string_methods = string_proto.props
     builtin_push = array_proto.get("push")
+    allocate = object.__new__
     builtin_char_code_at = string_methods["charCodeAt"]
 
     def get(obj, key):
@@ -25055,7 +25163,11 @@ def make_runtime(realm):
                 proto = callee.props.get("prototype")
                 if proto is None:
                     proto = callee.get("prototype")
-                this = JSObject(proto if isinstance(proto, JSObject) else object_proto)
+                # What JSObject() does, without the call of its __init__.
+                this = allocate(JSObject)
+                this.proto = proto if isinstance(proto, JSObject) else object_proto
+                this.props = {}
+                this.attrs = None
                 result = callee.fn(this, *args)
                 return result if result is not undefined and isinstance(result, JSObject) else this
             if ctor is not None:
@@ -25078,6 +25190,46 @@ def make_runtime(realm):
                 and string_methods.get("charCodeAt") is builtin_char_code_at:
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
+
+    #: Functions of Math in this realm that nobody has replaced, by name.
+    known = {}
+
+    def knows(obj, key):
+        """Whether obj[key] is the function of that name that Math was made with."""
+        function = obj.props.get(key) if type(obj) is JSObject else None
+        if type(function) is JSFunction and function.info in MATH_INFOS:
+            known[key] = function
+            return True
+        return False
+
+    def quick_abs(obj, text, value):
+        """Math.abs(value)"""
+        if type(value) is int and type(obj) is JSObject and "abs" in obj.props \
+                and (obj.props["abs"] is known.get("abs") or knows(obj, "abs")):
+            return value if value >= 0 else -value
+        return method(obj, "abs", text)(obj, value)
+
+    def quick_floor(obj, text, value):
+        """Math.floor(value)"""
+        if type(value) is float and type(obj) is JSObject and "floor" in obj.props and -2147483648 < value < 2147483648 \
+                and (obj.props["floor"] is known.get("floor") or knows(obj, "floor")):
+            result = value // 1
+            return int(result) if result else 0 if value > 0 else value
+        return method(obj, "floor", text)(obj, value)
+
+    def quick_max(obj, text, x, y):
+        """Math.max(x, y)"""
+        if type(x) is type(y) is int and type(obj) is JSObject and "max" in obj.props \
+                and (obj.props["max"] is known.get("max") or knows(obj, "max")):
+            return x if x > y else y
+        return method(obj, "max", text)(obj, x, y)
+
+    def quick_min(obj, text, x, y):
+        """Math.min(x, y)"""
+        if type(x) is type(y) is int and type(obj) is JSObject and "min" in obj.props \
+                and (obj.props["min"] is known.get("min") or knows(obj, "min")):
+            return x if x < y else y
+        return method(obj, "min", text)(obj, x, y)
 
     def iterate_any(value):
         return iterate_fast(realm, value)
@@ -25103,6 +25255,7 @@ def make_runtime(realm):
     runtime = {name: item for name, item in locals().items()
                if isinstance(item, types.FunctionType)}
     runtime["iterate"] = runtime.pop("iterate_any")
+    del runtime["knows"]
     runtime["ObjectPrototype"] = object_proto
     runtime["ArrayPrototype"] = array_proto
     for name, function in REALM_RUNTIME.items():

@@ -3742,6 +3742,56 @@ construct: () => 1 })))
 # 12  REALM, JOBS AND TIMERS
 # ======================================================================================
 
+class ArrayCallbackTest(unittest.TestCase):
+    """Callbacks that change the array they are called for (23.1.3), and ones replaced in Math."""
+
+    test_cases = conformance(r"""
+# map: elements added are not visited, those taken away neither
+var a = [1, 2, 3]; var r = a.map(x => { a.push(9); if (x === 1) a.splice(1, 1); return x }); result = r.length + ":" + r.join()
+=> 3:1,3,9
+# map: a deleted element stays a hole
+var a = [1, 2, 3, 4]; var r = a.map(x => { delete a[2]; return x }); result = r.join() + (2 in r)
+=> 1,2,,4false
+# map: index and array
+result = [5, 6].map((x, i) => x + i) + "|" + [5, 6].map((x, i, all) => x + i + all.length) + "|" + [5, 6].map(function () { return arguments.length })
+=> 5,7|7,9|3,3
+# map: rest and default parameters
+result = [5, 6].map((...all) => all.length) + "|" + [5, 6].map((x, i = "d") => x + "" + i) + "|" + ["1", "2", "3"].map(parseInt)
+=> 3,3|50,61|1,NaN,NaN
+# filter: the value is the one that was tested
+var a = [1, 2, 3, 4]; result = a.filter(x => { a[0] = a[1] = 7; if (x === 3) a.length = 3; return x !== 7 }).join()
+=> 1,3
+# filter: truthiness
+result = [0, NaN, "", null, "x", {}, -1].filter(x => x).length
+=> 3
+# forEach: holes that come while it runs
+var a = [1, 2, 3], s = []; a.forEach(x => { delete a[1]; s.push(x) }); result = s.join()
+=> 1,3
+# forEach: a frozen array, and one that becomes so
+var a = [1, 2, 3], s = []; a.forEach(x => { Object.freeze(a); s.push(x) }); Object.freeze([4, 5]).forEach((x, i) => { s.push(x + i) }); result = s.join()
+=> 1,2,3,4,6
+# reduce: elements taken away
+var a = [1, 2, 3, 4]; result = a.reduce((s, x) => { a.pop(); return s + x }, 0) + "," + [7].reduce((s, x) => s + x) + "," + [1, 2, 3].reduce((s, x) => s + "-" + x)
+=> 3,7,1-2-3
+# reduce: holes, no initial value
+var a = [, 1, , 2]; result = a.reduce((s, x) => s + x) + "," + [, 1].reduce((s, x, i) => s + i, "") + "," + (() => { try { [,].reduce((s, x) => s) } catch (e) { return e.name } })()
+=> 3,1,TypeError
+# this of callbacks
+result = [1].map(function (x) { return this.k + x }, { k: 4 }) + "," + [1].filter(function (x) { "use strict"; return this === undefined }).length
+=> 5,1
+# a species of the array's own
+class A extends Array {} var r = A.from([1, 2, 3]).map(x => x * 2); result = (r instanceof A) + r.join() + A.from([1, 2]).filter(x => x > 1).constructor.name
+=> true2,4,6A
+# 21.3.2 functions of Math replaced, removed, hidden
+var r = [Math.abs(-3), Math.floor(-1.5), Math.max(2, 3), Math.min(2, 3)]; Math.abs = x => "own" + x; r.push(Math.abs(-3)); delete Math.floor
+try { Math.floor(1.5) } catch (e) { r.push(e.message) } r.push((Math => Math.max(1, 2))({ max: (a, b) => a + b })); result = r.join()
+=> 3,-2,3,2,own-3,Math.floor is not a function,3
+# 21.3.2.16 Math.floor and zeros
+result = [0.3, -0.3, -0, 0, 2147483648.5].map(x => { var y = Math.floor(x); return Object.is(y, -0) ? "-0" : y }).join()
+=> 0,-1,-0,0,2147483648
+""")
+
+
 class RealmTest(unittest.TestCase):
     """The Python API: values, functions, promises, timers, errors."""
 
