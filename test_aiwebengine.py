@@ -4220,6 +4220,94 @@ class ModuleTest(unittest.TestCase):
         self.assertEqual(self.log, ["undefined undefined"])
 
 
+# -- Libraries of the npm registry ------------------------------------------------------
+
+#: (file below node_modules, what to do with `lib`, an expression that gives text). A file that ends in
+#: .mjs or stands in MODULE_FILES is a module, the others are CommonJS.
+LIBRARY_CHECKS = [
+    ("lodash/lodash.js", r"""JSON.stringify([lib.chunk([1, 2, 3, 4, 5], 2), lib.groupBy([6.1, 4.2, 6.3], Math.floor),
+        lib.merge({a: [{b: 2}]}, {a: [{c: 3}]}), lib.sortBy([{n: 3}, {n: 1}], "n"), lib.camelCase("Foo bar-baz"),
+        lib.get({a: {b: [7]}}, "a.b[0]"), lib.isEqual({a: [1, {b: 2}]}, {a: [1, {b: 2}]}), lib.cloneDeep({d: [new Map([[1, 2]])]}),
+        lib.uniqWith([[1], [1], [2]], lib.isEqual), lib.padStart("7", 3, "0"), lib.range(0, 1, .25), lib.zipObject(["a"], [1]),
+        lib.deburr("d\u00e9j\u00e0 vu"), lib.words("fred, barney & pebbles"), lib.truncate("a".repeat(40)), lib.curry((a, b) => a + b)(1)(2)])"""),
+    ("underscore/underscore-umd.js", r"""JSON.stringify([lib.template("<% for (let i = 0; i < d.n; i++) { %><%- '<' + i %>;<% } %>", {variable: "d"})({n: 3}),
+        lib.countBy([1, 2, 3], n => n % 2 ? "odd" : "even"), lib.flatten([1, [2, [3]]]), lib.isEqual(new Date(5), new Date(5)),
+        lib.chain([3, 1, 2]).sortBy().map(n => n * 2).value()])"""),
+    ("ramda/dist/ramda.js", r"""JSON.stringify([lib.pipe(lib.filter(n => n % 2), lib.map(lib.multiply(3)), lib.sum)([1, 2, 3]), lib.assocPath(["a", "b"], 1, {}),
+        lib.groupBy(lib.length, ["a", "bb", "c"]), lib.evolve({n: lib.inc}, {n: 1}), lib.equals({a: [new Set([1])]}, {a: [new Set([1])]})])"""),
+    ("handlebars/dist/handlebars.js", r"""(() => { lib.registerHelper("up", s => s.toUpperCase()); return lib.compile(
+        "{{#each rows as |r i|}}{{i}}:{{up r.n}}{{#if r.x}}!{{else}}?{{/if}} {{/each}}{{> part}}{{{raw}}}{{raw}}")(
+        {rows: [{n: "a", x: 1}, {n: "b"}], raw: "<i>"}, {partials: {part: "[{{raw}}]"}}) })()"""),
+    ("acorn/dist/acorn.js", r"""JSON.stringify([lib.parse("async function* f({a = 1, ...r}) { for await (const x of y?.z ?? []) yield x ** 2 } class A { #p = /[/]\\u{1F600}/u; static { `${1}` } }",
+        {ecmaVersion: 2022}), (() => { try { lib.parse("let a; let a", {ecmaVersion: 2022}) } catch (e) { return e.message } })()])"""),
+    ("dayjs/dayjs.min.js", r"""[lib("2024-02-28T10:20:30").add(2, "day").format("YYYY-MM-DD HH:mm:ss dddd"),
+        lib("2024-01-31").add(1, "month").format("DD MMM"), lib("2024-03-01").diff("2023-03-01", "day"),
+        lib("2024-05-05").startOf("week").format(), lib("nonsense").isValid()].join("|")"""),
+    ("mustache/mustache.js", r"""lib.render("{{#items}}{{name}}: {{{raw}}} {{&raw}} {{raw}}\n{{/items}}{{^none}}nothing{{/none}}{{> p}}",
+        {items: [{name: "a", raw: "<b>"}, {name: "c", raw: "&"}], x: 5}, {p: "[{{x}}]"})"""),
+    ("marked/lib/marked.umd.js", r"""lib.parse("# A *title*\n\n1. one\n2. two\n   - in\n\n> quote `code`\n\n| a | b |\n|---|:-:|\n| 1 | **2** |\n\n"
+        + "```js\nlet x = 1 < 2;\n```\n\n[link](http://x.y 'T') ![i](u) <b>html</b> ~~del~~ https://auto.link\n\n* * *\n")"""),
+    ("immer/dist/immer.production.mjs", r"""(() => { const base = {a: [{n: 1}, {n: 2}], m: {k: 1}}, next = lib.produce(base, d => { d.a[1].n = 9; d.a.push({n: 3}); delete d.m.k });
+        return JSON.stringify([base, next, base.a[0] === next.a[0], Object.isFrozen(next), lib.isDraft(next)]) })()"""),
+    ("zod/index.js", r"""(() => { const User = lib.z.object({name: lib.z.string().min(2), age: lib.z.number().int().optional(), tags: lib.z.array(lib.z.enum(["a", "b"])).default([])});
+        const bad = User.safeParse({name: "x", age: 1.5, tags: ["c"]}); return JSON.stringify([User.parse({name: "Ann"}), bad.success,
+        bad.error.issues.map(i => [i.code, i.path, i.message]), lib.z.union([lib.z.string(), lib.z.number()]).safeParse(true).success,
+        lib.z.string().transform(s => s.length).parse("four"), lib.z.coerce.number().parse("12")]) })()"""),
+    ("uuid/dist/index.js", r"""[lib.v5("hello", lib.v5.URL), lib.v3("hello", lib.v3.DNS), lib.validate("not one"), lib.version(lib.v5("x", lib.v5.DNS)),
+        lib.v1({msecs: 1.7e12, nsecs: 5, clockseq: 7, node: [1, 2, 3, 4, 5, 6]}), lib.v4({random: Array.from({length: 16}, (_, i) => i)}), lib.stringify(lib.parse(lib.MAX))].join()"""),
+]
+MODULE_FILES = ("zod/index.js", "uuid/dist/index.js")
+
+LOAD_COMMON_JS = """(text => { const module = {exports: {}}; new Function("module", "exports", "require", text)(module, module.exports,
+    name => { throw new Error(name + " is not here") }); return module.exports })"""
+
+LIBRARIES_IN_NODE = r"""
+import fs from "node:fs";
+const {folder, checks, load} = JSON.parse(fs.readFileSync(0, "utf8")), results = {};
+for (const [file, isModule, expression] of checks) {
+    const lib = isModule ? await import(folder + "/" + file) : (0, eval)(load)(fs.readFileSync(folder + "/" + file, "utf8"));
+    results[file] = new Function("lib", "return " + expression)(lib);
+}
+console.log(JSON.stringify(results));
+"""
+
+
+class LibraryTest(unittest.TestCase):
+    """Libraries as people publish them do in the engine what they do in node."""
+
+    def result(self, file, is_module, expression):
+        folder = pathlib.Path(NODE_MODULES)
+        realm = aiwebengine.Realm(console=lambda level, text: None, timeout=60)
+        self.addCleanup(realm.close)
+
+        def load(specifier, referrer, kind):
+            place = (folder / referrer).parent if specifier.startswith(".") else folder
+            path = (place / specifier).resolve()
+            return str(path.relative_to(folder.resolve())), path.read_text("utf-8")
+        realm.modules.loader = load
+        if is_module:
+            realm.evaluate(f"import * as lib from '{file}'; globalThis.lib = lib", "main.mjs")
+        else:
+            realm.define("text", (folder / file).read_text("utf-8"))
+            realm.evaluate(f"globalThis.lib = {LOAD_COMMON_JS}(text); 0")
+        return realm.evaluate(expression)
+
+    def test_libraries(self):
+        checks = [(file, file.endswith(".mjs") or file in MODULE_FILES, expression)
+                  for file, expression in LIBRARY_CHECKS]
+        missing = [file for file, _, _ in checks if not (NODE_MODULES and (pathlib.Path(NODE_MODULES) / file).is_file())]
+        if missing or not shutil.which("node"):
+            self.skipTest(f"AIWEBENGINE_NODE_MODULES has no {', '.join(missing)}" if missing else "node is missing")
+        node = subprocess.run(["node", "--input-type=module", "-e", LIBRARIES_IN_NODE], capture_output=True, text=True,
+                              timeout=120, input=json.dumps({"folder": str(pathlib.Path(NODE_MODULES).resolve()),
+                                                             "checks": checks, "load": LOAD_COMMON_JS}))
+        self.assertEqual(node.returncode, 0, node.stderr)
+        for file, expected in json.loads(node.stdout).items():
+            with self.subTest(file):
+                is_module, expression = next((m, e) for f, m, e in checks if f == file)
+                self.assertEqual(self.result(file, is_module, expression), expected)
+
+
 # -- The engine seam and js2py ----------------------------------------------------------
 
 class EngineSeamTest(unittest.TestCase):
