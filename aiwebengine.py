@@ -3531,6 +3531,8 @@ class FunctionScope(Scope):
         self.is_arrow = isinstance(node, ArrowFunctionExpression)
         self.strict = node.strict
         self.uses_this = self.uses_arguments = self.uses_new_target = self.uses_super = False
+        #: Whether the code assigns an element of `arguments`; whether those and the parameters are one.
+        self.writes_arguments = self.maps_arguments = False
         self.has_yield = False
         #: Variables of enclosing loops that this function's factory receives.
         self.loop_variables = []
@@ -3900,13 +3902,21 @@ class ScopeAnalyzer:
         if isinstance(target, (Identifier, ArrayPattern, ObjectPattern)):
             self.visit_pattern(target, source, declares=False)
         else:
+            self.note_element(target)
             self.visit(target)
+
+    def note_element(self, target):
+        """Notes an assignment to an element of `arguments`."""
+        if isinstance(target, MemberExpression) and isinstance(target.object, Identifier) \
+                and target.object.name == "arguments":
+            self.nearest_this().writes_arguments = True
 
     def visit_UpdateExpression(self, node):
         if isinstance(node.argument, Identifier):
             self.reference(node.argument)
             self.reference(node.argument, True, node)
         else:
+            self.note_element(node.argument)
             self.visit(node.argument)
 
     # statements
@@ -4139,6 +4149,19 @@ class ScopeAnalyzer:
         self.variables = list(unique.values())
         for variable in self.variables:
             self.settle(variable)
+            if variable.kind == "arguments":
+                self.map_arguments(variable.scope)
+
+    @staticmethod
+    def map_arguments(scope):
+        """Decides whether `arguments` and the parameters must be kept the same (10.4.4): in sloppy
+        functions that assign either. Then the parameters live in Cells."""
+        params = [v for v in scope.names.values() if v.kind == "param"]
+        if not scope.strict and scope.node.simple_params and (
+                scope.writes_arguments or any(v.assigned for v in params)):
+            scope.maps_arguments = True
+            for variable in params:
+                variable.boxed = True
 
     def resolve(self, name, scope):
         while scope is not None:
@@ -6622,12 +6645,12 @@ RUNTIME_NAMES = """
     get_length push char_code_at put put_sloppy put_element put_element_sloppy method element_method
     callee delete_member delete_global put_global assign_const after new make_function make_async
     make_generator make_async_generator make_target_function new_regexp template_object array_with_holes
-    spread rest_array make_arguments define spread_into define_accessor set_literal_prototype iterate
+    spread rest_array make_arguments map_arguments define spread_into define_accessor set_literal_prototype iterate
     close_iterator abandon_iterator enumerate_keys destructure_array object_for_destructuring object_rest
     caught sloppy_this new_instance constructor_result derived_result super_call super_get super_put
     super_method make_class prototype_object class_method class_field static_field run_static
     private_name private_get private_put private_has private_method yield_delegate async_yield_delegate
-    async_iterate async_close async_abandon async_step import_module import_meta slice strict_eval
+    async_iterate async_close async_abandon async_step import_module import_meta strict_eval
     member_key GeneratorExit hole quick_abs quick_floor quick_max quick_min
 """.split()
 
@@ -7030,6 +7053,9 @@ class Emitter:
         for param, source in patterns:
             self.at(param)
             self.bind_parameter(param, source)
+        if scope.maps_arguments:
+            self.emit_value(self.call("map_arguments", self.load_variable(scope.names["arguments"]), *[
+                self.name(param.scope.python) for param in node.params]))
         if scope.body is not scope:
             self.separate_body(scope)
 
@@ -7047,8 +7073,8 @@ class Emitter:
             self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
             value = self.call("rest_array", self.name("rest") if source == "rest" else
-                              self.apply(self.attribute(self.name("arguments"), "__getitem__"),
-                                         [self.call("slice", self.const(source), self.const(None))]))
+                              self.subscript(self.name("arguments"), ast.Slice(
+                                  self.const(source), None, None, lineno=self.line, col_offset=self.column)))
             self.bind(param.argument, value)
             return
         if type(source) is int:
@@ -16491,10 +16517,10 @@ _ASTRAL_CHARACTER = re.compile("[\U00010000-\U0010ffff]")
 class JSMatch:
     """What `re.Match` is, for matches of ThreadedMatcher and through a CodePointView."""
 
-    __slots__ = ("text", "cells", "regs")
+    __slots__ = ("string", "regs")
 
     def __init__(self, text, cells, group_count):
-        self.text = text
+        self.string = text
         self.regs = tuple([(cells[i], cells[i + 1]) for i in range(0, 2 * group_count + 2, 2)])
 
     def start(self):
@@ -16508,10 +16534,10 @@ class JSMatch:
 
     def __getitem__(self, group):
         start, end = self.regs[group]
-        return None if start < 0 else self.text[start:end]
+        return None if start < 0 else self.string[start:end]
 
     def groups(self, default=None):
-        text = self.text
+        text = self.string
         return tuple([default if start < 0 else text[start:end] for start, end in self.regs[1:]])
 
 
@@ -16854,10 +16880,15 @@ def builtin_exec(realm, regexp, text):
     program = regexp.program
     sticky = program.sticky
     if not (program.is_global or sticky):
-        return program.pattern.find(realm, regexp, text, 0)
+        match = program.pattern.find(realm, regexp, text, 0)
+        if match is not None:
+            realm.last_match = match
+        return match
     match = None
     if last_index <= len(text):
         match = program.pattern.find(realm, regexp, text, last_index, sticky)
+    if match is not None:
+        realm.last_match = match
     set_last_index(regexp, 0 if match is None else match.end())
     return match
 
@@ -17021,6 +17052,8 @@ def match_all_at_once(realm, regexp, text):
         matches = []
         for match in pattern.find_all(realm, regexp, text):
             add_match(realm, matches, match[0])
+    if matches:
+        realm.last_match = (regexp, text)
     return realm.new_array(matches) if matches else null
 
 
@@ -17134,7 +17167,10 @@ def replace_by_function(realm, regexp, text, function):
     """`replace` with a function, for an untouched RegExp."""
     pattern, names = regexp.program.pattern, regexp.program.pattern.names
     pieces, position, function = [], 0, function.fn
-    for match in list(matches_to_replace(realm, regexp, text)):
+    matches = list(matches_to_replace(realm, regexp, text))
+    if matches:
+        realm.last_match = matches[-1]
+    for match in matches:
         start, end = match.span()
         captures = match.groups(undefined)
         if names:
@@ -17160,8 +17196,13 @@ def replace_by_text(realm, regexp, text, replacement):
         if native is not None and type(part) in (str, int) \
                 and (1 if type(part) is int else len(part) + 1) * (len(text) + 1) <= MAX_STRING_LENGTH:
             regexp.props["lastIndex"] = 0
-            return native.sub(f"\\g<{part}>" if type(part) is int else part.replace("\\", "\\\\"), text)
+            result, count = native.subn(
+                f"\\g<{part}>" if type(part) is int else part.replace("\\", "\\\\"), text)
+            if count:
+                realm.last_match = (regexp, text)
+            return result
     pieces, position, size = [], 0, 0
+    match = None
     for match in matches_to_replace(realm, regexp, text):
         start, end = match.start(), match.end()
         pieces.append(text[position:start])
@@ -17180,6 +17221,8 @@ def replace_by_text(realm, regexp, text, replacement):
             raise JSRangeError("Invalid string length")
         if not len(pieces) & 1023:
             realm.poll()
+    if match is not None:
+        realm.last_match = match
     pieces.append(text[position:])
     return join_pieces(pieces)
 
@@ -17289,11 +17332,14 @@ def split_at_once(realm, regexp, pattern, text, count):
     native = pattern.native_alone(regexp, text)
     if native is not None and len(text) * (pattern.group_count + 1) < MAX_ARRAY_ITEMS:
         pieces = native.split(text)
+        if len(pieces) > 1:
+            realm.last_match = (regexp, text)
         if pattern.group_count:
             pieces = [undefined if piece is None else piece for piece in pieces]
         return pieces if len(pieces) <= count else pieces[:count]
     pieces, start = [], 0
     for match in separators(realm, regexp, pattern, text):
+        realm.last_match = match
         add_match(realm, pieces, text[start:match.start()])
         if pattern.group_count:
             pieces.extend(match.groups(undefined))
@@ -17356,6 +17402,39 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
 @REGEXP.static.getter(SYM_SPECIES)
 def regexp_species(realm, this, *_):
     return this
+
+
+# RegExp.$1 and its kin, which old libraries read: about the last match in the realm. What searches many
+# times at once notes (regexp, text) only, and the last match is looked for when somebody asks.
+
+def last_match(realm):
+    """The last match, or None."""
+    if type(realm.last_match) is tuple:
+        regexp, text = realm.last_match
+        for realm.last_match in regexp.program.pattern.find_all(realm, regexp, text):
+            pass
+    return realm.last_match
+
+
+def declare_legacy_property(names, read, setter=None):
+    """A getter of RegExp itself: read(match) of the last match."""
+    def getter(realm, this, *_):
+        if this is not realm.RegExp:
+            raise JSTypeError(f"RegExp.{names[0]} is not about {display(this)}")
+        match = last_match(realm)
+        return "" if match is None else read(match) or ""
+    for name in names:
+        REGEXP.static.getter(name, setter=setter)(getter)
+
+
+declare_legacy_property(["input", "$_"], lambda match: match.string, lambda realm, this, *_: undefined)
+declare_legacy_property(["lastMatch", "$&"], lambda match: match[0])
+declare_legacy_property(["lastParen", "$+"], lambda match: match.groups("")[-1] if match.groups() else "")
+declare_legacy_property(["leftContext", "$`"], lambda match: match.string[:match.start()])
+declare_legacy_property(["rightContext", "$'"], lambda match: match.string[match.end():])
+for _number in range(1, 10):
+    declare_legacy_property([f"${_number}"], lambda match, number=_number: (
+        match[number] if number <= len(match.groups()) else ""))
 
 
 # %RegExpStringIteratorPrototype% (22.2.9)
@@ -24974,7 +25053,7 @@ SHARED_RUNTIME = {
     "JSObject": JSObject, "JSArray": JSArray, "JSFunction": JSFunction, "Cell": Cell,
     "JSError": JSError, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
     "Await": Await, "BaseException": BaseException, "Exception": Exception,
-    "type": type, "int": int, "float": float, "str": str, "bool": bool, "len": len, "slice": slice,
+    "type": type, "int": int, "float": float, "str": str, "bool": bool, "len": len,
     "to_text": concat_string, "hole": HOLE,
     **{function.__name__: function for function in (
         add, sub, mul, div, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right,
@@ -25518,10 +25597,60 @@ def enumerate_keys(realm, value):
 
 
 class JSArguments(JSObject):
-    """An arguments object; never mapped to the parameters."""
+    """An arguments object that shares nothing with the parameters."""
+
+    __slots__ = ("cells",)
+    class_name = "Arguments"
+
+
+class JSMappedArguments(JSArguments):
+    """An arguments object (10.4.4) whose elements are the parameters: `cells` has the Cell of each key
+    that still is one."""
 
     __slots__ = ()
-    class_name = "Arguments"
+    exotic = True
+
+    def get_own(self, key):
+        desc = JSObject.get_own(self, key)
+        if desc is not None and key in self.cells:
+            desc.value = self.cells[key].v
+        return desc
+
+    def define_own(self, key, desc):
+        cell = self.cells.get(key)
+        if cell is not None and desc.is_data() and desc.value is ABSENT and desc.writable is False:
+            desc = PropertyDescriptor(cell.v, False, ABSENT, ABSENT, desc.enumerable, desc.configurable)
+        if not JSObject.define_own(self, key, desc):
+            return False
+        if cell is not None:
+            if desc.value is not ABSENT:
+                cell.v = desc.value
+            if desc.is_accessor() or desc.writable is False:
+                del self.cells[key]
+        return True
+
+    def get(self, key, receiver=None):
+        return self.cells[key].v if key in self.cells else JSObject.get(self, key, receiver)
+
+    def set(self, key, value, receiver=None):
+        if key in self.cells and (receiver is None or receiver is self):
+            self.cells[key].v = value
+            return True
+        return ordinary_set(self, key, value, self if receiver is None else receiver)
+
+    def delete(self, key):
+        if not JSObject.delete(self, key):
+            return False
+        self.cells.pop(key, None)
+        return True
+
+
+def map_arguments(obj, *cells):
+    """Makes `arguments` share its elements with the parameters; of two with one name the last counts."""
+    last = {id(cell): index for index, cell in enumerate(cells)}
+    obj.cells = {str(index): cell for index, cell in enumerate(cells)
+                 if last[id(cell)] == index and str(index) in obj.props}
+    obj.__class__ = JSMappedArguments
 
 
 def make_arguments(realm, args, strict):
@@ -25629,6 +25758,9 @@ REALM_RUNTIME = {
         new_instance, super_call, make_class, import_module, import_meta, yield_delegate, async_yield_delegate,
         async_iterate)},
 }
+
+
+SHARED_RUNTIME["map_arguments"] = map_arguments
 
 
 # -- The global object -------------------------------------------------------------------
@@ -26240,6 +26372,8 @@ class Realm:
         self.lexical = {}
         self.shadowed = {}
         self.rejections = {}
+        #: What RegExp.$1 is about: a match, (regexp, text) for the last of many, or None.
+        self.last_match = None
         self.closed = False
         self.clock = clock or SYSTEM_CLOCK
         self.timers = self.clock.timers(self)

@@ -2346,6 +2346,42 @@ class NestingTest(unittest.TestCase):
         self.assertEqual(outcome(script), "0,49,50,2999,none")
 
 
+class MappedArgumentsTest(unittest.TestCase):
+    """10.4.4: in sloppy functions `arguments` and the parameters are the same variables."""
+
+    test_cases = conformance(r"""
+# a parameter is assigned
+function f(a, b) { a = 5; b = 6; return [arguments[0], arguments[1], arguments.length].join() } result = f(1) + "|" + f(1, 2, 3)
+=> 5,,1|5,6,3
+# an element is assigned
+function f(a, b) { arguments[0] = 5; arguments[1]++; arguments[2] = 7; return [a, b, arguments.length, [...arguments]].join() } result = f(1) + "|" + f(1, 2, 3)
+=> 5,,1,5|5,3,3,5,3,7
+# strict functions and ones with defaults have copies
+function f(a) { "use strict"; a = 5; return arguments[0] } function g(a, b = 1) { a = 5; return arguments[0] } function h(a, ...r) { arguments[0] = 5; return a } result = [f(1), g(1), h(1)].join()
+=> 1,1,1
+# built-ins that write
+function f(a, b) { a = a; Array.prototype.reverse.call(arguments); return a + "," + b + "," + Array.prototype.join.call(arguments) } result = f(1, 2)
+=> 2,1,2,1
+# closures, arrows
+function f(a) { var g = () => { a++; return arguments[0] }, h = function () { return a }; arguments[0] = 3; return [g(), h(), a].join() } result = f(1)
+=> 4,4,4
+# deleted, defined, frozen
+function f(a, b, c, d) { delete arguments[0]; arguments[0] = 9; Object.defineProperty(arguments, 1, { value: 8 }); Object.defineProperty(arguments, 2, { get: () => 7 }); Object.freeze(arguments); d = 6
+return [a, b, c, d, arguments[3], Object.getOwnPropertyDescriptor(arguments, "1").value].join() } result = f(1, 2, 3, 4)
+=> 1,8,3,6,4,8
+# two parameters with one name
+function f(a, a) { a = 5; return arguments[0] + "," + arguments[1] } result = f(1, 2)
+=> 1,5
+# loops keep their own variables; generators
+function* g(a) { a = yield arguments[0]; yield arguments[0] } var it = g(1), r = [it.next().value, it.next(2).value], fs = []
+function f(n) { for (let i = 0; i < 2; i++) { n++; fs.push(() => arguments[0] + i) } } f(5); result = r.join() + "|" + fs.map(x => x()).join()
+=> 1,2|7,8
+# keys, in, hasOwnProperty, JSON, spread
+function f(a, b) { b = 4; return Object.keys(arguments) + (2 in arguments) + arguments.hasOwnProperty(1) + JSON.stringify(arguments) + Math.max(...arguments) + Object.prototype.toString.call(arguments) } result = f(1, 2)
+=> 0,1falsetrue{"0":1,"1":4}4[object Arguments]
+""")
+
+
 class ContinueThroughFinallyTest(unittest.TestCase):
     """`continue` leaves finally blocks first and steps the loop then (14.7.4.4)."""
 
@@ -3792,6 +3828,27 @@ result = [0.3, -0.3, -0, 0, 2147483648.5].map(x => { var y = Math.floor(x); retu
 """)
 
 
+class LastMatchTest(unittest.TestCase):
+    """RegExp.$1 and its kin."""
+
+    test_cases = conformance(r"""
+# exec, test, match
+/(b)(c)?/.exec("abd"); var r = [RegExp.$1, RegExp.$2, RegExp.$3, RegExp.lastMatch, RegExp.leftContext, RegExp.rightContext, RegExp.input, RegExp.lastParen];
+/(x)/.test("none"); r.push(RegExp.$1); /(x)/.test("axe"); r.push(RegExp.$1); "dog".match(/(o)/); r.push(RegExp.$1); result = r.join()
+=> b,,,b,a,d,abd,,b,x,o
+# searches for all
+var r = ["ab".replace(/(a|b)/g, () => RegExp.$1), "zyz".replace(/z/g, "-") + RegExp["$`"], "xayb".match(/[ab]/g) + RegExp["$&"], "q1w2e".split(/(\d)/) + RegExp["$1"] + RegExp["$'"]]
+result = r.join("|")
+=> bb|-y-zy|a,bb|q,1,w,2,e2e
+# astral characters
+/(\u{1F600})(x)?/u.exec("a\u{1F600}b"); result = [RegExp.$1.length, RegExp.$2, RegExp["$+"], RegExp.leftContext, RegExp.rightContext].join()
+=> 2,,,a,b
+# only of RegExp itself
+class R extends RegExp {} try { R.$1 } catch (e) { result = e.name + delete RegExp.$1 + typeof RegExp.$1 }
+=> TypeErrortrueundefined
+""")
+
+
 class RealmTest(unittest.TestCase):
     """The Python API: values, functions, promises, timers, errors."""
 
@@ -4247,6 +4304,8 @@ LIBRARY_CHECKS = [
         {items: [{name: "a", raw: "<b>"}, {name: "c", raw: "&"}], x: 5}, {p: "[{{x}}]"})"""),
     ("marked/lib/marked.umd.js", r"""lib.parse("# A *title*\n\n1. one\n2. two\n   - in\n\n> quote `code`\n\n| a | b |\n|---|:-:|\n| 1 | **2** |\n\n"
         + "```js\nlet x = 1 < 2;\n```\n\n[link](http://x.y 'T') ![i](u) <b>html</b> ~~del~~ https://auto.link\n\n* * *\n")"""),
+    ("showdown/dist/showdown.js", r"""new lib.Converter({tables: true, parseImgDimensions: true, tasklists: true}).makeHtml("# A *t*\n\n1. one\n2. two\n   - in\n\n"
+        + "> quote `code`\n\n| a | b |\n|---|:-:|\n| 1 | **2** |\n\n```js\nlet x = 1 < 2;\n```\n\n[link](http://x.y 'T') ![i](u =10x20)\n\n[ref][1]\n\n[1]: http://a.b\n")"""),
     ("immer/dist/immer.production.mjs", r"""(() => { const base = {a: [{n: 1}, {n: 2}], m: {k: 1}}, next = lib.produce(base, d => { d.a[1].n = 9; d.a.push({n: 3}); delete d.m.k });
         return JSON.stringify([base, next, base.a[0] === next.a[0], Object.isFrozen(next), lib.isDraft(next)]) })()"""),
     ("zod/index.js", r"""(() => { const User = lib.z.object({name: lib.z.string().min(2), age: lib.z.number().int().optional(), tags: lib.z.array(lib.z.enum(["a", "b"])).default([])});
