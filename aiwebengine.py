@@ -17435,8 +17435,6 @@ def last_match(realm):
 def declare_legacy_property(names, read, setter=None):
     """A getter of RegExp itself: read(match) of the last match."""
     def getter(realm, this, *_):
-        if this is not realm.RegExp:
-            raise JSTypeError(f"RegExp.{names[0]} is not about {display(this)}")
         match = last_match(realm)
         return "" if match is None else read(match) or ""
     for name in names:
