@@ -38019,9 +38019,13 @@ class RequestLog:
     def __init__(self):
         self.entries = collections.deque(maxlen=REQUESTS_KEPT)
         self.total = 0
+        self.lock = threading.Lock()
 
     def add(self, head, body, status, seconds, address):
-        if not head.path.startswith("/engine"):
+        path = head.path
+        if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
+            return
+        with self.lock:
             self.total += 1
             self.entries.append(LoggedRequest(self.total, head, body, status, seconds, address))
 
@@ -40628,6 +40632,8 @@ def reasons_for(feed, message, connections):
 
 #: Seconds between two looks at the server while somebody looks at the dashboard.
 DASHBOARD_SECONDS = 0.5
+#: Dashboards that may be open at the same time.
+MAX_DASHBOARDS = 32
 #: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
 IDLE_LOOKS = 4
 #: A dashboard that reads slowly gets no news while so many bytes wait for it.
@@ -40669,6 +40675,9 @@ class Dashboard:
 
     def admit(self, handler, head):
         """Makes a request a viewer."""
+        if len(self.stream.connections) >= MAX_DASHBOARDS:
+            raise Refusal(503, f"There are already {MAX_DASHBOARDS} open dashboards",
+                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
         handler.hand_over(head, self.stream, head.query)
         with self._lock:
             if self._thread is None:
@@ -40947,6 +40956,10 @@ def evaluate_code(host, code):
     """The value of code in a script's realm, as text; a promise is waited for. An expression is tried
     first, so that `{ a: 1 }` is an object and `await` works; declarations stay for the next time."""
     realm, limit = host.realm, host.app.handler_timeout
+    if host.app.engine is not ENGINES[DEFAULT_ENGINE]:      # knows no arrow functions, and eval is turned off
+        value = realm.evaluate(code, CONSOLE_FILE, timeout=limit)
+        return str(value) if value is undefined or callable(value) else json.dumps(
+            value, ensure_ascii=False, indent=2, default=str)
 
     def shown(value):
         return inspect_value(realm, value)

@@ -10954,6 +10954,39 @@ class DashboardTest(ServerCase):
         self.eventually(lambda: len(name()) == before)
         self.until(self.look(), lambda state: "server" in state)
 
+    def test_there_is_an_end_to_the_number_of_dashboards(self):
+        self.serve(self.CHAT)
+        with unittest.mock.patch.object(aiwebengine, "MAX_DASHBOARDS", 2):
+            first, second = self.look(), self.look()
+            status, headers, text = self.get("/engine/events")
+            self.assertEqual((status, headers["retry-after"]), (503, "5"), text)
+            first.close()
+            self.eventually(lambda: len(self.server._http.dashboard.stream.connections) == 1)
+            self.until(self.look(), lambda state: "server" in state)
+
+    def test_what_waits_for_a_client_that_does_not_read(self):
+        self.serve(self.CHAT)
+        slow = socket.socket()
+        self.addCleanup(slow.close)
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", self.server.port))
+        slow.sendall(b"GET /chat?user=slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        stream = self.server.app.streams.get("/chat")
+        self.eventually(lambda: stream.connections)
+        client = self.look(view="stream", name="/chat")
+        for _ in range(200):
+            if stream.slow:
+                break
+            self.act("/engine/send", path="/chat", data="x" * 200_000, filter="")
+        view = self.until(client, lambda state: "view" in state and state["view"]["connections"][0]["waiting"])["view"]
+        self.assertGreater(view["facts"]["waiting"], 0)
+        sent = self.act("/engine/send", path="/chat", data="last", filter="")[1]["sequence"]
+        view = self.until(self.look(view="stream", name="/chat", message=sent),
+                          lambda state: "chosen" in state.get("view", {}))["view"]
+        (got, why), = [item["verdict"] for item in view["connections"]]
+        self.assertIsNone(got)
+        self.assertRegex(why, "in its outbox: [0-9,]+ bytes wait until it reads|about to be written")
+
     # -- what it does --
 
     def test_a_test_message_reaches_whom_the_filter_chooses(self):
@@ -11048,6 +11081,17 @@ class DashboardTest(ServerCase):
         self.assertIn("SyntaxError", self.evaluate("1 +"))
         self.assertEqual(self.evaluate("hits", "other.js"), "40")
         self.assertEqual(self.act("/engine/evaluate", script="none.js", code="1")[0], 404)
+
+    @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
+    def test_the_console_of_a_script_on_js2py(self):
+        self.serve("var hits = 3; function twice(x) { return 2 * x; }", engine="js2py")
+        for code, value in (("twice(hits)", "6"), ("var z = 4; z + hits", "7"), ("({ a: [1, 'b'] })", None),
+                            ("'text'", '"text"'), ("missing", None), ("undefined", "undefined")):
+            shown = self.evaluate(code)
+            if value is not None:
+                self.assertEqual(shown, value, code)
+        self.assertEqual(json.loads(self.evaluate("({ a: [1, 'b'] })")), {"a": [1, "b"]})
+        self.assertIn("ReferenceError", self.evaluate("missing"))
 
     def test_the_console_cannot_hang_the_script(self):
         self.serve("routeRegistry.registerRoute('/x', () => 'fine');", handler_timeout=0.3)
