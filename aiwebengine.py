@@ -42,6 +42,7 @@ import bisect
 import builtins
 import codecs
 import collections
+import contextlib
 import datetime
 import decimal
 import difflib
@@ -53,6 +54,7 @@ import gc
 import hashlib
 import heapq
 import html
+import http.client
 import http.server
 import importlib.util
 import io
@@ -70,6 +72,7 @@ import re
 import secrets
 import select
 import selectors
+import shlex
 import shutil
 import signal
 import socket
@@ -94,6 +97,10 @@ try:
     import resource
 except ImportError:                     # not on Windows
     resource = None
+try:
+    import sqlite3
+except ImportError:                     # a Python that was built without it
+    sqlite3 = None
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -165,6 +172,8 @@ class JSSyntaxError(JSNativeError):
     `filename` is filled in by whoever knows it."""
 
     kind = "SyntaxError"
+    #: Whether the text was only too deep for the stack that was left.
+    overflow = False
 
     def __init__(self, message="", line=None, column=None):
         super().__init__(message)
@@ -3369,17 +3378,38 @@ def _guarded(parser, parse):
     try:
         return parse()
     except RecursionError:
-        raise parser.too_deep() from None
+        error = parser.too_deep()
+        error.overflow = True
+        raise error from None
 
 
-def parse_script(source, strict=False):
+def parse_script(source, strict=False, may_await=False):
     """Parse a script (a global, REPL or indirect-eval text). Return its Program; raise JSSyntaxError.
 
     source is text in either spelling of astral characters; offsets in the nodes count in
-    `from_code_units(source)`. strict=True begins in strict mode.
+    `from_code_units(source)`. strict=True begins in strict mode; may_await=True makes `await` an operator
+    at the top level, as a prompt has it.
     """
     parser = JSParser(from_code_units(source), False, strict)
+    parser.function.is_async = may_await
     return _guarded(parser, parser.parse_program)
+
+
+def parse_lone_expression(source, may_await=False):
+    """Parse a text that is one expression, such as `{a: 1}` at a prompt, as a script of one statement.
+    Return its Program; raise JSSyntaxError."""
+    parser = JSParser(from_code_units(source))
+    parser.function.is_async = may_await
+
+    def parse():
+        expression = parser.parse_expression()
+        parser.check_covers()
+        if parser.type != "end":
+            parser.unexpected()
+        return expression
+
+    expression = _guarded(parser, parse)
+    return Program([ExpressionStatement(expression, None).at(expression)], "script", False).at(expression)
 
 
 def parse_module(source):
@@ -3900,10 +3930,17 @@ class ScopeAnalyzer:
         self.block(node, "block", node.body)
 
     def visit_IfStatement(self, node):
-        self.visit(node.test)
-        for part in (node.consequent, node.alternate):
-            if part is not None:
-                self.in_region(part, lambda: self.visit_substatement(part))
+        outer = self.region
+        while True:                     # a chain of `else if` may be longer than the stack
+            self.visit(node.test)
+            self.in_region(node.consequent, lambda: self.visit_substatement(node.consequent))
+            if not isinstance(node.alternate, IfStatement):
+                break
+            node = node.alternate
+            self.region = (node.start, node.end)
+        if node.alternate is not None:
+            self.in_region(node.alternate, lambda: self.visit_substatement(node.alternate))
+        self.region = outer
 
     def visit_substatement(self, node):
         """A statement that is no list: a sloppy function declaration there has a scope of its own."""
@@ -4868,25 +4905,36 @@ class JSObject:
                 setter = current.set if setter is ABSENT else setter
             getter = undefined if getter is ABSENT else getter
             setter = undefined if setter is ABSENT else setter
-            flags = merged_flags(desc, current) & ~WRITABLE
-            self.special_attrs()[key] = Accessor(getter, setter, flags)
-            self.props.pop(key, None)
-            guard_key(key)
+            self.store_accessor(key, Accessor(getter, setter, merged_flags(desc, current) & ~WRITABLE))
             return
         if current is not None and current.is_accessor():
             flags = merged_flags(desc, None) & WRITABLE | merged_flags(desc, current) & ~WRITABLE
         else:
             flags = merged_flags(desc, current)
+        value = desc.value
+        if value is ABSENT:
+            value = self.props[key] if key in self.props else undefined
+        self.store_value(key, value, flags)
+
+    # Where the stack ends in these two, nothing is written yet: all calls come first.
+
+    def store_value(self, key, value, flags):
+        """Writes a data property and its attribute bits."""
+        attrs = self.attrs
         if flags != DEFAULT_ATTRS:
-            self.special_attrs()[key] = flags
             if not flags & WRITABLE:
                 guard_key(key)
-        elif self.attrs is not None:
-            self.attrs[key] = flags
-        if desc.value is not ABSENT:
-            self.props[key] = desc.value
-        elif key not in self.props:
-            self.props[key] = undefined
+            attrs = self.special_attrs()
+        self.props[key] = value
+        if attrs is not None:
+            attrs[key] = flags
+
+    def store_accessor(self, key, accessor):
+        guard_key(key)
+        attrs = self.special_attrs()
+        if key in self.props:
+            del self.props[key]
+        attrs[key] = accessor
 
     def has(self, key):
         obj = self
@@ -4970,19 +5018,11 @@ class JSObject:
 
     def put(self, key, value, flags=DEFAULT_ATTRS):
         """Makes an own data property without asking: for objects that no script has seen."""
-        if flags != DEFAULT_ATTRS:
-            self.special_attrs()[key] = flags
-            if not flags & WRITABLE:
-                guard_key(key)
-        elif self.attrs is not None:
-            self.attrs[key] = flags
-        self.props[key] = value
+        self.store_value(key, value, flags)
 
     def put_accessor(self, key, getter, setter=undefined, flags=CONFIGURABLE):
         """Makes an own accessor property without asking."""
-        self.special_attrs()[key] = Accessor(getter, setter, flags)
-        self.props.pop(key, None)
-        guard_key(key)
+        self.store_accessor(key, Accessor(getter, setter, flags))
 
     def create_data_property(self, key, value):
         """CreateDataProperty (7.3.5); returns whether it was allowed."""
@@ -5168,11 +5208,13 @@ class JSFunction(JSObject):
         """Makes the lazy properties; every internal method calls it first."""
         if self.props is UNTOUCHED:
             info = self.info
-            self.props = {"length": info.length, "name": info.name}
-            self.attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE}
+            props = {"length": info.length, "name": info.name}
+            attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE}
             if info.prototype is not None:
-                self.props["prototype"] = self.make_prototype(self)
-                self.attrs["prototype"] = WRITABLE
+                props["prototype"] = self.make_prototype(self)
+                attrs["prototype"] = WRITABLE
+            # At once, so that the end of the stack leaves all or nothing.
+            self.attrs, self.props = attrs, props
         return self
 
     def special_attrs(self):
@@ -6592,8 +6634,11 @@ RUNTIME_NAMES = """
     member_key GeneratorExit hole
 """.split()
 
-#: Longest chain of tests of a switch that becomes one nested `if`.
+#: Longest chain of tests of a switch, or of `else if`, that becomes one nested `if`.
 MAX_CASES_NESTED = 50
+
+#: What the Python name of a function ends in, so that no two have the same.
+_FUNCTION_NUMBER = re.compile(r"_f\d+$")
 
 #: Longest chain of operators that becomes one nested expression.
 MAX_EXPRESSION_DEPTH = 100
@@ -6622,8 +6667,9 @@ def recursion_goes_unchecked():
 RECURSION_UNCHECKED = recursion_goes_unchecked()
 
 
-class PositionTable(list):
-    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code."""
+class PositionTable(tuple):
+    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code.
+    A tuple, since code objects shall stay hashable."""
 
     __slots__ = ()
 
@@ -6641,6 +6687,8 @@ class Unit:
         self.free_globals = set()
         self.function_count = 0
         self.has_lifts = False
+        #: Whether a finally block is_copied_much().
+        self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
         self.positions = None
 
@@ -6681,7 +6729,7 @@ def script_name(python):
 class Jump:
     """A statement that break or continue can leave: a loop, switch or labelled block."""
 
-    __slots__ = ("labels", "is_loop", "takes_break", "pending", "update")
+    __slots__ = ("labels", "is_loop", "takes_break", "pending", "update", "turn")
 
     def __init__(self, labels, is_loop, takes_break):
         self.labels = labels
@@ -6691,6 +6739,8 @@ class Jump:
         self.pending = []
         #: Emits what `continue` must run first (the update of a for loop).
         self.update = None
+        #: The Jump around one turn of the loop, for `continue` to leave, or None.
+        self.turn = None
 
 
 class Emitter:
@@ -7266,13 +7316,44 @@ class Emitter:
         return value
 
     def visit_IfStatement(self, node):
-        # Long else-if chains are walked in a loop, but nest in the result as Python's own do.
         self.empty_completion()
+        chain = [node]
+        while isinstance(chain[-1].alternate, IfStatement):
+            chain.append(chain[-1].alternate)
+        if len(chain) > MAX_CASES_NESTED:
+            self.long_if(chain)
+        else:
+            self.emit(self.nested_if(node))
+
+    def nested_if(self, node):
         test = self.test(node.test)
         then = self.collect(lambda: self.statement(node.consequent))
         orelse = [] if node.alternate is None else self.collect(lambda: self.statement(node.alternate))
         self.at(node)
-        self.emit(ast.If(test, then, orelse, lineno=self.line, col_offset=self.column))
+        return ast.If(test, then, orelse, lineno=self.line, col_offset=self.column)
+
+    def long_if(self, chain):
+        """A chain of `else if` in steps, since CPython limits how deep they nest: a flag says whether
+        one of them applied already."""
+        open_ = self.temporary()
+        self.emit_assign(open_, self.const(True))
+
+        def taken(node):
+            self.emit_assign(open_, self.const(False))
+            self.statement(node.consequent)
+
+        def step(nodes):
+            self.at(nodes[0])
+            test = self.test(nodes[0].test)
+            then = self.collect(lambda: taken(nodes[0]))
+            orelse = self.collect(lambda: step(nodes[1:])) if len(nodes) > 1 else []
+            self.emit_if(test, then, orelse)
+        for start in range(0, len(chain), MAX_CASES_NESTED):
+            body = self.collect(lambda: step(chain[start:start + MAX_CASES_NESTED]))
+            self.emit_if(self.name(open_), body)
+        if chain[-1].alternate is not None:
+            body = self.collect(lambda: self.statement(chain[-1].alternate))
+            self.emit_if(self.name(open_), body)
 
     def empty_completion(self):
         if self.completion is not None:
@@ -7371,7 +7452,7 @@ class Emitter:
     def visit_ContinueStatement(self, node):
         for jump in reversed(self.jumps):
             if jump.is_loop in ("loop", "of") and jump.takes_break and (node.label is None or node.label in jump.labels):
-                self.jump_out(jump, "continue")
+                self.jump_out(jump.turn or jump, "continue" if jump.turn is None else "break")
                 return
 
     def visit_LabeledStatement(self, node):
@@ -7408,6 +7489,18 @@ class Emitter:
         self.while_loop(node, jump, node.test, lambda: self.statement(node.body))
         self.finish_loop(jump)
 
+    def loop_body(self, node, jump):
+        """The body of a loop that does something after each turn: where a finally block stands between
+        a `continue` and that, the turn becomes a Python loop of its own, which `continue` leaves."""
+        if "finally" not in self.unit.source or not continues_through_finally(node):
+            self.statement(node)
+            return
+        jump.turn = turn = Jump((), None, False)
+        self.jumps.append(turn)
+        body = self.collect(lambda: self.statement(node))
+        self.once(body)
+        self.finish_loop(turn)
+
     def while_loop(self, node, jump, test, body):
         """while (test) body, with the poll for timeouts."""
         # Always `while True`: CPython 3.11 warms up a function's code at unconditional jumps back only.
@@ -7439,7 +7532,7 @@ class Emitter:
         jump.update = check
 
         def body():
-            self.statement(node.body)
+            self.loop_body(node.body, jump)
             check()
         self.while_loop(node, jump, None, body)
         self.finish_loop(jump)
@@ -7468,7 +7561,7 @@ class Emitter:
             jump.update = update
 
             def body():
-                self.statement(node.body)
+                self.loop_body(node.body, jump)
                 update()
             for variable in fresh:
                 self.emit_assign(variable.python, self.call("Cell", self.load_variable(variable)))
@@ -7647,6 +7740,8 @@ class Emitter:
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
         self.emit(ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column))
+        if finalizer and not self.unit.must_outline:
+            self.unit.must_outline = is_copied_much(self.out[-1])
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
@@ -9271,6 +9366,19 @@ def jumps_out(body):
     return False
 
 
+def continues_through_finally(body):
+    """Whether a loop's body has a `continue` inside a try statement with a finally block."""
+    stack = [(body, False)]
+    while stack:
+        node, guarded = stack.pop()
+        if guarded and isinstance(node, ContinueStatement):
+            return True
+        guarded = guarded or (isinstance(node, TryStatement) and node.finalizer is not None)
+        if not isinstance(node, FUNCTION_NODES):
+            stack.extend((child, guarded) for child in node.children())
+    return False
+
+
 STATEMENTS = {
     BlockStatement: Emitter.visit_BlockStatement,
     BreakStatement: Emitter.visit_BreakStatement,
@@ -9342,6 +9450,165 @@ EFFECTS = {
 
 # -- Compiling a source text -------------------------------------------------------------
 
+class BlockOutliner:
+    """Moves loops and try statements that CPython finds too deeply nested (its compiler takes 20 of
+    them) into functions of their own inside their function, whose names they share:
+
+        while True: …                     def f_f9():
+                                              nonlocal …
+                                              while True: …
+                                          left = f_f9()
+                                          if left is not None: return left[0]
+
+    None means that the statement ran to its end, True and False stand for break and continue of a loop
+    around it, and a tuple holds what is returned. Finally blocks that CPython would write out many times
+    become functions too. Only texts that need one of both come here.
+    """
+
+    #: Blocks that may stand within each other; a try statement counts for up to three.
+    MAX_BLOCKS = 15
+
+    def __init__(self, unit):
+        self.unit = unit
+        #: The Python function being looked at, the names it declares elsewhere, whether it yields, and
+        #: the names that only outlined statements of it assign.
+        self.owner = self.declared = self.yields = self.missing = None
+
+    def function(self, node):
+        """Looks through one FunctionDef and what is nested in it."""
+        outer = self.owner, self.declared, self.yields, self.missing
+        self.owner, self.missing = node, set()
+        heads = [part for part in node.body if isinstance(part, (ast.Global, ast.Nonlocal))]
+        self.declared = {kind: {name for part in heads if isinstance(part, kind) for name in part.names}
+                         for kind in (ast.Global, ast.Nonlocal)}
+        self.yields = has_yield(node.body)
+        node.body = heads + self.block(node.body[len(heads):], 0, False)
+        if self.missing:
+            at = {"lineno": node.lineno, "col_offset": node.col_offset}
+            targets = [ast.Name(name, _STORE, **at) for name in sorted(self.missing)]
+            node.body.insert(len(heads), ast.If(ast.Constant(False, **at), [ast.Assign(
+                targets, ast.Constant(None, **at), **at)], [], **at))
+        self.owner, self.declared, self.yields, self.missing = outer
+
+    def block(self, statements, depth, in_loop):
+        """The statements, those outlined that go too deep. `in_loop`: a loop of this function is around."""
+        result = []
+        for node in statements:
+            if isinstance(node, (ast.While, ast.For, ast.Try)) and depth >= self.MAX_BLOCKS:
+                result += self.outline([node], in_loop)
+                continue
+            outlined = isinstance(node, ast.Try) and is_copied_much(node)
+            if outlined:                # the function stands before the try, so that it is not copied too
+                made, *node.finalbody = self.outline(node.finalbody, in_loop)
+                result.append(made)
+            result.append(node)
+            if isinstance(node, ast.FunctionDef):
+                self.function(node)
+            elif isinstance(node, (ast.While, ast.For)):
+                node.body = self.block(node.body, depth + 1, True)
+            elif isinstance(node, ast.If):
+                node.body = self.block(node.body, depth, in_loop)
+                node.orelse = self.block(node.orelse, depth, in_loop)
+            elif isinstance(node, ast.Try):
+                inside = depth + 1 + bool(node.finalbody)
+                node.body = self.block(node.body, inside, in_loop)
+                for handler in node.handlers:
+                    handler.body = self.block(handler.body, inside + 1, in_loop)
+                if not outlined:
+                    node.finalbody = self.block(node.finalbody, depth + 1, in_loop)
+        return result
+
+    def outline(self, statements, in_loop):
+        """-> what stands in the place of some statements: a function, its call, what follows from it."""
+        at = {"lineno": statements[0].lineno, "col_offset": statements[0].col_offset}
+        self.unit.function_count += 1
+        name = f"{_FUNCTION_NUMBER.sub('', self.owner.name)}_f{self.unit.function_count}"
+        left = f"left_{self.unit.function_count}"
+        assigned = assigned_names(statements)
+        declared = [(ast.Global, assigned & self.declared[ast.Global]),
+                    (ast.Nonlocal, assigned - self.declared[ast.Global])]
+        self.missing |= assigned - self.declared[ast.Global] - self.declared[ast.Nonlocal] \
+            - {arg.arg for arg in self.owner.args.args}
+        exits = set()
+        body = leaving_by_value(statements, exits, False)
+        call = ast.Call(ast.Name(name, _LOAD, **at), [], [], **at)
+        if self.yields and has_yield(body):
+            call = ast.YieldFrom(call, **at)
+        heads = [kind(sorted(names), **at) for kind, names in declared if names]
+        made = ast.FunctionDef(name, ast.arguments([], [], None, [], [], None, []), heads + body, [], **at)
+        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at)]
+
+        def on(op, value, then):
+            result.append(ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(value, **at)], **at),
+                                 [then], [], **at))
+        if ast.Break in exits and in_loop:
+            on(_IS, True, ast.Break(**at))
+        if ast.Continue in exits and in_loop:
+            on(_IS, False, ast.Continue(**at))
+        if ast.Return in exits:
+            on(_IS_NOT, None, ast.Return(ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD,
+                                                       **at), **at))
+        self.function(made)
+        return result
+
+
+#: Nodes of a finally block times the places that run it, before it becomes a function.
+MAX_FINALLY_NODES = 3000
+
+
+def is_copied_much(node):
+    """Whether CPython would write out the finally block of an ast.Try too often: it does so at each way
+    out, and for blocks within blocks that doubles each time."""
+    size = 0
+    for part in own_nodes(node.finalbody):
+        size += 1
+        if isinstance(part, ast.Try) and part.finalbody:
+            return True
+    if size < 20:
+        return False
+    exits = 2 + sum(isinstance(part, (ast.Return, ast.Break, ast.Continue)) for part in own_nodes(
+        [*node.body, *node.handlers]))
+    return size * exits > MAX_FINALLY_NODES
+
+
+def own_nodes(nodes):
+    """The Python nodes within some, nested functions left out."""
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef):
+            stack.extend(ast.iter_child_nodes(node))
+
+
+def has_yield(statements):
+    """Whether Python statements yield, nested functions left out."""
+    return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own_nodes(statements))
+
+
+def leaving_by_value(statements, exits, in_loop):
+    """Statements with what leaves them turned into returns of True, False or a tuple (see BlockOutliner);
+    adds the classes of what was met to `exits`. `in_loop`: break and continue stay inside."""
+    result = []
+    for node in statements:
+        at = {"lineno": node.lineno, "col_offset": node.col_offset}
+        if isinstance(node, ast.Return):
+            exits.add(ast.Return)
+            node = ast.Return(ast.Tuple([node.value], _LOAD, **at), **at)
+        elif isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
+            exits.add(type(node))
+            node = ast.Return(ast.Constant(isinstance(node, ast.Break), **at), **at)
+        elif not isinstance(node, ast.FunctionDef):
+            inside = in_loop or isinstance(node, (ast.While, ast.For))
+            for field in ("body", "orelse", "finalbody"):
+                if getattr(node, field, None):
+                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside))
+            for handler in getattr(node, "handlers", ()):
+                handler.body = leaving_by_value(handler.body, exits, inside)
+        result.append(node)
+    return result
+
+
 class CompiledScript:
     """A script ready to run in any realm.
 
@@ -9350,6 +9617,7 @@ class CompiledScript:
     variables       names of top-level var
     functions       names of top-level function declarations
     free_globals    other global names it mentions
+    tree            the ast.Module it was made from, where that was asked for; see dump_python
     """
 
     __slots__ = ("code", "lexical", "variables", "functions", "free_globals", "unit", "tree")
@@ -9368,15 +9636,18 @@ def find_lifts(program):
     return False
 
 
-def compile_script(source, filename, program=None, is_eval=False):
+def compile_script(source, filename, program=None, is_eval=False, may_await=False,
+                   keep_tree=False):
     """Compiles a script, or the text of an indirect eval; raises JSSyntaxError. Returns a
-    CompiledScript."""
+    CompiledScript. With may_await (the program was parsed so) its code returns the completion value in
+    a tuple, as it may be a promise, and is a generator function for run_async where there is an await."""
     if program is None:
         program = parse_script(source)
     scope = analyze_scopes(program, is_eval)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
     emitter = Emitter(unit, scope)
+    emitter.is_async = may_await
     emitter.completion = "completion"
     emitter.emit_assign("completion", emitter.name("undefined"))
     for variable in scope.names.values():
@@ -9385,21 +9656,23 @@ def compile_script(source, filename, program=None, is_eval=False):
     emitter.enter_block(scope)
     emitter.in_scope(scope.body if scope.body is not scope else None,
                      lambda: emitter.statements(program.body))
-    emitter.emit(ast.Return(emitter.name("completion"), lineno=1, col_offset=0))
+    completion = emitter.name("completion")
+    emitter.emit(ast.Return(emitter.tuple(completion) if may_await else completion,
+                            lineno=1, col_offset=0))
     emitter.line, emitter.column = 1, 0
     if emitter.jump_codes:
         emitter.out.insert(0, emitter.no_jump())
     top = emitter.python_def("script_f0", ["this"], emitter.declarations() + emitter.out)
     result = CompiledScript()
-    result.tree = ast.Module([top], [])
+    tree = ast.Module([top], [])
+    result.tree = tree if keep_tree else None
     result.unit = unit
-    result.code = code_of(unit, result.tree, filename)
+    result.code = code_of(unit, tree, filename)
     names = [variable for variable in scope.names.values() if variable.is_global]
     result.lexical = [(v.name, v.kind == "const") for v in names if v.kind in ("let", "const", "class")]
     result.functions = [v.name for v in names if v.kind == "function"]
     result.variables = [v.name for v in names if v.kind == "var"]
     result.free_globals = unit.free_globals
-    result.tree = None
     return result
 
 
@@ -9415,13 +9688,14 @@ class CompiledModule:
     indirect        {exported name: (specifier, imported name or None)}
     stars           specifiers of `export * from`
     free_globals    global names it mentions
+    tree            as in CompiledScript
     """
 
     __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "stars", "free_globals",
-                 "unit")
+                 "unit", "tree")
 
 
-def compile_module(source, filename):
+def compile_module(source, filename, keep_tree=False):
     """Compiles a module; raises JSSyntaxError. Returns a CompiledModule."""
     program = parse_module(source)
     scope = analyze_scopes(program)
@@ -9451,7 +9725,9 @@ def compile_module(source, filename):
     result = CompiledModule()
     result.unit = unit
     result.cells = [v.name for v in shared]
-    result.code = code_of(unit, ast.Module([top], []), filename)
+    tree = ast.Module([top], [])
+    result.tree = tree if keep_tree else None
+    result.code = code_of(unit, tree, filename)
     result.free_globals = unit.free_globals
     collect_module_entries(program, result)
     return result
@@ -9520,17 +9796,107 @@ def code_of(unit, module, filename):
     """The code object of the one function in a Python module."""
     if sys.version_info < (3, 11):
         unit.positions = number_positions(module)
+    if unit.must_outline:
+        BlockOutliner(unit).function(module.body[0])
     try:
         module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     except SyntaxError as error:
         if "nested" not in error.msg:
             raise
-        raise JSSyntaxError("Loops, switch and try statements are nested too deeply in one function",
-                            error.lineno) from None
+        BlockOutliner(unit).function(module.body[0])
+        module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     for value in module_code.co_consts:
         if isinstance(value, types.CodeType):
             return unit.with_pool(value)
     raise AssertionError("the module has no function")
+
+
+# -- Showing the generated Python --------------------------------------------------------
+
+#: Characters of one source line, and of one pooled object, that a dump shows.
+MAX_DUMPED_TEXT = 100
+
+
+class PoolReference:
+    """Stands in a dumped tree for the placeholder of a pooled object."""
+
+    def __init__(self, index):
+        self.index = int(index)
+
+    def __repr__(self):
+        return f"pool[{self.index}]"
+
+
+def dump_python(compiled):
+    """The Python that a script or module became, as text to read: the generated tree of a CompiledScript
+    or CompiledModule that kept it, with the line of the source in a comment before its statements, then
+    the objects that the code refers to as pool[n]. It is for reading: some names are none in Python."""
+    dump = PythonDump(compiled.unit)
+    text = dump.text(compiled.tree)
+    pool = [f"# pool[{index}]: {clipped(describe_pooled(item))}"
+            for index, item in enumerate(compiled.unit.pool)]
+    return "\n".join([text, "", *pool] if pool else [text]) + "\n"
+
+
+def clipped(text):
+    return text if len(text) <= MAX_DUMPED_TEXT else text[:MAX_DUMPED_TEXT - 1] + "…"
+
+
+def describe_pooled(item):
+    kind = type(item).__name__
+    if isinstance(item, FunctionInfo):
+        return f"{kind} {item.name or '(anonymous)'}, {item.kind}, length {item.length}"
+    if isinstance(item, TemplateSite):
+        return f"{kind} {item.raw!r}"
+    return f"{kind} {item!r}"
+
+
+class WithoutFStrings(ast.NodeTransformer):
+    """Writes f-strings as the joining of their parts."""
+
+    def visit_JoinedStr(self, node):
+        self.generic_visit(node)
+        parts = [part.value if isinstance(part, ast.FormattedValue) else part for part in node.values]
+        return ast.Call(ast.Attribute(ast.Constant(""), "join", _LOAD), [ast.List(parts, _LOAD)], [])
+
+
+class PythonDump:
+    """Makes the text of one generated tree."""
+
+    def __init__(self, unit):
+        self.unit = unit
+        self.lines = from_code_units(unit.source).split("\n")
+        self.line = None
+
+    def text(self, tree):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and type(node.value) is bytes:
+                node.value = PoolReference(node.value)
+        try:
+            return ast.unparse(ast.Module(self.commented(tree.body), []))
+        except ValueError:              # before 3.12, f-strings cannot hold every expression
+            self.line = None
+            return ast.unparse(ast.Module(self.commented(WithoutFStrings().visit(tree).body), []))
+
+    def commented(self, statements):
+        """Copies of statements, with a comment where another line of the source begins. A comment is an
+        expression that consists of a strange name: ast.unparse writes it as it stands."""
+        result = []
+        for statement in statements:
+            line = statement.lineno if self.unit.positions is None \
+                else self.unit.positions[statement.lineno][0]
+            if line != self.line and 0 < line <= len(self.lines) \
+                    and not (self.line and line == 1 and isinstance(statement, ast.Return)):
+                self.line = line
+                result.append(ast.Expr(ast.Name(
+                    clipped(f"# {self.unit.filename}:{line}  {self.lines[line - 1].strip()}"), _LOAD)))
+            parts = {name: self.commented(part) if part and isinstance(part, list)
+                     and isinstance(part[0], (ast.stmt, ast.ExceptHandler)) else part
+                     for name, part in ast.iter_fields(statement)}
+            copy = type(statement)(**parts)
+            copy.lineno = statement.lineno
+            result.append(copy)
+        return result
 
 
 # ======================================================================================
@@ -10452,9 +10818,6 @@ for _symbol in (SYM_ASYNC_ITERATOR, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, 
 MAX_STACK_FRAMES = 200
 DEFAULT_STACK_FRAMES = 10
 
-_FUNCTION_SUFFIX = re.compile(r"_f\d+$")
-
-
 def frames_of_stack(frame, limit=DEFAULT_STACK_FRAMES):
     """The JavaScript calls under a Python frame, as (code, lasti) pairs, deepest first. Generated
     code is known by the name %realm among its globals."""
@@ -10506,7 +10869,7 @@ def frame_text(code, lasti):
     """One line of a stack: "at f (chat.js:3:7)"."""
     line, column = frame_position(code, lasti)
     place = f"{code.co_filename}:{line}" if column is None else f"{code.co_filename}:{line}:{column}"
-    name = "" if code.co_name == "script_f0" else _FUNCTION_SUFFIX.sub("", code.co_name)
+    name = "" if code.co_name == "script_f0" else _FUNCTION_NUMBER.sub("", code.co_name)
     return f"    at {name} ({place})" if name else f"    at {place}"
 
 
@@ -10712,10 +11075,9 @@ def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
     if not isinstance(obj, JSObject):
         raise JSTypeError(f"Invalid argument: {display(obj)}")
     frames = frames_of_stack(sys._getframe(1), MAX_STACK_FRAMES)
-    codes = {getattr(part, "__code__", None) for part in (until.fn, until.ctor)} - {None} \
-        if is_callable(until) else ()
+    codes = [getattr(part, "__code__", None) for part in (until.fn, until.ctor)] if is_callable(until) else ()
     for index, (code, _lasti) in enumerate(frames):
-        if code in codes:
+        if any(code is other for other in codes):   # on CPython 3.10 generated code has no hash
             del frames[:index + 1]
             break
     del frames[stack_limit(realm):]
@@ -11863,21 +12225,16 @@ def date_to_primitive(realm, this, hint=undefined, *_):
 
 # -- Date: constructor
 
-def current_time():
-    """The time value of now."""
-    return time.time_ns() // 1_000_000
-
-
 def date_arguments(values):
     """The time of the arguments year, month, … of Date() and Date.UTC(), not clipped."""
     year, *rest = [to_number(value) for value in values[:7]]
     return join_time(full_year(year), *(rest or [0]))
 
 
-@DATE.constructor(7, call=lambda realm, this, *_: date_to_text(current_time()))
+@DATE.constructor(7, call=lambda realm, this, *_: date_to_text(realm.clock.now()))
 def date_construct(realm, new_target, *values):
     if not values:
-        value = current_time()
+        value = realm.clock.now()
     elif len(values) > 1:
         value = time_clip(utc_time(date_arguments(values)))
     elif isinstance(values[0], JSDate):
@@ -11890,7 +12247,7 @@ def date_construct(realm, new_target, *values):
 
 @DATE.static.method("now", 0)
 def date_now(realm, this, *_):
-    return current_time()
+    return realm.clock.now()
 
 
 @DATE.static.method("parse", 1)
@@ -21280,18 +21637,18 @@ def format_date_parts(value, settings):
 DATE_TIME_FORMAT = intl_class("DateTimeFormat", JSDateTimeFormat)
 
 
-def date_argument(value):
+def date_argument(realm, value):
     """The time value that format() is given; RangeError for invalid dates."""
     if isinstance(value, JSDate):
         value = value.value
-    value = current_time() if value is undefined else time_clip(to_number(value))
+    value = realm.clock.now() if value is undefined else time_clip(to_number(value))
     if value != value:
         raise JSRangeError("Invalid time value")
     return value
 
 
 def date_time_format(realm, this, date=undefined, *_):
-    return join_parts(format_date_parts(date_argument(date), this.settings))
+    return join_parts(format_date_parts(date_argument(realm, date), this.settings))
 
 
 @DATE_TIME_FORMAT.getter("format")
@@ -21301,14 +21658,14 @@ def date_time_format_format(realm, this, *_):
 
 @DATE_TIME_FORMAT.method("formatToParts", 1)
 def date_time_format_to_parts(realm, this, date=undefined, *_):
-    return parts_to_array(realm, format_date_parts(date_argument(date), this.settings))
+    return parts_to_array(realm, format_date_parts(date_argument(realm, date), this.settings))
 
 
 @DATE_TIME_FORMAT.method("formatRange", 2)
 def date_time_format_range(realm, this, start=undefined, end=undefined, *_):
     if start is undefined or end is undefined:
         raise JSTypeError("startDate or endDate cannot be undefined")
-    start, end = [join_parts(format_date_parts(date_argument(date), this.settings))
+    start, end = [join_parts(format_date_parts(date_argument(realm, date), this.settings))
                   for date in (start, end)]
     return start if start == end else f"{start} – {end}"
 
@@ -21920,8 +22277,9 @@ def proxy_revocable(realm, this, target=undefined, handler=undefined, *_):
 
 # -- Inspection --------------------------------------------------------------------------
 #
-# How the console shows values: the notation and the line breaks of node's util.inspect. Nothing
-# here runs code of a script: accessors are named, not called, and a Proxy shows its target.
+# How the console shows values: the notation and the line breaks of node's util.inspect. Accessors are
+# named, not called, and a Proxy shows its target: the only code of a script that runs is a getter of
+# Symbol.toStringTag, as in node. Objects may change meanwhile.
 
 #: Elements of one array, Map or Set that are shown, and characters of one string.
 MAX_INSPECTED_ITEMS = 100
@@ -21946,10 +22304,10 @@ _SHORT_ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r
 _ERROR_NAME = re.compile(r"[\w$]*Error(?=:|\n|\Z)")
 
 
-def inspect_value(realm, value, depth=2, colors=False):
+def inspect_value(realm, value, depth=2, colors=False, proxies=False):
     """A value as console.log shows it, as well-formed text; nested objects to `depth` levels
-    (INFINITY for all)."""
-    return well_formed_text(Inspector(realm, depth, colors).show(value, 0))
+    (INFINITY for all); Proxies as such rather than their targets, if `proxies` says so."""
+    return well_formed_text(Inspector(realm, depth, colors, proxies=proxies).show(value, 0))
 
 
 def display_width(text):
@@ -22005,7 +22363,13 @@ def inspected_class(obj):
                     and is_in_chain(obj, proto.value):
                 return own_name(own.value)
         walk = walk.get_proto()
-    return None if obj.get_proto() is None else f"{obj.class_name} <Complex prototype>"
+    proto = obj.get_proto()
+    if proto is None:
+        return None
+    behind = None if isinstance(proto, JSProxyBase) else inspected_class(proto)
+    if behind is None:
+        behind = "[Object: null prototype]" + ("" if proto.own_keys() else " {}")
+    return f"{obj.class_name} <{behind}>"
 
 
 class InspectedShape:
@@ -22031,9 +22395,11 @@ class Inspector:
     """
 
     def __init__(self, realm, depth=2, colors=False, width=INSPECT_WIDTH,
-                 items=MAX_INSPECTED_ITEMS):
+                 items=MAX_INSPECTED_ITEMS, hidden=False, proxies=False):
         self.realm = realm
         self.depth = depth
+        self.hidden = hidden            # whether properties that are not enumerable are shown
+        self.proxies = proxies
         self.colors = colors
         self.width = width
         self.items = items
@@ -22077,6 +22443,8 @@ class Inspector:
         while isinstance(obj, JSProxyBase):
             if obj.target is None:
                 return self.paint("<Revoked Proxy>", "special")
+            if self.proxies:
+                return self.show_proxy(obj, level)
             obj = obj.target
         if any(other is obj for other in self.open):
             return self.paint(f"[Circular *{self.circle_number(obj)}]", "special")
@@ -22088,6 +22456,16 @@ class Inspector:
             label = self.prefix(obj, name, "", "Object")[:-1]
             return self.paint(label if name is None else f"[{label}]", "special")
         return self.show_content(obj, shape, level + 1)
+
+    def show_proxy(self, proxy, level):
+        """A Proxy with its target and handler."""
+        if level > self.depth:
+            return self.paint("Proxy [Array]", "special")
+        self.reached = level + 1
+        self.indent += 2
+        parts = [self.show(part, level + 1) for part in (proxy.target, proxy.handler)]
+        self.indent -= 2
+        return self.join(parts, InspectedShape("Proxy [", "]"), level + 1, proxy)
 
     def circle_number(self, obj):
         for number, other in enumerate(self.circles, 1):
@@ -22120,7 +22498,7 @@ class Inspector:
             label = f"[{self.paint(repr(key), 'symbol')}]"
         elif key == "__proto__":
             label = "['__proto__']"
-        elif not own.enumerable:
+        elif own is not None and not own.enumerable:
             label = f"[{key}]"
         elif _PLAIN_KEY.match(key):
             label = key
@@ -22130,6 +22508,8 @@ class Inspector:
 
     def show_descriptor(self, own, level):
         """The value of a property, or which accessors it has."""
+        if own is None:                 # it has gone
+            return self.show(undefined, level)
         if not own.is_accessor():
             self.indent += 2
             text = self.show(own.value, level)
@@ -22200,9 +22580,18 @@ class Inspector:
 
     def tag(self, obj):
         """Its Symbol.toStringTag, unless that is shown among the properties anyway."""
-        tag = peek(obj, SYM_TO_STRING_TAG)
+        if isinstance(obj, JSTypedArray):
+            return obj.class_name
         own = obj.get_own(SYM_TO_STRING_TAG)
-        return tag if type(tag) is str and not (own is not None and own.enumerable) else ""
+        if own is not None and own.enumerable:
+            return ""
+        tag = peek(obj, SYM_TO_STRING_TAG)
+        if tag is undefined and not isinstance(obj, JSProxyBase):
+            try:
+                tag = obj.get(SYM_TO_STRING_TAG)
+            except Exception:
+                return ""
+        return tag if type(tag) is str else ""
 
     def shape_of(self, obj, name):
         if isinstance(obj, JSErrorObject) or is_in_chain(obj, self.realm.ErrorPrototype):
@@ -22225,6 +22614,8 @@ class Inspector:
         keys = obj.own_keys()
         if isinstance(obj, JSStringObject) or shows_elements(obj):
             keys = [key for key in keys if array_index(key) < 0]
+        if self.hidden:
+            return keys
         return [key for key in keys if getattr(obj.get_own(key), "enumerable", False)]
 
     def error_shape(self, obj, name):
@@ -22269,6 +22660,8 @@ def function_label(function, name, tag):
         parent = function.proto
         if isinstance(parent, JSFunction) and own_name(parent):
             label += f" extends {own_name(parent)}"
+        elif parent is None:
+            label += " extends [null prototype]"
         return label + "]"
     kind = {"generator": "GeneratorFunction", "async": "AsyncFunction",
             "asyncgenerator": "AsyncGeneratorFunction"}.get(kind, "Function")
@@ -22351,7 +22744,7 @@ def buffer_content(inspector, obj, level):
     text = bytes(data[:inspector.items]).hex(" ")
     if len(data) > inspector.items:
         text += " " + more_items(len(data) - inspector.items)[0].replace("item", "byte")
-    return [f"[Uint8Contents]: <{text}>", "byteLength: " + inspector.show(len(data), level)]
+    return [inspector.paint("[Uint8Contents]", "special") + f": <{text}>", "byteLength: " + inspector.show(len(data), level)]
 
 
 def data_view_content(inspector, obj, level):
@@ -22450,7 +22843,7 @@ def text_shape(style, make_text):
 def primitive_shape(inspector, obj, name):
     """[Number: 3]"""
     text = Inspector(inspector.realm).show(obj.value, 0)
-    label = obj.class_name if name in (obj.class_name, None) else f"{obj.class_name} ({name})"
+    label = obj.class_name if name == obj.class_name else f"{obj.class_name} ({name or 'null prototype'})"
     style = {str: "string", bool: "boolean", JSSymbol: "symbol"}.get(type(obj.value), "number")
     return InspectedShape(base=inspector.paint(f"[{label}: {text}]", style), whole=True)
 
@@ -22479,8 +22872,6 @@ SHAPES = {
 # -- console: formatting -----------------------------------------------------------------
 
 _FORMAT = re.compile("%[sdifjoOc%]")
-_LEADING_INTEGER = re.compile(r"[+-]?[0-9]+")
-_LEADING_FLOAT = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
 
 
 def format_log(realm, values):
@@ -22497,42 +22888,58 @@ def format_log(realm, values):
                 return "%"
             return FORMATTERS[kind](realm, values.pop(0)) if values else match[0]
         parts.append(_FORMAT.sub(directive, template))
-    parts += [value if type(value) is str else Inspector(realm).show(value, 0) for value in values]
+    colors = realm.host_hooks.get("console colors", False)
+    parts += [value if type(value) is str else Inspector(realm, colors=colors).show(value, 0) for value in values]
     return well_formed_text(" ".join(parts))
 
 
 def format_string(realm, value):
     if type(value) is str:
         return value
-    if isinstance(value, JSFunction):
-        return function_to_string(realm, value)
+    if isinstance(value, JSObject) and (value.fn is not None or has_own_text(value)):
+        return to_string(value)
     return Inspector(realm, depth=0).show(value, 0)
+
+
+def has_own_text(obj):
+    """Whether the script itself says what an object is as text."""
+    while not isinstance(obj, JSProxyBase):
+        own = obj.get_own("toString")
+        if own is not None:
+            return isinstance(own.value, JSFunction) and own.value.info.kind != "builtin"
+        obj = obj.get_proto()
+        if obj is None:
+            break
+    return False
 
 
 def format_number(realm, value):
     if type(value) is JSBigInt:
         return to_string(value) + "n"
-    if isinstance(value, JSObject):
-        value = value.value if isinstance(value, JSDate) else NAN
     return Inspector(realm).show(NAN if type(value) is JSSymbol else to_number(value), 0)
 
 
-def parsing_formatter(pattern):
-    """Makes the formatter of %i or %f from what parseInt or parseFloat accept."""
-    def formatter(realm, value):
-        if type(value) is JSBigInt and pattern is _LEADING_INTEGER:
-            return to_string(value) + "n"
-        if isinstance(value, JSObject) or type(value) is JSSymbol:
-            return "NaN"
-        match = pattern.match(to_string(value).lstrip(WHITE_SPACE))
-        return Inspector(realm).show(string_to_number(match[0]) if match else NAN, 0)
-    return formatter
+def format_integer(realm, value):
+    if type(value) is JSBigInt:
+        return to_string(value) + "n"
+    return parsed_number(realm, parse_int, value)
+
+
+def format_float(realm, value):
+    return parsed_number(realm, parse_float, value)
+
+
+def parsed_number(realm, parse, value):
+    """%i and %f: what parseInt or parseFloat make of a value."""
+    if isinstance(value, JSObject) or type(value) is JSSymbol:
+        return "NaN"
+    return Inspector(realm).show(parse(realm, undefined, value), 0)
 
 
 def format_json(realm, value):
     try:
         text = realm.stringify(value)
-    except JSError as error:
+    except JSTypeError as error:
         if "circular" not in error.message:
             raise
         return "[Circular]"
@@ -22541,8 +22948,8 @@ def format_json(realm, value):
 
 FORMATTERS = {
     "s": format_string, "d": format_number, "j": format_json,
-    "i": parsing_formatter(_LEADING_INTEGER), "f": parsing_formatter(_LEADING_FLOAT),
-    "o": lambda realm, value: Inspector(realm, depth=4).show(value, 0),
+    "i": format_integer, "f": format_float,
+    "o": lambda realm, value: Inspector(realm, depth=4, hidden=True, proxies=True).show(value, 0),
     "O": lambda realm, value: Inspector(realm).show(value, 0),
     "c": lambda realm, value: ""}
 
@@ -22596,7 +23003,7 @@ def format_table(realm, data, columns=None):
         row = {None: well_formed_text(index)}
         if isinstance(data, JSMap):
             row["Key", None] = table_cell(realm, key)
-        if isinstance(value, JSObject) and value.fn is None and not isinstance(data, JSCollection):
+        if isinstance(value, JSObject) and not isinstance(data, JSCollection):
             for name, item in own_values(value):
                 if columns is None and name not in names:
                     names.append(name)
@@ -23312,11 +23719,17 @@ class JSURL(JSObject):
 
 
 URL = BuiltinClass("URL", JSURL, tag="URL")
+#: What tells the text of an attribute from a record, and what the console shows, in its order.
+URL_READERS = {"href": URLRecord.href}
+URL_SHOWN = ("href", "origin", "protocol", "username", "password", "host", "hostname", "port", "pathname",
+             "search", "searchParams", "hash")
 
 
 def url_attribute(name, read, write=None):
     """Declares an accessor: read(record) -> text, and write(record, text), which may leave the
     record as it is or raise InvalidURL where the text does not fit."""
+    URL_READERS[name] = read
+
     def getter(realm, this, *_):
         return utf16(read(this.record))
 
@@ -23508,6 +23921,19 @@ def url_parse(realm, this, *args):
         return null
 
 
+def url_content(inspector, obj, level):
+    """The entries of a URL in the console."""
+    inspector.indent += 2
+    entries = [f"{name}: " + inspector.show(
+        url_search_params(inspector.realm, obj) if name == "searchParams"
+        else utf16(URL_READERS[name](obj.record)), level) for name in URL_SHOWN]
+    inspector.indent -= 2
+    return entries
+
+
+SHAPES["URL"] = filled_shape(url_content)
+
+
 # -- URLSearchParams ---------------------------------------------------------------------
 
 def parse_urlencoded(text):
@@ -23553,6 +23979,21 @@ class JSURLSearchParams(JSObject):
 
 
 URL_SEARCH_PARAMS = BuiltinClass("URLSearchParams", JSURLSearchParams, tag="URLSearchParams")
+
+
+def params_content(inspector, obj, level):
+    """The pairs in the console."""
+    entries = [f"{inspector.show(name, level)} => {inspector.show(value, level)}"
+               for name, value in obj.pairs[:inspector.items]]
+    return entries + more_items(len(obj.pairs) - inspector.items)
+
+
+def params_shape(inspector, obj, name):
+    return InspectedShape(inspector.prefix(obj, name, "", "URLSearchParams") + "{",
+                          fill=params_content if obj.pairs else None)
+
+
+SHAPES["URLSearchParams"] = params_shape
 
 
 def params_method(key, length):
@@ -24114,7 +24555,7 @@ def crypto_random_uuid(realm, this, *_):
 
 
 #: When the clock of performance.now() stood at zero: of that clock, and in milliseconds of Unix time.
-_TIME_ORIGIN = time.perf_counter()
+TIME_ORIGIN = time.perf_counter()
 _TIME_ORIGIN_UNIX = time.time() * 1000
 
 PERFORMANCE = Namespace("performance", tag="Performance")
@@ -24123,7 +24564,7 @@ PERFORMANCE.value("timeOrigin", _TIME_ORIGIN_UNIX, ENUMERABLE | CONFIGURABLE)
 
 @PERFORMANCE.method("now", 0)
 def performance_now(realm, this, *_):
-    return (time.perf_counter() - _TIME_ORIGIN) * 1000
+    return realm.clock.elapsed()
 
 
 @PERFORMANCE.method("toJSON", 0)
@@ -24294,15 +24735,50 @@ def add_private(obj, key, value):
     obj.props[key] = value
 
 
-def callable_or_refusal(value, text):
+def callable_or_refusal(value, text, realm=None):
     """The Python function of a callee; for what is not callable one that says so when it is called,
-    after the arguments were evaluated."""
+    after the arguments were evaluated. With a realm it says what may have been meant."""
     if isinstance(value, JSObject) and value.fn is not None:
         return value.fn
 
     def refuse(this, *args):
-        raise JSTypeError(f"{text} is not a function")
+        raise JSTypeError(f"{text} is not a function{meant_method(realm, this, text)}")
     return refuse
+
+
+#: Names compared for "Did you mean …?", and how alike two must be.
+MAX_MEANT_NAMES = 500
+MEANT_LIKENESS = 0.66
+_METHOD_NAME = re.compile(r"(?:\.|\[[\"'])([\w$]+)(?:[\"']\])?$")
+
+
+def meant_method(realm, this, text):
+    """`. Did you mean X?` when `this` has a method whose name is almost the one in `text`, else "".
+    Runs no script."""
+    name = _METHOD_NAME.search(text)
+    if name is None or realm is None or this is undefined or this is null:
+        return ""
+    return meant_name(name[1], method_names(this if isinstance(this, JSObject) else to_object(realm, this)))
+
+
+def method_names(obj):
+    """Names of the functions that an object has or inherits, as far as they can be seen without running
+    script code."""
+    names = {}
+    while obj is not None and not isinstance(obj, JSProxyBase):
+        if len(obj.props) <= MAX_MEANT_NAMES:
+            names.update((key, None) for key, value in obj.props.items()
+                         if type(key) is str and is_callable(value))
+        obj = obj.get_proto()
+    return names
+
+
+def meant_name(name, known):
+    """`. Did you mean X?` when one of the known names is almost this one, else ""."""
+    lower = {other.lower(): other for other in itertools.islice(known, MAX_MEANT_NAMES)
+             if len(other) <= 60 and other not in ("constructor", "undefined")}
+    found = difflib.get_close_matches(name.lower(), list(lower), 1, MEANT_LIKENESS) if len(name) > 2 else ()
+    return f". Did you mean {lower[found[0]]}?" if found else ""
 
 
 def property_key(value):
@@ -24564,7 +25040,7 @@ def make_runtime(realm):
             try:
                 props = obj.props
             except AttributeError:
-                return callable_or_refusal(get_v(realm, obj, key), text)
+                return callable_or_refusal(get_v(realm, obj, key), text, realm)
             if key in props:
                 function = props[key]
             elif obj.attrs is None:
@@ -24577,10 +25053,10 @@ def make_runtime(realm):
                 function = obj.get(key)
         if type(function) is JSFunction:
             return function.fn
-        return callable_or_refusal(function, text)
+        return callable_or_refusal(function, text, realm)
 
     def element_method(obj, key, text):
-        return callable_or_refusal(get_element(obj, key), text)
+        return callable_or_refusal(get_element(obj, key), text, realm)
 
     def put(obj, key, value):
         """obj.key = value in strict code."""
@@ -25612,6 +26088,61 @@ MIN_COLLECT_OBJECTS = 20_000
 REALMS = weakref.WeakSet()
 
 
+class StackHeadroom:
+    """`with HEADROOM:` gives Python more stack for work that shall not end in the middle: making a
+    built-in when a script first asks for it, perhaps from a call that has used up the stack."""
+
+    FRAMES = 300
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.users = self.limit = 0
+        self.raised = False
+
+    def __enter__(self):
+        with self.lock:
+            if not self.raised:
+                self.limit = sys.getrecursionlimit()
+                sys.setrecursionlimit(self.limit + self.FRAMES)
+                self.raised = True
+            self.users += 1
+
+    def __exit__(self, *_error):
+        with self.lock:
+            self.users -= 1
+            self.settle()
+
+    def settle(self):
+        """Takes the room back when nobody uses it; at the very end of the stack that has to wait until
+        the script is left."""
+        if self.raised and not self.users:
+            try:
+                sys.setrecursionlimit(self.limit)
+                self.raised = False
+            except RecursionError:
+                pass
+
+
+HEADROOM = StackHeadroom()
+
+
+def stack_depth():
+    """The number of Python frames under the caller."""
+    frame, depth = sys._getframe(1), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+@functools.cache
+def prepare_interpreter():
+    """Makes room for deep calls and for many objects, once in a process."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_CALL_DEPTH))
+    # What is loaded now stays; the collector need not walk it for every few new objects.
+    gc.freeze()
+    gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+
+
 def guard_in_all_realms(keys):
     for realm in list(REALMS):
         realm.runtime["guarded"] = keys
@@ -25626,17 +26157,17 @@ class Realm:
     name       for logs
     console    callable(level, text), level one of log info warn error debug
     timeout    seconds that each entry may take, or None for no limit
+    clock      what it takes for time, a Clock: the system's unless given
 
     Values cross as plain Python: see to_python() and from_python().
     """
 
-    def __init__(self, name="<realm>", *, console=None, timeout=None):
-        if sys.getrecursionlimit() < MAX_CALL_DEPTH:
-            sys.setrecursionlimit(MAX_CALL_DEPTH)
-        if not REALMS:
-            # What is loaded now stays; the collector need not walk it for every few new objects.
-            gc.freeze()
-            gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+    def __new__(cls, *_args, **_options):
+        """Sets up the interpreter before the first realm is there: what is frozen is never freed."""
+        prepare_interpreter()
+        return super().__new__(cls)
+
+    def __init__(self, name="<realm>", *, console=None, timeout=None, clock=None):
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
@@ -25655,7 +26186,8 @@ class Realm:
         self.shadowed = {}
         self.rejections = {}
         self.closed = False
-        self.timers = TimerQueue(self)
+        self.clock = clock or SYSTEM_CLOCK
+        self.timers = self.clock.timers(self)
         self.modules = ModuleMap(self)
         self.global_object = JSGlobal(self)
         self.global_object.parent = self.ObjectPrototype
@@ -25670,7 +26202,16 @@ class Realm:
         table = INTRINSICS.get(name)
         if table is None:
             raise AttributeError(name)
-        table.install(self)
+        made = set(self.__dict__)
+        try:
+            with HEADROOM:
+                table.install(self)
+        except BaseException:
+            # No half-made built-in stays: the next use makes it, and what it needs, anew.
+            for late in set(self.__dict__) - made:
+                if late in INTRINSICS:
+                    del self.__dict__[late]
+            raise
         return self.__dict__[name]
 
     def declare_builtins(self):
@@ -25755,7 +26296,7 @@ class Realm:
                 "returning from derived constructor"
         name = script_name(python)
         if python == global_name(name) and name not in self.lexical:
-            return f"{name} is not defined"
+            return f"{name} is not defined{meant_name(name, [*self.global_object.flags, *self.lexical])}"
         return f"Cannot access '{name}' before initialization"
 
     def js_error(self, error, phase="runtime"):
@@ -25812,6 +26353,9 @@ class Realm:
                 self.depth = 0
                 if self.interrupt:
                     self.clear_interrupt()
+                if HEADROOM.raised:
+                    with HEADROOM.lock:
+                        HEADROOM.settle()
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -25903,8 +26447,11 @@ class Realm:
         self.timers.close()
 
     def wait_idle(self):
-        """Returns when no timer is waiting (for -e and --run)."""
-        self.timers.wait_empty()
+        """Returns when no timer is waiting and the last one has run (for -e and --run)."""
+        while not self.timers.is_empty():
+            self.timers.wait_empty()
+            with self.lock:             # what the last one left to do may set another
+                pass
 
     # running code
 
@@ -25988,15 +26535,29 @@ class Realm:
 
     def evaluate_global(self, source, strict=False):
         """Indirect eval (19.2.1.1): the source as a script; its names stay deletable."""
-        program = parse_script(source, strict)
-        return self.run_script(compile_script(source, "<eval>", program, is_eval=True))
+        return self.run_script(self.with_room_to_parse(lambda: compile_script(
+            source, "<eval>", parse_script(source, strict), is_eval=True)))
+
+    @staticmethod
+    def with_room_to_parse(work):
+        """work(), which parses; where a script's calls have used up the stack, it is their depth and not
+        the text that is at fault."""
+        try:
+            with HEADROOM:
+                return work()
+        except JSSyntaxError as error:
+            if error.overflow and stack_depth() > MAX_CALL_DEPTH // 2:
+                raise RecursionError from None
+            raise
 
     def compile_function(self, kind, params, body):
         """CreateDynamicFunction (20.2.1.1)."""
-        node, text = parse_function(params, body, kind in ("async", "asyncgenerator"),
-                                    kind in ("generator", "asyncgenerator"))
-        program = Program([ExpressionStatement(node, None).at(node)], "script", False).at(node)
-        compiled = compile_script(text, "<anonymous>", program)
+        def work():
+            node, text = parse_function(params, body, kind in ("async", "asyncgenerator"),
+                                        kind in ("generator", "asyncgenerator"))
+            program = Program([ExpressionStatement(node, None).at(node)], "script", False).at(node)
+            return compile_script(text, "<anonymous>", program)
+        compiled = self.with_room_to_parse(work)
         self.link(compiled.free_globals)
         function = types.FunctionType(compiled.code, self.globals)(self.global_object)
         function.put("name", "anonymous", CONFIGURABLE)
@@ -26021,7 +26582,7 @@ class Realm:
 
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
-        started = time.monotonic()
+        started = self.clock.elapsed()
         settled = threading.Event()
         outcome = []
 
@@ -26046,10 +26607,10 @@ class Realm:
         if settled.is_set():
             return
         seconds = timeout if timeout is not None else self.timeout
-        left = None if seconds is None else max(0, seconds - (time.monotonic() - started))
+        left = None if seconds is None else max(0, seconds - (self.clock.elapsed() - started) / 1000)
         if seconds is None and self.timers.is_empty():
             raise ScriptTimeout("the promise can never settle: nothing is left to run")
-        if not settled.wait(left):
+        if not self.clock.wait(settled, left):
             raise ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
     def lookup(self, name):
@@ -26319,6 +26880,334 @@ class TimerQueue:
             callback()
         finally:
             self.remove(number)
+
+
+# -- Clocks ------------------------------------------------------------------------------
+
+class Clock:
+    """What realms take for time. This one is the system's."""
+
+    def now(self):
+        """Whole milliseconds since 1970, as Date.now() gives them."""
+        return time.time_ns() // 1_000_000
+
+    def elapsed(self):
+        """Milliseconds, with fractions, as performance.now() gives them."""
+        return (time.perf_counter() - TIME_ORIGIN) * 1000
+
+    def timers(self, realm):
+        """The timers of a new realm."""
+        return TimerQueue(realm)
+
+    def wait(self, event, seconds):
+        """Waits for a threading.Event, lock released; False when the time was up first."""
+        return event.wait(seconds)
+
+
+SYSTEM_CLOCK = Clock()
+
+
+class ManualClock(Clock):
+    """A clock that stands still until somebody calls `step`: for tests of scripts. The timers of all its realms
+    wait in one queue and run in order, on the thread that moves the clock."""
+
+    def __init__(self, start):
+        self.start = self.time = start
+        #: (time, order, owner, number): a timer counts as long as its owner's `active` has the number.
+        self.queue = []
+        self.order = itertools.count()
+        self.active = {}                # number -> threading.Event of an alarm
+
+    def now(self):
+        return int(self.time)
+
+    def elapsed(self):
+        return float(self.time - self.start)
+
+    def timers(self, realm):
+        return ManualTimers(self, realm)
+
+    def put(self, milliseconds, owner, number):
+        heapq.heappush(self.queue, (self.time + milliseconds, next(self.order), owner, number))
+
+    def alarm(self, milliseconds, event):
+        """Sets a threading.Event when so much time has passed; returns a number for `cancel`."""
+        number = next(self.order)
+        self.active[number] = event
+        self.put(milliseconds, self, number)
+        return number
+
+    def cancel(self, number):
+        self.active.pop(number, None)
+
+    def fire(self, number):
+        self.active.pop(number).set()
+
+    def next_due(self):
+        """When the next timer is due, in milliseconds since 1970, or None."""
+        queue = self.queue
+        while queue and queue[0][3] not in queue[0][2].active:
+            heapq.heappop(queue)
+        return queue[0][0] if queue else None
+
+    def step(self):
+        """Moves to the next timer and runs it; there must be one."""
+        due, _order, owner, number = heapq.heappop(self.queue)
+        self.time = max(self.time, due)
+        owner.fire(number)
+
+
+class ManualTimers(TimerQueue):
+    """The timers of one realm under a ManualClock."""
+
+    def __init__(self, clock, realm):
+        super().__init__(realm)
+        self.clock = clock
+
+    def add(self, callback, milliseconds, repeat):
+        if len(self.active) >= MAX_TIMERS:
+            raise JSRangeError("Too many timers")
+        number = next(self.count)
+        delay = max(1, milliseconds)
+        self.active[number] = (callback, delay if repeat else None, self.realm.time_limit)
+        self.clock.put(delay, self, number)
+        return number
+
+    def fire(self, number):
+        callback, interval, limit = self.active[number]
+        if interval is None:
+            del self.active[number]
+        else:
+            self.clock.put(interval, self, number)
+        try:
+            self.realm.enter(callback, limit)
+        except JSError as error:
+            if not self.closed:
+                self.realm.report(error, "Uncaught")
+
+
+# -- Realms of a terminal ----------------------------------------------------------------
+
+class ForegroundRealm(Realm):
+    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values."""
+
+    def __init__(self, name, *, console=None, colors=False):
+        super().__init__(name, console=console)
+        self.stopped = False
+        self.colors = self.host_hooks["console colors"] = colors
+
+    def stop(self):
+        """Ends what is running or waited for with a ScriptTimeout: for Ctrl-C, from any thread."""
+        self.stopped = True
+        if self.depth:
+            self.interrupt_run("stop")
+
+    def report_timeout(self, seconds, error):
+        if self.stop_reason == "stop":
+            raise ScriptTimeout("interrupted") from None
+        super().report_timeout(seconds, error)
+
+    def await_settled(self, settled, timeout, started):
+        """Waits until a promise is settled, somebody stops it, or nothing is left that could settle it."""
+        while not settled.wait(0.02):
+            if self.stopped:
+                raise ScriptTimeout("interrupted")
+            if self.timers.is_empty():
+                with self.lock:         # the last timer may be running
+                    if not settled.is_set() and self.timers.is_empty():
+                        raise ScriptTimeout("waits for a promise that nothing is left to settle")
+
+    def run_awaiting(self, compiled, convert):
+        """Runs a script compiled with may_await to the end of its awaits; its completion value, through
+        convert."""
+        def start():
+            if self.stopped:
+                raise ScriptTimeout("interrupted")
+            result = self.run_script(compiled)
+            return run_async(self, result) if isinstance(result, types.GeneratorType) else result
+        return self.settle(start, None, lambda result: convert(result[0]))
+
+    def compile_awaiting(self, source, filename, parse):
+        """The compiled script of parse(source); raises JSError with phase "parse"."""
+        try:
+            return compile_script(source, filename, parse(source), may_await=True)
+        except JSSyntaxError as error:
+            error.filename = filename
+            refusal = error
+        except (RecursionError, MemoryError):
+            refusal = JSSyntaxError("The script is too deeply nested")
+        with self.lock:
+            raise JSError(self.thrown_value(refusal), "parse")
+
+    def inspected(self, value):
+        """A value as the console shows it."""
+        return self.enter(lambda: inspect_value(self, value, colors=self.colors))
+
+
+def parse_awaiting(source):
+    """The Program of a script; with `await` as an operator at its top level if it is none without."""
+    try:
+        return parse_script(source)
+    except JSSyntaxError:
+        return parse_script(source, may_await=True)
+
+
+class CommandRealm(ForegroundRealm):
+    """The realm of -e and --run: an error that nobody catches ends it."""
+
+    def __init__(self, name, *, console=None, colors=False):
+        super().__init__(name, console=console, colors=colors)
+        self.failure = None
+
+    def report(self, error, prefix):
+        if self.failure is None:
+            self.failure = error
+        self.timers.close()
+
+    def run_text(self, source, filename):
+        """Runs a script or module. Returns its completion value as text, None for undefined."""
+        if filename.endswith(".mjs") or self.enter(lambda: is_module(source)):
+            self.evaluate_module(source, filename)
+            return None
+        compiled = self.compile_awaiting(source, filename, parse_awaiting)
+        return self.run_awaiting(compiled, self.completion_text)
+
+    def completion_text(self, value):
+        if value is undefined:
+            return None
+        return well_formed_text(value) if type(value) is str \
+            else inspect_value(self, value, colors=self.colors)
+
+
+# -- The prompt --------------------------------------------------------------------------
+
+#: The file name of what is typed at the prompt.
+PROMPT_FILENAME = "<prompt>"
+#: Names that one completion offers.
+MAX_COMPLETIONS = 1000
+_AWAIT_WORD = re.compile(r"\bawait\b")
+_NAME_CHAIN = re.compile(r"(?:([\w$]+(?:\.[\w$]+)*)\.)?([\w$]*)\Z")
+_COMPLETABLE = re.compile(r"[^\W\d][\w$]*\Z|\$[\w$]*\Z")
+
+
+class Incomplete(Exception):
+    """A source text that may become JavaScript when more is typed."""
+
+
+def may_go_on(error, source):
+    """Whether a syntax error is only that the text ends too early."""
+    lines = _JS_LINE_BREAK.split(from_code_units(source).rstrip())
+    if (error.line, error.column) >= (len(lines), len(lines[-1]) + 1) \
+            or error.message == "Unterminated template literal":
+        return True
+    if error.message != "Invalid or unexpected token":
+        return False
+    rest = "\n".join([lines[error.line - 1][error.column - 1:], *lines[error.line:]])
+    return rest.startswith("/*") or (rest[0] in "'\"" and rest.endswith("\\"))
+
+
+def parse_prompt(source):
+    """The Program of a text typed at a prompt. As in node, `{a: 1}` is an object rather than a block,
+    and `await` an operator, unless that makes no sense. Raises Incomplete or JSSyntaxError."""
+    may_await = bool(_AWAIT_WORD.search(source))
+    goes_on = False
+    if source.lstrip().startswith("{"):
+        try:
+            return parse_lone_expression(source, may_await)
+        except JSSyntaxError as error:
+            goes_on = may_go_on(error, source)
+    try:
+        return parse_script(source, may_await=may_await)
+    except JSSyntaxError as error:
+        if goes_on or may_go_on(error, source):
+            raise Incomplete from None
+        if not may_await:
+            raise
+        try:
+            return parse_script(source)
+        except JSSyntaxError:
+            raise error from None
+
+
+class PromptRealm(ForegroundRealm):
+    """The realm of a prompt. `_` is the value shown last, `_error` the error, until the script sets them."""
+
+    def __init__(self, name=PROMPT_FILENAME, *, console=None, colors=False):
+        super().__init__(name, console=console, colors=colors)
+        self.remembered = {}
+
+    def answer(self, source):
+        """Runs a text and waits for its awaits; returns its value as text. Raises Incomplete when more
+        lines are needed, JSError, or ScriptTimeout after stop()."""
+        self.stopped = False
+        compiled = self.compile_awaiting(source, PROMPT_FILENAME, parse_prompt)
+        return self.run_awaiting(compiled, self.answer_text)
+
+    def answer_text(self, value):
+        self.remember("_", value)
+        return inspect_value(self, value, colors=self.colors, proxies=True)
+
+    def remember(self, name, value):
+        """Sets a global of the prompt, unless the script has taken the name."""
+        if name in self.lexical:
+            return
+        flags = self.global_object.flags.get(name)
+        if flags is None or self.global_object.get_own(name).value is self.remembered.get(name):
+            self.global_object.put(name, value, HIDDEN_ATTRS)
+            self.remembered[name] = value
+
+    def uncaught(self, error):
+        """What to print for an error that left answer()."""
+        if isinstance(error, ScriptTimeout):
+            return error.message
+        self.remember("_error", error.value)
+        if error.phase == "parse":
+            return f"Uncaught {error}"
+        return "Uncaught " + self.inspected(error.value)
+
+    def report(self, error, prefix):
+        self.console("error", f"{prefix} {inspect_value(self, error.value, colors=self.colors)}"
+                     if not isinstance(error, ScriptTimeout) else error.message)
+
+    # completion
+
+    def completions(self, text):
+        """What the names `text` ends with, such as `ob` or `obj.pre`, may be completed to, in order. No
+        code of a script runs: what only a getter or a Proxy could tell is left out."""
+        chain, start = _NAME_CHAIN.search(text).groups()
+        if not self.lock.acquire(timeout=0.2):
+            return []                   # a timer is busy
+        try:
+            names = self.names_in_scope() if chain is None else self.property_names(chain.split("."))
+        finally:
+            self.lock.release()
+        before = text[:len(text) - len(start)]
+        found = sorted({name for name in names if name.startswith(start) and _COMPLETABLE.match(name)})
+        return [before + name for name in found[:MAX_COMPLETIONS]]
+
+    def names_in_scope(self):
+        return [*self.lexical, *JS_KEYWORDS, *(key for key in self.global_object.own_keys() if type(key) is str)]
+
+    def property_names(self, chain):
+        """The names of all properties of what a chain of names stands for."""
+        name, *rest = chain
+        value = self.globals.get(global_name(name), undefined) if name in self.lexical \
+            else peek(self.global_object, name)
+        for key in rest:
+            value = peek(self.object_of(value), key)
+        names, obj = [], self.object_of(value)
+        while obj is not None and not isinstance(obj, JSProxyBase):
+            names += [key for key in obj.own_keys() if type(key) is str]
+            obj = obj.get_proto()
+        return names
+
+    def object_of(self, value):
+        """The object where the properties of a value are found, or None."""
+        if isinstance(value, JSObject):
+            return value
+        kind = {"string": "String", "number": "Number", "boolean": "Boolean", "symbol": "Symbol",
+                "bigint": "BigInt"}.get(typeof(value))
+        return None if kind is None else getattr(self, kind + "Prototype")
 
 
 # -- js2py: the private copy -------------------------------------------------------------
@@ -27753,6 +28642,8 @@ STALLED_SECONDS = 60
 RETRY_MILLISECONDS = 3000
 #: Metadata keys for which a stream keeps an index; further keys are searched for one by one.
 MAX_INDEXED_KEYS = 16
+#: Small items of an outbox are joined up to this size for one write.
+GATHER_BYTES = 16 * 1024
 #: Connections served in one go before the broadcaster looks at its other work.
 SLICE = 256
 
@@ -27789,9 +28680,10 @@ def parse_event_id(text):
 
 class Message:
     """One message as it is kept and sent. `filter` is a dict or None (for everyone); `targets` are
-    the connections that a filter chose when it was sent, until they have it."""
+    the connections that a filter chose when it was sent, until they have it; `delivery` says how
+    many it was for."""
 
-    __slots__ = ("sequence", "frame", "filter", "targets", "time")
+    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery")
 
     def __init__(self, sequence, frame, filter):
         self.sequence = sequence
@@ -27799,44 +28691,63 @@ class Message:
         self.filter = filter
         self.targets = None
         self.time = time.time()
+        self.delivery = None
+
+    @property
+    def text(self):
+        """What was sent: the data lines of the frame."""
+        lines = self.frame.decode().split("\n")
+        return "\n".join(line[6:] for line in lines if line.startswith("data: "))
 
 
 class Delivery:
     """What became of a message, in counts known at once: connections that `matched`, how many had
-    it `queued`, how many were `dropped` because their outbox is full. `failed` equals `dropped`."""
+    it `queued` to be sent, how many were `dropped` because their outbox is full; `failed` equals
+    `dropped`. `waiting` counts those of the queued that still have earlier messages to read.
+    `sequence` is the message's number in its stream, 0 when there is none."""
 
-    __slots__ = ("matched", "dropped")
+    __slots__ = ("matched", "dropped", "waiting", "sequence")
 
-    def __init__(self, matched=0, dropped=0):
+    def __init__(self, matched=0, dropped=0, waiting=0, sequence=0):
         self.matched = matched
         self.dropped = dropped
+        self.waiting = waiting
+        self.sequence = sequence
 
     queued = delivered = property(lambda self: self.matched - self.dropped)
     failed = property(lambda self: self.dropped)
 
     def add(self, other):
         """Counts another delivery in, for a message that went to several streams."""
+        self.sequence = self.sequence or other.sequence
         self.matched += other.matched
         self.dropped += other.dropped
+        self.waiting += other.waiting
         return self
 
     def sentence(self):
-        """`3 connections matched, 3 delivered, 0 failed`, with the reason of failures."""
+        """`3 connections matched, 3 delivered, 0 failed`, with how many are queued and why any failed."""
         plural = "" if self.matched == 1 else "s"
-        text = f"{self.matched} connection{plural} matched, {self.queued} delivered, {self.dropped} failed"
-        return text + (" (the client reads too slowly: it was disconnected)" if self.dropped else "")
+        queued = f" ({self.waiting} of them queued for clients that read slowly)" if self.waiting else ""
+        dropped = (" (dropped: their clients read too slowly and were disconnected with more than "
+                   f"{MAX_OUTBOX_BYTES >> 20} MiB waiting)" if self.dropped else "")
+        return (f"{self.matched} connection{plural} matched, {self.queued} delivered{queued}, "
+                f"{self.dropped} failed{dropped}")
 
 
 class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
-    `position` is the sequence of the last message for everyone that was handed to it; `mail` are
-    filtered messages it still has to get. `outbox` is None while the socket takes everything,
-    else the bytes that wait; `queued` counts them. Only the broadcaster touches these.
+    `joined` is the last sequence before it came, `resumed` the one it had seen when it came back, or
+    None. `position` is the sequence of the last message for everyone that was handed to it; `mail`
+    are filtered messages it still has to get. `outbox` is None while the socket takes everything,
+    else the bytes that wait, by reference where others have the same; `queued` counts them. Only
+    the broadcaster touches these. `unsent` is what must go out first, until it takes over.
     """
 
     __slots__ = ("sock", "stream", "metadata", "address", "since", "position", "mail", "outbox", "queued",
-                 "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent")
+                 "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent", "joined",
+                 "resumed")
 
     def __init__(self, sock, stream, metadata, address=""):
         self.sock = sock
@@ -27844,7 +28755,8 @@ class Connection:
         self.metadata = metadata or NO_METADATA
         self.address = address
         self.since = time.monotonic()
-        self.position = 0
+        self.position = self.joined = 0
+        self.resumed = None
         self.mail = None
         self.outbox = EMPTY_OUTBOX
         self.queued = 0
@@ -27854,7 +28766,7 @@ class Connection:
         self.closed = False
         self.doomed = False
         self.adopted = False
-        self.unsent = b""
+        self.unsent = EMPTY_OUTBOX
 
     def matches(self, filter):
         metadata = self.metadata
@@ -27862,6 +28774,22 @@ class Connection:
             if metadata.get(key) != value:
                 return False
         return True
+
+    def why_not(self, filter):
+        """Why a filter does not choose this connection, pair by pair, or "" when it does:
+        "room is `general`, filter wants `ops`"."""
+        reasons = []
+        for key, wanted in filter.items():
+            if self.matches({key: wanted}):
+                continue
+            has = f"{key} is `{self.metadata[key]}`" if key in self.metadata else f"it has no {key}"
+            reasons.append(f"{has}, filter wants `{wanted}`")
+        return "; ".join(reasons)
+
+    def behind(self):
+        """How many messages it still has to be handed."""
+        mail = self.mail
+        return max(0, self.stream.run.last - self.position) + (len(mail) if mail else 0)
 
     def describe(self):
         """For `listConnections` and the dashboard."""
@@ -27888,6 +28816,14 @@ class Stream:
         self.depth = history
         self.history = collections.deque()
         self.history_bytes = 0
+        #: The sequence of the last message that is no longer kept.
+        self.floor = 0
+        #: Keeps messages beyond the life of this process, by `append(stream, message)`, or None.
+        self.archive = None
+        #: (epoch, last sequence) before the ids changed in the middle of it all, or None.
+        self.former = None
+        #: The highest position of a client that came from another process with later messages than ours.
+        self.ahead = 0
         self.connections = set()
         self.slow = set()
         self.closed = False
@@ -27903,32 +28839,50 @@ class Stream:
 
     # -- sending ----
 
-    def send(self, data, filter=None, event=None):
+    def send(self, data, filter=None, event=None, sequence=None):
         """Sends a text to every connection, or to those whose metadata hold all pairs of `filter`.
 
+        `sequence` is the number that it has in Redis; one that the stream already has is passed over.
         Returns a `Delivery` at once; the network is the broadcaster's business."""
         body = encode_data(data, event)
         with self.lock:
-            sequence = self.sequence = self.sequence + 1
-            frame = b"id: %b-%d\n%b" % (self.epoch.encode(), sequence, body)
-            message = Message(sequence, frame, filter or None)
+            if sequence is not None and sequence <= self.sequence:
+                return Delivery()
+            message = self._next_message(body, filter or None, sequence)
             self.sent += 1
             if filter:
                 message.targets = self._matching(filter)
+                if message.sequence <= self.ahead:
+                    message.targets = [connection for connection in message.targets
+                                       if connection.position < message.sequence]
                 matched = len(message.targets)
             else:
                 matched = len(self.connections)
+            message.delivery = delivery = Delivery(matched, sequence=message.sequence)
             self._remember(message)
             if not matched:
-                return Delivery()
-            dropped = self._overflowing(message) if self.slow else 0
+                return delivery
+            if self.slow:
+                delivery.dropped, delivery.waiting = self._overflowing(message)
             self._pending.append(message)
             self._pending_bytes += len(message.frame)
             crowded = self._pending_bytes > MAX_BACKLOG_BYTES or len(self._pending) > MAX_BACKLOG_MESSAGES
         self.broadcaster.wake(self)
         if crowded:
             self.broadcaster.give_way(self)
-        return Delivery(matched, dropped)
+        return delivery
+
+    def _next_message(self, body, filter, sequence=None):
+        """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
+        go on in an epoch of this process's own."""
+        number = sequence or self.sequence + 1
+        message = Message(number, b"id: %b\n%b" % (self.event_id(number).encode(), body), filter)
+        if self.archive is not None and not self.archive.append(self, message):
+            self.former = self.epoch, self.sequence
+            self.epoch, self.archive = secrets.token_hex(4), None
+            return self._next_message(body, filter, sequence)
+        self.sequence = number
+        return message
 
     def _matching(self, filter):
         """The connections that a filter chooses: from the smallest index, then one by one."""
@@ -27952,24 +28906,59 @@ class Stream:
         return index
 
     def _overflowing(self, message):
-        """How many of the slow connections this message is too much for; they will be closed."""
-        dropped, targets = 0, message.targets
+        """(dropped, waiting): of the slow connections, those that this message is too much for, which
+        will be closed, and those that get it later."""
+        dropped, waiting, targets = 0, 0, message.targets
         for connection in self.slow:
             if targets is not None and not connection.matches(message.filter):
                 continue
             if connection.doomed or connection.queued + len(message.frame) > connection.allowance:
                 connection.doomed = True
                 dropped += 1
-        return dropped
+            else:
+                waiting += 1
+        return dropped, waiting
 
     def _remember(self, message):
-        if not self.depth:
-            return
         history = self.history
         history.append(message)
         self.history_bytes += len(message.frame)
         while len(history) > self.depth or self.history_bytes > MAX_HISTORY_BYTES:
-            self.history_bytes -= len(history.popleft().frame)
+            oldest = history.popleft()
+            self.history_bytes -= len(oldest.frame)
+            self.floor = oldest.sequence
+
+    def recall(self, epoch, sequence, floor, messages):
+        """Takes up where an earlier process, or another one, is: its ids, and the messages it kept."""
+        with self.lock:
+            merged = {message.sequence: message for message in (*messages, *self.history)}
+            self.epoch, self.sequence, self.floor = epoch, max(self.sequence, sequence), floor
+            self.history.clear()
+            self.history_bytes = 0
+            for number in sorted(merged):
+                self._remember(merged[number])
+
+    def audience(self, filter=None):
+        """How many connections a message would go to now."""
+        with self.lock:
+            return len(self._matching(filter)) if filter else len(self.connections)
+
+    # -- ids ----
+
+    def event_id(self, sequence):
+        """The text by which clients know a message."""
+        return f"{self.epoch}-{sequence}"
+
+    def position_of(self, event_id):
+        """(sequence, whether nothing can be missing between this and the next message that is kept) of an
+        id, or None for what is no id at all. An id of another server gives (0, False)."""
+        known = parse_event_id(event_id)
+        if known is None:
+            return None
+        epoch, sequence = known
+        if epoch == self.epoch or self.former and epoch == self.former[0] and sequence <= self.former[1]:
+            return min(sequence, self.sequence), sequence >= self.floor
+        return 0, False
 
     def take_pending(self):
         """For the broadcaster: messages sent, and connections added, since it last asked."""
@@ -27987,13 +28976,17 @@ class Stream:
 
     def attach(self, connection, last_event_id=None):
         """Adds a connection; from here on it gets every message. Returns the bytes that must come
-        first: the retry time, the current id, and what was missed since `last_event_id`."""
-        known = parse_event_id(last_event_id)
+        first: the retry time and the current id. What was missed since `last_event_id` becomes the
+        connection's `unsent`: the frames themselves, so that many who come back share them."""
         with self.lock:
             if self.closed:
                 raise LookupError(self.path)
-            missed = self._missed(known, connection) if known else []
-            connection.position = self.sequence
+            known = self.position_of(last_event_id)
+            missed = self._missed(*known, connection) if known else []
+            connection.position = connection.joined = max(self.sequence, known[0]) if known else self.sequence
+            self.ahead = max(self.ahead, connection.position)
+            if known:
+                connection.resumed = known[0]
             self.connections.add(connection)
             self._arrivals.append(connection)
             self.served += 1
@@ -28001,39 +28994,32 @@ class Stream:
                 value = connection.metadata.get(key)
                 if value is not None:
                     index.setdefault(value, set()).add(connection)
-            current = f"{self.epoch}-{self.sequence}"
+            current = self.event_id(connection.position)
         if not missed:
             return f"retry: {RETRY_MILLISECONDS}\nid: {current}\n\n".encode()
         opening = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
         connection.messages = sum(1 for item in missed if item is not GAP)
-        frames = [self._gap_event(known, missed) if item is GAP else item.frame for item in missed]
-        replay = b"".join(frames)
-        connection.allowance = MAX_OUTBOX_BYTES + len(replay)
-        return opening + replay
+        connection.unsent = [self._gap_event(last_event_id, missed) if item is GAP else item.frame
+                             for item in missed]
+        connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
+        return opening
 
-    def _missed(self, known, connection):
-        """The messages after an id that this connection should have got; GAP first when the history
+    def _missed(self, sequence, complete, connection):
+        """The messages after a sequence that this connection should have got; GAP first when the history
         does not reach back to it."""
-        epoch, sequence = known
-        if epoch == self.epoch and sequence >= self.sequence:
-            return []
-        oldest = self.history[0].sequence if self.history else self.sequence + 1
-        if epoch != self.epoch:
-            missed, sequence = [GAP], 0
-        else:
-            missed = [GAP] if oldest > sequence + 1 else []
+        missed = [] if complete else [GAP]
         for message in self.history:
             if message.sequence > sequence and (not message.filter or connection.matches(message.filter)):
                 missed.append(message)
         return missed
 
-    def _gap_event(self, known, missed):
+    def _gap_event(self, last_event_id, missed):
         """Tells the client that messages between two ids are gone. It has an id as every event has:
         the one before the first message that is still there."""
-        first = missed[1].sequence - 1 if len(missed) > 1 else self.sequence
-        facts = json.dumps({"lastEventId": f"{known[0]}-{known[1]}", "resumesAfter": f"{self.epoch}-{first}",
+        first = self.event_id(missed[1].sequence - 1 if len(missed) > 1 else self.sequence)
+        facts = json.dumps({"lastEventId": last_event_id, "resumesAfter": first,
                             "reason": "messages in between are no longer kept"})
-        return f"id: {self.epoch}-{first}\n".encode() + encode_data(facts, "gap")
+        return f"id: {first}\n".encode() + encode_data(facts, "gap")
 
     def detach(self, connection):
         """For the broadcaster: the connection gets nothing any more."""
@@ -28053,6 +29039,45 @@ class Stream:
         with self.lock:
             self.closed = True
         self.broadcaster.end_stream(self)
+
+    # -- looking ----
+
+    def recent(self, count):
+        """The last messages that are kept, the newest first."""
+        with self.lock:
+            return list(itertools.islice(reversed(self.history), count))
+
+    def find(self, sequence):
+        """The message of this number if it is still kept, or None."""
+        with self.lock:
+            return next((message for message in reversed(self.history) if message.sequence == sequence), None)
+
+    def explain(self, message, connection):
+        """(got, why): whether a connection of this stream, or of one that is sent the same, had a
+        message, and the reason in words. `got` is None while it is on its way."""
+        same = connection.stream is self
+        if same and message.sequence <= connection.joined:
+            if connection.resumed is None or message.sequence <= connection.resumed:
+                return False, "sent before it connected"
+            missed = True
+        else:
+            missed = False
+            if not same and message.time < time.time() - (time.monotonic() - connection.since):
+                return False, "sent before it connected"
+        reason = connection.why_not(message.filter) if message.filter else ""
+        if reason:
+            return False, reason
+        if missed:
+            return True, "replayed when it came back"
+        if connection.doomed:
+            return False, "it reads too slowly and is disconnected"
+        mail = connection.mail
+        if same and (message in mail if mail and message.filter else
+                     not message.filter and message.sequence > connection.position):
+            return None, "about to be written"
+        if connection.queued:
+            return None, f"in its outbox: {connection.queued:,} bytes wait until it reads"
+        return True, "its metadata match" if message.filter else "sent to everyone"
 
     def list_connections(self):
         with self.lock:
@@ -28190,13 +29215,21 @@ class StreamRegistry:
         self.broadcaster = broadcaster
         self.streams = {}
         self.lock = threading.Lock()
+        #: The class of streams, and what is called with a new lasting one: it continues what was sent on
+        #: this path before.
+        self.kind = Stream
+        self.keeper = None
 
     def get(self, path):
         return self.streams.get(path)
 
-    def create(self, path, history=DEFAULT_HISTORY_MESSAGES):
-        """A stream that nobody can find until it is added."""
-        return Stream(path, self.broadcaster, history)
+    def create(self, path, history=DEFAULT_HISTORY_MESSAGES, lasting=True):
+        """A stream that nobody can find until it is added. One that is not lasting has nothing to do with
+        what others sent on the same path."""
+        stream = self.kind(path, self.broadcaster, history)
+        if lasting and self.keeper is not None:
+            self.keeper(stream)
+        return stream
 
     def replace(self, added, removed=()):
         """Adds streams and takes away paths; returns the streams taken away, not yet closed."""
@@ -28220,6 +29253,18 @@ def set_user_timeout(sock):
             sock.setsockopt(socket.IPPROTO_TCP, option, STALLED_SECONDS * 1000)
         except OSError:
             pass
+
+
+def gathered(outbox):
+    """Takes the next bytes to send out of a deque: small neighbours joined, a large item alone."""
+    first = outbox.popleft()
+    if not outbox or len(first) >= GATHER_BYTES:
+        return first
+    parts, size = [first], len(first)
+    while outbox and size < GATHER_BYTES:
+        parts.append(outbox.popleft())
+        size += len(parts[-1])
+    return b"".join(parts)
 
 
 class Broadcaster:
@@ -28290,7 +29335,10 @@ class Broadcaster:
         opening = stream.attach(connection, last_event_id)
         with self._count_lock:
             self.count += 1
-        data = head + opening + first
+        waiting = collections.deque([head + opening, *connection.unsent])
+        if first:
+            waiting.append(first)
+        data = gathered(waiting)
         sock.setblocking(False)
         try:
             done = sock.send(data)
@@ -28298,7 +29346,9 @@ class Broadcaster:
             done = 0
         except OSError:
             done = len(data)            # gone already: the broadcaster will see it
-        connection.unsent = data[done:] if done < len(data) else b""
+        if done < len(data):
+            waiting.appendleft(data[done:])
+        connection.unsent = waiting or EMPTY_OUTBOX
         self._post(self._adopt, connection)
         return connection
 
@@ -28312,6 +29362,17 @@ class Broadcaster:
 
     def end_stream(self, stream):
         self._post(self._end_stream, stream)
+
+    def flush(self):
+        """Returns when what was sent so far is in the sockets, or in the outboxes of clients that do not read."""
+        busy = True
+        while busy and self._thread is not None and self._thread.is_alive():
+            for _ in range(2):          # the second is seen after all the work of the first turn
+                seen = threading.Event()
+                self._post(seen.set)
+                while not seen.wait(0.1) and self._thread.is_alive():
+                    pass
+            busy = self._dirty or self._working
 
     def _post(self, *task):
         self._tasks.append(task)
@@ -28407,14 +29468,14 @@ class Broadcaster:
                 self._close(connection)
                 return
             if done < len(data):
-                self._keep(connection, memoryview(data)[done:])
+                self._keep(connection, collections.deque([memoryview(data)[done:]]))
         else:
             self._enqueue(connection, data)
 
-    def _keep(self, connection, rest):
+    def _keep(self, connection, outbox):
         """The socket is full: from now on the connection has an outbox."""
-        connection.outbox = collections.deque([rest])
-        connection.queued = len(rest)
+        connection.outbox = outbox
+        connection.queued = sum(map(len, outbox))
         connection.progress = time.monotonic()
         self.selector.modify(connection.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
         with connection.stream.lock:
@@ -28457,14 +29518,14 @@ class Broadcaster:
         outbox = connection.outbox
         try:
             while outbox:
-                chunk = outbox[0]
-                done = connection.sock.send(chunk)
+                chunk, done = gathered(outbox), 0
+                try:
+                    done = connection.sock.send(chunk)
+                finally:
+                    if done < len(chunk):
+                        outbox.appendleft(memoryview(chunk)[done:])
                 connection.queued -= done
                 connection.progress = time.monotonic()
-                if done == len(chunk):
-                    outbox.popleft()
-                else:
-                    outbox[0] = chunk[done:]
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -28484,11 +29545,9 @@ class Broadcaster:
             connection.closed = False
             self._close(connection)
             return
-        waiting = list(connection.outbox)
-        if connection.unsent:
-            waiting.insert(0, memoryview(connection.unsent))
-            connection.queued += len(connection.unsent)
-            connection.unsent = b""
+        waiting = collections.deque(connection.unsent)
+        waiting.extend(connection.outbox)
+        connection.unsent = EMPTY_OUTBOX
         try:
             self.selector.register(connection.sock, selectors.EVENT_READ, connection)
         except (ValueError, KeyError, OSError):
@@ -28497,10 +29556,7 @@ class Broadcaster:
         set_user_timeout(connection.sock)
         connection.outbox = None
         if waiting:
-            queued = connection.queued
-            self._keep(connection, waiting[0])
-            connection.outbox.extend(waiting[1:])
-            connection.queued = queued
+            self._keep(connection, waiting)
             self._flush(connection)
 
     def _finish(self, connection, frame):
@@ -28580,7 +29636,8 @@ class Broadcaster:
         with stream.lock:
             if stream.has_pending:
                 return HEARTBEAT
-            return f": heartbeat\nid: {stream.epoch}-{stream.sequence}\n\n".encode()
+            current = stream.event_id(max(stream.sequence, connection.position))
+            return f": heartbeat\nid: {current}\n\n".encode()
 
 
 # ======================================================================================
@@ -32430,6 +33487,10 @@ class GraphQLSubscription:
             self.projection = self.service.projections.setdefault((id(self.document.schema), shape),
                                                                   _GraphQLProjection())
 
+    def matches(self, filter):
+        """Do the subscriber's metadata hold all pairs of a filter?"""
+        return not filter or all(self.metadata.get(key) == value for key, value in filter.items())
+
     def project(self, payload):
         """The JSON text `{"data":{…}}` (and `errors`) of a message, which is the text that was sent."""
         if self.schema is not self.service.view():
@@ -32489,7 +33550,8 @@ class _GraphQLChannel:
         self.subscription, self.name, self.event, self.stream = subscription, name, event, stream
         self.idle_since = time.monotonic()
 
-    def data(self, payload):
+    def text(self, name, payload, service):
+        """What subscribers get of a message of the subscription `name`."""
         return self.subscription.project(payload)
 
 
@@ -32498,8 +33560,8 @@ class _GraphQLEverythingChannel(_GraphQLChannel):
 
     __slots__ = ()
 
-    def wrap(self, name, payload, field):
-        return graphql_json({"data": {name: _graphql_plain_value(payload, field)}})
+    def text(self, name, payload, service):
+        return graphql_json({"data": {name: _graphql_plain_value(payload, service.subscription_field(name))}})
 
 
 class _GraphQLReservation:
@@ -33126,7 +34188,7 @@ class GraphQLService:
             if len(self.reservations) >= MAX_GRAPHQL_RESERVATIONS:
                 return _graphql_sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
             token = secrets.token_hex(16)
-            stream = self.registry.create("/graphql/sse")
+            stream = Stream("/graphql/sse", self.registry.broadcaster)
             reservation = self.reservations[token] = _GraphQLReservation(token, stream)
         stream.on_close = lambda connection: setattr(reservation, "idle_since", time.monotonic())
         return GraphQLSseAnswer((201, [("Content-Type", "text/plain; charset=utf-8")], token.encode()))
@@ -33207,12 +34269,52 @@ class GraphQLService:
             if channel is None:
                 kind = _GraphQLChannel if subscription else _GraphQLEverythingChannel
                 path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else "/graphql/sse"
-                channel = group[key] = kind(subscription, name, event, self.registry.create(path))
+                channel = group[key] = kind(subscription, name, event, self.registry.create(path, lasting=False))
+                if self.registry.kind is not Stream:
+                    self.recall(channel)
                 channel.stream.on_close = lambda connection: setattr(channel, "idle_since", time.monotonic())
             channel.idle_since = time.monotonic()
             return channel.stream
 
-    def broadcast(self, name, payload, filter=None):
+    def recall(self, channel):
+        """Gives a new channel what the plain streams of its subscriptions still have, because where ids come
+        from Redis a client may have been connected to another process until now."""
+        subscriptions = [item for item in self.subscriptions().values()
+                         if channel.name in (item.name, None if item.visibility == "external" else item.name)]
+        messages, sequence, floor = [], 0, 0
+        for item in subscriptions:
+            plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + item.name)
+            if plain is None:
+                continue
+            with plain.lock:
+                kept = list(plain.history)
+                sequence, floor = max(sequence, plain.sequence), max(floor, plain.floor)
+            for message in kept:
+                text = channel.text(item.name, message.text, self)
+                frame = b"id: %b\n%b" % (plain.event_id(message.sequence).encode(),
+                                         encode_data(text, channel.event))
+                messages.append(Message(message.sequence, frame, message.filter))
+        channel.stream.recall(channel.stream.epoch, sequence, floor, messages)
+
+    def listeners(self, item):
+        """(channels, channels of clients that opened everything, reserved operations) of a subscription."""
+        everything = self.channels.get(None, {}).values() if item.visibility == "external" else ()
+        return [*self.channels.get(item.name, {}).values(), *everything], \
+            list(self.reserved.get(item.name, {}).items())
+
+    def audience(self, name, filter=None):
+        """How many subscribers a message would go to now, or None when no subscription has that name."""
+        item = self.subscriptions().get(name)
+        if item is None:
+            return None
+        with self.lock:
+            channels, reserved = self.listeners(item)
+        plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
+        return sum(stream.audience(filter) for stream in [plain, *[channel.stream for channel in channels]]
+                   if stream is not None) \
+            + sum(subscription.matches(filter) for _, subscription in reserved)
+
+    def broadcast(self, name, payload, filter=None, sequence=None):
         """Sends a message to the subscribers of `name` whose metadata have all pairs of `filter` (texts).
 
         `payload` is the text of the message. Returns a Delivery (section 13), or None when no subscription
@@ -33222,24 +34324,32 @@ class GraphQLService:
         if item is None:
             return None
         filter = filter or None
-        with self.lock:
-            channels = list(self.channels.get(name, {}).values())
-            everything = list(self.channels.get(None, {}).values()) if item.visibility == "external" else []
-            reserved = list(self.reserved.get(name, {}).items())
         total = Delivery()
         plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
-        if plain is not None:
-            total.add(plain.send(payload, filter))
+        with self.lock:                 # a channel made now gets the message either from here or by recall
+            channels, reserved = self.listeners(item)
+            if plain is not None:
+                total.add(plain.send(payload, filter, None, sequence))
         for channel in channels:
-            total.add(channel.stream.send(channel.data(payload), filter, channel.event))
-        for channel in everything:
-            text = channel.wrap(name, payload, self.subscription_field(name))
-            total.add(channel.stream.send(text, filter))
+            total.add(channel.stream.send(channel.text(name, payload, self), filter, channel.event, sequence))
         for (reservation, operation_id), subscription in reserved:
-            if not filter or all(subscription.metadata.get(key) == value for key, value in filter.items()):
+            if subscription.matches(filter):
                 sent = reservation.send(operation_id, subscription.project(payload))
                 total.add(sent if sent.matched else Delivery(1, 0))
+        kept = plain.find(total.sequence) if plain is not None else None
+        if kept is not None:
+            kept.delivery = total       # what pages show of the subscription is its plain stream
         return total
+
+    def streams_of(self, name):
+        """The streams that carry a subscription: the plain one, then those of its selections and of clients
+        that subscribed to everything."""
+        plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
+        if plain is None:
+            return []
+        with self.lock:
+            channels = [*self.channels.get(name, {}).values(), *self.channels.get(None, {}).values()]
+        return [plain, *[channel.stream for channel in channels]]
 
     def known_subscriptions(self, name):
         """A hint for a name that is not registered: the closest ones, as a sentence."""
@@ -33322,7 +34432,8 @@ HOST_OBJECTS = {
     "routeRegistry": "Routes and streams of this script, and messages to any stream.",
     "graphQLRegistry": "GraphQL fields of this script, and messages to subscribers.",
     "ResponseBuilder": "Makes the objects that a handler returns.",
-    "sharedStorage": "Strings that outlive a reload of the script, kept in memory.",
+    "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
+                     "Redis (--redis).",
 }
 
 
@@ -33378,7 +34489,8 @@ def plain_text(realm, value):
     if isinstance(value, float):
         if value.is_integer() and abs(value) < 1e21:
             return str(int(value))
-        return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value) or realm.stringify(value)
+        return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value) or (
+            realm.stringify(value) if value == value else "NaN")
     return str(int(value)) if isinstance(value, int) else "null"
 
 
@@ -33485,7 +34597,7 @@ def nearest(word, candidates):
 # -- routeRegistry ----
 
 
-@host_function("routeRegistry.registerRoute", "path: string, handler: string | Handler, method?: string",
+@host_function("routeRegistry.registerRoute", "path: string, handler: string | RouteHandler, method?: string",
                "string",
                "Serves a path (with `:name` and `*` for variable parts) by calling a handler; method is GET "
                "unless given.")
@@ -33501,8 +34613,7 @@ def register_route(host, path=undefined, handler=undefined, method=undefined):
 
 
 @host_function("routeRegistry.registerStreamRoute",
-               "path: string, options?: string | StreamHandler | { onConnect?: string | StreamHandler, "
-               "onDisconnect?: string | StreamHandler, history?: number }", "string",
+               "path: string, options?: string | StreamHandler | StreamOptions", "string",
                "Opens a Server-Sent Events stream at a path. onConnect may set the metadata of a connection "
                "or refuse it; history is the number of messages kept for clients that reconnect.")
 def register_stream_route(host, path=undefined, options=undefined):
@@ -33550,7 +34661,7 @@ def send_stream_message(host, path=undefined, data=undefined):
 
 
 @host_function("routeRegistry.sendStreamMessageFiltered",
-               "path: string, data: any, filterJson?: string | Record<string, string | number | boolean>",
+               "path: string, data: any, filterJson?: Filter",
                "string",
                "Sends data to the connections whose metadata hold every key and value of the filter.")
 def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined):
@@ -33559,7 +34670,7 @@ def send_stream_message_filtered(host, path=undefined, data=undefined, filter_js
 
 
 @host_function("sendStreamMessageToConnections",
-               "path: string, data: any, filterJson?: string | Record<string, string | number | boolean>",
+               "path: string, data: any, filterJson?: Filter",
                "string",
                "The same as routeRegistry.sendStreamMessageFiltered.")
 def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined):
@@ -33573,7 +34684,7 @@ def broadcast(host, function, path, data, filter):
     text = payload_text(host, function, data)
     stream = host.find_stream(path)
     if stream is not None:
-        return f"Broadcast to '{path}': {stream.send(text, filter).sentence()}"
+        return f"Broadcast to '{path}': {host.app.relay.send(stream, text, filter, function).sentence()}"
     close = nearest(path, host.stream_paths())
     hint = f"; did you mean '{close}'?" if close else ""
     host.warn_once(f"{function}: no stream is registered at '{path}'{hint}")
@@ -33599,7 +34710,7 @@ def list_streams(host):
                "oldest first; age in seconds.")
 def list_connections(host, path=undefined):
     stream = host.find_stream(check_path(host, "listConnections", path, reserved=False))
-    facts = [] if stream is None else stream.list_connections()
+    facts = [] if stream is None else host.app.relay.list_connections(stream)
     return json.dumps(facts, ensure_ascii=False)
 
 
@@ -33610,7 +34721,7 @@ def declare_graphql(kind):
     """The three registering functions differ in one word only."""
     @host_function(f"graphQLRegistry.register{kind.capitalize()}",
                    "name: string, sdl: string, resolver: string | Resolver, "
-                   "visibility?: \"external\" | \"engine\" | \"internal\"", "string",
+                   "visibility?: Visibility", "string",
                    f"Adds a {kind} to the GraphQL schema: its root field in SDL, and the function that "
                    "answers.")
     def register(host, name=undefined, sdl=undefined, resolver=undefined, visibility=undefined):
@@ -33641,7 +34752,7 @@ def send_subscription_message(host, name=undefined, data=undefined):
 
 
 @host_function("graphQLRegistry.sendSubscriptionMessageFiltered",
-               "name: string, data: any, filterJson?: string | Record<string, string | number | boolean>",
+               "name: string, data: any, filterJson?: Filter",
                "string",
                "Sends data to the subscribers whose metadata hold every key and value of the filter.")
 def send_subscription_message_filtered(host, name=undefined, data=undefined, filter_json=undefined):
@@ -33655,7 +34766,7 @@ def broadcast_subscription(host, function, name, data, filter):
                         f"not {describe_value(host.realm, name)}")
     name = host.realm.to_python(name)
     text = payload_text(host, function, data)
-    delivery = host.app.graphql.broadcast(name, text, filter)
+    delivery = host.app.relay.send_subscription(name, text, filter, function)
     if delivery is not None:
         return f"Broadcast to subscription '{name}': {delivery.sentence()}"
     close = nearest(name, host.app.graphql.subscriptions())
@@ -33666,7 +34777,7 @@ def broadcast_subscription(host, function, name, data, filter):
 
 
 @host_function("graphQLRegistry.executeGraphQL",
-               "query: string, variables?: string | Record<string, unknown>", "string",
+               "query: string, variables?: string | object", "string",
                "Runs a query or mutation against the schema, hidden fields included; the result is JSON.")
 def execute_graphql(host, query=undefined, variables=undefined):
     realm = host.realm
@@ -33760,12 +34871,16 @@ def response_no_content(host):
 
 
 class SharedStorage:
-    """The strings of one script. Methods may be called from any thread."""
+    """The strings of one script, in memory. The other storages below have the same five methods; all may
+    be called from any thread, and raise HostError for what cannot be kept."""
 
     def __init__(self):
         self.items = {}
         self.size = 0
         self.lock = threading.Lock()
+
+    def keys(self):
+        return list(self.items)
 
     def get(self, key):
         return self.items.get(key)
@@ -33809,7 +34924,8 @@ def storage_text(host, function, what, value, limit):
 @host_function("sharedStorage.getItem", "key: string", "string | null",
                "The string kept under a key, or null.")
 def storage_get_item(host, key=undefined):
-    return host.storage.get(storage_text(host, "getItem", "key", key, MAX_STORAGE_KEY))
+    value = host.storage.get(storage_text(host, "getItem", "key", key, MAX_STORAGE_KEY))
+    return null if value is None else value
 
 
 @host_function("sharedStorage.setItem", "key: string, value: string", "void",
@@ -33832,9 +34948,1112 @@ def storage_clear(host):
     return undefined
 
 
-@host_function("sharedStorage.keys", "", "string[]", "The keys, in the order they were first set.")
+@host_function("sharedStorage.keys", "", "string[]",
+               "The keys, in the order they were first set; in Redis, in any order.")
 def storage_keys(host):
-    return list(host.storage.items)
+    return host.storage.keys()
+
+
+# -- Storage in a file ----
+
+#: Seconds that a write waits for another process that is writing to the same file.
+STORAGE_PATIENCE = 1.0
+#: Bytes that the file may have: a script that writes without end must not fill the disk.
+MAX_STORAGE_FILE = 4 * 1024 * 1024 * 1024
+#: Marks our files, so that no other program's database is written to ("aiwe").
+STORAGE_APPLICATION_ID = 0x61697765
+#: Messages after which those that a stream does not keep any more are deleted from the file.
+STORAGE_PRUNE_EVERY = 32
+
+_STORAGE_TABLES = """
+CREATE TABLE IF NOT EXISTS items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key));
+CREATE TABLE IF NOT EXISTS streams (path TEXT PRIMARY KEY, epoch TEXT, sequence INTEGER);
+CREATE TABLE IF NOT EXISTS messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL,
+                                     PRIMARY KEY (path, sequence)) WITHOUT ROWID;
+"""
+
+
+class StorageUnavailable(Exception):
+    """What scripts keep or send cannot go where the command line says; the text is for people."""
+
+
+class StorageFile:
+    """The SQLite file of --storage: strings of all scripts, and the histories of streams.
+
+    Every write is a transaction of its own, committed before the call returns. In WAL mode with
+    synchronous=NORMAL that is a write to the system's cache, not to the disk: what was committed
+    outlives the death of this process, and nothing a crash of the machine leaves is half written.
+    """
+
+    def __init__(self, path, report=None):
+        self.path = str(path)
+        self.report = report or (lambda level, text: None)
+        self.lock = threading.Lock()
+        self.closed = False
+        if sqlite3 is None:
+            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        try:
+            self.connection = sqlite3.connect(self.path, timeout=STORAGE_PATIENCE, isolation_level=None,
+                                              check_same_thread=False)
+            try:
+                self._prepare()
+            except BaseException:
+                self.connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise StorageUnavailable(f"{self.path} cannot be used for --storage: {error}") from None
+
+    def _prepare(self):
+        run = self.connection.execute
+        if run("PRAGMA application_id").fetchone()[0] != STORAGE_APPLICATION_ID:
+            if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise StorageUnavailable(f"{self.path} cannot be used for --storage: it is the database of "
+                                         "another program")
+            run(f"PRAGMA application_id = {STORAGE_APPLICATION_ID}")
+        if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise StorageUnavailable(f"{self.path} cannot be used for --storage: the file is damaged; delete it, "
+                                     "or put a copy in its place")
+        if run("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise StorageUnavailable(f"{self.path} cannot be used for --storage: its file system does not allow "
+                                     "write-ahead logging")
+        run("PRAGMA synchronous = NORMAL")
+        run(f"PRAGMA max_page_count = {MAX_STORAGE_FILE // run('PRAGMA page_size').fetchone()[0]}")
+        self.connection.executescript(_STORAGE_TABLES)
+
+    def execute(self, statement, *values):
+        """The rows of one statement, which is committed. Raises sqlite3.Error."""
+        with self.lock:
+            return self.connection.execute(statement, values).fetchall()
+
+    def storage_of(self, script):
+        return StoredInFile(self, script)
+
+    def close(self):
+        with self.lock:
+            self.closed = True
+            self.connection.close()
+
+    # -- histories of streams ----
+
+    def open(self, stream):
+        """Lets a stream go on where it was when it was last written to the file."""
+        try:
+            self.execute("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT DO NOTHING", stream.path, stream.epoch)
+            [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?", stream.path)
+            rows = self.execute("SELECT sequence, frame, filter, time FROM messages WHERE path = ? "
+                                "ORDER BY sequence DESC LIMIT ?", stream.path, stream.depth)
+        except (sqlite3.Error, ValueError) as error:
+            self._give_up(stream, error)
+            return
+        messages = []
+        for number, frame, filter, moment in reversed(rows):
+            message = Message(number, frame, json.loads(filter) if filter else None)
+            message.time = moment
+            messages.append(message)
+        stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
+        stream.archive = self
+
+    def append(self, stream, message):
+        """Keeps a message of a stream; False when that failed. The condition on the sequence notices
+        another process that sends on the same stream: only one of them can go on in this file."""
+        try:
+            with self.lock, self.connection:
+                run = self.connection.execute
+                run("BEGIN IMMEDIATE")
+                if not run("UPDATE streams SET sequence = ? WHERE path = ? AND epoch = ? AND sequence = ?",
+                           (message.sequence, stream.path, stream.epoch, stream.sequence)).rowcount:
+                    raise sqlite3.OperationalError("another process sends on the same stream")
+                if stream.depth:
+                    filter = json.dumps(message.filter) if message.filter else None
+                    run("INSERT INTO messages VALUES (?, ?, ?, ?, ?)",
+                        (stream.path, message.sequence, message.frame, filter, message.time))
+                if message.sequence % STORAGE_PRUNE_EVERY == 0:
+                    run("DELETE FROM messages WHERE path = ? AND sequence <= ?", (stream.path, stream.floor))
+        except sqlite3.Error as error:
+            self._give_up(stream, error)
+            return False
+        return True
+
+    def _give_up(self, stream, error):
+        if not self.closed:
+            self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
+                                f"not in {self.path}: {error}")
+
+
+class StoredInFile:
+    """The strings of one script in a StorageFile. Its table's row numbers keep the order of keys."""
+
+    def __init__(self, file, script):
+        self.file = file
+        self.script = script
+
+    def _run(self, function, statement, *values):
+        try:
+            return self.file.execute(statement, self.script, *values)
+        except sqlite3.Error as error:
+            raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
+
+    def get(self, key):
+        rows = self._run("getItem", "SELECT value FROM items WHERE script = ? AND key = ?", to_sql(key))
+        return from_sql(rows[0][0]) if rows else None
+
+    def set(self, key, value):
+        self._run("setItem", "INSERT INTO items VALUES (?, ?, ?) "
+                             "ON CONFLICT (script, key) DO UPDATE SET value = excluded.value",
+                  to_sql(key), to_sql(value))
+
+    def remove(self, key):
+        self._run("removeItem", "DELETE FROM items WHERE script = ? AND key = ?", to_sql(key))
+
+    def clear(self):
+        self._run("clear", "DELETE FROM items WHERE script = ?")
+
+    def keys(self):
+        rows = self._run("keys", "SELECT key FROM items WHERE script = ? ORDER BY rowid")
+        return [from_sql(key) for key, in rows]
+
+
+def to_sql(text):
+    """A text as SQLite takes it: half characters, which are not UTF-8, make it a blob."""
+    if text.isascii():
+        return text
+    data = text.encode("utf-8", "surrogatepass")
+    return data if any("\ud800" <= character <= "\udfff" for character in text) else text
+
+
+def from_sql(value):
+    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
+
+
+# -- Relays ----
+
+
+class LocalRelay:
+    """The way of messages in a server of one process: straight to its streams. RedisRelay is the other
+    way, with the same methods. `function` is the host function that a script called."""
+
+    def __init__(self, graphql):
+        self.graphql = graphql
+
+    def send(self, stream, text, filter, function):
+        """Sends a text on a stream; returns a Delivery."""
+        return stream.send(text, filter)
+
+    def send_subscription(self, name, text, filter, function):
+        """Sends a text to subscribers; returns a Delivery, or None when no subscription has that name."""
+        return self.graphql.broadcast(name, text, filter)
+
+    def list_connections(self, stream):
+        """Descriptions of a stream's connections, oldest first."""
+        return stream.list_connections()
+
+    def start(self):
+        """To be called when the scripts are loaded."""
+
+    def stop(self):
+        """To be called when the server ends."""
+
+
+# -- Redis ----
+#
+# Several processes, on one machine or many, that run the same scripts. A message goes to a Redis
+# stream first, with XADD; every process, also the one that sends, delivers what it reads from
+# there, with one XREAD that waits for all streams at once. So all deliver in the same order, and
+# the ids that Redis gives are the ids that clients see, wherever they are connected.
+
+#: Seconds that a command may take. The reader waits in Redis for shorter, in milliseconds.
+REDIS_TIMEOUT = 2.0
+REDIS_BLOCK_MS = 1000
+#: Seconds until the first attempt to connect again, and between the later ones, at most.
+REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.5
+#: Seconds between two readings: while many messages come, they are taken in and delivered together.
+REDIS_PAUSE = 0.003
+#: Messages of one stream that are read at once.
+REDIS_BATCH = 256
+#: A stream in Redis holds at least its history, and for processes that lag behind so many messages
+#: beyond it; fewer when so many bytes of the present size would be too much.
+REDIS_LAG_MESSAGES = 10_000
+REDIS_LAG_BYTES = 64 * 1024 * 1024
+#: Messages of all subscriptions, which are one stream in Redis, that are searched for those of one.
+REDIS_GRAPHQL_HISTORY = 2000
+#: Seconds between reports of who is connected; those of a process that is gone are forgotten after:
+PRESENCE_SECONDS = 0.5
+PRESENCE_EXPIRY_SECONDS = 10
+#: A report without new or gone connections, for the counters in it, is made every so many times.
+PRESENCE_REPEAT = 10
+#: An id that is so many milliseconds ahead of this machine's clock was not given out by Redis.
+REDIS_CLOCK_TOLERANCE_MS = 60_000
+#: Every key of ours begins so. Different applications use different databases of a Redis server.
+REDIS_PREFIX = "aiwebengine:"
+
+_REDIS_ID = re.compile(r"([0-9]{10,15})-([0-9]{1,7})\Z")
+#: A Redis id as one number: milliseconds, and twenty bits for those within one.
+_REDIS_SEQUENCE_BITS = 20
+
+#: The token bucket of Gate.admit, for one address; the clock is that of Redis.
+_REDIS_BUCKET = """
+local time, rate = redis.call('TIME'), tonumber(ARGV[1])
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'time')
+local tokens = tonumber(bucket[1]) or rate
+tokens = math.min(rate, tokens + (now - (tonumber(bucket[2]) or now)) * rate)
+local admitted = tokens >= 1
+if admitted then tokens = tokens - 1 end
+redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'time', string.format('%.6f', now))
+redis.call('PEXPIRE', KEYS[1], 2000)
+return admitted and 1 or 0
+"""
+
+
+def redis_sequence(identifier):
+    """The number for a Redis id, which is given as bytes."""
+    milliseconds, _, count = identifier.partition(b"-")
+    return int(milliseconds) << _REDIS_SEQUENCE_BITS | int(count)
+
+
+def redis_id(sequence):
+    """The Redis id for a number, as text."""
+    return f"{sequence >> _REDIS_SEQUENCE_BITS}-{sequence & (1 << _REDIS_SEQUENCE_BITS) - 1}"
+
+
+class RedisTrouble(Exception):
+    """Redis did not do what it was asked; the text says why."""
+
+
+class RedisLink:
+    """The connections of this process to Redis. While it is `down`, commands fail at once; the thread of
+    RedisRelay finds out when it is back."""
+
+    def __init__(self, url):
+        self.url = url
+        self.report = lambda level, text: None
+        self.down = None
+        self._kept = collections.deque(maxlen=16)
+        self.failures, self.client = self._open(url)
+        try:
+            version = self.client.info("server").get("redis_version", "0")
+        except self.failures as error:
+            raise StorageUnavailable(f"--redis {self.shown_address(url)}: {self.reason(error)}") from None
+        if int(str(version).split(".")[0]) < 5:
+            raise StorageUnavailable(f"--redis {self.shown_address(url)}: this is Redis {version}; streams need 5.0 or newer")
+
+    @staticmethod
+    def _open(url):
+        """(classes of errors, client). Nothing is tried again behind our back: a repeated XADD would be a
+        second message."""
+        try:
+            import redis
+            import redis.backoff
+            import redis.retry
+        except ImportError:
+            raise StorageUnavailable("--redis needs the package redis: pip install redis") from None
+        try:
+            client = redis.Redis.from_url(
+                url, protocol=2, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
+                retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
+        except ValueError as error:
+            raise StorageUnavailable(f"--redis {url}: {error}; an address is such as "
+                                     "redis://localhost:6379/0") from None
+        except TypeError:
+            raise StorageUnavailable(f"--redis needs the package redis 5.0 or newer, not {redis.__version__}: "
+                                     "pip install --upgrade redis") from None
+        return (redis.RedisError, OSError), client
+
+    @staticmethod
+    def shown_address(url):
+        """The address without its password."""
+        return re.sub(r"//[^/@]*@", "//", url)
+
+    @staticmethod
+    def reason(error):
+        """An error of the package as one line."""
+        return " ".join(str(error).split()) or type(error).__name__
+
+    def connection(self):
+        """A new connection for one thread alone; its errors are `failures`."""
+        connection = self.client.connection_pool.make_connection()
+        connection.connect()
+        connection.send_command("PING")
+        connection.read_response()
+        return connection
+
+    def call(self, *command):
+        """The answer to a command; raises RedisTrouble."""
+        return self._attempt(lambda: self.client.execute_command(*command))
+
+    def calls(self, commands):
+        """The answers to several commands, sent together."""
+        def run():
+            pipeline = self.client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return pipeline.execute()
+        return self._attempt(run)
+
+    def add(self, *command):
+        """The same, on a connection that is kept for it: sending is what has to be quick."""
+        return self._attempt(lambda: self._on_kept_connection(command))
+
+    def _on_kept_connection(self, command):
+        try:
+            connection = self._kept.pop()
+        except IndexError:
+            connection = self.connection()
+        try:
+            if connection.can_read(0):      # the end of the connection: Redis was started anew
+                connection.disconnect()
+                connection.connect()
+            connection.send_command(*command)
+            answer = connection.read_response()
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._kept.append(connection)
+        return answer
+
+    def _attempt(self, work):
+        if self.down is not None:
+            raise RedisTrouble(self.down)
+        try:
+            return work()
+        except self.failures as error:
+            if not self.is_refusal(error):
+                self.lost(error)
+            raise RedisTrouble(self.reason(error)) from None
+
+    def is_refusal(self, error):
+        """Did Redis answer, but with an error about the command (such as: out of memory)?"""
+        names = {base.__name__ for base in type(error).__mro__}
+        return "ResponseError" in names and "ConnectionError" not in names
+
+    def lost(self, error):
+        if self.down is None:
+            self.down = f"Redis does not answer ({self.reason(error)})"
+            self.report("warn", f"{self.down}: streams stay open, but sending fails until it is back")
+
+    def back(self):
+        if self.down is not None:
+            self.down = None
+            self.report("info", "Redis is back")
+
+    def admit(self, address, rate):
+        """Counts a request against a rate that all processes share; None when Redis cannot say."""
+        try:
+            return bool(self.call("EVAL", _REDIS_BUCKET, 1, f"{REDIS_PREFIX}rate:{address}", repr(rate)))
+        except RedisTrouble:
+            return None
+
+    def storage_of(self, script):
+        return StoredInRedis(self, script)
+
+    def close(self):
+        while self._kept:
+            self._kept.pop().disconnect()
+        self.client.close()
+
+
+class StoredInRedis:
+    """The strings of one script as a Redis hash."""
+
+    def __init__(self, link, script):
+        self.link = link
+        self.key = f"{REDIS_PREFIX}storage:{script}"
+
+    def _run(self, function, command, *values):
+        values = [value.encode("utf-8", "surrogatepass") for value in values]
+        try:
+            return self.link.call(command, self.key, *values)
+        except RedisTrouble as error:
+            raise HostError(f"sharedStorage.{function}: {error}") from None
+
+    def get(self, key):
+        value = self._run("getItem", "HGET", key)
+        return None if value is None else value.decode("utf-8", "surrogatepass")
+
+    def set(self, key, value):
+        self._run("setItem", "HSET", key, value)
+
+    def remove(self, key):
+        self._run("removeItem", "HDEL", key)
+
+    def clear(self):
+        self._run("clear", "DEL")
+
+    def keys(self):
+        return [key.decode("utf-8", "surrogatepass") for key in self._run("keys", "HKEYS")]
+
+
+class RedisStream(Stream):
+    """A stream whose messages are numbered by Redis. Processes do not read equally fast, so a client that
+    comes from another one may have seen more than this one has."""
+
+    def event_id(self, sequence):
+        return redis_id(sequence)
+
+    def position_of(self, event_id):
+        found = _REDIS_ID.match(event_id or "")
+        if found is None:
+            return (0, False) if parse_event_id(event_id) else None
+        if int(found[1]) > time.time() * 1000 + REDIS_CLOCK_TOLERANCE_MS:
+            return 0, False
+        sequence = redis_sequence(event_id.encode())
+        return sequence, sequence >= self.floor
+
+
+class RelayedDelivery(Delivery):
+    """What is known of a message when Redis has it: whom it will reach here, and how many other
+    processes there are."""
+
+    __slots__ = ("others",)
+
+    def __init__(self, matched, others):
+        super().__init__(matched)
+        self.others = others
+
+    def sentence(self):
+        others = "1 other process" if self.others == 1 else f"{self.others} other processes"
+        return f"{super().sentence()} here, and passed on to {others}"
+
+
+class RedisRelay:
+    """The way of messages through Redis, and who is connected where."""
+
+    def __init__(self, link, registry, graphql, report):
+        self.link, self.registry, self.graphql, self.report = link, registry, graphql, report
+        link.report = report
+        self.presence = RedisPresence(link, registry)
+        self.lock = threading.Lock()
+        self.streams = {}               # path -> RedisStream
+        self.positions = {}             # key -> the number of the last message read from it
+        self.unread = []                # streams made while Redis was down
+        self._wake_key = f"{REDIS_PREFIX}wake:{self.presence.name}"
+        self._stopping = threading.Event()
+        self._thread = None
+
+    def start(self):
+        self.presence.start()
+        self._thread = threading.Thread(target=self._loop, name="redis", daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        self._stopping.set()
+        self.presence.stop()
+        self._wake()
+        if self._thread is not None:
+            self._thread.join(REDIS_TIMEOUT)
+        self.link.close()
+
+    # -- sending ----
+
+    def send(self, stream, text, filter, function):
+        self._add(key_of_stream(stream.path), stream.depth, text, filter, function)
+        return RelayedDelivery(stream.audience(filter), len(self.presence.others))
+
+    def send_subscription(self, name, text, filter, function):
+        matched = self.graphql.audience(name, filter)
+        if matched is None:
+            return None
+        path = GRAPHQL_SUBSCRIPTION_PATH + name
+        self._add(key_of_stream(path), REDIS_GRAPHQL_HISTORY, text, filter, function, "name", name)
+        return RelayedDelivery(matched, len(self.presence.others))
+
+    def _add(self, key, depth, text, filter, function, *fields):
+        data = utf8(text)
+        keep = max(depth, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (len(data) + 100)))
+        if filter:
+            fields += ("filter", json.dumps(filter))
+        try:
+            self.link.add("XADD", key, "MAXLEN", "~", keep, "*", "data", data, *fields)
+        except RedisTrouble as error:
+            raise HostError(f"{function}: the message was not sent: {error}") from None
+
+    def list_connections(self, stream):
+        own = [{**item, "process": self.presence.name} for item in stream.list_connections()]
+        return sorted(own + self.presence.elsewhere(stream.path), key=lambda item: -item["age"])
+
+    # -- new streams ----
+
+    def keep(self, stream):
+        """Lets a new stream begin where the other processes are."""
+        with self.lock:
+            self.streams[stream.path] = stream
+        try:
+            self._load(stream)
+        except RedisTrouble:
+            self.unread.append(stream)
+            return
+        if self._thread is not None:
+            self._wake()
+
+    def _load(self, stream):
+        """Reads what Redis has of a stream. `births` says since when it has all of it: a client that
+        was here before may have missed something."""
+        key = key_of_stream(stream.path)
+        shared = key == REDIS_GRAPHQL_KEY
+        count = REDIS_GRAPHQL_HISTORY if shared else stream.depth + 1
+        seconds, microseconds = self.link.call("TIME")
+        now = int(seconds) * 1000 + int(microseconds) // 1000
+        births = REDIS_PREFIX + "births"
+        _, birth, entries = self.link.calls([("HSETNX", births, key, now), ("HGET", births, key),
+                                             ("XREVRANGE", key, "+", "-", "COUNT", count)])
+        last = floor = (int(birth) << _REDIS_SEQUENCE_BITS) - 1
+        if entries:
+            last = redis_sequence(entries[0][0])
+        if len(entries) == count:
+            floor = redis_sequence(entries.pop()[0])
+        messages = [redis_message(stream, redis_sequence(identifier), fields)
+                    for identifier, fields in reversed(entries)
+                    if not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path)]
+        stream.recall(stream.epoch, last, floor, messages)
+        with self.lock:
+            self.positions.setdefault(key, last)
+
+    def _wake(self):
+        """Makes the reader look at the streams again."""
+        try:
+            self.link.calls([("XADD", self._wake_key, "MAXLEN", 1, "*", "wake", "1"),
+                             ("EXPIRE", self._wake_key, 60)])
+        except RedisTrouble:
+            pass                        # it looks when Redis is back
+
+    # -- reading ----
+
+    def _loop(self):
+        connection, delay, woken = None, REDIS_RETRY_FIRST, "0-0"
+        while not self._stopping.is_set():
+            try:
+                if connection is None:
+                    connection = self.link.connection()
+                    self.link.back()
+                    self._load_unread()
+                delay = REDIS_RETRY_FIRST
+                for key, entries in self._read(connection, woken):
+                    if key == self._wake_key:
+                        woken = entries[-1][0].decode()
+                    else:
+                        self._deliver(key, entries)
+                self.link.back()
+                self._stopping.wait(REDIS_PAUSE)
+            except (*self.link.failures, RedisTrouble) as error:
+                if connection is not None:
+                    connection.disconnect()
+                    connection = None
+                self.link.lost(error)
+                self._stopping.wait(delay)
+                delay = min(delay * 2, REDIS_RETRY_MOST)
+            except Exception as error:  # a fault with one message must not end all others
+                self.report("error", f"redis: {type(error).__name__}: {error}")
+                self._stopping.wait(REDIS_RETRY_FIRST)
+
+    def _load_unread(self):
+        while self.unread:
+            self._load(self.unread[0])
+            self.unread.pop(0)
+
+    def _read(self, connection, woken):
+        """The (key, entries) that came since the last time; waits for a moment if there are none."""
+        with self.lock:
+            self.streams = {path: stream for path, stream in self.streams.items() if not stream.closed}
+            wanted = {REDIS_GRAPHQL_KEY, *map(key_of_stream, self.streams)}
+            self.positions = {key: position for key, position in self.positions.items() if key in wanted}
+            keys = [self._wake_key, *self.positions]
+            after = [woken, *map(redis_id, self.positions.values())]
+        connection.send_command("XREAD", "COUNT", REDIS_BATCH, "BLOCK", REDIS_BLOCK_MS, "STREAMS", *keys, *after)
+        answer = connection.read_response() or ()
+        return [(key.decode(), entries) for key, entries in answer]
+
+    def _deliver(self, key, entries):
+        """Gives entries of a Redis stream to the stream of this process, in order, each once."""
+        for identifier, pairs in entries:
+            fields = dict(zip(pairs[::2], pairs[1::2]))
+            sequence = redis_sequence(identifier)
+            with self.lock:
+                self.positions[key] = sequence
+            text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
+            if key == REDIS_GRAPHQL_KEY:
+                self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
+            elif (stream := self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))) is not None:
+                stream.send(text, filter, None, sequence)
+
+
+REDIS_STREAM_PREFIX = REDIS_PREFIX + "stream:"
+REDIS_GRAPHQL_KEY = REDIS_PREFIX + "graphql"
+
+
+def key_of_stream(path):
+    """The Redis key for a path. All subscriptions share one: some clients listen to all of them, and need
+    ids that are in one order."""
+    return REDIS_GRAPHQL_KEY if path.startswith(GRAPHQL_SUBSCRIPTION_PATH) else REDIS_STREAM_PREFIX + path
+
+
+def graphql_name(path):
+    return path.removeprefix(GRAPHQL_SUBSCRIPTION_PATH)
+
+
+def redis_message(stream, sequence, fields):
+    """A Message from the fields of an entry."""
+    frame = b"id: %b\n%b" % (redis_id(sequence).encode(), encode_data(fields[b"data"].decode()))
+    return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")))
+
+
+class RedisPresence:
+    """Tells the other processes who is connected here, and knows who is connected there. Each process
+    has a hash, path -> JSON, that expires when it is not renewed."""
+
+    def __init__(self, link, registry):
+        self.link = link
+        self.registry = registry
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self.others = []                # names of the other processes
+        self._told = {}                 # path -> what the last report was made from
+        self._rounds = 0
+        self._stop = threading.Event()
+        self._thread = None
+
+    def start(self):
+        self._thread = threading.Thread(target=self._loop, name="presence", daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        self._stop.set()
+        try:
+            self.link.calls([("DEL", self._key(self.name)), ("SREM", REDIS_PREFIX + "processes", self.name)])
+        except RedisTrouble:
+            pass                        # it expires
+
+    @staticmethod
+    def _key(name):
+        return f"{REDIS_PREFIX}process:{name}"
+
+    def _loop(self):
+        while True:
+            try:
+                self._report()
+            except RedisTrouble:
+                self._told.clear()
+            if self._stop.wait(PRESENCE_SECONDS):
+                return
+
+    def _report(self):
+        """Writes what changed, and asks who else is there."""
+        self._rounds += 1
+        again = self._rounds % PRESENCE_REPEAT == 0
+        key, commands, seen = self._key(self.name), [], {}
+        for stream in self.registry:
+            seen[stream.path] = state = (stream.served, len(stream.connections))
+            if state != self._told.get(stream.path) or again and state[1]:
+                commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
+        commands += [("HDEL", key, path) for path in self._told if path not in seen]
+        commands += [("HSET", key, "", "here"), ("EXPIRE", key, PRESENCE_EXPIRY_SECONDS),
+                     ("SADD", REDIS_PREFIX + "processes", self.name), ("SMEMBERS", REDIS_PREFIX + "processes")]
+        names = sorted(name.decode() for name in self.link.calls(commands)[-1])
+        self._told = seen
+        alive = self.link.calls([("EXISTS", self._key(name)) for name in names])
+        gone = [name for name, found in zip(names, alive) if not found]
+        if gone:
+            self.link.call("SREM", REDIS_PREFIX + "processes", *gone)
+        self.others = [name for name, found in zip(names, alive) if found and name != self.name]
+
+    @staticmethod
+    def _facts(stream):
+        now = time.time()
+        return [{**item, "since": round(now - item["age"], 1)} for item in stream.list_connections()]
+
+    def elsewhere(self, path):
+        """The connections of a path at the other processes, as they last reported them."""
+        others = self.others
+        try:
+            texts = self.link.calls([("HGET", self._key(name), path) for name in others]) if others else ()
+        except RedisTrouble:
+            return []
+        found, now = [], time.time()
+        for name, text in zip(others, texts):
+            for item in json.loads(text or "[]"):
+                since = item.pop("since")
+                found.append({**item, "age": round(max(0.0, now - since), 1), "process": name})
+        return found
+
+
+# -- Type declarations ----
+
+#: What editors and TypeScript are told about the shapes that the tables above mention, and about the
+#: globals that are no part of JavaScript itself. `{host}` is where the host API goes.
+TYPE_DECLARATIONS = """\
+// Types of everything that aiwebengine gives to scripts, for editors and for TypeScript.
+// Made by: python aiwebengine.py --types > aiwebengine.d.ts
+
+/** What a handler gets. */
+interface Context {
+  /** Why the handler is called. */
+  kind: "init" | "httpRoute" | "streamCustomization" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
+  /** The request; null in `init` and `onDisconnect`, which have none. */
+  request: Request;
+  /** The arguments of a GraphQL field; otherwise empty. */
+  args: Record<string, any>;
+  /** The connection, in `onConnect` and `onDisconnect`. */
+  connection?: { path: string; metadata: Record<string, string> };
+  /** `worker` is the number of this process among those of `--workers`, from 0. */
+  meta: { scriptName: string; engine: string; worker: number };
+}
+
+/** What a GraphQL resolver gets: each argument is also a property of its own, where the name is free. */
+interface ResolverContext extends Context {
+  [argument: string]: any;
+}
+
+interface Request {
+  /** In capitals: `"POST"`. */
+  method: string;
+  /** Without the query: `"/chat/send"`. */
+  path: string;
+  /** As it came, with the query: `"/chat/send?room=lobby"`. */
+  url: string;
+  /** Parameters of the URL, decoded. The last of duplicate keys wins. */
+  query: Record<string, string>;
+  /** Parameters of the path: `/users/:id` gives `params.id`, `/files/*` gives `params["*"]`. */
+  params: Record<string, string>;
+  /** Header fields by lower-case name. */
+  headers: Record<string, string>;
+  /** The body as text. */
+  body: string;
+  /** The body in base64, when it is not text. */
+  bodyBase64?: string;
+  /** The parsed body if the content type is JSON, else null. */
+  json: any;
+  /** Fields of a form, urlencoded or multipart. */
+  form: Record<string, string>;
+  /** Uploaded files. */
+  files: UploadedFile[];
+  cookies: Record<string, string>;
+  /** The client's address. */
+  ip: string;
+  /** Who is logged in: nobody, since there is no login. */
+  auth: { isAuthenticated: boolean; userId: string | null; userName: string | null; userEmail: string | null;
+    provider: string | null };
+}
+
+interface UploadedFile {
+  /** The name of the form's field. */
+  field: string;
+  filename: string;
+  contentType: string;
+  /** In bytes. */
+  size: number;
+  /** The content in base64. */
+  data: string;
+}
+
+interface Response {
+  /** 200 unless given. */
+  status?: number;
+  /** Text; anything else is sent as JSON. */
+  body?: any;
+  /** Bytes in base64, in place of `body`. */
+  bodyBase64?: string;
+  contentType?: string;
+  headers?: Record<string, string>;
+}
+
+/** A response, a text, data to send as JSON, or nothing (204). */
+type RouteResult = Response | string | object | null | undefined | void;
+/** Answers a request. */
+type RouteHandler = (context: Context) => RouteResult | Promise<RouteResult>;
+
+/** Metadata in place of the query's, false or a response with a status from 400 to refuse, or nothing. */
+type ConnectResult = Record<string, string | number | boolean> | Response | boolean | null | undefined | void;
+/** Called when a client connects to a stream, before anything is sent to it, or when it has gone. */
+type StreamHandler = (context: Context) => ConnectResult | Promise<ConnectResult>;
+
+interface StreamOptions {
+  /** Decides the metadata of a new connection, or refuses it. */
+  onConnect?: string | StreamHandler;
+  /** Called when a client has gone. */
+  onDisconnect?: string | StreamHandler;
+  /** Messages kept for clients that come back; 256 unless given. */
+  history?: number;
+}
+
+/** The value of a GraphQL field. Throwing gives the client a GraphQL error. */
+type Resolver = (context: ResolverContext) => any;
+/** Who may use a GraphQL field: everyone over HTTP, any script, this script. */
+type Visibility = "external" | "engine" | "internal";
+
+/** Pairs that must all be found in a connection's metadata: as JSON text or as an object. `{}` is everyone. */
+type Filter = string | Record<string, string | number | boolean>;
+
+{host}
+
+// What scripts have besides JavaScript itself.
+
+interface Console {
+  log(...values: any[]): void;
+  info(...values: any[]): void;
+  warn(...values: any[]): void;
+  error(...values: any[]): void;
+  debug(...values: any[]): void;
+  dir(value: any, options?: { depth?: number | null }): void;
+  table(rows: any, columns?: string[]): void;
+  trace(...values: any[]): void;
+  assert(condition: any, ...values: any[]): void;
+  group(...values: any[]): void;
+  groupCollapsed(...values: any[]): void;
+  groupEnd(): void;
+  count(label?: string): void;
+  countReset(label?: string): void;
+  time(label?: string): void;
+  timeLog(label?: string, ...values: any[]): void;
+  timeEnd(label?: string): void;
+}
+/** Writes to the server's log. */
+declare const console: Console;
+
+/** Calls a function once, after some milliseconds; returns a number for clearTimeout. */
+declare function setTimeout(callback: (...values: any[]) => void, milliseconds?: number, ...values: any[]): number;
+/** Calls a function again and again; returns a number for clearInterval. */
+declare function setInterval(callback: (...values: any[]) => void, milliseconds?: number, ...values: any[]): number;
+declare function setImmediate(callback: (...values: any[]) => void, ...values: any[]): number;
+declare function clearTimeout(timer?: number): void;
+declare function clearInterval(timer?: number): void;
+declare function clearImmediate(timer?: number): void;
+declare function queueMicrotask(callback: () => void): void;
+/** A deep copy. */
+declare function structuredClone<T>(value: T): T;
+/** Base64 of a text whose characters are all below 256. */
+declare function btoa(text: string): string;
+declare function atob(base64: string): string;
+
+declare class URL {
+  constructor(url: string | URL, base?: string | URL);
+  static canParse(url: string | URL, base?: string | URL): boolean;
+  static parse(url: string | URL, base?: string | URL): URL | null;
+  href: string;
+  readonly origin: string;
+  protocol: string;
+  username: string;
+  password: string;
+  host: string;
+  hostname: string;
+  port: string;
+  pathname: string;
+  search: string;
+  readonly searchParams: URLSearchParams;
+  hash: string;
+  toString(): string;
+  toJSON(): string;
+}
+
+declare class URLSearchParams {
+  constructor(init?: string | URLSearchParams | Record<string, string> | Iterable<[string, string]>);
+  readonly size: number;
+  append(name: string, value: string): void;
+  delete(name: string, value?: string): void;
+  get(name: string): string | null;
+  getAll(name: string): string[];
+  has(name: string, value?: string): boolean;
+  set(name: string, value: string): void;
+  sort(): void;
+  forEach(callback: (value: string, name: string, all: URLSearchParams) => void): void;
+  keys(): IterableIterator<string>;
+  values(): IterableIterator<string>;
+  entries(): IterableIterator<[string, string]>;
+  [Symbol.iterator](): IterableIterator<[string, string]>;
+  toString(): string;
+}
+
+declare class TextEncoder {
+  readonly encoding: string;
+  encode(text?: string): Uint8Array;
+  encodeInto(text: string, target: Uint8Array): { read: number; written: number };
+}
+
+declare class TextDecoder {
+  constructor(encoding?: string, options?: { fatal?: boolean; ignoreBOM?: boolean });
+  readonly encoding: string;
+  decode(bytes?: ArrayBuffer | ArrayBufferView, options?: { stream?: boolean }): string;
+}
+
+declare class DOMException extends Error {
+  constructor(message?: string, name?: string);
+  readonly code: number;
+}
+
+declare const crypto: {
+  randomUUID(): string;
+  getRandomValues<T extends ArrayBufferView>(array: T): T;
+};
+declare const performance: {
+  /** Milliseconds since the server began, with fractions. */
+  now(): number;
+  readonly timeOrigin: number;
+};
+
+interface ErrorConstructor {
+  captureStackTrace(error: object, above?: Function): void;
+}
+
+// What test files (*.test.js) have in addition.
+
+type TestFunction = () => any;
+
+interface Test {
+  /** Declares a test. It passes unless its function throws, or returns a Promise that is rejected. */
+  (name: string, run: TestFunction, options?: { timeout?: number }): void;
+  /** Declares a test that is not run. */
+  skip(name: string, run?: TestFunction): void;
+  /** Declares a test; of this file, only such ones are run. */
+  only(name: string, run: TestFunction, options?: { timeout?: number }): void;
+  /** A test that is still to be written. */
+  todo(name: string, run?: TestFunction): void;
+}
+declare const test: Test;
+/** Runs before each test of this file. */
+declare function beforeEach(run: TestFunction): void;
+/** Runs after each test of this file, also after one that failed. */
+declare function afterEach(run: TestFunction): void;
+
+/** What a thrown error is compared with: a pattern for its text, a class, properties, or a function that tells. */
+type ErrorExpectation = RegExp | Function | object;
+
+interface Assert {
+  (value: any, message?: string | Error): asserts value;
+  ok(value: any, message?: string | Error): asserts value;
+  /** Compares with ===, but NaN equals NaN. */
+  equal(actual: any, expected: any, message?: string | Error): void;
+  notEqual(actual: any, expected: any, message?: string | Error): void;
+  strictEqual(actual: any, expected: any, message?: string | Error): void;
+  notStrictEqual(actual: any, expected: any, message?: string | Error): void;
+  /** Compares contents: of objects, arrays, maps, sets, dates. */
+  deepEqual(actual: any, expected: any, message?: string | Error): void;
+  deepStrictEqual(actual: any, expected: any, message?: string | Error): void;
+  notDeepEqual(actual: any, expected: any, message?: string | Error): void;
+  notDeepStrictEqual(actual: any, expected: any, message?: string | Error): void;
+  match(text: string, pattern: RegExp, message?: string | Error): void;
+  doesNotMatch(text: string, pattern: RegExp, message?: string | Error): void;
+  throws(run: () => any, expected?: ErrorExpectation, message?: string): void;
+  doesNotThrow(run: () => any, message?: string): void;
+  rejects(promise: Promise<any> | (() => Promise<any>), expected?: ErrorExpectation, message?: string): Promise<void>;
+  doesNotReject(promise: Promise<any> | (() => Promise<any>), message?: string): Promise<void>;
+  fail(message?: string | Error): never;
+  AssertionError: new (facts: { message?: string; actual?: any; expected?: any; operator?: string }) => Error;
+}
+declare const assert: Assert;
+
+interface TestRequestOptions {
+  /** Parameters for the URL. */
+  query?: Record<string, any>;
+  headers?: Record<string, string>;
+  /** Fields to send as a form. */
+  form?: Record<string, any>;
+  /** Data to send as JSON. */
+  json?: any;
+  /** A text to send as it is. */
+  body?: string;
+}
+interface TestResponse {
+  status: number;
+  /** True for a status from 200 to 299. */
+  ok: boolean;
+  /** By lower-case name. */
+  headers: Record<string, string>;
+  body: string;
+  /** The parsed body if it is JSON, else null. */
+  json: any;
+}
+/** Sends a request to the scripts under test. */
+declare function request(method: string, path: string, options?: TestRequestOptions): Promise<TestResponse>;
+declare function request(path: string, options?: TestRequestOptions): Promise<TestResponse>;
+
+interface TestMessage {
+  /** `"message"` unless the event has a name. */
+  event: string;
+  id: string;
+  /** The payload, parsed if it is JSON. */
+  data: any;
+  /** The payload as it came. */
+  text: string;
+}
+interface TestClient {
+  /** 200, or what the stream was refused with; 0 while `onConnect` has not answered yet. */
+  readonly status: number;
+  readonly headers: Record<string, string>;
+  /** The body, when the stream was refused. */
+  readonly body: string;
+  /** All messages so far. */
+  readonly messages: TestMessage[];
+  /** True when the server has ended the stream. */
+  readonly ended: boolean;
+  /** The next message that was not yet asked for; waits for it, at most for the milliseconds given
+   * (60,000), on the clock of the tests. */
+  next(milliseconds?: number): Promise<TestMessage>;
+  close(): void;
+  /** Connects anew with the id of the last message, as a browser does that was cut off. */
+  reconnect(): TestClient;
+}
+interface TestConnectOptions {
+  /** Parameters for the URL, which become the metadata. */
+  query?: Record<string, any>;
+  headers?: Record<string, string>;
+  /** Asks for the messages after this one. */
+  lastEventId?: string;
+}
+/** Connects to a stream, as `new EventSource(path)` does. */
+declare function connect(path: string, options?: TestConnectOptions): TestClient;
+/** Runs a GraphQL operation over HTTP. */
+declare function graphql(query: string, variables?: object): Promise<{ data?: any; errors?: any[] }>;
+/** Subscribes over GraphQL; the data of each message is a result: `{ data, errors }`. */
+declare function subscribe(query: string, variables?: object, metadata?: Record<string, any>): TestClient;
+
+/** The time of the scripts and of the test. It stands still, and moves when it is told to, or when the test waits
+ * and nothing else is left to do: then it jumps to the next timer. */
+declare const clock: {
+  /** Lets time pass and runs the timers that are due, in order. */
+  advance(milliseconds: number): Promise<void>;
+  /** Milliseconds since 1970, as Date.now() gives them. */
+  readonly now: number;
+};
+"""
+
+#: For editors and for TypeScript: the scripts of a folder are JavaScript without a browser, and each has
+#: names of its own, as if it were a module.
+JSCONFIG = """\
+{
+  "compilerOptions": {
+    "checkJs": true,
+    "strict": false,
+    "noEmit": true,
+    "target": "ES2022",
+    "lib": ["ES2024", "ESNext.Collection"],
+    "types": [],
+    "module": "ESNext",
+    "moduleResolution": "bundler",
+    "moduleDetection": "force",
+    "resolveJsonModule": true
+  },
+  "exclude": ["public"]
+}
+"""
+
+
+def type_declarations():
+    """The text of aiwebengine.d.ts: the host API as its tables have it, and the shapes around it."""
+    parts, done = [], set()
+    for name, doc in HOST_OBJECTS.items():
+        entries = [entry for entry in HOST_API.values() if entry.name.startswith(name + ".")]
+        done.update(entry.name for entry in entries)
+        members = "\n".join(declaration_of(entry, "  ", "") for entry in entries)
+        kind = name[0].upper() + name[1:]
+        parts.append(f"interface {kind} {{\n{members}\n}}\n/** {doc} */\ndeclare const {name}: {kind};")
+    parts += [declaration_of(entry, "", "declare function ") for entry in HOST_API.values()
+              if entry.name not in done]
+    return TYPE_DECLARATIONS.replace("{host}", "\n\n".join(parts))
+
+
+def declaration_of(entry, indent, word):
+    """One host function, with its documentation."""
+    lines = textwrap.wrap(entry.doc, 100)
+    doc = ("\n" + indent + " * ").join(lines)
+    name = entry.name.rpartition(".")[2]
+    return f"{indent}/** {doc} */\n{indent}{word}{name}({entry.parameters}): {entry.returns};"
 
 
 # ======================================================================================
@@ -33856,9 +36075,20 @@ WATCH_INTERVAL = 0.25
 SETTLE_SECONDS = 0.05
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
+MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
+#: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
+DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+DURATIONS_KEPT = 128
 #: The largest difference of a path to those that are suggested instead.
 MAX_SUGGESTIONS = 3
+#: Pages that may listen for changes at the same time, and what they learn about a failure to load.
+MAX_LIVE_PAGES = 1000
+MAX_TROUBLE_CHARACTERS = 4000
+LIVE_PATH = "/engine/live"
+#: Files of public/ that are watched; looking at them may take one part in so many of the time.
+MAX_WATCHED_FILES = 10_000
+WATCH_SHARE = 20
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
@@ -33884,19 +36114,27 @@ def start_script_thread(function, *arguments, name=None):
 _stack_size_lock = threading.Lock()
 
 
-def on_script_thread(function, *arguments):
-    """Runs a function on such a thread, waits, and returns or raises what it did."""
+def on_script_thread(function, *arguments, on_interrupt=None):
+    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
+    Ctrl-C calls that and goes on waiting."""
     outcome = []
+    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
 
     def work():
         try:
             outcome.append((True, function(*arguments)))
         except BaseException as error:
             outcome.append((False, error))
+        done.set()
 
-    thread = start_script_thread(work, name="script")
-    while thread.is_alive():
-        thread.join(0.2)                # short waits, so that a signal is noticed
+    start_script_thread(work, name="script")
+    while not done.is_set():
+        try:
+            done.wait(0.2)              # short waits, so that a signal is noticed
+        except KeyboardInterrupt:
+            if on_interrupt is None:
+                raise
+            on_interrupt()
     succeeded, value = outcome[0]
     if succeeded:
         return value
@@ -33921,6 +36159,8 @@ class Log:
         self.threshold = LEVELS[level]
         self.stream = stream
         self.colour = colour
+        #: What tells the lines of this process apart from those of others on the same terminal.
+        self.mark = ""
         self.kept = {}
         self.lock = threading.Lock()
         self._second = 0
@@ -33935,11 +36175,12 @@ class Log:
         if LEVELS.get(level, 1) < self.threshold:
             return
         mark = {"warn": "warning: ", "error": "error: "}.get(level, "")
-        first = f"{time.strftime('%H:%M:%S')}  {printable(source):<14}  {mark}{lines[0]}"
+        first = f"{time.strftime('%H:%M:%S')}  {self.mark}{printable(source):<14}  {mark}{lines[0]}"
         self.emit("\n".join([first] + ["          " + line for line in lines[1:]]), level)
 
-    def request(self, method, target, status, seconds):
-        """A request line; in a busy second only the first ones, then their number."""
+    def request(self, method, target, status, seconds, chaos=""):
+        """A request line; in a busy second only the first ones, then their number. `chaos` is what fault
+        injection did."""
         if self.threshold > 1:
             return
         now = int(time.time())
@@ -33949,28 +36190,51 @@ class Log:
                 self.emit(f"{time.strftime('%H:%M:%S')}  … and {skipped:,} more requests", "debug")
         self._lines += 1
         if self._lines <= REQUEST_LINES_PER_SECOND:
-            self.emit(f"{time.strftime('%H:%M:%S')}  {method:<6} {printable(target)[:200]}  {status}  "
-                      f"{seconds * 1000:.1f} ms", "error" if status >= 500 else "warn" if status >= 400
+            self.emit(f"{time.strftime('%H:%M:%S')}  {self.mark}{method:<6} {printable(target)[:200]}  {status}  "
+                      f"{seconds * 1000:.1f} ms{'  chaos: ' + chaos if chaos else ''}", "error" if status >= 500 else "warn" if status >= 400
                       else "info")
 
     def emit(self, text, level="info"):
         stream = self.stream or sys.stderr
-        colour = self.colour if self.colour is not None else wants_colour(stream)
-        if colour and level in _COLOURS:
-            text = f"\x1b[{_COLOURS[level]}m{text}\x1b[0m"
+        if stream is None:
+            return                      # started with its standard error closed
         try:
+            colour = self.colour if self.colour is not None else wants_colour(stream)
+            if colour and level in _COLOURS:
+                text = "\n".join(paint(line, level) for line in text.split("\n"))
             with self.lock:
-                stream.write(text + "\n")
-                stream.flush()
+                write_line(stream, text)
         except (OSError, ValueError):
             pass                        # a full disk or a closed terminal must not stop the server
-        except UnicodeEncodeError:
-            stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
+
+
+def write_line(stream, text):
+    """Writes and flushes a line; characters that the stream cannot encode are escaped."""
+    try:
+        stream.write(text + "\n")
+    except UnicodeEncodeError:
+        stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
+    stream.flush()
+
+
+#: Lines of a report that are not in the colour of its level: pattern -> colour.
+_REPORT_COLOURS = ((re.compile(r" *> +\d+ \|"), "1"), (re.compile(r" +\d+ \|| +at | +…"), "2"))
+
+
+def paint(line, level):
+    """A line in its colour: in a report of an error the marked line of the source stands out, the lines
+    around it and the stack stand back."""
+    if level == "error":
+        for pattern, colour in _REPORT_COLOURS:
+            if pattern.match(line):
+                return f"\x1b[{colour}m{line}\x1b[0m"
+    return f"\x1b[{_COLOURS[level]}m{line}\x1b[0m"
 
 
 def wants_colour(stream):
     """Colours only on a terminal, and not when the user says no (no-color.org)."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+    return stream is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" \
+        and stream.isatty()
 
 
 # -- Errors of scripts ----
@@ -34008,7 +36272,9 @@ def error_report(error, sources):
     if frame:
         parts.append(frame)
     if error.phase != "parse" and len(calls) > 1:
-        parts += calls
+        parts += calls[:MAX_REPORTED_CALLS]
+        if len(calls) > MAX_REPORTED_CALLS:
+            parts.append(f"    … {len(calls) - MAX_REPORTED_CALLS} more")
     return "\n".join(parts)
 
 
@@ -34023,18 +36289,43 @@ class ScriptBusy(Exception):
 # -- Routes ----
 
 
+class CallStats:
+    """What is counted about the calls of a route. `buckets` counts durations up to each of
+    DURATION_BUCKETS and above, `recent` holds the last durations, in seconds."""
+
+    __slots__ = ("calls", "errors", "seconds", "longest", "recent", "buckets")
+
+    def __init__(self):
+        self.calls = self.errors = 0
+        self.seconds = self.longest = 0.0
+        self.recent = collections.deque(maxlen=DURATIONS_KEPT)
+        self.buckets = [0] * (len(DURATION_BUCKETS) + 1)
+
+    def record(self, seconds):
+        """Counts the time of a call that was answered."""
+        self.seconds += seconds
+        self.recent.append(seconds)
+        self.buckets[bisect.bisect_left(DURATION_BUCKETS, seconds)] += 1
+        if seconds > self.longest:
+            self.longest = seconds
+
+    def percentile(self, part):
+        """The duration that so large a part of the last calls did not exceed, or None without calls."""
+        durations = sorted(self.recent)
+        return durations[min(len(durations) - 1, int(part * len(durations)))] if durations else None
+
+
 class Route:
     """A path and method with the handler that answers."""
 
-    __slots__ = ("path", "method", "handler", "host", "calls", "errors", "seconds")
+    __slots__ = ("path", "method", "handler", "host", "stats")
 
     def __init__(self, path, method, handler, host):
         self.path = path
         self.method = method
         self.handler = handler
         self.host = host
-        self.calls = self.errors = 0
-        self.seconds = 0.0
+        self.stats = CallStats()
 
 
 class StreamRoute:
@@ -34100,7 +36391,36 @@ def route_pattern(path):
     return re.compile("".join(pieces) + r"\Z", re.DOTALL), names
 
 
+# -- Imported files ----
+
+
+def find_import(folder, specifier, referrer):
+    """(path, name) of an imported file: relative to the importing file, inside the folder. Raises
+    HostError."""
+    if not specifier.startswith(("./", "../")):
+        raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
+                        "./ or ../ (packages are not supported)")
+    folder = folder.resolve()
+    path = (folder / referrer).parent.joinpath(specifier).resolve()
+    if folder not in path.parents:
+        raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    return path, path.relative_to(folder).as_posix()
+
+
+def read_import(path, specifier, referrer):
+    """The text of an imported file; raises HostError."""
+    try:
+        return read_script(path)
+    except (OSError, ValueError) as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
+
+
 # -- One script ----
+
+#: Finds what a script may have declared, to suggest it in place of a name that it has not.
+MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
+_DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
 
 
 class ScriptHost:
@@ -34117,12 +36437,12 @@ class ScriptHost:
         self.retired = False
         self.active = 0
         self.storage = app.storage_of(name)
-        self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}"}
+        self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}", "worker": app.worker}
         self._warned = set()
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.sources = {name: source}   # name -> text, of this script and what it imports
-        self.realm = app.engine(name, console=self.console)
+        self.realm = app.new_realm(name, self.console)
         self.realm.modules.loader = self.load_module
 
     # -- modules ----
@@ -34130,20 +36450,9 @@ class ScriptHost:
     def load_module(self, specifier, referrer, kind):
         """(name, text) of an imported file: a path relative to the importing file, inside the scripts
         folder. Raises HostError."""
-        if not specifier.startswith(("./", "../")):
-            raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
-                            "./ or ../ (packages are not supported)")
-        folder = self.app.folder.resolve()
-        path = (folder / referrer).parent.joinpath(specifier).resolve()
-        if folder not in path.parents:
-            raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
-        name = path.relative_to(folder).as_posix()
+        path, name = find_import(self.app.folder, specifier, referrer)
         self.imports[path] = file_stamp(path)
-        try:
-            text = self.sources[name] = read_script(path)
-        except (OSError, ValueError) as error:
-            reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
-            raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
+        text = self.sources[name] = read_import(path, specifier, referrer)
         return name, text
 
     # -- for the host API ----
@@ -34206,8 +36515,11 @@ class ScriptHost:
             return handler
         function = self.realm.lookup(handler)
         if function is None:
+            declared = dict.fromkeys(_DECLARED.findall(self.source, 0, MAX_SEARCHED_CHARACTERS))
+            close = nearest(handler[:MAX_PATH_LENGTH], itertools.islice(declared, MAX_SEARCHED_NAMES))
+            hint = f"; did you mean \"{close}\"?" if close and self.realm.lookup(close) is not None else ""
             raise MissingHandler(f"{what} names the handler \"{handler}\", but {self.name} has no function "
-                                 "of this name")
+                                 f"of this name{hint}")
         return function
 
     def run(self, handler, what, context, convert=None):
@@ -34299,15 +36611,17 @@ def ignore_result(value):
 
 
 class LoadFailure:
-    """Why the current text of a script is not running."""
+    """Why the current text of a script is not running, or what went wrong last in one that is;
+    `sources` are the texts that places in `error` are about."""
 
-    __slots__ = ("name", "text", "error", "time")
+    __slots__ = ("name", "text", "error", "time", "sources")
 
-    def __init__(self, name, text, error=None):
+    def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = error
         self.time = time.time()
+        self.sources = sources or {}    # file name -> the text that failed
 
 
 # -- All scripts ----
@@ -34318,22 +36632,35 @@ class Application:
     no lock, because tables are replaced, never changed."""
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE):
+                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None):
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
+        self.clock = clock              # of the scripts' realms; None is the system's
+        self.worker = 0                 # the number of this process among those of --workers
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.handler_timeout = handler_timeout
         self.load_timeout = load_timeout
-        self.started = time.time()
+        self.started = time.monotonic()
         self.hosts = {}
         self.failures = {}
+        self.troubles = {}              # script -> LoadFailure of its last handler that failed
         self.table = RouteTable()
         self.stream_routes = {}
         self.broadcaster = Broadcaster(report=self.log.write)
         self.streams = StreamRegistry(self.broadcaster)
         self.graphql = GraphQLService(self.streams, self._resolver_stack, undefined, self.log.write)
         self.reloads = 0
+        #: A LiveChannel while files are watched, else None.
+        self.live = None
+        self.storage = storage or redis     # a StorageFile, a RedisLink, or None: in memory
+        self.relay = LocalRelay(self.graphql)
+        if storage is not None:
+            storage.report = self.log.write
+            self.streams.keeper = storage.open
+        if redis is not None:
+            self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
+            self.streams.kind, self.streams.keeper = RedisStream, self.relay.keep
         self._storages = {}
         self._stamps = {}
         self._imports = {}
@@ -34356,8 +36683,21 @@ class Application:
     def public(self):
         return self.folder / "public"
 
+    def new_realm(self, name, console):
+        """The realm of a script. A clock that is not the system's needs the built-in engine."""
+        if self.clock is None:
+            return self.engine(name, console=console)
+        return self.engine(name, console=console, clock=self.clock)
+
+    def imports(self):
+        """script -> {path of an imported file: its stamp}."""
+        return dict(self._imports)
+
     def storage_of(self, name):
-        return self._storages.setdefault(name, SharedStorage())
+        """What the script of this name finds as sharedStorage."""
+        if name not in self._storages:
+            self._storages[name] = SharedStorage() if self.storage is None else self.storage.storage_of(name)
+        return self._storages[name]
 
     # -- loading ----
 
@@ -34379,16 +36719,19 @@ class Application:
             except (OSError, UnicodeError, ValueError) as error:
                 self._fail(host, LoadFailure(name, f"{name}: cannot be read: {error}"))
             except JSError as error:
-                self._fail(host, LoadFailure(name, error_report(error, host.sources), error))
+                self._fail(host, LoadFailure(name, error_report(error, host.sources), error, host.sources))
             except HostError as error:
                 self._fail(host, LoadFailure(name, f"{name}: {error}"))
             else:
                 self.failures.pop(name, None)
+                self.troubles.pop(name, None)
                 for problem in host.missing_handlers():
                     self.log.write("warn", problem, name)
                 return True
             finally:
                 self._imports[name] = host.imports if host is not None else {}
+                if self.live is not None:
+                    self.live.script_tried(name not in self.failures)
         return False
 
     def _fail(self, host, failure):
@@ -34414,6 +36757,9 @@ class Application:
             host.live = True
             if old is not None:
                 old.live = False
+            for key, route in host.routes.items():
+                if old is not None and key in old.routes:
+                    route.stats = old.routes[key].stats
             for route in host.streams.values():
                 route.stream.depth = route.history
             gone = self.streams.replace([route.stream for route in host.streams.values()], removed)
@@ -34428,16 +36774,20 @@ class Application:
         """A script's file is gone: everything it registered goes too."""
         with self._loading, self._lock:
             self.failures.pop(name, None)
+            self.troubles.pop(name, None)
             host = self.hosts.pop(name, None)
-            if host is None:
-                return
-            host.live = False
-            gone = self.streams.replace([], list(host.streams))
-            self._rebuild()
-            self.graphql.replace_owner(name)
+            gone = []
+            if host is not None:
+                host.live = False
+                gone = self.streams.replace([], list(host.streams))
+                self._rebuild()
+                self.graphql.replace_owner(name)
         for stream in gone:
             stream.close()
-        host.retire()
+        if host is not None:
+            host.retire()
+        if self.live is not None:
+            self.live.script_tried(True)
 
     def _rebuild(self):
         routes = [route for name in sorted(self.hosts) for route in self.hosts[name].routes.values()]
@@ -34526,11 +36876,21 @@ class Application:
             if self._task_thread is None:
                 self._task_thread = start_script_thread(self._run_tasks, name="disconnects")
 
+    def after_disconnects(self, function):
+        """Calls a function when the onDisconnect handlers of the connections that have gone were called; False
+        when there never was one, and it is not called."""
+        if self._task_thread is not None:
+            self._tasks.put(function)
+        return self._task_thread is not None
+
     def _run_tasks(self):
         while True:
             item = self._tasks.get()
             if item is None:
                 return
+            if callable(item):
+                item()
+                continue
             route, connection = item
             host = route.host
             facts = {"path": connection.stream.path, "metadata": dict(connection.metadata)}
@@ -34544,10 +36904,18 @@ class Application:
 
     def report_error(self, host, error, what):
         """Logs an error of a handler with its place in the source."""
-        self.log.write("error", f"{what}\n{error_report(error, self.sources())}", host.name)
+        text = f"{what}\n{error_report(error, self.sources())}"
+        self.troubles[host.name] = LoadFailure(host.name, text, error, host.sources)
+        self.log.write("error", text, host.name)
 
     def sources(self):
-        return {name: host.source for name, host in self.hosts.items()}
+        """Name -> text of all scripts that run, and of what they import."""
+        return {name: text for host in list(self.hosts.values()) for name, text in host.sources.items()}
+
+    @property
+    def stream_connections(self):
+        """Open connections to streams, without pages that only listen for changes."""
+        return self.broadcaster.count - (len(self.live.stream.connections) if self.live is not None else 0)
 
     # -- finding ----
 
@@ -34563,7 +36931,10 @@ class Application:
         self._tasks.put(None)
         for host in list(self.hosts.values()):
             host.retire()
+        self.relay.stop()
         self.broadcaster.stop()
+        if self.storage is not None:
+            self.storage.close()
 
     # -- hot reload ----
 
@@ -34592,6 +36963,17 @@ class Application:
             self.reloads += 1
             touched.append(name)
         return touched
+
+    def reload(self, name):
+        """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
+        such file."""
+        path = self.script_files()[name]
+        self._stamps[name] = file_stamp(path)
+        loaded = self.load(name, path)
+        if loaded:
+            self.log.write("info", f"reloaded: {summary_of(self.hosts[name])}", name)
+        self.reloads += 1
+        return loaded
 
     def _changed_import(self, name):
         """The stamp of a file that a script imports and that is not what it was, or None."""
@@ -34667,11 +37049,107 @@ class Watcher:
         while not self._stop.wait(WATCH_INTERVAL):
             try:
                 self.app.refresh()
+                if self.app.live is not None:
+                    self.app.live.look_at_files()
                 self._trouble = None
             except OSError as error:    # the folder vanished for a moment, or for good
                 if str(error) != self._trouble:
                     self._trouble = str(error)
                     self.app.log.write("warn", f"cannot look for changed scripts: {error}")
+
+
+# -- Live pages ----
+
+
+class LiveChannel:
+    """Tells open pages what changed, over one event stream at LIVE_PATH that belongs to no script.
+
+    `boot` is new for every server; `version` counts changes that a page may show, `tries` loaded
+    scripts, failed ones included. A page knows the state that it was made in and so whether it is
+    out of date, also when it was away for a while.
+    """
+
+    def __init__(self, app):
+        self.app = app
+        self.boot = secrets.token_hex(4)
+        self.version = self.tries = 0
+        self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
+        self.files = public_stamps(app.public)
+        #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
+        self.notice = ""
+        self._lock = threading.Lock()
+        self._rest_until = 0.0
+
+    @property
+    def mark(self):
+        """The state that a page made now shows."""
+        return f"{self.boot}.{self.version}.{self.tries}"
+
+    def state(self, styles=()):
+        """What pages get to know, as JSON. `styles` are paths of style sheets, if nothing else changed."""
+        trouble = [{"name": name, "text": failure.text[:MAX_TROUBLE_CHARACTERS],
+                    "serving": name in self.app.hosts}
+                   for name, failure in sorted(self.app.failures.items())]
+        return json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
+                           "styles": list(styles), "trouble": trouble, "notice": self.notice},
+                          ensure_ascii=False)
+
+    def opening(self):
+        """The first event of a connection; a lost one is soon tried again."""
+        return b"retry: 500\n" + encode_data(self.state())
+
+    def script_tried(self, succeeded):
+        """A script was loaded, or was not, or was removed."""
+        with self._lock:
+            self.tries += 1
+            self.version += 1 if succeeded else 0
+            self.stream.send(self.state())
+
+    def tell(self, notice):
+        with self._lock:
+            self.notice = notice
+            self.stream.send(self.state())
+
+    def look_at_files(self):
+        """Looks at public/ once and tells what changed."""
+        started = time.monotonic()
+        if started < self._rest_until:
+            return
+        known, now = self.files, public_stamps(self.app.public)
+        self._rest_until = started + (time.monotonic() - started) * WATCH_SHARE
+        changed = [path for path in {*known, *now} if known.get(path) != now.get(path)]
+        if not changed or any(is_fresh(now.get(path)) for path in changed):
+            return                      # perhaps still being written: all of it a moment later
+        self.files = now
+        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now for path in changed) else ()
+        with self._lock:
+            self.version += 1
+            self.stream.send(self.state(styles))
+
+
+def is_fresh(stamp):
+    """Was a file written just now?"""
+    return stamp is not None and 0 <= time.time() - stamp[0] / 1e9 < SETTLE_SECONDS
+
+
+def public_stamps(folder):
+    """URL path -> stamp of the files below a folder, up to MAX_WATCHED_FILES; hidden ones and back-up copies
+    are left out, links to folders not followed."""
+    stamps, waiting = {}, [("/", folder)]
+    while waiting:
+        prefix, place = waiting.pop()
+        try:
+            entries = list(os.scandir(place))
+        except OSError:
+            continue                    # not there, or gone meanwhile
+        for entry in entries:
+            if entry.name[0] == "." or entry.name.endswith("~"):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append((f"{prefix}{entry.name}/", entry.path))
+            elif len(stamps) < MAX_WATCHED_FILES:
+                stamps[prefix + entry.name] = file_stamp(entry.path)
+    return stamps
 
 
 # ======================================================================================
@@ -34716,10 +37194,18 @@ MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
-#: name -> function, filled by the section on pages: "error", "notice", "missing" make the HTML of a page;
-#: a path makes the Response to a GET of that path.
+#: Requests that are remembered, and the largest body that is kept for sending one again.
+REQUESTS_KEPT = 200
+MAX_KEPT_BODY = 16 * 1024
+
+#: name -> function, filled by the section on pages: "error", "notice", "missing" make the Response with a
+#: page; a path makes the Response to a GET of that path.
 PAGES = {}
+#: (method, path) -> function(handler, head, body), filled there too: what only this machine may ask. It
+#: returns the Response, or None when it took the socket.
+LOCAL_PAGES = {}
 
 
 class Refusal(Exception):
@@ -34947,6 +37433,7 @@ class ChunkedBody:
         self._rest = b""
         self._need = None               # bytes of the current chunk still to come; None: at a size line
         self._trailer = False
+        self._trailer_lines = 0
 
     def feed(self, data):
         data = self._rest + data
@@ -34961,6 +37448,9 @@ class ChunkedBody:
                 if self._trailer:
                     if not line:
                         return after
+                    self._trailer_lines += 1
+                    if self._trailer_lines > MAX_HEADER_FIELDS:
+                        raise Refusal(431, f"There are more than {MAX_HEADER_FIELDS} trailer fields", close=True)
                     if not _HEADER_LINE.match(line.decode("latin-1") + "\r\n"):
                         raise Refusal(400, "A trailer line is malformed", close=True)
                     data = after
@@ -34969,13 +37459,17 @@ class ChunkedBody:
                 data = after
                 if self._trailer:
                     continue
-            if len(data) < self._need + 2:
+            if self._need:
+                piece = data[:self._need]
+                self.pieces.append(piece)   # at once: gathering a chunk from small pieces stays linear
+                self._need -= len(piece)
+                data = data[len(piece):]
+            if self._need or len(data) < 2:
                 self._rest = data
                 return None
-            if data[self._need:self._need + 2] != b"\r\n":
+            if data[:2] != b"\r\n":
                 raise Refusal(400, "A chunk does not end where its size says", close=True)
-            self.pieces.append(data[:self._need])
-            data = data[self._need + 2:]
+            data = data[2:]
             self._need = None
 
     def _begin_chunk(self, line):
@@ -35255,6 +37749,8 @@ class Gate:
         self.hosts = {"localhost", host.lower(), *[name.lower() for name in allowed_hosts]}
         self.cors = frozenset(origin.rstrip("/").lower() if origin != "*" else "*" for origin in cors)
         self.rate = rate
+        #: What counts for several processes together (`admit(address, rate)`), or None.
+        self.shared = None
         self._buckets = {}
         self._lock = threading.Lock()
 
@@ -35297,6 +37793,15 @@ class Gate:
         """Counts a request against --rate-limit; raises Refusal when there were too many."""
         if not self.rate:
             return
+        admitted = self.shared.admit(address, self.rate) if self.shared is not None else None
+        if admitted is None:
+            admitted = self._take(address, now)
+        if not admitted:
+            raise Refusal(429, f"More than {self.rate:g} requests per second from this address",
+                          headers=(("Retry-After", "1"),))
+
+    def _take(self, address, now):
+        """Takes a token out of an address's bucket, if there is one."""
         with self._lock:
             tokens, last = self._buckets.pop(address, (self.rate, now))
             tokens = min(self.rate, tokens + (now - last) * self.rate)
@@ -35304,9 +37809,440 @@ class Gate:
             self._buckets[address] = (tokens if refused else tokens - 1, now)
             if len(self._buckets) > 10_000:
                 del self._buckets[next(iter(self._buckets))]
-        if refused:
-            raise Refusal(429, f"More than {self.rate:g} requests per second from this address",
-                          headers=(("Retry-After", "1"),))
+        return not refused
+
+
+#: Headers by which a proxy says that the request comes from elsewhere.
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+
+def check_local(head, address):
+    """Raises Refusal unless a request was made on this machine, under a name that only this machine has,
+    and by a page of this server or no page at all. `--cors` and `--allow-host` do not widen this."""
+    forwarded = any(name in head.fields for name in _FORWARDED)
+    name = host_name(head.host or "") or ""
+    if not is_loopback(address) or forwarded:
+        raise Refusal(403, "This is answered to requests from the machine that the server runs on only")
+    if name != "localhost" and not name.endswith(".localhost") and not is_address(name):
+        raise Refusal(403, f"This is answered under localhost or an IP address only, not as {name!r}")
+    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
+    same = head.origin is None or (origin and origin[1].lower() == head.host.lower())
+    if head.method == "GET" and head.fields.get("sec-fetch-mode") == "navigate":
+        return                          # a link from elsewhere: that page does not see the answer
+    if not same or head.fields.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
+        raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
+
+
+# -- The last requests ----
+
+
+class LoggedRequest:
+    """A request that was answered; `body` is None when it was too large to keep."""
+
+    __slots__ = ("number", "head", "body", "size", "status", "seconds", "address", "time")
+
+    def __init__(self, number, head, body, status, seconds, address):
+        self.number = number
+        self.head = head
+        self.size = len(body)
+        self.body = body if len(body) <= MAX_KEPT_BODY else None
+        self.status = status
+        self.seconds = seconds
+        self.address = address
+        self.time = time.time()
+
+
+class RequestLog:
+    """The last requests, without those for the server's own pages."""
+
+    def __init__(self):
+        self.entries = collections.deque(maxlen=REQUESTS_KEPT)
+        self.total = 0
+
+    def add(self, head, body, status, seconds, address):
+        if not head.path.startswith("/engine"):
+            self.total += 1
+            self.entries.append(LoggedRequest(self.total, head, body, status, seconds, address))
+
+    def find(self, number):
+        return next((entry for entry in list(self.entries) if entry.number == number), None)
+
+
+# -- Fault injection ----
+
+#: What --chaos and /engine/chaos understand.
+CHAOS_SYNTAX = """\
+RULES: one or more rules with ';' between them, each [PATH:] SETTING SETTING ...
+A path stands for itself and all below it, PATH* for all that begins so; no path for everything.
+Later rules win.
+  latency=200ms  answer so much later    jitter=100ms  give or take so much
+  drop=1%        close the connection without an answer
+  error=5%       answer 500
+  slow=1kB/s     streams: let only so much through to the client; slow alone is 1kB/s
+  kill=30s       streams: close connections after about so long
+  seed=1         the same dice every time
+slow=/PATH is short for a rule of its own. /engine is never affected."""
+DEFAULT_SLOW_BYTES = 1000
+#: A killed connection lives for the time given, more or less by this share of it.
+KILL_SPREAD = 0.2
+MAX_CHAOS_CHARACTERS, MAX_CHAOS_RULES = 2000, 50
+#: Seconds between two steps of slowed connections, and bytes that pass at once at their start.
+THROTTLE_TICK = 0.05
+THROTTLE_BURST = 2048
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)\Z")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)%\Z")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)(B|kB|KB|MB)(?:/s)?\Z")
+_SCALE = {"ms": 0.001, "s": 1, "m": 60, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
+
+
+class ChaosMistake(ValueError):
+    """Rules that cannot be understood. The text says what is wrong and what to write instead."""
+
+
+def _read_number(pattern, example, most):
+    def read(name, text):
+        found = pattern.match(text)
+        if not found:
+            raise ChaosMistake(f"{name}={text}: write for example {name}={example}")
+        value = float(found[1]) * (_SCALE[found[2]] if pattern.groups > 1 else 0.01)
+        if value > most:
+            raise ChaosMistake(f"{name}={text} is too much")
+        return value
+    return read
+
+
+_read_duration = _read_number(_DURATION, "200ms or 1.5s", 3600)
+_read_percent = _read_number(_PERCENT, "1%", 1)
+_read_rate = _read_number(_RATE, "1kB/s", 1e9)
+
+
+def _read_slow(name, text):
+    rate = _read_rate(name, text)
+    if not rate:
+        raise ChaosMistake("slow=0: write for example slow=1kB/s")
+    return rate
+
+
+#: Settings of a rule: name -> function that reads their text.
+CHAOS_SETTINGS = {"latency": _read_duration, "jitter": _read_duration, "drop": _read_percent,
+                  "error": _read_percent, "slow": _read_slow, "kill": _read_duration}
+
+
+class ChaosRule:
+    """Settings for a path and what is below it, for all paths that begin so (`/path*`), or for all ("")."""
+
+    __slots__ = ("path", "settings", "hits")
+
+    def __init__(self, path, settings):
+        self.path = path
+        self.settings = settings
+        self.hits = 0
+
+    def matches(self, path):
+        own = self.path
+        if own.endswith("*"):
+            return path.startswith(own[:-1])
+        return path.startswith(own) and (len(path) == len(own) or not own or own[-1] == "/" or path[len(own)] == "/")
+
+
+def parse_chaos(text):
+    """(rules, seed or None) of a text in CHAOS_SYNTAX; raises ChaosMistake."""
+    if len(text) > MAX_CHAOS_CHARACTERS:
+        raise ChaosMistake(f"the rules have more than {MAX_CHAOS_CHARACTERS} characters")
+    rules, seed = [], None
+    for part in text.split(";"):
+        words = part.split()
+        path = ""
+        if words and words[0][0] == "/":
+            path, colon, rest = words[0].partition(":")
+            if not colon:
+                raise ChaosMistake(f"after the path {path} comes a colon: write {path}: latency=200ms")
+            words[:1] = [rest] if rest else []
+        settings, slow_paths = {}, []
+        for word in words:
+            name, _, value = word.partition("=")
+            if name == "seed":
+                seed = _read_seed(value)
+            elif name == "slow" and value.startswith("/"):
+                slow_paths.append(value)
+            elif name == "slow" and not value:
+                settings[name] = DEFAULT_SLOW_BYTES
+            else:
+                settings[name] = _setting_reader(name)(name, value)
+        rules += [ChaosRule(path, settings)] if settings else []
+        rules += [ChaosRule(slow, {"slow": DEFAULT_SLOW_BYTES}) for slow in slow_paths]
+    if len(rules) > MAX_CHAOS_RULES:
+        raise ChaosMistake(f"there are more than {MAX_CHAOS_RULES} rules")
+    return rules, seed
+
+
+def _setting_reader(name):
+    if name not in CHAOS_SETTINGS:
+        close = nearest(name, CHAOS_SETTINGS)
+        raise ChaosMistake(f"{name} is not a setting" + (f"; did you mean {close}?" if close else "")
+                           + f" There are {', '.join(CHAOS_SETTINGS)} and seed")
+    return CHAOS_SETTINGS[name]
+
+
+def _read_seed(text):
+    if not (text.isascii() and text.isdigit()):
+        raise ChaosMistake(f"seed={text}: write for example seed=1")
+    return int(text)
+
+
+class Fate:
+    """What one request suffers: seconds of `delay`, `drop` and `error` as decided by the dice, and for a
+    stream `slow` (bytes per second) and `kill` (seconds), or None. `rules` are those that were in force.
+    Its text is the header X-Chaos."""
+
+    __slots__ = ("rules", "delay", "drop", "error", "slow", "kill")
+
+    def __init__(self, rules, settings, dice):
+        self.rules = rules
+        jitter = settings.get("jitter", 0.0)
+        self.delay = settings.get("latency", 0.0)
+        if jitter:
+            self.delay = max(0.0, self.delay + dice.uniform(-jitter, jitter))
+        self.drop = "drop" in settings and dice.random() < settings["drop"]
+        self.error = "error" in settings and dice.random() < settings["error"]
+        self.slow = settings.get("slow")
+        self.kill = settings.get("kill")
+        if self.kill is not None:
+            self.kill *= dice.uniform(1 - KILL_SPREAD, 1 + KILL_SPREAD)
+
+    def text(self, stream=False):
+        parts = [f"latency={self.delay * 1000:.0f}ms"] if self.delay else []
+        parts += ["drop"] if self.drop else ["error"] if self.error else []
+        if stream and self.slow:
+            parts.append(f"slow={self.slow:g}B/s")
+        if stream and self.kill is not None:
+            parts.append(f"kill={self.kill:.1f}s")
+        return " ".join(parts) or "none"
+
+
+class Chaos:
+    """Fault injection of a server: what --chaos or /engine/chaos asked for. `rules` is empty while it is
+    off, which is all that a request then looks at."""
+
+    def __init__(self, server):
+        self.server = server
+        self.rules = ()
+        self.text = ""
+        self.counts = dict.fromkeys(("delayed", "dropped", "failed", "slowed", "killed"), 0)
+        self.throttle = Throttle()
+        self._seed = None
+        self._dice = random.Random()
+
+    def set(self, text):
+        """Puts rules, as CHAOS_SYNTAX describes them, in the place of those before; "" turns fault injection
+        off. Raises ChaosMistake."""
+        text = " ".join(text.split())
+        rules, self._seed = parse_chaos(text)
+        self._dice = random.Random(self._seed)
+        was, self.text, self.rules = self.text, text if rules else "", tuple(rules)
+        for name in self.counts:
+            self.counts[name] = 0
+        if self.rules:
+            self.server.log.write("warn", f"fault injection is on: {self.text}", "chaos")
+        elif was:
+            self.server.log.write("info", "fault injection is off", "chaos")
+        if self.server.app.live is not None:
+            self.server.app.live.tell(self.notice)
+        for stream in self.server.app.streams:
+            self._doom(stream)
+
+    @property
+    def notice(self):
+        """A sentence for pages; "" while it is off."""
+        return f"Fault injection is on: {self.text}" if self.rules else ""
+
+    def describe(self):
+        """For the dashboard and /engine/chaos: what is on, and what it did since it was set."""
+        rules = [{"path": rule.path or "*", **rule.settings, "hits": rule.hits} for rule in self.rules]
+        return {"active": bool(self.rules), "chaos": self.text, "seed": self._seed, "rules": rules,
+                "counts": dict(self.counts)}
+
+    @staticmethod
+    def settings_of(rules, path, count=1):
+        """The settings for a path, of all rules that match; empty when none does."""
+        settings = {}
+        for rule in rules:
+            if rule.matches(path):
+                rule.hits += count
+                settings.update(rule.settings)
+        return settings
+
+    def fate_of(self, path):
+        """The Fate of a request, or None when no rule is about it."""
+        if path == "/engine" or path.startswith("/engine/"):
+            return None
+        rules = self.rules
+        settings = self.settings_of(rules, path)
+        if not settings:
+            return None
+        fate = Fate(rules, settings, self._dice)
+        for name, suffered in (("delayed", fate.delay), ("dropped", fate.drop),
+                               ("failed", fate.error and not fate.drop)):
+            self.counts[name] += 1 if suffered else 0
+        return fate
+
+    def _doom(self, stream):
+        """New rules also end the connections that are there already."""
+        kill = self.settings_of(self.rules, stream.path, 0).get("kill")
+        if kill is None:
+            return
+        with stream.lock:
+            connections = list(stream.connections)
+        for connection in connections:
+            self.end_later(connection, self.rules, kill * self._dice.uniform(1 - KILL_SPREAD, 1 + KILL_SPREAD))
+
+    def end_later(self, connection, rules, seconds):
+        """Closes a stream's connection after some time, if the same rules are in force then."""
+        def end():
+            if self.rules is rules and not connection.closed:
+                self.counts["killed"] += 1
+                self.server.app.broadcaster.finish(connection)
+        self.server.later(seconds, end)
+
+    def slow_down(self, sock, rate):
+        """A Lane that lets so many bytes per second through to a socket; it begins when it is started."""
+        self.counts["slowed"] += 1
+        return Lane(self.throttle, sock, rate)
+
+
+class Lane:
+    """Stands between the broadcaster, which gets `near` for a socket, and a client, like a slow network."""
+
+    def __init__(self, throttle, sock, rate):
+        self.throttle = throttle
+        self.sock = sock
+        self.rate = rate
+        self.near, self.far = socket.socketpair()
+        for end in (self.near, self.far):
+            end.setblocking(False)
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                end.setsockopt(socket.SOL_SOCKET, option, 4096)
+        self.allowance = THROTTLE_BURST
+        self.most = max(1.0, rate * 2 * THROTTLE_TICK)      # what is saved up while there is nothing to send
+        self.last = time.monotonic()
+        self.rest = b""
+
+    def start(self):
+        self.throttle.add(self)
+
+    def cancel(self):
+        self.near.close()
+        self.far.close()
+
+    def step(self, now):
+        """Passes on what may pass now; False when either end is gone."""
+        try:
+            if not self.sock.recv(4096):
+                return False
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            return False
+        if self.allowance < self.most:
+            self.allowance = min(self.most, self.allowance + self.rate * (now - self.last))
+        self.last = now
+        try:
+            if not self.rest and self.allowance >= 1:
+                self.rest = self.far.recv(min(int(self.allowance), RECEIVE_BYTES))
+                if not self.rest:
+                    return False
+                self.allowance -= len(self.rest)
+            if self.rest:
+                self.rest = self.rest[self.sock.send(self.rest):]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            return False
+        return True
+
+    def end(self):
+        self.far.close()
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        self.sock.close()
+
+
+class Throttle:
+    """The thread that moves the lanes; it exists while there are any."""
+
+    def __init__(self):
+        self.lanes = []
+        self._lock = threading.Lock()
+        self._running = False
+
+    def add(self, lane):
+        with self._lock:
+            self.lanes.append(lane)
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._loop, name="slow clients", daemon=True).start()
+
+    def _loop(self):
+        while True:
+            time.sleep(THROTTLE_TICK)
+            now = time.monotonic()
+            for lane in list(self.lanes):
+                if not lane.step(now):
+                    lane.end()
+                    with self._lock:
+                        self.lanes.remove(lane)
+            with self._lock:
+                if not self.lanes:
+                    self._running = False
+                    return
+
+
+# -- Live pages ----
+
+#: Pages larger than this stay as they are.
+MAX_LIVE_BYTES = 4 * 1024 * 1024
+#: What the beginning of a whole page holds, unlike that of a piece of one, and how far to look for it.
+_PAGE_START = re.compile(rb"<html[\s>]|<!doctype\s+html", re.IGNORECASE)
+_PAGE_START_BYTES = 4096
+#: Headers that speak about the very bytes of a body, which then may not change.
+_EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", "digest", "content-digest",
+                            "repr-digest"))
+_LIVE_VARY = ("Vary", "Accept, Sec-Fetch-Dest")
+
+
+def live_tag(live, head):
+    """The tag that connects a page to LIVE_PATH, or b"" for clients other than a browser that shows a page."""
+    if live is None or not head.browser or \
+            head.fields.get("sec-fetch-dest", "document") not in ("document", "iframe", "frame"):
+        return b""
+    return PAGES["live tag"](live, head)
+
+
+def add_live_tag(page, tag):
+    """The bytes of a page with the tag before its end; a piece of a page stays as it is."""
+    if not tag or len(page) > MAX_LIVE_BYTES:
+        return page
+    place = max(page.rfind(b"</body"), page.rfind(b"</BODY"))
+    if place < 0 and not _PAGE_START.search(page, 0, _PAGE_START_BYTES):
+        return page
+    after = page[place:].lower()
+    if place < 0 or b"</script" in after or b"-->" in after:
+        return page + tag               # what looks like the end stands in a script or comment
+    return page[:place] + tag + page[place:]
+
+
+def enliven(live, head, response):
+    """Adds the tag to a page that a handler made."""
+    if not response.content_type or not response.content_type.lower().startswith("text/html") \
+            or response.status == 206 or not response.body \
+            or any(name.lower() in _EXACT_HEADERS for name, _ in response.headers):
+        return
+    response.headers = [*response.headers, _LIVE_VARY]
+    response.body = add_live_tag(response.body, live_tag(live, head))
+    response.size = len(response.body)
 
 
 # -- Static files ----
@@ -35355,33 +38291,73 @@ def find_file(root, key):
         return None
 
 
-def file_response(head, path):
-    """The Response for a file: 200, 206, 304 or 416."""
+def file_response(head, path, live=None):
+    """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
     file = open(path, "rb")
     facts = os.fstat(file.fileno())
+    kind = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-    headers = [("ETag", tag), ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True)),
-               ("Cache-Control", "no-cache"), ("Accept-Ranges", "bytes")]
-    if not_modified(head.fields, tag, facts.st_mtime):
+    headers = [("ETag", tag), ("Cache-Control", "no-cache"),
+               ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True))]
+    if live is not None and kind.startswith("text/html"):
+        headers.append(_LIVE_VARY)
+        file, live_size = live_file(live, head, file, facts.st_size)
+        if live_size is not None:
+            tag = f'{tag[:-1]}-{live.mark}"'
+            headers = [("ETag", tag), ("Cache-Control", "no-cache"), _LIVE_VARY]
+            return ranged_response(head, file, kind, live_size, tag, 0.0, headers)
+    return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
+
+
+def live_file(live, head, file, size):
+    """(file, size) of a page with the live tag in place of its file; (file, None) when it stays as it is."""
+    tag = live_tag(live, head)
+    if not tag or size > MAX_LIVE_BYTES:
+        return file, None
+    data = file.read()
+    page = add_live_tag(data, tag)
+    if page is data:
+        return file, None
+    file.close()
+    return io.BytesIO(page), len(page)
+
+
+def ranged_response(head, file, kind, size, tag, modified, headers):
+    """The Response for `size` bytes of an open file, or the part of them that is asked for."""
+    if not_modified(head.fields, tag, modified):
         file.close()
-        return Response(304, None, b"", headers[:3])
-    status, start, end = 200, 0, facts.st_size
+        return Response(304, None, b"", headers)
+    headers.append(("Accept-Ranges", "bytes"))
+    status, start, end = 200, 0, size
     wanted = head.fields.get("range")
     if wanted and head.fields.get("if-range", tag) == tag:
-        span = byte_range(wanted, facts.st_size)
+        span = byte_range(wanted, size)
         if span == ():
             file.close()
-            return Response(416, TEXT, b"", [("Content-Range", f"bytes */{facts.st_size}")])
+            return Response(416, TEXT, b"", [("Content-Range", f"bytes */{size}")])
         if span is not None:
             status, (start, end) = 206, span
-            headers.append(("Content-Range", f"bytes {start}-{end - 1}/{facts.st_size}"))
-    kind = content_type_of(path)
+            headers.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
     if end - start <= FILE_CHUNK_BYTES:
         with file:
             file.seek(start)
             return Response(status, kind, file.read(end - start), headers)
     file.seek(start)
-    return Response(status, kind, b"", headers, file, end - start)
+    return Response(status, kind, b"", headers, FilePart(file, end - start), end - start)
+
+
+class FilePart:
+    """The next bytes of an open file, and no more of it."""
+
+    def __init__(self, file, size):
+        self.file = file
+        self.left = size
+        self.close = file.close
+
+    def read(self, size):
+        data = self.file.read(min(size, self.left))
+        self.left -= len(data)
+        return data
 
 
 def not_modified(fields, tag, modified):
@@ -35390,7 +38366,7 @@ def not_modified(fields, tag, modified):
         tags = [item.strip().removeprefix("W/") for item in matching.split(",")]
         return tag in tags or tags == ["*"]
     since = fields.get("if-modified-since")
-    if since is None:
+    if since is None or not modified:
         return False
     try:
         return int(modified) <= email.utils.parsedate_to_datetime(since).timestamp()
@@ -35416,8 +38392,10 @@ _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Con
                 "X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
-#: what nobody will read; over; given to the broadcaster.
-READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
+#: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
+READING, WRITING, DRAINING, CLOSED, TAKEN, HELD = "reading", "writing", "draining", "closed", "taken", "held"
+#: What the log calls a request that fault injection left without an answer.
+DROPPED = 444
 
 
 class RequestHandler(http.server.BaseHTTPRequestHandler):
@@ -35440,6 +38418,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.deadline = server.clock + REQUEST_SECONDS
         self.received = b""             # bytes of requests not yet parsed
         self.head = None                # of the request whose body is being read
+        self.body = b""                 # of the request that is being answered
         self.pieces = None
         self.missing = 0
         self.unsent = b""
@@ -35447,6 +38426,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.closing = False
         self.more = False               # whole requests are waiting in `received`
         self.started = 0.0
+        self.fate = None                # what fault injection does to the request in `head`
+        self.held = None                # (time to go on, body) while it is held
 
     @property
     def address(self):
@@ -35458,6 +38439,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Reads or writes what can be, and answers requests that are complete."""
         try:
             if self.state is WRITING and not self.write_more():
+                return
+            if self.state is HELD:
+                self.go_on()
                 return
             if self.state is READING and self.read_more():
                 self.advance()
@@ -35565,19 +38549,48 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def respond(self, body):
         """Answers the request in `self.head`."""
-        head, self.started = self.head, time.perf_counter()
+        head, self.started, self.body = self.head, time.perf_counter(), body
         self.command, self.path = head.method, head.target
         self.closing = not head.keep_alive or self.server.stopping
+        if self.server.chaos.rules and self.meddle(head, body):
+            return
+        self.answer(head, body)
+
+    def meddle(self, head, body):
+        """Fault injection decides about the request; True when it shall wait first."""
+        self.fate = self.server.chaos.fate_of(head.path) if head.refusal is None else None
+        if self.fate is None or not self.fate.delay:
+            return False
+        self.held = (time.monotonic() + self.fate.delay, body)
+        self.state = HELD
+        return True
+
+    def go_on(self):
+        """Answers the request that was held, and those that came after it."""
+        (_, body), self.held = self.held, None
+        self.state = READING
+        self.answer(self.head, body)
+        if self.state is READING:
+            self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
+            self.advance()
+
+    def answer(self, head, body):
+        if self.fate is not None and self.fate.drop:
+            self.note(DROPPED)
+            self.end()
+            return
         try:
             if head.refusal is not None:
                 raise head.refusal
+            if self.fate is not None and self.fate.error:
+                raise Refusal(500, "Fault injection chose this request to fail (--chaos error=…)")
             method = getattr(self, "do_" + head.method, None)
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
             method(head, body)
         except Refusal as refusal:
             self.refuse(refusal)
-        self.head = None
+        self.head, self.body, self.fate = None, b"", None
 
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
@@ -35594,11 +38607,17 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             if route is not None:
                 self.call_route(route, head, params, body)
                 return
+        if head.path == LIVE_PATH and head.method == "GET":
+            self.open_live(head)
+            return
+        if ("GET", head.path) in LOCAL_PAGES:
+            self.local(head, body)
+            return
         response = self.internal(head) or self.static(head)
         if response is not None:
             self.reply(response)
-        elif methods is not None:
-            self.refuse_method(head, methods)
+        elif methods is not None or head.path.startswith("/engine/") and self.allowed(head):
+            self.refuse_method(head, methods or {})
         else:
             self.not_found(head)
 
@@ -35613,6 +38632,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
+        elif (head.method, head.path) in LOCAL_PAGES:
+            self.local(head, body)
         elif methods is not None or self.allowed(head):
             self.refuse_method(head, methods or {})
         else:
@@ -35647,6 +38668,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             names.update(("GET", "POST"))
         if self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
             names.add("GET")
+        if head.path.startswith("/engine/"):
+            names.update(method for method, path in LOCAL_PAGES if path == head.path)
         if "GET" in names:
             names.add("HEAD")
         if names:
@@ -35663,6 +38686,14 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         page = PAGES.get(head.path) if head.path.startswith("/engine") else None
         return page(self.server, head) if page is not None else None
 
+    def local(self, head, body):
+        """Answers what only this machine may ask; a HEAD, too, as far as it is a GET."""
+        check_local(head, self.address)
+        method = "GET" if head.method == "HEAD" else head.method
+        response = LOCAL_PAGES[method, head.path](self, head, body)
+        if response is not None:
+            self.reply(response)
+
     def find_static(self, head):
         root = self.app.public
         return find_file(root, head.key) if "\0" not in head.key and head.key.startswith("/") else None
@@ -35676,10 +38707,13 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             place = urllib.parse.quote(head.path) + "/" + ("?" + query if query else "")
             return Response(301, None, b"", [("Location", place)])
         try:
-            return file_response(head, path)
+            return file_response(head, path, self.app.live)
         except PermissionError:
             raise Refusal(403, "The file may not be read") from None
-        except OSError:
+        except OSError as error:
+            if error.errno in _TOO_MANY_FILES:
+                raise Refusal(503, "The server has too many files open",
+                              headers=(("Retry-After", "1"),)) from None
             return None
 
     def not_found(self, head):
@@ -35688,8 +38722,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         message = f"Nothing is registered at {head.method} {shown}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
+        elif self.app.failures:
+            message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if head.browser:
-            self.reply(html_response(404, PAGES["missing"](self.server, head, message, hints)))
+            self.reply(PAGES["missing"](self.server, head, message))
         else:
             self.refuse(Refusal(404, message))
 
@@ -35775,22 +38811,28 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         context = host.context("httpRoute", Request(head, body, params, self.address))
-        route.calls += 1
+        stats = route.stats
+        stats.calls += 1
         try:
             response = call_handler(host, route.handler, what, context, response_from)
         except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
-            route.errors += 1
-            self.handler_failed(host, what, head, error)
+            stats.errors += 1
+            stats.record(time.perf_counter() - self.started)
+            self.handler_failed(host, what, head, error, body)
             return
+        if self.app.live is not None:
+            enliven(self.app.live, head, response)
         self.reply(response)
-        route.seconds += time.perf_counter() - self.started
+        stats.record(time.perf_counter() - self.started)
 
-    def handler_failed(self, host, what, head, error):
+    def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
-            self.app.report_error(host, error, f"{what}: the handler failed")
+            target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
+            whose = "" if what.endswith(" " + target) else f" for {target}"
+            self.app.report_error(host, error, f"{what}: the handler failed{whose}")
             status = 504 if isinstance(error, ScriptTimeout) else 500
             facts = {"name": error.name or "Error", "message": error.message, "stack": error.stack}
         else:
@@ -35798,7 +38840,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.app.log.write("error", text, host.name)
             status, facts = 500, {"name": type(error).__name__, "message": text, "stack": ""}
         if head.browser:
-            self.reply(html_response(status, PAGES["error"](self.server, head, status, facts, error)))
+            self.reply(PAGES["error"](self.server, head, status, facts, error, body))
         else:
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
@@ -35818,11 +38860,32 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return
         self.hand_over(head, route.stream, metadata, self.last_event_id(head))
 
+    def open_live(self, head):
+        """Lets a page listen for changes. It counts as no stream of a script."""
+        live = self.app.live
+        if live is None:
+            raise Refusal(404, "Pages are not live: the server was started with --no-reload")
+        if len(live.stream.connections) >= MAX_LIVE_PAGES:
+            raise Refusal(503, f"There are already {MAX_LIVE_PAGES:,} pages that listen for changes",
+                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
+        headers = (("Access-Control-Allow-Origin", head.origin),) if self.is_twin(head) else ()
+        self.hand_over(head, live.stream, None, None, live.opening(), headers)
+
+    def is_twin(self, head):
+        """Does a page of this server ask under the other name of this machine? The live channel does, so as
+        not to take one of a browser's six connections to the page's own name."""
+        if head.origin is None or self.server.gate.allows_origin(head.origin):
+            return False
+        origin, own = _ABSOLUTE.match(head.origin), _HOST.match(head.host or "")
+        other = _HOST.match(origin[1]) if origin else None
+        return bool(own and other and other[2] == own[2]
+                    and {own[1].lower(), other[1].lower()} == {"localhost", "127.0.0.1"})
+
     def check_room(self):
         """Refuses another event stream when there are too many, or too many from one address."""
         server = self.server
         server.gate.admit(self.address, server.clock)
-        if self.app.broadcaster.count >= server.max_connections:
+        if self.app.stream_connections >= server.max_connections:
             raise Refusal(503, f"There are already {server.max_connections:,} connections to streams",
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
 
@@ -35837,16 +38900,29 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def last_event_id(head):
         return head.fields.get("last-event-id") or head.query.get("lastEventId")
 
-    def hand_over(self, head, stream, metadata, last_id=None, first=b""):
+    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=()):
         """Gives the socket to the broadcaster as a connection of a stream."""
-        extra = "".join(f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head))
+        headers = (*headers, *self.server.gate.cors_headers(head))
+        extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        sock, fate, lane = self.connection, self.fate, None
+        if fate is not None:
+            extra += f"X-Chaos: {fate.text(stream=True)}\r\n"
+            if fate.slow:
+                lane = self.server.chaos.slow_down(sock, fate.slow)
+                sock = lane.near
         self.server.release(self)
         try:
-            self.app.broadcaster.attach(stream, self.connection,
-                                        (_STREAM_HEAD + extra + "\r\n").encode("latin-1"),
-                                        metadata, self.address, last_id, first)
+            connection = self.app.broadcaster.attach(stream, sock,
+                                                     (_STREAM_HEAD + extra + "\r\n").encode("latin-1"),
+                                                     metadata, self.address, last_id, first)
         except LookupError:
+            if lane is not None:
+                lane.cancel()
             raise Refusal(404, f"The stream {stream.path} was closed") from None
+        if lane is not None:
+            lane.start()
+        if fate is not None and fate.kill is not None:
+            self.server.chaos.end_later(connection, fate.rules, fate.kill)
         self.state = TAKEN
         self.received = b""
         self.note(200)
@@ -35875,8 +38951,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if refusal.close:
             self.closing = True
         if head is not None and head.browser:
-            self.reply(html_response(refusal.status, PAGES["notice"](refusal.status, refusal.message),
-                                     refusal.headers))
+            self.reply(PAGES["notice"](self.server, head, refusal))
             return
         name = STATUS_TEXT.get(refusal.status, "Error").replace(" ", "")
         text = json.dumps({"error": {"name": name, "message": refusal.message}}, ensure_ascii=False)
@@ -35892,6 +38967,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
             lines.append(f"{name}: {value}\r\n")
+        if self.fate is not None:
+            lines.append(f"X-Chaos: {self.fate.text()}\r\n")
         if self.server.gate.cors and head is not None:
             lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)]
         if self.closing:
@@ -35913,7 +38990,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The request's line in the log."""
         head = self.head
         if head is not None:
-            self.server.log.request(head.method, head.target, status, time.perf_counter() - self.started)
+            seconds = time.perf_counter() - self.started
+            self.server.log.request(head.method, head.target, status, seconds,
+                                    self.fate.text() if self.fate is not None else "")
+            self.server.requests.add(head, self.body, status, seconds, self.address)
 
     def write(self, data):
         try:
@@ -36085,11 +39165,17 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False):
         self.app = app
         self.log = app.log
+        self.shared_port = shared_port  # with other processes: the system deals out the connections
+        self.chaos = Chaos(self)
+        self._later = []                # heap of (time, number, connection that is held or function)
+        self._later_count = itertools.count()
         self.gate = Gate(host, allowed_hosts, cors, rate)
         self.max_connections = max_connections
+        self.requests = RequestLog()
+        self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
         self.clock = time.monotonic()
         self.handlers = {}              # open connections that are not streams, oldest first
@@ -36122,6 +39208,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def server_bind(self):
         """Without the base class's look-up of the host's full name, which can take seconds."""
+        if self.shared_port:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]
 
@@ -36253,8 +39341,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Waits for sockets that are ready; accepts, takes back, sweeps."""
         if self.stopping and self._finish():
             return
-        events = self.selector.select(0.05 if self.stopping else 1.0)
+        events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
         self.clock = time.monotonic()
+        if self._later:
+            self._do_later()
         if events and not self._active.is_set():
             self._active.set()
         for key, _ in events:
@@ -36267,6 +39357,32 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.clock >= self._sweep_at:
             self._sweep_at = self.clock + 1
             self._sweep()
+
+    # -- what is to happen later --
+
+    def later(self, seconds, function):
+        """Calls a function, which must not block, after some time."""
+        self._put_later(time.monotonic() + seconds, function)
+        self._wake()
+
+    def _put_later(self, due, item):
+        with self._turn:
+            heapq.heappush(self._later, (due, next(self._later_count), item))
+
+    def _until_later(self):
+        with self._turn:
+            return min(1.0, max(0.0, self._later[0][0] - time.monotonic()))
+
+    def _do_later(self):
+        while True:
+            with self._turn:
+                if not self._later or self._later[0][0] > self.clock:
+                    return
+                item = heapq.heappop(self._later)[2]
+            if isinstance(item, RequestHandler):
+                self._ready.append(item)
+            else:
+                item()
 
     def _wake(self):
         try:
@@ -36293,7 +39409,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             except (BlockingIOError, InterruptedError, ConnectionError):
                 return
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
+                if error.errno in _TOO_MANY_FILES:
                     self._shed()
                 return
             self.process_request(request, address)
@@ -36354,6 +39470,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             return
         if wanted is None:
             self._unwatch(handler)
+            if state is HELD:
+                self._put_later(handler.held[0], handler)
+                return
             self.handlers.pop(handler, None)
             if state is CLOSED:
                 handler.connection.close()
@@ -36386,6 +39505,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.socket.fileno() >= 0:
             self.selector.unregister(self.socket)
             self.socket.close()
+        for handler in [handler for handler in self.handlers if handler.state is HELD]:
+            handler.end()
+            self._settle(handler)
         for handler in list(self.handlers):
             if handler.watched is not None and handler.state in (READING, DRAINING) and handler.head is None:
                 handler.end()
@@ -36431,8 +39553,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # 18  PAGES
 #
 # What a browser sees of the server itself: the page for a handler that failed, for a path that does
-# not exist, for any other refusal, the overview at /engine and its health answer. Every function
-# registers itself in `PAGES` of the section above. All text from outside goes through `esc`.
+# not exist, for any other refusal; the script that keeps pages live; what monitors read; the dashboard at
+# /engine with its live channel and actions; the GraphQL explorer. Every function registers itself in
+# `PAGES` or `LOCAL_PAGES` of the section above. All text from outside goes through `esc`, or into pages
+# as the text of a node.
 # ======================================================================================
 
 STYLE = """
@@ -36483,22 +39607,6 @@ PAGE = """<!DOCTYPE html>
 </html>
 """
 
-#: Keeps the overview current.
-OVERVIEW_SCRIPT = """
-async function refresh() {
-  try {
-    const answer = await fetch("/engine/tables");
-    document.getElementById("tables").innerHTML = await answer.text();
-    document.getElementById("state").textContent = "";
-  } catch {
-    document.getElementById("state").textContent = "The server does not answer.";
-  }
-  setTimeout(refresh, document.hidden ? 5000 : 1000);
-}
-setTimeout(refresh, 1000);
-"""
-
-
 def script_policy(script):
     """The Content-Security-Policy of a page with one script of ours: that one runs and no other."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -36519,133 +39627,459 @@ def esc(value):
     return html.escape(printable(str(value)))
 
 
-def render_page(title, body, script=""):
-    return PAGE.format(title=esc(title), style=STYLE, body=body,
-                       script=f"<script>{script}</script>\n" if script else "")
+# -- Live pages ----
+
+#: Runs in pages, and once more as a shared worker that holds the one connection of all tabs.
+LIVE_SCRIPT = r"""
+(() => {
+  "use strict";
+
+  // Connects to the server, at the first of the addresses that answers; `tell` gets each state as JSON
+  // text, and null when the connection is lost.
+  function listen(tell, ...addresses) {
+    let source, timer, heard = false;
+    const open = () => {
+      source = new EventSource(addresses[0]);
+      source.onmessage = (event) => { heard = true; tell(event.data); };
+      source.onerror = () => {
+        tell(null);
+        if (!heard && addresses.length > 1) {
+          source.close();
+          addresses.shift();
+          open();
+        } else if (source.readyState === EventSource.CLOSED) {
+          timer = setTimeout(open, 2000);
+        }
+      };
+    };
+    open();
+    return () => { clearTimeout(timer); source.close(); };
+  }
+
+  if (typeof SharedWorkerGlobalScope !== "undefined" && self instanceof SharedWorkerGlobalScope) {
+    const pages = new Set();
+    let last = null;
+    self.onconnect = ({ ports: [page] }) => {
+      pages.add(page);
+      page.onmessage = () => pages.delete(page);
+      if (last) page.postMessage(last);
+    };
+    // A browser opens six connections to one name of a server. This one goes to the other name of this
+    // machine, if it has one, so that all six remain for pages.
+    const twin = { "localhost": "127.0.0.1", "127.0.0.1": "localhost" }[location.hostname];
+    const port = location.port ? ":" + location.port : "";
+    listen((state) => {
+      last = state;
+      if (state) for (const page of pages) page.postMessage(state);
+    }, ...(twin ? [`${location.protocol}//${twin}${port}/engine/live`] : []), "/engine/live");
+    return;
+  }
+
+  const tag = document.currentScript;
+  const { own, sent } = tag.dataset;
+  let [boot, version, tries] = tag.dataset.live.split(".");
+  version = Number(version);
+  tries = Number(tries);
+
+  function onState(text) {
+    if (!text) return;
+    const state = JSON.parse(text);
+    const newer = state.version > version || (own !== undefined && state.tries > tries);
+    if (state.boot !== boot || newer) {
+      if (state.boot !== boot || !state.styles.length || state.version !== version + 1) return reload(state);
+      version = state.version;
+      state.styles.length && restyle(state.styles);
+    }
+    if (own === undefined) show(state);
+  }
+
+  // -- Reloading --
+
+  let timer;
+  function reload(state) {
+    if (sent !== undefined) {           // this page is the answer to a form, which must not be sent twice
+      show({ ...state, trouble: [], notice: "The server has a new version. Send the form again to see it." });
+      return;
+    }
+    // A page that comes out of date from some cache would reload for ever: once per state is enough.
+    const key = "aiwebengine live " + location.pathname + location.search;
+    const target = `${state.boot}.${state.version}.${own === undefined ? "" : state.tries}`;
+    try {
+      if (sessionStorage.getItem(key) === target) return;
+      sessionStorage.setItem(key, target);
+    } catch { /* no storage: a sandboxed frame */ }
+    clearTimeout(timer);
+    timer = setTimeout(() => location.reload(), 80);
+  }
+
+  // -- Style sheets --
+
+  const leaving = new WeakSet();
+  function restyle(paths) {
+    const links = [...document.querySelectorAll('link[rel~="stylesheet"][href]')].filter((link) =>
+      !leaving.has(link) && new URL(link.href).origin === location.origin);
+    const named = links.filter((link) => paths.includes(decodeURI(new URL(link.href).pathname)));
+    for (const link of named.length ? named : links) {    // none named: one of them may import it
+      const address = new URL(link.href);
+      address.searchParams.set("live", version);
+      const next = link.cloneNode();
+      next.href = address.href;
+      next.onload = next.onerror = () => link.remove();
+      leaving.add(link);
+      link.after(next);
+    }
+  }
+
+  // -- What a page should say: in a shadow tree, out of reach of its styles --
+
+  const STYLE = `
+    :host { all: initial; }
+    section { position: fixed; left: 1rem; bottom: 1rem; z-index: 2147483647; display: flex; align-items: start;
+      max-width: min(44rem, calc(100vw - 2rem)); max-height: 60vh; overflow: auto; box-sizing: border-box;
+      color-scheme: light dark; background: light-dark(#fff, #1d2227); color: light-dark(#1c2024, #e6e9ec);
+      border: 1px solid light-dark(#d9dee3, #353c44); border-left: 4px solid light-dark(#b3261e, #ff8a80);
+      border-radius: 8px; box-shadow: 0 4px 20px rgb(0 0 0 / .18); padding: .5rem .25rem .5rem .75rem;
+      font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+    section.calm { border-left-color: light-dark(#b97a00, #f0bd5c); }
+    div { min-width: 0; }
+    p, summary { margin: 0; overflow-wrap: anywhere; }
+    summary { cursor: pointer; }
+    span { color: light-dark(#5c656e, #9aa4ae); }
+    pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 ui-monospace, Menlo, Consolas, monospace; }
+    button { all: unset; cursor: pointer; padding: 0 .5rem; color: light-dark(#5c656e, #9aa4ae); }
+    button:focus-visible, summary:focus-visible { outline: 2px solid light-dark(#0b62c4, #77b2f5); }`;
+
+  function element(name, text, ...children) {
+    const made = document.createElement(name);
+    made.append(...(text ? [text] : []), ...children);
+    return made;
+  }
+
+  let host = null, shown = "", dismissed = "";
+  function show({ trouble, notice }) {
+    const said = JSON.stringify([trouble, notice]);
+    if (said === shown) return;
+    shown = said;
+    host?.remove();
+    host = null;
+    if (!trouble.length && !notice || said === dismissed) return;
+    host = element("aiwebengine-note");
+    const root = host.attachShadow({ mode: "open" });
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(STYLE);
+    root.adoptedStyleSheets = [sheet];
+    const text = element("div");
+    for (const { name, text: report, serving } of trouble) {
+      const what = serving ? ` has an error; the version before goes on. ` : ` was not loaded. `;
+      text.append(element("details", "", element("summary", "", element("b", name), what,
+        element("span", report.split("\n")[0])), element("pre", report)));
+    }
+    if (notice) text.append(element("p", notice));
+    const close = element("button", "\u00d7");
+    close.ariaLabel = "Dismiss";
+    close.onclick = () => { dismissed = shown; host.remove(); };
+    const box = element("section", "", text, close);
+    box.role = "status";
+    if (!trouble.length) box.className = "calm";
+    root.append(box);
+    document.documentElement.append(host);
+  }
+
+  // -- Connecting --
+
+  // Without a shared worker each page has a connection, and a hidden page none: a browser has only six.
+  function alone() {
+    let stop = null;
+    const follow = () => {
+      if (document.visibilityState === "visible") stop ??= listen(onState, "/engine/live");
+      else if (stop) stop = stop() ?? null;
+    };
+    document.addEventListener("visibilitychange", follow);
+    follow();
+  }
+
+  function connect() {
+    try {
+      const worker = new SharedWorker(tag.src, "aiwebengine");
+      worker.onerror = alone;
+      worker.port.onmessage = (event) => onState(event.data);
+      addEventListener("pagehide", () => worker.port.postMessage("bye"), { once: true });
+    } catch {
+      alone();
+    }
+  }
+
+  addEventListener("pageshow", (event) => event.persisted && connect());
+  connect();
+})();
+"""
+
+_LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 
-def render_table(headings, rows):
-    """A table; a heading that starts with # has numbers below it. Cells are HTML already."""
-    classes = [' class="n"' if heading.startswith("#") else "" for heading in headings]
-    head = "".join(f"<th{kind}>{esc(heading.lstrip('#'))}</th>" for kind, heading in zip(classes, headings))
-    lines = ["<tr>" + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(classes, row)) + "</tr>"
-             for row in rows]
-    return f'<div class="scroll"><table><tr>{head}</tr>\n' + "\n".join(lines) + "</table></div>"
+@page("live tag")
+def live_script_tag(live, head, more=""):
+    """The tag that connects a page to the live channel. A page that answers a form is marked, for
+    reloading would send the form again."""
+    if head.method not in ("GET", "HEAD"):
+        more += " data-sent"
+    return f'<script src="/engine/live.js?{_LIVE_VERSION}" data-live="{live.mark}"{more} async></script>\n'.encode()
 
 
-def render_source(source, line, around=5):
-    """The lines around a place of a script, the line itself marked."""
+@page("/engine/live.js")
+def live_script(server, head):
+    return Response(200, "text/javascript; charset=utf-8", utf8(LIVE_SCRIPT),
+                    [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION) else "no-cache")])
+
+
+# -- Errors ----
+
+TROUBLE_STYLE = """
+h1 { font-weight: 600; margin: .25rem 0 1rem; }
+h1 .kind { color: var(--bad); font-weight: 500; }
+.eyebrow { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; margin: 0; }
+.notice { border-left: 3px solid #c98a00; padding: .1rem .75rem; color: var(--soft); }
+.frames { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; margin: .5rem 0; }
+.frames details + details, .frames p + details, .frames * + p { border-top: 1px solid var(--line); }
+.frames summary, .frames p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; margin: 0;
+          padding: .4rem 1rem; font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+.frames summary { cursor: pointer; }
+.frames summary::marker { content: ""; }
+.frames summary:hover { background: var(--panel); }
+.frames summary:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
+.frames summary > :first-child::before { content: "›"; display: inline-block; width: 1em; color: var(--soft); }
+.frames details[open] summary > :first-child::before { transform: rotate(90deg) translateX(.1em); }
+.frames p > :first-child { padding-left: 1em; }
+.frames pre { border: 0; border-top: 1px solid var(--line); border-radius: 0; margin: 0; display: grid;
+              grid-template-columns: minmax(100%, max-content); }
+.place { color: var(--soft); overflow-wrap: anywhere; }
+pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 4px; }
+.facts { display: grid; grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: .15rem 1.25rem; margin: 0;
+         font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+.facts dt { color: var(--soft); overflow-wrap: anywhere; }
+.facts dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }
+details.more summary { cursor: pointer; color: var(--soft); margin: .75rem 0 .35rem; }
+.paths { list-style: none; padding: 0; margin: .5rem 0; border-top: 1px solid var(--line); }
+.paths li { display: grid; grid-template-columns: 4.5rem minmax(0, 1fr) auto; gap: 0 1rem; align-items: baseline;
+            padding: .35rem .25rem; border-bottom: 1px solid var(--line); }
+.paths code { overflow-wrap: anywhere; }
+.paths .soft { font-size: .85rem; }
+footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
+@media (max-width: 34rem) {
+  main { padding: 1.25rem 1rem 3rem; }
+  h1 { font-size: 1.25rem; }
+  pre .number { width: 2.5em; }
+  .paths li { grid-template-columns: 3.5rem minmax(0, 1fr); }
+  .paths li > .soft:last-child { grid-column: 2; }
+  .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
+  .facts dd { margin-bottom: .35rem; }
+}
+"""
+
+#: With the live script.
+_LIVE_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
+                "worker-src 'self'; frame-ancestors 'none'")
+#: A line of error.stack: function or None, file, line, column or None.
+STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
+#: Of what is shown: lines around a place, frames with their source, paths, and the start of a body.
+SOURCE_AROUND = 5
+MAX_SHOWN_FRAMES = 30
+MAX_SHOWN_PATHS = 200
+MAX_SHOWN_BODY = 2000
+_HIDDEN_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
+
+
+def trouble_response(server, head, status, title, parts, headers=()):
+    """A page about something that went wrong. While files are watched it renews itself with every attempt
+    to load a script."""
+    live = server.app.live
+    body = "\n".join(parts)
+    text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body,
+                       script=live_script_tag(live, head, " data-own").decode() if live is not None else "")
+    return html_response(status, text, headers, _LIVE_POLICY if live is not None else _PAGE_POLICY)
+
+
+HERE = ' class="here"'
+
+
+def render_source(source, line, column=None, around=SOURCE_AROUND):
+    """The lines around a place of a script: the line marked, and in it the word at the column."""
     lines = source.removesuffix("\n").split("\n")
     if line is None or not 1 <= line <= len(lines):
         return ""
     shown = []
     for number in range(max(1, line - around), min(line + around, len(lines)) + 1):
-        kind = ' class="here"' if number == line else ""
-        shown.append(f'<span{kind}><span class="number">{number}</span>{esc(lines[number - 1][:500])}</span>')
+        text = lines[number - 1].rstrip("\r")
+        shown.append(f'<span{HERE if number == line else ""}><span class="number">{number}</span>'
+                     + (render_place(text, column) if number == line else esc(text[:300])) + "</span>")
     return "<pre>" + "".join(shown) + "</pre>"
+
+
+_WORD = re.compile(r"[\w$]+|.")
+
+
+def render_place(text, column):
+    """A line with the word at a column marked; of a long line, the part around it."""
+    if not column or column > len(text):
+        return esc(text[:300])
+    start = max(0, column - 80) if column > 200 else 0
+    word = _WORD.match(text, column - 1)
+    end = word.end() if word else column
+    return (esc(("…" if start else "") + text[start:column - 1])
+            + f"<mark>{esc(text[column - 1:end][:200])}</mark>{esc(text[end:start + 300])}")
 
 
 def render_lines(text):
     return "<pre>" + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
 
 
+def render_frames(error, sources):
+    """The calls that led to an error, each with its source; the first is open."""
+    frames = [found.groups() for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
+    frames = [(name, file, int(line), int(column) if column else None)
+              for name, file, line, column in frames[:MAX_SHOWN_FRAMES]]
+    place = (error.filename, error.line, error.column)
+    if error.filename and error.line and (not frames or error.phase == "parse"):
+        frames = [(None, *place)]
+    items = []
+    for name, file, line, column in frames:
+        excerpt = render_source(sources.get(file, ""), line, column)
+        title = (f"<span>{esc(name or ('top level' if error.phase != 'parse' else 'source text'))}</span>"
+                 f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
+        opened = " open" if excerpt and not any("<details" in item for item in items) else ""
+        items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
+                     else f"<p>{title}</p>")
+    return f'<div class="frames">{"".join(items)}</div>' if items else ""
+
+
+def render_facts(pairs):
+    return '<dl class="facts">' + "".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>"
+                                          for name, value in pairs) + "</dl>"
+
+
+def render_request(head, body):
+    """The request: its line, query, headers (secrets left out), and the start of its body."""
+    parts = ["<h2>Request</h2>", render_facts([(head.method, head.path)])]
+    if head.query:
+        parts.append('<details class="more" open><summary>Query</summary>' + render_facts(head.query.items())
+                     + "</details>")
+    if body:
+        try:
+            text = body[:MAX_SHOWN_BODY * 4].decode("utf-8", "strict" if len(body) <= MAX_SHOWN_BODY else "ignore")
+            shown = text[:MAX_SHOWN_BODY] + ("…" if len(text) > MAX_SHOWN_BODY else "")
+        except UnicodeDecodeError:
+            shown = "(not text)"
+        parts.append(f'<details class="more" open><summary>Body, {len(body):,} bytes</summary>'
+                     f"{render_lines(shown)}</details>")
+    fields = [(name, "(hidden)" if name in _HIDDEN_FIELDS else value) for name, value in head.fields.items()]
+    parts.append('<details class="more"><summary>Headers</summary>' + render_facts(fields) + "</details>")
+    return "\n".join(parts)
+
+
+def render_notice(server):
+    """What is switched on that may explain what a page shows."""
+    return [f'<p class="notice">{esc(server.chaos.notice)}</p>'] if server.chaos.rules else []
+
+
+def render_failure(app, failure):
+    """A script that did not load: where and why."""
+    error = failure.error
+    parts = [f"<h2>{esc(failure.name)} was not loaded</h2>"]
+    if failure.name in app.hosts:
+        parts.append('<p class="soft">The version before goes on serving.</p>')
+    if error is None or not error.filename:
+        return "\n".join([*parts, render_lines(failure.text)])
+    parts.append(f"<p>{render_headline(error.name or 'Uncaught', error.message)}</p>")
+    return "\n".join([*parts, render_frames(error, failure.sources)])
+
+
+def render_headline(name, message):
+    return f'<span class="kind bad">{esc(name)}:</span> {esc(message)}'
+
+
 @page("notice")
-def notice_page(status, message):
+def notice_page(server, head, refusal):
     """Any refusal, in words."""
-    title = f"{status} {STATUS_TEXT.get(status, '')}"
-    return render_page(title, f"<h1>{esc(title)}</h1>\n<p>{esc(message)}</p>")
+    title = f"{refusal.status} {STATUS_TEXT.get(refusal.status, '')}"
+    return trouble_response(server, head, refusal.status, title,
+                            [f"<h1>{esc(title)}</h1>", f"<p>{esc(refusal.message)}</p>", *render_notice(server)],
+                            refusal.headers)
 
 
 @page("missing")
-def missing_page(server, head, message, hints):
-    """A path that does not exist, and those that do."""
+def missing_page(server, head, message):
+    """A path that does not exist, and those that do, the nearest first; scripts that did not load, since
+    the path may be in one of them."""
     app = server.app
-    parts = [f"<h1>404 Not Found</h1>\n<p>{esc(message)}</p>"]
-    routes = sorted({(path, method) for (path, method), _ in app.all_routes()})
-    if routes:
-        parts.append("<h2>Routes</h2>\n<ul>")
-        for path, method in routes:
-            plain = method == "GET" and ":" not in path and "*" not in path
-            shown = f'<a href="{esc(path)}">{esc(path)}</a>' if plain else esc(path)
-            parts.append(f"<li><code>{esc(method)} {shown}</code></li>")
+    shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
+    parts = [f'<p class="eyebrow">404 {esc(STATUS_TEXT[404])}</p>',
+             f"<h1>Nothing is registered at {esc(head.method)} {esc(shown)}</h1>", *render_notice(server)]
+    parts += [render_failure(app, failure) for _, failure in sorted(app.failures.items())]
+    known = known_paths(app)
+    if known:
+        parts.append('<h2>What is there, nearest first</h2>\n<ul class="paths">')
+        for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
+            text = f'<a href="{esc(urllib.parse.quote(path))}">{esc(path)}</a>' if link else esc(path)
+            parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
+                         f'<span class="soft">{esc(what)}</span></li>')
         parts.append("</ul>")
-    if app.stream_routes:
-        parts.append("<h2>Streams</h2>\n<ul>")
-        parts += [f"<li><code>{esc(path)}</code></li>" for path in sorted(app.stream_routes)]
-        parts.append("</ul>")
-    if app.failures:
-        names = ", ".join(sorted(app.failures))
-        parts.append(f'<p class="bad">Not loaded because of an error: {esc(names)}</p>')
-    parts.append('<p class="soft">More at <a href="/engine">/engine</a></p>')
-    return render_page("404 Not Found", "\n".join(parts))
+        if len(known) > MAX_SHOWN_PATHS:
+            parts.append(f'<p class="soft">and {len(known) - MAX_SHOWN_PATHS:,} more</p>')
+    else:
+        parts.append(f"<p>No script has registered anything yet. Put one into {esc(app.folder)}.</p>")
+    parts.append('<footer>Scripts, routes and streams as they are now: <a href="/engine">/engine</a></footer>')
+    return trouble_response(server, head, 404, "404 Not Found", parts)
+
+
+def known_paths(app):
+    """(method, path, what it is, can it be opened in a browser) of all that is served."""
+    known = [(method, path, route.host.name, method == "GET" and ":" not in path and "*" not in path)
+             for (path, method), route in app.all_routes()]
+    known += [("stream", path, route.host.name, True) for path, route in app.stream_routes.items()]
+    files = app.live.files if app.live is not None else public_stamps(app.public)
+    for path in files:
+        if path.endswith((".html", ".htm")):
+            known.append(("page", path.removesuffix("index.html"), "public/", True))
+    if app.graphql.registrations:
+        known.append(("GraphQL", "/graphql", "explorer", True))
+    return known
+
+
+def nearest_first(path, known):
+    """Entries of known_paths() by likeness to a path; of a great many, by the alphabet."""
+    known = sorted(known, key=lambda entry: (entry[1], entry[0]))
+    if len(known) > 2 * MAX_SHOWN_PATHS:
+        return known
+    matcher = difflib.SequenceMatcher(None, "", path.lower()[:MAX_PATH_LENGTH])
+
+    def unlikeness(entry):
+        matcher.set_seq1(entry[1].lower())
+        return -round(matcher.ratio(), 2)
+    return sorted(known, key=unlikeness)
 
 
 @page("error")
-def error_page(server, head, status, facts, error):
+def error_page(server, head, status, facts, error, body=b""):
     """A handler that failed: what, where in the source, how it got there, and for which request."""
-    title = f"{facts['name']}: {facts['message']}" if isinstance(error, JSError) else facts["message"]
-    parts = [f'<p class="soft">{status} {esc(STATUS_TEXT.get(status, ""))}</p>',
-             f'<h1 class="bad">{esc(title)}</h1>']
-    filename, line = getattr(error, "filename", None), getattr(error, "line", None)
-    if filename and line:
-        column = f":{error.column}" if error.column else ""
-        parts.append(f"<p><code>{esc(filename)}:{line}{column}</code></p>")
-        parts.append(render_source(server.app.sources().get(filename, ""), line))
-    if facts["stack"]:
-        parts.append("<h2>Stack</h2>\n" + render_lines(facts["stack"]))
-    request = [f"{head.method} {head.target}"] + [f"{name}: {value}" for name, value in head.fields.items()
-                                                  if name not in ("cookie", "authorization")]
-    parts.append("<h2>Request</h2>\n" + render_lines("\n".join(request)))
-    return render_page(title, "\n".join(parts))
+    script_error = isinstance(error, JSError)
+    title = f"{facts['name']}: {facts['message']}" if script_error else facts["message"]
+    parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>',
+             f"<h1>{render_headline(facts['name'], facts['message']) if script_error else esc(title)}</h1>",
+             *render_notice(server)]
+    if script_error:
+        parts.append(render_frames(error, server.app.sources()))
+        if facts["stack"]:
+            parts.append('<details class="more"><summary>Stack as text</summary>'
+                         + render_lines(facts["stack"]) + "</details>")
+    parts.append(render_request(head, body))
+    if server.app.live is not None:
+        parts.append("<footer>This page renews itself when a script is saved"
+                     + (", unless it answers a form: send that again." if head.method != "GET" else ".")
+                     + "</footer>")
+    return trouble_response(server, head, status, title, parts)
 
 
-def overview_tables(app):
-    """Scripts, routes and streams as they are now."""
-    scripts = []
-    for name in sorted({*app.hosts, *app.failures}):
-        failure = app.failures.get(name)
-        if failure is None:
-            state = "running"
-        else:
-            old = "an older version is running" if name in app.hosts else "not loaded"
-            state = f'<span class="bad">{old}</span>{render_lines(failure.text)}'
-        scripts.append((f"<code>{esc(name)}</code>", state))
-    routes = []
-    for (path, method), route in app.all_routes():
-        good = route.calls - route.errors
-        mean = f"{route.seconds / good * 1000:.1f} ms" if good > 0 else ""
-        handler = route.handler if isinstance(route.handler, str) else "(function)"
-        routes.append((f"<code>{esc(method)} {esc(path)}</code>", f"<code>{esc(handler)}</code>",
-                       esc(route.host.name),
-                       f"{route.calls:,}", f"{route.errors:,}", mean))
-    streams = [(f"<code>{esc(path)}</code>", esc(route.host.name), f"{len(route.stream.connections):,}",
-                f"{route.stream.sent:,}", f"{route.stream.dropped:,}")
-               for path, route in sorted(app.stream_routes.items())]
-    fields = [(esc(item["kind"]), f"<code>{esc(item['name'])}</code>", f"<code>{esc(item['type'])}</code>",
-               esc(item["owner"])) for item in app.graphql.listing()]
-    empty = '<p class="soft">None.</p>'
-    return "\n".join((
-        "<h2>Scripts</h2>", render_table(("script", "state"), scripts) if scripts else empty,
-        "<h2>Routes</h2>",
-        render_table(("route", "handler", "script", "#calls", "#errors", "#mean time"), routes)
-        if routes else empty,
-        "<h2>GraphQL</h2>", render_table(("kind", "field", "type", "script"), fields) if fields else empty,
-        "<h2>Streams</h2>",
-        render_table(("stream", "script", "#connections", "#messages", "#dropped"), streams)
-        if streams else empty))
-
-
-@page("/engine")
-def overview_page(server, head):
-    body = (f'<h1>aiwebengine</h1>\n<p class="soft">Version {__version__}, {esc(server.url)}</p>\n'
-            f'<p class="bad" id="state"></p>\n<div id="tables">{overview_tables(server.app)}</div>')
-    return html_response(200, render_page("aiwebengine", body, OVERVIEW_SCRIPT), (),
-                         script_policy(OVERVIEW_SCRIPT))
-
-
-@page("/engine/tables")
-def overview_fragment(server, head):
-    return html_response(200, overview_tables(server.app))
+# -- For monitors ----
 
 
 @page("/engine/health")
@@ -36653,10 +40087,1820 @@ def health_answer(server, head):
     """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded."""
     app = server.app
     facts = {"status": "degraded" if app.failures else "ok", "version": __version__,
-             "uptime": round(time.time() - app.started, 1), "scripts": len(app.hosts),
+             "uptime": round(time.monotonic() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
-             "streams": len(app.stream_routes), "connections": app.broadcaster.count}
+             "streams": len(app.stream_routes), "connections": open_streams(server)}
+    if server.chaos.rules:
+        facts["chaos"] = server.chaos.text
     return Response(200, JSON_TYPE, utf8(json.dumps(facts)), [("Cache-Control", "no-store")])
+
+
+PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_LABEL_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+
+
+def metric_lines(name, kind, doc, samples):
+    """A metric in the text format of Prometheus; `samples` are (suffix, labels, value)."""
+    yield f"# HELP {name} {doc}"
+    yield f"# TYPE {name} {kind}"
+    for suffix, labels, value in samples:
+        pairs = ",".join(f'{key}="{str(text).translate(_LABEL_ESCAPES)}"' for key, text in labels.items())
+        yield f"{name}{suffix}{{{pairs}}} {value}" if pairs else f"{name}{suffix} {value}"
+
+
+def duration_samples(route, labels):
+    """The cumulative buckets of a histogram, its sum and its count."""
+    stats, count = route.stats, 0
+    for bound, number in zip((*DURATION_BUCKETS, "+Inf"), list(stats.buckets)):
+        count += number
+        yield "_bucket", {**labels, "le": bound}, count
+    yield "_sum", labels, round(stats.seconds, 6)
+    yield "_count", labels, count
+
+
+def route_metrics(app):
+    routes = [(route, {"method": route.method, "path": route.path, "script": route.host.name})
+              for _, route in app.all_routes()]
+    yield from metric_lines("aiwebengine_route_calls_total", "counter", "Calls of a route's handler.",
+                            [("", labels, route.stats.calls) for route, labels in routes])
+    yield from metric_lines("aiwebengine_route_errors_total", "counter", "Calls whose handler failed.",
+                            [("", labels, route.stats.errors) for route, labels in routes])
+    yield from metric_lines("aiwebengine_route_duration_seconds", "histogram",
+                            "Time from a request to its answer.",
+                            [sample for route, labels in routes for sample in duration_samples(route, labels)])
+
+
+def stream_metrics(app):
+    feeds = [(feed, {"stream": feed.path}) for feed in all_feeds(app)]
+    for name, kind, doc, value in (
+            ("connections", "gauge", "Clients connected now.", Feed.connected),
+            ("connects_total", "counter", "Clients that ever connected.", Feed.served),
+            ("messages_total", "counter", "Messages sent.", Feed.sent),
+            ("dropped_total", "counter", "Clients disconnected because they read too slowly.", Feed.dropped),
+            ("waiting_bytes", "gauge", "Bytes that wait for slow clients.", Feed.waiting)):
+        yield from metric_lines(f"aiwebengine_stream_{name}", kind, doc,
+                                [("", labels, value(feed)) for feed, labels in feeds])
+
+
+def start_time(app):
+    """When the server started, in Unix time."""
+    return round(time.time() - (time.monotonic() - app.started))
+
+
+def server_metrics(server):
+    app = server.app
+    states = collections.Counter(script_state(app, name) for name in {*app.hosts, *app.failures})
+    for name, kind, doc, samples in (
+            ("aiwebengine_info", "gauge", "The version.", [("", {"version": __version__}, 1)]),
+            ("aiwebengine_uptime_seconds", "gauge", "Seconds since the start.",
+             [("", {}, round(time.monotonic() - app.started, 3))]),
+            ("aiwebengine_scripts", "gauge", "Scripts by state: running, stale (an older version runs), failed.",
+             [("", {"state": state}, states[state]) for state in ("running", "stale", "failed")]),
+            ("aiwebengine_reloads_total", "counter", "Scripts loaded again since the start.",
+             [("", {}, app.reloads)]),
+            ("aiwebengine_http_requests_total", "counter", "Requests, but for those under /engine.",
+             [("", {}, server.requests.total)]),
+            ("aiwebengine_connections", "gauge", "Open event streams, dashboards not counted.",
+             [("", {}, open_streams(server))]),
+            ("process_resident_memory_bytes", "gauge", "Memory that the process occupies.",
+             [("", {}, memory_used())]),
+            ("process_cpu_seconds_total", "counter", "Processor time of the process.",
+             [("", {}, round(time.process_time(), 3))]),
+            ("process_start_time_seconds", "gauge", "When the server started, in Unix time.",
+             [("", {}, start_time(app))])):
+        yield from metric_lines(name, kind, doc, samples)
+
+
+@page("/engine/metrics")
+def metrics_answer(server, head):
+    """Everything that is counted, for Prometheus and its like (text format 0.0.4)."""
+    lines = [*server_metrics(server), *route_metrics(server.app), *stream_metrics(server.app)]
+    return Response(200, PROMETHEUS_TYPE, utf8("\n".join(lines) + "\n"), [("Cache-Control", "no-store")])
+
+
+# -- Dashboard: facts ----
+#
+# What the page shows, as plain data for JSON. Everything is read from what the server keeps anyway;
+# nothing here runs unless somebody looks.
+
+#: Rows of each table that are sent, characters of a message or log line in a list, and of one alone.
+MAX_SHOWN_ROWS = 200
+MAX_SHOWN_CONNECTIONS = 100
+MAX_SHOWN_MESSAGES = 50
+MAX_SHOWN_REQUESTS = 50
+MAX_SHOWN_REASONS = 12
+MAX_SHOWN_TEXT = 2_000
+MAX_PREVIEW = 160
+MAX_DETAIL = 50_000
+#: What is remembered of the messages that dashboards were shown.
+MAX_REMEMBERED_MESSAGES = 4000
+MAX_REMEMBERED_BYTES = 16 * 1024 * 1024
+#: Seconds that the small charts show.
+SPARK_SECONDS = 60
+
+
+def clip(text, limit):
+    """A text of at most `limit` characters; what is left out is counted."""
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more)"
+
+
+def open_streams(server):
+    """Connections to streams, without those of dashboards."""
+    own = server.dashboard.stream.connections if server.dashboard is not None else ()
+    return max(0, server.app.stream_connections - len(own))
+
+
+class Feed:
+    """A stream as pages show it. A GraphQL subscription is several: its plain stream, whose messages
+    stand for all, and one for each selection that clients ask for."""
+
+    def __init__(self, path, script, streams):
+        self.path = path
+        self.script = script
+        self.streams = streams
+        self.main = streams[0]
+
+    def connected(self):
+        return sum(len(stream.connections) for stream in self.streams)
+
+    def served(self):
+        return sum(stream.served for stream in self.streams)
+
+    def sent(self):
+        return self.main.sent
+
+    def dropped(self):
+        return sum(stream.dropped for stream in self.streams)
+
+    def waiting(self):
+        """Bytes in the outboxes of slow clients."""
+        total = 0
+        for stream in self.streams:
+            if stream.slow:
+                with stream.lock:
+                    total += sum(connection.queued for connection in stream.slow)
+        return total
+
+    def connections(self):
+        found = []
+        for stream in self.streams:
+            with stream.lock:
+                found += stream.connections
+        return found
+
+    def spark(self):
+        """Messages in each of the last SPARK_SECONDS seconds, as far as they are still kept."""
+        counts, now = [0] * SPARK_SECONDS, time.time()
+        for message in self.main.recent(DEFAULT_HISTORY_MESSAGES):
+            age = int(now - message.time)
+            if 0 <= age < SPARK_SECONDS and message.delivery is not None:
+                counts[SPARK_SECONDS - 1 - age] += 1
+        return counts
+
+    def facts(self):
+        return {"path": self.path, "script": self.script, "connections": self.connected(),
+                "messages": self.sent(), "dropped": self.dropped(), "waiting": self.waiting(),
+                "kept": len(self.main.history), "depth": self.main.depth,
+                "graphql": self.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)}
+
+
+def all_feeds(app):
+    """The Feeds of all scripts, those of GraphQL last."""
+    feeds = [Feed(path, route.host.name, [route.stream])
+             for path, route in sorted(app.stream_routes.items())]
+    for item in app.graphql.listing():
+        if item["kind"] == "subscription":
+            path = GRAPHQL_SUBSCRIPTION_PATH + item["name"]
+            streams = app.graphql.streams_of(item["name"])
+            if streams:
+                feeds.append(Feed(path, item["owner"], streams))
+    return feeds
+
+
+def find_feed(app, path):
+    return next((feed for feed in all_feeds(app) if feed.path == path), None)
+
+
+def script_state(app, name):
+    """running; stale: its newest text does not load, an older one runs; failed: nothing runs."""
+    if name not in app.failures:
+        return "running"
+    return "stale" if name in app.hosts else "failed"
+
+
+def script_facts(app):
+    scripts = []
+    for name in sorted({*app.hosts, *app.failures})[:MAX_SHOWN_ROWS]:
+        host, failure = app.hosts.get(name), app.failures.get(name)
+        trouble = failure or app.troubles.get(name)
+        scripts.append({"name": name, "state": script_state(app, name),
+                        "summary": summary_of(host) if host is not None else "",
+                        "trouble": None if trouble is None else headline_of(trouble),
+                        "when": None if trouble is None else trouble.time})
+    return scripts
+
+
+def headline_of(failure):
+    """The first words about an error: `TypeError: x is not a function`."""
+    error = failure.error
+    if error is None:
+        return clip(failure.text.split("\n")[0], MAX_PREVIEW)
+    return clip(f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}", MAX_PREVIEW)
+
+
+def milliseconds(seconds):
+    return None if seconds is None else round(seconds * 1000, 2)
+
+
+def route_facts(app):
+    routes = []
+    for (path, method), route in itertools.islice(app.all_routes(), MAX_SHOWN_ROWS):
+        stats = route.stats
+        routes.append({"path": path, "method": method, "script": route.host.name,
+                       "handler": route.handler if isinstance(route.handler, str) else "(function)",
+                       "calls": stats.calls, "errors": stats.errors,
+                       "p50": milliseconds(stats.percentile(0.5)), "p95": milliseconds(stats.percentile(0.95)),
+                       "max": milliseconds(stats.longest) if stats.calls else None})
+    return routes
+
+
+def server_facts(server):
+    app = server.app
+    return {"version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
+            "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
+            "requests": server.requests.total, "reloads": app.reloads, "logs": sorted(app.log.kept)}
+
+
+def error_facts(failure):
+    """An error with its place, the lines around it as [number, text, whether it is the one], and stack."""
+    error = failure.error
+    facts = {"time": failure.time, "headline": headline_of(failure), "text": clip(failure.text, MAX_DETAIL),
+             "file": None, "line": None, "column": None, "frame": [], "stack": ""}
+    if error is not None and error.filename and error.line:
+        lines = failure.sources.get(error.filename, "").removesuffix("\n").split("\n")
+        first = max(1, error.line - 4)
+        facts.update(file=error.filename, line=error.line, column=error.column, frame=[
+            [number, lines[number - 1].rstrip("\r")[:300], number == error.line]
+            for number in range(first, min(error.line + 4, len(lines)) + 1)])
+    if error is not None and error.phase != "parse":
+        facts["stack"] = clip(error.stack or "", MAX_SHOWN_TEXT)
+    return facts
+
+
+def request_facts(entry):
+    head = entry.head
+    return {"number": entry.number, "time": entry.time, "method": head.method,
+            "target": clip(head.target, MAX_PREVIEW), "status": entry.status,
+            "ms": milliseconds(entry.seconds), "address": entry.address, "size": entry.size}
+
+
+def script_view(app, name):
+    """A script alone: its state and what went wrong last. `name` may also be another source of the log."""
+    failure = app.failures.get(name)
+    trouble = failure or app.troubles.get(name)
+    known = name in app.hosts or name in app.failures
+    return {"name": name, "known": known or name == "server" or name in app.log.kept,
+            "state": script_state(app, name) if known else None,
+            "error": None if trouble is None else error_facts(trouble), "loads": failure is None}
+
+
+def connection_key(connection):
+    """A name for a connection that is open."""
+    return f"{id(connection):x}"
+
+
+def verdict(feed, message, connection):
+    """[got, why] of Stream.explain, got being true, false, or null while the message is on its way."""
+    return list(feed.main.explain(message, connection))
+
+
+def connection_facts(feed, connection, message):
+    return {"key": connection_key(connection), "address": connection.address,
+            "metadata": {clip(key, 60): clip(text, 120)
+                         for key, text in itertools.islice(connection.metadata.items(), 12)},
+            "since": round(time.time() - (time.monotonic() - connection.since), 1),
+            "got": connection.messages, "waiting": connection.queued, "behind": connection.behind(),
+            "verdict": None if message is None else verdict(feed, message, connection)}
+
+
+def message_facts(feed, message, connection=None, limit=MAX_PREVIEW):
+    delivery = message.delivery         # None for a message of an earlier process
+    counts = (None,) * 3 if delivery is None else (delivery.matched, delivery.queued, delivery.dropped)
+    return {"sequence": str(message.sequence), "id": feed.main.event_id(message.sequence),
+            "time": round(message.time, 3), "size": len(message.frame), "filter": message.filter,
+            **dict(zip(("matched", "queued", "dropped"), counts)),
+            "text": clip(message.text, limit),
+            "verdict": None if connection is None else verdict(feed, message, connection)}
+
+
+def is_wanted(connection, words):
+    """Does a connection's metadata or address contain all the words?"""
+    text = " ".join(f"{key}={value}" for key, value in connection.metadata.items())
+    text = f"{text} {connection.address}".lower()
+    return all(word in text for word in words)
+
+
+class ShownMessages:
+    """Messages that dashboards were shown lately. A busy stream forgets a message within a second or two,
+    before anybody could ask about it."""
+
+    def __init__(self):
+        self.messages = collections.OrderedDict()       # (epoch, sequence) -> Message
+        self.size = 0
+        self.lock = threading.Lock()
+
+    def add(self, stream, messages):
+        with self.lock:
+            for message in messages:
+                key = stream.epoch, message.sequence
+                if key not in self.messages:
+                    self.messages[key] = message
+                    self.size += len(message.frame)
+            while len(self.messages) > MAX_REMEMBERED_MESSAGES or self.size > MAX_REMEMBERED_BYTES:
+                self.size -= len(self.messages.popitem(last=False)[1].frame)
+
+    def find(self, stream, number):
+        """The message of this number, a text, if it is known here or still kept by the stream."""
+        if not number.isascii() or not number.isdigit():
+            return None
+        return self.messages.get((stream.epoch, int(number))) or stream.find(int(number))
+
+
+def stream_view(app, query, shown):
+    """A stream alone: its last messages (not with `hold`), its connections (those that lag first), and,
+    when a message or a connection is chosen, who got what and why. `shown` are ShownMessages."""
+    feed = find_feed(app, query.get("name", ""))
+    if feed is None:
+        return {"path": query.get("name", ""), "known": False}
+    connections = feed.connections()
+    stream, number = feed.main, query.get("message", "")
+    chosen = shown.find(stream, number)
+    recent = [] if "hold" in query else stream.recent(MAX_SHOWN_MESSAGES)
+    shown.add(stream, reversed(recent if chosen is None else [*recent, chosen]))
+    focus = next((item for item in connections if connection_key(item) == query.get("connection")), None)
+    words = query.get("q", "").lower().split()
+    wanted = [item for item in connections if is_wanted(item, words)] if words else connections
+    first = heapq.nsmallest(MAX_SHOWN_CONNECTIONS, wanted,
+                            key=lambda item: (item is not focus, -item.queued, item.since))
+    view = {"path": feed.path, "known": True, "facts": feed.facts(), "wanted": len(wanted),
+            "connections": [connection_facts(feed, item, chosen) for item in first],
+            "focus": connection_key(focus) if focus is not None else None,
+            "forgotten": bool(number) and chosen is None}
+    if "hold" not in query:
+        view["messages"] = [message_facts(feed, item, focus) for item in recent]
+    if chosen is not None:
+        view["chosen"] = {**message_facts(feed, chosen, None, MAX_DETAIL),
+                          "reasons": reasons_for(feed, chosen, connections)}
+    return view
+
+
+def reasons_for(feed, message, connections):
+    """Why connections got a message or not, as [got, why, how many], the most frequent first."""
+    counts = collections.Counter(tuple(verdict(feed, message, item)) for item in connections)
+    common = counts.most_common(MAX_SHOWN_REASONS)
+    rest = sum(counts.values()) - sum(number for _, number in common)
+    return [[got, why, number] for (got, why), number in common] + (
+        [[False, "other reasons", rest]] if rest else [])
+
+
+# -- Dashboard: the live channel ----
+
+#: Seconds between two looks at the server while somebody looks at the dashboard.
+DASHBOARD_SECONDS = 0.5
+#: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
+IDLE_LOOKS = 4
+#: A dashboard that reads slowly gets no news while so many bytes wait for it.
+MAX_DASHBOARD_BACKLOG = 256 * 1024
+
+
+class Viewer:
+    """What one open dashboard was told: the JSON text of each part, the last request, the last line of
+    the log. `query` is what it looks at."""
+
+    __slots__ = ("query", "told", "request", "line")
+
+    def __init__(self, query):
+        self.query = query
+        self.told = {}
+        self.request = 0
+        self.line = None
+
+    @property
+    def view(self):
+        return self.query.get("view", "overview")
+
+
+class Dashboard:
+    """Tells open dashboards what changed, with one thread, which exists while there are any.
+
+    They are connections of a stream that no registry holds, so the broadcaster writes to them; each
+    looks at something else, so each gets frames of its own, twice a second at the most."""
+
+    def __init__(self, server):
+        self.server = server
+        self.app = server.app
+        self.stream = self.app.streams.create("/engine/events", 0)
+        self.viewers = {}
+        self.shown = ShownMessages()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread = None
+
+    def admit(self, handler, head):
+        """Makes a request a viewer."""
+        handler.hand_over(head, self.stream, head.query)
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="dashboard", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def _loop(self):
+        idle = 0
+        while True:
+            self._wake.clear()
+            with self._lock:
+                idle = 0 if self.stream.connections else idle + 1
+                if idle > IDLE_LOOKS:
+                    self._thread = None
+                    self.viewers, self.shown = {}, ShownMessages()
+                    return
+            try:
+                self.tell()
+            except Exception as error:  # the next look may succeed
+                self.app.log.write("error", f"dashboard: {type(error).__name__}: {error}")
+            self._wake.wait(DASHBOARD_SECONDS)
+
+    def tell(self):
+        """Sends everyone what is new to them."""
+        with self.stream.lock:
+            connections = list(self.stream.connections)
+        self.viewers = {item: self.viewers.get(item) or Viewer(item.metadata) for item in connections}
+        shared = self.shared_parts()
+        for connection, viewer in self.viewers.items():
+            if connection.queued < MAX_DASHBOARD_BACKLOG:
+                text = self.news(viewer, shared)
+                if text:
+                    self.app.broadcaster.post(connection, encode_data(text, "state"))
+
+    def shared_parts(self):
+        """The parts that everyone sees, as JSON texts by name."""
+        app = self.app
+        parts = {"server": server_facts(self.server), "scripts": script_facts(app),
+                 "streams": [feed.facts() for feed in all_feeds(app)[:MAX_SHOWN_ROWS]],
+                 "routes": route_facts(app), "graphql": app.graphql.listing()[:MAX_SHOWN_ROWS],
+                 "chaos": self.server.chaos.describe()}
+        return {name: json_text(part) for name, part in parts.items()}
+
+    def news(self, viewer, shared):
+        """What a viewer does not know yet, as the text of a JSON object, or "" when nothing changed."""
+        first, parts = not viewer.told, dict(shared)
+        if viewer.view == "stream":
+            parts["view"] = json_text(stream_view(self.app, viewer.query, self.shown))
+        elif viewer.view == "script":
+            parts["view"] = json_text(script_view(self.app, viewer.query.get("name", "")))
+        changed = {name: text for name, text in parts.items() if viewer.told.get(name) != text}
+        viewer.told.update(changed)
+        if first:
+            changed["sparks"] = json_text({feed.path: feed.spark() for feed in all_feeds(self.app)})
+        if viewer.view == "script":
+            self.add_lines(viewer, changed, first)
+        elif viewer.view in ("overview", "requests"):
+            self.add_requests(viewer, changed)
+        return "{" + ",".join(f'"{name}":{text}' for name, text in changed.items()) + "}" if changed else ""
+
+    def add_requests(self, viewer, changed):
+        """New requests, the last ones if there are many; at first all that the page shows."""
+        log = self.server.requests
+        new = [entry for entry in list(log.entries) if entry.number > viewer.request]
+        if new:
+            limit = MAX_SHOWN_REQUESTS if viewer.request else REQUESTS_KEPT
+            viewer.request = new[-1].number
+            changed["requests"] = json_text([request_facts(entry) for entry in new[-limit:]])
+
+    def add_lines(self, viewer, changed, first):
+        """New lines of the log of the script that is looked at."""
+        new = []
+        for line in reversed(list(self.app.log.kept.get(viewer.query.get("name", ""), ()))):
+            if line is viewer.line:
+                break
+            new.append(line)
+        if new or first:
+            viewer.line = new[0] if new else viewer.line
+            changed["lines"] = json_text([[round(when, 3), level, clip(text, MAX_SHOWN_TEXT)]
+                                          for when, level, text in reversed(new)])
+
+
+def json_text(value):
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def local_page(method, path):
+    """Registers a function in LOCAL_PAGES."""
+    def register(function):
+        LOCAL_PAGES[method, path] = function
+        return function
+    return register
+
+
+@local_page("GET", "/engine/events")
+def dashboard_events(handler, head, body):
+    """The dashboard's one connection: `state` events with the parts that changed. What is looked at is in
+    the query: `view` (overview, stream, script, requests), `name`, `message`, `connection`, `q`."""
+    if head.method == "HEAD":
+        return Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")])
+    server = handler.server
+    if server.dashboard is None:
+        server.dashboard = Dashboard(server)
+    server.dashboard.admit(handler, head)
+    return None
+
+
+# -- Dashboard: actions ----
+
+#: Seconds that a request sent again may take, and bytes of its answer that are shown.
+REPLAY_SECONDS = 30
+MAX_REPLAY_BYTES = 64 * 1024
+#: Headers that belong to the connection on which a request came.
+_HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "expect", "keep-alive",
+                          "upgrade", "te", "trailer", "accept-encoding"))
+#: Headers whose values are not shown.
+_SECRET_HEADERS = frozenset(("cookie", "authorization"))
+CONSOLE_FILE = "<console>"
+_DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
+
+
+def json_answer(value, status=200):
+    return Response(status, JSON_TYPE, utf8(json_text(value)), [("Cache-Control", "no-store")])
+
+
+def asked(head, body, *names):
+    """The texts of these names in a request's JSON body; raises Refusal when one is missing."""
+    if head.content_type != "application/json":
+        raise Refusal(415, "Send a JSON object, with Content-Type: application/json")
+    try:
+        wish = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, f"The body is not JSON: {error}") from None
+    for name in names:
+        if not isinstance(wish, dict) or not isinstance(wish.get(name), str):
+            raise Refusal(400, f"The JSON object must have {', '.join(names)}, all of them strings; "
+                               f"{name} is missing")
+    return [wish[name] for name in names]
+
+
+@local_page("POST", "/engine/send")
+def send_test_message(handler, head, body):
+    """Sends a message to a stream or subscription: `path`, `data`, `filter` ("" for everyone)."""
+    app = handler.app
+    path, data, text = asked(head, body, "path", "data", "filter")
+    feed = find_feed(app, path)
+    host = app.hosts.get(feed.script) if feed is not None else None
+    if host is None:
+        raise Refusal(404, f"No stream is registered at {path}")
+    try:
+        wanted = check_filter(host, "send", text.strip())
+    except HostError as error:
+        raise Refusal(400, str(error)) from None
+    try:
+        if path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
+            name = path[len(GRAPHQL_SUBSCRIPTION_PATH):]
+            delivery = app.relay.send_subscription(name, data, wanted, "send") or Delivery()
+        else:
+            delivery = app.relay.send(feed.main, data, wanted, "send")
+    except HostError as error:          # Redis does not answer
+        raise Refusal(503, str(error)) from None
+    message = feed.main.find(delivery.sequence)
+    if message is not None and handler.server.dashboard is not None:
+        handler.server.dashboard.shown.add(feed.main, [message])
+    return json_answer({"sentence": delivery.sentence(), "sequence": str(delivery.sequence or ""),
+                        "matched": delivery.matched, "queued": delivery.queued, "dropped": delivery.dropped})
+
+
+@local_page("POST", "/engine/reload")
+def reload_script(handler, head, body):
+    """Loads a script again: `script`. The answer says whether it runs now."""
+    name, = asked(head, body, "script")
+    try:
+        loaded = handler.app.reload(name)
+    except KeyError:
+        raise Refusal(404, f"There is no script {name}") from None
+    except OSError as error:
+        raise Refusal(500, f"The folder of scripts cannot be read: {error}") from None
+    return json_answer({"loaded": loaded})
+
+
+@local_page("GET", "/engine/source")
+def script_source(handler, head, body):
+    """The text of a script (`?script=`) as its file is now, and of what it imports as it was loaded."""
+    app, name = handler.app, head.query.get("script", "")
+    try:
+        files = {name: read_script(app.script_files()[name])}
+    except KeyError:
+        raise Refusal(404, f"There is no script {name}") from None
+    except (OSError, ValueError) as error:
+        raise Refusal(500, f"{name} cannot be read: {error}") from None
+    owner = app.failures.get(name) or app.hosts.get(name)
+    files.update((file, text) for file, text in (owner.sources if owner else {}).items() if file != name)
+    return json_answer([{"name": file, "text": text} for file, text in files.items()])
+
+
+@local_page("GET", "/engine/request")
+def logged_request(handler, head, body):
+    """A request of the log (`?number=`) with its headers and body."""
+    entry = find_request(handler, head.query.get("number", ""))
+    headers = [[name, "(not shown)" if name in _SECRET_HEADERS else value]
+               for name, value in entry.head.fields.items()]
+    text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
+    return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers, "body": text})
+
+
+def find_request(handler, number):
+    entry = handler.server.requests.find(int(number)) if number.isascii() and number.isdigit() else None
+    if entry is None:
+        raise Refusal(404, f"Request {number or '?'} is no longer in the log")
+    return entry
+
+
+@local_page("POST", "/engine/replay")
+def replay_request(handler, head, body):
+    """Sends a request of the log to this server again: `number`. Answers with what came back."""
+    number, = asked(head, body, "number")
+    entry = find_request(handler, number)
+    if entry.body is None:
+        raise Refusal(409, f"Its body of {entry.size:,} bytes was not kept (up to {MAX_KEPT_BODY:,} are), so "
+                           "it cannot be sent again")
+    try:
+        return json_answer(send_again(handler.server, entry))
+    except (OSError, http.client.HTTPException) as error:
+        raise Refusal(502, f"No answer came: {type(error).__name__}: {error}") from None
+
+
+def send_again(server, entry):
+    """Makes the request of a log entry over a connection of its own; what came back, as plain data."""
+    name, port = server.server_address[:2]
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    connection = http.client.HTTPConnection(name, port, timeout=REPLAY_SECONDS)
+    started = time.perf_counter()
+    try:
+        connection.putrequest(entry.head.method, entry.head.target, skip_host=True, skip_accept_encoding=True)
+        for key, value in entry.head.fields.items():
+            if key not in _HOP_HEADERS:
+                connection.putheader(key, value.encode("latin-1"))
+        connection.putheader("Connection", "close")
+        if entry.body or entry.head.method in ("POST", "PUT", "PATCH"):
+            connection.putheader("Content-Length", str(len(entry.body)))
+        connection.endheaders(entry.body)
+        answer = connection.getresponse()
+        stream = answer.getheader("content-type", "").startswith("text/event-stream")
+        data = b"" if stream else answer.read(MAX_REPLAY_BYTES)
+        return {"status": answer.status, "reason": answer.reason, "headers": answer.getheaders(),
+                "ms": milliseconds(time.perf_counter() - started),
+                "body": "(an event stream; open it in a page of its own)" if stream
+                else data.decode("utf-8", "replace")}
+    finally:
+        connection.close()
+
+
+@local_page("POST", "/engine/evaluate")
+def evaluate_in_script(handler, head, body):
+    """Runs code in the realm of a running script: `script`, `code`. Answers {"value"}, as the console
+    would show it, or {"error": {"name", "message", "stack"}}."""
+    name, code = asked(head, body, "script", "code")
+    host = handler.app.hosts.get(name)
+    if host is None:
+        raise Refusal(404, f"{name} is not running")
+    handler.app.log.write("debug", f"from the dashboard: {clip(code, MAX_PREVIEW)}", name)
+    started = time.perf_counter()
+    try:
+        facts = {"value": clip(evaluate_code(host, code), MAX_DETAIL)}
+    except ScriptBusy as error:
+        raise Refusal(503, str(error), headers=(("Retry-After", "1"),)) from None
+    except JSError as error:
+        facts = {"error": {"name": error.name or "Uncaught", "message": error.message,
+                           "stack": clip(error.stack or "", MAX_SHOWN_TEXT)}}
+    return json_answer({**facts, "ms": milliseconds(time.perf_counter() - started)})
+
+
+def evaluate_code(host, code):
+    """The value of code in a script's realm, as text; a promise is waited for. An expression is tried
+    first, so that `{ a: 1 }` is an object and `await` works; declarations stay for the next time."""
+    realm, limit = host.realm, host.app.handler_timeout
+
+    def shown(value):
+        return inspect_value(realm, value)
+
+    if _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
+        return shown(realm.from_python(realm.evaluate(code, CONSOLE_FILE, timeout=limit)))
+    try:
+        function = realm.evaluate(f"({'async ' if 'await' in code else ''}() => ({code}\n))", CONSOLE_FILE)
+        argument = None
+    except JSError as error:
+        if error.phase != "parse":
+            raise
+        waiting = f"(async () => {{{code}\n}})"
+        function, argument = realm.evaluate(waiting if "await" in code else "eval", CONSOLE_FILE), code
+    return host.run(function, "console", argument, shown)
+
+
+# -- Dashboard: the page ----
+
+DASHBOARD_STYLE = r"""
+:root {
+  color-scheme: light dark;
+  --ink: #1c2024; --soft: #5c656e; --faint: #656e77; --line: #e1e5e9; --bg: #f6f7f9; --paper: #ffffff;
+  --hover: #f0f4f9; --chosen: #e3eefb; --accent: #0b62c4; --on-accent: #ffffff; --chip: #eef1f4;
+  --ok: #227a3d; --warn: #8a5a00; --bad: #b3261e; --mark: #fdecea;
+  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --ink: #e4e8eb; --soft: #9aa5af; --faint: #8a959f; --line: #2c333a; --bg: #121518; --paper: #191d21;
+    --hover: #20262c; --chosen: #1c3047; --accent: #77b2f5; --on-accent: #0b1c2e; --chip: #262d34;
+    --ok: #6cc58a; --warn: #e3b341; --bad: #ff8a80; --mark: #45211f;
+  }
+}
+* { box-sizing: border-box; }
+html { scrollbar-gutter: stable; }
+body { margin: 0; background: var(--bg); color: var(--ink); font-variant-numeric: tabular-nums;
+       font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+a { color: var(--accent); text-decoration: none; }
+a:hover { text-decoration: underline; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
+code, pre, .mono { font-family: var(--mono); font-size: 13px; }
+[hidden] { display: none !important; }
+.soft { color: var(--soft); } .bad { color: var(--bad); } .ok { color: var(--ok); } .warn { color: var(--warn); }
+.small { font-size: .85rem; }
+
+/* Frame of the page */
+header { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; align-items: center;
+         gap: .1rem 1.25rem; padding: .6rem 1.25rem; background: var(--paper); border-bottom: 1px solid var(--line); }
+header .name { font-weight: 650; letter-spacing: -.01em; color: var(--ink); }
+header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
+nav { display: flex; gap: .25rem; }
+nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
+nav a:hover { background: var(--hover); text-decoration: none; }
+nav a[aria-current] { background: var(--chosen); color: var(--ink); }
+#live { margin-left: auto; color: var(--soft); font-size: .85rem; }
+#live[data-state=live] .dot { background: var(--ok); }
+#live[data-state=lost] { color: var(--bad); }
+#live[data-state=lost] .dot { background: var(--bad); }
+.dot { display: inline-block; width: .55rem; height: .55rem; border-radius: 50%; background: var(--faint);
+       margin-right: .45rem; vertical-align: .02rem; }
+.dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); }
+#faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem; border-bottom: 1px solid var(--line); }
+main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
+h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: .95rem; font-weight: 620; margin: 0; overflow-wrap: anywhere; }
+h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
+p { margin: 0 0 .6rem; }
+.top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
+.top .back { font-size: .9rem; }
+.top .actions { margin-left: auto; display: flex; gap: .5rem; }
+
+/* Tiles and panels */
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.2rem, 1fr)); gap: .75rem;
+         margin: 0 0 1rem; }
+.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: .6rem .9rem .7rem; }
+.tile b { display: block; font-size: 1.35rem; line-height: 1.35; font-weight: 560; letter-spacing: -.02em;
+          white-space: nowrap; }
+.tile span { color: var(--soft); font-size: .8rem; }
+.panel { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 1rem;
+         min-width: 0; scroll-margin: 4rem 0 1rem; }
+.panel > .head { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .75rem; padding: .65rem 1rem;
+                 min-height: 3rem; }
+.panel > .head h2 { margin-right: auto; }
+.panel > .body { padding: 0 1rem 1rem; }
+.panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
+.scroll { overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
+.scroll.tall { max-height: 36rem; }
+.scroll.full { max-height: none; }
+.two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
+.two.uneven { grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); }
+
+/* Tables */
+table { border-collapse: collapse; width: 100%; font-size: .93rem; }
+th { position: sticky; top: 0; background: var(--paper); text-align: left; font-weight: 500; font-size: .78rem;
+     color: var(--soft); padding: .3rem .5rem; white-space: nowrap;
+     box-shadow: inset 0 -1px var(--line), inset 0 1px var(--line); }
+td { padding: .36rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: break-word; }
+td .mono { overflow-wrap: anywhere; }
+tr:last-child td { border-bottom: 0; }
+th:first-child, td:first-child { padding-left: 1rem; }
+th:last-child, td:last-child { padding-right: 1rem; }
+td.n, th.n { text-align: right; white-space: nowrap; }
+td.one { width: 55%; max-width: 0; }
+td.one .mono { display: block; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; color: var(--soft); }
+td .mono { font-size: 12.5px; }
+td button.time { white-space: nowrap; }
+tbody tr:hover { background: var(--hover); }
+tbody tr.chosen, tbody tr.chosen:hover { background: var(--chosen); }
+tr.pick { cursor: pointer; }
+.chip { display: inline-block; background: var(--chip); color: var(--ink); max-width: 100%; border-radius: 5px;
+        padding: 0 .4rem; margin: 0 .25rem .15rem 0; font: 12px/1.55 var(--mono); overflow-wrap: anywhere; }
+.rate { display: flex; align-items: center; gap: .75rem; }
+.rate b { font-weight: 400; min-width: 2.5rem; }
+.why { display: flex; gap: .4rem; }
+.why span { overflow-wrap: anywhere; }
+svg.spark { display: block; width: 7.5rem; height: 1.5rem; }
+svg.spark.big { width: 100%; height: 4.5rem; }
+svg.spark path { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-linejoin: round;
+                 vector-effect: non-scaling-stroke; }
+svg.spark path.area { fill: var(--accent); opacity: .12; stroke: none; }
+
+/* Forms */
+button, input { font: inherit; color: inherit; }
+button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
+         cursor: pointer; }
+button:hover { background: var(--hover); }
+button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
+button.main:hover { filter: brightness(1.08); }
+button:disabled { opacity: .55; cursor: default; }
+button.link { border: 0; padding: 0; background: none; color: var(--accent); text-align: left; }
+button.link:hover { text-decoration: underline; }
+input[type=text], input[type=search], textarea { width: 100%; padding: .35rem .6rem; color: inherit;
+       border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
+input[type=search] { width: 13rem; max-width: 100%; }
+input.code { font: 13px/1.5 var(--mono); }
+textarea { display: block; resize: vertical; font: 13px/1.5 var(--mono); }
+label { display: block; font-size: .8rem; color: var(--soft); }
+label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; margin-right: .7rem; }
+.send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
+.send.faults { grid-template-columns: 1fr auto auto; }
+.send textarea, .send input, .send button { height: 2.4rem; }
+.send textarea { min-height: 2.4rem; padding-top: .5rem; }
+.answer { margin: .6rem 0 0; font-size: .85rem; }
+.answer:empty { margin: 0; }
+.top + .answer:not(:empty) { margin: -.5rem 0 .75rem; }
+kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
+
+/* Text: sources, logs, results */
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55; }
+.frame { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
+         padding: .6rem 0; margin: .6rem 0; }
+.frame.tall { max-height: 32rem; overflow: auto; }
+pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
+.frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
+.frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
+.frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
+.lines { max-height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
+         overscroll-behavior: contain; }
+.lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
+.lines time { color: var(--faint); flex: none; }
+.lines span { white-space: pre-wrap; overflow-wrap: anywhere; min-width: 0; }
+.lines .error { background: var(--mark); }
+.lines .error span { color: var(--bad); }
+.lines .warn span { color: var(--warn); }
+.lines .debug span { color: var(--soft); }
+.console { max-height: 16rem; overflow: auto; padding: 0 1rem; }
+.console pre { padding: .15rem 0 .15rem 1.2rem; position: relative; }
+.console pre::before { position: absolute; left: 0; color: var(--faint); content: "›"; }
+.console pre.value::before { content: "‹"; }
+.console pre.error { color: var(--bad); }
+.console pre.error::before { content: "✕"; }
+.prompt { padding: .4rem 1rem 1rem; }
+.reasons { list-style: none; padding: 0; margin: .7rem 0 0; }
+.reasons li { display: flex; gap: .6rem; padding: .15rem 0; }
+.reasons li > b { min-width: 1.6rem; text-align: right; font-weight: 600; }
+
+@media (max-width: 60rem) { .two, .two.uneven { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 40rem) {
+  header { padding: .5rem .9rem; }
+  main { padding: .9rem .7rem 3rem; }
+  .tiles { grid-template-columns: repeat(3, 1fr); gap: .5rem; }
+  .tile { padding: .45rem .65rem .5rem; }
+  .tile b { font-size: 1.1rem; }
+  .wide { display: none; }
+  .send, .send.faults { grid-template-columns: 1fr; }
+  .top .actions { margin-left: 0; width: 100%; }
+  input[type=search] { width: 100%; }
+  svg.spark { width: 4.5rem; }
+  td, th { padding-left: .35rem; padding-right: .35rem; }
+}
+"""
+
+DASHBOARD_BODY = r"""
+<header>
+  <a class="name" href="#/">aiwebengine<span id="version"></span></a>
+  <nav aria-label="Views">
+    <a href="#/" id="nav-overview">Overview</a>
+    <a href="#/requests" id="nav-requests">Requests</a>
+    <a href="#/script/server" id="nav-log">Server log</a>
+  </nav>
+  <span id="live" role="status" data-state="wait"><span class="dot"></span><span id="live-text">connecting</span></span>
+</header>
+<div id="faults" role="status" hidden></div>
+<main>
+<noscript><p>The dashboard needs JavaScript. <a href="/engine/metrics">The figures</a> do not.</p></noscript>
+
+<div id="view-overview" hidden>
+  <div class="tiles" id="tiles"></div>
+  <section class="panel">
+    <div class="head"><h2>Scripts<small id="n-scripts"></small></h2></div>
+    <div class="scroll"><table id="scripts"></table></div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Streams<small id="n-streams"></small></h2></div>
+    <div class="scroll"><table id="streams"></table></div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Routes<small id="n-routes"></small></h2></div>
+    <div class="scroll"><table id="routes"></table></div>
+  </section>
+  <div class="two">
+    <section class="panel">
+      <div class="head"><h2>Latest requests</h2><a class="small" href="#/requests">All requests</a></div>
+      <div class="scroll"><table id="latest"></table></div>
+    </section>
+    <section class="panel">
+      <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="/graphql">Explorer</a></div>
+      <div class="scroll"><table id="graphql"></table></div>
+    </section>
+  </div>
+  <section class="panel" id="chaos" hidden>
+    <div class="head"><h2>Fault injection<small id="chaos-state"></small></h2></div>
+    <div class="body">
+      <form class="send faults" id="chaos-form">
+        <label>Rules, such as latency=200ms jitter=100ms drop=1%, or /path: error=5%
+          <input class="code" type="text" id="chaos-rules" spellcheck="false" autocomplete="off"></label>
+        <button class="main">Set</button>
+        <button type="button" id="chaos-off">Turn off</button>
+      </form>
+      <p class="answer" id="chaos-answer" role="status"></p>
+    </div>
+  </section>
+</div>
+
+<div id="view-stream" hidden>
+  <div class="top">
+    <a class="back" href="#/">Overview</a><h1 id="stream-path"></h1><span class="soft" id="stream-facts"></span>
+  </div>
+  <p class="bad" id="stream-gone" hidden>No script registers this stream at the moment.</p>
+  <section class="panel">
+    <div class="head"><h2>Messages per second<small>the last minute</small></h2>
+      <span class="soft" id="stream-rate"></span></div>
+    <div class="body" id="stream-spark"></div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Send a test message</h2></div>
+    <div class="body">
+      <form class="send" id="send">
+        <label>Data, JSON or any text
+          <textarea id="send-data" spellcheck="false">{"text": "Hello from the dashboard"}</textarea></label>
+        <label>Filter, empty for everyone
+          <input class="code" type="text" id="send-filter" spellcheck="false" autocomplete="off"
+                 placeholder='{"room": "general"}'></label>
+        <button class="main">Send</button>
+      </form>
+      <p class="answer" id="send-answer" role="status"></p>
+    </div>
+  </section>
+  <div class="two uneven">
+    <section class="panel">
+      <div class="head"><h2>Messages<small id="n-messages"></small></h2>
+        <button id="hold" aria-pressed="false">Hold</button></div>
+      <div class="scroll tall"><table id="messages"></table></div>
+    </section>
+    <div>
+      <section class="panel" id="chosen" aria-live="polite" hidden>
+        <div class="head"><h2>Who got it, and why</h2><button id="chosen-close">Close</button></div>
+        <div class="body">
+          <p class="small soft" id="chosen-facts"></p>
+          <pre class="frame" id="chosen-text"></pre>
+          <ul class="reasons" id="reasons"></ul>
+        </div>
+      </section>
+      <section class="panel">
+        <div class="head"><h2>Connections<small id="n-connections"></small></h2>
+          <input type="search" id="q" placeholder="room=general" aria-label="Search metadata and addresses"></div>
+        <div class="scroll tall"><table id="connections"></table></div>
+      </section>
+    </div>
+  </div>
+</div>
+
+<div id="view-script" hidden>
+  <div class="top">
+    <a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
+    <span class="actions">
+      <button id="open-source" aria-expanded="false">Open source</button>
+      <button id="reload" class="main">Reload</button>
+    </span>
+  </div>
+  <p class="answer" id="script-answer" role="status"></p>
+  <section class="panel" id="trouble" hidden>
+    <div class="head"><h2 id="trouble-headline" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
+    <div class="body">
+      <code id="trouble-place"></code>
+      <div class="frame" id="trouble-frame"></div>
+      <pre class="soft" id="trouble-stack"></pre>
+    </div>
+  </section>
+  <section class="panel" id="source" hidden>
+    <div class="head"><h2 id="source-name">Source</h2><span id="source-files"></span></div>
+    <div class="body"><div class="frame tall" id="source-text" tabindex="0"></div></div>
+  </section>
+  <section class="panel" id="console">
+    <div class="head"><h2>Console<small>runs in this script's realm</small></h2>
+      <span class="small soft"><kbd>Enter</kbd> runs, <kbd>Shift</kbd> <kbd>Enter</kbd> new line,
+        <kbd>↑</kbd> earlier</span></div>
+    <div class="console" id="console-lines" role="log" aria-label="Results"></div>
+    <div class="prompt">
+      <textarea id="code" rows="2" spellcheck="false" aria-label="JavaScript to run" placeholder="1 + 1"></textarea>
+    </div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Log<small id="n-log"></small></h2><span id="levels"></span>
+      <input type="search" id="log-q" placeholder="Search the log" aria-label="Search the log"></div>
+    <div class="lines" id="lines" tabindex="0"></div>
+  </section>
+</div>
+
+<div id="view-requests" hidden>
+  <section class="panel" id="request" hidden>
+    <div class="head"><h2 id="request-line" class="mono"></h2>
+      <button id="replay" class="main">Send again</button><button id="request-close">Close</button></div>
+    <div class="body two">
+      <div><p class="small soft" id="request-facts"></p><pre id="request-text"></pre></div>
+      <div><p class="small soft" id="replay-facts" role="status"></p><pre id="replay-text"></pre></div>
+    </div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Requests<small id="n-requests"></small></h2>
+      <label class="flag"><input type="checkbox" id="only-errors"> errors only</label>
+      <input type="search" id="request-q" placeholder="Search path or method" aria-label="Search requests"></div>
+    <div class="scroll full"><table id="requests"></table></div>
+  </section>
+</div>
+</main>
+"""
+
+DASHBOARD_SCRIPT = r"""
+"use strict";
+// Everything that comes from outside becomes the text of a node; nothing is ever parsed as HTML.
+const SPARK = 60, KEEP_REQUESTS = 200, KEEP_LINES = 400, KEEP_RESULTS = 100, HIDDEN_PAUSE = 10000;
+const $ = (id) => document.getElementById(id);
+
+// What the server told, the part of it that is looked at, and what is chosen there.
+const state = { server: null, scripts: [], streams: [], routes: [], graphql: [], requests: [], lines: [],
+  view: null, chaos: null };
+const rates = new Map();            // path -> { samples, last, … }
+let at = { view: "overview", name: "" };
+let chosen = "", focus = "", held = false, wantChosen = false, source = null, request = null;
+
+function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "text") node.textContent = value;
+    else if (value !== undefined && value !== null) node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+function answer(id, text, good = true) {
+  $(id).className = good ? "answer" : "answer bad";
+  $(id).textContent = text;
+}
+
+// -- numbers, times --
+
+const number = (value) => value === null || value === undefined ? "" : Math.round(value).toLocaleString("en");
+const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
+const two = (value) => String(value).padStart(2, "0");
+function bytes(value) {
+  if (value < 1024) return value + " B";
+  return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
+}
+function duration(seconds) {
+  seconds = Math.max(0, Math.round(seconds));
+  const minutes = Math.floor(seconds / 60), hours = Math.floor(seconds / 3600);
+  if (seconds < 60) return seconds + " s";
+  if (seconds < 3600) return minutes + " min " + seconds % 60 + " s";
+  return hours < 48 ? hours + " h " + minutes % 60 + " min" : Math.floor(hours / 24) + " days";
+}
+function clock(time, fine) {
+  const date = new Date(time * 1000);
+  const text = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
+  return fine ? text + "." + String(date.getMilliseconds()).padStart(3, "0") : text;
+}
+const now = () => Date.now() / 1000;
+const headerText = (headers) => headers.map(([name, value]) => name + ": " + value).join("\n");
+const filterText = (filter) =>
+  filter ? Object.entries(filter).map(([key, value]) => key + "=" + value).join(" ") : "everyone";
+
+// -- tables: rows are kept by key, and only the cells that changed are made anew --
+//
+// A column's name may begin with # (a number), ~ (only on wide screens), ! (takes the room that is left).
+// A cell is a node, a text, or an object that says how the text is shown.
+
+const colour = (got) => got === true ? "ok" : got === false ? "bad" : "warn";
+const mono = (text) => ({ kind: "mono", text });
+const bad = (count) => count ? { kind: "bad", text: number(count) } : number(count);
+const scriptLink = (name) => ({ href: "#/script/" + encodeURIComponent(name), text: name });
+const streamLink = (path, text = path) => ({ href: "#/stream/" + encodeURIComponent(path), text, kind: "mono" });
+
+function why([got, text]) {
+  return el("span", { class: "why" },
+    el("b", { class: colour(got), text: got === true ? "✓" : got === false ? "✗" : "…" }),
+    el("span", { class: got === false ? "soft" : null, text }));
+}
+function makeCell(cell) {
+  if (cell instanceof Node) return [cell];
+  if (typeof cell !== "object" || cell === null) return [String(cell ?? "")];
+  if (cell.chips) return cell.chips.map(([key, value]) => el("span", { class: "chip", text: key + "=" + value }));
+  if (cell.href) return [el("a", { href: cell.href, class: cell.kind, text: cell.text })];
+  if (cell.verdict) return [why(cell.verdict)];
+  if (cell.lines) return cell.lines.flatMap(makeCell);
+  if (cell.dot) return [el("span", { class: "dot " + cell.dot }), cell.text];
+  if (cell.button) return [el("button", { class: "link time", text: cell.button, title: cell.title })];
+  return [el("span", { class: cell.kind, text: cell.text })];
+}
+function columnClass(name) {
+  const marks = /^[#~!]*/.exec(name)[0];
+  const classes = [["#", "n"], ["~", "wide"], ["!", "one"]].filter(([mark]) => marks.includes(mark));
+  return classes.map(([, kind]) => kind).join(" ") || null;
+}
+function setColumns(table, columns) {
+  const shape = columns.join("|");
+  if (table.shape === shape) return;
+  table.shape = shape;
+  table.known = new Map();
+  const heads = columns.map((name) =>
+    el("th", { scope: "col", class: columnClass(name), text: name.replace(/^[#~!]+/, "") }));
+  table.replaceChildren(el("thead", {}, el("tr", {}, ...heads)), el("tbody"));
+}
+function newLine(columns, pick) {
+  const line = el("tr", { class: pick ? "pick" : null }, ...columns.map((name) => el("td", { class: columnClass(name) })));
+  line.marks = [];
+  if (pick) line.addEventListener("click", () => { if (!getSelection().toString()) pick(line.row.key); });
+  return line;
+}
+function fill(table, columns, rows, { none = "None.", pick, chosen } = {}) {
+  setColumns(table, columns);
+  const body = table.tBodies[0], known = table.known, seen = new Set();
+  let place = body.firstChild;
+  for (const row of rows) {
+    const line = known.get(row.key) ?? newLine(columns, pick);
+    known.set(row.key, line);
+    seen.add(row.key);
+    line.row = row;
+    row.cells.forEach((cell, index) => {
+      const mark = cell instanceof Node ? cell : JSON.stringify(cell);
+      if (line.marks[index] === mark) return;
+      line.marks[index] = mark;
+      line.children[index].replaceChildren(...makeCell(cell));
+    });
+    if (pick) line.classList.toggle("chosen", row.key === chosen);
+    if (line === place) place = place.nextSibling;
+    else body.insertBefore(line, place);
+  }
+  for (const [key, line] of known) {
+    if (seen.has(key)) continue;
+    known.delete(key);
+    line.remove();
+  }
+  sayNone(table.parentNode, rows.length, none);
+}
+function sayNone(box, count, text) {
+  let note = box.nextElementSibling;
+  if (!note) {
+    note = el("p", { class: "none" });
+    box.after(note);
+  }
+  setText(note, text);
+  note.hidden = count > 0;
+  box.hidden = !count;
+}
+
+// -- messages per second --
+
+const SVG = "http://www.w3.org/2000/svg";
+const perSecond = (samples) => samples.slice(-5).reduce((sum, value) => sum + value, 0) / 5;
+const rateText = (value) => value >= 10 ? number(value) : value ? value.toFixed(1) : "0";
+
+function rateOf(path) {
+  if (!rates.has(path)) rates.set(path, { samples: new Array(SPARK).fill(0), last: null, charts: {} });
+  return rates.get(path);
+}
+function sample() {
+  for (const stream of state.streams) {
+    const rate = rateOf(stream.path);
+    rate.samples.push(rate.last === null ? 0 : Math.max(0, stream.messages - rate.last));
+    rate.samples.shift();
+    rate.last = stream.messages;
+  }
+  render();
+}
+function newChart(kind) {
+  const svg = document.createElementNS(SVG, "svg");
+  const facts = { class: "spark " + kind, viewBox: "0 0 100 20", preserveAspectRatio: "none", role: "img" };
+  for (const [key, value] of Object.entries(facts)) svg.setAttribute(key, value);
+  svg.append(document.createElementNS(SVG, "path"), document.createElementNS(SVG, "path"));
+  svg.firstChild.setAttribute("class", "area");
+  return svg;
+}
+function spark(path, kind = "") {
+  const { samples, charts } = rateOf(path), top = Math.max(1, ...samples);
+  const chart = charts[kind] ??= { svg: newChart(kind), line: "" };
+  const place = (value, index) =>
+    (index * 100 / (SPARK - 1)).toFixed(1) + " " + (19 - 17.5 * value / top).toFixed(1);
+  const line = "M" + samples.map(place).join("L");
+  if (chart.line !== line) {
+    chart.line = line;
+    chart.svg.lastChild.setAttribute("d", line);
+    chart.svg.firstChild.setAttribute("d", line + "L100 20L0 20Z");
+    chart.svg.setAttribute("aria-label", rateText(perSecond(samples)) + " messages per second");
+  }
+  return chart.svg;
+}
+function sparkWithRate(path) {
+  const rate = rateOf(path), chart = spark(path);
+  rate.box ??= el("span", { class: "rate" }, el("b"), chart);
+  setText(rate.box.firstChild, rateText(perSecond(rate.samples)));
+  return rate.box;
+}
+
+// -- the one connection --
+
+let events = null;
+function connect() {
+  events?.close();
+  const query = new URLSearchParams({ view: at.view, name: at.name });
+  if (chosen) query.set("message", chosen);
+  if (focus) query.set("connection", focus);
+  if (held) query.set("hold", "");
+  if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
+  let first = true;
+  events = new EventSource("/engine/events?" + query);
+  events.onopen = () => { first = true; status("live", "live"); };
+  events.onerror = () => status("lost", "the server does not answer");
+  events.addEventListener("state", (event) => {
+    take(JSON.parse(event.data), first);
+    first = false;
+  });
+}
+function status(name, text) {
+  $("live").dataset.state = name;
+  setText($("live-text"), text);
+}
+function take(news, first) {
+  if (first) {
+    state.lines = [];
+    state.view = null;
+  }
+  for (const key of ["server", "scripts", "streams", "routes", "graphql", "view", "chaos"]) {
+    if (key in news) state[key] = news[key];
+  }
+  if (news.requests) takeRequests(news.requests, first);
+  if (news.lines) state.lines = state.lines.concat(news.lines).slice(-KEEP_LINES);
+  for (const [path, samples] of Object.entries(news.sparks ?? {})) {
+    const rate = rateOf(path);
+    if (rate.last !== null) continue;
+    rate.samples = samples;
+    rate.last = state.streams.find((stream) => stream.path === path)?.messages ?? null;
+  }
+  render();
+}
+function takeRequests(entries, first) {
+  if (first) state.requests = [];
+  const newest = state.requests[0]?.number ?? 0;
+  const fresh = entries.filter((entry) => entry.number > newest).reverse();
+  state.requests = fresh.concat(state.requests).slice(0, KEEP_REQUESTS);
+}
+async function ask(path, wish) {
+  const headers = { "Content-Type": "application/json" };
+  const reply = await fetch(path, wish && { method: "POST", headers, body: JSON.stringify(wish) });
+  const data = await reply.json();
+  if (!reply.ok) throw new Error(data.error?.message ?? reply.statusText);
+  return data;
+}
+
+// -- views --
+
+const VIEWS = { overview: renderOverview, stream: renderStream, script: renderScript, requests: renderRequests };
+
+function placeOf(hash) {
+  const [, view = "", part = ""] = hash.split("/");
+  let name = "";
+  try { name = decodeURIComponent(part); } catch { /* a broken link shows the overview */ }
+  if (view === "requests") return { view, name: "" };
+  return (view === "stream" || view === "script") && name ? { view, name } : { view: "overview", name: "" };
+}
+function go() {
+  const old = at;
+  at = placeOf(location.hash);
+  if (old.view !== at.view || old.name !== at.name) leave();
+  for (const view of Object.keys(VIEWS)) $("view-" + view).hidden = view !== at.view;
+  mark("overview", at.view === "overview");
+  mark("requests", at.view === "requests");
+  mark("log", at.view === "script" && at.name === "server");
+  document.title = (at.name || (at.view === "requests" ? "Requests" : "Dashboard")) + " – aiwebengine";
+  connect();
+  render();
+}
+function mark(link, current) {
+  if (current) $("nav-" + link).setAttribute("aria-current", "page");
+  else $("nav-" + link).removeAttribute("aria-current");
+}
+function leave() {
+  chosen = focus = "";
+  hold(false);
+  closeSource();
+  request = null;
+  state.view = null;
+  state.lines = [];
+  $("q").value = "";
+  for (const id of ["send-answer", "script-answer"]) answer(id, "");
+  for (const id of ["console-lines", "lines", "messages", "connections"]) $(id).replaceChildren();
+  for (const id of ["messages", "connections"]) $(id).shape = null;
+  for (const id of ["request", "chosen", "trouble"]) $(id).hidden = true;
+  scrollTo(0, 0);
+}
+let pending = false;
+function render() {
+  if (pending) return;
+  pending = true;
+  requestAnimationFrame(() => {
+    pending = false;
+    if (!state.server) return;
+    setText($("version"), state.server.version);
+    $("faults").hidden = !state.chaos?.active;
+    setText($("faults"), state.chaos?.active ? "Fault injection is on: " + state.chaos.chaos : "");
+    VIEWS[at.view]();
+  });
+}
+
+// -- overview --
+
+const STATES = { running: ["ok", "running"], failed: ["bad", "not loaded"],
+  stale: ["bad", "has an error, an older version is running"] };
+const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 400 ? "warn" : "", text: String(status) });
+
+function renderOverview() {
+  const { server, scripts, streams, routes, graphql } = state;
+  renderTiles(server, streams, routes);
+  for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id), number(list.length));
+  fill($("scripts"), ["script", "state", "~registered", "last error"], scripts.map((script) => ({
+    key: script.name,
+    cells: [scriptLink(script.name), { dot: STATES[script.state][0], text: STATES[script.state][1] },
+      script.summary || "–", script.trouble ? { kind: "bad", text: script.trouble } : ""],
+  })), { none: "No scripts yet. Put a .js file into " + server.folder + "." });
+  fill($("streams"), ["stream", "~script", "#connections", "messages / s", "~#messages", "~#waiting", "#dropped"],
+    streams.map((stream) => ({
+      key: stream.path,
+      cells: [streamLink(stream.path), scriptLink(stream.script), number(stream.connections), sparkWithRate(stream.path),
+        number(stream.messages), stream.waiting ? bytes(stream.waiting) : "", bad(stream.dropped)],
+    })), { none: "No streams. A script opens one with routeRegistry.registerStreamRoute(path)." });
+  fill($("routes"), ["route", "~handler", "~script", "#calls", "#errors", "~#p50 ms", "#p95 ms", "~#max ms"],
+    routes.map((route) => ({
+      key: route.method + " " + route.path,
+      cells: [mono(route.method + " " + route.path), mono(route.handler), scriptLink(route.script), number(route.calls),
+        bad(route.errors), ms(route.p50), ms(route.p95), ms(route.max)],
+    })), { none: "No routes. A script makes one with routeRegistry.registerRoute(path, handler)." });
+  fill($("latest"), ["time", "request", "#status", "#ms"], state.requests.slice(0, 8).map((entry) => ({
+    key: entry.number,
+    cells: [{ button: clock(entry.time) }, mono(entry.method + " " + entry.target), statusCell(entry), ms(entry.ms)],
+  })), { none: "None yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
+  fill($("graphql"), ["field", "type", "~script"], graphql.map((field) => {
+    const name = field.kind + " " + field.name;
+    const cell = field.kind === "subscription" ? streamLink("/graphql/subscription/" + field.name, name) : mono(name);
+    return { key: name, cells: [cell, mono(field.type), scriptLink(field.owner)] };
+  }));
+  renderChaos();
+}
+function renderTiles(server, streams, routes) {
+  const perSecondInAll = streams.reduce((sum, stream) => sum + perSecond(rateOf(stream.path).samples), 0);
+  const tiles = [
+    ["uptime", duration(now() - server.started)],
+    ["memory", server.memory ? number(server.memory) + " MiB" : "–"],
+    ["connections", number(server.connections)],
+    ["messages / s", rateText(perSecondInAll)],
+    ["requests", number(server.requests)],
+    ["failed calls", number(routes.reduce((sum, route) => sum + route.errors, 0))]];
+  const box = $("tiles");
+  if (!box.children.length) {
+    box.append(...tiles.map(([name]) => el("div", { class: "tile" }, el("b"), el("span", { text: name }))));
+  }
+  tiles.forEach(([, value], index) => setText(box.children[index].firstChild, value));
+}
+function renderChaos() {
+  const chaos = state.chaos;
+  $("chaos").hidden = !chaos;
+  if (!chaos) return;
+  const counts = Object.entries(chaos.counts ?? {}).filter(([, count]) => count);
+  setText($("chaos-state"), !chaos.active ? "off"
+    : counts.map(([name, count]) => number(count) + " " + name).join(", ") || "on, nothing happened yet");
+  $("chaos-off").disabled = !chaos.active;
+  if ($("chaos").shown !== chaos.chaos) $("chaos-rules").value = $("chaos").shown = chaos.chaos;
+}
+async function setChaos(rules) {
+  try {
+    state.chaos = await ask("/engine/chaos", { chaos: rules });
+    answer("chaos-answer", "");
+    render();
+  } catch (error) {
+    answer("chaos-answer", error.message, false);
+  }
+}
+$("chaos-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  setChaos($("chaos-rules").value);
+});
+$("chaos-off").addEventListener("click", () => setChaos(""));
+
+// -- a stream --
+
+function renderStream() {
+  const view = state.view;
+  setText($("stream-path"), at.name);
+  if (!view || view.path !== at.name) return;
+  $("stream-gone").hidden = view.known;
+  if (!view.known) {
+    setText($("stream-facts"), "");
+    return;
+  }
+  const { facts } = view, { samples } = rateOf(at.name), chart = spark(at.name, "big");
+  setText($("stream-facts"), [number(facts.connections) + " connected", number(facts.messages) + " messages sent",
+    number(facts.dropped) + " dropped", "keeps " + number(facts.depth), facts.script].join(" · "));
+  setText($("stream-rate"), rateText(perSecond(samples)) + " / s now, " + number(Math.max(...samples)) + " / s at most");
+  if ($("stream-spark").firstChild !== chart) $("stream-spark").replaceChildren(chart);
+  if (!held && view.messages) renderMessages(view);
+  renderConnections(view);
+  renderChosen(view.chosen, view.forgotten);
+}
+function renderMessages({ messages, facts, focus }) {
+  const head = focus ? "!this connection" : "!filter and data";
+  fill($("messages"), ["time", head, "~#size", "#matched", "~#queued", "#dropped"], messages.map((message) => {
+    const filter = message.filter ? { chips: Object.entries(message.filter) } : { kind: "soft", text: "everyone" };
+    return {
+      key: message.sequence,
+      cells: [{ button: clock(message.time, true), title: message.id },
+        { lines: [focus ? { verdict: message.verdict } : filter, mono(message.text)] },
+        bytes(message.size), number(message.matched), number(message.queued), bad(message.dropped)],
+    };
+  }), { none: facts.messages ? "This stream keeps no messages." : "Nothing was sent yet.",
+    pick: (key) => choose(key === chosen ? "" : key), chosen });
+  setText($("n-messages"), "the last " + number(messages.length));
+}
+const buttons = new Map();          // connection -> its button, which keeps the focus while the table changes
+function connectionButton({ key, metadata }) {
+  const text = JSON.stringify(metadata);
+  if (buttons.get(key)?.text !== text) {
+    const pairs = Object.entries(metadata);
+    const cell = pairs.length ? { chips: pairs } : { kind: "soft", text: "no metadata" };
+    const node = el("button", { class: "link", title: "What did this connection get?" }, ...makeCell(cell));
+    buttons.set(key, { text, node });
+  }
+  return buttons.get(key).node;
+}
+function renderConnections({ connections, wanted, chosen }) {
+  const columns = chosen ? ["metadata", "this message", "#age", "#waiting"]
+    : ["metadata", "~address", "#age", "#got", "#behind", "#waiting"];
+  const lag = (value, text) => value ? { kind: "warn", text } : "0";
+  fill($("connections"), columns, connections.map((connection) => {
+    const age = duration(now() - connection.since), name = connectionButton(connection);
+    const waiting = lag(connection.waiting, bytes(connection.waiting));
+    return { key: connection.key, cells: chosen ? [name, { verdict: connection.verdict }, age, waiting]
+      : [name, connection.address, age, number(connection.got), lag(connection.behind, number(connection.behind)), waiting] };
+  }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.",
+    pick: chooseConnection, chosen: focus });
+  const shown = new Set(connections.map(({ key }) => key));
+  for (const key of buttons.keys()) if (!shown.has(key)) buttons.delete(key);
+  setText($("n-connections"), connections.length < wanted ? connections.length + " of " + number(wanted) : number(wanted));
+}
+function choose(sequence, stop = Boolean(sequence)) {
+  chosen = sequence;
+  focus = "";
+  wantChosen = Boolean(sequence);
+  hold(stop);
+  if (!sequence) $("chosen").hidden = true;
+  for (const [key, line] of $("messages").known ?? []) line.classList.toggle("chosen", key === chosen);
+  connect();
+}
+function chooseConnection(key) {
+  focus = key === focus ? "" : key;
+  chosen = "";
+  $("chosen").hidden = true;
+  hold(false);
+  connect();
+}
+function hold(yes) {
+  held = yes;
+  $("hold").setAttribute("aria-pressed", String(yes));
+  setText($("hold"), yes ? "Resume" : "Hold");
+}
+function renderChosen(message, forgotten) {
+  $("chosen").hidden = !message && !forgotten;
+  $("chosen-text").hidden = $("reasons").hidden = !message;
+  if (forgotten) setText($("chosen-facts"), "This message is no longer kept, so nothing can be said about it.");
+  if (!message) return;
+  const counts = message.matched === null ? "kept from an earlier start of the server" : "when it was sent: "
+    + ["matched", "queued", "dropped"].map((name) => number(message[name]) + " " + name).join(", ");
+  setText($("chosen-facts"), [message.id, clock(message.time, true), bytes(message.size),
+    "filter: " + filterText(message.filter), counts].join(" · "));
+  setText($("chosen-text"), message.text);
+  renderReasons(message.reasons);
+  if (wantChosen) {
+    wantChosen = false;
+    const { top, bottom } = $("chosen").getBoundingClientRect();
+    if (bottom > innerHeight || top < 60) $("chosen").scrollIntoView({ block: "nearest" });
+  }
+}
+function renderReasons(reasons) {
+  const text = JSON.stringify(reasons), verb = { true: "got it: ", false: "did not: ", null: "not yet: " };
+  if ($("reasons").shown === text) return;
+  $("reasons").shown = text;
+  $("reasons").replaceChildren(...reasons.map(([got, reason, count]) =>
+    el("li", {}, el("b", { text: number(count) }), why([got, verb[got] + reason]))));
+  if (!reasons.length) $("reasons").append(el("li", { class: "soft", text: "Nobody is connected." }));
+}
+$("send").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    const wish = { path: at.name, data: $("send-data").value, filter: $("send-filter").value };
+    const { sentence, sequence } = await ask("/engine/send", wish);
+    answer("send-answer", sentence);
+    if (sequence) choose(sequence, false);
+  } catch (error) {
+    answer("send-answer", error.message, false);
+  }
+});
+$("hold").addEventListener("click", () => {
+  if (chosen) return choose("");
+  hold(!held);
+  connect();
+});
+$("chosen-close").addEventListener("click", () => choose(""));
+let typing = 0;
+$("q").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(connect, 250);
+});
+
+// -- a script --
+
+function renderScript() {
+  const view = state.view, isScript = Boolean(view?.state);
+  setText($("script-name"), at.name === "server" ? "Server log" : at.name);
+  $("console").hidden = !isScript || view.state === "failed";
+  $("reload").hidden = $("open-source").hidden = !isScript;
+  if (!view || view.name !== at.name) return;
+  const summary = state.scripts.find((script) => script.name === at.name)?.summary;
+  const facts = isScript ? STATES[view.state][1] + (summary ? " · " + summary : "") : "";
+  setText($("script-facts"), view.known ? facts : "There is no script of this name.");
+  renderTrouble(view.error, view.loads);
+  renderLines();
+}
+function renderTrouble(error, loads) {
+  $("trouble").hidden = !error;
+  const text = JSON.stringify([error, loads]);
+  if (!error || $("trouble").shown === text) return;
+  $("trouble").shown = text;
+  $("trouble-headline").textContent = error.headline;
+  $("trouble-when").textContent = (loads ? "in a handler, " : "while loading, ") + clock(error.time);
+  const place = [error.file, error.line, error.column].filter(Boolean);
+  $("trouble-place").textContent = place.join(":");
+  $("trouble-frame").hidden = !error.frame.length;
+  $("trouble-frame").replaceChildren(...error.frame.flatMap((line) => frameLine(line, error.column)));
+  $("trouble-stack").textContent = error.frame.length ? error.stack : error.text;
+}
+function frameLine([line, code, here], column) {
+  const shown = el("div", { class: here ? "here" : null }, el("i", { text: line }), code);
+  if (!here || !column || column > 200) return [shown];
+  return [shown, el("div", { class: "bad" }, el("i"), " ".repeat(column - 1) + "^")];
+}
+const levels = { error: true, warn: true, info: true, debug: true };
+for (const level of Object.keys(levels)) {
+  const box = el("input", { type: "checkbox", checked: "", "data-level": level });
+  box.addEventListener("change", () => { levels[level] = box.checked; render(); });
+  $("levels").append(el("label", { class: "flag" }, box, level));
+}
+$("log-q").addEventListener("input", render);
+function renderLines() {
+  const box = $("lines"), words = $("log-q").value.toLowerCase(), all = state.lines.length;
+  const shown = state.lines.filter(([, level, text]) =>
+    levels[level === "log" ? "info" : level] !== false && text.toLowerCase().includes(words));
+  setText($("n-log"), (shown.length < all ? number(shown.length) + " of " : "") + number(all) + (all === 1 ? " line" : " lines"));
+  const last = state.lines[all - 1], text = JSON.stringify([shown.length, words, levels, all, last]);
+  if (box.shown === text && box.children.length === shown.length) return;
+  box.shown = text;
+  const low = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  box.replaceChildren(...shown.map(([time, level, line]) =>
+    el("div", { class: level }, el("time", { text: clock(time) }), el("span", { text: line }))));
+  box.hidden = !shown.length;
+  if (low) box.scrollTop = box.scrollHeight;
+}
+$("reload").addEventListener("click", async () => {
+  $("reload").disabled = true;
+  try {
+    const { loaded } = await ask("/engine/reload", { script: at.name });
+    const text = loaded ? "Loaded again at " + clock(now()) + "." : "It does not load; the error is below.";
+    answer("script-answer", text, loaded);
+    if (source) await openSource();
+  } catch (error) {
+    answer("script-answer", error.message, false);
+  }
+  $("reload").disabled = false;
+});
+$("open-source").addEventListener("click", () => source ? closeSource() : openSource());
+async function openSource() {
+  try {
+    source = await ask("/engine/source?script=" + encodeURIComponent(at.name));
+  } catch (error) {
+    answer("script-answer", error.message, false);
+    return;
+  }
+  const others = source.length > 1 ? source : [];
+  $("source-files").replaceChildren(...others.map((file) =>
+    el("button", { text: file.name, onclick: () => showSource(file) })));
+  $("source").hidden = false;
+  $("open-source").setAttribute("aria-expanded", "true");
+  setText($("open-source"), "Close source");
+  showSource(source[0]);
+}
+function closeSource() {
+  source = null;
+  $("source").hidden = true;
+  $("open-source").setAttribute("aria-expanded", "false");
+  setText($("open-source"), "Open source");
+}
+function showSource({ name, text }) {
+  const error = state.view?.error, here = error?.file === name ? error.line : 0;
+  $("source-name").textContent = name;
+  $("source-text").replaceChildren(...text.replace(/\n$/, "").split("\n").map((line, index) =>
+    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), line || " ")));
+  const marked = $("source-text").querySelector(".here");
+  if (marked) $("source-text").scrollTop = marked.offsetTop - $("source-text").offsetTop - 120;
+}
+
+// -- the console of a script --
+
+const past = [];
+let earlier = 0;
+$("code").addEventListener("keydown", (event) => {
+  const area = event.target;
+  if (event.key === "Enter" && !event.shiftKey) {
+    event.preventDefault();
+    evaluate(area.value);
+  } else if (event.key === "ArrowUp" && area.selectionStart === 0 && earlier < past.length) {
+    event.preventDefault();
+    area.value = past[past.length - ++earlier];
+    area.setSelectionRange(0, 0);
+  } else if (event.key === "ArrowDown" && area.selectionEnd === area.value.length && earlier) {
+    event.preventDefault();
+    area.value = --earlier ? past[past.length - earlier] : "";
+  }
+});
+function putResult(kind, text) {
+  const box = $("console-lines");
+  box.append(el("pre", { class: kind, text }));
+  while (box.children.length > KEEP_RESULTS) box.firstChild.remove();
+  box.scrollTop = box.scrollHeight;
+}
+async function evaluate(code) {
+  if (!code.trim()) return;
+  past.push(code);
+  earlier = 0;
+  $("code").value = "";
+  putResult("code", code);
+  try {
+    const { value, error } = await ask("/engine/evaluate", { script: at.name, code });
+    if (error) putResult("error", error.stack || error.name + ": " + error.message);
+    else putResult("value", value);
+  } catch (error) {
+    putResult("error", error.message);
+  }
+}
+
+// -- requests --
+
+function renderRequests() {
+  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked, all = state.server.requests;
+  const shown = state.requests.filter((entry) =>
+    (!errors || entry.status >= 400) && (entry.method + " " + entry.target).toLowerCase().includes(words));
+  setText($("n-requests"), number(shown.length) + (all > shown.length ? " of " + number(all) : ""));
+  fill($("requests"), ["time", "request", "#status", "#ms", "~#body", "~address"], shown.map((entry) => ({
+    key: entry.number,
+    cells: [{ button: clock(entry.time, true) }, mono(entry.method + " " + entry.target), statusCell(entry), ms(entry.ms),
+      entry.size ? bytes(entry.size) : "", entry.address],
+  })), { pick: openRequest, chosen: request?.number });
+  const wanted = Number(location.hash.split("/")[2]);
+  if (wanted && request?.wanted !== wanted) openRequest(wanted);
+}
+async function openRequest(key) {
+  request = { number: key, wanted: Number(location.hash.split("/")[2]) };
+  let text = "", facts = "", line = "", body = null;
+  try {
+    const entry = await ask("/engine/request?number=" + key);
+    body = entry.body;
+    line = entry.method + " " + entry.target;
+    facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from " + entry.address].join(" · ");
+    text = headerText(entry.headers) + "\n\n" + (body ?? "(a body of " + bytes(entry.size) + " that was not kept)");
+  } catch (error) {
+    line = error.message;
+  }
+  $("request-line").textContent = line;
+  $("request-facts").textContent = facts;
+  $("request-text").textContent = text;
+  $("replay-facts").textContent = $("replay-text").textContent = "";
+  $("replay").disabled = body === null;
+  $("request").hidden = false;
+  scrollTo(0, 0);
+  render();
+}
+$("replay").addEventListener("click", async () => {
+  $("replay").disabled = true;
+  let facts = "", text = "";
+  setText($("replay-facts"), "waiting for the answer");
+  try {
+    const reply = await ask("/engine/replay", { number: String(request.number) });
+    facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
+    text = headerText(reply.headers) + "\n\n" + reply.body;
+  } catch (error) {
+    facts = error.message;
+  }
+  $("replay-facts").textContent = facts;
+  $("replay-text").textContent = text;
+  $("replay").disabled = false;
+});
+$("request-close").addEventListener("click", () => {
+  request = null;
+  $("request").hidden = true;
+  history.replaceState(null, "", "#/requests");
+  render();
+});
+for (const id of ["request-q", "only-errors"]) $(id).addEventListener("input", render);
+
+// -- start --
+
+addEventListener("hashchange", go);
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && at.view === "stream" && (chosen || focus || held)) choose("");
+  if (event.key !== "/" || /INPUT|TEXTAREA/.test(event.target.tagName)) return;
+  const field = { stream: "q", script: "log-q", requests: "request-q" }[at.view];
+  if (!field) return;
+  event.preventDefault();
+  $(field).focus();
+});
+// A page that nobody sees costs nothing: it lets its connection go.
+let leaving = 0;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(leaving);
+  if (!document.hidden && !events) connect();
+  if (document.hidden) leaving = setTimeout(() => {
+    events?.close();
+    events = null;
+    status("wait", "paused");
+  }, HIDDEN_PAUSE);
+});
+setInterval(sample, 1000);
+go();
+"""
+
+_DASHBOARD_ICON = ("data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path fill='none' "
+                   "stroke='%230b62c4' stroke-width='1.8' stroke-linecap='round' d='M2 12.5 5.5 7l3 3.5L14 3.5'/></svg>")
+DASHBOARD_PAGE = ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+                  '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+                  f'<title>Dashboard – aiwebengine</title>\n<link rel="icon" href="{_DASHBOARD_ICON}">\n'
+                  f'<style>{DASHBOARD_STYLE}</style>\n</head>\n<body>\n{DASHBOARD_BODY}'
+                  f'<script>{DASHBOARD_SCRIPT}</script>\n</body>\n</html>\n')
+DASHBOARD_POLICY = script_policy(DASHBOARD_SCRIPT) + "; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+@local_page("GET", "/engine")
+def dashboard_page(handler, head, body):
+    """The dashboard: a page that lives on /engine/events and the actions above."""
+    return html_response(200, DASHBOARD_PAGE, policy=DASHBOARD_POLICY)
+
+
+# -- Fault injection ----
+
+
+@page("/engine/chaos")
+def chaos_answer(server, head=None):
+    """What fault injection is set to and what it did."""
+    return Response(200, JSON_TYPE, utf8(json.dumps(server.chaos.describe(), ensure_ascii=False)),
+                    [("Cache-Control", "no-store")])
+
+
+@local_page("POST", "/engine/chaos")
+def change_chaos(handler, head, body):
+    """POST { "chaos": "latency=200ms" } changes the rules, "" turns it off."""
+    if not is_json_type(head.content_type):
+        raise Refusal(415, "Send the rules as JSON, with Content-Type: application/json")
+    data = parse_json_body(body_text(head, body)[0])
+    rules = data.get("chaos") if isinstance(data, dict) else None
+    if not isinstance(rules, str):
+        raise Refusal(400, 'Send { "chaos": "latency=200ms drop=1%" }, or { "chaos": "" } to turn it off')
+    try:
+        handler.server.chaos.set(rules)
+    except ChaosMistake as mistake:
+        raise Refusal(400, str(mistake)) from None
+    return chaos_answer(handler.server)
 
 
 # -- GraphQL explorer ----------------------------------------------------------------------
@@ -37873,6 +43117,9 @@ def explorer_page(server, head):
 DEFAULT_SCRIPTS = "scripts"
 #: Exit codes: fine; a script has errors; the command cannot be carried out as given.
 EXIT_OK, EXIT_SCRIPT, EXIT_USAGE = 0, 1, 2
+#: What a shell says of a command that Ctrl+C, or a reader that left, has ended.
+EXIT_INTERRUPTED = 128 + 2
+EXIT_PIPE = 128 + 13
 
 
 class Server:
@@ -37883,19 +43130,33 @@ class Server:
 
     Port 0 is any free port. Options: `reload` (watch the files), `handler_timeout` in seconds, `cors` and
     `allowed_hosts` (lists), `rate` (requests per second and client address), `max_connections`,
-    `log_level`, `engine` ("builtin" or "js2py"; EngineUnavailable where that is not to be had). `start`
-    raises OSError when the port is taken or the folder cannot be read; scripts that fail to load are found
-    in `app.failures`.
+    `log_level`, `engine` ("builtin" or "js2py"; EngineUnavailable where that is not to be had), `storage`
+    (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
+    other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
+    injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
+    with others; None for one alone). `start` raises OSError when the port is taken or the folder cannot be
+    read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE):
-        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine)
+                 max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
+                 storage=None, redis=None, chaos="", worker=None):
+        self.chaos_rules = chaos
+        storage = StorageFile(storage) if storage is not None else None
+        self._redis = RedisLink(redis) if redis is not None else None
+        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage,
+                               redis=self._redis)
+        if worker is not None:
+            self.app.worker = worker
+            self.app.log.mark = f"#{worker} "
         self.reload = reload
+        if reload:
+            self.app.live = LiveChannel(self.app)
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
-                                         rate=rate, max_connections=max_connections)
+                                         rate=rate, max_connections=max_connections,
+                                         shared_port=worker is not None)
         self._http = None
         self._watcher = None
 
@@ -37907,6 +43168,11 @@ class Server:
     def port(self):
         return self._http.server_address[1]
 
+    @property
+    def chaos(self):
+        """Fault injection: a Chaos, once started."""
+        return self._http.chaos
+
     def start(self):
         raise_file_limit()
         self.app.script_files()         # a folder that cannot be read is an error now, not later
@@ -37914,9 +43180,13 @@ class Server:
         try:
             self.app.broadcaster.start()
             on_script_thread(self.app.load_all)
+            if self.chaos_rules:
+                self._http.chaos.set(self.chaos_rules)
         except BaseException:
             self._http.server_close()
             raise
+        self._http.gate.shared = self._redis
+        self.app.relay.start()
         self._http.start()
         if self.reload:
             self._watcher = Watcher(self.app)
@@ -37968,10 +43238,18 @@ def free_port_after(host, port):
 # -- Options ----
 
 
+class OptionParser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message):
+        self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
+
+
 def option_parser():
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="aiwebengine.py", description="A dev server scripted in JavaScript, with live streams.",
-        epilog="Without SCRIPTS the folder scripts/ is served.")
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Without SCRIPTS the folder scripts/ is served.\n\n" + CHAOS_SYNTAX)
     add = parser.add_argument
     add("scripts", metavar="SCRIPTS", nargs="?", help="a folder of .js files, or one file")
     add("--host", default=DEFAULT_HOST, help=f"address to listen on ({DEFAULT_HOST}: this machine only)")
@@ -37987,13 +43265,28 @@ def option_parser():
     add("--rate-limit", type=rate, metavar="N/s", help="POSTs and new streams per second and client address")
     add("--max-connections", type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
         help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")
+    add("--chaos", type=chaos_rules, default="", metavar="RULES",
+        help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see below')
     add("--engine", choices=sorted(ENGINES), default=DEFAULT_ENGINE,
         help="js2py runs ECMAScript 5.1 on the package js2py, where that is installed")
+    add("--storage", metavar="FILE.db",
+        help="keep sharedStorage and the histories of streams in this file (SQLite)")
+    add("--redis", metavar="URL",
+        help="share messages and sharedStorage with other processes through Redis (package redis)")
+    add("--workers", type=positive, metavar="N",
+        help="serve with N processes on one port, joined by --redis")
     add("--log-level", choices=[level for level in LEVELS if level != "log"], default="info",
         help="default: info")
     add("-e", dest="code", metavar="CODE", help="run JavaScript code and exit")
     add("--run", action="store_true", help="run the script SCRIPTS without a server, and exit")
     add("--repl", action="store_true", help="a prompt for JavaScript")
+    add("--dump-python", metavar="FILE.js", help="show the Python that a script becomes, and exit")
+    add("--test", action="store_true", help="run the *.test.js of SCRIPTS and exit")
+    add("--watch", action="store_true", help="with --test: run them again whenever a file changes")
+    add("--reporter", choices=list(REPORTERS), default="spec", help="with --test: how to report (spec)")
+    add("--report", metavar="FILE", help="with --test: write the report of --reporter to a file")
+    add("--init", type=pathlib.Path, metavar="DIR", help="write a starter: a script, a page, a test, types")
+    add("--types", action="store_true", help="print aiwebengine.d.ts, for editors and TypeScript")
     add("--version", action="version", version=f"aiwebengine {__version__}")
     return parser
 
@@ -38029,6 +43322,14 @@ def rate(text):
     return float(found[1])
 
 
+def chaos_rules(text):
+    try:
+        parse_chaos(text)
+    except ChaosMistake as mistake:
+        raise argparse.ArgumentTypeError(str(mistake)) from None
+    return text
+
+
 def main(argv=None):
     """The command line; returns the exit code."""
     parser = option_parser()
@@ -38037,20 +43338,35 @@ def main(argv=None):
     if problem:
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
+    if not options.test and (options.watch or options.report or options.reporter != "spec"):
+        parser.error("--watch, --reporter and --report belong to --test")
+    if options.report and options.reporter == "spec":
+        parser.error("--report FILE needs --reporter tap or --reporter junit")
+    if options.init:
+        return write_starter(options.init)
+    if options.types:
+        print(type_declarations(), end="")
+        return EXIT_OK
     if options.code is not None:
-        return on_script_thread(run_code, options.code, "<code>", options.engine)
+        return run_code(options.code, "<code>", pathlib.Path(), options.engine)
     if options.repl:
-        return run_repl()
+        return Prompt().run()
+    if options.dump_python is not None:
+        options.scripts = options.dump_python
     scripts = pathlib.Path(options.scripts or DEFAULT_SCRIPTS)
     problem = trouble_with(scripts, options)
     if problem:
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
     if options.run:
-        return on_script_thread(run_code, read_script(scripts), scripts.name, options.engine)
+        return run_code(read_script(scripts), scripts.name, scripts.parent, options.engine)
+    if options.dump_python is not None:
+        return on_script_thread(dump_script, read_script(scripts), scripts.name)
+    if options.test:
+        return run_tests(scripts, options)
     if options.check:
         return check_scripts(scripts, options)
-    return serve(scripts, options)
+    return Workers(scripts, options).serve() if options.workers else serve(scripts, options)
 
 
 def trouble_with_engine(options):
@@ -38061,17 +43377,25 @@ def trouble_with_engine(options):
         return str(error)
     if options.repl and options.engine != DEFAULT_ENGINE:
         return f"--repl runs on the built-in engine only: leave out --engine {options.engine}"
+    if options.test and options.engine != DEFAULT_ENGINE:
+        return f"--test runs on the built-in engine only: leave out --engine {options.engine}"
     return None
 
 
 def trouble_with(scripts, options):
     """Why the scripts cannot be used at all, as one line, or None."""
+    if options.storage and options.redis:
+        return "--storage and --redis exclude each other: with --redis, Redis keeps what the file would"
+    if options.workers and not options.redis:
+        return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
+    if options.workers and not (hasattr(os, "fork") and hasattr(socket, "SO_REUSEPORT")):
+        return "--workers needs a system with fork and SO_REUSEPORT, such as Linux"
     if not scripts.exists():
         hint = "" if options.scripts else "; name the folder with your .js files, such as examples/"
         return f"{scripts} does not exist{hint}"
     if scripts.is_dir():
-        if options.run:
-            return "--run needs one .js file, not a folder"
+        if options.run or options.dump_python is not None:
+            return f"{'--run' if options.run else '--dump-python'} needs one .js file, not a folder"
         try:
             os.listdir(scripts)
         except OSError as error:
@@ -38079,7 +43403,7 @@ def trouble_with(scripts, options):
         return None
     if not os.access(scripts, os.R_OK):
         return f"{scripts} cannot be read: permission denied"
-    if options.run:
+    if options.run or options.dump_python is not None:
         try:
             read_script(scripts)
         except (OSError, ValueError) as error:
@@ -38091,25 +43415,45 @@ def trouble_with(scripts, options):
 # -- Serving ----
 
 
-def serve(scripts, options):
-    server = Server(scripts, options.host, options.port, reload=not options.no_reload,
-                    handler_timeout=options.handler_timeout, cors=options.cors,
-                    allowed_hosts=options.allow_host,
-                    rate=options.rate_limit, max_connections=options.max_connections,
-                    log_level=options.log_level, engine=options.engine)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(EXIT_OK) if stop.is_set() else stop.set())
+def start_server(scripts, options, worker=None):
+    """A running Server, or None when it cannot be had, for reasons that were printed."""
     try:
-        server.start()
+        server = Server(scripts, options.host, options.port, reload=not options.no_reload and worker is None,
+                        handler_timeout=options.handler_timeout, cors=options.cors,
+                        allowed_hosts=options.allow_host,
+                        rate=options.rate_limit, max_connections=options.max_connections,
+                        log_level=options.log_level, engine=options.engine, storage=options.storage,
+                        redis=options.redis, chaos=options.chaos, worker=worker)
+        return server.start()
+    except StorageUnavailable as error:
+        print(f"aiwebengine: {error}", file=sys.stderr)
     except (OSError, OverflowError) as error:
         print(f"aiwebengine: {listen_trouble(options, error)}", file=sys.stderr)
+    return None
+
+
+def serve(scripts, options):
+    signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: signals.put(number) if signals.empty() else os._exit(EXIT_OK))
+    server = start_server(scripts, options)
+    if server is None:
         return EXIT_USAGE
     print_banner(server, options)
-    while not stop.wait(0.5):
-        pass
+    wait_for_signal(signals)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(EXIT_OK))     # whoever asks twice is in a hurry
     server.stop()
     return EXIT_OK
+
+
+def wait_for_signal(signals):
+    """Until there is one. The waits are short, because not every system ends a long one."""
+    while True:
+        try:
+            return signals.get(timeout=0.5)
+        except queue.Empty:
+            pass
 
 
 def listen_trouble(options, error):
@@ -38132,6 +43476,10 @@ def print_banner(server, options):
                      + ("" if options.no_reload else ", it is served at once"))
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
+    if options.workers:
+        lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
+    if server.chaos.rules:
+        lines.append(f"  warning: fault injection is on: {printable(server.chaos.text)}")
     if options.host not in ("127.0.0.1", "localhost", "::1"):
         lines.append(f"  warning: everyone who reaches {options.host} can use this server")
     lines.append(f"  {'':<18} Ctrl+C stops; {server.url}/engine shows what happens")
@@ -38171,6 +43519,1543 @@ def check_scripts(scripts, options):
     return EXIT_SCRIPT if wrong else EXIT_OK
 
 
+# -- Script tests ----
+#
+# --test. Each *.test.js runs in a realm of its own, beside the scripts of its folder, which are loaded
+# afresh for it. Requests go through the code of section 17, on a socket pair in place of a port; streams
+# through the broadcaster. Only time is not real: it is a ManualClock. One thread drives the test; a request
+# has a thread of its own, but only one of them runs at a time, until it is done or waits.
+
+TEST_SUFFIX = ".test.js"
+#: Real seconds that one test may take.
+DEFAULT_TEST_TIMEOUT = 10.0
+#: Seconds by which the clock moves on while a test waits for one thing; then it is not waited for any more.
+MAX_TEST_WAIT = 600
+#: What the clock says when a test file begins: 2030-01-01T00:00:00Z.
+TEST_EPOCH = 1_893_456_000_000
+#: The file name of TEST_PRELUDE in stacks, which are shown without it.
+TEST_PRELUDE_NAME = "aiwebengine:test"
+#: Lines of log shown with a failed test.
+MAX_TEST_LOG = 20
+
+#: What test files have besides the host API, in their own language. `__tests` are the functions of ScriptTests.
+TEST_PRELUDE = r"""
+(() => {
+  "use strict";
+  const host = globalThis.__tests;
+  delete globalThis.__tests;
+
+  // -- Showing values
+
+  const FLAT = 60; // characters that an object or array may take in one line
+
+  function show(value, indent = "", path = []) {
+    if (typeof value === "string") return JSON.stringify(value);
+    if (typeof value === "bigint") return `${value}n`;
+    if (typeof value === "function") return `[function ${value.name || "(anonymous)"}]`;
+    if (typeof value !== "object" || value === null) return Object.is(value, -0) ? "-0" : String(value);
+    if (path.includes(value)) return "[circular]";
+    if (value instanceof Date) return `Date(${isNaN(value) ? "invalid" : value.toISOString()})`;
+    if (value instanceof RegExp) return String(value);
+    if (value instanceof Error) return `[${value.name}: ${value.message}]`;
+    const inner = indent + "  ";
+    const part = (item) => show(item, inner, [...path, value]);
+    const block = (open, items, close) => {
+      const flat = items.length ? `${open} ${items.join(", ")} ${close}` : open + close;
+      if (flat.length <= FLAT && !flat.includes("\n")) return flat;
+      return [open, ...items.map((item) => `${inner}${item},`), indent + close].join("\n");
+    };
+    if (Array.isArray(value)) return block("[", Array.from(value, part), "]");
+    const name = Object.getPrototypeOf(value)?.constructor?.name ?? "(no prototype)";
+    if (ArrayBuffer.isView(value) && !(value instanceof DataView)) {
+      return block(`${name} [`, Array.from(value, part), "]");
+    }
+    if (value instanceof Set) return block(`${name} {`, Array.from(value, part), "}");
+    if (value instanceof Map) {
+      return block(`${name} {`, Array.from(value, ([key, item]) => `${part(key)} => ${part(item)}`), "}");
+    }
+    const keys = ownKeys(value).map((key) => {
+      const plain = typeof key === "symbol" ? `[${String(key)}]` : /^[A-Za-z_$][\w$]*$/.test(key) ? key : show(key);
+      return `${plain}: ${part(value[key])}`;
+    });
+    return block(name === "Object" ? "{" : `${name} {`, keys, "}");
+  }
+
+  const ownKeys = (value) =>
+    Reflect.ownKeys(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key));
+
+  // -- Comparing values
+
+  function same(a, b, pairs = []) {
+    if (Object.is(a, b)) return true;
+    if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+    if (pairs.some(([x, y]) => x === a && y === b)) return true;
+    if (Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
+    const equal = (x, y) => same(x, y, [...pairs, [a, b]]);
+    if (a instanceof Date && !Object.is(a.getTime(), b.getTime())) return false;
+    if (a instanceof RegExp && String(a) !== String(b)) return false;
+    if (a instanceof Error && (a.name !== b.name || a.message !== b.message)) return false;
+    const primitive = a instanceof Number || a instanceof String || a instanceof Boolean;
+    if (primitive && !Object.is(a.valueOf(), b.valueOf())) return false;
+    if (a instanceof Set) {
+      return a.size === b.size && [...a].every((x) => b.has(x) || [...b].some((y) => equal(x, y)));
+    }
+    if (a instanceof Map) {
+      return a.size === b.size && [...a].every(([key, x]) => b.has(key) ? equal(x, b.get(key))
+        : [...b].some(([other, y]) => equal(key, other) && equal(x, y)));
+    }
+    if (Array.isArray(a) && a.length !== b.length) return false;
+    const keys = ownKeys(a);
+    return keys.length === ownKeys(b).length && keys.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]));
+  }
+
+  // -- assert
+
+  class AssertionError extends Error {
+    constructor({ message = "The assertion failed", actual, expected, operator } = {}) {
+      super(message);
+      Object.assign(this, { code: "ERR_ASSERTION", actual, expected, operator });
+    }
+  }
+  Object.defineProperty(AssertionError.prototype, "name", { value: "AssertionError", configurable: true });
+
+  // An error that seems to come from the line that called the function `above`.
+  function complaint(above, message, reason, facts = {}) {
+    if (message instanceof Error) return message;
+    const error = new AssertionError({ message: message === undefined ? reason : `${message}\n${reason}`, ...facts });
+    Error.captureStackTrace(error, above);
+    return error;
+  }
+
+  function assert(value, message) {
+    if (!value) throw complaint(assert, message, `${show(value)} is not truthy`, { actual: value, expected: true });
+  }
+
+  // Makes the pair of functions for one way of comparing.
+  function comparison(name, opposite, equal, words) {
+    assert[name] = function (actual, expected, message) {
+      if (equal(actual, expected)) return;
+      const reason = `${words}:\n${host.diff(show(actual), show(expected))}`;
+      throw complaint(assert[name], message, reason, { actual, expected, operator: name });
+    };
+    assert[opposite] = function (actual, expected, message) {
+      if (!equal(actual, expected)) return;
+      const reason = `Expected something else than ${show(actual)}`;
+      throw complaint(assert[opposite], message, reason, { actual, expected, operator: opposite });
+    };
+  }
+  comparison("strictEqual", "notStrictEqual", Object.is, "The values differ (- expected, + actual)");
+  comparison("equal", "notEqual", Object.is, "The values differ (- expected, + actual)");
+  comparison("deepStrictEqual", "notDeepStrictEqual", same, "The contents differ (- expected, + actual)");
+  comparison("deepEqual", "notDeepEqual", same, "The contents differ (- expected, + actual)");
+
+  // What is wrong with a thrown value, or nothing.
+  function misfit(thrown, expected) {
+    if (expected === undefined) return;
+    if (expected instanceof RegExp) {
+      return expected.test(String(thrown)) ? undefined : `"${thrown}" does not match ${expected}`;
+    }
+    if (typeof expected === "function") {
+      const isClass = expected === Error || expected.prototype instanceof Error;
+      if (isClass ? thrown instanceof expected : expected(thrown) === true) return;
+      return isClass ? `Expected ${expected.name}, but "${thrown}" was thrown` : `"${thrown}" was not what was expected`;
+    }
+    for (const key of ownKeys(expected)) {
+      const wanted = expected[key], found = thrown?.[key];
+      const fits = wanted instanceof RegExp && typeof found === "string" ? wanted.test(found) : same(found, wanted);
+      if (!fits) return `The thrown value's ${String(key)} differs (- expected, + actual):\n${host.diff(show(found), show(wanted))}`;
+    }
+  }
+
+  function checkThrown(above, message, thrown, expected) {
+    const reason = misfit(thrown, expected);
+    if (reason !== undefined) throw complaint(above, message, reason, { actual: thrown, expected });
+  }
+
+  // throws and rejects may be given a message in place of the expectation.
+  const sorted = (expected, message) => typeof expected === "string" ? [undefined, expected] : [expected, message];
+
+  Object.assign(assert, {
+    AssertionError,
+    ok(value, message) {
+      if (!value) throw complaint(assert.ok, message, `${show(value)} is not truthy`, { actual: value, expected: true });
+    },
+    fail(message) {
+      throw complaint(assert.fail, message, "assert.fail() was called");
+    },
+    match(text, pattern, message) {
+      if (typeof text === "string" && pattern.test(text)) return;
+      throw complaint(assert.match, message, `${show(text)} does not match ${pattern}`, { actual: text, expected: pattern });
+    },
+    doesNotMatch(text, pattern, message) {
+      if (typeof text !== "string" || !pattern.test(text)) return;
+      throw complaint(assert.doesNotMatch, message, `${show(text)} matches ${pattern}`, { actual: text, expected: pattern });
+    },
+    throws(run, ...rest) {
+      const [expected, message] = sorted(...rest);
+      try {
+        run();
+      } catch (thrown) {
+        return checkThrown(assert.throws, message, thrown, expected);
+      }
+      throw complaint(assert.throws, message, "Expected an exception, but nothing was thrown");
+    },
+    doesNotThrow(run, message) {
+      try {
+        run();
+      } catch (thrown) {
+        throw complaint(assert.doesNotThrow, message, `Expected no exception, but "${thrown}" was thrown`);
+      }
+    },
+    rejects(promise, ...rest) {
+      const [expected, message] = sorted(...rest);
+      const missing = complaint(assert.rejects, message, "Expected a rejection, but the promise was fulfilled");
+      const unfit = complaint(assert.rejects, undefined, "");
+      return settled(promise).then(() => { throw missing; }, (thrown) => {
+        const reason = misfit(thrown, expected);
+        if (reason !== undefined) throw retold(unfit, message, reason);
+      });
+    },
+    doesNotReject(promise, message) {
+      const error = complaint(assert.doesNotReject, undefined, "");
+      return settled(promise).then(() => {}, (thrown) => {
+        throw retold(error, message, `Expected no rejection, but "${thrown}" came`);
+      });
+    },
+  });
+
+  const settled = async (promise) => typeof promise === "function" ? promise() : promise;
+
+  // An error that was made early, so that its stack names the test, gets its text.
+  function retold(error, message, reason) {
+    error.message = message === undefined ? reason : `${message}\n${reason}`;
+    return error;
+  }
+
+  // -- Declaring tests
+
+  const declare = (mode) => (name, ...rest) => {
+    const run = rest.find((item) => typeof item === "function");
+    const options = rest.find((item) => typeof item === "object" && item !== null) ?? {};
+    if (typeof name !== "string" || !name) throw new TypeError("test: the first argument is the name of the test, a string");
+    if (!run && mode !== "todo" && mode !== "skip") throw new TypeError(`test: "${name}" needs a function to run`);
+    host.declare(name, run, mode, options.timeout, new Error().stack);
+  };
+  const test = Object.assign(declare("run"), { skip: declare("skip"), only: declare("only"), todo: declare("todo") });
+  const hook = (when) => (run) => {
+    if (typeof run !== "function") throw new TypeError(`${when}: the argument is a function to run`);
+    host.hook(when, run);
+  };
+
+  // -- Requests
+
+  const REQUEST_OPTIONS = ["query", "headers", "form", "json", "body"];
+  const CONNECT_OPTIONS = ["query", "headers", "lastEventId"];
+
+  function checkOptions(name, options, known) {
+    for (const key of Object.keys(options)) {
+      if (!known.includes(key)) throw new TypeError(`${name}: there is no option "${key}"; there are ${known.join(", ")}`);
+    }
+  }
+
+  function addressOf(path, query = {}) {
+    const search = new URLSearchParams(query).toString();
+    const address = String(path).replace(/[^!-~]+/g, encodeURIComponent);
+    return search ? address + (address.includes("?") ? "&" : "?") + search : address;
+  }
+
+  function request(method, path, options) {
+    if (typeof method === "string" && method.startsWith("/")) [method, path, options] = ["GET", method, path];
+    options ??= {};
+    checkOptions("request", options, REQUEST_OPTIONS);
+    let { body } = options;
+    const headers = {};
+    if ("form" in options) {
+      headers["content-type"] = "application/x-www-form-urlencoded";
+      body = new URLSearchParams(options.form).toString();
+    } else if ("json" in options) {
+      headers["content-type"] = "application/json";
+      body = JSON.stringify(options.json);
+    } else if (body !== undefined) {
+      headers["content-type"] = "text/plain;charset=UTF-8";
+    }
+    for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = String(value);
+    return new Promise((resolve, reject) => {
+      host.request(String(method).toUpperCase(), addressOf(path, options.query), headers, body, resolve, reject);
+    }).then(({ status, headers, body }) => {
+      const isJson = /^application\/([\w.-]+\+)?json\b/.test(headers["content-type"] ?? "");
+      return { status, ok: status >= 200 && status < 300, headers, body, json: isJson ? parsed(body, null) : null };
+    });
+  }
+
+  function parsed(text, otherwise = text) {
+    try {
+      return JSON.parse(text);
+    } catch {
+      return otherwise;
+    }
+  }
+
+  async function graphql(query, variables = {}) {
+    const response = await request("POST", "/graphql", { json: { query, variables } });
+    if (response.json === null) throw new Error(`/graphql answered ${response.status}: ${response.body}`);
+    return response.json;
+  }
+
+  // -- Streams
+
+  function connect(path, options = {}) {
+    checkOptions("connect", options, CONNECT_OPTIONS);
+    const headers = { accept: "text/event-stream" };
+    for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = String(value);
+    if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
+    return client(addressOf(path, options.query), headers);
+  }
+
+  function subscribe(query, variables = {}, metadata = {}) {
+    const parameters = { ...metadata, query, variables: JSON.stringify(variables) };
+    return client(addressOf("/graphql/sse", parameters), { accept: "text/event-stream" });
+  }
+
+  function client(address, headers) {
+    const number = host.connect(address, headers);
+    const all = [];
+    const messages = () => {
+      for (const { event, id, text } of host.take(number)) all.push({ event, id, data: parsed(text), text });
+      return all;
+    };
+    const made = {
+      get status() { return host.state(number).status; },
+      get headers() { return host.state(number).headers; },
+      get body() { return host.state(number).body; },
+      get ended() { return host.state(number).ended; },
+      get messages() { return [...messages()]; },
+      next(milliseconds = 60000) {
+        const late = new Error("");
+        Error.captureStackTrace(late, made.next);
+        return new Promise((resolve, reject) => {
+          host.next(number, Number(milliseconds), (index) => resolve(messages()[index]),
+            (reason) => reject(retold(late, undefined, reason)));
+        });
+      },
+      close() { host.close(number); },
+      reconnect() {
+        host.close(number);
+        const { lastId } = host.state(number);
+        return client(address, lastId ? { ...headers, "last-event-id": lastId } : headers);
+      },
+    };
+    return made;
+  }
+
+  const clock = {
+    advance(milliseconds) {
+      return new Promise((resolve) => host.advance(Number(milliseconds), resolve));
+    },
+    get now() { return Date.now(); },
+  };
+
+  const globals = { test, assert, request, connect, graphql, subscribe, clock,
+    beforeEach: hook("beforeEach"), afterEach: hook("afterEach") };
+  for (const [name, value] of Object.entries(globals)) {
+    Object.defineProperty(globalThis, name, { value, writable: true, configurable: true });
+  }
+})();
+"""
+
+
+def line_diff(actual, expected):
+    """Two texts line by line: `- ` expected, `+ ` actual, and up to two lines around each difference."""
+    old, new = expected.split("\n"), actual.split("\n")
+    lines = []
+    for group in difflib.SequenceMatcher(None, old, new, False).get_grouped_opcodes(2):
+        if lines or group[0][1]:
+            lines.append("  …")
+        for kind, low, high, start, end in group:
+            if kind == "equal":
+                lines += ["  " + line for line in old[low:high]]
+            else:
+                lines += ["- " + line for line in old[low:high]] + ["+ " + line for line in new[start:end]]
+    return "\n".join(lines)
+
+
+class LocalServer(HTTPServer):
+    """The HTTP server without a port: whoever has it hands it connections."""
+
+    def server_bind(self):
+        self.server_name, self.server_port = "localhost", 0
+        self.server_address = ("localhost", 0)
+
+    def server_activate(self):
+        pass
+
+    def server_close(self):
+        super().server_close()
+        self.selector.close()
+        self._pulse.close()
+        self._waker.close()
+
+
+class Exchange:
+    """One request in process, and its answer: `status` (0 until there is one), `headers` by lower-case name,
+    `body` bytes. `stream` is True when the connection stays open for events."""
+
+    def __init__(self, server, method, address, headers, body):
+        lines = [f"{method} {address} HTTP/1.1", "Host: localhost", *[f"{k}: {v}" for k, v in headers.items()]]
+        if body or method in ("POST", "PUT", "PATCH"):
+            lines.append(f"Content-Length: {len(body)}")
+        self.label = f"{method} {address.partition('?')[0]}"
+        self.server = server
+        self.data = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
+        self.status, self.headers, self.body = 0, {}, b""
+        self.sock = None
+        self.stream = self.done = False
+
+    def run(self):
+        """Sends the request; returns when it is answered."""
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        far.setblocking(False)
+        handler = self.server.RequestHandlerClass(far, ("127.0.0.1", 0), self.server)
+        handler.received = self.data
+        self.sock = near
+        handler.serve()
+        received = self.receive()
+        while handler.state is WRITING:
+            handler.serve()
+            received += self.receive()
+        self.stream = handler.state is TAKEN
+        if not self.stream:
+            handler.end()
+            far.close()
+        self.read_answer(received)
+        self.done = True
+
+    def receive(self):
+        """What has arrived; b"" also when nothing has."""
+        pieces = []
+        try:
+            while data := self.sock.recv(RECEIVE_BYTES):
+                pieces.append(data)
+            self.stream = False
+        except OSError:
+            pass
+        return b"".join(pieces)
+
+    def read_answer(self, received):
+        head, _, self.body = received.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        self.status = int(first.split(" ")[1]) if first else 0
+        for line in lines:
+            name, _, value = line.partition(":")
+            self.headers[name.lower()] = value.strip()
+
+    def close(self):
+        if self.sock is not None:
+            self.sock.close()
+        self.stream = False
+
+
+class StreamClient:
+    """A client of a stream in a test: parses events as browsers do."""
+
+    def __init__(self, exchange):
+        self.exchange = exchange
+        self.messages = []              # {event, id, text}
+        self.taken = self.asked = 0
+        self.waiting = collections.deque()      # (resolve, reject, milliseconds, alarm event, its number)
+        self.last_id = ""
+        self.ended = False
+        self._buffer = b""
+
+    def read(self):
+        """Takes in what has arrived."""
+        exchange = self.exchange
+        if not exchange.done or self.ended:
+            return
+        if exchange.body and self.is_stream:
+            self._buffer, exchange.body = self._buffer + exchange.body, b""
+        if exchange.stream:
+            self._buffer += exchange.receive()
+        self.ended = not exchange.stream
+        *blocks, self._buffer = self._buffer.split(b"\n\n")
+        for block in blocks:
+            self._event(block.decode("utf-8", "replace"))
+
+    @property
+    def is_stream(self):
+        return self.exchange.headers.get("content-type", "").startswith("text/event-stream")
+
+    def _event(self, block):
+        event, data = "message", []
+        for line in block.split("\n"):
+            field, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if field == "data":
+                data.append(value)
+            elif field == "event":
+                event = value
+            elif field == "id":
+                self.last_id = value
+        if data:
+            self.messages.append({"event": event, "id": self.last_id, "text": "\n".join(data)})
+
+    def trouble(self):
+        """Why no message will come any more, or None."""
+        exchange = self.exchange
+        if exchange.done and not self.is_stream:
+            text = exchange.body.decode("utf-8", "replace")
+            return f"{exchange.label} is no stream for this client: {exchange.status} {text}".rstrip()
+        return f"{exchange.label}: the stream has ended" if self.ended else None
+
+
+class TestClock(ManualClock):
+    """The clock of a test file. Who waits under it lets others go on; see ScriptTests."""
+
+    def __init__(self, wait):
+        super().__init__(TEST_EPOCH)
+        self.wait = wait
+
+
+class TestLog(Log):
+    """Keeps what scripts and tests write, for the report."""
+
+    def __init__(self):
+        super().__init__("silent")
+        self.records = []               # (level, text, source)
+
+    def write(self, level, text, source="server"):
+        self.records.append((level, text, source))
+
+    def request(self, *facts):
+        pass
+
+
+class Parked:
+    """A thread that waits: for an event, until an alarm of the clock. `go` lets it go on."""
+
+    def __init__(self, event, alarm, number):
+        self.event, self.alarm, self.number = event, alarm, number
+        self.go = threading.Event()
+
+
+class TestResult:
+    """What became of one test: `outcome` is passed, failed, skipped or todo; `failure` is text or None, `notes`
+    are lines that scripts or the test wrote; `place` is (file, line) or None."""
+
+    def __init__(self, file, name, outcome="passed"):
+        self.file, self.name, self.outcome = file, name, outcome
+        self.seconds = 0.0
+        self.declared = []              # (file, line, column) of its declaration, if it was declared
+        self.kind = self.failure = self.place = None
+        self.notes = []
+
+
+class ScriptTests:
+    """One test file, with the scripts of its folder loaded for it."""
+
+    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT):
+        self.path = pathlib.Path(path)
+        self.timeout = timeout
+        self.clock = TestClock(self.wait)
+        self.log = TestLog()
+        self.app = Application(self.path.parent, self.log, handler_timeout, clock=self.clock)
+        self.server = LocalServer(self.app)
+        self.driver = threading.get_ident()
+        self.host = None
+        self.tests = []                 # (name, function, mode, seconds, where it stands)
+        self.hooks = {"beforeEach": [], "afterEach": []}
+        self.clients = []
+        self.exchanges = []             # (Exchange, resolve, reject) not yet told to the test
+        self.moved = []                 # resolve functions of clock.advance
+        self.current = None
+        self.deadline = math.inf
+        self.stuck = None
+        self._condition = threading.Condition()
+        self._running = 0
+        self._parked = []
+        self._fence = False
+
+    # -- running --
+
+    def run(self, report):
+        """Loads everything and runs the tests; calls report(TestResult) for each."""
+        self.app.broadcaster.start()
+        try:
+            self.app.load_all()
+            for name, failure in sorted(self.app.failures.items()):
+                report(self.failed(TestResult(self.path.name, f"{name} is loaded"), failure.text))
+            self.log.records.clear()
+            if self.load(report):
+                self.run_all(report)
+        finally:
+            self.close()
+
+    def load(self, report):
+        """Runs the test file itself, which declares the tests."""
+        result = TestResult(self.path.name, "the file is loaded")
+        try:
+            self.host = ScriptHost(self.app, self.path.name, read_script(self.path))
+            realm = self.host.realm
+            install_host_api(self.host)
+            for name in REGISTERING_FUNCTIONS:
+                realm.define(name, functools.partial(refuse_in_tests, name))
+            realm.define("__tests", {
+                name: getattr(self, "do_" + name) for name in
+                ("declare", "hook", "diff", "request", "connect", "take", "state", "next", "close", "advance")})
+            realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
+            realm.evaluate(self.host.source, self.path.name, timeout=self.timeout)
+        except (OSError, ValueError, JSError) as error:
+            self.explain(result, error)
+        self.note(result)
+        if result.outcome == "failed":
+            report(result)
+        return result.outcome == "passed"
+
+    def run_all(self, report):
+        chosen = any(mode == "only" for _, _, mode, *_ in self.tests)
+        for name, function, mode, seconds, places in self.tests:
+            result = TestResult(self.path.name, name)
+            result.declared = places[:1]
+            if mode in ("skip", "todo"):
+                result.outcome = "skipped" if mode == "skip" else "todo"
+            elif chosen and mode != "only":
+                result.outcome = "skipped"
+            else:
+                self.run_test(result, function, seconds)
+            report(result)
+
+    def run_test(self, result, function, seconds):
+        self.current = result
+        self.log.records.clear()
+        started = time.perf_counter()
+        for run in [*self.hooks["beforeEach"], function]:
+            if result.outcome == "passed":
+                self.attempt(result, run, seconds)
+        for run in self.hooks["afterEach"]:
+            self.attempt(result, run, seconds)
+        self.leave()
+        result.seconds = time.perf_counter() - started
+        self.current = None
+        self.note(result)
+
+    def attempt(self, result, function, seconds):
+        """Calls the function of a test or hook; the first thing that goes wrong counts."""
+        self.stuck, self.deadline = None, time.monotonic() + seconds
+        try:
+            self.host.realm.run(function, timeout=seconds, convert=ignore_result)
+        except JSError as error:
+            if result.outcome == "passed":
+                self.explain(result, error, seconds)
+        finally:
+            self.deadline = math.inf
+
+    def leave(self):
+        """Ends what a test has left open."""
+        for client in self.clients:
+            client.exchange.close()
+            for *_, number in client.waiting:
+                self.clock.cancel(number)
+        self.exchanges, self.moved = [], []
+        self.settle()
+        self.clients = []
+
+    def note(self, result):
+        """Moves the log to the result; what nobody caught fails the test."""
+        for level, text, source in self.log.records:
+            if level == "error" and text.startswith("Uncaught") and result.outcome == "passed":
+                self.tell(result, text.split("\n    at ")[0], stack_places(text), "Uncaught")
+            elif source == self.path.name or level in ("warn", "error") or result.outcome == "failed":
+                result.notes.append((level, f"{source}: {text}"))
+        if result.outcome == "passed":
+            result.notes = [(level, text) for level, text in result.notes
+                            if level == "error" or text.startswith(self.path.name)]
+
+    def close(self):
+        for waiter in self._parked:
+            waiter.go.set()
+        self.app.close()
+        self.server.server_close()
+        if self.host is not None:
+            self.host.realm.close()
+
+    # -- telling what went wrong --
+
+    def failed(self, result, text, kind="Error"):
+        result.outcome, result.failure, result.kind = "failed", text, kind
+        return result
+
+    def explain(self, result, error, seconds=None):
+        """Puts an exception into a result: where in the test, the lines around, the message, the calls."""
+        if not isinstance(error, JSError):
+            self.failed(result, str(error))
+            return
+        message = error.message
+        if isinstance(error, ScriptTimeout) and seconds is not None:
+            message = self.stuck or f"the test did not end within {seconds:g} s"
+            if self.waits():
+                message += f". It waits for {self.waits()}"
+        places = [] if error.phase == "parse" else stack_places(error.stack or "")
+        text = f"{error.name}: {message}" if error.name else f"{message} was thrown"
+        if not places:
+            places = [(error.filename, error.line, error.column)] if error.line else result.declared
+        self.tell(result, text, places, error.name or "Error")
+
+    def tell(self, result, text, places, kind):
+        """Fails a test with a text and the calls that led there, the first of them with the lines around."""
+        sources = self.sources()
+        first = next((place for place in places if place[0] in sources), (None, None, None))
+        parts = [f"{first[0]}:{first[1]}:{first[2]}" if first[1] else "",
+                 code_frame(sources.get(first[0], ""), first[1], first[2]), text]
+        if len(places) > 1:
+            parts += [f"    at {name}:{line}:{column}" for name, line, column in places]
+        result.place = first[:2] if first[1] else None
+        self.failed(result, "\n".join(part for part in parts if part), kind)
+
+    def sources(self):
+        own = self.host.sources if self.host is not None else {}
+        return {**self.app.sources(), **own}
+
+    def waits(self):
+        """What a test could be waiting for, as text."""
+        items = [exchange.label for exchange, *_ in self.exchanges if not exchange.done]
+        items += [f"a message on {client.exchange.label.partition(' ')[2]}" for client in self.clients
+                  if client.waiting]
+        return " and ".join(dict.fromkeys(items))
+
+    # -- letting others run --
+
+    def start(self, work):
+        """Runs work() on a thread of its own, until it has ended or waits."""
+        def work_and_tell():
+            try:
+                work()
+            except Exception:           # a fault of the server: the test shall say so, and not hang
+                self.log.write("error", "internal error\n" + traceback.format_exc())
+            finally:
+                self._change(-1)
+        self._change(1)
+        start_script_thread(work_and_tell, name="request")
+        self.rest()
+
+    def _change(self, count):
+        with self._condition:
+            self._running += count
+            self._condition.notify_all()
+
+    def rest(self):
+        """Returns when every other thread has ended its work or waits."""
+        with self._condition:
+            while self._running > 0:
+                self._condition.wait()
+
+    def settle(self):
+        """Lets everything that was set going come to rest: handlers, messages, clients."""
+        woken = True
+        while woken:
+            self.rest()
+            self.app.broadcaster.flush()
+            self.wait_for_disconnects()
+            for client in self.clients:
+                client.read()
+            woken = self.wake()
+
+    def wait_for_disconnects(self):
+        """Lets the thread of the onDisconnect handlers do its work, unless it waits in one."""
+        if not self._fence:
+            self._fence = self.app.after_disconnects(self.pass_fence)
+            if self._fence:
+                self._change(1)
+                self.rest()
+                self.app.broadcaster.flush()
+
+    def pass_fence(self):
+        self._fence = False
+        self._change(-1)
+
+    def wake(self):
+        """Lets one thread go on that has what it waited for; False if there is none."""
+        for waiter in self._parked:
+            if waiter.event.is_set() or waiter.alarm.is_set():
+                self._parked.remove(waiter)
+                self.clock.cancel(waiter.number)
+                self._change(1)
+                waiter.go.set()
+                return True
+        return False
+
+    def wait(self, event, seconds):
+        """The clock's way to wait for an event, for at most so many of its seconds."""
+        if threading.get_ident() == self.driver:
+            return self.drive(event, seconds)
+        alarm = threading.Event()
+        number = self.clock.alarm(math.inf if seconds is None else seconds * 1000, alarm)
+        waiter = Parked(event, alarm, number)
+        self._parked.append(waiter)
+        self._change(-1)
+        waiter.go.wait()
+        return event.is_set()
+
+    def drive(self, event, seconds):
+        """Waits for the test itself: gives it what it asked for, and moves the clock to the next timer whenever
+        nothing else is left to do. The seconds are real ones."""
+        limit, start = time.monotonic() + (seconds or 0), self.clock.time
+        while not event.is_set():
+            self.settle()
+            if event.is_set() or self.deliver():
+                continue
+            due = self.clock.next_due()
+            if due is None or due == math.inf:
+                self.stuck = "the test waits for something that cannot happen any more: no timer is set, and no " \
+                             "request is running"
+            elif due > start + MAX_TEST_WAIT * 1000:
+                self.stuck = f"the test waits for something that has not happened after {MAX_TEST_WAIT} s on its clock"
+            if self.stuck or time.monotonic() > limit:
+                return False
+            self.clock.step()
+        return True
+
+    def deliver(self):
+        """Settles promises of the test whose time has come; False if there are none."""
+        calls = []
+        for item in list(self.exchanges):
+            exchange, resolve, reject = item
+            if exchange.done:
+                self.exchanges.remove(item)
+                calls.append((resolve, {"status": exchange.status, "headers": exchange.headers,
+                                        "body": exchange.body.decode("utf-8", "replace")}))
+        for client in self.clients:
+            calls += self.deliver_to(client)
+        calls += [(resolve, undefined) for resolve in self.moved]
+        self.moved = []
+        for function, value in calls:
+            self.host.realm.run(function, value, timeout=max(0.1, self.deadline - time.monotonic()),
+                                convert=ignore_result)
+        return bool(calls)
+
+    def deliver_to(self, client):
+        while client.waiting:
+            resolve, reject, milliseconds, alarm, number = client.waiting[0]
+            if client.asked < len(client.messages):
+                yield resolve, client.asked
+                client.asked += 1
+            elif client.trouble():
+                yield reject, client.trouble()
+            elif alarm.is_set():
+                path = client.exchange.label.partition(" ")[2]
+                yield reject, f"no message came on {path} within {milliseconds / 1000:g} s"
+            else:
+                return
+            client.waiting.popleft()
+            self.clock.cancel(number)
+
+    # -- for the prelude --
+
+    def do_declare(self, name, function, mode, timeout, stack):
+        if self.current is not None:
+            raise HostError("test: a test cannot declare another one; put them side by side")
+        if timeout is undefined:
+            seconds = self.timeout
+        elif is_whole(timeout, 1, 3_600_000):
+            seconds = timeout / 1000
+        else:
+            raise HostError("test: the timeout is a number of milliseconds from 1 to 3,600,000")
+        self.tests.append((name, function, mode, seconds, stack_places(stack)))
+
+    def do_hook(self, when, function):
+        self.hooks[when].append(function)
+
+    def do_diff(self, actual, expected):
+        return line_diff(actual, expected)
+
+    def exchange(self, what, method, address, headers, body):
+        if self.current is None:
+            raise HostError(f"{what}: this is possible within a test, not while the file is loaded")
+        if method not in METHODS:
+            raise HostError(f"{what}: the method must be one of {', '.join(METHODS)}, not {json.dumps(method)}")
+        if not address.startswith("/"):
+            raise HostError(f"{what}: the path must start with \"/\", but is {json.dumps(address)}")
+        for name, value in headers.items():
+            if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name) or re.search("[\r\n\0]", value):
+                raise HostError(f"{what}: {json.dumps(name)}: {json.dumps(value)} cannot be sent as a header")
+        exchange = Exchange(self.server, method, address, headers, body)
+        self.start(exchange.run)
+        return exchange
+
+    def do_request(self, method, address, headers, body, resolve, reject):
+        data = b"" if body is undefined else utf8(body)
+        exchange = self.exchange("request", method, address, headers, data)
+        self.exchanges.append((exchange, resolve, reject))
+
+    def do_connect(self, address, headers):
+        client = StreamClient(self.exchange("connect", "GET", address, headers, b""))
+        self.clients.append(client)
+        self.settle()
+        return len(self.clients) - 1
+
+    def do_take(self, number):
+        self.settle()
+        client = self.clients[number]
+        messages = client.messages[client.taken:]
+        client.taken = len(client.messages)
+        return messages
+
+    def do_state(self, number):
+        self.settle()
+        client = self.clients[number]
+        exchange = client.exchange
+        return {"status": exchange.status, "headers": exchange.headers, "ended": client.ended,
+                "lastId": client.last_id,
+                "body": "" if client.is_stream else exchange.body.decode("utf-8", "replace")}
+
+    def do_next(self, number, milliseconds, resolve, reject):
+        if not 0 < milliseconds < 1e12:
+            raise HostError("next: the time to wait is a number of milliseconds above 0")
+        alarm = threading.Event()
+        self.clients[number].waiting.append(
+            (resolve, reject, milliseconds, alarm, self.clock.alarm(milliseconds, alarm)))
+
+    def do_close(self, number):
+        client = self.clients[number]
+        client.read()
+        client.exchange.close()
+        client.ended = True
+        self.settle()
+
+    def do_advance(self, milliseconds, resolve):
+        if not 0 <= milliseconds < 1e12:
+            raise HostError("clock.advance: the time is a number of milliseconds from 0")
+        target = self.clock.time + milliseconds
+        while (due := self.clock.next_due()) is not None and due <= target:
+            self.clock.step()
+            self.settle()
+            if time.monotonic() > self.deadline:
+                raise HostError(f"clock.advance: the timers of {milliseconds:,.0f} ms take too long to run")
+        self.clock.time = max(self.clock.time, target)
+        self.settle()
+        self.moved.append(resolve)
+
+
+#: What a test file cannot do, because it is no script of the server.
+REGISTERING_FUNCTIONS = [name for name in HOST_API if ".register" in name]
+
+
+def refuse_in_tests(name, *arguments):
+    raise HostError(f"{name}: a test registers nothing; put this into a script of the folder")
+
+
+def stack_places(stack):
+    """(file, line, column) of the calls of a stack, without those of the prelude."""
+    frames = [found.groups() for found in map(STACK_LINE.match, stack.split("\n")) if found]
+    return [(file, int(line), int(column)) for _, file, line, column in frames if column and file != TEST_PRELUDE_NAME]
+
+
+# -- Reports of tests ----
+
+
+class SpecReporter:
+    """For people: a line for each test, and under it what went wrong."""
+
+    COLOURS = {"passed": "32", "failed": "31", "skipped": "2", "todo": "2", "-": "31", "+": "32", "log": "2"}
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.colour = wants_colour(stream)
+        self.file = None
+        marks = {"passed": "✓", "failed": "✗", "skipped": "-", "todo": "-"}
+        try:
+            "".join(marks.values()).encode(getattr(stream, "encoding", None) or "utf-8")
+        except (UnicodeEncodeError, LookupError):
+            marks = {"passed": "ok", "failed": "FAILED", "skipped": "-", "todo": "-"}
+        self.marks = marks
+
+    def paint(self, what, text):
+        code = self.COLOURS.get(what)
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code else text
+
+    def write(self, text=""):
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+    def result(self, result):
+        if result.file != self.file:
+            self.write(("\n" if self.file else "") + printable(result.file))
+            self.file = result.file
+        outcome = result.outcome
+        tail = f" ({result.seconds * 1000:.0f} ms)" if outcome in ("passed", "failed") else f" ({outcome})"
+        self.write(f"  {self.paint(outcome, self.marks[outcome])} {printable(result.name)}"
+                   + self.paint("log", tail))
+        if result.failure:
+            for line in printable(result.failure).split("\n"):
+                self.write("      " + self.paint(line[:1] if line[:2] in ("- ", "+ ") else None, line))
+        for level, text in result.notes[:MAX_TEST_LOG]:
+            self.write("\n".join(self.paint("log", "      " + line) for line in printable(text).split("\n")))
+        if len(result.notes) > MAX_TEST_LOG:
+            self.write(self.paint("log", f"      … and {len(result.notes) - MAX_TEST_LOG:,} more lines of log"))
+        if result.failure:
+            self.write()
+
+    def end(self, results, seconds):
+        counts = collections.Counter(result.outcome for result in results)
+        parts = [self.paint(outcome, f"{counts[outcome]} {outcome}") for outcome in self.marks
+                 if counts[outcome] or outcome in ("passed", "failed")]
+        self.write(f"\n{', '.join(parts)} ({seconds:.1f} s)")
+        self.stream.flush()
+
+
+class TapReporter:
+    """The Test Anything Protocol, version 14 (testanything.org)."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.count = 0
+        self.stream.write("TAP version 14\n")
+
+    def result(self, result):
+        self.count += 1
+        name = re.sub(r"([\\#])", r"\\\1", printable(f"{result.file}: {result.name}").replace("\n", " "))
+        mark = {"skipped": " # skip", "todo": " # todo"}.get(result.outcome, "")
+        lines = [f"{'not ok' if result.outcome == 'failed' else 'ok'} {self.count} - {name}{mark}", "  ---",
+                 f"  duration_ms: {result.seconds * 1000:.3f}"]
+        if result.failure:
+            if result.place:
+                lines.append(f"  at: {json.dumps('%s:%s' % result.place)}")
+            lines += ["  message: |"] + ["    " + line for line in printable(result.failure).split("\n")]
+        self.stream.write("\n".join(lines + ["  ..."]).encode("utf-8", "replace").decode() + "\n")
+        self.stream.flush()
+
+    def end(self, results, seconds):
+        self.stream.write(f"1..{self.count}\n")
+        self.stream.flush()
+
+
+class JunitReporter:
+    """JUnit's XML, which build servers read: a `testsuite` for each file."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def result(self, result):
+        pass
+
+    def end(self, results, seconds):
+        lines = ['<?xml version="1.0" encoding="UTF-8"?>', f"<testsuites {self.numbers(results)}>"]
+        for file in dict.fromkeys(result.file for result in results):
+            own = [result for result in results if result.file == file]
+            lines.append(f'  <testsuite name="{self.text(file)}" {self.numbers(own)}>')
+            for result in own:
+                lines += self.case(result)
+            lines.append("  </testsuite>")
+        self.stream.write("\n".join([*lines, "</testsuites>"]) + "\n")
+        self.stream.flush()
+
+    def numbers(self, results):
+        outcomes = [result.outcome for result in results]
+        return (f'tests="{len(results)}" failures="{outcomes.count("failed")}" errors="0" '
+                f'skipped="{outcomes.count("skipped") + outcomes.count("todo")}" '
+                f'time="{sum(result.seconds for result in results):.3f}"')
+
+    def case(self, result):
+        attributes = (f'classname="{self.text(result.file)}" name="{self.text(result.name)}" '
+                      f'time="{result.seconds:.3f}"')
+        inside = []
+        if result.outcome in ("skipped", "todo"):
+            inside.append("      <skipped/>")
+        if result.failure:
+            first = next((line for line in result.failure.split("\n") if line.startswith(result.kind)),
+                         result.failure.split("\n")[0])
+            inside.append(f'      <failure type="{self.text(result.kind)}" message="{self.text(first)}">'
+                          f"{self.text(result.failure)}</failure>")
+        if result.notes:
+            inside.append("      <system-out>" + self.text("\n".join(text for _, text in result.notes))
+                          + "</system-out>")
+        if not inside:
+            return [f"    <testcase {attributes}/>"]
+        return [f"    <testcase {attributes}>", *inside, "    </testcase>"]
+
+    @staticmethod
+    def text(value):
+        """For XML 1.0, which has no control characters and no halves of characters."""
+        return html.escape(printable(value)).encode("utf-8", "replace").decode()
+
+
+REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
+
+
+def test_files(scripts):
+    """The test files of a folder in name order, or the one file given."""
+    if scripts.is_dir():
+        return sorted(path for path in scripts.iterdir()
+                      if path.name.endswith(TEST_SUFFIX) and path.name[0] != "." and path.is_file())
+    return [scripts] if scripts.name.endswith(TEST_SUFFIX) else []
+
+
+def run_tests(scripts, options):
+    """--test; returns the exit code."""
+    if not test_files(scripts):
+        what = f"no *{TEST_SUFFIX} in {scripts}" if scripts.is_dir() else f"{scripts} is not a *{TEST_SUFFIX}"
+        print(f"aiwebengine: {what}; tests of chat.js go into chat{TEST_SUFFIX} beside it", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        if not options.watch:
+            return on_script_thread(run_tests_once, scripts, options)
+        return watch_tests(scripts, options)
+    except OSError as error:
+        print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+def run_tests_once(scripts, options):
+    """Runs all test files; returns the exit code."""
+    with contextlib.ExitStack() as stack:
+        reporters = []
+        if options.report:
+            stream = stack.enter_context(open(options.report, "w", encoding="utf-8"))
+            reporters.append(REPORTERS[options.reporter](stream))
+        reporters.append(REPORTERS["spec" if options.report else options.reporter](sys.stdout))
+        results, started = [], time.perf_counter()
+
+        def report(result):
+            results.append(result)
+            for reporter in reporters:
+                reporter.result(result)
+
+        for path in test_files(scripts):
+            ScriptTests(path, handler_timeout=options.handler_timeout).run(report)
+        for reporter in reporters:
+            reporter.end(results, time.perf_counter() - started)
+    return EXIT_SCRIPT if any(result.outcome == "failed" for result in results) else EXIT_OK
+
+
+def watch_tests(scripts, options):
+    """--watch: runs the tests again whenever a file of the folder changes, until Ctrl+C."""
+    folder = scripts if scripts.is_dir() else scripts.parent
+    code = EXIT_OK
+    try:
+        while True:
+            stamps = folder_stamps(folder)
+            code = on_script_thread(run_tests_once, scripts, options)
+            print(f"{time.strftime('%H:%M:%S')}  waiting for changes in {folder}; Ctrl+C ends", file=sys.stderr,
+                  flush=True)
+            while folder_stamps(folder) == stamps:
+                time.sleep(WATCH_INTERVAL)
+            time.sleep(SETTLE_SECONDS)
+    except KeyboardInterrupt:
+        return code
+
+
+def folder_stamps(folder):
+    """What changes when a file below a folder does; dot files and installed packages do not count."""
+    stamps = {}
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "." and name != "node_modules"]
+        stamps.update((os.path.join(place, name), file_stamp(os.path.join(place, name)))
+                      for name in files if name[0] != ".")
+    return stamps
+
+
+# -- Several processes ----
+
+#: Seconds until a process that did not live for so long is started again.
+WORKER_REST_SECONDS = 1.0
+#: Seconds that processes have to stop by themselves.
+WORKER_GRACE_SECONDS = 5.0
+
+
+class WorkerProcess:
+    """A child as its parent knows it. `channel` is a socket: its end tells the child to stop, also when
+    the parent was killed."""
+
+    def __init__(self, number):
+        self.number = number
+        self.pid = self.channel = None
+        self.up = False
+        self.started = 0.0
+        self.files = []                 # what its scripts import
+        self.received = b""
+
+
+class Workers:
+    """The parent of --workers: starts the processes, watches the files for them, restarts those that die,
+    and stops them all. It runs no script and has no thread, which keeps fork safe."""
+
+    def __init__(self, scripts, options):
+        self.scripts, self.options = scripts, options
+        self.workers = [WorkerProcess(number) for number in range(options.workers)]
+        self.port = None                # keeps the port for us; connections go to those who listen
+        self.stopping = False
+        self.stamps = None
+        self.settling = 0
+
+    def serve(self):
+        """Serves until a signal; returns the exit code."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        try:
+            RedisLink(self.options.redis).close()
+            self._take_port()
+        except StorageUnavailable as error:
+            print(f"aiwebengine: {error}", file=sys.stderr)
+            return EXIT_USAGE
+        except (OSError, OverflowError) as error:
+            print(f"aiwebengine: {listen_trouble(self.options, error)}", file=sys.stderr)
+            return EXIT_USAGE
+        while not self.stopping:
+            for worker in self.workers:
+                if worker.pid is None and time.monotonic() >= worker.started + WORKER_REST_SECONDS:
+                    self._start(worker)
+            self._wait(WATCH_INTERVAL)
+            if self._reap() and not any(worker.up for worker in self.workers):
+                self._end()
+                return EXIT_USAGE
+            if not self.options.no_reload:
+                self._look_at_files()
+        self._end()
+        return EXIT_OK
+
+    def _stop(self, *_signal):
+        if self.stopping:
+            for worker in self.workers:
+                if worker.pid is not None:
+                    os.kill(worker.pid, signal.SIGKILL)
+            os._exit(EXIT_OK)
+        self.stopping = True
+
+    def _take_port(self):
+        """Binds the port twice: the first time alone, to see that nobody else has it."""
+        options = self.options
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((options.host, options.port))
+            options.port = probe.getsockname()[1]
+        self.port = socket.socket(family)
+        self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self.port.bind((options.host, options.port))
+
+    def _start(self, worker):
+        first = not worker.started
+        worker.started = time.monotonic()
+        worker.channel, other = socket.socketpair()
+        worker.files, worker.received = [], b""
+        sys.stdout.flush()
+        worker.pid = os.fork()
+        if worker.pid:
+            other.close()
+            worker.channel.setblocking(False)
+            return
+        code = EXIT_USAGE
+        try:                            # the child never gets back to where its parent goes on
+            self.port.close()
+            for sibling in self.workers:
+                if sibling.channel is not None:
+                    sibling.channel.close()
+            code = serve_as_worker(self.scripts, self.options, worker.number, other, first)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+
+    def _wait(self, seconds):
+        """Waits, and takes in what the children tell: the files that their scripts import."""
+        channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
+        for channel in select.select(list(channels), [], [], seconds)[0]:
+            worker = channels[channel]
+            data = channel.recv(65536)
+            worker.received += data
+            if not data:
+                time.sleep(0.01)        # it is ending: `_reap` will find it
+            while b"\n" in worker.received:
+                line, _, worker.received = worker.received.partition(b"\n")
+                worker.up, worker.files = True, json.loads(line)
+
+    def _reap(self):
+        """Notices children that ended. True when one could not even start."""
+        failed = False
+        for worker in self.workers:
+            if worker.pid is None or os.waitpid(worker.pid, os.WNOHANG)[0] == 0:
+                continue
+            worker.pid = None
+            worker.channel.close()
+            worker.channel = None
+            failed = failed or not worker.up
+            if worker.up and not self.stopping:
+                print(f"aiwebengine: process #{worker.number} ended and is started again", file=sys.stderr)
+            if time.monotonic() - worker.started > WORKER_REST_SECONDS:
+                worker.started = -WORKER_REST_SECONDS       # at once
+        return failed
+
+    def _look_at_files(self):
+        """Tells the children when a file changed, and again a moment later: it may still be written."""
+        try:
+            with os.scandir(self.scripts) if self.scripts.is_dir() else contextlib.nullcontext(()) as entries:
+                files = [entry.path for entry in entries if is_script(entry)] or [str(self.scripts)]
+        except OSError:
+            return                      # the folder vanished, perhaps for a moment
+        files += [path for worker in self.workers for path in worker.files]
+        stamps = {path: file_stamp(path) for path in files}
+        if stamps != self.stamps:
+            self.settling = 2 if self.stamps is not None else 0
+            self.stamps = stamps
+        elif self.settling:
+            self.settling -= 1
+            for worker in self.workers:
+                if worker.up and worker.channel is not None:
+                    self._tell(worker)
+
+    @staticmethod
+    def _tell(worker):
+        try:
+            worker.channel.send(b"r")
+        except OSError:
+            pass                        # it has died, or has more to do than to look at files
+
+    def _end(self):
+        """Stops all, gently first."""
+        self.stopping = True
+        end = time.monotonic() + WORKER_GRACE_SECONDS
+        for worker in self.workers:
+            if worker.channel is not None:
+                worker.channel.shutdown(socket.SHUT_WR)
+        while any(worker.pid is not None for worker in self.workers):
+            if time.monotonic() > end:
+                for worker in self.workers:
+                    if worker.pid is not None:
+                        os.kill(worker.pid, signal.SIGKILL)
+            time.sleep(0.02)
+            self._reap()
+
+
+def serve_as_worker(scripts, options, number, channel, first):
+    """One process of --workers: serves until its parent closes the channel; returns the exit code."""
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl+C reaches all; the parent decides
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    server = start_server(scripts, options, number)
+    if server is None:
+        return EXIT_USAGE
+    if first and number == 0:
+        print_banner(server, options)
+    command = b"r"
+    while command and not stop.is_set():
+        tell_imports(server.app, channel)
+        while not select.select([channel], [], [], 0.5)[0] and not stop.is_set():
+            pass
+        command = b"" if stop.is_set() else channel.recv(64)
+        if command:
+            try:
+                on_script_thread(server.app.refresh)
+            except OSError as error:
+                server.app.log.write("warn", f"cannot look for changed scripts: {error}")
+    server.stop()
+    return EXIT_OK
+
+
+def tell_imports(app, channel):
+    """Tells the parent which files, besides the scripts, are to be watched."""
+    files = sorted({str(path) for imports in app.imports().values() for path in imports})
+    try:
+        channel.sendall(json.dumps(files).encode() + b"\n")
+    except OSError:
+        pass                            # the parent is gone: so are we, in a moment
+
+
+
+
+# -- A starter ----
+
+#: What --init writes, by path; aiwebengine.d.ts and jsconfig.json come on top.
+STARTER = {
+    "poll.js": """\
+// A live poll: whoever has the page open sees the bars grow while others vote.
+//
+// It takes three calls to make a page live:
+//   registerStreamRoute   opens a stream. Each open page listens to it.
+//   registerRoute         answers requests. That is how a page says that somebody voted.
+//   sendStreamMessage     sends a message to everybody who listens.
+
+const QUESTION = "What shall we have for lunch?";
+const votes = { Soup: 0, Pizza: 0, Salad: 0 };
+
+routeRegistry.registerStreamRoute("/poll/events");
+routeRegistry.registerRoute("/poll", "showPoll");
+routeRegistry.registerRoute("/poll/vote", "vote", "POST");
+
+// GET /poll: how things stand, for a page that opens. An object is sent as JSON.
+function showPoll() {
+  return { question: QUESTION, votes };
+}
+
+// POST /poll/vote, with a form that has the field "choice".
+function vote({ request }) {
+  const { choice } = request.form;
+  if (!Object.hasOwn(votes, choice)) {
+    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
+  }
+  votes[choice] += 1;
+  return routeRegistry.sendStreamMessage("/poll/events", { question: QUESTION, votes });
+}
+""",
+    "poll.test.js": """\
+// Tests of poll.js. Each test calls the script as a browser would, without one.
+
+const vote = (choice) => request("POST", "/poll/vote", { form: { choice } });
+
+test("a vote is seen on every open page", async () => {
+  const ada = connect("/poll/events");
+  const ben = connect("/poll/events");
+
+  const response = await vote("Soup");
+
+  assert.match(response.body, /2 connections matched/);
+  assert.equal((await ada.next()).data.votes.Soup, 1);
+  assert.equal((await ben.next()).data.votes.Soup, 1);
+});
+
+test("a page that opens later starts with the votes so far", async () => {
+  const before = (await request("/poll")).json.votes.Pizza;
+  await vote("Pizza");
+  await vote("Pizza");
+  assert.equal((await request("/poll")).json.votes.Pizza, before + 2);
+});
+
+test("only what is on the list can be chosen", async () => {
+  const page = connect("/poll/events");
+  const response = await vote("Ice cream");
+  assert.equal(response.status, 400);
+  assert.deepEqual(page.messages, []);
+});
+""",
+    "public/index.html": """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>Live poll</title>
+  <link rel="icon" href="data:,">
+  <style>
+    :root { color-scheme: light dark; --paper: #f6f4ef; --card: #fff; --ink: #23211d; --quiet: #6d6860;
+      --line: #dcd7cc; --bar: #f3c9a5; --live: #2e7d4f; --bad: #b3362b }
+    @media (prefers-color-scheme: dark) {
+      :root { --paper: #1b1a18; --card: #262421; --ink: #efece5; --quiet: #a8a298; --line: #3d3a35;
+        --bar: #7a4f2b; --live: #6fcf97; --bad: #f08a80 }
+    }
+    * { box-sizing: border-box }
+    body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
+      background: var(--paper); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
+    main { width: min(34rem, 100%); padding: 2rem; background: var(--card); border: 1px solid var(--line);
+      border-radius: 1rem }
+    h1 { margin: 0 0 1.2rem; font-size: 1.6rem; line-height: 1.25 }
+    button { position: relative; display: flex; width: 100%; margin: 0 0 .7rem; padding: .8rem 1rem; overflow: hidden;
+      justify-content: space-between; font: inherit; color: inherit; text-align: left; cursor: pointer;
+      background: none; border: 1px solid var(--line); border-radius: .6rem }
+    button:hover, button:focus-visible { border-color: currentColor }
+    button i { position: absolute; inset: 0 auto 0 0; background: var(--bar); transition: width .4s }
+    button span, button b { position: relative }
+    p { margin: .6rem 0 0; color: var(--quiet); font-size: .95rem }
+    #status::before { content: "●"; margin-right: .4em }
+    #status.live::before { color: var(--live) }
+    #answer { color: var(--bad) }
+    @media (prefers-reduced-motion: reduce) { button i { transition: none } }
+  </style>
+</head>
+<body>
+  <main>
+    <h1 id="question">Live poll</h1>
+    <div id="choices"></div>
+    <p id="answer" role="alert"></p>
+    <p id="status" role="status">Connecting…</p>
+    <p>Open this page in a second window, and vote in one of them.</p>
+  </main>
+
+  <script>
+    const $ = (id) => document.getElementById(id);
+    const buttons = new Map();
+
+    // Draws the poll, or brings it up to date.
+    function show({ question, votes }) {
+      $("question").textContent = question;
+      const total = Object.values(votes).reduce((sum, count) => sum + count, 0);
+      for (const [choice, count] of Object.entries(votes)) {
+        if (!buttons.has(choice)) buttons.set(choice, makeButton(choice));
+        const button = buttons.get(choice);
+        button.querySelector("b").textContent = count;
+        button.querySelector("i").style.width = `${total ? (100 * count) / total : 0}%`;
+      }
+    }
+
+    function makeButton(choice) {
+      const button = document.createElement("button");
+      button.innerHTML = "<i></i><span></span><b></b>";
+      button.querySelector("span").textContent = choice;
+      button.onclick = () => vote(choice);
+      $("choices").append(button);
+      return button;
+    }
+
+    // A vote goes to the server as a form. The answer comes over the stream, to everybody.
+    async function vote(choice) {
+      const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
+      $("answer").textContent = response.ok ? "" : await response.text();
+    }
+
+    function report(live) {
+      $("status").textContent = live ? "Live" : "Connection lost, trying again…";
+      $("status").classList.toggle("live", live);
+    }
+
+    // The stream: the browser keeps the connection, and opens it again when it was cut.
+    const source = new EventSource("/poll/events");
+    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onerror = () => report(false);
+    source.onopen = async () => {
+      report(true);
+      show(await (await fetch("/poll")).json());
+    };
+  </script>
+</body>
+</html>
+""",
+}
+
+#: A word about each file of a starter.
+STARTER_NOTES = {
+    "poll.js": "the script: a live poll",
+    "poll.test.js": "its tests",
+    "public/index.html": "its page",
+    "aiwebengine.d.ts": "what scripts can call, for your editor",
+    "jsconfig.json": "tells the editor to check the scripts",
+}
+
+
+def write_starter(folder):
+    """--init: a folder to begin with; returns the exit code. Nothing is written over."""
+    files = {**STARTER, "aiwebengine.d.ts": type_declarations(), "jsconfig.json": JSCONFIG}
+    there = [name for name in files if os.path.lexists(folder / name)]
+    if there:
+        print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
+              "Name another folder, or move them away", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "x", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+    except OSError as error:
+        print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
+        return EXIT_USAGE
+    command = f"python {shlex.quote(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
+    place = shlex.quote(str(folder))
+    print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
+                     "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
+                     f"  {command} --test {place}", "      runs the tests",
+                     "  Change poll.js while the server runs: what you save is there at once."]))
+    return EXIT_OK
+
+
 # -- JavaScript without a server ----
 
 
@@ -38181,23 +45066,70 @@ def print_console(level, text):
         print(text, file=stream, flush=True)
     except UnicodeEncodeError:
         print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
 
 
-def run_code(source, filename, engine=DEFAULT_ENGINE):
-    """-e and --run: runs a script to the end of its timers and prints its result, if it has one."""
-    realm = check_engine(engine)(filename, console=print_console)
-    try:
-        show_value(realm.evaluate(source, filename))
+def terminal_colors():
+    """Whether values are shown in colours: both streams may get them."""
+    return wants_colour(sys.stdout) and wants_colour(sys.stderr)
+
+
+def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
+    """-e and --run: runs a script or module, whose imports are found in the folder, to the end of its
+    timers and promises. For -e, prints the completion value."""
+    if engine != DEFAULT_ENGINE:
+        return run_on_engine(check_engine(engine), source, filename)
+    sources = {filename: source}
+    realm = CommandRealm(filename, console=print_console, colors=terminal_colors())
+    realm.modules.loader = folder_loader(folder, sources)
+
+    def work():
+        text = realm.run_text(source, filename)
+        if text is not None and filename == "<code>":
+            print_console("log", text)
         realm.wait_idle()
-    except JSError as error:
-        print(error_report(error, {filename: source}), file=sys.stderr)
+
+    try:
+        try:
+            on_script_thread(work)
+        except JSError as error:
+            realm.report(error, "Uncaught")
+        if realm.failure is None:
+            return EXIT_OK
+        print_console("error", on_script_thread(failure_report, realm, realm.failure, sources))
         return EXIT_SCRIPT
+    except KeyboardInterrupt:
+        realm.stop()
+        return EXIT_INTERRUPTED
+    finally:
+        realm.close()
+
+
+def run_on_engine(engine, source, filename):
+    """run_code() on an engine that is known by ENGINE_INTERFACE only."""
+    realm = engine(filename, console=print_console)
+
+    def work():
+        value = realm.evaluate(source, filename)
+        if filename == "<code>":
+            show_value(value)
+        realm.wait_idle()
+
+    try:
+        on_script_thread(work)
+    except JSError as error:
+        print_console("error", error_report(error, {filename: source}))
+        return EXIT_SCRIPT
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     finally:
         realm.close()
     return EXIT_OK
 
 
 def show_value(value):
+    """Prints a value that was converted to Python, unless there is none."""
     if value is undefined or value is None:
         return
     if isinstance(value, (dict, list)):
@@ -38207,33 +45139,223 @@ def show_value(value):
     print_console("log", str(value))
 
 
-def run_repl():
-    """--repl: reads JavaScript line by line; a line that is not complete yet goes on in the next."""
+def folder_loader(folder, sources):
+    """The loader of a realm's modules for the files of a folder; keeps their texts in `sources`."""
+    def load(specifier, referrer, kind):
+        path, name = find_import(folder, specifier, referrer)
+        sources[name] = read_import(path, specifier, referrer)
+        return name, sources[name]
+    return load
+
+
+def failure_report(realm, error, sources):
+    """What to print for the error that ended a script."""
+    if isinstance(error, ScriptTimeout):
+        return f"{realm.name}  {error.message}"
+    if not error.name or error.phase == "parse":
+        return error_report(error, sources) if error.name else "Uncaught " + realm.inspected(error.value)
+    last_line = error.stack.rpartition("\n")[2]
+    cause = realm.inspected(error.value).partition(last_line)[2].strip()
+    return error_report(error, sources) + ("\n" + cause if cause else "")
+
+
+def dump_script(source, filename):
+    """--dump-python: prints the Python that a script or module becomes."""
+    realm = Realm(filename, console=print_console)
     try:
-        import readline
-    except ImportError:
-        pass
-    realm = Realm("<repl>", console=print_console)
-    lines = []
-    while True:
+        compile_text = compile_module if is_module(source) else compile_script
+        text = dump_python(compile_text(source, filename, keep_tree=True))
+    except JSSyntaxError as error:
+        error.filename = filename
+        print_console("error", error_report(JSError(realm.thrown_value(error), "parse"), {filename: source}))
+        return EXIT_SCRIPT
+    except RecursionError:
+        print_console("error", f"{filename}  the script is too deeply nested to be shown")
+        return EXIT_SCRIPT
+    print_console("log", text.rstrip("\n"))
+    return EXIT_OK
+
+
+# -- The prompt's terminal ----
+
+HISTORY_FILE = "~/.aiwebengine_history"
+MAX_HISTORY_LINES = 1000
+PROMPT_HELP = """\
+.break   forget the lines typed so far, as Ctrl+C does
+.editor  type several lines, then Ctrl+D to run them
+.exit    leave, as Ctrl+D does
+.help    this list
+.load    run a file: .load FILE.js
+Tab completes names, _ is the last value, _error the last error."""
+
+
+class Prompt:
+    """--repl: reads JavaScript from the terminal, or from a pipe, and shows what it gives. A line that
+    is not complete yet goes on in the next."""
+
+    def __init__(self):
+        self.terminal = sys.stdin.isatty()
+        self.history = History() if self.terminal else None
+        self.realm = PromptRealm(console=print_console, colors=terminal_colors())
+        self.realm.modules.loader = folder_loader(pathlib.Path(), {})
+        self.lines = []
+        self.warned = False             # that Ctrl+C once more leaves
+
+    def run(self):
+        """Returns the exit code."""
+        if self.terminal:
+            print(f"aiwebengine {__version__}: JavaScript, line by line. Type .help for help.")
+            self.history.start(self.realm)
+        while True:
+            try:
+                line = input("... " if self.lines else "> ")
+            except EOFError:
+                print()
+                break
+            except UnicodeDecodeError as error:
+                print(f"That is not {error.encoding} text.", file=sys.stderr)
+                continue
+            except KeyboardInterrupt:
+                print()
+                if not self.clear():
+                    break
+                continue
+            self.warned = False
+            if self.terminal:
+                self.history.save()
+            if not self.take(line):
+                break
+        if self.lines and not self.terminal:
+            self.evaluate("\n".join(self.lines), last=True)
+        self.realm.close()
+        return EXIT_OK
+
+    def clear(self):
+        """Ctrl+C between evaluations. False when it was the second without anything to forget."""
+        if not self.lines:
+            if self.warned:
+                return False
+            self.warned = True
+            print("(To leave, press Ctrl+C again or Ctrl+D, or type .exit)")
+        self.lines = []
+        return True
+
+    def take(self, line):
+        """Acts on one line; False to leave."""
+        command = re.match(r"\s*\.([a-z]+)(?:\s+(.*\S))?\s*\Z", line)
+        if command and (not self.lines or command[1] in ("break", "exit", "help")):
+            return self.obey(command[1], command[2])
+        self.lines.append(line)
+        source = "\n".join(self.lines)
+        if not source.strip():
+            self.lines = []
+        elif self.evaluate(source):
+            self.lines = []
+        return True
+
+    def obey(self, command, argument):
+        if command == "exit":
+            return False
+        if command == "break":
+            self.lines = []
+        elif command == "help":
+            print(PROMPT_HELP)
+        elif command == "editor":
+            self.evaluate(self.read_editor(), last=True)
+        elif command == "load" and argument:
+            try:
+                self.evaluate(read_script(argument), last=True)
+            except (OSError, ValueError) as error:
+                print(f"{argument} cannot be read: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        else:
+            print(f"There is no .{command} here; .help lists what there is.", file=sys.stderr)
+        return True
+
+    def read_editor(self):
+        """Lines up to Ctrl+D; none of them after Ctrl+C."""
+        print("// Ctrl+D runs these lines, Ctrl+C forgets them")
+        lines = []
         try:
-            lines.append(input("... " if lines else "> "))
+            while True:
+                lines.append(input())
         except EOFError:
             print()
-            return EXIT_OK
+            return "\n".join(lines)
         except KeyboardInterrupt:
             print()
-            lines = []
-            continue
-        source = "\n".join(lines)
+            return ""
+
+    def evaluate(self, source, last=False):
+        """Runs a text and shows its value; False when it wants to go on and may."""
+        realm = self.realm
         try:
-            show_value(on_script_thread(realm.evaluate, source, "<repl>"))
+            print_console("log", on_script_thread(realm.answer, source, on_interrupt=realm.stop))
+        except Incomplete:
+            if not last:
+                return False
+            print_console("error", "Uncaught SyntaxError: Unexpected end of input")
         except JSError as error:
-            if error.phase == "parse" and "end of input" in error.message and lines[-1]:
-                continue
-            print(error_report(error, {"<repl>": source}), file=sys.stderr)
-        lines = []
+            if error.phase == "parse" and error.line is not None:
+                print_console("error", code_frame(source, error.line, error.column, 0))
+            print_console("error", on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
+        except KeyboardInterrupt:       # it came too late
+            pass
+        return True
+
+
+class History:
+    """The lines typed at the prompt, kept in a file of the user's, and completion by the Tab key. Does
+    nothing where Python has no readline."""
+
+    def __init__(self):
+        self.path = os.path.expanduser(HISTORY_FILE)
+        self.length = 0
+        self.found = []
+        try:
+            import readline
+        except ImportError:
+            readline = None
+        self.readline = readline
+
+    def start(self, realm):
+        readline = self.readline
+        if readline is None:
+            return
+        try:
+            os.close(os.open(self.path, os.O_CREAT | os.O_APPEND, 0o600))
+            readline.read_history_file(self.path)
+        except OSError:
+            pass                        # no home to keep it in
+        readline.set_history_length(MAX_HISTORY_LINES)
+        self.length = readline.get_current_history_length()
+
+        def complete(text, number):
+            if number == 0:
+                self.found = realm.completions(text)
+            return self.found[number] if number < len(self.found) else None
+        readline.set_completer(complete)
+        readline.set_completer_delims(" \t\n`~!@#%^&*()-=+[{]}\\|;:'\",<>/?")
+        readline.parse_and_bind("bind ^I rl_complete" if "libedit" in (readline.__doc__ or "")
+                                else "tab: complete")
+
+    def save(self):
+        """Adds to the file what was typed since the last time."""
+        readline = self.readline
+        if readline is None:
+            return
+        length = readline.get_current_history_length()
+        added, self.length = length - self.length, length
+        try:
+            if added and hasattr(readline, "append_history_file"):
+                readline.append_history_file(added, self.path)
+            elif added:
+                readline.write_history_file(self.path)
+        except OSError:
+            pass
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

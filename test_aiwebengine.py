@@ -4,9 +4,10 @@
     python test_aiwebengine.py                 everything that can run on this machine
     python test_aiwebengine.py -k chat         tests whose name contains a word
     python test_aiwebengine.py --bench         measurements instead of tests
+    python test_aiwebengine.py --bench soak [--seconds N]    ten minutes of mixed traffic in which nothing may be lost
 
 Needs the standard library only. What needs more – Chromium, node with the packages graphql-http and
-graphql-sse, graphql-core, js2py – runs where it is found; the closing lines say what was skipped and why.
+graphql-sse, graphql-core, js2py, redis-server with the package redis – runs where it is found; the closing lines say what was skipped and why.
 With AIWEBENGINE_FORBID_SKIPS=1 a skipped test counts as failed.
 """
 
@@ -23,12 +24,14 @@ import json
 import math
 import os
 import pathlib
+import random
 import re
 import resource
 import selectors
 import shutil
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -39,11 +42,14 @@ import time
 import tracemalloc
 import types
 import unittest
+import unittest.mock
 import urllib.error
 import urllib.parse
 import urllib.request
 import weakref
+import xml.etree.ElementTree
 from pathlib import Path
+from unittest import mock
 
 import aiwebengine
 
@@ -70,6 +76,8 @@ NODE_MODULES = os.environ.get("AIWEBENGINE_NODE_MODULES")
 FORM = "application/x-www-form-urlencoded"
 #: Seconds to wait for what should happen at once.
 WAIT = 5.0
+#: The command line without compiling the file anew, which takes a second or two.
+COMMAND_LINE = "import aiwebengine, sys; sys.exit(aiwebengine.main(sys.argv[1:]))"
 
 
 # -- Helpers ---------------------------------------------------------------------------
@@ -100,6 +108,12 @@ class EventClient:
             self.buffer += data
         block, _, self.buffer = self.buffer.partition(mark)
         return block
+
+    def next_block(self):
+        """Reads the opening of the stream."""
+        for line in self._until(b"\n\n").decode().split("\n"):
+            if line.startswith("id: "):
+                self.last_id = line[4:]
 
     def next(self, timeout=WAIT):
         """The next event: {"event", "data", "id"}; raises TimeoutError or EOFError."""
@@ -147,15 +161,16 @@ class EventClient:
         self.sock.close()
 
 
-def run_command(*arguments, text="", timeout=60, interrupt_after=None, env=None):
-    """Runs aiwebengine.py; returns (exit code, stdout, stderr)."""
+def run_command(*arguments, text="", timeout=60, interrupt=False, env=None):
+    """Runs aiwebengine.py; returns (exit code, stdout, stderr). With `interrupt`, it gets a SIGINT as soon as it
+    has printed a line, which is not returned."""
     process = subprocess.Popen([sys.executable, aiwebengine.__file__, *map(str, arguments)], text=True,
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": "utf-8", **(env or {})})
     try:
-        if interrupt_after is not None:
-            timer = threading.Timer(interrupt_after, process.send_signal, [signal.SIGINT])
-            timer.start()
+        if interrupt:
+            process.stdout.readline()
+            process.send_signal(signal.SIGINT)
         out, err = process.communicate(text, timeout=timeout)
     finally:
         process.kill()
@@ -334,7 +349,7 @@ class StructureTest(unittest.TestCase):
         self.assertLessEqual(at_top, set(sys.stdlib_module_names))
         late = [alias.name for node in ast.walk(self.tree) if isinstance(node, (ast.Import, ast.ImportFrom))
                 and node not in self.tree.body for alias in node.names]
-        self.assertLessEqual({name.split(".")[0] for name in late}, {"js2py", "redis", "readline", "resource"})
+        self.assertLessEqual({name.split(".")[0] for name in late}, {"js2py", "redis", "readline", "resource", "sqlite3"})
 
     def test_starts_with_a_shebang_and_inline_metadata(self):
         lines = self.source.splitlines()
@@ -2288,6 +2303,82 @@ queueMicrotask(() => log.push("b")); log.push("sync")
         self.assertEqual([name for name, _ in places][1], "f")
 
 
+class NestingTest(unittest.TestCase):
+    """Statements nested deeper than CPython's compiler takes, and jumps out of them."""
+
+    def loops(self, count, body, inside="{", after="}"):
+        return "".join(f"for (let i{n} = 0; i{n} < 2; i{n}++) {inside} " for n in range(count)) + body + after * count
+
+    def test_loops_within_loops(self):
+        self.assertEqual(outcome("function f() { " + self.loops(40, "return i0 + i39 + 1") + " } result = f()"), "1")
+
+    def test_closures_in_them_have_their_own_variables(self):
+        head = "".join(f"for (let i{n} = 0; i{n} < {1 + (n > 27)}; i{n}++) {{ " for n in range(30))
+        self.assertEqual(outcome(f"const all = []; function f() {{ {head} all.push(() => i29 + i28 * 2 + i0) {'}' * 30} }}"
+                             "f(); result = all.map(g => g()).join()"), "0,1,2,3")
+
+    def test_jumps_pass_through_finally_blocks(self):
+        script = ("let n = 0; function f() { outer: " + self.loops(
+            30, "n++; if (n > 5) return 'r' + i29; if (n % 2) continue outer; break outer", "try {",
+            "} finally { n += 100 }") + " return 'end' } result = [f(), n, f(), n].join()")
+        self.assertEqual(outcome(script), "r0,6002,r0,9003")
+
+    def test_try_within_catch_and_finally(self):
+        catch = "".join(f"try {{ throw {n} }} catch (e{n}) {{ " for n in range(60)) + "return e0 + e30 + e59 " + "}" * 60
+        self.assertEqual(outcome(f"function f() {{ {catch} }} result = f()"), "89")
+        finish = "".join(f"try {{ s.push({n}) }} finally {{ " for n in range(60)) + "return s.length " + "}" * 60
+        self.assertEqual(outcome(f"const s = []; function f() {{ {finish} }} result = f()"), "60")
+
+    def test_for_of_switch_and_labels(self):
+        script = ("const s = []; " + "a: switch (1) { default: for (const x of [1, 2]) { if (x > 1) continue; " * 30
+                  + "s.push('in')" + "}}" * 30 + " result = s.join()")
+        self.assertEqual(outcome(script.replace("a: ", "")), "in")
+
+    def test_generators_and_async_functions(self):
+        head = "".join(f"for (const x{n} of [{n}, {n + 1}]) {{ if (x{n} > {n}) {'break' if n % 2 else 'continue'}; "
+                       for n in range(40))
+        self.assertEqual(outcome(f"function* g() {{ {head} yield x0 + x39; yield 5 {'}' * 40} }} result = [...g()].join()"),
+                         "39,5")
+        self.assertEqual(outcome(f"async function g() {{ {head} result = x0 + await x39 {'}' * 40} }} g()"), "39")
+
+    def test_a_finally_block_is_not_written_out_for_each_way_out(self):
+        script = ("function f(x) { try { " + "".join(f"if (x === {n}) return {n};" for n in range(2000))
+                  + "} finally { " + "x++;" * 2000 + "} } result = f(1999)")
+        started = time.monotonic()
+        self.assertEqual(outcome(script), "1999")
+        self.assertLess(time.monotonic() - started, 30)
+
+    def test_long_chains_of_else_if(self):
+        script = ("function f(x) { " + "else ".join(f"if (x === {n}) return {n};" for n in range(3000))
+                  + "else return 'none' } result = [f(0), f(49), f(50), f(2999), f(3000)].join()")
+        self.assertEqual(outcome(script), "0,49,50,2999,none")
+
+
+class ContinueThroughFinallyTest(unittest.TestCase):
+    """`continue` leaves finally blocks first and steps the loop then (14.7.4.4)."""
+
+    test_cases = conformance(r"""
+# for
+var s = []; for (var i = 0; i < 3; i++) { try { continue } finally { s.push(i) } } result = s.join()
+=> 0,1,2
+# for, let
+var s = []; for (let i = 0; i < 3; i++) { try { if (i == 1) continue } finally { s.push(() => i) } } result = s.map(f => f()).join()
+=> 0,1,2
+# do
+var s = [], i = 0; do { try { i++; continue } finally { s.push(i); i += 10 } } while (s.push("t"), i < 20); result = s.join()
+=> 1,t,12,t
+# a finally within a finally
+var s = []; for (var i = 0; i < 5; i++) { try { if (i == 1) continue; if (i == 3) break; s.push(i) } finally { try { s.push("f") } finally { if (i == 2) continue; if (i > 8) break; s.push("g") } } } result = s.join()
+=> 0,f,g,f,g,2,f,f,g
+# an outer loop
+var s = []; a: for (var i = 0; i < 4; i++) { for (var j = 0; j < 3; j++) { try { if (j == 1) continue a; if (i == 2) break a; s.push(i, j); continue } finally { s.push("f" + i + j) } } } result = s.join()
+=> 0,0,f00,f01,1,0,f10,f11,f20
+# return
+result = (function () { var s = []; a: for (let i = 0; i < 4; i++) { for (var j of [1, 2]) { try { if (j == 2) continue a; if (i == 2) return s.join(); s.push(i, j) } finally { s.push("f" + i + j) } } } })()
+=> 0,1,f01,f02,1,1,f11,f12
+""")
+
+
 # -- The Python of a script -------------------------------------------------------------
 
 class DumpPythonTest(unittest.TestCase):
@@ -2306,6 +2397,17 @@ class DumpPythonTest(unittest.TestCase):
         text = aiwebengine.dump_python(aiwebengine.compile_module("import x from './x.js'; export const y = await x;",
                                                                   "a.js", keep_tree=True))
         self.assertIn("yield", text)
+
+    def test_every_example(self):
+        for path in sorted(EXAMPLES.glob("*.js")):
+            text = aiwebengine.dump_python(aiwebengine.compile_script(path.read_text("utf-8"), path.name, keep_tree=True))
+            self.assertIn(f"# {path.name}:1  ", text)
+
+    def test_templates_with_escapes_inside(self):
+        source = "const f = x => `a${x.split('\\n').map(y => `\\t'${y}\"`).join('\\\\')}`;"
+        text = aiwebengine.dump_python(aiwebengine.compile_script(source, "a.js", keep_tree=True))
+        self.assertIn("'split'", text)
+        self.assertEqual(text.count("# a.js:1  "), 1)
 
     def test_command(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -2563,6 +2665,10 @@ e.stack.split("\n")[0], /at f/.test(e.stack), Object.prototype.propertyIsEnumera
 # 20.5 captureStackTrace
 var o = {}; Error.captureStackTrace(o); result = typeof o.stack + Object.keys(o).length
 => string0
+# 20.5 captureStackTrace leaves out what is above a function
+function inner(e) { Error.captureStackTrace(e, outer) } function outer(e) { inner(e); return e }
+function user() { return outer({}) } result = user().stack.match(/at (\w+)/)[1]
+=> user
 """)
 
     test_numbers_dates = conformance(r"""
@@ -3637,6 +3743,396 @@ construct: () => 1 })))
                 self.assertEqual(answer, expected)
 
 
+class InspectionTest(unittest.TestCase):
+    """console.log and its like, with node as the oracle."""
+
+    # Scripts between lines of ---, each run as a function.
+    CASES = r"""
+console.log(1, -0, 'a', true, null, undefined, 10n, Symbol('x'), Symbol())
+---
+console.log([1,,3,,,4], new Array(5), [undefined, null], [ , 'a'])
+---
+console.log({a:1,'b-c':2,3:4,[Symbol('s')]:5, "__proto__x": 1, 'ä': 1, $x: 1})
+---
+console.log({a:{b:{c:{d:1}}}}, {a:{b:{c:{}}}}, {a:{b:{c:[]}}}, [[[[]]]], [[[[1]]]])
+---
+console.log(new Map([[1,{a:2}],['k',new Map([[{},[]]])]]), new Map(), new Set(), new Set([1,'a',{}]))
+---
+class A { constructor() { this.x = 1 } } class B extends A {} console.log(new A, new B, A, B, class {}, class extends A {})
+---
+console.log(Object.create(null), Object.assign(Object.create(null),{a:1}), [Object.create(null)])
+---
+console.log(function f(){}, ()=>{}, async()=>{}, function*g(){}, async function* h(){}, Math.max, class Q { static x = 1 })
+---
+const f = function named() {}; f.a = 1; f.b = {c: 2}; console.log(f, {f}, [f])
+---
+console.log({ get a() { return 1 }, set a(v) {}, get b() { return 1 }, set c(v) {} })
+---
+const o = {a: 1}; o.self = o; o.list = [o, {o}]; console.log(o)
+---
+const o = {}, p = {o}; o.p = p; console.log([o, p]); console.log(new Map([[o, p]]))
+---
+console.log(new Date(0), [new Date(86400000)], new Date(NaN), Object.assign(new Date(0),{a:1}))
+---
+console.log(/a+b/gi, Object.assign(/x/,{y:1}), [/z/u])
+---
+console.log(new Uint8Array([1,2,3]), new Float64Array(3), new BigInt64Array(2), new Uint8ClampedArray(0), Object.assign(new Int16Array([5]),{a:1}))
+---
+console.log(new ArrayBuffer(4), new DataView(new ArrayBuffer(4),1,2), new ArrayBuffer(150))
+---
+console.log(Promise.resolve(4), new Promise(()=>{}), Promise.resolve({a:{b:{c:{d:1}}}}))
+---
+const p = Promise.reject(new Error('x')); p.catch(()=>{}); const q = Promise.reject(3); q.catch(()=>{}); console.log(q)
+---
+console.log(new Proxy({a:1},{}), new Proxy([1,2],{}), new Proxy(function f(){},{}), new Proxy(class A{},{}))
+---
+console.log(new Number(3), new String('abc'), new Boolean(false), Object(Symbol('a')), Object(1n), Object.assign(new Number(-0),{a:1}), Object.assign(new String('ab'),{x:1}))
+---
+function* g(){ yield 1 } const it = g(); console.log(it, Object.prototype.toString.call(it)); it.next(); console.log([it])
+---
+console.log((async function*(){})(), [1,2][Symbol.iterator](), new Map([[1,2]]).entries(), new Set([1,2]).values(), 'abc'[Symbol.iterator](), 'a'.matchAll(/a/g))
+---
+console.log(new WeakMap(), new WeakSet(), new WeakRef({a:1}), new FinalizationRegistry(()=>{}))
+---
+console.log(Array.from({length:150},(_, i)=>i));
+---
+console.log(Array.from({length:101},(_, i)=>'item'+i));
+---
+console.log(Array.from({length:30},(_, i)=>({i})));
+---
+console.log(Array.from({length:7},(_, i)=>i*1.5), Array.from({length:6},(_, i)=>i), Array.from({length:27},(_, i)=>'x'.repeat(i)))
+---
+console.log(new Set(Array.from({length:120},(_, i)=>i)), new Map(Array.from({length:120},(_, i)=>[i,i])))
+---
+console.log({aaaaaaaaaaaaaaaaaaaa:1,bbbbbbbbbbbbbbbbbbbbbbbbb:2,ccccccccccccccccccccccc:3,ddd:4})
+---
+console.log({aaaaaaaaaaaaaaaaaaaa:1,bbbbbbbbbbbbbbbbbbbbbbbbb:2,cccccccccccc:3})
+---
+console.log({a:'x'.repeat(100)}, ['y'.repeat(75)], 'top\nlevel', ['a\nb', "it's", 'say "hi"', `both ' and "`, `all ' " \``, '\u0000\x07\x1b\x7f'])
+---
+console.log({a:'line one\nline two is longer\nthree three three three three three three three three three'})
+---
+console.log({a:[{b:1,c:[1,2,3]},{b:2,c:[]}],d:{e:{f:{g:1}}}})
+---
+console.log([['a','b'],['c','d']], {x:[['a',['b',['c',['d']]]]]})
+---
+class Foo { get [Symbol.toStringTag]() { return 'bar' } } console.log(new Foo, {[Symbol.toStringTag]:'T', a: 1}, Object.create({[Symbol.toStringTag]:'P'}))
+---
+class Foo extends Map {} class Bar extends Array {} class Baz extends Set {} console.log(new Foo([[1,2]]), Bar.of(1,2), new Baz([1]), new Bar(), new Foo)
+---
+class E extends Promise {} console.log(E.resolve(1)); class D extends Date {} console.log(new D(0)); class R extends RegExp {} console.log(new R('a')); class F extends Function {} console.log(new F('return 1')); class U extends Uint8Array {} console.log(new U(2))
+---
+class N extends Number {} class S extends String {} console.log(new N(3), new S('x'))
+---
+(function(){ console.log(arguments) })(1,'a',{}); (function(){ console.log([arguments]) })()
+---
+console.log(Symbol.iterator, Symbol.for('x'), [Symbol('a b')], {[Symbol('')]: 1, [Symbol()]: 2})
+---
+console.log('%s is %d years and %i, %f, %j %o %O %c %%', 'Bob', 42.5, 42.9, '3.1abc', {a:1}, [1,{b:2}], {c:{d:{e:{f:1}}}}, 'css', 'extra', {x:1})
+---
+console.log('%s %s %s %s %s', null, undefined, 12n, Symbol('a'), -0)
+---
+console.log('%s', {a:1,b:{c:1}}, '%s', [1,[2,[3]]]); console.log('%s', class A{}); console.log('%s', function f(){}); console.log('%s', new Date(0)); console.log('%s', new Error('x').message)
+---
+console.log('%s', { toString() { return 'custom' } }); class Q { toString() { return 'q!' } } console.log('%s %s', new Q, new (class extends Q {})); console.log('%s', Object.create(null))
+---
+console.log('%d', '42'); console.log('%d', {}); console.log('%d', 12n, Symbol.iterator); console.log('%d', Symbol('a')); console.log('%i', '0x10'); console.log('%i %i', 1e21, -1.9); console.log('%f', 'abc'); console.log('%f', '1e3'); console.log('%i', 1n)
+---
+console.log('%j', {toJSON(){return 5}}); const c={}; c.c=c; console.log('%j', c); console.log('%j', undefined, ()=>1); console.log('%j', 1n === 1n)
+---
+console.log('%o', {a:1,f(){}}); console.log('%o', [1,2]);
+---
+console.log('%x %s', 1); console.log('100%', 5); console.log('%', 5); console.log('%%', 5); console.log('%%'); console.log('%s'); console.log('a%sb%sc', 1); console.log(5, '%s', 6)
+---
+console.log('%c styled', 'color: red'); console.log('%O', {a:{b:{c:{d:{}}}}}); console.log('%o', {a:{b:{c:{d:{e:{f:1}}}}}})
+---
+console.log(); console.log(''); console.log(' '); console.log('a', '', 'b'); console.log(undefined)
+---
+console.table([{a:1,b:2},{a:3,c:'x'}]); console.table([[1,2],[3,4]]); console.table([1,'a',{}]); console.table({x:{v:1},y:{v:2}})
+---
+console.table(new Map([['a',1],['b',{c:2}]])); console.table(new Set([1,'b'])); console.table(5); console.table([]); console.table([{a:1,b:2}],['b']); console.table('s'); console.table(null)
+---
+console.table([{name:'日本', n: 1},{name:'é', n: 20}]); console.table([[{a:1}],[[1,2]]]); console.table([undefined,null,Symbol('a'),()=>1])
+---
+console.group('G'); console.log('in'); console.group(); console.log('deeper\nlines', {a:1}); console.groupEnd(); console.info('out'); console.groupEnd(); console.groupEnd(); console.log('end')
+---
+console.count(); console.count('x'); console.count(); console.countReset(); console.count(); console.count(undefined); console.count(5)
+---
+console.dir({a:{b:{c:{d:{}}}}}, {depth: 0}); console.dir({a:{b:{c:{d:{}}}}}, {depth: null}); console.dir('str'); console.dir({a:{b:{c:{d:{}}}}})
+---
+console.log([1.5, -2, 3e21, 1e-7, NaN, Infinity], [true, false, true, false, true, false, true])
+---
+console.log({ 'a b': 1, 'a.b': 2, '1a': 3, a1: 4, '': 5, '\n': 6, "it's": 7})
+---
+console.log([[]], [{}], {a:[]}, {a:{}}, [[[]]], {a:{b:[]}}, {a:{b:{c:[[]]}}})
+---
+console.log(Object.assign([1,2,3],{x:1,'-1':2}), Object.assign([],{a:1}))
+---
+console.log(new (class { #p = 1; q = 2 })); console.log(new (class Foo { x = { y: { z: { w: 1 } } } }))
+---
+function Old() { this.a = 1 } Old.prototype.m = function(){}; console.log(new Old, Old, Old.prototype, [new Old]); function NoCtor(){} NoCtor.prototype = {m(){}}; console.log(new NoCtor)
+---
+console.log(Object.create({}), Object.create(Object.create(null)), Object.create([]), Object.create(Array.prototype))
+---
+class A { constructor(){ this.a=1 } static s = 1; static m() {} } console.log(A, A.prototype, Object.getPrototypeOf(new A), new A().constructor)
+---
+console.log(Object.freeze({a:1}), Object.defineProperty({},'hidden',{value:1}), Object.defineProperty([1],'h',{value:1,enumerable:true}))
+---
+console.log(-0, [-0], {a:-0}, [0], 0.1+0.2, 1e21, 123456789012345680000, 1/3)
+---
+const e = new Error('msg'); e.stack = 'Error: msg\n    at here (a.js:1:1)'; console.log(e); console.log({e}); console.log([e]); console.log([[e]])
+---
+const e = new TypeError('msg', {cause: 'why'}); e.stack = 'TypeError: msg\n    at here (a.js:1:1)'; console.log(e); e.code = 'X'; e.info = {a:{b:{c:1}}}; console.log(e); console.log({x:{e}})
+---
+const c = new RangeError('inner'); c.stack='RangeError: inner\n    at b (b.js:2:2)'; const e = new Error('outer',{cause:c}); e.stack='Error: outer\n    at a (a.js:1:1)'; console.log(e); console.log([e])
+---
+const a1 = new Error('a'); a1.stack='Error: a\n    at a'; const e = new AggregateError([a1, 'b', 3],'many'); e.stack='AggregateError: many\n    at z'; console.log(e)
+---
+const e = new Error('no stack'); e.stack = undefined; console.log(e); const f = new Error(''); f.stack = 'Error'; console.log(f); const g = new Error('m'); delete g.stack; console.log([g]); g.stack = 'custom text'; console.log(g)
+---
+const e = new Error('self'); e.stack='Error: self\n    at q'; e.me = e; console.log(e); const d = new Error('p',{cause: undefined}); d.stack='Error: p\n    at q'; console.log(d)
+---
+console.log({a:1n,b:[1n,2n],c:new Map([[1n,Symbol('x')]])}, [new Map([[{a:1},'b']]), new Set([[1,2]])])
+---
+console.log({ f(){}, g: ()=>{}, async h(){}, *i(){}, get j(){return 1}, k: class {}, l: class Z extends Map {} })
+---
+console.log([function(){}, class X{}], {f: function named(){}}, Object.assign(()=>{}, {a:1}), Object.assign(function g(){}, {b:()=>1}))
+---
+const deep = {l1:{l2:{l3:{l4:{}}}}}; console.log(deep); console.log([deep]); console.log({arr:[[[[1]]]], m: new Map([['k',new Map([['k2',new Map([['k3',new Map()]])]])]])})
+---
+class A { constructor(){ this.child = null } } const a = new A, b = new A; a.child = b; b.child = a; console.log(a); console.log({a,b})
+---
+const list=[1]; list.push(list); console.log(list); const m = new Map(); m.set('m',m); console.log(m); const s = new Set(); s.add(s); console.log(s); const o={}; o.a={o}; o.b={c:o.a}; console.log(o)
+---
+console.log(Object.assign(Object.create({inherited:1}),{own:2}), Object.create({constructor: 'x'}), Object.create({constructor: {name:'Y'}}))
+---
+console.log({x: undefined, y: null, z: NaN, w: -Infinity, v: '', u: []})
+---
+console.log(['aaaaaaaaaaaaaaaaaaaaaaaa','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','cccccccccccccccccccccccccc']); console.log(['a'.repeat(20),'b'.repeat(20),'c'.repeat(20)]); console.log(['a'.repeat(24),'b'.repeat(24),'c'.repeat(18)])
+---
+console.log([['a','b','c','d','e','f','g','h'],[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26]])
+---
+console.log([1,10,100,1000,10000,100000,1000000,1,2,3,4,5,6,7,8,9], ['a','bb','ccc','dddd','eeeee','ffffff','ggggggg','hhhhhhhh'])
+---
+console.log(Array.from({length:40},(_, i)=>'w'.repeat(i%13)), Array.from({length:20},(_, i)=>i%2?i:-i*1000))
+---
+console.log({users:[{name:'Ada',age:36,tags:['x','y']},{name:'Bob',age:41,tags:[]}],total:2,next:null,meta:{page:1,links:{self:'/a',next:'/b'}}})
+---
+console.log({id:1,title:'A long title that goes on',description:'And an even longer description of the thing',price:12.5,inStock:true})
+---
+console.log([{id:1,name:'one'},{id:2,name:'two'},{id:3,name:'three'},{id:4,name:'four'},{id:5,name:'five'},{id:6,name:'six'},{id:7,name:'seven'}])
+---
+console.log({a:[1,2,3,[4,5,[6,[7]]]],b:{c:[{d:1}]}}, [[1,2,[3]],[4]], [[{a:1}],[{b:{c:2}}]])
+---
+console.log({data: new Map([['key',{nested:{deep:{er:1}}}],['other',[1,2,3]]]), set: new Set(['a',{b:1}])})
+---
+console.log({s:'it\'s "q"', t:'tab\there', n:'new\nline', u:'\u2028 \ud83d\ude00 \ud800', z:'日本語'})
+---
+console.log('a'.repeat(10001).length, ['a'.repeat(10001)].toString().length); console.log(['b'.repeat(200)]); console.log({k:'c'.repeat(90), l:1})
+---
+console.log(['x'.repeat(10005)])
+---
+console.log(new Array(3), [,], [1,,], [,1], Object.assign(new Array(2),{x:1}), [undefined,,null], Array(200), [1,,,...Array(150).fill(0)])
+---
+const a=[1,2,3]; a[10]=5; a.foo='bar'; console.log(a); const b = []; b[5000000]=1; console.log(b); const c=[]; c[-1]=2; console.log(c, c.length)
+---
+console.log(Object.fromEntries(Array.from({length:120},(_, i)=>['k'+i,i])))
+---
+console.log(new Map([['a'.repeat(40),'b'.repeat(40)]]), new Set(['a'.repeat(40),'b'.repeat(40)])); console.log(new Map([[[1,2],{a:[1,{b:2}]}]]))
+---
+console.log([new Date(1e12), new Date(NaN), /re/g, new Error('q').message, Symbol.asyncIterator, new Number(1), new String('s'), new Boolean(true)])
+---
+console.log(new Uint8Array(200), new Float32Array([1.5,-0,NaN]), new Uint8Array(10), new BigUint64Array([1n]), [new Uint8Array(3)])
+---
+console.log({buf:new ArrayBuffer(2), dv:new DataView(new ArrayBuffer(2)), ta:new Int8Array(2)})
+---
+console.log({p:Promise.resolve([1]), q:new Promise(()=>{}), w:new WeakMap(), x: new WeakSet()})
+---
+console.log(Object.assign(Promise.resolve(1),{extra:1}), Object.assign(new Map([[1,2]]),{extra:1}), Object.assign(new Set([1]),{extra:1}), Object.assign(new WeakMap(),{e:1}))
+---
+console.log([1,2,3].entries(), new Map([[1,2]]).keys(), new Map([[{a:1},2]]).entries(), new Set([1]).entries(), [].values())
+---
+const it = new Map([[1,2],[3,4]]).entries(); it.next(); console.log(it); const w = new Set().values(); console.log(w)
+---
+console.log(Symbol('desc').description, Object(Symbol('x')), Object(1n), [Object('str')], Object.assign(Object('str'),{a:1}), new String(''), [new String('x')])
+---
+console.log(Object.setPrototypeOf(()=>{}, null), Object.setPrototypeOf(function n(){}, null), Object.setPrototypeOf(class K{}, null))
+---
+console.log(Object.setPrototypeOf([1,2], null), Object.setPrototypeOf(new Map([[1,2]]), null), Object.setPrototypeOf(new Set([1]), null), Object.setPrototypeOf(new Date(0), null), Object.setPrototypeOf(/x/, null), Object.setPrototypeOf(new Uint8Array(1), null), Object.setPrototypeOf(Promise.resolve(1), null))
+---
+console.log(new (class extends Object {})(), new (class Foo extends null { constructor(){ return Object.create(new.target.prototype) } })())
+---
+console.log(async function af(){}, async function*agf(){}, function*gf(){}, [async()=>1], async x=>x, function(){}.bind(null), (function bb(){}).bind())
+---
+console.log({[Symbol.iterator]: function*(){}, [Symbol.for('q')]: Symbol.for('r')}, {async *[Symbol.asyncIterator](){}})
+---
+const o = {a:1}; Object.defineProperty(o,Symbol('hid'),{value:1,enumerable:false}); Object.defineProperty(o,'g',{get(){return 1},enumerable:true}); Object.defineProperty(o,'s',{set(v){},enumerable:true}); console.log(o)
+---
+console.log({__proto__:{a:1}, b:2}, {['__proto__']:1}, JSON.parse('{"__proto__":2}'))
+---
+console.log(new URL('http://a.b/c?d=1#e')); console.log(new URLSearchParams('a=1&b=2')); console.log([new URL('http://x.y/')])
+---
+console.log(structuredClone({a:new Map([[1,new Date(0)]])}), crypto.getRandomValues(new Uint8Array(2)).length)
+---
+console.log('%s', 'a'.repeat(5), [1,[2,[3]]]); console.log('%s', [1,[2,[3]]], {a:{b:1}}); console.log('%s %s', new Map([[1,2]]), /x/); console.log('%s', new (class Foo{ a = 1 })); console.log('%s', Symbol('x')); console.log('%s', ()=>1)
+---
+console.log('%d%%', 50); console.log('%5d', 3); console.log('%-5s|', 'a'); console.log('%s'.repeat(3), 1, 2); console.log('%d %f %i', true, null, undefined); console.log('%d', [5]); console.log('%d', ''); console.log('%f', '1.50x')
+---
+console.log(null, [null], {a:null}); console.log([undefined]); console.log(void 0); console.log(true, [false]); console.log('str', ['str'], {s:'str'})
+---
+console.log({a:{b:1,c:{}}, d:[[],[1]], e:{f:{g:{}}}}); console.log([[[[]]], [[[{}]]]]); console.log({a:{b:{c:new Map()}}}, {a:{b:{c:new Map([[1,1]])}}}, {a:{b:{c:new Date(0)}}}, {a:{b:{c:/x/}}}, {a:{b:{c:()=>1}}}, {a:{b:{c:class Q{}}}})
+---
+console.log({a:{b:{c:new (class Foo{x=1})}}}, {a:{b:{c:Object.create(null,{x:{value:1,enumerable:true}})}}}, {a:{b:{c:[1]}}}, {a:{b:{c:new Uint8Array(1)}}}, {a:{b:{c:new Set([1])}}}, {a:{b:{c:Promise.resolve(1)}}}, {a:{b:{c:new Number(1)}}})
+---
+const e=new Error('z'); e.stack='Error: z\n    at y'; console.log({a:{b:{c:e}}}); console.log({a:{b:e}}); console.log({a:{b:{c:{d:e}}}})
+---
+console.log({veryLongPropertyName1:'value1',veryLongPropertyName2:'value2',vlpn3:3}); console.log({veryLongPropertyName1:'value1',veryLongPropertyName2:'value2',vlpn3:33}); console.log({a:'x'.repeat(64)}); console.log({a:'x'.repeat(67)}); console.log(['x'.repeat(70)]); console.log(['x'.repeat(69), 1])
+---
+console.log({a:{aaaaaaaaaaaaaaaaaaaaaa:1,bbbbbbbbbbbbbbbbbbbbbbbbb:2,cccccccccccccccc:3}}); console.log([[{aaaaaaaaaaaaaaaaaaaaaa:1,bbbbbbbbbbbbbbbbbbbbbbbbb:2,cccccccccc:3}]])
+---
+console.log({method(){}, 'quoted-key': function(){}, 42: 'n', nested: {fn: async () => {}}}); console.log([1,'2',{three:3},[4],null,undefined,true,()=>{}])
+---
+console.log(Array.from({length:10},(_, i)=>Array.from({length:10},(_, j)=>i*j)))
+---
+console.log(Array.from({length:8},(_, i)=>({name:'n'+i, v:[i,i*2], o:{x:i}})))
+---
+console.log({m: new Map(Array.from({length:8},(_, i)=>['key'+i,{v:i}])), s: new Set(Array.from({length:8},(_, i)=>'val'+i))})
+---
+console.log(Array.from({length:7},(_, i)=>i%2?'é'.repeat(i):'日本'.repeat(i))); console.log(['😀','a','b','c','d','e','f','g'])
+---
+console.log(new Set([new Set([new Set([new Set([1])])])])); console.log([new Map([[{a:{b:{c:{}}}},1]])])
+---
+console.log({a:1,b:'two',c:[3],d:{e:4},f:null,g:undefined,h:()=>{},i:Symbol('i'),j:5n,k:new Date(5),l:/l/,m:new Map(),n:new Set(),o:NaN})
+---
+console.table([{a:{b:1}},{a:[1,2,3,4,5]}]); console.table({a:1,b:'x',c:[1,2]}); console.table([[1,[2,[3]]]]); console.table(new Map([[{k:1},[1]]])); console.table([{a:1}],['zz']); console.table([new Date(0)]); console.table(['a','b'].entries())
+---
+const a = [1,2,3,4]; const o = { get [Symbol.toStringTag]() { a.length = 1; return 'cut' } }; class Cut { get [Symbol.toStringTag]() { a.length = 1; return 'x' } } a[0] = new Cut; console.log(a.length); console.log([a.length])
+---
+const t = { [Symbol.toStringTag]: 'own' }; console.log(t, Object.defineProperty({}, Symbol.toStringTag, {value: 'hidden'}))
+---
+console.log([,'a',,'b',,,], {a:[,]}, [undefined,,undefined])
+---
+console.log({a:1,toString(){return 'x'}}, {inspect(){return 'y'}}, {toJSON(){return 1}})
+---
+const ws = new Set(['a']); console.log([ws.entries(), ws.keys()], new Map([['k',{v:1}]]).values())
+---
+console.log({ date: new Date(0), re: /x/g, err: null, fn() {}, sym: Symbol('q'), big: 10n, nested: { arr: [[1, [2, [3]]]], map: new Map([['a', { b: 1 }]]) } })
+---
+console.log([1.0, 2.50, 3.125, 100, 22.75, 1e-7, -1], ['1', 2, '3', 4, '5', 6, '7'])
+---
+console.log(Array.from({length: 200}, (_, i) => 'ab'), Array.from({length: 102}, (_, i) => [i]))
+---
+console.log('x'.repeat(300), ['x'.repeat(30), 'y'.repeat(30)], { k: ['x'.repeat(30), 'y'.repeat(30)] })
+---
+console.log(JSON.parse('{"a":{"b":[{"c":{"d":1}},{"e":[1,2,{"f":null}]}]},"g":"h","i":[[],{}]}'))
+---
+console.log([{a:1,b:2},{a:3,b:4}], [{name:'aaaaaaaaaaaaaaaaaaaa',value:1},{name:'bbbbbbbbbbbbbbbbbbbbbbb',value:2}])
+---
+console.log([['key','value'],['another','longer value here'],['third',{a:1}]], [[1,2,3],[4,5,6],[7,8,9]])
+---
+console.log([function a(){}, function b(){}, class C{}, ()=>{}, async ()=>{}, Symbol('x'), 1n])
+---
+console.log({ 'key with spaces': { 'another-key': 'v' }, valid_id: 1, $dollar: 2, 'ünïcode': 3, 0: 'zero', '-1': 'neg' })
+---
+console.log(new Map([[{a:1},{b:2}],[[1],[2]],['s',Symbol('v')],[null,undefined],[NaN,-0]]), new Set([null,undefined,NaN,-0,'',[]]))
+---
+console.log([new Map([['a',1]]), new Map([['b',[1,2]]])], {m:new Map([['a',new Map([['b',new Map([['c',1]])]])]])})
+---
+class Point { constructor(x,y){this.x=x;this.y=y} } console.log(new Point(1,2), [new Point(1,2), new Point(3,4)], {p:new Point(5,6)}, new Map([['p',new Point(7,8)]]))
+---
+class Tree { constructor(v,l,r){this.v=v;this.l=l;this.r=r} } console.log(new Tree(1,new Tree(2,new Tree(3,new Tree(4))),new Tree(5)))
+---
+class Animal { constructor(){this.legs=4} get noise(){return 'x'} speak(){} static create(){} } class Dog extends Animal { name='Rex'; #secret=1 } console.log(new Dog, Dog, [Dog], {Dog}, Object.getPrototypeOf(new Dog), Dog.prototype.constructor === Dog)
+---
+const anon = class {}; console.log(new anon, new (class {}), [new (class {x=1})], new (function(){ this.a=1 }))
+---
+console.log(Object.create({a:1}), Object.create(class{}.prototype), Object.create(function F(){}.prototype), Object.create(Map.prototype), Object.create(Error.prototype,{message:{value:'m'}}))
+---
+console.log({a:{}}, {a:[]}, {a:{b:{}}}, {a:[{}]}, {a:new Map}, {a:new Set}, {a:''}, {a:function(){}}, {a:Object.create(null)})
+---
+console.log(Reflect.ownKeys({a:1,[Symbol('b')]:2}), Object.entries({a:1,b:[2]}), Object.getOwnPropertyDescriptor({a:1},'a'), Object.getOwnPropertyDescriptors({get a(){return 1}, b:2}))
+---
+console.log('abc'.match(/b/), 'abab'.match(/a/g), /(?<y>\d+)-(?<m>\d+)/.exec('2020-10'), [...'a1b2'.matchAll(/[a-z]\d/g)])
+---
+console.log([1,2,3].map(String), 'a,b'.split(','), Object.keys({x:1}), [3,1,2].sort(), [..."héllo"], Array.from('abc',c=>c.charCodeAt(0)))
+---
+console.log(new Intl.NumberFormat('en-US').format(1234.5), [(1234.5).toFixed(2)], new Date(0).toISOString(), [new Date(0).toJSON()])
+---
+console.log(`multi
+line`, [`multi
+line`], {k:`multi
+line`}, ['a\n'.repeat(30)], {k:'long line number one is here\n'.repeat(4)})
+---
+console.log(Array(3).fill(), Array(3).fill({}), Array(2).fill([]), Array(101).fill(0), Array(7).fill('longer string value'))
+---
+console.log(Number, Object, Array, Map, Promise, Symbol, Error, Proxy, Math.max, JSON.stringify, parseInt)
+---
+console.log(Object.getPrototypeOf(function*(){}), Object.getPrototypeOf(async()=>{}), Object.getPrototypeOf([][Symbol.iterator]()), Object.getPrototypeOf(function*(){}()))
+---
+class MyErr extends Error { constructor(m){ super(m); this.extra = 1 } } const e = new MyErr('boom'); e.stack = 'Error: boom\n    at x'; console.log(e)
+---
+console.table([{a:1.5,b:-0},{a:'str',b:null}]); console.table({a:{x:{y:{z:1}}}}); console.table([[]]); console.table({})
+---
+console.assert(true, 'no'); console.assert(false, 'yes %s', 'x'); console.assert(false); console.assert(false, 1, 2)
+---
+console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(new String('a'), null))
+"""
+
+    IN_NODE = """
+        const { Console } = require("console"), { Writable } = require("stream");
+        const answers = JSON.parse(require("fs").readFileSync(0, "utf8")).map(source => {
+          let text = "";
+          const out = new Writable({ write(data, _, done) { text += data; done(); } });
+          new Function("console", source)(new Console({ stdout: out, stderr: out }));
+          return text;
+        });
+        process.stdout.write(JSON.stringify(answers));
+    """
+
+    @staticmethod
+    def printed(source):
+        lines = []
+        realm = aiwebengine.Realm(console=lambda level, text: lines.append(text + "\n"), timeout=20)
+        realm.evaluate(f"(function () {{{source}\n}})()", "case.js")
+        return "".join(lines)
+
+    @unittest.skipUnless(NODE, "node is not installed")
+    def test_prints_what_node_prints(self):
+        sources = self.CASES.strip("\n").split("\n---\n")
+        done = subprocess.run([NODE, "-e", self.IN_NODE], input=json.dumps(sources), capture_output=True, text=True,
+                              timeout=60, encoding="utf-8", check=True)
+        for source, expected in zip(sources, json.loads(done.stdout)):
+            with self.subTest(source):
+                self.assertEqual(self.printed(source), expected)
+
+    def test_some_without_node(self):
+        for source, expected in (
+                ("({ a: [1, , 'x'], m: new Map([['k', { s: new Set([1n]) }]]), get g() { return 1 } })",
+                 "{\n  a: [ 1, <1 empty item>, 'x' ],\n  m: Map(1) { 'k' => { s: [Set] } },\n  g: [Getter]\n}"),
+                ("(() => { const o = {}; o.self = [o]; return o })()", "<ref *1> { self: [ [Circular *1] ] }"),
+                ("Object.assign(Object.create(null), { u: undefined, f() {} })",
+                 "[Object: null prototype] { u: undefined, f: [Function: f] }"),
+                ("new URLSearchParams('a=1')", "URLSearchParams { 'a' => '1' }")):
+            self.assertEqual(self.printed(f"console.log({source})"), expected + "\n")
+
+    def test_errors_show_the_name_and_message_they_have_now(self):
+        text = self.printed("class BadInput extends Error { constructor(m) { super(m); this.name = 'BadInput' } }"
+                            "const e = new BadInput('first'); e.message = 'second'; console.log(e)")
+        self.assertEqual(text.split("\n")[0], "BadInput: second")
+        self.assertIn("    at ", text)
+
+    def test_objects_may_change_while_they_are_shown(self):
+        text = self.printed("""
+            const list = [0, 1, 2, 3], map = new Map([[1, 1], [2, 2], [3, 3]]), obj = { a: 1, b: 2, c: 3 };
+            class Sly { get [Symbol.toStringTag]() { list.length = 1; map.clear(); delete obj.c; return "sly" } }
+            list[0] = obj.a = new Sly; map.set(1, list[0]);
+            console.log(list); console.log(map); console.log(obj);
+            class Bad { get [Symbol.toStringTag]() { throw new Error("no") } }
+            console.log(new Bad);
+        """)
+        self.assertTrue(text.endswith("Bad {}\n"), text)
+
+
 # ======================================================================================
 # 12  REALM, JOBS AND TIMERS
 # ======================================================================================
@@ -4415,7 +4911,7 @@ class PromptTest(unittest.TestCase):
                  ("[x, y, w, u]", "[ 1, 2, 9, undefined ]"), ("await new Promise(r => setTimeout(r, 5, 'late'))",
                  "'late'"), ("let s = 0; for await (const i of [1, 2]) s += i; s", "3"), ("s", "3"),
                  ("function g() { return x } class C { m() { return 4 } } await g()", "1"), ("new C().m()", "4"),
-                 ("await 5; // comment", "5"), ("(await 6)", "6"), ("if (await 1) 'yes'", "undefined"),
+                 ("await 5; // comment", "5"), ("(await 6)", "6"), ("if (await 1) 'yes'", "'yes'"),
                  ("async () => await 1", "[AsyncFunction (anonymous)]"), ("await {a: 1}", "{ a: 1 }"), ("_", "{ a: 1 }")]
         for source, text in cases:
             self.assertEqual(self.answer(source), text, source)
@@ -4449,6 +4945,69 @@ class PromptTest(unittest.TestCase):
             self.realm.timers.close()
             self.answer("await new Promise(() => {})")
 
+    def test_completion_runs_no_code(self):
+        self.answer("var obj = { prefix: 1, preview: { deep: 's' }, get trap() { throw 1 } }; let letter = 1")
+        self.answer("var proxy = new Proxy({}, { get() { throw 1 }, ownKeys() { throw 1 } })")
+        for text, found in (("obj.pre", ["obj.prefix", "obj.preview"]), ("obj.preview.d", ["obj.preview.deep"]),
+                            ("lett", ["letter"]), ("obj.trap.x", []), ("proxy.a", []), ("nothing.x", []),
+                            ("obj.preview.deep.cha", ["obj.preview.deep.charAt", "obj.preview.deep.charCodeAt"]),
+                            ("Math.flo", ["Math.floor"]), ("instanc", ["instanceof"]), ("letter.toFix", ["letter.toFixed"])):
+            self.assertEqual(self.realm.completions(text), found, text)
+
+    def test_last_value_and_last_error(self):
+        self.answer("41")
+        self.assertEqual(self.answer("_ + 1"), "42")
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("throw { code: 7 }")
+        self.assertEqual(self.realm.uncaught(caught.exception), "Uncaught { code: 7 }")
+        self.assertEqual(self.answer("_error.code"), "7")
+        self.assertEqual(self.answer("_ = 'mine'"), "'mine'")
+        self.answer("2")
+        self.assertEqual(self.answer("_"), "'mine'")
+        self.answer("let _error = 1; throw_ = () => { throw 2 }")
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("throw_()")
+        self.assertEqual(self.realm.uncaught(caught.exception), "Uncaught 2")
+        self.assertEqual(self.answer("_error"), "1")
+
+    def test_commands(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "lib.js")
+            path.write_text("function twice(x) {\n  return 2 * x;\n}\n", "utf-8")
+            text = f".load {path}\ntwice(4)\n.load {folder}/none.js\n.nonsense\n.5 + 1\n[3]\n.concat(1)\n[3\n]\nf({{\n"
+            code, out, err = run_command("--repl", text=text, env={"NO_COLOR": "1"})
+        self.assertEqual(code, 0)
+        for part in ("> 8\n", "> 1.5\n", "> ... [ 3 ]\n"):
+            self.assertIn(part, out)
+        for part in ("none.js cannot be read: No such file", "There is no .nonsense here", "Unexpected token '.'",
+                     "Uncaught SyntaxError: Unexpected end of input"):
+            self.assertIn(part, err)
+
+    def test_proxies_are_told_apart(self):
+        self.assertEqual(self.answer("new Proxy({ a: 1 }, {})"), "Proxy [ { a: 1 }, {} ]")
+        self.assertEqual(self.answer("[[[new Proxy([new Proxy({}, {})], { get() { throw 1 } })]]]"), "[ [ [ Proxy [Array] ] ] ]")
+
+    def test_colours(self):
+        lines = []
+        realm = aiwebengine.PromptRealm(console=lambda level, text: lines.append(text), colors=True)
+        self.addCleanup(realm.close)
+        self.assertEqual(realm.answer("console.log('plain', 1); ({ a: 'x', b: [null, undefined] })"),
+                         "{ a: \x1b[32m'x'\x1b[39m, b: [ \x1b[1mnull\x1b[22m, \x1b[90mundefined\x1b[39m ] }")
+        self.assertEqual(lines, ["plain \x1b[33m1\x1b[39m"])
+
+    def test_bytes_that_are_no_text(self):
+        done = subprocess.run([sys.executable, aiwebengine.__file__, "--repl"], input=b"'a\xff'\n1 + 1\n", capture_output=True,
+                              timeout=60, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"That is not utf-8 text.", done.stderr)
+
+    def test_imports(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "lib.js").write_text("export const x = 41;\n", "utf-8")
+            done = subprocess.run([sys.executable, aiwebengine.__file__, "--repl"], capture_output=True, text=True,
+                                  input="(await import('./lib.js')).x + 1\n", cwd=folder, timeout=60)
+        self.assertIn("> 42\n", done.stdout)
+
     def test_session(self):
         text = ("1 + 1\n_ * 2\nfunction f(x) {\n  return {x}\n}\nf(await 3)\nnull.x\nthrow {a: 1}\nthrow 'text'\n"
                 "let z = ;\nabc(\n.break\n.help\n\n'still here'\n.exit\n'not reached'\n")
@@ -4464,10 +5023,12 @@ class PromptTest(unittest.TestCase):
 
     @unittest.skipUnless(hasattr(os, "openpty"), "needs a terminal")
     def test_terminal(self):
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
         master, slave = os.openpty()
         process = subprocess.Popen([sys.executable, aiwebengine.__file__, "--repl"], stdin=slave, stdout=slave,
-                                   stderr=slave, env={**os.environ, "NO_COLOR": "1", "TERM": "dumb"},
-                                   start_new_session=True)
+                                   stderr=slave, start_new_session=True,
+                                   env={**os.environ, "NO_COLOR": "1", "TERM": "dumb", "HOME": home.name})
         os.close(slave)
         seen = bytearray()
 
@@ -4496,6 +5057,13 @@ class PromptTest(unittest.TestCase):
             os.write(master, b"[1, 2]\n")
             expect("[ 1, 2 ]")
             expect("> ")
+            history = pathlib.Path(home.name, ".aiwebengine_history")
+            if importlib.util.find_spec("readline"):
+                os.write(master, b"globalThis.encodeURIC\t('\xc3\xa4')\n")
+                expect("'%C3%A4'")
+                expect("> ")
+                self.assertIn("6 * 7\nf(\n[1, 2]\n", history.read_text("utf-8"))
+                self.assertEqual(history.stat().st_mode & 0o77, 0)
             time.sleep(0.2)
             os.write(master, b"\x04")
             self.assertEqual(process.wait(20), 0)
@@ -4994,6 +5562,21 @@ class StackEdgeTest(unittest.TestCase):
                 self.assertIsNone(getattr(realm, "internal_error", None))
                 self.assertEqual(realm.evaluate(self.CENSUS), expected)
 
+    def test_a_stack_overflow_leaves_the_recursion_limit_as_it_was(self):
+        limit = sys.getrecursionlimit()
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        realm.evaluate("function f() { try { f() } catch (e) { throw e } } try { f() } catch (e) { new Map, new Intl.NumberFormat }")
+        self.assertEqual(sys.getrecursionlimit(), max(limit, aiwebengine.MAX_CALL_DEPTH))
+
+    def test_eval_and_function_there_are_range_errors_or_work(self):
+        for call in ("(0, eval)", "new Function"):
+            realm = aiwebengine.Realm(console=lambda level, text: None)
+            names = realm.evaluate(
+                "var names = new Set, done = 0; function f() { try { f() } catch (e) {} if (done++ < 40) try { "
+                f"{call}('[1, [2, {{a: 3}}]].length; (function () {{ return 1 }})()') }} catch (e) {{ names.add(e.name) }} }}"
+                "f(); [...names].join()", timeout=20)
+            self.assertIn(names, ("", "RangeError"))
+
 
 class MemoryTest(AttackTestCase):
     """Memory stays bounded; each attack in a process of its own."""
@@ -5082,9 +5665,18 @@ class BadInputTest(AttackTestCase):
             "templates": "`${" * deep + "1" + "}`" * deep, "classes": "(class { x = " * deep + "1" + "})" * deep,
             "patterns": "var " + "[" * deep + "a" + "]" * deep + " = 1", "powers": "**".join(["1"] * deep),
             "new": "new " * deep + "Object", "labels": "".join(f"l{i}:" for i in range(deep)) + "1",
-            "try": "try {" * 100 + "1" + "} catch (e) {}" * 100, "for": "for (var i = 0; i < 1; i++) " * 100 + "1",
-            "for-of": "for (const x of [1]) {" * 100 + "1" + "}" * 100, "switch": "switch (1) { default: " * 100 + "1" + "}" * 100,
+            "try": "try {" * deep + "1" + "} catch (e) {}" * deep, "for": "for (var i = 0; i < 1; i++) " * deep + "1",
+            "for-of": "for (const x of [1]) {" * deep + "1" + "}" * deep,
+            "switch": "switch (1) { default: " * deep + "1" + "}" * deep,
         }, "SyntaxError", seconds=5)
+
+    def test_deep_but_possible(self):
+        self.assert_values({
+            "try": ("try {" * 200 + "1" + "} catch (e) {}" * 200, "1"),
+            "finally": ("try {} finally {" * 200 + "1" + "}" * 200, "undefined"),
+            "for-of": ("for (const x of [1]) {" * 100 + "1" + "}" * 100, "1"),
+            "switch": ("switch (1) { default: " * 100 + "1" + "}" * 100, "1"),
+        })
 
     def test_long(self):
         cases = {
@@ -5346,6 +5938,284 @@ class StreamTest(unittest.TestCase):
         stream.send("x")
         time.sleep(0.05)
         self.assertLess(len(stream.run.ring), 100)
+
+
+class ExplainTest(unittest.TestCase):
+    """Why a connection did or did not get a message. Sockets without a server; the broadcaster's thread
+    runs only where a test starts it."""
+
+    def setUp(self):
+        self.broadcaster = aiwebengine.Broadcaster()
+        self.stream = aiwebengine.Stream("/s", self.broadcaster)
+        self.pairs = Pairs()
+        self.addCleanup(self.pairs.listener.close)
+
+    def attach(self, metadata, last_id=None):
+        sock, client = self.pairs.pair()
+        self.addCleanup(client.close)
+        self.addCleanup(sock.close)
+        return self.broadcaster.attach(self.stream, sock, b"", metadata, "1.2.3.4", last_id)
+
+    def send(self, text, filter=None):
+        return self.stream.find(self.stream.send(text, filter).sequence)
+
+    def start(self):
+        self.broadcaster.start()
+        self.addCleanup(self.broadcaster.stop)
+
+    def test_why_not_names_each_pair_that_differs(self):
+        connection = self.attach({"room": "general", "role": "cook"})
+        self.assertEqual(connection.why_not({"room": "general"}), "")
+        self.assertEqual(connection.why_not({}), "")
+        self.assertEqual(connection.why_not({"room": "ops"}), "room is `general`, filter wants `ops`")
+        self.assertEqual(connection.why_not({"role": "cook", "room": "ops", "team": "a"}),
+                         "room is `general`, filter wants `ops`; it has no team, filter wants `a`")
+
+    def test_why_not_agrees_with_matches(self):
+        connection = self.attach({"a": "1", "b": ""})
+        for filter in ({}, {"a": "1"}, {"a": "2"}, {"b": ""}, {"c": ""}, {"a": "1", "b": ""}, {"a": "1", "c": "1"}):
+            self.assertEqual(connection.matches(filter), not connection.why_not(filter), filter)
+
+    def test_a_message_on_its_way_then_delivered(self):
+        connection = self.attach({"room": "a"})
+        everyone, some = self.send("x"), self.send("y", {"room": "a"})
+        self.assertEqual(self.stream.explain(everyone, connection), (None, "about to be written"))
+        self.start()
+        deadline = time.monotonic() + WAIT
+        while time.monotonic() < deadline and not all(self.stream.explain(message, connection)[0]
+                                                      for message in (everyone, some)):
+            time.sleep(0.01)
+        self.assertEqual(self.stream.explain(everyone, connection), (True, "sent to everyone"))
+        self.assertEqual(self.stream.explain(some, connection), (True, "its metadata match"))
+
+    def test_a_message_that_the_filter_kept_away(self):
+        connection = self.attach({"room": "general"})
+        self.assertEqual(self.stream.explain(self.send("x", {"room": "ops"}), connection),
+                         (False, "room is `general`, filter wants `ops`"))
+
+    def test_a_message_from_before_and_one_that_was_replayed(self):
+        first, second = self.send("1"), self.send("2")
+        fresh = self.attach({})
+        back = self.attach({}, f"{self.stream.epoch}-{first.sequence}")
+        self.assertEqual(self.stream.explain(second, fresh), (False, "sent before it connected"))
+        self.assertEqual(self.stream.explain(first, back), (False, "sent before it connected"))
+        self.assertEqual(self.stream.explain(second, back), (True, "replayed when it came back"))
+
+    def test_a_message_in_the_outbox_of_a_client_that_does_not_read(self):
+        connection = self.attach({})
+        self.start()
+        message = self.send("x" * 500_000)
+        for _ in range(20):
+            if connection.queued:
+                break
+            message = self.send("x" * 300_000)
+            time.sleep(0.05)
+        self.assertRegex(self.stream.explain(message, connection)[1],
+                         "bytes wait until it reads|reads too slowly|about to be written")
+        self.assertIsNot(self.stream.explain(message, connection)[0], True)
+
+    def test_messages_remember_their_counts_and_text(self):
+        self.attach({"room": "a"})
+        self.attach({"room": "b"})
+        message = self.send("one\ntwo: <&>", {"room": "a"})
+        self.assertEqual((message.delivery.matched, message.delivery.queued, message.delivery.dropped), (1, 1, 0))
+        self.assertEqual(message.text, "one\ntwo: <&>")
+        self.assertEqual(self.send("x", {"room": "c"}).delivery.matched, 0)
+        self.assertEqual([item.text for item in self.stream.recent(2)], ["x", "one\ntwo: <&>"])
+
+
+class StreamFaultTest(unittest.TestCase):
+    """What slow, dead and greedy clients, full histories and odd clocks do to streams: nothing."""
+
+    setUp, stream, attach, read, frames = (StreamTest.setUp, StreamTest.stream, StreamTest.attach, StreamTest.read,
+                                           StreamTest.frames)
+
+    def stalled(self, stream, metadata=None, last_id=None, room=4096):
+        """A client that does not read and has next to no room for what it is sent."""
+        sock, client = self.pairs.pair()
+        self.addCleanup(client.close)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        connection = self.broadcaster.attach(stream, sock, b"", metadata or {}, "1.2.3.4", last_id)
+        return client, connection
+
+    def eventually(self, condition):
+        end = time.monotonic() + WAIT
+        while not condition():
+            self.assertLess(time.monotonic(), end, "it did not happen in time")
+            time.sleep(0.005)
+
+    def test_the_sentence_says_what_is_queued_what_was_dropped_and_why(self):
+        stream = self.stream()
+        self.attach(stream)
+        _, connection = self.stalled(stream)
+        stream.send("x" * 500_000)
+        self.eventually(lambda: connection.queued > 100_000)
+        self.assertEqual(stream.send("y").sentence(),
+                         "2 connections matched, 2 delivered (1 of them queued for clients that read slowly), 0 failed")
+        stream.send("x" * 600_000)
+        self.eventually(lambda: connection.queued > 700_000)
+        self.assertEqual(stream.send("x" * 600_000).sentence(),
+                         "2 connections matched, 1 delivered, 1 failed (dropped: their clients read too slowly and were "
+                         "disconnected with more than 1 MiB waiting)")
+        self.eventually(lambda: len(stream.connections) == 1)
+
+    def test_a_slow_client_that_a_filter_leaves_out_is_not_counted(self):
+        stream = self.stream()
+        self.attach(stream, {"n": "1"})
+        _, connection = self.stalled(stream, {"n": "2"})
+        stream.send("x" * 900_000)
+        self.eventually(lambda: connection.queued > 100_000)
+        delivery = stream.send("x" * 900_000, {"n": "1"})
+        self.assertEqual((delivery.matched, delivery.waiting, delivery.dropped), (1, 0, 0))
+        self.assertFalse(connection.closed)
+
+    def test_clients_that_ask_for_everything_again_and_do_not_read_share_its_memory(self):
+        stream = self.stream()
+        for _ in range(200):
+            stream.send("x" * 20_000)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        connections = [self.stalled(stream, {}, f"{stream.epoch}-0")[1] for _ in range(100)]
+        self.eventually(lambda: all(connection.queued > 3_000_000 for connection in connections))
+        self.assertLess(tracemalloc.get_traced_memory()[0], 40_000_000)     # of 400,000,000 that are waiting
+
+    def test_a_replay_in_many_pieces_is_exact_for_a_reader_who_starts_late(self):
+        stream = self.stream()
+        for i in range(256):
+            stream.send(f"{i} " + "x" * (i * 37 % 3000))
+        client, _ = self.stalled(stream, {}, f"{stream.epoch}-0", 65536)
+        for i in range(256, 300):
+            stream.send(f"{i} " + "x" * 1000)
+        stream.send("end")
+        time.sleep(0.05)
+        client.settimeout(WAIT)
+        found = self.frames(self.read(client, b"data: end\n"))
+        self.assertEqual([int(frame.split()[0]) for frame in found[:-1]], list(range(300)))
+
+    def test_no_history_means_a_gap_for_whoever_missed_something(self):
+        stream = self.stream(history=0)
+        stream.send("1")
+        self.assertNotIn(b"gap", self.read(self.attach(stream, {}, f"{stream.epoch}-1"), b"\n\n"))
+        stream.send("2")
+        client = self.attach(stream, {}, f"{stream.epoch}-1")
+        stream.send("3")
+        data = self.read(client, b"data: 3\n")
+        self.assertIn(b"event: gap\n", data)
+        self.assertEqual(self.frames(data)[1:], [b"3"])
+
+    def test_a_history_that_is_switched_off_later_hides_no_gap(self):
+        stream = self.stream()
+        for i in range(5):
+            stream.send(str(i))
+        stream.depth = 0
+        stream.send("5")
+        client = self.attach(stream, {}, f"{stream.epoch}-3")
+        stream.send("6")
+        data = self.read(client, b"data: 6\n")
+        self.assertIn(b"event: gap\n", data)
+        self.assertEqual(self.frames(data)[1:], [b"6"])
+
+    def test_after_a_gap_the_id_resumes_without_another(self):
+        stream = self.stream(history=2)
+        for i in range(1, 6):
+            stream.send(str(i))
+        data = self.read(self.attach(stream, {}, f"{stream.epoch}-1"), b"data: 5\n\n")
+        resumed = re.search(rb"id: (\S+)\nevent: gap", data)[1].decode()
+        again = self.read(self.attach(stream, {}, resumed), b"data: 5\n\n")
+        self.assertEqual((b"gap" in again, self.frames(again)), (False, [b"4", b"5"]))
+
+    def test_ids_that_no_server_gave_out_are_taken_as_none(self):
+        stream = self.stream()
+        stream.send("1")
+        for last_id in ("", "x", "-1", "deadbeef", f"{stream.epoch}-", f"{stream.epoch}--1", f"{stream.epoch}-1\n2",
+                        f"{stream.epoch}-" + "9" * 40, "0" * 100_000, f"{stream.epoch}-999999", "\u0661\u0662-1"):
+            with self.subTest(last_id[:30]):
+                client = self.attach(stream, {}, last_id)
+                self.assertEqual(self.read(client, b"\n\n").count(b"\n\n"), 1)
+                client.close()
+
+    def test_a_heartbeat_moves_the_id_past_messages_for_others(self):
+        stream = self.stream(history=3)
+        client = self.attach(stream, {"n": "1"})
+        for _ in range(10):
+            stream.send("for others", {"n": "2"})
+        self.broadcaster._beat_at = 0
+        self.broadcaster._wake_up()
+        data = self.read(client, b"heartbeat\nid: ")
+        data += b"" if data.endswith(b"\n\n") else self.read(client, b"\n\n")
+        last_id = re.findall(rb"id: (\S+)", data)[-1].decode()
+        client.close()
+        again = self.attach(stream, {"n": "1"}, last_id)
+        stream.send("hello")
+        self.assertNotIn(b"gap", self.read(again, b"hello\n"))
+
+    def test_a_client_that_stopped_reading_is_given_up_after_a_minute(self):
+        stream = self.stream()
+        _, connection = self.stalled(stream)
+        stream.send("x" * 500_000)
+        self.eventually(lambda: connection.queued)
+        for patience, gone in ((10, False), (aiwebengine.STALLED_SECONDS + 1, True)):
+            connection.progress = time.monotonic() - patience
+            self.broadcaster._beat_at = 0
+            self.broadcaster._wake_up()
+            self.eventually(lambda: self.broadcaster._beat_at and not self.broadcaster._beating)
+            self.eventually(lambda: connection.closed == gone)
+
+    @unittest.skipUnless(hasattr(socket, "TCP_USER_TIMEOUT"), "the system cannot give up half-open connections")
+    def test_the_kernel_gives_up_clients_that_vanished_without_a_word(self):
+        stream = self.stream()
+        self.attach(stream)
+        connection, = stream.connections
+        self.eventually(lambda: connection.adopted and connection.outbox is None)
+        option = connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        self.assertEqual(option, aiwebengine.STALLED_SECONDS * 1000)
+
+    def test_a_reset_in_the_middle_of_a_broadcast_harms_nobody(self):
+        stream = self.stream()
+        good = self.attach(stream)
+        for i in range(50):
+            sock, client = self.pairs.pair()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.broadcaster.attach(stream, sock, b"", {})
+            stream.send(f"a{i}")
+            client.close()
+            stream.send(f"b{i}")
+        self.assertEqual(len(self.frames(self.read(good, b"data: b49\n"))), 100)
+        self.eventually(lambda: len(stream.connections) == 1 and self.broadcaster.count == 1)
+
+    def test_one_write_for_what_is_pending_and_the_same_bytes_for_all(self):
+        stream = self.stream()
+        clients = [self.attach(stream) for _ in range(10)]
+        self.eventually(lambda: len(stream.run.ring) == 10 and all(c.outbox is None for c in stream.connections))
+        sent = []
+        original = self.broadcaster._send
+        self.broadcaster._send = lambda connection, data: (sent.append(data), original(connection, data))
+        wake, self.broadcaster.wake = self.broadcaster.wake, lambda stream: None
+        for i in range(20):
+            stream.send(str(i))
+        self.broadcaster.wake = wake
+        wake(stream)
+        for client in clients:
+            self.assertEqual(len(self.frames(self.read(client, b"data: 19\n"))), 20)
+        self.assertEqual((len(sent), len({id(data) for data in sent})), (10, 1))
+
+    def test_wall_clock_jumps_do_not_disturb_anything(self):
+        stream = self.stream()
+        client = self.attach(stream)
+        clock = iter(range(0, 10**9, 40_000))
+        with unittest.mock.patch("time.time", lambda: 2e9 - next(clock) if next(clock) % 3 else 1e6):
+            for i in range(100):
+                stream.send(str(i))
+            self.read(client, b"data: 99\n")
+            last_id = f"{stream.epoch}-50"
+            again = self.read(self.attach(stream, {}, last_id), b"data: 99\n")
+            self.assertEqual(self.frames(again), [str(i).encode() for i in range(50, 100)])
+            connection = next(iter(stream.connections))
+            self.assertLess(connection.describe()["age"], 60)
+            self.assertGreaterEqual(connection.describe()["age"], 0)
+        self.assertEqual(len(stream.connections), 2)
+        self.assertGreater(self.broadcaster._beat_at, time.monotonic())
 
 
 # ======================================================================================
@@ -6935,6 +7805,7 @@ class HostApiTest(ServerCase):
             return [before, both, keys, s.getItem("m")];
         """)
         self.assertEqual(found, [None, "12", "m", None])
+        self.assertTrue(self.evaluate("return sharedStorage.getItem('none') === null"))
         self.assertIn("use JSON.stringify", self.evaluate("sharedStorage.setItem('a', {})"))
         self.assertIn("1,000,000", self.evaluate("sharedStorage.setItem('a', 'x'.repeat(1000001))"))
 
@@ -6981,6 +7852,753 @@ class HostApiTest(ServerCase):
         for name, entry in aiwebengine.HOST_API.items():
             self.assertTrue(entry.doc.endswith("."), name)
             self.assertTrue(entry.returns, name)
+
+
+# -- Storage in a file -------------------------------------------------------------------
+
+STORAGE_SCRIPT = """
+routeRegistry.registerRoute("/set", ({ request }) => { sharedStorage.setItem("k", request.body); return "kept" }, "POST");
+routeRegistry.registerRoute("/get", () => JSON.stringify(sharedStorage.getItem("k")));
+routeRegistry.registerStreamRoute("/s");
+routeRegistry.registerRoute("/send", ({ request }) =>
+  routeRegistry.sendStreamMessageFiltered("/s", request.body, request.query), "POST");
+graphQLRegistry.registerSubscription("ticks", "type Subscription { ticks: String }", () => null);
+routeRegistry.registerRoute("/tick", ({ request }) => graphQLRegistry.sendSubscriptionMessage("ticks", request.body), "POST");
+"""
+
+#: Keeps strings and sends messages, both numbered, and prints each number when it is kept; to be killed.
+STORAGE_WRITER = """
+import sys, aiwebengine
+file = aiwebengine.StorageFile(sys.argv[1])
+storage, stream = file.storage_of("app.js"), aiwebengine.Stream("/s", aiwebengine.Broadcaster(), 50)
+file.open(stream)
+for n in range(int(sys.argv[2]), int(sys.argv[3])):
+    storage.set(sys.argv[4] + str(n % 100), str(n))
+    stream.send(str(n))
+    print(n, flush=True)
+"""
+
+
+class StorageFileTest(ServerCase):
+    """sharedStorage and histories with --storage."""
+
+    def setUp(self):
+        self.file = pathlib.Path(self.enterTemporary(), "data.db")
+
+    def serve_file(self, script=STORAGE_SCRIPT, **options):
+        return self.serve(script, storage=self.file, **options)
+
+    def restart(self, script=STORAGE_SCRIPT):
+        self.server.stop()
+        return self.serve_file(script)
+
+    def client(self, last_id=None, path="/s"):
+        client = EventClient(self.server.port, path, [f"Last-Event-ID: {last_id}"] if last_id else [])
+        self.addCleanup(client.sock.close)
+        return client
+
+    def writer(self, first, last, name="k"):
+        process = subprocess.Popen([sys.executable, "-c", STORAGE_WRITER, str(self.file), str(first), str(last), name],
+                                   stdout=subprocess.PIPE, cwd=MODULE.parent)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.kill)
+        return process
+
+    def test_strings_survive_a_restart_exactly(self):
+        script = r"""
+            const texts = ["", "plain", "é €", "\u{1f600}", "half \ud83d", "nul \0 inside", "x".repeat(1000000)];
+            routeRegistry.registerRoute("/keep", () => {
+              texts.forEach((text, i) => sharedStorage.setItem("key " + (9 - i) + text.slice(0, 9), text));
+              sharedStorage.setItem("key 9", "again"); sharedStorage.setItem("gone", ""); sharedStorage.removeItem("gone");
+            }, "POST");
+            routeRegistry.registerRoute("/check", () => {
+              const keys = texts.map((text, i) => "key " + (9 - i) + text.slice(0, 9));
+              return [sharedStorage.keys().join() === keys.join(), sharedStorage.getItem("gone"),
+                      ...keys.map((key, i) => sharedStorage.getItem(key) === (i ? texts[i] : "again"))];
+            });"""
+        self.serve_file(script)
+        self.assertEqual(self.post("/keep")[0], 204)
+        self.restart(script)
+        self.assertEqual(self.get_json("/check"), [True, None] + [True] * 7)
+
+    def test_scripts_have_their_own_strings_and_clear_only_those(self):
+        self.serve({"a.js": "sharedStorage.setItem('k', 'a'); routeRegistry.registerRoute('/a', () => sharedStorage.clear());",
+                    "b.js": "sharedStorage.setItem('k', 'b');\n"
+                            "routeRegistry.registerRoute('/b', () => sharedStorage.getItem('k'));"}, storage=self.file)
+        self.get("/a")
+        self.assertEqual(self.get("/b")[2], "b")
+
+    def test_last_event_id_works_across_a_restart(self):
+        self.serve_file()
+        client = self.client()
+        for n in range(3):
+            self.post("/send", f"n{n}")
+        first = client.next()["id"]
+        self.post("/send?room=a", "for a")
+        self.post("/send?room=b", "for b")
+        self.restart()
+        again = self.client(first, "/s?room=a")
+        self.post("/send", "n3")
+        events = [again.next() for _ in range(4)]
+        self.assertEqual([event["data"] for event in events], ["n1", "n2", "for a", "n3"])
+        self.assertEqual({event["id"].split("-")[0] for event in events}, {first.split("-")[0]})
+        self.assertEqual([int(event["id"].split("-")[1]) for event in events], [2, 3, 4, 6])
+
+    def test_a_gap_is_told_when_the_file_does_not_reach_back(self):
+        script = STORAGE_SCRIPT.replace('"/s");', '"/s", { history: 2 });', 1)
+        self.serve_file(script)
+        client = self.client()
+        for n in range(80):
+            self.post("/send", f"n{n}")
+        ids = [client.next()["id"] for _ in range(80)]
+        self.restart(script)
+        again = self.client(ids[10])
+        self.assertEqual([again.next()["event"] for _ in range(3)], ["gap", "message", "message"])
+        self.assertTrue(again.nothing())
+        self.assertEqual(self.client(ids[77]).next()["data"], "n78")
+        with contextlib.closing(sqlite3.connect(self.file)) as database:
+            self.assertLess(database.execute("SELECT count(*) FROM messages").fetchone()[0], 40)
+
+    def test_the_plain_stream_of_a_subscription_is_kept_too(self):
+        self.serve_file()
+        client = self.client(None, "/graphql/subscription/ticks")
+        self.post("/tick", "one")
+        first = client.next()["id"]
+        self.post("/tick", "two")
+        self.restart()
+        self.assertEqual(self.client(first, "/graphql/subscription/ticks").next()["data"], "two")
+
+    def test_without_the_option_a_restart_is_a_gap(self):
+        self.serve(STORAGE_SCRIPT)
+        client = self.client()
+        self.post("/send", "old")
+        last = client.next()["id"]
+        self.server.stop()
+        self.serve(STORAGE_SCRIPT)
+        self.assertEqual(self.client(last).next()["event"], "gap")
+
+    def test_what_was_acknowledged_survives_kill(self):
+        first = 0
+        for _ in range(10):
+            process = self.writer(first, 1 << 30)
+            lines = iter(process.stdout.readline, b"")
+            for _, line in zip(range(20 + random.randrange(60)), lines):
+                pass
+            process.kill()
+            acknowledged = int((list(lines) or [line])[-1])
+            file = aiwebengine.StorageFile(self.file)
+            stream = aiwebengine.Stream("/s", aiwebengine.Broadcaster(), 50)
+            file.open(stream)
+            kept = int(file.storage_of("app.js").get(f"k{acknowledged % 100}"))
+            self.assertEqual(file.execute("PRAGMA integrity_check"), [("ok",)])
+            file.close()
+            self.assertIn(kept, (acknowledged, acknowledged + 100))
+            numbers = [int(re.search(rb"data: (\d+)", message.frame)[1]) for message in stream.history]
+            self.assertEqual(numbers, list(range(numbers[0], numbers[-1] + 1)))
+            self.assertIn(numbers[-1], (acknowledged, acknowledged + 1))
+            first = numbers[-1] + 1
+
+    def test_two_processes_write_to_one_file(self):
+        writers = [self.writer(0, 100, name) for name in "ab"]
+        for process in writers:
+            self.assertEqual(len(process.stdout.read().split()), 100)
+        file = aiwebengine.StorageFile(self.file)
+        self.addCleanup(file.close)
+        storage = file.storage_of("app.js")
+        self.assertEqual({key: storage.get(key) for key in storage.keys()},
+                         {f"{name}{n}": str(n) for name in "ab" for n in range(100)})
+
+    def test_of_two_servers_that_send_on_one_stream_one_keeps_its_history_to_itself(self):
+        one = self.serve_file()
+        at_one = self.client()
+        self.post("/send", "1")
+        two = self.serve_file()
+        at_two = self.client()
+        last = at_one.next()["id"]
+        self.server = one
+        self.post("/send", "2")
+        self.server = two
+        for n in "abc":
+            self.post("/send", n)
+        self.assertIn("another process sends on the same stream", self.output.getvalue())
+        self.assertEqual(self.output.getvalue().count("memory only"), 1)
+        events = [at_two.next() for _ in "abc"]
+        self.assertNotEqual(events[0]["id"].split("-")[0], last.split("-")[0])
+        again = self.client(last)
+        self.assertEqual([again.next()["data"] for _ in "abc"], ["a", "b", "c"])
+        self.assertEqual(self.client(events[0]["id"]).next()["data"], "b")
+        self.assertEqual(at_one.next()["data"], "2")
+
+    def test_a_locked_file_is_an_error_that_the_script_can_catch(self):
+        self.serve_file("""
+            routeRegistry.registerRoute("/set", () => {
+              try { sharedStorage.setItem("k", "v"); return "kept" }
+              catch (error) { return error.name + ": " + error.message + "; read " + sharedStorage.getItem("k") }
+            });""")
+        with contextlib.closing(sqlite3.connect(self.file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            text = self.get("/set")[2]
+            self.assertRegex(text, r"Error: sharedStorage.setItem: .*data\.db: database is locked; read null")
+            other.execute("ROLLBACK")
+        self.assertEqual(self.get("/set")[2], "kept")
+
+    def test_a_full_disk_is_an_error_that_the_script_can_catch(self):
+        with unittest.mock.patch.object(aiwebengine, "MAX_STORAGE_FILE", 40 * 4096):
+            self.serve_file("""
+                const key = ({ request }) => request.query.key;
+                routeRegistry.registerRoute("/fill", () => {
+                  for (let i = 0; i < 100; i++) {
+                    try { sharedStorage.setItem("k" + i, "x".repeat(10000)) } catch (error) { return error.message }
+                  }
+                });
+                routeRegistry.registerRoute("/clear", () => { sharedStorage.clear(); sharedStorage.setItem("a", "b") });
+                routeRegistry.registerStreamRoute("/s");
+                routeRegistry.registerRoute("/send", () => routeRegistry.sendStreamMessage("/s", "y".repeat(30000)));""")
+        self.assertIn("database or disk is full", self.get("/fill")[2])
+        client = self.client()
+        self.assertIn("1 delivered", self.get("/send")[2])
+        self.assertEqual(len(client.next()["data"]), 30000)
+        self.assertIn("database or disk is full", self.output.getvalue())
+        self.assertEqual(self.get("/clear")[0], 204)
+
+    def test_a_file_that_cannot_be_used_is_one_line_and_exit_code_2(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "")
+        garbage, foreign, damaged = folder / "garbage.db", folder / "foreign.db", folder / "damaged.db"
+        garbage.write_bytes(b"no database at all " * 1000)
+        with contextlib.closing(sqlite3.connect(foreign)) as database:
+            database.execute("CREATE TABLE theirs (x)")
+        file = aiwebengine.StorageFile(damaged)
+        for n in range(200):
+            file.storage_of("a.js").set(str(n), "x" * 200)
+        file.close()
+        data = bytearray(damaged.read_bytes())
+        data[8192:20480] = b"\xff" * (20480 - 8192)
+        damaged.write_bytes(data)
+        for path, reason in ((garbage, "not a database"), (foreign, "another program"), (damaged, "damaged|malformed"),
+                             (folder, "unable to open"), (folder / "no" / "x.db", "unable to open")):
+            done = subprocess.run([sys.executable, "-c", COMMAND_LINE, str(folder / "a.js"), "--port", "0", "--storage",
+                                   str(path)], capture_output=True, text=True, timeout=30, cwd=MODULE.parent)
+            with self.subTest(path.name):
+                self.assertEqual(done.returncode, 2)
+                self.assertRegex(done.stderr, rf"\Aaiwebengine: .*{re.escape(str(path))} .*({reason}).*\n\Z")
+        self.assertEqual(garbage.read_bytes(), b"no database at all " * 1000)
+
+
+# -- Redis -------------------------------------------------------------------------------
+
+REDIS_SERVER = shutil.which("redis-server")
+REDIS_MISSING = None if REDIS_SERVER and importlib.util.find_spec("redis") else \
+    "needs the program redis-server and the package redis"
+
+
+class RedisServer:
+    """A redis-server of the test's own, which keeps what it accepted."""
+
+    def __init__(self, folder, port=None):
+        self.folder = folder
+        self.port = port or free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [REDIS_SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, "--save", "",
+             "--appendonly", "yes", "--appendfsync", "always"], stdout=subprocess.DEVNULL)
+        for _ in range(500):
+            try:
+                if self.ask("PING") == "+PONG":
+                    return
+            except OSError:
+                pass
+            time.sleep(0.01)
+        raise TimeoutError("redis-server did not start")
+
+    def ask(self, *words):
+        """The first line of the answer to a command."""
+        with socket.create_connection(("127.0.0.1", self.port), WAIT) as sock:
+            sock.sendall(" ".join(words).encode() + b"\r\n")
+            return sock.makefile().readline().rstrip()
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+        self.process.wait(WAIT)
+
+
+class RedisCase(ServerCase):
+    """A test with Redis and servers that share it."""
+
+    def setUp(self):
+        if REDIS_MISSING:
+            self.skipTest(REDIS_MISSING)
+        self.redis = RedisServer(self.enterTemporary())
+        self.addCleanup(self.redis.stop)
+
+    def serve_both(self, files, **options):
+        """Two servers of the same scripts."""
+        servers = [self.serve(files, redis=self.redis.url, **options) for _ in range(2)]
+        self.until(lambda: all(len(server.app.relay.presence.others) == 1 for server in servers))
+        return servers
+
+    def until(self, condition, patience=WAIT):
+        end = time.monotonic() + patience
+        while not (found := condition()):
+            self.assertLess(time.monotonic(), end, "this did not happen in time")
+            time.sleep(0.01)
+        return found
+
+    def client(self, server, path="/s", last_id=None):
+        client = EventClient(server.port, path, [f"Last-Event-ID: {last_id}"] if last_id else [])
+        self.addCleanup(client.sock.close)
+        return client
+
+    def post_to(self, server, path, body=""):
+        self.server = server
+        status, _, text = self.post(path, body)
+        return text if status == 200 else status
+
+    def take(self, client, count, timeout=WAIT):
+        return [client.next(timeout)["data"] for _ in range(count)]
+
+
+REDIS_SCRIPT = """
+routeRegistry.registerStreamRoute("/s");
+routeRegistry.registerStreamRoute("/other");
+routeRegistry.registerRoute("/send", ({ request }) => {
+  try { return routeRegistry.sendStreamMessageFiltered("/s", request.body, request.query) }
+  catch (error) { return { status: 503, body: error.name + ": " + error.message } }
+}, "POST");
+routeRegistry.registerRoute("/many", ({ request }) => {
+  for (let i = 0; i < Number(request.query.count); i++) routeRegistry.sendStreamMessage("/s", request.body + i);
+  return "sent";
+}, "POST");
+routeRegistry.registerRoute("/who", () => routeRegistry.listConnections("/s"));
+routeRegistry.registerRoute("/set", ({ request }) => { sharedStorage.setItem("k", request.body); return "set" }, "POST");
+routeRegistry.registerRoute("/get", () => JSON.stringify([sharedStorage.getItem("k"), sharedStorage.keys()]));
+routeRegistry.registerRoute("/clear", () => { sharedStorage.clear() }, "POST");
+routeRegistry.registerRoute("/local", () => "here");
+for (const name of ["news", "weather"])
+  graphQLRegistry.registerSubscription(name, `type Subscription { ${name}: Item } type Item { text: String, n: Int }`, () => null);
+routeRegistry.registerRoute("/gql/:name", ({ request }) =>
+  graphQLRegistry.sendSubscriptionMessageFiltered(request.params.name, request.body, request.query), "POST");
+"""
+
+
+class RedisTest(RedisCase):
+    """Two servers joined by Redis."""
+
+    def test_a_message_reaches_the_clients_of_both_and_the_sentence_says_so(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        here, there = self.client(one), self.client(two)
+        self.assertEqual(self.post_to(one, "/send", "é\n€"), "Broadcast to '/s': 1 connection matched, 1 delivered, 0 "
+                                                          "failed here, and passed on to 1 other process")
+        first, second = here.next(), there.next()
+        self.assertEqual(first, second)
+        self.assertEqual(first["data"], "é\n€")
+        self.assertRegex(first["id"], r"\A\d{13}-\d+\Z")
+        self.assertTrue(here.nothing() and there.nothing())
+
+    def test_each_process_evaluates_the_filter(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server, f"/s?room={room}") for server in (one, two) for room in "ab"]
+        self.assertIn("1 connection matched", self.post_to(one, "/send?room=b", "for b"))
+        self.post_to(two, "/send", "for all")
+        self.assertEqual([self.take(client, 1)[0] for client in clients], ["for all", "for b"] * 2)
+
+    def test_all_processes_deliver_in_the_same_order(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server) for server in (one, two) for _ in range(100)]
+        senders = [threading.Thread(target=ask, args=(server.port, "POST", f"/many?count=50", name))
+                   for server, name in ((one, "one "), (two, "two "))]
+        for sender in senders:
+            sender.start()
+        orders = [self.take(client, 100) for client in clients]
+        for sender in senders:
+            sender.join()
+        self.assertEqual(orders, [orders[0]] * len(clients))
+        self.assertEqual(sorted(orders[0]), sorted(f"{name} {i}" for name in ("one", "two") for i in range(50)))
+
+    def test_a_burst_beyond_the_history_reaches_a_process_that_lags(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        there = self.client(two)
+        self.post_to(one, "/many?count=2000", "n")
+        self.assertEqual(self.take(there, 2000), [f"n{i}" for i in range(2000)])
+
+    def test_a_client_resumes_at_the_other_process(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(one, "/s?room=a")
+        self.post_to(one, "/send", "0")
+        last = client.next()["id"]
+        client.sock.close()
+        for n, room in enumerate(("a", "b", "a"), 1):
+            self.post_to(one, f"/send?room={room}", str(n))
+        again = self.client(two, "/s?room=a", last)
+        self.post_to(two, "/send", "4")
+        self.assertEqual(self.take(again, 3), ["1", "3", "4"])
+        self.assertTrue(again.nothing())
+
+    def test_a_process_that_starts_later_has_the_history(self):
+        one = self.serve(REDIS_SCRIPT, redis=self.redis.url)
+        client = self.client(one)
+        self.post_to(one, "/many?count=3", "n")
+        last = client.next()["id"]
+        two = self.serve(REDIS_SCRIPT, redis=self.redis.url)
+        one.stop()
+        self.assertEqual(self.take(self.client(two, "/s", last), 2), ["n1", "n2"])
+
+    def test_what_redis_does_not_have_any_more_is_a_gap(self):
+        one = self.serve(REDIS_SCRIPT, redis=self.redis.url)
+        client = self.client(one)
+        self.post_to(one, "/many?count=300", "n")
+        ids = [client.next()["id"] for _ in range(300)]
+        for server in (one, self.serve(REDIS_SCRIPT, redis=self.redis.url)):
+            again = self.client(server, "/s", ids[10])
+            self.assertEqual([again.next()["event"] for _ in range(2)], ["gap", "message"])
+            self.assertEqual(self.take(self.client(server, "/s", ids[43]), 1), ["n44"])
+        for strange in ("0123abcd-7", "9999999999999-0"):
+            self.assertEqual(self.client(one, "/s", strange).next()["event"], "gap")
+        one.stop()
+        self.redis.ask("FLUSHALL")
+        self.assertEqual(self.client(self.serve(REDIS_SCRIPT, redis=self.redis.url), "/s", ids[-1]).next()["event"], "gap")
+
+    def test_a_client_that_is_ahead_of_its_new_process_gets_nothing_twice(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(one, "/s?room=a")
+        stream, gate = two.app.streams.get("/s"), threading.Event()
+        send = stream.send
+        stream.send = lambda *arguments: gate.wait(WAIT) and send(*arguments)      # it lags
+        for path in ("/send", "/send?room=a"):
+            self.post_to(one, path, path)
+        last = [client.next()["id"] for _ in range(2)][-1]
+        again = self.client(two, "/s?room=a", last)
+        gate.set()
+        self.post_to(one, "/send?room=a", "next")
+        self.assertEqual(self.take(again, 1), ["next"])
+
+    def test_streams_registered_later_are_read_too(self):
+        script = """
+            routeRegistry.registerRoute("/open", () => routeRegistry.registerStreamRoute("/late"), "POST");
+            routeRegistry.registerRoute("/send", () => routeRegistry.sendStreamMessage("/late", "x"), "POST");"""
+        one, two = self.serve_both(script)
+        for server in (one, two):
+            self.post_to(server, "/open")
+        client = self.client(two, "/late")
+        self.post_to(one, "/send")
+        self.assertEqual(client.next(0.9)["data"], "x")     # sooner than the reader asks of itself
+
+    def test_reloading_a_script_keeps_its_streams_and_clients(self):
+        one, two = self.serve_both({"app.js": REDIS_SCRIPT})
+        client = self.client(two)
+        self.write(self.folder / "app.js", REDIS_SCRIPT + "// new")
+        two.app.load("app.js", self.folder / "app.js")
+        self.post_to(one, "/send", "after")
+        self.assertEqual(self.take(client, 1), ["after"])
+
+    def test_subscriptions_ride_along(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        query = urllib.parse.quote("subscription { news { text } }")
+        clients = [self.client(server, path) for server in (one, two)
+                   for path in (f"/graphql/sse?query={query}&room=a", "/graphql/subscription/news", "/graphql/sse")]
+        told = self.post_to(one, "/gql/news", '{"text": "hot", "n": 1}')
+        self.assertEqual(told, "Broadcast to subscription 'news': 3 connections matched, 3 delivered, 0 failed here, "
+                               "and passed on to 1 other process")
+        events = [client.next() for client in clients]
+        self.assertEqual([event["data"] for event in events[:3]], [event["data"] for event in events[3:]])
+        self.assertEqual(events[0]["data"], '{"data":{"news":{"text":"hot"}}}')
+        self.assertEqual(len({event["id"] for event in events}), 1)
+        self.post_to(two, "/gql/news?room=a", '{"text": "for a"}')
+        self.assertEqual(self.take(clients[0], 1), ['{"data":{"news":{"text":"for a"}}}'])
+        self.assertTrue(clients[1].nothing())
+
+    def test_a_subscriber_resumes_at_a_process_where_nobody_asked_the_same(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        query = urllib.parse.quote("subscription { news { n } }")
+        for path in (f"/graphql/sse?query={query}", "/graphql/sse"):
+            client = self.client(one, path)
+            for n in range(4):
+                for name in ("news", "weather"):
+                    self.post_to(one, "/gql/" + name, '{"n": %d}' % n)
+            last = client.next()["id"]
+            client.sock.close()
+            again = self.client(two, path, last)
+            self.post_to(two, "/gql/news", '{"n": 4}')
+            numbers = [list(json.loads(text)["data"].items()) for text in self.take(again, 8 if path.endswith("sse") else 4)]
+            self.assertEqual([(name, item["n"]) for [(name, item)] in numbers],
+                             [("news", n) for n in range(1, 5)] if "?" in path else
+                             [pair for n in range(4) for pair in (("news", n), ("weather", n))][1:] + [("news", 4)])
+            self.assertTrue(again.nothing())
+
+    def test_storage_is_shared(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        self.post_to(one, "/set", "é \u0000 €")
+        self.server = two
+        self.assertEqual(self.get_json("/get"), ["é \u0000 €", ["k"]])
+        self.post_to(two, "/clear")
+        self.server = one
+        self.assertEqual(self.get_json("/get"), [None, []])
+
+    def test_connections_of_both_are_listed_until_they_or_their_process_go(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        mine, yours = self.client(one, "/s?name=mine"), self.client(two, "/s?name=yours")
+
+        def names(server):
+            self.server = server
+            return sorted(item["metadata"]["name"] for item in self.get_json("/who"))
+        for server in (one, two):
+            self.until(lambda: names(server) == ["mine", "yours"])
+        self.assertEqual(len({item["process"] for item in self.get_json("/who")}), 2)
+        mine.sock.close()
+        self.until(lambda: names(two) == ["yours"])
+        two.stop()
+        self.until(lambda: names(one) == [])
+
+    def test_what_a_dead_process_reported_expires(self):
+        with unittest.mock.patch.object(aiwebengine, "PRESENCE_EXPIRY_SECONDS", 2):
+            one, two = self.serve_both(REDIS_SCRIPT)
+            client = self.client(two)
+            self.server = one
+            self.until(lambda: len(self.get_json("/who")) == 1)
+            presence = two.app.relay.presence
+            presence._stop.set()        # as if it had been killed: it reports no more, and says no farewell
+            self.until(lambda: self.get_json("/who") == [] and one.app.relay.presence.others == [])
+
+    def test_the_rate_limit_counts_across_processes(self):
+        one, two = self.serve_both(REDIS_SCRIPT, rate=4.0)
+        answers = [self.post_to(server, "/set", "x") for _ in range(4) for server in (one, two)]
+        self.assertGreaterEqual(answers.count(429), 3)
+        self.assertGreaterEqual(answers.count("set"), 4)
+
+
+class RedisFailureTest(RedisCase):
+    """Redis goes away, and comes back."""
+
+    def test_while_redis_is_stopped_requests_go_on_sends_throw_and_then_it_resumes(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(one), self.client(two)]
+        accepted = []
+
+        def send(count):
+            for _ in range(count):
+                text = str(time.perf_counter_ns())
+                answer = self.post_to(one, "/send", text)
+                if answer != 503:
+                    accepted.append(text)
+            return answer
+        send(5)
+        self.redis.stop()
+        self.assertEqual(send(5), 503)
+        self.assertEqual(len(accepted), 5)
+        self.server = one
+        status, _, text = self.post("/send", "x")
+        self.assertRegex(text, r"\AError: sendStreamMessageFiltered: the message was not sent: Redis does not answer \(")
+        self.assertEqual(self.get("/local")[2], "here")
+        self.assertEqual(len(self.get_json("/who")), 1)
+        self.assertEqual(self.get("/get")[0], 500)
+        self.redis.start()
+        started = time.monotonic()
+        self.until(lambda: send(1) != 503, 3)
+        self.until(lambda: two.app.relay.link.down is None, 3 - (time.monotonic() - started))
+        send(5)
+        for client in clients:
+            self.assertEqual(self.take(client, len(accepted)), accepted)
+            self.assertTrue(client.nothing())
+        self.assertIn("Redis is back", self.output.getvalue())
+
+    def test_traffic_of_both_during_a_restart_loses_nothing_that_was_accepted(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server) for server in (one, two) for _ in range(5)]
+        accepted, refused, stop = set(), [], threading.Event()
+
+        def traffic(server, name):
+            n = 0
+            while not stop.is_set():
+                text, n = f"{name}{n}", n + 1
+                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT * 2)
+                connection.request("POST", "/send", text)
+                (accepted.add if connection.getresponse().status == 200 else refused.append)(text)
+                connection.close()
+        threads = [threading.Thread(target=traffic, args=pair) for pair in ((one, "a"), (two, "b"))]
+        for thread in threads:
+            thread.start()
+        self.until(lambda: len(accepted) > 50)
+        self.redis.stop()
+        self.until(lambda: len(refused) > 20)
+        self.redis.start()
+        before = len(accepted)
+        self.until(lambda: len(accepted) > before + 50)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        self.post_to(one, "/send", "end")
+        orders = []
+        for client in clients:
+            orders.append([])
+            while not orders[-1] or orders[-1][-1] != "end":
+                orders[-1].append(client.next()["data"])
+        self.assertEqual(orders, [orders[0]] * len(orders))
+        self.assertLessEqual(accepted, set(orders[0]))
+        self.assertEqual(len(orders[0]), len(set(orders[0])))
+
+    def test_a_paused_redis_holds_up_one_send_and_loses_nothing(self):
+        with unittest.mock.patch.object(aiwebengine, "REDIS_TIMEOUT", 1.5):
+            one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(two)
+        self.redis.pause()
+        started = time.monotonic()
+        self.assertEqual(self.post_to(one, "/send", "paused"), 503)
+        self.assertEqual(self.post_to(one, "/send", "paused"), 503)
+        self.assertEqual(self.post_to(one, "/local") or 405, 405)
+        self.assertLess(time.monotonic() - started, 4)
+        self.redis.resume()
+        self.until(lambda: self.post_to(one, "/send", "after") != 503)
+        texts = []
+        while "after" not in texts:
+            texts += self.take(client, 1)
+        self.assertLessEqual(texts.count("paused"), 1)
+
+    def test_a_refusal_by_redis_is_an_error_that_the_script_can_catch(self):
+        one, _ = self.serve_both(REDIS_SCRIPT)
+        self.redis.ask("CONFIG SET maxmemory 1")
+        self.redis.ask("CONFIG SET maxmemory-policy noeviction")
+        self.server = one
+        status, _, text = self.post("/send", "x")
+        self.assertEqual(status, 503)
+        self.assertIn("maxmemory", text)
+        self.redis.ask("CONFIG SET maxmemory 0")
+        self.assertIn("delivered", self.post_to(one, "/send", "x"))
+
+    def test_a_stream_that_was_registered_meanwhile_works_when_redis_is_back(self):
+        one, two = self.serve_both("""
+            routeRegistry.registerRoute("/open", () => routeRegistry.registerStreamRoute("/late"), "POST");
+            routeRegistry.registerRoute("/send", () => {
+              try { return routeRegistry.sendStreamMessage("/late", "x") } catch (error) { return { status: 503 } } }, "POST");""")
+        self.redis.stop()
+        self.until(lambda: one.app.relay.link.down and two.app.relay.link.down)
+        for server in (one, two):
+            self.assertIn("registered", self.post_to(server, "/open"))
+        client = self.client(two, "/late")
+        self.redis.start()
+        self.until(lambda: two.app.relay.link.down is None and self.post_to(one, "/send") != 503)
+        self.assertEqual(client.next()["data"], "x")
+
+    def test_the_rate_limit_goes_on_without_redis(self):
+        one, _ = self.serve_both(REDIS_SCRIPT, rate=2.0)
+        self.redis.stop()
+        answers = [self.post_to(one, "/clear") for _ in range(8)]
+        self.assertIn(429, answers)
+
+    def test_an_unreachable_server_or_a_bad_address_is_one_line_and_exit_code_2(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "")
+        for url, reason in ((f"redis://:secret@127.0.0.1:{free_port()}/0", "refused"), ("http://localhost", "scheme"),
+                            (f"redis://127.0.0.1:{self.redis.port}/99", "DB index")):
+            done = subprocess.run([sys.executable, "-c", COMMAND_LINE, str(folder), "--port", "0", "--redis", url],
+                                  capture_output=True, text=True, timeout=30, cwd=MODULE.parent)
+            with self.subTest(url):
+                self.assertEqual(done.returncode, 2)
+                self.assertRegex(done.stderr, rf"\Aaiwebengine: --redis .*{reason}.*\n\Z")
+                self.assertNotIn("secret", done.stderr)
+
+
+class WithoutRedisTest(unittest.TestCase):
+
+    def test_a_missing_package_is_one_line_and_exit_code_2(self):
+        code = "import sys; sys.modules['redis'] = None; import aiwebengine; sys.exit(aiwebengine.main(sys.argv[1:]))"
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([sys.executable, "-c", code, folder, "--redis", "redis://localhost"], cwd=MODULE.parent,
+                                  capture_output=True, text=True, timeout=30)
+        self.assertEqual((done.returncode, done.stderr),
+                         (2, "aiwebengine: --redis needs the package redis: pip install redis\n"))
+
+    def test_storage_and_redis_exclude_each_other(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([sys.executable, "-c", COMMAND_LINE, folder, "--redis", "redis://localhost", "--storage",
+                                   "x.db"], capture_output=True, text=True, timeout=30, cwd=MODULE.parent)
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, r"\Aaiwebengine: --storage and --redis exclude each other.*\n\Z")
+
+
+class TypesTest(unittest.TestCase):
+    """aiwebengine.d.ts, as --types prints it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.declarations = aiwebengine.type_declarations()
+
+    def tsc(self, files):
+        """What TypeScript says about scripts, with the declarations and jsconfig.json beside them."""
+        compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
+        if not NODE or not NODE_MODULES or not compiler.exists():
+            self.skipTest("TypeScript is missing (AIWEBENGINE_NODE_MODULES)")
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in {"aiwebengine.d.ts": self.declarations, "jsconfig.json": aiwebengine.JSCONFIG,
+                               **files}.items():
+                Path(folder, name).write_text(text, encoding="utf-8")
+            done = subprocess.run([NODE, compiler, "-p", "jsconfig.json", "--pretty", "false"], cwd=folder,
+                                  capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    def test_every_host_function_is_declared_with_its_documentation(self):
+        text = " ".join(re.sub(r"\n *\* ", " ", self.declarations).split())
+        self.assertGreater(len(aiwebengine.HOST_API), 20)
+        for entry in aiwebengine.HOST_API.values():
+            name = entry.name.rpartition(".")[2]
+            with self.subTest(entry.name):
+                self.assertRegex(text, re.escape(f"/** {' '.join(entry.doc.split())} */") + r" (declare function )?"
+                                 + re.escape(f"{name}({entry.parameters}): {entry.returns};"))
+
+    def test_every_host_function_of_an_object_stands_in_the_object(self):
+        for name in aiwebengine.HOST_OBJECTS:
+            block = re.search(rf"interface {name[0].upper()}{name[1:]} {{\n(.*?)\n}}\n", self.declarations, re.S)[1]
+            declared = set(re.findall(r"^  (\w+)\(", block, re.M))
+            self.assertEqual(declared, {entry.name.split(".")[1] for entry in aiwebengine.HOST_API.values()
+                                        if entry.name.startswith(name + ".")})
+
+    def test_every_global_that_is_no_part_of_javascript_is_declared(self):
+        names = run("Object.getOwnPropertyNames(globalThis)")
+        standard = set("globalThis Infinity NaN undefined isFinite isNaN eval decodeURI decodeURIComponent encodeURI "
+                       "encodeURIComponent escape unescape parseFloat parseInt Math JSON Reflect Intl Atomics".split())
+        missing = [name for name in names if name not in standard
+                   and not re.match(r"[A-Z]\w*$", name)
+                   and not re.search(rf"^declare (const|function|class) {name}\b", self.declarations, re.M)]
+        self.assertEqual(missing, [])
+        for name in ("URL", "URLSearchParams", "TextEncoder", "TextDecoder", "DOMException"):
+            self.assertIn(f"declare class {name} ", self.declarations)
+
+    def test_typescript_finds_nothing_wrong_in_the_examples(self):
+        files = {path.name: path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.js")}
+        self.assertEqual(self.tsc(files), "")
+
+    def test_typescript_finds_mistakes(self):
+        script = textwrap.dedent("""
+            routeRegistry.registerStreamRout("/a");
+            routeRegistry.registerRoute(5, "handler");
+            sendStreamMessageToConnections("/a", {}, 7);
+            routeRegistry.registerRoute("/b", () => 5);
+            graphQLRegistry.registerQuery("q", "type Query { q: Int }", () => 1, "everyone");
+            routeRegistry.registerRoute("/c", (context) => context.reqest.body);
+            const wrong = ResponseBuilder.json({}).satus;
+            document.title = "browser";
+            const message = connect("/a").next().data;
+        """).strip()
+        found = self.tsc({"wrong.js": script})
+        lines = [int(line) for line in re.findall(r"wrong\.js\((\d+),", found)]
+        self.assertEqual(lines, [1, 2, 3, 4, 5, 6, 7, 8, 9], found)
+        self.assertIn("registerStreamRoute", found)
+
+    def test_types_are_printed(self):
+        done = subprocess.run([sys.executable, MODULE, "--types"], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout), (0, self.declarations))
+
 
 
 # ======================================================================================
@@ -7594,6 +9212,913 @@ class HttpTest(ServerCase):
         self.assertTrue(client.ended())
 
 
+# -- Fault injection ----
+
+class ChaosTest(ServerCase):
+    SCRIPT = """
+      let calls = 0;
+      routeRegistry.registerRoute("/calls", () => ({ calls }));
+      routeRegistry.registerRoute("/a", () => ({ calls: ++calls }));
+      routeRegistry.registerRoute("/a/b", () => "b");
+      routeRegistry.registerRoute("/abc", () => "abc");
+      routeRegistry.registerStreamRoute("/s");
+      routeRegistry.registerStreamRoute("/t");
+      routeRegistry.registerRoute("/send", ({ request }) => {
+        const text = "x".repeat(Number(request.query.size ?? 1));
+        return routeRegistry.sendStreamMessage("/s", text) + routeRegistry.sendStreamMessage("/t", text);
+      });
+      routeRegistry.registerRoute("/who", ({ request }) => routeRegistry.listConnections(request.query.path));
+    """
+
+    def start(self, chaos="", **options):
+        self.serve(self.SCRIPT, chaos=chaos, **options)
+        return self.server.chaos
+
+    def fate(self, path):
+        """X-Chaos of a GET, or what happened instead."""
+        try:
+            return self.get(path)[1].get("x-chaos")
+        except http.client.RemoteDisconnected:
+            return "dropped"
+
+    def counts(self):
+        return self.server.chaos.describe()["counts"]
+
+    def ask(self, *paths):
+        """A socket on which requests were sent at once."""
+        sock = socket.create_connection(("127.0.0.1", self.server.port), WAIT)
+        self.addCleanup(sock.close)
+        sock.sendall("".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths).encode())
+        return sock
+
+    def test_nothing_is_injected_unless_asked_for(self):
+        chaos = self.start()
+        self.assertIsNone(self.fate("/a"))
+        self.assertEqual(self.get_json("/engine/chaos"), chaos.describe())
+        self.assertFalse(chaos.describe()["active"])
+        self.assertNotIn("chaos", self.get_json("/engine/health"))
+
+    def test_latency_comes_before_the_answer_and_is_told(self):
+        self.start("latency=60ms jitter=20ms")
+        start = time.monotonic()
+        status, headers, _ = self.get("/a")
+        told = float(re.fullmatch(r"latency=(\d+)ms", headers["x-chaos"])[1])
+        self.assertGreaterEqual(time.monotonic() - start, told / 1000 - 0.001)
+        self.assertTrue(40 <= told <= 80)
+        self.assertEqual(self.counts()["delayed"], 1)
+        self.assertRegex(self.output.getvalue(), r"GET    /a  200  \d+\.\d ms  chaos: latency=\d+ms")
+
+    def test_requests_that_wait_hold_up_nobody_and_need_no_thread(self):
+        self.start("/a: latency=1m")
+        before = threading.active_count()
+        held = [self.ask("/a") for _ in range(100)]
+        self.eventually(lambda: self.counts()["delayed"] == 100)
+        for _ in range(5):
+            self.assertIsNone(self.fate("/abc"))
+        self.assertLess(threading.active_count(), before + 10)
+        for sock in held:
+            sock.setblocking(False)
+            with self.assertRaises(BlockingIOError):
+                sock.recv(1)
+        start = time.monotonic()
+        self.server.stop()
+        self.assertLess(time.monotonic() - start, 20)
+
+    def test_pipelined_requests_are_answered_in_order_one_delay_after_the_other(self):
+        self.start("latency=30ms")
+        start, sock, received = time.monotonic(), self.ask("/abc", "/a/b", "/calls"), b""
+        while received.count(b"HTTP/1.1 200") < 3 or not received.endswith(b'{"calls":0}'):
+            received += sock.recv(65536)
+        self.assertGreaterEqual(time.monotonic() - start, 0.085)
+        self.assertEqual(re.findall(rb"\r\n\r\n(abc|b|\{.*?\})", received), [b"abc", b"b", b'{"calls":0}'])
+
+    def test_drop_closes_without_an_answer(self):
+        self.start("/a: drop=100%")
+        self.assertEqual(self.ask("/a").recv(100), b"")
+        self.assertEqual([self.fate("/a"), self.counts()["dropped"]], ["dropped", 2])
+        self.assertEqual(self.get_json("/calls"), {"calls": 0})
+        self.assertIn("/a  444  ", self.output.getvalue())
+
+    def test_error_answers_500_and_calls_no_handler(self):
+        self.start("/a: error=100%")
+        status, headers, text = self.get("/a")
+        self.assertEqual((status, headers["x-chaos"]), (500, "error"))
+        self.assertIn("Fault injection", json.loads(text)["error"]["message"])
+        self.assertIn("Fault injection", self.get("/a", Accept="text/html")[2])
+        self.assertEqual(self.get_json("/calls"), {"calls": 0})
+
+    def test_a_path_stands_for_what_is_below_it_and_later_rules_win(self):
+        self.start("error=100%; /a: error=0% latency=1ms; /ab*: error=0%; /s: kill=9s")
+        self.assertEqual([self.fate(path) for path in ("/calls", "/a", "/a/b", "/abc")],
+                         ["error", "latency=1ms", "latency=1ms", "none"])
+        hits = {rule["path"]: rule["hits"] for rule in self.server.chaos.describe()["rules"]}
+        self.assertEqual(hits, {"*": 4, "/a": 2, "/ab*": 1, "/s": 0})
+
+    def test_the_same_seed_throws_the_same_dice(self):
+        chaos = self.start("drop=50% seed=7")
+        runs = []
+        for _ in range(2):
+            runs.append([self.fate("/abc") for _ in range(16)])
+            chaos.set("drop=50% seed=7")
+        self.assertEqual(runs[0], runs[1])
+        self.assertEqual(set(runs[0]), {"dropped", "none"})
+        chaos.set("drop=50% seed=8")
+        self.assertNotEqual(runs[0], [self.fate("/abc") for _ in range(16)])
+
+    def test_a_slow_client_gets_everything_late_and_the_others_at_once(self):
+        self.start("slow=/s; /s: slow=20kB/s")
+        slow, quick = self.connect("/s?n=1"), self.connect("/t")
+        self.assertEqual(slow.headers["x-chaos"], "slow=20000b/s")
+        start = time.monotonic()
+        self.get("/send?size=12000")
+        self.assertEqual(len(quick.next()["data"]), 12000)
+        self.assertEqual(len(slow.next()["data"]), 12000)
+        self.assertGreater(time.monotonic() - start, (12000 - aiwebengine.THROTTLE_BURST) / 20000 - 0.2)
+        self.assertEqual(json.loads(self.get("/who?path=/s")[2])[0]["metadata"], {"n": "1"})
+        slow.close()
+        self.eventually(lambda: self.get_json("/who?path=/s") == [])
+
+    def test_the_outbox_of_a_slow_client_fills_until_it_is_disconnected(self):
+        self.start("slow=/s")
+        client = self.connect("/s")
+        self.get("/send?size=100000")
+        self.eventually(lambda: self.get_json("/who?path=/s")[0]["bytesWaiting"] > 50_000)
+        for _ in range(12):
+            self.get("/send?size=100000")
+        self.eventually(lambda: self.get_json("/who?path=/s") == [])
+        self.assertIn("reads too slowly", self.output.getvalue())
+        self.assertTrue(client.ended())
+
+    def test_killed_connections_come_back_without_a_loss(self):
+        chaos = self.start("/s: kill=5m")
+        client = self.connect("/s")
+        self.assertRegex(client.headers["x-chaos"], r"kill=(2[4-9]|3[0-5])\d\.\ds|kill=360\.0s")
+        self.get("/send")
+        seen = client.next()["id"]
+        chaos.set("/s: kill=20ms")
+        self.assertTrue(client.ended())
+        self.get("/send?size=2")
+        chaos.set("")
+        again = self.connect("/s", [f"Last-Event-ID: {seen}"])
+        self.assertEqual(again.next()["data"], "xx")
+        self.assertNotIn("x-chaos", again.headers)
+
+    def test_new_rules_end_the_connections_that_are_there(self):
+        chaos = self.start()
+        client, other = self.connect("/s"), self.connect("/t")
+        chaos.set("/s: kill=20ms")
+        self.assertTrue(client.ended())
+        self.assertTrue(other.nothing())
+        self.assertEqual(self.counts()["killed"], 1)
+
+    def test_a_kill_that_was_called_off_does_not_happen(self):
+        chaos = self.start("/s: kill=150ms")
+        client = self.connect("/s")
+        chaos.set("")
+        self.assertTrue(client.nothing(0.4))
+
+    def test_the_server_itself_is_never_affected(self):
+        self.start("drop=100%", reload=True)
+        self.assertEqual(self.fate("/a"), "dropped")
+        for path in "/engine", "/engine/health", "/engine/chaos":
+            status, headers, _ = self.get(path)
+            self.assertEqual((status, headers.get("x-chaos")), (200, None))
+        self.assertEqual(json.loads(self.connect("/engine/live").next()["data"])["notice"],
+                         "Fault injection is on: drop=100%")
+
+    def test_it_is_flagged_wherever_it_is_active(self):
+        self.start("latency=1ms")
+        self.assertIn("warning: fault injection is on: latency=1ms", self.output.getvalue())
+        self.assertEqual(self.get_json("/engine/health")["chaos"], "latency=1ms")
+        self.assertIn("Fault injection is on: latency=1ms", self.get("/none", Accept="text/html")[2])
+        self.assertEqual(self.get("/none")[1]["x-chaos"], "latency=1ms")
+
+    def change(self, data, **headers):
+        body = data if isinstance(data, str) else json.dumps(data)
+        return self.request("POST", "/engine/chaos", body, {"Content-Type": "application/json", **headers})
+
+    def test_it_can_be_changed_while_the_server_runs(self):
+        self.start()
+        status, _, text = self.change({"chaos": " latency=2ms;  /s: kill=1m seed=3"})
+        self.assertEqual(status, 200, text)
+        self.assertEqual(json.loads(text), {
+            "active": True, "chaos": "latency=2ms; /s: kill=1m seed=3", "seed": 3,
+            "rules": [{"path": "*", "latency": 0.002, "hits": 0}, {"path": "/s", "kill": 60.0, "hits": 0}],
+            "counts": {"delayed": 0, "dropped": 0, "failed": 0, "slowed": 0, "killed": 0}})
+        self.assertEqual(self.fate("/abc"), "latency=2ms")
+        self.assertEqual(self.change({"chaos": ""})[0], 200)
+        self.assertIsNone(self.fate("/abc"))
+        self.assertIn("fault injection is off", self.output.getvalue())
+
+    def test_only_this_machine_and_own_pages_may_change_it(self):
+        self.start(cors=["*"])
+        own = f"http://localhost:{self.server.port}"
+        rules = {"chaos": "drop=100%"}
+        for headers, status in (({"Origin": "http://evil.example"}, 403), ({"Sec-Fetch-Site": "cross-site"}, 403),
+                                ({"Content-Type": "text/plain"}, 415)):
+            with self.subTest(headers):
+                self.assertEqual(self.change(rules, **headers)[0], status)
+        with unittest.mock.patch.object(aiwebengine, "is_loopback", lambda address: False):
+            self.assertEqual(self.change(rules)[0], 403)
+        self.assertFalse(self.server.chaos.rules)
+        self.assertEqual(self.change(rules, Origin=own, Host=own.removeprefix("http://"))[0], 200)
+        self.assertEqual(self.request("PUT", "/engine/chaos")[1]["allow"], "GET, POST, HEAD, OPTIONS")
+
+    def test_mistaken_rules_are_refused_with_what_to_write_instead(self):
+        self.start("latency=1ms")
+        for rules, said in (("latncy=1ms", "latncy is not a setting; did you mean latency?"),
+                            ("latency=200", "latency=200: write for example latency=200ms or 1.5s"),
+                            ("latency=2h", "write for example"), ("latency=9000s", "is too much"),
+                            ("drop=0.1", "drop=0.1: write for example drop=1%"), ("drop=101%", "drop=101% is too much"),
+                            ("/chat latency=1s", "write /chat: latency=200ms"), ("slow=0B/s", "write for example slow=1kB/s"),
+                            ("seed=x", "seed=x: write for example seed=1"), ("kill", "kill=: write for example"),
+                            ("drop=1%;" * 51, "more than 50 rules"), ("x" * 3000, "more than 2000 characters")):
+            with self.subTest(rules[:40]):
+                status, _, text = self.change({"chaos": rules})
+                self.assertEqual(status, 400)
+                self.assertIn(said, json.loads(text)["error"]["message"])
+        for data in ([], {"chaos": 5}, {}, "{", "null"):
+            self.assertEqual(self.change(data)[0], 400)
+        self.assertEqual(self.server.chaos.text, "latency=1ms")
+
+    def test_subscriptions_and_pages_are_affected_too(self):
+        self.serve({"app.js": "graphQLRegistry.registerQuery('q', 'type Query { q: Int }', () => 1);"
+                              "graphQLRegistry.registerSubscription('n', 'type Subscription { n: Int }', () => null);",
+                    "public/p.txt": "p"}, chaos="latency=1ms kill=40ms")
+        self.assertEqual(self.fate("/p.txt"), "latency=1ms")
+        self.assertEqual(self.fate("/graphql?query={q}"), "latency=1ms")
+        client = self.connect("/graphql/sse?query=subscription%7Bn%7D")
+        self.assertRegex(client.headers["x-chaos"], r"latency=1ms kill=0\.\ds")
+        self.assertTrue(client.ended())
+
+
+class StreamsOverHttpTest(ServerCase):
+    """Replay, who is there, and what a script is told, as clients and scripts see it."""
+
+    SOURCE = """
+        routeRegistry.registerStreamRoute("/s", { history: %s });
+        routeRegistry.registerRoute("/go", ({ request: { query } }) =>
+          routeRegistry.sendStreamMessageFiltered("/s", query.n ?? "x".repeat(+query.size), query.room ? { room: query.room } : {}));
+        routeRegistry.registerRoute("/who", () => routeRegistry.listConnections("/s"));
+    """
+
+    def slow(self, path):
+        """A connected client that has little room and does not read."""
+        sock = socket.socket()
+        self.addCleanup(sock.close)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", self.server.port))
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        return sock
+
+    def test_history_option(self):
+        for depth, event in ((0, "gap"), (1, "gap"), (2, "message")):
+            self.serve(self.SOURCE % depth)
+            client = self.connect("/s")
+            self.get("/go?n=1")
+            seen = client.next()["id"]
+            client.close()
+            self.get("/go?n=2")
+            self.get("/go?n=3")
+            again = self.connect("/s", [f"Last-Event-ID: {seen}"])
+            self.get("/go?n=4")
+            found = []
+            while "4" not in found:
+                item = again.next()
+                found.append(item["data"] if item["event"] == "message" else item["event"])
+            self.assertEqual(found, {0: ["gap", "4"], 1: ["gap", "3", "4"], 2: ["2", "3", "4"]}[depth])
+
+    def test_what_was_sent_while_a_client_was_away_because_of_a_reload_is_replayed(self):
+        source = self.SOURCE % 50
+        self.serve(source)
+        client = self.connect("/s?room=a")
+        self.get("/go?n=before")
+        seen = client.next()["id"]
+        client.close()
+        self.get("/go?n=1&room=a")
+        self.write(self.folder / "app.js", source + "\nroutes = 2;")
+        self.server.app.load("app.js", self.folder / "app.js")
+        self.get("/go?n=2&room=b")
+        self.get("/go?n=3")
+        self.write(self.folder / "app.js", "not a script (")
+        self.server.app.load("app.js", self.folder / "app.js")
+        self.get("/go?n=4&room=a")
+        again = self.connect("/s?room=a", [f"Last-Event-ID: {seen}"])
+        self.get("/go?n=5")
+        self.assertEqual([again.next()["data"] for _ in range(4)], ["1", "3", "4", "5"])
+
+    def test_a_stream_that_was_gone_for_a_while_announces_a_gap(self):
+        self.serve(self.SOURCE % 50)
+        client = self.connect("/s")
+        self.get("/go?n=1")
+        seen = client.next()["id"]
+        for text in ("", self.SOURCE % 50):
+            self.write(self.folder / "app.js", text)
+            self.server.app.load("app.js", self.folder / "app.js")
+        self.assertTrue(client.ended())
+        self.get("/go?n=2")
+        again = self.connect("/s", [f"Last-Event-ID: {seen}"])
+        self.assertEqual([again.next()["event"] for _ in range(2)], ["gap", "message"])
+
+    def test_graphql_subscriptions_are_replayed_also_around_a_reload(self):
+        source = """
+            graphQLRegistry.registerSubscription("notes", "type Subscription { notes: Note } type Note { id: Int text: String }",
+              "nobody");
+            routeRegistry.registerRoute("/go", ({ request: { query } }) => graphQLRegistry.sendSubscriptionMessageFiltered(
+              "notes", JSON.stringify({ id: query.n, text: "t" }), query.room ? JSON.stringify({ room: query.room }) : "{}"));
+        """
+        text = "subscription { notes { id } }"
+        query = urllib.parse.quote(text)
+        body = json.dumps({"query": text}).encode()
+        json_type = ["Content-Type: application/json", "Accept: text/event-stream"]
+        ways = {"GET": ((f"/graphql/sse?room=a&query={query}",), {}),
+                "POST": (("/graphql/sse?room=a",), {"method": "POST", "body": body}),
+                "everything": (("/graphql/sse?room=a",), {}),
+                "plain": (("/graphql/subscription/notes?room=a",), {})}
+        for name, ((path,), more) in ways.items():
+            with self.subTest(name):
+                self.serve(source)
+                headers = json_type if more else []
+                client = self.connect(path, headers, **more)
+                self.get("/go?n=1")
+                seen = client.next()
+                client.close()
+                self.get("/go?n=2&room=a")
+                self.write(self.folder / "app.js", source + "\n// changed")
+                self.server.app.load("app.js", self.folder / "app.js")
+                self.get("/go?n=3&room=b")
+                self.get("/go?n=4")
+                again = self.connect(path, [*headers, f"Last-Event-ID: {seen['id']}"], **more)
+                self.get("/go?n=5")
+                found = [again.next() for _ in range(3)]
+                self.assertEqual([int(re.search(r'"id": ?"?(\d+)', item["data"])[1]) for item in found], [2, 4, 5])
+                self.assertEqual({item["event"] for item in found}, {seen["event"]})
+
+    def test_list_connections_tells_metadata_age_messages_and_bytes_waiting(self):
+        self.serve(self.SOURCE % 50)
+        client = self.connect("/s?user=ann&room=a")
+        self.slow("/s?user=ben")
+        self.eventually(lambda: len(self.get_json("/who")) == 2)
+        self.get("/go?n=1&room=a")
+        client.next()
+        for sent in range(2, 100):
+            self.get("/go?size=300000")
+            client.next()
+            ann, ben = self.get_json("/who")
+            if ben["bytesWaiting"]:
+                break
+        self.assertEqual((ann["metadata"], ann["messages"], ann["bytesWaiting"]), ({"user": "ann", "room": "a"}, sent, 0))
+        self.assertTrue(0 <= ann["age"] < 60)
+        self.assertEqual((ben["metadata"], 0 < ben["bytesWaiting"] < 1_400_000), ({"user": "ben"}, True))
+        self.assertEqual(self.get("/go?n=2&room=nowhere")[2], "Broadcast to '/s': 0 connections matched, 0 delivered, 0 failed")
+
+    def test_a_script_is_told_of_clients_that_do_not_read(self):
+        self.serve(self.SOURCE % 50)
+        good = self.connect("/s")
+        self.slow("/s?user=ben")
+        self.eventually(lambda: len(self.get_json("/who")) == 2)
+        said, slowest = "", 0.0
+        for _ in range(200):
+            start = time.monotonic()
+            said = self.get("/go?size=100000")[2]
+            slowest = max(slowest, time.monotonic() - start)
+            good.next()
+            if "0 failed" not in said:
+                break
+        self.assertIn("2 connections matched, 1 delivered, 1 failed (dropped: their clients read too slowly", said)
+        self.assertLess(slowest, 2)
+        self.eventually(lambda: len(self.get_json("/who")) == 1)
+
+    def test_a_client_that_was_dropped_resumes_without_loss(self):
+        self.serve(self.SOURCE % 256)
+        sock = self.slow("/s")
+        self.eventually(lambda: len(self.get_json("/who")) == 1)
+        sent = 0
+        while self.get_json("/who") and sent < 200:
+            self.get(f"/go?n={sent}+{'x' * 8000}")
+            sent += 1
+            if sent % 20 == 0:
+                time.sleep(0.02)
+        for sent in range(sent, sent + 40):
+            self.get(f"/go?n={sent}+{'x' * 100}")
+        sock.settimeout(WAIT)
+        reader, got, last_id = EventClient.__new__(EventClient), [], None
+        reader.sock, reader.buffer, reader.last_id, reader.comments, reader.retry = sock, b"", None, [], None
+        reader._until(b"\r\n\r\n")
+        with contextlib.suppress(EOFError):
+            while True:
+                got.append(int(reader.next()["data"].split()[0]))
+                last_id = reader.last_id
+                if got[-1] == sent:
+                    break
+        if got[-1] != sent:
+            again = self.connect("/s", [f"Last-Event-ID: {last_id}"])
+            while got[-1] != sent:
+                got.append(int(again.next()["data"].split()[0]))
+        self.assertEqual(got, list(range(sent + 1)))
+
+
+class HostileClientTest(ServerCase):
+    """Raw sockets with bad intentions."""
+
+    SOURCE = """
+        let evil = 0;
+        routeRegistry.registerRoute("/evil", () => { evil++; return "evil"; });
+        routeRegistry.registerRoute("/evil", () => { evil++; return "evil"; }, "POST");
+        routeRegistry.registerRoute("/count", () => ({ body: { evil } }));
+        routeRegistry.registerRoute("/echo", ({ request }) => request.body, "POST");
+        routeRegistry.registerRoute("/hello", () => "Hello");
+        routeRegistry.registerStreamRoute("/events");
+        routeRegistry.registerRoute("/send", ({ request: { form } }) =>
+          routeRegistry.sendStreamMessageFiltered("/events", form.data, form.filter || "{}"), "POST");
+    """
+
+    def test_what_is_smuggled_in_a_body_is_never_carried_out(self):
+        self.serve(self.SOURCE)
+        inner = b"GET /evil HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        length = b"Content-Length: %d\r\n" % len(inner)
+        chunk = b"%x\r\n%s\r\n0\r\n\r\n" % (len(inner), inner)
+        for head, body in (
+                (length + b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n" + inner),
+                (b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", b"0\r\n\r\n" + inner),
+                (b"Transfer-Encoding: xchunked\r\n" + length, inner), (b"Transfer-Encoding: chunked, identity\r\n", inner),
+                (b"Transfer-Encoding: identity\r\n", inner), (b"Transfer-Encoding: \r\n", inner),
+                (b"Transfer-Encoding : chunked\r\n", b"0\r\n\r\n" + inner), (b"Transfer-Encoding\r\n: chunked\r\n", inner),
+                (b"X: y\rTransfer-Encoding: chunked\r\n", b"0\r\n\r\n" + inner), (b" Transfer-Encoding: chunked\r\n", inner),
+                (b"X: y\nContent-Length: 0\r\n", inner), (b"Content-Length: 0\r\nContent-Length: 5\r\n", inner),
+                (b"Content-Length: 0,5\r\n", inner), (b"Content-Length: +0\r\n", inner), (b"Content-Length: -1\r\n", inner),
+                (b"Content-Length: 0x0\r\n", inner), (b"Content-Length: 0_0\r\n", inner), (b"Content-Length: 0 0\r\n", inner),
+                (b"Content-Length: \xb2\r\n", inner), (b"Content-Length:\r\n", inner), (b"Content-Length: 1e1\r\n", inner),
+                (b"Transfer-Encoding: chunked\r\n", b"0\n\n" + inner), (b"Transfer-Encoding: chunked\r\n", b"-1\r\n" + inner),
+                (b"Transfer-Encoding: chunked\r\n", b"0x0\r\n\r\n" + inner),
+                (b"Transfer-Encoding: chunked\r\n", b"00000000000000000\r\n\r\n" + inner),
+                (b"Transfer-Encoding: chunked\r\n", b"1\r\nab\r\n0\r\n\r\n" + inner),
+                (b"Transfer-Encoding: chunked\r\n", b"0;a\nb\r\n\r\n" + inner),
+                (b"Transfer-Encoding: chunked\r\n", b"0\r\nbad trailer\r\n\r\n" + inner),
+                (length, inner), (b"Transfer-Encoding: chunked\r\n", chunk), (b"Transfer-Encoding: CHUNKED\r\n", chunk),
+                (b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n", chunk),
+                (length + b"Upgrade: h2c\r\nConnection: upgrade\r\n", inner)):
+            for request in (b"POST /echo", b"GET /hello"):
+                with self.subTest(request=request, head=head, body=body[:20]):
+                    self.raw(request + HEAD + head + b"\r\n" + body, timeout=0.05)
+                    self.assertEqual(self.get_json("/count"), {"evil": 0})
+        self.raw(b"POST /echo HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner)
+        self.raw(b"GET /hello HTTP/1.0\r\n\r\n" + inner)
+        self.raw(b"GET /events" + HEAD + b"\r\n" + inner)
+        self.assertEqual(self.get_json("/count"), {"evil": 0})
+        self.raw(b"GET /hello" + HEAD + b"\r\n" + inner)        # pipelined, which is allowed
+        self.assertEqual(self.get_json("/count"), {"evil": 1})
+
+    def test_a_body_in_a_hundred_thousand_pieces_costs_no_more_than_its_size(self):
+        body = aiwebengine.ChunkedBody()
+        start = time.monotonic()
+        self.assertIsNone(body.feed(b"a00000\r\n"))
+        for _ in range(102_400):
+            self.assertIsNone(body.feed(b"x" * 102))
+        rest = 0xa00000 - 102_400 * 102
+        self.assertEqual(body.feed(b"x" * rest + b"\r\n0\r\n\r\nnext"), b"next")
+        self.assertEqual(len(b"".join(body.pieces)), 0xa00000)
+        self.assertLess(time.monotonic() - start, 20)           # copying what came before each time: minutes
+
+    def test_chunks_may_be_cut_anywhere(self):
+        self.serve(self.SOURCE)
+        data = b"3;name=value\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\nTrailer: x\r\n\r\n"
+        for size in (1, 2, 3, 7):
+            body = aiwebengine.ChunkedBody()
+            found = [body.feed(data[at:at + size]) for at in range(0, len(data), size)]
+            self.assertEqual((b"".join(body.pieces), found[-1], set(found[:-1])), (b"abc0123456789abcdef", b"", {None}))
+
+    def test_sending_byte_by_byte_gains_no_time(self):
+        self.serve(self.SOURCE)
+        for start, rest in ((b"GET /hel", b"lo HTTP/1.1\r\nX: yyyy"),
+                            (b"POST /echo" + HEAD + b"Content-Length: 100\r\n\r\n", b"abcdefghijkl"),
+                            (b"POST /echo" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"5\r\nabcde\r\n5\r\nab")):
+            with socket.create_connection(("127.0.0.1", self.server.port)) as sock:
+                sock.sendall(start)
+                self.eventually(lambda: self.server._http.handlers)
+                handler, = self.server._http.handlers
+                self.eventually(lambda: handler.received or handler.head)
+                deadline = handler.deadline
+                for byte in rest:
+                    sock.sendall(bytes([byte]))
+                    time.sleep(0.002)
+                self.assertEqual(handler.deadline, deadline)
+                handler.deadline = 0
+                sock.settimeout(WAIT)
+                self.assertIn(b"408 Request Timeout", sock.recv(1000))
+            self.eventually(lambda: not self.server._http.handlers)
+
+    def test_a_client_that_does_not_take_its_answer_is_given_up(self):
+        self.serve({"app.js": self.SOURCE, "public/big.bin": bytes(8 << 20)})
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", self.server.port))
+            sock.sendall(b"GET /big.bin" + HEAD + b"\r\n")
+            self.eventually(lambda: any(handler.state == "writing" for handler in self.server._http.handlers))
+            handler, = self.server._http.handlers
+            self.assertLess(len(handler.unsent), 1 << 20)       # the file is read as it goes out
+            handler.deadline = 0
+            self.eventually(lambda: not self.server._http.handlers and handler.file is None)
+
+    def test_a_flood_of_connections_is_refused_and_passes(self):
+        self.serve(self.SOURCE)
+        stream = self.connect("/events")
+        with unittest.mock.patch.object(aiwebengine, "MAX_OPEN_REQUESTS", 40):
+            flood = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(40)]
+            for sock in flood:
+                self.addCleanup(sock.close)
+                sock.sendall(b"GET /hel")
+            self.eventually(lambda: sum(bool(h.received) for h in list(self.server._http.handlers)) == 40)
+            for _ in range(20):
+                self.assertRegex(self.raw(b"", timeout=WAIT), r"(?s)^HTTP/1.1 503 .*Retry-After: 1\r\n.*<EOF>")
+            self.server.app.streams.get("/events").send("still here")
+            self.assertEqual(stream.next()["data"], "still here")
+            for sock in flood[:5]:
+                sock.close()
+            self.eventually(lambda: len(self.server._http.handlers) <= 35)
+            self.assertEqual(self.get("/hello")[2], "Hello")
+
+    def test_connections_that_rest_make_room_for_new_ones(self):
+        self.serve(self.SOURCE)
+        with unittest.mock.patch.object(aiwebengine, "MAX_OPEN_REQUESTS", 20):
+            for _ in range(60):
+                sock = socket.create_connection(("127.0.0.1", self.server.port))
+                self.addCleanup(sock.close)
+                sock.settimeout(WAIT)
+                sock.sendall(b"GET /hello" + HEAD + b"\r\n")
+                self.assertIn(b"200 OK", sock.recv(4096))
+            self.assertLessEqual(len(self.server._http.handlers), 20)
+
+    def test_no_text_can_start_another_event(self):
+        self.serve(self.SOURCE)
+        # cut like browsers do: lines end with CR LF, LF or CR
+        sock = self.connect("/events?name=a%0Aid:%209%0A%0Adata:%20forged").sock
+        texts = ["a\nid: 9\ndata: b", "a\r\rid: 9\rdata: x\r\r", "\n\nevent: forged\n\n", "a\r\n\r\nretry: 1\r\n\r\n", "\0",
+                 "\u2028id: 9\u0085id: 9", ": comment\n", "", "\n", "data: x", "\ud800\n\ndata: y", "\ufeffdata: z"]
+        for text in texts:
+            self.post("/send", {"data": text.encode("utf-8", "replace").decode()})
+        self.post("/send", {"data": "end"})
+        data = b""
+        while b"data: end\n\n" not in data:
+            data += sock.recv(65536)
+        blocks = [re.split("\r\n|\r|\n", block) for block in re.split("(?:\r\n|\r|\n){2}", data.decode())[:-1]]
+        blocks = [block for block in blocks if any(line.startswith("data") for line in block)]
+        self.assertEqual(len(blocks), len(texts) + 1)
+        for number, block in enumerate(blocks, 1):
+            ids = [line for line in block if line.startswith("id")]
+            self.assertRegex(" ".join(ids), rf"^id: [0-9a-f]{{8}}-{number}$")
+            self.assertEqual({line.partition(":")[0] for line in block}, {"id", "data"})
+
+    def test_neither_requests_nor_scripts_can_forge_log_lines(self):
+        self.serve({"app.js": self.SOURCE + """
+            routeRegistry.registerRoute("/log", ({ request: { query } }) => {
+              console.log(query.t); console.error({ t: query.t }); console.table([[query.t]]); throw new Error(query.t); });
+            routeRegistry.registerRoute("/status", () => ({ headers: { "X-A": "a\\r\\nb" } }));
+            routeRegistry.registerRoute("/promise", ({ request: { query } }) => Promise.reject(query.t));
+        """})
+        before = len(self.output.getvalue())
+        bad = urllib.parse.quote("a\r\n00:00:00  server  error: forged\x1b[2J\x1b]0;t\x07\x9b31m\u202egnp\u2028x\x7f\0")
+        for path in ("/log?t=" + bad, "/promise?t=" + bad, "/status", "/nothing/" + bad.replace("%00", "")):
+            self.get(path)
+        self.raw(b"GET /hello?\x9b31m\x1b[31m" + HEAD + b"\r\n")
+        self.raw(b"GET /hello?\xc2\x9b31m\xe2\x80\xae" + HEAD + b"User-Agent: \xc2\x9b\r\n\r\n")
+        self.raw(b"\x1b[31m\r\nforged: x\r\n\r\n")
+        self.connect("/events?name=" + bad)
+        log = self.output.getvalue()[before:]
+        self.assertNotRegex(log, "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
+        self.assertNotRegex(log, r"(?m)^00:00:00")
+        self.assertIn("forged", log)
+
+    def test_no_header_or_redirect_can_split_a_response(self):
+        bad = ["a\\r\\nX-Evil: 1", "a\\nX-Evil: 1", "a\\rX-Evil: 1", "a\\r\\n\\r\\n<h1>", "a\\0b", "\\u010d\\u010aX-Evil: 1",
+               "a\\u560d\\u560aX-Evil: 1", "a\\u2028X-Evil: 1", "a\\x85X-Evil: 1", "a\\x0bX-Evil: 1", "\\ud800\\r\\nX-Evil: 1"]
+        uses = ["({ headers: { 'X-A': T } })", "({ headers: { [T]: 'x' } })", "({ contentType: T, body: 'x' })",
+                "({ headers: { 'Set-Cookie': ['a=1', T] } })", "({ headers: { 'Content-Type': T }, body: 'x' })",
+                "ResponseBuilder.redirect(T)", "ResponseBuilder.redirect('/x', T)", "ResponseBuilder.error(400, T)",
+                "({ status: 302, headers: { Location: T } })", "({ status: T })", "ResponseBuilder.text(T, 200)"]
+        self.serve("".join(f'routeRegistry.registerRoute("/{i}/{j}", () => {{ const T = "{text}"; return {use} }});\n'
+                           for i, text in enumerate(bad) for j, use in enumerate(uses)))
+        for i, text in enumerate(bad):
+            for j, use in enumerate(uses):
+                with self.subTest(text=text, use=use):
+                    answer = self.raw(f"GET /{i}/{j}".encode() + HEAD + b"Connection: close\r\n\r\n", timeout=WAIT)
+                    head, _, body = answer.removesuffix("<EOF>").partition("\r\n\r\n")
+                    for line in head.split("\r\n")[1:]:
+                        self.assertRegex(line, r"^[A-Za-z-]+: [^\x00-\x1f\x7f]*$")
+                        self.assertNotRegex(line, "(?i)^x-evil")
+                    length = re.search(r"(?i)content-length: (\d+)", head)
+                    self.assertEqual(len(body), int(length[1]) if length else 0)
+
+    def test_no_page_of_the_server_shows_markup_from_outside(self):
+        mark = "<img src=x onerror=alert(1)>"
+        self.serve({"app.js": f"""
+            const bad = {json.dumps(mark)};
+            function boom() {{ const error = new Error(bad); error.name = bad; throw error }}
+            routeRegistry.registerRoute("/boom", boom);
+            routeRegistry.registerRoute("/{mark.replace(' ', '')}", {json.dumps(mark)});
+            routeRegistry.registerRoute("/text", () => {{ throw bad }});
+            routeRegistry.registerRoute("/status", () => ({{ status: bad }}));
+            routeRegistry.registerStreamRoute("/{mark.replace(' ', '')}/s");
+            console.log(bad); console.error(bad);
+            graphQLRegistry.registerQuery("q", 'type Query {{ q(a: String = "{mark}"): String @deprecated(reason: "{mark}") }}', bad);
+        """, f"{mark}.js": f"throw new Error({json.dumps(mark)})", "public/x.txt": "x"})
+        port = self.server.port
+        self.connect("/" + urllib.parse.quote(mark.replace(" ", "")) + "/s?name=" + urllib.parse.quote(mark))
+        self.server.app.streams.get(f"/{mark.replace(' ', '')}/s").send(mark)
+        for path in ("/boom", "/text", "/status", "/" + urllib.parse.quote(mark.replace(" ", "")), "/nothing" + urllib.parse.quote(mark),
+                     "/engine", "/engine/tables", "/x.txt/", "/boom?" + mark.replace(" ", ""), "/%zz" + mark.replace(" ", ""), "/graphql"):
+            with self.subTest(path):
+                answer = self.raw(f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: text/html\r\nX-A: {mark}\r\n"
+                                  f"Cookie: a={mark}\r\nConnection: close\r\n\r\n".encode(), timeout=WAIT)
+                head, _, body = answer.partition("\r\n\r\n")
+                if "text/html" in head:
+                    self.assertNotRegex(body, "<img|<svg onload|onerror=alert\\(1\\)>")
+                    self.assertRegex(head, "(?i)content-security-policy: default-src 'none'")
+        host = self.raw(f"GET / HTTP/1.1\r\nHost: {mark}\r\nAccept: text/html\r\n\r\n".encode())
+        self.assertNotIn("<img", host)
+
+    def test_paths_in_odd_encodings_find_nothing_outside_public(self):
+        self.serve({"app.js": self.SOURCE, "public/index.html": "home", "public/sub/a.txt": "a", "secret.txt": "outside",
+                    "public-secret/x.txt": "outside"})
+        dots = ("..", "%2e%2e", ".%2e", "%2E.", "%252e%252e", "%c0%ae%c0%ae", "%e0%80%ae%e0%80%ae", "%u002e%u002e",
+                "\u2025".encode().decode("latin-1"), "%ef%bc%8e%ef%bc%8e", "..%00", "..%20", "...", "....", "..;", "..%0d%0a", "%09..")
+        slashes = ("/", "%2f", "%2F", "\\", "%5c", "%252f", "%c0%af", "%e0%80%af", "%ef%bc%8f", "//", "/./", "%u2215", ":")
+        for start in ("/", "/sub/", "/sub%2f"):
+            for dot in dots:
+                for slash in slashes:
+                    for end in ("secret.txt", "public-secret/x.txt"):
+                        path = f"{start}{dot}{slash}{end}"
+                        answer = self.raw(b"GET " + path.encode("latin-1") + HEAD + b"Connection: close\r\n\r\n", timeout=WAIT)
+                        self.assertRegex(answer, "^HTTP/1.1 40[04]", path)
+                        self.assertNotIn("outside", answer)
+        for path in ("/%2fetc%2fpasswd", "//etc/passwd", "/file:///etc/passwd", "/C:/x", "/~root", "/index.html::$DATA", "/INDEX~1.HTM",
+                     "/sub/a.txt.", "/sub/a.txt%20", "/sub/a.txt/", "/sub//a.txt", "//sub/a.txt", "/%2e/sub/a.txt", "/public/index.html",
+                     "/app.js", "/sub/%2e", "/sub/..%2f..%2fsecret.txt", "/" + "../" * 50 + "etc/passwd", "/" + "%2e%2e/" * 50 + "etc/passwd"):
+            with self.subTest(path):
+                answer = self.raw(b"GET " + path.encode() + HEAD + b"Connection: close\r\n\r\n", timeout=WAIT)
+                self.assertRegex(answer, "^HTTP/1.1 40[04]")
+
+    def test_a_redirect_to_a_folder_stays_on_this_server(self):
+        self.serve({"public/evil.example/index.html": "x", "public/a b\u00fc/index.html": "y"})
+        for path, place in (("/evil.example", "/evil.example/"), ("/evil.example?a=//b", "/evil.example/?a=//b"),
+                            ("/a%20b%C3%BC", "/a%20b%C3%BC/"), ("//evil.example", None), ("/%2fevil.example", None),
+                            ("/\\evil.example", None), ("/evil.example%0d%0aX-Evil:1", None)):
+            with self.subTest(path):
+                answer = self.raw(b"GET " + path.encode() + HEAD + b"Connection: close\r\n\r\n", timeout=WAIT)
+                found = re.search(r"\r\nLocation: (.*)\r\n", answer)
+                self.assertEqual(found and found[1], place)
+
+
+class FaultTest(ServerCase):
+    """A server in a process of its own, while things go wrong around it."""
+
+    SOURCE = """
+        routeRegistry.registerStreamRoute("/events");
+        routeRegistry.registerRoute("/hello", () => "Hello");
+        routeRegistry.registerRoute("/send", ({ request: { body } }) => routeRegistry.sendStreamMessage("/events", body), "POST");
+        routeRegistry.registerRoute("/spin", () => { for (;;) {} });
+        routeRegistry.registerRoute("/log", ({ request }) => { console.log("x".repeat(10000)); return "logged"; });
+    """
+
+    def spawn(self, files, *options, **more):
+        """A running server as (port, process)."""
+        folder = pathlib.Path(self.enterTemporary())
+        for name, text in ({"app.js": files} if isinstance(files, str) else files).items():
+            self.write(folder / name, text)
+        port = free_port()
+        more = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **more}
+        process = subprocess.Popen([sys.executable, aiwebengine.__file__, str(folder), "--port", str(port), *options], **more)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        end = time.monotonic() + 20
+        while True:
+            try:
+                ask(port, "GET", "/engine/health")
+                return port, process
+            except OSError:
+                self.assertIsNone(process.poll(), "the server ended")
+                self.assertLess(time.monotonic(), end, "the server does not answer")
+                time.sleep(0.05)
+
+    def client(self, port, path="/events", headers=()):
+        client = EventClient(port, path, headers)
+        self.addCleanup(client.close)
+        return client
+
+    def test_a_full_disk_or_closed_terminal_for_the_log_stops_nothing(self):
+        pipe_end, closed_pipe = os.pipe()
+        os.close(pipe_end)
+        ways = {"closed pipe": {"stdout": closed_pipe, "stderr": closed_pipe},
+                "closed": {"stdout": None, "stderr": None, "preexec_fn": lambda: os.closerange(0, 3)},
+                "ASCII only": {"env": {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}}}
+        if os.path.exists("/dev/full"):
+            full = open("/dev/full", "w")
+            self.addCleanup(full.close)
+            ways["full device"] = {"stdout": full, "stderr": full}
+        for name, more in ways.items():
+            with self.subTest(name):
+                port, process = self.spawn(self.SOURCE + "console.log('ü \U0001f600');", **more)
+                client = self.client(port)
+                for i in range(30):
+                    self.assertEqual(ask(port, "GET", "/log"), b"logged")
+                    self.assertIn(b"1 delivered", ask(port, "POST", "/send", str(i)))
+                    ask(port, "GET", "/nothing/é".encode().decode("latin-1").replace("Ã©", "%C3%A9"))
+                self.assertEqual([client.next()["data"] for _ in range(30)], [str(i) for i in range(30)])
+                process.terminate()
+                process.wait(10)
+        os.close(closed_pipe)
+
+    def test_no_free_file_descriptor_means_503_and_then_recovery(self):
+        limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+        port, process = self.spawn({"app.js": self.SOURCE, "public/a.txt": "a"}, preexec_fn=limit)
+        stream = self.client(port)
+        held, refused = [], 0
+        for _ in range(80):
+            sock = socket.create_connection(("127.0.0.1", port))
+            self.addCleanup(sock.close)
+            sock.settimeout(WAIT)
+            sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            with contextlib.suppress(ConnectionError):      # a reset says the same
+                answer = sock.recv(4096)
+                if answer.startswith(b"HTTP/1.1 200"):
+                    held.append(sock)
+                    continue
+                self.assertRegex(answer, rb"^HTTP/1.1 503 .*\r\nRetry-After: 1\r\n")
+            refused += 1
+        self.assertGreater(refused, 10)
+        self.assertGreater(len(held), 20)
+        for _ in range(3):                                  # not at full speed meanwhile
+            self.assertIsNone(process.poll())
+        for sock in held:
+            sock.close()
+        end = time.monotonic() + WAIT
+        while True:
+            try:
+                if ask(port, "POST", "/send", "after") and ask(port, "GET", "/a.txt") == b"a":
+                    break
+            except OSError:
+                pass
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.05)
+        self.assertEqual(stream.next()["data"], "after")
+
+    def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_said_to_be_missing(self):
+        self.serve({"app.js": self.SOURCE, "public/a.txt": "a"})
+        no_room = OSError(aiwebengine.errno.EMFILE, "Too many open files")
+        with unittest.mock.patch.object(aiwebengine, "file_response", side_effect=no_room):
+            status, headers, _ = self.get("/a.txt")
+        self.assertEqual((status, headers.get("retry-after")), (503, "1"))
+
+    def test_a_script_that_broadcasts_without_end_is_stopped_and_the_others_go_on(self):
+        port, process = self.spawn({"app.js": self.SOURCE, "flood.js": """
+            routeRegistry.registerRoute("/flood", () => { for (;;) routeRegistry.sendStreamMessage("/events", "x".repeat(2000)) });
+        """}, "--handler-timeout", "2", "--log-level", "error")
+        slow = []
+        for _ in range(100):
+            sock = socket.socket()
+            self.addCleanup(sock.close)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", port))
+            sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            slow.append(sock)
+        before, answers = resident(process.pid), []
+        flood = threading.Thread(target=lambda: answers.append(ask(port, "GET", "/flood")))
+        flood.start()
+        largest, others = before, 0
+        while flood.is_alive():
+            others += ask(port, "GET", "/hello") == b"Hello"
+            largest = max(largest, resident(process.pid))
+            time.sleep(0.02)
+        self.assertIn(b"TimeoutError", answers[0])
+        self.assertGreater(others, 10)
+        self.assertLess(largest - before, 200 * 1024)           # KiB
+        client = self.client(port)
+        ask(port, "POST", "/send", "after")
+        self.assertEqual(client.next()["data"], "after")
+
+    def test_a_thousand_clients_at_once(self):
+        if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1300:
+            self.skipTest("this system lets a process open fewer than 1,300 files")
+        port, process = self.spawn(self.SOURCE, "--log-level", "error")
+        clients = []
+        for _ in range(1000):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+            clients.append(sock)
+        for sock in clients:
+            sock.settimeout(20)
+            self.addCleanup(sock.close)
+            sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for sock in clients:
+            self.assertTrue(sock.recv(4096).startswith(b"HTTP/1.1 200"))
+        self.assertIn(b"1000 connections matched, 1000 delivered", ask(port, "POST", "/send", "one for all"))
+        for sock in clients:
+            data = b""
+            while not data.endswith(b"data: one for all\n\n"):
+                data += sock.recv(4096)
+
+    def test_clients_that_come_and_go_by_the_hundred_disturb_no_message(self):
+        port, process = self.spawn(self.SOURCE, "--log-level", "error")
+        steady = [self.client(port) for _ in range(5)]
+        stop, visits = threading.Event(), [0]
+
+        def churn():
+            while not stop.is_set():
+                with socket.create_connection(("127.0.0.1", port)) as sock:
+                    sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    if visits[0] % 3:
+                        sock.settimeout(WAIT)
+                        sock.recv(100)
+                    elif visits[0] % 2:
+                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                visits[0] += 1
+                time.sleep(0.002)
+
+        thread = threading.Thread(target=churn)
+        thread.start()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT)
+        for i in range(400):
+            connection.request("POST", "/send", str(i))
+            self.assertIn(b"0 failed", connection.getresponse().read())
+            time.sleep(0.002)
+        stop.set()
+        thread.join()
+        connection.close()
+        for client in steady:
+            self.assertEqual([client.next()["data"] for _ in range(400)], [str(i) for i in range(400)])
+        self.assertGreater(visits[0], 50)
+        end = time.monotonic() + WAIT
+        while json.loads(ask(port, "GET", "/engine/health"))["connections"] != 5:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.02)
+
+    def test_sigterm_ends_a_busy_server_soon(self):
+        port, process = self.spawn(self.SOURCE, "--log-level", "error")
+        clients = [self.client(port) for _ in range(50)]
+        stop = threading.Event()
+
+        def load(method, path, body=None):
+            while not stop.is_set():
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    ask(port, method, path, body)
+
+        threads = [threading.Thread(target=load, args=work) for work in
+                   [("POST", "/send", "x" * 1000), ("POST", "/send", "y"), ("GET", "/hello"), ("GET", "/spin")]]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        start = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(30)
+        seconds = time.monotonic() - start
+        stop.set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(code, 0)
+        self.assertLess(seconds, 6)         # 3 where the machine has nothing else to do
+        for client in clients:
+            self.assertTrue(client.ended())
+
+    def test_a_signal_is_never_lost_or_waited_for(self):
+        source = textwrap.dedent("""
+            import queue, signal, sys
+            sys.path.insert(0, sys.argv[1])
+            import aiwebengine
+            signals = queue.SimpleQueue()
+            signal.signal(signal.SIGALRM, lambda *_: signals.put(1))
+            for i in range(300):
+                signal.setitimer(signal.ITIMER_REAL, 1e-6 * (i % 200 + 1))
+                aiwebengine.wait_for_signal(signals)
+            print("done")
+        """)
+        done = subprocess.run([sys.executable, "-c", source, str(MODULE.parent)], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.stdout, "done\n", done.stderr)
+
+    def test_wall_clock_jumps_disturb_neither_requests_nor_timers(self):
+        self.serve("""
+            routeRegistry.registerStreamRoute("/s");
+            routeRegistry.registerRoute("/wait", () => new Promise(done => setTimeout(() => done("waited"), 50)));
+            let n = 0;
+            setInterval(() => routeRegistry.sendStreamMessage("/s", n++), 10);
+        """, reload=True)
+        jumps = iter(range(10**9))
+        real = time.time
+        with unittest.mock.patch("time.time", lambda: real() + (-1) ** next(jumps) * 1e6):
+            client = self.connect("/s")
+            numbers = []
+            for _ in range(5):
+                self.assertEqual(self.get("/wait")[2], "waited")
+                numbers.append(int(client.next()["data"]))
+                self.assertTrue(0 <= self.get_json("/engine/health")["uptime"] < 1000)
+            while len(numbers) < 30:
+                numbers.append(int(client.next()["data"]))
+            self.assertEqual(numbers, list(range(numbers[0], numbers[0] + 30)))
+            self.write(self.folder / "new.js", "routeRegistry.registerRoute('/new', () => 'new');")
+            self.eventually(lambda: self.get("/new")[2] == "new")
+        self.assertNotIn("408", self.output.getvalue())
+
+
 # ======================================================================================
 # 18  PAGES
 # ======================================================================================
@@ -7607,24 +10132,781 @@ class PageTest(ServerCase):
         self.assertEqual((status, headers["content-type"]), (500, "text/html; charset=UTF-8"))
         self.assertIn("&lt;i&gt;broken&lt;/i&gt;", text)
         self.assertIn("app.js:3", text)
-        self.assertRegex(text, r'class="here">.*throw new Error')
+        self.assertRegex(text, r'class="here">.*throw <mark>new</mark> Error')
         for tag in ("<i>", "<b>", "<u>", "<s>", "<script"):
             self.assertNotIn(tag, text)
         self.assertIn("default-src 'none'", headers["content-security-policy"])
 
-    def test_overview_and_health(self):
+    def test_dashboard_page_and_health(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/x/<b>', () => 'x'); routeRegistry.registerStreamRoute('/s');",
                     "b.js": "oops("})
         self.connect("/s")
-        status, _, text = self.get("/engine")
-        self.assertEqual(status, 200)
-        self.assertIn("/x/&lt;b&gt;", text)
-        self.assertIn("SyntaxError", text)
+        status, headers, text = self.get("/engine")
+        self.assertEqual((status, headers["content-type"]), (200, "text/html; charset=UTF-8"))
+        self.assertNotIn("/x/", text)
         health = self.get_json("/engine/health")
         self.assertEqual((health["status"], health["scripts"], health["failed"], health["streams"], health["connections"]),
                          ("degraded", 1, ["b.js"], 1, 1))
-        self.assertIn("/s", self.get("/engine/tables")[2])
         self.assertEqual(self.get("/engine/nothing")[0], 404)
+
+
+# -- Live pages ----
+
+INDEX = "<!doctype html>\n<html><body><p>Hello</p></body></html>\n"
+
+
+class LiveCase(ServerCase):
+    options = {"reload": True}
+
+    @staticmethod
+    def write(path, text):
+        """In one step, so that no half of it is ever seen."""
+        draft = path.with_name(f".{path.name}.draft")
+        ServerCase.write(draft, text)
+        draft.replace(path)
+
+
+class LivePageTest(LiveCase):
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+    def state(self, client):
+        return json.loads(client.next()["data"])
+
+    def test_a_page_gets_the_tag_before_the_end_of_its_body(self):
+        self.serve({"app.js": "", "public/index.html": INDEX})
+        status, headers, text = self.get("/", **self.browser)
+        self.assertRegex(text, r'<p>Hello</p><script src="/engine/live\.js\?[0-9a-f]+" data-live="[0-9a-f]+\.\d+\.\d+" '
+                               r'async></script>\n</body></html>\n$')
+        self.assertEqual(int(headers["content-length"]), len(text))
+
+    def test_only_browsers_that_show_a_page_get_the_tag(self):
+        self.serve({"app.js": "routeRegistry.registerRoute('/h', () => ResponseBuilder.html('<html>h</html>'))",
+                    "public/index.html": INDEX})
+        for path, plain in (("/", INDEX), ("/h", "<html>h</html>")):
+            self.assertEqual(self.get(path)[2], plain)
+            self.assertEqual(self.get(path, Accept="*/*")[2], plain)
+            self.assertEqual(self.get(path, Accept="text/html", **{"Sec-Fetch-Dest": "empty"})[2], plain)
+            self.assertIn("live.js", self.get(path, Accept="text/html", **{"Sec-Fetch-Dest": "iframe"})[2])
+
+    def test_without_reload_nothing_is_added(self):
+        self.serve({"app.js": "", "public/index.html": INDEX}, reload=False)
+        status, headers, text = self.get("/", **self.browser)
+        self.assertEqual(text, INDEX)
+        self.assertNotIn("vary", headers)
+        self.assertEqual(self.get("/engine/live")[0], 404)
+        self.assertNotIn("<script", self.get("/nothing", **self.browser)[2])
+
+    def test_pages_of_handlers_are_live_and_pieces_and_other_types_are_not(self):
+        self.serve("""
+          const html = (path, make) => routeRegistry.registerRoute(path, make);
+          html("/page", () => ResponseBuilder.html("<!DOCTYPE html><p>x"));
+          html("/error", () => ResponseBuilder.html("<html><body>sorry</body></html>", 503));
+          html("/piece", () => ResponseBuilder.html("<li>x</li>"));
+          html("/json", () => ({ body: { html: "<html></body>" } }));
+          html("/text", () => "<html></body>");
+          html("/coded", () => ({ bodyBase64: btoa("<html></body>"), contentType: "text/html",
+                                  headers: { "Content-Encoding": "x" } }));
+          html("/quoted", () => ResponseBuilder.html("<html><script>const end = '</body>'</script>"));
+        """)
+        for path, live in (("/page", True), ("/error", True), ("/piece", False), ("/json", False), ("/text", False),
+                           ("/coded", False)):
+            with self.subTest(path):
+                status, headers, text = self.get(path, **self.browser)
+                self.assertEqual("live.js" in text, live)
+                self.assertEqual(int(headers["content-length"]), len(text))
+        self.assertRegex(self.get("/quoted", **self.browser)[2], "'</body>'</script><script src")
+
+    def test_a_page_that_answers_a_form_says_so(self):
+        self.serve("routeRegistry.registerRoute('/f', () => ResponseBuilder.html('<html>f'), 'POST')")
+        self.assertIn(" data-sent ", self.request("POST", "/f", "", self.browser)[2])
+
+    def test_length_head_range_and_etag_of_a_live_page_fit_together(self):
+        self.serve({"app.js": "", "public/index.html": INDEX})
+        status, headers, text = self.get("/", **self.browser)
+        plain_tag = self.get("/")[1]["etag"]
+        self.assertNotEqual(headers["etag"], plain_tag)
+        self.assertIn("Accept", headers["vary"])
+        self.assertNotIn("last-modified", headers)
+        status, head, body = self.request("HEAD", "/", None, self.browser)
+        self.assertEqual((head["content-length"], head["etag"], body), (str(len(text)), headers["etag"], ""))
+        tag = {"If-None-Match": headers["etag"]}
+        self.assertEqual(self.get("/", **self.browser, **tag)[0], 304)
+        self.assertEqual(self.get("/", **tag)[0], 200)
+        self.assertEqual(self.get("/", **{"If-None-Match": plain_tag})[0], 304)
+        since = {"If-Modified-Since": self.get("/")[1]["last-modified"]}
+        self.assertEqual([self.get("/", **since)[0], self.get("/", **self.browser, **since)[0]], [304, 200])
+        status, part, body = self.get("/", Range="bytes=30-90", **self.browser)
+        self.assertEqual((status, body, part["content-range"]), (206, text[30:91], f"bytes 30-90/{len(text)}"))
+        self.assertEqual(self.get("/", Range=f"bytes={len(text)}-", **self.browser)[0], 416)
+        self.write(self.folder / "app.js", "// changed")
+        self.eventually(lambda: self.get("/", **self.browser, **tag)[0] == 200)
+
+    def test_a_part_of_a_large_file_ends_where_it_should(self):
+        data = bytes(range(256)) * 4000
+        self.serve({"app.js": "", "public/big.bin": data})
+        answer = self.raw(b"GET /big.bin HTTP/1.1\r\nHost: localhost\r\nRange: bytes=5-500000\r\nConnection: close\r\n"
+                          b"\r\n", timeout=WAIT)
+        body = answer.partition("\r\n\r\n")[2].removesuffix("<EOF>").encode("latin-1")
+        self.assertEqual(body, data[5:500001])
+
+    def test_the_channel_tells_of_scripts_files_styles_and_failures(self):
+        self.serve({"app.js": "", "public/index.html": INDEX, "public/style.css": "", "public/~x/.hidden": ""})
+        client = self.connect("/engine/live")
+        first = self.state(client)
+        self.assertRegex(self.get("/", **self.browser)[2], f'data-live="{first["boot"]}.{first["version"]}.{first["tries"]}"')
+        self.write(self.folder / "app.js", "oops(")
+        failed = self.state(client)
+        self.assertEqual((failed["version"], failed["tries"]), (first["version"], first["tries"] + 1))
+        self.assertEqual(failed["trouble"][0]["name"], "app.js")
+        self.assertIn("> 1 | oops(", failed["trouble"][0]["text"])
+        self.assertTrue(failed["trouble"][0]["serving"])
+        self.write(self.folder / "app.js", "'fixed'")
+        fixed = self.state(client)
+        self.assertEqual((fixed["version"], fixed["trouble"], fixed["styles"]), (first["version"] + 1, [], []))
+        self.write(self.folder / "public/style.css", "b { }")
+        styled = self.state(client)
+        self.assertEqual((styled["version"], styled["styles"]), (fixed["version"] + 1, ["/style.css"]))
+        self.write(self.folder / "public/index.html", INDEX + "<p>")
+        self.assertEqual(self.state(client)["styles"], [])
+        (self.folder / "public/style.css").unlink()
+        self.assertEqual(self.state(client)["styles"], [])
+        (self.folder / "app.js").unlink()
+        self.assertEqual(self.state(client)["version"], styled["version"] + 3)
+
+    def test_the_channel_is_no_stream_of_a_script_and_takes_no_place_of_one(self):
+        self.serve("routeRegistry.registerStreamRoute('/s');\n"
+                   "routeRegistry.registerRoute('/list', () => routeRegistry.listStreams())", max_connections=1)
+        live = [self.connect("/engine/live") for _ in range(3)]
+        for client in live:
+            self.state(client)
+        self.assertEqual([stream["path"] for stream in self.get_json("/list")], ["/s"])
+        self.assertEqual(self.get_json("/engine/health")["connections"], 0)
+        self.assertEqual(self.connect("/s").status, 200)
+        self.assertEqual(self.get("/s")[0], 503)
+        self.assertEqual(self.get_json("/engine/health")["connections"], 1)
+
+    def test_only_the_other_name_of_this_machine_may_listen_from_another_origin(self):
+        self.serve("")
+        port = self.server.port
+        for origin, host, allowed in ((f"http://localhost:{port}", f"127.0.0.1:{port}", True),
+                                      (f"http://127.0.0.1:{port}", f"localhost:{port}", True),
+                                      (f"http://localhost:{port + 1}", f"127.0.0.1:{port}", False),
+                                      (f"http://localhost:{port}", f"10.0.0.1:{port}", False),
+                                      ("http://evil.example", f"127.0.0.1:{port}", False), ("null", f"localhost:{port}", False)):
+            with self.subTest(origin=origin, host=host):
+                answer = self.raw(f"GET /engine/live HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\r\n".encode(), 0.15)
+                self.assertIn("200 OK", answer)
+                self.assertEqual("Access-Control-Allow-Origin: " + origin in answer, allowed)
+
+    def test_the_script_needs_no_inline_code(self):
+        self.serve({"app.js": "", "public/index.html": INDEX})
+        place = re.search(r'src="(/engine/live\.js[^"]*)"', self.get("/", **self.browser)[2])[1]
+        status, headers, text = self.get(place)
+        self.assertEqual((status, headers["content-type"]), (200, "text/javascript; charset=utf-8"))
+        self.assertIn("max-age", headers["cache-control"])
+        for banned in ("eval(", "innerHTML", "<style", "setAttribute(\"style"):
+            self.assertNotIn(banned, text)
+
+
+class TroublePageTest(ServerCase):
+    accept = {"Accept": "text/html"}
+
+    def test_a_mistyped_handler_says_what_was_meant(self):
+        self.serve("function showOrders() { }\nconst orders = [];\nfunction order() { }\n"
+                   "routeRegistry.registerRoute('/a', 'showOrder'); routeRegistry.registerRoute('/b', 'ordes');"
+                   "routeRegistry.registerRoute('/c', 'somethingElse');")
+        for path, hint in ("/a", 'of this name; did you mean "showOrders"?'), ("/b", "of this name"), ("/c", "of this name"):
+            message = json.loads(self.get(path)[2])["error"]["message"]
+            self.assertTrue(message.endswith(hint), message)
+
+    def test_frames_further_up_show_their_source_too(self):
+        self.serve({"app.js": "import { half } from './lib/half.js';\nfunction outer(c) { return middle(c.request); }\n"
+                              "function middle(r) {\n  return half(r.query.n);\n}\n"
+                              "routeRegistry.registerRoute('/h', outer);",
+                    "lib/half.js": "export function half(n) {\n  return n.value.of / 2;\n}\n"})
+        text = self.get("/h?n=1", **self.accept)[2]
+        frames = re.findall(r"<details( open)?><summary><span>(\w+)</span><span class=\"place\">([^<]+)</span>"
+                            r"</summary><pre>(.*?)</pre>", text)
+        self.assertEqual([(opened, name) for opened, name, *_ in frames],
+                         [(" open", "half"), ("", "middle"), ("", "outer")])
+        self.assertRegex(frames[0][3], r'class="here">.*n\.value\.<mark>of</mark> / 2')
+        self.assertRegex(frames[1][3], r'class="here">.*return <mark>half</mark>\(r\.query')
+        self.assertTrue(frames[0][2].startswith("lib/half.js:2"))
+
+    def test_the_request_is_shown_without_its_secrets(self):
+        self.serve("routeRegistry.registerRoute('/b', () => { throw null }, 'POST');")
+        text = self.request("POST", "/b?a=%3Cx%3E&b=2", "note=" + "y" * 5000,
+                            {**self.accept, "Cookie": "s=topsecret", "Authorization": "Basic topsecret",
+                             "Content-Type": FORM, "X-Kind": "plain"})[2]
+        self.assertIn("<dt>POST</dt><dd>/b</dd>", text)
+        self.assertIn("<dt>a</dt><dd>&lt;x&gt;</dd>", text)
+        self.assertIn("<dt>x-kind</dt><dd>plain</dd>", text)
+        self.assertIn("Body, 5,005 bytes", text)
+        self.assertRegex(text, r"note=y{1990,1999}…")
+        self.assertNotIn("topsecret", text)
+
+    def test_a_missing_path_lists_what_there_is_nearest_first(self):
+        self.serve({"app.js": "routeRegistry.registerRoute('/orders', () => 1); routeRegistry.registerRoute('/save', () => 1, 'POST');"
+                              "routeRegistry.registerRoute('/users/:id', () => 1); routeRegistry.registerStreamRoute('/orders/live');",
+                    "public/about.html": "x", "public/index.html": "x", "public/a.css": ""})
+        text = self.get("/oders", **self.accept)[2]
+        shown = re.findall(r'<li><span class="soft">(\w+)</span><code>(.*?)</code>', text)
+        self.assertEqual(shown[:2], [("GET", '<a href="/orders">/orders</a>'),
+                                     ("stream", '<a href="/orders/live">/orders/live</a>')])
+        self.assertEqual(sorted(shown[2:]), [("GET", "/users/:id"), ("POST", "/save"), ("page", '<a href="/">/</a>'),
+                                             ("page", '<a href="/about.html">/about.html</a>')])
+
+    def test_a_missing_path_shows_the_script_that_failed_to_load(self):
+        self.serve({"a.js": "routeRegistry.registerRoute('/a', () => 1)", "b.js": "let x = 1;\nlet y = x +* 2;\n",
+                    "c.js": "function up() {\n  registerAll();\n}\nup();"})
+        text = self.get("/b", **self.accept)[2]
+        self.assertIn("b.js was not loaded", text)
+        self.assertRegex(text, r'SyntaxError:</span> Unexpected token')
+        self.assertRegex(text, r'class="here"><span class="number">2</span>let y = x \+<mark>\*</mark> 2;')
+        self.assertRegex(text, r"ReferenceError:</span> registerAll is not defined")
+        self.assertNotIn("a.js was not loaded", text)
+        self.assertIn("Not loaded because of an error: b.js, c.js", self.get("/b")[2])
+
+    def test_pages_of_the_server_allow_only_the_script_that_renews_them(self):
+        self.serve("routeRegistry.registerRoute('/e', () => { throw 1 }); routeRegistry.registerRoute('/p', () => 1, 'POST')",
+                   reload=True)
+        for path in "/e", "/none", "/p":
+            status, headers, text = self.get(path, **self.accept)
+            self.assertEqual(re.findall("<script[^>]*?( data-own)", text), [" data-own"])
+            self.assertIn("script-src 'self';", headers["content-security-policy"])
+
+
+class TerminalReportTest(ServerCase):
+    """What a failed handler looks like in the terminal."""
+
+    SCRIPT = ("function deep(n) { if (n) return deep(n - 1);\n  return nothing.here; }\n"
+              "routeRegistry.registerRoute('/boom', ({ request }) => deep(Number(request.query.n)));")
+
+    def report(self, target, colour=False):
+        self.serve(self.SCRIPT)
+        self.server.app.log.colour = colour
+        self.get(target)
+        self.eventually(lambda: "boom" in self.output.getvalue().rpartition("  500  ")[0])
+        return self.output.getvalue()
+
+    def test_it_names_the_request_the_place_and_the_way_there_and_is_short(self):
+        text = self.report("/boom?n=9")
+        self.assertIn("error: route GET /boom: the handler failed for /boom?n=9\n", text)
+        self.assertRegex(text, r"app\.js:2:\d+  ReferenceError: nothing is not defined\n")
+        self.assertIn("> 2 |   return nothing.here; }", text)
+        self.assertEqual(text.count("    at deep"), aiwebengine.MAX_REPORTED_CALLS)
+        self.assertIn(f"    … {10 - aiwebengine.MAX_REPORTED_CALLS} more", text)
+        self.assertNotIn("\x1b", text)
+
+    def test_in_colour_the_marked_line_stands_out_and_the_rest_stands_back(self):
+        text = self.report("/boom?n=1", True)
+        self.assertRegex(text, r"\x1b\[31m\d\d:\d\d:\d\d  app\.js +error: route GET /boom")
+        self.assertRegex(text, r"\x1b\[1m +> 2 \| .*\x1b\[0m\n")
+        self.assertRegex(text, r"\x1b\[2m +1 \| .*\x1b\[0m\n")
+        self.assertRegex(text, r"\x1b\[2m +at deep .*\x1b\[0m\n")
+
+    def test_colour_needs_a_terminal_and_nobody_who_says_no(self):
+        class Terminal(io.StringIO):
+            def isatty(self):
+                return True
+
+        for stream, environment, wanted in ((Terminal(), {}, True), (io.StringIO(), {}, False),
+                                            (Terminal(), {"NO_COLOR": "1"}, False), (Terminal(), {"TERM": "dumb"}, False)):
+            with unittest.mock.patch.dict(os.environ, {"TERM": "xterm", **environment}):
+                if "NO_COLOR" not in environment:
+                    os.environ.pop("NO_COLOR", None)
+                aiwebengine.Log(stream=stream).write("error", "oh")
+            self.assertEqual("\x1b[31m" in stream.getvalue(), wanted)
+
+
+class MeantNameTest(unittest.TestCase):
+
+    def test_a_mistyped_name_says_what_was_meant(self):
+        script = """
+          const said = [];
+          for (const attempt of [
+            () => routeRegistry.registerStream("/x"), () => graphQLRegistry.registerSubscriptions("x"),
+            () => ResponseBuilder.jsn({}), () => console.lgo(1), () => routeRegistery.listRoutes(),
+            () => "a".toUppercase(), () => [].psuh(1), () => routeRegistry["sendStreamMesage"]("/x"),
+            () => ({ banana() { } }).apple(), () => nothingLikeIt(), () => new Proxy({ go() { } }, {}).goo(),
+          ]) try { attempt() } catch (error) { said.push(`${error.name}: ${error.message}`) }
+          routeRegistry.registerRoute("/said", () => said);
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "app.js").write_text(script)
+            with aiwebengine.Server(folder, port=0, reload=False, log_level="silent") as server, \
+                    urllib.request.urlopen(server.url + "/said", timeout=WAIT) as answer:
+                said = json.load(answer)
+        self.assertEqual(said[:8], [
+            "TypeError: routeRegistry.registerStream is not a function. Did you mean registerStreamRoute?",
+            "TypeError: graphQLRegistry.registerSubscriptions is not a function. Did you mean registerSubscription?",
+            "TypeError: ResponseBuilder.jsn is not a function. Did you mean json?",
+            "TypeError: console.lgo is not a function. Did you mean log?",
+            "ReferenceError: routeRegistery is not defined. Did you mean routeRegistry?",
+            'TypeError: "a".toUppercase is not a function. Did you mean toUpperCase?',
+            "TypeError: [].psuh is not a function. Did you mean push?",
+            'TypeError: routeRegistry["sendStreamMesage"] is not a function. Did you mean sendStreamMessage?'])
+        for text in said[8:]:
+            self.assertNotIn("Did you mean", text)
+
+    def test_looking_for_a_name_runs_no_script(self):
+        realm = aiwebengine.Realm()
+        self.addCleanup(realm.close)
+        self.assertEqual(realm.evaluate("""
+          let ran = 0;
+          const trap = new Proxy({}, { ownKeys() { ran++; return [] }, getOwnPropertyDescriptor() { ran++ },
+                                       getPrototypeOf() { ran++; return null } });
+          const o = Object.create(trap, { name: { get() { ran++; return () => 1 } } });
+          try { o.naem() } catch { }
+          ran"""), 0)
+
+
+# -- Monitors and the dashboard ----
+
+SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)\Z')
+LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+
+
+def parse_metrics(text):
+    """({name: type}, {(name, ((label, value), …)): number}) of Prometheus' text format; fails for bad lines."""
+    kinds, samples, family = {}, {}, None
+    for line in text.removesuffix("\n").split("\n"):
+        if line.startswith("# HELP "):
+            family = line.split(" ")[2]
+            assert family not in kinds, line
+        elif line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert name == family and kind in ("counter", "gauge", "histogram"), line
+            kinds[name] = kind
+        else:
+            found = SAMPLE.match(line)
+            assert found, line
+            assert found[1] == family or found[1].removeprefix(family) in ("_bucket", "_sum", "_count"), line
+            unescaped = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
+            labels = tuple((key, re.sub(r"\\.", lambda m: unescaped[m[0]], value))
+                           for key, value in LABEL.findall(found[2] or ""))
+            assert (found[1], labels) not in samples, line
+            samples[found[1], labels] = float(found[3])
+    return kinds, samples
+
+
+class MetricsTest(ServerCase):
+
+    def metrics(self):
+        status, headers, text = self.get("/engine/metrics")
+        self.assertEqual((status, headers["content-type"]), (200, "text/plain; version=0.0.4; charset=utf-8"))
+        self.assertTrue(text.endswith("\n"))
+        return parse_metrics(text)
+
+    def test_everything_that_is_counted(self):
+        self.serve({"app.js": "routeRegistry.registerStreamRoute('/s');"
+                              "routeRegistry.registerRoute('/x', () => 'x');"
+                              "routeRegistry.registerRoute('/boom', () => { throw new Error('no') });"
+                              "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 1));",
+                    "bad.js": "oops("})
+        for path in ("/x", "/x", "/x", "/boom", "/send", "/send"):
+            self.get(path)
+        self.connect("/s")
+        kinds, samples = self.metrics()
+        route = (("method", "GET"), ("path", "/x"), ("script", "app.js"))
+        boom = (("method", "GET"), ("path", "/boom"), ("script", "app.js"))
+        for name, labels, value in (
+                ("aiwebengine_info", (("version", aiwebengine.__version__),), 1),
+                ("aiwebengine_scripts", (("state", "running"),), 1), ("aiwebengine_scripts", (("state", "failed"),), 1),
+                ("aiwebengine_route_calls_total", route, 3), ("aiwebengine_route_errors_total", route, 0),
+                ("aiwebengine_route_errors_total", boom, 1), ("aiwebengine_route_duration_seconds_count", route, 3),
+                ("aiwebengine_stream_connections", (("stream", "/s"),), 1),
+                ("aiwebengine_stream_connects_total", (("stream", "/s"),), 1),
+                ("aiwebengine_stream_messages_total", (("stream", "/s"),), 2),
+                ("aiwebengine_stream_dropped_total", (("stream", "/s"),), 0),
+                ("aiwebengine_http_requests_total", (), 7), ("aiwebengine_connections", (), 1)):
+            self.assertEqual(samples[name, labels], value, name)
+        self.assertLess(samples["aiwebengine_uptime_seconds", ()], 600)
+        self.assertLess(abs(samples["process_start_time_seconds", ()] - time.time()), 600)
+        self.assertEqual(kinds["aiwebengine_route_duration_seconds"], "histogram")
+        buckets = [value for (name, labels), value in samples.items()
+                   if name == "aiwebengine_route_duration_seconds_bucket" and labels[:3] == route]
+        self.assertEqual(buckets, sorted(buckets))
+        self.assertEqual(buckets[-1], 3)
+        self.assertEqual(len(buckets), len(aiwebengine.DURATION_BUCKETS) + 1)
+
+    def test_labels_are_escaped(self):
+        self.serve(r"""routeRegistry.registerStreamRoute('/a"b<c>');""")
+        kinds, samples = self.metrics()
+        self.assertIn(("aiwebengine_stream_connections", (("stream", '/a"b<c>'),)), samples)
+
+    def test_counts_survive_a_reload(self):
+        self.serve("routeRegistry.registerRoute('/x', () => 'x');")
+        self.get("/x")
+        self.server.app.reload("app.js")
+        self.get("/x")
+        self.assertEqual(self.metrics()[1]["aiwebengine_route_calls_total",
+                                           (("method", "GET"), ("path", "/x"), ("script", "app.js"))], 2)
+
+
+class DashboardTest(ServerCase):
+    """The dashboard's channel and actions, over HTTP."""
+
+    CHAT = """
+        routeRegistry.registerStreamRoute("/chat");
+        routeRegistry.registerRoute("/say", ({ request }) =>
+          routeRegistry.sendStreamMessageFiltered("/chat", { text: request.query.text }, request.query.filter ?? ""));
+        routeRegistry.registerRoute("/echo/:id", ({ request }) => ({ id: request.params.id, body: request.body,
+          mark: request.headers["x-mark"] }), "POST");
+        routeRegistry.registerRoute("/boom", () => {
+          throw new TypeError("no <b>luck</b>");
+        });
+    """
+
+    def look(self, **query):
+        client = self.connect("/engine/events?" + urllib.parse.urlencode(query))
+        client.state = {}
+        return client
+
+    def until(self, client, condition, what=""):
+        """Takes in the dashboard's events until a condition on the whole state holds."""
+        deadline = time.monotonic() + WAIT
+        while not condition(client.state):
+            self.assertLess(time.monotonic(), deadline, f"never seen: {what}; last: {str(client.state)[:2000]}")
+            event = client.next()
+            self.assertEqual(event["event"], "state")
+            news = json.loads(event["data"])
+            for key in ("lines", "requests"):
+                if key in news:
+                    news[key] = client.state.get(key, []) + news[key]
+            client.state.update(news)
+        return client.state
+
+    def act(self, action, headers=(), **wish):
+        """(status, data) of a POST to an action."""
+        status, _, text = self.request("POST", action, json.dumps(wish), {"Content-Type": "application/json", **dict(headers)})
+        return status, json.loads(text)
+
+    # -- what it shows --
+
+    def test_the_overview_and_what_changes(self):
+        self.serve({"app.js": self.CHAT, "bad.js": "let x = 1;\nlet y = (;\n"})
+        client = self.look()
+        state = self.until(client, lambda state: "scripts" in state)
+        self.assertEqual([(item["name"], item["state"]) for item in state["scripts"]],
+                         [("app.js", "running"), ("bad.js", "failed")])
+        self.assertTrue(state["scripts"][1]["trouble"].startswith("SyntaxError: "))
+        self.assertEqual([item["path"] for item in state["streams"]], ["/chat"])
+        self.assertEqual(state["sparks"], {"/chat": [0] * 60})
+        self.assertLess(abs(state["server"]["started"] - time.time()), 600)
+        self.get("/say?text=x")
+        self.get("/boom")
+        self.connect("/chat?room=a")
+        state = self.until(client, lambda state: state["streams"][0]["connections"] == 1
+                           and {entry["status"] for entry in state.get("requests", ())} == {200, 500})
+        routes = {item["path"]: item for item in state["routes"]}
+        self.assertEqual((routes["/say"]["calls"], routes["/say"]["errors"]), (1, 0))
+        self.assertEqual((routes["/boom"]["calls"], routes["/boom"]["errors"]), (1, 1))
+        self.assertGreater(routes["/say"]["p95"], 0)
+        self.assertEqual(state["streams"][0]["messages"], 1)
+        self.assertEqual(state["server"]["connections"], 1, "dashboards are not counted")
+        self.assertEqual([item["target"] for item in state["requests"]], ["/say?text=x", "/boom", "/chat?room=a"])
+
+    def test_what_did_not_change_is_not_told_again(self):
+        self.serve(self.CHAT)
+        client = self.look()
+        self.until(client, lambda state: "routes" in state)
+        self.get("/say?text=x")
+        news = json.loads(client.next()["data"])
+        while "streams" not in news:
+            news = json.loads(client.next()["data"])
+        self.assertNotIn("scripts", news)
+        self.assertNotIn("graphql", news)
+
+    def test_who_got_a_message_and_why(self):
+        self.serve(self.CHAT)
+        for room in ("general", "general", "ops"):
+            self.connect(f"/chat?room={room}")
+        self.get("/say?text=hello&filter=" + urllib.parse.quote('{"room":"ops"}'))
+        self.connect("/chat?room=ops&late=1")
+        client = self.look(view="stream", name="/chat", message=1)
+        view = self.until(client, lambda state: state.get("view", {}).get("chosen", {}).get("reasons", [[None]])[-1][0] is not None
+                          and not any(reason[0] is None for reason in state["view"]["chosen"]["reasons"]))["view"]
+        self.assertEqual(sorted(view["chosen"]["reasons"]), [
+            [False, "room is `general`, filter wants `ops`", 2], [False, "sent before it connected", 1],
+            [True, "its metadata match", 1]])
+        self.assertEqual((view["chosen"]["text"], view["chosen"]["filter"], view["chosen"]["matched"]),
+                         ('{"text":"hello"}', {"room": "ops"}, 1))
+        verdicts = [(item["metadata"], item["verdict"][0]) for item in view["connections"]]
+        self.assertEqual(verdicts, [({"room": "general"}, False), ({"room": "general"}, False), ({"room": "ops"}, True),
+                                    ({"room": "ops", "late": "1"}, False)])
+        key = view["connections"][0]["key"]
+        view = self.until(self.look(view="stream", name="/chat", connection=key), lambda state: "view" in state)["view"]
+        self.assertEqual(view["focus"], key)
+        self.assertEqual([item["verdict"] for item in view["messages"]], [[False, "room is `general`, filter wants `ops`"]])
+
+    def test_a_message_that_was_shown_can_be_explained_when_the_stream_has_forgotten_it(self):
+        self.serve("routeRegistry.registerStreamRoute('/s', { history: 2 });"
+                   "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 1));")
+        self.connect("/s")
+        self.get("/send")
+        self.until(self.look(), lambda state: "streams" in state)
+        first = self.look(view="stream", name="/s")
+        self.until(first, lambda state: "view" in state)
+        first.close()
+        self.eventually(lambda: len(self.server._http.dashboard.stream.connections) == 1)
+        for _ in range(3):
+            self.get("/send")
+        chosen = self.until(self.look(view="stream", name="/s", message=1, hold=""),
+                            lambda state: "chosen" in state.get("view", {}))["view"]["chosen"]
+        self.assertEqual(chosen["sequence"], "1")
+        view = self.until(self.look(view="stream", name="/s", message=2, hold=""), lambda state: "view" in state)["view"]
+        self.assertTrue(view["forgotten"])
+        self.assertNotIn("messages", view)
+
+    def test_messages_of_an_earlier_process(self):
+        storage = pathlib.Path(self.enterTemporary()) / "kept.db"
+        self.serve(self.CHAT, storage=str(storage))
+        self.get("/say?text=before")
+        self.server.stop()
+        self.serve(self.CHAT, storage=str(storage))
+        state = self.until(self.look(view="stream", name="/chat"), lambda state: "view" in state)
+        message = state["view"]["messages"][0]
+        self.assertEqual((message["text"], message["matched"], message["dropped"]), ('{"text":"before"}', None, None))
+        self.assertEqual(sum(state["sparks"]["/chat"]), 0)
+        self.connect("/chat")
+        view = self.until(self.look(view="stream", name="/chat", message=message["sequence"]),
+                          lambda state: state.get("view", {}).get("connections"))["view"]
+        self.assertEqual(view["connections"][0]["verdict"], [False, "sent before it connected"])
+
+    def test_what_is_remembered_of_shown_messages_is_bounded(self):
+        shown, stream = aiwebengine.ShownMessages(), types.SimpleNamespace(epoch="0", find=lambda number: None)
+        message = lambda number, size: aiwebengine.Message(number, b"x" * size, None)
+        shown.add(stream, [message(number, 10) for number in range(aiwebengine.MAX_REMEMBERED_MESSAGES + 5)])
+        self.assertIsNone(shown.find(stream, "4"))
+        self.assertEqual(shown.find(stream, "5").sequence, 5)
+        shown.add(stream, [message(1_000_000 + number, aiwebengine.MAX_REMEMBERED_BYTES // 3) for number in range(6)])
+        self.assertLessEqual(shown.size, aiwebengine.MAX_REMEMBERED_BYTES)
+        self.assertEqual(shown.size, sum(len(item.frame) for item in shown.messages.values()))
+
+    def test_long_lists_are_capped_and_searched(self):
+        self.serve(self.CHAT)
+        for number in range(130):
+            self.connect(f"/chat?n={number}")
+        self.get("/say?text=" + "x" * 5000)
+        view = self.until(self.look(view="stream", name="/chat"), lambda state: "view" in state)["view"]
+        self.assertEqual((len(view["connections"]), view["wanted"], view["facts"]["connections"]),
+                         (aiwebengine.MAX_SHOWN_CONNECTIONS, 130, 130))
+        self.assertLess(len(view["messages"][0]["text"]), 200)
+        view = self.until(self.look(view="stream", name="/chat", q="n=12"), lambda state: "view" in state)["view"]
+        self.assertEqual(sorted(item["metadata"]["n"] for item in view["connections"]),
+                         ["12", "120", "121", "122", "123", "124", "125", "126", "127", "128", "129"])
+
+    def test_an_unknown_stream_and_script(self):
+        self.serve(self.CHAT)
+        self.assertFalse(self.until(self.look(view="stream", name="/none"), lambda state: "view" in state)["view"]["known"])
+        self.assertFalse(self.until(self.look(view="script", name="none.js"), lambda state: "view" in state)["view"]["known"])
+
+    def test_the_stream_of_a_subscription_with_its_selections(self):
+        self.serve("""graphQLRegistry.registerSubscription("news", "type Item { text: String } type Subscription { news: Item }", "none");""")
+        self.connect("/graphql/subscription/news?room=a")
+        self.connect("/graphql/sse?room=b&query=" + urllib.parse.quote("subscription { news { text } }"))
+        status, sent = self.act("/engine/send", path="/graphql/subscription/news", data='{"text": "x"}', filter='{"room": "b"}')
+        self.assertEqual((status, sent["matched"]), (200, 1))
+        client = self.look(view="stream", name="/graphql/subscription/news", message=sent["sequence"])
+        view = self.until(client, lambda state: not any(got is None for got, *_ in state.get("view", {}).get("chosen", {}).get("reasons", [[None]])))["view"]
+        self.assertEqual(view["facts"]["connections"], 2)
+        self.assertEqual(view["chosen"]["matched"], 1)
+        self.assertEqual(sorted(view["chosen"]["reasons"]),
+                         [[False, "room is `a`, filter wants `b`", 1], [True, "its metadata match", 1]])
+
+    def test_a_script_with_its_log_and_last_error(self):
+        self.serve("console.log('loaded <i>');\nfunction f() {\n  console.warn('careful');\n  throw new RangeError('far');\n}\n"
+                   "routeRegistry.registerRoute('/f', 'f');")
+        client = self.look(view="script", name="app.js")
+        state = self.until(client, lambda state: "lines" in state)
+        self.assertEqual([line[1:] for line in state["lines"]], [["log", "loaded <i>"]])
+        self.assertIsNone(state["view"]["error"])
+        self.get("/f")
+        state = self.until(client, lambda state: state["view"]["error"] and len(state["lines"]) == 3)
+        self.assertEqual(state["lines"][1][1:], ["warn", "careful"])
+        error = state["view"]["error"]
+        self.assertEqual((error["headline"], error["file"], error["line"]), ("RangeError: far", "app.js", 4))
+        self.assertIn([4, "  throw new RangeError('far');", True], error["frame"])
+        self.assertEqual([line for line in error["frame"] if line[2]], [[4, "  throw new RangeError('far');", True]])
+        self.assertIn("at f (app.js:4", error["stack"])
+
+    def test_nobody_looking_means_no_thread(self):
+        self.serve(self.CHAT)
+        name = lambda: [thread for thread in threading.enumerate() if thread.name == "dashboard"]
+        before = len(name())
+        self.assertIsNone(self.server._http.dashboard)
+        client = self.look()
+        self.until(client, lambda state: "server" in state)
+        self.assertEqual(len(name()), before + 1)
+        client.close()
+        self.eventually(lambda: len(name()) == before)
+        self.until(self.look(), lambda state: "server" in state)
+
+    # -- what it does --
+
+    def test_a_test_message_reaches_whom_the_filter_chooses(self):
+        self.serve(self.CHAT)
+        ops, general = self.connect("/chat?room=ops"), self.connect("/chat?room=general")
+        status, answer = self.act("/engine/send", path="/chat", data='{"a": 1}', filter='{"room": "ops"}')
+        self.assertEqual((status, answer["sentence"], answer["sequence"]), (200, "1 connection matched, 1 delivered, 0 failed", "1"))
+        self.act("/engine/send", path="/chat", data="two\nlines", filter="")
+        self.assertEqual([ops.next()["data"], ops.next()["data"], general.next()["data"]], ['{"a": 1}', "two\nlines", "two\nlines"])
+
+    def test_a_test_message_that_cannot_be_sent(self):
+        self.serve(self.CHAT)
+        for wish, status, text in (
+                ({"path": "/nope", "data": "x", "filter": ""}, 404, "No stream is registered at /nope"),
+                ({"path": "/chat", "data": "x", "filter": "{room: 1}"}, 400, "not valid JSON"),
+                ({"path": "/chat", "data": "x", "filter": "[1]"}, 400, "must be a JSON object"),
+                ({"path": "/chat", "data": 1, "filter": ""}, 400, "data is missing"),
+                ({"path": "/chat"}, 400, "data is missing")):
+            answer = self.act("/engine/send", **wish)
+            self.assertEqual(answer[0], status, answer)
+            self.assertIn(text, answer[1]["error"]["message"])
+
+    def test_reload_loads_the_script_again(self):
+        self.serve("let n = 0; routeRegistry.registerRoute('/n', () => String(++n));")
+        self.get("/n")
+        self.assertEqual(self.get("/n")[2], "2")
+        self.assertEqual(self.act("/engine/reload", script="app.js"), (200, {"loaded": True}))
+        self.assertEqual(self.get("/n")[2], "1")
+        self.write(self.folder / "app.js", "let = ;")
+        self.assertEqual(self.act("/engine/reload", script="app.js"), (200, {"loaded": False}))
+        self.assertEqual(self.get("/n")[2], "2", "the version before goes on serving")
+        self.assertEqual(self.act("/engine/reload", script="../app.js")[0], 404)
+
+    def test_the_source_of_a_script_and_of_nothing_else(self):
+        self.serve({"app.js": "import { x } from './lib/x.js';\nconsole.log(x);", "lib/x.js": "export const x = 1;",
+                    "secret.txt": "hidden"})
+        self.assertEqual(self.get_json("/engine/source?script=app.js"),
+                         [{"name": "app.js", "text": "import { x } from './lib/x.js';\nconsole.log(x);"},
+                          {"name": "lib/x.js", "text": "export const x = 1;"}])
+        for name in ("secret.txt", "../app.js", "", "lib/x.js"):
+            self.assertEqual(self.get("/engine/source?script=" + name)[0], 404)
+
+    def test_a_request_is_sent_again(self):
+        self.serve(self.CHAT)
+        self.request("POST", "/echo/7?a=b", "the body", {"X-Mark": "m", "Cookie": "secret=1"})
+        shown = self.get_json("/engine/request?number=1")
+        self.assertEqual((shown["method"], shown["target"], shown["body"]), ("POST", "/echo/7?a=b", "the body"))
+        self.assertIn(["cookie", "(not shown)"], shown["headers"])
+        status, answer = self.act("/engine/replay", number="1")
+        self.assertEqual((status, answer["status"]), (200, 200))
+        self.assertEqual(answer["body"], "the body")
+        self.assertEqual(self.server._http.requests.total, 2)
+        self.assertEqual(self.act("/engine/replay", number="99")[0], 404)
+
+    def test_requests_that_cannot_be_sent_again_in_full(self):
+        self.serve(self.CHAT)
+        self.post("/echo/1", "x" * (aiwebengine.MAX_KEPT_BODY + 1))
+        self.connect("/chat?room=a")
+        self.assertIn("was not kept", self.act("/engine/replay", number="1")[1]["error"]["message"])
+        status, answer = self.act("/engine/replay", number="2")
+        self.assertEqual((status, answer["status"]), (200, 200))
+        self.assertIn("event stream", answer["body"])
+
+    def test_the_request_log_is_bounded_and_without_the_dashboard(self):
+        self.serve(self.CHAT)
+        for _ in range(aiwebengine.REQUESTS_KEPT + 10):
+            self.get("/say?text=x")
+        self.get("/engine/health")
+        log = self.server._http.requests
+        self.assertEqual((len(log.entries), log.total), (aiwebengine.REQUESTS_KEPT, aiwebengine.REQUESTS_KEPT + 10))
+
+    # -- the console --
+
+    def evaluate(self, code, script="app.js"):
+        status, answer = self.act("/engine/evaluate", script=script, code=code)
+        self.assertEqual(status, 200, answer)
+        return answer["value"] if "value" in answer else answer["error"]["name"] + ": " + answer["error"]["message"]
+
+    def test_the_console_evaluates_in_the_realm_of_a_script(self):
+        self.serve({"app.js": "let hits = 3; const rooms = new Map([['a', 1]]); function twice(x) { return 2 * x; }",
+                    "other.js": "let hits = 40;"})
+        for code, value in (("hits", "3"), ("hits++, hits", "4"), ("twice(21)", "42"), ("rooms", "Map(1) { 'a' => 1 }"),
+                            ("{ a: 1, b: [2] }", "{ a: 1, b: [ 2 ] }"), ("'text'", "'text'"), ("undefined", "undefined"),
+                            ("let fresh = 5", "undefined"), ("fresh + 1 // sum", "6"), ("function g() { return 7 }", "undefined"),
+                            ("g()", "7"), ("await Promise.resolve(8)", "8"), ("if (hits > 1) { 'many' }", "'many'"),
+                            ("const p = 1; for (const x of [1]) {}; p + 1", "2"), ("const z = await 1", None),
+                            ("nothing", "ReferenceError: nothing is not defined"), ("throw new TypeError('t')", "TypeError: t"),
+                            ("1 +", None), ("x => x", None)):
+            shown = self.evaluate(code)
+            if value is not None:
+                self.assertEqual(shown, value, code)
+        self.assertIn("SyntaxError", self.evaluate("1 +"))
+        self.assertEqual(self.evaluate("hits", "other.js"), "40")
+        self.assertEqual(self.act("/engine/evaluate", script="none.js", code="1")[0], 404)
+
+    def test_the_console_cannot_hang_the_script(self):
+        self.serve("routeRegistry.registerRoute('/x', () => 'fine');", handler_timeout=0.3)
+        self.assertIn("TimeoutError", self.evaluate("for (;;) {}"))
+        self.assertIn("TimeoutError", self.evaluate("await new Promise(() => {})"))
+        self.assertEqual(self.get("/x")[2], "fine")
+
+    def test_the_console_leaves_handlers_of_a_module_alone(self):
+        self.serve({"app.js": "import { x } from './x.js';\nconst show = () => String(x);\nroutes();\n"
+                              "function routes() { routeRegistry.registerRoute('/x', 'show'); }", "x.js": "export const x = 5;"})
+        self.evaluate("const y = 1; import('./x.js')")
+        self.evaluate("import { x } from './x.js'")
+        self.assertEqual(self.get("/x")[2], "5")
+
+    # -- who may --
+
+    LOCAL = (("GET", "/engine"), ("GET", "/engine/events"), ("GET", "/engine/source?script=app.js"), ("GET", "/engine/request?number=1"),
+             ("POST", "/engine/send"), ("POST", "/engine/reload"), ("POST", "/engine/replay"), ("POST", "/engine/evaluate"))
+
+    def refused(self, headers=(), status=403, text="", requests=LOCAL):
+        for method, path in requests:
+            wish = json.dumps({"script": "app.js", "code": "hits = 99", "path": "/chat", "data": "x", "filter": "", "number": "1"})
+            with self.subTest(path, headers=headers):
+                answer = self.request(method, path, wish if method == "POST" else None,
+                                      {"Content-Type": "application/json", **dict(headers)})
+                self.assertEqual(answer[0], status, answer[2])
+                self.assertIn(text, json.loads(answer[2])["error"]["message"])
+
+    def test_other_machines_are_refused(self):
+        self.serve(self.CHAT)
+        with unittest.mock.patch.object(aiwebengine.RequestHandler, "address", "192.0.2.7"):
+            self.refused(text="the machine that the server runs on")
+            self.assertEqual(self.get("/engine/health")[0], 200)
+            self.assertEqual(self.get("/engine/metrics")[0], 200)
+        self.refused({"X-Forwarded-For": "192.0.2.7"}, text="the machine that the server runs on")
+
+    def test_other_host_names_are_refused_even_if_allowed_elsewhere(self):
+        self.serve(self.CHAT, allowed_hosts=["dev.example"])
+        self.assertEqual(self.get("/say?text=x", Host="dev.example")[0], 200)
+        self.refused({"Host": "dev.example"}, text="localhost or an IP address")
+        self.refused({"Host": "rebind.example"}, 421)
+
+    def test_other_sites_are_refused_even_with_cors(self):
+        self.serve(self.CHAT, cors=["https://friend.example"])
+        self.refused({"Origin": "https://friend.example"}, text="pages of this server only")
+        self.refused({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, requests=self.LOCAL[:4], text="pages of this server only")
+        self.refused({"Sec-Fetch-Site": "same-site"}, requests=self.LOCAL[:4], text="pages of this server only")
+        self.refused({"Sec-Fetch-Site": "cross-site"}, requests=self.LOCAL[4:])
+        self.assertEqual(self.get("/engine", **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})[0], 200)
+
+    def test_forms_and_other_methods_are_refused(self):
+        self.serve(self.CHAT)
+        for _, path in self.LOCAL[4:]:
+            self.assertEqual(self.request("POST", path, "{}", {"Content-Type": "text/plain"})[0], 415, path)
+            self.assertEqual(self.request("POST", path, "[", {"Content-Type": "application/json"})[0], 400, path)
+            status, headers, _ = self.get(path)
+            self.assertEqual((status, headers["allow"]), (405, "POST, OPTIONS"), path)
+
+    def test_the_page_runs_one_script_and_is_shown_in_no_frame(self):
+        self.serve(self.CHAT)
+        status, headers, text = self.get("/engine")
+        policy = headers["content-security-policy"]
+        digest = base64.b64encode(hashlib.sha256(text.partition("<script>")[2].partition("</script>")[0].encode()).digest()).decode()
+        self.assertIn(f"script-src 'sha256-{digest}'", policy)
+        self.assertIn("default-src 'none'", policy)
+        self.assertIn("frame-ancestors 'none'", policy)
+        self.assertNotIn("unsafe-inline' 'sha", policy)
+        for dangerous in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+            self.assertNotIn(dangerous, text)
+        self.assertNotRegex(text.replace("http://www.w3.org/2000/svg", ""), r"https?://")
 
 
 # ======================================================================================
@@ -7681,7 +10963,7 @@ class CommandLineTest(ServerCase):
             with self.subTest(arguments):
                 done = self.run_cli(*arguments)
                 self.assertEqual(done.returncode, 2)
-                self.assertNotIn("Traceback", done.stderr)
+                self.assertRegex(done.stderr, r"\Aaiwebengine: [^\n]+\n\Z")
         self.assertIn("does not exist", self.run_cli("/nowhere/at/all").stderr)
         self.assertIn("aiwebengine", self.run_cli("--version").stdout)
 
@@ -7714,6 +10996,195 @@ class CommandLineTest(ServerCase):
         self.assertEqual(self.get("/")[0], 404)
         self.write(self.folder / "a.js", "routeRegistry.registerRoute('/', () => 'here');")
         self.eventually(lambda: self.get("/")[0] == 200)
+
+
+WORKERS_SCRIPT = """
+import { word } from "./lib/word.js";
+routeRegistry.registerStreamRoute("/s");
+routeRegistry.registerRoute("/send", ({ request }) => {
+  try { return routeRegistry.sendStreamMessage("/s", request.body) } catch (error) { return { status: 503, body: error.message } }
+}, "POST");
+routeRegistry.registerRoute("/who", ({ meta }) => `${meta.worker} ${word}`);
+"""
+
+
+class Follower(threading.Thread):
+    """An event-stream client that comes back with Last-Event-ID whenever it loses its connection."""
+
+    def __init__(self, port, last_event):
+        super().__init__(daemon=True)
+        self.port, self.last_event = port, last_event
+        self.texts, self.connections, self.connected = [], 0, threading.Event()
+        self.start()
+
+    def run(self):
+        last = None
+        while not self.texts or self.texts[-1] != self.last_event:
+            try:
+                client = EventClient(self.port, "/s", [f"Last-Event-ID: {last}"] if last else [])
+            except (OSError, EOFError):
+                time.sleep(0.05)
+                continue
+            self.connections += 1
+            try:
+                while not self.texts or self.texts[-1] != self.last_event:
+                    if client.last_id is None:
+                        client.next_block()
+                        self.connected.set()
+                    event = client.next(60)
+                    self.texts.append(event["data"] if event["event"] == "message" else event["event"])
+            except (OSError, EOFError):
+                last = client.last_id or last
+            client.sock.close()
+
+
+class WorkersTest(RedisCase):
+    """--workers: several processes on one port."""
+
+    def start(self, count=3, redis=None, **files):
+        folder = self.folder = pathlib.Path(self.enterTemporary())
+        for name, text in {"app.js": WORKERS_SCRIPT, "lib/word.js": "export const word = 'one';", **files}.items():
+            self.write(folder / name, text)
+        self.parent = subprocess.Popen(
+            [sys.executable, "-c", COMMAND_LINE, str(folder), "--port", "0", "--redis", self.redis.url, "--workers", str(count),
+             "--log-level", "error"], cwd=MODULE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.addCleanup(self.parent.wait)
+        self.addCleanup(self.parent.stdout.close)
+        self.addCleanup(self.parent.kill)
+        self.port = int(re.search(r":(\d+)", self.parent.stdout.readline())[1])
+        self.children = self.until(lambda: len(found := self.running()) == count and found)
+        self.server = self              # for request(), which asks it for its port
+        self.until(lambda: len(self.answers()) == count, 20)
+
+    def running(self):
+        path = Path(f"/proc/{self.parent.pid}/task/{self.parent.pid}/children")
+        return {int(pid) for pid in path.read_text().split()}
+
+    def answers(self, count=40):
+        """What the workers that answered said of themselves."""
+        return {self.get("/who")[2] for _ in range(count)}
+
+    def test_all_serve_one_port_and_deliver_everything_in_one_order(self):
+        self.start()
+        self.assertEqual(self.answers(), {"0 one", "1 one", "2 one"})
+        self.until(lambda: "passed on to 2 other processes" in self.post("/send", "early")[2])
+        followers = [Follower(self.port, "end") for _ in range(30)]
+        for follower in followers:
+            self.assertTrue(follower.connected.wait(WAIT))
+        for text in [*map(str, range(30)), "end"]:
+            self.assertIn("passed on to", self.post("/send", text)[2])
+        for follower in followers:
+            follower.join(WAIT)
+            texts = [text for text in follower.texts if text != "early"]    # some may have come in time for it
+            self.assertEqual(texts, [*map(str, range(30)), "end"])
+
+    def test_killing_one_during_traffic_loses_nothing_and_doubles_nothing(self):
+        self.start()
+        followers = [Follower(self.port, "end") for _ in range(30)]
+        for follower in followers:
+            self.assertTrue(follower.connected.wait(WAIT))
+        accepted, killed = [], False
+        victim = min(self.children)
+        end = time.monotonic() + 60
+        while len(accepted) < 400:
+            self.assertLess(time.monotonic(), end)
+            text = f"m{len(accepted)}" if not killed else f"n{len(accepted)}"
+            if len(accepted) == 150 and not killed:
+                os.kill(victim, signal.SIGKILL)
+                killed = True
+            try:
+                if self.post("/send", text)[0] == 200:
+                    accepted.append(text)
+            except (OSError, http.client.HTTPException):
+                accepted.append("?" + text)     # it went to the killed one: who knows how far
+        self.until(lambda: self.post("/send", "end")[0] == 200)
+        for follower in followers:
+            follower.join(20)
+            texts = [text for text in follower.texts if "?" + text not in accepted]
+            self.assertEqual(texts, [text for text in accepted if text[0] != "?"] + ["end"])
+            self.assertEqual(len(follower.texts), len(set(follower.texts)))
+        self.assertTrue(any(follower.connections > 1 for follower in followers))
+        self.until(lambda: len(self.running()) == 3 and victim not in self.running())
+        self.until(lambda: len(self.answers()) == 3, 20)
+
+    def test_changed_files_reach_all(self):
+        self.start(2)
+        self.write(self.folder / "lib" / "word.js", "export const word = 'two';")
+        self.until(lambda: self.answers() == {"0 two", "1 two"}, 20)
+        self.write(self.folder / "app.js", WORKERS_SCRIPT.replace("${word}", "${word} three"))
+        self.until(lambda: self.answers() == {"0 two three", "1 two three"}, 20)
+
+    def test_a_signal_stops_all(self):
+        self.start(2)
+        self.parent.terminate()
+        self.assertEqual(self.parent.wait(10), 0)
+        self.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in self.children))
+
+    def test_without_their_parent_they_end(self):
+        self.start(2)
+        self.parent.kill()
+        self.until(lambda: not any(self.alive(pid) for pid in self.children), 20)
+
+    @staticmethod
+    def alive(pid):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    def test_a_worker_that_dies_while_redis_is_away_comes_back_with_it(self):
+        self.start(2)
+        self.redis.stop()
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)
+        self.assertIsNone(self.parent.poll())
+        self.redis.start()
+        self.until(lambda: self.both_answer(), 20)
+
+    def both_answer(self):
+        try:
+            return len(self.answers()) == 2
+        except OSError:
+            return False
+
+    def test_what_cannot_work_is_one_line_and_exit_code_2(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            for arguments, reason in ((["--workers", "2"], "--workers needs --redis"),
+                                      (["--workers", "0", "--redis", self.redis.url], "not a number from 1"),
+                                      (["--workers", "2", "--redis", f"redis://127.0.0.1:{free_port()}"], "refused"),
+                                      (["--workers", "2", "--redis", self.redis.url, "--port", str(port)], "already in use")):
+                done = subprocess.run([sys.executable, "-c", COMMAND_LINE, str(folder), *arguments], capture_output=True,
+                                      text=True, timeout=30, cwd=MODULE.parent)
+                with self.subTest(reason):
+                    self.assertEqual(done.returncode, 2)
+                    self.assertIn(reason, done.stderr.strip().split("\n")[-1])
+
+
+class ChaosOptionTest(unittest.TestCase):
+
+    def test_a_mistake_is_one_line_and_the_rules_are_in_the_help(self):
+        code, _, err = run_command(EXAMPLES, "--chaos", "latncy=200ms")
+        self.assertEqual(code, 2)
+        self.assertIn("argument --chaos: latncy is not a setting; did you mean latency?", err)
+        self.assertIn("drop=1%  ", run_command("--help")[1])
+
+    def test_the_banner_and_the_log_say_that_it_is_on(self):
+        with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
+                [sys.executable, aiwebengine.__file__, folder, "--port", "0", "--chaos", "latency=1ms;  /x: drop=1%"],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as process:
+            try:
+                out = ""
+                while "Ctrl+C" not in out:
+                    out += process.stdout.readline()
+            finally:
+                process.terminate()
+            err = process.stderr.read()
+        self.assertIn("warning: fault injection is on: latency=1ms; /x: drop=1%\n", out)
+        self.assertIn("fault injection is on: latency=1ms; /x: drop=1%", err)
 
 
 class RunCodeTest(unittest.TestCase):
@@ -7765,8 +11236,36 @@ class RunCodeTest(unittest.TestCase):
         code, out, err = self.run_file(main_js="console.log(1);\nlet = ;")
         self.assertEqual((code, out), (1, ""))
         self.assertIn("SyntaxError", err)
-        code, out, err = run_command("-e", "throw {a: 1}")
-        self.assertEqual(code, 1)
+        self.assertEqual(run_command("-e", "throw {a: 1}"), (1, "", "Uncaught { a: 1 }\n"))
+        code, out, err = run_command("-e", "throw new Error('outer', { cause: new RangeError('inner') })")
+        self.assertEqual((code, out), (1, ""))
+        self.assertRegex(err, r"(?s)<code>:1:7  Error: outer\n.*\[cause\]: RangeError: inner")
+        for end in ("", "setTimeout(() => {}, 5); "):
+            code, out, err = run_command("-e", end + "await new Promise(() => {})")
+            self.assertEqual((code, out, err), (1, "", "<code>  waits for a promise that nothing is left to settle\n"))
+
+    def test_values(self):
+        for source, text in (("({ a: [1, { b: { c: {} } }] })", "{ a: [ 1, { b: [Object] } ] }"), ("'as it is'", "as it is"),
+                             ("null", "null"), ("await 5", "5"), ("1n", "1n"), ("let s = 0; for await (const x of [1, 2]) s += x; s", "3")):
+            self.assertEqual(run_command("-e", source), (0, text + "\n", ""))
+
+    def test_what_the_last_timer_leaves_is_awaited(self):
+        code = ("setTimeout(async () => { for (let i = 0; i < 5; i++) await null;"
+                " setTimeout(() => console.log('end'), 1) }, 1)")
+        self.assertEqual(run_command("-e", "0;" + code + "; undefined"), (0, "end\n", ""))
+
+    @unittest.skipIf(os.name == "nt", "pipes")
+    def test_a_reader_that_leaves_ends_it(self):
+        process = subprocess.Popen([sys.executable, aiwebengine.__file__, "-e", "setInterval(() => console.log(1), 1)"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.stderr.close)
+        self.assertEqual(process.stdout.readline(), b"1\n")
+        process.stdout.close()
+        try:
+            self.assertNotEqual(process.wait(20), 0)
+        finally:
+            process.kill()
+        self.assertEqual(process.stderr.read(), b"")
 
     def test_what_cannot_be_run(self):
         for arguments in (["no-such-file.js", "--run"], [".", "--run"], ["--dump-python", "no-such-file.js"]):
@@ -7775,12 +11274,9 @@ class RunCodeTest(unittest.TestCase):
 
     @unittest.skipIf(os.name == "nt", "signals")
     def test_interrupt(self):
-        for source in ("for (;;) {}", "setInterval(() => {}, 10)", "await_ = new Promise(() => {}); "
-                       "setTimeout(() => {}, 60000)"):
-            started = time.monotonic()
-            code, out, err = run_command("-e", source, interrupt_after=1.5)
+        for source in ("for (;;) {}", "setInterval(() => {}, 10)", "await new Promise(() => setTimeout(() => {}, 60000))"):
+            code, out, err = run_command("-e", "console.log('runs');" + source, interrupt=True)
             self.assertEqual((code, err), (130, ""), source)
-            self.assertLess(time.monotonic() - started, 10)
 
 
 @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
@@ -7800,6 +11296,555 @@ class Js2PyCommandLineTest(unittest.TestCase):
 
 if sys.version_info >= (3, 12):
     del Js2PyCommandLineTest
+
+
+class ScriptTestsTest(ServerCase):
+    """--test: tests of scripts, in JavaScript."""
+
+    CHAT = """
+        const seen = [];
+        let gone = 0;
+        routeRegistry.registerStreamRoute("/chat", { onConnect: "join", onDisconnect: () => { gone += 1 } });
+        const join = ({ request }) => request.query.name ? { name: request.query.name.toLowerCase() } : false;
+        routeRegistry.registerRoute("/say", ({ request }) =>
+          sendStreamMessageToConnections("/chat", request.json.data, request.json.filter), "POST");
+        routeRegistry.registerRoute("/gone", () => ({ gone }));
+        routeRegistry.registerRoute("/echo/:id", ({ request }) => {
+          const { method, params, query, headers, body, form, json } = request;
+          return { status: 201, headers: { "X-Made": "yes" }, body: { method, params, query, headers, body, form, json } };
+        }, "PUT");
+        routeRegistry.registerRoute("/broken", () => { throw new TypeError("handler is broken") });
+    """
+
+    def run_tests(self, *arguments, **files):
+        """(exit code, what was printed) of --test over a folder with scripts; `a_test` is a.test.js."""
+        self.folder = pathlib.Path(self.enterTemporary())
+        for name, text in files.items():
+            self.write(self.folder / (name.replace("_test", ".test") + ".js"), textwrap.dedent(text).strip() + "\n")
+        return self.run_again(*arguments)
+
+    def run_again(self, *arguments):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = aiwebengine.main(["--test", str(self.folder), *arguments])
+        return code, out.getvalue() + err.getvalue()
+
+    def check(self, test, **scripts):
+        """The body of one test, which must pass."""
+        scripts.setdefault("chat", self.CHAT)
+        code, text = self.run_tests(a_test="test('it', async () => {\n%s\n});" % textwrap.dedent(test), **scripts)
+        self.assertEqual(code, 0, text)
+        return text
+
+    def failure(self, test, **scripts):
+        """What is printed for the body of one test that fails."""
+        scripts.setdefault("chat", self.CHAT)
+        code, text = self.run_tests(a_test="test('it', async () => {\n%s\n});" % textwrap.dedent(test).strip("\n"),
+                                    **scripts)
+        self.assertEqual(code, 1, text)
+        return text
+
+    # -- requests and streams --
+
+    def test_a_request_is_what_a_client_would_send(self):
+        self.check("""
+            const r = await request("put", "/echo/7?a=1", { query: { b: "ö &" }, headers: { "X-Mine": 5 }, json: { n: [1] } });
+            assert.equal(r.status, 201);
+            assert.equal(r.ok, true);
+            assert.equal(r.headers["x-made"], "yes");
+            assert.deepEqual(JSON.parse(r.body), r.json);
+            const { headers, ...rest } = r.json;
+            assert.equal(headers["x-mine"], "5");
+            assert.deepEqual(rest, { method: "PUT", params: { id: "7" }, query: { a: "1", b: "ö &" }, body: '{"n":[1]}',
+              form: {}, json: { n: [1] } });
+            const form = await request("PUT", "/echo/ü", { form: { x: "1 2", y: "é" } });
+            assert.deepEqual([form.json.form, form.json.params.id], [{ x: "1 2", y: "é" }, "ü"]);
+            assert.equal((await request("PUT", "/echo/1", { body: "plain" })).json.body, "plain");
+            const missing = await request("/nothing");
+            assert.equal(missing.status, 404);
+            assert.equal((await request("GET", "/say")).status, 405);
+        """)
+
+    def test_large_bodies_and_files_of_public_come_through(self):
+        self.folder = pathlib.Path(self.enterTemporary())
+        self.write(self.folder / "public" / "big.txt", "0123456789" * 200_000)
+        self.write(self.folder / "a.js", "routeRegistry.registerRoute('/len', ({ request }) => String(request.body.length), 'POST');"
+                                         "routeRegistry.registerRoute('/big', () => 'x'.repeat(3e6));")
+        self.write(self.folder / "a.test.js", """test("big", async () => {
+            assert.equal((await request("/big.txt")).body.length, 2000000);
+            assert.equal((await request("/big")).body.length, 3000000);
+            assert.equal((await request("POST", "/len", { body: "y".repeat(4e6) })).body, "4000000");
+        });""")
+        code, text = self.run_again()
+        self.assertEqual(code, 0, text)
+
+    def test_streams_filters_and_refusals_are_the_real_ones(self):
+        self.check("""
+            const say = (data, filter) => request("POST", "/say", { json: { data, filter } });
+            const ada = connect("/chat?name=ADA");
+            const ben = await connect("/chat", { query: { name: "Ben" } });
+            const nobody = connect("/chat");
+            assert.deepEqual([ada.status, nobody.status], [200, 403]);
+            assert.match(nobody.body, /refused/);
+            assert.match(ada.headers["content-type"], /event-stream/);
+            assert.match((await say({ n: 1 }, { name: "ada" })).body, /1 connection matched, 1 delivered/);
+            await say("two\\nlines", {});
+            const first = await ada.next();
+            assert.deepEqual([first.event, first.data, first.text], ["message", { n: 1 }, '{"n":1}']);
+            assert.match(first.id, /^[0-9a-f]{8}-1$/);
+            assert.equal((await ada.next()).data, "two\\nlines");
+            assert.deepEqual(ben.messages.map(({ data }) => data), ["two\\nlines"]);
+            assert.equal(ada.ended, false);
+        """)
+
+    def test_a_client_that_comes_back_gets_what_it_missed(self):
+        self.check("""
+            const say = (data) => request("POST", "/say", { json: { data } });
+            const first = connect("/chat?name=a");
+            await say(1);
+            first.close();
+            await say(2);
+            await say(3);
+            assert.deepEqual(first.messages.map(({ data }) => data), [1]);
+            assert.equal(first.ended, true);
+            const second = first.reconnect();
+            assert.deepEqual(second.messages.map(({ data }) => data), [2, 3]);
+            const third = connect("/chat?name=a", { lastEventId: "00000000-1" });
+            assert.equal((await third.next()).event, "gap");
+        """)
+
+    def test_a_closed_client_is_noticed_by_the_script(self):
+        self.check("""
+            const one = connect("/chat?name=a"), two = connect("/chat?name=b");
+            assert.deepEqual((await request("/gone")).json, { gone: 0 });
+            one.close();
+            assert.deepEqual((await request("/gone")).json, { gone: 1 });
+            two.close();
+            assert.deepEqual((await request("/gone")).json, { gone: 2 });
+        """)
+
+    def test_next_waits_for_a_message_and_says_when_none_can_come(self):
+        self.check("""
+            const client = connect("/chat?name=a");
+            const waiting = [client.next(), client.next()];
+            await request("POST", "/say", { json: { data: "x" } });
+            await request("POST", "/say", { json: { data: "y" } });
+            assert.deepEqual((await Promise.all(waiting)).map(({ data }) => data), ["x", "y"]);
+            await assert.rejects(client.next(1500), /no message came on \\/chat within 1.5 s/);
+            await assert.rejects(connect("/chat").next(), /no stream for this client: 403/);
+            client.close();
+            await assert.rejects(client.next(), /ended/);
+        """)
+
+    def test_graphql_and_subscriptions(self):
+        script = """
+            const SDL = "type Item { id: ID! name: String! } type Query { item(id: ID!): Item } " +
+              "type Mutation { rename(id: ID!, name: String!): Item } type Subscription { item(id: ID!): Item }";
+            const items = { 1: { id: 1, name: "a" }, 2: { id: 2, name: "b" } };
+            graphQLRegistry.registerQuery("item", SDL, ({ args }) => items[args.id]);
+            graphQLRegistry.registerSubscription("item", SDL, () => null);
+            graphQLRegistry.registerMutation("rename", SDL, ({ args }) => {
+              items[args.id].name = args.name;
+              graphQLRegistry.sendSubscriptionMessageFiltered("item", items[args.id], { id: args.id });
+              return items[args.id];
+            });
+        """
+        self.check("""
+            assert.deepEqual(await graphql("query ($id: ID!) { item(id: $id) { name } }", { id: 1 }), { data: { item: { name: "a" } } });
+            assert.match((await graphql("{ nothing }")).errors[0].message, /nothing/);
+            const one = subscribe("subscription ($id: ID!) { item(id: $id) { name } }", { id: "1" });
+            const two = subscribe('subscription { item(id: "2") { id name } }');
+            await graphql('mutation { rename(id: "1", name: "new") { id } }');
+            assert.deepEqual((await one.next()).data, { data: { item: { name: "new" } } });
+            assert.deepEqual(two.messages, []);
+        """, chat=script)
+
+    def test_no_port_is_opened(self):
+        opened = []
+        with mock.patch.object(socket.socket, "listen", lambda *_: opened.append(1), create=True), \
+                mock.patch.object(socket.socket, "bind", lambda *_: opened.append(2), create=True):
+            self.check("assert.equal((await request('/gone')).status, 200); connect('/chat?name=a');")
+        self.assertEqual(opened, [])
+
+    # -- time --
+
+    CLOCKWORK = """
+        let ticks = 0;
+        routeRegistry.registerStreamRoute("/ticks");
+        setInterval(() => { ticks += 1; routeRegistry.sendStreamMessage("/ticks", { ticks, now: Date.now() }) }, 1000);
+        const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+        routeRegistry.registerRoute("/ticks/count", () => ({ ticks, now: Date.now(), since: performance.now() }));
+        routeRegistry.registerRoute("/slow", async ({ request }) => { await sleep(Number(request.query.ms)); return `after ${request.query.ms}`; });
+        let open;
+        routeRegistry.registerRoute("/wait", () => new Promise((resolve) => { open = resolve }));
+        routeRegistry.registerRoute("/open", () => { open("opened"); return "ok" });
+    """
+
+    def test_time_stands_still_until_it_is_moved(self):
+        self.check("""
+            const client = connect("/ticks");
+            const start = Date.now();
+            assert.equal(new Date().toISOString(), "2030-01-01T00:00:00.000Z");
+            assert.deepEqual((await request("/ticks/count")).json, { ticks: 0, now: start, since: 0 });
+            await clock.advance(999);
+            assert.equal(client.messages.length, 0);
+            await clock.advance(1);
+            assert.deepEqual(client.messages.map(({ data }) => data), [{ ticks: 1, now: start + 1000 }]);
+            await clock.advance(3600_000);
+            assert.equal(client.messages.length, 3601);
+            assert.equal(clock.now, start + 3601_000);
+            assert.deepEqual((await request("/ticks/count")).json, { ticks: 3601, now: clock.now, since: 3601_000 });
+        """, chat=self.CLOCKWORK)
+
+    def test_waiting_moves_the_clock_to_the_next_timer(self):
+        started = time.monotonic()
+        self.check("""
+            const start = Date.now();
+            const { data } = await connect("/ticks").next();
+            assert.equal(data.now, start + 1000);
+            await new Promise((resolve) => setTimeout(resolve, 60_000));
+            assert.equal(Date.now(), start + 61_000);
+            assert.equal((await request("/slow?ms=3000")).body, "after 3000");
+            assert.equal(Date.now(), start + 64_000);
+            assert.equal((await request("/slow?ms=60000")).status, 504);
+            assert.equal(Date.now(), start + 69_000);
+        """, chat=self.CLOCKWORK)
+        self.assertLess(time.monotonic() - started, 30)
+
+    def test_requests_that_wait_do_not_hold_up_others(self):
+        self.check("""
+            const order = [];
+            const waiting = request("/wait").then(({ body }) => order.push(body));
+            const slow = request("/slow?ms=2000").then(({ body }) => order.push(body));
+            const quick = request("/slow?ms=500").then(({ body }) => order.push(body));
+            await clock.advance(500);
+            assert.deepEqual(order, ["after 500"]);
+            await request("/open");
+            assert.deepEqual(order, ["after 500", "opened"]);
+            await Promise.all([waiting, slow, quick]);
+            assert.deepEqual(order, ["after 500", "opened", "after 2000"]);
+        """, chat=self.CLOCKWORK)
+
+    # -- what is reported --
+
+    def test_a_failed_assertion_shows_its_line_and_what_differs(self):
+        text = self.failure("""
+            const actual = { room: "lobby", people: ["Ada", "Ben"], text: "something long enough to need lines of its own" };
+            assert.deepEqual(actual, { ...actual, people: ["Ada", "Eve"] });
+        """)
+        self.assertIn("a.test.js:3:8", text)
+        self.assertRegex(text, r"> 3 \| assert\.deepEqual\(actual,")
+        self.assertRegex(text, r'\n +- +people: \[ "Ada", "Eve" \],\n +\+ +people: \[ "Ada", "Ben" \],')
+        self.assertIn('room: "lobby"', text)
+        self.assertNotIn("aiwebengine:test", text)
+        self.assertIn("0 passed, 1 failed", text)
+
+    def test_assertions_after_a_wait_show_their_line_too(self):
+        text = self.failure("""
+            await null;
+            await assert.rejects(async () => { throw new TypeError("other") }, /wanted/);
+        """)
+        self.assertIn("a.test.js:3:14", text)
+        self.assertIn('"TypeError: other" does not match /wanted/', text)
+
+    def test_every_assertion_passes_and_fails_where_it_should(self):
+        pairs = [
+            ("assert(1)", "assert(0)"), ("assert.ok('a')", "assert.ok(null)"), ("assert.equal(NaN, NaN)", "assert.equal(1, '1')"),
+            ("assert.notEqual(1, '1')", "assert.notEqual(1, 1)"), ("assert.strictEqual(0, 0)", "assert.strictEqual(0, -0)"),
+            ("assert.notStrictEqual({}, {})", "assert.notStrictEqual('a', 'a')"),
+            ("assert.deepEqual({ a: [1, { b: 2 }] }, { a: [1, { b: 2 }] })", "assert.deepEqual([1, 2], [1, 2, 3])"),
+            ("assert.deepStrictEqual({ b: 1, a: 2 }, { a: 2, b: 1 })", "assert.deepStrictEqual({ a: 1 }, { a: 1, b: undefined })"),
+            ("assert.deepEqual(new Map([[{ k: 1 }, new Set([[2]])]]), new Map([[{ k: 1 }, new Set([[2]])]]))",
+             "assert.deepEqual(new Map([[1, 2]]), new Map([[1, 3]]))"),
+            ("assert.deepEqual(new Date(5), new Date(5))", "assert.deepEqual(new Date(5), new Date(6))"),
+            ("assert.deepEqual(/a/g, /a/g)", "assert.deepEqual(/a/g, /a/)"),
+            ("assert.deepEqual(new TypeError('x'), new TypeError('x'))", "assert.deepEqual(new Error('x'), new Error('y'))"),
+            ("assert.deepEqual(new Uint8Array([1, 2]), new Uint8Array([1, 2]))", "assert.deepEqual(new Uint8Array([1]), [1])"),
+            ("{ const a = []; a.push(a); const b = []; b.push(b); assert.deepEqual(a, b) }",
+             "assert.deepEqual([undefined], [null])"),
+            ("assert.notDeepEqual([1], [2])", "assert.notDeepEqual({ a: 1 }, { a: 1 })"),
+            ("assert.notDeepStrictEqual([1], ['1'])", "assert.notDeepStrictEqual([], [])"),
+            ("assert.match('abc', /b/)", "assert.match('abc', /x/)"), ("assert.doesNotMatch('abc', /x/)", "assert.doesNotMatch('abc', /b/)"),
+            ("assert.throws(() => { throw new Error('x') })", "assert.throws(() => {})"),
+            ("assert.throws(() => { null.x }, TypeError)", "assert.throws(() => { null.x }, RangeError)"),
+            ("assert.throws(() => { throw new Error('abc') }, /b/)", "assert.throws(() => { throw new Error('abc') }, /x/)"),
+            ("assert.throws(() => { throw new Error('abc') }, { name: 'Error', message: /b/ })",
+             "assert.throws(() => { throw new Error('abc') }, { message: 'ab' })"),
+            ("assert.throws(() => { throw 5 }, (error) => error === 5)", "assert.throws(() => { throw 5 }, (error) => error === 6)"),
+            ("assert.doesNotThrow(() => {})", "assert.doesNotThrow(() => { throw 1 })"),
+            ("await assert.rejects(Promise.reject(new Error('no')), /no/)", "await assert.rejects(Promise.resolve(1))"),
+            ("await assert.rejects(async () => { throw new TypeError('t') }, TypeError)", "await assert.rejects(async () => 1)"),
+            ("await assert.doesNotReject(Promise.resolve(1))", "await assert.doesNotReject(Promise.reject(1))"),
+            ("assert.throws(() => assert.fail('why'), /why/)", "assert.fail()"),
+        ]
+        tests = [f"test('pass {n}', async () => {{ {good} }});\ntest('fail {n}', async () => {{ {bad} }});"
+                 for n, (good, bad) in enumerate(pairs)]
+        _, text = self.run_tests(a_test="\n".join(tests))
+        wrong = [line for line in text.split("\n") if re.match(r"  ✗ pass|  ✓ fail", line)]
+        self.assertEqual(wrong, [], text)
+        self.assertIn(f"{len(pairs)} passed, {len(pairs)} failed", text)
+        self.assertEqual(text.count("AssertionError: "), len(pairs), text)
+
+    def test_a_message_of_the_test_comes_first(self):
+        text = self.failure("assert.equal(1, 2, 'the count of rooms');")
+        self.assertRegex(text, r"AssertionError: the count of rooms\n +The values differ")
+
+    def test_what_nobody_caught_fails_the_test_it_happened_in(self):
+        code, text = self.run_tests(chat=self.CHAT + """
+            routeRegistry.registerRoute("/later", () => { setTimeout(() => { throw new Error("in a timer") }, 10) }, "POST");
+            routeRegistry.registerRoute("/lost", () => { Promise.reject(new Error("in a promise")) }, "POST");
+        """, a_test="""
+            test("timer", async () => { await request("POST", "/later"); await clock.advance(10) });
+            test("innocent", () => {});
+            test("promise", async () => { await request("POST", "/lost") });
+            test("own", async () => { Promise.reject(new RangeError("of the test")) });
+        """)
+        self.assertEqual(code, 1)
+        self.assertEqual(re.findall(r"^  (\S) (\w+)", text, re.M),
+                         [("✗", "timer"), ("✓", "innocent"), ("✗", "promise"), ("✗", "own")], text)
+        self.assertRegex(text, r"chat\.js:\d+:\d+\n[^✗]*Uncaught Error: in a timer")
+        self.assertRegex(text, r"chat\.js:\d+:\d+\n[^✗]*Uncaught \(in promise\) Error: in a promise")
+        self.assertRegex(text, r"a\.test\.js:4:\d+\n[^✗]*Uncaught \(in promise\) RangeError: of the test")
+
+    def test_an_error_in_a_handler_is_told_with_the_test(self):
+        text = self.check("assert.equal((await request('/broken')).status, 500);")
+        self.assertIn("handler is broken", text)
+        self.assertIn("route GET /broken: the handler failed", text)
+
+    def test_what_scripts_log_is_shown_when_a_test_fails(self):
+        script = "routeRegistry.registerRoute('/a', () => { console.log('from the script'); return 'ok' });"
+        self.assertNotIn("from the script", self.check("await request('/a'); console.log('from the test')", chat=script))
+        text = self.failure("await request('/a'); console.log('from the test'); assert.fail('x')", chat=script)
+        self.assertIn("chat.js: from the script", text)
+        self.assertIn("a.test.js: from the test", text)
+
+    def test_a_test_that_never_ends_is_ended_and_told_why(self):
+        self.assertIn("waits for something that cannot happen any more", self.failure("await new Promise(() => {});"))
+        self.assertRegex(self.failure("await new Promise(() => {});", chat=self.CLOCKWORK), "has not happened after 600 s")
+        code, text = self.run_tests(a_test="test('loop', () => {\n  for (;;);\n}, { timeout: 100 });\ntest('next', () => {});")
+        self.assertRegex(text, r"a\.test\.js:2:\d+\n")
+        self.assertIn("the test did not end within 0.1 s", text)
+        self.assertIn("1 passed, 1 failed", text)
+
+    def test_skip_only_todo_and_hooks(self):
+        code, text = self.run_tests(a_test="""
+            const log = [];
+            beforeEach(() => log.push("before"));
+            afterEach(async () => { await null; log.push("after") });
+            test.todo("later");
+            test.skip("not now", () => { throw 1 });
+            test("fails", () => { log.push("fails"); throw new Error("x") });
+            test("sees", () => { assert.deepEqual(log, ["before", "fails", "after", "before"]) });
+        """, b_test="""
+            test("left out", () => { throw 1 });
+            test.only("chosen", () => {});
+        """)
+        self.assertEqual(re.findall(r"^  (\S) ([\w ]+) \(", text, re.M),
+                         [("-", "later"), ("-", "not now"), ("✗", "fails"), ("✓", "sees"), ("-", "left out"), ("✓", "chosen")])
+        self.assertIn("2 passed, 1 failed, 2 skipped, 1 todo", text)
+
+    # -- files --
+
+    def test_each_file_has_the_scripts_for_itself(self):
+        script = """
+            let count = 0;
+            routeRegistry.registerRoute("/count", () => {
+              sharedStorage.setItem("n", Number(sharedStorage.getItem("n")) + 1);
+              return [++count, sharedStorage.getItem("n"), Date.now()];
+            }, "POST");
+        """
+        test = """
+            globalThis.mark = globalThis.mark === undefined;
+            test("first", async () => {
+              assert.deepEqual((await request("POST", "/count")).json, [1, "1", Date.parse("2030-01-01")]);
+              await clock.advance(50);
+            });
+            test("second", async () => {
+              assert.deepEqual((await request("POST", "/count")).json, [2, "2", Date.parse("2030-01-01") + 50]);
+              assert(mark);
+            });
+        """
+        code, text = self.run_tests(count=script, a_test=test, b_test=test)
+        self.assertEqual(code, 0, text)
+        self.assertIn("4 passed", text)
+
+    def test_a_test_file_may_import_helpers_and_be_named_alone(self):
+        self.folder = pathlib.Path(self.enterTemporary())
+        self.write(self.folder / "lib" / "help.js", "export const check = (x) => assert.equal(x, 2);\n")
+        self.write(self.folder / "a.test.js", 'import { check } from "./lib/help.js";\ntest("it", () => {\n  check(1);\n});\n')
+        self.write(self.folder / "b.test.js", "test('b', () => {});")
+        code, text = self.run_again()
+        self.assertRegex(text, r"lib/help\.js:1:\d+\n[^✗]*\n +at a\.test\.js:3:\d+")
+        self.folder = self.folder / "b.test.js"
+        code, text = self.run_again()
+        self.assertEqual((code, "1 passed, 0 failed" in text), (0, True), text)
+
+    def test_scripts_and_test_files_that_do_not_load_are_failures(self):
+        code, text = self.run_tests(bad="let x = ;", a_test="test('it', () => {});", b_test="test('it', () => {\n  oops(;\n});")
+        self.assertEqual(code, 1)
+        self.assertIn("✗ bad.js is loaded", text)
+        self.assertIn("bad.js:1:9", text)
+        self.assertRegex(text, r"b\.test\.js\n[^✓]*✗ the file is loaded[^✓]*b\.test\.js:2:8")
+        self.assertIn("✓ it", text)
+
+    def test_mistakes_in_tests_get_clear_errors(self):
+        for code, told in [
+                ("request('POST', 'say')", 'the path must start with "/"'), ("request('JUMP', '/say')", "method must be one of"),
+                ("request('/say', { boddy: 1 })", 'there is no option "boddy"'), ("connect('/chat', { id: 1 })", 'no option "id"'),
+                ("request('/x', { headers: { 'a b': 1 } })", "cannot be sent as a header"),
+                ("clock.advance('soon')", "number of milliseconds"), ("test('inner', () => {})", "cannot declare another"),
+                ("routeRegistry.registerRoute('/mine', () => 1)", "a test registers nothing"),
+                ("connect('/chat?name=a').next(-1)", "milliseconds above 0")]:
+            with self.subTest(code):
+                self.check(f"await assert.rejects(async () => {code}, (error) => error.message.includes({json.dumps(told)}));")
+        for code, told in [("test(() => {})", "the name of the test"), ("test('it')", "needs a function to run"),
+                           ("beforeEach(5)", "is a function"), ("request('/a')", "within a test")]:
+            with self.subTest(code):
+                exit_code, text = self.run_tests(a_test=code)
+                self.assertEqual(exit_code, 1)
+                self.assertIn(told, text)
+
+    def test_usage_errors(self):
+        code, text = self.run_tests(a="1;")
+        self.assertEqual(code, 2)
+        self.assertIn("no *.test.js", text)
+        for arguments in (["--watch"], ["--reporter", "tap"], ["--test", "--report", "x"], ["--test", "--reporter", "odd"]):
+            with self.subTest(arguments), contextlib.redirect_stderr(io.StringIO()), self.assertRaises(SystemExit) as ended:
+                aiwebengine.main([str(self.folder), *arguments])
+            self.assertEqual(ended.exception.code, 2)
+        self.write(self.folder / "a.test.js", "test('it', () => {});")
+        code, text = self.run_again("--reporter", "tap", "--report", str(self.folder / "no" / "file"))
+        self.assertEqual(code, 2)
+        self.assertIn("cannot be written", text)
+
+    # -- other reports --
+
+    MIXED = """
+        test("works & <runs>", () => {});
+        test("breaks # here", () => { assert.equal("a\\u0007", "b") });
+        test.skip("waits", () => {});
+        test.todo("comes");
+    """
+
+    def test_tap(self):
+        code, text = self.run_tests("--reporter", "tap", a_test=self.MIXED)
+        self.assertEqual(code, 1)
+        lines = text.split("\n")
+        self.assertEqual((lines[0], lines[-2]), ("TAP version 14", "1..4"))
+        self.assertEqual([line for line in lines if re.match("(not )?ok", line)],
+                         ["ok 1 - a.test.js: works & <runs>", r"not ok 2 - a.test.js: breaks \# here",
+                          "ok 3 - a.test.js: waits # skip", "ok 4 - a.test.js: comes # todo"])
+        self.assertRegex(text, r'\n  ---\n  duration_ms: [\d.]+\n  at: "a\.test\.js:2"\n  message: \|\n    a\.test\.js:2:')
+        self.assertEqual(lines.count("  ---"), lines.count("  ..."))
+
+    def test_junit_in_a_file(self):
+        report = pathlib.Path(self.enterTemporary(), "report.xml")
+        code, text = self.run_tests("--reporter", "junit", "--report", str(report), a_test=self.MIXED, b_test="test('b', () => {});")
+        self.assertEqual(code, 1)
+        self.assertIn("2 passed, 1 failed", text)
+        root = xml.etree.ElementTree.fromstring(report.read_bytes())
+        self.assertEqual({key: root.get(key) for key in ("tests", "failures", "skipped")},
+                         {"tests": "5", "failures": "1", "skipped": "2"})
+        cases = root.findall("testsuite[@name='a.test.js']/testcase")
+        self.assertEqual([case.get("name") for case in cases], ["works & <runs>", "breaks # here", "waits", "comes"])
+        self.assertEqual([[child.tag for child in case] for case in cases], [[], ["failure"], ["skipped"], ["skipped"]])
+        self.assertIn("a.test.js:2", cases[1].find("failure").text)
+
+    def test_watch_runs_again_when_a_file_changes(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "routeRegistry.registerRoute('/n', () => 'one');")
+        self.write(folder / "a.test.js", "test('n', async () => assert.equal((await request('/n')).body, 'two'));")
+        environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen([sys.executable, MODULE, "--test", folder, "--watch"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, encoding="utf-8", env=environment)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.kill)
+
+        def until(word):
+            for line in process.stdout:
+                if word in line:
+                    return line
+            self.fail(f"ended without {word!r}")
+        until("0 passed, 1 failed")
+        until("waiting for changes")
+        self.write(folder / "a.js", "routeRegistry.registerRoute('/n', () => 'two');")
+        until("1 passed, 0 failed")
+        until("waiting for changes")
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(WAIT), 0)
+
+    def test_the_examples_pass_their_tests(self):
+        self.folder = EXAMPLES
+        scripts = {path.stem for path in EXAMPLES.glob("*.js") if not path.name.endswith(".test.js")}
+        self.assertEqual({path.name[:-8] for path in EXAMPLES.glob("*.test.js")}, scripts)
+        code, text = self.run_again()
+        self.assertEqual(code, 0, text)
+        self.assertRegex(text, r"\n2\d passed, 0 failed")
+
+
+class StarterTest(ServerCase):
+    """--init, and what it writes."""
+
+    def init(self, folder):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = aiwebengine.main(["--init", str(folder)])
+        return code, out.getvalue(), err.getvalue()
+
+    def starter(self):
+        folder = pathlib.Path(self.enterTemporary(), "new", "my poll")
+        self.assertEqual(self.init(folder)[0], 0)
+        return folder
+
+    def test_writes_a_script_a_page_a_test_and_the_types(self):
+        folder = self.starter()
+        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        self.assertEqual(files, ["aiwebengine.d.ts", "jsconfig.json", "poll.js", "poll.test.js", "public/index.html"])
+        self.assertEqual((folder / "aiwebengine.d.ts").read_text(encoding="utf-8"), aiwebengine.type_declarations())
+
+    def test_says_what_it_wrote_and_what_to_do_next(self):
+        folder = pathlib.Path(self.enterTemporary(), "my poll")
+        _, told, _ = self.init(folder)
+        for name in ("poll.js", "poll.test.js", "public/index.html", "aiwebengine.d.ts", "jsconfig.json"):
+            self.assertIn(f"  {name} ", told)
+        self.assertIn(f"--test '{folder}'", told)
+        self.assertIn("http://localhost:3000/", told)
+
+    def test_writes_over_nothing_and_lists_what_is_in_the_way(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "poll.js", "mine")
+        self.write(folder / "public" / "index.html", "mine too")
+        code, _, told = self.init(folder)
+        self.assertEqual(code, 2)
+        self.assertIn("already has poll.js, public/index.html", told)
+        self.assertEqual(sorted(path.name for path in folder.rglob("*") if path.is_file()), ["index.html", "poll.js"])
+        self.assertEqual((folder / "poll.js").read_text(), "mine")
+
+    def test_a_place_that_cannot_be_written_is_one_line(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "file", "")
+        code, _, told = self.init(folder / "file" / "inside")
+        self.assertEqual((code, told.count("\n")), (2, 1))
+        self.assertIn("cannot be written", told)
+
+    def test_the_starter_passes_its_tests_and_loads_without_a_problem(self):
+        folder = self.starter()
+        for option in ("--test", "--check"):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
+        self.assertIn("0 problems", out.getvalue())
+
+    def test_the_starter_passes_typescript_with_its_own_configuration(self):
+        compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
+        if not NODE or not NODE_MODULES or not compiler.exists():
+            self.skipTest("TypeScript is missing (AIWEBENGINE_NODE_MODULES)")
+        done = subprocess.run([NODE, compiler, "-p", self.starter() / "jsconfig.json"], capture_output=True, text=True)
+        self.assertEqual(done.stdout, "")
+
+    def test_the_page_asks_nobody_else_for_anything(self):
+        page = aiwebengine.STARTER["public/index.html"]
+        self.assertEqual(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", page), [])
 
 
 # ======================================================================================
@@ -8706,6 +12751,27 @@ class ExamplesInTheBrowser(unittest.TestCase):
                 self.assertLessEqual(overflow, 0, "the page is wider than a phone")
 
 
+@unittest.skipUnless(find_chromium() or FORBID_SKIPS, "no Chromium on this machine")
+class StarterInTheBrowser(unittest.TestCase):
+    """What --init writes."""
+
+    def test_a_vote_moves_the_bars_of_every_open_page(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            aiwebengine.main(["--init", folder])
+            with aiwebengine.Server(folder, port=0, log_level="error") as server, Browser() as browser:
+                ada, ben = [browser.page(server.url) for _ in range(2)]
+                for page in (ada, ben):
+                    page.wait_for("document.querySelector('#status.live') && document.querySelectorAll('button').length === 3")
+                ada.click("button:nth-child(2)")
+                ben.wait_for("document.querySelector('button:nth-child(2) b').textContent === '1'")
+                self.assertEqual(ben.evaluate("[...document.querySelectorAll('button i')].map(bar => bar.style.width)"),
+                                 ["0%", "100%", "0%"])
+                ada.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
+                self.assertLessEqual(ada.evaluate("document.documentElement.scrollWidth - window.innerWidth"), 0)
+                for page in (ada, ben):
+                    self.assertEqual(page.problems(), [])
+
+
 class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
     """The GraphQL examples; the tests of the other examples are not run again."""
 
@@ -8758,6 +12824,409 @@ class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
         page.type("#number", "7")
         page.click("#watch button")
         page.wait_for("document.querySelector('#answer').textContent === 'There is no order 7.'")
+
+
+@unittest.skipUnless(find_chromium() or FORBID_SKIPS, "no Chromium on this machine")
+class LivePagesInTheBrowser(LiveCase):
+    """What a page does while its author works."""
+
+    PAGE = '<!doctype html><link rel="stylesheet" href="style.css"><title>Page</title><h1>One</h1><input>'
+
+    @classmethod
+    def setUpClass(cls):
+        cls.browser = Browser().__enter__()
+        cls.addClassCleanup(cls.browser.__exit__, None, None, None)
+
+    def open(self, path, before=None):
+        """A page, once it listens for changes; `before` is JavaScript that runs ahead of the page's own."""
+        page = self.browser.page()
+        self.addCleanup(page.command, "Page.close")
+        if before:
+            page.command("Page.addScriptToEvaluateOnNewDocument", source=before)
+        page.goto(self.server.url + path)
+        self.listening()
+        page.evaluate("window.kept = true")
+        return page
+
+    def listening(self, count=1):
+        self.eventually(lambda: len(self.server.app.live.stream.connections) == count, 20)
+
+    def note(self, page):
+        """The text of the note at the edge of a page, or null."""
+        return page.evaluate("document.querySelector('aiwebengine-note')?.shadowRoot.textContent")
+
+    def test_an_error_page_renews_itself_when_the_script_is_fixed(self):
+        self.serve("routeRegistry.registerRoute('/', () => missing.name);")
+        page = self.open("/")
+        self.assertEqual(page.text("mark"), "missing")
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/', () => { throw new Error('second') });")
+        page.wait_for("document.querySelector('h1')?.innerText === 'Error: second'")
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/', () => ResponseBuilder.html('<html>well'))")
+        page.wait_for("document.body?.innerText.trim() === 'well'")
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/', () => ResponseBuilder.html('<html>better'))")
+        page.wait_for("document.body?.innerText.trim() === 'better'")
+
+    def test_frames_of_the_stack_open_one_by_one(self):
+        self.serve("const a = () => none.x;\nconst b = () => a();\nroutedBy = 1;\n"
+                   "routeRegistry.registerRoute('/', () => b());")
+        page = self.open("/")
+        visible = "[...document.querySelectorAll('.here')].filter(line => line.checkVisibility()).length"
+        self.assertEqual(page.evaluate(visible), 1)
+        page.click(".frames details:nth-of-type(2) summary")
+        self.assertEqual(page.evaluate(visible), 2)
+
+    def test_a_missing_path_shows_up_once_it_is_there(self):
+        self.serve("let x = ;")
+        page = self.open("/new")
+        self.assertIn("app.js was not loaded", page.text())
+        self.write(self.folder / "app.js", "let y = x x;")
+        page.wait_for("document.body?.innerText.includes('let y = x x;')")
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/new', () => ResponseBuilder.html('<html>here'))")
+        page.wait_for("document.body?.innerText.trim() === 'here'")
+
+    def test_a_page_reloads_when_a_file_of_public_changes(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        page = self.open("/")
+        self.write(self.folder / "public/index.html", self.PAGE.replace("One", "Two"))
+        page.wait_for("document.querySelector('h1')?.innerText === 'Two'")
+        self.assertIsNone(page.evaluate("window.kept"))
+        self.assertEqual([problem for problem in page.problems() if "favicon" not in problem], [])
+
+    def test_a_style_sheet_is_swapped_and_the_page_stays(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": "h1 { color: rgb(1, 2, 3) }"})
+        page = self.open("/")
+        page.type("input", "half a sentence")
+        colour = "getComputedStyle(document.querySelector('h1')).color"
+        for shade in ("rgb(4, 5, 6)", "rgb(7, 8, 9)"):
+            self.write(self.folder / "public/style.css", f"h1 {{ color: {shade} }}")
+            page.wait_for(f"{colour} === '{shade}' && document.querySelectorAll('link').length === 1")
+        self.assertEqual(page.evaluate("[window.kept, document.querySelector('input').value]"), [True, "half a sentence"])
+        self.write(self.folder / "app.js", "// and then a script")
+        page.wait_for("window.kept === undefined")
+        self.assertEqual(page.evaluate(colour), "rgb(7, 8, 9)")
+
+    def test_a_failed_script_shows_a_note_and_the_page_stays(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        page = self.open("/")
+        self.write(self.folder / "app.js", "\nlet a = ;")
+        page.wait_for("!!document.querySelector('aiwebengine-note')")
+        self.assertIn("app.js has an error; the version before goes on.", self.note(page))
+        self.assertIn("> 2 | let a = ;", self.note(page))
+        page.evaluate("document.querySelector('aiwebengine-note').shadowRoot.querySelector('button').click()")
+        self.assertIsNone(self.note(page))
+        self.assertTrue(page.evaluate("window.kept"))
+        self.write(self.folder / "app.js", "let a;")
+        page.wait_for("window.kept === undefined")
+        self.assertIsNone(self.note(page))
+
+    def test_many_tabs_share_one_connection(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        pages = [self.open("/") for _ in range(7)]
+        self.write(self.folder / "app.js", "// new")
+        for page in pages:
+            page.wait_for("window.kept === undefined && document.readyState === 'complete'")
+        self.listening(1)
+
+    def test_live_pages_take_none_of_the_six_connections_of_a_browser(self):
+        self.serve({"app.js": "routeRegistry.registerStreamRoute('/s')",
+                    "public/index.html": "<html><script>new EventSource('/s?a').onopen = () => { window.on = 1 }</script>"})
+        for _ in range(5):
+            self.open("/").wait_for("window.on")
+        self.open("/").wait_for("window.on")    # a seventh connection would wait for ever
+        self.assertEqual(self.get_json("/engine/health")["connections"], 6)
+        self.listening(1)
+
+    def test_without_a_shared_worker_only_a_visible_page_listens(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        page = self.open("/", before="delete window.SharedWorker; window.look = (state) => { Object.defineProperty("
+                         "document, 'visibilityState', { value: state, configurable: true });"
+                         "document.dispatchEvent(new Event('visibilitychange')); }")
+        page.evaluate("look('hidden')")
+        self.listening(0)
+        self.write(self.folder / "public/index.html", self.PAGE.replace("One", "Two"))
+        self.eventually(lambda: self.server.app.live.version)
+        self.assertEqual(page.text("h1"), "One")
+        page.evaluate("look('visible')")
+        page.wait_for("document.querySelector('h1')?.innerText === 'Two'")
+
+    def test_a_policy_that_allows_only_own_scripts_is_enough(self):
+        policy = "default-src 'none'; script-src 'self'"
+        self.serve("routeRegistry.registerRoute('/', () => ({ body: '<html><h1>One</h1>', contentType: 'text/html', "
+                   f'headers: {{ "Content-Security-Policy": "{policy}" }} }}));')
+        page = self.open("/")
+        self.write(self.folder / "app.js", "oops(")
+        page.wait_for("!!document.querySelector('aiwebengine-note')")
+        self.assertEqual(page.evaluate("getComputedStyle(document.querySelector('aiwebengine-note').shadowRoot"
+                                       ".querySelector('section')).position"), "fixed")
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/', () => ResponseBuilder.html('<html><h1>Two'));")
+        page.wait_for("document.querySelector('h1')?.innerText === 'Two'")
+
+    def test_fault_injection_shows_on_pages_while_it_is_on(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        page = self.open("/")
+        self.server.chaos.set("latency=1ms")
+        page.wait_for("!!document.querySelector('aiwebengine-note')")
+        self.assertIn("Fault injection is on: latency=1ms", self.note(page))
+        self.server.chaos.set("")
+        page.wait_for("!document.querySelector('aiwebengine-note')")
+        self.assertTrue(page.evaluate("window.kept"))
+
+    def test_error_pages_fit_a_phone_in_light_and_dark(self):
+        long = "x" * 300
+        self.serve({"app.js": f"routeRegistry.registerRoute('/long', () => missing.{long});"
+                              f"routeRegistry.registerRoute('/{long[:150]}', () => 1);", "b.js": f"let {long} = ;"})
+        for path in f"/long?{long}={long}", "/none":
+            page = self.open(path)
+            page.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
+            inks = set()
+            for scheme in "light", "dark":
+                page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+                self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth - innerWidth"), 0)
+                inks.add(page.evaluate("getComputedStyle(document.body).color"))
+            self.assertEqual(len(inks), 2)
+
+    def test_a_form_is_not_sent_again(self):
+        self.serve("let posts = 0; routeRegistry.registerRoute('/', () => ResponseBuilder.html("
+                   "'<html><form method=post><button>Send</button></form>'));"
+                   "routeRegistry.registerRoute('/', () => ResponseBuilder.html(`<html><h1>${++posts}</h1>`), 'POST');"
+                   "routeRegistry.registerRoute('/posts', () => ({ posts }));")
+        page = self.open("/")
+        page.click("button")
+        page.wait_for("document.querySelector('h1')?.innerText === '1'")
+        self.listening()
+        self.write(self.folder / "app.js", (self.folder / "app.js").read_text() + "// new")
+        page.wait_for("!!document.querySelector('aiwebengine-note')")
+        self.assertIn("Send the form again", self.note(page))
+        self.assertEqual(self.get_json("/posts"), {"posts": 0})
+
+    def test_pages_come_back_after_a_restart_of_the_server(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        page = self.open("/")
+        port = self.server.port
+        self.server.stop()
+        self.write(self.folder / "public/index.html", self.PAGE.replace("One", "Two"))
+        self.server = aiwebengine.Server(self.folder, port=port, log_level="silent")
+        self.server.start()
+        self.addCleanup(self.server.stop)
+        page.wait_for("document.querySelector('h1')?.innerText === 'Two'", 20)
+
+
+@unittest.skipUnless(find_chromium() or FORBID_SKIPS, "no Chromium on this machine")
+class DashboardInTheBrowser(ServerCase):
+    """The dashboard as a person uses it."""
+
+    NASTY = "<img src=x onerror=window.hacked=1>"
+    FILES = {
+        "chat.js": """
+            routeRegistry.registerStreamRoute("/chat");
+            routeRegistry.registerRoute("/boom", boom);
+            routeRegistry.registerRoute("/say", ({ request }) => routeRegistry.sendStreamMessage("/chat", request.query.text));
+            let hits = 41;
+            function boom({ request }) {
+              console.warn("boom was asked " + request.query.word);
+              throw new Error("no " + request.query.word);
+            }
+            """,
+        "bad.js": "const fine = 1;\nconst total = sum(1, 2;\n",
+    }
+
+    @classmethod
+    def setUpClass(cls):
+        cls.browser = Browser().__enter__()
+        cls.addClassCleanup(cls.browser.__exit__, None, None, None)
+
+    def open(self, path="#/", files=None):
+        self.serve(files or self.FILES)
+        return self.show(path)
+
+    def show(self, path):
+        page = self.browser.page(self.server.url + "/engine" + path)
+        self.addCleanup(page.command, "Page.close")
+        page.wait_for("document.querySelector('#live').dataset.state === 'live'")
+        return page
+
+    @staticmethod
+    def see(page, selector, text):
+        page.wait_for(f"document.querySelector({json.dumps(selector)})?.innerText.includes({json.dumps(text)})")
+
+    def test_the_overview_shows_everything_and_follows_it(self):
+        page = self.open()
+        self.see(page, "#scripts", "bad.js")
+        self.see(page, "#scripts", "SyntaxError")
+        self.see(page, "#routes", "GET /boom")
+        self.see(page, "#streams", "/chat")
+        row = "[...document.querySelectorAll('#streams tbody tr')].find(row => row.innerText.includes('/chat'))"
+        self.assertEqual(page.evaluate(row + ".children[2].innerText"), "0")
+        listener = self.connect("/chat")
+        page.wait_for(row + ".children[2].innerText === '1'")
+        self.get("/say?text=x")
+        page.wait_for(row + ".children[4].innerText === '1'")
+        self.see(page, "#latest", "GET /say?text=x")
+        listener.close()
+        page.wait_for(row + ".children[2].innerText === '0'")
+        self.assertEqual(page.problems(), [])
+
+    def test_a_test_message_is_sent_and_explained(self):
+        page = self.open("#/stream/%2Fchat")
+        ops, general = self.connect("/chat?room=ops"), self.connect("/chat?room=general")
+        self.see(page, "#connections", "room=general")
+        page.type("#send-data", '{"text": "hello"}')
+        page.type("#send-filter", '{"room": "ops"}')
+        page.click("#send button")
+        self.see(page, "#send-answer", "1 connection matched, 1 delivered")
+        self.assertEqual(ops.json(), {"text": "hello"})
+        self.see(page, "#reasons", "did not: room is `general`, filter wants `ops`")
+        self.see(page, "#reasons", "got it: its metadata match")
+        self.see(page, "#connections", "room is `general`, filter wants `ops`")
+        page.click("#chosen-close")
+        page.wait_for("document.querySelector('#chosen').hidden")
+        page.wait_for("document.querySelector('#messages tbody tr')")
+        page.evaluate("[...document.querySelectorAll('#connections tbody tr')].find(row => row.innerText.includes('room=general')).click()")
+        self.see(page, "#messages", "room is `general`, filter wants `ops`")
+        page.type("#send-filter", "{room}")
+        page.click("#send button")
+        self.see(page, "#send-answer", "not valid JSON")
+        self.assertTrue(general.nothing())
+
+    def test_a_load_error_has_its_code_frame_and_goes_when_it_is_mended(self):
+        page = self.open("#/script/bad.js")
+        self.see(page, "#trouble", "SyntaxError")
+        self.see(page, "#trouble-place", "bad.js:2")
+        self.assertIn("const total = sum(1, 2;", page.text("#trouble-frame .here"))
+        page.click("#open-source")
+        self.see(page, "#source-text .here", "const total")
+        self.write(self.folder / "bad.js", "console.log('mended');")
+        page.click("#reload")
+        self.see(page, "#script-answer", "Loaded again")
+        page.wait_for("document.querySelector('#trouble').hidden")
+        self.see(page, "#lines", "mended")
+        self.see(page, "#script-facts", "running")
+
+    def test_the_log_is_followed_filtered_and_searched(self):
+        page = self.open("#/script/chat.js")
+        self.get("/boom?word=luck")
+        self.get("/boom?word=time")
+        self.see(page, "#lines", "Error: no luck")
+        self.see(page, "#trouble", "no time")
+        page.click("#levels input[data-level=error]")
+        page.wait_for("!document.querySelector('#lines').innerText.includes('Error: no luck')")
+        self.see(page, "#lines", "boom was asked luck")
+        page.type("#log-q", "asked time")
+        page.wait_for("document.querySelectorAll('#lines div').length === 1")
+
+    def test_the_console_evaluates_in_the_script(self):
+        page = self.open("#/script/chat.js")
+        page.wait_for("!document.querySelector('#console').hidden")
+        enter = "document.querySelector('#code').dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true, cancelable: true }))"
+        page.type("#code", "hits + 1")
+        page.evaluate(enter)
+        self.see(page, "#console-lines .value", "42")
+        page.type("#code", "missing.thing")
+        page.evaluate(enter)
+        self.see(page, "#console-lines .error", "ReferenceError: missing is not defined")
+
+    def test_a_request_is_looked_at_and_sent_again(self):
+        page = self.open("#/requests")
+        self.get("/say?text=again")
+        self.see(page, "#requests", "GET /say?text=again")
+        page.click("#requests tbody tr")
+        self.see(page, "#request-text", "host: ")
+        page.click("#replay")
+        self.see(page, "#replay-facts", "200 OK")
+        self.see(page, "#replay-text", "Broadcast to '/chat'")
+        self.see(page, "#n-requests", "2")
+
+    def test_what_comes_from_outside_stays_text(self):
+        nasty = self.NASTY
+        name = "<img src=x onerror=hacked=1>.js"
+        page = self.open(files={name: f"""
+            routeRegistry.registerStreamRoute("/chat<b>");
+            routeRegistry.registerRoute("/say<b>", "say");
+            console.log({json.dumps(nasty)});
+            console.error({json.dumps(nasty)});
+            function say() {{ throw new Error({json.dumps(nasty)}); }}
+            """})
+        quoted = urllib.parse.quote(nasty)
+        self.connect(f"/chat%3Cb%3E?{quoted}={quoted}")
+        self.get(f"/say%3Cb%3E?{quoted}", **{"X-Nasty": nasty})
+        self.see(page, "#scripts", nasty)
+        for view, selector in ((f"#/script/{urllib.parse.quote(name)}", "#lines"), ("#/stream/%2Fchat%3Cb%3E", "#connections"),
+                               ("#/requests", "#requests")):
+            page.evaluate(f"location.hash = {json.dumps(view)}")
+            self.see(page, selector, nasty if view != "#/requests" else quoted[:20])
+            if selector == "#connections":
+                page.type("#send-data", nasty)
+                page.type("#send-filter", json.dumps({nasty: nasty}))
+                page.click("#send button")
+                self.see(page, "#chosen-text", nasty)
+                self.see(page, "#messages", nasty)
+        page.click("#requests tbody tr:first-child")
+        self.see(page, "#request-text", nasty)
+        self.assertEqual(page.evaluate("document.querySelectorAll('img, main b i, main script').length"), 0)
+        self.assertFalse(page.evaluate("'hacked' in window"))
+
+    def test_fault_injection_is_set_and_always_shown(self):
+        page = self.open()
+        page.wait_for("!document.querySelector('#chaos').hidden")
+        page.type("#chaos-rules", "error=100%")
+        page.click("#chaos-form button.main")
+        self.see(page, "#faults", "Fault injection is on: error=100%")
+        self.assertEqual(self.get("/say?text=x")[0], 500)
+        self.see(page, "#chaos-state", "1 failed")
+        page.type("#chaos-rules", "latency=soon")
+        page.click("#chaos-form button.main")
+        self.see(page, "#chaos-answer", "latency")
+        page.click("#chaos-off")
+        page.wait_for("document.querySelector('#faults').hidden")
+        self.assertEqual(self.get("/say?text=x")[0], 200)
+
+    def test_it_says_when_the_server_is_gone(self):
+        page = self.open()
+        self.server.stop()
+        page.wait_for("document.querySelector('#live').dataset.state === 'lost'")
+
+    def test_every_view_fits_a_phone_and_has_no_complaints(self):
+        page = self.open()
+        self.connect("/chat?room=a-room-with-a-rather-long-name&user=somebody")
+        self.get("/say?text=" + "long" * 200)
+        page.command("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+        for view, selector, text in (("#/", "#streams", "/chat"), ("#/stream/%2Fchat", "#connections", "room="),
+                                     ("#/script/bad.js", "#trouble", "SyntaxError"), ("#/requests", "#requests", "/say")):
+            page.evaluate(f"location.hash = {json.dumps(view)}")
+            self.see(page, selector, text)
+            self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth - innerWidth"), 0, view)
+        self.assertEqual(page.problems(), [])
+
+    def test_it_can_be_used_with_the_keyboard(self):
+        page = self.open("#/stream/%2Fchat")
+        self.get("/say?text=key")
+        self.see(page, "#messages", "key")
+        page.evaluate("document.querySelector('#messages tbody button').focus()")
+        self.assertNotEqual(page.evaluate("getComputedStyle(document.activeElement).outlineStyle"), "none")
+        for kind in ("rawKeyDown", "char", "keyUp"):
+            page.command("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r")
+        page.wait_for("!document.querySelector('#chosen').hidden")
+        page.command("Input.dispatchKeyEvent", type="rawKeyDown", key="Escape", code="Escape", windowsVirtualKeyCode=27)
+        page.wait_for("document.querySelector('#chosen').hidden")
+
+    def test_many_messages_leave_the_page_small(self):
+        page = self.open("#/stream/%2Fchat", {"chat.js": """
+            routeRegistry.registerStreamRoute("/chat");
+            setInterval(() => { for (let i = 0; i < 10; i++) routeRegistry.sendStreamMessage("/chat", { i, at: Date.now() }); }, 50);
+            """})
+        for number in range(120):
+            self.connect(f"/chat?n={number}")
+        page.wait_for("document.querySelectorAll('#connections tbody tr').length === 100")
+        page.wait_for("document.querySelectorAll('#messages tbody tr').length === 50")
+        first = page.text("#messages tbody tr")
+        page.wait_for(f"document.querySelector('#messages tbody tr').innerText !== {json.dumps(first)}")
+        self.assertEqual(page.evaluate("document.querySelectorAll('#messages tbody tr').length"), 50)
+        page.click("#hold")
+        held = page.text("#messages")
+        time.sleep(1.2)
+        self.assertEqual(page.text("#messages"), held)
+        page.click("#messages tbody tr:nth-child(5)")
+        self.see(page, "#reasons", "got it: sent to everyone")
 
 
 # ======================================================================================
@@ -9341,8 +13810,350 @@ def bench_start():
     print(f"import of the module: {seconds - bare:.2f} s (a bare Python starts in {bare:.2f} s)")
 
 
+# -- Soak: everything at once, for long ----
+#
+# One publisher sends numbered messages, some to everyone and the others to one of five rooms. The clients know which
+# numbers they must get. They leave, are killed, stall and come back with the id of the last event they saw, while
+# the script is changed and broken, other requests come and go, and garbage arrives. Nobody may miss a number or get
+# one twice.
+
+SOAK_SCRIPT = """
+routeRegistry.registerStreamRoute("/events", { history: 5000, onDisconnect: () => { gone++ } });
+graphQLRegistry.registerSubscription("notes", "type Subscription { notes: Note! } type Note { n: Int! text: String }", () => {});
+let gone = 0;
+routeRegistry.registerRoute("/send", ({ request: { json } }) => {
+  const filter = json.room === null ? {} : { room: json.room };
+  graphQLRegistry.sendSubscriptionMessageFiltered("notes", json, JSON.stringify(filter));
+  return routeRegistry.sendStreamMessageFiltered("/events", json, filter);
+}, "POST");
+routeRegistry.registerRoute("/echo", ({ request: { form } }) => form.text, "POST");
+"""
+SOAK_OTHER = """
+routeRegistry.registerRoute("/hello", () => "Hello");
+routeRegistry.registerRoute("/throw", () => { throw new Error("on purpose") });
+routeRegistry.registerRoute("/spin", () => { for (;;) {} });
+"""
+SOAK_ROOMS = 5
+SOAK_QUERY = "subscription { notes { n text } }"
+#: Messages a second, and in each eight hundred a hundred large ones without a pause.
+SOAK_RATE = 40
+SOAK_NOTE = re.compile(rb'"n": ?(\d+)')
+
+
+def soak_is_large(n):
+    return n // 100 % 8 == 7
+
+
+def soak_room(n):
+    """The room that a message is for; None for everyone."""
+    return None if n % 4 == 0 or soak_is_large(n) else n % SOAK_ROOMS
+
+
+def soak_is_for(n, room):
+    return soak_room(n) in (None, room)
+
+
+def soak_next(n, room):
+    """The first number after n that a client of this room must get."""
+    n += 1
+    while not soak_is_for(n, room):
+        n += 1
+    return n
+
+
+class SoakClient:
+    """A client with a habit, of `steady`, `leaving`, `stalling` and `fresh` (which forgets what it saw), by one of the ways
+    `events`, `get` and `post` (GraphQL)."""
+
+    def __init__(self, soak, number, way, habit):
+        self.soak, self.way, self.habit = soak, way, habit
+        self.room = number % SOAK_ROOMS
+        self.sock, self.until = None, 0.0       # until: when it comes back, or does the next thing of its habit
+        self.forget()
+
+    def forget(self):
+        self.last = self.last_id = self.earliest = self.latest = None
+
+    def request(self):
+        query = {"room": self.room}
+        headers = ["Host: localhost"]
+        if self.last_id and random.random() < 0.5 and self.way != "post":
+            query["lastEventId"] = self.last_id
+        elif self.last_id:
+            headers.append(f"Last-Event-ID: {self.last_id}")
+        method, path, body = "GET", "/events" if self.way == "events" else "/graphql/sse", b""
+        if self.way == "get":
+            query["query"] = SOAK_QUERY
+        elif self.way == "post":
+            method, body = "POST", json.dumps({"query": SOAK_QUERY}).encode()
+            headers += ["Content-Type: application/json", "Accept: text/event-stream", f"Content-Length: {len(body)}"]
+        return "\r\n".join([f"{method} {path}?{urllib.parse.urlencode(query)} HTTP/1.1", *headers, "", ""]).encode() + body
+
+    def connect(self):
+        if self.habit == "fresh":
+            self.forget()
+        if self.last is None and self.last_id is None:
+            self.earliest, self.latest = self.soak.acknowledged, None
+        self.sock = socket.socket()
+        if self.habit == "stalling":
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)   # as over a network: else megabytes fit in
+        self.sock.connect(("127.0.0.1", self.soak.port))
+        self.sock.sendall(self.request())
+        self.sock.setblocking(False)
+        self.data, self.head = b"", None
+        self.watched = True
+        self.soak.selector.register(self.sock, selectors.EVENT_READ, self)
+        self.until = time.monotonic() + {"steady": 1e9, "leaving": random.uniform(0, 20), "stalling": random.uniform(2, 20),
+                                         "fresh": random.uniform(0, 3)}[self.habit]
+
+    def disconnect(self, away):
+        if self.watched:
+            self.soak.selector.unregister(self.sock)
+        self.sock.close()
+        self.sock, self.until = None, time.monotonic() + away
+
+    def act(self):
+        """Does what its habit wants now."""
+        if self.sock is None:
+            self.connect()
+        elif not self.watched:                  # the pause is over
+            self.soak.selector.register(self.sock, selectors.EVENT_READ, self)
+            self.watched, self.until = True, time.monotonic() + random.uniform(2, 20)
+        elif self.habit == "stalling":
+            self.soak.count["stalls"] += 1
+            self.soak.selector.unregister(self.sock)
+            self.watched, self.until = False, time.monotonic() + random.uniform(1, 10)
+        else:
+            if random.random() < 0.5:           # a kill: no goodbye
+                self.soak.count["kills"] += 1
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.disconnect(random.uniform(0, 5 if self.way == "events" else 2))
+
+    def receive(self):
+        try:
+            data = self.sock.recv(1 << 18)
+        except ConnectionError:
+            data = b""
+        if not data:
+            self.soak.count["disconnected by the server"] += 1
+            self.soak.count["reconnects"] += 1
+            self.disconnect(random.uniform(0, 0.5))
+            return
+        self.data += data
+        if self.head is None and b"\r\n\r\n" in self.data:
+            self.head, _, self.data = self.data.partition(b"\r\n\r\n")
+            if b" 200 " not in self.head.partition(b"\r\n")[0]:
+                self.soak.fault(self, f"answered {self.head[:80]}")
+            if self.latest is None:
+                self.latest = soak_next(self.soak.begun, self.room)
+        if self.head is not None:
+            *blocks, self.data = self.data.split(b"\n\n")
+            for block in blocks:
+                self.event(block)
+
+    def event(self, block):
+        found = re.search(rb"(?m)^id: (.*)$", block)
+        if found:
+            self.last_id = found[1].decode()
+        if re.search(rb"(?m)^event: gap", block):
+            self.soak.fault(self, "gap")
+        number = SOAK_NOTE.search(block)
+        if not number:
+            return
+        n = int(number[1])
+        self.soak.count["deliveries"] += 1
+        if not soak_is_for(n, self.room):
+            self.soak.fault(self, f"wrong: {n} is not for room {self.room}")
+        elif self.last is None:
+            if not self.earliest < n <= self.latest:
+                self.soak.fault(self, f"first: {n}, not from {self.earliest + 1} to {self.latest}")
+        elif n != soak_next(self.last, self.room):
+            self.soak.fault(self, f"{'lost' if n > self.last else 'twice'}: {n} after {self.last}")
+        self.last = n
+        if self.watched and self.habit == "steady" and len(block) < 4000:
+            self.soak.delays.append(time.monotonic() - self.soak.sent_at.get(n, time.monotonic()))
+
+    def complete(self):
+        """Whether it has got all that it must get."""
+        if self.last is None:
+            return self.latest is not None and self.latest > self.soak.begun
+        return soak_next(self.last, self.room) > self.soak.begun
+
+
+class Soak:
+    """The run: publisher, clients, everything else, and the books."""
+
+    def __init__(self, folder, port, pid, seconds):
+        self.folder, self.port, self.pid, self.seconds = Path(folder), port, pid, seconds
+        self.begun = self.acknowledged = 0      # the number being sent, and the last one whose POST was answered
+        self.sent_at, self.delays, self.faults, self.memory = {}, [], [], []
+        self.count = dict.fromkeys(("messages", "deliveries", "reconnects", "kills", "stalls", "disconnected by the server",
+                                    "reloads", "other requests", "garbage"), 0)
+        self.selector = selectors.DefaultSelector()
+        self.stop = threading.Event()
+        self.clients = [SoakClient(self, number, way, habit) for way, habit, many in (
+            ("events", "steady", 40), ("events", "leaving", 40), ("events", "stalling", 20), ("events", "fresh", 20),
+            ("get", "leaving", 15), ("post", "leaving", 15), ("post", "steady", 10), ("get", "steady", 10))
+            for number in range(many)]
+
+    def fault(self, client, text):
+        self.faults.append(f"{client.way}, {client.habit}: {text}")
+
+    # what happens, each on a thread of its own
+
+    def publish(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        while not self.stop.is_set():
+            n = self.begun = self.begun + 1
+            large = soak_is_large(n)
+            self.sent_at[n] = time.monotonic()
+            self.sent_at.pop(n - 5000, None)
+            message = {"n": n, "room": soak_room(n), "text": "x" * (36_000 if large else n * 37 % 1500)}
+            connection.request("POST", "/send", json.dumps(message), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            said = answer.read()
+            if answer.status != 200:
+                self.faults.append(f"publisher: {answer.status} {said[:100]}")
+            self.acknowledged = n
+            self.count["messages"] += 1
+            if not large:
+                self.stop.wait(1 / SOAK_RATE)
+        connection.close()
+
+    def change(self):
+        """Saves the script again and again, every third time with a mistake."""
+        while not self.stop.wait(random.uniform(1, 6)):
+            self.count["reloads"] += 1
+            text = SOAK_SCRIPT + f"// {self.count['reloads']}\n"
+            path = self.folder / "app.js"
+            path.write_text(text + "(" if self.count["reloads"] % 3 == 0 else text)
+
+    def ask_around(self):
+        wanted = {"/hello": (200, b"Hello"), "/page.txt": (200, b"page"), "/throw": (500, b"on purpose"), "/nothing": (404, b""),
+                  "/engine/health": (200, b"uptime"), "/engine": (200, b"")}
+        while not self.stop.wait(0.03):
+            path, (status, part) = random.choice(list(wanted.items()))
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            try:
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                if answer.status != status or part not in answer.read():
+                    self.faults.append(f"GET {path}: {answer.status}")
+                connection.request("POST", "/echo", urllib.parse.urlencode({"text": path}), {"Content-Type": FORM})
+                if connection.getresponse().read() != path.encode():
+                    self.faults.append("POST /echo: another answer")
+            except (OSError, http.client.HTTPException) as error:
+                self.faults.append(f"GET {path}: {type(error).__name__}: {error}")
+            finally:
+                connection.close()
+            self.count["other requests"] += 2
+
+    def misbehave(self):
+        """Half requests, garbage, requests whose clients are gone, handlers that never end."""
+        pieces = (b"", b"GET /hel", b"\x16\x03\x01\x02\0", b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n", b"POST /send HTTP/1.1\r\n"
+                  b"Host: localhost\r\nContent-Length: 999\r\n\r\n{", b"GET /spin HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        held = []
+        while not self.stop.wait(0.2):
+            sock = socket.create_connection(("127.0.0.1", self.port))
+            sock.sendall(random.choice(pieces if self.count["garbage"] % 50 == 0 else pieces[:-1]))
+            held.append(sock)
+            self.count["garbage"] += 1
+            if len(held) > 20:
+                held.pop(random.randrange(len(held))).close()
+        for sock in held:
+            sock.close()
+
+    # the main thread
+
+    def serve_clients(self, end, finishing=False):
+        """Lets the clients do what they do until `end` or, at the end, until everyone has everything."""
+        while time.monotonic() < end:
+            for key, _ in self.selector.select(0.05):
+                if key.data.sock is key.fileobj:
+                    key.data.receive()
+            now = time.monotonic()
+            for client in self.clients:
+                if finishing and (client.sock is None or not client.watched) or now >= client.until and not finishing:
+                    self.count["reconnects"] += client.sock is None and client.last_id is not None
+                    client.act()
+            if not self.memory or now >= self.memory[-1][0] + 1:
+                self.memory.append((now, resident(self.pid)))
+            if finishing and all(client.complete() for client in self.clients):
+                return True
+        return False
+
+    def run(self):
+        threads = [threading.Thread(target=work, daemon=True) for work in (self.publish, self.change, self.ask_around, self.misbehave)]
+        start = time.monotonic()
+        for client in self.clients:
+            client.connect()
+        for thread in threads:
+            thread.start()
+        self.serve_clients(start + self.seconds)
+        self.stop.set()
+        for thread in threads:
+            self.serve_clients(time.monotonic() + 0.1)
+            thread.join(40)
+        for client in self.clients:             # who forgets has nothing to wait for
+            if client.habit == "fresh" and client.sock is not None:
+                client.disconnect(1e9)
+        self.clients = [client for client in self.clients if client.habit != "fresh"]
+        if not self.serve_clients(time.monotonic() + 30, True):
+            for client in self.clients:
+                if not client.complete():
+                    self.fault(client, f"lost: got up to {client.last} of {self.begun}")
+        for client in self.clients:
+            if client.sock is not None:
+                client.disconnect(1e9)
+
+    def leaks(self):
+        """(KiB once warm, KiB at the end) of the server; the first third is for warming up."""
+        figures = [size for _, size in self.memory]
+        third = max(1, len(figures) // 3)
+        middle = sorted(figures[third:2 * third] or figures)
+        last = sorted(figures[-third:])
+        return middle[len(middle) // 2], last[len(last) // 2]
+
+
+def bench_soak(seconds=600):
+    """Runs the soak and prints what happened; returns how many things went wrong."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "public").mkdir()
+        for path, text in (("app.js", SOAK_SCRIPT), ("other.js", SOAK_OTHER), ("public/page.txt", "page")):
+            (folder / path).write_text(text)
+        pin(1)
+        command = [sys.executable, str(MODULE), name, "--port", "{port}", "--log-level", "silent", "--handler-timeout", "2"]
+        with peer(command) as (port, pid):
+            soak = Soak(folder, port, pid, seconds)
+            print(f"\nSoak of {seconds:g} s, {len(soak.clients)} clients, server process {pid}", flush=True)
+            soak.run()
+            end = time.monotonic() + 10
+            while (left := json.loads(ask(port, "GET", "/engine/health"))["connections"]) and time.monotonic() < end:
+                time.sleep(0.1)
+            if left:
+                soak.faults.append(f"{left} connections are still there after everyone left")
+    warm, last = soak.leaks()
+    if last > warm * 1.1 + 8192:
+        soak.faults.append(f"memory grew from {warm:,} to {last:,} KiB")
+    delays = sorted(soak.delays) or [0]
+    print("  " + ", ".join(f"{count:,} {name}" for name, count in soak.count.items()))
+    print(f"  delay of small messages to steady clients: median {delays[len(delays) // 2] * 1000:.1f} ms, "
+          f"90th percentile {delays[len(delays) * 9 // 10] * 1000:.1f} ms; memory {warm / 1024:.1f} MiB once warm, "
+          f"{last / 1024:.1f} MiB at the end, {max(size for _, size in soak.memory) / 1024:.1f} MiB at most")
+    for fault in soak.faults[:20]:
+        print(f"  WRONG  {fault}")
+    print(f"  {len(soak.faults)} wrong" if soak.faults else "  nothing lost, nothing twice, memory flat", flush=True)
+    return len(soak.faults)
+
+
 def run_benchmarks(words):
-    """Prints all measurements, or those whose name contains one of the words."""
+    """Prints all measurements, or those whose name contains one of the words; `soak [--seconds N]` alone runs only when
+    it is named. Returns the exit code."""
+    if "soak" in words:
+        seconds = float(words[words.index("--seconds") + 1]) if "--seconds" in words else 600
+        return 1 if bench_soak(seconds) else 0
     print(f"aiwebengine {aiwebengine.__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
     for bench in (bench_start, bench_engine, bench_programs, bench_graphql, bench_server):
         if not words or any(word in bench.__name__ for word in words):

@@ -1,0 +1,45 @@
+// python aiwebengine.py --test examples/
+//
+// connect() listens to a stream as a browser does, request() sends a form as a page does.
+
+const enter = (name, room) => connect("/chat/events", { query: { name, room } });
+const send = (form) => request("POST", "/chat/send", { form });
+const texts = (client) => client.messages.map(({ data }) => data.text);
+
+test("a message stays in its room", async () => {
+  const ada = enter("Ada", "lobby");
+  const ben = enter("Ben", "garden");
+
+  const response = await send({ from: "Ada", room: "lobby", text: "Hello, lobby" });
+
+  assert.match(response.body, /1 connection matched, 1 delivered/);
+  assert.deepEqual(texts(ada), ["Hello, lobby"]);
+  assert.deepEqual(texts(ben), []);
+});
+
+test("a private message reaches two people, wherever they are", async () => {
+  const ada = enter("Ada", "lobby");
+  const ben = enter("Ben", "garden");
+  const eve = enter("Eve", "garden");
+
+  await send({ from: "Ada", to: "Ben", text: "Psst" });
+
+  assert.equal(texts(ada).at(-1), "Psst");
+  assert.equal(texts(ben).at(-1), "Psst");
+  assert.ok(!texts(eve).includes("Psst"));
+});
+
+test("those who are there hear who comes in, but not who comes back", async () => {
+  const ada = enter("Ada", "lobby");
+  const ben = enter("Ben", "lobby");
+  assert.deepEqual(texts(ada), ["Ben came in."]);
+
+  await send({ from: "Ada", room: "lobby", text: "Hi Ben" });
+  ben.reconnect();
+  assert.deepEqual(texts(ada), ["Ben came in.", "Hi Ben"]);
+});
+
+test("whoever has no name, or asks for an unknown room, stays outside", () => {
+  assert.equal(enter("", "lobby").status, 400);
+  assert.match(enter("Ada", "attic").body, /no such room/);
+});
