@@ -27521,9 +27521,15 @@ _JS2PY_LEFT_OUT = frozenset((
     *(f"js2py.constructors.js{kind}array" for kind in (
         "int8", "uint8", "uint8clamped", "int16", "uint16", "int32", "uint32", "float32", "float64"))))
 
-#: Functions of Python that no code of a copy has at hand once it is loaded.
-_JS2PY_FORBIDDEN = ("__import__", "breakpoint", "compile", "eval", "exec", "exit", "globals", "help", "input",
+#: Functions of Python that no code of a copy has at hand once it is loaded, and modules that Python's
+#: own dates import when they are read or written.
+_JS2PY_FORBIDDEN = ("breakpoint", "compile", "eval", "exec", "exit", "globals", "help", "input",
                     "locals", "open", "quit", "vars")
+_JS2PY_LATE_IMPORTS = frozenset(("time", "_strptime"))
+
+#: Nodes of a script's syntax tree. Python's own parser and compiler, which cannot be interrupted, take
+#: about a second for so many.
+MAX_JS2PY_NODES = 50_000
 
 #: Small numbers that js2py makes in advance, in each copy: -1 to this. (js2py itself: 17,408 of them.)
 _JS2PY_READY_NUMBERS = 256
@@ -27531,8 +27537,6 @@ _JS2PY_READY_NUMBERS = 256
 #: Code of js2py's modules by name, and what its injector makes of functions, for all copies.
 _JS2PY_CODE = {}
 _JS2PY_INJECTED = {}
-
-_JS2PY_POLL = ast.parse("if interrupt:\n    js2py_poll()").body[0]
 
 
 class LeftOut(types.ModuleType):
@@ -27547,14 +27551,23 @@ class LeftOut(types.ModuleType):
         return self
 
 
+def poll_at(node):
+    """`if interrupt: js2py_poll()`, on the line of a node."""
+    poll = ast.Expr(ast.Call(ast.Name("js2py_poll", ast.Load()), [], []))
+    statement = ast.If(ast.Name("interrupt", ast.Load()), [poll], [])
+    for part in ast.walk(statement):
+        ast.copy_location(part, node)
+    return statement
+
+
 def insert_polls(tree):
     """Lets each loop and function of a Python syntax tree look at the clock."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.While, ast.For, ast.FunctionDef)):
-            node.body.insert(0, _JS2PY_POLL)
+            node.body.insert(0, poll_at(node))
         elif isinstance(node, ast.ExceptHandler) and node.type is None:
             node.type = ast.Name("Exception", ast.Load())   # an interruption is for nobody to catch
-    return ast.fix_missing_locations(tree)
+    return tree
 
 
 @functools.cache
@@ -27573,7 +27586,7 @@ def js2py_code(name):
         tree = ast.parse(path.read_bytes())
         if name == "js2py.base":
             tree.body = [node for node in tree.body if not fills_number_bank(node)]
-        _JS2PY_CODE[name] = compile(insert_polls(tree), str(path), "exec")
+        _JS2PY_CODE[name] = compile(ast.fix_missing_locations(insert_polls(tree)), str(path), "exec")
     return _JS2PY_CODE[name]
 
 
@@ -27615,6 +27628,27 @@ JS2PY_RE = types.SimpleNamespace(compile=lambda *_: None, finditer=Js2PyPattern.
                                  IGNORECASE=re.IGNORECASE, MULTILINE=re.MULTILINE)
 
 
+#: Names of functions that js2py's translator puts before the line that uses them.
+_JS2PY_INLINE = re.compile(r"PyJs_(?:x\d+|LONG|Object|anonymous)_\d+_")
+
+
+def inject_inlines(stack, poll, source):
+    """InlineStack.inject_inlines() in linear time: before each line, the functions that it uses."""
+    work, result = [(line, ()) for line in reversed(source.split("\n"))], []
+    while work:
+        poll()
+        line, done = work.pop()
+        missing = [name for name in _JS2PY_INLINE.findall(line) if name not in done]
+        if not missing:
+            result.append(line)
+            continue
+        name = min(missing, key=stack.names.index) if len(missing) > 1 else missing[0]
+        margin = " " * (len(line) - len(line.lstrip(" ")))
+        work.append((line, (*done, name)))
+        work += [(margin + inner, (name,)) for inner in reversed(stack.reps[name].rstrip("\n").split("\n"))]
+    return "\n".join(result)
+
+
 class Js2PyCopy:
     """js2py's modules once more, for one realm, and hardened."""
 
@@ -27632,9 +27666,13 @@ class Js2PyCopy:
         self.nodes = self.load("js2py.translators.translating_nodes")
         for name in _JS2PY_FORBIDDEN:
             runtime.pop(name, None)
+        runtime["__import__"] = self.import_late
         self.nodes.is_valid_py_name = lambda name: True     # the words of words_for() are
         self.nodes.globals = functools.partial(vars, self.nodes)
         self.nodes.Completion = self.completion
+        self.nodes.Marked = self.marked
+        self.nodes.DoWhileStatement = self.do_while
+        self.nodes.InlineStack.inject_inlines = functools.partialmethod(inject_inlines, runtime["js2py_poll"])
         for index in range(-1, _JS2PY_READY_NUMBERS):
             self.base.NUM_BANK[index] = self.base.Js(index)
 
@@ -27657,6 +27695,13 @@ class Js2PyCopy:
             if inner != "*" and not hasattr(module, inner):
                 setattr(module, inner, self.load(f"{name}.{inner}"))
         return module
+
+    @staticmethod
+    def import_late(name, *_):
+        """__import__ of the copy once it is loaded."""
+        if name not in _JS2PY_LATE_IMPORTS:
+            raise ImportError(name)
+        return __import__(name)
 
     def load(self, name):
         """A module of the copy; a package is a module without code of its own."""
@@ -27682,6 +27727,18 @@ class Js2PyCopy:
     def completion(self, type, expression):
         """js2py's translating function for our own kind of node: see estree()."""
         return f"PyJs_completion = {self.nodes.trans(expression)}\n"
+
+    def marked(self, type, line, statement):
+        """The same for a statement with the line it stands on."""
+        return f"'@{line}'\n{self.nodes.trans(statement)}"
+
+    def do_while(self, type, body, test):
+        """The same for do-while. In js2py's own, `continue` forgets the test."""
+        test = f"if not {self.nodes.trans(test)}:\n    break\n"
+        self.nodes.loop_controller.enter(test)
+        body = self.nodes.trans(body)
+        self.nodes.loop_controller.leave()
+        return "while 1:\n" + self.nodes.indent(body + test)
 
     def translate(self, source):
         """(Python text, words): what js2py's translator makes of a script, and what its words stand for.
@@ -27733,6 +27790,13 @@ def newer_construct(node):
     return None
 
 
+def check_parameters(function):
+    names = [param.name for param in function.params]
+    if len(set(names)) < len(names):
+        raise JSSyntaxError("js2py has no functions with two parameters of one name: use --engine builtin",
+                            function.line, function.column + 1)
+
+
 def refuse_newer(what, line, column):
     raise JSSyntaxError(f"{what} is not ECMAScript 5.1, which is all that js2py runs: use --engine builtin",
                         line, column)
@@ -27746,10 +27810,16 @@ def es5_program(source):
         if error.message.startswith(("Cannot use import", "Unexpected token 'export'")):
             refuse_newer("import and export", error.line, error.column)
         raise
-    for node in program.walk():
+    for count, node in enumerate(program.walk()):
         what = newer_construct(node)
         if what is not None:
             refuse_newer(what, node.line, node.column + 1)
+        if count > MAX_JS2PY_NODES:
+            raise JSSyntaxError(f"js2py takes no scripts of more than {MAX_JS2PY_NODES:,} names, numbers, calls and "
+                                "so on: use --engine builtin")
+    for node in program.walk():
+        if isinstance(node, (FunctionDeclaration, FunctionExpression)):
+            check_parameters(node)
     return program
 
 
@@ -27770,7 +27840,8 @@ def word_for(text, words):
 
 def estree(node, words, outside):
     """A syntax tree for js2py's translator, every name and text replaced by a word. Expression statements
-    outside of functions become nodes "Completion", whose values can be the script's."""
+    outside of functions become nodes "Completion", whose values can be the script's; statements of blocks
+    are put into nodes "Marked", with their lines."""
     kind = type(node).__name__
     if kind == "ExpressionStatement" and outside:
         return {"type": "Completion", "expression": estree(node.expression, words, False)}
@@ -27788,7 +27859,10 @@ def estree_part(part, field, words, outside):
     if isinstance(part, Node):
         return estree(part, words, outside)
     if isinstance(part, list):
-        return [item if item is None else estree(item, words, outside) for item in part]
+        items = [item if item is None else estree(item, words, outside) for item in part]
+        if field in ("body", "consequent"):
+            items = [{"type": "Marked", "line": node.line, "statement": item} for node, item in zip(part, items)]
+        return items
     if field == "label" and part is not None:
         return {"type": "Identifier", "name": word_for(part, words)}
     return part
@@ -28029,10 +28103,39 @@ def translated(copy, source, filename):
     text, words = copy.translate(source)
     tree = ast.parse(text)
     TranslationCheck(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and type(node.value) is str:
-            node.value = meaning(node.value, words)
+    place_lines(tree, words)
     return named_code(compile(insert_polls(tree), filename, "exec"), words)
+
+
+def line_mark(node):
+    """The line that a statement of translated code stands for, if it is a mark: see Js2PyCopy.marked()."""
+    value = node.value.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) else None
+    return int(value[1:]) if type(value) is str and value[:1] == "@" else None
+
+
+def place_lines(tree, words):
+    """Gives translated code the lines of the script, takes the marks away, and puts the texts in."""
+    work = [(tree, 1)]
+    while work:
+        node, line = work.pop()
+        if hasattr(node, "lineno"):
+            node.lineno = node.end_lineno = line
+            node.col_offset = node.end_col_offset = 0
+        if type(node) is ast.Constant:
+            if type(node.value) is str:
+                node.value = meaning(node.value, words)
+            continue
+        for _, part in ast.iter_fields(node):
+            if isinstance(part, ast.AST):
+                work.append((part, line))
+            elif isinstance(part, list):
+                items, part[:] = list(part), []
+                for item in items:
+                    mark = line_mark(item)
+                    line = line if mark is None else mark
+                    if mark is None:
+                        part.append(item)
+                        work.append((item, line))
 
 
 def meaning(text, words):
@@ -28066,7 +28169,8 @@ _MAX_PRECISION = 100
 _JS2PY_GLOBALS = (
     "true", "false", "null", "undefined", "Infinity", "NaN", "String", "Number", "Boolean", "RegExp", "Math", "Date",
     "Object", "Function", "Array", "parseFloat", "parseInt", "isFinite", "isNaN", "Error", "EvalError", "TypeError",
-    "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON")
+    "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON", "escape", "unescape", "encodeURI", "decodeURI",
+    "encodeURIComponent", "decodeURIComponent")
 
 
 def harden_js2py(realm, copy):
@@ -28077,6 +28181,7 @@ def harden_js2py(realm, copy):
     base.PyJsFunction.call = js2py_call(realm, base)
     base.PyJsString.__init__ = js2py_string(base, base.PyJsString.__init__)
     base.PyJs.__iter__ = js2py_keys(base)
+    base.PyJs.__mod__ = js2py_remainder(base)
     harden_js2py_functions(realm, copy)
     harden_js2py_patterns(realm, copy)
     harden_js2py_texts(realm, copy)
@@ -28129,6 +28234,17 @@ def js2py_keys(base):
             if desc is not None and desc["enumerable"]:
                 yield base.Js(key)
     return __iter__
+
+
+def js2py_remainder(base):
+    """PyJs.__mod__(). js2py's own changes the value of numbers that it keeps for all: after -5 % 3,
+    the number 1 is -2."""
+    def __mod__(self, other):
+        value, divisor = self.to_number().value, other.to_number().value
+        if math.isinf(value) or not divisor:
+            return base.NaN
+        return base.Js(math.fmod(value, divisor))
+    return __mod__
 
 
 def replace_js2py(owner, name, function):
@@ -28217,9 +28333,9 @@ def harden_js2py_texts(realm, copy):
     """Functions that make long texts, or that take no UTF-16: they go to our own."""
     base, pyjs, json_object = copy.base, copy.pyjs, copy.pyjs.JSON
 
-    def uri(function, table):
+    def on_text(function, *more):
         def replaced(text, this, arguments):
-            return function(text.to_string().value, table)
+            return function(text.to_string().value, *more)
         return replaced
 
     def join(separator, this, arguments):
@@ -28238,7 +28354,9 @@ def harden_js2py_texts(realm, copy):
     for name, function, table in (
             ("encodeURI", encode_uri, URI_CHANGED), ("encodeURIComponent", encode_uri, URI_COMPONENT_CHANGED),
             ("decodeURI", decode_uri, URI_RESERVED), ("decodeURIComponent", decode_uri, frozenset())):
-        getattr(pyjs, name).code = uri(function, table)
+        getattr(pyjs, name).code = on_text(function, table)
+    pyjs.escape.code = on_text(functools.partial(global_escape, None, undefined))
+    pyjs.unescape.code = on_text(functools.partial(global_unescape, None, undefined))
     replace_js2py(base.ArrayPrototype, "join", join)
     replace_js2py(json_object, "parse", parse)
     replace_js2py(json_object, "stringify", stringify)
@@ -28350,7 +28468,10 @@ class Js2PyRealm:
         try:
             Realm.report_timeout(self, seconds, error)
         except ScriptTimeout as timeout:
-            timeout.where = "".join(f"\n    at {place}" for place in self.places(error.__traceback__))
+            places = self.places(error.__traceback__)
+            timeout.where = "".join("\n" + self.place_text(*place) for place in places)
+            if places:
+                _, timeout.filename, timeout.line = places[0]
             raise
 
     # exceptions
@@ -28374,14 +28495,15 @@ class Js2PyRealm:
         """The JSError to raise outside for any exception that left a script."""
         if isinstance(error, JSError):
             return error
-        trace = error.__traceback__
-        place = (error.filename, error.line, error.column) if isinstance(error, JSSyntaxError) else (None,) * 3
+        places = [] if phase == "parse" else self.places(error.__traceback__)
+        place = (*places[0][1:], None) if places else (None, None, None)
+        if isinstance(error, JSSyntaxError) and error.line is not None:
+            place = error.filename, error.line, error.column
         if not isinstance(error, self.values.PyJsException):
             error = self.exception(error)
         result = JSError(self.outward(error.mes), phase)
         name, message = self.describe(error.mes)
-        calls = [] if phase == "parse" else self.places(trace)
-        stack = "\n    at ".join([error_header(name, message), *calls])
+        stack = "\n".join([error_header(name, message), *(self.place_text(*place) for place in places)])
         result._facts = (name, message, stack, *place)
         return result
 
@@ -28401,16 +28523,19 @@ class Js2PyRealm:
         return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
 
     def places(self, trace):
-        """Where a traceback was in the script, deepest first: "f (chat.js)"."""
+        """Where a traceback was in the script, deepest first: (function name, file name, line)."""
         places = collections.deque(maxlen=DEFAULT_STACK_FRAMES)
         while trace is not None:
-            frame = trace.tb_frame
-            code = frame.f_code
-            if "%js2py" in frame.f_globals and code.co_name != "%":
-                places.appendleft(code.co_filename if code.co_name == "<module>" else
-                                  f"{code.co_name or '<anonymous>'} ({code.co_filename})")
+            code = trace.tb_frame.f_code
+            if "%js2py" in trace.tb_frame.f_globals and code.co_name != "%":
+                places.appendleft((code.co_name, code.co_filename, trace.tb_lineno))
             trace = trace.tb_next
         return places
+
+    @staticmethod
+    def place_text(name, filename, line):
+        return f"    at {filename}:{line}" if name == "<module>" else \
+            f"    at {name or '<anonymous>'} ({filename}:{line})"
 
     # running code
 
@@ -28433,7 +28558,8 @@ class Js2PyRealm:
         except (RecursionError, MemoryError):
             problem = JSSyntaxError("The script is too deeply nested")
         except (SyntaxError, ValueError) as error:
-            problem = JSSyntaxError(f"js2py cannot translate this script ({error}): use --engine builtin")
+            reason = getattr(error, "msg", error)
+            problem = JSSyntaxError(f"js2py cannot translate this script ({reason}): use --engine builtin")
         problem.filename = filename
         raise self.js_error(problem, "parse") from None
 

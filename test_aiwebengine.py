@@ -4885,7 +4885,8 @@ class Js2PyEngineTest(unittest.TestCase):
         error = self.error("function outer() { return inner() }\nfunction inner() { throw new RangeError('no') }\n"
                            "outer()")
         self.assertEqual((error.name, error.message, error.phase), ("RangeError", "no", "runtime"))
-        self.assertRegex(error.stack, r"RangeError: no\n    at inner \(t.js\)\n    at outer \(t.js\)\n    at t.js\Z")
+        self.assertEqual(error.stack, "RangeError: no\n    at inner (t.js:2)\n    at outer (t.js:1)\n    at t.js:3")
+        self.assertEqual((error.filename, error.line), ("t.js", 2))
         self.assertEqual(self.error("throw 'text'").message, "text")
         self.assertEqual(self.error("nope").name, "ReferenceError")
 
