@@ -39278,9 +39278,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.write(data)
 
     def note(self, status):
-        """The request's line in the log."""
+        """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
-        if head is not None:
+        if head is not None and not head.path.startswith(LIVE_PATH):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
@@ -40224,7 +40224,7 @@ def render_lines(text):
     return "<pre>" + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
 
 
-def render_frames(error, sources):
+def render_frames(error, sources, unnamed="anonymous function"):
     """The calls that led to an error, each with its source; the first is open."""
     frames = [found.groups() for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
     frames = [(name, file, int(line), int(column) if column else None)
@@ -40235,7 +40235,7 @@ def render_frames(error, sources):
     items = []
     for name, file, line, column in frames:
         excerpt = render_source(sources.get(file, ""), line, column)
-        title = (f"<span>{esc(name or ('top level' if error.phase != 'parse' else 'source text'))}</span>"
+        title = (f"<span>{esc(name or ('source text' if error.phase == 'parse' else unnamed))}</span>"
                  f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
         opened = " open" if excerpt and not any("<details" in item for item in items) else ""
         items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
@@ -40281,7 +40281,7 @@ def render_failure(app, failure):
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
     parts.append(f"<p>{render_headline(error.name or 'Uncaught', error.message)}</p>")
-    return "\n".join([*parts, render_frames(error, failure.sources)])
+    return "\n".join([*parts, render_frames(error, failure.sources, "top level")])
 
 
 def render_headline(name, message):
@@ -40352,21 +40352,21 @@ def nearest_first(path, known):
 @page("error")
 def error_page(server, head, status, facts, error, body=b""):
     """A handler that failed: what, where in the source, how it got there, and for which request."""
-    script_error = isinstance(error, JSError)
-    title = f"{facts['name']}: {facts['message']}" if script_error else facts["message"]
-    parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>',
-             f"<h1>{render_headline(facts['name'], facts['message']) if script_error else esc(title)}</h1>",
-             *render_notice(server)]
-    if script_error:
-        parts.append(render_frames(error, server.app.sources()))
+    parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>']
+    if isinstance(error, JSError):
+        title = f"{facts['name']}: {facts['message']}"
+        parts += [f"<h1>{render_headline(error.name or 'Uncaught', error.message)}</h1>", *render_notice(server),
+                  render_frames(error, server.app.sources())]
         if facts["stack"]:
             parts.append('<details class="more"><summary>Stack as text</summary>'
                          + render_lines(facts["stack"]) + "</details>")
+    else:
+        title, _, advice = facts["message"].partition("; ")
+        parts += [f"<h1>{esc(title)}</h1>", f"<p>{esc(advice[:1].upper() + advice[1:])}</p>", *render_notice(server)]
     parts.append(render_request(head, body))
     if server.app.live is not None:
-        parts.append("<footer>This page renews itself when a script is saved"
-                     + (", unless it answers a form: send that again." if head.method != "GET" else ".")
-                     + "</footer>")
+        parts.append("<footer>This page renews itself when a script is saved.</footer>"
+                     if head.method in ("GET", "HEAD") else "<footer>Send the form again when the script is mended.</footer>")
     return trouble_response(server, head, status, title, parts)
 
 
