@@ -26141,10 +26141,11 @@ class Realm:
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
-        while not self.timers.is_empty():
+        while True:
             self.timers.wait_empty()
             with self.lock:             # what the last one left to do may set another
-                pass
+                if self.timers.is_empty():
+                    return
 
     # running code
 
@@ -43890,10 +43891,11 @@ def folder_stamps(folder):
 def print_console(level, text):
     """console.* of code that runs without a server."""
     stream = sys.stderr if level in ("warn", "error") else sys.stdout
+    line = text + "\n"                  # in one piece: timers print from their own thread
     try:
-        print(text, file=stream, flush=True)
+        print(line, end="", file=stream, flush=True)
     except UnicodeEncodeError:
-        print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+        print(line.encode("ascii", "backslashreplace").decode(), end="", file=stream, flush=True)
     except BrokenPipeError:             # `| head` has seen enough
         os._exit(EXIT_PIPE)
 
