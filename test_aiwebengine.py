@@ -4289,7 +4289,7 @@ class RealmTest(unittest.TestCase):
         self.assertIn("Error: lost\n    at f (r.js:1:", seen[0][1])
     def test_timers_fire_in_order_and_can_be_cleared(self):
         realm = aiwebengine.Realm()
-        realm.evaluate("var log = []; setTimeout(() => log.push('b'), 20); setTimeout(() => log.push('a'), 1);"
+        realm.evaluate("var log = []; setTimeout(() => log.push('b'), 500); setTimeout(() => log.push('a'), 1);"
                        "clearTimeout(setTimeout(() => log.push('x'), 5)); let n = 0;"
                        "const id = setInterval(() => { log.push(n); if (++n == 2) clearInterval(id) }, 4)")
         realm.wait_idle()
