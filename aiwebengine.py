@@ -22492,7 +22492,10 @@ class Inspector:
 
     def show_property(self, obj, key, level):
         """One "key: value" entry."""
-        own = obj.get_own(key)
+        try:
+            own = obj.get_own(key)
+        except JSReferenceError:        # what a module exports, before it has a value
+            return f"{key}: {self.paint('<uninitialized>', 'special')}"
         text = self.show_descriptor(own, level)
         if type(key) is JSSymbol:
             label = f"[{self.paint(repr(key), 'symbol')}]"
@@ -22612,6 +22615,8 @@ class Inspector:
     def shown_keys(self, obj):
         """The enumerable own keys that are not shown as elements."""
         keys = obj.own_keys()
+        if obj.class_name == "Module":
+            return [key for key in keys if type(key) is str]
         if isinstance(obj, JSStringObject) or shows_elements(obj):
             keys = [key for key in keys if array_index(key) < 0]
         if self.hidden:
@@ -22785,6 +22790,10 @@ def weak_content(inspector, obj, level):
     return [inspector.paint("<items unknown>", "special")]
 
 
+def namespace_shape(inspector, obj, name):
+    return InspectedShape(inspector.prefix(obj, None, "", "Module") + "{")
+
+
 def ordinary_shape(inspector, obj, name):
     """A plain object or an instance of a class."""
     if name == "Object" and not inspector.tag(obj):
@@ -22858,7 +22867,7 @@ def date_literal(obj):
 
 #: class_name -> (inspector, obj, name of the class) -> InspectedShape.
 SHAPES = {
-    "Array": array_shape, "Arguments": arguments_shape,
+    "Array": array_shape, "Arguments": arguments_shape, "Module": namespace_shape,
     "Set": collection_shape(set_content), "Map": collection_shape(map_content),
     "WeakSet": filled_shape(weak_content), "WeakMap": filled_shape(weak_content),
     "Set Iterator": iterator_shape, "Map Iterator": iterator_shape,

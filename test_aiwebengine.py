@@ -11220,6 +11220,10 @@ class RunCodeTest(unittest.TestCase):
         done = self.run_file(main_js="import {x} from './lib.js';\nconsole.log(await Promise.resolve(x + 1));\n",
                              lib_js="export const x = 41;\n")
         self.assertEqual(done, (0, "42\n", ""))
+        done = self.run_file(main_js="import * as self from './main.js';\nconsole.log(self);\nexport const a = 1;\n"
+                                     "export default class K {}\nconsole.log(self);\n")
+        self.assertEqual(done, (0, "[Module: null prototype] {\n  a: <uninitialized>,\n  default: <uninitialized>\n}\n"
+                                   "[Module: null prototype] { a: 1, default: [class K] }\n", ""))
         code, out, err = self.run_file(main_js="import {x} from './lib.js';\n", lib_js="export const x = null.y;\n")
         self.assertEqual((code, out), (1, ""))
         self.assertIn("lib.js:1:23  TypeError", err)
