@@ -22673,7 +22673,10 @@ class Inspector:
 
     def show_property(self, obj, key, level):
         """One "key: value" entry."""
-        own = obj.get_own(key)
+        try:
+            own = obj.get_own(key)
+        except JSReferenceError:        # what a module exports, before it has a value
+            return f"{key}: {self.paint('<uninitialized>', 'special')}"
         text = self.show_descriptor(own, level)
         if type(key) is JSSymbol:
             label = f"[{self.paint(repr(key), 'symbol')}]"
@@ -22793,6 +22796,8 @@ class Inspector:
     def shown_keys(self, obj):
         """The enumerable own keys that are not shown as elements."""
         keys = obj.own_keys()
+        if obj.class_name == "Module":
+            return [key for key in keys if type(key) is str]
         if isinstance(obj, JSStringObject) or shows_elements(obj):
             keys = [key for key in keys if array_index(key) < 0]
         if self.hidden:
@@ -22966,6 +22971,10 @@ def weak_content(inspector, obj, level):
     return [inspector.paint("<items unknown>", "special")]
 
 
+def namespace_shape(inspector, obj, name):
+    return InspectedShape(inspector.prefix(obj, None, "", "Module") + "{")
+
+
 def ordinary_shape(inspector, obj, name):
     """A plain object or an instance of a class."""
     if name == "Object" and not inspector.tag(obj):
@@ -23039,7 +23048,7 @@ def date_literal(obj):
 
 #: class_name -> (inspector, obj, name of the class) -> InspectedShape.
 SHAPES = {
-    "Array": array_shape, "Arguments": arguments_shape,
+    "Array": array_shape, "Arguments": arguments_shape, "Module": namespace_shape,
     "Set": collection_shape(set_content), "Map": collection_shape(map_content),
     "WeakSet": filled_shape(weak_content), "WeakMap": filled_shape(weak_content),
     "Set Iterator": iterator_shape, "Map Iterator": iterator_shape,
@@ -26735,10 +26744,11 @@ class Realm:
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
-        while not self.timers.is_empty():
+        while True:
             self.timers.wait_empty()
             with self.lock:             # what the last one left to do may set another
-                pass
+                if self.timers.is_empty():
+                    return
 
     # running code
 
@@ -45362,10 +45372,11 @@ def write_starter(folder):
 def print_console(level, text):
     """console.* of code that runs without a server."""
     stream = sys.stderr if level in ("warn", "error") else sys.stdout
+    line = text + "\n"                  # in one piece: timers print from their own thread
     try:
-        print(text, file=stream, flush=True)
+        print(line, end="", file=stream, flush=True)
     except UnicodeEncodeError:
-        print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+        print(line.encode("ascii", "backslashreplace").decode(), end="", file=stream, flush=True)
     except BrokenPipeError:             # `| head` has seen enough
         os._exit(EXIT_PIPE)
 

@@ -4411,7 +4411,7 @@ class RealmTest(unittest.TestCase):
         self.assertIn("Error: lost\n    at f (r.js:1:", seen[0][1])
     def test_timers_fire_in_order_and_can_be_cleared(self):
         realm = aiwebengine.Realm()
-        realm.evaluate("var log = []; setTimeout(() => log.push('b'), 20); setTimeout(() => log.push('a'), 1);"
+        realm.evaluate("var log = []; setTimeout(() => log.push('b'), 500); setTimeout(() => log.push('a'), 1);"
                        "clearTimeout(setTimeout(() => log.push('x'), 5)); let n = 0;"
                        "const id = setInterval(() => { log.push(n); if (++n == 2) clearInterval(id) }, 4)")
         realm.wait_idle()
@@ -5269,12 +5269,17 @@ class PromptTest(unittest.TestCase):
             os.write(master, b"[1, 2]\n")
             expect("[ 1, 2 ]")
             expect("> ")
+            os.write(master, b".editor\n")
+            expect("forgets them")
+            os.write(master, b"let e = 4\ne * 20\n\x04")
+            expect("\r\n80")
+            expect("> ")
             history = pathlib.Path(home.name, ".aiwebengine_history")
             if importlib.util.find_spec("readline"):
                 os.write(master, b"globalThis.encodeURIC\t('\xc3\xa4')\n")
                 expect("'%C3%A4'")
                 expect("> ")
-                self.assertIn("6 * 7\nf(\n[1, 2]\n", history.read_text("utf-8"))
+                self.assertIn("6 * 7\nf(\n[1, 2]\n.editor\n", history.read_text("utf-8"))
                 self.assertEqual(history.stat().st_mode & 0o77, 0)
             time.sleep(0.2)
             os.write(master, b"\x04")
@@ -11472,6 +11477,10 @@ class RunCodeTest(unittest.TestCase):
         done = self.run_file(main_js="import {x} from './lib.js';\nconsole.log(await Promise.resolve(x + 1));\n",
                              lib_js="export const x = 41;\n")
         self.assertEqual(done, (0, "42\n", ""))
+        done = self.run_file(main_js="import * as self from './main.js';\nconsole.log(self);\nexport const a = 1;\n"
+                                     "export default class K {}\nconsole.log(self);\n")
+        self.assertEqual(done, (0, "[Module: null prototype] {\n  a: <uninitialized>,\n  default: <uninitialized>\n}\n"
+                                   "[Module: null prototype] { a: 1, default: [class K] }\n", ""))
         code, out, err = self.run_file(main_js="import {x} from './lib.js';\n", lib_js="export const x = null.y;\n")
         self.assertEqual((code, out), (1, ""))
         self.assertIn("lib.js:1:23  TypeError", err)
@@ -11503,7 +11512,10 @@ class RunCodeTest(unittest.TestCase):
     def test_values(self):
         for source, text in (("({ a: [1, { b: { c: {} } }] })", "{ a: [ 1, { b: [Object] } ] }"), ("'as it is'", "as it is"),
                              ("null", "null"), ("await 5", "5"), ("1n", "1n"), ("let s = 0; for await (const x of [1, 2]) s += x; s", "3")):
-            self.assertEqual(run_command("-e", source), (0, text + "\n", ""))
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                self.assertEqual(aiwebengine.main(["-e", source]), 0)
+            self.assertEqual(out.getvalue(), text + "\n")
 
     def test_what_the_last_timer_leaves_is_awaited(self):
         code = ("setTimeout(async () => { for (let i = 0; i < 5; i++) await null;"
@@ -11512,7 +11524,7 @@ class RunCodeTest(unittest.TestCase):
 
     @unittest.skipIf(os.name == "nt", "pipes")
     def test_a_reader_that_leaves_ends_it(self):
-        process = subprocess.Popen([sys.executable, aiwebengine.__file__, "-e", "setInterval(() => console.log(1), 1)"],
+        process = subprocess.Popen([sys.executable, aiwebengine.__file__, "-e", "setInterval(() => console.log(1), 1); undefined"],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(process.stderr.close)
         self.assertEqual(process.stdout.readline(), b"1\n")
