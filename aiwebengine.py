@@ -26163,18 +26163,20 @@ class Realm:
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
         started = self.clock.elapsed()
-        settled = threading.Event()
+        settled = None
         outcome = []
 
         def work():
+            nonlocal settled
             result = start()
             if not isinstance(result, JSPromise):
                 return convert(result)
+            settled = threading.Event()
             promise_react(self, result, lambda value: outcome.append((True, value)) or settled.set(),
                           lambda reason: outcome.append((False, reason)) or settled.set())
             return settled
         result = self.enter(work, timeout)
-        if result is not settled:
+        if settled is None:
             return result
         self.await_settled(settled, timeout, started)
         fulfilled, value = outcome[0]
@@ -34145,7 +34147,7 @@ class ScriptHost:
     def context(self, kind, request=None, args=None, connection=None):
         """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
         context = {"kind": kind, "request": None if request is None else request.object(self.realm),
-                   "args": args or {}, "meta": self.realm.new_object(dict(self.meta))}
+                   "args": args or self.realm.new_object(), "meta": self.realm.new_object(dict(self.meta))}
         if connection is not None:
             context["connection"] = connection
         return context
@@ -34837,11 +34839,12 @@ class RequestHead:
     """A request without its body. Heads are remembered by their bytes and shared between requests, so
     nothing may change them.
 
-    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead.
+    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. A `plain`
+    head has nothing but ASCII in any of its parts.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
-                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal")
+                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain")
 
 
 def parse_head(data):
@@ -34864,6 +34867,7 @@ def parse_head(data):
     head.origin = fields.get("origin")
     head.browser = "text/html" in fields.get("accept", "")
     head.refusal = None
+    head.plain = text.isascii() and "%" not in text
     return head
 
 
@@ -35976,6 +35980,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def __init__(self, request, client_address, server):
         self.request = self.connection = request
         self.client_address = client_address
+        self.address = sys.intern(client_address[0].removeprefix("::ffff:"))
         self.server = server
         self.app = server.app
         self.state = READING
@@ -35993,10 +35998,6 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.started = 0.0
         self.fate = None                # what fault injection does to the request in `head`
         self.held = None                # (time to go on, body) while it is held
-
-    @property
-    def address(self):
-        return sys.intern(self.client_address[0].removeprefix("::ffff:"))
 
     # -- reading ----
 
@@ -36375,7 +36376,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         host, what = route.host, f"route {route.method} {route.path}"
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
-        context = host.context("httpRoute", Request(head, body, params, self.address))
+        context = host.realm.new_object(host.context("httpRoute", Request(head, body, params, self.address)))
         stats = route.stats
         stats.calls += 1
         try:
@@ -36663,22 +36664,33 @@ class Request:
     def object(self, realm):
         """`context.request` (DESIGN section 4), made new for every call because scripts may change it."""
         head, text = self.head, self.text
+        pairs = plain_object if head.plain else text_object
         parts = {
-            "method": head.method, "path": realm.from_python(head.path),
-            "url": realm.from_python(head.target),
-            "query": text_object(realm, head.query), "params": text_object(realm, self.params),
-            "headers": text_object(realm, head.fields), "body": realm.from_python(text),
+            "method": head.method, "path": script_text(realm, head.path),
+            "url": script_text(realm, head.target),
+            "query": pairs(realm, head.query), "params": pairs(realm, self.params),
+            "headers": pairs(realm, head.fields), "body": script_text(realm, text),
             "form": text_object(realm, self.form), "files": realm.from_python(list(self.files)),
             "json": null if self.json is None else realm.from_python(self.json),
-            "cookies": text_object(realm, head.cookies), "ip": self.address,
+            "cookies": pairs(realm, head.cookies), "ip": self.address,
             "auth": realm.new_object(dict(_AUTH))}
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
         return realm.new_object(parts)
 
 
+def script_text(realm, text):
+    """A script's string. ASCII is the same in and outside of the engine."""
+    return text if text.isascii() else realm.from_python(text)
+
+
+def plain_object(realm, pairs):
+    """A script's object with string properties, all of them ASCII."""
+    return realm.new_object(dict(pairs or ()))
+
+
 def text_object(realm, pairs):
-    """A script's object with string properties. ASCII is the same in and outside of the engine."""
+    """A script's object with string properties."""
     if not pairs:
         return realm.new_object({})
     if "".join([*pairs, *pairs.values()]).isascii():
