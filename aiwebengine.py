@@ -39,6 +39,7 @@ import ast
 import base64
 import binascii
 import bisect
+import builtins
 import codecs
 import collections
 import contextlib
@@ -55,6 +56,7 @@ import heapq
 import html
 import http.client
 import http.server
+import importlib.util
 import io
 import ipaddress
 import itertools
@@ -70,6 +72,7 @@ import re
 import secrets
 import select
 import selectors
+import shlex
 import shutil
 import signal
 import socket
@@ -169,6 +172,8 @@ class JSSyntaxError(JSNativeError):
     `filename` is filled in by whoever knows it."""
 
     kind = "SyntaxError"
+    #: Whether the text was only too deep for the stack that was left.
+    overflow = False
 
     def __init__(self, message="", line=None, column=None):
         super().__init__(message)
@@ -3373,7 +3378,9 @@ def _guarded(parser, parse):
     try:
         return parse()
     except RecursionError:
-        raise parser.too_deep() from None
+        error = parser.too_deep()
+        error.overflow = True
+        raise error from None
 
 
 def parse_script(source, strict=False, may_await=False):
@@ -3923,10 +3930,17 @@ class ScopeAnalyzer:
         self.block(node, "block", node.body)
 
     def visit_IfStatement(self, node):
-        self.visit(node.test)
-        for part in (node.consequent, node.alternate):
-            if part is not None:
-                self.in_region(part, lambda: self.visit_substatement(part))
+        outer = self.region
+        while True:                     # a chain of `else if` may be longer than the stack
+            self.visit(node.test)
+            self.in_region(node.consequent, lambda: self.visit_substatement(node.consequent))
+            if not isinstance(node.alternate, IfStatement):
+                break
+            node = node.alternate
+            self.region = (node.start, node.end)
+        if node.alternate is not None:
+            self.in_region(node.alternate, lambda: self.visit_substatement(node.alternate))
+        self.region = outer
 
     def visit_substatement(self, node):
         """A statement that is no list: a sloppy function declaration there has a scope of its own."""
@@ -4891,25 +4905,36 @@ class JSObject:
                 setter = current.set if setter is ABSENT else setter
             getter = undefined if getter is ABSENT else getter
             setter = undefined if setter is ABSENT else setter
-            flags = merged_flags(desc, current) & ~WRITABLE
-            self.special_attrs()[key] = Accessor(getter, setter, flags)
-            self.props.pop(key, None)
-            guard_key(key)
+            self.store_accessor(key, Accessor(getter, setter, merged_flags(desc, current) & ~WRITABLE))
             return
         if current is not None and current.is_accessor():
             flags = merged_flags(desc, None) & WRITABLE | merged_flags(desc, current) & ~WRITABLE
         else:
             flags = merged_flags(desc, current)
+        value = desc.value
+        if value is ABSENT:
+            value = self.props[key] if key in self.props else undefined
+        self.store_value(key, value, flags)
+
+    # Where the stack ends in these two, nothing is written yet: all calls come first.
+
+    def store_value(self, key, value, flags):
+        """Writes a data property and its attribute bits."""
+        attrs = self.attrs
         if flags != DEFAULT_ATTRS:
-            self.special_attrs()[key] = flags
             if not flags & WRITABLE:
                 guard_key(key)
-        elif self.attrs is not None:
-            self.attrs[key] = flags
-        if desc.value is not ABSENT:
-            self.props[key] = desc.value
-        elif key not in self.props:
-            self.props[key] = undefined
+            attrs = self.special_attrs()
+        self.props[key] = value
+        if attrs is not None:
+            attrs[key] = flags
+
+    def store_accessor(self, key, accessor):
+        guard_key(key)
+        attrs = self.special_attrs()
+        if key in self.props:
+            del self.props[key]
+        attrs[key] = accessor
 
     def has(self, key):
         obj = self
@@ -4993,19 +5018,11 @@ class JSObject:
 
     def put(self, key, value, flags=DEFAULT_ATTRS):
         """Makes an own data property without asking: for objects that no script has seen."""
-        if flags != DEFAULT_ATTRS:
-            self.special_attrs()[key] = flags
-            if not flags & WRITABLE:
-                guard_key(key)
-        elif self.attrs is not None:
-            self.attrs[key] = flags
-        self.props[key] = value
+        self.store_value(key, value, flags)
 
     def put_accessor(self, key, getter, setter=undefined, flags=CONFIGURABLE):
         """Makes an own accessor property without asking."""
-        self.special_attrs()[key] = Accessor(getter, setter, flags)
-        self.props.pop(key, None)
-        guard_key(key)
+        self.store_accessor(key, Accessor(getter, setter, flags))
 
     def create_data_property(self, key, value):
         """CreateDataProperty (7.3.5); returns whether it was allowed."""
@@ -5191,11 +5208,13 @@ class JSFunction(JSObject):
         """Makes the lazy properties; every internal method calls it first."""
         if self.props is UNTOUCHED:
             info = self.info
-            self.props = {"length": info.length, "name": info.name}
-            self.attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE}
+            props = {"length": info.length, "name": info.name}
+            attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE}
             if info.prototype is not None:
-                self.props["prototype"] = self.make_prototype(self)
-                self.attrs["prototype"] = WRITABLE
+                props["prototype"] = self.make_prototype(self)
+                attrs["prototype"] = WRITABLE
+            # At once, so that the end of the stack leaves all or nothing.
+            self.attrs, self.props = attrs, props
         return self
 
     def special_attrs(self):
@@ -6615,8 +6634,11 @@ RUNTIME_NAMES = """
     member_key GeneratorExit hole
 """.split()
 
-#: Longest chain of tests of a switch that becomes one nested `if`.
+#: Longest chain of tests of a switch, or of `else if`, that becomes one nested `if`.
 MAX_CASES_NESTED = 50
+
+#: What the Python name of a function ends in, so that no two have the same.
+_FUNCTION_NUMBER = re.compile(r"_f\d+$")
 
 #: Longest chain of operators that becomes one nested expression.
 MAX_EXPRESSION_DEPTH = 100
@@ -6645,8 +6667,9 @@ def recursion_goes_unchecked():
 RECURSION_UNCHECKED = recursion_goes_unchecked()
 
 
-class PositionTable(list):
-    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code."""
+class PositionTable(tuple):
+    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code.
+    A tuple, since code objects shall stay hashable."""
 
     __slots__ = ()
 
@@ -6664,6 +6687,8 @@ class Unit:
         self.free_globals = set()
         self.function_count = 0
         self.has_lifts = False
+        #: Whether a finally block is_copied_much().
+        self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
         self.positions = None
 
@@ -6704,7 +6729,7 @@ def script_name(python):
 class Jump:
     """A statement that break or continue can leave: a loop, switch or labelled block."""
 
-    __slots__ = ("labels", "is_loop", "takes_break", "pending", "update")
+    __slots__ = ("labels", "is_loop", "takes_break", "pending", "update", "turn")
 
     def __init__(self, labels, is_loop, takes_break):
         self.labels = labels
@@ -6714,6 +6739,8 @@ class Jump:
         self.pending = []
         #: Emits what `continue` must run first (the update of a for loop).
         self.update = None
+        #: The Jump around one turn of the loop, for `continue` to leave, or None.
+        self.turn = None
 
 
 class Emitter:
@@ -7289,13 +7316,44 @@ class Emitter:
         return value
 
     def visit_IfStatement(self, node):
-        # Long else-if chains are walked in a loop, but nest in the result as Python's own do.
         self.empty_completion()
+        chain = [node]
+        while isinstance(chain[-1].alternate, IfStatement):
+            chain.append(chain[-1].alternate)
+        if len(chain) > MAX_CASES_NESTED:
+            self.long_if(chain)
+        else:
+            self.emit(self.nested_if(node))
+
+    def nested_if(self, node):
         test = self.test(node.test)
         then = self.collect(lambda: self.statement(node.consequent))
         orelse = [] if node.alternate is None else self.collect(lambda: self.statement(node.alternate))
         self.at(node)
-        self.emit(ast.If(test, then, orelse, lineno=self.line, col_offset=self.column))
+        return ast.If(test, then, orelse, lineno=self.line, col_offset=self.column)
+
+    def long_if(self, chain):
+        """A chain of `else if` in steps, since CPython limits how deep they nest: a flag says whether
+        one of them applied already."""
+        open_ = self.temporary()
+        self.emit_assign(open_, self.const(True))
+
+        def taken(node):
+            self.emit_assign(open_, self.const(False))
+            self.statement(node.consequent)
+
+        def step(nodes):
+            self.at(nodes[0])
+            test = self.test(nodes[0].test)
+            then = self.collect(lambda: taken(nodes[0]))
+            orelse = self.collect(lambda: step(nodes[1:])) if len(nodes) > 1 else []
+            self.emit_if(test, then, orelse)
+        for start in range(0, len(chain), MAX_CASES_NESTED):
+            body = self.collect(lambda: step(chain[start:start + MAX_CASES_NESTED]))
+            self.emit_if(self.name(open_), body)
+        if chain[-1].alternate is not None:
+            body = self.collect(lambda: self.statement(chain[-1].alternate))
+            self.emit_if(self.name(open_), body)
 
     def empty_completion(self):
         if self.completion is not None:
@@ -7394,7 +7452,7 @@ class Emitter:
     def visit_ContinueStatement(self, node):
         for jump in reversed(self.jumps):
             if jump.is_loop in ("loop", "of") and jump.takes_break and (node.label is None or node.label in jump.labels):
-                self.jump_out(jump, "continue")
+                self.jump_out(jump.turn or jump, "continue" if jump.turn is None else "break")
                 return
 
     def visit_LabeledStatement(self, node):
@@ -7431,6 +7489,18 @@ class Emitter:
         self.while_loop(node, jump, node.test, lambda: self.statement(node.body))
         self.finish_loop(jump)
 
+    def loop_body(self, node, jump):
+        """The body of a loop that does something after each turn: where a finally block stands between
+        a `continue` and that, the turn becomes a Python loop of its own, which `continue` leaves."""
+        if "finally" not in self.unit.source or not continues_through_finally(node):
+            self.statement(node)
+            return
+        jump.turn = turn = Jump((), None, False)
+        self.jumps.append(turn)
+        body = self.collect(lambda: self.statement(node))
+        self.once(body)
+        self.finish_loop(turn)
+
     def while_loop(self, node, jump, test, body):
         """while (test) body, with the poll for timeouts."""
         # Always `while True`: CPython 3.11 warms up a function's code at unconditional jumps back only.
@@ -7462,7 +7532,7 @@ class Emitter:
         jump.update = check
 
         def body():
-            self.statement(node.body)
+            self.loop_body(node.body, jump)
             check()
         self.while_loop(node, jump, None, body)
         self.finish_loop(jump)
@@ -7491,7 +7561,7 @@ class Emitter:
             jump.update = update
 
             def body():
-                self.statement(node.body)
+                self.loop_body(node.body, jump)
                 update()
             for variable in fresh:
                 self.emit_assign(variable.python, self.call("Cell", self.load_variable(variable)))
@@ -7670,6 +7740,8 @@ class Emitter:
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
         self.emit(ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column))
+        if finalizer and not self.unit.must_outline:
+            self.unit.must_outline = is_copied_much(self.out[-1])
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
@@ -9294,6 +9366,19 @@ def jumps_out(body):
     return False
 
 
+def continues_through_finally(body):
+    """Whether a loop's body has a `continue` inside a try statement with a finally block."""
+    stack = [(body, False)]
+    while stack:
+        node, guarded = stack.pop()
+        if guarded and isinstance(node, ContinueStatement):
+            return True
+        guarded = guarded or (isinstance(node, TryStatement) and node.finalizer is not None)
+        if not isinstance(node, FUNCTION_NODES):
+            stack.extend((child, guarded) for child in node.children())
+    return False
+
+
 STATEMENTS = {
     BlockStatement: Emitter.visit_BlockStatement,
     BreakStatement: Emitter.visit_BreakStatement,
@@ -9364,6 +9449,165 @@ EFFECTS = {
 
 
 # -- Compiling a source text -------------------------------------------------------------
+
+class BlockOutliner:
+    """Moves loops and try statements that CPython finds too deeply nested (its compiler takes 20 of
+    them) into functions of their own inside their function, whose names they share:
+
+        while True: …                     def f_f9():
+                                              nonlocal …
+                                              while True: …
+                                          left = f_f9()
+                                          if left is not None: return left[0]
+
+    None means that the statement ran to its end, True and False stand for break and continue of a loop
+    around it, and a tuple holds what is returned. Finally blocks that CPython would write out many times
+    become functions too. Only texts that need one of both come here.
+    """
+
+    #: Blocks that may stand within each other; a try statement counts for up to three.
+    MAX_BLOCKS = 15
+
+    def __init__(self, unit):
+        self.unit = unit
+        #: The Python function being looked at, the names it declares elsewhere, whether it yields, and
+        #: the names that only outlined statements of it assign.
+        self.owner = self.declared = self.yields = self.missing = None
+
+    def function(self, node):
+        """Looks through one FunctionDef and what is nested in it."""
+        outer = self.owner, self.declared, self.yields, self.missing
+        self.owner, self.missing = node, set()
+        heads = [part for part in node.body if isinstance(part, (ast.Global, ast.Nonlocal))]
+        self.declared = {kind: {name for part in heads if isinstance(part, kind) for name in part.names}
+                         for kind in (ast.Global, ast.Nonlocal)}
+        self.yields = has_yield(node.body)
+        node.body = heads + self.block(node.body[len(heads):], 0, False)
+        if self.missing:
+            at = {"lineno": node.lineno, "col_offset": node.col_offset}
+            targets = [ast.Name(name, _STORE, **at) for name in sorted(self.missing)]
+            node.body.insert(len(heads), ast.If(ast.Constant(False, **at), [ast.Assign(
+                targets, ast.Constant(None, **at), **at)], [], **at))
+        self.owner, self.declared, self.yields, self.missing = outer
+
+    def block(self, statements, depth, in_loop):
+        """The statements, those outlined that go too deep. `in_loop`: a loop of this function is around."""
+        result = []
+        for node in statements:
+            if isinstance(node, (ast.While, ast.For, ast.Try)) and depth >= self.MAX_BLOCKS:
+                result += self.outline([node], in_loop)
+                continue
+            outlined = isinstance(node, ast.Try) and is_copied_much(node)
+            if outlined:                # the function stands before the try, so that it is not copied too
+                made, *node.finalbody = self.outline(node.finalbody, in_loop)
+                result.append(made)
+            result.append(node)
+            if isinstance(node, ast.FunctionDef):
+                self.function(node)
+            elif isinstance(node, (ast.While, ast.For)):
+                node.body = self.block(node.body, depth + 1, True)
+            elif isinstance(node, ast.If):
+                node.body = self.block(node.body, depth, in_loop)
+                node.orelse = self.block(node.orelse, depth, in_loop)
+            elif isinstance(node, ast.Try):
+                inside = depth + 1 + bool(node.finalbody)
+                node.body = self.block(node.body, inside, in_loop)
+                for handler in node.handlers:
+                    handler.body = self.block(handler.body, inside + 1, in_loop)
+                if not outlined:
+                    node.finalbody = self.block(node.finalbody, depth + 1, in_loop)
+        return result
+
+    def outline(self, statements, in_loop):
+        """-> what stands in the place of some statements: a function, its call, what follows from it."""
+        at = {"lineno": statements[0].lineno, "col_offset": statements[0].col_offset}
+        self.unit.function_count += 1
+        name = f"{_FUNCTION_NUMBER.sub('', self.owner.name)}_f{self.unit.function_count}"
+        left = f"left_{self.unit.function_count}"
+        assigned = assigned_names(statements)
+        declared = [(ast.Global, assigned & self.declared[ast.Global]),
+                    (ast.Nonlocal, assigned - self.declared[ast.Global])]
+        self.missing |= assigned - self.declared[ast.Global] - self.declared[ast.Nonlocal] \
+            - {arg.arg for arg in self.owner.args.args}
+        exits = set()
+        body = leaving_by_value(statements, exits, False)
+        call = ast.Call(ast.Name(name, _LOAD, **at), [], [], **at)
+        if self.yields and has_yield(body):
+            call = ast.YieldFrom(call, **at)
+        heads = [kind(sorted(names), **at) for kind, names in declared if names]
+        made = ast.FunctionDef(name, ast.arguments([], [], None, [], [], None, []), heads + body, [], **at)
+        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at)]
+
+        def on(op, value, then):
+            result.append(ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(value, **at)], **at),
+                                 [then], [], **at))
+        if ast.Break in exits and in_loop:
+            on(_IS, True, ast.Break(**at))
+        if ast.Continue in exits and in_loop:
+            on(_IS, False, ast.Continue(**at))
+        if ast.Return in exits:
+            on(_IS_NOT, None, ast.Return(ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD,
+                                                       **at), **at))
+        self.function(made)
+        return result
+
+
+#: Nodes of a finally block times the places that run it, before it becomes a function.
+MAX_FINALLY_NODES = 3000
+
+
+def is_copied_much(node):
+    """Whether CPython would write out the finally block of an ast.Try too often: it does so at each way
+    out, and for blocks within blocks that doubles each time."""
+    size = 0
+    for part in own_nodes(node.finalbody):
+        size += 1
+        if isinstance(part, ast.Try) and part.finalbody:
+            return True
+    if size < 20:
+        return False
+    exits = 2 + sum(isinstance(part, (ast.Return, ast.Break, ast.Continue)) for part in own_nodes(
+        [*node.body, *node.handlers]))
+    return size * exits > MAX_FINALLY_NODES
+
+
+def own_nodes(nodes):
+    """The Python nodes within some, nested functions left out."""
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef):
+            stack.extend(ast.iter_child_nodes(node))
+
+
+def has_yield(statements):
+    """Whether Python statements yield, nested functions left out."""
+    return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own_nodes(statements))
+
+
+def leaving_by_value(statements, exits, in_loop):
+    """Statements with what leaves them turned into returns of True, False or a tuple (see BlockOutliner);
+    adds the classes of what was met to `exits`. `in_loop`: break and continue stay inside."""
+    result = []
+    for node in statements:
+        at = {"lineno": node.lineno, "col_offset": node.col_offset}
+        if isinstance(node, ast.Return):
+            exits.add(ast.Return)
+            node = ast.Return(ast.Tuple([node.value], _LOAD, **at), **at)
+        elif isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
+            exits.add(type(node))
+            node = ast.Return(ast.Constant(isinstance(node, ast.Break), **at), **at)
+        elif not isinstance(node, ast.FunctionDef):
+            inside = in_loop or isinstance(node, (ast.While, ast.For))
+            for field in ("body", "orelse", "finalbody"):
+                if getattr(node, field, None):
+                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside))
+            for handler in getattr(node, "handlers", ()):
+                handler.body = leaving_by_value(handler.body, exits, inside)
+        result.append(node)
+    return result
+
 
 class CompiledScript:
     """A script ready to run in any realm.
@@ -9552,13 +9796,15 @@ def code_of(unit, module, filename):
     """The code object of the one function in a Python module."""
     if sys.version_info < (3, 11):
         unit.positions = number_positions(module)
+    if unit.must_outline:
+        BlockOutliner(unit).function(module.body[0])
     try:
         module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     except SyntaxError as error:
         if "nested" not in error.msg:
             raise
-        raise JSSyntaxError("Loops, switch and try statements are nested too deeply in one function",
-                            error.lineno) from None
+        BlockOutliner(unit).function(module.body[0])
+        module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     for value in module_code.co_consts:
         if isinstance(value, types.CodeType):
             return unit.with_pool(value)
@@ -9584,7 +9830,7 @@ class PoolReference:
 def dump_python(compiled):
     """The Python that a script or module became, as text to read: the generated tree of a CompiledScript
     or CompiledModule that kept it, with the line of the source in a comment before its statements, then
-    the objects that the code refers to as pool[n]."""
+    the objects that the code refers to as pool[n]. It is for reading: some names are none in Python."""
     dump = PythonDump(compiled.unit)
     text = dump.text(compiled.tree)
     pool = [f"# pool[{index}]: {clipped(describe_pooled(item))}"
@@ -9605,6 +9851,15 @@ def describe_pooled(item):
     return f"{kind} {item!r}"
 
 
+class WithoutFStrings(ast.NodeTransformer):
+    """Writes f-strings as the joining of their parts."""
+
+    def visit_JoinedStr(self, node):
+        self.generic_visit(node)
+        parts = [part.value if isinstance(part, ast.FormattedValue) else part for part in node.values]
+        return ast.Call(ast.Attribute(ast.Constant(""), "join", _LOAD), [ast.List(parts, _LOAD)], [])
+
+
 class PythonDump:
     """Makes the text of one generated tree."""
 
@@ -9617,7 +9872,11 @@ class PythonDump:
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and type(node.value) is bytes:
                 node.value = PoolReference(node.value)
-        return ast.unparse(ast.Module(self.commented(tree.body), []))
+        try:
+            return ast.unparse(ast.Module(self.commented(tree.body), []))
+        except ValueError:              # before 3.12, f-strings cannot hold every expression
+            self.line = None
+            return ast.unparse(ast.Module(self.commented(WithoutFStrings().visit(tree).body), []))
 
     def commented(self, statements):
         """Copies of statements, with a comment where another line of the source begins. A comment is an
@@ -10559,9 +10818,6 @@ for _symbol in (SYM_ASYNC_ITERATOR, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, 
 MAX_STACK_FRAMES = 200
 DEFAULT_STACK_FRAMES = 10
 
-_FUNCTION_SUFFIX = re.compile(r"_f\d+$")
-
-
 def frames_of_stack(frame, limit=DEFAULT_STACK_FRAMES):
     """The JavaScript calls under a Python frame, as (code, lasti) pairs, deepest first. Generated
     code is known by the name %realm among its globals."""
@@ -10613,7 +10869,7 @@ def frame_text(code, lasti):
     """One line of a stack: "at f (chat.js:3:7)"."""
     line, column = frame_position(code, lasti)
     place = f"{code.co_filename}:{line}" if column is None else f"{code.co_filename}:{line}:{column}"
-    name = "" if code.co_name == "script_f0" else _FUNCTION_SUFFIX.sub("", code.co_name)
+    name = "" if code.co_name == "script_f0" else _FUNCTION_NUMBER.sub("", code.co_name)
     return f"    at {name} ({place})" if name else f"    at {place}"
 
 
@@ -22021,8 +22277,9 @@ def proxy_revocable(realm, this, target=undefined, handler=undefined, *_):
 
 # -- Inspection --------------------------------------------------------------------------
 #
-# How the console shows values: the notation and the line breaks of node's util.inspect. Nothing
-# here runs code of a script: accessors are named, not called, and a Proxy shows its target.
+# How the console shows values: the notation and the line breaks of node's util.inspect. Accessors are
+# named, not called, and a Proxy shows its target: the only code of a script that runs is a getter of
+# Symbol.toStringTag, as in node. Objects may change meanwhile.
 
 #: Elements of one array, Map or Set that are shown, and characters of one string.
 MAX_INSPECTED_ITEMS = 100
@@ -22047,10 +22304,10 @@ _SHORT_ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r
 _ERROR_NAME = re.compile(r"[\w$]*Error(?=:|\n|\Z)")
 
 
-def inspect_value(realm, value, depth=2, colors=False):
+def inspect_value(realm, value, depth=2, colors=False, proxies=False):
     """A value as console.log shows it, as well-formed text; nested objects to `depth` levels
-    (INFINITY for all)."""
-    return well_formed_text(Inspector(realm, depth, colors).show(value, 0))
+    (INFINITY for all); Proxies as such rather than their targets, if `proxies` says so."""
+    return well_formed_text(Inspector(realm, depth, colors, proxies=proxies).show(value, 0))
 
 
 def display_width(text):
@@ -22106,7 +22363,13 @@ def inspected_class(obj):
                     and is_in_chain(obj, proto.value):
                 return own_name(own.value)
         walk = walk.get_proto()
-    return None if obj.get_proto() is None else f"{obj.class_name} <Complex prototype>"
+    proto = obj.get_proto()
+    if proto is None:
+        return None
+    behind = None if isinstance(proto, JSProxyBase) else inspected_class(proto)
+    if behind is None:
+        behind = "[Object: null prototype]" + ("" if proto.own_keys() else " {}")
+    return f"{obj.class_name} <{behind}>"
 
 
 class InspectedShape:
@@ -22132,9 +22395,11 @@ class Inspector:
     """
 
     def __init__(self, realm, depth=2, colors=False, width=INSPECT_WIDTH,
-                 items=MAX_INSPECTED_ITEMS):
+                 items=MAX_INSPECTED_ITEMS, hidden=False, proxies=False):
         self.realm = realm
         self.depth = depth
+        self.hidden = hidden            # whether properties that are not enumerable are shown
+        self.proxies = proxies
         self.colors = colors
         self.width = width
         self.items = items
@@ -22178,6 +22443,8 @@ class Inspector:
         while isinstance(obj, JSProxyBase):
             if obj.target is None:
                 return self.paint("<Revoked Proxy>", "special")
+            if self.proxies:
+                return self.show_proxy(obj, level)
             obj = obj.target
         if any(other is obj for other in self.open):
             return self.paint(f"[Circular *{self.circle_number(obj)}]", "special")
@@ -22189,6 +22456,16 @@ class Inspector:
             label = self.prefix(obj, name, "", "Object")[:-1]
             return self.paint(label if name is None else f"[{label}]", "special")
         return self.show_content(obj, shape, level + 1)
+
+    def show_proxy(self, proxy, level):
+        """A Proxy with its target and handler."""
+        if level > self.depth:
+            return self.paint("Proxy [Array]", "special")
+        self.reached = level + 1
+        self.indent += 2
+        parts = [self.show(part, level + 1) for part in (proxy.target, proxy.handler)]
+        self.indent -= 2
+        return self.join(parts, InspectedShape("Proxy [", "]"), level + 1, proxy)
 
     def circle_number(self, obj):
         for number, other in enumerate(self.circles, 1):
@@ -22221,7 +22498,7 @@ class Inspector:
             label = f"[{self.paint(repr(key), 'symbol')}]"
         elif key == "__proto__":
             label = "['__proto__']"
-        elif not own.enumerable:
+        elif own is not None and not own.enumerable:
             label = f"[{key}]"
         elif _PLAIN_KEY.match(key):
             label = key
@@ -22231,6 +22508,8 @@ class Inspector:
 
     def show_descriptor(self, own, level):
         """The value of a property, or which accessors it has."""
+        if own is None:                 # it has gone
+            return self.show(undefined, level)
         if not own.is_accessor():
             self.indent += 2
             text = self.show(own.value, level)
@@ -22301,9 +22580,18 @@ class Inspector:
 
     def tag(self, obj):
         """Its Symbol.toStringTag, unless that is shown among the properties anyway."""
-        tag = peek(obj, SYM_TO_STRING_TAG)
+        if isinstance(obj, JSTypedArray):
+            return obj.class_name
         own = obj.get_own(SYM_TO_STRING_TAG)
-        return tag if type(tag) is str and not (own is not None and own.enumerable) else ""
+        if own is not None and own.enumerable:
+            return ""
+        tag = peek(obj, SYM_TO_STRING_TAG)
+        if tag is undefined and not isinstance(obj, JSProxyBase):
+            try:
+                tag = obj.get(SYM_TO_STRING_TAG)
+            except Exception:
+                return ""
+        return tag if type(tag) is str else ""
 
     def shape_of(self, obj, name):
         if isinstance(obj, JSErrorObject) or is_in_chain(obj, self.realm.ErrorPrototype):
@@ -22326,6 +22614,8 @@ class Inspector:
         keys = obj.own_keys()
         if isinstance(obj, JSStringObject) or shows_elements(obj):
             keys = [key for key in keys if array_index(key) < 0]
+        if self.hidden:
+            return keys
         return [key for key in keys if getattr(obj.get_own(key), "enumerable", False)]
 
     def error_shape(self, obj, name):
@@ -22370,6 +22660,8 @@ def function_label(function, name, tag):
         parent = function.proto
         if isinstance(parent, JSFunction) and own_name(parent):
             label += f" extends {own_name(parent)}"
+        elif parent is None:
+            label += " extends [null prototype]"
         return label + "]"
     kind = {"generator": "GeneratorFunction", "async": "AsyncFunction",
             "asyncgenerator": "AsyncGeneratorFunction"}.get(kind, "Function")
@@ -22452,7 +22744,7 @@ def buffer_content(inspector, obj, level):
     text = bytes(data[:inspector.items]).hex(" ")
     if len(data) > inspector.items:
         text += " " + more_items(len(data) - inspector.items)[0].replace("item", "byte")
-    return [f"[Uint8Contents]: <{text}>", "byteLength: " + inspector.show(len(data), level)]
+    return [inspector.paint("[Uint8Contents]", "special") + f": <{text}>", "byteLength: " + inspector.show(len(data), level)]
 
 
 def data_view_content(inspector, obj, level):
@@ -22551,7 +22843,7 @@ def text_shape(style, make_text):
 def primitive_shape(inspector, obj, name):
     """[Number: 3]"""
     text = Inspector(inspector.realm).show(obj.value, 0)
-    label = obj.class_name if name in (obj.class_name, None) else f"{obj.class_name} ({name})"
+    label = obj.class_name if name == obj.class_name else f"{obj.class_name} ({name or 'null prototype'})"
     style = {str: "string", bool: "boolean", JSSymbol: "symbol"}.get(type(obj.value), "number")
     return InspectedShape(base=inspector.paint(f"[{label}: {text}]", style), whole=True)
 
@@ -22580,8 +22872,6 @@ SHAPES = {
 # -- console: formatting -----------------------------------------------------------------
 
 _FORMAT = re.compile("%[sdifjoOc%]")
-_LEADING_INTEGER = re.compile(r"[+-]?[0-9]+")
-_LEADING_FLOAT = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
 
 
 def format_log(realm, values):
@@ -22598,42 +22888,58 @@ def format_log(realm, values):
                 return "%"
             return FORMATTERS[kind](realm, values.pop(0)) if values else match[0]
         parts.append(_FORMAT.sub(directive, template))
-    parts += [value if type(value) is str else Inspector(realm).show(value, 0) for value in values]
+    colors = realm.host_hooks.get("console colors", False)
+    parts += [value if type(value) is str else Inspector(realm, colors=colors).show(value, 0) for value in values]
     return well_formed_text(" ".join(parts))
 
 
 def format_string(realm, value):
     if type(value) is str:
         return value
-    if isinstance(value, JSFunction):
-        return function_to_string(realm, value)
+    if isinstance(value, JSObject) and (value.fn is not None or has_own_text(value)):
+        return to_string(value)
     return Inspector(realm, depth=0).show(value, 0)
+
+
+def has_own_text(obj):
+    """Whether the script itself says what an object is as text."""
+    while not isinstance(obj, JSProxyBase):
+        own = obj.get_own("toString")
+        if own is not None:
+            return isinstance(own.value, JSFunction) and own.value.info.kind != "builtin"
+        obj = obj.get_proto()
+        if obj is None:
+            break
+    return False
 
 
 def format_number(realm, value):
     if type(value) is JSBigInt:
         return to_string(value) + "n"
-    if isinstance(value, JSObject):
-        value = value.value if isinstance(value, JSDate) else NAN
     return Inspector(realm).show(NAN if type(value) is JSSymbol else to_number(value), 0)
 
 
-def parsing_formatter(pattern):
-    """Makes the formatter of %i or %f from what parseInt or parseFloat accept."""
-    def formatter(realm, value):
-        if type(value) is JSBigInt and pattern is _LEADING_INTEGER:
-            return to_string(value) + "n"
-        if isinstance(value, JSObject) or type(value) is JSSymbol:
-            return "NaN"
-        match = pattern.match(to_string(value).lstrip(WHITE_SPACE))
-        return Inspector(realm).show(string_to_number(match[0]) if match else NAN, 0)
-    return formatter
+def format_integer(realm, value):
+    if type(value) is JSBigInt:
+        return to_string(value) + "n"
+    return parsed_number(realm, parse_int, value)
+
+
+def format_float(realm, value):
+    return parsed_number(realm, parse_float, value)
+
+
+def parsed_number(realm, parse, value):
+    """%i and %f: what parseInt or parseFloat make of a value."""
+    if isinstance(value, JSObject) or type(value) is JSSymbol:
+        return "NaN"
+    return Inspector(realm).show(parse(realm, undefined, value), 0)
 
 
 def format_json(realm, value):
     try:
         text = realm.stringify(value)
-    except JSError as error:
+    except JSTypeError as error:
         if "circular" not in error.message:
             raise
         return "[Circular]"
@@ -22642,8 +22948,8 @@ def format_json(realm, value):
 
 FORMATTERS = {
     "s": format_string, "d": format_number, "j": format_json,
-    "i": parsing_formatter(_LEADING_INTEGER), "f": parsing_formatter(_LEADING_FLOAT),
-    "o": lambda realm, value: Inspector(realm, depth=4).show(value, 0),
+    "i": format_integer, "f": format_float,
+    "o": lambda realm, value: Inspector(realm, depth=4, hidden=True, proxies=True).show(value, 0),
     "O": lambda realm, value: Inspector(realm).show(value, 0),
     "c": lambda realm, value: ""}
 
@@ -22697,7 +23003,7 @@ def format_table(realm, data, columns=None):
         row = {None: well_formed_text(index)}
         if isinstance(data, JSMap):
             row["Key", None] = table_cell(realm, key)
-        if isinstance(value, JSObject) and value.fn is None and not isinstance(data, JSCollection):
+        if isinstance(value, JSObject) and not isinstance(data, JSCollection):
             for name, item in own_values(value):
                 if columns is None and name not in names:
                     names.append(name)
@@ -23413,11 +23719,17 @@ class JSURL(JSObject):
 
 
 URL = BuiltinClass("URL", JSURL, tag="URL")
+#: What tells the text of an attribute from a record, and what the console shows, in its order.
+URL_READERS = {"href": URLRecord.href}
+URL_SHOWN = ("href", "origin", "protocol", "username", "password", "host", "hostname", "port", "pathname",
+             "search", "searchParams", "hash")
 
 
 def url_attribute(name, read, write=None):
     """Declares an accessor: read(record) -> text, and write(record, text), which may leave the
     record as it is or raise InvalidURL where the text does not fit."""
+    URL_READERS[name] = read
+
     def getter(realm, this, *_):
         return utf16(read(this.record))
 
@@ -23609,6 +23921,19 @@ def url_parse(realm, this, *args):
         return null
 
 
+def url_content(inspector, obj, level):
+    """The entries of a URL in the console."""
+    inspector.indent += 2
+    entries = [f"{name}: " + inspector.show(
+        url_search_params(inspector.realm, obj) if name == "searchParams"
+        else utf16(URL_READERS[name](obj.record)), level) for name in URL_SHOWN]
+    inspector.indent -= 2
+    return entries
+
+
+SHAPES["URL"] = filled_shape(url_content)
+
+
 # -- URLSearchParams ---------------------------------------------------------------------
 
 def parse_urlencoded(text):
@@ -23654,6 +23979,21 @@ class JSURLSearchParams(JSObject):
 
 
 URL_SEARCH_PARAMS = BuiltinClass("URLSearchParams", JSURLSearchParams, tag="URLSearchParams")
+
+
+def params_content(inspector, obj, level):
+    """The pairs in the console."""
+    entries = [f"{inspector.show(name, level)} => {inspector.show(value, level)}"
+               for name, value in obj.pairs[:inspector.items]]
+    return entries + more_items(len(obj.pairs) - inspector.items)
+
+
+def params_shape(inspector, obj, name):
+    return InspectedShape(inspector.prefix(obj, name, "", "URLSearchParams") + "{",
+                          fill=params_content if obj.pairs else None)
+
+
+SHAPES["URLSearchParams"] = params_shape
 
 
 def params_method(key, length):
@@ -25748,6 +26088,61 @@ MIN_COLLECT_OBJECTS = 20_000
 REALMS = weakref.WeakSet()
 
 
+class StackHeadroom:
+    """`with HEADROOM:` gives Python more stack for work that shall not end in the middle: making a
+    built-in when a script first asks for it, perhaps from a call that has used up the stack."""
+
+    FRAMES = 300
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.users = self.limit = 0
+        self.raised = False
+
+    def __enter__(self):
+        with self.lock:
+            if not self.raised:
+                self.limit = sys.getrecursionlimit()
+                sys.setrecursionlimit(self.limit + self.FRAMES)
+                self.raised = True
+            self.users += 1
+
+    def __exit__(self, *_error):
+        with self.lock:
+            self.users -= 1
+            self.settle()
+
+    def settle(self):
+        """Takes the room back when nobody uses it; at the very end of the stack that has to wait until
+        the script is left."""
+        if self.raised and not self.users:
+            try:
+                sys.setrecursionlimit(self.limit)
+                self.raised = False
+            except RecursionError:
+                pass
+
+
+HEADROOM = StackHeadroom()
+
+
+def stack_depth():
+    """The number of Python frames under the caller."""
+    frame, depth = sys._getframe(1), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+@functools.cache
+def prepare_interpreter():
+    """Makes room for deep calls and for many objects, once in a process."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_CALL_DEPTH))
+    # What is loaded now stays; the collector need not walk it for every few new objects.
+    gc.freeze()
+    gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+
+
 def guard_in_all_realms(keys):
     for realm in list(REALMS):
         realm.runtime["guarded"] = keys
@@ -25767,13 +26162,12 @@ class Realm:
     Values cross as plain Python: see to_python() and from_python().
     """
 
+    def __new__(cls, *_args, **_options):
+        """Sets up the interpreter before the first realm is there: what is frozen is never freed."""
+        prepare_interpreter()
+        return super().__new__(cls)
+
     def __init__(self, name="<realm>", *, console=None, timeout=None, clock=None):
-        if sys.getrecursionlimit() < MAX_CALL_DEPTH:
-            sys.setrecursionlimit(MAX_CALL_DEPTH)
-        if not REALMS:
-            # What is loaded now stays; the collector need not walk it for every few new objects.
-            gc.freeze()
-            gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
@@ -25808,7 +26202,16 @@ class Realm:
         table = INTRINSICS.get(name)
         if table is None:
             raise AttributeError(name)
-        table.install(self)
+        made = set(self.__dict__)
+        try:
+            with HEADROOM:
+                table.install(self)
+        except BaseException:
+            # No half-made built-in stays: the next use makes it, and what it needs, anew.
+            for late in set(self.__dict__) - made:
+                if late in INTRINSICS:
+                    del self.__dict__[late]
+            raise
         return self.__dict__[name]
 
     def declare_builtins(self):
@@ -25950,6 +26353,9 @@ class Realm:
                 self.depth = 0
                 if self.interrupt:
                     self.clear_interrupt()
+                if HEADROOM.raised:
+                    with HEADROOM.lock:
+                        HEADROOM.settle()
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -26129,15 +26535,29 @@ class Realm:
 
     def evaluate_global(self, source, strict=False):
         """Indirect eval (19.2.1.1): the source as a script; its names stay deletable."""
-        program = parse_script(source, strict)
-        return self.run_script(compile_script(source, "<eval>", program, is_eval=True))
+        return self.run_script(self.with_room_to_parse(lambda: compile_script(
+            source, "<eval>", parse_script(source, strict), is_eval=True)))
+
+    @staticmethod
+    def with_room_to_parse(work):
+        """work(), which parses; where a script's calls have used up the stack, it is their depth and not
+        the text that is at fault."""
+        try:
+            with HEADROOM:
+                return work()
+        except JSSyntaxError as error:
+            if error.overflow and stack_depth() > MAX_CALL_DEPTH // 2:
+                raise RecursionError from None
+            raise
 
     def compile_function(self, kind, params, body):
         """CreateDynamicFunction (20.2.1.1)."""
-        node, text = parse_function(params, body, kind in ("async", "asyncgenerator"),
-                                    kind in ("generator", "asyncgenerator"))
-        program = Program([ExpressionStatement(node, None).at(node)], "script", False).at(node)
-        compiled = compile_script(text, "<anonymous>", program)
+        def work():
+            node, text = parse_function(params, body, kind in ("async", "asyncgenerator"),
+                                        kind in ("generator", "asyncgenerator"))
+            program = Program([ExpressionStatement(node, None).at(node)], "script", False).at(node)
+            return compile_script(text, "<anonymous>", program)
+        compiled = self.with_room_to_parse(work)
         self.link(compiled.free_globals)
         function = types.FunctionType(compiled.code, self.globals)(self.global_object)
         function.put("name", "anonymous", CONFIGURABLE)
@@ -26568,40 +26988,15 @@ class ManualTimers(TimerQueue):
                 self.realm.report(error, "Uncaught")
 
 
-# -- Engines -----------------------------------------------------------------------------
-
-#: What the sections below use of a realm, whichever engine it belongs to. Values that a realm hands out
-#: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
-#: booleans, undefined and null; or handles of objects, for the realm's own methods only.
-ENGINE_INTERFACE = (
-    "name", "console", "close", "modules",                      # one world, for one script
-    "define", "lookup",                                         # its globals, in and out
-    "evaluate", "call", "run", "wait_idle",                     # entering it
-    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
-    "new_object", "from_python", "to_python", "stringify", "parse_json")
-
-DEFAULT_ENGINE = "builtin"
-
-#: The engines by name.
-ENGINES = {"builtin": Realm}
-
-
-def check_engine(name):
-    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
-    engine is not installed or does not work."""
-    if name not in ENGINES:
-        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
-    return ENGINES[name]
-
-
 # -- Realms of a terminal ----------------------------------------------------------------
 
 class ForegroundRealm(Realm):
-    """A realm that somebody at a terminal waits for, and may stop()."""
+    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values."""
 
-    def __init__(self, name, *, console=None):
+    def __init__(self, name, *, console=None, colors=False):
         super().__init__(name, console=console)
         self.stopped = False
+        self.colors = self.host_hooks["console colors"] = colors
 
     def stop(self):
         """Ends what is running or waited for with a ScriptTimeout: for Ctrl-C, from any thread."""
@@ -26646,9 +27041,9 @@ class ForegroundRealm(Realm):
         with self.lock:
             raise JSError(self.thrown_value(refusal), "parse")
 
-    def inspected(self, value, colors=False):
+    def inspected(self, value):
         """A value as the console shows it."""
-        return self.enter(lambda: inspect_value(self, value, colors=colors))
+        return self.enter(lambda: inspect_value(self, value, colors=self.colors))
 
 
 def parse_awaiting(source):
@@ -26662,8 +27057,8 @@ def parse_awaiting(source):
 class CommandRealm(ForegroundRealm):
     """The realm of -e and --run: an error that nobody catches ends it."""
 
-    def __init__(self, name, *, console=None):
-        super().__init__(name, console=console)
+    def __init__(self, name, *, console=None, colors=False):
+        super().__init__(name, console=console, colors=colors)
         self.failure = None
 
     def report(self, error, prefix):
@@ -26673,7 +27068,7 @@ class CommandRealm(ForegroundRealm):
 
     def run_text(self, source, filename):
         """Runs a script or module. Returns its completion value as text, None for undefined."""
-        if self.enter(lambda: is_module(source)):
+        if filename.endswith(".mjs") or self.enter(lambda: is_module(source)):
             self.evaluate_module(source, filename)
             return None
         compiled = self.compile_awaiting(source, filename, parse_awaiting)
@@ -26682,7 +27077,8 @@ class CommandRealm(ForegroundRealm):
     def completion_text(self, value):
         if value is undefined:
             return None
-        return well_formed_text(value) if type(value) is str else inspect_value(self, value)
+        return well_formed_text(value) if type(value) is str \
+            else inspect_value(self, value, colors=self.colors)
 
 
 # -- The prompt --------------------------------------------------------------------------
@@ -26739,8 +27135,7 @@ class PromptRealm(ForegroundRealm):
     """The realm of a prompt. `_` is the value shown last, `_error` the error, until the script sets them."""
 
     def __init__(self, name=PROMPT_FILENAME, *, console=None, colors=False):
-        super().__init__(name, console=console)
-        self.colors = colors
+        super().__init__(name, console=console, colors=colors)
         self.remembered = {}
 
     def answer(self, source):
@@ -26752,7 +27147,7 @@ class PromptRealm(ForegroundRealm):
 
     def answer_text(self, value):
         self.remember("_", value)
-        return inspect_value(self, value, colors=self.colors)
+        return inspect_value(self, value, colors=self.colors, proxies=True)
 
     def remember(self, name, value):
         """Sets a global of the prompt, unless the script has taken the name."""
@@ -26770,10 +27165,10 @@ class PromptRealm(ForegroundRealm):
         self.remember("_error", error.value)
         if error.phase == "parse":
             return f"Uncaught {error}"
-        return "Uncaught " + self.inspected(error.value, self.colors)
+        return "Uncaught " + self.inspected(error.value)
 
     def report(self, error, prefix):
-        self.console("error", f"{prefix} {inspect_value(self, error.value)}"
+        self.console("error", f"{prefix} {inspect_value(self, error.value, colors=self.colors)}"
                      if not isinstance(error, ScriptTimeout) else error.message)
 
     # completion
@@ -26815,6 +27210,1284 @@ class PromptRealm(ForegroundRealm):
         kind = {"string": "String", "number": "Number", "boolean": "Boolean", "symbol": "Symbol",
                 "bigint": "BigInt"}.get(typeof(value))
         return None if kind is None else getattr(self, kind + "Prototype")
+
+
+# -- js2py: the private copy -------------------------------------------------------------
+#
+# The package js2py as an engine for ECMAScript 5.1, where it is installed and imports (CPython 3.11 and
+# older). It translates JavaScript to Python text and runs that, and hands Python objects to scripts: no
+# sandbox. What is done here so that it becomes one, as far as it goes:
+#
+# Each realm has its own copy of js2py's modules, since js2py keeps one set of prototypes for all of its
+# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched.
+# Modules that a script could use to get at Python or at memory are not loaded at all: eval, the parser
+# with its `pyimport`, require, typed arrays. The rest runs without open, exec, import and their like.
+# What js2py cannot turn into a JavaScript value stays inside; it used to become a PyObjectWrapper, through
+# which a script reached any attribute (CVE-2024-28397).
+# Scripts are read by our own parser. js2py's translator then sees no name and no text of theirs, only
+# numbered words for them, and what it writes must pass an allow-list of shapes before it is compiled.
+# Loops and functions, js2py's own too, look at the realm's clock.
+
+#: Packages of which each realm has its own copy, and modules that such a copy does without.
+_JS2PY_PACKAGES = ("js2py", "pyjsparser")
+_JS2PY_LEFT_OUT = frozenset((
+    "pyjsparser", "warnings", "js2py.translators.translator", "js2py.host.jseval",
+    "js2py.host.console", "js2py.constructors.jsarraybuffer",
+    *(f"js2py.constructors.js{kind}array" for kind in (
+        "int8", "uint8", "uint8clamped", "int16", "uint16", "int32", "uint32", "float32", "float64"))))
+
+#: Functions of Python that no code of a copy has at hand once it is loaded.
+_JS2PY_FORBIDDEN = ("__import__", "breakpoint", "compile", "eval", "exec", "exit", "globals", "help", "input",
+                    "locals", "open", "quit", "vars")
+
+#: Small numbers that js2py makes in advance, in each copy: -1 to this. (js2py itself: 17,408 of them.)
+_JS2PY_READY_NUMBERS = 256
+
+#: Code of js2py's modules by name, and what its injector makes of functions, for all copies.
+_JS2PY_CODE = {}
+_JS2PY_INJECTED = {}
+
+_JS2PY_POLL = ast.parse("if interrupt:\n    js2py_poll()").body[0]
+
+
+class LeftOut(types.ModuleType):
+    """A module that a copy does without, and everything in it."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *arguments):
+        return self
+
+
+def insert_polls(tree):
+    """Lets each loop and function of a Python syntax tree look at the clock."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.While, ast.For, ast.FunctionDef)):
+            node.body.insert(0, _JS2PY_POLL)
+        elif isinstance(node, ast.ExceptHandler) and node.type is None:
+            node.type = ast.Name("Exception", ast.Load())   # an interruption is for nobody to catch
+    return ast.fix_missing_locations(tree)
+
+
+@functools.cache
+def js2py_folder():
+    """Where the package js2py lies; raises ModuleNotFoundError where it is not installed."""
+    spec = importlib.util.find_spec("js2py")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("js2py is not installed", name="js2py")
+    return pathlib.Path(next(iter(spec.submodule_search_locations))).parent
+
+
+def js2py_code(name):
+    """The code of one of js2py's modules, with polls."""
+    if name not in _JS2PY_CODE:
+        path = js2py_folder().joinpath(*name.split(".")).with_suffix(".py")
+        tree = ast.parse(path.read_bytes())
+        if name == "js2py.base":
+            tree.body = [node for node in tree.body if not fills_number_bank(node)]
+        _JS2PY_CODE[name] = compile(insert_polls(tree), str(path), "exec")
+    return _JS2PY_CODE[name]
+
+
+def fills_number_bank(node):
+    return isinstance(node, ast.For) and ast.unparse(node.body[0]).startswith("NUM_BANK[")
+
+
+class Js2PyPattern:
+    """What js2py takes for a compiled pattern of `re`; matches as our RegExp does, which can be stopped."""
+
+    def __init__(self, realm, program):
+        self.realm = realm
+        self.pattern = program.pattern
+        self.judged = self.viewed = None
+
+    def search(self, text, index=0):
+        match = self.pattern.find(self.realm, self, text, index)
+        return match and Js2PyMatch(match)
+
+    def match(self, text, index):
+        match = self.pattern.find(self.realm, self, text, index, True)
+        return match and Js2PyMatch(match)
+
+    def finditer(self, text):
+        return map(Js2PyMatch, self.pattern.find_all(self.realm, self, text))
+
+
+class Js2PyMatch:
+    """A match with the methods of `re.Match` that js2py calls."""
+
+    def __init__(self, match):
+        self.group = lambda: match[0]
+        self.groups = match.groups
+        self.span = match.span
+
+
+#: The module `re` of the copies. (What it compiles, PyJsRegExp.__init__ of harden_js2py_patterns() does.)
+JS2PY_RE = types.SimpleNamespace(compile=lambda *_: None, finditer=Js2PyPattern.finditer, search=Js2PyPattern.search,
+                                 IGNORECASE=re.IGNORECASE, MULTILINE=re.MULTILINE)
+
+
+class Js2PyCopy:
+    """js2py's modules once more, for one realm, and hardened."""
+
+    def __init__(self, runtime):
+        self.runtime = runtime          # the builtins of all its code
+        self.modules = {}
+        runtime.update(vars(builtins))
+        runtime["__import__"] = self.import_module
+        runtime["print"] = lambda *_: None      # js2py prints what it cannot do
+        injector = self.load("js2py.utils.injector")
+        injector.append_arguments = functools.partial(self.injected, injector.append_arguments)
+        self.base = self.load("js2py.base")
+        self.pyjs = self.load("js2py.pyjs")
+        self.json = self.load("js2py.prototypes.jsjson")
+        self.nodes = self.load("js2py.translators.translating_nodes")
+        for name in _JS2PY_FORBIDDEN:
+            runtime.pop(name, None)
+        self.nodes.is_valid_py_name = lambda name: True     # the words of words_for() are
+        self.nodes.globals = functools.partial(vars, self.nodes)
+        self.nodes.Completion = self.completion
+        for index in range(-1, _JS2PY_READY_NUMBERS):
+            self.base.NUM_BANK[index] = self.base.Js(index)
+
+    # loading
+
+    def import_module(self, name, namespace=None, _locals=None, names=(), level=0):
+        """__import__ of the copy."""
+        if level:
+            name = importlib.util.resolve_name("." * level + name, namespace["__package__"])
+        if name in _JS2PY_LEFT_OUT or name.partition(".")[0] == "pyjsparser":
+            return LeftOut(name)
+        if name == "numpy":
+            raise ImportError(name)
+        if name == "re":
+            return JS2PY_RE
+        if name.partition(".")[0] not in _JS2PY_PACKAGES:
+            return __import__(name, namespace, None, names or (), 0)
+        module = self.load(name)
+        for inner in names or ():
+            if inner != "*" and not hasattr(module, inner):
+                setattr(module, inner, self.load(f"{name}.{inner}"))
+        return module
+
+    def load(self, name):
+        """A module of the copy; a package is a module without code of its own."""
+        if name not in self.modules:
+            module = self.modules[name] = types.ModuleType(name)
+            is_package = js2py_folder().joinpath(*name.split(".")).is_dir()
+            module.__package__ = name if is_package else name.rpartition(".")[0]
+            module.__builtins__ = self.runtime
+            if not is_package:
+                exec(js2py_code(name), vars(module))
+        return self.modules[name]
+
+    @staticmethod
+    def injected(append_arguments, code, names):
+        """append_arguments() of js2py's injector, which is slow, once for each code object."""
+        key = code.co_filename, code
+        if key not in _JS2PY_INJECTED:
+            _JS2PY_INJECTED[key] = append_arguments(code, names)
+        return _JS2PY_INJECTED[key]
+
+    # translating
+
+    def completion(self, type, expression):
+        """js2py's translating function for our own kind of node: see estree()."""
+        return f"PyJs_completion = {self.nodes.trans(expression)}\n"
+
+    def translate(self, source):
+        """(Python text, words): what js2py's translator makes of a script, and what its words stand for.
+        Raises JSSyntaxError."""
+        program = es5_program(source)
+        words = {}
+        tree = estree(program, words, True)
+        self.nodes.clean_stacks()
+        try:
+            return self.nodes.trans(tree), {word: text for text, word in words.items()}
+        except RecursionError:
+            raise
+        except Exception as error:
+            raise JSSyntaxError(f"js2py cannot translate this script ({error or type(error).__name__}): "
+                                "use --engine builtin") from None
+
+
+# -- js2py: from JavaScript to Python ----------------------------------------------------
+
+#: Constructs of our syntax tree that ECMAScript 5.1 does not have.
+_NEWER_NODES = {
+    ArrowFunctionExpression: "an arrow function", ClassDeclaration: "a class", ClassExpression: "a class",
+    TemplateLiteral: "a template literal", TaggedTemplateExpression: "a template literal",
+    ArrayPattern: "destructuring", ObjectPattern: "destructuring", AssignmentPattern: "a default value",
+    SpreadElement: "'...'", RestElement: "'...'", ForOfStatement: "for-of", ChainExpression: "'?.'",
+    BigIntLiteral: "a BigInt", YieldExpression: "'yield'", AwaitExpression: "'await'", Super: "'super'",
+    NewTarget: "new.target", ImportMeta: "import.meta", ImportExpression: "import()"}
+_NEWER_OPERATORS = frozenset(("**", "**=", "??", "??=", "&&=", "||="))
+_ES5_FLAGS = frozenset("gim")
+
+
+def newer_construct(node):
+    """What a node has that ECMAScript 5.1 has not, in words, or None."""
+    kind = type(node)
+    if kind in _NEWER_NODES:
+        return _NEWER_NODES[kind]
+    if kind is VariableDeclaration and node.kind != "var":
+        return f"'{node.kind}'"
+    if kind in (FunctionDeclaration, FunctionExpression) and (node.is_async or node.is_generator):
+        return "an async function" if node.is_async else "a generator"
+    if kind is Property and (node.shorthand or node.method or node.computed):
+        return "a computed key" if node.computed else "a shorthand in an object"
+    if kind in (BinaryExpression, LogicalExpression, AssignmentExpression) and node.operator in _NEWER_OPERATORS:
+        return f"'{node.operator}'"
+    if kind is RegExpLiteral and not set(node.flags) <= _ES5_FLAGS:
+        return f"the flag '{next(flag for flag in node.flags if flag not in _ES5_FLAGS)}'"
+    if kind is CatchClause and node.param is None:
+        return "'catch' without a name"
+    return None
+
+
+def refuse_newer(what, line, column):
+    raise JSSyntaxError(f"{what} is not ECMAScript 5.1, which is all that js2py runs: use --engine builtin",
+                        line, column)
+
+
+def es5_program(source):
+    """The syntax tree of an ECMAScript 5.1 script; JSSyntaxError names what is newer."""
+    try:
+        program = parse_script(source)
+    except JSSyntaxError as error:
+        if error.message.startswith(("Cannot use import", "Unexpected token 'export'")):
+            refuse_newer("import and export", error.line, error.column)
+        raise
+    for node in program.walk():
+        what = newer_construct(node)
+        if what is not None:
+            refuse_newer(what, node.line, node.column + 1)
+    return program
+
+
+#: Parts of our nodes that ESTree, as js2py's translator knows it, has not, or has under another name.
+_NOT_IN_ESTREE = frozenset((
+    "source_type", "strict", "directive", "optional", "is_async", "is_generator", "simple_params"))
+_ESTREE_EXTRA = {
+    "FunctionDeclaration": {"defaults": [], "generator": False},
+    "FunctionExpression": {"defaults": [], "generator": False},
+    "TryStatement": {"handlers": [], "guardedHandlers": []},
+    "ForInStatement": {"each": False}, "UnaryExpression": {"prefix": True}}
+
+
+def word_for(text, words):
+    """The word that stands for a text, or for (pattern, flags), in what js2py's translator gets to see."""
+    return words.setdefault(text, f"x{len(words)}")
+
+
+def estree(node, words, outside):
+    """A syntax tree for js2py's translator, every name and text replaced by a word. Expression statements
+    outside of functions become nodes "Completion", whose values can be the script's."""
+    kind = type(node).__name__
+    if kind == "ExpressionStatement" and outside:
+        return {"type": "Completion", "expression": estree(node.expression, words, False)}
+    if kind in _ESTREE_LEAVES:
+        return _ESTREE_LEAVES[kind](node, words)
+    outside = outside and not isinstance(node, (FunctionDeclaration, FunctionExpression))
+    parts = {"type": kind, **_ESTREE_EXTRA.get(kind, {})}
+    for field in node.fields:
+        if field not in _NOT_IN_ESTREE:
+            parts[field] = estree_part(getattr(node, field), field, words, outside)
+    return parts
+
+
+def estree_part(part, field, words, outside):
+    if isinstance(part, Node):
+        return estree(part, words, outside)
+    if isinstance(part, list):
+        return [item if item is None else estree(item, words, outside) for item in part]
+    if field == "label" and part is not None:
+        return {"type": "Identifier", "name": word_for(part, words)}
+    return part
+
+
+def estree_literal(value):
+    return {"type": "Literal", "value": value, "raw": ""}
+
+
+def estree_regexp(node, words):
+    try:
+        regexp_program(node.pattern, node.flags)
+    except JSSyntaxError as error:
+        raise JSSyntaxError(error.message, node.line, node.column + 1) from None
+    word = word_for((node.pattern, node.flags), words)
+    return {**estree_literal((word, "")), "regex": True}
+
+
+def estree_member(node, words):
+    """A number as key is a text at once, or the translator would write it as Python does."""
+    key, computed = node.property, node.computed
+    if computed and isinstance(key, NumericLiteral):
+        key = estree_literal(word_for(number_to_string(key.value), words))
+    else:
+        key = estree(key, words, False)
+    return {"type": "MemberExpression", "object": estree(node.object, words, False), "property": key,
+            "computed": computed}
+
+
+def estree_property(node, words):
+    key = node.key
+    if not isinstance(key, Identifier):
+        key = StringLiteral(key.value if isinstance(key, StringLiteral) else number_to_string(key.value))
+    return {"type": "Property", "kind": node.kind, "key": estree(key, words, False), "computed": False,
+            "value": estree(node.value, words, False), "method": False, "shorthand": False}
+
+
+_ESTREE_LEAVES = {
+    "Identifier": lambda node, words: {"type": "Identifier", "name": word_for(node.name, words)},
+    "StringLiteral": lambda node, words: estree_literal(word_for(node.value, words)),
+    "NumericLiteral": lambda node, words: estree_literal(float(node.value)),
+    "BooleanLiteral": lambda node, words: estree_literal(node.value),
+    "NullLiteral": lambda node, words: estree_literal(None),
+    "RegExpLiteral": estree_regexp, "MemberExpression": estree_member, "Property": estree_property}
+
+#: The names, attributes and functions that js2py's translator writes, and nothing else.
+_TRANSLATED_FUNCTION = re.compile(r"PyJs(?:Hoisted_\w+|_\w+_\d+_)\Z")
+_TRANSLATED_PARAMETER = re.compile(r"(?:x\d+|this|arguments|var)\Z")
+_TRANSLATED_HOLDER = re.compile(r"PyJsHolder_[0-9a-f]+_\d+\Z")
+_TRANSLATED_LABEL = re.compile(r"JS_(?:BREAK|CONTINUE)_LABEL_[0-9a-f]+\Z")
+_TRANSLATED_CALLS = frozenset((
+    "Js", "JsRegExp", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift", "PyExceptionToJs"))
+_TRANSLATED_VALUES = re.compile(r"(?:x\d+|this|arguments|var|PyJsTemp|PyJsTempException|SWITCHED|CONDITION)\Z")
+_TRANSLATED_METHODS = frozenset((
+    "get", "put", "callprop", "create", "neg", "typeof", "contains", "instanceof", "delete", "to_number",
+    "define_own_property", "registers", "register", "_set_name", "force_own_put"))
+_TRANSLATED_OPERATORS = (
+    ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Mod, ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr, ast.BitXor,
+    ast.USub, ast.UAdd, ast.Invert, ast.Not, ast.And, ast.Or, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+_TRANSLATED_CONSTANTS = (str, float, int, bool, type(None))
+
+
+class TranslationCheck:
+    """The allow-list: walks Python that js2py's translator wrote, and raises SyntaxError at anything that
+    it never means to write. Needs no recursion."""
+
+    def __init__(self, tree):
+        self.work = list(tree.body)
+        while self.work:
+            node = self.work.pop()
+            getattr(self, "check_" + type(node).__name__, self.refuse)(node)
+
+    def refuse(self, node):
+        raise SyntaxError(f"js2py's translator wrote {ast.unparse(node)[:80]!r}")
+
+    def require(self, holds, node):
+        if not holds:
+            self.refuse(node)
+
+    def is_name(self, node, pattern):
+        return isinstance(node, ast.Name) and bool(
+            node.id == pattern if isinstance(pattern, str) else pattern.match(node.id))
+
+    def is_text(self, node):
+        return isinstance(node, ast.Constant) and type(node.value) is str
+
+    def is_own(self, node):
+        return isinstance(node, ast.Attribute) and node.attr == "own" and self.is_name(node.value, "var")
+
+    def is_call(self, node, name):
+        return isinstance(node, ast.Call) and self.is_name(node.func, name) and not node.keywords
+
+    # statements
+
+    def check_Pass(self, node):
+        pass
+
+    check_Break = check_Continue = check_Pass
+
+    def check_Expr(self, node):
+        self.work.append(node.value)
+
+    def check_Return(self, node):
+        self.require(node.value is not None, node)
+        self.work.append(node.value)
+
+    def check_If(self, node):
+        self.work += [node.test, *node.body, *node.orelse]
+
+    def check_While(self, node):
+        self.require(not node.orelse, node)
+        self.work += [node.test, *node.body]
+
+    def check_For(self, node):
+        self.require(self.is_name(node.target, "PyJsTemp") and not node.orelse, node)
+        self.work += [node.iter, *node.body]
+
+    def check_Try(self, node):
+        self.require(not node.orelse, node)
+        for handler in node.handlers:
+            caught = self.is_name(handler.type, "PyJsException") and handler.name == "PyJsTempException"
+            self.require(caught or self.is_name(handler.type, _TRANSLATED_LABEL) and handler.name is None, node)
+            self.work += handler.body
+        self.work += [*node.body, *node.finalbody]
+
+    def check_Raise(self, node):
+        what = node.exc
+        label = isinstance(what, ast.Call) and self.is_call(what, _TRANSLATED_LABEL) \
+            and all(map(self.is_text, what.args))
+        self.require(node.cause is None and (label or self.is_name(what, "PyJsTempException")), node)
+
+    def check_ClassDef(self, node):
+        self.require(_TRANSLATED_LABEL.match(node.name) and len(node.bases) == 1 and not node.keywords
+                     and self.is_name(node.bases[0], "Exception") and not node.decorator_list
+                     and len(node.body) == 1 and isinstance(node.body[0], ast.Pass), node)
+
+    def check_Delete(self, node):
+        for target in node.targets:
+            self.require(self.is_own_item(target) or self.is_name(target, _TRANSLATED_HOLDER), node)
+
+    def is_own_item(self, node):
+        return isinstance(node, ast.Subscript) and self.is_own(node.value) and self.is_text(node.slice)
+
+    def check_Assign(self, node):
+        target, value = node.targets[0], node.value
+        self.require(len(node.targets) == 1, node)
+        if self.is_own_item(target):
+            self.require(self.is_name(value, _TRANSLATED_HOLDER), node)
+        elif isinstance(target, ast.Attribute):
+            self.require(target.attr == "func_name" and self.is_name(target.value, _TRANSLATED_FUNCTION)
+                         and self.is_text(value), node)
+        elif self.is_name(target, "var"):
+            self.require(self.is_scope(value), node)
+        elif self.is_name(target, "PyJsTempException"):
+            self.require(self.is_call(value, "JsToPyException") and len(value.args) == 1, node)
+            self.work += value.args
+        else:
+            self.require(isinstance(target, ast.Name) and (
+                target.id in ("SWITCHED", "CONDITION", "PyJs_completion")
+                or _TRANSLATED_HOLDER.match(target.id) or _TRANSLATED_FUNCTION.match(target.id)), node)
+            self.work.append(value)
+
+    def is_scope(self, node):
+        """Scope({'name': value, …}, var)"""
+        return self.is_call(node, "Scope") and len(node.args) == 2 and self.is_name(node.args[1], "var") \
+            and isinstance(node.args[0], ast.Dict) and all(map(self.is_text, node.args[0].keys)) \
+            and all(self.is_name(value, _TRANSLATED_PARAMETER) or self.is_name(value, _TRANSLATED_FUNCTION)
+                    for value in node.args[0].values)
+
+    def check_FunctionDef(self, node):
+        given = node.args
+        names = [argument.arg for argument in given.args]
+        plain = not (given.posonlyargs or given.kwonlyargs or given.vararg or given.kwarg or node.returns
+                     or any(argument.annotation for argument in given.args))
+        self.require(plain and _TRANSLATED_FUNCTION.match(node.name)
+                     and all(map(_TRANSLATED_PARAMETER.match, names))
+                     and all(self.is_name(default, "var") for default in given.defaults)
+                     and all(self.is_name(decorator, "Js") for decorator in node.decorator_list), node)
+        self.work += node.body
+
+    # expressions
+
+    def check_Constant(self, node):
+        self.require(type(node.value) in _TRANSLATED_CONSTANTS, node)
+
+    def check_Name(self, node):
+        self.require(_TRANSLATED_VALUES.match(node.id) or _TRANSLATED_FUNCTION.match(node.id)
+                     or _TRANSLATED_HOLDER.match(node.id), node)
+
+    def check_Call(self, node):
+        function = node.func
+        self.require(not any(isinstance(argument, ast.Starred) for argument in node.args), node)
+        for keyword in node.keywords:
+            self.require(keyword.arg == "throw" and isinstance(keyword.value, ast.Constant)
+                         and keyword.value.value is False, node)
+        self.work += node.args
+        if isinstance(function, ast.Attribute):
+            self.require(function.attr in _TRANSLATED_METHODS, node)
+            if not (function.attr == "get" and self.is_own(function.value)):
+                self.work.append(function.value)
+        elif self.is_call(node, "float"):
+            self.require([getattr(argument, "value", None) for argument in node.args] == ["inf"], node)
+        elif not (isinstance(function, ast.Name) and function.id in _TRANSLATED_CALLS):
+            self.work.append(function)
+
+    def check_List(self, node):
+        self.work += node.elts
+
+    def check_Dict(self, node):
+        self.require(all(map(self.is_text, node.keys)), node)
+        self.work += node.values
+
+    def check_IfExp(self, node):
+        self.work += [node.test, node.body, node.orelse]
+
+    def check_BoolOp(self, node):
+        self.work += node.values
+
+    def check_BinOp(self, node):
+        self.require(isinstance(node.op, _TRANSLATED_OPERATORS), node)
+        self.work += [node.left, node.right]
+
+    def check_UnaryOp(self, node):
+        self.require(isinstance(node.op, _TRANSLATED_OPERATORS), node)
+        self.work.append(node.operand)
+
+    def check_Compare(self, node):
+        """`is not None` is how the end of a catch block asks for its holder."""
+        holder = self.is_name(node.left, _TRANSLATED_HOLDER) and isinstance(node.ops[0], ast.IsNot)
+        self.require(len(node.ops) == 1 and (holder or isinstance(node.ops[0], _TRANSLATED_OPERATORS)), node)
+        self.work += [node.left, *node.comparators]
+
+
+def translated(copy, source, filename):
+    """The code object of a script, as js2py's translator writes it: checked, its words replaced by what
+    they stand for, with polls. Raises JSSyntaxError for the script's mistakes, SyntaxError for Python that
+    is no translation."""
+    text, words = copy.translate(source)
+    tree = ast.parse(text)
+    TranslationCheck(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and type(node.value) is str:
+            node.value = meaning(node.value, words)
+    return named_code(compile(insert_polls(tree), filename, "exec"), words)
+
+
+def meaning(text, words):
+    """What a text in a translation stands for: itself, if it is no word."""
+    if text in words:
+        return words[text]
+    if text.startswith("/") and text.strip("/") in words:
+        return "/%s/%s" % words[text.strip("/")]
+    return text
+
+
+_TRANSLATED_NAME = re.compile(r"PyJs(?:Hoisted)?_(x\d+|anonymous|LONG|Object)_")
+
+
+def named_code(code, words):
+    """A code object whose functions, inner ones too, and parameters have the names that they have in the
+    script. What is no function of the script is named "%"."""
+    found = _TRANSLATED_NAME.match(code.co_name)
+    name = "" if found is None or found[1] == "anonymous" else words.get(found[1], "%")
+    constants = tuple([named_code(constant, words) if isinstance(constant, types.CodeType) else constant
+                       for constant in code.co_consts])
+    return code.replace(co_name=name if found else code.co_name, co_consts=constants,
+                        co_varnames=tuple([words.get(name, name) for name in code.co_varnames]))
+
+
+# -- js2py: hardening --------------------------------------------------------------------
+
+#: Digits that Number.prototype.toPrecision gives at most (21.1.3.5).
+_MAX_PRECISION = 100
+
+_JS2PY_GLOBALS = (
+    "true", "false", "null", "undefined", "Infinity", "NaN", "String", "Number", "Boolean", "RegExp", "Math", "Date",
+    "Object", "Function", "Array", "parseFloat", "parseInt", "isFinite", "isNaN", "Error", "EvalError", "TypeError",
+    "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON")
+
+
+def harden_js2py(realm, copy):
+    """Closes what js2py leaves open, in one copy."""
+    base = copy.base
+    base.py_wrap = functools.partial(js2py_wrap, base)
+    base.PyObjectWrapper.__init__ = refuse_wrapper
+    base.PyJsFunction.call = js2py_call(realm, base)
+    base.PyJsString.__init__ = js2py_string(base, base.PyJsString.__init__)
+    base.PyJs.__iter__ = js2py_keys(base)
+    harden_js2py_functions(realm, copy)
+    harden_js2py_patterns(realm, copy)
+    harden_js2py_texts(realm, copy)
+
+
+def js2py_wrap(base, value):
+    """py_wrap(): what js2py hands a script for a Python object that it has no counterpart for."""
+    if isinstance(value, type({}.keys())):
+        return base.Js(list(value))
+    if isinstance(value, complex):
+        return base.NaN
+    raise base.MakeError("TypeError", f"js2py has no JavaScript value for this ({type(value).__name__})")
+
+
+def refuse_wrapper(self, *_):
+    raise TypeError("no Python object is given to a script")
+
+
+def js2py_call(realm, base):
+    """PyJsFunction.call(): every exception becomes one that a script can catch, but for an interruption."""
+    Js, PyJsArguments, PyJsException = base.Js, base.PyJsArguments, base.PyJsException
+
+    def call(self, this, args=()):
+        given = tuple([Js(arg) for arg in args])
+        arguments, count = PyJsArguments(given, self), self.argcount
+        given = given[:count] if len(given) >= count else given + (base.undefined,) * (count - len(given))
+        try:
+            return Js(self.code(*given, this, arguments))
+        except PyJsException:
+            raise
+        except Exception as error:
+            raise realm.exception(error).with_traceback(error.__traceback__) from None
+    return call
+
+
+def js2py_string(base, init):
+    """PyJsString.__init__() with a limit."""
+    def __init__(self, value=None, prototype=None):
+        if len(value) > MAX_STRING_LENGTH:
+            raise base.MakeError("RangeError", "Invalid string length")
+        init(self, value, prototype)
+    return __init__
+
+
+def js2py_keys(base):
+    """PyJs.__iter__(), for for-in: in the order of ECMAScript, not of the alphabet."""
+    def __iter__(self):
+        for key in order_keys(self.own):
+            desc = self.own.get(key)
+            if desc is not None and desc["enumerable"]:
+                yield base.Js(key)
+    return __iter__
+
+
+def replace_js2py(owner, name, function):
+    """Gives a method of js2py another Python function, called with its declared parameters, `this` and
+    the arguments object."""
+    owner.own[name]["value"].code = function
+
+
+def harden_js2py_functions(realm, copy):
+    base, pyjs = copy.base, copy.pyjs
+
+    def no_code(*_):
+        raise base.MakeError("EvalError", "js2py runs no text as code here: eval and new Function are turned "
+                                          "off; use --engine builtin")
+
+    def set_prototype(value, this, arguments):
+        proto = value
+        while proto is not None and not proto.is_primitive():
+            if proto is this:
+                raise base.MakeError("TypeError", "Cyclic __proto__ value")
+            proto = proto.prototype
+        if value.is_object() and this.is_object() and this.extensible:
+            this.prototype = value
+        elif value.is_null() and this.is_object() and this.extensible:
+            this.prototype = None
+
+    def to_text(this, arguments):
+        if not isinstance(this, base.PyJsFunction):
+            raise base.MakeError("TypeError", "Function.prototype.toString requires that 'this' be a Function")
+        parameters = ", ".join(this.code.__code__.co_varnames[:max(0, this.argcount)])
+        return f"function {this.func_name}({parameters}) {{ [native code] }}"
+
+    def to_precision(precision, this, arguments, old=base.NumberPrototype.own["toPrecision"]["value"].code):
+        if not precision.is_undefined() and not 1 <= precision.to_int() <= _MAX_PRECISION:
+            raise base.MakeError("RangeError", f"toPrecision() argument must be between 1 and {_MAX_PRECISION}")
+        return old(precision, this, arguments)
+
+    pyjs.Function.code = no_code
+    pyjs.JS_BUILTINS = {name: pyjs.JS_BUILTINS[name] for name in _JS2PY_GLOBALS}
+    pyjs.JS_BUILTINS["eval"] = realm.host_object(no_code, "eval", 1)
+    base.ObjectPrototype.own["__proto__"]["set"].code = set_prototype
+    replace_js2py(base.FunctionPrototype, "toString", to_text)
+    replace_js2py(base.NumberPrototype, "toPrecision", to_precision)
+
+
+def harden_js2py_patterns(realm, copy):
+    base = copy.base
+
+    def init(self, literal, prototype=None):
+        source, _, flags = literal[1:].rpartition("/")
+        try:
+            program = regexp_program(source, flags)
+        except JSSyntaxError as error:
+            raise base.MakeError("SyntaxError", error.message)
+        self.prototype = prototype
+        self.value = source
+        self.glob, self.ignore_case, self.multiline = (flag in flags for flag in "gim")
+        self.pat = Js2PyPattern(realm, program)
+        facts = {"source": source, "global": self.glob, "ignoreCase": self.ignore_case, "multiline": self.multiline}
+        self.own = {name: {"value": base.Js(value), "enumerable": False, "writable": False, "configurable": False}
+                    for name, value in facts.items()}
+        self.own["lastIndex"] = {"value": base.Js(0), "enumerable": False, "writable": True, "configurable": False}
+
+    def execute(this, string):
+        if not isinstance(this, base.PyJsRegExp):
+            raise base.MakeError("TypeError", "RegExp.prototype.exec requires that 'this' be a RegExp")
+        text = string.to_string()
+        index = this.get("lastIndex").to_int() if this.glob else 0
+        match = this.pat.search(text.value, index) if 0 <= index <= len(text.value) else None
+        if this.glob:
+            this.put("lastIndex", base.Js(0 if match is None else match.span()[1]))
+        if match is None:
+            return base.null
+        result = base.Js([match.group(), *match.groups()])
+        result.put("index", base.Js(match.span()[0]))
+        result.put("input", text)
+        return result
+
+    base.PyJsRegExp.__init__ = init
+    base.RegExpPrototype.pat = Js2PyPattern(realm, regexp_program("(?:)", ""))
+    strings, patterns = (copy.modules[f"js2py.prototypes.js{name}"] for name in ("string", "regexp"))
+    strings.Exec = patterns.Exec = execute
+
+
+def harden_js2py_texts(realm, copy):
+    """Functions that make long texts, or that take no UTF-16: they go to our own."""
+    base, pyjs, json_object = copy.base, copy.pyjs, copy.pyjs.JSON
+
+    def uri(function, table):
+        def replaced(text, this, arguments):
+            return function(text.to_string().value, table)
+        return replaced
+
+    def join(separator, this, arguments):
+        return js2py_join(realm, base, this, separator)
+
+    def parse(text, this, arguments):
+        value = realm.parse(text.to_string().value)
+        reviver = arguments.get("1")
+        return copy.json.walk(base.Js({"": value}), "", reviver) if reviver.is_callable() else value
+
+    def stringify(value, replacer, space, this, arguments, old=json_object.own["stringify"]["value"].code):
+        if replacer.is_object() or space.TYPE not in ("Undefined", "Null"):
+            return old(value, replacer, space, this, arguments)
+        return realm.json_text(value, ())
+
+    for name, function, table in (
+            ("encodeURI", encode_uri, URI_CHANGED), ("encodeURIComponent", encode_uri, URI_COMPONENT_CHANGED),
+            ("decodeURI", decode_uri, URI_RESERVED), ("decodeURIComponent", decode_uri, frozenset())):
+        getattr(pyjs, name).code = uri(function, table)
+    replace_js2py(base.ArrayPrototype, "join", join)
+    replace_js2py(json_object, "parse", parse)
+    replace_js2py(json_object, "stringify", stringify)
+
+
+def js2py_join(realm, base, array, separator):
+    """Array.prototype.join() with a limit; an array within itself is an empty text."""
+    if any(array is outer for outer in realm.joining):
+        return ""
+    array = array.to_object()
+    realm.joining.append(array)
+    try:
+        length = array.get("length").to_uint32()
+        separator = "," if separator.is_undefined() else separator.to_string().value
+        parts, size = [], 0
+        for index in range(length):
+            realm.poll()
+            item = array.get(str(index))
+            parts.append("" if item.is_undefined() or item.is_null() else item.to_string().value)
+            size += len(parts[-1]) + len(separator)
+            if size > MAX_STRING_LENGTH:
+                raise base.MakeError("RangeError", "Invalid string length")
+        return separator.join(parts)
+    finally:
+        realm.joining.pop()
+
+
+# -- js2py: realm ------------------------------------------------------------------------
+
+class Js2PyValue:
+    """A handle of a JavaScript object that js2py holds; `object` is js2py's own."""
+
+    __slots__ = ("realm", "object")
+
+    def __init__(self, realm, value):
+        self.realm = realm
+        self.object = value
+
+    def __eq__(self, other):
+        return isinstance(other, Js2PyValue) and other.object is self.object
+
+    def __hash__(self):
+        return id(self.object)
+
+    def __repr__(self):
+        return f"<{self.realm.type_of(self)} of {self.realm.name}>"
+
+
+class Js2PyRealm:
+    """One isolated JavaScript world on js2py: ECMAScript 5.1. See Realm for the parameters.
+
+    `values` is the private copy's module js2py.base. Raises what the copy raises where it does not import:
+    check_engine() tells beforehand.
+    """
+
+    def __init__(self, name="<realm>", *, console=None, timeout=None):
+        if sys.getrecursionlimit() < MAX_CALL_DEPTH:
+            sys.setrecursionlimit(MAX_CALL_DEPTH)
+        self.name = name
+        self.console = console or print_to_terminal
+        self.timeout = timeout
+        self.lock = threading.RLock()
+        self.interrupt = self.closed = False
+        self.interruption = self.stop_reason = self.time_limit = self.thread = None
+        self.depth = 0
+        self.jobs = collections.deque()
+        self.rejections = {}            # there are no promises
+        self.timers = TimerQueue(self)
+        self.modules = types.SimpleNamespace(loader=None)
+        self.joining = []
+        self.runtime = {"interrupt": False, "js2py_poll": self.poll}
+        self.copy = Js2PyCopy(self.runtime)
+        self.values = self.copy.base
+        self.globals = self.make_globals()
+        self.declare_host_functions()
+
+    def make_globals(self):
+        """Hardens the copy and makes the global object; returns the globals of translated code."""
+        harden_js2py(self, self.copy)
+        pyjs = self.copy.pyjs
+        self.scope = pyjs.Scope(pyjs.JS_BUILTINS)
+        pyjs.set_global_object(self.scope)
+        return {"__builtins__": self.runtime, "__name__": "js2py", "%js2py": self, "var": self.scope,
+                "PyJs_completion": self.values.undefined,
+                **{name: getattr(pyjs, name) for name in (
+                    "Js", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift", "PyJsException", "Scope",
+                    "PyExceptionToJs", "JsToPyException", "JsRegExp")}}
+
+    # entering: the lock, the deadline, the microtasks and the timers are those of Realm
+
+    interrupt_run = Realm.interrupt_run
+    enter = Realm.enter
+    enter_again = Realm.enter_again
+    work_and_jobs = Realm.work_and_jobs
+    clear_interrupt = Realm.clear_interrupt
+    run_jobs = Realm.run_jobs
+    report = Realm.report
+    close = Realm.close
+    wait_idle = Realm.wait_idle
+    call = Realm.call
+
+    def poll(self):
+        """Raises Interrupted in the thread that runs the script, when that shall end. Others may make
+        values meanwhile."""
+        if self.interrupt and threading.get_ident() == self.thread:
+            raise self.interruption
+
+    def report_timeout(self, seconds, error):
+        try:
+            Realm.report_timeout(self, seconds, error)
+        except ScriptTimeout as timeout:
+            timeout.where = "".join(f"\n    at {place}" for place in self.places(error.__traceback__))
+            raise
+
+    # exceptions
+
+    def exception(self, error):
+        """The exception to raise within js2py for one of Python's."""
+        make = self.values.MakeError
+        if isinstance(error, JSError):
+            if isinstance(error.value, Js2PyValue) and error.value.realm is self:
+                return self.values.JsToPyException(error.value.object)
+            return self.exception(JSNativeError(str(error)))
+        if isinstance(error, JSNativeError):
+            return make(error.kind if error.kind in self.values.ERRORS else "Error", utf16(error.message))
+        if isinstance(error, RecursionError):
+            return make("RangeError", "Maximum call stack size exceeded")
+        if isinstance(error, MemoryError):
+            return make("RangeError", "Out of memory")
+        return make("Error", f"js2py fails at this ({type(error).__name__})")
+
+    def js_error(self, error, phase="runtime"):
+        """The JSError to raise outside for any exception that left a script."""
+        if isinstance(error, JSError):
+            return error
+        trace = error.__traceback__
+        place = (error.filename, error.line, error.column) if isinstance(error, JSSyntaxError) else (None,) * 3
+        if not isinstance(error, self.values.PyJsException):
+            error = self.exception(error)
+        result = JSError(self.outward(error.mes), phase)
+        name, message = self.describe(error.mes)
+        calls = [] if phase == "parse" else self.places(trace)
+        stack = "\n    at ".join([error_header(name, message), *calls])
+        result._facts = (name, message, stack, *place)
+        return result
+
+    def describe(self, thrown):
+        """(name, message) of a thrown value; runs no script."""
+        if thrown.is_primitive():
+            return "", python_text(thrown.to_string().value)
+        name, message = self.peek(thrown, "name"), self.peek(thrown, "message")
+        if message is None:
+            return ("Error" if name is None else name) if thrown.Class == "Error" else "", f"[object {thrown.Class}]"
+        return "Error" if name is None else name, message
+
+    def peek(self, value, key):
+        """The text of a property that is one, without running a getter, or None."""
+        desc = value.get_property(key)
+        text = desc.get("value") if desc else None
+        return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
+
+    def places(self, trace):
+        """Where a traceback was in the script, deepest first: "f (chat.js)"."""
+        places = collections.deque(maxlen=DEFAULT_STACK_FRAMES)
+        while trace is not None:
+            frame = trace.tb_frame
+            code = frame.f_code
+            if "%js2py" in frame.f_globals and code.co_name != "%":
+                places.appendleft(code.co_filename if code.co_name == "<module>" else
+                                  f"{code.co_name or '<anonymous>'} ({code.co_filename})")
+            trace = trace.tb_next
+        return places
+
+    # running code
+
+    def evaluate(self, source, filename="<script>", timeout=None):
+        """Runs a script; returns the value of its last expression statement as plain Python. Raises JSError
+        (phase "parse" or "runtime") or ScriptTimeout."""
+        def work():
+            code = self.compile(source, filename)
+            namespace = dict(self.globals)
+            exec(code, namespace)
+            return self.to_python(self.outward(namespace["PyJs_completion"]))
+        return self.enter(work, timeout)
+
+    def compile(self, source, filename):
+        """The code of a script; raises JSError with phase "parse"."""
+        try:
+            return translated(self.copy, source, filename)
+        except JSSyntaxError as error:
+            problem = error
+        except (RecursionError, MemoryError):
+            problem = JSSyntaxError("The script is too deeply nested")
+        except (SyntaxError, ValueError) as error:
+            problem = JSSyntaxError(f"js2py cannot translate this script ({error}): use --engine builtin")
+        problem.filename = filename
+        raise self.js_error(problem, "parse") from None
+
+    def run(self, function, *args, timeout=None, convert=None):
+        """Calls a function with plain Python arguments; returns its result through `convert` (default:
+        to_python), which runs inside the time limit too."""
+        convert = convert or self.to_python
+        return self.enter(lambda: convert(self.invoke(function, args)), timeout)
+
+    def invoke(self, function, args):
+        function = self.inward(function)
+        if not function.is_callable():
+            raise JSTypeError("this is not a function")
+        return self.outward(function.call(self.values.undefined, tuple(map(self.inward, args))))
+
+    # globals
+
+    def lookup(self, name):
+        """The function that a global variable holds, or None."""
+        with self.lock:
+            desc = self.scope.own.get(name)
+            value = desc and desc.get("value")
+            return self.outward(value) if value is not None and value.is_callable() else None
+
+    def define(self, name, value, raw=False):
+        """Defines a global from Python; a dotted name defines a property of an object."""
+        with self.lock:
+            target = self.scope
+            *path, last = name.split(".")
+            for part in path:
+                inner = target.own.get(part, {}).get("value")
+                if inner is None or inner.is_primitive():
+                    inner = self.values.Js({})
+                    self.put_hidden(target, part, inner)
+                target = inner
+            self.put_hidden(target, last, self.host_value(value, last, raw))
+
+    @staticmethod
+    def put_hidden(target, name, value):
+        target.own[name] = {"value": value, "writable": True, "enumerable": False, "configurable": True}
+
+    def host_value(self, value, name, raw):
+        """A Python callable as a function, a dict as an object of such, or plain data."""
+        if callable(value):
+            return self.host_object(self.host_function(value, raw), name, count_parameters(value))
+        if isinstance(value, dict):
+            result = self.values.Js({})
+            for key, item in value.items():
+                self.put_own(result, utf16(key), self.host_value(item, key, raw))
+            return result
+        return self.inward(value)
+
+    def host_object(self, function, name, length):
+        """A function object around function(this, arguments)."""
+        def host_code(this, arguments, var=None):
+            return function(this, arguments)
+        result = self.values.Js(host_code)
+        result.code = host_code
+        result.func_name = name
+        self.put_hidden(result, "name", self.values.Js(name))
+        self.put_hidden(result, "length", self.values.Js(length))
+        return result
+
+    def host_function(self, function, raw):
+        """fn(this, arguments) around a Python function of plain arguments."""
+        def host_call(this, arguments):
+            args = [self.outward(arg) for arg in arguments.to_list()]
+            if not raw:
+                args = [self.to_python(arg) for arg in args]
+            result = function(*args)
+            return self.values.undefined if result is None else self.inward(result)
+        return host_call
+
+    def declare_host_functions(self):
+        """The console, timers and microtasks."""
+        for level in ("log", "info", "warn", "error", "debug", "table"):
+            self.define(f"console.{level}", functools.partial(self.write_console, level), raw=True)
+        self.define("console.assert", self.console_assert, raw=True)
+        self.define("console.time", self.console_time, raw=True)
+        self.define("console.timeEnd", self.console_time_end, raw=True)
+        self.define("setTimeout", functools.partial(self.set_timer, False), raw=True)
+        self.define("setInterval", functools.partial(self.set_timer, True), raw=True)
+        self.define("clearTimeout", self.clear_timer, raw=True)
+        self.define("clearInterval", self.clear_timer, raw=True)
+        self.define("queueMicrotask", self.queue_microtask, raw=True)
+        self.started = {}
+
+    def write_console(self, level, *args):
+        self.console("log" if level == "table" else level, " ".join(map(self.display, args)))
+
+    def display(self, value):
+        """A value as console.log shows it."""
+        if not isinstance(value, Js2PyValue):
+            return python_text(self.inward(value).to_string().value)
+        thrown = value.object
+        if thrown.is_callable():
+            return f"[Function: {thrown.func_name}]" if getattr(thrown, "func_name", "") else "[Function (anonymous)]"
+        if thrown.Class == "Error":
+            return error_header(*self.describe(thrown))
+        if thrown.Class in ("RegExp", "Date"):
+            return python_text(thrown.to_string().value)
+        try:
+            return self.stringify(value) or f"[object {thrown.Class}]"
+        except (JSNativeError, self.values.PyJsException):
+            return f"[object {thrown.Class}]"
+
+    def console_assert(self, condition=undefined, *args):
+        if not self.inward(condition).to_boolean().value:
+            self.write_console("error", "Assertion failed" + (":" if args else ""), *args)
+
+    def console_time(self, label="default", *_):
+        if len(self.started) < MAX_CONSOLE_LABELS:
+            self.started[self.display(label)] = time.perf_counter()
+
+    def console_time_end(self, label="default", *_):
+        start = self.started.pop(self.display(label), None)
+        if start is not None:
+            self.write_console("log", f"{self.display(label)}: {duration_text((time.perf_counter() - start) * 1000)}")
+
+    def set_timer(self, repeat, handler=undefined, delay=undefined, *args):
+        if not self.is_callable(handler):
+            raise JSTypeError('The "callback" argument must be of type function')
+        delay = self.inward(delay).to_number().value
+        delay = delay if 1 <= delay <= MAX_TIMER_DELAY else 1
+        return self.timers.add(lambda: self.invoke(handler, args), delay, repeat)
+
+    def clear_timer(self, number=undefined, *_):
+        if type(number) is int:
+            self.timers.remove(number)
+
+    def queue_microtask(self, callback=undefined, *_):
+        if not self.is_callable(callback):
+            raise JSTypeError('The "callback" argument must be of type function')
+        self.jobs.append(lambda: self.invoke(callback, ()))
+
+    # values in and out: js2py's own stay inside; raw ones are plain, or Js2PyValue
+
+    def outward(self, value):
+        """A value of js2py as a raw one."""
+        kind = value.TYPE
+        if kind == "Undefined":
+            return undefined
+        if kind == "Null":
+            return null
+        if kind == "Number":
+            return number(value.value)
+        return value.value if kind in ("String", "Boolean") else Js2PyValue(self, value)
+
+    def inward(self, value):
+        """A raw value, or plain Python, as a value of js2py."""
+        values, kind = self.values, type(value)
+        if kind is Js2PyValue:
+            if value.realm is not self:
+                raise JSTypeError("this object belongs to another script")
+            return value.object
+        if kind is str:
+            return values.Js(utf16(value))
+        if kind is bool:
+            return values.Js(value)
+        if kind is int or kind is float:
+            return values.Js(float(number(value)))
+        if value is None or value is null:
+            return values.null
+        if value is undefined:
+            return values.undefined
+        if kind is dict:
+            result = values.Js({})
+            for key, item in value.items():
+                self.put_own(result, utf16(str(key)), self.inward(item))
+            return result
+        if kind is list or kind is tuple:
+            return values.Js([self.inward(item) for item in value])
+        raise TypeError(f"a {kind.__name__} has no JavaScript counterpart")
+
+    @staticmethod
+    def put_own(target, key, value):
+        target.own[key] = {"value": value, "writable": True, "enumerable": True, "configurable": True}
+
+    def from_python(self, value):
+        """Plain Python as a raw value: containers become handles."""
+        return self.outward(self.inward(value))
+
+    def new_object(self, props=None):
+        return self.from_python(dict(props or {}))
+
+    def to_python(self, value):
+        """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
+        dates what JSON makes of them; functions come as handles."""
+        return self._to_python(value, ())
+
+    def _to_python(self, value, path):
+        if type(value) is str:
+            return python_text(value)
+        if value is null:
+            return None
+        if not isinstance(value, Js2PyValue) or self.is_callable(value):
+            return value
+        obj = value.object
+        self.poll()
+        if any(outer is obj for outer in path):
+            raise JSTypeError("Converting circular structure")
+        path = (*path, obj)
+        if obj.Class in ("Number", "String", "Boolean") and obj.value is not None:
+            return self._to_python(self.outward(self.values.Js(obj.value)), path)
+        to_json = obj.get("toJSON")
+        if to_json.is_callable():
+            return self._to_python(self.outward(to_json.call(obj, (self.values.Js(""),))), path)
+        if self.is_array(value):
+            return [self._to_python(self.outward(item), path) for item in self.items(obj)]
+        return {python_text(key.value): self._to_python(self.outward(obj.get(key.value)), path) for key in obj}
+
+    def items(self, array):
+        """The items of an array, one after the other."""
+        for index in range(array.get("length").to_uint32()):
+            self.poll()
+            yield array.get(str(index))
+
+    def stringify(self, value):
+        """JSON.stringify(value) as Python text, or None where that is undefined."""
+        text = self.json_text(self.inward(value), ())
+        return None if text is None else python_text(text)
+
+    def json_text(self, value, path, key=""):
+        """JSON.stringify of a value of js2py, or None."""
+        self.poll()
+        if value.TYPE == "Object":
+            to_json = value.get("toJSON")
+            if to_json.is_callable():
+                value = to_json.call(value, (self.values.Js(key),))
+        if value.Class in ("Number", "String", "Boolean"):
+            return self.json_primitive(value.value)
+        if value.TYPE != "Object" or value.is_callable():
+            return "null" if value.TYPE == "Null" else None
+        if any(outer is value for outer in path):
+            raise JSTypeError("Converting circular structure to JSON")
+        path = (*path, value)
+        if value.Class == "Array":
+            parts = [self.json_text(item, path, str(index)) or "null" for index, item in enumerate(self.items(value))]
+            return self.limited("[" + ",".join(parts) + "]")
+        parts = []
+        for name in value:
+            text = self.json_text(value.get(name.value), path, name.value)
+            if text is not None:
+                parts.append(quote_json(name.value) + ":" + text)
+        return self.limited("{" + ",".join(parts) + "}")
+
+    @staticmethod
+    def json_primitive(value):
+        if type(value) is bool:
+            return "true" if value else "false"
+        if type(value) is str:
+            return quote_json(value)
+        return number_to_string(number(value)) if math.isfinite(value) else "null"
+
+    @staticmethod
+    def limited(text):
+        if len(text) > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        return text
+
+    def parse_json(self, text):
+        """JSON.parse(text), a raw value."""
+        return self.outward(self.parse(utf16(text)))
+
+    def parse(self, text):
+        """JSON.parse of a text, a value of js2py."""
+        try:
+            return self.inward(json.loads(text, parse_int=float, parse_constant=refuse_json_constant))
+        except ValueError:
+            raise JSSyntaxError("this is not JSON") from None
+
+    def get(self, obj, key):
+        return self.outward(self.inward(obj).get(utf16(key)))
+
+    def type_of(self, value):
+        if isinstance(value, Js2PyValue):
+            return "function" if value.object.is_callable() else "object"
+        return typeof(value)
+
+    def is_object(self, value):
+        return isinstance(value, Js2PyValue)
+
+    def is_array(self, value):
+        return isinstance(value, Js2PyValue) and value.object.Class == "Array"
+
+    def is_callable(self, value):
+        return isinstance(value, Js2PyValue) and value.object.is_callable()
+
+
+def refuse_json_constant(name):
+    """For json.loads(), which takes NaN and Infinity for numbers."""
+    raise ValueError(name)
+
+
+def check_js2py():
+    """Raises EngineUnavailable where js2py cannot be used, with one line that says why."""
+    instead = "use --engine builtin"
+    try:
+        js2py_folder()
+        realm = Js2PyRealm("<check>")
+        answer = realm.evaluate("[1, 2].map(function (x) { return x + 1 }).join()")
+        realm.close()
+    except ModuleNotFoundError as error:
+        raise EngineUnavailable(f"js2py cannot be used: the module {error.name} is not installed. Install it with "
+                                f"pip install js2py, or {instead}") from None
+    except Exception as error:
+        answer = " ".join(f"{type(error).__name__}: {error}".split())
+    if answer != "2,3":
+        version = "%d.%d" % sys.version_info[:2]
+        raise EngineUnavailable(f"js2py does not import on this CPython {version} ({answer}). It needs CPython 3.11 "
+                                f"or older; or {instead}")
+
+
+# -- Engines -----------------------------------------------------------------------------
+
+#: What the sections below use of a realm, whichever engine it belongs to. Values that a realm hands out
+#: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
+#: booleans, undefined and null; or handles of objects, for the realm's own methods only.
+ENGINE_INTERFACE = (
+    "name", "console", "close", "modules",                      # one world, for one script
+    "define", "lookup",                                         # its globals, in and out
+    "evaluate", "call", "run", "wait_idle",                     # entering it
+    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
+    "new_object", "from_python", "to_python", "stringify", "parse_json")
+
+DEFAULT_ENGINE = "builtin"
+
+#: The engines by name.
+ENGINES = {"builtin": Realm, "js2py": Js2PyRealm}
+
+
+def check_engine(name):
+    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
+    engine is not installed or does not work."""
+    if name not in ENGINES:
+        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+    if name == "js2py":
+        check_js2py()
+    return ENGINES[name]
 
 
 # ======================================================================================
@@ -27025,6 +28698,8 @@ class Stream:
         self.archive = None
         #: (epoch, last sequence) before the ids changed in the middle of it all, or None.
         self.former = None
+        #: The highest position of a client that came from another process with later messages than ours.
+        self.ahead = 0
         self.connections = set()
         self.slow = set()
         self.closed = False
@@ -27043,14 +28718,19 @@ class Stream:
     def send(self, data, filter=None, event=None, sequence=None):
         """Sends a text to every connection, or to those whose metadata hold all pairs of `filter`.
 
-        It gets the next number, or the given one if that is higher. Returns a `Delivery` at once; the
-        network is the broadcaster's business."""
+        `sequence` is the number that it has in Redis; one that the stream already has is passed over.
+        Returns a `Delivery` at once; the network is the broadcaster's business."""
         body = encode_data(data, event)
         with self.lock:
+            if sequence is not None and sequence <= self.sequence:
+                return Delivery()
             message = self._next_message(body, filter or None, sequence)
             self.sent += 1
             if filter:
                 message.targets = self._matching(filter)
+                if message.sequence <= self.ahead:
+                    message.targets = [connection for connection in message.targets
+                                       if connection.position < message.sequence]
                 matched = len(message.targets)
             else:
                 matched = len(self.connections)
@@ -27071,7 +28751,7 @@ class Stream:
     def _next_message(self, body, filter, sequence=None):
         """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
         go on in an epoch of this process's own."""
-        number = max(self.sequence + 1, sequence or 0)
+        number = sequence or self.sequence + 1
         message = Message(number, b"id: %b\n%b" % (self.event_id(number).encode(), body), filter)
         if self.archive is not None and not self.archive.append(self, message):
             self.former = self.epoch, self.sequence
@@ -27127,9 +28807,17 @@ class Stream:
     def recall(self, epoch, sequence, floor, messages):
         """Takes up where an earlier process, or another one, is: its ids, and the messages it kept."""
         with self.lock:
-            self.epoch, self.sequence, self.floor = epoch, sequence, floor
-            for message in messages:
-                self._remember(message)
+            merged = {message.sequence: message for message in (*messages, *self.history)}
+            self.epoch, self.sequence, self.floor = epoch, max(self.sequence, sequence), floor
+            self.history.clear()
+            self.history_bytes = 0
+            for number in sorted(merged):
+                self._remember(merged[number])
+
+    def audience(self, filter=None):
+        """How many connections a message would go to now."""
+        with self.lock:
+            return len(self._matching(filter)) if filter else len(self.connections)
 
     # -- ids ----
 
@@ -27145,7 +28833,7 @@ class Stream:
             return None
         epoch, sequence = known
         if epoch == self.epoch or self.former and epoch == self.former[0] and sequence <= self.former[1]:
-            return sequence, sequence >= self.floor
+            return min(sequence, self.sequence), sequence >= self.floor
         return 0, False
 
     def take_pending(self):
@@ -27171,7 +28859,8 @@ class Stream:
                 raise LookupError(self.path)
             known = self.position_of(last_event_id)
             missed = self._missed(*known, connection) if known else []
-            connection.position = connection.joined = self.sequence
+            connection.position = connection.joined = max(self.sequence, known[0]) if known else self.sequence
+            self.ahead = max(self.ahead, connection.position)
             if known:
                 connection.resumed = known[0]
             self.connections.add(connection)
@@ -27181,7 +28870,7 @@ class Stream:
                 value = connection.metadata.get(key)
                 if value is not None:
                     index.setdefault(value, set()).add(connection)
-            current = self.event_id(self.sequence)
+            current = self.event_id(connection.position)
         if not missed:
             return f"retry: {RETRY_MILLISECONDS}\nid: {current}\n\n".encode()
         opening = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
@@ -27402,7 +29091,9 @@ class StreamRegistry:
         self.broadcaster = broadcaster
         self.streams = {}
         self.lock = threading.Lock()
-        #: Called with a new lasting stream: continues what was sent on this path before.
+        #: The class of streams, and what is called with a new lasting one: it continues what was sent on
+        #: this path before.
+        self.kind = Stream
         self.keeper = None
 
     def get(self, path):
@@ -27411,7 +29102,7 @@ class StreamRegistry:
     def create(self, path, history=DEFAULT_HISTORY_MESSAGES, lasting=True):
         """A stream that nobody can find until it is added. One that is not lasting has nothing to do with
         what others sent on the same path."""
-        stream = Stream(path, self.broadcaster, history)
+        stream = self.kind(path, self.broadcaster, history)
         if lasting and self.keeper is not None:
             self.keeper(stream)
         return stream
@@ -27821,7 +29512,8 @@ class Broadcaster:
         with stream.lock:
             if stream.has_pending:
                 return HEARTBEAT
-            return f": heartbeat\nid: {stream.event_id(stream.sequence)}\n\n".encode()
+            current = stream.event_id(max(stream.sequence, connection.position))
+            return f": heartbeat\nid: {current}\n\n".encode()
 
 
 # ======================================================================================
@@ -31671,6 +33363,10 @@ class GraphQLSubscription:
             self.projection = self.service.projections.setdefault((id(self.document.schema), shape),
                                                                   _GraphQLProjection())
 
+    def matches(self, filter):
+        """Do the subscriber's metadata hold all pairs of a filter?"""
+        return not filter or all(self.metadata.get(key) == value for key, value in filter.items())
+
     def project(self, payload):
         """The JSON text `{"data":{…}}` (and `errors`) of a message, which is the text that was sent."""
         if self.schema is not self.service.view():
@@ -31730,7 +33426,8 @@ class _GraphQLChannel:
         self.subscription, self.name, self.event, self.stream = subscription, name, event, stream
         self.idle_since = time.monotonic()
 
-    def data(self, payload):
+    def text(self, name, payload, service):
+        """What subscribers get of a message of the subscription `name`."""
         return self.subscription.project(payload)
 
 
@@ -31739,8 +33436,8 @@ class _GraphQLEverythingChannel(_GraphQLChannel):
 
     __slots__ = ()
 
-    def wrap(self, name, payload, field):
-        return graphql_json({"data": {name: _graphql_plain_value(payload, field)}})
+    def text(self, name, payload, service):
+        return graphql_json({"data": {name: _graphql_plain_value(payload, service.subscription_field(name))}})
 
 
 class _GraphQLReservation:
@@ -32367,7 +34064,7 @@ class GraphQLService:
             if len(self.reservations) >= MAX_GRAPHQL_RESERVATIONS:
                 return _graphql_sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
             token = secrets.token_hex(16)
-            stream = self.registry.create("/graphql/sse")
+            stream = Stream("/graphql/sse", self.registry.broadcaster)
             reservation = self.reservations[token] = _GraphQLReservation(token, stream)
         stream.on_close = lambda connection: setattr(reservation, "idle_since", time.monotonic())
         return GraphQLSseAnswer((201, [("Content-Type", "text/plain; charset=utf-8")], token.encode()))
@@ -32448,12 +34145,52 @@ class GraphQLService:
             if channel is None:
                 kind = _GraphQLChannel if subscription else _GraphQLEverythingChannel
                 path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else "/graphql/sse"
-                channel = group[key] = kind(subscription, name, event, self.registry.create(path))
+                channel = group[key] = kind(subscription, name, event, self.registry.create(path, lasting=False))
+                if self.registry.kind is not Stream:
+                    self.recall(channel)
                 channel.stream.on_close = lambda connection: setattr(channel, "idle_since", time.monotonic())
             channel.idle_since = time.monotonic()
             return channel.stream
 
-    def broadcast(self, name, payload, filter=None):
+    def recall(self, channel):
+        """Gives a new channel what the plain streams of its subscriptions still have, because where ids come
+        from Redis a client may have been connected to another process until now."""
+        subscriptions = [item for item in self.subscriptions().values()
+                         if channel.name in (item.name, None if item.visibility == "external" else item.name)]
+        messages, sequence, floor = [], 0, 0
+        for item in subscriptions:
+            plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + item.name)
+            if plain is None:
+                continue
+            with plain.lock:
+                kept = list(plain.history)
+                sequence, floor = max(sequence, plain.sequence), max(floor, plain.floor)
+            for message in kept:
+                text = channel.text(item.name, message.text, self)
+                frame = b"id: %b\n%b" % (plain.event_id(message.sequence).encode(),
+                                         encode_data(text, channel.event))
+                messages.append(Message(message.sequence, frame, message.filter))
+        channel.stream.recall(channel.stream.epoch, sequence, floor, messages)
+
+    def listeners(self, item):
+        """(channels, channels of clients that opened everything, reserved operations) of a subscription."""
+        everything = self.channels.get(None, {}).values() if item.visibility == "external" else ()
+        return [*self.channels.get(item.name, {}).values(), *everything], \
+            list(self.reserved.get(item.name, {}).items())
+
+    def audience(self, name, filter=None):
+        """How many subscribers a message would go to now, or None when no subscription has that name."""
+        item = self.subscriptions().get(name)
+        if item is None:
+            return None
+        with self.lock:
+            channels, reserved = self.listeners(item)
+        plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
+        return sum(stream.audience(filter) for stream in [plain, *[channel.stream for channel in channels]]
+                   if stream is not None) \
+            + sum(subscription.matches(filter) for _, subscription in reserved)
+
+    def broadcast(self, name, payload, filter=None, sequence=None):
         """Sends a message to the subscribers of `name` whose metadata have all pairs of `filter` (texts).
 
         `payload` is the text of the message. Returns a Delivery (section 13), or None when no subscription
@@ -32463,21 +34200,16 @@ class GraphQLService:
         if item is None:
             return None
         filter = filter or None
-        with self.lock:
-            channels = list(self.channels.get(name, {}).values())
-            everything = list(self.channels.get(None, {}).values()) if item.visibility == "external" else []
-            reserved = list(self.reserved.get(name, {}).items())
         total = Delivery()
         plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
-        if plain is not None:
-            total.add(plain.send(payload, filter))
+        with self.lock:                 # a channel made now gets the message either from here or by recall
+            channels, reserved = self.listeners(item)
+            if plain is not None:
+                total.add(plain.send(payload, filter, None, sequence))
         for channel in channels:
-            total.add(channel.stream.send(channel.data(payload), filter, channel.event))
-        for channel in everything:
-            text = channel.wrap(name, payload, self.subscription_field(name))
-            total.add(channel.stream.send(text, filter))
+            total.add(channel.stream.send(channel.text(name, payload, self), filter, channel.event, sequence))
         for (reservation, operation_id), subscription in reserved:
-            if not filter or all(subscription.metadata.get(key) == value for key, value in filter.items()):
+            if subscription.matches(filter):
                 sent = reservation.send(operation_id, subscription.project(payload))
                 total.add(sent if sent.matched else Delivery(1, 0))
         kept = plain.find(total.sequence) if plain is not None else None
@@ -32828,7 +34560,7 @@ def broadcast(host, function, path, data, filter):
     text = payload_text(host, function, data)
     stream = host.find_stream(path)
     if stream is not None:
-        return f"Broadcast to '{path}': {stream.send(text, filter).sentence()}"
+        return f"Broadcast to '{path}': {host.app.relay.send(stream, text, filter, function).sentence()}"
     close = nearest(path, host.stream_paths())
     hint = f"; did you mean '{close}'?" if close else ""
     host.warn_once(f"{function}: no stream is registered at '{path}'{hint}")
@@ -32854,7 +34586,7 @@ def list_streams(host):
                "oldest first; age in seconds.")
 def list_connections(host, path=undefined):
     stream = host.find_stream(check_path(host, "listConnections", path, reserved=False))
-    facts = [] if stream is None else stream.list_connections()
+    facts = [] if stream is None else host.app.relay.list_connections(stream)
     return json.dumps(facts, ensure_ascii=False)
 
 
@@ -32910,7 +34642,7 @@ def broadcast_subscription(host, function, name, data, filter):
                         f"not {describe_value(host.realm, name)}")
     name = host.realm.to_python(name)
     text = payload_text(host, function, data)
-    delivery = host.app.graphql.broadcast(name, text, filter)
+    delivery = host.app.relay.send_subscription(name, text, filter, function)
     if delivery is not None:
         return f"Broadcast to subscription '{name}': {delivery.sentence()}"
     close = nearest(name, host.app.graphql.subscriptions())
@@ -33269,6 +35001,555 @@ def from_sql(value):
     return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
 
 
+# -- Relays ----
+
+
+class LocalRelay:
+    """The way of messages in a server of one process: straight to its streams. RedisRelay is the other
+    way, with the same methods. `function` is the host function that a script called."""
+
+    def __init__(self, graphql):
+        self.graphql = graphql
+
+    def send(self, stream, text, filter, function):
+        """Sends a text on a stream; returns a Delivery."""
+        return stream.send(text, filter)
+
+    def send_subscription(self, name, text, filter, function):
+        """Sends a text to subscribers; returns a Delivery, or None when no subscription has that name."""
+        return self.graphql.broadcast(name, text, filter)
+
+    def list_connections(self, stream):
+        """Descriptions of a stream's connections, oldest first."""
+        return stream.list_connections()
+
+    def start(self):
+        """To be called when the scripts are loaded."""
+
+    def stop(self):
+        """To be called when the server ends."""
+
+
+# -- Redis ----
+#
+# Several processes, on one machine or many, that run the same scripts. A message goes to a Redis
+# stream first, with XADD; every process, also the one that sends, delivers what it reads from
+# there, with one XREAD that waits for all streams at once. So all deliver in the same order, and
+# the ids that Redis gives are the ids that clients see, wherever they are connected.
+
+#: Seconds that a command may take. The reader waits in Redis for shorter, in milliseconds.
+REDIS_TIMEOUT = 2.0
+REDIS_BLOCK_MS = 1000
+#: Seconds until the first attempt to connect again, and between the later ones, at most.
+REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.5
+#: Seconds between two readings: while many messages come, they are taken in and delivered together.
+REDIS_PAUSE = 0.003
+#: Messages of one stream that are read at once.
+REDIS_BATCH = 256
+#: A stream in Redis holds at least its history, and for processes that lag behind so many messages
+#: beyond it; fewer when so many bytes of the present size would be too much.
+REDIS_LAG_MESSAGES = 10_000
+REDIS_LAG_BYTES = 64 * 1024 * 1024
+#: Messages of all subscriptions, which are one stream in Redis, that are searched for those of one.
+REDIS_GRAPHQL_HISTORY = 2000
+#: Seconds between reports of who is connected; those of a process that is gone are forgotten after:
+PRESENCE_SECONDS = 0.5
+PRESENCE_EXPIRY_SECONDS = 10
+#: A report without new or gone connections, for the counters in it, is made every so many times.
+PRESENCE_REPEAT = 10
+#: An id that is so many milliseconds ahead of this machine's clock was not given out by Redis.
+REDIS_CLOCK_TOLERANCE_MS = 60_000
+#: Every key of ours begins so. Different applications use different databases of a Redis server.
+REDIS_PREFIX = "aiwebengine:"
+
+_REDIS_ID = re.compile(r"([0-9]{10,15})-([0-9]{1,7})\Z")
+#: A Redis id as one number: milliseconds, and twenty bits for those within one.
+_REDIS_SEQUENCE_BITS = 20
+
+#: The token bucket of Gate.admit, for one address; the clock is that of Redis.
+_REDIS_BUCKET = """
+local time, rate = redis.call('TIME'), tonumber(ARGV[1])
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'time')
+local tokens = tonumber(bucket[1]) or rate
+tokens = math.min(rate, tokens + (now - (tonumber(bucket[2]) or now)) * rate)
+local admitted = tokens >= 1
+if admitted then tokens = tokens - 1 end
+redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'time', string.format('%.6f', now))
+redis.call('PEXPIRE', KEYS[1], 2000)
+return admitted and 1 or 0
+"""
+
+
+def redis_sequence(identifier):
+    """The number for a Redis id, which is given as bytes."""
+    milliseconds, _, count = identifier.partition(b"-")
+    return int(milliseconds) << _REDIS_SEQUENCE_BITS | int(count)
+
+
+def redis_id(sequence):
+    """The Redis id for a number, as text."""
+    return f"{sequence >> _REDIS_SEQUENCE_BITS}-{sequence & (1 << _REDIS_SEQUENCE_BITS) - 1}"
+
+
+class RedisTrouble(Exception):
+    """Redis did not do what it was asked; the text says why."""
+
+
+class RedisLink:
+    """The connections of this process to Redis. While it is `down`, commands fail at once; the thread of
+    RedisRelay finds out when it is back."""
+
+    def __init__(self, url):
+        self.url = url
+        self.report = lambda level, text: None
+        self.down = None
+        self._kept = collections.deque(maxlen=16)
+        self.failures, self.client = self._open(url)
+        try:
+            version = self.client.info("server").get("redis_version", "0")
+        except self.failures as error:
+            raise StorageUnavailable(f"--redis {self.shown_address(url)}: {self.reason(error)}") from None
+        if int(str(version).split(".")[0]) < 5:
+            raise StorageUnavailable(f"--redis {self.shown_address(url)}: this is Redis {version}; streams need 5.0 or newer")
+
+    @staticmethod
+    def _open(url):
+        """(classes of errors, client). Nothing is tried again behind our back: a repeated XADD would be a
+        second message."""
+        try:
+            import redis
+            import redis.backoff
+            import redis.retry
+        except ImportError:
+            raise StorageUnavailable("--redis needs the package redis: pip install redis") from None
+        try:
+            client = redis.Redis.from_url(
+                url, protocol=2, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
+                retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
+        except ValueError as error:
+            raise StorageUnavailable(f"--redis {url}: {error}; an address is such as "
+                                     "redis://localhost:6379/0") from None
+        except TypeError:
+            raise StorageUnavailable(f"--redis needs the package redis 5.0 or newer, not {redis.__version__}: "
+                                     "pip install --upgrade redis") from None
+        return (redis.RedisError, OSError), client
+
+    @staticmethod
+    def shown_address(url):
+        """The address without its password."""
+        return re.sub(r"//[^/@]*@", "//", url)
+
+    @staticmethod
+    def reason(error):
+        """An error of the package as one line."""
+        return " ".join(str(error).split()) or type(error).__name__
+
+    def connection(self):
+        """A new connection for one thread alone; its errors are `failures`."""
+        connection = self.client.connection_pool.make_connection()
+        connection.connect()
+        connection.send_command("PING")
+        connection.read_response()
+        return connection
+
+    def call(self, *command):
+        """The answer to a command; raises RedisTrouble."""
+        return self._attempt(lambda: self.client.execute_command(*command))
+
+    def calls(self, commands):
+        """The answers to several commands, sent together."""
+        def run():
+            pipeline = self.client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return pipeline.execute()
+        return self._attempt(run)
+
+    def add(self, *command):
+        """The same, on a connection that is kept for it: sending is what has to be quick."""
+        return self._attempt(lambda: self._on_kept_connection(command))
+
+    def _on_kept_connection(self, command):
+        try:
+            connection = self._kept.pop()
+        except IndexError:
+            connection = self.connection()
+        try:
+            if connection.can_read(0):      # the end of the connection: Redis was started anew
+                connection.disconnect()
+                connection.connect()
+            connection.send_command(*command)
+            answer = connection.read_response()
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._kept.append(connection)
+        return answer
+
+    def _attempt(self, work):
+        if self.down is not None:
+            raise RedisTrouble(self.down)
+        try:
+            return work()
+        except self.failures as error:
+            if not self.is_refusal(error):
+                self.lost(error)
+            raise RedisTrouble(self.reason(error)) from None
+
+    def is_refusal(self, error):
+        """Did Redis answer, but with an error about the command (such as: out of memory)?"""
+        names = {base.__name__ for base in type(error).__mro__}
+        return "ResponseError" in names and "ConnectionError" not in names
+
+    def lost(self, error):
+        if self.down is None:
+            self.down = f"Redis does not answer ({self.reason(error)})"
+            self.report("warn", f"{self.down}: streams stay open, but sending fails until it is back")
+
+    def back(self):
+        if self.down is not None:
+            self.down = None
+            self.report("info", "Redis is back")
+
+    def admit(self, address, rate):
+        """Counts a request against a rate that all processes share; None when Redis cannot say."""
+        try:
+            return bool(self.call("EVAL", _REDIS_BUCKET, 1, f"{REDIS_PREFIX}rate:{address}", repr(rate)))
+        except RedisTrouble:
+            return None
+
+    def storage_of(self, script):
+        return StoredInRedis(self, script)
+
+    def close(self):
+        while self._kept:
+            self._kept.pop().disconnect()
+        self.client.close()
+
+
+class StoredInRedis:
+    """The strings of one script as a Redis hash."""
+
+    def __init__(self, link, script):
+        self.link = link
+        self.key = f"{REDIS_PREFIX}storage:{script}"
+
+    def _run(self, function, command, *values):
+        values = [value.encode("utf-8", "surrogatepass") for value in values]
+        try:
+            return self.link.call(command, self.key, *values)
+        except RedisTrouble as error:
+            raise HostError(f"sharedStorage.{function}: {error}") from None
+
+    def get(self, key):
+        value = self._run("getItem", "HGET", key)
+        return None if value is None else value.decode("utf-8", "surrogatepass")
+
+    def set(self, key, value):
+        self._run("setItem", "HSET", key, value)
+
+    def remove(self, key):
+        self._run("removeItem", "HDEL", key)
+
+    def clear(self):
+        self._run("clear", "DEL")
+
+    def keys(self):
+        return [key.decode("utf-8", "surrogatepass") for key in self._run("keys", "HKEYS")]
+
+
+class RedisStream(Stream):
+    """A stream whose messages are numbered by Redis. Processes do not read equally fast, so a client that
+    comes from another one may have seen more than this one has."""
+
+    def event_id(self, sequence):
+        return redis_id(sequence)
+
+    def position_of(self, event_id):
+        found = _REDIS_ID.match(event_id or "")
+        if found is None:
+            return (0, False) if parse_event_id(event_id) else None
+        if int(found[1]) > time.time() * 1000 + REDIS_CLOCK_TOLERANCE_MS:
+            return 0, False
+        sequence = redis_sequence(event_id.encode())
+        return sequence, sequence >= self.floor
+
+
+class RelayedDelivery(Delivery):
+    """What is known of a message when Redis has it: whom it will reach here, and how many other
+    processes there are."""
+
+    __slots__ = ("others",)
+
+    def __init__(self, matched, others):
+        super().__init__(matched)
+        self.others = others
+
+    def sentence(self):
+        others = "1 other process" if self.others == 1 else f"{self.others} other processes"
+        return f"{super().sentence()} here, and passed on to {others}"
+
+
+class RedisRelay:
+    """The way of messages through Redis, and who is connected where."""
+
+    def __init__(self, link, registry, graphql, report):
+        self.link, self.registry, self.graphql, self.report = link, registry, graphql, report
+        link.report = report
+        self.presence = RedisPresence(link, registry)
+        self.lock = threading.Lock()
+        self.streams = {}               # path -> RedisStream
+        self.positions = {}             # key -> the number of the last message read from it
+        self.unread = []                # streams made while Redis was down
+        self._wake_key = f"{REDIS_PREFIX}wake:{self.presence.name}"
+        self._stopping = threading.Event()
+        self._thread = None
+
+    def start(self):
+        self.presence.start()
+        self._thread = threading.Thread(target=self._loop, name="redis", daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        self._stopping.set()
+        self.presence.stop()
+        self._wake()
+        if self._thread is not None:
+            self._thread.join(REDIS_TIMEOUT)
+        self.link.close()
+
+    # -- sending ----
+
+    def send(self, stream, text, filter, function):
+        self._add(key_of_stream(stream.path), stream.depth, text, filter, function)
+        return RelayedDelivery(stream.audience(filter), len(self.presence.others))
+
+    def send_subscription(self, name, text, filter, function):
+        matched = self.graphql.audience(name, filter)
+        if matched is None:
+            return None
+        path = GRAPHQL_SUBSCRIPTION_PATH + name
+        self._add(key_of_stream(path), REDIS_GRAPHQL_HISTORY, text, filter, function, "name", name)
+        return RelayedDelivery(matched, len(self.presence.others))
+
+    def _add(self, key, depth, text, filter, function, *fields):
+        data = utf8(text)
+        keep = max(depth, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (len(data) + 100)))
+        if filter:
+            fields += ("filter", json.dumps(filter))
+        try:
+            self.link.add("XADD", key, "MAXLEN", "~", keep, "*", "data", data, *fields)
+        except RedisTrouble as error:
+            raise HostError(f"{function}: the message was not sent: {error}") from None
+
+    def list_connections(self, stream):
+        own = [{**item, "process": self.presence.name} for item in stream.list_connections()]
+        return sorted(own + self.presence.elsewhere(stream.path), key=lambda item: -item["age"])
+
+    # -- new streams ----
+
+    def keep(self, stream):
+        """Lets a new stream begin where the other processes are."""
+        with self.lock:
+            self.streams[stream.path] = stream
+        try:
+            self._load(stream)
+        except RedisTrouble:
+            self.unread.append(stream)
+            return
+        if self._thread is not None:
+            self._wake()
+
+    def _load(self, stream):
+        """Reads what Redis has of a stream. `births` says since when it has all of it: a client that
+        was here before may have missed something."""
+        key = key_of_stream(stream.path)
+        shared = key == REDIS_GRAPHQL_KEY
+        count = REDIS_GRAPHQL_HISTORY if shared else stream.depth + 1
+        seconds, microseconds = self.link.call("TIME")
+        now = int(seconds) * 1000 + int(microseconds) // 1000
+        births = REDIS_PREFIX + "births"
+        _, birth, entries = self.link.calls([("HSETNX", births, key, now), ("HGET", births, key),
+                                             ("XREVRANGE", key, "+", "-", "COUNT", count)])
+        last = floor = (int(birth) << _REDIS_SEQUENCE_BITS) - 1
+        if entries:
+            last = redis_sequence(entries[0][0])
+        if len(entries) == count:
+            floor = redis_sequence(entries.pop()[0])
+        messages = [redis_message(stream, redis_sequence(identifier), fields)
+                    for identifier, fields in reversed(entries)
+                    if not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path)]
+        stream.recall(stream.epoch, last, floor, messages)
+        with self.lock:
+            self.positions.setdefault(key, last)
+
+    def _wake(self):
+        """Makes the reader look at the streams again."""
+        try:
+            self.link.calls([("XADD", self._wake_key, "MAXLEN", 1, "*", "wake", "1"),
+                             ("EXPIRE", self._wake_key, 60)])
+        except RedisTrouble:
+            pass                        # it looks when Redis is back
+
+    # -- reading ----
+
+    def _loop(self):
+        connection, delay, woken = None, REDIS_RETRY_FIRST, "0-0"
+        while not self._stopping.is_set():
+            try:
+                if connection is None:
+                    connection = self.link.connection()
+                    self.link.back()
+                    self._load_unread()
+                delay = REDIS_RETRY_FIRST
+                for key, entries in self._read(connection, woken):
+                    if key == self._wake_key:
+                        woken = entries[-1][0].decode()
+                    else:
+                        self._deliver(key, entries)
+                self.link.back()
+                self._stopping.wait(REDIS_PAUSE)
+            except (*self.link.failures, RedisTrouble) as error:
+                if connection is not None:
+                    connection.disconnect()
+                    connection = None
+                self.link.lost(error)
+                self._stopping.wait(delay)
+                delay = min(delay * 2, REDIS_RETRY_MOST)
+            except Exception as error:  # a fault with one message must not end all others
+                self.report("error", f"redis: {type(error).__name__}: {error}")
+                self._stopping.wait(REDIS_RETRY_FIRST)
+
+    def _load_unread(self):
+        while self.unread:
+            self._load(self.unread[0])
+            self.unread.pop(0)
+
+    def _read(self, connection, woken):
+        """The (key, entries) that came since the last time; waits for a moment if there are none."""
+        with self.lock:
+            self.streams = {path: stream for path, stream in self.streams.items() if not stream.closed}
+            wanted = {REDIS_GRAPHQL_KEY, *map(key_of_stream, self.streams)}
+            self.positions = {key: position for key, position in self.positions.items() if key in wanted}
+            keys = [self._wake_key, *self.positions]
+            after = [woken, *map(redis_id, self.positions.values())]
+        connection.send_command("XREAD", "COUNT", REDIS_BATCH, "BLOCK", REDIS_BLOCK_MS, "STREAMS", *keys, *after)
+        answer = connection.read_response() or ()
+        return [(key.decode(), entries) for key, entries in answer]
+
+    def _deliver(self, key, entries):
+        """Gives entries of a Redis stream to the stream of this process, in order, each once."""
+        for identifier, pairs in entries:
+            fields = dict(zip(pairs[::2], pairs[1::2]))
+            sequence = redis_sequence(identifier)
+            with self.lock:
+                self.positions[key] = sequence
+            text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
+            if key == REDIS_GRAPHQL_KEY:
+                self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
+            elif (stream := self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))) is not None:
+                stream.send(text, filter, None, sequence)
+
+
+REDIS_STREAM_PREFIX = REDIS_PREFIX + "stream:"
+REDIS_GRAPHQL_KEY = REDIS_PREFIX + "graphql"
+
+
+def key_of_stream(path):
+    """The Redis key for a path. All subscriptions share one: some clients listen to all of them, and need
+    ids that are in one order."""
+    return REDIS_GRAPHQL_KEY if path.startswith(GRAPHQL_SUBSCRIPTION_PATH) else REDIS_STREAM_PREFIX + path
+
+
+def graphql_name(path):
+    return path.removeprefix(GRAPHQL_SUBSCRIPTION_PATH)
+
+
+def redis_message(stream, sequence, fields):
+    """A Message from the fields of an entry."""
+    frame = b"id: %b\n%b" % (redis_id(sequence).encode(), encode_data(fields[b"data"].decode()))
+    return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")))
+
+
+class RedisPresence:
+    """Tells the other processes who is connected here, and knows who is connected there. Each process
+    has a hash, path -> JSON, that expires when it is not renewed."""
+
+    def __init__(self, link, registry):
+        self.link = link
+        self.registry = registry
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self.others = []                # names of the other processes
+        self._told = {}                 # path -> what the last report was made from
+        self._rounds = 0
+        self._stop = threading.Event()
+        self._thread = None
+
+    def start(self):
+        self._thread = threading.Thread(target=self._loop, name="presence", daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        self._stop.set()
+        try:
+            self.link.calls([("DEL", self._key(self.name)), ("SREM", REDIS_PREFIX + "processes", self.name)])
+        except RedisTrouble:
+            pass                        # it expires
+
+    @staticmethod
+    def _key(name):
+        return f"{REDIS_PREFIX}process:{name}"
+
+    def _loop(self):
+        while True:
+            try:
+                self._report()
+            except RedisTrouble:
+                self._told.clear()
+            if self._stop.wait(PRESENCE_SECONDS):
+                return
+
+    def _report(self):
+        """Writes what changed, and asks who else is there."""
+        self._rounds += 1
+        again = self._rounds % PRESENCE_REPEAT == 0
+        key, commands, seen = self._key(self.name), [], {}
+        for stream in self.registry:
+            seen[stream.path] = state = (stream.served, len(stream.connections))
+            if state != self._told.get(stream.path) or again and state[1]:
+                commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
+        commands += [("HDEL", key, path) for path in self._told if path not in seen]
+        commands += [("HSET", key, "", "here"), ("EXPIRE", key, PRESENCE_EXPIRY_SECONDS),
+                     ("SADD", REDIS_PREFIX + "processes", self.name), ("SMEMBERS", REDIS_PREFIX + "processes")]
+        names = sorted(name.decode() for name in self.link.calls(commands)[-1])
+        self._told = seen
+        alive = self.link.calls([("EXISTS", self._key(name)) for name in names])
+        gone = [name for name, found in zip(names, alive) if not found]
+        if gone:
+            self.link.call("SREM", REDIS_PREFIX + "processes", *gone)
+        self.others = [name for name, found in zip(names, alive) if found and name != self.name]
+
+    @staticmethod
+    def _facts(stream):
+        now = time.time()
+        return [{**item, "since": round(now - item["age"], 1)} for item in stream.list_connections()]
+
+    def elsewhere(self, path):
+        """The connections of a path at the other processes, as they last reported them."""
+        others = self.others
+        try:
+            texts = self.link.calls([("HGET", self._key(name), path) for name in others]) if others else ()
+        except RedisTrouble:
+            return []
+        found, now = [], time.time()
+        for name, text in zip(others, texts):
+            for item in json.loads(text or "[]"):
+                since = item.pop("since")
+                found.append({**item, "age": round(max(0.0, now - since), 1), "process": name})
+        return found
+
+
 # -- Type declarations ----
 
 #: What editors and TypeScript are told about the shapes that the tables above mention, and about the
@@ -33287,7 +35568,8 @@ interface Context {
   args: Record<string, any>;
   /** The connection, in `onConnect` and `onDisconnect`. */
   connection?: { path: string; metadata: Record<string, string> };
-  meta: { scriptName: string; engine: string };
+  /** `worker` is the number of this process among those of `--workers`, from 0. */
+  meta: { scriptName: string; engine: string; worker: number };
 }
 
 /** What a GraphQL resolver gets: each argument is also a property of its own, where the name is free. */
@@ -33753,6 +36035,8 @@ class Log:
         self.threshold = LEVELS[level]
         self.stream = stream
         self.colour = colour
+        #: What tells the lines of this process apart from those of others on the same terminal.
+        self.mark = ""
         self.kept = {}
         self.lock = threading.Lock()
         self._second = 0
@@ -33767,7 +36051,7 @@ class Log:
         if LEVELS.get(level, 1) < self.threshold:
             return
         mark = {"warn": "warning: ", "error": "error: "}.get(level, "")
-        first = f"{time.strftime('%H:%M:%S')}  {printable(source):<14}  {mark}{lines[0]}"
+        first = f"{time.strftime('%H:%M:%S')}  {self.mark}{printable(source):<14}  {mark}{lines[0]}"
         self.emit("\n".join([first] + ["          " + line for line in lines[1:]]), level)
 
     def request(self, method, target, status, seconds, chaos=""):
@@ -33782,7 +36066,7 @@ class Log:
                 self.emit(f"{time.strftime('%H:%M:%S')}  … and {skipped:,} more requests", "debug")
         self._lines += 1
         if self._lines <= REQUEST_LINES_PER_SECOND:
-            self.emit(f"{time.strftime('%H:%M:%S')}  {method:<6} {printable(target)[:200]}  {status}  "
+            self.emit(f"{time.strftime('%H:%M:%S')}  {self.mark}{method:<6} {printable(target)[:200]}  {status}  "
                       f"{seconds * 1000:.1f} ms{'  chaos: ' + chaos if chaos else ''}", "error" if status >= 500 else "warn" if status >= 400
                       else "info")
 
@@ -33790,13 +36074,10 @@ class Log:
         stream = self.stream or sys.stderr
         if stream is None:
             return                      # started with its standard error closed
-        colour = self.colour if self.colour is not None else wants_colour(stream)
-        if colour and level in _COLOURS:
-            text = "\n".join(paint(line, level) for line in text.split("\n"))
         try:
             colour = self.colour if self.colour is not None else wants_colour(stream)
             if colour and level in _COLOURS:
-                text = f"\x1b[{_COLOURS[level]}m{text}\x1b[0m"
+                text = "\n".join(paint(line, level) for line in text.split("\n"))
             with self.lock:
                 write_line(stream, text)
         except (OSError, ValueError):
@@ -34013,6 +36294,10 @@ def read_import(path, specifier, referrer):
 
 # -- One script ----
 
+#: Finds what a script may have declared, to suggest it in place of a name that it has not.
+MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
+_DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
+
 
 class ScriptHost:
     """One loaded version of a script. The host API calls it; so does the HTTP section."""
@@ -34028,7 +36313,7 @@ class ScriptHost:
         self.retired = False
         self.active = 0
         self.storage = app.storage_of(name)
-        self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}"}
+        self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}", "worker": app.worker}
         self._warned = set()
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
@@ -34106,8 +36391,11 @@ class ScriptHost:
             return handler
         function = self.realm.lookup(handler)
         if function is None:
+            declared = dict.fromkeys(_DECLARED.findall(self.source, 0, MAX_SEARCHED_CHARACTERS))
+            close = nearest(handler[:MAX_PATH_LENGTH], itertools.islice(declared, MAX_SEARCHED_NAMES))
+            hint = f"; did you mean \"{close}\"?" if close and self.realm.lookup(close) is not None else ""
             raise MissingHandler(f"{what} names the handler \"{handler}\", but {self.name} has no function "
-                                 "of this name")
+                                 f"of this name{hint}")
         return function
 
     def run(self, handler, what, context, convert=None):
@@ -34220,10 +36508,11 @@ class Application:
     no lock, because tables are replaced, never changed."""
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, clock=None):
+                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None):
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.clock = clock              # of the scripts' realms; None is the system's
+        self.worker = 0                 # the number of this process among those of --workers
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.handler_timeout = handler_timeout
@@ -34240,10 +36529,14 @@ class Application:
         self.reloads = 0
         #: A LiveChannel while files are watched, else None.
         self.live = None
-        self.storage = storage          # a StorageFile, or None: in memory
+        self.storage = storage or redis     # a StorageFile, a RedisLink, or None: in memory
+        self.relay = LocalRelay(self.graphql)
         if storage is not None:
             storage.report = self.log.write
             self.streams.keeper = storage.open
+        if redis is not None:
+            self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
+            self.streams.kind, self.streams.keeper = RedisStream, self.relay.keep
         self._storages = {}
         self._stamps = {}
         self._imports = {}
@@ -34271,6 +36564,10 @@ class Application:
         if self.clock is None:
             return self.engine(name, console=console)
         return self.engine(name, console=console, clock=self.clock)
+
+    def imports(self):
+        """script -> {path of an imported file: its stamp}."""
+        return dict(self._imports)
 
     def storage_of(self, name):
         """What the script of this name finds as sharedStorage."""
@@ -34510,6 +36807,7 @@ class Application:
         self._tasks.put(None)
         for host in list(self.hosts.values()):
             host.retire()
+        self.relay.stop()
         self.broadcaster.stop()
         if self.storage is not None:
             self.storage.close()
@@ -34778,8 +37076,8 @@ _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 REQUESTS_KEPT = 200
 MAX_KEPT_BODY = 16 * 1024
 
-#: name -> function, filled by the section on pages: "error", "notice", "missing" make the HTML of a page;
-#: a path makes the Response to a GET of that path.
+#: name -> function, filled by the section on pages: "error", "notice", "missing" make the Response with a
+#: page; a path makes the Response to a GET of that path.
 PAGES = {}
 #: (method, path) -> function(handler, head, body), filled there too: what only this machine may ask. It
 #: returns the Response, or None when it took the socket.
@@ -35329,6 +37627,8 @@ class Gate:
         self.hosts = {"localhost", host.lower(), *[name.lower() for name in allowed_hosts]}
         self.cors = frozenset(origin.rstrip("/").lower() if origin != "*" else "*" for origin in cors)
         self.rate = rate
+        #: What counts for several processes together (`admit(address, rate)`), or None.
+        self.shared = None
         self._buckets = {}
         self._lock = threading.Lock()
 
@@ -35371,6 +37671,15 @@ class Gate:
         """Counts a request against --rate-limit; raises Refusal when there were too many."""
         if not self.rate:
             return
+        admitted = self.shared.admit(address, self.rate) if self.shared is not None else None
+        if admitted is None:
+            admitted = self._take(address, now)
+        if not admitted:
+            raise Refusal(429, f"More than {self.rate:g} requests per second from this address",
+                          headers=(("Retry-After", "1"),))
+
+    def _take(self, address, now):
+        """Takes a token out of an address's bucket, if there is one."""
         with self._lock:
             tokens, last = self._buckets.pop(address, (self.rate, now))
             tokens = min(self.rate, tokens + (now - last) * self.rate)
@@ -35378,9 +37687,7 @@ class Gate:
             self._buckets[address] = (tokens if refused else tokens - 1, now)
             if len(self._buckets) > 10_000:
                 del self._buckets[next(iter(self._buckets))]
-        if refused:
-            raise Refusal(429, f"More than {self.rate:g} requests per second from this address",
-                          headers=(("Retry-After", "1"),))
+        return not refused
 
 
 #: Headers by which a proxy says that the request comes from elsewhere.
@@ -35695,6 +38002,7 @@ class Lane:
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 end.setsockopt(socket.SOL_SOCKET, option, 4096)
         self.allowance = THROTTLE_BURST
+        self.most = max(1.0, rate * 2 * THROTTLE_TICK)      # what is saved up while there is nothing to send
         self.last = time.monotonic()
         self.rest = b""
 
@@ -35714,7 +38022,8 @@ class Lane:
             pass
         except OSError:
             return False
-        self.allowance = min(max(self.rate, THROTTLE_BURST), self.allowance + self.rate * (now - self.last))
+        if self.allowance < self.most:
+            self.allowance = min(self.most, self.allowance + self.rate * (now - self.last))
         self.last = now
         try:
             if not self.rest and self.allowance >= 1:
@@ -35773,9 +38082,9 @@ class Throttle:
 
 #: Pages larger than this stay as they are.
 MAX_LIVE_BYTES = 4 * 1024 * 1024
-#: What makes a text a whole page, not a piece of one.
-_WHOLE_PAGE = re.compile(rb"<html[\s>]|<!doctype\s+html|</body\s*>", re.IGNORECASE)
-_BODY_END = re.compile(rb"</body\s*>", re.IGNORECASE)
+#: What the beginning of a whole page holds, unlike that of a piece of one, and how far to look for it.
+_PAGE_START = re.compile(rb"<html[\s>]|<!doctype\s+html", re.IGNORECASE)
+_PAGE_START_BYTES = 4096
 #: Headers that speak about the very bytes of a body, which then may not change.
 _EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", "digest", "content-digest",
                             "repr-digest"))
@@ -35792,15 +38101,15 @@ def live_tag(live, head):
 
 def add_live_tag(page, tag):
     """The bytes of a page with the tag before its end; a piece of a page stays as it is."""
-    if not tag or len(page) > MAX_LIVE_BYTES or not _WHOLE_PAGE.search(page):
+    if not tag or len(page) > MAX_LIVE_BYTES:
         return page
-    place = None
-    for place in _BODY_END.finditer(page):
-        pass
-    after = page[place.end():].lower() if place is not None else b""
-    if place is None or b"</script" in after or b"-->" in after:
+    place = max(page.rfind(b"</body"), page.rfind(b"</BODY"))
+    if place < 0 and not _PAGE_START.search(page, 0, _PAGE_START_BYTES):
+        return page
+    after = page[place:].lower()
+    if place < 0 or b"</script" in after or b"-->" in after:
         return page + tag               # what looks like the end stands in a script or comment
-    return page[:place.start()] + tag + page[place.start():]
+    return page[:place] + tag + page[place:]
 
 
 def enliven(live, head, response):
@@ -36517,8 +38826,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if refusal.close:
             self.closing = True
         if head is not None and head.browser:
-            self.reply(html_response(refusal.status, PAGES["notice"](refusal.status, refusal.message),
-                                     refusal.headers))
+            self.reply(PAGES["notice"](self.server, head, refusal))
             return
         name = STATUS_TEXT.get(refusal.status, "Error").replace(" ", "")
         text = json.dumps({"error": {"name": name, "message": refusal.message}}, ensure_ascii=False)
@@ -36743,9 +39051,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False):
         self.app = app
         self.log = app.log
+        self.shared_port = shared_port  # with other processes: the system deals out the connections
         self.chaos = Chaos(self)
         self._later = []                # heap of (time, number, connection that is held or function)
         self._later_count = itertools.count()
@@ -36785,6 +39094,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def server_bind(self):
         """Without the base class's look-up of the host's full name, which can take seconds."""
+        if self.shared_port:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]
 
@@ -37202,11 +39513,6 @@ def esc(value):
     return html.escape(printable(str(value)))
 
 
-def render_page(title, body, script=""):
-    return PAGE.format(title=esc(title), style=STYLE, body=body,
-                       script=f"<script>{script}</script>\n" if script else "")
-
-
 # -- Live pages ----
 
 #: Runs in pages, and once more as a shared worker that holds the one connection of all tabs.
@@ -37450,7 +39756,7 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
   h1 { font-size: 1.25rem; }
   pre .number { width: 2.5em; }
   .paths li { grid-template-columns: 3.5rem minmax(0, 1fr); }
-  .paths li > .soft { grid-column: 2; }
+  .paths li > .soft:last-child { grid-column: 2; }
   .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
   .facts dd { margin-bottom: .35rem; }
 }
@@ -37469,14 +39775,14 @@ MAX_SHOWN_BODY = 2000
 _HIDDEN_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
 
 
-def trouble_response(server, head, status, title, parts):
+def trouble_response(server, head, status, title, parts, headers=()):
     """A page about something that went wrong. While files are watched it renews itself with every attempt
     to load a script."""
     live = server.app.live
     body = "\n".join(parts)
     text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body,
                        script=live_script_tag(live, head, " data-own").decode() if live is not None else "")
-    return html_response(status, text, (), _LIVE_POLICY if live is not None else _PAGE_POLICY)
+    return html_response(status, text, headers, _LIVE_POLICY if live is not None else _PAGE_POLICY)
 
 
 HERE = ' class="here"'
@@ -37578,10 +39884,12 @@ def render_headline(name, message):
 
 
 @page("notice")
-def notice_page(status, message):
+def notice_page(server, head, refusal):
     """Any refusal, in words."""
-    title = f"{status} {STATUS_TEXT.get(status, '')}"
-    return render_page(title, f"<h1>{esc(title)}</h1>\n<p>{esc(message)}</p>")
+    title = f"{refusal.status} {STATUS_TEXT.get(refusal.status, '')}"
+    return trouble_response(server, head, refusal.status, title,
+                            [f"<h1>{esc(title)}</h1>", f"<p>{esc(refusal.message)}</p>", *render_notice(server)],
+                            refusal.headers)
 
 
 @page("missing")
@@ -37595,7 +39903,7 @@ def missing_page(server, head, message):
     parts += [render_failure(app, failure) for _, failure in sorted(app.failures.items())]
     known = known_paths(app)
     if known:
-        parts.append('<h2>What there is, the nearest first</h2>\n<ul class="paths">')
+        parts.append('<h2>What is there, nearest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
             text = f'<a href="{esc(urllib.parse.quote(path))}">{esc(path)}</a>' if link else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
@@ -37720,13 +40028,18 @@ def stream_metrics(app):
                                 [("", labels, value(feed)) for feed, labels in feeds])
 
 
+def start_time(app):
+    """When the server started, in Unix time."""
+    return round(time.time() - (time.monotonic() - app.started))
+
+
 def server_metrics(server):
     app = server.app
     states = collections.Counter(script_state(app, name) for name in {*app.hosts, *app.failures})
     for name, kind, doc, samples in (
             ("aiwebengine_info", "gauge", "The version.", [("", {"version": __version__}, 1)]),
             ("aiwebengine_uptime_seconds", "gauge", "Seconds since the start.",
-             [("", {}, round(time.time() - app.started, 3))]),
+             [("", {}, round(time.monotonic() - app.started, 3))]),
             ("aiwebengine_scripts", "gauge", "Scripts by state: running, stale (an older version runs), failed.",
              [("", {"state": state}, states[state]) for state in ("running", "stale", "failed")]),
             ("aiwebengine_reloads_total", "counter", "Scripts loaded again since the start.",
@@ -37740,7 +40053,7 @@ def server_metrics(server):
             ("process_cpu_seconds_total", "counter", "Processor time of the process.",
              [("", {}, round(time.process_time(), 3))]),
             ("process_start_time_seconds", "gauge", "When the server started, in Unix time.",
-             [("", {}, round(app.started, 3))])):
+             [("", {}, start_time(app))])):
         yield from metric_lines(name, kind, doc, samples)
 
 
@@ -37826,7 +40139,7 @@ class Feed:
         counts, now = [0] * SPARK_SECONDS, time.time()
         for message in self.main.recent(DEFAULT_HISTORY_MESSAGES):
             age = int(now - message.time)
-            if 0 <= age < SPARK_SECONDS:
+            if 0 <= age < SPARK_SECONDS and message.delivery is not None:
                 counts[SPARK_SECONDS - 1 - age] += 1
         return counts
 
@@ -37899,7 +40212,7 @@ def route_facts(app):
 
 def server_facts(server):
     app = server.app
-    return {"version": __version__, "url": server.url, "started": app.started, "folder": str(app.path),
+    return {"version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "requests": server.requests.total, "reloads": app.reloads, "logs": sorted(app.log.kept)}
 
@@ -37932,7 +40245,7 @@ def script_view(app, name):
     failure = app.failures.get(name)
     trouble = failure or app.troubles.get(name)
     known = name in app.hosts or name in app.failures
-    return {"name": name, "known": known or name in app.log.kept,
+    return {"name": name, "known": known or name == "server" or name in app.log.kept,
             "state": script_state(app, name) if known else None,
             "error": None if trouble is None else error_facts(trouble), "loads": failure is None}
 
@@ -37957,10 +40270,11 @@ def connection_facts(feed, connection, message):
 
 
 def message_facts(feed, message, connection=None, limit=MAX_PREVIEW):
-    delivery = message.delivery
-    return {"sequence": message.sequence, "id": f"{feed.main.epoch}-{message.sequence}",
+    delivery = message.delivery         # None for a message of an earlier process
+    counts = (None,) * 3 if delivery is None else (delivery.matched, delivery.queued, delivery.dropped)
+    return {"sequence": str(message.sequence), "id": feed.main.event_id(message.sequence),
             "time": round(message.time, 3), "size": len(message.frame), "filter": message.filter,
-            "matched": delivery.matched, "queued": delivery.queued, "dropped": delivery.dropped,
+            **dict(zip(("matched", "queued", "dropped"), counts)),
             "text": clip(message.text, limit),
             "verdict": None if connection is None else verdict(feed, message, connection)}
 
@@ -38120,7 +40434,8 @@ class Dashboard:
         app = self.app
         parts = {"server": server_facts(self.server), "scripts": script_facts(app),
                  "streams": [feed.facts() for feed in all_feeds(app)[:MAX_SHOWN_ROWS]],
-                 "routes": route_facts(app), "graphql": app.graphql.listing()[:MAX_SHOWN_ROWS]}
+                 "routes": route_facts(app), "graphql": app.graphql.listing()[:MAX_SHOWN_ROWS],
+                 "chaos": self.server.chaos.describe()}
         return {name: json_text(part) for name, part in parts.items()}
 
     def news(self, viewer, shared):
@@ -38233,14 +40548,18 @@ def send_test_message(handler, head, body):
         wanted = check_filter(host, "send", text.strip())
     except HostError as error:
         raise Refusal(400, str(error)) from None
-    if path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
-        delivery = app.graphql.broadcast(path[len(GRAPHQL_SUBSCRIPTION_PATH):], data, wanted)
-    else:
-        delivery = feed.main.send(data, wanted)
+    try:
+        if path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
+            name = path[len(GRAPHQL_SUBSCRIPTION_PATH):]
+            delivery = app.relay.send_subscription(name, data, wanted, "send") or Delivery()
+        else:
+            delivery = app.relay.send(feed.main, data, wanted, "send")
+    except HostError as error:          # Redis does not answer
+        raise Refusal(503, str(error)) from None
     message = feed.main.find(delivery.sequence)
     if message is not None and handler.server.dashboard is not None:
         handler.server.dashboard.shown.add(feed.main, [message])
-    return json_answer({"sentence": delivery.sentence(), "sequence": delivery.sequence,
+    return json_answer({"sentence": delivery.sentence(), "sequence": str(delivery.sequence or ""),
                         "matched": delivery.matched, "queued": delivery.queued, "dropped": delivery.dropped})
 
 
@@ -38376,29 +40695,32 @@ DASHBOARD_STYLE = r"""
 :root {
   color-scheme: light dark;
   --ink: #1c2024; --soft: #5c656e; --faint: #656e77; --line: #e1e5e9; --bg: #f6f7f9; --paper: #ffffff;
-  --hover: #f0f4f9; --chosen: #e3eefb; --accent: #0b62c4; --on-accent: #ffffff; --ok: #227a3d; --warn: #8a5a00;
-  --bad: #b3261e; --mark: #fdecea; --chip: #eef1f4;
+  --hover: #f0f4f9; --chosen: #e3eefb; --accent: #0b62c4; --on-accent: #ffffff; --chip: #eef1f4;
+  --ok: #227a3d; --warn: #8a5a00; --bad: #b3261e; --mark: #fdecea;
   --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ink: #e4e8eb; --soft: #9aa5af; --faint: #8a959f; --line: #2c333a; --bg: #121518; --paper: #191d21;
-    --hover: #20262c; --chosen: #1c3047; --accent: #77b2f5; --on-accent: #0b1c2e; --ok: #6cc58a; --warn: #e3b341;
-    --bad: #ff8a80; --mark: #45211f; --chip: #262d34;
+    --hover: #20262c; --chosen: #1c3047; --accent: #77b2f5; --on-accent: #0b1c2e; --chip: #262d34;
+    --ok: #6cc58a; --warn: #e3b341; --bad: #ff8a80; --mark: #45211f;
   }
 }
 * { box-sizing: border-box; }
 html { scrollbar-gutter: stable; }
-body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI",
-       Roboto, sans-serif; font-variant-numeric: tabular-nums; }
+body { margin: 0; background: var(--bg); color: var(--ink); font-variant-numeric: tabular-nums;
+       font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 a { color: var(--accent); text-decoration: none; }
 a:hover { text-decoration: underline; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
 code, pre, .mono { font-family: var(--mono); font-size: 13px; }
 [hidden] { display: none !important; }
+.soft { color: var(--soft); } .bad { color: var(--bad); } .ok { color: var(--ok); } .warn { color: var(--warn); }
+.small { font-size: .85rem; }
 
-header { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; align-items: center; gap: .1rem 1.25rem;
-         padding: .6rem 1.25rem; background: var(--paper); border-bottom: 1px solid var(--line); }
+/* Frame of the page */
+header { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; align-items: center;
+         gap: .1rem 1.25rem; padding: .6rem 1.25rem; background: var(--paper); border-bottom: 1px solid var(--line); }
 header .name { font-weight: 650; letter-spacing: -.01em; color: var(--ink); }
 header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
 nav { display: flex; gap: .25rem; }
@@ -38406,112 +40728,140 @@ nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
 nav a:hover { background: var(--hover); text-decoration: none; }
 nav a[aria-current] { background: var(--chosen); color: var(--ink); }
 #live { margin-left: auto; color: var(--soft); font-size: .85rem; }
+#live[data-state=live] .dot { background: var(--ok); }
+#live[data-state=lost] { color: var(--bad); }
+#live[data-state=lost] .dot { background: var(--bad); }
 .dot { display: inline-block; width: .55rem; height: .55rem; border-radius: 50%; background: var(--faint);
        margin-right: .45rem; vertical-align: .02rem; }
-.dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); } .dot.warn { background: var(--warn); }
-#live[data-state=live] .dot { background: var(--ok); }
-#live[data-state=lost] { color: var(--bad); } #live[data-state=lost] .dot { background: var(--bad); }
+.dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); }
 #faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem; border-bottom: 1px solid var(--line); }
-
 main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
-p { margin: 0 0 .6rem; }
 h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: .95rem; font-weight: 620; margin: 0; }
-h2 small, .count { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
-.soft { color: var(--soft); } .bad { color: var(--bad); } .ok { color: var(--ok); } .warn { color: var(--warn); }
-.small { font-size: .85rem; }
-
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.2rem, 1fr)); gap: .75rem; margin: 0 0 1rem; }
-.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: .6rem .9rem .7rem; }
-.tile b { display: block; font-size: 1.35rem; line-height: 1.35; font-weight: 560; letter-spacing: -.02em; white-space: nowrap; }
-.tile span { color: var(--soft); font-size: .8rem; }
-
-.panel { scroll-margin: 4rem 0 1rem; background: var(--paper); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 1rem; min-width: 0; }
-.panel > .head { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .75rem; padding: .65rem 1rem; min-height: 3rem; }
-.panel > .head h2 { margin-right: auto; }
-.panel > .body { padding: 0 1rem 1rem; }
-.panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
-.scroll { overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
-.two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
-.two.uneven { grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); }
+h2 { font-size: .95rem; font-weight: 620; margin: 0; overflow-wrap: anywhere; }
+h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
+p { margin: 0 0 .6rem; }
 .top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
 .top .back { font-size: .9rem; }
 .top .actions { margin-left: auto; display: flex; gap: .5rem; }
 
+/* Tiles and panels */
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.2rem, 1fr)); gap: .75rem;
+         margin: 0 0 1rem; }
+.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: .6rem .9rem .7rem; }
+.tile b { display: block; font-size: 1.35rem; line-height: 1.35; font-weight: 560; letter-spacing: -.02em;
+          white-space: nowrap; }
+.tile span { color: var(--soft); font-size: .8rem; }
+.panel { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 1rem;
+         min-width: 0; scroll-margin: 4rem 0 1rem; }
+.panel > .head { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .75rem; padding: .65rem 1rem;
+                 min-height: 3rem; }
+.panel > .head h2 { margin-right: auto; }
+.panel > .body { padding: 0 1rem 1rem; }
+.panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
+.scroll { overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
+.scroll.tall { max-height: 36rem; }
+.scroll.full { max-height: none; }
+.two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
+.two.uneven { grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); }
+
+/* Tables */
 table { border-collapse: collapse; width: 100%; font-size: .93rem; }
-th { position: sticky; top: 0; background: var(--paper); text-align: left; font-weight: 500; font-size: .78rem; color: var(--soft);
-     padding: .3rem .5rem; white-space: nowrap; box-shadow: inset 0 -1px var(--line), inset 0 1px var(--line); }
-td { padding: .36rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+th { position: sticky; top: 0; background: var(--paper); text-align: left; font-weight: 500; font-size: .78rem;
+     color: var(--soft); padding: .3rem .5rem; white-space: nowrap;
+     box-shadow: inset 0 -1px var(--line), inset 0 1px var(--line); }
+td { padding: .36rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: break-word; }
+td .mono { overflow-wrap: anywhere; }
 tr:last-child td { border-bottom: 0; }
-th:first-child, td:first-child { padding-left: 1rem; } th:last-child, td:last-child { padding-right: 1rem; }
+th:first-child, td:first-child { padding-left: 1rem; }
+th:last-child, td:last-child { padding-right: 1rem; }
 td.n, th.n { text-align: right; white-space: nowrap; }
-td.one { width: 55%; max-width: 0; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
-td.one .mono { display: block; overflow: hidden; text-overflow: ellipsis; color: var(--soft); }
+td.one { width: 55%; max-width: 0; }
+td.one .mono { display: block; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; color: var(--soft); }
+td .mono { font-size: 12.5px; }
 td button.time { white-space: nowrap; }
-td.one .why { white-space: normal; }
-.rate { display: flex; align-items: center; gap: .75rem; }
-.rate b { font-weight: 400; min-width: 2.5rem; }
 tbody tr:hover { background: var(--hover); }
 tbody tr.chosen, tbody tr.chosen:hover { background: var(--chosen); }
 tr.pick { cursor: pointer; }
-td .mono, td.mono { font-size: 12.5px; }
-.chip { display: inline-block; background: var(--chip); color: var(--ink); max-width: 100%; white-space: normal; border-radius: 5px; padding: 0 .4rem; margin: 0 .25rem .15rem 0;
-        font: 12px/1.55 var(--mono); overflow-wrap: anywhere; }
+.chip { display: inline-block; background: var(--chip); color: var(--ink); max-width: 100%; border-radius: 5px;
+        padding: 0 .4rem; margin: 0 .25rem .15rem 0; font: 12px/1.55 var(--mono); overflow-wrap: anywhere; }
+.rate { display: flex; align-items: center; gap: .75rem; }
+.rate b { font-weight: 400; min-width: 2.5rem; }
+.why { display: flex; gap: .4rem; }
+.why span { overflow-wrap: anywhere; }
 svg.spark { display: block; width: 7.5rem; height: 1.5rem; }
 svg.spark.big { width: 100%; height: 4.5rem; }
-svg.spark path { fill: none; stroke: var(--accent); stroke-width: 1.5; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
+svg.spark path { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-linejoin: round;
+                 vector-effect: non-scaling-stroke; }
 svg.spark path.area { fill: var(--accent); opacity: .12; stroke: none; }
 
-button, input, textarea, select { font: inherit; color: inherit; }
-button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper); cursor: pointer; }
+/* Forms */
+button, input { font: inherit; color: inherit; }
+button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
+         cursor: pointer; }
 button:hover { background: var(--hover); }
 button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
 button.main:hover { filter: brightness(1.08); }
 button:disabled { opacity: .55; cursor: default; }
-button.link { border: 0; padding: 0; background: none; color: var(--accent); }
+button.link { border: 0; padding: 0; background: none; color: var(--accent); text-align: left; }
 button.link:hover { text-decoration: underline; }
-input[type=text], input[type=search], textarea { width: 100%; padding: .35rem .6rem; border: 1px solid var(--line); border-radius: 7px;
-        background: var(--bg); }
+input[type=text], input[type=search], textarea { width: 100%; padding: .35rem .6rem; color: inherit;
+       border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
 input[type=search] { width: 13rem; max-width: 100%; }
+input.code { font: 13px/1.5 var(--mono); }
 textarea { display: block; resize: vertical; font: 13px/1.5 var(--mono); }
 label { display: block; font-size: .8rem; color: var(--soft); }
-label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; }
+label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; margin-right: .7rem; }
 .send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
-.send textarea { height: 2.4rem; min-height: 2.4rem; padding-top: .5rem; } .send input { height: 2.4rem; font: 13px var(--mono); } .send button { height: 2.4rem; }
-.answer { margin: .6rem 0 0; }
+.send.faults { grid-template-columns: 1fr auto auto; }
+.send textarea, .send input, .send button { height: 2.4rem; }
+.send textarea { min-height: 2.4rem; padding-top: .5rem; }
+.answer { margin: .6rem 0 0; font-size: .85rem; }
 .answer:empty { margin: 0; }
+.top + .answer:not(:empty) { margin: -.5rem 0 .75rem; }
 kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
 
+/* Text: sources, logs, results */
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55; }
-.frame { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px; padding: .6rem 0; margin: .6rem 0; }
+.frame { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
+         padding: .6rem 0; margin: .6rem 0; }
+.frame.tall { max-height: 32rem; overflow: auto; }
+pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
 .frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
 .frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
-.lines { height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0; overscroll-behavior: contain; }
+.lines { max-height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
+         overscroll-behavior: contain; }
 .lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
 .lines time { color: var(--faint); flex: none; }
 .lines span { white-space: pre-wrap; overflow-wrap: anywhere; min-width: 0; }
-.lines .error { background: var(--mark); } .lines .error span { color: var(--bad); } .lines .warn span { color: var(--warn); }
+.lines .error { background: var(--mark); }
+.lines .error span { color: var(--bad); }
+.lines .warn span { color: var(--warn); }
 .lines .debug span { color: var(--soft); }
 .console { max-height: 16rem; overflow: auto; padding: 0 1rem; }
 .console pre { padding: .15rem 0 .15rem 1.2rem; position: relative; }
 .console pre::before { position: absolute; left: 0; color: var(--faint); content: "›"; }
-.console pre.value::before { content: "‹"; } .console pre.error { color: var(--bad); } .console pre.error::before { content: "✕"; }
+.console pre.value::before { content: "‹"; }
+.console pre.error { color: var(--bad); }
+.console pre.error::before { content: "✕"; }
 .prompt { padding: .4rem 1rem 1rem; }
 .reasons { list-style: none; padding: 0; margin: .7rem 0 0; }
 .reasons li { display: flex; gap: .6rem; padding: .15rem 0; }
-.reasons b { min-width: 1.6rem; text-align: right; font-weight: 600; }
-.reasons span { overflow-wrap: anywhere; }
-.why { display: flex; gap: .4rem; } .why span { overflow-wrap: anywhere; }
-.why b { font-weight: 600; }
+.reasons li > b { min-width: 1.6rem; text-align: right; font-weight: 600; }
 
 @media (max-width: 60rem) { .two, .two.uneven { grid-template-columns: minmax(0, 1fr); } }
 @media (max-width: 40rem) {
-  header { padding: .5rem .9rem; } main { padding: .9rem .7rem 3rem; }
-  .tiles { grid-template-columns: repeat(3, 1fr); gap: .5rem; } .tile { padding: .45rem .65rem .5rem; } .tile b { font-size: 1.1rem; }
-  .wide { display: none; } .send { grid-template-columns: 1fr; }
-  .top .actions { margin-left: 0; width: 100%; } input[type=search] { width: 100%; }
-  svg.spark { width: 4.5rem; } td, th { padding-left: .35rem; padding-right: .35rem; }
+  header { padding: .5rem .9rem; }
+  main { padding: .9rem .7rem 3rem; }
+  .tiles { grid-template-columns: repeat(3, 1fr); gap: .5rem; }
+  .tile { padding: .45rem .65rem .5rem; }
+  .tile b { font-size: 1.1rem; }
+  .wide { display: none; }
+  .send, .send.faults { grid-template-columns: 1fr; }
+  .top .actions { margin-left: 0; width: 100%; }
+  input[type=search] { width: 100%; }
+  svg.spark { width: 4.5rem; }
+  td, th { padding-left: .35rem; padding-right: .35rem; }
 }
 """
 
@@ -38527,79 +40877,146 @@ DASHBOARD_BODY = r"""
 </header>
 <div id="faults" role="status" hidden></div>
 <main>
-<noscript><p>The dashboard needs JavaScript. Figures without it: <a href="/engine/metrics">/engine/metrics</a></p></noscript>
+<noscript><p>The dashboard needs JavaScript. <a href="/engine/metrics">The figures</a> do not.</p></noscript>
 
 <div id="view-overview" hidden>
   <div class="tiles" id="tiles"></div>
-  <section class="panel" aria-labelledby="h-scripts"><div class="head"><h2 id="h-scripts">Scripts<small id="n-scripts"></small></h2></div>
-    <div class="scroll"><table id="scripts"></table></div></section>
-  <section class="panel" aria-labelledby="h-streams"><div class="head"><h2 id="h-streams">Streams<small id="n-streams"></small></h2></div>
-    <div class="scroll"><table id="streams"></table></div></section>
-  <section class="panel" aria-labelledby="h-routes"><div class="head"><h2 id="h-routes">Routes<small id="n-routes"></small></h2></div>
-    <div class="scroll"><table id="routes"></table></div></section>
+  <section class="panel">
+    <div class="head"><h2>Scripts<small id="n-scripts"></small></h2></div>
+    <div class="scroll"><table id="scripts"></table></div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Streams<small id="n-streams"></small></h2></div>
+    <div class="scroll"><table id="streams"></table></div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Routes<small id="n-routes"></small></h2></div>
+    <div class="scroll"><table id="routes"></table></div>
+  </section>
   <div class="two">
-  <section class="panel" aria-labelledby="h-latest"><div class="head"><h2 id="h-latest">Latest requests</h2>
-    <a class="small" href="#/requests">All requests</a></div>
-    <div class="scroll"><table id="latest"></table></div></section>
-  <section class="panel" aria-labelledby="h-graphql"><div class="head"><h2 id="h-graphql">GraphQL<small id="n-graphql"></small></h2>
-    <a class="small" href="/graphql">Explorer</a></div>
-    <div class="scroll"><table id="graphql"></table></div></section>
+    <section class="panel">
+      <div class="head"><h2>Latest requests</h2><a class="small" href="#/requests">All requests</a></div>
+      <div class="scroll"><table id="latest"></table></div>
+    </section>
+    <section class="panel">
+      <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="/graphql">Explorer</a></div>
+      <div class="scroll"><table id="graphql"></table></div>
+    </section>
   </div>
+  <section class="panel" id="chaos" hidden>
+    <div class="head"><h2>Fault injection<small id="chaos-state"></small></h2></div>
+    <div class="body">
+      <form class="send faults" id="chaos-form">
+        <label>Rules, such as latency=200ms jitter=100ms drop=1%, or /path: error=5%
+          <input class="code" type="text" id="chaos-rules" spellcheck="false" autocomplete="off"></label>
+        <button class="main">Set</button>
+        <button type="button" id="chaos-off">Turn off</button>
+      </form>
+      <p class="answer" id="chaos-answer" role="status"></p>
+    </div>
+  </section>
 </div>
 
 <div id="view-stream" hidden>
-  <div class="top"><a class="back" href="#/">Overview</a><h1 id="stream-path"></h1><span class="soft" id="stream-facts"></span></div>
+  <div class="top">
+    <a class="back" href="#/">Overview</a><h1 id="stream-path"></h1><span class="soft" id="stream-facts"></span>
+  </div>
   <p class="bad" id="stream-gone" hidden>No script registers this stream at the moment.</p>
-  <section class="panel"><div class="head"><h2>Messages per second<small>the last minute</small></h2><span class="soft" id="stream-rate"></span></div>
-    <div class="body" id="stream-spark"></div></section>
-  <section class="panel" aria-labelledby="h-send"><div class="head"><h2 id="h-send">Send a test message</h2></div>
-    <div class="body"><form class="send" id="send">
-      <label>Data, JSON or any text<textarea id="send-data" spellcheck="false">{"text": "Hello from the dashboard"}</textarea></label>
-      <label>Filter, empty for everyone<input type="text" id="send-filter" spellcheck="false" autocomplete="off" placeholder='{"room": "general"}'></label>
-      <button class="main">Send</button></form>
-      <p class="answer small" id="send-answer" role="status"></p></div></section>
+  <section class="panel">
+    <div class="head"><h2>Messages per second<small>the last minute</small></h2>
+      <span class="soft" id="stream-rate"></span></div>
+    <div class="body" id="stream-spark"></div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Send a test message</h2></div>
+    <div class="body">
+      <form class="send" id="send">
+        <label>Data, JSON or any text
+          <textarea id="send-data" spellcheck="false">{"text": "Hello from the dashboard"}</textarea></label>
+        <label>Filter, empty for everyone
+          <input class="code" type="text" id="send-filter" spellcheck="false" autocomplete="off"
+                 placeholder='{"room": "general"}'></label>
+        <button class="main">Send</button>
+      </form>
+      <p class="answer" id="send-answer" role="status"></p>
+    </div>
+  </section>
   <div class="two uneven">
-    <section class="panel" aria-labelledby="h-messages"><div class="head"><h2 id="h-messages">Messages<small id="n-messages"></small></h2>
-      <button id="hold" aria-pressed="false">Hold</button></div>
-      <div class="scroll" style="max-height:36rem"><table id="messages"></table></div></section>
+    <section class="panel">
+      <div class="head"><h2>Messages<small id="n-messages"></small></h2>
+        <button id="hold" aria-pressed="false">Hold</button></div>
+      <div class="scroll tall"><table id="messages"></table></div>
+    </section>
     <div>
-    <section class="panel" id="chosen" hidden aria-labelledby="h-chosen"><div class="head"><h2 id="h-chosen">Who got it, and why</h2>
-      <button id="chosen-close">Close</button></div>
-      <div class="body"><p class="small soft" id="chosen-facts"></p><pre class="frame" id="chosen-text" style="padding:.6rem 1rem;max-height:12rem;overflow:auto"></pre>
-        <ul class="reasons" id="reasons"></ul></div></section>
-    <section class="panel" aria-labelledby="h-connections"><div class="head"><h2 id="h-connections">Connections<small id="n-connections"></small></h2>
-      <input type="search" id="q" placeholder="room=general" aria-label="Search connections by metadata or address"></div>
-      <div class="scroll" style="max-height:36rem"><table id="connections"></table></div></section>
+      <section class="panel" id="chosen" aria-live="polite" hidden>
+        <div class="head"><h2>Who got it, and why</h2><button id="chosen-close">Close</button></div>
+        <div class="body">
+          <p class="small soft" id="chosen-facts"></p>
+          <pre class="frame" id="chosen-text"></pre>
+          <ul class="reasons" id="reasons"></ul>
+        </div>
+      </section>
+      <section class="panel">
+        <div class="head"><h2>Connections<small id="n-connections"></small></h2>
+          <input type="search" id="q" placeholder="room=general" aria-label="Search metadata and addresses"></div>
+        <div class="scroll tall"><table id="connections"></table></div>
+      </section>
     </div>
   </div>
 </div>
 
 <div id="view-script" hidden>
-  <div class="top"><a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
-    <span class="actions"><button id="open-source" aria-expanded="false">Open source</button><button id="reload" class="main">Reload</button></span></div>
-  <p class="answer small" id="script-answer" role="status" style="margin:-.5rem 0 .75rem"></p>
-  <section class="panel" id="trouble" hidden aria-labelledby="h-trouble"><div class="head"><h2 id="h-trouble" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
-    <div class="body"><code id="trouble-place"></code><div class="frame" id="trouble-frame"></div><pre class="soft" id="trouble-stack"></pre></div></section>
-  <section class="panel" id="source" hidden aria-labelledby="h-source"><div class="head"><h2 id="h-source">Source</h2><span id="source-files"></span></div>
-    <div class="body"><div class="frame" id="source-text" style="max-height:32rem;overflow:auto" tabindex="0"></div></div></section>
-  <section class="panel" id="console" aria-labelledby="h-console"><div class="head"><h2 id="h-console">Console<small>runs in this script's realm</small></h2>
-    <span class="small soft"><kbd>Enter</kbd> runs, <kbd>Shift</kbd> <kbd>Enter</kbd> new line, <kbd>↑</kbd> earlier</span></div>
+  <div class="top">
+    <a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
+    <span class="actions">
+      <button id="open-source" aria-expanded="false">Open source</button>
+      <button id="reload" class="main">Reload</button>
+    </span>
+  </div>
+  <p class="answer" id="script-answer" role="status"></p>
+  <section class="panel" id="trouble" hidden>
+    <div class="head"><h2 id="trouble-headline" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
+    <div class="body">
+      <code id="trouble-place"></code>
+      <div class="frame" id="trouble-frame"></div>
+      <pre class="soft" id="trouble-stack"></pre>
+    </div>
+  </section>
+  <section class="panel" id="source" hidden>
+    <div class="head"><h2 id="source-name">Source</h2><span id="source-files"></span></div>
+    <div class="body"><div class="frame tall" id="source-text" tabindex="0"></div></div>
+  </section>
+  <section class="panel" id="console">
+    <div class="head"><h2>Console<small>runs in this script's realm</small></h2>
+      <span class="small soft"><kbd>Enter</kbd> runs, <kbd>Shift</kbd> <kbd>Enter</kbd> new line,
+        <kbd>↑</kbd> earlier</span></div>
     <div class="console" id="console-lines" role="log" aria-label="Results"></div>
-    <div class="prompt"><textarea id="code" rows="2" spellcheck="false" aria-label="JavaScript to run" placeholder="1 + 1"></textarea></div></section>
-  <section class="panel" aria-labelledby="h-log"><div class="head"><h2 id="h-log">Log<small id="n-log"></small></h2>
-    <span id="levels"></span><input type="search" id="log-q" placeholder="Search the log" aria-label="Search the log"></div>
-    <div class="lines" id="lines" tabindex="0"></div></section>
+    <div class="prompt">
+      <textarea id="code" rows="2" spellcheck="false" aria-label="JavaScript to run" placeholder="1 + 1"></textarea>
+    </div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Log<small id="n-log"></small></h2><span id="levels"></span>
+      <input type="search" id="log-q" placeholder="Search the log" aria-label="Search the log"></div>
+    <div class="lines" id="lines" tabindex="0"></div>
+  </section>
 </div>
 
 <div id="view-requests" hidden>
-  <section class="panel" id="request" hidden aria-labelledby="h-request"><div class="head"><h2 id="h-request" class="mono"></h2>
-    <button id="replay" class="main">Send again</button><button id="request-close">Close</button></div>
-    <div class="body two"><div><p class="small soft" id="request-facts"></p><pre id="request-text"></pre></div>
-      <div><p class="small soft" id="replay-facts" role="status"></p><pre id="replay-text"></pre></div></div></section>
-  <section class="panel" aria-labelledby="h-requests"><div class="head"><h2 id="h-requests">Requests<small id="n-requests"></small></h2>
-    <label class="flag"><input type="checkbox" id="only-errors"> errors only</label>
-    <input type="search" id="request-q" placeholder="Search path or method" aria-label="Search requests"></div>
-    <div class="scroll" style="max-height:none"><table id="requests"></table></div></section>
+  <section class="panel" id="request" hidden>
+    <div class="head"><h2 id="request-line" class="mono"></h2>
+      <button id="replay" class="main">Send again</button><button id="request-close">Close</button></div>
+    <div class="body two">
+      <div><p class="small soft" id="request-facts"></p><pre id="request-text"></pre></div>
+      <div><p class="small soft" id="replay-facts" role="status"></p><pre id="replay-text"></pre></div>
+    </div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Requests<small id="n-requests"></small></h2>
+      <label class="flag"><input type="checkbox" id="only-errors"> errors only</label>
+      <input type="search" id="request-q" placeholder="Search path or method" aria-label="Search requests"></div>
+    <div class="scroll full"><table id="requests"></table></div>
+  </section>
 </div>
 </main>
 """
@@ -38607,11 +41024,15 @@ DASHBOARD_BODY = r"""
 DASHBOARD_SCRIPT = r"""
 "use strict";
 // Everything that comes from outside becomes the text of a node; nothing is ever parsed as HTML.
-const SPARK = 60, KEEP_REQUESTS = 200, KEEP_LINES = 400;
+const SPARK = 60, KEEP_REQUESTS = 200, KEEP_LINES = 400, KEEP_RESULTS = 100, HIDDEN_PAUSE = 10000;
 const $ = (id) => document.getElementById(id);
-const state = { server: null, scripts: [], streams: [], routes: [], graphql: [], requests: [], lines: [], view: null };
-const rates = new Map();            // path -> { samples, last }
-let at = { view: "overview", name: "" }, chosen = "", focus = "", wantChosen = false, held = false, source = null, pending = false;
+
+// What the server told, the part of it that is looked at, and what is chosen there.
+const state = { server: null, scripts: [], streams: [], routes: [], graphql: [], requests: [], lines: [],
+  view: null, chaos: null };
+const rates = new Map();            // path -> { samples, last, … }
+let at = { view: "overview", name: "" };
+let chosen = "", focus = "", held = false, wantChosen = false, source = null, request = null;
 
 function el(tag, props = {}, ...children) {
   const node = document.createElement(tag);
@@ -38623,29 +41044,56 @@ function el(tag, props = {}, ...children) {
   node.append(...children);
   return node;
 }
-function setText(node, text) { if (node.textContent !== text) node.textContent = text; }
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+function answer(id, text, good = true) {
+  $(id).className = good ? "answer" : "answer bad";
+  $(id).textContent = text;
+}
+
+// -- numbers, times --
+
 const number = (value) => value === null || value === undefined ? "" : Math.round(value).toLocaleString("en");
+const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
+const two = (value) => String(value).padStart(2, "0");
 function bytes(value) {
   if (value < 1024) return value + " B";
   return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
 }
 function duration(seconds) {
   seconds = Math.max(0, Math.round(seconds));
+  const minutes = Math.floor(seconds / 60), hours = Math.floor(seconds / 3600);
   if (seconds < 60) return seconds + " s";
-  if (seconds < 3600) return Math.floor(seconds / 60) + " min " + (seconds % 60) + " s";
-  const hours = Math.floor(seconds / 3600);
-  return hours < 48 ? hours + " h " + Math.floor(seconds / 60) % 60 + " min" : Math.floor(hours / 24) + " days";
+  if (seconds < 3600) return minutes + " min " + seconds % 60 + " s";
+  return hours < 48 ? hours + " h " + minutes % 60 + " min" : Math.floor(hours / 24) + " days";
 }
-const clock = (time, fine) => {
-  const date = new Date(time * 1000), two = (value) => String(value).padStart(2, "0");
-  return two(date.getHours()) + ":" + two(date.getMinutes()) + ":" + two(date.getSeconds())
-    + (fine ? "." + String(date.getMilliseconds()).padStart(3, "0") : "");
-};
-const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
-const filterText = (filter) => filter ? Object.entries(filter).map(([key, value]) => key + "=" + value).join(" ") : "everyone";
+function clock(time, fine) {
+  const date = new Date(time * 1000);
+  const text = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
+  return fine ? text + "." + String(date.getMilliseconds()).padStart(3, "0") : text;
+}
+const now = () => Date.now() / 1000;
+const headerText = (headers) => headers.map(([name, value]) => name + ": " + value).join("\n");
+const filterText = (filter) =>
+  filter ? Object.entries(filter).map(([key, value]) => key + "=" + value).join(" ") : "everyone";
 
 // -- tables: rows are kept by key, and only the cells that changed are made anew --
+//
+// A column's name may begin with # (a number), ~ (only on wide screens), ! (takes the room that is left).
+// A cell is a node, a text, or an object that says how the text is shown.
 
+const colour = (got) => got === true ? "ok" : got === false ? "bad" : "warn";
+const mono = (text) => ({ kind: "mono", text });
+const bad = (count) => count ? { kind: "bad", text: number(count) } : number(count);
+const scriptLink = (name) => ({ href: "#/script/" + encodeURIComponent(name), text: name });
+const streamLink = (path, text = path) => ({ href: "#/stream/" + encodeURIComponent(path), text, kind: "mono" });
+
+function why([got, text]) {
+  return el("span", { class: "why" },
+    el("b", { class: colour(got), text: got === true ? "✓" : got === false ? "✗" : "…" }),
+    el("span", { class: got === false ? "soft" : null, text }));
+}
 function makeCell(cell) {
   if (cell instanceof Node) return [cell];
   if (typeof cell !== "object" || cell === null) return [String(cell ?? "")];
@@ -38654,108 +41102,109 @@ function makeCell(cell) {
   if (cell.verdict) return [why(cell.verdict)];
   if (cell.lines) return cell.lines.flatMap(makeCell);
   if (cell.dot) return [el("span", { class: "dot " + cell.dot }), cell.text];
-  if (cell.pick) return [el("button", { class: "link time", text: cell.text, title: cell.title })];
-  return [el("span", { class: cell.kind, title: cell.title, text: cell.text })];
+  if (cell.button) return [el("button", { class: "link time", text: cell.button, title: cell.title })];
+  return [el("span", { class: cell.kind, text: cell.text })];
 }
-function why([got, text]) {
-  return el("span", { class: "why" }, el("b", { class: got === true ? "ok" : got === false ? "bad" : "warn", text: got === true ? "✓" : got === false ? "✗" : "…" }),
-    el("span", { class: got === false ? "soft" : null, text }));
+function columnClass(name) {
+  const marks = /^[#~!]*/.exec(name)[0];
+  const classes = [["#", "n"], ["~", "wide"], ["!", "one"]].filter(([mark]) => marks.includes(mark));
+  return classes.map(([, kind]) => kind).join(" ") || null;
 }
-function fill(table, columns, rows, options = {}) {
-  if (!table.tBodies.length) table.append(el("thead"), el("tbody"));
+function setColumns(table, columns) {
   const shape = columns.join("|");
-  if (table.dataset.shape !== shape) {
-    table.dataset.shape = shape;
-    table.tHead.replaceChildren(el("tr", {}, ...columns.map((name) => el("th", { scope: "col", class: classOf(name), text: name.replace(/^[#~!]+/, "") }))));
-    table.tBodies[0].replaceChildren();
-    table.known = new Map();
-  }
+  if (table.shape === shape) return;
+  table.shape = shape;
+  table.known = new Map();
+  const heads = columns.map((name) =>
+    el("th", { scope: "col", class: columnClass(name), text: name.replace(/^[#~!]+/, "") }));
+  table.replaceChildren(el("thead", {}, el("tr", {}, ...heads)), el("tbody"));
+}
+function newLine(columns, pick) {
+  const line = el("tr", { class: pick ? "pick" : null }, ...columns.map((name) => el("td", { class: columnClass(name) })));
+  line.marks = [];
+  if (pick) line.addEventListener("click", () => { if (!getSelection().toString()) pick(line.row.key); });
+  return line;
+}
+function fill(table, columns, rows, { none = "None.", pick, chosen } = {}) {
+  setColumns(table, columns);
   const body = table.tBodies[0], known = table.known, seen = new Set();
   let place = body.firstChild;
   for (const row of rows) {
-    let line = known.get(row.key);
-    if (!line) {
-      line = el("tr");
-      line.cells_ = [];
-      line.append(...columns.map((name) => el("td", { class: classOf(name) })));
-      if (options.pick) {
-        line.className = "pick";
-        line.addEventListener("click", () => { if (!getSelection().toString()) options.pick(line.row); });
-      }
-      known.set(row.key, line);
-    }
-    line.row = row;
+    const line = known.get(row.key) ?? newLine(columns, pick);
+    known.set(row.key, line);
     seen.add(row.key);
+    line.row = row;
     row.cells.forEach((cell, index) => {
       const mark = cell instanceof Node ? cell : JSON.stringify(cell);
-      if (line.cells_[index] !== mark) {
-        line.cells_[index] = mark;
-        line.children[index].replaceChildren(...makeCell(cell));
-      }
+      if (line.marks[index] === mark) return;
+      line.marks[index] = mark;
+      line.children[index].replaceChildren(...makeCell(cell));
     });
-    if (options.pick) line.classList.toggle("chosen", row.key === options.chosen);
+    if (pick) line.classList.toggle("chosen", row.key === chosen);
     if (line === place) place = place.nextSibling;
     else body.insertBefore(line, place);
   }
-  for (const [key, line] of known) if (!seen.has(key)) { known.delete(key); line.remove(); }
-  empty(table, rows.length, options.none);
+  for (const [key, line] of known) {
+    if (seen.has(key)) continue;
+    known.delete(key);
+    line.remove();
+  }
+  sayNone(table.parentNode, rows.length, none);
 }
-function empty(table, count, text = "None.") {
-  const box = table.parentNode;
+function sayNone(box, count, text) {
   let note = box.nextElementSibling;
-  if (!note) { note = el("p", { class: "none" }); box.after(note); }
+  if (!note) {
+    note = el("p", { class: "none" });
+    box.after(note);
+  }
   setText(note, text);
   note.hidden = count > 0;
   box.hidden = !count;
 }
-function classOf(name) {
-  const mark = /^[#~!]*/.exec(name)[0];         // a number; only on wide screens; one line of text
-  return (mark.includes("#") ? "n " : "") + (mark.includes("!") ? "one " : "") + (mark.includes("~") ? "wide" : "") || null;
-}
 
 // -- messages per second --
 
-function sampleOf(path) {
-  if (!rates.has(path)) rates.set(path, { samples: new Array(SPARK).fill(0), last: null, node: null });
+const SVG = "http://www.w3.org/2000/svg";
+const perSecond = (samples) => samples.slice(-5).reduce((sum, value) => sum + value, 0) / 5;
+const rateText = (value) => value >= 10 ? number(value) : value ? value.toFixed(1) : "0";
+
+function rateOf(path) {
+  if (!rates.has(path)) rates.set(path, { samples: new Array(SPARK).fill(0), last: null, charts: {} });
   return rates.get(path);
 }
 function sample() {
   for (const stream of state.streams) {
-    const rate = sampleOf(stream.path);
+    const rate = rateOf(stream.path);
     rate.samples.push(rate.last === null ? 0 : Math.max(0, stream.messages - rate.last));
     rate.samples.shift();
     rate.last = stream.messages;
   }
   render();
 }
-const perSecond = (samples) => samples.slice(-5).reduce((sum, value) => sum + value, 0) / 5;
-const rateText = (value) => value >= 10 ? number(value) : value ? value.toFixed(1) : "0";
-const SVG = "http://www.w3.org/2000/svg";
-function spark(path, kind) {
-  const rate = sampleOf(path), key = "node" + kind;
-  if (!rate[key]) {
-    const svg = document.createElementNS(SVG, "svg");
-    svg.setAttribute("class", "spark " + kind);
-    svg.setAttribute("viewBox", "0 0 100 20");
-    svg.setAttribute("preserveAspectRatio", "none");
-    svg.setAttribute("role", "img");
-    for (const name of ["area", "line"]) svg.append(document.createElementNS(SVG, "path"));
-    svg.firstChild.setAttribute("class", "area");
-    rate[key] = svg;
-  }
-  const top = Math.max(1, ...rate.samples), step = 100 / (SPARK - 1);
-  const line = rate.samples.map((value, index) => (index ? "L" : "M") + (index * step).toFixed(1) + " " + (19 - 17.5 * value / top).toFixed(1)).join("");
-  if (rate["line" + kind] !== line) {
-    rate["line" + kind] = line;
-    rate[key].lastChild.setAttribute("d", line);
-    rate[key].firstChild.setAttribute("d", line + "L100 20L0 20Z");
-    rate[key].setAttribute("aria-label", rateText(perSecond(rate.samples)) + " messages per second, at most " + top + " in the last minute");
-  }
-  return rate[key];
+function newChart(kind) {
+  const svg = document.createElementNS(SVG, "svg");
+  const facts = { class: "spark " + kind, viewBox: "0 0 100 20", preserveAspectRatio: "none", role: "img" };
+  for (const [key, value] of Object.entries(facts)) svg.setAttribute(key, value);
+  svg.append(document.createElementNS(SVG, "path"), document.createElementNS(SVG, "path"));
+  svg.firstChild.setAttribute("class", "area");
+  return svg;
 }
-
+function spark(path, kind = "") {
+  const { samples, charts } = rateOf(path), top = Math.max(1, ...samples);
+  const chart = charts[kind] ??= { svg: newChart(kind), line: "" };
+  const place = (value, index) =>
+    (index * 100 / (SPARK - 1)).toFixed(1) + " " + (19 - 17.5 * value / top).toFixed(1);
+  const line = "M" + samples.map(place).join("L");
+  if (chart.line !== line) {
+    chart.line = line;
+    chart.svg.lastChild.setAttribute("d", line);
+    chart.svg.firstChild.setAttribute("d", line + "L100 20L0 20Z");
+    chart.svg.setAttribute("aria-label", rateText(perSecond(samples)) + " messages per second");
+  }
+  return chart.svg;
+}
 function sparkWithRate(path) {
-  const rate = sampleOf(path), chart = spark(path, "");
+  const rate = rateOf(path), chart = spark(path);
   rate.box ??= el("span", { class: "rate" }, el("b"), chart);
   setText(rate.box.firstChild, rateText(perSecond(rate.samples)));
   return rate.box;
@@ -38765,72 +41214,99 @@ function sparkWithRate(path) {
 
 let events = null;
 function connect() {
-  if (events) events.close();
+  events?.close();
   const query = new URLSearchParams({ view: at.view, name: at.name });
   if (chosen) query.set("message", chosen);
   if (focus) query.set("connection", focus);
   if (held) query.set("hold", "");
   if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
-  events = new EventSource("/engine/events?" + query);
   let first = true;
-  events.addEventListener("state", (event) => { take(JSON.parse(event.data), first); first = false; });
+  events = new EventSource("/engine/events?" + query);
   events.onopen = () => { first = true; status("live", "live"); };
   events.onerror = () => status("lost", "the server does not answer");
+  events.addEventListener("state", (event) => {
+    take(JSON.parse(event.data), first);
+    first = false;
+  });
 }
-function status(name, text) { $("live").dataset.state = name; setText($("live-text"), text); }
+function status(name, text) {
+  $("live").dataset.state = name;
+  setText($("live-text"), text);
+}
 function take(news, first) {
-  status("live", "live");
-  if (first) { state.lines = []; state.view = null; }
-  for (const key of ["server", "scripts", "streams", "routes", "graphql", "view", "faults"]) if (key in news) state[key] = news[key];
-  if (news.requests) {
-    const newest = state.requests.length ? state.requests[0].number : 0;
-    const fresh = first ? news.requests : news.requests.filter((entry) => entry.number > newest);
-    state.requests = (first ? [] : state.requests);
-    state.requests = fresh.reverse().concat(state.requests).slice(0, KEEP_REQUESTS);
+  if (first) {
+    state.lines = [];
+    state.view = null;
   }
+  for (const key of ["server", "scripts", "streams", "routes", "graphql", "view", "chaos"]) {
+    if (key in news) state[key] = news[key];
+  }
+  if (news.requests) takeRequests(news.requests, first);
   if (news.lines) state.lines = state.lines.concat(news.lines).slice(-KEEP_LINES);
-  if (news.sparks) for (const [path, samples] of Object.entries(news.sparks)) {
-    const rate = sampleOf(path);
-    if (rate.last === null) {
-      rate.samples = samples;
-      rate.last = state.streams.find((stream) => stream.path === path)?.messages ?? null;
-    }
+  for (const [path, samples] of Object.entries(news.sparks ?? {})) {
+    const rate = rateOf(path);
+    if (rate.last !== null) continue;
+    rate.samples = samples;
+    rate.last = state.streams.find((stream) => stream.path === path)?.messages ?? null;
   }
   render();
 }
+function takeRequests(entries, first) {
+  if (first) state.requests = [];
+  const newest = state.requests[0]?.number ?? 0;
+  const fresh = entries.filter((entry) => entry.number > newest).reverse();
+  state.requests = fresh.concat(state.requests).slice(0, KEEP_REQUESTS);
+}
 async function ask(path, wish) {
-  const options = wish ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(wish) } : {};
-  const answer = await fetch(path, options);
-  const data = await answer.json();
-  if (!answer.ok) throw new Error(data.error?.message ?? answer.statusText);
+  const headers = { "Content-Type": "application/json" };
+  const reply = await fetch(path, wish && { method: "POST", headers, body: JSON.stringify(wish) });
+  const data = await reply.json();
+  if (!reply.ok) throw new Error(data.error?.message ?? reply.statusText);
   return data;
 }
 
 // -- views --
 
+const VIEWS = { overview: renderOverview, stream: renderStream, script: renderScript, requests: renderRequests };
+
+function placeOf(hash) {
+  const [, view = "", part = ""] = hash.split("/");
+  let name = "";
+  try { name = decodeURIComponent(part); } catch { /* a broken link shows the overview */ }
+  if (view === "requests") return { view, name: "" };
+  return (view === "stream" || view === "script") && name ? { view, name } : { view: "overview", name: "" };
+}
 function go() {
-  const [, view = "", name = ""] = location.hash.split("/");
   const old = at;
-  let known = "";
-  try { known = decodeURIComponent(name); } catch { /* a broken link shows the overview */ }
-  at = view === "requests" ? { view, name: "" } : ["stream", "script"].includes(view) && known ? { view, name: known } : { view: "overview", name: "" };
-  if (old.view !== at.view || old.name !== at.name) {
-    chosen = focus = ""; held = false; source = null;
-    $("q").value = ""; $("send-answer").textContent = ""; $("script-answer").textContent = "";
-    $("console-lines").replaceChildren();
-    $("request").hidden = true;
-    state.view = null; state.lines = [];
-    for (const id of ["messages", "connections", "lines"]) $(id).replaceChildren();
-    for (const id of ["messages", "connections"]) delete $(id).dataset.shape;
-    scrollTo(0, 0);
-  }
-  for (const item of ["overview", "stream", "script", "requests"]) $("view-" + item).hidden = item !== at.view;
-  const current = { overview: at.view === "overview", requests: at.view === "requests", log: at.view === "script" && at.name === "server" };
-  for (const [item, yes] of Object.entries(current)) yes ? $("nav-" + item).setAttribute("aria-current", "page") : $("nav-" + item).removeAttribute("aria-current");
-  document.title = (at.name || { overview: "Dashboard", requests: "Requests" }[at.view]) + " – aiwebengine";
+  at = placeOf(location.hash);
+  if (old.view !== at.view || old.name !== at.name) leave();
+  for (const view of Object.keys(VIEWS)) $("view-" + view).hidden = view !== at.view;
+  mark("overview", at.view === "overview");
+  mark("requests", at.view === "requests");
+  mark("log", at.view === "script" && at.name === "server");
+  document.title = (at.name || (at.view === "requests" ? "Requests" : "Dashboard")) + " – aiwebengine";
   connect();
   render();
 }
+function mark(link, current) {
+  if (current) $("nav-" + link).setAttribute("aria-current", "page");
+  else $("nav-" + link).removeAttribute("aria-current");
+}
+function leave() {
+  chosen = focus = "";
+  hold(false);
+  closeSource();
+  request = null;
+  state.view = null;
+  state.lines = [];
+  $("q").value = "";
+  for (const id of ["send-answer", "script-answer"]) answer(id, "");
+  for (const id of ["console-lines", "lines", "messages", "connections"]) $(id).replaceChildren();
+  for (const id of ["messages", "connections"]) $(id).shape = null;
+  for (const id of ["request", "chosen", "trouble"]) $(id).hidden = true;
+  scrollTo(0, 0);
+}
+let pending = false;
 function render() {
   if (pending) return;
   pending = true;
@@ -38838,105 +41314,163 @@ function render() {
     pending = false;
     if (!state.server) return;
     setText($("version"), state.server.version);
-    renderFaults();
-    ({ overview: renderOverview, stream: renderStream, script: renderScript, requests: renderRequests })[at.view]();
+    $("faults").hidden = !state.chaos?.active;
+    setText($("faults"), state.chaos?.active ? "Fault injection is on: " + state.chaos.chaos : "");
+    VIEWS[at.view]();
   });
 }
-function renderFaults() {
-  const active = state.faults ?? [];
-  $("faults").hidden = !active.length;
-  setText($("faults"), active.length ? "Fault injection is on: " + active.join("; ") : "");
-}
-const streamLink = (path) => ({ href: "#/stream/" + encodeURIComponent(path), text: path, kind: "mono" });
-const scriptLink = (name) => ({ href: "#/script/" + encodeURIComponent(name), text: name });
-const STATES = { running: ["ok", "running"], stale: ["bad", "has an error, an older version is running"], failed: ["bad", "not loaded"] };
+
+// -- overview --
+
+const STATES = { running: ["ok", "running"], failed: ["bad", "not loaded"],
+  stale: ["bad", "has an error, an older version is running"] };
+const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 400 ? "warn" : "", text: String(status) });
 
 function renderOverview() {
-  const { server } = state;
-  const sum = state.streams.reduce((total, stream) => total + perSecond(sampleOf(stream.path).samples), 0);
-  const errors = state.routes.reduce((total, route) => total + route.errors, 0);
-  const tiles = [["uptime", duration(Date.now() / 1000 - server.started)], ["memory", server.memory ? number(server.memory) + " MiB" : "–"],
-    ["connections", number(server.connections)], ["messages / s", rateText(sum)], ["requests", number(server.requests)], ["failed calls", number(errors)]];
-  const box = $("tiles");
-  if (!box.children.length) box.append(...tiles.map(([name]) => el("div", { class: "tile" }, el("b"), el("span", { text: name }))));
-  tiles.forEach(([, value], index) => setText(box.children[index].firstChild, value));
-  setText($("n-scripts"), number(state.scripts.length));
-  setText($("n-streams"), number(state.streams.length));
-  setText($("n-routes"), number(state.routes.length));
-  setText($("n-graphql"), number(state.graphql.length));
-  fill($("scripts"), ["script", "state", "~registered", "last error"], state.scripts.map((script) => ({ key: script.name, cells: [
-    scriptLink(script.name), { dot: STATES[script.state][0], text: STATES[script.state][1] }, script.summary || "–",
-    script.trouble ? { kind: "bad", text: script.trouble } : ""] })), { none: "No scripts yet. Put a .js file into " + server.folder + "." });
-  fill($("streams"), ["stream", "~script", "#connections", "messages / s", "~#messages", "~#waiting", "#dropped"], state.streams.map((stream) => ({ key: stream.path, cells: [
-    streamLink(stream.path), scriptLink(stream.script), number(stream.connections), sparkWithRate(stream.path),
-    number(stream.messages), stream.waiting ? bytes(stream.waiting) : "", stream.dropped ? { kind: "bad", text: number(stream.dropped) } : "0"] })), { none: "No streams. A script opens one with routeRegistry.registerStreamRoute(path)." });
-  fill($("routes"), ["route", "~handler", "~script", "#calls", "#errors", "~#p50 ms", "#p95 ms", "~#max ms"], state.routes.map((route) => ({ key: route.method + " " + route.path, cells: [
-    { kind: "mono", text: route.method + " " + route.path }, { kind: "mono", text: route.handler }, scriptLink(route.script), number(route.calls),
-    route.errors ? { kind: "bad", text: number(route.errors) } : "0", ms(route.p50), ms(route.p95), ms(route.max)] })), { none: "No routes. A script makes one with routeRegistry.registerRoute(path, handler)." });
-  fill($("latest"), ["time", "request", "#status", "#ms"], state.requests.slice(0, 8).map((entry) => ({ key: entry.number, cells: [
-    clock(entry.time), { kind: "mono", text: entry.method + " " + entry.target }, statusCell(entry), ms(entry.ms)] })), { none: "None yet.", pick: (row) => { location.hash = "#/requests/" + row.key; } });
-  fill($("graphql"), ["field", "type", "~script"], state.graphql.map((field) => ({ key: field.kind + " " + field.name, cells: [
-    field.kind === "subscription" ? { href: "#/stream/" + encodeURIComponent("/graphql/subscription/" + field.name), text: field.kind + " " + field.name } : field.kind + " " + field.name,
-    { kind: "mono", text: field.type }, scriptLink(field.owner)] })));
+  const { server, scripts, streams, routes, graphql } = state;
+  renderTiles(server, streams, routes);
+  for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id), number(list.length));
+  fill($("scripts"), ["script", "state", "~registered", "last error"], scripts.map((script) => ({
+    key: script.name,
+    cells: [scriptLink(script.name), { dot: STATES[script.state][0], text: STATES[script.state][1] },
+      script.summary || "–", script.trouble ? { kind: "bad", text: script.trouble } : ""],
+  })), { none: "No scripts yet. Put a .js file into " + server.folder + "." });
+  fill($("streams"), ["stream", "~script", "#connections", "messages / s", "~#messages", "~#waiting", "#dropped"],
+    streams.map((stream) => ({
+      key: stream.path,
+      cells: [streamLink(stream.path), scriptLink(stream.script), number(stream.connections), sparkWithRate(stream.path),
+        number(stream.messages), stream.waiting ? bytes(stream.waiting) : "", bad(stream.dropped)],
+    })), { none: "No streams. A script opens one with routeRegistry.registerStreamRoute(path)." });
+  fill($("routes"), ["route", "~handler", "~script", "#calls", "#errors", "~#p50 ms", "#p95 ms", "~#max ms"],
+    routes.map((route) => ({
+      key: route.method + " " + route.path,
+      cells: [mono(route.method + " " + route.path), mono(route.handler), scriptLink(route.script), number(route.calls),
+        bad(route.errors), ms(route.p50), ms(route.p95), ms(route.max)],
+    })), { none: "No routes. A script makes one with routeRegistry.registerRoute(path, handler)." });
+  fill($("latest"), ["time", "request", "#status", "#ms"], state.requests.slice(0, 8).map((entry) => ({
+    key: entry.number,
+    cells: [{ button: clock(entry.time) }, mono(entry.method + " " + entry.target), statusCell(entry), ms(entry.ms)],
+  })), { none: "None yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
+  fill($("graphql"), ["field", "type", "~script"], graphql.map((field) => {
+    const name = field.kind + " " + field.name;
+    const cell = field.kind === "subscription" ? streamLink("/graphql/subscription/" + field.name, name) : mono(name);
+    return { key: name, cells: [cell, mono(field.type), scriptLink(field.owner)] };
+  }));
+  renderChaos();
 }
-const statusCell = (entry) => ({ kind: entry.status >= 500 ? "bad" : entry.status >= 400 ? "warn" : "", text: String(entry.status) });
+function renderTiles(server, streams, routes) {
+  const perSecondInAll = streams.reduce((sum, stream) => sum + perSecond(rateOf(stream.path).samples), 0);
+  const tiles = [
+    ["uptime", duration(now() - server.started)],
+    ["memory", server.memory ? number(server.memory) + " MiB" : "–"],
+    ["connections", number(server.connections)],
+    ["messages / s", rateText(perSecondInAll)],
+    ["requests", number(server.requests)],
+    ["failed calls", number(routes.reduce((sum, route) => sum + route.errors, 0))]];
+  const box = $("tiles");
+  if (!box.children.length) {
+    box.append(...tiles.map(([name]) => el("div", { class: "tile" }, el("b"), el("span", { text: name }))));
+  }
+  tiles.forEach(([, value], index) => setText(box.children[index].firstChild, value));
+}
+function renderChaos() {
+  const chaos = state.chaos;
+  $("chaos").hidden = !chaos;
+  if (!chaos) return;
+  const counts = Object.entries(chaos.counts ?? {}).filter(([, count]) => count);
+  setText($("chaos-state"), !chaos.active ? "off"
+    : counts.map(([name, count]) => number(count) + " " + name).join(", ") || "on, nothing happened yet");
+  $("chaos-off").disabled = !chaos.active;
+  if ($("chaos").shown !== chaos.chaos) $("chaos-rules").value = $("chaos").shown = chaos.chaos;
+}
+async function setChaos(rules) {
+  try {
+    state.chaos = await ask("/engine/chaos", { chaos: rules });
+    answer("chaos-answer", "");
+    render();
+  } catch (error) {
+    answer("chaos-answer", error.message, false);
+  }
+}
+$("chaos-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  setChaos($("chaos-rules").value);
+});
+$("chaos-off").addEventListener("click", () => setChaos(""));
 
 // -- a stream --
 
-const verdictCell = (verdict) => verdict ? { verdict } : "";
 function renderStream() {
-  setText($("stream-path"), at.name);
   const view = state.view;
-  if (!view || (view.path !== at.name)) return;
+  setText($("stream-path"), at.name);
+  if (!view || view.path !== at.name) return;
   $("stream-gone").hidden = view.known;
-  if (!view.known) { setText($("stream-facts"), ""); return; }
-  const facts = view.facts, rate = sampleOf(at.name);
-  setText($("stream-facts"), number(facts.connections) + " connected · " + number(facts.messages) + " messages sent · " + number(facts.dropped)
-    + " dropped · keeps " + number(facts.depth) + " · " + facts.script);
-  setText($("stream-rate"), rateText(perSecond(rate.samples)) + " / s now, " + number(Math.max(...rate.samples)) + " / s at most");
-  const chart = spark(at.name, "big");
-  if ($("stream-spark").firstChild !== chart) $("stream-spark").replaceChildren(chart);
-  const ages = Date.now() / 1000, withVerdict = Boolean(view.chosen), withFocus = Boolean(view.focus);
-  if (!held && view.messages) {
-    fill($("messages"), ["time", withFocus ? "!this connection" : "!filter and data", "~#size", "#matched", "~#queued", "#dropped"], view.messages.map((message) => ({ key: message.sequence, cells: [
-      { pick: true, text: clock(message.time, true), title: message.id }, { lines: [withFocus ? verdictCell(message.verdict) : filterCell(message.filter), { kind: "mono", text: message.text }] }, bytes(message.size),
-      number(message.matched), number(message.queued), message.dropped ? { kind: "bad", text: number(message.dropped) } : "0"] })),
-    { none: facts.messages ? "This stream keeps no messages." : "Nothing was sent yet.", pick: pickMessage, chosen: Number(chosen) });
-    setText($("n-messages"), "the last " + number(view.messages.length));
+  if (!view.known) {
+    setText($("stream-facts"), "");
+    return;
   }
-  fill($("connections"), withVerdict ? ["metadata", "this message", "#age", "#waiting"] : ["metadata", "~address", "#age", "#got", "#behind", "#waiting"], view.connections.map((connection) => {
-    const pairs = Object.entries(connection.metadata), age = duration(ages - connection.since), waiting = connection.waiting ? { kind: "warn", text: bytes(connection.waiting) } : "0";
-    const name = pairs.length ? { chips: pairs } : { kind: "soft", text: "no metadata" };
-    const button = connectionButton(connection.key, name);
-    return { key: connection.key, cells: withVerdict ? [button, verdictCell(connection.verdict), age, waiting]
-      : [button, connection.address, age, number(connection.got), connection.behind ? { kind: "warn", text: number(connection.behind) } : "0", waiting] };
-  }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.", pick: pickConnection, chosen: focus });
-  for (const key of buttons.keys()) if (!view.connections.some((connection) => connection.key === key)) buttons.delete(key);
-  setText($("n-connections"), view.connections.length < view.wanted ? view.connections.length + " of " + number(view.wanted) : number(view.wanted));
+  const { facts } = view, { samples } = rateOf(at.name), chart = spark(at.name, "big");
+  setText($("stream-facts"), [number(facts.connections) + " connected", number(facts.messages) + " messages sent",
+    number(facts.dropped) + " dropped", "keeps " + number(facts.depth), facts.script].join(" · "));
+  setText($("stream-rate"), rateText(perSecond(samples)) + " / s now, " + number(Math.max(...samples)) + " / s at most");
+  if ($("stream-spark").firstChild !== chart) $("stream-spark").replaceChildren(chart);
+  if (!held && view.messages) renderMessages(view);
+  renderConnections(view);
   renderChosen(view.chosen, view.forgotten);
 }
-const filterCell = (filter) => filter ? { chips: Object.entries(filter) } : { kind: "soft", text: "everyone" };
-const buttons = new Map();
-function connectionButton(key, cell) {
-  const mark = JSON.stringify(cell);
-  if (buttons.get(key)?.mark !== mark) {
-    const node = el("button", { class: "link", style: "text-align:left", title: "What did this connection get?" }, ...makeCell(cell));
-    buttons.set(key, { mark, node });
+function renderMessages({ messages, facts, focus }) {
+  const head = focus ? "!this connection" : "!filter and data";
+  fill($("messages"), ["time", head, "~#size", "#matched", "~#queued", "#dropped"], messages.map((message) => {
+    const filter = message.filter ? { chips: Object.entries(message.filter) } : { kind: "soft", text: "everyone" };
+    return {
+      key: message.sequence,
+      cells: [{ button: clock(message.time, true), title: message.id },
+        { lines: [focus ? { verdict: message.verdict } : filter, mono(message.text)] },
+        bytes(message.size), number(message.matched), number(message.queued), bad(message.dropped)],
+    };
+  }), { none: facts.messages ? "This stream keeps no messages." : "Nothing was sent yet.",
+    pick: (key) => choose(key === chosen ? "" : key), chosen });
+  setText($("n-messages"), "the last " + number(messages.length));
+}
+const buttons = new Map();          // connection -> its button, which keeps the focus while the table changes
+function connectionButton({ key, metadata }) {
+  const text = JSON.stringify(metadata);
+  if (buttons.get(key)?.text !== text) {
+    const pairs = Object.entries(metadata);
+    const cell = pairs.length ? { chips: pairs } : { kind: "soft", text: "no metadata" };
+    const node = el("button", { class: "link", title: "What did this connection get?" }, ...makeCell(cell));
+    buttons.set(key, { text, node });
   }
   return buttons.get(key).node;
 }
-function pickMessage(row) { choose(String(row.key) === chosen ? "" : String(row.key)); }
+function renderConnections({ connections, wanted, chosen }) {
+  const columns = chosen ? ["metadata", "this message", "#age", "#waiting"]
+    : ["metadata", "~address", "#age", "#got", "#behind", "#waiting"];
+  const lag = (value, text) => value ? { kind: "warn", text } : "0";
+  fill($("connections"), columns, connections.map((connection) => {
+    const age = duration(now() - connection.since), name = connectionButton(connection);
+    const waiting = lag(connection.waiting, bytes(connection.waiting));
+    return { key: connection.key, cells: chosen ? [name, { verdict: connection.verdict }, age, waiting]
+      : [name, connection.address, age, number(connection.got), lag(connection.behind, number(connection.behind)), waiting] };
+  }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.",
+    pick: chooseConnection, chosen: focus });
+  const shown = new Set(connections.map(({ key }) => key));
+  for (const key of buttons.keys()) if (!shown.has(key)) buttons.delete(key);
+  setText($("n-connections"), connections.length < wanted ? connections.length + " of " + number(wanted) : number(wanted));
+}
 function choose(sequence, stop = Boolean(sequence)) {
-  chosen = sequence; focus = "";
+  chosen = sequence;
+  focus = "";
+  wantChosen = Boolean(sequence);
   hold(stop);
   if (!sequence) $("chosen").hidden = true;
-  if (sequence) wantChosen = true;
-  for (const [key, line] of $("messages").known ?? []) line.classList.toggle("chosen", String(key) === chosen);
+  for (const [key, line] of $("messages").known ?? []) line.classList.toggle("chosen", key === chosen);
   connect();
 }
-function pickConnection(row) {
-  focus = row.key === focus ? "" : row.key;
-  chosen = ""; $("chosen").hidden = true;
+function chooseConnection(key) {
+  focus = key === focus ? "" : key;
+  chosen = "";
+  $("chosen").hidden = true;
   hold(false);
   connect();
 }
@@ -38947,207 +41481,267 @@ function hold(yes) {
 }
 function renderChosen(message, forgotten) {
   $("chosen").hidden = !message && !forgotten;
-  if (forgotten) {
-    setText($("chosen-facts"), "This message is no longer kept, so nothing can be said about it.");
-    setText($("chosen-text"), "");
-    delete $("reasons").dataset.mark;
-    $("reasons").replaceChildren();
-  }
-  $("chosen-text").hidden = !message;
+  $("chosen-text").hidden = $("reasons").hidden = !message;
+  if (forgotten) setText($("chosen-facts"), "This message is no longer kept, so nothing can be said about it.");
   if (!message) return;
+  const counts = message.matched === null ? "kept from an earlier start of the server" : "when it was sent: "
+    + ["matched", "queued", "dropped"].map((name) => number(message[name]) + " " + name).join(", ");
+  setText($("chosen-facts"), [message.id, clock(message.time, true), bytes(message.size),
+    "filter: " + filterText(message.filter), counts].join(" · "));
+  setText($("chosen-text"), message.text);
+  renderReasons(message.reasons);
   if (wantChosen) {
     wantChosen = false;
     const { top, bottom } = $("chosen").getBoundingClientRect();
     if (bottom > innerHeight || top < 60) $("chosen").scrollIntoView({ block: "nearest" });
   }
-  setText($("chosen-facts"), message.id + " · " + clock(message.time, true) + " · " + bytes(message.size) + " · filter: " + filterText(message.filter)
-    + " · " + number(message.matched) + " matched, " + number(message.queued) + " queued, " + number(message.dropped) + " dropped when it was sent");
-  setText($("chosen-text"), message.text);
-  const mark = JSON.stringify(message.reasons);
-  if ($("reasons").dataset.mark === mark) return;
-  $("reasons").dataset.mark = mark;
-  $("reasons").replaceChildren(...message.reasons.map(([got, text, count]) => el("li", {}, el("b", { text: number(count) }),
-    why([got, (got === true ? "got it: " : got === false ? "did not: " : "not yet: ") + text]))));
-  if (!message.reasons.length) $("reasons").append(el("li", { class: "soft", text: "Nobody is connected." }));
+}
+function renderReasons(reasons) {
+  const text = JSON.stringify(reasons), verb = { true: "got it: ", false: "did not: ", null: "not yet: " };
+  if ($("reasons").shown === text) return;
+  $("reasons").shown = text;
+  $("reasons").replaceChildren(...reasons.map(([got, reason, count]) =>
+    el("li", {}, el("b", { text: number(count) }), why([got, verb[got] + reason]))));
+  if (!reasons.length) $("reasons").append(el("li", { class: "soft", text: "Nobody is connected." }));
 }
 $("send").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const answer = $("send-answer");
   try {
-    const result = await ask("/engine/send", { path: at.name, data: $("send-data").value, filter: $("send-filter").value });
-    answer.className = "answer small";
-    answer.textContent = result.sentence;
-    if (result.sequence) choose(String(result.sequence), false);
+    const wish = { path: at.name, data: $("send-data").value, filter: $("send-filter").value };
+    const { sentence, sequence } = await ask("/engine/send", wish);
+    answer("send-answer", sentence);
+    if (sequence) choose(sequence, false);
   } catch (error) {
-    answer.className = "answer small bad";
-    answer.textContent = error.message;
+    answer("send-answer", error.message, false);
   }
 });
-$("hold").addEventListener("click", () => { if (chosen) { choose(""); return; } hold(!held); connect(); });
+$("hold").addEventListener("click", () => {
+  if (chosen) return choose("");
+  hold(!held);
+  connect();
+});
 $("chosen-close").addEventListener("click", () => choose(""));
 let typing = 0;
-$("q").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(connect, 250); });
+$("q").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(connect, 250);
+});
 
 // -- a script --
 
 function renderScript() {
-  const view = state.view;
+  const view = state.view, isScript = Boolean(view?.state);
   setText($("script-name"), at.name === "server" ? "Server log" : at.name);
-  const script = Boolean(view?.state);
-  $("console").hidden = !view || view.state === "failed" || !script;
-  $("reload").hidden = $("open-source").hidden = !script;
+  $("console").hidden = !isScript || view.state === "failed";
+  $("reload").hidden = $("open-source").hidden = !isScript;
   if (!view || view.name !== at.name) return;
-  const facts = state.scripts.find((item) => item.name === at.name);
-  setText($("script-facts"), !view.known ? "There is no script of this name." : script ? STATES[view.state][1] + (facts?.summary ? " · " + facts.summary : "") : "");
+  const summary = state.scripts.find((script) => script.name === at.name)?.summary;
+  const facts = isScript ? STATES[view.state][1] + (summary ? " · " + summary : "") : "";
+  setText($("script-facts"), view.known ? facts : "There is no script of this name.");
   renderTrouble(view.error, view.loads);
   renderLines();
-  $("source").hidden = !source;
 }
 function renderTrouble(error, loads) {
   $("trouble").hidden = !error;
-  if (!error) return;
-  const mark = JSON.stringify(error) + loads;
-  if ($("trouble").dataset.mark === mark) return;
-  $("trouble").dataset.mark = mark;
-  $("h-trouble").textContent = error.headline;
+  const text = JSON.stringify([error, loads]);
+  if (!error || $("trouble").shown === text) return;
+  $("trouble").shown = text;
+  $("trouble-headline").textContent = error.headline;
   $("trouble-when").textContent = (loads ? "in a handler, " : "while loading, ") + clock(error.time);
-  $("trouble-place").textContent = error.file ? error.file + ":" + error.line + (error.column ? ":" + error.column : "") : "";
+  const place = [error.file, error.line, error.column].filter(Boolean);
+  $("trouble-place").textContent = place.join(":");
   $("trouble-frame").hidden = !error.frame.length;
-  const lines = [];
-  for (const [line, text, here] of error.frame) {
-    lines.push(el("div", { class: here ? "here" : null }, el("i", { text: line }), text));
-    if (here && error.column && error.column < 200) lines.push(el("div", { class: "bad" }, el("i", { text: "" }), " ".repeat(error.column - 1) + "^"));
-  }
-  $("trouble-frame").replaceChildren(...lines);
+  $("trouble-frame").replaceChildren(...error.frame.flatMap((line) => frameLine(line, error.column)));
   $("trouble-stack").textContent = error.frame.length ? error.stack : error.text;
 }
-const LEVELS = { error: true, warn: true, info: true, debug: true };
-for (const level of Object.keys(LEVELS)) $("levels").append(el("label", { class: "flag", style: "margin-right:.7rem" },
-  el("input", { type: "checkbox", checked: "", "data-level": level, onchange: (event) => { LEVELS[level] = event.target.checked; render(); } }), level));
+function frameLine([line, code, here], column) {
+  const shown = el("div", { class: here ? "here" : null }, el("i", { text: line }), code);
+  if (!here || !column || column > 200) return [shown];
+  return [shown, el("div", { class: "bad" }, el("i"), " ".repeat(column - 1) + "^")];
+}
+const levels = { error: true, warn: true, info: true, debug: true };
+for (const level of Object.keys(levels)) {
+  const box = el("input", { type: "checkbox", checked: "", "data-level": level });
+  box.addEventListener("change", () => { levels[level] = box.checked; render(); });
+  $("levels").append(el("label", { class: "flag" }, box, level));
+}
 $("log-q").addEventListener("input", render);
 function renderLines() {
-  const box = $("lines"), words = $("log-q").value.toLowerCase();
-  const shown = state.lines.filter(([, level, text]) => LEVELS[level === "log" ? "info" : level] !== false && text.toLowerCase().includes(words));
-  const last = state.lines.at(-1), mark = [shown.length, words, Object.values(LEVELS), last?.[0], last?.[2]].join();
-  setText($("n-log"), shown.length === state.lines.length ? number(shown.length) + " lines" : number(shown.length) + " of " + number(state.lines.length) + " lines");
-  if (box.dataset.mark === mark && box.children.length === shown.length) return;
-  box.dataset.mark = mark;
+  const box = $("lines"), words = $("log-q").value.toLowerCase(), all = state.lines.length;
+  const shown = state.lines.filter(([, level, text]) =>
+    levels[level === "log" ? "info" : level] !== false && text.toLowerCase().includes(words));
+  setText($("n-log"), (shown.length < all ? number(shown.length) + " of " : "") + number(all) + (all === 1 ? " line" : " lines"));
+  const last = state.lines[all - 1], text = JSON.stringify([shown.length, words, levels, all, last]);
+  if (box.shown === text && box.children.length === shown.length) return;
+  box.shown = text;
   const low = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
-  box.replaceChildren(...shown.map(([time, level, text]) => el("div", { class: level }, el("time", { text: clock(time) }), el("span", { text }))));
+  box.replaceChildren(...shown.map(([time, level, line]) =>
+    el("div", { class: level }, el("time", { text: clock(time) }), el("span", { text: line }))));
+  box.hidden = !shown.length;
   if (low) box.scrollTop = box.scrollHeight;
 }
 $("reload").addEventListener("click", async () => {
-  const answer = $("script-answer");
   $("reload").disabled = true;
   try {
     const { loaded } = await ask("/engine/reload", { script: at.name });
-    answer.className = "answer small" + (loaded ? "" : " bad");
-    answer.textContent = loaded ? "Loaded again at " + clock(Date.now() / 1000) + "." : "It does not load; the error is below.";
-    if (source) openSource();
-  } catch (error) { answer.className = "answer small bad"; answer.textContent = error.message; }
+    const text = loaded ? "Loaded again at " + clock(now()) + "." : "It does not load; the error is below.";
+    answer("script-answer", text, loaded);
+    if (source) await openSource();
+  } catch (error) {
+    answer("script-answer", error.message, false);
+  }
   $("reload").disabled = false;
 });
+$("open-source").addEventListener("click", () => source ? closeSource() : openSource());
 async function openSource() {
   try {
     source = await ask("/engine/source?script=" + encodeURIComponent(at.name));
-  } catch (error) { $("script-answer").className = "answer small bad"; $("script-answer").textContent = error.message; return; }
-  $("source-files").replaceChildren(...source.length > 1 ? source.map((file) => el("button", { text: file.name, style: "margin-left:.4rem", onclick: () => showSource(file) })) : []);
-  showSource(source[0]);
+  } catch (error) {
+    answer("script-answer", error.message, false);
+    return;
+  }
+  const others = source.length > 1 ? source : [];
+  $("source-files").replaceChildren(...others.map((file) =>
+    el("button", { text: file.name, onclick: () => showSource(file) })));
   $("source").hidden = false;
   $("open-source").setAttribute("aria-expanded", "true");
   setText($("open-source"), "Close source");
+  showSource(source[0]);
 }
-function showSource(file) {
-  const error = state.view?.error;
-  $("h-source").textContent = file.name;
-  $("source-text").replaceChildren(...file.text.replace(/\n$/, "").split("\n").map((text, index) =>
-    el("div", { class: error?.file === file.name && error.line === index + 1 ? "here" : null }, el("i", { text: index + 1 }), text || " ")));
-  $("source-text").querySelector(".here")?.scrollIntoView({ block: "center" });
-}
-$("open-source").addEventListener("click", () => {
-  if (!source) { openSource(); return; }
+function closeSource() {
   source = null;
   $("source").hidden = true;
   $("open-source").setAttribute("aria-expanded", "false");
   setText($("open-source"), "Open source");
-});
+}
+function showSource({ name, text }) {
+  const error = state.view?.error, here = error?.file === name ? error.line : 0;
+  $("source-name").textContent = name;
+  $("source-text").replaceChildren(...text.replace(/\n$/, "").split("\n").map((line, index) =>
+    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), line || " ")));
+  const marked = $("source-text").querySelector(".here");
+  if (marked) $("source-text").scrollTop = marked.offsetTop - $("source-text").offsetTop - 120;
+}
+
+// -- the console of a script --
+
 const past = [];
 let earlier = 0;
 $("code").addEventListener("keydown", (event) => {
   const area = event.target;
-  if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); evaluate(area); }
-  else if (event.key === "ArrowUp" && area.selectionStart === 0 && earlier < past.length) { event.preventDefault(); area.value = past[past.length - ++earlier]; area.setSelectionRange(0, 0); }
-  else if (event.key === "ArrowDown" && area.selectionEnd === area.value.length && earlier) { event.preventDefault(); area.value = --earlier ? past[past.length - earlier] : ""; }
+  if (event.key === "Enter" && !event.shiftKey) {
+    event.preventDefault();
+    evaluate(area.value);
+  } else if (event.key === "ArrowUp" && area.selectionStart === 0 && earlier < past.length) {
+    event.preventDefault();
+    area.value = past[past.length - ++earlier];
+    area.setSelectionRange(0, 0);
+  } else if (event.key === "ArrowDown" && area.selectionEnd === area.value.length && earlier) {
+    event.preventDefault();
+    area.value = --earlier ? past[past.length - earlier] : "";
+  }
 });
-async function evaluate(area) {
-  const code = area.value;
+function putResult(kind, text) {
+  const box = $("console-lines");
+  box.append(el("pre", { class: kind, text }));
+  while (box.children.length > KEEP_RESULTS) box.firstChild.remove();
+  box.scrollTop = box.scrollHeight;
+}
+async function evaluate(code) {
   if (!code.trim()) return;
-  past.push(code); earlier = 0; area.value = "";
-  const box = $("console-lines"), put = (kind, text) => { box.append(el("pre", { class: kind, text })); while (box.children.length > 100) box.firstChild.remove(); box.scrollTop = box.scrollHeight; };
-  put("code", code);
+  past.push(code);
+  earlier = 0;
+  $("code").value = "";
+  putResult("code", code);
   try {
-    const answer = await ask("/engine/evaluate", { script: at.name, code });
-    if (answer.error) put("error", answer.error.stack || answer.error.name + ": " + answer.error.message);
-    else put("value", answer.value);
-  } catch (error) { put("error", error.message); }
+    const { value, error } = await ask("/engine/evaluate", { script: at.name, code });
+    if (error) putResult("error", error.stack || error.name + ": " + error.message);
+    else putResult("value", value);
+  } catch (error) {
+    putResult("error", error.message);
+  }
 }
 
 // -- requests --
 
-let request = null;
 function renderRequests() {
-  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked;
-  const shown = state.requests.filter((entry) => (!errors || entry.status >= 400) && (entry.method + " " + entry.target).toLowerCase().includes(words));
-  setText($("n-requests"), number(shown.length) + (state.server.requests > KEEP_REQUESTS ? " of the last " + KEEP_REQUESTS + ", " + number(state.server.requests) + " in all" : ""));
-  fill($("requests"), ["time", "request", "#status", "#ms", "~#body", "~address"], shown.map((entry) => ({ key: entry.number, cells: [
-    { pick: true, text: clock(entry.time, true) }, { kind: "mono", text: entry.method + " " + entry.target }, statusCell(entry), ms(entry.ms), entry.size ? bytes(entry.size) : "", entry.address] })),
-  { none: "None.", pick: (row) => openRequest(row.key), chosen: request?.number });
-  const [, , wanted] = location.hash.split("/");
-  if (wanted && request?.number !== Number(wanted) && request?.wanted !== wanted) openRequest(Number(wanted), wanted);
+  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked, all = state.server.requests;
+  const shown = state.requests.filter((entry) =>
+    (!errors || entry.status >= 400) && (entry.method + " " + entry.target).toLowerCase().includes(words));
+  setText($("n-requests"), number(shown.length) + (all > shown.length ? " of " + number(all) : ""));
+  fill($("requests"), ["time", "request", "#status", "#ms", "~#body", "~address"], shown.map((entry) => ({
+    key: entry.number,
+    cells: [{ button: clock(entry.time, true) }, mono(entry.method + " " + entry.target), statusCell(entry), ms(entry.ms),
+      entry.size ? bytes(entry.size) : "", entry.address],
+  })), { pick: openRequest, chosen: request?.number });
+  const wanted = Number(location.hash.split("/")[2]);
+  if (wanted && request?.wanted !== wanted) openRequest(wanted);
 }
-async function openRequest(key, wanted) {
-  request = { number: key, wanted };
+async function openRequest(key) {
+  request = { number: key, wanted: Number(location.hash.split("/")[2]) };
+  let text = "", facts = "", line = "", body = null;
   try {
-    const facts = request = { ...await ask("/engine/request?number=" + key), wanted };
-    $("h-request").textContent = facts.method + " " + facts.target;
-    $("request-facts").textContent = clock(facts.time, true) + " · " + facts.status + " · " + ms(facts.ms) + " ms · from " + facts.address;
-    $("request-text").textContent = facts.headers.map(([name, value]) => name + ": " + value).join("\n") + (facts.body === null ? "\n\n(a body of " + bytes(facts.size) + " that was not kept)" : facts.body ? "\n\n" + facts.body : "");
-    $("replay").disabled = facts.body === null;
-  } catch (error) { $("h-request").textContent = error.message; $("request-facts").textContent = $("request-text").textContent = ""; $("replay").disabled = true; }
+    const entry = await ask("/engine/request?number=" + key);
+    body = entry.body;
+    line = entry.method + " " + entry.target;
+    facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from " + entry.address].join(" · ");
+    text = headerText(entry.headers) + "\n\n" + (body ?? "(a body of " + bytes(entry.size) + " that was not kept)");
+  } catch (error) {
+    line = error.message;
+  }
+  $("request-line").textContent = line;
+  $("request-facts").textContent = facts;
+  $("request-text").textContent = text;
   $("replay-facts").textContent = $("replay-text").textContent = "";
+  $("replay").disabled = body === null;
   $("request").hidden = false;
   scrollTo(0, 0);
   render();
 }
 $("replay").addEventListener("click", async () => {
   $("replay").disabled = true;
+  let facts = "", text = "";
   setText($("replay-facts"), "waiting for the answer");
   try {
-    const answer = await ask("/engine/replay", { number: String(request.number) });
-    $("replay-facts").textContent = "Answer: " + answer.status + " " + answer.reason + " · " + ms(answer.ms) + " ms";
-    $("replay-text").textContent = answer.headers.map(([name, value]) => name + ": " + value).join("\n") + "\n\n" + answer.body;
-  } catch (error) { $("replay-facts").textContent = error.message; $("replay-text").textContent = ""; }
+    const reply = await ask("/engine/replay", { number: String(request.number) });
+    facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
+    text = headerText(reply.headers) + "\n\n" + reply.body;
+  } catch (error) {
+    facts = error.message;
+  }
+  $("replay-facts").textContent = facts;
+  $("replay-text").textContent = text;
   $("replay").disabled = false;
 });
-$("request-close").addEventListener("click", () => { request = null; $("request").hidden = true; history.replaceState(null, "", "#/requests"); render(); });
+$("request-close").addEventListener("click", () => {
+  request = null;
+  $("request").hidden = true;
+  history.replaceState(null, "", "#/requests");
+  render();
+});
 for (const id of ["request-q", "only-errors"]) $(id).addEventListener("input", render);
 
 // -- start --
 
 addEventListener("hashchange", go);
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && at.view === "stream" && (chosen || focus || held)) { focus = ""; choose(""); }
-  if (event.key === "/" && !/INPUT|TEXTAREA/.test(event.target.tagName)) {
-    const field = { stream: "q", script: "log-q", requests: "request-q" }[at.view];
-    if (field) { event.preventDefault(); $(field).focus(); }
-  }
+  if (event.key === "Escape" && at.view === "stream" && (chosen || focus || held)) choose("");
+  if (event.key !== "/" || /INPUT|TEXTAREA/.test(event.target.tagName)) return;
+  const field = { stream: "q", script: "log-q", requests: "request-q" }[at.view];
+  if (!field) return;
+  event.preventDefault();
+  $(field).focus();
 });
 // A page that nobody sees costs nothing: it lets its connection go.
 let leaving = 0;
 document.addEventListener("visibilitychange", () => {
   clearTimeout(leaving);
-  if (!document.hidden) { if (!events) connect(); return; }
-  leaving = setTimeout(() => { events?.close(); events = null; status("wait", "paused"); }, 10000);
+  if (!document.hidden && !events) connect();
+  if (document.hidden) leaving = setTimeout(() => {
+    events?.close();
+    events = null;
+    status("wait", "paused");
+  }, HIDDEN_PAUSE);
 });
 setInterval(sample, 1000);
 go();
@@ -40423,24 +43017,32 @@ class Server:
     Port 0 is any free port. Options: `reload` (watch the files), `handler_timeout` in seconds, `cors` and
     `allowed_hosts` (lists), `rate` (requests per second and client address), `max_connections`,
     `log_level`, `engine` ("builtin" or "js2py"; EngineUnavailable where that is not to be had), `storage`
-    (the path of a file for sharedStorage and histories; StorageUnavailable when that cannot be used),
-    `chaos` (rules of fault injection as --chaos takes them; ChaosMistake). `start` raises OSError when the
-    port is taken or the folder cannot be read; scripts that fail to load are found in `app.failures`.
+    (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
+    other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
+    injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
+    with others; None for one alone). `start` raises OSError when the port is taken or the folder cannot be
+    read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None, chaos=""):
-        storage = StorageFile(storage) if storage is not None else None
+                 storage=None, redis=None, chaos="", worker=None):
         self.chaos_rules = chaos
-        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage)
+        storage = StorageFile(storage) if storage is not None else None
+        self._redis = RedisLink(redis) if redis is not None else None
+        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage,
+                               redis=self._redis)
+        if worker is not None:
+            self.app.worker = worker
+            self.app.log.mark = f"#{worker} "
         self.reload = reload
         if reload:
             self.app.live = LiveChannel(self.app)
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
-                                         rate=rate, max_connections=max_connections)
+                                         rate=rate, max_connections=max_connections,
+                                         shared_port=worker is not None)
         self._http = None
         self._watcher = None
 
@@ -40469,6 +43071,8 @@ class Server:
         except BaseException:
             self._http.server_close()
             raise
+        self._http.gate.shared = self._redis
+        self.app.relay.start()
         self._http.start()
         if self.reload:
             self._watcher = Watcher(self.app)
@@ -40520,8 +43124,15 @@ def free_port_after(host, port):
 # -- Options ----
 
 
+class OptionParser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message):
+        self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
+
+
 def option_parser():
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="aiwebengine.py", description="A dev server scripted in JavaScript, with live streams.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Without SCRIPTS the folder scripts/ is served.\n\n" + CHAOS_SYNTAX)
@@ -40546,6 +43157,10 @@ def option_parser():
         help="js2py runs ECMAScript 5.1 on the package js2py, where that is installed")
     add("--storage", metavar="FILE.db",
         help="keep sharedStorage and the histories of streams in this file (SQLite)")
+    add("--redis", metavar="URL",
+        help="share messages and sharedStorage with other processes through Redis (package redis)")
+    add("--workers", type=positive, metavar="N",
+        help="serve with N processes on one port, joined by --redis")
     add("--log-level", choices=[level for level in LEVELS if level != "log"], default="info",
         help="default: info")
     add("-e", dest="code", metavar="CODE", help="run JavaScript code and exit")
@@ -40556,6 +43171,7 @@ def option_parser():
     add("--watch", action="store_true", help="with --test: run them again whenever a file changes")
     add("--reporter", choices=list(REPORTERS), default="spec", help="with --test: how to report (spec)")
     add("--report", metavar="FILE", help="with --test: write the report of --reporter to a file")
+    add("--init", type=pathlib.Path, metavar="DIR", help="write a starter: a script, a page, a test, types")
     add("--types", action="store_true", help="print aiwebengine.d.ts, for editors and TypeScript")
     add("--version", action="version", version=f"aiwebengine {__version__}")
     return parser
@@ -40612,6 +43228,8 @@ def main(argv=None):
         parser.error("--watch, --reporter and --report belong to --test")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
+    if options.init:
+        return write_starter(options.init)
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
@@ -40634,7 +43252,7 @@ def main(argv=None):
         return run_tests(scripts, options)
     if options.check:
         return check_scripts(scripts, options)
-    return serve(scripts, options)
+    return Workers(scripts, options).serve() if options.workers else serve(scripts, options)
 
 
 def trouble_with_engine(options):
@@ -40652,6 +43270,12 @@ def trouble_with_engine(options):
 
 def trouble_with(scripts, options):
     """Why the scripts cannot be used at all, as one line, or None."""
+    if options.storage and options.redis:
+        return "--storage and --redis exclude each other: with --redis, Redis keeps what the file would"
+    if options.workers and not options.redis:
+        return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
+    if options.workers and not (hasattr(os, "fork") and hasattr(socket, "SO_REUSEPORT")):
+        return "--workers needs a system with fork and SO_REUSEPORT, such as Linux"
     if not scripts.exists():
         hint = "" if options.scripts else "; name the folder with your .js files, such as examples/"
         return f"{scripts} does not exist{hint}"
@@ -40677,24 +43301,29 @@ def trouble_with(scripts, options):
 # -- Serving ----
 
 
-def serve(scripts, options):
+def start_server(scripts, options, worker=None):
+    """A running Server, or None when it cannot be had, for reasons that were printed."""
     try:
-        server = Server(scripts, options.host, options.port, reload=not options.no_reload,
+        server = Server(scripts, options.host, options.port, reload=not options.no_reload and worker is None,
                         handler_timeout=options.handler_timeout, cors=options.cors,
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
-                        chaos=options.chaos)
+                        redis=options.redis, chaos=options.chaos, worker=worker)
+        return server.start()
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    except (OSError, OverflowError) as error:
+        print(f"aiwebengine: {listen_trouble(options, error)}", file=sys.stderr)
+    return None
+
+
+def serve(scripts, options):
     signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: signals.put(number) if signals.empty() else os._exit(EXIT_OK))
-    try:
-        server.start()
-    except (OSError, OverflowError) as error:
-        print(f"aiwebengine: {listen_trouble(options, error)}", file=sys.stderr)
+    server = start_server(scripts, options)
+    if server is None:
         return EXIT_USAGE
     print_banner(server, options)
     wait_for_signal(signals)
@@ -40733,6 +43362,8 @@ def print_banner(server, options):
                      + ("" if options.no_reload else ", it is served at once"))
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
+    if options.workers:
+        lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
     if server.chaos.rules:
         lines.append(f"  warning: fault injection is on: {printable(server.chaos.text)}")
     if options.host not in ("127.0.0.1", "localhost", "::1"):
@@ -41282,7 +43913,7 @@ class TestLog(Log):
     def write(self, level, text, source="server"):
         self.records.append((level, text, source))
 
-    def request(self, method, target, status, seconds):
+    def request(self, *facts):
         pass
 
 
@@ -41485,6 +44116,8 @@ class ScriptTests:
         def work_and_tell():
             try:
                 work()
+            except Exception:           # a fault of the server: the test shall say so, and not hang
+                self.log.write("error", "internal error\n" + traceback.format_exc())
             finally:
                 self._change(-1)
         self._change(1)
@@ -41907,6 +44540,408 @@ def folder_stamps(folder):
     return stamps
 
 
+# -- Several processes ----
+
+#: Seconds until a process that did not live for so long is started again.
+WORKER_REST_SECONDS = 1.0
+#: Seconds that processes have to stop by themselves.
+WORKER_GRACE_SECONDS = 5.0
+
+
+class WorkerProcess:
+    """A child as its parent knows it. `channel` is a socket: its end tells the child to stop, also when
+    the parent was killed."""
+
+    def __init__(self, number):
+        self.number = number
+        self.pid = self.channel = None
+        self.up = False
+        self.started = 0.0
+        self.files = []                 # what its scripts import
+        self.received = b""
+
+
+class Workers:
+    """The parent of --workers: starts the processes, watches the files for them, restarts those that die,
+    and stops them all. It runs no script and has no thread, which keeps fork safe."""
+
+    def __init__(self, scripts, options):
+        self.scripts, self.options = scripts, options
+        self.workers = [WorkerProcess(number) for number in range(options.workers)]
+        self.port = None                # keeps the port for us; connections go to those who listen
+        self.stopping = False
+        self.stamps = None
+        self.settling = 0
+
+    def serve(self):
+        """Serves until a signal; returns the exit code."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        try:
+            RedisLink(self.options.redis).close()
+            self._take_port()
+        except StorageUnavailable as error:
+            print(f"aiwebengine: {error}", file=sys.stderr)
+            return EXIT_USAGE
+        except (OSError, OverflowError) as error:
+            print(f"aiwebengine: {listen_trouble(self.options, error)}", file=sys.stderr)
+            return EXIT_USAGE
+        while not self.stopping:
+            for worker in self.workers:
+                if worker.pid is None and time.monotonic() >= worker.started + WORKER_REST_SECONDS:
+                    self._start(worker)
+            self._wait(WATCH_INTERVAL)
+            if self._reap() and not any(worker.up for worker in self.workers):
+                self._end()
+                return EXIT_USAGE
+            if not self.options.no_reload:
+                self._look_at_files()
+        self._end()
+        return EXIT_OK
+
+    def _stop(self, *_signal):
+        if self.stopping:
+            for worker in self.workers:
+                if worker.pid is not None:
+                    os.kill(worker.pid, signal.SIGKILL)
+            os._exit(EXIT_OK)
+        self.stopping = True
+
+    def _take_port(self):
+        """Binds the port twice: the first time alone, to see that nobody else has it."""
+        options = self.options
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((options.host, options.port))
+            options.port = probe.getsockname()[1]
+        self.port = socket.socket(family)
+        self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self.port.bind((options.host, options.port))
+
+    def _start(self, worker):
+        first = not worker.started
+        worker.started = time.monotonic()
+        worker.channel, other = socket.socketpair()
+        worker.files, worker.received = [], b""
+        sys.stdout.flush()
+        worker.pid = os.fork()
+        if worker.pid:
+            other.close()
+            worker.channel.setblocking(False)
+            return
+        code = EXIT_USAGE
+        try:                            # the child never gets back to where its parent goes on
+            self.port.close()
+            for sibling in self.workers:
+                if sibling.channel is not None:
+                    sibling.channel.close()
+            code = serve_as_worker(self.scripts, self.options, worker.number, other, first)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+
+    def _wait(self, seconds):
+        """Waits, and takes in what the children tell: the files that their scripts import."""
+        channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
+        for channel in select.select(list(channels), [], [], seconds)[0]:
+            worker = channels[channel]
+            data = channel.recv(65536)
+            worker.received += data
+            if not data:
+                time.sleep(0.01)        # it is ending: `_reap` will find it
+            while b"\n" in worker.received:
+                line, _, worker.received = worker.received.partition(b"\n")
+                worker.up, worker.files = True, json.loads(line)
+
+    def _reap(self):
+        """Notices children that ended. True when one could not even start."""
+        failed = False
+        for worker in self.workers:
+            if worker.pid is None or os.waitpid(worker.pid, os.WNOHANG)[0] == 0:
+                continue
+            worker.pid = None
+            worker.channel.close()
+            worker.channel = None
+            failed = failed or not worker.up
+            if worker.up and not self.stopping:
+                print(f"aiwebengine: process #{worker.number} ended and is started again", file=sys.stderr)
+            if time.monotonic() - worker.started > WORKER_REST_SECONDS:
+                worker.started = -WORKER_REST_SECONDS       # at once
+        return failed
+
+    def _look_at_files(self):
+        """Tells the children when a file changed, and again a moment later: it may still be written."""
+        try:
+            with os.scandir(self.scripts) if self.scripts.is_dir() else contextlib.nullcontext(()) as entries:
+                files = [entry.path for entry in entries if is_script(entry)] or [str(self.scripts)]
+        except OSError:
+            return                      # the folder vanished, perhaps for a moment
+        files += [path for worker in self.workers for path in worker.files]
+        stamps = {path: file_stamp(path) for path in files}
+        if stamps != self.stamps:
+            self.settling = 2 if self.stamps is not None else 0
+            self.stamps = stamps
+        elif self.settling:
+            self.settling -= 1
+            for worker in self.workers:
+                if worker.up and worker.channel is not None:
+                    self._tell(worker)
+
+    @staticmethod
+    def _tell(worker):
+        try:
+            worker.channel.send(b"r")
+        except OSError:
+            pass                        # it has died, or has more to do than to look at files
+
+    def _end(self):
+        """Stops all, gently first."""
+        self.stopping = True
+        end = time.monotonic() + WORKER_GRACE_SECONDS
+        for worker in self.workers:
+            if worker.channel is not None:
+                worker.channel.shutdown(socket.SHUT_WR)
+        while any(worker.pid is not None for worker in self.workers):
+            if time.monotonic() > end:
+                for worker in self.workers:
+                    if worker.pid is not None:
+                        os.kill(worker.pid, signal.SIGKILL)
+            time.sleep(0.02)
+            self._reap()
+
+
+def serve_as_worker(scripts, options, number, channel, first):
+    """One process of --workers: serves until its parent closes the channel; returns the exit code."""
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl+C reaches all; the parent decides
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    server = start_server(scripts, options, number)
+    if server is None:
+        return EXIT_USAGE
+    if first and number == 0:
+        print_banner(server, options)
+    command = b"r"
+    while command and not stop.is_set():
+        tell_imports(server.app, channel)
+        while not select.select([channel], [], [], 0.5)[0] and not stop.is_set():
+            pass
+        command = b"" if stop.is_set() else channel.recv(64)
+        if command:
+            try:
+                on_script_thread(server.app.refresh)
+            except OSError as error:
+                server.app.log.write("warn", f"cannot look for changed scripts: {error}")
+    server.stop()
+    return EXIT_OK
+
+
+def tell_imports(app, channel):
+    """Tells the parent which files, besides the scripts, are to be watched."""
+    files = sorted({str(path) for imports in app.imports().values() for path in imports})
+    try:
+        channel.sendall(json.dumps(files).encode() + b"\n")
+    except OSError:
+        pass                            # the parent is gone: so are we, in a moment
+
+
+
+
+# -- A starter ----
+
+#: What --init writes, by path; aiwebengine.d.ts and jsconfig.json come on top.
+STARTER = {
+    "poll.js": """\
+// A live poll: whoever has the page open sees the bars grow while others vote.
+//
+// It takes three calls to make a page live:
+//   registerStreamRoute   opens a stream. Each open page listens to it.
+//   registerRoute         answers requests. That is how a page says that somebody voted.
+//   sendStreamMessage     sends a message to everybody who listens.
+
+const QUESTION = "What shall we have for lunch?";
+const votes = { Soup: 0, Pizza: 0, Salad: 0 };
+
+routeRegistry.registerStreamRoute("/poll/events");
+routeRegistry.registerRoute("/poll", "showPoll");
+routeRegistry.registerRoute("/poll/vote", "vote", "POST");
+
+// GET /poll: how things stand, for a page that opens. An object is sent as JSON.
+function showPoll() {
+  return { question: QUESTION, votes };
+}
+
+// POST /poll/vote, with a form that has the field "choice".
+function vote({ request }) {
+  const { choice } = request.form;
+  if (!Object.hasOwn(votes, choice)) {
+    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
+  }
+  votes[choice] += 1;
+  return routeRegistry.sendStreamMessage("/poll/events", { question: QUESTION, votes });
+}
+""",
+    "poll.test.js": """\
+// Tests of poll.js. Each test calls the script as a browser would, without one.
+
+const vote = (choice) => request("POST", "/poll/vote", { form: { choice } });
+
+test("a vote is seen on every open page", async () => {
+  const ada = connect("/poll/events");
+  const ben = connect("/poll/events");
+
+  const response = await vote("Soup");
+
+  assert.match(response.body, /2 connections matched/);
+  assert.equal((await ada.next()).data.votes.Soup, 1);
+  assert.equal((await ben.next()).data.votes.Soup, 1);
+});
+
+test("a page that opens later starts with the votes so far", async () => {
+  const before = (await request("/poll")).json.votes.Pizza;
+  await vote("Pizza");
+  await vote("Pizza");
+  assert.equal((await request("/poll")).json.votes.Pizza, before + 2);
+});
+
+test("only what is on the list can be chosen", async () => {
+  const page = connect("/poll/events");
+  const response = await vote("Ice cream");
+  assert.equal(response.status, 400);
+  assert.deepEqual(page.messages, []);
+});
+""",
+    "public/index.html": """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>Live poll</title>
+  <link rel="icon" href="data:,">
+  <style>
+    :root { color-scheme: light dark; --paper: #f6f4ef; --card: #fff; --ink: #23211d; --quiet: #6d6860;
+      --line: #dcd7cc; --bar: #f3c9a5; --live: #2e7d4f; --bad: #b3362b }
+    @media (prefers-color-scheme: dark) {
+      :root { --paper: #1b1a18; --card: #262421; --ink: #efece5; --quiet: #a8a298; --line: #3d3a35;
+        --bar: #7a4f2b; --live: #6fcf97; --bad: #f08a80 }
+    }
+    * { box-sizing: border-box }
+    body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
+      background: var(--paper); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
+    main { width: min(34rem, 100%); padding: 2rem; background: var(--card); border: 1px solid var(--line);
+      border-radius: 1rem }
+    h1 { margin: 0 0 1.2rem; font-size: 1.6rem; line-height: 1.25 }
+    button { position: relative; display: flex; width: 100%; margin: 0 0 .7rem; padding: .8rem 1rem; overflow: hidden;
+      justify-content: space-between; font: inherit; color: inherit; text-align: left; cursor: pointer;
+      background: none; border: 1px solid var(--line); border-radius: .6rem }
+    button:hover, button:focus-visible { border-color: currentColor }
+    button i { position: absolute; inset: 0 auto 0 0; background: var(--bar); transition: width .4s }
+    button span, button b { position: relative }
+    p { margin: .6rem 0 0; color: var(--quiet); font-size: .95rem }
+    #status::before { content: "●"; margin-right: .4em }
+    #status.live::before { color: var(--live) }
+    #answer { color: var(--bad) }
+    @media (prefers-reduced-motion: reduce) { button i { transition: none } }
+  </style>
+</head>
+<body>
+  <main>
+    <h1 id="question">Live poll</h1>
+    <div id="choices"></div>
+    <p id="answer" role="alert"></p>
+    <p id="status" role="status">Connecting…</p>
+    <p>Open this page in a second window, and vote in one of them.</p>
+  </main>
+
+  <script>
+    const $ = (id) => document.getElementById(id);
+    const buttons = new Map();
+
+    // Draws the poll, or brings it up to date.
+    function show({ question, votes }) {
+      $("question").textContent = question;
+      const total = Object.values(votes).reduce((sum, count) => sum + count, 0);
+      for (const [choice, count] of Object.entries(votes)) {
+        if (!buttons.has(choice)) buttons.set(choice, makeButton(choice));
+        const button = buttons.get(choice);
+        button.querySelector("b").textContent = count;
+        button.querySelector("i").style.width = `${total ? (100 * count) / total : 0}%`;
+      }
+    }
+
+    function makeButton(choice) {
+      const button = document.createElement("button");
+      button.innerHTML = "<i></i><span></span><b></b>";
+      button.querySelector("span").textContent = choice;
+      button.onclick = () => vote(choice);
+      $("choices").append(button);
+      return button;
+    }
+
+    // A vote goes to the server as a form. The answer comes over the stream, to everybody.
+    async function vote(choice) {
+      const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
+      $("answer").textContent = response.ok ? "" : await response.text();
+    }
+
+    function report(live) {
+      $("status").textContent = live ? "Live" : "Connection lost, trying again…";
+      $("status").classList.toggle("live", live);
+    }
+
+    // The stream: the browser keeps the connection, and opens it again when it was cut.
+    const source = new EventSource("/poll/events");
+    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onerror = () => report(false);
+    source.onopen = async () => {
+      report(true);
+      show(await (await fetch("/poll")).json());
+    };
+  </script>
+</body>
+</html>
+""",
+}
+
+#: A word about each file of a starter.
+STARTER_NOTES = {
+    "poll.js": "the script: a live poll",
+    "poll.test.js": "its tests",
+    "public/index.html": "its page",
+    "aiwebengine.d.ts": "what scripts can call, for your editor",
+    "jsconfig.json": "tells the editor to check the scripts",
+}
+
+
+def write_starter(folder):
+    """--init: a folder to begin with; returns the exit code. Nothing is written over."""
+    files = {**STARTER, "aiwebengine.d.ts": type_declarations(), "jsconfig.json": JSCONFIG}
+    there = [name for name in files if os.path.lexists(folder / name)]
+    if there:
+        print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
+              "Name another folder, or move them away", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "x", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+    except OSError as error:
+        print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
+        return EXIT_USAGE
+    command = f"python {shlex.quote(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
+    place = shlex.quote(str(folder))
+    print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
+                     "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
+                     f"  {command} --test {place}", "      runs the tests",
+                     "  Change poll.js while the server runs: what you save is there at once."]))
+    return EXIT_OK
+
+
 # -- JavaScript without a server ----
 
 
@@ -41921,13 +44956,18 @@ def print_console(level, text):
         os._exit(EXIT_PIPE)
 
 
+def terminal_colors():
+    """Whether values are shown in colours: both streams may get them."""
+    return wants_colour(sys.stdout) and wants_colour(sys.stderr)
+
+
 def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
     """-e and --run: runs a script or module, whose imports are found in the folder, to the end of its
     timers and promises. For -e, prints the completion value."""
     if engine != DEFAULT_ENGINE:
-        return on_script_thread(run_on_engine, source, filename, engine)
+        return run_on_engine(check_engine(engine), source, filename)
     sources = {filename: source}
-    realm = CommandRealm(filename, console=print_console)
+    realm = CommandRealm(filename, console=print_console, colors=terminal_colors())
     realm.modules.loader = folder_loader(folder, sources)
 
     def work():
@@ -41952,20 +44992,37 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
         realm.close()
 
 
-def run_on_engine(source, filename, engine):
-    """-e and --run on another engine than the built-in one: scripts only. For -e, prints the result as JSON."""
-    realm = check_engine(engine)(filename, console=print_console)
-    try:
+def run_on_engine(engine, source, filename):
+    """run_code() on an engine that is known by ENGINE_INTERFACE only."""
+    realm = engine(filename, console=print_console)
+
+    def work():
         value = realm.evaluate(source, filename)
-        if value is not undefined and value is not None and filename == "<code>":
-            print_console("log", value if type(value) is str else json.dumps(value, ensure_ascii=False, default=str))
+        if filename == "<code>":
+            show_value(value)
         realm.wait_idle()
+
+    try:
+        on_script_thread(work)
     except JSError as error:
         print_console("error", error_report(error, {filename: source}))
         return EXIT_SCRIPT
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     finally:
         realm.close()
     return EXIT_OK
+
+
+def show_value(value):
+    """Prints a value that was converted to Python, unless there is none."""
+    if value is undefined or value is None:
+        return
+    if isinstance(value, (dict, list)):
+        value = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    elif isinstance(value, bool):
+        value = "true" if value else "false"
+    print_console("log", str(value))
 
 
 def folder_loader(folder, sources):
@@ -42025,7 +45082,7 @@ class Prompt:
     def __init__(self):
         self.terminal = sys.stdin.isatty()
         self.history = History() if self.terminal else None
-        self.realm = PromptRealm(console=print_console, colors=wants_colour(sys.stdout))
+        self.realm = PromptRealm(console=print_console, colors=terminal_colors())
         self.realm.modules.loader = folder_loader(pathlib.Path(), {})
         self.lines = []
         self.warned = False             # that Ctrl+C once more leaves
@@ -42041,6 +45098,9 @@ class Prompt:
             except EOFError:
                 print()
                 break
+            except UnicodeDecodeError as error:
+                print(f"That is not {error.encoding} text.", file=sys.stderr)
+                continue
             except KeyboardInterrupt:
                 print()
                 if not self.clear():
@@ -42181,4 +45241,7 @@ class History:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

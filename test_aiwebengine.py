@@ -7,7 +7,7 @@
     python test_aiwebengine.py --bench soak [--seconds N]    ten minutes of mixed traffic in which nothing may be lost
 
 Needs the standard library only. What needs more – Chromium, node with the packages graphql-http and
-graphql-sse, graphql-core, js2py – runs where it is found; the closing lines say what was skipped and why.
+graphql-sse, graphql-core, js2py, redis-server with the package redis – runs where it is found; the closing lines say what was skipped and why.
 With AIWEBENGINE_FORBID_SKIPS=1 a skipped test counts as failed.
 """
 
@@ -63,7 +63,7 @@ except ImportError:
 try:
     aiwebengine.check_engine("js2py")
     JS2PY_MISSING = None
-except (aiwebengine.EngineUnavailable, ValueError) as error:
+except aiwebengine.EngineUnavailable as error:
     JS2PY_MISSING = str(error)
 
 HERE = Path(__file__).resolve().parent
@@ -76,6 +76,8 @@ NODE_MODULES = os.environ.get("AIWEBENGINE_NODE_MODULES")
 FORM = "application/x-www-form-urlencoded"
 #: Seconds to wait for what should happen at once.
 WAIT = 5.0
+#: The command line without compiling the file anew, which takes a second or two.
+COMMAND_LINE = "import aiwebengine, sys; sys.exit(aiwebengine.main(sys.argv[1:]))"
 
 
 # -- Helpers ---------------------------------------------------------------------------
@@ -106,6 +108,12 @@ class EventClient:
             self.buffer += data
         block, _, self.buffer = self.buffer.partition(mark)
         return block
+
+    def next_block(self):
+        """Reads the opening of the stream."""
+        for line in self._until(b"\n\n").decode().split("\n"):
+            if line.startswith("id: "):
+                self.last_id = line[4:]
 
     def next(self, timeout=WAIT):
         """The next event: {"event", "data", "id"}; raises TimeoutError or EOFError."""
@@ -2295,6 +2303,82 @@ queueMicrotask(() => log.push("b")); log.push("sync")
         self.assertEqual([name for name, _ in places][1], "f")
 
 
+class NestingTest(unittest.TestCase):
+    """Statements nested deeper than CPython's compiler takes, and jumps out of them."""
+
+    def loops(self, count, body, inside="{", after="}"):
+        return "".join(f"for (let i{n} = 0; i{n} < 2; i{n}++) {inside} " for n in range(count)) + body + after * count
+
+    def test_loops_within_loops(self):
+        self.assertEqual(outcome("function f() { " + self.loops(40, "return i0 + i39 + 1") + " } result = f()"), "1")
+
+    def test_closures_in_them_have_their_own_variables(self):
+        head = "".join(f"for (let i{n} = 0; i{n} < {1 + (n > 27)}; i{n}++) {{ " for n in range(30))
+        self.assertEqual(outcome(f"const all = []; function f() {{ {head} all.push(() => i29 + i28 * 2 + i0) {'}' * 30} }}"
+                             "f(); result = all.map(g => g()).join()"), "0,1,2,3")
+
+    def test_jumps_pass_through_finally_blocks(self):
+        script = ("let n = 0; function f() { outer: " + self.loops(
+            30, "n++; if (n > 5) return 'r' + i29; if (n % 2) continue outer; break outer", "try {",
+            "} finally { n += 100 }") + " return 'end' } result = [f(), n, f(), n].join()")
+        self.assertEqual(outcome(script), "r0,6002,r0,9003")
+
+    def test_try_within_catch_and_finally(self):
+        catch = "".join(f"try {{ throw {n} }} catch (e{n}) {{ " for n in range(60)) + "return e0 + e30 + e59 " + "}" * 60
+        self.assertEqual(outcome(f"function f() {{ {catch} }} result = f()"), "89")
+        finish = "".join(f"try {{ s.push({n}) }} finally {{ " for n in range(60)) + "return s.length " + "}" * 60
+        self.assertEqual(outcome(f"const s = []; function f() {{ {finish} }} result = f()"), "60")
+
+    def test_for_of_switch_and_labels(self):
+        script = ("const s = []; " + "a: switch (1) { default: for (const x of [1, 2]) { if (x > 1) continue; " * 30
+                  + "s.push('in')" + "}}" * 30 + " result = s.join()")
+        self.assertEqual(outcome(script.replace("a: ", "")), "in")
+
+    def test_generators_and_async_functions(self):
+        head = "".join(f"for (const x{n} of [{n}, {n + 1}]) {{ if (x{n} > {n}) {'break' if n % 2 else 'continue'}; "
+                       for n in range(40))
+        self.assertEqual(outcome(f"function* g() {{ {head} yield x0 + x39; yield 5 {'}' * 40} }} result = [...g()].join()"),
+                         "39,5")
+        self.assertEqual(outcome(f"async function g() {{ {head} result = x0 + await x39 {'}' * 40} }} g()"), "39")
+
+    def test_a_finally_block_is_not_written_out_for_each_way_out(self):
+        script = ("function f(x) { try { " + "".join(f"if (x === {n}) return {n};" for n in range(2000))
+                  + "} finally { " + "x++;" * 2000 + "} } result = f(1999)")
+        started = time.monotonic()
+        self.assertEqual(outcome(script), "1999")
+        self.assertLess(time.monotonic() - started, 30)
+
+    def test_long_chains_of_else_if(self):
+        script = ("function f(x) { " + "else ".join(f"if (x === {n}) return {n};" for n in range(3000))
+                  + "else return 'none' } result = [f(0), f(49), f(50), f(2999), f(3000)].join()")
+        self.assertEqual(outcome(script), "0,49,50,2999,none")
+
+
+class ContinueThroughFinallyTest(unittest.TestCase):
+    """`continue` leaves finally blocks first and steps the loop then (14.7.4.4)."""
+
+    test_cases = conformance(r"""
+# for
+var s = []; for (var i = 0; i < 3; i++) { try { continue } finally { s.push(i) } } result = s.join()
+=> 0,1,2
+# for, let
+var s = []; for (let i = 0; i < 3; i++) { try { if (i == 1) continue } finally { s.push(() => i) } } result = s.map(f => f()).join()
+=> 0,1,2
+# do
+var s = [], i = 0; do { try { i++; continue } finally { s.push(i); i += 10 } } while (s.push("t"), i < 20); result = s.join()
+=> 1,t,12,t
+# a finally within a finally
+var s = []; for (var i = 0; i < 5; i++) { try { if (i == 1) continue; if (i == 3) break; s.push(i) } finally { try { s.push("f") } finally { if (i == 2) continue; if (i > 8) break; s.push("g") } } } result = s.join()
+=> 0,f,g,f,g,2,f,f,g
+# an outer loop
+var s = []; a: for (var i = 0; i < 4; i++) { for (var j = 0; j < 3; j++) { try { if (j == 1) continue a; if (i == 2) break a; s.push(i, j); continue } finally { s.push("f" + i + j) } } } result = s.join()
+=> 0,0,f00,f01,1,0,f10,f11,f20
+# return
+result = (function () { var s = []; a: for (let i = 0; i < 4; i++) { for (var j of [1, 2]) { try { if (j == 2) continue a; if (i == 2) return s.join(); s.push(i, j) } finally { s.push("f" + i + j) } } } })()
+=> 0,1,f01,f02,1,1,f11,f12
+""")
+
+
 # -- The Python of a script -------------------------------------------------------------
 
 class DumpPythonTest(unittest.TestCase):
@@ -2313,6 +2397,17 @@ class DumpPythonTest(unittest.TestCase):
         text = aiwebengine.dump_python(aiwebengine.compile_module("import x from './x.js'; export const y = await x;",
                                                                   "a.js", keep_tree=True))
         self.assertIn("yield", text)
+
+    def test_every_example(self):
+        for path in sorted(EXAMPLES.glob("*.js")):
+            text = aiwebengine.dump_python(aiwebengine.compile_script(path.read_text("utf-8"), path.name, keep_tree=True))
+            self.assertIn(f"# {path.name}:1  ", text)
+
+    def test_templates_with_escapes_inside(self):
+        source = "const f = x => `a${x.split('\\n').map(y => `\\t'${y}\"`).join('\\\\')}`;"
+        text = aiwebengine.dump_python(aiwebengine.compile_script(source, "a.js", keep_tree=True))
+        self.assertIn("'split'", text)
+        self.assertEqual(text.count("# a.js:1  "), 1)
 
     def test_command(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -3648,6 +3743,396 @@ construct: () => 1 })))
                 self.assertEqual(answer, expected)
 
 
+class InspectionTest(unittest.TestCase):
+    """console.log and its like, with node as the oracle."""
+
+    # Scripts between lines of ---, each run as a function.
+    CASES = r"""
+console.log(1, -0, 'a', true, null, undefined, 10n, Symbol('x'), Symbol())
+---
+console.log([1,,3,,,4], new Array(5), [undefined, null], [ , 'a'])
+---
+console.log({a:1,'b-c':2,3:4,[Symbol('s')]:5, "__proto__x": 1, 'ä': 1, $x: 1})
+---
+console.log({a:{b:{c:{d:1}}}}, {a:{b:{c:{}}}}, {a:{b:{c:[]}}}, [[[[]]]], [[[[1]]]])
+---
+console.log(new Map([[1,{a:2}],['k',new Map([[{},[]]])]]), new Map(), new Set(), new Set([1,'a',{}]))
+---
+class A { constructor() { this.x = 1 } } class B extends A {} console.log(new A, new B, A, B, class {}, class extends A {})
+---
+console.log(Object.create(null), Object.assign(Object.create(null),{a:1}), [Object.create(null)])
+---
+console.log(function f(){}, ()=>{}, async()=>{}, function*g(){}, async function* h(){}, Math.max, class Q { static x = 1 })
+---
+const f = function named() {}; f.a = 1; f.b = {c: 2}; console.log(f, {f}, [f])
+---
+console.log({ get a() { return 1 }, set a(v) {}, get b() { return 1 }, set c(v) {} })
+---
+const o = {a: 1}; o.self = o; o.list = [o, {o}]; console.log(o)
+---
+const o = {}, p = {o}; o.p = p; console.log([o, p]); console.log(new Map([[o, p]]))
+---
+console.log(new Date(0), [new Date(86400000)], new Date(NaN), Object.assign(new Date(0),{a:1}))
+---
+console.log(/a+b/gi, Object.assign(/x/,{y:1}), [/z/u])
+---
+console.log(new Uint8Array([1,2,3]), new Float64Array(3), new BigInt64Array(2), new Uint8ClampedArray(0), Object.assign(new Int16Array([5]),{a:1}))
+---
+console.log(new ArrayBuffer(4), new DataView(new ArrayBuffer(4),1,2), new ArrayBuffer(150))
+---
+console.log(Promise.resolve(4), new Promise(()=>{}), Promise.resolve({a:{b:{c:{d:1}}}}))
+---
+const p = Promise.reject(new Error('x')); p.catch(()=>{}); const q = Promise.reject(3); q.catch(()=>{}); console.log(q)
+---
+console.log(new Proxy({a:1},{}), new Proxy([1,2],{}), new Proxy(function f(){},{}), new Proxy(class A{},{}))
+---
+console.log(new Number(3), new String('abc'), new Boolean(false), Object(Symbol('a')), Object(1n), Object.assign(new Number(-0),{a:1}), Object.assign(new String('ab'),{x:1}))
+---
+function* g(){ yield 1 } const it = g(); console.log(it, Object.prototype.toString.call(it)); it.next(); console.log([it])
+---
+console.log((async function*(){})(), [1,2][Symbol.iterator](), new Map([[1,2]]).entries(), new Set([1,2]).values(), 'abc'[Symbol.iterator](), 'a'.matchAll(/a/g))
+---
+console.log(new WeakMap(), new WeakSet(), new WeakRef({a:1}), new FinalizationRegistry(()=>{}))
+---
+console.log(Array.from({length:150},(_, i)=>i));
+---
+console.log(Array.from({length:101},(_, i)=>'item'+i));
+---
+console.log(Array.from({length:30},(_, i)=>({i})));
+---
+console.log(Array.from({length:7},(_, i)=>i*1.5), Array.from({length:6},(_, i)=>i), Array.from({length:27},(_, i)=>'x'.repeat(i)))
+---
+console.log(new Set(Array.from({length:120},(_, i)=>i)), new Map(Array.from({length:120},(_, i)=>[i,i])))
+---
+console.log({aaaaaaaaaaaaaaaaaaaa:1,bbbbbbbbbbbbbbbbbbbbbbbbb:2,ccccccccccccccccccccccc:3,ddd:4})
+---
+console.log({aaaaaaaaaaaaaaaaaaaa:1,bbbbbbbbbbbbbbbbbbbbbbbbb:2,cccccccccccc:3})
+---
+console.log({a:'x'.repeat(100)}, ['y'.repeat(75)], 'top\nlevel', ['a\nb', "it's", 'say "hi"', `both ' and "`, `all ' " \``, '\u0000\x07\x1b\x7f'])
+---
+console.log({a:'line one\nline two is longer\nthree three three three three three three three three three'})
+---
+console.log({a:[{b:1,c:[1,2,3]},{b:2,c:[]}],d:{e:{f:{g:1}}}})
+---
+console.log([['a','b'],['c','d']], {x:[['a',['b',['c',['d']]]]]})
+---
+class Foo { get [Symbol.toStringTag]() { return 'bar' } } console.log(new Foo, {[Symbol.toStringTag]:'T', a: 1}, Object.create({[Symbol.toStringTag]:'P'}))
+---
+class Foo extends Map {} class Bar extends Array {} class Baz extends Set {} console.log(new Foo([[1,2]]), Bar.of(1,2), new Baz([1]), new Bar(), new Foo)
+---
+class E extends Promise {} console.log(E.resolve(1)); class D extends Date {} console.log(new D(0)); class R extends RegExp {} console.log(new R('a')); class F extends Function {} console.log(new F('return 1')); class U extends Uint8Array {} console.log(new U(2))
+---
+class N extends Number {} class S extends String {} console.log(new N(3), new S('x'))
+---
+(function(){ console.log(arguments) })(1,'a',{}); (function(){ console.log([arguments]) })()
+---
+console.log(Symbol.iterator, Symbol.for('x'), [Symbol('a b')], {[Symbol('')]: 1, [Symbol()]: 2})
+---
+console.log('%s is %d years and %i, %f, %j %o %O %c %%', 'Bob', 42.5, 42.9, '3.1abc', {a:1}, [1,{b:2}], {c:{d:{e:{f:1}}}}, 'css', 'extra', {x:1})
+---
+console.log('%s %s %s %s %s', null, undefined, 12n, Symbol('a'), -0)
+---
+console.log('%s', {a:1,b:{c:1}}, '%s', [1,[2,[3]]]); console.log('%s', class A{}); console.log('%s', function f(){}); console.log('%s', new Date(0)); console.log('%s', new Error('x').message)
+---
+console.log('%s', { toString() { return 'custom' } }); class Q { toString() { return 'q!' } } console.log('%s %s', new Q, new (class extends Q {})); console.log('%s', Object.create(null))
+---
+console.log('%d', '42'); console.log('%d', {}); console.log('%d', 12n, Symbol.iterator); console.log('%d', Symbol('a')); console.log('%i', '0x10'); console.log('%i %i', 1e21, -1.9); console.log('%f', 'abc'); console.log('%f', '1e3'); console.log('%i', 1n)
+---
+console.log('%j', {toJSON(){return 5}}); const c={}; c.c=c; console.log('%j', c); console.log('%j', undefined, ()=>1); console.log('%j', 1n === 1n)
+---
+console.log('%o', {a:1,f(){}}); console.log('%o', [1,2]);
+---
+console.log('%x %s', 1); console.log('100%', 5); console.log('%', 5); console.log('%%', 5); console.log('%%'); console.log('%s'); console.log('a%sb%sc', 1); console.log(5, '%s', 6)
+---
+console.log('%c styled', 'color: red'); console.log('%O', {a:{b:{c:{d:{}}}}}); console.log('%o', {a:{b:{c:{d:{e:{f:1}}}}}})
+---
+console.log(); console.log(''); console.log(' '); console.log('a', '', 'b'); console.log(undefined)
+---
+console.table([{a:1,b:2},{a:3,c:'x'}]); console.table([[1,2],[3,4]]); console.table([1,'a',{}]); console.table({x:{v:1},y:{v:2}})
+---
+console.table(new Map([['a',1],['b',{c:2}]])); console.table(new Set([1,'b'])); console.table(5); console.table([]); console.table([{a:1,b:2}],['b']); console.table('s'); console.table(null)
+---
+console.table([{name:'日本', n: 1},{name:'é', n: 20}]); console.table([[{a:1}],[[1,2]]]); console.table([undefined,null,Symbol('a'),()=>1])
+---
+console.group('G'); console.log('in'); console.group(); console.log('deeper\nlines', {a:1}); console.groupEnd(); console.info('out'); console.groupEnd(); console.groupEnd(); console.log('end')
+---
+console.count(); console.count('x'); console.count(); console.countReset(); console.count(); console.count(undefined); console.count(5)
+---
+console.dir({a:{b:{c:{d:{}}}}}, {depth: 0}); console.dir({a:{b:{c:{d:{}}}}}, {depth: null}); console.dir('str'); console.dir({a:{b:{c:{d:{}}}}})
+---
+console.log([1.5, -2, 3e21, 1e-7, NaN, Infinity], [true, false, true, false, true, false, true])
+---
+console.log({ 'a b': 1, 'a.b': 2, '1a': 3, a1: 4, '': 5, '\n': 6, "it's": 7})
+---
+console.log([[]], [{}], {a:[]}, {a:{}}, [[[]]], {a:{b:[]}}, {a:{b:{c:[[]]}}})
+---
+console.log(Object.assign([1,2,3],{x:1,'-1':2}), Object.assign([],{a:1}))
+---
+console.log(new (class { #p = 1; q = 2 })); console.log(new (class Foo { x = { y: { z: { w: 1 } } } }))
+---
+function Old() { this.a = 1 } Old.prototype.m = function(){}; console.log(new Old, Old, Old.prototype, [new Old]); function NoCtor(){} NoCtor.prototype = {m(){}}; console.log(new NoCtor)
+---
+console.log(Object.create({}), Object.create(Object.create(null)), Object.create([]), Object.create(Array.prototype))
+---
+class A { constructor(){ this.a=1 } static s = 1; static m() {} } console.log(A, A.prototype, Object.getPrototypeOf(new A), new A().constructor)
+---
+console.log(Object.freeze({a:1}), Object.defineProperty({},'hidden',{value:1}), Object.defineProperty([1],'h',{value:1,enumerable:true}))
+---
+console.log(-0, [-0], {a:-0}, [0], 0.1+0.2, 1e21, 123456789012345680000, 1/3)
+---
+const e = new Error('msg'); e.stack = 'Error: msg\n    at here (a.js:1:1)'; console.log(e); console.log({e}); console.log([e]); console.log([[e]])
+---
+const e = new TypeError('msg', {cause: 'why'}); e.stack = 'TypeError: msg\n    at here (a.js:1:1)'; console.log(e); e.code = 'X'; e.info = {a:{b:{c:1}}}; console.log(e); console.log({x:{e}})
+---
+const c = new RangeError('inner'); c.stack='RangeError: inner\n    at b (b.js:2:2)'; const e = new Error('outer',{cause:c}); e.stack='Error: outer\n    at a (a.js:1:1)'; console.log(e); console.log([e])
+---
+const a1 = new Error('a'); a1.stack='Error: a\n    at a'; const e = new AggregateError([a1, 'b', 3],'many'); e.stack='AggregateError: many\n    at z'; console.log(e)
+---
+const e = new Error('no stack'); e.stack = undefined; console.log(e); const f = new Error(''); f.stack = 'Error'; console.log(f); const g = new Error('m'); delete g.stack; console.log([g]); g.stack = 'custom text'; console.log(g)
+---
+const e = new Error('self'); e.stack='Error: self\n    at q'; e.me = e; console.log(e); const d = new Error('p',{cause: undefined}); d.stack='Error: p\n    at q'; console.log(d)
+---
+console.log({a:1n,b:[1n,2n],c:new Map([[1n,Symbol('x')]])}, [new Map([[{a:1},'b']]), new Set([[1,2]])])
+---
+console.log({ f(){}, g: ()=>{}, async h(){}, *i(){}, get j(){return 1}, k: class {}, l: class Z extends Map {} })
+---
+console.log([function(){}, class X{}], {f: function named(){}}, Object.assign(()=>{}, {a:1}), Object.assign(function g(){}, {b:()=>1}))
+---
+const deep = {l1:{l2:{l3:{l4:{}}}}}; console.log(deep); console.log([deep]); console.log({arr:[[[[1]]]], m: new Map([['k',new Map([['k2',new Map([['k3',new Map()]])]])]])})
+---
+class A { constructor(){ this.child = null } } const a = new A, b = new A; a.child = b; b.child = a; console.log(a); console.log({a,b})
+---
+const list=[1]; list.push(list); console.log(list); const m = new Map(); m.set('m',m); console.log(m); const s = new Set(); s.add(s); console.log(s); const o={}; o.a={o}; o.b={c:o.a}; console.log(o)
+---
+console.log(Object.assign(Object.create({inherited:1}),{own:2}), Object.create({constructor: 'x'}), Object.create({constructor: {name:'Y'}}))
+---
+console.log({x: undefined, y: null, z: NaN, w: -Infinity, v: '', u: []})
+---
+console.log(['aaaaaaaaaaaaaaaaaaaaaaaa','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','cccccccccccccccccccccccccc']); console.log(['a'.repeat(20),'b'.repeat(20),'c'.repeat(20)]); console.log(['a'.repeat(24),'b'.repeat(24),'c'.repeat(18)])
+---
+console.log([['a','b','c','d','e','f','g','h'],[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26]])
+---
+console.log([1,10,100,1000,10000,100000,1000000,1,2,3,4,5,6,7,8,9], ['a','bb','ccc','dddd','eeeee','ffffff','ggggggg','hhhhhhhh'])
+---
+console.log(Array.from({length:40},(_, i)=>'w'.repeat(i%13)), Array.from({length:20},(_, i)=>i%2?i:-i*1000))
+---
+console.log({users:[{name:'Ada',age:36,tags:['x','y']},{name:'Bob',age:41,tags:[]}],total:2,next:null,meta:{page:1,links:{self:'/a',next:'/b'}}})
+---
+console.log({id:1,title:'A long title that goes on',description:'And an even longer description of the thing',price:12.5,inStock:true})
+---
+console.log([{id:1,name:'one'},{id:2,name:'two'},{id:3,name:'three'},{id:4,name:'four'},{id:5,name:'five'},{id:6,name:'six'},{id:7,name:'seven'}])
+---
+console.log({a:[1,2,3,[4,5,[6,[7]]]],b:{c:[{d:1}]}}, [[1,2,[3]],[4]], [[{a:1}],[{b:{c:2}}]])
+---
+console.log({data: new Map([['key',{nested:{deep:{er:1}}}],['other',[1,2,3]]]), set: new Set(['a',{b:1}])})
+---
+console.log({s:'it\'s "q"', t:'tab\there', n:'new\nline', u:'\u2028 \ud83d\ude00 \ud800', z:'日本語'})
+---
+console.log('a'.repeat(10001).length, ['a'.repeat(10001)].toString().length); console.log(['b'.repeat(200)]); console.log({k:'c'.repeat(90), l:1})
+---
+console.log(['x'.repeat(10005)])
+---
+console.log(new Array(3), [,], [1,,], [,1], Object.assign(new Array(2),{x:1}), [undefined,,null], Array(200), [1,,,...Array(150).fill(0)])
+---
+const a=[1,2,3]; a[10]=5; a.foo='bar'; console.log(a); const b = []; b[5000000]=1; console.log(b); const c=[]; c[-1]=2; console.log(c, c.length)
+---
+console.log(Object.fromEntries(Array.from({length:120},(_, i)=>['k'+i,i])))
+---
+console.log(new Map([['a'.repeat(40),'b'.repeat(40)]]), new Set(['a'.repeat(40),'b'.repeat(40)])); console.log(new Map([[[1,2],{a:[1,{b:2}]}]]))
+---
+console.log([new Date(1e12), new Date(NaN), /re/g, new Error('q').message, Symbol.asyncIterator, new Number(1), new String('s'), new Boolean(true)])
+---
+console.log(new Uint8Array(200), new Float32Array([1.5,-0,NaN]), new Uint8Array(10), new BigUint64Array([1n]), [new Uint8Array(3)])
+---
+console.log({buf:new ArrayBuffer(2), dv:new DataView(new ArrayBuffer(2)), ta:new Int8Array(2)})
+---
+console.log({p:Promise.resolve([1]), q:new Promise(()=>{}), w:new WeakMap(), x: new WeakSet()})
+---
+console.log(Object.assign(Promise.resolve(1),{extra:1}), Object.assign(new Map([[1,2]]),{extra:1}), Object.assign(new Set([1]),{extra:1}), Object.assign(new WeakMap(),{e:1}))
+---
+console.log([1,2,3].entries(), new Map([[1,2]]).keys(), new Map([[{a:1},2]]).entries(), new Set([1]).entries(), [].values())
+---
+const it = new Map([[1,2],[3,4]]).entries(); it.next(); console.log(it); const w = new Set().values(); console.log(w)
+---
+console.log(Symbol('desc').description, Object(Symbol('x')), Object(1n), [Object('str')], Object.assign(Object('str'),{a:1}), new String(''), [new String('x')])
+---
+console.log(Object.setPrototypeOf(()=>{}, null), Object.setPrototypeOf(function n(){}, null), Object.setPrototypeOf(class K{}, null))
+---
+console.log(Object.setPrototypeOf([1,2], null), Object.setPrototypeOf(new Map([[1,2]]), null), Object.setPrototypeOf(new Set([1]), null), Object.setPrototypeOf(new Date(0), null), Object.setPrototypeOf(/x/, null), Object.setPrototypeOf(new Uint8Array(1), null), Object.setPrototypeOf(Promise.resolve(1), null))
+---
+console.log(new (class extends Object {})(), new (class Foo extends null { constructor(){ return Object.create(new.target.prototype) } })())
+---
+console.log(async function af(){}, async function*agf(){}, function*gf(){}, [async()=>1], async x=>x, function(){}.bind(null), (function bb(){}).bind())
+---
+console.log({[Symbol.iterator]: function*(){}, [Symbol.for('q')]: Symbol.for('r')}, {async *[Symbol.asyncIterator](){}})
+---
+const o = {a:1}; Object.defineProperty(o,Symbol('hid'),{value:1,enumerable:false}); Object.defineProperty(o,'g',{get(){return 1},enumerable:true}); Object.defineProperty(o,'s',{set(v){},enumerable:true}); console.log(o)
+---
+console.log({__proto__:{a:1}, b:2}, {['__proto__']:1}, JSON.parse('{"__proto__":2}'))
+---
+console.log(new URL('http://a.b/c?d=1#e')); console.log(new URLSearchParams('a=1&b=2')); console.log([new URL('http://x.y/')])
+---
+console.log(structuredClone({a:new Map([[1,new Date(0)]])}), crypto.getRandomValues(new Uint8Array(2)).length)
+---
+console.log('%s', 'a'.repeat(5), [1,[2,[3]]]); console.log('%s', [1,[2,[3]]], {a:{b:1}}); console.log('%s %s', new Map([[1,2]]), /x/); console.log('%s', new (class Foo{ a = 1 })); console.log('%s', Symbol('x')); console.log('%s', ()=>1)
+---
+console.log('%d%%', 50); console.log('%5d', 3); console.log('%-5s|', 'a'); console.log('%s'.repeat(3), 1, 2); console.log('%d %f %i', true, null, undefined); console.log('%d', [5]); console.log('%d', ''); console.log('%f', '1.50x')
+---
+console.log(null, [null], {a:null}); console.log([undefined]); console.log(void 0); console.log(true, [false]); console.log('str', ['str'], {s:'str'})
+---
+console.log({a:{b:1,c:{}}, d:[[],[1]], e:{f:{g:{}}}}); console.log([[[[]]], [[[{}]]]]); console.log({a:{b:{c:new Map()}}}, {a:{b:{c:new Map([[1,1]])}}}, {a:{b:{c:new Date(0)}}}, {a:{b:{c:/x/}}}, {a:{b:{c:()=>1}}}, {a:{b:{c:class Q{}}}})
+---
+console.log({a:{b:{c:new (class Foo{x=1})}}}, {a:{b:{c:Object.create(null,{x:{value:1,enumerable:true}})}}}, {a:{b:{c:[1]}}}, {a:{b:{c:new Uint8Array(1)}}}, {a:{b:{c:new Set([1])}}}, {a:{b:{c:Promise.resolve(1)}}}, {a:{b:{c:new Number(1)}}})
+---
+const e=new Error('z'); e.stack='Error: z\n    at y'; console.log({a:{b:{c:e}}}); console.log({a:{b:e}}); console.log({a:{b:{c:{d:e}}}})
+---
+console.log({veryLongPropertyName1:'value1',veryLongPropertyName2:'value2',vlpn3:3}); console.log({veryLongPropertyName1:'value1',veryLongPropertyName2:'value2',vlpn3:33}); console.log({a:'x'.repeat(64)}); console.log({a:'x'.repeat(67)}); console.log(['x'.repeat(70)]); console.log(['x'.repeat(69), 1])
+---
+console.log({a:{aaaaaaaaaaaaaaaaaaaaaa:1,bbbbbbbbbbbbbbbbbbbbbbbbb:2,cccccccccccccccc:3}}); console.log([[{aaaaaaaaaaaaaaaaaaaaaa:1,bbbbbbbbbbbbbbbbbbbbbbbbb:2,cccccccccc:3}]])
+---
+console.log({method(){}, 'quoted-key': function(){}, 42: 'n', nested: {fn: async () => {}}}); console.log([1,'2',{three:3},[4],null,undefined,true,()=>{}])
+---
+console.log(Array.from({length:10},(_, i)=>Array.from({length:10},(_, j)=>i*j)))
+---
+console.log(Array.from({length:8},(_, i)=>({name:'n'+i, v:[i,i*2], o:{x:i}})))
+---
+console.log({m: new Map(Array.from({length:8},(_, i)=>['key'+i,{v:i}])), s: new Set(Array.from({length:8},(_, i)=>'val'+i))})
+---
+console.log(Array.from({length:7},(_, i)=>i%2?'é'.repeat(i):'日本'.repeat(i))); console.log(['😀','a','b','c','d','e','f','g'])
+---
+console.log(new Set([new Set([new Set([new Set([1])])])])); console.log([new Map([[{a:{b:{c:{}}}},1]])])
+---
+console.log({a:1,b:'two',c:[3],d:{e:4},f:null,g:undefined,h:()=>{},i:Symbol('i'),j:5n,k:new Date(5),l:/l/,m:new Map(),n:new Set(),o:NaN})
+---
+console.table([{a:{b:1}},{a:[1,2,3,4,5]}]); console.table({a:1,b:'x',c:[1,2]}); console.table([[1,[2,[3]]]]); console.table(new Map([[{k:1},[1]]])); console.table([{a:1}],['zz']); console.table([new Date(0)]); console.table(['a','b'].entries())
+---
+const a = [1,2,3,4]; const o = { get [Symbol.toStringTag]() { a.length = 1; return 'cut' } }; class Cut { get [Symbol.toStringTag]() { a.length = 1; return 'x' } } a[0] = new Cut; console.log(a.length); console.log([a.length])
+---
+const t = { [Symbol.toStringTag]: 'own' }; console.log(t, Object.defineProperty({}, Symbol.toStringTag, {value: 'hidden'}))
+---
+console.log([,'a',,'b',,,], {a:[,]}, [undefined,,undefined])
+---
+console.log({a:1,toString(){return 'x'}}, {inspect(){return 'y'}}, {toJSON(){return 1}})
+---
+const ws = new Set(['a']); console.log([ws.entries(), ws.keys()], new Map([['k',{v:1}]]).values())
+---
+console.log({ date: new Date(0), re: /x/g, err: null, fn() {}, sym: Symbol('q'), big: 10n, nested: { arr: [[1, [2, [3]]]], map: new Map([['a', { b: 1 }]]) } })
+---
+console.log([1.0, 2.50, 3.125, 100, 22.75, 1e-7, -1], ['1', 2, '3', 4, '5', 6, '7'])
+---
+console.log(Array.from({length: 200}, (_, i) => 'ab'), Array.from({length: 102}, (_, i) => [i]))
+---
+console.log('x'.repeat(300), ['x'.repeat(30), 'y'.repeat(30)], { k: ['x'.repeat(30), 'y'.repeat(30)] })
+---
+console.log(JSON.parse('{"a":{"b":[{"c":{"d":1}},{"e":[1,2,{"f":null}]}]},"g":"h","i":[[],{}]}'))
+---
+console.log([{a:1,b:2},{a:3,b:4}], [{name:'aaaaaaaaaaaaaaaaaaaa',value:1},{name:'bbbbbbbbbbbbbbbbbbbbbbb',value:2}])
+---
+console.log([['key','value'],['another','longer value here'],['third',{a:1}]], [[1,2,3],[4,5,6],[7,8,9]])
+---
+console.log([function a(){}, function b(){}, class C{}, ()=>{}, async ()=>{}, Symbol('x'), 1n])
+---
+console.log({ 'key with spaces': { 'another-key': 'v' }, valid_id: 1, $dollar: 2, 'ünïcode': 3, 0: 'zero', '-1': 'neg' })
+---
+console.log(new Map([[{a:1},{b:2}],[[1],[2]],['s',Symbol('v')],[null,undefined],[NaN,-0]]), new Set([null,undefined,NaN,-0,'',[]]))
+---
+console.log([new Map([['a',1]]), new Map([['b',[1,2]]])], {m:new Map([['a',new Map([['b',new Map([['c',1]])]])]])})
+---
+class Point { constructor(x,y){this.x=x;this.y=y} } console.log(new Point(1,2), [new Point(1,2), new Point(3,4)], {p:new Point(5,6)}, new Map([['p',new Point(7,8)]]))
+---
+class Tree { constructor(v,l,r){this.v=v;this.l=l;this.r=r} } console.log(new Tree(1,new Tree(2,new Tree(3,new Tree(4))),new Tree(5)))
+---
+class Animal { constructor(){this.legs=4} get noise(){return 'x'} speak(){} static create(){} } class Dog extends Animal { name='Rex'; #secret=1 } console.log(new Dog, Dog, [Dog], {Dog}, Object.getPrototypeOf(new Dog), Dog.prototype.constructor === Dog)
+---
+const anon = class {}; console.log(new anon, new (class {}), [new (class {x=1})], new (function(){ this.a=1 }))
+---
+console.log(Object.create({a:1}), Object.create(class{}.prototype), Object.create(function F(){}.prototype), Object.create(Map.prototype), Object.create(Error.prototype,{message:{value:'m'}}))
+---
+console.log({a:{}}, {a:[]}, {a:{b:{}}}, {a:[{}]}, {a:new Map}, {a:new Set}, {a:''}, {a:function(){}}, {a:Object.create(null)})
+---
+console.log(Reflect.ownKeys({a:1,[Symbol('b')]:2}), Object.entries({a:1,b:[2]}), Object.getOwnPropertyDescriptor({a:1},'a'), Object.getOwnPropertyDescriptors({get a(){return 1}, b:2}))
+---
+console.log('abc'.match(/b/), 'abab'.match(/a/g), /(?<y>\d+)-(?<m>\d+)/.exec('2020-10'), [...'a1b2'.matchAll(/[a-z]\d/g)])
+---
+console.log([1,2,3].map(String), 'a,b'.split(','), Object.keys({x:1}), [3,1,2].sort(), [..."héllo"], Array.from('abc',c=>c.charCodeAt(0)))
+---
+console.log(new Intl.NumberFormat('en-US').format(1234.5), [(1234.5).toFixed(2)], new Date(0).toISOString(), [new Date(0).toJSON()])
+---
+console.log(`multi
+line`, [`multi
+line`], {k:`multi
+line`}, ['a\n'.repeat(30)], {k:'long line number one is here\n'.repeat(4)})
+---
+console.log(Array(3).fill(), Array(3).fill({}), Array(2).fill([]), Array(101).fill(0), Array(7).fill('longer string value'))
+---
+console.log(Number, Object, Array, Map, Promise, Symbol, Error, Proxy, Math.max, JSON.stringify, parseInt)
+---
+console.log(Object.getPrototypeOf(function*(){}), Object.getPrototypeOf(async()=>{}), Object.getPrototypeOf([][Symbol.iterator]()), Object.getPrototypeOf(function*(){}()))
+---
+class MyErr extends Error { constructor(m){ super(m); this.extra = 1 } } const e = new MyErr('boom'); e.stack = 'Error: boom\n    at x'; console.log(e)
+---
+console.table([{a:1.5,b:-0},{a:'str',b:null}]); console.table({a:{x:{y:{z:1}}}}); console.table([[]]); console.table({})
+---
+console.assert(true, 'no'); console.assert(false, 'yes %s', 'x'); console.assert(false); console.assert(false, 1, 2)
+---
+console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(new String('a'), null))
+"""
+
+    IN_NODE = """
+        const { Console } = require("console"), { Writable } = require("stream");
+        const answers = JSON.parse(require("fs").readFileSync(0, "utf8")).map(source => {
+          let text = "";
+          const out = new Writable({ write(data, _, done) { text += data; done(); } });
+          new Function("console", source)(new Console({ stdout: out, stderr: out }));
+          return text;
+        });
+        process.stdout.write(JSON.stringify(answers));
+    """
+
+    @staticmethod
+    def printed(source):
+        lines = []
+        realm = aiwebengine.Realm(console=lambda level, text: lines.append(text + "\n"), timeout=20)
+        realm.evaluate(f"(function () {{{source}\n}})()", "case.js")
+        return "".join(lines)
+
+    @unittest.skipUnless(NODE, "node is not installed")
+    def test_prints_what_node_prints(self):
+        sources = self.CASES.strip("\n").split("\n---\n")
+        done = subprocess.run([NODE, "-e", self.IN_NODE], input=json.dumps(sources), capture_output=True, text=True,
+                              timeout=60, encoding="utf-8", check=True)
+        for source, expected in zip(sources, json.loads(done.stdout)):
+            with self.subTest(source):
+                self.assertEqual(self.printed(source), expected)
+
+    def test_some_without_node(self):
+        for source, expected in (
+                ("({ a: [1, , 'x'], m: new Map([['k', { s: new Set([1n]) }]]), get g() { return 1 } })",
+                 "{\n  a: [ 1, <1 empty item>, 'x' ],\n  m: Map(1) { 'k' => { s: [Set] } },\n  g: [Getter]\n}"),
+                ("(() => { const o = {}; o.self = [o]; return o })()", "<ref *1> { self: [ [Circular *1] ] }"),
+                ("Object.assign(Object.create(null), { u: undefined, f() {} })",
+                 "[Object: null prototype] { u: undefined, f: [Function: f] }"),
+                ("new URLSearchParams('a=1')", "URLSearchParams { 'a' => '1' }")):
+            self.assertEqual(self.printed(f"console.log({source})"), expected + "\n")
+
+    def test_errors_show_the_name_and_message_they_have_now(self):
+        text = self.printed("class BadInput extends Error { constructor(m) { super(m); this.name = 'BadInput' } }"
+                            "const e = new BadInput('first'); e.message = 'second'; console.log(e)")
+        self.assertEqual(text.split("\n")[0], "BadInput: second")
+        self.assertIn("    at ", text)
+
+    def test_objects_may_change_while_they_are_shown(self):
+        text = self.printed("""
+            const list = [0, 1, 2, 3], map = new Map([[1, 1], [2, 2], [3, 3]]), obj = { a: 1, b: 2, c: 3 };
+            class Sly { get [Symbol.toStringTag]() { list.length = 1; map.clear(); delete obj.c; return "sly" } }
+            list[0] = obj.a = new Sly; map.set(1, list[0]);
+            console.log(list); console.log(map); console.log(obj);
+            class Bad { get [Symbol.toStringTag]() { throw new Error("no") } }
+            console.log(new Bad);
+        """)
+        self.assertTrue(text.endswith("Bad {}\n"), text)
+
+
 # ======================================================================================
 # 12  REALM, JOBS AND TIMERS
 # ======================================================================================
@@ -4119,6 +4604,16 @@ class EngineSeamTest(unittest.TestCase):
         self.assertEqual(err.count("\n"), 1, err)
         self.assertIn("--engine builtin", err)
 
+    def test_what_does_not_import_is_one_line(self):
+        with tempfile.TemporaryDirectory() as folder:
+            ServerCase.write(pathlib.Path(folder, "js2py", "__init__.py"), "")
+            ServerCase.write(pathlib.Path(folder, "js2py", "utils", "injector.py"),
+                             "print('noise')\nraise RuntimeError('other\\nbytecode')")
+            code, out, err = run_command("--engine", "js2py", "-e", "1", env={"PYTHONPATH": folder})
+        self.assertEqual((code, out), (2, ""))
+        self.assertRegex(err, r"^aiwebengine: js2py does not import on this CPython \d\.\d+ \(RuntimeError: other "
+                              r"bytecode\)\. It needs CPython 3\.11 or older; or use --engine builtin\n\Z")
+
 
 if not JS2PY_MISSING:
     del EngineSeamTest.test_not_installed_is_one_line
@@ -4326,9 +4821,9 @@ class Js2PyEngineTest(unittest.TestCase):
                   "@staticmethod\ndef PyJs_a_1_(): pass", "assert x", "async def PyJs_a_1_(): pass", "b'x'", "{1}",
                   "def PyJs_a_1_(open): pass", "var.func_globals", "1j", "..."]
         for text in writes:
-            copy = types.SimpleNamespace(translate=lambda source, text=text: text)
+            copy = types.SimpleNamespace(translate=lambda source, text=text: (text, {}))
             with self.assertRaises(SyntaxError, msg=text):
-                aiwebengine.translated(copy, "", False)
+                aiwebengine.translated(copy, "", "t.js")
 
     def test_prototype_cycle(self):
         self.assertEqual(self.error("var a = {}, b = {}; a.__proto__ = b; b.__proto__ = a;").name, "TypeError")
@@ -4486,6 +4981,24 @@ class PromptTest(unittest.TestCase):
         for part in ("none.js cannot be read: No such file", "There is no .nonsense here", "Unexpected token '.'",
                      "Uncaught SyntaxError: Unexpected end of input"):
             self.assertIn(part, err)
+
+    def test_proxies_are_told_apart(self):
+        self.assertEqual(self.answer("new Proxy({ a: 1 }, {})"), "Proxy [ { a: 1 }, {} ]")
+        self.assertEqual(self.answer("[[[new Proxy([new Proxy({}, {})], { get() { throw 1 } })]]]"), "[ [ [ Proxy [Array] ] ] ]")
+
+    def test_colours(self):
+        lines = []
+        realm = aiwebengine.PromptRealm(console=lambda level, text: lines.append(text), colors=True)
+        self.addCleanup(realm.close)
+        self.assertEqual(realm.answer("console.log('plain', 1); ({ a: 'x', b: [null, undefined] })"),
+                         "{ a: \x1b[32m'x'\x1b[39m, b: [ \x1b[1mnull\x1b[22m, \x1b[90mundefined\x1b[39m ] }")
+        self.assertEqual(lines, ["plain \x1b[33m1\x1b[39m"])
+
+    def test_bytes_that_are_no_text(self):
+        done = subprocess.run([sys.executable, aiwebengine.__file__, "--repl"], input=b"'a\xff'\n1 + 1\n", capture_output=True,
+                              timeout=60, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"That is not utf-8 text.", done.stderr)
 
     def test_imports(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -5048,6 +5561,21 @@ class StackEdgeTest(unittest.TestCase):
                 self.assertIsNone(getattr(realm, "internal_error", None))
                 self.assertEqual(realm.evaluate(self.CENSUS), expected)
 
+    def test_a_stack_overflow_leaves_the_recursion_limit_as_it_was(self):
+        limit = sys.getrecursionlimit()
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        realm.evaluate("function f() { try { f() } catch (e) { throw e } } try { f() } catch (e) { new Map, new Intl.NumberFormat }")
+        self.assertEqual(sys.getrecursionlimit(), max(limit, aiwebengine.MAX_CALL_DEPTH))
+
+    def test_eval_and_function_there_are_range_errors_or_work(self):
+        for call in ("(0, eval)", "new Function"):
+            realm = aiwebengine.Realm(console=lambda level, text: None)
+            names = realm.evaluate(
+                "var names = new Set, done = 0; function f() { try { f() } catch (e) {} if (done++ < 40) try { "
+                f"{call}('[1, [2, {{a: 3}}]].length; (function () {{ return 1 }})()') }} catch (e) {{ names.add(e.name) }} }}"
+                "f(); [...names].join()", timeout=20)
+            self.assertIn(names, ("", "RangeError"))
+
 
 class MemoryTest(AttackTestCase):
     """Memory stays bounded; each attack in a process of its own."""
@@ -5136,9 +5664,18 @@ class BadInputTest(AttackTestCase):
             "templates": "`${" * deep + "1" + "}`" * deep, "classes": "(class { x = " * deep + "1" + "})" * deep,
             "patterns": "var " + "[" * deep + "a" + "]" * deep + " = 1", "powers": "**".join(["1"] * deep),
             "new": "new " * deep + "Object", "labels": "".join(f"l{i}:" for i in range(deep)) + "1",
-            "try": "try {" * 100 + "1" + "} catch (e) {}" * 100, "for": "for (var i = 0; i < 1; i++) " * 100 + "1",
-            "for-of": "for (const x of [1]) {" * 100 + "1" + "}" * 100, "switch": "switch (1) { default: " * 100 + "1" + "}" * 100,
+            "try": "try {" * deep + "1" + "} catch (e) {}" * deep, "for": "for (var i = 0; i < 1; i++) " * deep + "1",
+            "for-of": "for (const x of [1]) {" * deep + "1" + "}" * deep,
+            "switch": "switch (1) { default: " * deep + "1" + "}" * deep,
         }, "SyntaxError", seconds=5)
+
+    def test_deep_but_possible(self):
+        self.assert_values({
+            "try": ("try {" * 200 + "1" + "} catch (e) {}" * 200, "1"),
+            "finally": ("try {} finally {" * 200 + "1" + "}" * 200, "undefined"),
+            "for-of": ("for (const x of [1]) {" * 100 + "1" + "}" * 100, "1"),
+            "switch": ("switch (1) { default: " * 100 + "1" + "}" * 100, "1"),
+        })
 
     def test_long(self):
         cases = {
@@ -5444,7 +5981,8 @@ class ExplainTest(unittest.TestCase):
         self.assertEqual(self.stream.explain(everyone, connection), (None, "about to be written"))
         self.start()
         deadline = time.monotonic() + WAIT
-        while self.stream.explain(some, connection)[0] is not True and time.monotonic() < deadline:
+        while time.monotonic() < deadline and not all(self.stream.explain(message, connection)[0]
+                                                      for message in (everyone, some)):
             time.sleep(0.01)
         self.assertEqual(self.stream.explain(everyone, connection), (True, "sent to everyone"))
         self.assertEqual(self.stream.explain(some, connection), (True, "its metadata match"))
@@ -7444,7 +7982,7 @@ class StorageFileTest(ServerCase):
         for _ in range(10):
             process = self.writer(first, 1 << 30)
             lines = iter(process.stdout.readline, b"")
-            for line, _ in zip(lines, range(20 + random.randrange(60))):
+            for _, line in zip(range(20 + random.randrange(60)), lines):
                 pass
             process.kill()
             acknowledged = int((list(lines) or [line])[-1])
@@ -7539,13 +8077,453 @@ class StorageFileTest(ServerCase):
         damaged.write_bytes(data)
         for path, reason in ((garbage, "not a database"), (foreign, "another program"), (damaged, "damaged|malformed"),
                              (folder, "unable to open"), (folder / "no" / "x.db", "unable to open")):
-            done = subprocess.run([sys.executable, str(MODULE), str(folder / "a.js"), "--port", "0", "--storage", str(path)],
-                                  capture_output=True, text=True, timeout=30)
+            done = subprocess.run([sys.executable, "-c", COMMAND_LINE, str(folder / "a.js"), "--port", "0", "--storage",
+                                   str(path)], capture_output=True, text=True, timeout=30, cwd=MODULE.parent)
             with self.subTest(path.name):
                 self.assertEqual(done.returncode, 2)
                 self.assertRegex(done.stderr, rf"\Aaiwebengine: .*{re.escape(str(path))} .*({reason}).*\n\Z")
         self.assertEqual(garbage.read_bytes(), b"no database at all " * 1000)
 
+
+# -- Redis -------------------------------------------------------------------------------
+
+REDIS_SERVER = shutil.which("redis-server")
+REDIS_MISSING = None if REDIS_SERVER and importlib.util.find_spec("redis") else \
+    "needs the program redis-server and the package redis"
+
+
+class RedisServer:
+    """A redis-server of the test's own, which keeps what it accepted."""
+
+    def __init__(self, folder, port=None):
+        self.folder = folder
+        self.port = port or free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [REDIS_SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, "--save", "",
+             "--appendonly", "yes", "--appendfsync", "always"], stdout=subprocess.DEVNULL)
+        for _ in range(500):
+            try:
+                if self.ask("PING") == "+PONG":
+                    return
+            except OSError:
+                pass
+            time.sleep(0.01)
+        raise TimeoutError("redis-server did not start")
+
+    def ask(self, *words):
+        """The first line of the answer to a command."""
+        with socket.create_connection(("127.0.0.1", self.port), WAIT) as sock:
+            sock.sendall(" ".join(words).encode() + b"\r\n")
+            return sock.makefile().readline().rstrip()
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+        self.process.wait(WAIT)
+
+
+class RedisCase(ServerCase):
+    """A test with Redis and servers that share it."""
+
+    def setUp(self):
+        if REDIS_MISSING:
+            self.skipTest(REDIS_MISSING)
+        self.redis = RedisServer(self.enterTemporary())
+        self.addCleanup(self.redis.stop)
+
+    def serve_both(self, files, **options):
+        """Two servers of the same scripts."""
+        servers = [self.serve(files, redis=self.redis.url, **options) for _ in range(2)]
+        self.until(lambda: all(len(server.app.relay.presence.others) == 1 for server in servers))
+        return servers
+
+    def until(self, condition, patience=WAIT):
+        end = time.monotonic() + patience
+        while not (found := condition()):
+            self.assertLess(time.monotonic(), end, "this did not happen in time")
+            time.sleep(0.01)
+        return found
+
+    def client(self, server, path="/s", last_id=None):
+        client = EventClient(server.port, path, [f"Last-Event-ID: {last_id}"] if last_id else [])
+        self.addCleanup(client.sock.close)
+        return client
+
+    def post_to(self, server, path, body=""):
+        self.server = server
+        status, _, text = self.post(path, body)
+        return text if status == 200 else status
+
+    def take(self, client, count, timeout=WAIT):
+        return [client.next(timeout)["data"] for _ in range(count)]
+
+
+REDIS_SCRIPT = """
+routeRegistry.registerStreamRoute("/s");
+routeRegistry.registerStreamRoute("/other");
+routeRegistry.registerRoute("/send", ({ request }) => {
+  try { return routeRegistry.sendStreamMessageFiltered("/s", request.body, request.query) }
+  catch (error) { return { status: 503, body: error.name + ": " + error.message } }
+}, "POST");
+routeRegistry.registerRoute("/many", ({ request }) => {
+  for (let i = 0; i < Number(request.query.count); i++) routeRegistry.sendStreamMessage("/s", request.body + i);
+  return "sent";
+}, "POST");
+routeRegistry.registerRoute("/who", () => routeRegistry.listConnections("/s"));
+routeRegistry.registerRoute("/set", ({ request }) => { sharedStorage.setItem("k", request.body); return "set" }, "POST");
+routeRegistry.registerRoute("/get", () => JSON.stringify([sharedStorage.getItem("k"), sharedStorage.keys()]));
+routeRegistry.registerRoute("/clear", () => { sharedStorage.clear() }, "POST");
+routeRegistry.registerRoute("/local", () => "here");
+for (const name of ["news", "weather"])
+  graphQLRegistry.registerSubscription(name, `type Subscription { ${name}: Item } type Item { text: String, n: Int }`, () => null);
+routeRegistry.registerRoute("/gql/:name", ({ request }) =>
+  graphQLRegistry.sendSubscriptionMessageFiltered(request.params.name, request.body, request.query), "POST");
+"""
+
+
+class RedisTest(RedisCase):
+    """Two servers joined by Redis."""
+
+    def test_a_message_reaches_the_clients_of_both_and_the_sentence_says_so(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        here, there = self.client(one), self.client(two)
+        self.assertEqual(self.post_to(one, "/send", "é\n€"), "Broadcast to '/s': 1 connection matched, 1 delivered, 0 "
+                                                          "failed here, and passed on to 1 other process")
+        first, second = here.next(), there.next()
+        self.assertEqual(first, second)
+        self.assertEqual(first["data"], "é\n€")
+        self.assertRegex(first["id"], r"\A\d{13}-\d+\Z")
+        self.assertTrue(here.nothing() and there.nothing())
+
+    def test_each_process_evaluates_the_filter(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server, f"/s?room={room}") for server in (one, two) for room in "ab"]
+        self.assertIn("1 connection matched", self.post_to(one, "/send?room=b", "for b"))
+        self.post_to(two, "/send", "for all")
+        self.assertEqual([self.take(client, 1)[0] for client in clients], ["for all", "for b"] * 2)
+
+    def test_all_processes_deliver_in_the_same_order(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server) for server in (one, two) for _ in range(100)]
+        senders = [threading.Thread(target=ask, args=(server.port, "POST", f"/many?count=50", name))
+                   for server, name in ((one, "one "), (two, "two "))]
+        for sender in senders:
+            sender.start()
+        orders = [self.take(client, 100) for client in clients]
+        for sender in senders:
+            sender.join()
+        self.assertEqual(orders, [orders[0]] * len(clients))
+        self.assertEqual(sorted(orders[0]), sorted(f"{name} {i}" for name in ("one", "two") for i in range(50)))
+
+    def test_a_burst_beyond_the_history_reaches_a_process_that_lags(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        there = self.client(two)
+        self.post_to(one, "/many?count=2000", "n")
+        self.assertEqual(self.take(there, 2000), [f"n{i}" for i in range(2000)])
+
+    def test_a_client_resumes_at_the_other_process(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(one, "/s?room=a")
+        self.post_to(one, "/send", "0")
+        last = client.next()["id"]
+        client.sock.close()
+        for n, room in enumerate(("a", "b", "a"), 1):
+            self.post_to(one, f"/send?room={room}", str(n))
+        again = self.client(two, "/s?room=a", last)
+        self.post_to(two, "/send", "4")
+        self.assertEqual(self.take(again, 3), ["1", "3", "4"])
+        self.assertTrue(again.nothing())
+
+    def test_a_process_that_starts_later_has_the_history(self):
+        one = self.serve(REDIS_SCRIPT, redis=self.redis.url)
+        client = self.client(one)
+        self.post_to(one, "/many?count=3", "n")
+        last = client.next()["id"]
+        two = self.serve(REDIS_SCRIPT, redis=self.redis.url)
+        one.stop()
+        self.assertEqual(self.take(self.client(two, "/s", last), 2), ["n1", "n2"])
+
+    def test_what_redis_does_not_have_any_more_is_a_gap(self):
+        one = self.serve(REDIS_SCRIPT, redis=self.redis.url)
+        client = self.client(one)
+        self.post_to(one, "/many?count=300", "n")
+        ids = [client.next()["id"] for _ in range(300)]
+        for server in (one, self.serve(REDIS_SCRIPT, redis=self.redis.url)):
+            again = self.client(server, "/s", ids[10])
+            self.assertEqual([again.next()["event"] for _ in range(2)], ["gap", "message"])
+            self.assertEqual(self.take(self.client(server, "/s", ids[43]), 1), ["n44"])
+        for strange in ("0123abcd-7", "9999999999999-0"):
+            self.assertEqual(self.client(one, "/s", strange).next()["event"], "gap")
+        one.stop()
+        self.redis.ask("FLUSHALL")
+        self.assertEqual(self.client(self.serve(REDIS_SCRIPT, redis=self.redis.url), "/s", ids[-1]).next()["event"], "gap")
+
+    def test_a_client_that_is_ahead_of_its_new_process_gets_nothing_twice(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(one, "/s?room=a")
+        stream, gate = two.app.streams.get("/s"), threading.Event()
+        send = stream.send
+        stream.send = lambda *arguments: gate.wait(WAIT) and send(*arguments)      # it lags
+        for path in ("/send", "/send?room=a"):
+            self.post_to(one, path, path)
+        last = [client.next()["id"] for _ in range(2)][-1]
+        again = self.client(two, "/s?room=a", last)
+        gate.set()
+        self.post_to(one, "/send?room=a", "next")
+        self.assertEqual(self.take(again, 1), ["next"])
+
+    def test_streams_registered_later_are_read_too(self):
+        script = """
+            routeRegistry.registerRoute("/open", () => routeRegistry.registerStreamRoute("/late"), "POST");
+            routeRegistry.registerRoute("/send", () => routeRegistry.sendStreamMessage("/late", "x"), "POST");"""
+        one, two = self.serve_both(script)
+        for server in (one, two):
+            self.post_to(server, "/open")
+        client = self.client(two, "/late")
+        self.post_to(one, "/send")
+        self.assertEqual(client.next(0.9)["data"], "x")     # sooner than the reader asks of itself
+
+    def test_reloading_a_script_keeps_its_streams_and_clients(self):
+        one, two = self.serve_both({"app.js": REDIS_SCRIPT})
+        client = self.client(two)
+        self.write(self.folder / "app.js", REDIS_SCRIPT + "// new")
+        two.app.load("app.js", self.folder / "app.js")
+        self.post_to(one, "/send", "after")
+        self.assertEqual(self.take(client, 1), ["after"])
+
+    def test_subscriptions_ride_along(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        query = urllib.parse.quote("subscription { news { text } }")
+        clients = [self.client(server, path) for server in (one, two)
+                   for path in (f"/graphql/sse?query={query}&room=a", "/graphql/subscription/news", "/graphql/sse")]
+        told = self.post_to(one, "/gql/news", '{"text": "hot", "n": 1}')
+        self.assertEqual(told, "Broadcast to subscription 'news': 3 connections matched, 3 delivered, 0 failed here, "
+                               "and passed on to 1 other process")
+        events = [client.next() for client in clients]
+        self.assertEqual([event["data"] for event in events[:3]], [event["data"] for event in events[3:]])
+        self.assertEqual(events[0]["data"], '{"data":{"news":{"text":"hot"}}}')
+        self.assertEqual(len({event["id"] for event in events}), 1)
+        self.post_to(two, "/gql/news?room=a", '{"text": "for a"}')
+        self.assertEqual(self.take(clients[0], 1), ['{"data":{"news":{"text":"for a"}}}'])
+        self.assertTrue(clients[1].nothing())
+
+    def test_a_subscriber_resumes_at_a_process_where_nobody_asked_the_same(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        query = urllib.parse.quote("subscription { news { n } }")
+        for path in (f"/graphql/sse?query={query}", "/graphql/sse"):
+            client = self.client(one, path)
+            for n in range(4):
+                for name in ("news", "weather"):
+                    self.post_to(one, "/gql/" + name, '{"n": %d}' % n)
+            last = client.next()["id"]
+            client.sock.close()
+            again = self.client(two, path, last)
+            self.post_to(two, "/gql/news", '{"n": 4}')
+            numbers = [list(json.loads(text)["data"].items()) for text in self.take(again, 8 if path.endswith("sse") else 4)]
+            self.assertEqual([(name, item["n"]) for [(name, item)] in numbers],
+                             [("news", n) for n in range(1, 5)] if "?" in path else
+                             [pair for n in range(4) for pair in (("news", n), ("weather", n))][1:] + [("news", 4)])
+            self.assertTrue(again.nothing())
+
+    def test_storage_is_shared(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        self.post_to(one, "/set", "é \u0000 €")
+        self.server = two
+        self.assertEqual(self.get_json("/get"), ["é \u0000 €", ["k"]])
+        self.post_to(two, "/clear")
+        self.server = one
+        self.assertEqual(self.get_json("/get"), [None, []])
+
+    def test_connections_of_both_are_listed_until_they_or_their_process_go(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        mine, yours = self.client(one, "/s?name=mine"), self.client(two, "/s?name=yours")
+
+        def names(server):
+            self.server = server
+            return sorted(item["metadata"]["name"] for item in self.get_json("/who"))
+        for server in (one, two):
+            self.until(lambda: names(server) == ["mine", "yours"])
+        self.assertEqual(len({item["process"] for item in self.get_json("/who")}), 2)
+        mine.sock.close()
+        self.until(lambda: names(two) == ["yours"])
+        two.stop()
+        self.until(lambda: names(one) == [])
+
+    def test_what_a_dead_process_reported_expires(self):
+        with unittest.mock.patch.object(aiwebengine, "PRESENCE_EXPIRY_SECONDS", 2):
+            one, two = self.serve_both(REDIS_SCRIPT)
+            client = self.client(two)
+            self.server = one
+            self.until(lambda: len(self.get_json("/who")) == 1)
+            presence = two.app.relay.presence
+            presence._stop.set()        # as if it had been killed: it reports no more, and says no farewell
+            self.until(lambda: self.get_json("/who") == [] and one.app.relay.presence.others == [])
+
+    def test_the_rate_limit_counts_across_processes(self):
+        one, two = self.serve_both(REDIS_SCRIPT, rate=4.0)
+        answers = [self.post_to(server, "/set", "x") for _ in range(4) for server in (one, two)]
+        self.assertGreaterEqual(answers.count(429), 3)
+        self.assertGreaterEqual(answers.count("set"), 4)
+
+
+class RedisFailureTest(RedisCase):
+    """Redis goes away, and comes back."""
+
+    def test_while_redis_is_stopped_requests_go_on_sends_throw_and_then_it_resumes(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(one), self.client(two)]
+        accepted = []
+
+        def send(count):
+            for _ in range(count):
+                text = str(time.perf_counter_ns())
+                answer = self.post_to(one, "/send", text)
+                if answer != 503:
+                    accepted.append(text)
+            return answer
+        send(5)
+        self.redis.stop()
+        self.assertEqual(send(5), 503)
+        self.assertEqual(len(accepted), 5)
+        self.server = one
+        status, _, text = self.post("/send", "x")
+        self.assertRegex(text, r"\AError: sendStreamMessageFiltered: the message was not sent: Redis does not answer \(")
+        self.assertEqual(self.get("/local")[2], "here")
+        self.assertEqual(len(self.get_json("/who")), 1)
+        self.assertEqual(self.get("/get")[0], 500)
+        self.redis.start()
+        started = time.monotonic()
+        self.until(lambda: send(1) != 503, 3)
+        self.until(lambda: two.app.relay.link.down is None, 3 - (time.monotonic() - started))
+        send(5)
+        for client in clients:
+            self.assertEqual(self.take(client, len(accepted)), accepted)
+            self.assertTrue(client.nothing())
+        self.assertIn("Redis is back", self.output.getvalue())
+
+    def test_traffic_of_both_during_a_restart_loses_nothing_that_was_accepted(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server) for server in (one, two) for _ in range(5)]
+        accepted, refused, stop = set(), [], threading.Event()
+
+        def traffic(server, name):
+            n = 0
+            while not stop.is_set():
+                text, n = f"{name}{n}", n + 1
+                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT * 2)
+                connection.request("POST", "/send", text)
+                (accepted.add if connection.getresponse().status == 200 else refused.append)(text)
+                connection.close()
+        threads = [threading.Thread(target=traffic, args=pair) for pair in ((one, "a"), (two, "b"))]
+        for thread in threads:
+            thread.start()
+        self.until(lambda: len(accepted) > 50)
+        self.redis.stop()
+        self.until(lambda: len(refused) > 20)
+        self.redis.start()
+        before = len(accepted)
+        self.until(lambda: len(accepted) > before + 50)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        self.post_to(one, "/send", "end")
+        orders = []
+        for client in clients:
+            orders.append([])
+            while not orders[-1] or orders[-1][-1] != "end":
+                orders[-1].append(client.next()["data"])
+        self.assertEqual(orders, [orders[0]] * len(orders))
+        self.assertLessEqual(accepted, set(orders[0]))
+        self.assertEqual(len(orders[0]), len(set(orders[0])))
+
+    def test_a_paused_redis_holds_up_one_send_and_loses_nothing(self):
+        with unittest.mock.patch.object(aiwebengine, "REDIS_TIMEOUT", 1.5):
+            one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(two)
+        self.redis.pause()
+        started = time.monotonic()
+        self.assertEqual(self.post_to(one, "/send", "paused"), 503)
+        self.assertEqual(self.post_to(one, "/send", "paused"), 503)
+        self.assertEqual(self.post_to(one, "/local") or 405, 405)
+        self.assertLess(time.monotonic() - started, 4)
+        self.redis.resume()
+        self.until(lambda: self.post_to(one, "/send", "after") != 503)
+        texts = []
+        while "after" not in texts:
+            texts += self.take(client, 1)
+        self.assertLessEqual(texts.count("paused"), 1)
+
+    def test_a_refusal_by_redis_is_an_error_that_the_script_can_catch(self):
+        one, _ = self.serve_both(REDIS_SCRIPT)
+        self.redis.ask("CONFIG SET maxmemory 1")
+        self.redis.ask("CONFIG SET maxmemory-policy noeviction")
+        self.server = one
+        status, _, text = self.post("/send", "x")
+        self.assertEqual(status, 503)
+        self.assertIn("maxmemory", text)
+        self.redis.ask("CONFIG SET maxmemory 0")
+        self.assertIn("delivered", self.post_to(one, "/send", "x"))
+
+    def test_a_stream_that_was_registered_meanwhile_works_when_redis_is_back(self):
+        one, two = self.serve_both("""
+            routeRegistry.registerRoute("/open", () => routeRegistry.registerStreamRoute("/late"), "POST");
+            routeRegistry.registerRoute("/send", () => {
+              try { return routeRegistry.sendStreamMessage("/late", "x") } catch (error) { return { status: 503 } } }, "POST");""")
+        self.redis.stop()
+        self.until(lambda: one.app.relay.link.down and two.app.relay.link.down)
+        for server in (one, two):
+            self.assertIn("registered", self.post_to(server, "/open"))
+        client = self.client(two, "/late")
+        self.redis.start()
+        self.until(lambda: two.app.relay.link.down is None and self.post_to(one, "/send") != 503)
+        self.assertEqual(client.next()["data"], "x")
+
+    def test_the_rate_limit_goes_on_without_redis(self):
+        one, _ = self.serve_both(REDIS_SCRIPT, rate=2.0)
+        self.redis.stop()
+        answers = [self.post_to(one, "/clear") for _ in range(8)]
+        self.assertIn(429, answers)
+
+    def test_an_unreachable_server_or_a_bad_address_is_one_line_and_exit_code_2(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "")
+        for url, reason in ((f"redis://:secret@127.0.0.1:{free_port()}/0", "refused"), ("http://localhost", "scheme"),
+                            (f"redis://127.0.0.1:{self.redis.port}/99", "DB index")):
+            done = subprocess.run([sys.executable, "-c", COMMAND_LINE, str(folder), "--port", "0", "--redis", url],
+                                  capture_output=True, text=True, timeout=30, cwd=MODULE.parent)
+            with self.subTest(url):
+                self.assertEqual(done.returncode, 2)
+                self.assertRegex(done.stderr, rf"\Aaiwebengine: --redis .*{reason}.*\n\Z")
+                self.assertNotIn("secret", done.stderr)
+
+
+class WithoutRedisTest(unittest.TestCase):
+
+    def test_a_missing_package_is_one_line_and_exit_code_2(self):
+        code = "import sys; sys.modules['redis'] = None; import aiwebengine; sys.exit(aiwebengine.main(sys.argv[1:]))"
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([sys.executable, "-c", code, folder, "--redis", "redis://localhost"], cwd=MODULE.parent,
+                                  capture_output=True, text=True, timeout=30)
+        self.assertEqual((done.returncode, done.stderr),
+                         (2, "aiwebengine: --redis needs the package redis: pip install redis\n"))
+
+    def test_storage_and_redis_exclude_each_other(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([sys.executable, "-c", COMMAND_LINE, folder, "--redis", "redis://localhost", "--storage",
+                                   "x.db"], capture_output=True, text=True, timeout=30, cwd=MODULE.parent)
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, r"\Aaiwebengine: --storage and --redis exclude each other.*\n\Z")
 
 
 class TypesTest(unittest.TestCase):
@@ -8233,6 +9211,246 @@ class HttpTest(ServerCase):
         self.assertTrue(client.ended())
 
 
+# -- Fault injection ----
+
+class ChaosTest(ServerCase):
+    SCRIPT = """
+      let calls = 0;
+      routeRegistry.registerRoute("/calls", () => ({ calls }));
+      routeRegistry.registerRoute("/a", () => ({ calls: ++calls }));
+      routeRegistry.registerRoute("/a/b", () => "b");
+      routeRegistry.registerRoute("/abc", () => "abc");
+      routeRegistry.registerStreamRoute("/s");
+      routeRegistry.registerStreamRoute("/t");
+      routeRegistry.registerRoute("/send", ({ request }) => {
+        const text = "x".repeat(Number(request.query.size ?? 1));
+        return routeRegistry.sendStreamMessage("/s", text) + routeRegistry.sendStreamMessage("/t", text);
+      });
+      routeRegistry.registerRoute("/who", ({ request }) => routeRegistry.listConnections(request.query.path));
+    """
+
+    def start(self, chaos="", **options):
+        self.serve(self.SCRIPT, chaos=chaos, **options)
+        return self.server.chaos
+
+    def fate(self, path):
+        """X-Chaos of a GET, or what happened instead."""
+        try:
+            return self.get(path)[1].get("x-chaos")
+        except http.client.RemoteDisconnected:
+            return "dropped"
+
+    def counts(self):
+        return self.server.chaos.describe()["counts"]
+
+    def ask(self, *paths):
+        """A socket on which requests were sent at once."""
+        sock = socket.create_connection(("127.0.0.1", self.server.port), WAIT)
+        self.addCleanup(sock.close)
+        sock.sendall("".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths).encode())
+        return sock
+
+    def test_nothing_is_injected_unless_asked_for(self):
+        chaos = self.start()
+        self.assertIsNone(self.fate("/a"))
+        self.assertEqual(self.get_json("/engine/chaos"), chaos.describe())
+        self.assertFalse(chaos.describe()["active"])
+        self.assertNotIn("chaos", self.get_json("/engine/health"))
+
+    def test_latency_comes_before_the_answer_and_is_told(self):
+        self.start("latency=60ms jitter=20ms")
+        start = time.monotonic()
+        status, headers, _ = self.get("/a")
+        told = float(re.fullmatch(r"latency=(\d+)ms", headers["x-chaos"])[1])
+        self.assertGreaterEqual(time.monotonic() - start, told / 1000 - 0.001)
+        self.assertTrue(40 <= told <= 80)
+        self.assertEqual(self.counts()["delayed"], 1)
+        self.assertRegex(self.output.getvalue(), r"GET    /a  200  \d+\.\d ms  chaos: latency=\d+ms")
+
+    def test_requests_that_wait_hold_up_nobody_and_need_no_thread(self):
+        self.start("/a: latency=1m")
+        before = threading.active_count()
+        held = [self.ask("/a") for _ in range(100)]
+        self.eventually(lambda: self.counts()["delayed"] == 100)
+        for _ in range(5):
+            self.assertIsNone(self.fate("/abc"))
+        self.assertLess(threading.active_count(), before + 10)
+        for sock in held:
+            sock.setblocking(False)
+            with self.assertRaises(BlockingIOError):
+                sock.recv(1)
+        start = time.monotonic()
+        self.server.stop()
+        self.assertLess(time.monotonic() - start, 20)
+
+    def test_pipelined_requests_are_answered_in_order_one_delay_after_the_other(self):
+        self.start("latency=30ms")
+        start, sock, received = time.monotonic(), self.ask("/abc", "/a/b", "/calls"), b""
+        while received.count(b"HTTP/1.1 200") < 3 or not received.endswith(b'{"calls":0}'):
+            received += sock.recv(65536)
+        self.assertGreaterEqual(time.monotonic() - start, 0.085)
+        self.assertEqual(re.findall(rb"\r\n\r\n(abc|b|\{.*?\})", received), [b"abc", b"b", b'{"calls":0}'])
+
+    def test_drop_closes_without_an_answer(self):
+        self.start("/a: drop=100%")
+        self.assertEqual(self.ask("/a").recv(100), b"")
+        self.assertEqual([self.fate("/a"), self.counts()["dropped"]], ["dropped", 2])
+        self.assertEqual(self.get_json("/calls"), {"calls": 0})
+        self.assertIn("/a  444  ", self.output.getvalue())
+
+    def test_error_answers_500_and_calls_no_handler(self):
+        self.start("/a: error=100%")
+        status, headers, text = self.get("/a")
+        self.assertEqual((status, headers["x-chaos"]), (500, "error"))
+        self.assertIn("Fault injection", json.loads(text)["error"]["message"])
+        self.assertIn("Fault injection", self.get("/a", Accept="text/html")[2])
+        self.assertEqual(self.get_json("/calls"), {"calls": 0})
+
+    def test_a_path_stands_for_what_is_below_it_and_later_rules_win(self):
+        self.start("error=100%; /a: error=0% latency=1ms; /ab*: error=0%; /s: kill=9s")
+        self.assertEqual([self.fate(path) for path in ("/calls", "/a", "/a/b", "/abc")],
+                         ["error", "latency=1ms", "latency=1ms", "none"])
+        hits = {rule["path"]: rule["hits"] for rule in self.server.chaos.describe()["rules"]}
+        self.assertEqual(hits, {"*": 4, "/a": 2, "/ab*": 1, "/s": 0})
+
+    def test_the_same_seed_throws_the_same_dice(self):
+        chaos = self.start("drop=50% seed=7")
+        runs = []
+        for _ in range(2):
+            runs.append([self.fate("/abc") for _ in range(16)])
+            chaos.set("drop=50% seed=7")
+        self.assertEqual(runs[0], runs[1])
+        self.assertEqual(set(runs[0]), {"dropped", "none"})
+        chaos.set("drop=50% seed=8")
+        self.assertNotEqual(runs[0], [self.fate("/abc") for _ in range(16)])
+
+    def test_a_slow_client_gets_everything_late_and_the_others_at_once(self):
+        self.start("slow=/s; /s: slow=20kB/s")
+        slow, quick = self.connect("/s?n=1"), self.connect("/t")
+        self.assertEqual(slow.headers["x-chaos"], "slow=20000b/s")
+        start = time.monotonic()
+        self.get("/send?size=12000")
+        self.assertEqual(len(quick.next()["data"]), 12000)
+        self.assertEqual(len(slow.next()["data"]), 12000)
+        self.assertGreater(time.monotonic() - start, (12000 - aiwebengine.THROTTLE_BURST) / 20000 - 0.2)
+        self.assertEqual(json.loads(self.get("/who?path=/s")[2])[0]["metadata"], {"n": "1"})
+        slow.close()
+        self.eventually(lambda: self.get_json("/who?path=/s") == [])
+
+    def test_the_outbox_of_a_slow_client_fills_until_it_is_disconnected(self):
+        self.start("slow=/s")
+        client = self.connect("/s")
+        self.get("/send?size=100000")
+        self.eventually(lambda: self.get_json("/who?path=/s")[0]["bytesWaiting"] > 50_000)
+        for _ in range(12):
+            self.get("/send?size=100000")
+        self.eventually(lambda: self.get_json("/who?path=/s") == [])
+        self.assertIn("reads too slowly", self.output.getvalue())
+        self.assertTrue(client.ended())
+
+    def test_killed_connections_come_back_without_a_loss(self):
+        chaos = self.start("/s: kill=5m")
+        client = self.connect("/s")
+        self.assertRegex(client.headers["x-chaos"], r"kill=(2[4-9]|3[0-5])\d\.\ds|kill=360\.0s")
+        self.get("/send")
+        seen = client.next()["id"]
+        chaos.set("/s: kill=20ms")
+        self.assertTrue(client.ended())
+        self.get("/send?size=2")
+        chaos.set("")
+        again = self.connect("/s", [f"Last-Event-ID: {seen}"])
+        self.assertEqual(again.next()["data"], "xx")
+        self.assertNotIn("x-chaos", again.headers)
+
+    def test_new_rules_end_the_connections_that_are_there(self):
+        chaos = self.start()
+        client, other = self.connect("/s"), self.connect("/t")
+        chaos.set("/s: kill=20ms")
+        self.assertTrue(client.ended())
+        self.assertTrue(other.nothing())
+        self.assertEqual(self.counts()["killed"], 1)
+
+    def test_a_kill_that_was_called_off_does_not_happen(self):
+        chaos = self.start("/s: kill=150ms")
+        client = self.connect("/s")
+        chaos.set("")
+        self.assertTrue(client.nothing(0.4))
+
+    def test_the_server_itself_is_never_affected(self):
+        self.start("drop=100%", reload=True)
+        self.assertEqual(self.fate("/a"), "dropped")
+        for path in "/engine", "/engine/health", "/engine/chaos":
+            status, headers, _ = self.get(path)
+            self.assertEqual((status, headers.get("x-chaos")), (200, None))
+        self.assertEqual(json.loads(self.connect("/engine/live").next()["data"])["notice"],
+                         "Fault injection is on: drop=100%")
+
+    def test_it_is_flagged_wherever_it_is_active(self):
+        self.start("latency=1ms")
+        self.assertIn("warning: fault injection is on: latency=1ms", self.output.getvalue())
+        self.assertEqual(self.get_json("/engine/health")["chaos"], "latency=1ms")
+        self.assertIn("Fault injection is on: latency=1ms", self.get("/none", Accept="text/html")[2])
+        self.assertEqual(self.get("/none")[1]["x-chaos"], "latency=1ms")
+
+    def change(self, data, **headers):
+        body = data if isinstance(data, str) else json.dumps(data)
+        return self.request("POST", "/engine/chaos", body, {"Content-Type": "application/json", **headers})
+
+    def test_it_can_be_changed_while_the_server_runs(self):
+        self.start()
+        status, _, text = self.change({"chaos": " latency=2ms;  /s: kill=1m seed=3"})
+        self.assertEqual(status, 200, text)
+        self.assertEqual(json.loads(text), {
+            "active": True, "chaos": "latency=2ms; /s: kill=1m seed=3", "seed": 3,
+            "rules": [{"path": "*", "latency": 0.002, "hits": 0}, {"path": "/s", "kill": 60.0, "hits": 0}],
+            "counts": {"delayed": 0, "dropped": 0, "failed": 0, "slowed": 0, "killed": 0}})
+        self.assertEqual(self.fate("/abc"), "latency=2ms")
+        self.assertEqual(self.change({"chaos": ""})[0], 200)
+        self.assertIsNone(self.fate("/abc"))
+        self.assertIn("fault injection is off", self.output.getvalue())
+
+    def test_only_this_machine_and_own_pages_may_change_it(self):
+        self.start(cors=["*"])
+        own = f"http://localhost:{self.server.port}"
+        rules = {"chaos": "drop=100%"}
+        for headers, status in (({"Origin": "http://evil.example"}, 403), ({"Sec-Fetch-Site": "cross-site"}, 403),
+                                ({"Content-Type": "text/plain"}, 415)):
+            with self.subTest(headers):
+                self.assertEqual(self.change(rules, **headers)[0], status)
+        with unittest.mock.patch.object(aiwebengine, "is_loopback", lambda address: False):
+            self.assertEqual(self.change(rules)[0], 403)
+        self.assertFalse(self.server.chaos.rules)
+        self.assertEqual(self.change(rules, Origin=own, Host=own.removeprefix("http://"))[0], 200)
+        self.assertEqual(self.request("PUT", "/engine/chaos")[1]["allow"], "GET, POST, HEAD, OPTIONS")
+
+    def test_mistaken_rules_are_refused_with_what_to_write_instead(self):
+        self.start("latency=1ms")
+        for rules, said in (("latncy=1ms", "latncy is not a setting; did you mean latency?"),
+                            ("latency=200", "latency=200: write for example latency=200ms or 1.5s"),
+                            ("latency=2h", "write for example"), ("latency=9000s", "is too much"),
+                            ("drop=0.1", "drop=0.1: write for example drop=1%"), ("drop=101%", "drop=101% is too much"),
+                            ("/chat latency=1s", "write /chat: latency=200ms"), ("slow=0B/s", "write for example slow=1kB/s"),
+                            ("seed=x", "seed=x: write for example seed=1"), ("kill", "kill=: write for example"),
+                            ("drop=1%;" * 51, "more than 50 rules"), ("x" * 3000, "more than 2000 characters")):
+            with self.subTest(rules[:40]):
+                status, _, text = self.change({"chaos": rules})
+                self.assertEqual(status, 400)
+                self.assertIn(said, json.loads(text)["error"]["message"])
+        for data in ([], {"chaos": 5}, {}, "{", "null"):
+            self.assertEqual(self.change(data)[0], 400)
+        self.assertEqual(self.server.chaos.text, "latency=1ms")
+
+    def test_subscriptions_and_pages_are_affected_too(self):
+        self.serve({"app.js": "graphQLRegistry.registerQuery('q', 'type Query { q: Int }', () => 1);"
+                              "graphQLRegistry.registerSubscription('n', 'type Subscription { n: Int }', () => null);",
+                    "public/p.txt": "p"}, chaos="latency=1ms kill=40ms")
+        self.assertEqual(self.fate("/p.txt"), "latency=1ms")
+        self.assertEqual(self.fate("/graphql?query={q}"), "latency=1ms")
+        client = self.connect("/graphql/sse?query=subscription%7Bn%7D")
+        self.assertRegex(client.headers["x-chaos"], r"latency=1ms kill=0\.\ds")
+        self.assertTrue(client.ended())
+
+
 class StreamsOverHttpTest(ServerCase):
     """Replay, who is there, and what a script is told, as clients and scripts see it."""
 
@@ -8900,245 +10118,6 @@ class FaultTest(ServerCase):
         self.assertNotIn("408", self.output.getvalue())
 
 
-# -- Fault injection ----
-
-class ChaosTest(ServerCase):
-    SCRIPT = """
-      let calls = 0;
-      routeRegistry.registerRoute("/calls", () => ({ calls }));
-      routeRegistry.registerRoute("/a", () => ({ calls: ++calls }));
-      routeRegistry.registerRoute("/a/b", () => "b");
-      routeRegistry.registerRoute("/abc", () => "abc");
-      routeRegistry.registerStreamRoute("/s");
-      routeRegistry.registerStreamRoute("/t");
-      routeRegistry.registerRoute("/send", ({ request }) => {
-        const text = "x".repeat(Number(request.query.size ?? 1));
-        return routeRegistry.sendStreamMessage("/s", text) + routeRegistry.sendStreamMessage("/t", text);
-      });
-      routeRegistry.registerRoute("/who", ({ request }) => routeRegistry.listConnections(request.query.path));
-    """
-
-    def start(self, chaos="", **options):
-        self.serve(self.SCRIPT, chaos=chaos, **options)
-        return self.server.chaos
-
-    def fate(self, path):
-        """X-Chaos of a GET, or what happened instead."""
-        try:
-            return self.get(path)[1].get("x-chaos")
-        except http.client.RemoteDisconnected:
-            return "dropped"
-
-    def counts(self):
-        return self.server.chaos.describe()["counts"]
-
-    def ask(self, *paths):
-        """A socket on which requests were sent at once."""
-        sock = socket.create_connection(("127.0.0.1", self.server.port), WAIT)
-        self.addCleanup(sock.close)
-        sock.sendall("".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths).encode())
-        return sock
-
-    def test_nothing_is_injected_unless_asked_for(self):
-        chaos = self.start()
-        self.assertIsNone(self.fate("/a"))
-        self.assertEqual(self.get_json("/engine/chaos"), chaos.describe())
-        self.assertFalse(chaos.describe()["active"])
-        self.assertNotIn("chaos", self.get_json("/engine/health"))
-
-    def test_latency_comes_before_the_answer_and_is_told(self):
-        self.start("latency=60ms jitter=20ms")
-        start = time.monotonic()
-        status, headers, _ = self.get("/a")
-        told = float(re.fullmatch(r"latency=(\d+)ms", headers["x-chaos"])[1])
-        self.assertGreaterEqual(time.monotonic() - start, told / 1000 - 0.001)
-        self.assertTrue(40 <= told <= 80)
-        self.assertEqual(self.counts()["delayed"], 1)
-        self.assertRegex(self.output.getvalue(), r"GET    /a  200  \d+\.\d ms  chaos: latency=\d+ms")
-
-    def test_requests_that_wait_hold_up_nobody_and_need_no_thread(self):
-        self.start("/a: latency=1m")
-        before = threading.active_count()
-        held = [self.ask("/a") for _ in range(100)]
-        self.eventually(lambda: self.counts()["delayed"] == 100)
-        for _ in range(5):
-            self.assertIsNone(self.fate("/abc"))
-        self.assertLess(threading.active_count(), before + 10)
-        for sock in held:
-            sock.setblocking(False)
-            with self.assertRaises(BlockingIOError):
-                sock.recv(1)
-        start = time.monotonic()
-        self.server.stop()
-        self.assertLess(time.monotonic() - start, 2.5)
-
-    def test_pipelined_requests_are_answered_in_order_one_delay_after_the_other(self):
-        self.start("latency=30ms")
-        start, sock, received = time.monotonic(), self.ask("/abc", "/a/b", "/calls"), b""
-        while received.count(b"HTTP/1.1 200") < 3 or not received.endswith(b'{"calls":0}'):
-            received += sock.recv(65536)
-        self.assertGreaterEqual(time.monotonic() - start, 0.085)
-        self.assertEqual(re.findall(rb"\r\n\r\n(abc|b|\{.*?\})", received), [b"abc", b"b", b'{"calls":0}'])
-
-    def test_drop_closes_without_an_answer(self):
-        self.start("/a: drop=100%")
-        self.assertEqual(self.ask("/a").recv(100), b"")
-        self.assertEqual([self.fate("/a"), self.counts()["dropped"]], ["dropped", 2])
-        self.assertEqual(self.get_json("/calls"), {"calls": 0})
-        self.assertIn("/a  444  ", self.output.getvalue())
-
-    def test_error_answers_500_and_calls_no_handler(self):
-        self.start("/a: error=100%")
-        status, headers, text = self.get("/a")
-        self.assertEqual((status, headers["x-chaos"]), (500, "error"))
-        self.assertIn("Fault injection", json.loads(text)["error"]["message"])
-        self.assertIn("Fault injection", self.get("/a", Accept="text/html")[2])
-        self.assertEqual(self.get_json("/calls"), {"calls": 0})
-
-    def test_a_path_stands_for_what_is_below_it_and_later_rules_win(self):
-        self.start("error=100%; /a: error=0% latency=1ms; /ab*: error=0%; /s: kill=9s")
-        self.assertEqual([self.fate(path) for path in ("/calls", "/a", "/a/b", "/abc")],
-                         ["error", "latency=1ms", "latency=1ms", "none"])
-        hits = {rule["path"]: rule["hits"] for rule in self.server.chaos.describe()["rules"]}
-        self.assertEqual(hits, {"*": 4, "/a": 2, "/ab*": 1, "/s": 0})
-
-    def test_the_same_seed_throws_the_same_dice(self):
-        chaos = self.start("drop=50% seed=7")
-        runs = []
-        for _ in range(2):
-            runs.append([self.fate("/abc") for _ in range(16)])
-            chaos.set("drop=50% seed=7")
-        self.assertEqual(runs[0], runs[1])
-        self.assertEqual(set(runs[0]), {"dropped", "none"})
-        chaos.set("drop=50% seed=8")
-        self.assertNotEqual(runs[0], [self.fate("/abc") for _ in range(16)])
-
-    def test_a_slow_client_gets_everything_late_and_the_others_at_once(self):
-        self.start("slow=/s; /s: slow=20kB/s")
-        slow, quick = self.connect("/s?n=1"), self.connect("/t")
-        self.assertEqual(slow.headers["x-chaos"], "slow=20000b/s")
-        self.get("/send?size=12000")
-        start = time.monotonic()
-        self.assertEqual(len(quick.next()["data"]), 12000)
-        self.assertEqual(len(slow.next()["data"]), 12000)
-        self.assertGreater(time.monotonic() - start, (12000 - 2 * aiwebengine.THROTTLE_BURST) / 20000)
-        self.assertEqual(json.loads(self.get("/who?path=/s")[2])[0]["metadata"], {"n": "1"})
-        slow.close()
-        self.eventually(lambda: self.get_json("/who?path=/s") == [])
-
-    def test_the_outbox_of_a_slow_client_fills_until_it_is_disconnected(self):
-        self.start("slow=/s")
-        client = self.connect("/s")
-        self.get("/send?size=100000")
-        self.eventually(lambda: self.get_json("/who?path=/s")[0]["bytesWaiting"] > 50_000)
-        for _ in range(12):
-            self.get("/send?size=100000")
-        self.eventually(lambda: self.get_json("/who?path=/s") == [])
-        self.assertIn("reads too slowly", self.output.getvalue())
-        self.assertTrue(client.ended())
-
-    def test_killed_connections_come_back_without_a_loss(self):
-        chaos = self.start("/s: kill=50ms")
-        client = self.connect("/s")
-        self.assertRegex(client.headers["x-chaos"], r"kill=0\.[01]s")
-        self.get("/send")
-        seen = client.next()["id"]
-        self.assertTrue(client.ended())
-        self.get("/send?size=2")
-        chaos.set("")
-        again = self.connect("/s", [f"Last-Event-ID: {seen}"])
-        self.assertEqual(again.next()["data"], "xx")
-        self.assertNotIn("x-chaos", again.headers)
-
-    def test_new_rules_end_the_connections_that_are_there(self):
-        chaos = self.start()
-        client, other = self.connect("/s"), self.connect("/t")
-        chaos.set("/s: kill=20ms")
-        self.assertTrue(client.ended())
-        self.assertTrue(other.nothing())
-        self.assertEqual(self.counts()["killed"], 1)
-
-    def test_a_kill_that_was_called_off_does_not_happen(self):
-        chaos = self.start("/s: kill=150ms")
-        client = self.connect("/s")
-        chaos.set("")
-        self.assertTrue(client.nothing(0.4))
-
-    def test_the_server_itself_is_never_affected(self):
-        self.start("drop=100%", reload=True)
-        self.assertEqual(self.fate("/a"), "dropped")
-        for path in "/engine", "/engine/health", "/engine/chaos":
-            status, headers, _ = self.get(path)
-            self.assertEqual((status, headers.get("x-chaos")), (200, None))
-        self.assertEqual(json.loads(self.connect("/engine/live").next()["data"])["notice"],
-                         "Fault injection is on: drop=100%")
-
-    def test_it_is_flagged_wherever_it_is_active(self):
-        self.start("latency=1ms")
-        self.assertIn("warning: fault injection is on: latency=1ms", self.output.getvalue())
-        self.assertEqual(self.get_json("/engine/health")["chaos"], "latency=1ms")
-        self.assertIn("Fault injection is on: latency=1ms", self.get("/none", Accept="text/html")[2])
-        self.assertEqual(self.get("/none")[1]["x-chaos"], "latency=1ms")
-
-    def change(self, data, **headers):
-        body = data if isinstance(data, str) else json.dumps(data)
-        return self.request("POST", "/engine/chaos", body, {"Content-Type": "application/json", **headers})
-
-    def test_it_can_be_changed_while_the_server_runs(self):
-        self.start()
-        status, _, text = self.change({"chaos": " latency=2ms;  /s: kill=1m seed=3"})
-        self.assertEqual(status, 200, text)
-        self.assertEqual(json.loads(text), {
-            "active": True, "chaos": "latency=2ms; /s: kill=1m seed=3", "seed": 3,
-            "rules": [{"path": "*", "latency": 0.002, "hits": 0}, {"path": "/s", "kill": 60.0, "hits": 0}],
-            "counts": {"delayed": 0, "dropped": 0, "failed": 0, "slowed": 0, "killed": 0}})
-        self.assertEqual(self.fate("/abc"), "latency=2ms")
-        self.assertEqual(self.change({"chaos": ""})[0], 200)
-        self.assertIsNone(self.fate("/abc"))
-        self.assertIn("fault injection is off", self.output.getvalue())
-
-    def test_only_this_machine_and_own_pages_may_change_it(self):
-        self.start(cors=["*"])
-        own = f"http://localhost:{self.server.port}"
-        rules = {"chaos": "drop=100%"}
-        for headers, status in (({"Origin": "http://evil.example"}, 403), ({"Sec-Fetch-Site": "cross-site"}, 403),
-                                ({"Content-Type": "text/plain"}, 415)):
-            with self.subTest(headers):
-                self.assertEqual(self.change(rules, **headers)[0], status)
-        with unittest.mock.patch.object(aiwebengine, "is_loopback", lambda address: False):
-            self.assertEqual(self.change(rules)[0], 403)
-        self.assertFalse(self.server.chaos.rules)
-        self.assertEqual(self.change(rules, Origin=own, Host=own.removeprefix("http://"))[0], 200)
-        self.assertEqual(self.request("PUT", "/engine/chaos")[1]["allow"], "GET, POST, HEAD, OPTIONS")
-
-    def test_mistaken_rules_are_refused_with_what_to_write_instead(self):
-        self.start("latency=1ms")
-        for rules, said in (("latncy=1ms", "latncy is not a setting; did you mean latency?"),
-                            ("latency=200", "latency=200: write for example latency=200ms or 1.5s"),
-                            ("latency=2h", "write for example"), ("latency=9000s", "is too much"),
-                            ("drop=0.1", "drop=0.1: write for example drop=1%"), ("drop=101%", "drop=101% is too much"),
-                            ("/chat latency=1s", "write /chat: latency=200ms"), ("slow=0B/s", "write for example slow=1kB/s"),
-                            ("seed=x", "seed=x: write for example seed=1"), ("kill", "kill=: write for example"),
-                            ("drop=1%;" * 51, "more than 50 rules"), ("x" * 3000, "more than 2000 characters")):
-            with self.subTest(rules[:40]):
-                status, _, text = self.change({"chaos": rules})
-                self.assertEqual(status, 400)
-                self.assertIn(said, json.loads(text)["error"]["message"])
-        for data in ([], {"chaos": 5}, {}, "{", "null"):
-            self.assertEqual(self.change(data)[0], 400)
-        self.assertEqual(self.server.chaos.text, "latency=1ms")
-
-    def test_subscriptions_and_pages_are_affected_too(self):
-        self.serve({"app.js": "graphQLRegistry.registerQuery('q', 'type Query { q: Int }', () => 1);"
-                              "graphQLRegistry.registerSubscription('n', 'type Subscription { n: Int }', () => null);",
-                    "public/p.txt": "p"}, chaos="latency=1ms kill=40ms")
-        self.assertEqual(self.fate("/p.txt"), "latency=1ms")
-        self.assertEqual(self.fate("/graphql?query={q}"), "latency=1ms")
-        client = self.connect("/graphql/sse?query=subscription%7Bn%7D")
-        self.assertRegex(client.headers["x-chaos"], r"latency=1ms kill=0\.\ds")
-        self.assertTrue(client.ended())
-
-
 # ======================================================================================
 # 18  PAGES
 # ======================================================================================
@@ -9175,8 +10154,18 @@ class PageTest(ServerCase):
 INDEX = "<!doctype html>\n<html><body><p>Hello</p></body></html>\n"
 
 
-class LivePageTest(ServerCase):
+class LiveCase(ServerCase):
     options = {"reload": True}
+
+    @staticmethod
+    def write(path, text):
+        """In one step, so that no half of it is ever seen."""
+        draft = path.with_name(f".{path.name}.draft")
+        ServerCase.write(draft, text)
+        draft.replace(path)
+
+
+class LivePageTest(LiveCase):
     browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
     def state(self, client):
@@ -9321,6 +10310,14 @@ class LivePageTest(ServerCase):
 class TroublePageTest(ServerCase):
     accept = {"Accept": "text/html"}
 
+    def test_a_mistyped_handler_says_what_was_meant(self):
+        self.serve("function showOrders() { }\nconst orders = [];\nfunction order() { }\n"
+                   "routeRegistry.registerRoute('/a', 'showOrder'); routeRegistry.registerRoute('/b', 'ordes');"
+                   "routeRegistry.registerRoute('/c', 'somethingElse');")
+        for path, hint in ("/a", 'of this name; did you mean "showOrders"?'), ("/b", "of this name"), ("/c", "of this name"):
+            message = json.loads(self.get(path)[2])["error"]["message"]
+            self.assertTrue(message.endswith(hint), message)
+
     def test_frames_further_up_show_their_source_too(self):
         self.serve({"app.js": "import { half } from './lib/half.js';\nfunction outer(c) { return middle(c.request); }\n"
                               "function middle(r) {\n  return half(r.query.n);\n}\n"
@@ -9370,8 +10367,9 @@ class TroublePageTest(ServerCase):
         self.assertIn("Not loaded because of an error: b.js, c.js", self.get("/b")[2])
 
     def test_pages_of_the_server_allow_only_the_script_that_renews_them(self):
-        self.serve("routeRegistry.registerRoute('/e', () => { throw 1 })", reload=True)
-        for path in "/e", "/none":
+        self.serve("routeRegistry.registerRoute('/e', () => { throw 1 }); routeRegistry.registerRoute('/p', () => 1, 'POST')",
+                   reload=True)
+        for path in "/e", "/none", "/p":
             status, headers, text = self.get(path, **self.accept)
             self.assertEqual(re.findall("<script[^>]*?( data-own)", text), [" data-own"])
             self.assertIn("script-src 'self';", headers["content-security-policy"])
@@ -9522,6 +10520,8 @@ class MetricsTest(ServerCase):
                 ("aiwebengine_stream_dropped_total", (("stream", "/s"),), 0),
                 ("aiwebengine_http_requests_total", (), 7), ("aiwebengine_connections", (), 1)):
             self.assertEqual(samples[name, labels], value, name)
+        self.assertLess(samples["aiwebengine_uptime_seconds", ()], 600)
+        self.assertLess(abs(samples["process_start_time_seconds", ()] - time.time()), 600)
         self.assertEqual(kinds["aiwebengine_route_duration_seconds"], "histogram")
         buckets = [value for (name, labels), value in samples.items()
                    if name == "aiwebengine_route_duration_seconds_bucket" and labels[:3] == route]
@@ -9592,6 +10592,7 @@ class DashboardTest(ServerCase):
         self.assertTrue(state["scripts"][1]["trouble"].startswith("SyntaxError: "))
         self.assertEqual([item["path"] for item in state["streams"]], ["/chat"])
         self.assertEqual(state["sparks"], {"/chat": [0] * 60})
+        self.assertLess(abs(state["server"]["started"] - time.time()), 600)
         self.get("/say?text=x")
         self.get("/boom")
         self.connect("/chat?room=a")
@@ -9643,15 +10644,34 @@ class DashboardTest(ServerCase):
                    "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 1));")
         self.connect("/s")
         self.get("/send")
-        self.until(self.look(view="stream", name="/s"), lambda state: "view" in state)
+        self.until(self.look(), lambda state: "streams" in state)
+        first = self.look(view="stream", name="/s")
+        self.until(first, lambda state: "view" in state)
+        first.close()
+        self.eventually(lambda: len(self.server._http.dashboard.stream.connections) == 1)
         for _ in range(3):
             self.get("/send")
         chosen = self.until(self.look(view="stream", name="/s", message=1, hold=""),
                             lambda state: "chosen" in state.get("view", {}))["view"]["chosen"]
-        self.assertEqual(chosen["sequence"], 1)
+        self.assertEqual(chosen["sequence"], "1")
         view = self.until(self.look(view="stream", name="/s", message=2, hold=""), lambda state: "view" in state)["view"]
         self.assertTrue(view["forgotten"])
         self.assertNotIn("messages", view)
+
+    def test_messages_of_an_earlier_process(self):
+        storage = pathlib.Path(self.enterTemporary()) / "kept.db"
+        self.serve(self.CHAT, storage=str(storage))
+        self.get("/say?text=before")
+        self.server.stop()
+        self.serve(self.CHAT, storage=str(storage))
+        state = self.until(self.look(view="stream", name="/chat"), lambda state: "view" in state)
+        message = state["view"]["messages"][0]
+        self.assertEqual((message["text"], message["matched"], message["dropped"]), ('{"text":"before"}', None, None))
+        self.assertEqual(sum(state["sparks"]["/chat"]), 0)
+        self.connect("/chat")
+        view = self.until(self.look(view="stream", name="/chat", message=message["sequence"]),
+                          lambda state: state.get("view", {}).get("connections"))["view"]
+        self.assertEqual(view["connections"][0]["verdict"], [False, "sent before it connected"])
 
     def test_what_is_remembered_of_shown_messages_is_bounded(self):
         shown, stream = aiwebengine.ShownMessages(), types.SimpleNamespace(epoch="0", find=lambda number: None)
@@ -9728,7 +10748,7 @@ class DashboardTest(ServerCase):
         self.serve(self.CHAT)
         ops, general = self.connect("/chat?room=ops"), self.connect("/chat?room=general")
         status, answer = self.act("/engine/send", path="/chat", data='{"a": 1}', filter='{"room": "ops"}')
-        self.assertEqual((status, answer["sentence"], answer["sequence"]), (200, "1 connection matched, 1 delivered, 0 failed", 1))
+        self.assertEqual((status, answer["sentence"], answer["sequence"]), (200, "1 connection matched, 1 delivered, 0 failed", "1"))
         self.act("/engine/send", path="/chat", data="two\nlines", filter="")
         self.assertEqual([ops.next()["data"], ops.next()["data"], general.next()["data"]], ['{"a": 1}', "two\nlines", "two\nlines"])
 
@@ -9942,7 +10962,7 @@ class CommandLineTest(ServerCase):
             with self.subTest(arguments):
                 done = self.run_cli(*arguments)
                 self.assertEqual(done.returncode, 2)
-                self.assertNotIn("Traceback", done.stderr)
+                self.assertRegex(done.stderr, r"\Aaiwebengine: [^\n]+\n\Z")
         self.assertIn("does not exist", self.run_cli("/nowhere/at/all").stderr)
         self.assertIn("aiwebengine", self.run_cli("--version").stdout)
 
@@ -9975,6 +10995,172 @@ class CommandLineTest(ServerCase):
         self.assertEqual(self.get("/")[0], 404)
         self.write(self.folder / "a.js", "routeRegistry.registerRoute('/', () => 'here');")
         self.eventually(lambda: self.get("/")[0] == 200)
+
+
+WORKERS_SCRIPT = """
+import { word } from "./lib/word.js";
+routeRegistry.registerStreamRoute("/s");
+routeRegistry.registerRoute("/send", ({ request }) => {
+  try { return routeRegistry.sendStreamMessage("/s", request.body) } catch (error) { return { status: 503, body: error.message } }
+}, "POST");
+routeRegistry.registerRoute("/who", ({ meta }) => `${meta.worker} ${word}`);
+"""
+
+
+class Follower(threading.Thread):
+    """An event-stream client that comes back with Last-Event-ID whenever it loses its connection."""
+
+    def __init__(self, port, last_event):
+        super().__init__(daemon=True)
+        self.port, self.last_event = port, last_event
+        self.texts, self.connections, self.connected = [], 0, threading.Event()
+        self.start()
+
+    def run(self):
+        last = None
+        while not self.texts or self.texts[-1] != self.last_event:
+            try:
+                client = EventClient(self.port, "/s", [f"Last-Event-ID: {last}"] if last else [])
+            except (OSError, EOFError):
+                time.sleep(0.05)
+                continue
+            self.connections += 1
+            try:
+                while not self.texts or self.texts[-1] != self.last_event:
+                    if client.last_id is None:
+                        client.next_block()
+                        self.connected.set()
+                    event = client.next(60)
+                    self.texts.append(event["data"] if event["event"] == "message" else event["event"])
+            except (OSError, EOFError):
+                last = client.last_id or last
+            client.sock.close()
+
+
+class WorkersTest(RedisCase):
+    """--workers: several processes on one port."""
+
+    def start(self, count=3, redis=None, **files):
+        folder = self.folder = pathlib.Path(self.enterTemporary())
+        for name, text in {"app.js": WORKERS_SCRIPT, "lib/word.js": "export const word = 'one';", **files}.items():
+            self.write(folder / name, text)
+        self.parent = subprocess.Popen(
+            [sys.executable, "-c", COMMAND_LINE, str(folder), "--port", "0", "--redis", self.redis.url, "--workers", str(count),
+             "--log-level", "error"], cwd=MODULE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.addCleanup(self.parent.wait)
+        self.addCleanup(self.parent.stdout.close)
+        self.addCleanup(self.parent.kill)
+        self.port = int(re.search(r":(\d+)", self.parent.stdout.readline())[1])
+        self.children = self.until(lambda: len(found := self.running()) == count and found)
+        self.server = self              # for request(), which asks it for its port
+        self.until(lambda: len(self.answers()) == count, 20)
+
+    def running(self):
+        path = Path(f"/proc/{self.parent.pid}/task/{self.parent.pid}/children")
+        return {int(pid) for pid in path.read_text().split()}
+
+    def answers(self, count=40):
+        """What the workers that answered said of themselves."""
+        return {self.get("/who")[2] for _ in range(count)}
+
+    def test_all_serve_one_port_and_deliver_everything_in_one_order(self):
+        self.start()
+        self.assertEqual(self.answers(), {"0 one", "1 one", "2 one"})
+        self.until(lambda: "passed on to 2 other processes" in self.post("/send", "early")[2])
+        followers = [Follower(self.port, "end") for _ in range(30)]
+        for follower in followers:
+            self.assertTrue(follower.connected.wait(WAIT))
+        for text in [*map(str, range(30)), "end"]:
+            self.assertIn("passed on to", self.post("/send", text)[2])
+        for follower in followers:
+            follower.join(WAIT)
+            texts = [text for text in follower.texts if text != "early"]    # some may have come in time for it
+            self.assertEqual(texts, [*map(str, range(30)), "end"])
+
+    def test_killing_one_during_traffic_loses_nothing_and_doubles_nothing(self):
+        self.start()
+        followers = [Follower(self.port, "end") for _ in range(30)]
+        for follower in followers:
+            self.assertTrue(follower.connected.wait(WAIT))
+        accepted, killed = [], False
+        victim = min(self.children)
+        end = time.monotonic() + 60
+        while len(accepted) < 400:
+            self.assertLess(time.monotonic(), end)
+            text = f"m{len(accepted)}" if not killed else f"n{len(accepted)}"
+            if len(accepted) == 150 and not killed:
+                os.kill(victim, signal.SIGKILL)
+                killed = True
+            try:
+                if self.post("/send", text)[0] == 200:
+                    accepted.append(text)
+            except (OSError, http.client.HTTPException):
+                accepted.append("?" + text)     # it went to the killed one: who knows how far
+        self.until(lambda: self.post("/send", "end")[0] == 200)
+        for follower in followers:
+            follower.join(20)
+            texts = [text for text in follower.texts if "?" + text not in accepted]
+            self.assertEqual(texts, [text for text in accepted if text[0] != "?"] + ["end"])
+            self.assertEqual(len(follower.texts), len(set(follower.texts)))
+        self.assertTrue(any(follower.connections > 1 for follower in followers))
+        self.until(lambda: len(self.running()) == 3 and victim not in self.running())
+        self.until(lambda: len(self.answers()) == 3, 20)
+
+    def test_changed_files_reach_all(self):
+        self.start(2)
+        self.write(self.folder / "lib" / "word.js", "export const word = 'two';")
+        self.until(lambda: self.answers() == {"0 two", "1 two"}, 20)
+        self.write(self.folder / "app.js", WORKERS_SCRIPT.replace("${word}", "${word} three"))
+        self.until(lambda: self.answers() == {"0 two three", "1 two three"}, 20)
+
+    def test_a_signal_stops_all(self):
+        self.start(2)
+        self.parent.terminate()
+        self.assertEqual(self.parent.wait(10), 0)
+        self.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in self.children))
+
+    def test_without_their_parent_they_end(self):
+        self.start(2)
+        self.parent.kill()
+        self.until(lambda: not any(self.alive(pid) for pid in self.children), 20)
+
+    @staticmethod
+    def alive(pid):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    def test_a_worker_that_dies_while_redis_is_away_comes_back_with_it(self):
+        self.start(2)
+        self.redis.stop()
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)
+        self.assertIsNone(self.parent.poll())
+        self.redis.start()
+        self.until(lambda: self.both_answer(), 20)
+
+    def both_answer(self):
+        try:
+            return len(self.answers()) == 2
+        except OSError:
+            return False
+
+    def test_what_cannot_work_is_one_line_and_exit_code_2(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            for arguments, reason in ((["--workers", "2"], "--workers needs --redis"),
+                                      (["--workers", "0", "--redis", self.redis.url], "not a number from 1"),
+                                      (["--workers", "2", "--redis", f"redis://127.0.0.1:{free_port()}"], "refused"),
+                                      (["--workers", "2", "--redis", self.redis.url, "--port", str(port)], "already in use")):
+                done = subprocess.run([sys.executable, "-c", COMMAND_LINE, str(folder), *arguments], capture_output=True,
+                                      text=True, timeout=30, cwd=MODULE.parent)
+                with self.subTest(reason):
+                    self.assertEqual(done.returncode, 2)
+                    self.assertIn(reason, done.stderr.strip().split("\n")[-1])
 
 
 class ChaosOptionTest(unittest.TestCase):
@@ -10087,8 +11273,7 @@ class RunCodeTest(unittest.TestCase):
 
     @unittest.skipIf(os.name == "nt", "signals")
     def test_interrupt(self):
-        for source in ("for (;;) {}", "setInterval(() => {}, 10)", "await_ = new Promise(() => {}); "
-                       "setTimeout(() => {}, 60000)"):
+        for source in ("for (;;) {}", "setInterval(() => {}, 10)", "await new Promise(() => setTimeout(() => {}, 60000))"):
             code, out, err = run_command("-e", "console.log('runs');" + source, interrupt=True)
             self.assertEqual((code, err), (130, ""), source)
 
@@ -10594,6 +11779,71 @@ class ScriptTestsTest(ServerCase):
         code, text = self.run_again()
         self.assertEqual(code, 0, text)
         self.assertRegex(text, r"\n2\d passed, 0 failed")
+
+
+class StarterTest(ServerCase):
+    """--init, and what it writes."""
+
+    def init(self, folder):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = aiwebengine.main(["--init", str(folder)])
+        return code, out.getvalue(), err.getvalue()
+
+    def starter(self):
+        folder = pathlib.Path(self.enterTemporary(), "new", "my poll")
+        self.assertEqual(self.init(folder)[0], 0)
+        return folder
+
+    def test_writes_a_script_a_page_a_test_and_the_types(self):
+        folder = self.starter()
+        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        self.assertEqual(files, ["aiwebengine.d.ts", "jsconfig.json", "poll.js", "poll.test.js", "public/index.html"])
+        self.assertEqual((folder / "aiwebengine.d.ts").read_text(encoding="utf-8"), aiwebengine.type_declarations())
+
+    def test_says_what_it_wrote_and_what_to_do_next(self):
+        folder = pathlib.Path(self.enterTemporary(), "my poll")
+        _, told, _ = self.init(folder)
+        for name in ("poll.js", "poll.test.js", "public/index.html", "aiwebengine.d.ts", "jsconfig.json"):
+            self.assertIn(f"  {name} ", told)
+        self.assertIn(f"--test '{folder}'", told)
+        self.assertIn("http://localhost:3000/", told)
+
+    def test_writes_over_nothing_and_lists_what_is_in_the_way(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "poll.js", "mine")
+        self.write(folder / "public" / "index.html", "mine too")
+        code, _, told = self.init(folder)
+        self.assertEqual(code, 2)
+        self.assertIn("already has poll.js, public/index.html", told)
+        self.assertEqual(sorted(path.name for path in folder.rglob("*") if path.is_file()), ["index.html", "poll.js"])
+        self.assertEqual((folder / "poll.js").read_text(), "mine")
+
+    def test_a_place_that_cannot_be_written_is_one_line(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "file", "")
+        code, _, told = self.init(folder / "file" / "inside")
+        self.assertEqual((code, told.count("\n")), (2, 1))
+        self.assertIn("cannot be written", told)
+
+    def test_the_starter_passes_its_tests_and_loads_without_a_problem(self):
+        folder = self.starter()
+        for option in ("--test", "--check"):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
+        self.assertIn("0 problems", out.getvalue())
+
+    def test_the_starter_passes_typescript_with_its_own_configuration(self):
+        compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
+        if not NODE or not NODE_MODULES or not compiler.exists():
+            self.skipTest("TypeScript is missing (AIWEBENGINE_NODE_MODULES)")
+        done = subprocess.run([NODE, compiler, "-p", self.starter() / "jsconfig.json"], capture_output=True, text=True)
+        self.assertEqual(done.stdout, "")
+
+    def test_the_page_asks_nobody_else_for_anything(self):
+        page = aiwebengine.STARTER["public/index.html"]
+        self.assertEqual(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", page), [])
 
 
 # ======================================================================================
@@ -11500,6 +12750,27 @@ class ExamplesInTheBrowser(unittest.TestCase):
                 self.assertLessEqual(overflow, 0, "the page is wider than a phone")
 
 
+@unittest.skipUnless(find_chromium() or FORBID_SKIPS, "no Chromium on this machine")
+class StarterInTheBrowser(unittest.TestCase):
+    """What --init writes."""
+
+    def test_a_vote_moves_the_bars_of_every_open_page(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            aiwebengine.main(["--init", folder])
+            with aiwebengine.Server(folder, port=0, log_level="error") as server, Browser() as browser:
+                ada, ben = [browser.page(server.url) for _ in range(2)]
+                for page in (ada, ben):
+                    page.wait_for("document.querySelector('#status.live') && document.querySelectorAll('button').length === 3")
+                ada.click("button:nth-child(2)")
+                ben.wait_for("document.querySelector('button:nth-child(2) b').textContent === '1'")
+                self.assertEqual(ben.evaluate("[...document.querySelectorAll('button i')].map(bar => bar.style.width)"),
+                                 ["0%", "100%", "0%"])
+                ada.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
+                self.assertLessEqual(ada.evaluate("document.documentElement.scrollWidth - window.innerWidth"), 0)
+                for page in (ada, ben):
+                    self.assertEqual(page.problems(), [])
+
+
 class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
     """The GraphQL examples; the tests of the other examples are not run again."""
 
@@ -11555,10 +12826,9 @@ class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
 
 
 @unittest.skipUnless(find_chromium() or FORBID_SKIPS, "no Chromium on this machine")
-class LivePagesInTheBrowser(ServerCase):
+class LivePagesInTheBrowser(LiveCase):
     """What a page does while its author works."""
 
-    options = {"reload": True}
     PAGE = '<!doctype html><link rel="stylesheet" href="style.css"><title>Page</title><h1>One</h1><input>'
 
     @classmethod
@@ -11578,7 +12848,7 @@ class LivePagesInTheBrowser(ServerCase):
         return page
 
     def listening(self, count=1):
-        self.eventually(lambda: len(self.server.app.live.stream.connections) == count)
+        self.eventually(lambda: len(self.server.app.live.stream.connections) == count, 20)
 
     def note(self, page):
         """The text of the note at the edge of a page, or null."""
@@ -11689,6 +12959,30 @@ class LivePagesInTheBrowser(ServerCase):
                                        ".querySelector('section')).position"), "fixed")
         self.write(self.folder / "app.js", "routeRegistry.registerRoute('/', () => ResponseBuilder.html('<html><h1>Two'));")
         page.wait_for("document.querySelector('h1')?.innerText === 'Two'")
+
+    def test_fault_injection_shows_on_pages_while_it_is_on(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        page = self.open("/")
+        self.server.chaos.set("latency=1ms")
+        page.wait_for("!!document.querySelector('aiwebengine-note')")
+        self.assertIn("Fault injection is on: latency=1ms", self.note(page))
+        self.server.chaos.set("")
+        page.wait_for("!document.querySelector('aiwebengine-note')")
+        self.assertTrue(page.evaluate("window.kept"))
+
+    def test_error_pages_fit_a_phone_in_light_and_dark(self):
+        long = "x" * 300
+        self.serve({"app.js": f"routeRegistry.registerRoute('/long', () => missing.{long});"
+                              f"routeRegistry.registerRoute('/{long[:150]}', () => 1);", "b.js": f"let {long} = ;"})
+        for path in f"/long?{long}={long}", "/none":
+            page = self.open(path)
+            page.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
+            inks = set()
+            for scheme in "light", "dark":
+                page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+                self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth - innerWidth"), 0)
+                inks.add(page.evaluate("getComputedStyle(document.body).color"))
+            self.assertEqual(len(inks), 2)
 
     def test_a_form_is_not_sent_again(self):
         self.serve("let posts = 0; routeRegistry.registerRoute('/', () => ResponseBuilder.html("
@@ -11869,6 +13163,21 @@ class DashboardInTheBrowser(ServerCase):
         self.see(page, "#request-text", nasty)
         self.assertEqual(page.evaluate("document.querySelectorAll('img, main b i, main script').length"), 0)
         self.assertFalse(page.evaluate("'hacked' in window"))
+
+    def test_fault_injection_is_set_and_always_shown(self):
+        page = self.open()
+        page.wait_for("!document.querySelector('#chaos').hidden")
+        page.type("#chaos-rules", "error=100%")
+        page.click("#chaos-form button.main")
+        self.see(page, "#faults", "Fault injection is on: error=100%")
+        self.assertEqual(self.get("/say?text=x")[0], 500)
+        self.see(page, "#chaos-state", "1 failed")
+        page.type("#chaos-rules", "latency=soon")
+        page.click("#chaos-form button.main")
+        self.see(page, "#chaos-answer", "latency")
+        page.click("#chaos-off")
+        page.wait_for("document.querySelector('#faults').hidden")
+        self.assertEqual(self.get("/say?text=x")[0], 200)
 
     def test_it_says_when_the_server_is_gone(self):
         page = self.open()
