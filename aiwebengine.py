@@ -35949,6 +35949,8 @@ MAX_CALLS_PER_SCRIPT = 128
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
 WATCH_INTERVAL = 0.25
 SETTLE_SECONDS = 0.05
+#: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
+ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 MAX_REPORTED_CALLS = 6
@@ -36539,6 +36541,7 @@ class Application:
             self.streams.kind, self.streams.keeper = RedisStream, self.relay.keep
         self._storages = {}
         self._stamps = {}
+        self._absent = {}               # name of a file that is gone or empty -> since when
         self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
@@ -36814,11 +36817,14 @@ class Application:
 
     # -- hot reload ----
 
-    def refresh(self):
-        """Looks at the files once and loads what changed; the names of scripts it touched."""
+    def refresh(self, patience=0.0):
+        """Looks at the files once and loads what changed; the names of scripts it touched. A file that is
+        gone or empty gets so many seconds of patience before its streams are closed."""
         files = self.script_files()
         touched = []
         for name in [name for name in self._stamps if name not in files]:
+            if not self._is_meant(name, True, patience):
+                continue
             del self._stamps[name]
             self.unload(name)
             self.log.write("info", "deleted: its routes and streams are gone", name)
@@ -36826,6 +36832,9 @@ class Application:
         for name, path in files.items():
             stamp = file_stamp(path)
             imported = self._changed_import(name)
+            empty = stamp is not None and not stamp[1] and name in self.hosts
+            if not self._is_meant(name, empty, patience):
+                continue
             if stamp is None or stamp == self._stamps.get(name) and imported is None:
                 continue
             newest = imported if stamp == self._stamps.get(name) else stamp
@@ -36839,6 +36848,17 @@ class Application:
             self.reloads += 1
             touched.append(name)
         return touched
+
+    def _is_meant(self, name, absent, patience):
+        """Whether what a look at a file shows may be believed: it is there, or has been absent for long."""
+        if not absent:
+            self._absent.pop(name, None)
+            return True
+        now = time.monotonic()
+        if now - self._absent.setdefault(name, now) < patience:
+            return False
+        del self._absent[name]
+        return True
 
     def reload(self, name):
         """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
@@ -36924,7 +36944,7 @@ class Watcher:
     def _loop(self):
         while not self._stop.wait(WATCH_INTERVAL):
             try:
-                self.app.refresh()
+                self.app.refresh(ABSENCE_SECONDS)
                 if self.app.live is not None:
                     self.app.live.look_at_files()
                 self._trouble = None

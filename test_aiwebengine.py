@@ -8702,6 +8702,27 @@ class ScriptTest(ServerCase):
         self.write(self.folder / "app.js", "routeRegistry.registerRoute('/v', () => '22');")
         self.eventually(lambda: self.get("/v")[2] == "22")
 
+    def test_a_file_that_is_gone_or_empty_for_a_moment_closes_no_stream(self):
+        source = "routeRegistry.registerStreamRoute('/s'); routeRegistry.registerRoute('/v', () => '1');"
+        self.serve(source, reload=True)
+        path, client = self.folder / "app.js", self.connect("/s")
+        for vanish in (path.unlink, lambda: path.write_text("")):
+            vanish()
+            time.sleep(2.5 * aiwebengine.WATCH_INTERVAL)
+            self.assertEqual(self.get("/v")[2], "1")
+            path.write_text(source + "\n")
+        path.write_text(source.replace("'1'", "'2'"))
+        self.eventually(lambda: self.get("/v")[2] == "2")
+        self.server.app.streams.get("/s").send("still here")
+        self.assertEqual(client.next()["data"], "still here")
+        path.write_text("")
+        self.eventually(lambda: self.get("/v")[0] == 404)
+        self.assertTrue(client.ended())
+        path.write_text(source)
+        self.eventually(lambda: self.get("/v")[0] == 200)
+        path.unlink()
+        self.eventually(lambda: self.get("/v")[0] == 404)
+
     def test_timers_of_a_replaced_version_stop(self):
         self.serve("routeRegistry.registerStreamRoute('/s');\n"
                    "setInterval(() => routeRegistry.sendStreamMessage('/s', 'old'), 5);")
@@ -14177,7 +14198,7 @@ class Soak:
             large = soak_is_large(n)
             self.sent_at[n] = time.monotonic()
             self.sent_at.pop(n - 5000, None)
-            message = {"n": n, "room": soak_room(n), "text": "x" * (36_000 if large else n * 37 % 1500)}
+            message = {"n": n, "room": soak_room(n), "text": "x" * (18_000 if large else n * 37 % 1500)}
             connection.request("POST", "/send", json.dumps(message), {"Content-Type": "application/json"})
             answer = connection.getresponse()
             said = answer.read()
