@@ -26880,18 +26880,20 @@ class Realm:
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
         started = self.clock.elapsed()
-        settled = threading.Event()
+        settled = None
         outcome = []
 
         def work():
+            nonlocal settled
             result = start()
             if not isinstance(result, JSPromise):
                 return convert(result)
+            settled = threading.Event()
             promise_react(self, result, lambda value: outcome.append((True, value)) or settled.set(),
                           lambda reason: outcome.append((False, reason)) or settled.set())
             return settled
         result = self.enter(work, timeout)
-        if result is not settled:
+        if settled is None:
             return result
         self.await_settled(settled, timeout, started)
         fulfilled, value = outcome[0]
@@ -36370,6 +36372,8 @@ MAX_CALLS_PER_SCRIPT = 128
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
 WATCH_INTERVAL = 0.25
 SETTLE_SECONDS = 0.05
+#: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
+ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 MAX_REPORTED_CALLS = 6
@@ -36856,7 +36860,7 @@ class ScriptHost:
     def context(self, kind, request=None, args=None, connection=None):
         """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
         context = {"kind": kind, "request": None if request is None else request.object(self.realm),
-                   "args": args or {}, "meta": self.realm.new_object(dict(self.meta))}
+                   "args": args or self.realm.new_object(), "meta": self.realm.new_object(dict(self.meta))}
         if connection is not None:
             context["connection"] = connection
         return context
@@ -36960,6 +36964,7 @@ class Application:
             self.streams.kind, self.streams.keeper = RedisStream, self.relay.keep
         self._storages = {}
         self._stamps = {}
+        self._absent = {}               # name of a file that is gone or empty -> since when
         self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
@@ -37235,11 +37240,14 @@ class Application:
 
     # -- hot reload ----
 
-    def refresh(self):
-        """Looks at the files once and loads what changed; the names of scripts it touched."""
+    def refresh(self, patience=0.0):
+        """Looks at the files once and loads what changed; the names of scripts it touched. A file that is
+        gone or empty gets so many seconds of patience before its streams are closed."""
         files = self.script_files()
         touched = []
         for name in [name for name in self._stamps if name not in files]:
+            if not self._is_meant(name, True, patience):
+                continue
             del self._stamps[name]
             self.unload(name)
             self.log.write("info", "deleted: its routes and streams are gone", name)
@@ -37247,6 +37255,9 @@ class Application:
         for name, path in files.items():
             stamp = file_stamp(path)
             imported = self._changed_import(name)
+            empty = stamp is not None and not stamp[1] and name in self.hosts
+            if not self._is_meant(name, empty, patience):
+                continue
             if stamp is None or stamp == self._stamps.get(name) and imported is None:
                 continue
             newest = imported if stamp == self._stamps.get(name) else stamp
@@ -37260,6 +37271,17 @@ class Application:
             self.reloads += 1
             touched.append(name)
         return touched
+
+    def _is_meant(self, name, absent, patience):
+        """Whether what a look at a file shows may be believed: it is there, or has been absent for long."""
+        if not absent:
+            self._absent.pop(name, None)
+            return True
+        now = time.monotonic()
+        if now - self._absent.setdefault(name, now) < patience:
+            return False
+        del self._absent[name]
+        return True
 
     def reload(self, name):
         """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
@@ -37345,7 +37367,7 @@ class Watcher:
     def _loop(self):
         while not self._stop.wait(WATCH_INTERVAL):
             try:
-                self.app.refresh()
+                self.app.refresh(ABSENCE_SECONDS)
                 if self.app.live is not None:
                     self.app.live.look_at_files()
                 self._trouble = None
@@ -37558,11 +37580,12 @@ class RequestHead:
     """A request without its body. Heads are remembered by their bytes and shared between requests, so
     nothing may change them.
 
-    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead.
+    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. A `plain`
+    head has nothing but ASCII in any of its parts.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
-                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal")
+                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain")
 
 
 def parse_head(data):
@@ -37585,6 +37608,7 @@ def parse_head(data):
     head.origin = fields.get("origin")
     head.browser = "text/html" in fields.get("accept", "")
     head.refusal = None
+    head.plain = text.isascii() and "%" not in text
     return head
 
 
@@ -38712,6 +38736,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def __init__(self, request, client_address, server):
         self.request = self.connection = request
         self.client_address = client_address
+        self.address = sys.intern(client_address[0].removeprefix("::ffff:"))
         self.server = server
         self.app = server.app
         self.state = READING
@@ -38729,10 +38754,6 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.started = 0.0
         self.fate = None                # what fault injection does to the request in `head`
         self.held = None                # (time to go on, body) while it is held
-
-    @property
-    def address(self):
-        return sys.intern(self.client_address[0].removeprefix("::ffff:"))
 
     # -- reading ----
 
@@ -39111,7 +39132,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         host, what = route.host, f"route {route.method} {route.path}"
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
-        context = host.context("httpRoute", Request(head, body, params, self.address))
+        context = host.realm.new_object(host.context("httpRoute", Request(head, body, params, self.address)))
         stats = route.stats
         stats.calls += 1
         try:
@@ -39398,22 +39419,33 @@ class Request:
     def object(self, realm):
         """`context.request` (DESIGN section 4), made new for every call because scripts may change it."""
         head, text = self.head, self.text
+        pairs = plain_object if head.plain else text_object
         parts = {
-            "method": head.method, "path": realm.from_python(head.path),
-            "url": realm.from_python(head.target),
-            "query": text_object(realm, head.query), "params": text_object(realm, self.params),
-            "headers": text_object(realm, head.fields), "body": realm.from_python(text),
+            "method": head.method, "path": script_text(realm, head.path),
+            "url": script_text(realm, head.target),
+            "query": pairs(realm, head.query), "params": pairs(realm, self.params),
+            "headers": pairs(realm, head.fields), "body": script_text(realm, text),
             "form": text_object(realm, self.form), "files": realm.from_python(list(self.files)),
             "json": null if self.json is None else realm.from_python(self.json),
-            "cookies": text_object(realm, head.cookies), "ip": self.address,
+            "cookies": pairs(realm, head.cookies), "ip": self.address,
             "auth": realm.new_object(dict(_AUTH))}
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
         return realm.new_object(parts)
 
 
+def script_text(realm, text):
+    """A script's string. ASCII is the same in and outside of the engine."""
+    return text if text.isascii() else realm.from_python(text)
+
+
+def plain_object(realm, pairs):
+    """A script's object with string properties, all of them ASCII."""
+    return realm.new_object(dict(pairs or ()))
+
+
 def text_object(realm, pairs):
-    """A script's object with string properties. ASCII is the same in and outside of the engine."""
+    """A script's object with string properties."""
     if not pairs:
         return realm.new_object({})
     if "".join([*pairs, *pairs.values()]).isascii():

@@ -8920,6 +8920,27 @@ class ScriptTest(ServerCase):
         self.write(self.folder / "app.js", "routeRegistry.registerRoute('/v', () => '22');")
         self.eventually(lambda: self.get("/v")[2] == "22")
 
+    def test_a_file_that_is_gone_or_empty_for_a_moment_closes_no_stream(self):
+        source = "routeRegistry.registerStreamRoute('/s'); routeRegistry.registerRoute('/v', () => '1');"
+        self.serve(source, reload=True)
+        path, client = self.folder / "app.js", self.connect("/s")
+        for vanish in (path.unlink, lambda: path.write_text("")):
+            vanish()
+            time.sleep(2.5 * aiwebengine.WATCH_INTERVAL)
+            self.assertEqual(self.get("/v")[2], "1")
+            path.write_text(source + "\n")
+        path.write_text(source.replace("'1'", "'2'"))
+        self.eventually(lambda: self.get("/v")[2] == "2")
+        self.server.app.streams.get("/s").send("still here")
+        self.assertEqual(client.next()["data"], "still here")
+        path.write_text("")
+        self.eventually(lambda: self.get("/v")[0] == 404)
+        self.assertTrue(client.ended())
+        path.write_text(source)
+        self.eventually(lambda: self.get("/v")[0] == 200)
+        path.unlink()
+        self.eventually(lambda: self.get("/v")[0] == 404)
+
     def test_timers_of_a_replaced_version_stop(self):
         self.serve("routeRegistry.registerStreamRoute('/s');\n"
                    "setInterval(() => routeRegistry.sendStreamMessage('/s', 'old'), 5);")
@@ -9934,8 +9955,11 @@ class HostileClientTest(ServerCase):
             self.eventually(lambda: any(handler.state == "writing" for handler in self.server._http.handlers))
             handler, = self.server._http.handlers
             self.assertLess(len(handler.unsent), 1 << 20)       # the file is read as it goes out
-            handler.deadline = 0
-            self.eventually(lambda: not self.server._http.handlers and handler.file is None)
+
+            def given_up():
+                handler.deadline = 0        # again and again: writing a last piece would give it another minute
+                return not self.server._http.handlers and handler.file is None
+            self.eventually(given_up)
 
     def test_a_flood_of_connections_is_refused_and_passes(self):
         self.serve(self.SOURCE)
@@ -13849,16 +13873,33 @@ def resident(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
 
 
-def open_streams(port, count):
+#: What every client sends to get events.
+OPEN_EVENTS = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def open_streams(port, count, request=OPEN_EVENTS):
     """Connections to /events whose headers have arrived."""
     socks = []
     for _ in range(count):
         sock = socket.create_connection(("127.0.0.1", port))
-        sock.sendall(f"GET /events HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+        sock.sendall(request)
         socks.append(sock)
     for sock in socks:
         sock.recv(4096)
         sock.setblocking(False)
+    return socks
+
+
+def stalled_streams(port, count):
+    """Connections that never read and, as over a network, have little room: the rest waits in the server."""
+    socks = []
+    for _ in range(count):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
+        sock.connect(("127.0.0.1", port))
+        sock.sendall(OPEN_EVENTS)
+        socks.append(sock)
     return socks
 
 
@@ -13871,72 +13912,180 @@ def memory_per_stream(port, pid, count=2000):
     each = (resident(pid) - before) / count
     for sock in first + socks:
         sock.close()
-    time.sleep(0.5)
-    return each
+    return f"{each:.1f}"
 
 
 class Listeners:
-    """SSE clients of /events that keep what they get."""
+    """SSE clients of /events that count what they get, and keep the number `n` of each message."""
 
     def __init__(self, port, count):
-        self.port = port
         self.socks = open_streams(port, count)
         self.selector = selectors.DefaultSelector()
-        self.texts = {}
+        self.numbers, self.rest = {}, {}
         for sock in self.socks:
             self.selector.register(sock, selectors.EVENT_READ)
-            self.texts[sock] = []
+            self.numbers[sock], self.rest[sock] = [], b""
         self.got = 0
 
-    def receive(self, wanted, patience=5):
-        """Reads until so many messages have come in all; returns the moment of the last."""
+    def receive(self, wanted, patience=10, seen=None):
+        """Reads until so many messages have come in all; returns the moment of the last. `seen(number, moment)` is
+        called for each."""
         last = time.perf_counter()
         while self.got < wanted and time.perf_counter() - last < patience:
             for key, _ in self.selector.select(0.5):
-                data = key.fileobj.recv(1 << 20)
-                self.texts[key.fileobj].append(data)
-                self.got += data.count(b"data: ")
-                last = time.perf_counter()
+                sock = key.fileobj
+                data = sock.recv(1 << 20)
+                if not data:
+                    self.selector.unregister(sock)
+                    continue
+                data = self.rest[sock] + data
+                cut = data.rfind(b"\n\n") + 2
+                self.rest[sock] = data[cut:] if cut > 1 else data
+                numbers = re.findall(rb'data: {"n": ?(\d+)', data[:cut]) if cut > 1 else ()
+                self.numbers[sock] += numbers
+                self.got += len(numbers)
+                if numbers:
+                    last = time.perf_counter()
+                    if seen:
+                        for number in numbers:
+                            seen(int(number), last)
         return last
 
     def in_order(self, messages):
         """Whether every client got every message, once, in order."""
-        numbers = [b"%d" % i for i in range(messages)]
-        return all(re.findall(rb'data: .*"n": ?(\d+)', b"".join(texts)) == numbers for texts in self.texts.values())
+        numbers = [b"%d" % n for n in range(messages)]
+        return all(found == numbers for found in self.numbers.values())
 
     def close(self):
         for sock in self.socks:
             sock.close()
 
 
-def fan_out(port, clients=1000, messages=100):
-    """(deliveries per second when the messages come at once, the same when each waits for the one before to have
-    arrived everywhere, whether all arrived in order)."""
-    payloads = [json.dumps({"n": n, "text": "x" * 180}) for n in range(messages)]
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+class Trigger:
+    """Has numbered messages sent, one POST after the other."""
 
-    def trigger(payload):
-        connection.request("POST", "/trigger", payload)
-        connection.getresponse().read()
-    burst = Listeners(port, clients)
-    sender = threading.Thread(target=lambda: [trigger(payload) for payload in payloads])
+    def __init__(self, port, size):
+        self.connection, self.text = http.client.HTTPConnection("127.0.0.1", port, timeout=120), "x" * (size - 20)
+
+    def send(self, n):
+        self.connection.request("POST", "/trigger", json.dumps({"n": n, "text": self.text}), {"Content-Type": "application/json"})
+        self.connection.getresponse().read()
+
+    def send_all(self, count):
+        """Sends so many back to back, on a thread that is returned."""
+        thread = threading.Thread(target=lambda: [self.send(n) for n in range(count)], daemon=True)
+        thread.start()
+        return thread
+
+
+def figure(value, complete):
+    """A rate as text; with a mark where messages were missing or out of order."""
+    return f"{value:,.0f}" + ("" if complete else " LOST")
+
+
+def fan_out(port, clients=1000, messages=100, size=200, stalled=0):
+    """Deliveries per second when the messages are posted back to back."""
+    lame = stalled_streams(port, stalled)
+    listeners, trigger = Listeners(port, clients - stalled), Trigger(port, size)
     start = time.perf_counter()
+    sender = trigger.send_all(messages)
+    last = listeners.receive(len(listeners.socks) * messages)
+    sender.join(1)
+    listeners.close()
+    for sock in lame:
+        sock.close()
+    return figure(listeners.got / (last - start), listeners.in_order(messages))
+
+
+def paced(port, clients=1000, messages=20):
+    """Deliveries per second when each message waits until the one before has arrived everywhere."""
+    listeners, trigger = Listeners(port, clients), Trigger(port, 200)
+    start = time.perf_counter()
+    for n in range(messages):
+        trigger.send(n)
+        last = listeners.receive(clients * (n + 1))
+    listeners.close()
+    return figure(listeners.got / (last - start), listeners.in_order(messages))
+
+
+def median_latency(port, clients=500, rate=20, seconds=4):
+    """Milliseconds from the POST to the client, at a gentle rate; the clients' own reading is part of it."""
+    listeners, trigger = Listeners(port, clients), Trigger(port, 200)
+    sent, delays, count = [], [], rate * seconds
+
+    def send():
+        start = time.perf_counter()
+        for n in range(count):
+            time.sleep(max(0, start + n / rate - time.perf_counter()))
+            sent.append(time.perf_counter())
+            trigger.send(n)
+    sender = threading.Thread(target=send, daemon=True)
     sender.start()
-    last = burst.receive(clients * messages)
-    sender.join()
-    at_once, fine = burst.got / (last - start), burst.in_order(messages)
-    burst.close()
-    time.sleep(0.5)
-    paced = Listeners(port, clients)
+    listeners.receive(clients * count, seen=lambda n, moment: delays.append(moment - sent[n]))
+    sender.join(1)
+    listeners.close()
+    delays.sort()
+    return f"{delays[len(delays) // 2] * 1000:.1f}" + ("" if listeners.in_order(count) else " LOST")
+
+
+def storm(port, requests, patience=20):
+    """Connects once for each of the requests, all at the same time. Returns the sockets and the milliseconds until
+    the last of them had the first bytes of its answer, None when they did not all get any."""
+    selector, socks, start = selectors.DefaultSelector(), [], time.perf_counter()
+    for request in requests:
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(("127.0.0.1", port))
+        selector.register(sock, selectors.EVENT_WRITE, request)
+        socks.append(sock)
+    waiting = len(socks)
+    while waiting and time.perf_counter() - start < patience:
+        for key, events in selector.select(0.5):
+            try:
+                if events & selectors.EVENT_WRITE:
+                    key.fileobj.send(key.data)
+                    selector.modify(key.fileobj, selectors.EVENT_READ)
+                else:
+                    waiting -= bool(key.fileobj.recv(1, socket.MSG_PEEK))
+                    selector.unregister(key.fileobj)
+            except OSError:
+                selector.unregister(key.fileobj)
+    return socks, None if waiting else (time.perf_counter() - start) * 1000
+
+
+def connect_storm(port, clients=1000):
+    """Milliseconds until so many clients that connect at once all have an answer."""
+    socks, took = storm(port, [OPEN_EVENTS] * clients)
+    for sock in socks:
+        sock.close()
+    return "failed" if took is None else f"{took:,.0f}"
+
+
+def reconnect_storm(port, clients=1000, missed=50):
+    """Milliseconds until so many clients that come back at once have all that they missed."""
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.sendall(OPEN_EVENTS)
+    time.sleep(0.3)
+    last_id = re.search(rb"id: (\S+)", sock.recv(4096))
+    sock.close()
+    if not last_id:
+        return "no ids"
+    trigger = Trigger(port, 200)
+    for n in range(missed):
+        trigger.send(n)
+    request = OPEN_EVENTS[:-2] + b"Last-Event-ID: " + last_id[1] + b"\r\n\r\n"
     start = time.perf_counter()
-    for n in range(20):
-        trigger(payloads[n])
-        last = paced.receive(clients * (n + 1))
-    rate = paced.got / (last - start)
-    fine = fine and paced.in_order(20)
-    paced.close()
-    connection.close()
-    return at_once, rate, fine
+    socks, _ = storm(port, [request] * clients)
+    numbers, complete = [b"%d" % n for n in range(missed)], True
+    for sock in socks:
+        sock.settimeout(10)
+        data = b""
+        with contextlib.suppress(OSError):
+            while data.count(b'"n"') < missed or not data.endswith(b"\n\n"):
+                data += sock.recv(65536)
+        complete = complete and re.findall(rb'"n": ?(\d+)', data) == numbers
+        sock.close()
+    return figure((time.perf_counter() - start) * 1000, complete)
 
 
 def requests_per_second(port, request, seconds=2.0, connections=16):
@@ -13968,7 +14117,7 @@ def requests_per_second(port, request, seconds=2.0, connections=16):
                     connect()
     for key in list(selector.get_map().values()):
         key.fileobj.close()
-    return done / seconds
+    return f"{done / seconds:,.0f}"
 
 
 def bench_graphql():
@@ -14003,15 +14152,30 @@ app.run(host="127.0.0.1", port=int(sys.argv[1]), quiet=True, server_class=Server
 """
 
 STARLETTE_PEER = """
-import sys, uvicorn
+import asyncio, sys, uvicorn
 from urllib.parse import parse_qsl
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
+queues = set()
 async def hello(request): return PlainTextResponse("Hello, World!")
 async def echo(request): return JSONResponse(dict(parse_qsl((await request.body()).decode())))
-app = Starlette(routes=[Route("/hello", hello), Route("/echo", echo, methods=["POST"])])
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="critical")
+async def trigger(request):
+    text = (await request.body()).decode()
+    for queue in queues: queue.put_nowait(text)
+    return PlainTextResponse("ok")
+async def events(request):
+    from sse_starlette.sse import EventSourceResponse
+    async def stream():
+        queue = asyncio.Queue(); queues.add(queue)
+        try:
+            yield {"comment": "ok"}
+            while True: yield {"data": await queue.get()}
+        finally: queues.discard(queue)
+    return EventSourceResponse(stream(), sep="\\n")
+app = Starlette(routes=[Route("/hello", hello), Route("/echo", echo, methods=["POST"]),
+                        Route("/trigger", trigger, methods=["POST"]), Route("/events", events)])
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="critical", backlog=4096)
 """
 
 
@@ -14019,41 +14183,70 @@ def importable(*names):
     return all(importlib.util.find_spec(name) for name in names)
 
 
-def bench_server():
-    folder = tempfile.TemporaryDirectory()
-    Path(folder.name, "bench.js").write_text(BENCH_SCRIPT)
-    peers = {"aiwebengine": [sys.executable, str(MODULE), folder.name, "--port", "{port}", "--log-level", "error"],
-             "thread per client": [sys.executable, "-c", NAIVE_PEER, "{port}"]}
-    if NODE:
-        peers["node http"] = [NODE, "-e", NODE_PEER, "{port}"]
-    without_streams = {"Flask": (FLASK_PEER, "flask"), "Bottle": (BOTTLE_PEER, "bottle"),
-                       "Starlette + uvicorn": (STARLETTE_PEER, "starlette", "uvicorn")}
-    for name, (source, *needs) in without_streams.items():
-        if importable(*needs):
-            peers[name] = [sys.executable, "-c", source, "{port}"]
+def hello_requests(port):
+    return requests_per_second(port, b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+
+def form_requests(port):
     form = b"user=ann&room=main+lobby&message=hello%20there"
-    hello = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    echo = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s" % (
-        FORM.encode(), len(form), form)
-    if resource:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    pin(1)
-    print("\nServer on one core, clients on another. 1,000 SSE clients × messages of 200 bytes: 100 sent at once, and 20,"
-          "\neach when the one before has arrived everywhere; memory of an idle connection; HTTP keep-alive × 16")
-    print(f"{'':>20}{'at once/s':>12}{'paced/s':>10}{'complete':>10}{'KiB each':>10}{'GET/s':>9}{'POST form/s':>13}")
-    for name, command in peers.items():
-        row = ["–"] * 4
-        with peer(command) as (port, pid):
-            if name not in without_streams:
-                each = memory_per_stream(port, pid)
-                at_once, paced, fine = fan_out(port)
-                row = [f"{at_once:,.0f}", f"{paced:,.0f}", "yes" if fine else "NO", f"{each:.1f}"]
-            rates = [requests_per_second(port, request) for request in (hello, echo)]
-        print(f"{name:>20}{row[0]:>12}{row[1]:>10}{row[2]:>10}{row[3]:>10}" + f"{rates[0]:>9,.0f}{rates[1]:>13,.0f}")
-    missing = [name for name in without_streams if name not in peers]
-    if missing:
-        print(f"  not installed: {', '.join(missing)}")
-    folder.cleanup()
+    return requests_per_second(port, b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"
+                               % (FORM.encode(), len(form), form))
+
+
+#: What is measured of servers: words, function of (port, pid), sockets needed. Streams come first, plain HTTP last.
+SERVER_ROWS = (
+    ("1,000 clients × 100 messages back to back: deliveries/s", lambda port, pid: fan_out(port), 1000),
+    ("… each when the one before has arrived: deliveries/s", lambda port, pid: paced(port), 1000),
+    ("500 clients, 20 messages/s: median latency, ms", lambda port, pid: median_latency(port), 500),
+    ("5,000 clients × 20 messages: deliveries/s", lambda port, pid: fan_out(port, 5000, 20), 5000),
+    ("9,900 clients × 20 messages: deliveries/s", lambda port, pid: fan_out(port, 9900, 20), 9900),
+    ("memory of an idle connection, KiB", lambda port, pid: memory_per_stream(port, pid), 3000),
+    ("1,000 clients, 200 messages of 16 KiB: deliveries/s", lambda port, pid: fan_out(port, 1000, 200, 16384), 1000),
+    ("… of which 20 never read: deliveries/s", lambda port, pid: fan_out(port, 1000, 200, 16384, 20), 1000),
+    ("1,000 clients connect at once: ms", lambda port, pid: connect_storm(port), 1000),
+    ("1,000 come back at once, each missed 50: ms", lambda port, pid: reconnect_storm(port), 1000),
+    ("GET /hello, 16 connections: requests/s", lambda port, pid: hello_requests(port), 0),
+    ("POST of a form, 16 connections: requests/s", lambda port, pid: form_requests(port), 0))
+
+
+def server_commands(folder):
+    """name -> command of the servers that are here; those that have streams, and those that do not."""
+    streams = {"aiwebengine": [sys.executable, str(MODULE), folder, "--port", "{port}", "--log-level", "error"],
+               "thread/client": [sys.executable, "-c", NAIVE_PEER, "{port}"]}
+    if NODE:
+        streams["node http"] = [NODE, "-e", NODE_PEER, "{port}"]
+    plain = {}
+    if importable("starlette", "uvicorn"):
+        (streams if importable("sse_starlette") else plain)["Starlette"] = [sys.executable, "-c", STARLETTE_PEER, "{port}"]
+    for name, source, needed in (("Flask", FLASK_PEER, "flask"), ("Bottle", BOTTLE_PEER, "bottle")):
+        if importable(needed):
+            plain[name] = [sys.executable, "-c", source, "{port}"]
+    return streams, plain
+
+
+def bench_server():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "bench.js").write_text(BENCH_SCRIPT)
+        streams, plain = server_commands(folder)
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        pin(1)
+        print("\nServer on one core, clients on another; every figure with a fresh server. Messages of 200 bytes unless said.")
+        print(f"{'':<56}" + "".join(f"{name:>15}" for name in (*streams, *plain)))
+        for words, measure, sockets in SERVER_ROWS:
+            print(f"{words:<56}", end="", flush=True)
+            for name, command in {**streams, **plain}.items():
+                shown = "–"
+                # a thread for each of so many clients takes minutes
+                if not (sockets and name in plain or sockets + 100 > hard or sockets > 5000 and name == "thread/client"):
+                    with peer(command) as (port, pid):
+                        shown = measure(port, pid)
+                print(f"{shown:>15}", end="", flush=True)
+            print()
+        print("Nothing lost and nothing twice in mixed traffic: --bench soak")
+        missing = sorted({"node http", "Starlette", "Flask", "Bottle"} - {*streams, *plain})
+        if missing:
+            print(f"  not installed: {', '.join(missing)}")
 
 
 def bench_start():
@@ -14277,7 +14470,7 @@ class Soak:
             large = soak_is_large(n)
             self.sent_at[n] = time.monotonic()
             self.sent_at.pop(n - 5000, None)
-            message = {"n": n, "room": soak_room(n), "text": "x" * (36_000 if large else n * 37 % 1500)}
+            message = {"n": n, "room": soak_room(n), "text": "x" * (18_000 if large else n * 37 % 1500)}
             connection.request("POST", "/send", json.dumps(message), {"Content-Type": "application/json"})
             answer = connection.getresponse()
             said = answer.read()
