@@ -42559,6 +42559,8 @@ def main(argv=None):
         return EXIT_USAGE
     if not options.test and (options.watch or options.report or options.reporter != "spec"):
         parser.error("--watch, --reporter and --report belong to --test")
+    if options.test and options.engine != DEFAULT_ENGINE:
+        parser.error("--test needs the built-in engine")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
     if options.init:
@@ -43696,10 +43698,12 @@ class SpecReporter:
         if result.failure:
             for line in printable(result.failure).split("\n"):
                 self.write("      " + self.paint(line[:1] if line[:2] in ("- ", "+ ") else None, line))
-        for level, text in result.notes[:MAX_TEST_LOG]:
+        notes = [text if count == 1 else f"{text} ({count} times)"
+                 for (_, text), count in collections.Counter(result.notes).items()]
+        for text in notes[:MAX_TEST_LOG]:
             self.write("\n".join(self.paint("log", "      " + line) for line in printable(text).split("\n")))
-        if len(result.notes) > MAX_TEST_LOG:
-            self.write(self.paint("log", f"      … and {len(result.notes) - MAX_TEST_LOG:,} more lines of log"))
+        if len(notes) > MAX_TEST_LOG:
+            self.write(self.paint("log", f"      … and {len(notes) - MAX_TEST_LOG:,} more"))
         if result.failure:
             self.write()
 
@@ -43997,7 +44001,8 @@ test("only what is on the list can be chosen", async () => {
     // A vote goes to the server as a form. The answer comes over the stream, to everybody.
     async function vote(choice) {
       const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
-      $("answer").textContent = response.ok ? "" : await response.text();
+      const problem = response.status < 500 ? await response.text() : "The script failed. The terminal says where.";
+      $("answer").textContent = response.ok ? "" : problem;
     }
 
     function report(live) {
