@@ -43179,18 +43179,20 @@ class StreamClient:
         self._buffer = b""
 
     def read(self):
-        """Takes in what has arrived."""
-        exchange = self.exchange
+        """Takes in what has arrived; False when that is nothing."""
+        exchange, arrived = self.exchange, b""
         if not exchange.done or self.ended:
-            return
+            return False
         if exchange.body and self.is_stream:
-            self._buffer, exchange.body = self._buffer + exchange.body, b""
+            arrived, exchange.body = exchange.body, b""
         if exchange.stream:
-            self._buffer += exchange.receive()
+            arrived += exchange.receive()
         self.ended = not exchange.stream
+        self._buffer += arrived
         *blocks, self._buffer = self._buffer.split(b"\n\n")
         for block in blocks:
             self._event(block.decode("utf-8", "replace"))
+        return bool(arrived)
 
     @property
     def is_stream(self):
@@ -43466,8 +43468,8 @@ class ScriptTests:
             self.rest()
             self.app.broadcaster.flush()
             self.wait_for_disconnects()
-            for client in self.clients:
-                client.read()
+            while any([client.read() for client in self.clients]):
+                self.app.broadcaster.flush()        # a large message comes in pieces
             woken = self.wake()
 
     def wait_for_disconnects(self):
@@ -43509,7 +43511,8 @@ class ScriptTests:
     def drive(self, event, seconds):
         """Waits for the test itself: gives it what it asked for, and moves the clock to the next timer whenever
         nothing else is left to do. The seconds are real ones."""
-        limit, start = time.monotonic() + (seconds or 0), self.clock.time
+        limit = time.monotonic() + (math.inf if seconds is None else seconds)
+        start = self.clock.time
         while not event.is_set():
             self.settle()
             if event.is_set() or self.deliver():
@@ -43815,6 +43818,8 @@ def run_tests(scripts, options):
     except OSError as error:
         print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_SCRIPT
 
 
 def run_tests_once(scripts, options):

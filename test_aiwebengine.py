@@ -11426,6 +11426,28 @@ class ScriptTestsTest(ServerCase):
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(WAIT), 0)
 
+    def test_large_messages_arrive_whole(self):
+        self.check("""
+            const ada = connect("/chat?name=a"), ben = connect("/chat?name=b");
+            for (let n = 1; n <= 3; n++) await request("POST", "/say", { json: { data: "x".repeat(n * 1e6) } });
+            for (const client of [ada, ben]) assert.deepEqual(client.messages.map(({ text }) => text.length), [1e6, 2e6, 3e6]);
+        """)
+
+    def test_the_test_of_the_readme_passes(self):
+        block = re.search(r"## Test your scripts.*?```javascript\n(.*?)```", (HERE / "README.md").read_text(encoding="utf-8"), re.S)
+        code, text = self.run_tests(chat=(EXAMPLES / "chat.js").read_text(encoding="utf-8"), chat_test=block[1])
+        self.assertEqual(code, 0, text)
+
+    def test_running_leaves_no_descriptors_behind(self):
+        folder = "/proc/self/fd"
+        if not os.path.isdir(folder):
+            self.skipTest("no /proc")
+        self.check("connect('/chat?name=a'); await request('/gone');")
+        before = len(os.listdir(folder))
+        for _ in range(5):
+            self.check("connect('/chat?name=a'); await request('/gone');")
+        self.assertLessEqual(len(os.listdir(folder)), before + 2)
+
     def test_the_examples_pass_their_tests(self):
         self.folder = EXAMPLES
         scripts = {path.stem for path in EXAMPLES.glob("*.js") if not path.name.endswith(".test.js")}
