@@ -34347,7 +34347,7 @@ def response_of(host, function, text, status, content_type):
             "contentType": content_type}
 
 
-@host_function("ResponseBuilder.json", "data: any, status?: number", "Response", "Data as JSON.")
+@host_function("ResponseBuilder.json", "data: any, status?: number", "HttpResponse", "Data as JSON.")
 def response_json(host, data=undefined, status=undefined):
     text = host.realm.stringify(data)
     if text is None:
@@ -34356,17 +34356,17 @@ def response_json(host, data=undefined, status=undefined):
             "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.text", "text: string, status?: number", "Response", "Plain text.")
+@host_function("ResponseBuilder.text", "text: string, status?: number", "HttpResponse", "Plain text.")
 def response_text(host, text=undefined, status=undefined):
     return response_of(host, "text", text, status, "text/plain; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.html", "html: string, status?: number", "Response", "An HTML page.")
+@host_function("ResponseBuilder.html", "html: string, status?: number", "HttpResponse", "An HTML page.")
 def response_html(host, text=undefined, status=undefined):
     return response_of(host, "html", text, status, "text/html; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.error", "status: number, message: string", "Response",
+@host_function("ResponseBuilder.error", "status: number, message: string", "HttpResponse",
                "An error as JSON, { \"error\": message }. The two arguments may stand in either order.")
 def response_error(host, status=undefined, message=undefined):
     if isinstance(status, str):
@@ -34378,7 +34378,7 @@ def response_error(host, status=undefined, message=undefined):
     return {"status": code, "body": '{"error":%s}' % (text or "null"), "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.redirect", "url: string, status?: number", "Response",
+@host_function("ResponseBuilder.redirect", "url: string, status?: number", "HttpResponse",
                "Sends the client to another address, with 302 unless given.")
 def response_redirect(host, url=undefined, status=undefined):
     if not isinstance(url, str) or not url:
@@ -34388,7 +34388,7 @@ def response_redirect(host, url=undefined, status=undefined):
             "headers": {"Location": host.realm.to_python(url)}}
 
 
-@host_function("ResponseBuilder.noContent", "", "Response", "Status 204 and no body.")
+@host_function("ResponseBuilder.noContent", "", "HttpResponse", "Status 204 and no body.")
 def response_no_content(host):
     return {"status": 204}
 
@@ -35213,7 +35213,7 @@ interface Context {
   /** Why the handler is called. */
   kind: "init" | "httpRoute" | "streamCustomization" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
   /** The request; null in `init` and `onDisconnect`, which have none. */
-  request: Request;
+  request: HttpRequest;
   /** The arguments of a GraphQL field; otherwise empty. */
   args: Record<string, any>;
   /** The connection, in `onConnect` and `onDisconnect`. */
@@ -35226,7 +35226,7 @@ interface ResolverContext extends Context {
   [argument: string]: any;
 }
 
-interface Request {
+interface HttpRequest {
   /** In capitals: `"POST"`. */
   method: string;
   /** Without the query: `"/chat/send"`. */
@@ -35268,7 +35268,7 @@ interface UploadedFile {
   data: string;
 }
 
-interface Response {
+interface HttpResponse {
   /** 200 unless given. */
   status?: number;
   /** Text; anything else is sent as JSON. */
@@ -35280,12 +35280,12 @@ interface Response {
 }
 
 /** A response, a text, data to send as JSON, or nothing (204). */
-type RouteResult = Response | string | object | null | undefined | void;
+type RouteResult = HttpResponse | string | object | null | undefined | void;
 /** Answers a request. */
 type RouteHandler = (context: Context) => RouteResult | Promise<RouteResult>;
 
 /** Metadata in place of the query's, false or a response with a status from 400 to refuse, or nothing. */
-type ConnectResult = Record<string, string | number | boolean> | Response | boolean | null | undefined | void;
+type ConnectResult = Record<string, string | number | boolean> | HttpResponse | boolean | null | undefined | void;
 /** Called when a client connects to a stream, before anything is sent to it, or when it has gone. */
 type StreamHandler = (context: Context) => ConnectResult | Promise<ConnectResult>;
 
@@ -35308,7 +35308,7 @@ type Filter = string | Record<string, string | number | boolean>;
 
 {host}
 
-// What scripts have besides JavaScript itself.
+// What scripts have besides JavaScript itself. Where a browser's types are loaded, too, these add nothing.
 
 interface Console {
   log(...values: any[]): void;
@@ -35330,7 +35330,7 @@ interface Console {
   timeEnd(label?: string): void;
 }
 /** Writes to the server's log. */
-declare const console: Console;
+declare var console: Console;
 
 /** Calls a function once, after some milliseconds; returns a number for clearTimeout. */
 declare function setTimeout(callback: (...values: any[]) => void, milliseconds?: number, ...values: any[]): number;
@@ -35347,10 +35347,7 @@ declare function structuredClone<T>(value: T): T;
 declare function btoa(text: string): string;
 declare function atob(base64: string): string;
 
-declare class URL {
-  constructor(url: string | URL, base?: string | URL);
-  static canParse(url: string | URL, base?: string | URL): boolean;
-  static parse(url: string | URL, base?: string | URL): URL | null;
+interface URL {
   href: string;
   readonly origin: string;
   protocol: string;
@@ -35366,9 +35363,13 @@ declare class URL {
   toString(): string;
   toJSON(): string;
 }
+declare var URL: typeof globalThis extends { onmessage: any; URL: infer T } ? T : {
+  new (url: string | URL, base?: string | URL): URL;
+  canParse(url: string | URL, base?: string | URL): boolean;
+  parse(url: string | URL, base?: string | URL): URL | null;
+};
 
-declare class URLSearchParams {
-  constructor(init?: string | URLSearchParams | Record<string, string> | Iterable<[string, string]>);
+interface URLSearchParams extends Iterable<[string, string]> {
   readonly size: number;
   append(name: string, value: string): void;
   delete(name: string, value?: string): void;
@@ -35381,36 +35382,45 @@ declare class URLSearchParams {
   keys(): IterableIterator<string>;
   values(): IterableIterator<string>;
   entries(): IterableIterator<[string, string]>;
-  [Symbol.iterator](): IterableIterator<[string, string]>;
   toString(): string;
 }
+declare var URLSearchParams: typeof globalThis extends { onmessage: any; URLSearchParams: infer T } ? T : {
+  new (init?: string | URLSearchParams | Record<string, string> | Iterable<[string, string]>): URLSearchParams;
+};
 
-declare class TextEncoder {
+interface TextEncoder {
   readonly encoding: string;
   encode(text?: string): Uint8Array;
-  encodeInto(text: string, target: Uint8Array): { read: number; written: number };
 }
+declare var TextEncoder: typeof globalThis extends { onmessage: any; TextEncoder: infer T } ? T : { new (): TextEncoder };
 
-declare class TextDecoder {
-  constructor(encoding?: string, options?: { fatal?: boolean; ignoreBOM?: boolean });
+interface TextDecoder {
   readonly encoding: string;
   decode(bytes?: ArrayBuffer | ArrayBufferView, options?: { stream?: boolean }): string;
 }
+declare var TextDecoder: typeof globalThis extends { onmessage: any; TextDecoder: infer T } ? T : {
+  new (encoding?: string, options?: { fatal?: boolean; ignoreBOM?: boolean }): TextDecoder;
+};
 
-declare class DOMException extends Error {
-  constructor(message?: string, name?: string);
+interface DOMException extends Error {
   readonly code: number;
 }
+declare var DOMException: typeof globalThis extends { onmessage: any; DOMException: infer T } ? T : {
+  new (message?: string, name?: string): DOMException;
+};
 
-declare const crypto: {
+interface Crypto {
   randomUUID(): string;
   getRandomValues<T extends ArrayBufferView>(array: T): T;
-};
-declare const performance: {
+}
+declare var crypto: Crypto;
+
+interface Performance {
   /** Milliseconds since the server began, with fractions. */
   now(): number;
   readonly timeOrigin: number;
-};
+}
+declare var performance: Performance;
 
 interface ErrorConstructor {
   captureStackTrace(error: object, above?: Function): void;

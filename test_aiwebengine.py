@@ -8394,7 +8394,7 @@ class TypesTest(unittest.TestCase):
     def setUpClass(cls):
         cls.declarations = aiwebengine.type_declarations()
 
-    def tsc(self, files):
+    def tsc(self, files, arguments=("-p", "jsconfig.json")):
         """What TypeScript says about scripts, with the declarations and jsconfig.json beside them."""
         compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
         if not NODE or not NODE_MODULES or not compiler.exists():
@@ -8403,7 +8403,7 @@ class TypesTest(unittest.TestCase):
             for name, text in {"aiwebengine.d.ts": self.declarations, "jsconfig.json": aiwebengine.JSCONFIG,
                                **files}.items():
                 Path(folder, name).write_text(text, encoding="utf-8")
-            done = subprocess.run([NODE, compiler, "-p", "jsconfig.json", "--pretty", "false"], cwd=folder,
+            done = subprocess.run([NODE, compiler, *arguments, "--pretty", "false"], cwd=folder,
                                   capture_output=True, text=True)
         return done.stdout + done.stderr
 
@@ -8429,10 +8429,11 @@ class TypesTest(unittest.TestCase):
                        "encodeURIComponent escape unescape parseFloat parseInt Math JSON Reflect Intl Atomics".split())
         missing = [name for name in names if name not in standard
                    and not re.match(r"[A-Z]\w*$", name)
-                   and not re.search(rf"^declare (const|function|class) {name}\b", self.declarations, re.M)]
+                   and not re.search(rf"^declare (const|var|function) {name}\b", self.declarations, re.M)]
         self.assertEqual(missing, [])
         for name in ("URL", "URLSearchParams", "TextEncoder", "TextDecoder", "DOMException"):
-            self.assertIn(f"declare class {name} ", self.declarations)
+            self.assertIn(f"declare var {name}: ", self.declarations)
+            self.assertIn(f"interface {name} ", self.declarations)
 
     def test_typescript_finds_nothing_wrong_in_the_examples(self):
         files = {path.name: path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.js")}
@@ -8454,6 +8455,18 @@ class TypesTest(unittest.TestCase):
         lines = [int(line) for line in re.findall(r"wrong\.js\((\d+),", found)]
         self.assertEqual(lines, [1, 2, 3, 4, 5, 6, 7, 8, 9], found)
         self.assertIn("registerStreamRoute", found)
+
+    def test_a_reference_alone_will_do_where_the_types_of_browsers_are_loaded_too(self):
+        script = textwrap.dedent("""
+            /// <reference path="aiwebengine.d.ts" />
+            // @ts-check
+            routeRegistry.registerRoute("/a", ({ request }) => ({ body: request.form.name, status: 201 }));
+            const query = new URL("http://a/?b=c").searchParams.get("b");
+            console.log(query, crypto.randomUUID(), performance.now(), new TextDecoder().decode(new Uint8Array(2)));
+            routeRegistry.registerRoute("/b", (context) => context.reqest.body);
+        """).strip()
+        found = self.tsc({"loose.js": script}, ["--noEmit", "--allowJs", "--target", "es2022", "loose.js"])
+        self.assertEqual(re.findall(r"^(\S+\.ts|loose\.js)\((\d+),", found, re.M), [("loose.js", "6")], found)
 
     def test_types_are_printed(self):
         done = subprocess.run([sys.executable, MODULE, "--types"], capture_output=True, text=True)
