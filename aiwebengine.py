@@ -44142,8 +44142,9 @@ class ScriptTests:
         woken = True
         while woken:
             self.rest()
-            self.app.broadcaster.flush()
-            self.wait_for_disconnects()
+            if self.clients:
+                self.app.broadcaster.flush()
+                self.wait_for_disconnects()
             while any([client.read() for client in self.clients]):
                 self.app.broadcaster.flush()        # a large message comes in pieces
             woken = self.wake()
@@ -44211,6 +44212,7 @@ class ScriptTests:
             exchange, resolve, reject = item
             if exchange.done:
                 self.exchanges.remove(item)
+                exchange.close()        # it may be a stream, which request() does not listen to
                 calls.append((resolve, {"status": exchange.status, "headers": exchange.headers,
                                         "body": exchange.body.decode("utf-8", "replace")}))
         for client in self.clients:
