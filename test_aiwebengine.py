@@ -12805,6 +12805,59 @@ class StarterInTheBrowser(unittest.TestCase):
                 for page in (ada, ben):
                     self.assertEqual(page.problems(), [])
 
+    def test_the_tutorial_goes_as_it_is_written(self):
+        tutorial = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+        log = io.StringIO()
+
+        def told(text):
+            """Waits until the log says something that the tutorial promises."""
+            self.assertIn(text, tutorial)
+            end = time.monotonic() + 2 * WAIT
+            while text not in log.getvalue():
+                self.assertLess(time.monotonic(), end, log.getvalue())
+                time.sleep(0.02)
+
+        def tests():
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                return aiwebengine.main(["--test", folder]), out.getvalue()
+
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            aiwebengine.main(["--init", folder])
+            script = Path(folder, "poll.js")
+
+            def change(old, new):
+                self.assertIn(new, tutorial)
+                text = script.read_text(encoding="utf-8")
+                self.assertEqual(text.count(old), 1)
+                script.write_text(text.replace(old, new), encoding="utf-8")
+
+            server = aiwebengine.Server(folder, port=0, log=aiwebengine.Log("info", log, False))
+            with server, Browser() as browser:
+                page = browser.page(server.url)
+                page.wait_for("!!document.querySelector('#status.live')")
+                change("Salad: 0 }", "Salad: 0, Curry: 0 }")
+                page.wait_for("document.querySelectorAll('button').length === 4")
+                change("votes[choice] += 1;", "votes[choice] += ;")
+                told("poll.js was not loaded (the version before goes on serving)")
+                told("poll.js:26:20  SyntaxError: Unexpected token ';'")
+                page.click("button:nth-child(4)")
+                page.wait_for("document.querySelector('button:nth-child(4) b').textContent === '1'")
+                change("votes[choice] += ;", "vots[choice] += 1;")
+                page.wait_for("document.querySelector('button:nth-child(4) b')?.textContent === '0'")
+                page.click("button:nth-child(1)")
+                told("error: route POST /poll/vote: the handler failed")
+                told("poll.js:26:3  ReferenceError: vots is not defined. Did you mean votes?")
+                page.wait_for("document.querySelector('#answer').textContent.includes('The terminal says where')")
+                code, text = tests()
+                self.assertEqual(code, 1)
+                self.assertIn("poll.test.js:11:10", text)
+                self.assertIn("poll.test.js:11:10", tutorial)
+                script.write_text(script.read_text().replace("vots[choice]", "votes[choice]"), encoding="utf-8")
+                code, text = tests()
+                self.assertEqual(code, 0, text)
+                self.assertIn("3 passed, 0 failed", text)
+
 
 class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
     """The GraphQL examples; the tests of the other examples are not run again."""
