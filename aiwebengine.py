@@ -35120,7 +35120,7 @@ def response_of(host, function, text, status, content_type):
             "contentType": content_type}
 
 
-@host_function("ResponseBuilder.json", "data: any, status?: number", "Response", "Data as JSON.")
+@host_function("ResponseBuilder.json", "data: any, status?: number", "HttpResponse", "Data as JSON.")
 def response_json(host, data=undefined, status=undefined):
     text = host.realm.stringify(data)
     if text is None:
@@ -35129,17 +35129,17 @@ def response_json(host, data=undefined, status=undefined):
             "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.text", "text: string, status?: number", "Response", "Plain text.")
+@host_function("ResponseBuilder.text", "text: string, status?: number", "HttpResponse", "Plain text.")
 def response_text(host, text=undefined, status=undefined):
     return response_of(host, "text", text, status, "text/plain; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.html", "html: string, status?: number", "Response", "An HTML page.")
+@host_function("ResponseBuilder.html", "html: string, status?: number", "HttpResponse", "An HTML page.")
 def response_html(host, text=undefined, status=undefined):
     return response_of(host, "html", text, status, "text/html; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.error", "status: number, message: string", "Response",
+@host_function("ResponseBuilder.error", "status: number, message: string", "HttpResponse",
                "An error as JSON, { \"error\": message }. The two arguments may stand in either order.")
 def response_error(host, status=undefined, message=undefined):
     if isinstance(status, str):
@@ -35151,7 +35151,7 @@ def response_error(host, status=undefined, message=undefined):
     return {"status": code, "body": '{"error":%s}' % (text or "null"), "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.redirect", "url: string, status?: number", "Response",
+@host_function("ResponseBuilder.redirect", "url: string, status?: number", "HttpResponse",
                "Sends the client to another address, with 302 unless given.")
 def response_redirect(host, url=undefined, status=undefined):
     if not isinstance(url, str) or not url:
@@ -35161,7 +35161,7 @@ def response_redirect(host, url=undefined, status=undefined):
             "headers": {"Location": host.realm.to_python(url)}}
 
 
-@host_function("ResponseBuilder.noContent", "", "Response", "Status 204 and no body.")
+@host_function("ResponseBuilder.noContent", "", "HttpResponse", "Status 204 and no body.")
 def response_no_content(host):
     return {"status": 204}
 
@@ -35986,7 +35986,7 @@ interface Context {
   /** Why the handler is called. */
   kind: "init" | "httpRoute" | "streamCustomization" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
   /** The request; null in `init` and `onDisconnect`, which have none. */
-  request: Request;
+  request: HttpRequest;
   /** The arguments of a GraphQL field; otherwise empty. */
   args: Record<string, any>;
   /** The connection, in `onConnect` and `onDisconnect`. */
@@ -36000,7 +36000,7 @@ interface ResolverContext extends Context {
   [argument: string]: any;
 }
 
-interface Request {
+interface HttpRequest {
   /** In capitals: `"POST"`. */
   method: string;
   /** Without the query: `"/chat/send"`. */
@@ -36042,7 +36042,7 @@ interface UploadedFile {
   data: string;
 }
 
-interface Response {
+interface HttpResponse {
   /** 200 unless given. */
   status?: number;
   /** Text; anything else is sent as JSON. */
@@ -36054,12 +36054,12 @@ interface Response {
 }
 
 /** A response, a text, data to send as JSON, or nothing (204). */
-type RouteResult = Response | string | object | null | undefined | void;
+type RouteResult = HttpResponse | string | object | null | undefined | void;
 /** Answers a request. */
 type RouteHandler = (context: Context) => RouteResult | Promise<RouteResult>;
 
 /** Metadata in place of the query's, false or a response with a status from 400 to refuse, or nothing. */
-type ConnectResult = Record<string, string | number | boolean> | Response | boolean | null | undefined | void;
+type ConnectResult = Record<string, string | number | boolean> | HttpResponse | boolean | null | undefined | void;
 /** Called when a client connects to a stream, before anything is sent to it, or when it has gone. */
 type StreamHandler = (context: Context) => ConnectResult | Promise<ConnectResult>;
 
@@ -36082,7 +36082,7 @@ type Filter = string | Record<string, string | number | boolean>;
 
 {host}
 
-// What scripts have besides JavaScript itself.
+// What scripts have besides JavaScript itself. Where a browser's types are loaded, too, these add nothing.
 
 interface Console {
   log(...values: any[]): void;
@@ -36104,7 +36104,7 @@ interface Console {
   timeEnd(label?: string): void;
 }
 /** Writes to the server's log. */
-declare const console: Console;
+declare var console: Console;
 
 /** Calls a function once, after some milliseconds; returns a number for clearTimeout. */
 declare function setTimeout(callback: (...values: any[]) => void, milliseconds?: number, ...values: any[]): number;
@@ -36121,10 +36121,7 @@ declare function structuredClone<T>(value: T): T;
 declare function btoa(text: string): string;
 declare function atob(base64: string): string;
 
-declare class URL {
-  constructor(url: string | URL, base?: string | URL);
-  static canParse(url: string | URL, base?: string | URL): boolean;
-  static parse(url: string | URL, base?: string | URL): URL | null;
+interface URL {
   href: string;
   readonly origin: string;
   protocol: string;
@@ -36140,9 +36137,13 @@ declare class URL {
   toString(): string;
   toJSON(): string;
 }
+declare var URL: typeof globalThis extends { onmessage: any; URL: infer T } ? T : {
+  new (url: string | URL, base?: string | URL): URL;
+  canParse(url: string | URL, base?: string | URL): boolean;
+  parse(url: string | URL, base?: string | URL): URL | null;
+};
 
-declare class URLSearchParams {
-  constructor(init?: string | URLSearchParams | Record<string, string> | Iterable<[string, string]>);
+interface URLSearchParams extends Iterable<[string, string]> {
   readonly size: number;
   append(name: string, value: string): void;
   delete(name: string, value?: string): void;
@@ -36155,36 +36156,45 @@ declare class URLSearchParams {
   keys(): IterableIterator<string>;
   values(): IterableIterator<string>;
   entries(): IterableIterator<[string, string]>;
-  [Symbol.iterator](): IterableIterator<[string, string]>;
   toString(): string;
 }
+declare var URLSearchParams: typeof globalThis extends { onmessage: any; URLSearchParams: infer T } ? T : {
+  new (init?: string | URLSearchParams | Record<string, string> | Iterable<[string, string]>): URLSearchParams;
+};
 
-declare class TextEncoder {
+interface TextEncoder {
   readonly encoding: string;
   encode(text?: string): Uint8Array;
-  encodeInto(text: string, target: Uint8Array): { read: number; written: number };
 }
+declare var TextEncoder: typeof globalThis extends { onmessage: any; TextEncoder: infer T } ? T : { new (): TextEncoder };
 
-declare class TextDecoder {
-  constructor(encoding?: string, options?: { fatal?: boolean; ignoreBOM?: boolean });
+interface TextDecoder {
   readonly encoding: string;
   decode(bytes?: ArrayBuffer | ArrayBufferView, options?: { stream?: boolean }): string;
 }
+declare var TextDecoder: typeof globalThis extends { onmessage: any; TextDecoder: infer T } ? T : {
+  new (encoding?: string, options?: { fatal?: boolean; ignoreBOM?: boolean }): TextDecoder;
+};
 
-declare class DOMException extends Error {
-  constructor(message?: string, name?: string);
+interface DOMException extends Error {
   readonly code: number;
 }
+declare var DOMException: typeof globalThis extends { onmessage: any; DOMException: infer T } ? T : {
+  new (message?: string, name?: string): DOMException;
+};
 
-declare const crypto: {
+interface Crypto {
   randomUUID(): string;
   getRandomValues<T extends ArrayBufferView>(array: T): T;
-};
-declare const performance: {
+}
+declare var crypto: Crypto;
+
+interface Performance {
   /** Milliseconds since the server began, with fractions. */
   now(): number;
   readonly timeOrigin: number;
-};
+}
+declare var performance: Performance;
 
 interface ErrorConstructor {
   captureStackTrace(error: object, above?: Function): void;
@@ -43682,6 +43692,8 @@ def main(argv=None):
         return EXIT_USAGE
     if not options.test and (options.watch or options.report or options.reporter != "spec"):
         parser.error("--watch, --reporter and --report belong to --test")
+    if options.test and options.engine != DEFAULT_ENGINE:
+        parser.error("--test needs the built-in engine")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
     if options.init:
@@ -44311,18 +44323,20 @@ class StreamClient:
         self._buffer = b""
 
     def read(self):
-        """Takes in what has arrived."""
-        exchange = self.exchange
+        """Takes in what has arrived; False when that is nothing."""
+        exchange, arrived = self.exchange, b""
         if not exchange.done or self.ended:
-            return
+            return False
         if exchange.body and self.is_stream:
-            self._buffer, exchange.body = self._buffer + exchange.body, b""
+            arrived, exchange.body = exchange.body, b""
         if exchange.stream:
-            self._buffer += exchange.receive()
+            arrived += exchange.receive()
         self.ended = not exchange.stream
+        self._buffer += arrived
         *blocks, self._buffer = self._buffer.split(b"\n\n")
         for block in blocks:
             self._event(block.decode("utf-8", "replace"))
+        return bool(arrived)
 
     @property
     def is_stream(self):
@@ -44596,10 +44610,11 @@ class ScriptTests:
         woken = True
         while woken:
             self.rest()
-            self.app.broadcaster.flush()
-            self.wait_for_disconnects()
-            for client in self.clients:
-                client.read()
+            if self.clients:
+                self.app.broadcaster.flush()
+                self.wait_for_disconnects()
+            while any([client.read() for client in self.clients]):
+                self.app.broadcaster.flush()        # a large message comes in pieces
             woken = self.wake()
 
     def wait_for_disconnects(self):
@@ -44641,7 +44656,8 @@ class ScriptTests:
     def drive(self, event, seconds):
         """Waits for the test itself: gives it what it asked for, and moves the clock to the next timer whenever
         nothing else is left to do. The seconds are real ones."""
-        limit, start = time.monotonic() + (seconds or 0), self.clock.time
+        limit = time.monotonic() + (math.inf if seconds is None else seconds)
+        start = self.clock.time
         while not event.is_set():
             self.settle()
             if event.is_set() or self.deliver():
@@ -44664,6 +44680,7 @@ class ScriptTests:
             exchange, resolve, reject = item
             if exchange.done:
                 self.exchanges.remove(item)
+                exchange.close()        # it may be a stream, which request() does not listen to
                 calls.append((resolve, {"status": exchange.status, "headers": exchange.headers,
                                         "body": exchange.body.decode("utf-8", "replace")}))
         for client in self.clients:
@@ -44830,10 +44847,12 @@ class SpecReporter:
         if result.failure:
             for line in printable(result.failure).split("\n"):
                 self.write("      " + self.paint(line[:1] if line[:2] in ("- ", "+ ") else None, line))
-        for level, text in result.notes[:MAX_TEST_LOG]:
+        notes = [text if count == 1 else f"{text} ({count} times)"
+                 for (_, text), count in collections.Counter(result.notes).items()]
+        for text in notes[:MAX_TEST_LOG]:
             self.write("\n".join(self.paint("log", "      " + line) for line in printable(text).split("\n")))
-        if len(result.notes) > MAX_TEST_LOG:
-            self.write(self.paint("log", f"      … and {len(result.notes) - MAX_TEST_LOG:,} more lines of log"))
+        if len(notes) > MAX_TEST_LOG:
+            self.write(self.paint("log", f"      … and {len(notes) - MAX_TEST_LOG:,} more"))
         if result.failure:
             self.write()
 
@@ -44945,6 +44964,8 @@ def run_tests(scripts, options):
     except OSError as error:
         print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_SCRIPT
 
 
 def run_tests_once(scripts, options):
@@ -45340,7 +45361,8 @@ test("only what is on the list can be chosen", async () => {
     // A vote goes to the server as a form. The answer comes over the stream, to everybody.
     async function vote(choice) {
       const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
-      $("answer").textContent = response.ok ? "" : await response.text();
+      const problem = response.status < 500 ? await response.text() : "The script failed. The terminal says where.";
+      $("answer").textContent = response.ok ? "" : problem;
     }
 
     function report(live) {

@@ -8751,7 +8751,7 @@ class TypesTest(unittest.TestCase):
     def setUpClass(cls):
         cls.declarations = aiwebengine.type_declarations()
 
-    def tsc(self, files):
+    def tsc(self, files, arguments=("-p", "jsconfig.json")):
         """What TypeScript says about scripts, with the declarations and jsconfig.json beside them."""
         compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
         if not NODE or not NODE_MODULES or not compiler.exists():
@@ -8760,7 +8760,7 @@ class TypesTest(unittest.TestCase):
             for name, text in {"aiwebengine.d.ts": self.declarations, "jsconfig.json": aiwebengine.JSCONFIG,
                                **files}.items():
                 Path(folder, name).write_text(text, encoding="utf-8")
-            done = subprocess.run([NODE, compiler, "-p", "jsconfig.json", "--pretty", "false"], cwd=folder,
+            done = subprocess.run([NODE, compiler, *arguments, "--pretty", "false"], cwd=folder,
                                   capture_output=True, text=True)
         return done.stdout + done.stderr
 
@@ -8786,10 +8786,11 @@ class TypesTest(unittest.TestCase):
                        "encodeURIComponent escape unescape parseFloat parseInt Math JSON Reflect Intl Atomics".split())
         missing = [name for name in names if name not in standard
                    and not re.match(r"[A-Z]\w*$", name)
-                   and not re.search(rf"^declare (const|function|class) {name}\b", self.declarations, re.M)]
+                   and not re.search(rf"^declare (const|var|function) {name}\b", self.declarations, re.M)]
         self.assertEqual(missing, [])
         for name in ("URL", "URLSearchParams", "TextEncoder", "TextDecoder", "DOMException"):
-            self.assertIn(f"declare class {name} ", self.declarations)
+            self.assertIn(f"declare var {name}: ", self.declarations)
+            self.assertIn(f"interface {name} ", self.declarations)
 
     def test_typescript_finds_nothing_wrong_in_the_examples(self):
         files = {path.name: path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.js")}
@@ -8811,6 +8812,18 @@ class TypesTest(unittest.TestCase):
         lines = [int(line) for line in re.findall(r"wrong\.js\((\d+),", found)]
         self.assertEqual(lines, [1, 2, 3, 4, 5, 6, 7, 8, 9], found)
         self.assertIn("registerStreamRoute", found)
+
+    def test_a_reference_alone_will_do_where_the_types_of_browsers_are_loaded_too(self):
+        script = textwrap.dedent("""
+            /// <reference path="aiwebengine.d.ts" />
+            // @ts-check
+            routeRegistry.registerRoute("/a", ({ request }) => ({ body: request.form.name, status: 201 }));
+            const query = new URL("http://a/?b=c").searchParams.get("b");
+            console.log(query, crypto.randomUUID(), performance.now(), new TextDecoder().decode(new Uint8Array(2)));
+            routeRegistry.registerRoute("/b", (context) => context.reqest.body);
+        """).strip()
+        found = self.tsc({"loose.js": script}, ["--noEmit", "--allowJs", "--target", "es2022", "loose.js"])
+        self.assertEqual(re.findall(r"^(\S+\.ts|loose\.js)\((\d+),", found, re.M), [("loose.js", "6")], found)
 
     def test_types_are_printed(self):
         done = subprocess.run([sys.executable, MODULE, "--types"], capture_output=True, text=True)
@@ -12065,6 +12078,28 @@ class ScriptTestsTest(ServerCase):
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(WAIT), 0)
 
+    def test_large_messages_arrive_whole(self):
+        self.check("""
+            const ada = connect("/chat?name=a"), ben = connect("/chat?name=b");
+            for (let n = 1; n <= 3; n++) await request("POST", "/say", { json: { data: "x".repeat(n * 1e6) } });
+            for (const client of [ada, ben]) assert.deepEqual(client.messages.map(({ text }) => text.length), [1e6, 2e6, 3e6]);
+        """)
+
+    def test_the_test_of_the_readme_passes(self):
+        block = re.search(r"## Test your scripts.*?```javascript\n(.*?)```", (HERE / "README.md").read_text(encoding="utf-8"), re.S)
+        code, text = self.run_tests(chat=(EXAMPLES / "chat.js").read_text(encoding="utf-8"), chat_test=block[1])
+        self.assertEqual(code, 0, text)
+
+    def test_running_leaves_no_descriptors_behind(self):
+        folder = "/proc/self/fd"
+        if not os.path.isdir(folder):
+            self.skipTest("no /proc")
+        self.check("connect('/chat?name=a'); await request('/gone');")
+        before = len(os.listdir(folder))
+        for _ in range(5):
+            self.check("connect('/chat?name=a'); await request('/gone');")
+        self.assertLessEqual(len(os.listdir(folder)), before + 2)
+
     def test_the_examples_pass_their_tests(self):
         self.folder = EXAMPLES
         scripts = {path.stem for path in EXAMPLES.glob("*.js") if not path.name.endswith(".test.js")}
@@ -13062,6 +13097,59 @@ class StarterInTheBrowser(unittest.TestCase):
                 self.assertLessEqual(ada.evaluate("document.documentElement.scrollWidth - window.innerWidth"), 0)
                 for page in (ada, ben):
                     self.assertEqual(page.problems(), [])
+
+    def test_the_tutorial_goes_as_it_is_written(self):
+        tutorial = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+        log = io.StringIO()
+
+        def told(text):
+            """Waits until the log says something that the tutorial promises."""
+            self.assertIn(text, tutorial)
+            end = time.monotonic() + 2 * WAIT
+            while text not in log.getvalue():
+                self.assertLess(time.monotonic(), end, log.getvalue())
+                time.sleep(0.02)
+
+        def tests():
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                return aiwebengine.main(["--test", folder]), out.getvalue()
+
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            aiwebengine.main(["--init", folder])
+            script = Path(folder, "poll.js")
+
+            def change(old, new):
+                self.assertIn(new, tutorial)
+                text = script.read_text(encoding="utf-8")
+                self.assertEqual(text.count(old), 1)
+                script.write_text(text.replace(old, new), encoding="utf-8")
+
+            server = aiwebengine.Server(folder, port=0, log=aiwebengine.Log("info", log, False))
+            with server, Browser() as browser:
+                page = browser.page(server.url)
+                page.wait_for("!!document.querySelector('#status.live')")
+                change("Salad: 0 }", "Salad: 0, Curry: 0 }")
+                page.wait_for("document.querySelectorAll('button').length === 4")
+                change("votes[choice] += 1;", "votes[choice] += ;")
+                told("poll.js was not loaded (the version before goes on serving)")
+                told("poll.js:26:20  SyntaxError: Unexpected token ';'")
+                page.click("button:nth-child(4)")
+                page.wait_for("document.querySelector('button:nth-child(4) b').textContent === '1'")
+                change("votes[choice] += ;", "vots[choice] += 1;")
+                page.wait_for("document.querySelector('button:nth-child(4) b')?.textContent === '0'")
+                page.click("button:nth-child(1)")
+                told("error: route POST /poll/vote: the handler failed")
+                told("poll.js:26:3  ReferenceError: vots is not defined. Did you mean votes?")
+                page.wait_for("document.querySelector('#answer').textContent.includes('The terminal says where')")
+                code, text = tests()
+                self.assertEqual(code, 1)
+                self.assertIn("poll.test.js:11:10", text)
+                self.assertIn("poll.test.js:11:10", tutorial)
+                script.write_text(script.read_text().replace("vots[choice]", "votes[choice]"), encoding="utf-8")
+                code, text = tests()
+                self.assertEqual(code, 0, text)
+                self.assertIn("3 passed, 0 failed", text)
 
 
 class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
