@@ -11176,7 +11176,12 @@ class DashboardTest(ServerCase):
 
     def test_other_machines_are_refused(self):
         self.serve(self.CHAT)
-        with unittest.mock.patch.object(aiwebengine.RequestHandler, "address", "192.0.2.7"):
+        begin = aiwebengine.RequestHandler.__init__
+
+        def begin_elsewhere(handler, request, client_address, server):
+            begin(handler, request, ("192.0.2.7", 5000), server)
+
+        with unittest.mock.patch.object(aiwebengine.RequestHandler, "__init__", begin_elsewhere):
             self.refused(text="the machine that the server runs on")
             self.assertEqual(self.get("/engine/health")[0], 200)
             self.assertEqual(self.get("/engine/metrics")[0], 200)
