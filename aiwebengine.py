@@ -41446,6 +41446,7 @@ DASHBOARD_BODY = r"""
 <div id="view-script" hidden>
   <div class="top">
     <a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
+    <span id="other-logs"></span>
     <span class="actions">
       <button id="open-source" aria-expanded="false">Open source</button>
       <button id="reload" class="main">Reload</button>
@@ -42013,12 +42014,22 @@ function renderScript() {
   setText($("script-name"), at.name === "server" ? "Server log" : at.name);
   $("console").hidden = !isScript || view.state === "failed";
   $("reload").hidden = $("open-source").hidden = !isScript;
+  renderOtherLogs(isScript);
   if (!view || view.name !== at.name) return;
   const summary = state.scripts.find((script) => script.name === at.name)?.summary;
   const facts = isScript ? STATES[view.state][1] + (summary ? " · " + summary : "") : "";
   setText($("script-facts"), view.known ? facts : "There is no script of this name.");
   renderTrouble(view.error, view.loads);
   renderLines();
+}
+function renderOtherLogs(isScript) {
+  const scripts = new Set(state.scripts.map((script) => script.name));
+  const names = isScript ? [] : ["server", ...state.server.logs].filter((name, index, all) =>
+    name !== at.name && !scripts.has(name) && all.indexOf(name) === index);
+  const text = names.join();
+  if ($("other-logs").shown === text) return;
+  $("other-logs").shown = text;
+  $("other-logs").replaceChildren(...names.map((name) => el("a", { class: "chip", ...scriptLink(name) })));
 }
 function renderTrouble(error, loads) {
   $("trouble").hidden = !error;

@@ -10785,6 +10785,19 @@ class MetricsTest(ServerCase):
         self.assertEqual(buckets[-1], 3)
         self.assertEqual(len(buckets), len(aiwebengine.DURATION_BUCKETS) + 1)
 
+    def test_durations_of_calls(self):
+        stats = aiwebengine.CallStats()
+        self.assertIsNone(stats.percentile(0.5))
+        for milliseconds in range(1, 101):
+            stats.record(milliseconds / 1000)
+        self.assertEqual((stats.percentile(0.5), stats.percentile(0.95), stats.longest), (0.051, 0.096, 0.1))
+        self.assertAlmostEqual(stats.seconds, 5.05)
+        self.assertEqual(sum(stats.buckets), 100)
+        self.assertEqual(stats.buckets[:4], [1, 1, 3, 5], "up to 1 ms, 2.5 ms, 5 ms, 10 ms")
+        for _ in range(aiwebengine.DURATIONS_KEPT):
+            stats.record(9)
+        self.assertEqual((stats.percentile(0.0), stats.buckets[-1]), (9, aiwebengine.DURATIONS_KEPT))
+
     def test_labels_are_escaped(self):
         self.serve(r"""routeRegistry.registerStreamRoute('/a"b<c>');""")
         kinds, samples = self.metrics()
@@ -13524,6 +13537,14 @@ class DashboardInTheBrowser(ServerCase):
         page.type("#code", "missing.thing")
         page.evaluate(enter)
         self.see(page, "#console-lines .error", "ReferenceError: missing is not defined")
+
+    def test_the_logs_that_belong_to_no_script(self):
+        page = self.open("#/script/server")
+        page.wait_for("document.querySelector('#console').hidden && document.querySelector('#reload').hidden")
+        self.server.app.log.write("warn", "something about schemas", "graphql")
+        page.wait_for("[...document.querySelectorAll('#other-logs a')].some(link => link.innerText === 'graphql')")
+        page.evaluate("[...document.querySelectorAll('#other-logs a')].find(link => link.innerText === 'graphql').click()")
+        self.see(page, "#lines", "something about schemas")
 
     def test_a_request_is_looked_at_and_sent_again(self):
         page = self.open("#/requests")
