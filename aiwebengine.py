@@ -26043,6 +26043,20 @@ class JSNamespace(JSObject):
         return [*self.cells, SYM_TO_STRING_TAG]
 
 
+class JSModuleScope(JSNamespace):
+    """The top-level names of a module as an object that can be written to, for a console."""
+
+    __slots__ = ()
+
+    def values(self):
+        """Name -> value of those that have one yet."""
+        return {key: cell.v for key, cell in self.cells.items() if hasattr(cell, "v") and key[0] != "%"}
+
+    def set(self, key, value, receiver=None):
+        self.cells[key].v = value
+        return True
+
+
 class Module:
     """One module of a realm: its cells, and how far it has come."""
 
@@ -26112,6 +26126,10 @@ class ModuleMap:
         self.main = None                # the module that evaluate() ran last
         #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
         self.loader = None
+
+    def scope(self):
+        """The names of the module that the realm runs, as an object; None where it runs a plain script."""
+        return JSModuleScope(self.main.cells) if self.main is not None else None
 
     def meta(self, filename):
         if filename not in self.metas:
@@ -40980,6 +40998,7 @@ _HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "
 _SECRET_HEADERS = frozenset(("cookie", "authorization"))
 CONSOLE_FILE = "<console>"
 _DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
+_VARIABLE = re.compile(r"\A\s*(?:let|const|var)\s+(?=[\w$]+\s*=)")
 
 
 def json_answer(value, status=200):
@@ -41147,21 +41166,45 @@ def evaluate_code(host, code):
         value = realm.evaluate(code, CONSOLE_FILE, timeout=limit)
         return str(value) if value is undefined or callable(value) else json.dumps(
             value, ensure_ascii=False, indent=2, default=str)
+    scope = realm.modules.scope()
+    if scope is not None:
+        function, argument = code_in_module(realm, scope, code)
+    elif _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
+        return inspect_value(realm, realm.from_python(realm.evaluate(code, CONSOLE_FILE, timeout=limit)))
+    else:
+        function, argument = code_in_script(realm, code)
+    return host.run(function, "console", argument, lambda value: inspect_value(realm, value))
 
-    def shown(value):
-        return inspect_value(realm, value)
 
-    if _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
-        return shown(realm.from_python(realm.evaluate(code, CONSOLE_FILE, timeout=limit)))
+def function_around(realm, code):
+    """A function that returns the value of code, if it is an expression, or None."""
     try:
-        function = realm.evaluate(f"({'async ' if 'await' in code else ''}() => ({code}\n))", CONSOLE_FILE)
-        argument = None
+        return realm.evaluate(f"({'async ' if 'await' in code else ''}() => ({code}\n))", CONSOLE_FILE)
     except JSError as error:
         if error.phase != "parse":
             raise
-        waiting = f"(async () => {{{code}\n}})"
-        function, argument = realm.evaluate(waiting if "await" in code else "eval", CONSOLE_FILE), code
-    return host.run(function, "console", argument, shown)
+        return None
+
+
+def code_in_script(realm, code):
+    """(function, argument) that run code beside a plain script's globals."""
+    function = function_around(realm, code)
+    if function is None:
+        function = realm.evaluate(f"(async () => {{{code}\n}})" if "await" in code else "eval", CONSOLE_FILE)
+    return function, code
+
+
+def code_in_module(realm, scope, code):
+    """(function, argument) that run code among the names of a module: as variables of the function around
+    it, which are written back when they were set. A variable that the code declares becomes a global,
+    or it would be gone at once; statements have no value."""
+    code, values = _VARIABLE.sub("", code), scope.values()
+    body = f"return ({code}\n)" if function_around(realm, code) is not None else code + "\n"
+    back = "".join(f"if (!Object.is({name}, $old.{name})) $scope.{name} = {name};" for name in values)
+    function = realm.evaluate(f"({'async ' if 'await' in code else ''}({{ $scope, $old }}) => {{ "
+                              f"let {{ {', '.join(values)} }} = $old; try {{ {body} }} finally {{ {back} }} }})",
+                              CONSOLE_FILE)
+    return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
 # -- Dashboard: the page ----

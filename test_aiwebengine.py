@@ -11166,12 +11166,20 @@ class DashboardTest(ServerCase):
         self.assertIn("TimeoutError", self.evaluate("await new Promise(() => {})"))
         self.assertEqual(self.get("/x")[2], "fine")
 
-    def test_the_console_leaves_handlers_of_a_module_alone(self):
-        self.serve({"app.js": "import { x } from './x.js';\nconst show = () => String(x);\nroutes();\n"
-                              "function routes() { routeRegistry.registerRoute('/x', 'show'); }", "x.js": "export const x = 5;"})
-        self.evaluate("const y = 1; import('./x.js')")
-        self.evaluate("import { x } from './x.js'")
-        self.assertEqual(self.get("/x")[2], "5")
+    def test_the_console_sees_and_sets_the_names_of_a_module(self):
+        self.serve({"app.js": "import { x } from './lib/x.js';\nlet hits = 3;\nconst rooms = new Map([['a', x]]);\n"
+                              "const show = () => `${hits} ${x}`;\nroutes();\nlet later;\nfunction bump() { hits++; }\n"
+                              "function routes() { routeRegistry.registerRoute('/x', 'show'); }", "lib/x.js": "export const x = 5;"})
+        for code, value in (("hits", "3"), ("x", "5"), ("rooms", "Map(1) { 'a' => 5 }"), ("hits = 4", "4"), ("hits + 1", "5"),
+                            ("const a = rooms.get('a')", "5"), ("a + hits", "9"), ("{ hits }", "{ hits: 4 }"),
+                            ("await Promise.resolve(hits)", "4"), ("const b = await 2; b", None), ("later", "undefined"),
+                            ("bump(), show()", "'5 5'"), ("hits", "5"), ("hits--", "5"), ("show", "[Function: show]"), ("typeof nothing", "'undefined'"), ("if (hits) { hits = 4 }", "undefined")):
+            shown = self.evaluate(code)
+            if value is not None:
+                self.assertEqual(shown, value, code)
+        self.assertIn("SyntaxError", self.evaluate("import { x } from './lib/x.js'"))
+        self.assertEqual(self.get("/x")[2], "4 5")
+        self.assertIn("ReferenceError", self.evaluate("missing"))
 
     # -- who may --
 
