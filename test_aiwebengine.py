@@ -4966,8 +4966,101 @@ class Js2PyEngineTest(unittest.TestCase):
             return error.code, error.read().decode()
 
 
+@unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
+class Js2PyServerTest(ServerCase):
+    """The host API for scripts on js2py."""
+
+    options = {"engine": "js2py"}
+
+    def test_routes_requests_and_responses(self):
+        self.serve("""
+            function show(context) {
+                var r = context.request;
+                return {status: 202, headers: {'X-Seen': r.headers['x-in']}, body: {q: r.query.q, id: r.params.id,
+                        form: r.form, json: r.json, method: r.method, cookies: r.cookies, ip: r.ip, none: r.auth.userId}};
+            }
+            routeRegistry.registerRoute('/show/:id', 'show');
+            routeRegistry.registerRoute('/show/:id', 'show', 'POST');
+            routeRegistry.registerRoute('/list', function () { return [1, {a: '\u00e9'}, null, 0.5]; });
+            routeRegistry.registerRoute('/text', function () { return 'plain'; });
+            routeRegistry.registerRoute('/none', function () {});
+            routeRegistry.registerRoute('/number', function () { return 7; });
+            routeRegistry.registerRoute('/builder', function () { return ResponseBuilder.json({a: [1]}, 201); });
+            routeRegistry.registerRoute('/moved', function () { return ResponseBuilder.redirect('/text'); });
+            routeRegistry.registerRoute('/routes', function () { return routeRegistry.listRoutes(); });
+            function wrong() { routeRegistry.registerRoute('no slash', show); }
+            routeRegistry.registerRoute('/wrong', function () { try { wrong() } catch (e) { return e.name + ': ' + e.message } });
+        """)
+        status, headers, text = self.get("/show/7?q=%C3%A9", **{"X-In": "y", "Cookie": "a=b"})
+        self.assertEqual((status, headers["x-seen"]), (202, "y"))
+        self.assertEqual(json.loads(text), {"q": "é", "id": "7", "form": {}, "json": None, "method": "GET",
+                                            "cookies": {"a": "b"}, "ip": "127.0.0.1", "none": None})
+        self.assertEqual(json.loads(self.post("/show/8", {"f": "x y"})[2])["form"], {"f": "x y"})
+        self.assertEqual(self.get("/list")[2], '[1,{"a":"é"},null,0.5]')
+        self.assertEqual([self.get(path)[0] for path in ("/text", "/none", "/number", "/builder", "/moved")],
+                         [200, 204, 500, 201, 302])
+        self.assertIn("/show/:id", self.get("/routes")[2])
+        self.assertIn('Error: registerRoute: the path must start with "/"', self.get("/wrong")[2])
+
+    def test_streams_storage_timers_and_graphql(self):
+        self.serve("""
+            routeRegistry.registerStreamRoute('/chat', {onConnect: function (context) {
+                if (context.request.query.room === 'closed') return false;
+                return {room: context.request.query.room};
+            }, history: 5});
+            function say(context) {
+                sharedStorage.setItem('last', context.request.form.text);
+                return routeRegistry.sendStreamMessageFiltered('/chat', {text: context.request.form.text}, {room: 'a'});
+            }
+            routeRegistry.registerRoute('/say', 'say', 'POST');
+            routeRegistry.registerRoute('/last', function () { return sharedStorage.getItem('last'); });
+            routeRegistry.registerRoute('/later', function () {
+                setTimeout(function (n) { sendStreamMessageToConnections('/chat', n, '{}'); }, 1, 42);
+            });
+            graphQLRegistry.registerQuery('hello', 'type Query { hello(n: Int!): [Item] } type Item { n: Int, s: String }',
+                function (context) { return [{n: context.args.n, s: 'x'}]; });
+            graphQLRegistry.registerSubscription('ticks', 'type Subscription { ticks: Int }', function () { return 1; });
+            routeRegistry.registerRoute('/tick', function () { return graphQLRegistry.sendSubscriptionMessage('ticks', 2); });
+            routeRegistry.registerRoute('/own', function () { return graphQLRegistry.executeGraphQL('{ hello(n: 3) { n } }'); });
+        """)
+        here, there = self.connect("/chat?room=a"), self.connect("/chat?room=b")
+        self.assertEqual(self.connect("/chat?room=closed").status, 403)
+        self.assertIn("1 connection matched", self.post("/say", {"text": "hi 😀"})[2])
+        self.assertEqual(here.json(), {"text": "hi 😀"})
+        self.assertTrue(there.nothing())
+        self.assertEqual(self.get("/last")[2], "hi 😀")
+        self.get("/later")
+        self.assertEqual((here.json(), there.json()), (42, 42))
+        answer = self.get("/graphql?query=" + urllib.parse.quote("{ hello(n: 5) { n s } }"))[2]
+        self.assertEqual(json.loads(answer), {"data": {"hello": [{"n": 5, "s": "x"}]}})
+        self.assertEqual(json.loads(self.get("/own")[2]), {"data": {"hello": [{"n": 3}]}})
+        ticks = self.connect("/graphql/sse?query=" + urllib.parse.quote("subscription { ticks }"))
+        self.assertEqual(ticks.json(), {"data": {"ticks": 1}})
+        self.get("/tick")
+        self.assertEqual(ticks.json(), {"data": {"ticks": 2}})
+
+    def test_errors_name_the_line_and_reload_works(self):
+        self.serve("function broken() {\n  var a;\n  return a.b;\n}\nrouteRegistry.registerRoute('/x', 'broken');",
+                   reload=True)
+        status, headers, text = self.get("/x")
+        error = json.loads(text)["error"]
+        self.assertEqual((status, error["name"]), (500, "TypeError"))
+        self.assertIn("at broken (app.js:3)", error["stack"])
+        self.assertIn("> 3 |   return a.b;", self.output.getvalue())
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/x', function () { return 'mended'; });")
+        self.eventually(lambda: self.get("/x")[2] == "mended")
+
+    def test_other_scripts_are_served_while_one_hangs(self):
+        self.serve({"a.js": "routeRegistry.registerRoute('/hang', function () { for (;;) {} });",
+                    "b.js": "routeRegistry.registerRoute('/b', function () { return 'b'; });"}, handler_timeout=2)
+        thread = threading.Thread(target=self.get, args=["/hang"])
+        thread.start()
+        self.assertEqual(self.get("/b")[2], "b")
+        thread.join()
+
+
 if sys.version_info >= (3, 12):
-    del Js2PyEngineTest                    # js2py does not import there
+    del Js2PyEngineTest, Js2PyServerTest        # js2py does not import there
 
 
 # -- The prompt --------------------------------------------------------------------------
