@@ -4874,6 +4874,26 @@ class Js2PyEngineTest(unittest.TestCase):
             error = aiwebengine.on_script_thread(self.error, source, 60)
             self.assertEqual((error.name, error.message), ("RangeError", message), source)
 
+    def test_errors_are_made_without_code_of_the_script(self):
+        for source in ("Object.defineProperty(Error.prototype, 'message', {set: function (v) {}})",
+                       "Object.defineProperty(TypeError.prototype, 'name', {get: function () { for (;;) {} }})",
+                       "TypeError.prototype.toString = function () { for (;;) {} }",
+                       "TypeError = Error = 1; Error.prototype.__proto__ = null"):
+            realm = aiwebengine.Js2PyRealm("t.js")
+            with self.assertRaises(aiwebengine.JSError, msg=source) as caught:
+                realm.evaluate(source + "; null.x", "t.js", 10)
+            self.assertNotIsInstance(caught.exception, aiwebengine.ScriptTimeout, source)
+            self.assertIn("tried getting property 'x'", caught.exception.message)
+            realm.close()
+        deep = self.error("var p = {message: 'far'}; for (var i = 0; i < 3000; i++) p = Object.create(p); throw p")
+        self.assertEqual((deep.name, deep.message), ("", "[object Object]"))
+
+    def test_what_a_copy_keeps_is_bounded(self):
+        self.evaluate("for (var i = 0; i < 3000; i++) String.fromCharCode(i); 'abc'.charAt(1) + 'abc'[2] + ''.charAt()", 60)
+        self.assertLess(len(self.realm.values.CHAR_BANK), 1100)
+        self.assertEqual(self.error("var s = '[],'; for (var i = 0; i < 20; i++) s += s; JSON.parse('[' + s + '1]')").message,
+                         "js2py reads no JSON with more than 1,000,000 values here")
+
     def test_regular_expressions_are_ours_and_can_be_stopped(self):
         self.assertEqual(self.evaluate("/(a+)+$/.test(new Array(40).join('a') + 'b')"), False)
         self.assertEqual(self.evaluate("'2020-01'.replace(/(\\d+)-(\\d+)/, '$2/$1') + 'aXbX'.replace(/x/gi, "
@@ -4907,6 +4927,11 @@ class Js2PyEngineTest(unittest.TestCase):
                  "typeof Date() + Date.parse('1970-01-02').getTime()": "string86400000",
                  "var s = ''; for (var j = 0; j < 4; j += [1].map(function (x) { return x })[0]) { if (j == 2) continue; "
                  "s += j } s": "013",
+                 "l: for (var a = 0, b = 5; a < 3; a++) { for (;;) { continue l } } a + b": 8,
+                 "JSON.stringify({a: [1, {b: NaN}], c: {}}, null, 1)":
+                     '{\n "a": [\n  1,\n  {\n   "b": null\n  }\n ],\n "c": {}\n}',
+                 "JSON.stringify({a: 1, b: {a: 2, c: 3}}, ['a', 'b'])": '{"a":1,"b":{"a":2}}',
+                 "JSON.stringify({a: 1}, function (k, v) { return v === 1 ? 2 : v })": '{"a":2}',
                  "(function () { try { return 1 } finally { s = 'finally' } })() + s": "1finally"}
         for source, value in cases.items():
             self.assertEqual(self.evaluate(source), value, source)
