@@ -39318,7 +39318,7 @@ LIVE_SCRIPT = r"""
   function connect() {
     try {
       const worker = new SharedWorker(tag.src, "aiwebengine");
-      worker.onerror = alone;
+      worker.onerror = () => { worker.onerror = null; alone(); };
       worker.port.onmessage = (event) => onState(event.data);
       addEventListener("pagehide", () => worker.port.postMessage("bye"), { once: true });
     } catch {
