@@ -38472,7 +38472,8 @@ class Chaos:
         return f"Fault injection is on: {self.text}" if self.rules else ""
 
     def describe(self):
-        """For the dashboard and /engine/chaos: what is on, and what it did since it was set."""
+        """For the dashboard and /engine/chaos: what is on, and what it did since it was set. Of a rule,
+        latency, jitter and kill are seconds, drop and error parts of 1, slow bytes per second."""
         rules = [{"path": rule.path or "*", **rule.settings, "hits": rule.hits} for rule in self.rules]
         return {"active": bool(self.rules), "chaos": self.text, "seed": self._seed, "rules": rules,
                 "counts": dict(self.counts)}
@@ -40223,7 +40224,7 @@ LIVE_SCRIPT = r"""
   function connect() {
     try {
       const worker = new SharedWorker(tag.src, "aiwebengine");
-      worker.onerror = alone;
+      worker.onerror = () => { worker.onerror = null; alone(); };
       worker.port.onmessage = (event) => onState(event.data);
       addEventListener("pagehide", () => worker.port.postMessage("bye"), { once: true });
     } catch {

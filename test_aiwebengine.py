@@ -10672,6 +10672,7 @@ class LivePageTest(LiveCase):
                 status, headers, text = self.get(path, **self.browser)
                 self.assertEqual("live.js" in text, live)
                 self.assertEqual(int(headers["content-length"]), len(text))
+                self.assertEqual(self.request("HEAD", path, None, self.browser)[1]["content-length"], str(len(text)))
         self.assertRegex(self.get("/quoted", **self.browser)[2], "'</body>'</script><script src")
 
     def test_a_page_that_answers_a_form_says_so(self):
