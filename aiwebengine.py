@@ -38175,8 +38175,9 @@ class Gate:
                 return Refusal(421, f"This server does not answer for the host {name!r}. If it should, start "
                                     f"it with --allow-host {name}")
         if head.method not in ("GET", "HEAD", "OPTIONS") and not self._same_site(head):
-            return Refusal(403, "A page of another site may not do this. If it should, start the server with "
-                                f"--cors {head.origin or 'ORIGIN'}")
+            hint = "" if head.origin == "null" else \
+                f". If it should, start the server with --cors {head.origin or 'ORIGIN'}"
+            return Refusal(403, "A page of another site may not do this" + hint)
         return None
 
     def _same_site(self, head):

@@ -9619,6 +9619,8 @@ class HttpTest(ServerCase):
         self.assertEqual([status for status, _, _ in found], [200] * 5 + [429] * 3)
         self.assertEqual(found[-1][1]["retry-after"], "1")
         self.assertEqual(self.get("/hello")[0], 200)
+        self.serve(ECHO, rate=1)
+        self.assertEqual([self.connect("/events").status for _ in range(3)], [200, 429, 429])
 
     def test_limit_of_streams(self):
         self.serve(ECHO, max_connections=2)
@@ -10419,6 +10421,27 @@ class FaultTest(ServerCase):
             self.assertLess(time.monotonic(), end)
             time.sleep(0.05)
         self.assertEqual(stream.next()["data"], "after")
+
+    def test_listening_to_everyone_is_said_aloud(self):
+        for options, part in (((), b""), (("--host", "0.0.0.0"), b"warning: everyone who reaches 0.0.0.0 can use this server")):
+            with tempfile.TemporaryFile() as out:
+                port, process = self.spawn(self.SOURCE, *options, stdout=out)
+                process.terminate()
+                process.wait(10)
+                out.seek(0)
+                banner = out.read()
+                self.assertIn(part, banner)
+                self.assertEqual(b"warning" in banner, bool(part))
+
+    @unittest.skipUnless(os.path.exists("/proc/self/limits"), "the system does not show the limits of a process")
+    def test_the_server_takes_all_the_file_descriptors_it_may_have(self):
+        hard = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 4000)
+        port, process = self.spawn(self.SOURCE, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (50, hard)))
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        self.assertRegex(limits, rf"(?m)^Max open files +{hard} +{hard} ")
+        clients = [self.client(port) for _ in range(100)]
+        self.assertIn(b"100 connections matched, 100 delivered", ask(port, "POST", "/send", "x"))
+        self.assertEqual({client.next()["data"] for client in clients}, {"x"})
 
     def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_said_to_be_missing(self):
         self.serve({"app.js": self.SOURCE, "public/a.txt": "a"})
