@@ -42184,7 +42184,8 @@ function renderLines() {
   const box = $("lines"), words = $("log-q").value.toLowerCase(), all = state.lines.length;
   const shown = state.lines.filter(([, level, text]) =>
     levels[level === "log" ? "info" : level] !== false && text.toLowerCase().includes(words));
-  setText($("n-log"), (shown.length < all ? number(shown.length) + " of " : "") + number(all) + (all === 1 ? " line" : " lines"));
+  const part = shown.length < all ? number(shown.length) + " of " : "";
+  setText($("n-log"), part + number(all) + (all === 1 ? " line" : " lines"));
   const last = state.lines[all - 1], text = JSON.stringify([shown.length, words, levels, all, last]);
   if (box.shown === text && box.children.length === shown.length) return;
   box.shown = text;
