@@ -27777,6 +27777,7 @@ class Js2PyCopy:
         """(Python text, words): what js2py's translator makes of a script, and what its words stand for.
         Raises JSSyntaxError."""
         program = es5_program(source)
+        label_continues(program)
         words = {}
         tree = estree(program, words, True)
         self.nodes.clean_stacks()
@@ -27864,6 +27865,48 @@ _ESTREE_EXTRA = {
     "FunctionExpression": {"defaults": [], "generator": False},
     "TryStatement": {"handlers": [], "guardedHandlers": []},
     "ForInStatement": {"each": False}, "UnaryExpression": {"prefix": True}}
+
+
+_ES5_LOOPS = (ForStatement, ForInStatement, WhileStatement, DoWhileStatement)
+
+
+def label_continues(program):
+    """Gives each `continue` within a switch a label, and its loop too: js2py makes a loop of the switch,
+    and would go on with that."""
+    work = [(program, None, False)]
+    while work:
+        node, loop, in_switch = work.pop()
+        if isinstance(node, (FunctionDeclaration, FunctionExpression)):
+            loop, in_switch = None, False
+        elif isinstance(node, SwitchStatement):
+            in_switch = True
+        elif isinstance(node, ContinueStatement) and node.label is None and in_switch:
+            node.label = label_of(loop)
+        for field in node.fields:
+            part = getattr(node, field)
+            for child in part if isinstance(part, list) else [part]:
+                if isinstance(child, _ES5_LOOPS):
+                    work.append((child, (node, field, child), False))
+                elif isinstance(child, Node):
+                    work.append((child, loop, in_switch))
+
+
+def label_of(loop):
+    """The label of a loop, given as (parent, field, loop); it gets one if it has none."""
+    parent, field, node = loop
+    if isinstance(parent, LabeledStatement):
+        return parent.label
+    part = getattr(parent, field)
+    found = next(child for child in part if child is node or getattr(child, "body", None) is node) \
+        if isinstance(part, list) else part
+    if isinstance(found, LabeledStatement):
+        return found.label
+    label = LabeledStatement(f"%{node.start}", node).at(node)
+    if isinstance(part, list):
+        part[part.index(node)] = label
+    else:
+        setattr(parent, field, label)
+    return label.label
 
 
 def word_for(text, words):

@@ -5141,6 +5141,10 @@ class Js2PyEngineTest(unittest.TestCase):
                  "var s = ''; for (var j = 0; j < 4; j += [1].map(function (x) { return x })[0]) { if (j == 2) continue; "
                  "s += j } s": "013",
                  "l: for (var a = 0, b = 5; a < 3; a++) { for (;;) { continue l } } a + b": 8,
+                 "var u = ''; for (var c = 0; c < 4; c++) { switch (c) { case 1: continue; default: u += c } u += '.' } u":
+                     "0.2.3.",
+                 "u = ''; m: for (c = 0; c < 3; c++) for (a = 0; a < 3; a++) switch (a) { case 1: continue m; case 0: "
+                 "continue; default: u += 'no' } u + c": "3",
                  "JSON.stringify({a: [1, {b: NaN}], c: {}}, null, 1)":
                      '{\n "a": [\n  1,\n  {\n   "b": null\n  }\n ],\n "c": {}\n}',
                  "JSON.stringify({a: 1, b: {a: 2, c: 3}}, ['a', 'b'])": '{"a":1,"b":{"a":2}}',
