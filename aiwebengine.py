@@ -34690,7 +34690,7 @@ class LocalRelay:
 REDIS_TIMEOUT = 2.0
 REDIS_BLOCK_MS = 1000
 #: Seconds until the first attempt to connect again, and between the later ones, at most.
-REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.5
+REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.25
 #: Seconds between two readings: while many messages come, they are taken in and delivered together.
 REDIS_PAUSE = 0.003
 #: Messages of one stream that are read at once.

@@ -31,6 +31,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import statistics
 import struct
 import subprocess
 import sys
@@ -7964,16 +7965,17 @@ REDIS_MISSING = None if REDIS_SERVER and importlib.util.find_spec("redis") else 
 class RedisServer:
     """A redis-server of the test's own, which keeps what it accepted."""
 
-    def __init__(self, folder, port=None):
+    def __init__(self, folder, fsync="always"):
         self.folder = folder
-        self.port = port or free_port()
+        self.fsync = fsync
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 
     def start(self):
         self.process = subprocess.Popen(
             [REDIS_SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, "--save", "",
-             "--appendonly", "yes", "--appendfsync", "always"], stdout=subprocess.DEVNULL)
+             "--appendonly", "yes", "--appendfsync", self.fsync], stdout=subprocess.DEVNULL)
         for _ in range(500):
             try:
                 if self.ask("PING") == "+PONG":
@@ -13329,6 +13331,8 @@ class Listeners:
         while self.got < wanted and time.perf_counter() - last < patience:
             for key, _ in self.selector.select(0.5):
                 data = key.fileobj.recv(1 << 20)
+                if not data:
+                    raise ConnectionError("the server ended a stream")
                 self.texts[key.fileobj].append(data)
                 self.got += data.count(b"data: ")
                 last = time.perf_counter()
@@ -13491,6 +13495,120 @@ def bench_server():
     folder.cleanup()
 
 
+STORAGE_BENCH = """
+const text = "x".repeat(1024);
+const keep = (i) => sharedStorage.setItem("k" + i % 500, i + text + Math.random());
+routeRegistry.registerStreamRoute("/events");
+routeRegistry.registerRoute("/loop", () => {
+  const start = performance.now();
+  for (let i = 0; i < 2000; i++) keep(i);
+  return String(2000 / (performance.now() - start) * 1000);
+});
+routeRegistry.registerRoute("/each", () => {
+  const times = [];
+  for (let i = 0; i < 2000; i++) { const start = performance.now(); keep(i); times.push(performance.now() - start) }
+  return String(times.sort((a, b) => a - b)[1000] * 1000);
+});
+routeRegistry.registerRoute("/sends", () => {
+  const start = performance.now();
+  for (let i = 0; i < 2000; i++) routeRegistry.sendStreamMessage("/events", "x".repeat(200));
+  return String(2000 / (performance.now() - start) * 1000);
+});
+routeRegistry.registerRoute("/trigger", ({ request }) => {
+  try { return routeRegistry.sendStreamMessage("/events", request.body) } catch { return { status: 503 } }
+}, "POST");
+"""
+
+
+def bench_storage():
+    """sharedStorage and sending: in memory, in a file, through Redis."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "scripts").mkdir()
+        Path(folder, "scripts", "bench.js").write_text(STORAGE_BENCH)
+        redis = None if REDIS_MISSING else RedisServer(folder, "everysec")
+        print("\nIn one handler, best of 5:")
+        print(f"{'':>10}{'setItem 1 KB/s':>16}{'median µs':>11}{'sends/s':>10}")
+        kinds = {"memory": {}, "file": {"storage": Path(folder, "x.db")}} | ({"redis": {"redis": redis.url}} if redis else {})
+        for name, options in kinds.items():
+            with aiwebengine.Server(Path(folder, "scripts"), port=0, reload=False, log_level="error", **options) as server:
+                loop, each, sends = [[float(ask(server.port, "GET", path)) for _ in range(5)]
+                                     for path in ("/loop", "/each", "/sends")]
+            print(f"{name:>10}{max(loop):>16,.0f}{min(each):>11.1f}{max(sends):>10,.0f}")
+        if redis:
+            redis.stop()
+
+
+def bench_redis():
+    """Two processes with 1,000 clients each; the price of Redis in one; a restart of Redis."""
+    if REDIS_MISSING:
+        print(f"\nRedis: {REDIS_MISSING}")
+        return
+    if resource:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        Path(folder, "scripts").mkdir()
+        Path(folder, "scripts", "bench.js").write_text(STORAGE_BENCH)
+        redis = RedisServer(folder, "everysec")
+        stack.callback(redis.stop)
+        command = [sys.executable, str(MODULE), str(Path(folder, "scripts")), "--port", "{port}", "--log-level", "error"]
+        joined = [*command, "--redis", redis.url]
+        pin(1)
+        price_of_redis(command, joined)
+        ports = [stack.enter_context(peer(joined))[0] for _ in range(2)]
+        two_processes(ports)
+        restart(redis, ports)
+
+
+def price_of_redis(command, joined, rounds=3):
+    """Fan-out of one process without and with Redis, in turns."""
+    rates = {"alone": [], "with redis": []}
+    for _ in range(rounds):
+        for name, words in (("alone", command), ("with redis", joined)):
+            with peer(words) as (port, _):
+                rates[name].append(fan_out(port))
+    print(f"\n1,000 clients of one process, median of {rounds}; as in the table of servers")
+    for name, rows in rates.items():
+        at_once, paced = (statistics.median(row[i] for row in rows) for i in (0, 1))
+        print(f"{name:>12}{at_once:>12,.0f}/s at once{paced:>10,.0f}/s paced   complete: {all(row[2] for row in rows)}")
+
+
+def two_processes(ports, clients=1000, messages=100):
+    """Messages sent to both in turn; every client of both must have all, in one order."""
+    groups = [Listeners(port, clients) for port in ports]
+    readers = [threading.Thread(target=group.receive, args=(clients * messages, 10)) for group in groups]
+    start = time.perf_counter()
+    for reader in readers:
+        reader.start()
+    for n in range(messages):
+        ask(ports[n % 2], "POST", "/trigger", json.dumps({"n": n, "text": "x" * 180}))
+    for reader in readers:
+        reader.join()
+    seconds = time.perf_counter() - start
+    orders = {b" ".join(re.findall(rb'data: .*"n": ?(\d+)', b"".join(texts)))
+              for group in groups for texts in group.texts.values()}
+    complete = sorted(map(int, next(iter(orders)).split())) == list(range(messages))
+    print(f"two processes × {clients:,} clients × {messages} messages: {len(orders)} order, "
+          f"{'complete' if complete else 'NOT COMPLETE'}, {2 * clients * messages / seconds:,.0f} deliveries/s")
+    for group in groups:
+        group.close()
+
+
+def restart(redis, ports, away=5.0):
+    """How long after Redis is back a message goes from one process to the other."""
+    client = EventClient(ports[1], "/events")
+    redis.stop()
+    time.sleep(away)
+    start = time.perf_counter()
+    redis.start()
+    up = time.perf_counter()
+    while b"matched" not in ask(ports[0], "POST", "/trigger", "back"):
+        time.sleep(0.01)
+    client.next(30)
+    print(f"Redis away for {away:g} s: it took {up - start:.2f} s to start, and {time.perf_counter() - up:.2f} s later a "
+          "message went through")
+    client.sock.close()
+
+
 def bench_start():
     port = free_port()
     start = time.perf_counter()
@@ -13516,7 +13634,8 @@ def bench_start():
 def run_benchmarks(words):
     """Prints all measurements, or those whose name contains one of the words."""
     print(f"aiwebengine {aiwebengine.__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
-    for bench in (bench_start, bench_engine, bench_programs, bench_graphql, bench_server):
+    for bench in (bench_start, bench_engine, bench_programs, bench_graphql, bench_server, bench_storage,
+                  bench_redis):
         if not words or any(word in bench.__name__ for word in words):
             bench()
     return 0
