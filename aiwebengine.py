@@ -72,6 +72,7 @@ import re
 import secrets
 import select
 import selectors
+import shlex
 import shutil
 import signal
 import socket
@@ -171,6 +172,8 @@ class JSSyntaxError(JSNativeError):
     `filename` is filled in by whoever knows it."""
 
     kind = "SyntaxError"
+    #: Whether the text was only too deep for the stack that was left.
+    overflow = False
 
     def __init__(self, message="", line=None, column=None):
         super().__init__(message)
@@ -3375,7 +3378,9 @@ def _guarded(parser, parse):
     try:
         return parse()
     except RecursionError:
-        raise parser.too_deep() from None
+        error = parser.too_deep()
+        error.overflow = True
+        raise error from None
 
 
 def parse_script(source, strict=False, may_await=False):
@@ -3925,10 +3930,17 @@ class ScopeAnalyzer:
         self.block(node, "block", node.body)
 
     def visit_IfStatement(self, node):
-        self.visit(node.test)
-        for part in (node.consequent, node.alternate):
-            if part is not None:
-                self.in_region(part, lambda: self.visit_substatement(part))
+        outer = self.region
+        while True:                     # a chain of `else if` may be longer than the stack
+            self.visit(node.test)
+            self.in_region(node.consequent, lambda: self.visit_substatement(node.consequent))
+            if not isinstance(node.alternate, IfStatement):
+                break
+            node = node.alternate
+            self.region = (node.start, node.end)
+        if node.alternate is not None:
+            self.in_region(node.alternate, lambda: self.visit_substatement(node.alternate))
+        self.region = outer
 
     def visit_substatement(self, node):
         """A statement that is no list: a sloppy function declaration there has a scope of its own."""
@@ -4893,25 +4905,36 @@ class JSObject:
                 setter = current.set if setter is ABSENT else setter
             getter = undefined if getter is ABSENT else getter
             setter = undefined if setter is ABSENT else setter
-            flags = merged_flags(desc, current) & ~WRITABLE
-            self.special_attrs()[key] = Accessor(getter, setter, flags)
-            self.props.pop(key, None)
-            guard_key(key)
+            self.store_accessor(key, Accessor(getter, setter, merged_flags(desc, current) & ~WRITABLE))
             return
         if current is not None and current.is_accessor():
             flags = merged_flags(desc, None) & WRITABLE | merged_flags(desc, current) & ~WRITABLE
         else:
             flags = merged_flags(desc, current)
+        value = desc.value
+        if value is ABSENT:
+            value = self.props[key] if key in self.props else undefined
+        self.store_value(key, value, flags)
+
+    # Where the stack ends in these two, nothing is written yet: all calls come first.
+
+    def store_value(self, key, value, flags):
+        """Writes a data property and its attribute bits."""
+        attrs = self.attrs
         if flags != DEFAULT_ATTRS:
-            self.special_attrs()[key] = flags
             if not flags & WRITABLE:
                 guard_key(key)
-        elif self.attrs is not None:
-            self.attrs[key] = flags
-        if desc.value is not ABSENT:
-            self.props[key] = desc.value
-        elif key not in self.props:
-            self.props[key] = undefined
+            attrs = self.special_attrs()
+        self.props[key] = value
+        if attrs is not None:
+            attrs[key] = flags
+
+    def store_accessor(self, key, accessor):
+        guard_key(key)
+        attrs = self.special_attrs()
+        if key in self.props:
+            del self.props[key]
+        attrs[key] = accessor
 
     def has(self, key):
         obj = self
@@ -4995,19 +5018,11 @@ class JSObject:
 
     def put(self, key, value, flags=DEFAULT_ATTRS):
         """Makes an own data property without asking: for objects that no script has seen."""
-        if flags != DEFAULT_ATTRS:
-            self.special_attrs()[key] = flags
-            if not flags & WRITABLE:
-                guard_key(key)
-        elif self.attrs is not None:
-            self.attrs[key] = flags
-        self.props[key] = value
+        self.store_value(key, value, flags)
 
     def put_accessor(self, key, getter, setter=undefined, flags=CONFIGURABLE):
         """Makes an own accessor property without asking."""
-        self.special_attrs()[key] = Accessor(getter, setter, flags)
-        self.props.pop(key, None)
-        guard_key(key)
+        self.store_accessor(key, Accessor(getter, setter, flags))
 
     def create_data_property(self, key, value):
         """CreateDataProperty (7.3.5); returns whether it was allowed."""
@@ -5193,11 +5208,13 @@ class JSFunction(JSObject):
         """Makes the lazy properties; every internal method calls it first."""
         if self.props is UNTOUCHED:
             info = self.info
-            self.props = {"length": info.length, "name": info.name}
-            self.attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE}
+            props = {"length": info.length, "name": info.name}
+            attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE}
             if info.prototype is not None:
-                self.props["prototype"] = self.make_prototype(self)
-                self.attrs["prototype"] = WRITABLE
+                props["prototype"] = self.make_prototype(self)
+                attrs["prototype"] = WRITABLE
+            # At once, so that the end of the stack leaves all or nothing.
+            self.attrs, self.props = attrs, props
         return self
 
     def special_attrs(self):
@@ -6617,8 +6634,11 @@ RUNTIME_NAMES = """
     member_key GeneratorExit hole
 """.split()
 
-#: Longest chain of tests of a switch that becomes one nested `if`.
+#: Longest chain of tests of a switch, or of `else if`, that becomes one nested `if`.
 MAX_CASES_NESTED = 50
+
+#: What the Python name of a function ends in, so that no two have the same.
+_FUNCTION_NUMBER = re.compile(r"_f\d+$")
 
 #: Longest chain of operators that becomes one nested expression.
 MAX_EXPRESSION_DEPTH = 100
@@ -6647,8 +6667,9 @@ def recursion_goes_unchecked():
 RECURSION_UNCHECKED = recursion_goes_unchecked()
 
 
-class PositionTable(list):
-    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code."""
+class PositionTable(tuple):
+    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code.
+    A tuple, since code objects shall stay hashable."""
 
     __slots__ = ()
 
@@ -6666,6 +6687,8 @@ class Unit:
         self.free_globals = set()
         self.function_count = 0
         self.has_lifts = False
+        #: Whether a finally block is_copied_much().
+        self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
         self.positions = None
 
@@ -6706,7 +6729,7 @@ def script_name(python):
 class Jump:
     """A statement that break or continue can leave: a loop, switch or labelled block."""
 
-    __slots__ = ("labels", "is_loop", "takes_break", "pending", "update")
+    __slots__ = ("labels", "is_loop", "takes_break", "pending", "update", "turn")
 
     def __init__(self, labels, is_loop, takes_break):
         self.labels = labels
@@ -6716,6 +6739,8 @@ class Jump:
         self.pending = []
         #: Emits what `continue` must run first (the update of a for loop).
         self.update = None
+        #: The Jump around one turn of the loop, for `continue` to leave, or None.
+        self.turn = None
 
 
 class Emitter:
@@ -7291,13 +7316,44 @@ class Emitter:
         return value
 
     def visit_IfStatement(self, node):
-        # Long else-if chains are walked in a loop, but nest in the result as Python's own do.
         self.empty_completion()
+        chain = [node]
+        while isinstance(chain[-1].alternate, IfStatement):
+            chain.append(chain[-1].alternate)
+        if len(chain) > MAX_CASES_NESTED:
+            self.long_if(chain)
+        else:
+            self.emit(self.nested_if(node))
+
+    def nested_if(self, node):
         test = self.test(node.test)
         then = self.collect(lambda: self.statement(node.consequent))
         orelse = [] if node.alternate is None else self.collect(lambda: self.statement(node.alternate))
         self.at(node)
-        self.emit(ast.If(test, then, orelse, lineno=self.line, col_offset=self.column))
+        return ast.If(test, then, orelse, lineno=self.line, col_offset=self.column)
+
+    def long_if(self, chain):
+        """A chain of `else if` in steps, since CPython limits how deep they nest: a flag says whether
+        one of them applied already."""
+        open_ = self.temporary()
+        self.emit_assign(open_, self.const(True))
+
+        def taken(node):
+            self.emit_assign(open_, self.const(False))
+            self.statement(node.consequent)
+
+        def step(nodes):
+            self.at(nodes[0])
+            test = self.test(nodes[0].test)
+            then = self.collect(lambda: taken(nodes[0]))
+            orelse = self.collect(lambda: step(nodes[1:])) if len(nodes) > 1 else []
+            self.emit_if(test, then, orelse)
+        for start in range(0, len(chain), MAX_CASES_NESTED):
+            body = self.collect(lambda: step(chain[start:start + MAX_CASES_NESTED]))
+            self.emit_if(self.name(open_), body)
+        if chain[-1].alternate is not None:
+            body = self.collect(lambda: self.statement(chain[-1].alternate))
+            self.emit_if(self.name(open_), body)
 
     def empty_completion(self):
         if self.completion is not None:
@@ -7396,7 +7452,7 @@ class Emitter:
     def visit_ContinueStatement(self, node):
         for jump in reversed(self.jumps):
             if jump.is_loop in ("loop", "of") and jump.takes_break and (node.label is None or node.label in jump.labels):
-                self.jump_out(jump, "continue")
+                self.jump_out(jump.turn or jump, "continue" if jump.turn is None else "break")
                 return
 
     def visit_LabeledStatement(self, node):
@@ -7433,6 +7489,18 @@ class Emitter:
         self.while_loop(node, jump, node.test, lambda: self.statement(node.body))
         self.finish_loop(jump)
 
+    def loop_body(self, node, jump):
+        """The body of a loop that does something after each turn: where a finally block stands between
+        a `continue` and that, the turn becomes a Python loop of its own, which `continue` leaves."""
+        if "finally" not in self.unit.source or not continues_through_finally(node):
+            self.statement(node)
+            return
+        jump.turn = turn = Jump((), None, False)
+        self.jumps.append(turn)
+        body = self.collect(lambda: self.statement(node))
+        self.once(body)
+        self.finish_loop(turn)
+
     def while_loop(self, node, jump, test, body):
         """while (test) body, with the poll for timeouts."""
         # Always `while True`: CPython 3.11 warms up a function's code at unconditional jumps back only.
@@ -7464,7 +7532,7 @@ class Emitter:
         jump.update = check
 
         def body():
-            self.statement(node.body)
+            self.loop_body(node.body, jump)
             check()
         self.while_loop(node, jump, None, body)
         self.finish_loop(jump)
@@ -7493,7 +7561,7 @@ class Emitter:
             jump.update = update
 
             def body():
-                self.statement(node.body)
+                self.loop_body(node.body, jump)
                 update()
             for variable in fresh:
                 self.emit_assign(variable.python, self.call("Cell", self.load_variable(variable)))
@@ -7672,6 +7740,8 @@ class Emitter:
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
         self.emit(ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column))
+        if finalizer and not self.unit.must_outline:
+            self.unit.must_outline = is_copied_much(self.out[-1])
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
@@ -9296,6 +9366,19 @@ def jumps_out(body):
     return False
 
 
+def continues_through_finally(body):
+    """Whether a loop's body has a `continue` inside a try statement with a finally block."""
+    stack = [(body, False)]
+    while stack:
+        node, guarded = stack.pop()
+        if guarded and isinstance(node, ContinueStatement):
+            return True
+        guarded = guarded or (isinstance(node, TryStatement) and node.finalizer is not None)
+        if not isinstance(node, FUNCTION_NODES):
+            stack.extend((child, guarded) for child in node.children())
+    return False
+
+
 STATEMENTS = {
     BlockStatement: Emitter.visit_BlockStatement,
     BreakStatement: Emitter.visit_BreakStatement,
@@ -9366,6 +9449,165 @@ EFFECTS = {
 
 
 # -- Compiling a source text -------------------------------------------------------------
+
+class BlockOutliner:
+    """Moves loops and try statements that CPython finds too deeply nested (its compiler takes 20 of
+    them) into functions of their own inside their function, whose names they share:
+
+        while True: …                     def f_f9():
+                                              nonlocal …
+                                              while True: …
+                                          left = f_f9()
+                                          if left is not None: return left[0]
+
+    None means that the statement ran to its end, True and False stand for break and continue of a loop
+    around it, and a tuple holds what is returned. Finally blocks that CPython would write out many times
+    become functions too. Only texts that need one of both come here.
+    """
+
+    #: Blocks that may stand within each other; a try statement counts for up to three.
+    MAX_BLOCKS = 15
+
+    def __init__(self, unit):
+        self.unit = unit
+        #: The Python function being looked at, the names it declares elsewhere, whether it yields, and
+        #: the names that only outlined statements of it assign.
+        self.owner = self.declared = self.yields = self.missing = None
+
+    def function(self, node):
+        """Looks through one FunctionDef and what is nested in it."""
+        outer = self.owner, self.declared, self.yields, self.missing
+        self.owner, self.missing = node, set()
+        heads = [part for part in node.body if isinstance(part, (ast.Global, ast.Nonlocal))]
+        self.declared = {kind: {name for part in heads if isinstance(part, kind) for name in part.names}
+                         for kind in (ast.Global, ast.Nonlocal)}
+        self.yields = has_yield(node.body)
+        node.body = heads + self.block(node.body[len(heads):], 0, False)
+        if self.missing:
+            at = {"lineno": node.lineno, "col_offset": node.col_offset}
+            targets = [ast.Name(name, _STORE, **at) for name in sorted(self.missing)]
+            node.body.insert(len(heads), ast.If(ast.Constant(False, **at), [ast.Assign(
+                targets, ast.Constant(None, **at), **at)], [], **at))
+        self.owner, self.declared, self.yields, self.missing = outer
+
+    def block(self, statements, depth, in_loop):
+        """The statements, those outlined that go too deep. `in_loop`: a loop of this function is around."""
+        result = []
+        for node in statements:
+            if isinstance(node, (ast.While, ast.For, ast.Try)) and depth >= self.MAX_BLOCKS:
+                result += self.outline([node], in_loop)
+                continue
+            outlined = isinstance(node, ast.Try) and is_copied_much(node)
+            if outlined:                # the function stands before the try, so that it is not copied too
+                made, *node.finalbody = self.outline(node.finalbody, in_loop)
+                result.append(made)
+            result.append(node)
+            if isinstance(node, ast.FunctionDef):
+                self.function(node)
+            elif isinstance(node, (ast.While, ast.For)):
+                node.body = self.block(node.body, depth + 1, True)
+            elif isinstance(node, ast.If):
+                node.body = self.block(node.body, depth, in_loop)
+                node.orelse = self.block(node.orelse, depth, in_loop)
+            elif isinstance(node, ast.Try):
+                inside = depth + 1 + bool(node.finalbody)
+                node.body = self.block(node.body, inside, in_loop)
+                for handler in node.handlers:
+                    handler.body = self.block(handler.body, inside + 1, in_loop)
+                if not outlined:
+                    node.finalbody = self.block(node.finalbody, depth + 1, in_loop)
+        return result
+
+    def outline(self, statements, in_loop):
+        """-> what stands in the place of some statements: a function, its call, what follows from it."""
+        at = {"lineno": statements[0].lineno, "col_offset": statements[0].col_offset}
+        self.unit.function_count += 1
+        name = f"{_FUNCTION_NUMBER.sub('', self.owner.name)}_f{self.unit.function_count}"
+        left = f"left_{self.unit.function_count}"
+        assigned = assigned_names(statements)
+        declared = [(ast.Global, assigned & self.declared[ast.Global]),
+                    (ast.Nonlocal, assigned - self.declared[ast.Global])]
+        self.missing |= assigned - self.declared[ast.Global] - self.declared[ast.Nonlocal] \
+            - {arg.arg for arg in self.owner.args.args}
+        exits = set()
+        body = leaving_by_value(statements, exits, False)
+        call = ast.Call(ast.Name(name, _LOAD, **at), [], [], **at)
+        if self.yields and has_yield(body):
+            call = ast.YieldFrom(call, **at)
+        heads = [kind(sorted(names), **at) for kind, names in declared if names]
+        made = ast.FunctionDef(name, ast.arguments([], [], None, [], [], None, []), heads + body, [], **at)
+        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at)]
+
+        def on(op, value, then):
+            result.append(ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(value, **at)], **at),
+                                 [then], [], **at))
+        if ast.Break in exits and in_loop:
+            on(_IS, True, ast.Break(**at))
+        if ast.Continue in exits and in_loop:
+            on(_IS, False, ast.Continue(**at))
+        if ast.Return in exits:
+            on(_IS_NOT, None, ast.Return(ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD,
+                                                       **at), **at))
+        self.function(made)
+        return result
+
+
+#: Nodes of a finally block times the places that run it, before it becomes a function.
+MAX_FINALLY_NODES = 3000
+
+
+def is_copied_much(node):
+    """Whether CPython would write out the finally block of an ast.Try too often: it does so at each way
+    out, and for blocks within blocks that doubles each time."""
+    size = 0
+    for part in own_nodes(node.finalbody):
+        size += 1
+        if isinstance(part, ast.Try) and part.finalbody:
+            return True
+    if size < 20:
+        return False
+    exits = 2 + sum(isinstance(part, (ast.Return, ast.Break, ast.Continue)) for part in own_nodes(
+        [*node.body, *node.handlers]))
+    return size * exits > MAX_FINALLY_NODES
+
+
+def own_nodes(nodes):
+    """The Python nodes within some, nested functions left out."""
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef):
+            stack.extend(ast.iter_child_nodes(node))
+
+
+def has_yield(statements):
+    """Whether Python statements yield, nested functions left out."""
+    return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own_nodes(statements))
+
+
+def leaving_by_value(statements, exits, in_loop):
+    """Statements with what leaves them turned into returns of True, False or a tuple (see BlockOutliner);
+    adds the classes of what was met to `exits`. `in_loop`: break and continue stay inside."""
+    result = []
+    for node in statements:
+        at = {"lineno": node.lineno, "col_offset": node.col_offset}
+        if isinstance(node, ast.Return):
+            exits.add(ast.Return)
+            node = ast.Return(ast.Tuple([node.value], _LOAD, **at), **at)
+        elif isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
+            exits.add(type(node))
+            node = ast.Return(ast.Constant(isinstance(node, ast.Break), **at), **at)
+        elif not isinstance(node, ast.FunctionDef):
+            inside = in_loop or isinstance(node, (ast.While, ast.For))
+            for field in ("body", "orelse", "finalbody"):
+                if getattr(node, field, None):
+                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside))
+            for handler in getattr(node, "handlers", ()):
+                handler.body = leaving_by_value(handler.body, exits, inside)
+        result.append(node)
+    return result
+
 
 class CompiledScript:
     """A script ready to run in any realm.
@@ -9554,13 +9796,15 @@ def code_of(unit, module, filename):
     """The code object of the one function in a Python module."""
     if sys.version_info < (3, 11):
         unit.positions = number_positions(module)
+    if unit.must_outline:
+        BlockOutliner(unit).function(module.body[0])
     try:
         module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     except SyntaxError as error:
         if "nested" not in error.msg:
             raise
-        raise JSSyntaxError("Loops, switch and try statements are nested too deeply in one function",
-                            error.lineno) from None
+        BlockOutliner(unit).function(module.body[0])
+        module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     for value in module_code.co_consts:
         if isinstance(value, types.CodeType):
             return unit.with_pool(value)
@@ -9586,7 +9830,7 @@ class PoolReference:
 def dump_python(compiled):
     """The Python that a script or module became, as text to read: the generated tree of a CompiledScript
     or CompiledModule that kept it, with the line of the source in a comment before its statements, then
-    the objects that the code refers to as pool[n]."""
+    the objects that the code refers to as pool[n]. It is for reading: some names are none in Python."""
     dump = PythonDump(compiled.unit)
     text = dump.text(compiled.tree)
     pool = [f"# pool[{index}]: {clipped(describe_pooled(item))}"
@@ -9607,6 +9851,15 @@ def describe_pooled(item):
     return f"{kind} {item!r}"
 
 
+class WithoutFStrings(ast.NodeTransformer):
+    """Writes f-strings as the joining of their parts."""
+
+    def visit_JoinedStr(self, node):
+        self.generic_visit(node)
+        parts = [part.value if isinstance(part, ast.FormattedValue) else part for part in node.values]
+        return ast.Call(ast.Attribute(ast.Constant(""), "join", _LOAD), [ast.List(parts, _LOAD)], [])
+
+
 class PythonDump:
     """Makes the text of one generated tree."""
 
@@ -9619,7 +9872,11 @@ class PythonDump:
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and type(node.value) is bytes:
                 node.value = PoolReference(node.value)
-        return ast.unparse(ast.Module(self.commented(tree.body), []))
+        try:
+            return ast.unparse(ast.Module(self.commented(tree.body), []))
+        except ValueError:              # before 3.12, f-strings cannot hold every expression
+            self.line = None
+            return ast.unparse(ast.Module(self.commented(WithoutFStrings().visit(tree).body), []))
 
     def commented(self, statements):
         """Copies of statements, with a comment where another line of the source begins. A comment is an
@@ -10561,9 +10818,6 @@ for _symbol in (SYM_ASYNC_ITERATOR, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, 
 MAX_STACK_FRAMES = 200
 DEFAULT_STACK_FRAMES = 10
 
-_FUNCTION_SUFFIX = re.compile(r"_f\d+$")
-
-
 def frames_of_stack(frame, limit=DEFAULT_STACK_FRAMES):
     """The JavaScript calls under a Python frame, as (code, lasti) pairs, deepest first. Generated
     code is known by the name %realm among its globals."""
@@ -10615,7 +10869,7 @@ def frame_text(code, lasti):
     """One line of a stack: "at f (chat.js:3:7)"."""
     line, column = frame_position(code, lasti)
     place = f"{code.co_filename}:{line}" if column is None else f"{code.co_filename}:{line}:{column}"
-    name = "" if code.co_name == "script_f0" else _FUNCTION_SUFFIX.sub("", code.co_name)
+    name = "" if code.co_name == "script_f0" else _FUNCTION_NUMBER.sub("", code.co_name)
     return f"    at {name} ({place})" if name else f"    at {place}"
 
 
@@ -22050,10 +22304,10 @@ _SHORT_ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r
 _ERROR_NAME = re.compile(r"[\w$]*Error(?=:|\n|\Z)")
 
 
-def inspect_value(realm, value, depth=2, colors=False):
+def inspect_value(realm, value, depth=2, colors=False, proxies=False):
     """A value as console.log shows it, as well-formed text; nested objects to `depth` levels
-    (INFINITY for all)."""
-    return well_formed_text(Inspector(realm, depth, colors).show(value, 0))
+    (INFINITY for all); Proxies as such rather than their targets, if `proxies` says so."""
+    return well_formed_text(Inspector(realm, depth, colors, proxies=proxies).show(value, 0))
 
 
 def display_width(text):
@@ -22141,10 +22395,11 @@ class Inspector:
     """
 
     def __init__(self, realm, depth=2, colors=False, width=INSPECT_WIDTH,
-                 items=MAX_INSPECTED_ITEMS, hidden=False):
+                 items=MAX_INSPECTED_ITEMS, hidden=False, proxies=False):
         self.realm = realm
         self.depth = depth
         self.hidden = hidden            # whether properties that are not enumerable are shown
+        self.proxies = proxies
         self.colors = colors
         self.width = width
         self.items = items
@@ -22188,6 +22443,8 @@ class Inspector:
         while isinstance(obj, JSProxyBase):
             if obj.target is None:
                 return self.paint("<Revoked Proxy>", "special")
+            if self.proxies:
+                return self.show_proxy(obj, level)
             obj = obj.target
         if any(other is obj for other in self.open):
             return self.paint(f"[Circular *{self.circle_number(obj)}]", "special")
@@ -22199,6 +22456,16 @@ class Inspector:
             label = self.prefix(obj, name, "", "Object")[:-1]
             return self.paint(label if name is None else f"[{label}]", "special")
         return self.show_content(obj, shape, level + 1)
+
+    def show_proxy(self, proxy, level):
+        """A Proxy with its target and handler."""
+        if level > self.depth:
+            return self.paint("Proxy [Array]", "special")
+        self.reached = level + 1
+        self.indent += 2
+        parts = [self.show(part, level + 1) for part in (proxy.target, proxy.handler)]
+        self.indent -= 2
+        return self.join(parts, InspectedShape("Proxy [", "]"), level + 1, proxy)
 
     def circle_number(self, obj):
         for number, other in enumerate(self.circles, 1):
@@ -22477,7 +22744,7 @@ def buffer_content(inspector, obj, level):
     text = bytes(data[:inspector.items]).hex(" ")
     if len(data) > inspector.items:
         text += " " + more_items(len(data) - inspector.items)[0].replace("item", "byte")
-    return [f"[Uint8Contents]: <{text}>", "byteLength: " + inspector.show(len(data), level)]
+    return [inspector.paint("[Uint8Contents]", "special") + f": <{text}>", "byteLength: " + inspector.show(len(data), level)]
 
 
 def data_view_content(inspector, obj, level):
@@ -22621,7 +22888,8 @@ def format_log(realm, values):
                 return "%"
             return FORMATTERS[kind](realm, values.pop(0)) if values else match[0]
         parts.append(_FORMAT.sub(directive, template))
-    parts += [value if type(value) is str else Inspector(realm).show(value, 0) for value in values]
+    colors = realm.host_hooks.get("console colors", False)
+    parts += [value if type(value) is str else Inspector(realm, colors=colors).show(value, 0) for value in values]
     return well_formed_text(" ".join(parts))
 
 
@@ -22681,7 +22949,7 @@ def format_json(realm, value):
 FORMATTERS = {
     "s": format_string, "d": format_number, "j": format_json,
     "i": format_integer, "f": format_float,
-    "o": lambda realm, value: Inspector(realm, depth=4, hidden=True).show(value, 0),
+    "o": lambda realm, value: Inspector(realm, depth=4, hidden=True, proxies=True).show(value, 0),
     "O": lambda realm, value: Inspector(realm).show(value, 0),
     "c": lambda realm, value: ""}
 
@@ -25820,6 +26088,61 @@ MIN_COLLECT_OBJECTS = 20_000
 REALMS = weakref.WeakSet()
 
 
+class StackHeadroom:
+    """`with HEADROOM:` gives Python more stack for work that shall not end in the middle: making a
+    built-in when a script first asks for it, perhaps from a call that has used up the stack."""
+
+    FRAMES = 300
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.users = self.limit = 0
+        self.raised = False
+
+    def __enter__(self):
+        with self.lock:
+            if not self.raised:
+                self.limit = sys.getrecursionlimit()
+                sys.setrecursionlimit(self.limit + self.FRAMES)
+                self.raised = True
+            self.users += 1
+
+    def __exit__(self, *_error):
+        with self.lock:
+            self.users -= 1
+            self.settle()
+
+    def settle(self):
+        """Takes the room back when nobody uses it; at the very end of the stack that has to wait until
+        the script is left."""
+        if self.raised and not self.users:
+            try:
+                sys.setrecursionlimit(self.limit)
+                self.raised = False
+            except RecursionError:
+                pass
+
+
+HEADROOM = StackHeadroom()
+
+
+def stack_depth():
+    """The number of Python frames under the caller."""
+    frame, depth = sys._getframe(1), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+@functools.cache
+def prepare_interpreter():
+    """Makes room for deep calls and for many objects, once in a process."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_CALL_DEPTH))
+    # What is loaded now stays; the collector need not walk it for every few new objects.
+    gc.freeze()
+    gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+
+
 def guard_in_all_realms(keys):
     for realm in list(REALMS):
         realm.runtime["guarded"] = keys
@@ -25839,13 +26162,12 @@ class Realm:
     Values cross as plain Python: see to_python() and from_python().
     """
 
+    def __new__(cls, *_args, **_options):
+        """Sets up the interpreter before the first realm is there: what is frozen is never freed."""
+        prepare_interpreter()
+        return super().__new__(cls)
+
     def __init__(self, name="<realm>", *, console=None, timeout=None, clock=None):
-        if sys.getrecursionlimit() < MAX_CALL_DEPTH:
-            sys.setrecursionlimit(MAX_CALL_DEPTH)
-        if not REALMS:
-            # What is loaded now stays; the collector need not walk it for every few new objects.
-            gc.freeze()
-            gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
@@ -25880,7 +26202,16 @@ class Realm:
         table = INTRINSICS.get(name)
         if table is None:
             raise AttributeError(name)
-        table.install(self)
+        made = set(self.__dict__)
+        try:
+            with HEADROOM:
+                table.install(self)
+        except BaseException:
+            # No half-made built-in stays: the next use makes it, and what it needs, anew.
+            for late in set(self.__dict__) - made:
+                if late in INTRINSICS:
+                    del self.__dict__[late]
+            raise
         return self.__dict__[name]
 
     def declare_builtins(self):
@@ -26022,6 +26353,9 @@ class Realm:
                 self.depth = 0
                 if self.interrupt:
                     self.clear_interrupt()
+                if HEADROOM.raised:
+                    with HEADROOM.lock:
+                        HEADROOM.settle()
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -26201,15 +26535,29 @@ class Realm:
 
     def evaluate_global(self, source, strict=False):
         """Indirect eval (19.2.1.1): the source as a script; its names stay deletable."""
-        program = parse_script(source, strict)
-        return self.run_script(compile_script(source, "<eval>", program, is_eval=True))
+        return self.run_script(self.with_room_to_parse(lambda: compile_script(
+            source, "<eval>", parse_script(source, strict), is_eval=True)))
+
+    @staticmethod
+    def with_room_to_parse(work):
+        """work(), which parses; where a script's calls have used up the stack, it is their depth and not
+        the text that is at fault."""
+        try:
+            with HEADROOM:
+                return work()
+        except JSSyntaxError as error:
+            if error.overflow and stack_depth() > MAX_CALL_DEPTH // 2:
+                raise RecursionError from None
+            raise
 
     def compile_function(self, kind, params, body):
         """CreateDynamicFunction (20.2.1.1)."""
-        node, text = parse_function(params, body, kind in ("async", "asyncgenerator"),
-                                    kind in ("generator", "asyncgenerator"))
-        program = Program([ExpressionStatement(node, None).at(node)], "script", False).at(node)
-        compiled = compile_script(text, "<anonymous>", program)
+        def work():
+            node, text = parse_function(params, body, kind in ("async", "asyncgenerator"),
+                                        kind in ("generator", "asyncgenerator"))
+            program = Program([ExpressionStatement(node, None).at(node)], "script", False).at(node)
+            return compile_script(text, "<anonymous>", program)
+        compiled = self.with_room_to_parse(work)
         self.link(compiled.free_globals)
         function = types.FunctionType(compiled.code, self.globals)(self.global_object)
         function.put("name", "anonymous", CONFIGURABLE)
@@ -26641,11 +26989,12 @@ class ManualTimers(TimerQueue):
 # -- Realms of a terminal ----------------------------------------------------------------
 
 class ForegroundRealm(Realm):
-    """A realm that somebody at a terminal waits for, and may stop()."""
+    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values."""
 
-    def __init__(self, name, *, console=None):
+    def __init__(self, name, *, console=None, colors=False):
         super().__init__(name, console=console)
         self.stopped = False
+        self.colors = self.host_hooks["console colors"] = colors
 
     def stop(self):
         """Ends what is running or waited for with a ScriptTimeout: for Ctrl-C, from any thread."""
@@ -26690,9 +27039,9 @@ class ForegroundRealm(Realm):
         with self.lock:
             raise JSError(self.thrown_value(refusal), "parse")
 
-    def inspected(self, value, colors=False):
+    def inspected(self, value):
         """A value as the console shows it."""
-        return self.enter(lambda: inspect_value(self, value, colors=colors))
+        return self.enter(lambda: inspect_value(self, value, colors=self.colors))
 
 
 def parse_awaiting(source):
@@ -26706,8 +27055,8 @@ def parse_awaiting(source):
 class CommandRealm(ForegroundRealm):
     """The realm of -e and --run: an error that nobody catches ends it."""
 
-    def __init__(self, name, *, console=None):
-        super().__init__(name, console=console)
+    def __init__(self, name, *, console=None, colors=False):
+        super().__init__(name, console=console, colors=colors)
         self.failure = None
 
     def report(self, error, prefix):
@@ -26717,7 +27066,7 @@ class CommandRealm(ForegroundRealm):
 
     def run_text(self, source, filename):
         """Runs a script or module. Returns its completion value as text, None for undefined."""
-        if self.enter(lambda: is_module(source)):
+        if filename.endswith(".mjs") or self.enter(lambda: is_module(source)):
             self.evaluate_module(source, filename)
             return None
         compiled = self.compile_awaiting(source, filename, parse_awaiting)
@@ -26726,7 +27075,8 @@ class CommandRealm(ForegroundRealm):
     def completion_text(self, value):
         if value is undefined:
             return None
-        return well_formed_text(value) if type(value) is str else inspect_value(self, value)
+        return well_formed_text(value) if type(value) is str \
+            else inspect_value(self, value, colors=self.colors)
 
 
 # -- The prompt --------------------------------------------------------------------------
@@ -26783,8 +27133,7 @@ class PromptRealm(ForegroundRealm):
     """The realm of a prompt. `_` is the value shown last, `_error` the error, until the script sets them."""
 
     def __init__(self, name=PROMPT_FILENAME, *, console=None, colors=False):
-        super().__init__(name, console=console)
-        self.colors = colors
+        super().__init__(name, console=console, colors=colors)
         self.remembered = {}
 
     def answer(self, source):
@@ -26796,7 +27145,7 @@ class PromptRealm(ForegroundRealm):
 
     def answer_text(self, value):
         self.remember("_", value)
-        return inspect_value(self, value, colors=self.colors)
+        return inspect_value(self, value, colors=self.colors, proxies=True)
 
     def remember(self, name, value):
         """Sets a global of the prompt, unless the script has taken the name."""
@@ -26814,10 +27163,10 @@ class PromptRealm(ForegroundRealm):
         self.remember("_error", error.value)
         if error.phase == "parse":
             return f"Uncaught {error}"
-        return "Uncaught " + self.inspected(error.value, self.colors)
+        return "Uncaught " + self.inspected(error.value)
 
     def report(self, error, prefix):
-        self.console("error", f"{prefix} {inspect_value(self, error.value)}"
+        self.console("error", f"{prefix} {inspect_value(self, error.value, colors=self.colors)}"
                      if not isinstance(error, ScriptTimeout) else error.message)
 
     # completion
@@ -35943,6 +36292,10 @@ def read_import(path, specifier, referrer):
 
 # -- One script ----
 
+#: Finds what a script may have declared, to suggest it in place of a name that it has not.
+MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
+_DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
+
 
 class ScriptHost:
     """One loaded version of a script. The host API calls it; so does the HTTP section."""
@@ -36036,8 +36389,11 @@ class ScriptHost:
             return handler
         function = self.realm.lookup(handler)
         if function is None:
+            declared = dict.fromkeys(_DECLARED.findall(self.source, 0, MAX_SEARCHED_CHARACTERS))
+            close = nearest(handler[:MAX_PATH_LENGTH], itertools.islice(declared, MAX_SEARCHED_NAMES))
+            hint = f"; did you mean \"{close}\"?" if close and self.realm.lookup(close) is not None else ""
             raise MissingHandler(f"{what} names the handler \"{handler}\", but {self.name} has no function "
-                                 "of this name")
+                                 f"of this name{hint}")
         return function
 
     def run(self, handler, what, context, convert=None):
@@ -36718,8 +37074,8 @@ _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 REQUESTS_KEPT = 200
 MAX_KEPT_BODY = 16 * 1024
 
-#: name -> function, filled by the section on pages: "error", "notice", "missing" make the HTML of a page;
-#: a path makes the Response to a GET of that path.
+#: name -> function, filled by the section on pages: "error", "notice", "missing" make the Response with a
+#: page; a path makes the Response to a GET of that path.
 PAGES = {}
 #: (method, path) -> function(handler, head, body), filled there too: what only this machine may ask. It
 #: returns the Response, or None when it took the socket.
@@ -37642,6 +37998,7 @@ class Lane:
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 end.setsockopt(socket.SOL_SOCKET, option, 4096)
         self.allowance = THROTTLE_BURST
+        self.most = max(1.0, rate * 2 * THROTTLE_TICK)      # what is saved up while there is nothing to send
         self.last = time.monotonic()
         self.rest = b""
 
@@ -37661,7 +38018,8 @@ class Lane:
             pass
         except OSError:
             return False
-        self.allowance = min(max(self.rate, THROTTLE_BURST), self.allowance + self.rate * (now - self.last))
+        if self.allowance < self.most:
+            self.allowance = min(self.most, self.allowance + self.rate * (now - self.last))
         self.last = now
         try:
             if not self.rest and self.allowance >= 1:
@@ -37720,9 +38078,9 @@ class Throttle:
 
 #: Pages larger than this stay as they are.
 MAX_LIVE_BYTES = 4 * 1024 * 1024
-#: What makes a text a whole page, not a piece of one.
-_WHOLE_PAGE = re.compile(rb"<html[\s>]|<!doctype\s+html|</body\s*>", re.IGNORECASE)
-_BODY_END = re.compile(rb"</body\s*>", re.IGNORECASE)
+#: What the beginning of a whole page holds, unlike that of a piece of one, and how far to look for it.
+_PAGE_START = re.compile(rb"<html[\s>]|<!doctype\s+html", re.IGNORECASE)
+_PAGE_START_BYTES = 4096
 #: Headers that speak about the very bytes of a body, which then may not change.
 _EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", "digest", "content-digest",
                             "repr-digest"))
@@ -37739,15 +38097,15 @@ def live_tag(live, head):
 
 def add_live_tag(page, tag):
     """The bytes of a page with the tag before its end; a piece of a page stays as it is."""
-    if not tag or len(page) > MAX_LIVE_BYTES or not _WHOLE_PAGE.search(page):
+    if not tag or len(page) > MAX_LIVE_BYTES:
         return page
-    place = None
-    for place in _BODY_END.finditer(page):
-        pass
-    after = page[place.end():].lower() if place is not None else b""
-    if place is None or b"</script" in after or b"-->" in after:
+    place = max(page.rfind(b"</body"), page.rfind(b"</BODY"))
+    if place < 0 and not _PAGE_START.search(page, 0, _PAGE_START_BYTES):
+        return page
+    after = page[place:].lower()
+    if place < 0 or b"</script" in after or b"-->" in after:
         return page + tag               # what looks like the end stands in a script or comment
-    return page[:place.start()] + tag + page[place.start():]
+    return page[:place] + tag + page[place:]
 
 
 def enliven(live, head, response):
@@ -38467,8 +38825,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if refusal.close:
             self.closing = True
         if head is not None and head.browser:
-            self.reply(html_response(refusal.status, PAGES["notice"](refusal.status, refusal.message),
-                                     refusal.headers))
+            self.reply(PAGES["notice"](self.server, head, refusal))
             return
         name = STATUS_TEXT.get(refusal.status, "Error").replace(" ", "")
         text = json.dumps({"error": {"name": name, "message": refusal.message}}, ensure_ascii=False)
@@ -39144,11 +39501,6 @@ def esc(value):
     return html.escape(printable(str(value)))
 
 
-def render_page(title, body, script=""):
-    return PAGE.format(title=esc(title), style=STYLE, body=body,
-                       script=f"<script>{script}</script>\n" if script else "")
-
-
 # -- Live pages ----
 
 #: Runs in pages, and once more as a shared worker that holds the one connection of all tabs.
@@ -39392,7 +39744,7 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
   h1 { font-size: 1.25rem; }
   pre .number { width: 2.5em; }
   .paths li { grid-template-columns: 3.5rem minmax(0, 1fr); }
-  .paths li > .soft { grid-column: 2; }
+  .paths li > .soft:last-child { grid-column: 2; }
   .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
   .facts dd { margin-bottom: .35rem; }
 }
@@ -39411,14 +39763,14 @@ MAX_SHOWN_BODY = 2000
 _HIDDEN_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
 
 
-def trouble_response(server, head, status, title, parts):
+def trouble_response(server, head, status, title, parts, headers=()):
     """A page about something that went wrong. While files are watched it renews itself with every attempt
     to load a script."""
     live = server.app.live
     body = "\n".join(parts)
     text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body,
                        script=live_script_tag(live, head, " data-own").decode() if live is not None else "")
-    return html_response(status, text, (), _LIVE_POLICY if live is not None else _PAGE_POLICY)
+    return html_response(status, text, headers, _LIVE_POLICY if live is not None else _PAGE_POLICY)
 
 
 HERE = ' class="here"'
@@ -39520,10 +39872,12 @@ def render_headline(name, message):
 
 
 @page("notice")
-def notice_page(status, message):
+def notice_page(server, head, refusal):
     """Any refusal, in words."""
-    title = f"{status} {STATUS_TEXT.get(status, '')}"
-    return render_page(title, f"<h1>{esc(title)}</h1>\n<p>{esc(message)}</p>")
+    title = f"{refusal.status} {STATUS_TEXT.get(refusal.status, '')}"
+    return trouble_response(server, head, refusal.status, title,
+                            [f"<h1>{esc(title)}</h1>", f"<p>{esc(refusal.message)}</p>", *render_notice(server)],
+                            refusal.headers)
 
 
 @page("missing")
@@ -39537,7 +39891,7 @@ def missing_page(server, head, message):
     parts += [render_failure(app, failure) for _, failure in sorted(app.failures.items())]
     known = known_paths(app)
     if known:
-        parts.append('<h2>What there is, the nearest first</h2>\n<ul class="paths">')
+        parts.append('<h2>What is there, nearest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
             text = f'<a href="{esc(urllib.parse.quote(path))}">{esc(path)}</a>' if link else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
@@ -39662,13 +40016,18 @@ def stream_metrics(app):
                                 [("", labels, value(feed)) for feed, labels in feeds])
 
 
+def start_time(app):
+    """When the server started, in Unix time."""
+    return round(time.time() - (time.monotonic() - app.started))
+
+
 def server_metrics(server):
     app = server.app
     states = collections.Counter(script_state(app, name) for name in {*app.hosts, *app.failures})
     for name, kind, doc, samples in (
             ("aiwebengine_info", "gauge", "The version.", [("", {"version": __version__}, 1)]),
             ("aiwebengine_uptime_seconds", "gauge", "Seconds since the start.",
-             [("", {}, round(time.time() - app.started, 3))]),
+             [("", {}, round(time.monotonic() - app.started, 3))]),
             ("aiwebengine_scripts", "gauge", "Scripts by state: running, stale (an older version runs), failed.",
              [("", {"state": state}, states[state]) for state in ("running", "stale", "failed")]),
             ("aiwebengine_reloads_total", "counter", "Scripts loaded again since the start.",
@@ -39682,7 +40041,7 @@ def server_metrics(server):
             ("process_cpu_seconds_total", "counter", "Processor time of the process.",
              [("", {}, round(time.process_time(), 3))]),
             ("process_start_time_seconds", "gauge", "When the server started, in Unix time.",
-             [("", {}, round(app.started, 3))])):
+             [("", {}, start_time(app))])):
         yield from metric_lines(name, kind, doc, samples)
 
 
@@ -39768,7 +40127,7 @@ class Feed:
         counts, now = [0] * SPARK_SECONDS, time.time()
         for message in self.main.recent(DEFAULT_HISTORY_MESSAGES):
             age = int(now - message.time)
-            if 0 <= age < SPARK_SECONDS:
+            if 0 <= age < SPARK_SECONDS and message.delivery is not None:
                 counts[SPARK_SECONDS - 1 - age] += 1
         return counts
 
@@ -39841,7 +40200,7 @@ def route_facts(app):
 
 def server_facts(server):
     app = server.app
-    return {"version": __version__, "url": server.url, "started": app.started, "folder": str(app.path),
+    return {"version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "requests": server.requests.total, "reloads": app.reloads, "logs": sorted(app.log.kept)}
 
@@ -39874,7 +40233,7 @@ def script_view(app, name):
     failure = app.failures.get(name)
     trouble = failure or app.troubles.get(name)
     known = name in app.hosts or name in app.failures
-    return {"name": name, "known": known or name in app.log.kept,
+    return {"name": name, "known": known or name == "server" or name in app.log.kept,
             "state": script_state(app, name) if known else None,
             "error": None if trouble is None else error_facts(trouble), "loads": failure is None}
 
@@ -39899,10 +40258,11 @@ def connection_facts(feed, connection, message):
 
 
 def message_facts(feed, message, connection=None, limit=MAX_PREVIEW):
-    delivery = message.delivery
-    return {"sequence": message.sequence, "id": f"{feed.main.epoch}-{message.sequence}",
+    delivery = message.delivery         # None for a message of an earlier process
+    counts = (None,) * 3 if delivery is None else (delivery.matched, delivery.queued, delivery.dropped)
+    return {"sequence": str(message.sequence), "id": feed.main.event_id(message.sequence),
             "time": round(message.time, 3), "size": len(message.frame), "filter": message.filter,
-            "matched": delivery.matched, "queued": delivery.queued, "dropped": delivery.dropped,
+            **dict(zip(("matched", "queued", "dropped"), counts)),
             "text": clip(message.text, limit),
             "verdict": None if connection is None else verdict(feed, message, connection)}
 
@@ -40062,7 +40422,8 @@ class Dashboard:
         app = self.app
         parts = {"server": server_facts(self.server), "scripts": script_facts(app),
                  "streams": [feed.facts() for feed in all_feeds(app)[:MAX_SHOWN_ROWS]],
-                 "routes": route_facts(app), "graphql": app.graphql.listing()[:MAX_SHOWN_ROWS]}
+                 "routes": route_facts(app), "graphql": app.graphql.listing()[:MAX_SHOWN_ROWS],
+                 "chaos": self.server.chaos.describe()}
         return {name: json_text(part) for name, part in parts.items()}
 
     def news(self, viewer, shared):
@@ -40175,14 +40536,18 @@ def send_test_message(handler, head, body):
         wanted = check_filter(host, "send", text.strip())
     except HostError as error:
         raise Refusal(400, str(error)) from None
-    if path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
-        delivery = app.graphql.broadcast(path[len(GRAPHQL_SUBSCRIPTION_PATH):], data, wanted)
-    else:
-        delivery = feed.main.send(data, wanted)
+    try:
+        if path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
+            name = path[len(GRAPHQL_SUBSCRIPTION_PATH):]
+            delivery = app.relay.send_subscription(name, data, wanted, "send") or Delivery()
+        else:
+            delivery = app.relay.send(feed.main, data, wanted, "send")
+    except HostError as error:          # Redis does not answer
+        raise Refusal(503, str(error)) from None
     message = feed.main.find(delivery.sequence)
     if message is not None and handler.server.dashboard is not None:
         handler.server.dashboard.shown.add(feed.main, [message])
-    return json_answer({"sentence": delivery.sentence(), "sequence": delivery.sequence,
+    return json_answer({"sentence": delivery.sentence(), "sequence": str(delivery.sequence or ""),
                         "matched": delivery.matched, "queued": delivery.queued, "dropped": delivery.dropped})
 
 
@@ -40318,29 +40683,32 @@ DASHBOARD_STYLE = r"""
 :root {
   color-scheme: light dark;
   --ink: #1c2024; --soft: #5c656e; --faint: #656e77; --line: #e1e5e9; --bg: #f6f7f9; --paper: #ffffff;
-  --hover: #f0f4f9; --chosen: #e3eefb; --accent: #0b62c4; --on-accent: #ffffff; --ok: #227a3d; --warn: #8a5a00;
-  --bad: #b3261e; --mark: #fdecea; --chip: #eef1f4;
+  --hover: #f0f4f9; --chosen: #e3eefb; --accent: #0b62c4; --on-accent: #ffffff; --chip: #eef1f4;
+  --ok: #227a3d; --warn: #8a5a00; --bad: #b3261e; --mark: #fdecea;
   --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ink: #e4e8eb; --soft: #9aa5af; --faint: #8a959f; --line: #2c333a; --bg: #121518; --paper: #191d21;
-    --hover: #20262c; --chosen: #1c3047; --accent: #77b2f5; --on-accent: #0b1c2e; --ok: #6cc58a; --warn: #e3b341;
-    --bad: #ff8a80; --mark: #45211f; --chip: #262d34;
+    --hover: #20262c; --chosen: #1c3047; --accent: #77b2f5; --on-accent: #0b1c2e; --chip: #262d34;
+    --ok: #6cc58a; --warn: #e3b341; --bad: #ff8a80; --mark: #45211f;
   }
 }
 * { box-sizing: border-box; }
 html { scrollbar-gutter: stable; }
-body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI",
-       Roboto, sans-serif; font-variant-numeric: tabular-nums; }
+body { margin: 0; background: var(--bg); color: var(--ink); font-variant-numeric: tabular-nums;
+       font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 a { color: var(--accent); text-decoration: none; }
 a:hover { text-decoration: underline; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
 code, pre, .mono { font-family: var(--mono); font-size: 13px; }
 [hidden] { display: none !important; }
+.soft { color: var(--soft); } .bad { color: var(--bad); } .ok { color: var(--ok); } .warn { color: var(--warn); }
+.small { font-size: .85rem; }
 
-header { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; align-items: center; gap: .1rem 1.25rem;
-         padding: .6rem 1.25rem; background: var(--paper); border-bottom: 1px solid var(--line); }
+/* Frame of the page */
+header { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; align-items: center;
+         gap: .1rem 1.25rem; padding: .6rem 1.25rem; background: var(--paper); border-bottom: 1px solid var(--line); }
 header .name { font-weight: 650; letter-spacing: -.01em; color: var(--ink); }
 header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
 nav { display: flex; gap: .25rem; }
@@ -40348,112 +40716,140 @@ nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
 nav a:hover { background: var(--hover); text-decoration: none; }
 nav a[aria-current] { background: var(--chosen); color: var(--ink); }
 #live { margin-left: auto; color: var(--soft); font-size: .85rem; }
+#live[data-state=live] .dot { background: var(--ok); }
+#live[data-state=lost] { color: var(--bad); }
+#live[data-state=lost] .dot { background: var(--bad); }
 .dot { display: inline-block; width: .55rem; height: .55rem; border-radius: 50%; background: var(--faint);
        margin-right: .45rem; vertical-align: .02rem; }
-.dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); } .dot.warn { background: var(--warn); }
-#live[data-state=live] .dot { background: var(--ok); }
-#live[data-state=lost] { color: var(--bad); } #live[data-state=lost] .dot { background: var(--bad); }
+.dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); }
 #faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem; border-bottom: 1px solid var(--line); }
-
 main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
-p { margin: 0 0 .6rem; }
 h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: .95rem; font-weight: 620; margin: 0; }
-h2 small, .count { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
-.soft { color: var(--soft); } .bad { color: var(--bad); } .ok { color: var(--ok); } .warn { color: var(--warn); }
-.small { font-size: .85rem; }
-
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.2rem, 1fr)); gap: .75rem; margin: 0 0 1rem; }
-.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: .6rem .9rem .7rem; }
-.tile b { display: block; font-size: 1.35rem; line-height: 1.35; font-weight: 560; letter-spacing: -.02em; white-space: nowrap; }
-.tile span { color: var(--soft); font-size: .8rem; }
-
-.panel { scroll-margin: 4rem 0 1rem; background: var(--paper); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 1rem; min-width: 0; }
-.panel > .head { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .75rem; padding: .65rem 1rem; min-height: 3rem; }
-.panel > .head h2 { margin-right: auto; }
-.panel > .body { padding: 0 1rem 1rem; }
-.panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
-.scroll { overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
-.two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
-.two.uneven { grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); }
+h2 { font-size: .95rem; font-weight: 620; margin: 0; overflow-wrap: anywhere; }
+h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
+p { margin: 0 0 .6rem; }
 .top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
 .top .back { font-size: .9rem; }
 .top .actions { margin-left: auto; display: flex; gap: .5rem; }
 
+/* Tiles and panels */
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.2rem, 1fr)); gap: .75rem;
+         margin: 0 0 1rem; }
+.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: .6rem .9rem .7rem; }
+.tile b { display: block; font-size: 1.35rem; line-height: 1.35; font-weight: 560; letter-spacing: -.02em;
+          white-space: nowrap; }
+.tile span { color: var(--soft); font-size: .8rem; }
+.panel { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 1rem;
+         min-width: 0; scroll-margin: 4rem 0 1rem; }
+.panel > .head { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .75rem; padding: .65rem 1rem;
+                 min-height: 3rem; }
+.panel > .head h2 { margin-right: auto; }
+.panel > .body { padding: 0 1rem 1rem; }
+.panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
+.scroll { overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
+.scroll.tall { max-height: 36rem; }
+.scroll.full { max-height: none; }
+.two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
+.two.uneven { grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); }
+
+/* Tables */
 table { border-collapse: collapse; width: 100%; font-size: .93rem; }
-th { position: sticky; top: 0; background: var(--paper); text-align: left; font-weight: 500; font-size: .78rem; color: var(--soft);
-     padding: .3rem .5rem; white-space: nowrap; box-shadow: inset 0 -1px var(--line), inset 0 1px var(--line); }
-td { padding: .36rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+th { position: sticky; top: 0; background: var(--paper); text-align: left; font-weight: 500; font-size: .78rem;
+     color: var(--soft); padding: .3rem .5rem; white-space: nowrap;
+     box-shadow: inset 0 -1px var(--line), inset 0 1px var(--line); }
+td { padding: .36rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: break-word; }
+td .mono { overflow-wrap: anywhere; }
 tr:last-child td { border-bottom: 0; }
-th:first-child, td:first-child { padding-left: 1rem; } th:last-child, td:last-child { padding-right: 1rem; }
+th:first-child, td:first-child { padding-left: 1rem; }
+th:last-child, td:last-child { padding-right: 1rem; }
 td.n, th.n { text-align: right; white-space: nowrap; }
-td.one { width: 55%; max-width: 0; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
-td.one .mono { display: block; overflow: hidden; text-overflow: ellipsis; color: var(--soft); }
+td.one { width: 55%; max-width: 0; }
+td.one .mono { display: block; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; color: var(--soft); }
+td .mono { font-size: 12.5px; }
 td button.time { white-space: nowrap; }
-td.one .why { white-space: normal; }
-.rate { display: flex; align-items: center; gap: .75rem; }
-.rate b { font-weight: 400; min-width: 2.5rem; }
 tbody tr:hover { background: var(--hover); }
 tbody tr.chosen, tbody tr.chosen:hover { background: var(--chosen); }
 tr.pick { cursor: pointer; }
-td .mono, td.mono { font-size: 12.5px; }
-.chip { display: inline-block; background: var(--chip); color: var(--ink); max-width: 100%; white-space: normal; border-radius: 5px; padding: 0 .4rem; margin: 0 .25rem .15rem 0;
-        font: 12px/1.55 var(--mono); overflow-wrap: anywhere; }
+.chip { display: inline-block; background: var(--chip); color: var(--ink); max-width: 100%; border-radius: 5px;
+        padding: 0 .4rem; margin: 0 .25rem .15rem 0; font: 12px/1.55 var(--mono); overflow-wrap: anywhere; }
+.rate { display: flex; align-items: center; gap: .75rem; }
+.rate b { font-weight: 400; min-width: 2.5rem; }
+.why { display: flex; gap: .4rem; }
+.why span { overflow-wrap: anywhere; }
 svg.spark { display: block; width: 7.5rem; height: 1.5rem; }
 svg.spark.big { width: 100%; height: 4.5rem; }
-svg.spark path { fill: none; stroke: var(--accent); stroke-width: 1.5; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
+svg.spark path { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-linejoin: round;
+                 vector-effect: non-scaling-stroke; }
 svg.spark path.area { fill: var(--accent); opacity: .12; stroke: none; }
 
-button, input, textarea, select { font: inherit; color: inherit; }
-button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper); cursor: pointer; }
+/* Forms */
+button, input { font: inherit; color: inherit; }
+button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
+         cursor: pointer; }
 button:hover { background: var(--hover); }
 button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
 button.main:hover { filter: brightness(1.08); }
 button:disabled { opacity: .55; cursor: default; }
-button.link { border: 0; padding: 0; background: none; color: var(--accent); }
+button.link { border: 0; padding: 0; background: none; color: var(--accent); text-align: left; }
 button.link:hover { text-decoration: underline; }
-input[type=text], input[type=search], textarea { width: 100%; padding: .35rem .6rem; border: 1px solid var(--line); border-radius: 7px;
-        background: var(--bg); }
+input[type=text], input[type=search], textarea { width: 100%; padding: .35rem .6rem; color: inherit;
+       border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
 input[type=search] { width: 13rem; max-width: 100%; }
+input.code { font: 13px/1.5 var(--mono); }
 textarea { display: block; resize: vertical; font: 13px/1.5 var(--mono); }
 label { display: block; font-size: .8rem; color: var(--soft); }
-label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; }
+label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; margin-right: .7rem; }
 .send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
-.send textarea { height: 2.4rem; min-height: 2.4rem; padding-top: .5rem; } .send input { height: 2.4rem; font: 13px var(--mono); } .send button { height: 2.4rem; }
-.answer { margin: .6rem 0 0; }
+.send.faults { grid-template-columns: 1fr auto auto; }
+.send textarea, .send input, .send button { height: 2.4rem; }
+.send textarea { min-height: 2.4rem; padding-top: .5rem; }
+.answer { margin: .6rem 0 0; font-size: .85rem; }
 .answer:empty { margin: 0; }
+.top + .answer:not(:empty) { margin: -.5rem 0 .75rem; }
 kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
 
+/* Text: sources, logs, results */
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55; }
-.frame { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px; padding: .6rem 0; margin: .6rem 0; }
+.frame { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
+         padding: .6rem 0; margin: .6rem 0; }
+.frame.tall { max-height: 32rem; overflow: auto; }
+pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
 .frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
 .frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
-.lines { height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0; overscroll-behavior: contain; }
+.lines { max-height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
+         overscroll-behavior: contain; }
 .lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
 .lines time { color: var(--faint); flex: none; }
 .lines span { white-space: pre-wrap; overflow-wrap: anywhere; min-width: 0; }
-.lines .error { background: var(--mark); } .lines .error span { color: var(--bad); } .lines .warn span { color: var(--warn); }
+.lines .error { background: var(--mark); }
+.lines .error span { color: var(--bad); }
+.lines .warn span { color: var(--warn); }
 .lines .debug span { color: var(--soft); }
 .console { max-height: 16rem; overflow: auto; padding: 0 1rem; }
 .console pre { padding: .15rem 0 .15rem 1.2rem; position: relative; }
 .console pre::before { position: absolute; left: 0; color: var(--faint); content: "›"; }
-.console pre.value::before { content: "‹"; } .console pre.error { color: var(--bad); } .console pre.error::before { content: "✕"; }
+.console pre.value::before { content: "‹"; }
+.console pre.error { color: var(--bad); }
+.console pre.error::before { content: "✕"; }
 .prompt { padding: .4rem 1rem 1rem; }
 .reasons { list-style: none; padding: 0; margin: .7rem 0 0; }
 .reasons li { display: flex; gap: .6rem; padding: .15rem 0; }
-.reasons b { min-width: 1.6rem; text-align: right; font-weight: 600; }
-.reasons span { overflow-wrap: anywhere; }
-.why { display: flex; gap: .4rem; } .why span { overflow-wrap: anywhere; }
-.why b { font-weight: 600; }
+.reasons li > b { min-width: 1.6rem; text-align: right; font-weight: 600; }
 
 @media (max-width: 60rem) { .two, .two.uneven { grid-template-columns: minmax(0, 1fr); } }
 @media (max-width: 40rem) {
-  header { padding: .5rem .9rem; } main { padding: .9rem .7rem 3rem; }
-  .tiles { grid-template-columns: repeat(3, 1fr); gap: .5rem; } .tile { padding: .45rem .65rem .5rem; } .tile b { font-size: 1.1rem; }
-  .wide { display: none; } .send { grid-template-columns: 1fr; }
-  .top .actions { margin-left: 0; width: 100%; } input[type=search] { width: 100%; }
-  svg.spark { width: 4.5rem; } td, th { padding-left: .35rem; padding-right: .35rem; }
+  header { padding: .5rem .9rem; }
+  main { padding: .9rem .7rem 3rem; }
+  .tiles { grid-template-columns: repeat(3, 1fr); gap: .5rem; }
+  .tile { padding: .45rem .65rem .5rem; }
+  .tile b { font-size: 1.1rem; }
+  .wide { display: none; }
+  .send, .send.faults { grid-template-columns: 1fr; }
+  .top .actions { margin-left: 0; width: 100%; }
+  input[type=search] { width: 100%; }
+  svg.spark { width: 4.5rem; }
+  td, th { padding-left: .35rem; padding-right: .35rem; }
 }
 """
 
@@ -40469,79 +40865,146 @@ DASHBOARD_BODY = r"""
 </header>
 <div id="faults" role="status" hidden></div>
 <main>
-<noscript><p>The dashboard needs JavaScript. Figures without it: <a href="/engine/metrics">/engine/metrics</a></p></noscript>
+<noscript><p>The dashboard needs JavaScript. <a href="/engine/metrics">The figures</a> do not.</p></noscript>
 
 <div id="view-overview" hidden>
   <div class="tiles" id="tiles"></div>
-  <section class="panel" aria-labelledby="h-scripts"><div class="head"><h2 id="h-scripts">Scripts<small id="n-scripts"></small></h2></div>
-    <div class="scroll"><table id="scripts"></table></div></section>
-  <section class="panel" aria-labelledby="h-streams"><div class="head"><h2 id="h-streams">Streams<small id="n-streams"></small></h2></div>
-    <div class="scroll"><table id="streams"></table></div></section>
-  <section class="panel" aria-labelledby="h-routes"><div class="head"><h2 id="h-routes">Routes<small id="n-routes"></small></h2></div>
-    <div class="scroll"><table id="routes"></table></div></section>
+  <section class="panel">
+    <div class="head"><h2>Scripts<small id="n-scripts"></small></h2></div>
+    <div class="scroll"><table id="scripts"></table></div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Streams<small id="n-streams"></small></h2></div>
+    <div class="scroll"><table id="streams"></table></div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Routes<small id="n-routes"></small></h2></div>
+    <div class="scroll"><table id="routes"></table></div>
+  </section>
   <div class="two">
-  <section class="panel" aria-labelledby="h-latest"><div class="head"><h2 id="h-latest">Latest requests</h2>
-    <a class="small" href="#/requests">All requests</a></div>
-    <div class="scroll"><table id="latest"></table></div></section>
-  <section class="panel" aria-labelledby="h-graphql"><div class="head"><h2 id="h-graphql">GraphQL<small id="n-graphql"></small></h2>
-    <a class="small" href="/graphql">Explorer</a></div>
-    <div class="scroll"><table id="graphql"></table></div></section>
+    <section class="panel">
+      <div class="head"><h2>Latest requests</h2><a class="small" href="#/requests">All requests</a></div>
+      <div class="scroll"><table id="latest"></table></div>
+    </section>
+    <section class="panel">
+      <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="/graphql">Explorer</a></div>
+      <div class="scroll"><table id="graphql"></table></div>
+    </section>
   </div>
+  <section class="panel" id="chaos" hidden>
+    <div class="head"><h2>Fault injection<small id="chaos-state"></small></h2></div>
+    <div class="body">
+      <form class="send faults" id="chaos-form">
+        <label>Rules, such as latency=200ms jitter=100ms drop=1%, or /path: error=5%
+          <input class="code" type="text" id="chaos-rules" spellcheck="false" autocomplete="off"></label>
+        <button class="main">Set</button>
+        <button type="button" id="chaos-off">Turn off</button>
+      </form>
+      <p class="answer" id="chaos-answer" role="status"></p>
+    </div>
+  </section>
 </div>
 
 <div id="view-stream" hidden>
-  <div class="top"><a class="back" href="#/">Overview</a><h1 id="stream-path"></h1><span class="soft" id="stream-facts"></span></div>
+  <div class="top">
+    <a class="back" href="#/">Overview</a><h1 id="stream-path"></h1><span class="soft" id="stream-facts"></span>
+  </div>
   <p class="bad" id="stream-gone" hidden>No script registers this stream at the moment.</p>
-  <section class="panel"><div class="head"><h2>Messages per second<small>the last minute</small></h2><span class="soft" id="stream-rate"></span></div>
-    <div class="body" id="stream-spark"></div></section>
-  <section class="panel" aria-labelledby="h-send"><div class="head"><h2 id="h-send">Send a test message</h2></div>
-    <div class="body"><form class="send" id="send">
-      <label>Data, JSON or any text<textarea id="send-data" spellcheck="false">{"text": "Hello from the dashboard"}</textarea></label>
-      <label>Filter, empty for everyone<input type="text" id="send-filter" spellcheck="false" autocomplete="off" placeholder='{"room": "general"}'></label>
-      <button class="main">Send</button></form>
-      <p class="answer small" id="send-answer" role="status"></p></div></section>
+  <section class="panel">
+    <div class="head"><h2>Messages per second<small>the last minute</small></h2>
+      <span class="soft" id="stream-rate"></span></div>
+    <div class="body" id="stream-spark"></div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Send a test message</h2></div>
+    <div class="body">
+      <form class="send" id="send">
+        <label>Data, JSON or any text
+          <textarea id="send-data" spellcheck="false">{"text": "Hello from the dashboard"}</textarea></label>
+        <label>Filter, empty for everyone
+          <input class="code" type="text" id="send-filter" spellcheck="false" autocomplete="off"
+                 placeholder='{"room": "general"}'></label>
+        <button class="main">Send</button>
+      </form>
+      <p class="answer" id="send-answer" role="status"></p>
+    </div>
+  </section>
   <div class="two uneven">
-    <section class="panel" aria-labelledby="h-messages"><div class="head"><h2 id="h-messages">Messages<small id="n-messages"></small></h2>
-      <button id="hold" aria-pressed="false">Hold</button></div>
-      <div class="scroll" style="max-height:36rem"><table id="messages"></table></div></section>
+    <section class="panel">
+      <div class="head"><h2>Messages<small id="n-messages"></small></h2>
+        <button id="hold" aria-pressed="false">Hold</button></div>
+      <div class="scroll tall"><table id="messages"></table></div>
+    </section>
     <div>
-    <section class="panel" id="chosen" hidden aria-labelledby="h-chosen"><div class="head"><h2 id="h-chosen">Who got it, and why</h2>
-      <button id="chosen-close">Close</button></div>
-      <div class="body"><p class="small soft" id="chosen-facts"></p><pre class="frame" id="chosen-text" style="padding:.6rem 1rem;max-height:12rem;overflow:auto"></pre>
-        <ul class="reasons" id="reasons"></ul></div></section>
-    <section class="panel" aria-labelledby="h-connections"><div class="head"><h2 id="h-connections">Connections<small id="n-connections"></small></h2>
-      <input type="search" id="q" placeholder="room=general" aria-label="Search connections by metadata or address"></div>
-      <div class="scroll" style="max-height:36rem"><table id="connections"></table></div></section>
+      <section class="panel" id="chosen" aria-live="polite" hidden>
+        <div class="head"><h2>Who got it, and why</h2><button id="chosen-close">Close</button></div>
+        <div class="body">
+          <p class="small soft" id="chosen-facts"></p>
+          <pre class="frame" id="chosen-text"></pre>
+          <ul class="reasons" id="reasons"></ul>
+        </div>
+      </section>
+      <section class="panel">
+        <div class="head"><h2>Connections<small id="n-connections"></small></h2>
+          <input type="search" id="q" placeholder="room=general" aria-label="Search metadata and addresses"></div>
+        <div class="scroll tall"><table id="connections"></table></div>
+      </section>
     </div>
   </div>
 </div>
 
 <div id="view-script" hidden>
-  <div class="top"><a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
-    <span class="actions"><button id="open-source" aria-expanded="false">Open source</button><button id="reload" class="main">Reload</button></span></div>
-  <p class="answer small" id="script-answer" role="status" style="margin:-.5rem 0 .75rem"></p>
-  <section class="panel" id="trouble" hidden aria-labelledby="h-trouble"><div class="head"><h2 id="h-trouble" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
-    <div class="body"><code id="trouble-place"></code><div class="frame" id="trouble-frame"></div><pre class="soft" id="trouble-stack"></pre></div></section>
-  <section class="panel" id="source" hidden aria-labelledby="h-source"><div class="head"><h2 id="h-source">Source</h2><span id="source-files"></span></div>
-    <div class="body"><div class="frame" id="source-text" style="max-height:32rem;overflow:auto" tabindex="0"></div></div></section>
-  <section class="panel" id="console" aria-labelledby="h-console"><div class="head"><h2 id="h-console">Console<small>runs in this script's realm</small></h2>
-    <span class="small soft"><kbd>Enter</kbd> runs, <kbd>Shift</kbd> <kbd>Enter</kbd> new line, <kbd>↑</kbd> earlier</span></div>
+  <div class="top">
+    <a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
+    <span class="actions">
+      <button id="open-source" aria-expanded="false">Open source</button>
+      <button id="reload" class="main">Reload</button>
+    </span>
+  </div>
+  <p class="answer" id="script-answer" role="status"></p>
+  <section class="panel" id="trouble" hidden>
+    <div class="head"><h2 id="trouble-headline" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
+    <div class="body">
+      <code id="trouble-place"></code>
+      <div class="frame" id="trouble-frame"></div>
+      <pre class="soft" id="trouble-stack"></pre>
+    </div>
+  </section>
+  <section class="panel" id="source" hidden>
+    <div class="head"><h2 id="source-name">Source</h2><span id="source-files"></span></div>
+    <div class="body"><div class="frame tall" id="source-text" tabindex="0"></div></div>
+  </section>
+  <section class="panel" id="console">
+    <div class="head"><h2>Console<small>runs in this script's realm</small></h2>
+      <span class="small soft"><kbd>Enter</kbd> runs, <kbd>Shift</kbd> <kbd>Enter</kbd> new line,
+        <kbd>↑</kbd> earlier</span></div>
     <div class="console" id="console-lines" role="log" aria-label="Results"></div>
-    <div class="prompt"><textarea id="code" rows="2" spellcheck="false" aria-label="JavaScript to run" placeholder="1 + 1"></textarea></div></section>
-  <section class="panel" aria-labelledby="h-log"><div class="head"><h2 id="h-log">Log<small id="n-log"></small></h2>
-    <span id="levels"></span><input type="search" id="log-q" placeholder="Search the log" aria-label="Search the log"></div>
-    <div class="lines" id="lines" tabindex="0"></div></section>
+    <div class="prompt">
+      <textarea id="code" rows="2" spellcheck="false" aria-label="JavaScript to run" placeholder="1 + 1"></textarea>
+    </div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Log<small id="n-log"></small></h2><span id="levels"></span>
+      <input type="search" id="log-q" placeholder="Search the log" aria-label="Search the log"></div>
+    <div class="lines" id="lines" tabindex="0"></div>
+  </section>
 </div>
 
 <div id="view-requests" hidden>
-  <section class="panel" id="request" hidden aria-labelledby="h-request"><div class="head"><h2 id="h-request" class="mono"></h2>
-    <button id="replay" class="main">Send again</button><button id="request-close">Close</button></div>
-    <div class="body two"><div><p class="small soft" id="request-facts"></p><pre id="request-text"></pre></div>
-      <div><p class="small soft" id="replay-facts" role="status"></p><pre id="replay-text"></pre></div></div></section>
-  <section class="panel" aria-labelledby="h-requests"><div class="head"><h2 id="h-requests">Requests<small id="n-requests"></small></h2>
-    <label class="flag"><input type="checkbox" id="only-errors"> errors only</label>
-    <input type="search" id="request-q" placeholder="Search path or method" aria-label="Search requests"></div>
-    <div class="scroll" style="max-height:none"><table id="requests"></table></div></section>
+  <section class="panel" id="request" hidden>
+    <div class="head"><h2 id="request-line" class="mono"></h2>
+      <button id="replay" class="main">Send again</button><button id="request-close">Close</button></div>
+    <div class="body two">
+      <div><p class="small soft" id="request-facts"></p><pre id="request-text"></pre></div>
+      <div><p class="small soft" id="replay-facts" role="status"></p><pre id="replay-text"></pre></div>
+    </div>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>Requests<small id="n-requests"></small></h2>
+      <label class="flag"><input type="checkbox" id="only-errors"> errors only</label>
+      <input type="search" id="request-q" placeholder="Search path or method" aria-label="Search requests"></div>
+    <div class="scroll full"><table id="requests"></table></div>
+  </section>
 </div>
 </main>
 """
@@ -40549,11 +41012,15 @@ DASHBOARD_BODY = r"""
 DASHBOARD_SCRIPT = r"""
 "use strict";
 // Everything that comes from outside becomes the text of a node; nothing is ever parsed as HTML.
-const SPARK = 60, KEEP_REQUESTS = 200, KEEP_LINES = 400;
+const SPARK = 60, KEEP_REQUESTS = 200, KEEP_LINES = 400, KEEP_RESULTS = 100, HIDDEN_PAUSE = 10000;
 const $ = (id) => document.getElementById(id);
-const state = { server: null, scripts: [], streams: [], routes: [], graphql: [], requests: [], lines: [], view: null };
-const rates = new Map();            // path -> { samples, last }
-let at = { view: "overview", name: "" }, chosen = "", focus = "", wantChosen = false, held = false, source = null, pending = false;
+
+// What the server told, the part of it that is looked at, and what is chosen there.
+const state = { server: null, scripts: [], streams: [], routes: [], graphql: [], requests: [], lines: [],
+  view: null, chaos: null };
+const rates = new Map();            // path -> { samples, last, … }
+let at = { view: "overview", name: "" };
+let chosen = "", focus = "", held = false, wantChosen = false, source = null, request = null;
 
 function el(tag, props = {}, ...children) {
   const node = document.createElement(tag);
@@ -40565,29 +41032,56 @@ function el(tag, props = {}, ...children) {
   node.append(...children);
   return node;
 }
-function setText(node, text) { if (node.textContent !== text) node.textContent = text; }
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+function answer(id, text, good = true) {
+  $(id).className = good ? "answer" : "answer bad";
+  $(id).textContent = text;
+}
+
+// -- numbers, times --
+
 const number = (value) => value === null || value === undefined ? "" : Math.round(value).toLocaleString("en");
+const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
+const two = (value) => String(value).padStart(2, "0");
 function bytes(value) {
   if (value < 1024) return value + " B";
   return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
 }
 function duration(seconds) {
   seconds = Math.max(0, Math.round(seconds));
+  const minutes = Math.floor(seconds / 60), hours = Math.floor(seconds / 3600);
   if (seconds < 60) return seconds + " s";
-  if (seconds < 3600) return Math.floor(seconds / 60) + " min " + (seconds % 60) + " s";
-  const hours = Math.floor(seconds / 3600);
-  return hours < 48 ? hours + " h " + Math.floor(seconds / 60) % 60 + " min" : Math.floor(hours / 24) + " days";
+  if (seconds < 3600) return minutes + " min " + seconds % 60 + " s";
+  return hours < 48 ? hours + " h " + minutes % 60 + " min" : Math.floor(hours / 24) + " days";
 }
-const clock = (time, fine) => {
-  const date = new Date(time * 1000), two = (value) => String(value).padStart(2, "0");
-  return two(date.getHours()) + ":" + two(date.getMinutes()) + ":" + two(date.getSeconds())
-    + (fine ? "." + String(date.getMilliseconds()).padStart(3, "0") : "");
-};
-const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
-const filterText = (filter) => filter ? Object.entries(filter).map(([key, value]) => key + "=" + value).join(" ") : "everyone";
+function clock(time, fine) {
+  const date = new Date(time * 1000);
+  const text = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
+  return fine ? text + "." + String(date.getMilliseconds()).padStart(3, "0") : text;
+}
+const now = () => Date.now() / 1000;
+const headerText = (headers) => headers.map(([name, value]) => name + ": " + value).join("\n");
+const filterText = (filter) =>
+  filter ? Object.entries(filter).map(([key, value]) => key + "=" + value).join(" ") : "everyone";
 
 // -- tables: rows are kept by key, and only the cells that changed are made anew --
+//
+// A column's name may begin with # (a number), ~ (only on wide screens), ! (takes the room that is left).
+// A cell is a node, a text, or an object that says how the text is shown.
 
+const colour = (got) => got === true ? "ok" : got === false ? "bad" : "warn";
+const mono = (text) => ({ kind: "mono", text });
+const bad = (count) => count ? { kind: "bad", text: number(count) } : number(count);
+const scriptLink = (name) => ({ href: "#/script/" + encodeURIComponent(name), text: name });
+const streamLink = (path, text = path) => ({ href: "#/stream/" + encodeURIComponent(path), text, kind: "mono" });
+
+function why([got, text]) {
+  return el("span", { class: "why" },
+    el("b", { class: colour(got), text: got === true ? "✓" : got === false ? "✗" : "…" }),
+    el("span", { class: got === false ? "soft" : null, text }));
+}
 function makeCell(cell) {
   if (cell instanceof Node) return [cell];
   if (typeof cell !== "object" || cell === null) return [String(cell ?? "")];
@@ -40596,108 +41090,109 @@ function makeCell(cell) {
   if (cell.verdict) return [why(cell.verdict)];
   if (cell.lines) return cell.lines.flatMap(makeCell);
   if (cell.dot) return [el("span", { class: "dot " + cell.dot }), cell.text];
-  if (cell.pick) return [el("button", { class: "link time", text: cell.text, title: cell.title })];
-  return [el("span", { class: cell.kind, title: cell.title, text: cell.text })];
+  if (cell.button) return [el("button", { class: "link time", text: cell.button, title: cell.title })];
+  return [el("span", { class: cell.kind, text: cell.text })];
 }
-function why([got, text]) {
-  return el("span", { class: "why" }, el("b", { class: got === true ? "ok" : got === false ? "bad" : "warn", text: got === true ? "✓" : got === false ? "✗" : "…" }),
-    el("span", { class: got === false ? "soft" : null, text }));
+function columnClass(name) {
+  const marks = /^[#~!]*/.exec(name)[0];
+  const classes = [["#", "n"], ["~", "wide"], ["!", "one"]].filter(([mark]) => marks.includes(mark));
+  return classes.map(([, kind]) => kind).join(" ") || null;
 }
-function fill(table, columns, rows, options = {}) {
-  if (!table.tBodies.length) table.append(el("thead"), el("tbody"));
+function setColumns(table, columns) {
   const shape = columns.join("|");
-  if (table.dataset.shape !== shape) {
-    table.dataset.shape = shape;
-    table.tHead.replaceChildren(el("tr", {}, ...columns.map((name) => el("th", { scope: "col", class: classOf(name), text: name.replace(/^[#~!]+/, "") }))));
-    table.tBodies[0].replaceChildren();
-    table.known = new Map();
-  }
+  if (table.shape === shape) return;
+  table.shape = shape;
+  table.known = new Map();
+  const heads = columns.map((name) =>
+    el("th", { scope: "col", class: columnClass(name), text: name.replace(/^[#~!]+/, "") }));
+  table.replaceChildren(el("thead", {}, el("tr", {}, ...heads)), el("tbody"));
+}
+function newLine(columns, pick) {
+  const line = el("tr", { class: pick ? "pick" : null }, ...columns.map((name) => el("td", { class: columnClass(name) })));
+  line.marks = [];
+  if (pick) line.addEventListener("click", () => { if (!getSelection().toString()) pick(line.row.key); });
+  return line;
+}
+function fill(table, columns, rows, { none = "None.", pick, chosen } = {}) {
+  setColumns(table, columns);
   const body = table.tBodies[0], known = table.known, seen = new Set();
   let place = body.firstChild;
   for (const row of rows) {
-    let line = known.get(row.key);
-    if (!line) {
-      line = el("tr");
-      line.cells_ = [];
-      line.append(...columns.map((name) => el("td", { class: classOf(name) })));
-      if (options.pick) {
-        line.className = "pick";
-        line.addEventListener("click", () => { if (!getSelection().toString()) options.pick(line.row); });
-      }
-      known.set(row.key, line);
-    }
-    line.row = row;
+    const line = known.get(row.key) ?? newLine(columns, pick);
+    known.set(row.key, line);
     seen.add(row.key);
+    line.row = row;
     row.cells.forEach((cell, index) => {
       const mark = cell instanceof Node ? cell : JSON.stringify(cell);
-      if (line.cells_[index] !== mark) {
-        line.cells_[index] = mark;
-        line.children[index].replaceChildren(...makeCell(cell));
-      }
+      if (line.marks[index] === mark) return;
+      line.marks[index] = mark;
+      line.children[index].replaceChildren(...makeCell(cell));
     });
-    if (options.pick) line.classList.toggle("chosen", row.key === options.chosen);
+    if (pick) line.classList.toggle("chosen", row.key === chosen);
     if (line === place) place = place.nextSibling;
     else body.insertBefore(line, place);
   }
-  for (const [key, line] of known) if (!seen.has(key)) { known.delete(key); line.remove(); }
-  empty(table, rows.length, options.none);
+  for (const [key, line] of known) {
+    if (seen.has(key)) continue;
+    known.delete(key);
+    line.remove();
+  }
+  sayNone(table.parentNode, rows.length, none);
 }
-function empty(table, count, text = "None.") {
-  const box = table.parentNode;
+function sayNone(box, count, text) {
   let note = box.nextElementSibling;
-  if (!note) { note = el("p", { class: "none" }); box.after(note); }
+  if (!note) {
+    note = el("p", { class: "none" });
+    box.after(note);
+  }
   setText(note, text);
   note.hidden = count > 0;
   box.hidden = !count;
 }
-function classOf(name) {
-  const mark = /^[#~!]*/.exec(name)[0];         // a number; only on wide screens; one line of text
-  return (mark.includes("#") ? "n " : "") + (mark.includes("!") ? "one " : "") + (mark.includes("~") ? "wide" : "") || null;
-}
 
 // -- messages per second --
 
-function sampleOf(path) {
-  if (!rates.has(path)) rates.set(path, { samples: new Array(SPARK).fill(0), last: null, node: null });
+const SVG = "http://www.w3.org/2000/svg";
+const perSecond = (samples) => samples.slice(-5).reduce((sum, value) => sum + value, 0) / 5;
+const rateText = (value) => value >= 10 ? number(value) : value ? value.toFixed(1) : "0";
+
+function rateOf(path) {
+  if (!rates.has(path)) rates.set(path, { samples: new Array(SPARK).fill(0), last: null, charts: {} });
   return rates.get(path);
 }
 function sample() {
   for (const stream of state.streams) {
-    const rate = sampleOf(stream.path);
+    const rate = rateOf(stream.path);
     rate.samples.push(rate.last === null ? 0 : Math.max(0, stream.messages - rate.last));
     rate.samples.shift();
     rate.last = stream.messages;
   }
   render();
 }
-const perSecond = (samples) => samples.slice(-5).reduce((sum, value) => sum + value, 0) / 5;
-const rateText = (value) => value >= 10 ? number(value) : value ? value.toFixed(1) : "0";
-const SVG = "http://www.w3.org/2000/svg";
-function spark(path, kind) {
-  const rate = sampleOf(path), key = "node" + kind;
-  if (!rate[key]) {
-    const svg = document.createElementNS(SVG, "svg");
-    svg.setAttribute("class", "spark " + kind);
-    svg.setAttribute("viewBox", "0 0 100 20");
-    svg.setAttribute("preserveAspectRatio", "none");
-    svg.setAttribute("role", "img");
-    for (const name of ["area", "line"]) svg.append(document.createElementNS(SVG, "path"));
-    svg.firstChild.setAttribute("class", "area");
-    rate[key] = svg;
-  }
-  const top = Math.max(1, ...rate.samples), step = 100 / (SPARK - 1);
-  const line = rate.samples.map((value, index) => (index ? "L" : "M") + (index * step).toFixed(1) + " " + (19 - 17.5 * value / top).toFixed(1)).join("");
-  if (rate["line" + kind] !== line) {
-    rate["line" + kind] = line;
-    rate[key].lastChild.setAttribute("d", line);
-    rate[key].firstChild.setAttribute("d", line + "L100 20L0 20Z");
-    rate[key].setAttribute("aria-label", rateText(perSecond(rate.samples)) + " messages per second, at most " + top + " in the last minute");
-  }
-  return rate[key];
+function newChart(kind) {
+  const svg = document.createElementNS(SVG, "svg");
+  const facts = { class: "spark " + kind, viewBox: "0 0 100 20", preserveAspectRatio: "none", role: "img" };
+  for (const [key, value] of Object.entries(facts)) svg.setAttribute(key, value);
+  svg.append(document.createElementNS(SVG, "path"), document.createElementNS(SVG, "path"));
+  svg.firstChild.setAttribute("class", "area");
+  return svg;
 }
-
+function spark(path, kind = "") {
+  const { samples, charts } = rateOf(path), top = Math.max(1, ...samples);
+  const chart = charts[kind] ??= { svg: newChart(kind), line: "" };
+  const place = (value, index) =>
+    (index * 100 / (SPARK - 1)).toFixed(1) + " " + (19 - 17.5 * value / top).toFixed(1);
+  const line = "M" + samples.map(place).join("L");
+  if (chart.line !== line) {
+    chart.line = line;
+    chart.svg.lastChild.setAttribute("d", line);
+    chart.svg.firstChild.setAttribute("d", line + "L100 20L0 20Z");
+    chart.svg.setAttribute("aria-label", rateText(perSecond(samples)) + " messages per second");
+  }
+  return chart.svg;
+}
 function sparkWithRate(path) {
-  const rate = sampleOf(path), chart = spark(path, "");
+  const rate = rateOf(path), chart = spark(path);
   rate.box ??= el("span", { class: "rate" }, el("b"), chart);
   setText(rate.box.firstChild, rateText(perSecond(rate.samples)));
   return rate.box;
@@ -40707,72 +41202,99 @@ function sparkWithRate(path) {
 
 let events = null;
 function connect() {
-  if (events) events.close();
+  events?.close();
   const query = new URLSearchParams({ view: at.view, name: at.name });
   if (chosen) query.set("message", chosen);
   if (focus) query.set("connection", focus);
   if (held) query.set("hold", "");
   if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
-  events = new EventSource("/engine/events?" + query);
   let first = true;
-  events.addEventListener("state", (event) => { take(JSON.parse(event.data), first); first = false; });
+  events = new EventSource("/engine/events?" + query);
   events.onopen = () => { first = true; status("live", "live"); };
   events.onerror = () => status("lost", "the server does not answer");
+  events.addEventListener("state", (event) => {
+    take(JSON.parse(event.data), first);
+    first = false;
+  });
 }
-function status(name, text) { $("live").dataset.state = name; setText($("live-text"), text); }
+function status(name, text) {
+  $("live").dataset.state = name;
+  setText($("live-text"), text);
+}
 function take(news, first) {
-  status("live", "live");
-  if (first) { state.lines = []; state.view = null; }
-  for (const key of ["server", "scripts", "streams", "routes", "graphql", "view", "faults"]) if (key in news) state[key] = news[key];
-  if (news.requests) {
-    const newest = state.requests.length ? state.requests[0].number : 0;
-    const fresh = first ? news.requests : news.requests.filter((entry) => entry.number > newest);
-    state.requests = (first ? [] : state.requests);
-    state.requests = fresh.reverse().concat(state.requests).slice(0, KEEP_REQUESTS);
+  if (first) {
+    state.lines = [];
+    state.view = null;
   }
+  for (const key of ["server", "scripts", "streams", "routes", "graphql", "view", "chaos"]) {
+    if (key in news) state[key] = news[key];
+  }
+  if (news.requests) takeRequests(news.requests, first);
   if (news.lines) state.lines = state.lines.concat(news.lines).slice(-KEEP_LINES);
-  if (news.sparks) for (const [path, samples] of Object.entries(news.sparks)) {
-    const rate = sampleOf(path);
-    if (rate.last === null) {
-      rate.samples = samples;
-      rate.last = state.streams.find((stream) => stream.path === path)?.messages ?? null;
-    }
+  for (const [path, samples] of Object.entries(news.sparks ?? {})) {
+    const rate = rateOf(path);
+    if (rate.last !== null) continue;
+    rate.samples = samples;
+    rate.last = state.streams.find((stream) => stream.path === path)?.messages ?? null;
   }
   render();
 }
+function takeRequests(entries, first) {
+  if (first) state.requests = [];
+  const newest = state.requests[0]?.number ?? 0;
+  const fresh = entries.filter((entry) => entry.number > newest).reverse();
+  state.requests = fresh.concat(state.requests).slice(0, KEEP_REQUESTS);
+}
 async function ask(path, wish) {
-  const options = wish ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(wish) } : {};
-  const answer = await fetch(path, options);
-  const data = await answer.json();
-  if (!answer.ok) throw new Error(data.error?.message ?? answer.statusText);
+  const headers = { "Content-Type": "application/json" };
+  const reply = await fetch(path, wish && { method: "POST", headers, body: JSON.stringify(wish) });
+  const data = await reply.json();
+  if (!reply.ok) throw new Error(data.error?.message ?? reply.statusText);
   return data;
 }
 
 // -- views --
 
+const VIEWS = { overview: renderOverview, stream: renderStream, script: renderScript, requests: renderRequests };
+
+function placeOf(hash) {
+  const [, view = "", part = ""] = hash.split("/");
+  let name = "";
+  try { name = decodeURIComponent(part); } catch { /* a broken link shows the overview */ }
+  if (view === "requests") return { view, name: "" };
+  return (view === "stream" || view === "script") && name ? { view, name } : { view: "overview", name: "" };
+}
 function go() {
-  const [, view = "", name = ""] = location.hash.split("/");
   const old = at;
-  let known = "";
-  try { known = decodeURIComponent(name); } catch { /* a broken link shows the overview */ }
-  at = view === "requests" ? { view, name: "" } : ["stream", "script"].includes(view) && known ? { view, name: known } : { view: "overview", name: "" };
-  if (old.view !== at.view || old.name !== at.name) {
-    chosen = focus = ""; held = false; source = null;
-    $("q").value = ""; $("send-answer").textContent = ""; $("script-answer").textContent = "";
-    $("console-lines").replaceChildren();
-    $("request").hidden = true;
-    state.view = null; state.lines = [];
-    for (const id of ["messages", "connections", "lines"]) $(id).replaceChildren();
-    for (const id of ["messages", "connections"]) delete $(id).dataset.shape;
-    scrollTo(0, 0);
-  }
-  for (const item of ["overview", "stream", "script", "requests"]) $("view-" + item).hidden = item !== at.view;
-  const current = { overview: at.view === "overview", requests: at.view === "requests", log: at.view === "script" && at.name === "server" };
-  for (const [item, yes] of Object.entries(current)) yes ? $("nav-" + item).setAttribute("aria-current", "page") : $("nav-" + item).removeAttribute("aria-current");
-  document.title = (at.name || { overview: "Dashboard", requests: "Requests" }[at.view]) + " – aiwebengine";
+  at = placeOf(location.hash);
+  if (old.view !== at.view || old.name !== at.name) leave();
+  for (const view of Object.keys(VIEWS)) $("view-" + view).hidden = view !== at.view;
+  mark("overview", at.view === "overview");
+  mark("requests", at.view === "requests");
+  mark("log", at.view === "script" && at.name === "server");
+  document.title = (at.name || (at.view === "requests" ? "Requests" : "Dashboard")) + " – aiwebengine";
   connect();
   render();
 }
+function mark(link, current) {
+  if (current) $("nav-" + link).setAttribute("aria-current", "page");
+  else $("nav-" + link).removeAttribute("aria-current");
+}
+function leave() {
+  chosen = focus = "";
+  hold(false);
+  closeSource();
+  request = null;
+  state.view = null;
+  state.lines = [];
+  $("q").value = "";
+  for (const id of ["send-answer", "script-answer"]) answer(id, "");
+  for (const id of ["console-lines", "lines", "messages", "connections"]) $(id).replaceChildren();
+  for (const id of ["messages", "connections"]) $(id).shape = null;
+  for (const id of ["request", "chosen", "trouble"]) $(id).hidden = true;
+  scrollTo(0, 0);
+}
+let pending = false;
 function render() {
   if (pending) return;
   pending = true;
@@ -40780,105 +41302,163 @@ function render() {
     pending = false;
     if (!state.server) return;
     setText($("version"), state.server.version);
-    renderFaults();
-    ({ overview: renderOverview, stream: renderStream, script: renderScript, requests: renderRequests })[at.view]();
+    $("faults").hidden = !state.chaos?.active;
+    setText($("faults"), state.chaos?.active ? "Fault injection is on: " + state.chaos.chaos : "");
+    VIEWS[at.view]();
   });
 }
-function renderFaults() {
-  const active = state.faults ?? [];
-  $("faults").hidden = !active.length;
-  setText($("faults"), active.length ? "Fault injection is on: " + active.join("; ") : "");
-}
-const streamLink = (path) => ({ href: "#/stream/" + encodeURIComponent(path), text: path, kind: "mono" });
-const scriptLink = (name) => ({ href: "#/script/" + encodeURIComponent(name), text: name });
-const STATES = { running: ["ok", "running"], stale: ["bad", "has an error, an older version is running"], failed: ["bad", "not loaded"] };
+
+// -- overview --
+
+const STATES = { running: ["ok", "running"], failed: ["bad", "not loaded"],
+  stale: ["bad", "has an error, an older version is running"] };
+const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 400 ? "warn" : "", text: String(status) });
 
 function renderOverview() {
-  const { server } = state;
-  const sum = state.streams.reduce((total, stream) => total + perSecond(sampleOf(stream.path).samples), 0);
-  const errors = state.routes.reduce((total, route) => total + route.errors, 0);
-  const tiles = [["uptime", duration(Date.now() / 1000 - server.started)], ["memory", server.memory ? number(server.memory) + " MiB" : "–"],
-    ["connections", number(server.connections)], ["messages / s", rateText(sum)], ["requests", number(server.requests)], ["failed calls", number(errors)]];
-  const box = $("tiles");
-  if (!box.children.length) box.append(...tiles.map(([name]) => el("div", { class: "tile" }, el("b"), el("span", { text: name }))));
-  tiles.forEach(([, value], index) => setText(box.children[index].firstChild, value));
-  setText($("n-scripts"), number(state.scripts.length));
-  setText($("n-streams"), number(state.streams.length));
-  setText($("n-routes"), number(state.routes.length));
-  setText($("n-graphql"), number(state.graphql.length));
-  fill($("scripts"), ["script", "state", "~registered", "last error"], state.scripts.map((script) => ({ key: script.name, cells: [
-    scriptLink(script.name), { dot: STATES[script.state][0], text: STATES[script.state][1] }, script.summary || "–",
-    script.trouble ? { kind: "bad", text: script.trouble } : ""] })), { none: "No scripts yet. Put a .js file into " + server.folder + "." });
-  fill($("streams"), ["stream", "~script", "#connections", "messages / s", "~#messages", "~#waiting", "#dropped"], state.streams.map((stream) => ({ key: stream.path, cells: [
-    streamLink(stream.path), scriptLink(stream.script), number(stream.connections), sparkWithRate(stream.path),
-    number(stream.messages), stream.waiting ? bytes(stream.waiting) : "", stream.dropped ? { kind: "bad", text: number(stream.dropped) } : "0"] })), { none: "No streams. A script opens one with routeRegistry.registerStreamRoute(path)." });
-  fill($("routes"), ["route", "~handler", "~script", "#calls", "#errors", "~#p50 ms", "#p95 ms", "~#max ms"], state.routes.map((route) => ({ key: route.method + " " + route.path, cells: [
-    { kind: "mono", text: route.method + " " + route.path }, { kind: "mono", text: route.handler }, scriptLink(route.script), number(route.calls),
-    route.errors ? { kind: "bad", text: number(route.errors) } : "0", ms(route.p50), ms(route.p95), ms(route.max)] })), { none: "No routes. A script makes one with routeRegistry.registerRoute(path, handler)." });
-  fill($("latest"), ["time", "request", "#status", "#ms"], state.requests.slice(0, 8).map((entry) => ({ key: entry.number, cells: [
-    clock(entry.time), { kind: "mono", text: entry.method + " " + entry.target }, statusCell(entry), ms(entry.ms)] })), { none: "None yet.", pick: (row) => { location.hash = "#/requests/" + row.key; } });
-  fill($("graphql"), ["field", "type", "~script"], state.graphql.map((field) => ({ key: field.kind + " " + field.name, cells: [
-    field.kind === "subscription" ? { href: "#/stream/" + encodeURIComponent("/graphql/subscription/" + field.name), text: field.kind + " " + field.name } : field.kind + " " + field.name,
-    { kind: "mono", text: field.type }, scriptLink(field.owner)] })));
+  const { server, scripts, streams, routes, graphql } = state;
+  renderTiles(server, streams, routes);
+  for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id), number(list.length));
+  fill($("scripts"), ["script", "state", "~registered", "last error"], scripts.map((script) => ({
+    key: script.name,
+    cells: [scriptLink(script.name), { dot: STATES[script.state][0], text: STATES[script.state][1] },
+      script.summary || "–", script.trouble ? { kind: "bad", text: script.trouble } : ""],
+  })), { none: "No scripts yet. Put a .js file into " + server.folder + "." });
+  fill($("streams"), ["stream", "~script", "#connections", "messages / s", "~#messages", "~#waiting", "#dropped"],
+    streams.map((stream) => ({
+      key: stream.path,
+      cells: [streamLink(stream.path), scriptLink(stream.script), number(stream.connections), sparkWithRate(stream.path),
+        number(stream.messages), stream.waiting ? bytes(stream.waiting) : "", bad(stream.dropped)],
+    })), { none: "No streams. A script opens one with routeRegistry.registerStreamRoute(path)." });
+  fill($("routes"), ["route", "~handler", "~script", "#calls", "#errors", "~#p50 ms", "#p95 ms", "~#max ms"],
+    routes.map((route) => ({
+      key: route.method + " " + route.path,
+      cells: [mono(route.method + " " + route.path), mono(route.handler), scriptLink(route.script), number(route.calls),
+        bad(route.errors), ms(route.p50), ms(route.p95), ms(route.max)],
+    })), { none: "No routes. A script makes one with routeRegistry.registerRoute(path, handler)." });
+  fill($("latest"), ["time", "request", "#status", "#ms"], state.requests.slice(0, 8).map((entry) => ({
+    key: entry.number,
+    cells: [{ button: clock(entry.time) }, mono(entry.method + " " + entry.target), statusCell(entry), ms(entry.ms)],
+  })), { none: "None yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
+  fill($("graphql"), ["field", "type", "~script"], graphql.map((field) => {
+    const name = field.kind + " " + field.name;
+    const cell = field.kind === "subscription" ? streamLink("/graphql/subscription/" + field.name, name) : mono(name);
+    return { key: name, cells: [cell, mono(field.type), scriptLink(field.owner)] };
+  }));
+  renderChaos();
 }
-const statusCell = (entry) => ({ kind: entry.status >= 500 ? "bad" : entry.status >= 400 ? "warn" : "", text: String(entry.status) });
+function renderTiles(server, streams, routes) {
+  const perSecondInAll = streams.reduce((sum, stream) => sum + perSecond(rateOf(stream.path).samples), 0);
+  const tiles = [
+    ["uptime", duration(now() - server.started)],
+    ["memory", server.memory ? number(server.memory) + " MiB" : "–"],
+    ["connections", number(server.connections)],
+    ["messages / s", rateText(perSecondInAll)],
+    ["requests", number(server.requests)],
+    ["failed calls", number(routes.reduce((sum, route) => sum + route.errors, 0))]];
+  const box = $("tiles");
+  if (!box.children.length) {
+    box.append(...tiles.map(([name]) => el("div", { class: "tile" }, el("b"), el("span", { text: name }))));
+  }
+  tiles.forEach(([, value], index) => setText(box.children[index].firstChild, value));
+}
+function renderChaos() {
+  const chaos = state.chaos;
+  $("chaos").hidden = !chaos;
+  if (!chaos) return;
+  const counts = Object.entries(chaos.counts ?? {}).filter(([, count]) => count);
+  setText($("chaos-state"), !chaos.active ? "off"
+    : counts.map(([name, count]) => number(count) + " " + name).join(", ") || "on, nothing happened yet");
+  $("chaos-off").disabled = !chaos.active;
+  if ($("chaos").shown !== chaos.chaos) $("chaos-rules").value = $("chaos").shown = chaos.chaos;
+}
+async function setChaos(rules) {
+  try {
+    state.chaos = await ask("/engine/chaos", { chaos: rules });
+    answer("chaos-answer", "");
+    render();
+  } catch (error) {
+    answer("chaos-answer", error.message, false);
+  }
+}
+$("chaos-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  setChaos($("chaos-rules").value);
+});
+$("chaos-off").addEventListener("click", () => setChaos(""));
 
 // -- a stream --
 
-const verdictCell = (verdict) => verdict ? { verdict } : "";
 function renderStream() {
-  setText($("stream-path"), at.name);
   const view = state.view;
-  if (!view || (view.path !== at.name)) return;
+  setText($("stream-path"), at.name);
+  if (!view || view.path !== at.name) return;
   $("stream-gone").hidden = view.known;
-  if (!view.known) { setText($("stream-facts"), ""); return; }
-  const facts = view.facts, rate = sampleOf(at.name);
-  setText($("stream-facts"), number(facts.connections) + " connected · " + number(facts.messages) + " messages sent · " + number(facts.dropped)
-    + " dropped · keeps " + number(facts.depth) + " · " + facts.script);
-  setText($("stream-rate"), rateText(perSecond(rate.samples)) + " / s now, " + number(Math.max(...rate.samples)) + " / s at most");
-  const chart = spark(at.name, "big");
-  if ($("stream-spark").firstChild !== chart) $("stream-spark").replaceChildren(chart);
-  const ages = Date.now() / 1000, withVerdict = Boolean(view.chosen), withFocus = Boolean(view.focus);
-  if (!held && view.messages) {
-    fill($("messages"), ["time", withFocus ? "!this connection" : "!filter and data", "~#size", "#matched", "~#queued", "#dropped"], view.messages.map((message) => ({ key: message.sequence, cells: [
-      { pick: true, text: clock(message.time, true), title: message.id }, { lines: [withFocus ? verdictCell(message.verdict) : filterCell(message.filter), { kind: "mono", text: message.text }] }, bytes(message.size),
-      number(message.matched), number(message.queued), message.dropped ? { kind: "bad", text: number(message.dropped) } : "0"] })),
-    { none: facts.messages ? "This stream keeps no messages." : "Nothing was sent yet.", pick: pickMessage, chosen: Number(chosen) });
-    setText($("n-messages"), "the last " + number(view.messages.length));
+  if (!view.known) {
+    setText($("stream-facts"), "");
+    return;
   }
-  fill($("connections"), withVerdict ? ["metadata", "this message", "#age", "#waiting"] : ["metadata", "~address", "#age", "#got", "#behind", "#waiting"], view.connections.map((connection) => {
-    const pairs = Object.entries(connection.metadata), age = duration(ages - connection.since), waiting = connection.waiting ? { kind: "warn", text: bytes(connection.waiting) } : "0";
-    const name = pairs.length ? { chips: pairs } : { kind: "soft", text: "no metadata" };
-    const button = connectionButton(connection.key, name);
-    return { key: connection.key, cells: withVerdict ? [button, verdictCell(connection.verdict), age, waiting]
-      : [button, connection.address, age, number(connection.got), connection.behind ? { kind: "warn", text: number(connection.behind) } : "0", waiting] };
-  }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.", pick: pickConnection, chosen: focus });
-  for (const key of buttons.keys()) if (!view.connections.some((connection) => connection.key === key)) buttons.delete(key);
-  setText($("n-connections"), view.connections.length < view.wanted ? view.connections.length + " of " + number(view.wanted) : number(view.wanted));
+  const { facts } = view, { samples } = rateOf(at.name), chart = spark(at.name, "big");
+  setText($("stream-facts"), [number(facts.connections) + " connected", number(facts.messages) + " messages sent",
+    number(facts.dropped) + " dropped", "keeps " + number(facts.depth), facts.script].join(" · "));
+  setText($("stream-rate"), rateText(perSecond(samples)) + " / s now, " + number(Math.max(...samples)) + " / s at most");
+  if ($("stream-spark").firstChild !== chart) $("stream-spark").replaceChildren(chart);
+  if (!held && view.messages) renderMessages(view);
+  renderConnections(view);
   renderChosen(view.chosen, view.forgotten);
 }
-const filterCell = (filter) => filter ? { chips: Object.entries(filter) } : { kind: "soft", text: "everyone" };
-const buttons = new Map();
-function connectionButton(key, cell) {
-  const mark = JSON.stringify(cell);
-  if (buttons.get(key)?.mark !== mark) {
-    const node = el("button", { class: "link", style: "text-align:left", title: "What did this connection get?" }, ...makeCell(cell));
-    buttons.set(key, { mark, node });
+function renderMessages({ messages, facts, focus }) {
+  const head = focus ? "!this connection" : "!filter and data";
+  fill($("messages"), ["time", head, "~#size", "#matched", "~#queued", "#dropped"], messages.map((message) => {
+    const filter = message.filter ? { chips: Object.entries(message.filter) } : { kind: "soft", text: "everyone" };
+    return {
+      key: message.sequence,
+      cells: [{ button: clock(message.time, true), title: message.id },
+        { lines: [focus ? { verdict: message.verdict } : filter, mono(message.text)] },
+        bytes(message.size), number(message.matched), number(message.queued), bad(message.dropped)],
+    };
+  }), { none: facts.messages ? "This stream keeps no messages." : "Nothing was sent yet.",
+    pick: (key) => choose(key === chosen ? "" : key), chosen });
+  setText($("n-messages"), "the last " + number(messages.length));
+}
+const buttons = new Map();          // connection -> its button, which keeps the focus while the table changes
+function connectionButton({ key, metadata }) {
+  const text = JSON.stringify(metadata);
+  if (buttons.get(key)?.text !== text) {
+    const pairs = Object.entries(metadata);
+    const cell = pairs.length ? { chips: pairs } : { kind: "soft", text: "no metadata" };
+    const node = el("button", { class: "link", title: "What did this connection get?" }, ...makeCell(cell));
+    buttons.set(key, { text, node });
   }
   return buttons.get(key).node;
 }
-function pickMessage(row) { choose(String(row.key) === chosen ? "" : String(row.key)); }
+function renderConnections({ connections, wanted, chosen }) {
+  const columns = chosen ? ["metadata", "this message", "#age", "#waiting"]
+    : ["metadata", "~address", "#age", "#got", "#behind", "#waiting"];
+  const lag = (value, text) => value ? { kind: "warn", text } : "0";
+  fill($("connections"), columns, connections.map((connection) => {
+    const age = duration(now() - connection.since), name = connectionButton(connection);
+    const waiting = lag(connection.waiting, bytes(connection.waiting));
+    return { key: connection.key, cells: chosen ? [name, { verdict: connection.verdict }, age, waiting]
+      : [name, connection.address, age, number(connection.got), lag(connection.behind, number(connection.behind)), waiting] };
+  }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.",
+    pick: chooseConnection, chosen: focus });
+  const shown = new Set(connections.map(({ key }) => key));
+  for (const key of buttons.keys()) if (!shown.has(key)) buttons.delete(key);
+  setText($("n-connections"), connections.length < wanted ? connections.length + " of " + number(wanted) : number(wanted));
+}
 function choose(sequence, stop = Boolean(sequence)) {
-  chosen = sequence; focus = "";
+  chosen = sequence;
+  focus = "";
+  wantChosen = Boolean(sequence);
   hold(stop);
   if (!sequence) $("chosen").hidden = true;
-  if (sequence) wantChosen = true;
-  for (const [key, line] of $("messages").known ?? []) line.classList.toggle("chosen", String(key) === chosen);
+  for (const [key, line] of $("messages").known ?? []) line.classList.toggle("chosen", key === chosen);
   connect();
 }
-function pickConnection(row) {
-  focus = row.key === focus ? "" : row.key;
-  chosen = ""; $("chosen").hidden = true;
+function chooseConnection(key) {
+  focus = key === focus ? "" : key;
+  chosen = "";
+  $("chosen").hidden = true;
   hold(false);
   connect();
 }
@@ -40889,207 +41469,267 @@ function hold(yes) {
 }
 function renderChosen(message, forgotten) {
   $("chosen").hidden = !message && !forgotten;
-  if (forgotten) {
-    setText($("chosen-facts"), "This message is no longer kept, so nothing can be said about it.");
-    setText($("chosen-text"), "");
-    delete $("reasons").dataset.mark;
-    $("reasons").replaceChildren();
-  }
-  $("chosen-text").hidden = !message;
+  $("chosen-text").hidden = $("reasons").hidden = !message;
+  if (forgotten) setText($("chosen-facts"), "This message is no longer kept, so nothing can be said about it.");
   if (!message) return;
+  const counts = message.matched === null ? "kept from an earlier start of the server" : "when it was sent: "
+    + ["matched", "queued", "dropped"].map((name) => number(message[name]) + " " + name).join(", ");
+  setText($("chosen-facts"), [message.id, clock(message.time, true), bytes(message.size),
+    "filter: " + filterText(message.filter), counts].join(" · "));
+  setText($("chosen-text"), message.text);
+  renderReasons(message.reasons);
   if (wantChosen) {
     wantChosen = false;
     const { top, bottom } = $("chosen").getBoundingClientRect();
     if (bottom > innerHeight || top < 60) $("chosen").scrollIntoView({ block: "nearest" });
   }
-  setText($("chosen-facts"), message.id + " · " + clock(message.time, true) + " · " + bytes(message.size) + " · filter: " + filterText(message.filter)
-    + " · " + number(message.matched) + " matched, " + number(message.queued) + " queued, " + number(message.dropped) + " dropped when it was sent");
-  setText($("chosen-text"), message.text);
-  const mark = JSON.stringify(message.reasons);
-  if ($("reasons").dataset.mark === mark) return;
-  $("reasons").dataset.mark = mark;
-  $("reasons").replaceChildren(...message.reasons.map(([got, text, count]) => el("li", {}, el("b", { text: number(count) }),
-    why([got, (got === true ? "got it: " : got === false ? "did not: " : "not yet: ") + text]))));
-  if (!message.reasons.length) $("reasons").append(el("li", { class: "soft", text: "Nobody is connected." }));
+}
+function renderReasons(reasons) {
+  const text = JSON.stringify(reasons), verb = { true: "got it: ", false: "did not: ", null: "not yet: " };
+  if ($("reasons").shown === text) return;
+  $("reasons").shown = text;
+  $("reasons").replaceChildren(...reasons.map(([got, reason, count]) =>
+    el("li", {}, el("b", { text: number(count) }), why([got, verb[got] + reason]))));
+  if (!reasons.length) $("reasons").append(el("li", { class: "soft", text: "Nobody is connected." }));
 }
 $("send").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const answer = $("send-answer");
   try {
-    const result = await ask("/engine/send", { path: at.name, data: $("send-data").value, filter: $("send-filter").value });
-    answer.className = "answer small";
-    answer.textContent = result.sentence;
-    if (result.sequence) choose(String(result.sequence), false);
+    const wish = { path: at.name, data: $("send-data").value, filter: $("send-filter").value };
+    const { sentence, sequence } = await ask("/engine/send", wish);
+    answer("send-answer", sentence);
+    if (sequence) choose(sequence, false);
   } catch (error) {
-    answer.className = "answer small bad";
-    answer.textContent = error.message;
+    answer("send-answer", error.message, false);
   }
 });
-$("hold").addEventListener("click", () => { if (chosen) { choose(""); return; } hold(!held); connect(); });
+$("hold").addEventListener("click", () => {
+  if (chosen) return choose("");
+  hold(!held);
+  connect();
+});
 $("chosen-close").addEventListener("click", () => choose(""));
 let typing = 0;
-$("q").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(connect, 250); });
+$("q").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(connect, 250);
+});
 
 // -- a script --
 
 function renderScript() {
-  const view = state.view;
+  const view = state.view, isScript = Boolean(view?.state);
   setText($("script-name"), at.name === "server" ? "Server log" : at.name);
-  const script = Boolean(view?.state);
-  $("console").hidden = !view || view.state === "failed" || !script;
-  $("reload").hidden = $("open-source").hidden = !script;
+  $("console").hidden = !isScript || view.state === "failed";
+  $("reload").hidden = $("open-source").hidden = !isScript;
   if (!view || view.name !== at.name) return;
-  const facts = state.scripts.find((item) => item.name === at.name);
-  setText($("script-facts"), !view.known ? "There is no script of this name." : script ? STATES[view.state][1] + (facts?.summary ? " · " + facts.summary : "") : "");
+  const summary = state.scripts.find((script) => script.name === at.name)?.summary;
+  const facts = isScript ? STATES[view.state][1] + (summary ? " · " + summary : "") : "";
+  setText($("script-facts"), view.known ? facts : "There is no script of this name.");
   renderTrouble(view.error, view.loads);
   renderLines();
-  $("source").hidden = !source;
 }
 function renderTrouble(error, loads) {
   $("trouble").hidden = !error;
-  if (!error) return;
-  const mark = JSON.stringify(error) + loads;
-  if ($("trouble").dataset.mark === mark) return;
-  $("trouble").dataset.mark = mark;
-  $("h-trouble").textContent = error.headline;
+  const text = JSON.stringify([error, loads]);
+  if (!error || $("trouble").shown === text) return;
+  $("trouble").shown = text;
+  $("trouble-headline").textContent = error.headline;
   $("trouble-when").textContent = (loads ? "in a handler, " : "while loading, ") + clock(error.time);
-  $("trouble-place").textContent = error.file ? error.file + ":" + error.line + (error.column ? ":" + error.column : "") : "";
+  const place = [error.file, error.line, error.column].filter(Boolean);
+  $("trouble-place").textContent = place.join(":");
   $("trouble-frame").hidden = !error.frame.length;
-  const lines = [];
-  for (const [line, text, here] of error.frame) {
-    lines.push(el("div", { class: here ? "here" : null }, el("i", { text: line }), text));
-    if (here && error.column && error.column < 200) lines.push(el("div", { class: "bad" }, el("i", { text: "" }), " ".repeat(error.column - 1) + "^"));
-  }
-  $("trouble-frame").replaceChildren(...lines);
+  $("trouble-frame").replaceChildren(...error.frame.flatMap((line) => frameLine(line, error.column)));
   $("trouble-stack").textContent = error.frame.length ? error.stack : error.text;
 }
-const LEVELS = { error: true, warn: true, info: true, debug: true };
-for (const level of Object.keys(LEVELS)) $("levels").append(el("label", { class: "flag", style: "margin-right:.7rem" },
-  el("input", { type: "checkbox", checked: "", "data-level": level, onchange: (event) => { LEVELS[level] = event.target.checked; render(); } }), level));
+function frameLine([line, code, here], column) {
+  const shown = el("div", { class: here ? "here" : null }, el("i", { text: line }), code);
+  if (!here || !column || column > 200) return [shown];
+  return [shown, el("div", { class: "bad" }, el("i"), " ".repeat(column - 1) + "^")];
+}
+const levels = { error: true, warn: true, info: true, debug: true };
+for (const level of Object.keys(levels)) {
+  const box = el("input", { type: "checkbox", checked: "", "data-level": level });
+  box.addEventListener("change", () => { levels[level] = box.checked; render(); });
+  $("levels").append(el("label", { class: "flag" }, box, level));
+}
 $("log-q").addEventListener("input", render);
 function renderLines() {
-  const box = $("lines"), words = $("log-q").value.toLowerCase();
-  const shown = state.lines.filter(([, level, text]) => LEVELS[level === "log" ? "info" : level] !== false && text.toLowerCase().includes(words));
-  const last = state.lines.at(-1), mark = [shown.length, words, Object.values(LEVELS), last?.[0], last?.[2]].join();
-  setText($("n-log"), shown.length === state.lines.length ? number(shown.length) + " lines" : number(shown.length) + " of " + number(state.lines.length) + " lines");
-  if (box.dataset.mark === mark && box.children.length === shown.length) return;
-  box.dataset.mark = mark;
+  const box = $("lines"), words = $("log-q").value.toLowerCase(), all = state.lines.length;
+  const shown = state.lines.filter(([, level, text]) =>
+    levels[level === "log" ? "info" : level] !== false && text.toLowerCase().includes(words));
+  setText($("n-log"), (shown.length < all ? number(shown.length) + " of " : "") + number(all) + (all === 1 ? " line" : " lines"));
+  const last = state.lines[all - 1], text = JSON.stringify([shown.length, words, levels, all, last]);
+  if (box.shown === text && box.children.length === shown.length) return;
+  box.shown = text;
   const low = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
-  box.replaceChildren(...shown.map(([time, level, text]) => el("div", { class: level }, el("time", { text: clock(time) }), el("span", { text }))));
+  box.replaceChildren(...shown.map(([time, level, line]) =>
+    el("div", { class: level }, el("time", { text: clock(time) }), el("span", { text: line }))));
+  box.hidden = !shown.length;
   if (low) box.scrollTop = box.scrollHeight;
 }
 $("reload").addEventListener("click", async () => {
-  const answer = $("script-answer");
   $("reload").disabled = true;
   try {
     const { loaded } = await ask("/engine/reload", { script: at.name });
-    answer.className = "answer small" + (loaded ? "" : " bad");
-    answer.textContent = loaded ? "Loaded again at " + clock(Date.now() / 1000) + "." : "It does not load; the error is below.";
-    if (source) openSource();
-  } catch (error) { answer.className = "answer small bad"; answer.textContent = error.message; }
+    const text = loaded ? "Loaded again at " + clock(now()) + "." : "It does not load; the error is below.";
+    answer("script-answer", text, loaded);
+    if (source) await openSource();
+  } catch (error) {
+    answer("script-answer", error.message, false);
+  }
   $("reload").disabled = false;
 });
+$("open-source").addEventListener("click", () => source ? closeSource() : openSource());
 async function openSource() {
   try {
     source = await ask("/engine/source?script=" + encodeURIComponent(at.name));
-  } catch (error) { $("script-answer").className = "answer small bad"; $("script-answer").textContent = error.message; return; }
-  $("source-files").replaceChildren(...source.length > 1 ? source.map((file) => el("button", { text: file.name, style: "margin-left:.4rem", onclick: () => showSource(file) })) : []);
-  showSource(source[0]);
+  } catch (error) {
+    answer("script-answer", error.message, false);
+    return;
+  }
+  const others = source.length > 1 ? source : [];
+  $("source-files").replaceChildren(...others.map((file) =>
+    el("button", { text: file.name, onclick: () => showSource(file) })));
   $("source").hidden = false;
   $("open-source").setAttribute("aria-expanded", "true");
   setText($("open-source"), "Close source");
+  showSource(source[0]);
 }
-function showSource(file) {
-  const error = state.view?.error;
-  $("h-source").textContent = file.name;
-  $("source-text").replaceChildren(...file.text.replace(/\n$/, "").split("\n").map((text, index) =>
-    el("div", { class: error?.file === file.name && error.line === index + 1 ? "here" : null }, el("i", { text: index + 1 }), text || " ")));
-  $("source-text").querySelector(".here")?.scrollIntoView({ block: "center" });
-}
-$("open-source").addEventListener("click", () => {
-  if (!source) { openSource(); return; }
+function closeSource() {
   source = null;
   $("source").hidden = true;
   $("open-source").setAttribute("aria-expanded", "false");
   setText($("open-source"), "Open source");
-});
+}
+function showSource({ name, text }) {
+  const error = state.view?.error, here = error?.file === name ? error.line : 0;
+  $("source-name").textContent = name;
+  $("source-text").replaceChildren(...text.replace(/\n$/, "").split("\n").map((line, index) =>
+    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), line || " ")));
+  const marked = $("source-text").querySelector(".here");
+  if (marked) $("source-text").scrollTop = marked.offsetTop - $("source-text").offsetTop - 120;
+}
+
+// -- the console of a script --
+
 const past = [];
 let earlier = 0;
 $("code").addEventListener("keydown", (event) => {
   const area = event.target;
-  if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); evaluate(area); }
-  else if (event.key === "ArrowUp" && area.selectionStart === 0 && earlier < past.length) { event.preventDefault(); area.value = past[past.length - ++earlier]; area.setSelectionRange(0, 0); }
-  else if (event.key === "ArrowDown" && area.selectionEnd === area.value.length && earlier) { event.preventDefault(); area.value = --earlier ? past[past.length - earlier] : ""; }
+  if (event.key === "Enter" && !event.shiftKey) {
+    event.preventDefault();
+    evaluate(area.value);
+  } else if (event.key === "ArrowUp" && area.selectionStart === 0 && earlier < past.length) {
+    event.preventDefault();
+    area.value = past[past.length - ++earlier];
+    area.setSelectionRange(0, 0);
+  } else if (event.key === "ArrowDown" && area.selectionEnd === area.value.length && earlier) {
+    event.preventDefault();
+    area.value = --earlier ? past[past.length - earlier] : "";
+  }
 });
-async function evaluate(area) {
-  const code = area.value;
+function putResult(kind, text) {
+  const box = $("console-lines");
+  box.append(el("pre", { class: kind, text }));
+  while (box.children.length > KEEP_RESULTS) box.firstChild.remove();
+  box.scrollTop = box.scrollHeight;
+}
+async function evaluate(code) {
   if (!code.trim()) return;
-  past.push(code); earlier = 0; area.value = "";
-  const box = $("console-lines"), put = (kind, text) => { box.append(el("pre", { class: kind, text })); while (box.children.length > 100) box.firstChild.remove(); box.scrollTop = box.scrollHeight; };
-  put("code", code);
+  past.push(code);
+  earlier = 0;
+  $("code").value = "";
+  putResult("code", code);
   try {
-    const answer = await ask("/engine/evaluate", { script: at.name, code });
-    if (answer.error) put("error", answer.error.stack || answer.error.name + ": " + answer.error.message);
-    else put("value", answer.value);
-  } catch (error) { put("error", error.message); }
+    const { value, error } = await ask("/engine/evaluate", { script: at.name, code });
+    if (error) putResult("error", error.stack || error.name + ": " + error.message);
+    else putResult("value", value);
+  } catch (error) {
+    putResult("error", error.message);
+  }
 }
 
 // -- requests --
 
-let request = null;
 function renderRequests() {
-  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked;
-  const shown = state.requests.filter((entry) => (!errors || entry.status >= 400) && (entry.method + " " + entry.target).toLowerCase().includes(words));
-  setText($("n-requests"), number(shown.length) + (state.server.requests > KEEP_REQUESTS ? " of the last " + KEEP_REQUESTS + ", " + number(state.server.requests) + " in all" : ""));
-  fill($("requests"), ["time", "request", "#status", "#ms", "~#body", "~address"], shown.map((entry) => ({ key: entry.number, cells: [
-    { pick: true, text: clock(entry.time, true) }, { kind: "mono", text: entry.method + " " + entry.target }, statusCell(entry), ms(entry.ms), entry.size ? bytes(entry.size) : "", entry.address] })),
-  { none: "None.", pick: (row) => openRequest(row.key), chosen: request?.number });
-  const [, , wanted] = location.hash.split("/");
-  if (wanted && request?.number !== Number(wanted) && request?.wanted !== wanted) openRequest(Number(wanted), wanted);
+  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked, all = state.server.requests;
+  const shown = state.requests.filter((entry) =>
+    (!errors || entry.status >= 400) && (entry.method + " " + entry.target).toLowerCase().includes(words));
+  setText($("n-requests"), number(shown.length) + (all > shown.length ? " of " + number(all) : ""));
+  fill($("requests"), ["time", "request", "#status", "#ms", "~#body", "~address"], shown.map((entry) => ({
+    key: entry.number,
+    cells: [{ button: clock(entry.time, true) }, mono(entry.method + " " + entry.target), statusCell(entry), ms(entry.ms),
+      entry.size ? bytes(entry.size) : "", entry.address],
+  })), { pick: openRequest, chosen: request?.number });
+  const wanted = Number(location.hash.split("/")[2]);
+  if (wanted && request?.wanted !== wanted) openRequest(wanted);
 }
-async function openRequest(key, wanted) {
-  request = { number: key, wanted };
+async function openRequest(key) {
+  request = { number: key, wanted: Number(location.hash.split("/")[2]) };
+  let text = "", facts = "", line = "", body = null;
   try {
-    const facts = request = { ...await ask("/engine/request?number=" + key), wanted };
-    $("h-request").textContent = facts.method + " " + facts.target;
-    $("request-facts").textContent = clock(facts.time, true) + " · " + facts.status + " · " + ms(facts.ms) + " ms · from " + facts.address;
-    $("request-text").textContent = facts.headers.map(([name, value]) => name + ": " + value).join("\n") + (facts.body === null ? "\n\n(a body of " + bytes(facts.size) + " that was not kept)" : facts.body ? "\n\n" + facts.body : "");
-    $("replay").disabled = facts.body === null;
-  } catch (error) { $("h-request").textContent = error.message; $("request-facts").textContent = $("request-text").textContent = ""; $("replay").disabled = true; }
+    const entry = await ask("/engine/request?number=" + key);
+    body = entry.body;
+    line = entry.method + " " + entry.target;
+    facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from " + entry.address].join(" · ");
+    text = headerText(entry.headers) + "\n\n" + (body ?? "(a body of " + bytes(entry.size) + " that was not kept)");
+  } catch (error) {
+    line = error.message;
+  }
+  $("request-line").textContent = line;
+  $("request-facts").textContent = facts;
+  $("request-text").textContent = text;
   $("replay-facts").textContent = $("replay-text").textContent = "";
+  $("replay").disabled = body === null;
   $("request").hidden = false;
   scrollTo(0, 0);
   render();
 }
 $("replay").addEventListener("click", async () => {
   $("replay").disabled = true;
+  let facts = "", text = "";
   setText($("replay-facts"), "waiting for the answer");
   try {
-    const answer = await ask("/engine/replay", { number: String(request.number) });
-    $("replay-facts").textContent = "Answer: " + answer.status + " " + answer.reason + " · " + ms(answer.ms) + " ms";
-    $("replay-text").textContent = answer.headers.map(([name, value]) => name + ": " + value).join("\n") + "\n\n" + answer.body;
-  } catch (error) { $("replay-facts").textContent = error.message; $("replay-text").textContent = ""; }
+    const reply = await ask("/engine/replay", { number: String(request.number) });
+    facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
+    text = headerText(reply.headers) + "\n\n" + reply.body;
+  } catch (error) {
+    facts = error.message;
+  }
+  $("replay-facts").textContent = facts;
+  $("replay-text").textContent = text;
   $("replay").disabled = false;
 });
-$("request-close").addEventListener("click", () => { request = null; $("request").hidden = true; history.replaceState(null, "", "#/requests"); render(); });
+$("request-close").addEventListener("click", () => {
+  request = null;
+  $("request").hidden = true;
+  history.replaceState(null, "", "#/requests");
+  render();
+});
 for (const id of ["request-q", "only-errors"]) $(id).addEventListener("input", render);
 
 // -- start --
 
 addEventListener("hashchange", go);
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && at.view === "stream" && (chosen || focus || held)) { focus = ""; choose(""); }
-  if (event.key === "/" && !/INPUT|TEXTAREA/.test(event.target.tagName)) {
-    const field = { stream: "q", script: "log-q", requests: "request-q" }[at.view];
-    if (field) { event.preventDefault(); $(field).focus(); }
-  }
+  if (event.key === "Escape" && at.view === "stream" && (chosen || focus || held)) choose("");
+  if (event.key !== "/" || /INPUT|TEXTAREA/.test(event.target.tagName)) return;
+  const field = { stream: "q", script: "log-q", requests: "request-q" }[at.view];
+  if (!field) return;
+  event.preventDefault();
+  $(field).focus();
 });
 // A page that nobody sees costs nothing: it lets its connection go.
 let leaving = 0;
 document.addEventListener("visibilitychange", () => {
   clearTimeout(leaving);
-  if (!document.hidden) { if (!events) connect(); return; }
-  leaving = setTimeout(() => { events?.close(); events = null; status("wait", "paused"); }, 10000);
+  if (!document.hidden && !events) connect();
+  if (document.hidden) leaving = setTimeout(() => {
+    events?.close();
+    events = null;
+    status("wait", "paused");
+  }, HIDDEN_PAUSE);
 });
 setInterval(sample, 1000);
 go();
@@ -42519,6 +43159,7 @@ def option_parser():
     add("--watch", action="store_true", help="with --test: run them again whenever a file changes")
     add("--reporter", choices=list(REPORTERS), default="spec", help="with --test: how to report (spec)")
     add("--report", metavar="FILE", help="with --test: write the report of --reporter to a file")
+    add("--init", type=pathlib.Path, metavar="DIR", help="write a starter: a script, a page, a test, types")
     add("--types", action="store_true", help="print aiwebengine.d.ts, for editors and TypeScript")
     add("--version", action="version", version=f"aiwebengine {__version__}")
     return parser
@@ -42575,6 +43216,8 @@ def main(argv=None):
         parser.error("--watch, --reporter and --report belong to --test")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
+    if options.init:
+        return write_starter(options.init)
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
@@ -43258,7 +43901,7 @@ class TestLog(Log):
     def write(self, level, text, source="server"):
         self.records.append((level, text, source))
 
-    def request(self, method, target, status, seconds):
+    def request(self, *facts):
         pass
 
 
@@ -43461,6 +44104,8 @@ class ScriptTests:
         def work_and_tell():
             try:
                 work()
+            except Exception:           # a fault of the server: the test shall say so, and not hang
+                self.log.write("error", "internal error\n" + traceback.format_exc())
             finally:
                 self._change(-1)
         self._change(1)
@@ -44090,6 +44735,201 @@ def tell_imports(app, channel):
         pass                            # the parent is gone: so are we, in a moment
 
 
+
+
+# -- A starter ----
+
+#: What --init writes, by path; aiwebengine.d.ts and jsconfig.json come on top.
+STARTER = {
+    "poll.js": """\
+// A live poll: whoever has the page open sees the bars grow while others vote.
+//
+// It takes three calls to make a page live:
+//   registerStreamRoute   opens a stream. Each open page listens to it.
+//   registerRoute         answers requests. That is how a page says that somebody voted.
+//   sendStreamMessage     sends a message to everybody who listens.
+
+const QUESTION = "What shall we have for lunch?";
+const votes = { Soup: 0, Pizza: 0, Salad: 0 };
+
+routeRegistry.registerStreamRoute("/poll/events");
+routeRegistry.registerRoute("/poll", "showPoll");
+routeRegistry.registerRoute("/poll/vote", "vote", "POST");
+
+// GET /poll: how things stand, for a page that opens. An object is sent as JSON.
+function showPoll() {
+  return { question: QUESTION, votes };
+}
+
+// POST /poll/vote, with a form that has the field "choice".
+function vote({ request }) {
+  const { choice } = request.form;
+  if (!Object.hasOwn(votes, choice)) {
+    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
+  }
+  votes[choice] += 1;
+  return routeRegistry.sendStreamMessage("/poll/events", { question: QUESTION, votes });
+}
+""",
+    "poll.test.js": """\
+// Tests of poll.js. Each test calls the script as a browser would, without one.
+
+const vote = (choice) => request("POST", "/poll/vote", { form: { choice } });
+
+test("a vote is seen on every open page", async () => {
+  const ada = connect("/poll/events");
+  const ben = connect("/poll/events");
+
+  const response = await vote("Soup");
+
+  assert.match(response.body, /2 connections matched/);
+  assert.equal((await ada.next()).data.votes.Soup, 1);
+  assert.equal((await ben.next()).data.votes.Soup, 1);
+});
+
+test("a page that opens later starts with the votes so far", async () => {
+  const before = (await request("/poll")).json.votes.Pizza;
+  await vote("Pizza");
+  await vote("Pizza");
+  assert.equal((await request("/poll")).json.votes.Pizza, before + 2);
+});
+
+test("only what is on the list can be chosen", async () => {
+  const page = connect("/poll/events");
+  const response = await vote("Ice cream");
+  assert.equal(response.status, 400);
+  assert.deepEqual(page.messages, []);
+});
+""",
+    "public/index.html": """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>Live poll</title>
+  <link rel="icon" href="data:,">
+  <style>
+    :root { color-scheme: light dark; --paper: #f6f4ef; --card: #fff; --ink: #23211d; --quiet: #6d6860;
+      --line: #dcd7cc; --bar: #f3c9a5; --live: #2e7d4f; --bad: #b3362b }
+    @media (prefers-color-scheme: dark) {
+      :root { --paper: #1b1a18; --card: #262421; --ink: #efece5; --quiet: #a8a298; --line: #3d3a35;
+        --bar: #7a4f2b; --live: #6fcf97; --bad: #f08a80 }
+    }
+    * { box-sizing: border-box }
+    body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
+      background: var(--paper); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
+    main { width: min(34rem, 100%); padding: 2rem; background: var(--card); border: 1px solid var(--line);
+      border-radius: 1rem }
+    h1 { margin: 0 0 1.2rem; font-size: 1.6rem; line-height: 1.25 }
+    button { position: relative; display: flex; width: 100%; margin: 0 0 .7rem; padding: .8rem 1rem; overflow: hidden;
+      justify-content: space-between; font: inherit; color: inherit; text-align: left; cursor: pointer;
+      background: none; border: 1px solid var(--line); border-radius: .6rem }
+    button:hover, button:focus-visible { border-color: currentColor }
+    button i { position: absolute; inset: 0 auto 0 0; background: var(--bar); transition: width .4s }
+    button span, button b { position: relative }
+    p { margin: .6rem 0 0; color: var(--quiet); font-size: .95rem }
+    #status::before { content: "●"; margin-right: .4em }
+    #status.live::before { color: var(--live) }
+    #answer { color: var(--bad) }
+    @media (prefers-reduced-motion: reduce) { button i { transition: none } }
+  </style>
+</head>
+<body>
+  <main>
+    <h1 id="question">Live poll</h1>
+    <div id="choices"></div>
+    <p id="answer" role="alert"></p>
+    <p id="status" role="status">Connecting…</p>
+    <p>Open this page in a second window, and vote in one of them.</p>
+  </main>
+
+  <script>
+    const $ = (id) => document.getElementById(id);
+    const buttons = new Map();
+
+    // Draws the poll, or brings it up to date.
+    function show({ question, votes }) {
+      $("question").textContent = question;
+      const total = Object.values(votes).reduce((sum, count) => sum + count, 0);
+      for (const [choice, count] of Object.entries(votes)) {
+        if (!buttons.has(choice)) buttons.set(choice, makeButton(choice));
+        const button = buttons.get(choice);
+        button.querySelector("b").textContent = count;
+        button.querySelector("i").style.width = `${total ? (100 * count) / total : 0}%`;
+      }
+    }
+
+    function makeButton(choice) {
+      const button = document.createElement("button");
+      button.innerHTML = "<i></i><span></span><b></b>";
+      button.querySelector("span").textContent = choice;
+      button.onclick = () => vote(choice);
+      $("choices").append(button);
+      return button;
+    }
+
+    // A vote goes to the server as a form. The answer comes over the stream, to everybody.
+    async function vote(choice) {
+      const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
+      $("answer").textContent = response.ok ? "" : await response.text();
+    }
+
+    function report(live) {
+      $("status").textContent = live ? "Live" : "Connection lost, trying again…";
+      $("status").classList.toggle("live", live);
+    }
+
+    // The stream: the browser keeps the connection, and opens it again when it was cut.
+    const source = new EventSource("/poll/events");
+    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onerror = () => report(false);
+    source.onopen = async () => {
+      report(true);
+      show(await (await fetch("/poll")).json());
+    };
+  </script>
+</body>
+</html>
+""",
+}
+
+#: A word about each file of a starter.
+STARTER_NOTES = {
+    "poll.js": "the script: a live poll",
+    "poll.test.js": "its tests",
+    "public/index.html": "its page",
+    "aiwebengine.d.ts": "what scripts can call, for your editor",
+    "jsconfig.json": "tells the editor to check the scripts",
+}
+
+
+def write_starter(folder):
+    """--init: a folder to begin with; returns the exit code. Nothing is written over."""
+    files = {**STARTER, "aiwebengine.d.ts": type_declarations(), "jsconfig.json": JSCONFIG}
+    there = [name for name in files if os.path.lexists(folder / name)]
+    if there:
+        print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
+              "Name another folder, or move them away", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "x", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+    except OSError as error:
+        print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
+        return EXIT_USAGE
+    command = f"python {shlex.quote(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
+    place = shlex.quote(str(folder))
+    print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
+                     "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
+                     f"  {command} --test {place}", "      runs the tests",
+                     "  Change poll.js while the server runs: what you save is there at once."]))
+    return EXIT_OK
+
+
 # -- JavaScript without a server ----
 
 
@@ -44104,13 +44944,18 @@ def print_console(level, text):
         os._exit(EXIT_PIPE)
 
 
+def terminal_colors():
+    """Whether values are shown in colours: both streams may get them."""
+    return wants_colour(sys.stdout) and wants_colour(sys.stderr)
+
+
 def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
     """-e and --run: runs a script or module, whose imports are found in the folder, to the end of its
     timers and promises. For -e, prints the completion value."""
     if engine != DEFAULT_ENGINE:
         return run_on_engine(check_engine(engine), source, filename)
     sources = {filename: source}
-    realm = CommandRealm(filename, console=print_console)
+    realm = CommandRealm(filename, console=print_console, colors=terminal_colors())
     realm.modules.loader = folder_loader(folder, sources)
 
     def work():
@@ -44225,7 +45070,7 @@ class Prompt:
     def __init__(self):
         self.terminal = sys.stdin.isatty()
         self.history = History() if self.terminal else None
-        self.realm = PromptRealm(console=print_console, colors=wants_colour(sys.stdout))
+        self.realm = PromptRealm(console=print_console, colors=terminal_colors())
         self.realm.modules.loader = folder_loader(pathlib.Path(), {})
         self.lines = []
         self.warned = False             # that Ctrl+C once more leaves
@@ -44241,6 +45086,9 @@ class Prompt:
             except EOFError:
                 print()
                 break
+            except UnicodeDecodeError as error:
+                print(f"That is not {error.encoding} text.", file=sys.stderr)
+                continue
             except KeyboardInterrupt:
                 print()
                 if not self.clear():
@@ -44381,4 +45229,7 @@ class History:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
