@@ -35604,7 +35604,7 @@ class RedisLink:
         except IndexError:
             connection = self.connection()
         try:
-            if connection.can_read(0):      # the end of the connection: Redis was started anew
+            if self._has_ended(connection):
                 connection.disconnect()
                 connection.connect()
             connection.send_command(*command)
@@ -35614,6 +35614,13 @@ class RedisLink:
             raise
         self._kept.append(connection)
         return answer
+
+    def _has_ended(self, connection):
+        """Was a connection closed while nobody used it, because Redis was started anew?"""
+        try:
+            return connection.can_read(0)
+        except self.failures:
+            return True
 
     def _attempt(self, work):
         if self.down is not None:

@@ -8708,6 +8708,18 @@ class RedisFailureTest(RedisCase):
             texts += self.take(client, 1)
         self.assertLessEqual(texts.count("paused"), 1)
 
+    def test_the_first_send_after_a_restart_succeeds(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(two)
+        for round in range(3):
+            self.assertIn("delivered", self.post_to(one, "/send", str(round)))
+            self.redis.stop()
+            self.until(lambda: one.app.relay.link.down)
+            self.redis.start()
+            self.until(lambda: one.app.relay.link.down is None)
+        self.post_to(one, "/send", "end")
+        self.assertEqual(self.take(client, 4), ["0", "1", "2", "end"])
+
     def test_a_refusal_by_redis_is_an_error_that_the_script_can_catch(self):
         one, _ = self.serve_both(REDIS_SCRIPT)
         self.redis.ask("CONFIG SET maxmemory 1")
