@@ -35551,7 +35551,7 @@ REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.25
 #: Seconds between two readings: while many messages come, they are taken in and delivered together.
 REDIS_PAUSE = 0.001
 #: Messages of one stream that are read at once.
-REDIS_BATCH = 256
+REDIS_BATCH = 100
 #: A stream in Redis holds at least its history, and for processes that lag behind so many messages
 #: beyond it; fewer when so many bytes of the present size would be too much.
 REDIS_LAG_MESSAGES = 10_000
@@ -35635,7 +35635,7 @@ class RedisLink:
                 url, protocol=2, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
         except ValueError as error:
-            raise StorageUnavailable(f"--redis {url}: {error}; an address is such as "
+            raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such as "
                                      "redis://localhost:6379/0") from None
         except TypeError:
             raise StorageUnavailable(f"--redis needs the package redis 5.0 or newer, not {redis.__version__}: "
@@ -36042,6 +36042,8 @@ class RedisPresence:
                 self._report()
             except RedisTrouble:
                 self._told.clear()
+            except Exception as error:
+                self.link.report("error", f"presence: {type(error).__name__}: {error}")
             if self._stop.wait(PRESENCE_SECONDS):
                 return
 
