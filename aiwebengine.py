@@ -35586,6 +35586,10 @@ class LocalRelay:
         """Descriptions of a stream's connections, oldest first."""
         return stream.list_connections()
 
+    def health(self):
+        """Facts for a monitor."""
+        return {}
+
     def start(self):
         """To be called when the scripts are loaded."""
 
@@ -35604,11 +35608,11 @@ class LocalRelay:
 REDIS_TIMEOUT = 2.0
 REDIS_BLOCK_MS = 1000
 #: Seconds until the first attempt to connect again, and between the later ones, at most.
-REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.5
+REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.25
 #: Seconds between two readings: while many messages come, they are taken in and delivered together.
-REDIS_PAUSE = 0.003
+REDIS_PAUSE = 0.001
 #: Messages of one stream that are read at once.
-REDIS_BATCH = 256
+REDIS_BATCH = 100
 #: A stream in Redis holds at least its history, and for processes that lag behind so many messages
 #: beyond it; fewer when so many bytes of the present size would be too much.
 REDIS_LAG_MESSAGES = 10_000
@@ -35634,12 +35638,13 @@ _REDIS_BUCKET = """
 local time, rate = redis.call('TIME'), tonumber(ARGV[1])
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'time')
-local tokens = tonumber(bucket[1]) or rate
-tokens = math.min(rate, tokens + (now - (tonumber(bucket[2]) or now)) * rate)
+local most = math.max(1, rate)
+local tokens = tonumber(bucket[1]) or most
+tokens = math.min(most, tokens + (now - (tonumber(bucket[2]) or now)) * rate)
 local admitted = tokens >= 1
 if admitted then tokens = tokens - 1 end
 redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'time', string.format('%.6f', now))
-redis.call('PEXPIRE', KEYS[1], 2000)
+redis.call('PEXPIRE', KEYS[1], math.ceil(1000 * most / rate) + 1000)
 return admitted and 1 or 0
 """
 
@@ -35691,7 +35696,7 @@ class RedisLink:
                 url, protocol=2, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
         except ValueError as error:
-            raise StorageUnavailable(f"--redis {url}: {error}; an address is such as "
+            raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such as "
                                      "redis://localhost:6379/0") from None
         except TypeError:
             raise StorageUnavailable(f"--redis needs the package redis 5.0 or newer, not {redis.__version__}: "
@@ -35739,7 +35744,7 @@ class RedisLink:
         except IndexError:
             connection = self.connection()
         try:
-            if connection.can_read(0):      # the end of the connection: Redis was started anew
+            if self._has_ended(connection):
                 connection.disconnect()
                 connection.connect()
             connection.send_command(*command)
@@ -35749,6 +35754,13 @@ class RedisLink:
             raise
         self._kept.append(connection)
         return answer
+
+    def _has_ended(self, connection):
+        """Was a connection closed while nobody used it, because Redis was started anew?"""
+        try:
+            return connection.can_read(0)
+        except self.failures:
+            return True
 
     def _attempt(self, work):
         if self.down is not None:
@@ -35910,6 +35922,9 @@ class RedisRelay:
         own = [{**item, "process": self.presence.name} for item in stream.list_connections()]
         return sorted(own + self.presence.elsewhere(stream.path), key=lambda item: -item["age"])
 
+    def health(self):
+        return {"redis": "down" if self.link.down else "up", "processes": 1 + len(self.presence.others)}
+
     # -- new streams ----
 
     def keep(self, stream):
@@ -36003,6 +36018,8 @@ class RedisRelay:
 
     def _deliver(self, key, entries):
         """Gives entries of a Redis stream to the stream of this process, in order, each once."""
+        if len(entries) >= REDIS_BATCH:
+            self._check_lag(key, redis_sequence(entries[0][0]))
         for identifier, pairs in entries:
             fields = dict(zip(pairs[::2], pairs[1::2]))
             sequence = redis_sequence(identifier)
@@ -36013,6 +36030,22 @@ class RedisRelay:
                 self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
             elif (stream := self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))) is not None:
                 stream.send(text, filter, None, sequence)
+
+
+    def _check_lag(self, key, first):
+        """This process reads much at once, so it has fallen behind: tells the clients when Redis does not
+        have any more what came before the `first` message that was read."""
+        facts = self.link.call("XINFO STREAM", key)
+        oldest = facts.get("first-entry")
+        dropped = facts.get("entries-added", math.inf) - facts.get("length", 0)
+        if not oldest or redis_sequence(oldest[0]) < first or dropped <= 0:
+            return
+        self.report("warn", f"this process fell behind, and messages of {key} are lost to its clients")
+        stream = self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))
+        if stream is not None:
+            lost = json.dumps({"lastEventId": redis_id(self.positions[key]), "resumesAfter": redis_id(first - 1),
+                               "reason": "messages in between are no longer kept"})
+            stream.send(lost, None, "gap", first - 1)
 
 
 REDIS_STREAM_PREFIX = REDIS_PREFIX + "stream:"
@@ -36070,6 +36103,8 @@ class RedisPresence:
                 self._report()
             except RedisTrouble:
                 self._told.clear()
+            except Exception as error:
+                self.link.report("error", f"presence: {type(error).__name__}: {error}")
             if self._stop.wait(PRESENCE_SECONDS):
                 return
 
@@ -38275,8 +38310,8 @@ class Gate:
     def _take(self, address, now):
         """Takes a token out of an address's bucket, if there is one."""
         with self._lock:
-            tokens, last = self._buckets.pop(address, (self.rate, now))
-            tokens = min(self.rate, tokens + (now - last) * self.rate)
+            tokens, last = self._buckets.pop(address, (max(1, self.rate), now))
+            tokens = min(max(1, self.rate), tokens + (now - last) * self.rate)
             refused = tokens < 1
             self._buckets[address] = (tokens if refused else tokens - 1, now)
             if len(self._buckets) > 10_000:
@@ -40569,12 +40604,13 @@ def error_page(server, head, status, facts, error, body=b""):
 
 @page("/engine/health")
 def health_answer(server, head):
-    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded."""
+    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded or Redis is away."""
     app = server.app
-    facts = {"status": "degraded" if app.failures else "ok", "version": __version__,
+    joined = app.relay.health()
+    facts = {"status": "degraded" if app.failures or joined.get("redis") == "down" else "ok", "version": __version__,
              "uptime": round(time.monotonic() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
-             "streams": len(app.stream_routes), "connections": open_streams(server)}
+             "streams": len(app.stream_routes), "connections": open_streams(server), **joined}
     if server.chaos.rules:
         facts["chaos"] = server.chaos.text
     return Response(200, JSON_TYPE, utf8(json.dumps(facts)), [("Cache-Control", "no-store")])
