@@ -14224,7 +14224,7 @@ class Soak:
             large = soak_is_large(n)
             self.sent_at[n] = time.monotonic()
             self.sent_at.pop(n - 5000, None)
-            message = {"n": n, "room": soak_room(n), "text": "x" * (18_000 if large else n * 37 % 1500)}
+            message = {"n": n, "room": soak_room(n), "text": "x" * (25_000 if large else n * 37 % 1500)}
             connection.request("POST", "/send", json.dumps(message), {"Content-Type": "application/json"})
             answer = connection.getresponse()
             said = answer.read()
