@@ -3534,6 +3534,8 @@ class FunctionScope(Scope):
         self.is_arrow = isinstance(node, ArrowFunctionExpression)
         self.strict = node.strict
         self.uses_this = self.uses_arguments = self.uses_new_target = self.uses_super = False
+        #: Whether the code assigns an element of `arguments`; whether those and the parameters are one.
+        self.writes_arguments = self.maps_arguments = False
         self.has_yield = False
         #: Variables of enclosing loops that this function's factory receives.
         self.loop_variables = []
@@ -3903,13 +3905,21 @@ class ScopeAnalyzer:
         if isinstance(target, (Identifier, ArrayPattern, ObjectPattern)):
             self.visit_pattern(target, source, declares=False)
         else:
+            self.note_element(target)
             self.visit(target)
+
+    def note_element(self, target):
+        """Notes an assignment to an element of `arguments`."""
+        if isinstance(target, MemberExpression) and isinstance(target.object, Identifier) \
+                and target.object.name == "arguments":
+            self.nearest_this().writes_arguments = True
 
     def visit_UpdateExpression(self, node):
         if isinstance(node.argument, Identifier):
             self.reference(node.argument)
             self.reference(node.argument, True, node)
         else:
+            self.note_element(node.argument)
             self.visit(node.argument)
 
     # statements
@@ -4142,6 +4152,19 @@ class ScopeAnalyzer:
         self.variables = list(unique.values())
         for variable in self.variables:
             self.settle(variable)
+            if variable.kind == "arguments":
+                self.map_arguments(variable.scope)
+
+    @staticmethod
+    def map_arguments(scope):
+        """Decides whether `arguments` and the parameters must be kept the same (10.4.4): in sloppy
+        functions that assign either. Then the parameters live in Cells."""
+        params = [v for v in scope.names.values() if v.kind == "param"]
+        if not scope.strict and scope.node.simple_params and (
+                scope.writes_arguments or any(v.assigned for v in params)):
+            scope.maps_arguments = True
+            for variable in params:
+                variable.boxed = True
 
     def resolve(self, name, scope):
         while scope is not None:
@@ -6625,13 +6648,13 @@ RUNTIME_NAMES = """
     get_length push char_code_at put put_sloppy put_element put_element_sloppy method element_method
     callee delete_member delete_global put_global assign_const after new make_function make_async
     make_generator make_async_generator make_target_function new_regexp template_object array_with_holes
-    spread rest_array make_arguments define spread_into define_accessor set_literal_prototype iterate
+    spread rest_array make_arguments map_arguments define spread_into define_accessor set_literal_prototype iterate
     close_iterator abandon_iterator enumerate_keys destructure_array object_for_destructuring object_rest
     caught sloppy_this new_instance constructor_result derived_result super_call super_get super_put
     super_method make_class prototype_object class_method class_field static_field run_static
     private_name private_get private_put private_has private_method yield_delegate async_yield_delegate
-    async_iterate async_close async_abandon async_step import_module import_meta slice strict_eval
-    member_key GeneratorExit hole
+    async_iterate async_close async_abandon async_step import_module import_meta strict_eval
+    member_key GeneratorExit hole quick_abs quick_floor quick_max quick_min
 """.split()
 
 #: Longest chain of tests of a switch, or of `else if`, that becomes one nested `if`.
@@ -7033,6 +7056,9 @@ class Emitter:
         for param, source in patterns:
             self.at(param)
             self.bind_parameter(param, source)
+        if scope.maps_arguments:
+            self.emit_value(self.call("map_arguments", self.load_variable(scope.names["arguments"]), *[
+                self.name(param.scope.python) for param in node.params]))
         if scope.body is not scope:
             self.separate_body(scope)
 
@@ -7050,8 +7076,8 @@ class Emitter:
             self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
             value = self.call("rest_array", self.name("rest") if source == "rest" else
-                              self.apply(self.attribute(self.name("arguments"), "__getitem__"),
-                                         [self.call("slice", self.const(source), self.const(None))]))
+                              self.subscript(self.name("arguments"), ast.Slice(
+                                  self.const(source), None, None, lineno=self.line, col_offset=self.column)))
             self.bind(param.argument, value)
             return
         if type(source) is int:
@@ -8992,6 +9018,8 @@ class Emitter:
 
     def guard(self, value):
         """Notes that `value` ends the chain when it is undefined or null; returns it for use."""
+        if isinstance(value, ast.Constant):     # CPython warns of comparisons of literals by `is`
+            return value
         a, first = self.reusable(value)
         test = self.any_of(self.compare(first, _IS, self.name("undefined")),
                            self.compare(a, _IS, self.name("null")))
@@ -9041,7 +9069,11 @@ class Emitter:
         if callee.computed or callee.optional or isinstance(callee.object, Super) \
                 or isinstance(callee.property, PrivateName):
             return None
-        helper = SHORTCUTS.get((callee.property.name, len(arguments)))
+        table = SHORTCUTS
+        if isinstance(callee.object, Identifier) and callee.object.name == "Math" \
+                and type(callee.object.scope) is not Variable and all(map(is_calm, arguments)):
+            table = MATH_SHORTCUTS
+        helper = table.get((callee.property.name, len(arguments)))
         if helper is None or any(isinstance(a, SpreadElement) or self.needs_lift(a) for a in arguments):
             return None
         obj = self.chain_part(callee.object)
@@ -9304,6 +9336,15 @@ def is_stable(left, right):
 
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
 SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at"}
+#: The same for methods of Math.
+MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
+                  ("min", 2): "quick_min"}
+
+
+def is_calm(node):
+    """Whether an expression only reads and computes."""
+    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression,
+                                     CallExpression)) for part in node.walk())
 
 
 def in_int32(kind):
@@ -13163,6 +13204,88 @@ def present_items(realm, obj, indices):
             yield index, obj.get(key)
 
 
+# Callbacks get a value, its index and the array. Most take the value alone, and leaving out what a
+# script's function drops anyway saves a third of a call. These loops follow the list of a dense array as
+# long as it is the array's; whatever is left then goes through present_items().
+
+def takes_at_most(run, count):
+    """Whether a Python function of the script drops all arguments after the first `count`."""
+    if type(run) is not types.FunctionType:
+        return False
+    code = run.__code__
+    return code.co_argcount <= count + 1 and code.co_flags & _CO_VARARGS and not code.co_kwonlyargcount \
+        and code.co_varnames[code.co_argcount] == "_"
+
+
+#: CO_VARARGS of code objects.
+_CO_VARARGS = 4
+
+
+def results_of_values(obj, length, run, receiver):
+    """What a callback returns for the elements of an array from the first on."""
+    results = []
+    if type(obj) is not JSArray:
+        return results
+    items = obj.items
+    if takes_at_most(run, 1):
+        for value in itertools.islice(items, length):
+            results.append(run(receiver, value))
+            if obj.items is not items:
+                break
+    elif takes_at_most(run, 2):
+        for index, value in enumerate(itertools.islice(items, length)):
+            results.append(run(receiver, value, index))
+            if obj.items is not items:
+                break
+    return results
+
+
+def visit_values(obj, length, run, receiver):
+    """The same for callbacks whose results do not matter: the number of elements that were visited."""
+    index = -1
+    if type(obj) is JSArray:
+        items = obj.items
+        if takes_at_most(run, 1):
+            for index, value in enumerate(itertools.islice(items, length)):
+                run(receiver, value)
+                if obj.items is not items:
+                    break
+        elif takes_at_most(run, 2):
+            for index, value in enumerate(itertools.islice(items, length)):
+                run(receiver, value, index)
+                if obj.items is not items:
+                    break
+    return index + 1
+
+
+def kept_values(obj, length, test, receiver):
+    """The elements of an array, from the first on, that pass a test, and the number that was tested."""
+    kept, index = [], -1
+    if type(obj) is JSArray and takes_at_most(test, 1):
+        items = obj.items
+        for index, value in enumerate(itertools.islice(items, length)):
+            passed = test(receiver, value)
+            if passed is True or (passed is not False and to_boolean(passed)):
+                kept.append(value)
+            if obj.items is not items:
+                break
+    return kept, index + 1
+
+
+def reduce_values(obj, length, run, initial):
+    """The result of a callback that takes two arguments for the elements of an array, which has one at
+    least, from the first on; and the number of elements that went into it."""
+    items = obj.items
+    start = 0 if initial else 1
+    result = initial[0] if initial else items[0]
+    index = start - 1
+    for index, value in enumerate(itertools.islice(items, start, length), start):
+        result = run(undefined, result, value)
+        if obj.items is not items:
+            break
+    return result, index + 1
+
+
 def sparse_indices(obj, indices):
     """Those of `indices` that an object has; looked up anew when properties come or go."""
     down = indices.step < 0
@@ -13308,8 +13431,11 @@ def array_filter(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     test = require_callable(callback).fn
     target = array_species_create(realm, obj, 0)
-    count = 0
-    for index, value in present_items(realm, obj, range(length)):
+    count = start = 0
+    if type(obj) is JSArray and has_array_constructor(realm, obj):
+        target.items, start = kept_values(obj, length, test, receiver)
+        count = len(target.items)
+    for index, value in present_items(realm, obj, range(start, length)):
         if to_boolean(test(receiver, value, index, obj)):
             append_element(target, count, value)
             count += 1
@@ -13387,7 +13513,7 @@ def flatten_into(realm, target, source, length, count, depth, mapper=None):
 def array_for_each(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     run = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(length)):
+    for index, value in present_items(realm, obj, range(visit_values(obj, length, run, receiver), length)):
         run(receiver, value, index, obj)
     return undefined
 
@@ -13500,8 +13626,8 @@ def array_map(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     run = require_callable(callback).fn
     if type(obj) is JSArray and has_array_constructor(realm, obj):
-        results = []
-        for index, value in present_items(realm, obj, range(length)):
+        results = results_of_values(obj, length, run, receiver)
+        for index, value in present_items(realm, obj, range(len(results), length)):
             if len(results) < index:
                 results += [HOLE] * (index - len(results))
             results.append(run(receiver, value, index, obj))
@@ -13554,7 +13680,11 @@ def reduce_items(realm, this, callback, initial, backwards):
     """The common part of reduce and reduceRight."""
     obj, length = array_and_length(realm, this)
     run = require_callable(callback).fn
-    items = present_items(realm, obj, range(length - 1, -1, -1) if backwards else range(length))
+    start = 0
+    if type(obj) is JSArray and obj.items and not backwards and takes_at_most(run, 2):
+        result, start = reduce_values(obj, length, run, initial)
+        initial = [result]
+    items = present_items(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length))
     if initial:
         result = initial[0]
     else:
@@ -16403,10 +16533,10 @@ _ASTRAL_CHARACTER = re.compile("[\U00010000-\U0010ffff]")
 class JSMatch:
     """What `re.Match` is, for matches of ThreadedMatcher and through a CodePointView."""
 
-    __slots__ = ("text", "cells", "regs")
+    __slots__ = ("string", "regs")
 
     def __init__(self, text, cells, group_count):
-        self.text = text
+        self.string = text
         self.regs = tuple([(cells[i], cells[i + 1]) for i in range(0, 2 * group_count + 2, 2)])
 
     def start(self):
@@ -16420,10 +16550,10 @@ class JSMatch:
 
     def __getitem__(self, group):
         start, end = self.regs[group]
-        return None if start < 0 else self.text[start:end]
+        return None if start < 0 else self.string[start:end]
 
     def groups(self, default=None):
-        text = self.text
+        text = self.string
         return tuple([default if start < 0 else text[start:end] for start, end in self.regs[1:]])
 
 
@@ -16766,10 +16896,15 @@ def builtin_exec(realm, regexp, text):
     program = regexp.program
     sticky = program.sticky
     if not (program.is_global or sticky):
-        return program.pattern.find(realm, regexp, text, 0)
+        match = program.pattern.find(realm, regexp, text, 0)
+        if match is not None:
+            realm.last_match = match
+        return match
     match = None
     if last_index <= len(text):
         match = program.pattern.find(realm, regexp, text, last_index, sticky)
+    if match is not None:
+        realm.last_match = match
     set_last_index(regexp, 0 if match is None else match.end())
     return match
 
@@ -16933,6 +17068,8 @@ def match_all_at_once(realm, regexp, text):
         matches = []
         for match in pattern.find_all(realm, regexp, text):
             add_match(realm, matches, match[0])
+    if matches:
+        realm.last_match = (regexp, text)
     return realm.new_array(matches) if matches else null
 
 
@@ -17046,7 +17183,10 @@ def replace_by_function(realm, regexp, text, function):
     """`replace` with a function, for an untouched RegExp."""
     pattern, names = regexp.program.pattern, regexp.program.pattern.names
     pieces, position, function = [], 0, function.fn
-    for match in list(matches_to_replace(realm, regexp, text)):
+    matches = list(matches_to_replace(realm, regexp, text))
+    if matches:
+        realm.last_match = matches[-1]
+    for match in matches:
         start, end = match.span()
         captures = match.groups(undefined)
         if names:
@@ -17072,8 +17212,13 @@ def replace_by_text(realm, regexp, text, replacement):
         if native is not None and type(part) in (str, int) \
                 and (1 if type(part) is int else len(part) + 1) * (len(text) + 1) <= MAX_STRING_LENGTH:
             regexp.props["lastIndex"] = 0
-            return native.sub(f"\\g<{part}>" if type(part) is int else part.replace("\\", "\\\\"), text)
+            result, count = native.subn(
+                f"\\g<{part}>" if type(part) is int else part.replace("\\", "\\\\"), text)
+            if count:
+                realm.last_match = (regexp, text)
+            return result
     pieces, position, size = [], 0, 0
+    match = None
     for match in matches_to_replace(realm, regexp, text):
         start, end = match.start(), match.end()
         pieces.append(text[position:start])
@@ -17092,6 +17237,8 @@ def replace_by_text(realm, regexp, text, replacement):
             raise JSRangeError("Invalid string length")
         if not len(pieces) & 1023:
             realm.poll()
+    if match is not None:
+        realm.last_match = match
     pieces.append(text[position:])
     return join_pieces(pieces)
 
@@ -17201,11 +17348,14 @@ def split_at_once(realm, regexp, pattern, text, count):
     native = pattern.native_alone(regexp, text)
     if native is not None and len(text) * (pattern.group_count + 1) < MAX_ARRAY_ITEMS:
         pieces = native.split(text)
+        if len(pieces) > 1:
+            realm.last_match = (regexp, text)
         if pattern.group_count:
             pieces = [undefined if piece is None else piece for piece in pieces]
         return pieces if len(pieces) <= count else pieces[:count]
     pieces, start = [], 0
     for match in separators(realm, regexp, pattern, text):
+        realm.last_match = match
         add_match(realm, pieces, text[start:match.start()])
         if pattern.group_count:
             pieces.extend(match.groups(undefined))
@@ -17268,6 +17418,37 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
 @REGEXP.static.getter(SYM_SPECIES)
 def regexp_species(realm, this, *_):
     return this
+
+
+# RegExp.$1 and its kin, which old libraries read: about the last match in the realm. What searches many
+# times at once notes (regexp, text) only, and the last match is looked for when somebody asks.
+
+def last_match(realm):
+    """The last match, or None."""
+    if type(realm.last_match) is tuple:
+        regexp, text = realm.last_match
+        for realm.last_match in regexp.program.pattern.find_all(realm, regexp, text):
+            pass
+    return realm.last_match
+
+
+def declare_legacy_property(names, read, setter=None):
+    """A getter of RegExp itself: read(match) of the last match."""
+    def getter(realm, this, *_):
+        match = last_match(realm)
+        return "" if match is None else read(match) or ""
+    for name in names:
+        REGEXP.static.getter(name, setter=setter)(getter)
+
+
+declare_legacy_property(["input", "$_"], lambda match: match.string, lambda realm, this, *_: undefined)
+declare_legacy_property(["lastMatch", "$&"], lambda match: match[0])
+declare_legacy_property(["lastParen", "$+"], lambda match: match.groups("")[-1] if match.groups() else "")
+declare_legacy_property(["leftContext", "$`"], lambda match: match.string[:match.start()])
+declare_legacy_property(["rightContext", "$'"], lambda match: match.string[match.end():])
+for _number in range(1, 10):
+    declare_legacy_property([f"${_number}"], lambda match, number=_number: (
+        match[number] if number <= len(match.groups()) else ""))
 
 
 # %RegExpStringIteratorPrototype% (22.2.9)
@@ -22492,7 +22673,10 @@ class Inspector:
 
     def show_property(self, obj, key, level):
         """One "key: value" entry."""
-        own = obj.get_own(key)
+        try:
+            own = obj.get_own(key)
+        except JSReferenceError:        # what a module exports, before it has a value
+            return f"{key}: {self.paint('<uninitialized>', 'special')}"
         text = self.show_descriptor(own, level)
         if type(key) is JSSymbol:
             label = f"[{self.paint(repr(key), 'symbol')}]"
@@ -22612,6 +22796,8 @@ class Inspector:
     def shown_keys(self, obj):
         """The enumerable own keys that are not shown as elements."""
         keys = obj.own_keys()
+        if obj.class_name == "Module":
+            return [key for key in keys if type(key) is str]
         if isinstance(obj, JSStringObject) or shows_elements(obj):
             keys = [key for key in keys if array_index(key) < 0]
         if self.hidden:
@@ -22785,6 +22971,10 @@ def weak_content(inspector, obj, level):
     return [inspector.paint("<items unknown>", "special")]
 
 
+def namespace_shape(inspector, obj, name):
+    return InspectedShape(inspector.prefix(obj, None, "", "Module") + "{")
+
+
 def ordinary_shape(inspector, obj, name):
     """A plain object or an instance of a class."""
     if name == "Object" and not inspector.tag(obj):
@@ -22858,7 +23048,7 @@ def date_literal(obj):
 
 #: class_name -> (inspector, obj, name of the class) -> InspectedShape.
 SHAPES = {
-    "Array": array_shape, "Arguments": arguments_shape,
+    "Array": array_shape, "Arguments": arguments_shape, "Module": namespace_shape,
     "Set": collection_shape(set_content), "Map": collection_shape(map_content),
     "WeakSet": filled_shape(weak_content), "WeakMap": filled_shape(weak_content),
     "Set Iterator": iterator_shape, "Map Iterator": iterator_shape,
@@ -24970,7 +25160,7 @@ SHARED_RUNTIME = {
     "JSObject": JSObject, "JSArray": JSArray, "JSFunction": JSFunction, "Cell": Cell,
     "JSError": JSError, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
     "Await": Await, "BaseException": BaseException, "Exception": Exception,
-    "type": type, "int": int, "float": float, "str": str, "bool": bool, "len": len, "slice": slice,
+    "type": type, "int": int, "float": float, "str": str, "bool": bool, "len": len,
     "to_text": concat_string, "hole": HOLE,
     **{function.__name__: function for function in (
         add, sub, mul, div, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right,
@@ -24986,12 +25176,18 @@ SHARED_RUNTIME = {
 
 # -- Helpers of generated code: one realm ------------------------------------------------
 
+#: What tells the functions of Math that have helpers from any others.
+MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method" and entry[1] in (
+    "abs", "floor", "max", "min"))
+
+
 def make_runtime(realm):
     """The helpers that need the realm, as a dict by name."""
     object_proto, array_proto = realm.ObjectPrototype, realm.ArrayPrototype
     function_proto, string_proto = realm.FunctionPrototype, realm.StringPrototype
     string_methods = string_proto.props
     builtin_push = array_proto.get("push")
+    allocate = object.__new__
     builtin_char_code_at = string_methods["charCodeAt"]
 
     def get(obj, key):
@@ -25153,7 +25349,11 @@ def make_runtime(realm):
                 proto = callee.props.get("prototype")
                 if proto is None:
                     proto = callee.get("prototype")
-                this = JSObject(proto if isinstance(proto, JSObject) else object_proto)
+                # What JSObject() does, without the call of its __init__.
+                this = allocate(JSObject)
+                this.proto = proto if isinstance(proto, JSObject) else object_proto
+                this.props = {}
+                this.attrs = None
                 result = callee.fn(this, *args)
                 return result if result is not undefined and isinstance(result, JSObject) else this
             if ctor is not None:
@@ -25176,6 +25376,46 @@ def make_runtime(realm):
                 and string_methods.get("charCodeAt") is builtin_char_code_at:
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
+
+    #: Functions of Math in this realm that nobody has replaced, by name.
+    known = {}
+
+    def knows(obj, key):
+        """Whether obj[key] is the function of that name that Math was made with."""
+        function = obj.props.get(key) if type(obj) is JSObject else None
+        if type(function) is JSFunction and function.info in MATH_INFOS:
+            known[key] = function
+            return True
+        return False
+
+    def quick_abs(obj, text, value):
+        """Math.abs(value)"""
+        if type(value) is int and type(obj) is JSObject and "abs" in obj.props \
+                and (obj.props["abs"] is known.get("abs") or knows(obj, "abs")):
+            return value if value >= 0 else -value
+        return method(obj, "abs", text)(obj, value)
+
+    def quick_floor(obj, text, value):
+        """Math.floor(value)"""
+        if type(value) is float and type(obj) is JSObject and "floor" in obj.props and -2147483648 < value < 2147483648 \
+                and (obj.props["floor"] is known.get("floor") or knows(obj, "floor")):
+            result = value // 1
+            return int(result) if result else 0 if value > 0 else value
+        return method(obj, "floor", text)(obj, value)
+
+    def quick_max(obj, text, x, y):
+        """Math.max(x, y)"""
+        if type(x) is type(y) is int and type(obj) is JSObject and "max" in obj.props \
+                and (obj.props["max"] is known.get("max") or knows(obj, "max")):
+            return x if x > y else y
+        return method(obj, "max", text)(obj, x, y)
+
+    def quick_min(obj, text, x, y):
+        """Math.min(x, y)"""
+        if type(x) is type(y) is int and type(obj) is JSObject and "min" in obj.props \
+                and (obj.props["min"] is known.get("min") or knows(obj, "min")):
+            return x if x < y else y
+        return method(obj, "min", text)(obj, x, y)
 
     def iterate_any(value):
         return iterate_fast(realm, value)
@@ -25201,6 +25441,7 @@ def make_runtime(realm):
     runtime = {name: item for name, item in locals().items()
                if isinstance(item, types.FunctionType)}
     runtime["iterate"] = runtime.pop("iterate_any")
+    del runtime["knows"]
     runtime["ObjectPrototype"] = object_proto
     runtime["ArrayPrototype"] = array_proto
     for name, function in REALM_RUNTIME.items():
@@ -25463,10 +25704,60 @@ def enumerate_keys(realm, value):
 
 
 class JSArguments(JSObject):
-    """An arguments object; never mapped to the parameters."""
+    """An arguments object that shares nothing with the parameters."""
+
+    __slots__ = ("cells",)
+    class_name = "Arguments"
+
+
+class JSMappedArguments(JSArguments):
+    """An arguments object (10.4.4) whose elements are the parameters: `cells` has the Cell of each key
+    that still is one."""
 
     __slots__ = ()
-    class_name = "Arguments"
+    exotic = True
+
+    def get_own(self, key):
+        desc = JSObject.get_own(self, key)
+        if desc is not None and key in self.cells:
+            desc.value = self.cells[key].v
+        return desc
+
+    def define_own(self, key, desc):
+        cell = self.cells.get(key)
+        if cell is not None and desc.is_data() and desc.value is ABSENT and desc.writable is False:
+            desc = PropertyDescriptor(cell.v, False, ABSENT, ABSENT, desc.enumerable, desc.configurable)
+        if not JSObject.define_own(self, key, desc):
+            return False
+        if cell is not None:
+            if desc.value is not ABSENT:
+                cell.v = desc.value
+            if desc.is_accessor() or desc.writable is False:
+                del self.cells[key]
+        return True
+
+    def get(self, key, receiver=None):
+        return self.cells[key].v if key in self.cells else JSObject.get(self, key, receiver)
+
+    def set(self, key, value, receiver=None):
+        if key in self.cells and (receiver is None or receiver is self):
+            self.cells[key].v = value
+            return True
+        return ordinary_set(self, key, value, self if receiver is None else receiver)
+
+    def delete(self, key):
+        if not JSObject.delete(self, key):
+            return False
+        self.cells.pop(key, None)
+        return True
+
+
+def map_arguments(obj, *cells):
+    """Makes `arguments` share its elements with the parameters; of two with one name the last counts."""
+    last = {id(cell): index for index, cell in enumerate(cells)}
+    obj.cells = {str(index): cell for index, cell in enumerate(cells)
+                 if last[id(cell)] == index and str(index) in obj.props}
+    obj.__class__ = JSMappedArguments
 
 
 def make_arguments(realm, args, strict):
@@ -25574,6 +25865,9 @@ REALM_RUNTIME = {
         new_instance, super_call, make_class, import_module, import_meta, yield_delegate, async_yield_delegate,
         async_iterate)},
 }
+
+
+SHARED_RUNTIME["map_arguments"] = map_arguments
 
 
 # -- The global object -------------------------------------------------------------------
@@ -26185,6 +26479,8 @@ class Realm:
         self.lexical = {}
         self.shadowed = {}
         self.rejections = {}
+        #: What RegExp.$1 is about: a match, (regexp, text) for the last of many, or None.
+        self.last_match = None
         self.closed = False
         self.clock = clock or SYSTEM_CLOCK
         self.timers = self.clock.timers(self)
@@ -26448,10 +26744,11 @@ class Realm:
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
-        while not self.timers.is_empty():
+        while True:
             self.timers.wait_empty()
             with self.lock:             # what the last one left to do may set another
-                pass
+                if self.timers.is_empty():
+                    return
 
     # running code
 
@@ -27236,18 +27533,25 @@ _JS2PY_LEFT_OUT = frozenset((
     *(f"js2py.constructors.js{kind}array" for kind in (
         "int8", "uint8", "uint8clamped", "int16", "uint16", "int32", "uint32", "float32", "float64"))))
 
-#: Functions of Python that no code of a copy has at hand once it is loaded.
-_JS2PY_FORBIDDEN = ("__import__", "breakpoint", "compile", "eval", "exec", "exit", "globals", "help", "input",
+#: Functions of Python that no code of a copy has at hand once it is loaded, and modules that Python's
+#: own dates import when they are read or written.
+_JS2PY_FORBIDDEN = ("breakpoint", "compile", "eval", "exec", "exit", "globals", "help", "input",
                     "locals", "open", "quit", "vars")
+_JS2PY_LATE_IMPORTS = frozenset(("time", "_strptime"))
+
+#: Nodes of a script's syntax tree. Python's own parser and compiler, which cannot be interrupted, take
+#: about a second for so many.
+MAX_JS2PY_NODES = 50_000
 
 #: Small numbers that js2py makes in advance, in each copy: -1 to this. (js2py itself: 17,408 of them.)
 _JS2PY_READY_NUMBERS = 256
 
+#: Characters that js2py keeps as strings, in each copy. (js2py itself: all that ever occurred.)
+_JS2PY_READY_CHARACTERS = 1024
+
 #: Code of js2py's modules by name, and what its injector makes of functions, for all copies.
 _JS2PY_CODE = {}
 _JS2PY_INJECTED = {}
-
-_JS2PY_POLL = ast.parse("if interrupt:\n    js2py_poll()").body[0]
 
 
 class LeftOut(types.ModuleType):
@@ -27262,14 +27566,23 @@ class LeftOut(types.ModuleType):
         return self
 
 
+def poll_at(node):
+    """`if interrupt: js2py_poll()`, on the line of a node."""
+    poll = ast.Expr(ast.Call(ast.Name("js2py_poll", ast.Load()), [], []))
+    statement = ast.If(ast.Name("interrupt", ast.Load()), [poll], [])
+    for part in ast.walk(statement):
+        ast.copy_location(part, node)
+    return statement
+
+
 def insert_polls(tree):
     """Lets each loop and function of a Python syntax tree look at the clock."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.While, ast.For, ast.FunctionDef)):
-            node.body.insert(0, _JS2PY_POLL)
+            node.body.insert(0, poll_at(node))
         elif isinstance(node, ast.ExceptHandler) and node.type is None:
             node.type = ast.Name("Exception", ast.Load())   # an interruption is for nobody to catch
-    return ast.fix_missing_locations(tree)
+    return tree
 
 
 @functools.cache
@@ -27288,7 +27601,7 @@ def js2py_code(name):
         tree = ast.parse(path.read_bytes())
         if name == "js2py.base":
             tree.body = [node for node in tree.body if not fills_number_bank(node)]
-        _JS2PY_CODE[name] = compile(insert_polls(tree), str(path), "exec")
+        _JS2PY_CODE[name] = compile(ast.fix_missing_locations(insert_polls(tree)), str(path), "exec")
     return _JS2PY_CODE[name]
 
 
@@ -27330,6 +27643,27 @@ JS2PY_RE = types.SimpleNamespace(compile=lambda *_: None, finditer=Js2PyPattern.
                                  IGNORECASE=re.IGNORECASE, MULTILINE=re.MULTILINE)
 
 
+#: Names of functions that js2py's translator puts before the line that uses them.
+_JS2PY_INLINE = re.compile(r"PyJs_(?:x\d+|LONG|Object|anonymous)_\d+_")
+
+
+def inject_inlines(stack, poll, source):
+    """InlineStack.inject_inlines() in linear time: before each line, the functions that it uses."""
+    work, result = [(line, ()) for line in reversed(source.split("\n"))], []
+    while work:
+        poll()
+        line, done = work.pop()
+        missing = [name for name in _JS2PY_INLINE.findall(line) if name not in done]
+        if not missing:
+            result.append(line)
+            continue
+        name = min(missing, key=stack.names.index) if len(missing) > 1 else missing[0]
+        margin = " " * (len(line) - len(line.lstrip(" ")))
+        work.append((line, (*done, name)))
+        work += [(margin + inner, (name,)) for inner in reversed(stack.reps[name].rstrip("\n").split("\n"))]
+    return "\n".join(result)
+
+
 class Js2PyCopy:
     """js2py's modules once more, for one realm, and hardened."""
 
@@ -27347,9 +27681,13 @@ class Js2PyCopy:
         self.nodes = self.load("js2py.translators.translating_nodes")
         for name in _JS2PY_FORBIDDEN:
             runtime.pop(name, None)
+        runtime["__import__"] = self.import_late
         self.nodes.is_valid_py_name = lambda name: True     # the words of words_for() are
         self.nodes.globals = functools.partial(vars, self.nodes)
         self.nodes.Completion = self.completion
+        self.nodes.Marked = self.marked
+        self.nodes.DoWhileStatement = self.do_while
+        self.nodes.InlineStack.inject_inlines = functools.partialmethod(inject_inlines, runtime["js2py_poll"])
         for index in range(-1, _JS2PY_READY_NUMBERS):
             self.base.NUM_BANK[index] = self.base.Js(index)
 
@@ -27372,6 +27710,13 @@ class Js2PyCopy:
             if inner != "*" and not hasattr(module, inner):
                 setattr(module, inner, self.load(f"{name}.{inner}"))
         return module
+
+    @staticmethod
+    def import_late(name, *_):
+        """__import__ of the copy once it is loaded."""
+        if name not in _JS2PY_LATE_IMPORTS:
+            raise ImportError(name)
+        return __import__(name)
 
     def load(self, name):
         """A module of the copy; a package is a module without code of its own."""
@@ -27397,6 +27742,18 @@ class Js2PyCopy:
     def completion(self, type, expression):
         """js2py's translating function for our own kind of node: see estree()."""
         return f"PyJs_completion = {self.nodes.trans(expression)}\n"
+
+    def marked(self, type, line, statement):
+        """The same for a statement with the line it stands on."""
+        return f"'@{line}'\n{self.nodes.trans(statement)}"
+
+    def do_while(self, type, body, test):
+        """The same for do-while. In js2py's own, `continue` forgets the test."""
+        test = f"if not {self.nodes.trans(test)}:\n    break\n"
+        self.nodes.loop_controller.enter(test)
+        body = self.nodes.trans(body)
+        self.nodes.loop_controller.leave()
+        return "while 1:\n" + self.nodes.indent(body + test)
 
     def translate(self, source):
         """(Python text, words): what js2py's translator makes of a script, and what its words stand for.
@@ -27448,6 +27805,13 @@ def newer_construct(node):
     return None
 
 
+def check_parameters(function):
+    names = [param.name for param in function.params]
+    if len(set(names)) < len(names):
+        raise JSSyntaxError("js2py has no functions with two parameters of one name: use --engine builtin",
+                            function.line, function.column + 1)
+
+
 def refuse_newer(what, line, column):
     raise JSSyntaxError(f"{what} is not ECMAScript 5.1, which is all that js2py runs: use --engine builtin",
                         line, column)
@@ -27461,10 +27825,16 @@ def es5_program(source):
         if error.message.startswith(("Cannot use import", "Unexpected token 'export'")):
             refuse_newer("import and export", error.line, error.column)
         raise
-    for node in program.walk():
+    for count, node in enumerate(program.walk()):
         what = newer_construct(node)
         if what is not None:
             refuse_newer(what, node.line, node.column + 1)
+        if count > MAX_JS2PY_NODES:
+            raise JSSyntaxError(f"js2py takes no scripts of more than {MAX_JS2PY_NODES:,} names, numbers, calls and "
+                                "so on: use --engine builtin")
+    for node in program.walk():
+        if isinstance(node, (FunctionDeclaration, FunctionExpression)):
+            check_parameters(node)
     return program
 
 
@@ -27485,8 +27855,12 @@ def word_for(text, words):
 
 def estree(node, words, outside):
     """A syntax tree for js2py's translator, every name and text replaced by a word. Expression statements
-    outside of functions become nodes "Completion", whose values can be the script's."""
+    outside of functions become nodes "Completion", whose values can be the script's; statements of blocks
+    are put into nodes "Marked", with their lines."""
     kind = type(node).__name__
+    if kind == "LabeledStatement":
+        node = unburdened(node)
+        kind = type(node).__name__
     if kind == "ExpressionStatement" and outside:
         return {"type": "Completion", "expression": estree(node.expression, words, False)}
     if kind in _ESTREE_LEAVES:
@@ -27499,11 +27873,24 @@ def estree(node, words, outside):
     return parts
 
 
+def unburdened(labelled):
+    """A labelled statement that js2py can translate: not a `for` that begins with two variables. Those then
+    stand before it."""
+    loop = labelled.body
+    if not (isinstance(loop, ForStatement) and isinstance(loop.init, VariableDeclaration)):
+        return labelled
+    bare = ForStatement(None, loop.test, loop.update, loop.body).at(loop)
+    return BlockStatement([loop.init, LabeledStatement(labelled.label, bare).at(labelled)]).at(labelled)
+
+
 def estree_part(part, field, words, outside):
     if isinstance(part, Node):
         return estree(part, words, outside)
     if isinstance(part, list):
-        return [item if item is None else estree(item, words, outside) for item in part]
+        items = [item if item is None else estree(item, words, outside) for item in part]
+        if field in ("body", "consequent"):
+            items = [{"type": "Marked", "line": node.line, "statement": item} for node, item in zip(part, items)]
+        return items
     if field == "label" and part is not None:
         return {"type": "Identifier", "name": word_for(part, words)}
     return part
@@ -27744,10 +28131,39 @@ def translated(copy, source, filename):
     text, words = copy.translate(source)
     tree = ast.parse(text)
     TranslationCheck(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and type(node.value) is str:
-            node.value = meaning(node.value, words)
+    place_lines(tree, words)
     return named_code(compile(insert_polls(tree), filename, "exec"), words)
+
+
+def line_mark(node):
+    """The line that a statement of translated code stands for, if it is a mark: see Js2PyCopy.marked()."""
+    value = node.value.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) else None
+    return int(value[1:]) if type(value) is str and value[:1] == "@" else None
+
+
+def place_lines(tree, words):
+    """Gives translated code the lines of the script, takes the marks away, and puts the texts in."""
+    work = [(tree, 1)]
+    while work:
+        node, line = work.pop()
+        if hasattr(node, "lineno"):
+            node.lineno = node.end_lineno = line
+            node.col_offset = node.end_col_offset = 0
+        if type(node) is ast.Constant:
+            if type(node.value) is str:
+                node.value = meaning(node.value, words)
+            continue
+        for _, part in ast.iter_fields(node):
+            if isinstance(part, ast.AST):
+                work.append((part, line))
+            elif isinstance(part, list):
+                items, part[:] = list(part), []
+                for item in items:
+                    mark = line_mark(item)
+                    line = line if mark is None else mark
+                    if mark is None:
+                        part.append(item)
+                        work.append((item, line))
 
 
 def meaning(text, words):
@@ -27781,20 +28197,31 @@ _MAX_PRECISION = 100
 _JS2PY_GLOBALS = (
     "true", "false", "null", "undefined", "Infinity", "NaN", "String", "Number", "Boolean", "RegExp", "Math", "Date",
     "Object", "Function", "Array", "parseFloat", "parseInt", "isFinite", "isNaN", "Error", "EvalError", "TypeError",
-    "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON")
+    "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON", "escape", "unescape", "encodeURI", "decodeURI",
+    "encodeURIComponent", "decodeURIComponent")
 
 
 def harden_js2py(realm, copy):
     """Closes what js2py leaves open, in one copy."""
     base = copy.base
+    base.ERRORS = {kind: functools.partial(js2py_error, base, constructor.own["prototype"]["value"])
+                   for kind, constructor in base.ERRORS.items()}
     base.py_wrap = functools.partial(js2py_wrap, base)
     base.PyObjectWrapper.__init__ = refuse_wrapper
     base.PyJsFunction.call = js2py_call(realm, base)
     base.PyJsString.__init__ = js2py_string(base, base.PyJsString.__init__)
     base.PyJs.__iter__ = js2py_keys(base)
+    base.PyJs.__mod__ = js2py_remainder(base)
     harden_js2py_functions(realm, copy)
     harden_js2py_patterns(realm, copy)
     harden_js2py_texts(realm, copy)
+
+
+def js2py_error(base, prototype, message):
+    """An error object for MakeError(), made without any property or setter that a script may have changed."""
+    error = base.PyJsError(None, prototype)
+    error.own["message"] = {"value": message, "writable": True, "enumerable": False, "configurable": True}
+    return error
 
 
 def js2py_wrap(base, value):
@@ -27828,10 +28255,15 @@ def js2py_call(realm, base):
 
 
 def js2py_string(base, init):
-    """PyJsString.__init__() with a limit."""
+    """PyJsString.__init__() with limits: on the length, and on the characters that js2py keeps."""
+    bank, empty = base.CHAR_BANK, base.CHAR_BANK[""]
+
     def __init__(self, value=None, prototype=None):
         if len(value) > MAX_STRING_LENGTH:
             raise base.MakeError("RangeError", "Invalid string length")
+        if len(bank) > _JS2PY_READY_CHARACTERS:
+            bank.clear()
+            bank[""] = empty
         init(self, value, prototype)
     return __init__
 
@@ -27844,6 +28276,17 @@ def js2py_keys(base):
             if desc is not None and desc["enumerable"]:
                 yield base.Js(key)
     return __iter__
+
+
+def js2py_remainder(base):
+    """PyJs.__mod__(). js2py's own changes the value of numbers that it keeps for all: after -5 % 3,
+    the number 1 is -2."""
+    def __mod__(self, other):
+        value, divisor = self.to_number().value, other.to_number().value
+        if math.isinf(value) or not divisor:
+            return base.NaN
+        return base.Js(math.fmod(value, divisor))
+    return __mod__
 
 
 def replace_js2py(owner, name, function):
@@ -27932,9 +28375,9 @@ def harden_js2py_texts(realm, copy):
     """Functions that make long texts, or that take no UTF-16: they go to our own."""
     base, pyjs, json_object = copy.base, copy.pyjs, copy.pyjs.JSON
 
-    def uri(function, table):
+    def on_text(function, *more):
         def replaced(text, this, arguments):
-            return function(text.to_string().value, table)
+            return function(text.to_string().value, *more)
         return replaced
 
     def join(separator, this, arguments):
@@ -27945,15 +28388,15 @@ def harden_js2py_texts(realm, copy):
         reviver = arguments.get("1")
         return copy.json.walk(base.Js({"": value}), "", reviver) if reviver.is_callable() else value
 
-    def stringify(value, replacer, space, this, arguments, old=json_object.own["stringify"]["value"].code):
-        if replacer.is_object() or space.TYPE not in ("Undefined", "Null"):
-            return old(value, replacer, space, this, arguments)
-        return realm.json_text(value, ())
+    def stringify(value, replacer, space, this, arguments):
+        return Js2PyWriter(realm, replacer, space).write(value)
 
     for name, function, table in (
             ("encodeURI", encode_uri, URI_CHANGED), ("encodeURIComponent", encode_uri, URI_COMPONENT_CHANGED),
             ("decodeURI", decode_uri, URI_RESERVED), ("decodeURIComponent", decode_uri, frozenset())):
-        getattr(pyjs, name).code = uri(function, table)
+        getattr(pyjs, name).code = on_text(function, table)
+    pyjs.escape.code = on_text(functools.partial(global_escape, None, undefined))
+    pyjs.unescape.code = on_text(functools.partial(global_unescape, None, undefined))
     replace_js2py(base.ArrayPrototype, "join", join)
     replace_js2py(json_object, "parse", parse)
     replace_js2py(json_object, "stringify", stringify)
@@ -28000,6 +28443,90 @@ class Js2PyValue:
 
     def __repr__(self):
         return f"<{self.realm.type_of(self)} of {self.realm.name}>"
+
+
+class Js2PyWriter:
+    """JSON.stringify (25.5.2) of values of js2py."""
+
+    def __init__(self, realm, replacer=None, space=None):
+        self.realm = realm
+        self.values = realm.values
+        self.replacer = replacer if replacer is not None and replacer.is_callable() else None
+        self.names = None
+        if self.replacer is None and replacer is not None and replacer.Class == "Array":
+            self.names = list(dict.fromkeys(item.to_string().value for item in realm.items(replacer)))
+        self.gap = "" if space is None else self.gap_of(space)
+        self.path = []
+
+    def gap_of(self, space):
+        if space.Class == "Number":
+            return " " * max(0, min(space.to_number().to_int(), MAX_JSON_INDENT))
+        return space.to_string().value[:MAX_JSON_INDENT] if space.Class == "String" else ""
+
+    def write(self, value):
+        """The text, or None for what JSON leaves out."""
+        holder = self.values.Js({})
+        self.realm.put_own(holder, "", value)
+        return self.property(holder, "", value)
+
+    def property(self, holder, key, value):
+        self.realm.poll()
+        if value.TYPE == "Object":
+            to_json = value.get("toJSON")
+            if to_json.is_callable():
+                value = to_json.call(value, (self.values.Js(key),))
+        if self.replacer is not None:
+            value = self.replacer.call(holder, (self.values.Js(key), value))
+        if value.Class in ("Number", "String", "Boolean"):
+            return self.primitive(value.value)
+        if value.TYPE == "Null":
+            return "null"
+        if value.TYPE != "Object" or value.is_callable():
+            return None
+        if any(outer is value for outer in self.path):
+            raise JSTypeError("Converting circular structure to JSON")
+        self.path.append(value)
+        text = self.array(value) if value.Class == "Array" else self.object(value)
+        self.path.pop()
+        return text
+
+    @staticmethod
+    def primitive(value):
+        if type(value) is bool:
+            return "true" if value else "false"
+        if type(value) is str:
+            return quote_json(value)
+        return number_to_string(number(value)) if math.isfinite(value) else "null"
+
+    def array(self, array):
+        parts = [self.property(array, str(index), item) or "null"
+                 for index, item in enumerate(self.realm.items(array))]
+        return self.joined("[", parts, "]")
+
+    def object(self, value):
+        parts, colon = [], ": " if self.gap else ":"
+        for name in [key.value for key in value] if self.names is None else self.names:
+            text = self.property(value, name, value.get(name))
+            if text is not None:
+                parts.append(quote_json(name) + colon + text)
+        return self.joined("{", parts, "}")
+
+    def joined(self, opening, parts, closing):
+        outer = "\n" + self.gap * (len(self.path) - 1)
+        size = sum(map(len, parts)) + len(parts) * (len(outer) + len(self.gap))
+        if size > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        if not self.gap or not parts:
+            return opening + ",".join(parts) + closing
+        inner = outer + self.gap
+        return opening + inner + ("," + inner).join(parts) + outer + closing
+
+
+#: Prototypes in which the name and the message of an error are looked for.
+_MAX_PEEK_DEPTH = 20
+
+#: Values in one JSON text. The standard library's parser, which cannot be interrupted, makes them all.
+MAX_JS2PY_JSON_VALUES = 1_000_000
 
 
 class Js2PyRealm:
@@ -28065,7 +28592,10 @@ class Js2PyRealm:
         try:
             Realm.report_timeout(self, seconds, error)
         except ScriptTimeout as timeout:
-            timeout.where = "".join(f"\n    at {place}" for place in self.places(error.__traceback__))
+            places = self.places(error.__traceback__)
+            timeout.where = "".join("\n" + self.place_text(*place) for place in places)
+            if places:
+                _, timeout.filename, timeout.line = places[0]
             raise
 
     # exceptions
@@ -28089,14 +28619,15 @@ class Js2PyRealm:
         """The JSError to raise outside for any exception that left a script."""
         if isinstance(error, JSError):
             return error
-        trace = error.__traceback__
-        place = (error.filename, error.line, error.column) if isinstance(error, JSSyntaxError) else (None,) * 3
+        places = [] if phase == "parse" else self.places(error.__traceback__)
+        place = (*places[0][1:], None) if places else (None, None, None)
+        if isinstance(error, JSSyntaxError) and error.line is not None:
+            place = error.filename, error.line, error.column
         if not isinstance(error, self.values.PyJsException):
             error = self.exception(error)
         result = JSError(self.outward(error.mes), phase)
         name, message = self.describe(error.mes)
-        calls = [] if phase == "parse" else self.places(trace)
-        stack = "\n    at ".join([error_header(name, message), *calls])
+        stack = "\n".join([error_header(name, message), *(self.place_text(*place) for place in places)])
         result._facts = (name, message, stack, *place)
         return result
 
@@ -28111,21 +28642,27 @@ class Js2PyRealm:
 
     def peek(self, value, key):
         """The text of a property that is one, without running a getter, or None."""
-        desc = value.get_property(key)
-        text = desc.get("value") if desc else None
+        for _ in range(_MAX_PEEK_DEPTH):
+            if value is None or key in value.own:
+                break
+            value = value.prototype
+        text = None if value is None else value.own.get(key, {}).get("value")
         return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
 
     def places(self, trace):
-        """Where a traceback was in the script, deepest first: "f (chat.js)"."""
+        """Where a traceback was in the script, deepest first: (function name, file name, line)."""
         places = collections.deque(maxlen=DEFAULT_STACK_FRAMES)
         while trace is not None:
-            frame = trace.tb_frame
-            code = frame.f_code
-            if "%js2py" in frame.f_globals and code.co_name != "%":
-                places.appendleft(code.co_filename if code.co_name == "<module>" else
-                                  f"{code.co_name or '<anonymous>'} ({code.co_filename})")
+            code = trace.tb_frame.f_code
+            if "%js2py" in trace.tb_frame.f_globals and code.co_name != "%":
+                places.appendleft((code.co_name, code.co_filename, trace.tb_lineno))
             trace = trace.tb_next
         return places
+
+    @staticmethod
+    def place_text(name, filename, line):
+        return f"    at {filename}:{line}" if name == "<module>" else \
+            f"    at {name or '<anonymous>'} ({filename}:{line})"
 
     # running code
 
@@ -28148,7 +28685,8 @@ class Js2PyRealm:
         except (RecursionError, MemoryError):
             problem = JSSyntaxError("The script is too deeply nested")
         except (SyntaxError, ValueError) as error:
-            problem = JSSyntaxError(f"js2py cannot translate this script ({error}): use --engine builtin")
+            reason = getattr(error, "msg", error)
+            problem = JSSyntaxError(f"js2py cannot translate this script ({reason}): use --engine builtin")
         problem.filename = filename
         raise self.js_error(problem, "parse") from None
 
@@ -28368,46 +28906,8 @@ class Js2PyRealm:
 
     def stringify(self, value):
         """JSON.stringify(value) as Python text, or None where that is undefined."""
-        text = self.json_text(self.inward(value), ())
+        text = Js2PyWriter(self).write(self.inward(value))
         return None if text is None else python_text(text)
-
-    def json_text(self, value, path, key=""):
-        """JSON.stringify of a value of js2py, or None."""
-        self.poll()
-        if value.TYPE == "Object":
-            to_json = value.get("toJSON")
-            if to_json.is_callable():
-                value = to_json.call(value, (self.values.Js(key),))
-        if value.Class in ("Number", "String", "Boolean"):
-            return self.json_primitive(value.value)
-        if value.TYPE != "Object" or value.is_callable():
-            return "null" if value.TYPE == "Null" else None
-        if any(outer is value for outer in path):
-            raise JSTypeError("Converting circular structure to JSON")
-        path = (*path, value)
-        if value.Class == "Array":
-            parts = [self.json_text(item, path, str(index)) or "null" for index, item in enumerate(self.items(value))]
-            return self.limited("[" + ",".join(parts) + "]")
-        parts = []
-        for name in value:
-            text = self.json_text(value.get(name.value), path, name.value)
-            if text is not None:
-                parts.append(quote_json(name.value) + ":" + text)
-        return self.limited("{" + ",".join(parts) + "}")
-
-    @staticmethod
-    def json_primitive(value):
-        if type(value) is bool:
-            return "true" if value else "false"
-        if type(value) is str:
-            return quote_json(value)
-        return number_to_string(number(value)) if math.isfinite(value) else "null"
-
-    @staticmethod
-    def limited(text):
-        if len(text) > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
-        return text
 
     def parse_json(self, text):
         """JSON.parse(text), a raw value."""
@@ -28415,6 +28915,8 @@ class Js2PyRealm:
 
     def parse(self, text):
         """JSON.parse of a text, a value of js2py."""
+        if sum(map(text.count, ",[{")) > MAX_JS2PY_JSON_VALUES:
+            raise JSRangeError(f"js2py reads no JSON with more than {MAX_JS2PY_JSON_VALUES:,} values here")
         try:
             return self.inward(json.loads(text, parse_int=float, parse_constant=refuse_json_constant))
         except ValueError:
@@ -34697,7 +35199,7 @@ def response_of(host, function, text, status, content_type):
             "contentType": content_type}
 
 
-@host_function("ResponseBuilder.json", "data: any, status?: number", "Response", "Data as JSON.")
+@host_function("ResponseBuilder.json", "data: any, status?: number", "HttpResponse", "Data as JSON.")
 def response_json(host, data=undefined, status=undefined):
     text = host.realm.stringify(data)
     if text is None:
@@ -34706,17 +35208,17 @@ def response_json(host, data=undefined, status=undefined):
             "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.text", "text: string, status?: number", "Response", "Plain text.")
+@host_function("ResponseBuilder.text", "text: string, status?: number", "HttpResponse", "Plain text.")
 def response_text(host, text=undefined, status=undefined):
     return response_of(host, "text", text, status, "text/plain; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.html", "html: string, status?: number", "Response", "An HTML page.")
+@host_function("ResponseBuilder.html", "html: string, status?: number", "HttpResponse", "An HTML page.")
 def response_html(host, text=undefined, status=undefined):
     return response_of(host, "html", text, status, "text/html; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.error", "status: number, message: string", "Response",
+@host_function("ResponseBuilder.error", "status: number, message: string", "HttpResponse",
                "An error as JSON, { \"error\": message }. The two arguments may stand in either order.")
 def response_error(host, status=undefined, message=undefined):
     if isinstance(status, str):
@@ -34728,7 +35230,7 @@ def response_error(host, status=undefined, message=undefined):
     return {"status": code, "body": '{"error":%s}' % (text or "null"), "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.redirect", "url: string, status?: number", "Response",
+@host_function("ResponseBuilder.redirect", "url: string, status?: number", "HttpResponse",
                "Sends the client to another address, with 302 unless given.")
 def response_redirect(host, url=undefined, status=undefined):
     if not isinstance(url, str) or not url:
@@ -34738,7 +35240,7 @@ def response_redirect(host, url=undefined, status=undefined):
             "headers": {"Location": host.realm.to_python(url)}}
 
 
-@host_function("ResponseBuilder.noContent", "", "Response", "Status 204 and no body.")
+@host_function("ResponseBuilder.noContent", "", "HttpResponse", "Status 204 and no body.")
 def response_no_content(host):
     return {"status": 204}
 
@@ -35563,7 +36065,7 @@ interface Context {
   /** Why the handler is called. */
   kind: "init" | "httpRoute" | "streamCustomization" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
   /** The request; null in `init` and `onDisconnect`, which have none. */
-  request: Request;
+  request: HttpRequest;
   /** The arguments of a GraphQL field; otherwise empty. */
   args: Record<string, any>;
   /** The connection, in `onConnect` and `onDisconnect`. */
@@ -35577,7 +36079,7 @@ interface ResolverContext extends Context {
   [argument: string]: any;
 }
 
-interface Request {
+interface HttpRequest {
   /** In capitals: `"POST"`. */
   method: string;
   /** Without the query: `"/chat/send"`. */
@@ -35619,7 +36121,7 @@ interface UploadedFile {
   data: string;
 }
 
-interface Response {
+interface HttpResponse {
   /** 200 unless given. */
   status?: number;
   /** Text; anything else is sent as JSON. */
@@ -35631,12 +36133,12 @@ interface Response {
 }
 
 /** A response, a text, data to send as JSON, or nothing (204). */
-type RouteResult = Response | string | object | null | undefined | void;
+type RouteResult = HttpResponse | string | object | null | undefined | void;
 /** Answers a request. */
 type RouteHandler = (context: Context) => RouteResult | Promise<RouteResult>;
 
 /** Metadata in place of the query's, false or a response with a status from 400 to refuse, or nothing. */
-type ConnectResult = Record<string, string | number | boolean> | Response | boolean | null | undefined | void;
+type ConnectResult = Record<string, string | number | boolean> | HttpResponse | boolean | null | undefined | void;
 /** Called when a client connects to a stream, before anything is sent to it, or when it has gone. */
 type StreamHandler = (context: Context) => ConnectResult | Promise<ConnectResult>;
 
@@ -35659,7 +36161,7 @@ type Filter = string | Record<string, string | number | boolean>;
 
 {host}
 
-// What scripts have besides JavaScript itself.
+// What scripts have besides JavaScript itself. Where a browser's types are loaded, too, these add nothing.
 
 interface Console {
   log(...values: any[]): void;
@@ -35681,7 +36183,7 @@ interface Console {
   timeEnd(label?: string): void;
 }
 /** Writes to the server's log. */
-declare const console: Console;
+declare var console: Console;
 
 /** Calls a function once, after some milliseconds; returns a number for clearTimeout. */
 declare function setTimeout(callback: (...values: any[]) => void, milliseconds?: number, ...values: any[]): number;
@@ -35698,10 +36200,7 @@ declare function structuredClone<T>(value: T): T;
 declare function btoa(text: string): string;
 declare function atob(base64: string): string;
 
-declare class URL {
-  constructor(url: string | URL, base?: string | URL);
-  static canParse(url: string | URL, base?: string | URL): boolean;
-  static parse(url: string | URL, base?: string | URL): URL | null;
+interface URL {
   href: string;
   readonly origin: string;
   protocol: string;
@@ -35717,9 +36216,13 @@ declare class URL {
   toString(): string;
   toJSON(): string;
 }
+declare var URL: typeof globalThis extends { onmessage: any; URL: infer T } ? T : {
+  new (url: string | URL, base?: string | URL): URL;
+  canParse(url: string | URL, base?: string | URL): boolean;
+  parse(url: string | URL, base?: string | URL): URL | null;
+};
 
-declare class URLSearchParams {
-  constructor(init?: string | URLSearchParams | Record<string, string> | Iterable<[string, string]>);
+interface URLSearchParams extends Iterable<[string, string]> {
   readonly size: number;
   append(name: string, value: string): void;
   delete(name: string, value?: string): void;
@@ -35732,36 +36235,45 @@ declare class URLSearchParams {
   keys(): IterableIterator<string>;
   values(): IterableIterator<string>;
   entries(): IterableIterator<[string, string]>;
-  [Symbol.iterator](): IterableIterator<[string, string]>;
   toString(): string;
 }
+declare var URLSearchParams: typeof globalThis extends { onmessage: any; URLSearchParams: infer T } ? T : {
+  new (init?: string | URLSearchParams | Record<string, string> | Iterable<[string, string]>): URLSearchParams;
+};
 
-declare class TextEncoder {
+interface TextEncoder {
   readonly encoding: string;
   encode(text?: string): Uint8Array;
-  encodeInto(text: string, target: Uint8Array): { read: number; written: number };
 }
+declare var TextEncoder: typeof globalThis extends { onmessage: any; TextEncoder: infer T } ? T : { new (): TextEncoder };
 
-declare class TextDecoder {
-  constructor(encoding?: string, options?: { fatal?: boolean; ignoreBOM?: boolean });
+interface TextDecoder {
   readonly encoding: string;
   decode(bytes?: ArrayBuffer | ArrayBufferView, options?: { stream?: boolean }): string;
 }
+declare var TextDecoder: typeof globalThis extends { onmessage: any; TextDecoder: infer T } ? T : {
+  new (encoding?: string, options?: { fatal?: boolean; ignoreBOM?: boolean }): TextDecoder;
+};
 
-declare class DOMException extends Error {
-  constructor(message?: string, name?: string);
+interface DOMException extends Error {
   readonly code: number;
 }
+declare var DOMException: typeof globalThis extends { onmessage: any; DOMException: infer T } ? T : {
+  new (message?: string, name?: string): DOMException;
+};
 
-declare const crypto: {
+interface Crypto {
   randomUUID(): string;
   getRandomValues<T extends ArrayBufferView>(array: T): T;
-};
-declare const performance: {
+}
+declare var crypto: Crypto;
+
+interface Performance {
   /** Milliseconds since the server began, with fractions. */
   now(): number;
   readonly timeOrigin: number;
-};
+}
+declare var performance: Performance;
 
 interface ErrorConstructor {
   captureStackTrace(error: object, above?: Function): void;
@@ -37757,9 +38269,13 @@ class RequestLog:
     def __init__(self):
         self.entries = collections.deque(maxlen=REQUESTS_KEPT)
         self.total = 0
+        self.lock = threading.Lock()
 
     def add(self, head, body, status, seconds, address):
-        if not head.path.startswith("/engine"):
+        path = head.path
+        if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
+            return
+        with self.lock:
             self.total += 1
             self.entries.append(LoggedRequest(self.total, head, body, status, seconds, address))
 
@@ -37957,7 +38473,8 @@ class Chaos:
         return f"Fault injection is on: {self.text}" if self.rules else ""
 
     def describe(self):
-        """For the dashboard and /engine/chaos: what is on, and what it did since it was set."""
+        """For the dashboard and /engine/chaos: what is on, and what it did since it was set. Of a rule,
+        latency, jitter and kill are seconds, drop and error parts of 1, slow bytes per second."""
         rules = [{"path": rule.path or "*", **rule.settings, "hits": rule.hits} for rule in self.rules]
         return {"active": bool(self.rules), "chaos": self.text, "seed": self._seed, "rules": rules,
                 "counts": dict(self.counts)}
@@ -38883,9 +39400,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.write(data)
 
     def note(self, status):
-        """The request's line in the log."""
+        """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
-        if head is not None:
+        if head is not None and not head.path.startswith(LIVE_PATH):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
@@ -39708,7 +40225,7 @@ LIVE_SCRIPT = r"""
   function connect() {
     try {
       const worker = new SharedWorker(tag.src, "aiwebengine");
-      worker.onerror = alone;
+      worker.onerror = () => { worker.onerror = null; alone(); };
       worker.port.onmessage = (event) => onState(event.data);
       addEventListener("pagehide", () => worker.port.postMessage("bye"), { once: true });
     } catch {
@@ -39840,7 +40357,7 @@ def render_lines(text):
     return "<pre>" + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
 
 
-def render_frames(error, sources):
+def render_frames(error, sources, unnamed="anonymous function"):
     """The calls that led to an error, each with its source; the first is open."""
     frames = [found.groups() for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
     frames = [(name, file, int(line), int(column) if column else None)
@@ -39851,7 +40368,7 @@ def render_frames(error, sources):
     items = []
     for name, file, line, column in frames:
         excerpt = render_source(sources.get(file, ""), line, column)
-        title = (f"<span>{esc(name or ('top level' if error.phase != 'parse' else 'source text'))}</span>"
+        title = (f"<span>{esc(name or ('source text' if error.phase == 'parse' else unnamed))}</span>"
                  f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
         opened = " open" if excerpt and not any("<details" in item for item in items) else ""
         items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
@@ -39897,7 +40414,7 @@ def render_failure(app, failure):
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
     parts.append(f"<p>{render_headline(error.name or 'Uncaught', error.message)}</p>")
-    return "\n".join([*parts, render_frames(error, failure.sources)])
+    return "\n".join([*parts, render_frames(error, failure.sources, "top level")])
 
 
 def render_headline(name, message):
@@ -39968,21 +40485,21 @@ def nearest_first(path, known):
 @page("error")
 def error_page(server, head, status, facts, error, body=b""):
     """A handler that failed: what, where in the source, how it got there, and for which request."""
-    script_error = isinstance(error, JSError)
-    title = f"{facts['name']}: {facts['message']}" if script_error else facts["message"]
-    parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>',
-             f"<h1>{render_headline(facts['name'], facts['message']) if script_error else esc(title)}</h1>",
-             *render_notice(server)]
-    if script_error:
-        parts.append(render_frames(error, server.app.sources()))
+    parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>']
+    if isinstance(error, JSError):
+        title = f"{facts['name']}: {facts['message']}"
+        parts += [f"<h1>{render_headline(error.name or 'Uncaught', error.message)}</h1>", *render_notice(server),
+                  render_frames(error, server.app.sources())]
         if facts["stack"]:
             parts.append('<details class="more"><summary>Stack as text</summary>'
                          + render_lines(facts["stack"]) + "</details>")
+    else:
+        title, _, advice = facts["message"].partition("; ")
+        parts += [f"<h1>{esc(title)}</h1>", f"<p>{esc(advice[:1].upper() + advice[1:])}</p>", *render_notice(server)]
     parts.append(render_request(head, body))
     if server.app.live is not None:
-        parts.append("<footer>This page renews itself when a script is saved"
-                     + (", unless it answers a form: send that again." if head.method != "GET" else ".")
-                     + "</footer>")
+        parts.append("<footer>This page renews itself when a script is saved.</footer>"
+                     if head.method in ("GET", "HEAD") else "<footer>Send the form again when the script is mended.</footer>")
     return trouble_response(server, head, status, title, parts)
 
 
@@ -40233,7 +40750,9 @@ def route_facts(app):
 
 def server_facts(server):
     app = server.app
-    return {"version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
+    presence = getattr(app.relay, "presence", None)         # of several processes, each shows itself
+    return {"worker": app.worker, "others": len(presence.others) if presence is not None else 0,
+            "version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "requests": server.requests.total, "reloads": app.reloads, "logs": sorted(app.log.kept)}
 
@@ -40362,10 +40881,12 @@ def stream_view(app, query, shown):
 
 
 def reasons_for(feed, message, connections):
-    """Why connections got a message or not, as [got, why, how many], the most frequent first."""
+    """Why connections got a message or not, as [got, why, how many]: those that got it, those that will,
+    those that did not, and of each kind the most frequent first."""
     counts = collections.Counter(tuple(verdict(feed, message, item)) for item in connections)
     common = counts.most_common(MAX_SHOWN_REASONS)
     rest = sum(counts.values()) - sum(number for _, number in common)
+    common.sort(key=lambda item: ((True, None, False).index(item[0][0]), -item[1]))
     return [[got, why, number] for (got, why), number in common] + (
         [[False, "other reasons", rest]] if rest else [])
 
@@ -40374,6 +40895,8 @@ def reasons_for(feed, message, connections):
 
 #: Seconds between two looks at the server while somebody looks at the dashboard.
 DASHBOARD_SECONDS = 0.5
+#: Dashboards that may be open at the same time.
+MAX_DASHBOARDS = 32
 #: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
 IDLE_LOOKS = 4
 #: A dashboard that reads slowly gets no news while so many bytes wait for it.
@@ -40415,6 +40938,9 @@ class Dashboard:
 
     def admit(self, handler, head):
         """Makes a request a viewer."""
+        if len(self.stream.connections) >= MAX_DASHBOARDS:
+            raise Refusal(503, f"There are already {MAX_DASHBOARDS} open dashboards",
+                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
         handler.hand_over(head, self.stream, head.query)
         with self._lock:
             if self._thread is None:
@@ -40614,15 +41140,19 @@ def script_source(handler, head, body):
 
 @local_page("GET", "/engine/request")
 def logged_request(handler, head, body):
-    """A request of the log (`?number=`) with its headers and body."""
-    entry = find_request(handler, head.query.get("number", ""))
+    """A request of the log (`?number=`) with its headers and body. With `--workers` every process has a
+    log; `worker` says whose is meant."""
+    entry = find_request(handler, head.query.get("number", ""), head.query.get("worker", ""))
     headers = [[name, "(not shown)" if name in _SECRET_HEADERS else value]
                for name, value in entry.head.fields.items()]
     text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
     return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers, "body": text})
 
 
-def find_request(handler, number):
+def find_request(handler, number, worker=""):
+    own = handler.app.worker
+    if worker not in ("", str(own)):
+        raise Refusal(409, f"Process {worker} has this request, but process {own} was asked; try once more")
     entry = handler.server.requests.find(int(number)) if number.isascii() and number.isdigit() else None
     if entry is None:
         raise Refusal(404, f"Request {number or '?'} is no longer in the log")
@@ -40631,9 +41161,10 @@ def find_request(handler, number):
 
 @local_page("POST", "/engine/replay")
 def replay_request(handler, head, body):
-    """Sends a request of the log to this server again: `number`. Answers with what came back."""
-    number, = asked(head, body, "number")
-    entry = find_request(handler, number)
+    """Sends a request of the log to this server again: `number`, `worker` ("" for any). Answers with what
+    came back."""
+    number, worker = asked(head, body, "number", "worker")
+    entry = find_request(handler, number, worker)
     if entry.body is None:
         raise Refusal(409, f"Its body of {entry.size:,} bytes was not kept (up to {MAX_KEPT_BODY:,} are), so "
                            "it cannot be sent again")
@@ -40693,6 +41224,10 @@ def evaluate_code(host, code):
     """The value of code in a script's realm, as text; a promise is waited for. An expression is tried
     first, so that `{ a: 1 }` is an object and `await` works; declarations stay for the next time."""
     realm, limit = host.realm, host.app.handler_timeout
+    if host.app.engine is not ENGINES[DEFAULT_ENGINE]:      # knows no arrow functions, and eval is turned off
+        value = realm.evaluate(code, CONSOLE_FILE, timeout=limit)
+        return str(value) if value is undefined or callable(value) else json.dumps(
+            value, ensure_ascii=False, indent=2, default=str)
 
     def shown(value):
         return inspect_value(realm, value)
@@ -40779,7 +41314,7 @@ p { margin: 0 0 .6rem; }
 .panel > .head h2 { margin-right: auto; }
 .panel > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
-.scroll { overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
+.scroll { contain: content; overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
 .scroll.tall { max-height: 36rem; }
 .scroll.full { max-height: none; }
 .two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
@@ -40882,7 +41417,10 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
   .top .actions { margin-left: 0; width: 100%; }
   input[type=search] { width: 100%; }
   svg.spark { width: 4.5rem; }
-  td, th { padding-left: .35rem; padding-right: .35rem; }
+  table { font-size: .85rem; }
+  td, th { padding-left: .3rem; padding-right: .3rem; }
+  th:first-child, td:first-child { padding-left: .8rem; }
+  .chip { font-size: 11px; }
 }
 """
 
@@ -41334,7 +41872,8 @@ function render() {
   requestAnimationFrame(() => {
     pending = false;
     if (!state.server) return;
-    setText($("version"), state.server.version);
+    const { version, worker, others } = state.server;
+    setText($("version"), version + (others ? " · process " + worker + ", without its " + others + " siblings" : ""));
     $("faults").hidden = !state.chaos?.active;
     setText($("faults"), state.chaos?.active ? "Fault injection is on: " + state.chaos.chaos : "");
     VIEWS[at.view]();
@@ -41702,7 +42241,7 @@ async function openRequest(key) {
   request = { number: key, wanted: Number(location.hash.split("/")[2]) };
   let text = "", facts = "", line = "", body = null;
   try {
-    const entry = await ask("/engine/request?number=" + key);
+    const entry = await ask("/engine/request?number=" + key + "&worker=" + state.server.worker);
     body = entry.body;
     line = entry.method + " " + entry.target;
     facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from " + entry.address].join(" · ");
@@ -41724,7 +42263,8 @@ $("replay").addEventListener("click", async () => {
   let facts = "", text = "";
   setText($("replay-facts"), "waiting for the answer");
   try {
-    const reply = await ask("/engine/replay", { number: String(request.number) });
+    const wish = { number: String(request.number), worker: String(state.server.worker) };
+    const reply = await ask("/engine/replay", wish);
     facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
     text = headerText(reply.headers) + "\n\n" + reply.body;
   } catch (error) {
@@ -43247,6 +43787,8 @@ def main(argv=None):
         return EXIT_USAGE
     if not options.test and (options.watch or options.report or options.reporter != "spec"):
         parser.error("--watch, --reporter and --report belong to --test")
+    if options.test and options.engine != DEFAULT_ENGINE:
+        parser.error("--test needs the built-in engine")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
     if options.init:
@@ -43876,18 +44418,20 @@ class StreamClient:
         self._buffer = b""
 
     def read(self):
-        """Takes in what has arrived."""
-        exchange = self.exchange
+        """Takes in what has arrived; False when that is nothing."""
+        exchange, arrived = self.exchange, b""
         if not exchange.done or self.ended:
-            return
+            return False
         if exchange.body and self.is_stream:
-            self._buffer, exchange.body = self._buffer + exchange.body, b""
+            arrived, exchange.body = exchange.body, b""
         if exchange.stream:
-            self._buffer += exchange.receive()
+            arrived += exchange.receive()
         self.ended = not exchange.stream
+        self._buffer += arrived
         *blocks, self._buffer = self._buffer.split(b"\n\n")
         for block in blocks:
             self._event(block.decode("utf-8", "replace"))
+        return bool(arrived)
 
     @property
     def is_stream(self):
@@ -44161,10 +44705,11 @@ class ScriptTests:
         woken = True
         while woken:
             self.rest()
-            self.app.broadcaster.flush()
-            self.wait_for_disconnects()
-            for client in self.clients:
-                client.read()
+            if self.clients:
+                self.app.broadcaster.flush()
+                self.wait_for_disconnects()
+            while any([client.read() for client in self.clients]):
+                self.app.broadcaster.flush()        # a large message comes in pieces
             woken = self.wake()
 
     def wait_for_disconnects(self):
@@ -44206,7 +44751,8 @@ class ScriptTests:
     def drive(self, event, seconds):
         """Waits for the test itself: gives it what it asked for, and moves the clock to the next timer whenever
         nothing else is left to do. The seconds are real ones."""
-        limit, start = time.monotonic() + (seconds or 0), self.clock.time
+        limit = time.monotonic() + (math.inf if seconds is None else seconds)
+        start = self.clock.time
         while not event.is_set():
             self.settle()
             if event.is_set() or self.deliver():
@@ -44229,6 +44775,7 @@ class ScriptTests:
             exchange, resolve, reject = item
             if exchange.done:
                 self.exchanges.remove(item)
+                exchange.close()        # it may be a stream, which request() does not listen to
                 calls.append((resolve, {"status": exchange.status, "headers": exchange.headers,
                                         "body": exchange.body.decode("utf-8", "replace")}))
         for client in self.clients:
@@ -44395,10 +44942,12 @@ class SpecReporter:
         if result.failure:
             for line in printable(result.failure).split("\n"):
                 self.write("      " + self.paint(line[:1] if line[:2] in ("- ", "+ ") else None, line))
-        for level, text in result.notes[:MAX_TEST_LOG]:
+        notes = [text if count == 1 else f"{text} ({count} times)"
+                 for (_, text), count in collections.Counter(result.notes).items()]
+        for text in notes[:MAX_TEST_LOG]:
             self.write("\n".join(self.paint("log", "      " + line) for line in printable(text).split("\n")))
-        if len(result.notes) > MAX_TEST_LOG:
-            self.write(self.paint("log", f"      … and {len(result.notes) - MAX_TEST_LOG:,} more lines of log"))
+        if len(notes) > MAX_TEST_LOG:
+            self.write(self.paint("log", f"      … and {len(notes) - MAX_TEST_LOG:,} more"))
         if result.failure:
             self.write()
 
@@ -44510,6 +45059,8 @@ def run_tests(scripts, options):
     except OSError as error:
         print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_SCRIPT
 
 
 def run_tests_once(scripts, options):
@@ -44905,7 +45456,8 @@ test("only what is on the list can be chosen", async () => {
     // A vote goes to the server as a form. The answer comes over the stream, to everybody.
     async function vote(choice) {
       const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
-      $("answer").textContent = response.ok ? "" : await response.text();
+      const problem = response.status < 500 ? await response.text() : "The script failed. The terminal says where.";
+      $("answer").textContent = response.ok ? "" : problem;
     }
 
     function report(live) {
@@ -44969,10 +45521,11 @@ def write_starter(folder):
 def print_console(level, text):
     """console.* of code that runs without a server."""
     stream = sys.stderr if level in ("warn", "error") else sys.stdout
+    line = text + "\n"                  # in one piece: timers print from their own thread
     try:
-        print(text, file=stream, flush=True)
+        print(line, end="", file=stream, flush=True)
     except UnicodeEncodeError:
-        print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+        print(line.encode("ascii", "backslashreplace").decode(), end="", file=stream, flush=True)
     except BrokenPipeError:             # `| head` has seen enough
         os._exit(EXIT_PIPE)
 

@@ -27,6 +27,7 @@ import pathlib
 import random
 import re
 import resource
+import select
 import selectors
 import shutil
 import signal
@@ -42,6 +43,7 @@ import time
 import tracemalloc
 import types
 import unittest
+import warnings
 import unittest.mock
 import urllib.error
 import urllib.parse
@@ -2354,6 +2356,42 @@ class NestingTest(unittest.TestCase):
         self.assertEqual(outcome(script), "0,49,50,2999,none")
 
 
+class MappedArgumentsTest(unittest.TestCase):
+    """10.4.4: in sloppy functions `arguments` and the parameters are the same variables."""
+
+    test_cases = conformance(r"""
+# a parameter is assigned
+function f(a, b) { a = 5; b = 6; return [arguments[0], arguments[1], arguments.length].join() } result = f(1) + "|" + f(1, 2, 3)
+=> 5,,1|5,6,3
+# an element is assigned
+function f(a, b) { arguments[0] = 5; arguments[1]++; arguments[2] = 7; return [a, b, arguments.length, [...arguments]].join() } result = f(1) + "|" + f(1, 2, 3)
+=> 5,,1,5|5,3,3,5,3,7
+# strict functions and ones with defaults have copies
+function f(a) { "use strict"; a = 5; return arguments[0] } function g(a, b = 1) { a = 5; return arguments[0] } function h(a, ...r) { arguments[0] = 5; return a } result = [f(1), g(1), h(1)].join()
+=> 1,1,1
+# built-ins that write
+function f(a, b) { a = a; Array.prototype.reverse.call(arguments); return a + "," + b + "," + Array.prototype.join.call(arguments) } result = f(1, 2)
+=> 2,1,2,1
+# closures, arrows
+function f(a) { var g = () => { a++; return arguments[0] }, h = function () { return a }; arguments[0] = 3; return [g(), h(), a].join() } result = f(1)
+=> 4,4,4
+# deleted, defined, frozen
+function f(a, b, c, d) { delete arguments[0]; arguments[0] = 9; Object.defineProperty(arguments, 1, { value: 8 }); Object.defineProperty(arguments, 2, { get: () => 7 }); Object.freeze(arguments); d = 6
+return [a, b, c, d, arguments[3], Object.getOwnPropertyDescriptor(arguments, "1").value].join() } result = f(1, 2, 3, 4)
+=> 1,8,3,6,4,8
+# two parameters with one name
+function f(a, a) { a = 5; return arguments[0] + "," + arguments[1] } result = f(1, 2)
+=> 1,5
+# loops keep their own variables; generators
+function* g(a) { a = yield arguments[0]; yield arguments[0] } var it = g(1), r = [it.next().value, it.next(2).value], fs = []
+function f(n) { for (let i = 0; i < 2; i++) { n++; fs.push(() => arguments[0] + i) } } f(5); result = r.join() + "|" + fs.map(x => x()).join()
+=> 1,2|7,8
+# keys, in, hasOwnProperty, JSON, spread
+function f(a, b) { b = 4; return Object.keys(arguments) + (2 in arguments) + arguments.hasOwnProperty(1) + JSON.stringify(arguments) + Math.max(...arguments) + Object.prototype.toString.call(arguments) } result = f(1, 2)
+=> 0,1falsetrue{"0":1,"1":4}4[object Arguments]
+""")
+
+
 class ContinueThroughFinallyTest(unittest.TestCase):
     """`continue` leaves finally blocks first and steps the loop then (14.7.4.4)."""
 
@@ -2377,6 +2415,20 @@ var s = []; a: for (var i = 0; i < 4; i++) { for (var j = 0; j < 3; j++) { try {
 result = (function () { var s = []; a: for (let i = 0; i < 4; i++) { for (var j of [1, 2]) { try { if (j == 2) continue a; if (i == 2) return s.join(); s.push(i, j) } finally { s.push("f" + i + j) } } } })()
 => 0,1,f01,f02,1,1,f11,f12
 """)
+
+
+class QuietCompilationTest(unittest.TestCase):
+    """What CPython thinks of the generated code stays between it and us."""
+
+    def test_no_warnings(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for clause, script, _ in CASES:
+                with self.subTest(clause):
+                    try:
+                        aiwebengine.compile_script(script, "case.js")
+                    except aiwebengine.JSNativeError:
+                        pass
 
 
 # -- The Python of a script -------------------------------------------------------------
@@ -4137,6 +4189,77 @@ console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(ne
 # 12  REALM, JOBS AND TIMERS
 # ======================================================================================
 
+class ArrayCallbackTest(unittest.TestCase):
+    """Callbacks that change the array they are called for (23.1.3), and ones replaced in Math."""
+
+    test_cases = conformance(r"""
+# map: elements added are not visited, those taken away neither
+var a = [1, 2, 3]; var r = a.map(x => { a.push(9); if (x === 1) a.splice(1, 1); return x }); result = r.length + ":" + r.join()
+=> 3:1,3,9
+# map: a deleted element stays a hole
+var a = [1, 2, 3, 4]; var r = a.map(x => { delete a[2]; return x }); result = r.join() + (2 in r)
+=> 1,2,,4false
+# map: index and array
+result = [5, 6].map((x, i) => x + i) + "|" + [5, 6].map((x, i, all) => x + i + all.length) + "|" + [5, 6].map(function () { return arguments.length })
+=> 5,7|7,9|3,3
+# map: rest and default parameters
+result = [5, 6].map((...all) => all.length) + "|" + [5, 6].map((x, i = "d") => x + "" + i) + "|" + ["1", "2", "3"].map(parseInt)
+=> 3,3|50,61|1,NaN,NaN
+# filter: the value is the one that was tested
+var a = [1, 2, 3, 4]; result = a.filter(x => { a[0] = a[1] = 7; if (x === 3) a.length = 3; return x !== 7 }).join()
+=> 1,3
+# filter: truthiness
+result = [0, NaN, "", null, "x", {}, -1].filter(x => x).length
+=> 3
+# forEach: holes that come while it runs
+var a = [1, 2, 3], s = []; a.forEach(x => { delete a[1]; s.push(x) }); result = s.join()
+=> 1,3
+# forEach: a frozen array, and one that becomes so
+var a = [1, 2, 3], s = []; a.forEach(x => { Object.freeze(a); s.push(x) }); Object.freeze([4, 5]).forEach((x, i) => { s.push(x + i) }); result = s.join()
+=> 1,2,3,4,6
+# reduce: elements taken away
+var a = [1, 2, 3, 4]; result = a.reduce((s, x) => { a.pop(); return s + x }, 0) + "," + [7].reduce((s, x) => s + x) + "," + [1, 2, 3].reduce((s, x) => s + "-" + x)
+=> 3,7,1-2-3
+# reduce: holes, no initial value
+var a = [, 1, , 2]; result = a.reduce((s, x) => s + x) + "," + [, 1].reduce((s, x, i) => s + i, "") + "," + (() => { try { [,].reduce((s, x) => s) } catch (e) { return e.name } })()
+=> 3,1,TypeError
+# this of callbacks
+result = [1].map(function (x) { return this.k + x }, { k: 4 }) + "," + [1].filter(function (x) { "use strict"; return this === undefined }).length
+=> 5,1
+# a species of the array's own
+class A extends Array {} var r = A.from([1, 2, 3]).map(x => x * 2); result = (r instanceof A) + r.join() + A.from([1, 2]).filter(x => x > 1).constructor.name
+=> true2,4,6A
+# 21.3.2 functions of Math replaced, removed, hidden
+var r = [Math.abs(-3), Math.floor(-1.5), Math.max(2, 3), Math.min(2, 3)]; Math.abs = x => "own" + x; r.push(Math.abs(-3)); delete Math.floor
+try { Math.floor(1.5) } catch (e) { r.push(e.message) } r.push((Math => Math.max(1, 2))({ max: (a, b) => a + b })); result = r.join()
+=> 3,-2,3,2,own-3,Math.floor is not a function,3
+# 21.3.2.16 Math.floor and zeros
+result = [0.3, -0.3, -0, 0, 2147483648.5].map(x => { var y = Math.floor(x); return Object.is(y, -0) ? "-0" : y }).join()
+=> 0,-1,-0,0,2147483648
+""")
+
+
+class LastMatchTest(unittest.TestCase):
+    """RegExp.$1 and its kin."""
+
+    test_cases = conformance(r"""
+# exec, test, match
+/(b)(c)?/.exec("abd"); var r = [RegExp.$1, RegExp.$2, RegExp.$3, RegExp.lastMatch, RegExp.leftContext, RegExp.rightContext, RegExp.input, RegExp.lastParen];
+/(x)/.test("none"); r.push(RegExp.$1); /(x)/.test("axe"); r.push(RegExp.$1); "dog".match(/(o)/); r.push(RegExp.$1); result = r.join()
+=> b,,,b,a,d,abd,,b,x,o
+# searches for all
+var r = ["ab".replace(/(a|b)/g, () => RegExp.$1), "zyz".replace(/z/g, "-") + RegExp["$`"], "xayb".match(/[ab]/g) + RegExp["$&"], "q1w2e".split(/(\d)/) + RegExp["$1"] + RegExp["$'"]]
+result = r.join("|")
+=> bb|-y-zy|a,bb|q,1,w,2,e2e
+# astral characters
+/(\u{1F600})(x)?/u.exec("a\u{1F600}b"); result = [RegExp.$1.length, RegExp.$2, RegExp["$+"], RegExp.leftContext, RegExp.rightContext].join()
+=> 2,,,a,b
+# they can be removed
+/(x)/.test("x"); result = RegExp.$1 + delete RegExp.$1 + typeof RegExp.$1
+=> xtrueundefined
+""")
+
+
 class RealmTest(unittest.TestCase):
     """The Python API: values, functions, promises, timers, errors."""
 
@@ -4289,7 +4412,7 @@ class RealmTest(unittest.TestCase):
         self.assertIn("Error: lost\n    at f (r.js:1:", seen[0][1])
     def test_timers_fire_in_order_and_can_be_cleared(self):
         realm = aiwebengine.Realm()
-        realm.evaluate("var log = []; setTimeout(() => log.push('b'), 20); setTimeout(() => log.push('a'), 1);"
+        realm.evaluate("var log = []; setTimeout(() => log.push('b'), 500); setTimeout(() => log.push('a'), 1);"
                        "clearTimeout(setTimeout(() => log.push('x'), 5)); let n = 0;"
                        "const id = setInterval(() => { log.push(n); if (++n == 2) clearInterval(id) }, 4)")
         realm.wait_idle()
@@ -4565,6 +4688,96 @@ class ModuleTest(unittest.TestCase):
         self.assertEqual(self.log, ["undefined undefined"])
 
 
+# -- Libraries of the npm registry ------------------------------------------------------
+
+#: (file below node_modules, what to do with `lib`, an expression that gives text). A file that ends in
+#: .mjs or stands in MODULE_FILES is a module, the others are CommonJS.
+LIBRARY_CHECKS = [
+    ("lodash/lodash.js", r"""JSON.stringify([lib.chunk([1, 2, 3, 4, 5], 2), lib.groupBy([6.1, 4.2, 6.3], Math.floor),
+        lib.merge({a: [{b: 2}]}, {a: [{c: 3}]}), lib.sortBy([{n: 3}, {n: 1}], "n"), lib.camelCase("Foo bar-baz"),
+        lib.get({a: {b: [7]}}, "a.b[0]"), lib.isEqual({a: [1, {b: 2}]}, {a: [1, {b: 2}]}), lib.cloneDeep({d: [new Map([[1, 2]])]}),
+        lib.uniqWith([[1], [1], [2]], lib.isEqual), lib.padStart("7", 3, "0"), lib.range(0, 1, .25), lib.zipObject(["a"], [1]),
+        lib.deburr("d\u00e9j\u00e0 vu"), lib.words("fred, barney & pebbles"), lib.truncate("a".repeat(40)), lib.curry((a, b) => a + b)(1)(2)])"""),
+    ("underscore/underscore-umd.js", r"""JSON.stringify([lib.template("<% for (let i = 0; i < d.n; i++) { %><%- '<' + i %>;<% } %>", {variable: "d"})({n: 3}),
+        lib.countBy([1, 2, 3], n => n % 2 ? "odd" : "even"), lib.flatten([1, [2, [3]]]), lib.isEqual(new Date(5), new Date(5)),
+        lib.chain([3, 1, 2]).sortBy().map(n => n * 2).value()])"""),
+    ("ramda/dist/ramda.js", r"""JSON.stringify([lib.pipe(lib.filter(n => n % 2), lib.map(lib.multiply(3)), lib.sum)([1, 2, 3]), lib.assocPath(["a", "b"], 1, {}),
+        lib.groupBy(lib.length, ["a", "bb", "c"]), lib.evolve({n: lib.inc}, {n: 1}), lib.equals({a: [new Set([1])]}, {a: [new Set([1])]})])"""),
+    ("handlebars/dist/handlebars.js", r"""(() => { lib.registerHelper("up", s => s.toUpperCase()); return lib.compile(
+        "{{#each rows as |r i|}}{{i}}:{{up r.n}}{{#if r.x}}!{{else}}?{{/if}} {{/each}}{{> part}}{{{raw}}}{{raw}}")(
+        {rows: [{n: "a", x: 1}, {n: "b"}], raw: "<i>"}, {partials: {part: "[{{raw}}]"}}) })()"""),
+    ("acorn/dist/acorn.js", r"""JSON.stringify([lib.parse("async function* f({a = 1, ...r}) { for await (const x of y?.z ?? []) yield x ** 2 } class A { #p = /[/]\\u{1F600}/u; static { `${1}` } }",
+        {ecmaVersion: 2022}), (() => { try { lib.parse("let a; let a", {ecmaVersion: 2022}) } catch (e) { return e.message } })()])"""),
+    ("dayjs/dayjs.min.js", r"""[lib("2024-02-28T10:20:30").add(2, "day").format("YYYY-MM-DD HH:mm:ss dddd"),
+        lib("2024-01-31").add(1, "month").format("DD MMM"), lib("2024-03-01").diff("2023-03-01", "day"),
+        lib("2024-05-05").startOf("week").format(), lib("nonsense").isValid()].join("|")"""),
+    ("mustache/mustache.js", r"""lib.render("{{#items}}{{name}}: {{{raw}}} {{&raw}} {{raw}}\n{{/items}}{{^none}}nothing{{/none}}{{> p}}",
+        {items: [{name: "a", raw: "<b>"}, {name: "c", raw: "&"}], x: 5}, {p: "[{{x}}]"})"""),
+    ("marked/lib/marked.umd.js", r"""lib.parse("# A *title*\n\n1. one\n2. two\n   - in\n\n> quote `code`\n\n| a | b |\n|---|:-:|\n| 1 | **2** |\n\n"
+        + "```js\nlet x = 1 < 2;\n```\n\n[link](http://x.y 'T') ![i](u) <b>html</b> ~~del~~ https://auto.link\n\n* * *\n")"""),
+    ("showdown/dist/showdown.js", r"""new lib.Converter({tables: true, parseImgDimensions: true, tasklists: true}).makeHtml("# A *t*\n\n1. one\n2. two\n   - in\n\n"
+        + "> quote `code`\n\n| a | b |\n|---|:-:|\n| 1 | **2** |\n\n```js\nlet x = 1 < 2;\n```\n\n[link](http://x.y 'T') ![i](u =10x20)\n\n[ref][1]\n\n[1]: http://a.b\n")"""),
+    ("immer/dist/immer.production.mjs", r"""(() => { const base = {a: [{n: 1}, {n: 2}], m: {k: 1}}, next = lib.produce(base, d => { d.a[1].n = 9; d.a.push({n: 3}); delete d.m.k });
+        return JSON.stringify([base, next, base.a[0] === next.a[0], Object.isFrozen(next), lib.isDraft(next)]) })()"""),
+    ("zod/index.js", r"""(() => { const User = lib.z.object({name: lib.z.string().min(2), age: lib.z.number().int().optional(), tags: lib.z.array(lib.z.enum(["a", "b"])).default([])});
+        const bad = User.safeParse({name: "x", age: 1.5, tags: ["c"]}); return JSON.stringify([User.parse({name: "Ann"}), bad.success,
+        bad.error.issues.map(i => [i.code, i.path, i.message]), lib.z.union([lib.z.string(), lib.z.number()]).safeParse(true).success,
+        lib.z.string().transform(s => s.length).parse("four"), lib.z.coerce.number().parse("12")]) })()"""),
+    ("uuid/dist/index.js", r"""[lib.v5("hello", lib.v5.URL), lib.v3("hello", lib.v3.DNS), lib.validate("not one"), lib.version(lib.v5("x", lib.v5.DNS)),
+        lib.v1({msecs: 1.7e12, nsecs: 5, clockseq: 7, node: [1, 2, 3, 4, 5, 6]}), lib.v4({random: Array.from({length: 16}, (_, i) => i)}), lib.stringify(lib.parse(lib.MAX))].join()"""),
+]
+MODULE_FILES = ("zod/index.js", "uuid/dist/index.js")
+
+LOAD_COMMON_JS = """(text => { const module = {exports: {}}; new Function("module", "exports", "require", text)(module, module.exports,
+    name => { throw new Error(name + " is not here") }); return module.exports })"""
+
+LIBRARIES_IN_NODE = r"""
+import fs from "node:fs";
+const {folder, checks, load} = JSON.parse(fs.readFileSync(0, "utf8")), results = {};
+for (const [file, isModule, expression] of checks) {
+    const lib = isModule ? await import(folder + "/" + file) : (0, eval)(load)(fs.readFileSync(folder + "/" + file, "utf8"));
+    results[file] = new Function("lib", "return " + expression)(lib);
+}
+console.log(JSON.stringify(results));
+"""
+
+
+class LibraryTest(unittest.TestCase):
+    """Libraries as people publish them do in the engine what they do in node."""
+
+    def result(self, file, is_module, expression):
+        folder = pathlib.Path(NODE_MODULES)
+        realm = aiwebengine.Realm(console=lambda level, text: None, timeout=60)
+        self.addCleanup(realm.close)
+
+        def load(specifier, referrer, kind):
+            place = (folder / referrer).parent if specifier.startswith(".") else folder
+            path = (place / specifier).resolve()
+            return str(path.relative_to(folder.resolve())), path.read_text("utf-8")
+        realm.modules.loader = load
+        if is_module:
+            realm.evaluate(f"import * as lib from '{file}'; globalThis.lib = lib", "main.mjs")
+        else:
+            realm.define("text", (folder / file).read_text("utf-8"))
+            realm.evaluate(f"globalThis.lib = {LOAD_COMMON_JS}(text); 0")
+        return realm.evaluate(expression)
+
+    def test_libraries(self):
+        checks = [(file, file.endswith(".mjs") or file in MODULE_FILES, expression)
+                  for file, expression in LIBRARY_CHECKS]
+        missing = [file for file, _, _ in checks if not (NODE_MODULES and (pathlib.Path(NODE_MODULES) / file).is_file())]
+        if missing or not shutil.which("node"):
+            self.skipTest(f"AIWEBENGINE_NODE_MODULES has no {', '.join(missing)}" if missing else "node is missing")
+        node = subprocess.run(["node", "--input-type=module", "-e", LIBRARIES_IN_NODE], capture_output=True, text=True,
+                              timeout=120, input=json.dumps({"folder": str(pathlib.Path(NODE_MODULES).resolve()),
+                                                             "checks": checks, "load": LOAD_COMMON_JS}))
+        self.assertEqual(node.returncode, 0, node.stderr)
+        for file, expected in json.loads(node.stdout).items():
+            with self.subTest(file):
+                is_module, expression = next((m, e) for f, m, e in checks if f == file)
+                self.assertEqual(self.result(file, is_module, expression), expected)
+
+
 # -- The engine seam and js2py ----------------------------------------------------------
 
 class EngineSeamTest(unittest.TestCase):
@@ -4673,7 +4886,8 @@ class Js2PyEngineTest(unittest.TestCase):
         error = self.error("function outer() { return inner() }\nfunction inner() { throw new RangeError('no') }\n"
                            "outer()")
         self.assertEqual((error.name, error.message, error.phase), ("RangeError", "no", "runtime"))
-        self.assertRegex(error.stack, r"RangeError: no\n    at inner \(t.js\)\n    at outer \(t.js\)\n    at t.js\Z")
+        self.assertEqual(error.stack, "RangeError: no\n    at inner (t.js:2)\n    at outer (t.js:1)\n    at t.js:3")
+        self.assertEqual((error.filename, error.line), ("t.js", 2))
         self.assertEqual(self.error("throw 'text'").message, "text")
         self.assertEqual(self.error("nope").name, "ReferenceError")
 
@@ -4787,6 +5001,19 @@ class Js2PyEngineTest(unittest.TestCase):
         "(function __import__(var_, self) { return 'x' })()", "var __builtins__ = 1; __builtins__",
         "function PyJs_poll() { return 1 } PyJs_poll()", "function Js() { return 'mine' } Js()",
         "var \\u0061 = 1; a", "var ᾳ = 1; ᾳ", "l\\u0061bel: for (;;) { break l\\u0061bel }",
+        "typeof {a: 1}['a('.charAt(0) + '(']", "var o = {'a)(': 1}; delete o['a)(']; o['x)'] = 1; o['x)']++; o['x)']",
+        "try { throw 1 } catch (PyJsTempException) { PyJsTempException }", "var SWITCHED = 1, CONDITION = 2; switch (2) "
+        "{ case CONDITION: SWITCHED }", "(function (self, cls, args) { return arguments })(1, 2).length",
+        # Python numbers that JavaScript has not, texts and dates that Python makes
+        "Math.sqrt(-1).__class__", "Math.pow(-8, 1 / 3).conjugate", "Math.sqrt(-1).real.__class__",
+        "new Date(NaN).__class__", "Date.__code__", "Date.prototype.getTime.call(Date)", "Date().__class__",
+        "Date.prototype.setTime.call({Class: 'Date'}, 1)", "''.match.call(null, {Class: 'RegExp', pat: 1})",
+        "'x'.replace({Class: 'RegExp', glob: true, pat: {}}, 'y')", "RegExp.prototype.exec.call({pat: 1}, 'x')",
+        "Function.prototype.toString.call({code: 1})", "Function.prototype.call.call({call: 1})",
+        "Array.prototype.concat.call({Class: 'Array'}).length", "String.prototype.toString.call({Class: 'String'})",
+        "Function.prototype.toString.call(eval)", "(function (a, b) {}).toString()", "setTimeout.toString()",
+        "Object.getOwnPropertyNames(this).indexOf('__builtins__')", "for (var k in this) { k.__class__ }",
+        "this['%js2py']", "this.interrupt", "interrupt", "js2py_poll()", "x0", "PyJs_completion",
         "'\\'\"\\n\\r\\u2028\\x00#{}%s{0}'", "/[\\'\"]'''/.source", "({'\\'+1+\\'': 1})", "'\\ud800'",
     ]
 
@@ -4824,6 +5051,103 @@ class Js2PyEngineTest(unittest.TestCase):
             copy = types.SimpleNamespace(translate=lambda source, text=text: (text, {}))
             with self.assertRaises(SyntaxError, msg=text):
                 aiwebengine.translated(copy, "", "t.js")
+
+    def test_a_copy_has_no_dangerous_function_and_no_module_that_has(self):
+        with self.assertRaises(ImportError):
+            self.realm.runtime["__import__"]("os")
+        for name in ("open", "exec", "eval", "compile", "globals", "input"):
+            self.assertNotIn(name, self.realm.runtime)
+        for name, module in self.realm.copy.modules.items():
+            self.assertIs(module.__builtins__, self.realm.runtime, name)
+        self.assertFalse([name for name in self.realm.copy.modules if "eval" in name or "parser" in name or "import"
+                          in name or name == "js2py.evaljs" or re.search(r"constructors\.js\w+(array|buffer)$", name)])
+
+    def test_a_host_object_of_another_realm_is_refused(self):
+        other = aiwebengine.Js2PyRealm("other.js")
+        self.addCleanup(other.close)
+        foreign = other.from_python({"a": 1})
+        self.realm.define("foreign", lambda *args: foreign, raw=True)
+        self.assertEqual((self.error("foreign()").name, self.error("foreign()").message),
+                         ("TypeError", "this object belongs to another script"))
+
+    def test_numbers_kept_for_all_stay_what_they_are(self):
+        """js2py's own % made 1 into -2, for every script, with -5 % 3."""
+        self.assertEqual(self.evaluate("[-5 % 3, 5 % -3, 5.5 % 2, 3 % Infinity, 1 + 1]"), [-2, 2, 1.5, 3, 2])
+
+    def test_limits(self):
+        cases = {"var s = 'x'; for (;;) s += s": "Invalid string length",
+                 "new Array(1e6).join(new Array(1e4).join('x'))": "Invalid string length",
+                 "(1).toPrecision(1e9)": "toPrecision() argument must be between 1 and 100",
+                 "JSON.parse(new Array(100000).join('['))": "Maximum call stack size exceeded",
+                 "var o = {toString: function () { return '' + this }}; '' + o": "Maximum call stack size exceeded",
+                 "var o = {get a() { return this.a }}; o.a": "Maximum call stack size exceeded",
+                 "[2, 1].sort(function () { return [2, 1].sort(arguments.callee) })":
+                     "Maximum call stack size exceeded"}
+        for source, message in cases.items():
+            error = aiwebengine.on_script_thread(self.error, source, 60)
+            self.assertEqual((error.name, error.message), ("RangeError", message), source)
+
+    def test_errors_are_made_without_code_of_the_script(self):
+        for source in ("Object.defineProperty(Error.prototype, 'message', {set: function (v) {}})",
+                       "Object.defineProperty(TypeError.prototype, 'name', {get: function () { for (;;) {} }})",
+                       "TypeError.prototype.toString = function () { for (;;) {} }",
+                       "TypeError = Error = 1; Error.prototype.__proto__ = null"):
+            realm = aiwebengine.Js2PyRealm("t.js")
+            with self.assertRaises(aiwebengine.JSError, msg=source) as caught:
+                realm.evaluate(source + "; null.x", "t.js", 10)
+            self.assertNotIsInstance(caught.exception, aiwebengine.ScriptTimeout, source)
+            self.assertIn("tried getting property 'x'", caught.exception.message)
+            realm.close()
+        deep = self.error("var p = {message: 'far'}; for (var i = 0; i < 3000; i++) p = Object.create(p); throw p")
+        self.assertEqual((deep.name, deep.message), ("", "[object Object]"))
+
+    def test_what_a_copy_keeps_is_bounded(self):
+        self.evaluate("for (var i = 0; i < 3000; i++) String.fromCharCode(i); 'abc'.charAt(1) + 'abc'[2] + ''.charAt()", 60)
+        self.assertLess(len(self.realm.values.CHAR_BANK), 1100)
+        self.assertEqual(self.error("var s = '[],'; for (var i = 0; i < 20; i++) s += s; JSON.parse('[' + s + '1]')").message,
+                         "js2py reads no JSON with more than 1,000,000 values here")
+
+    def test_regular_expressions_are_ours_and_can_be_stopped(self):
+        self.assertEqual(self.evaluate("/(a+)+$/.test(new Array(40).join('a') + 'b')"), False)
+        self.assertEqual(self.evaluate("'2020-01'.replace(/(\\d+)-(\\d+)/, '$2/$1') + 'aXbX'.replace(/x/gi, "
+                                       "function (m) { return m + m }) + 'a,b'.split(/,/).length + /b/g.exec('ab').index "
+                                       "+ 'abab'.match(/b/g).length + 'ab'.search(/b/)"), "01/2020aXXbXX2121")
+        self.realm.define("nines", "9" * 3_000_000)
+        self.assertIsInstance(self.error("/(9+9+)+\\1x/.test(nines)", 0.3), aiwebengine.ScriptTimeout)
+
+    def test_a_timeout_has_its_line(self):
+        error = self.error("function f() {\n  for (;;) {\n  }\n}\nf()", 0.2)
+        self.assertEqual((error.filename, error.line), ("t.js", 2))
+        self.assertTrue(error.stack.endswith("\n    at f (t.js:2)\n    at t.js:5"), error.stack)
+
+    def test_deep_and_long_sources_are_one_error_or_work(self):
+        for source in ("(" * 20000, "[" * 5000 + "]" * 5000, "!" * 20000 + "1", "- " * 400 + "1", "1" + "+1" * 20000,
+                       "1" + ",1" * 20000, "if (1) " * 90 + "1", "1" + ".b" * 20000, "try {" * 30 + "} finally {}" * 30,
+                       "for (;0;) " * 30 + "1", "l: " * 400 + "1", "f(1);" * 30000, "with (1) {}", "(function (a, a) {})"):
+            try:
+                self.assertEqual(aiwebengine.on_script_thread(self.evaluate, source, 60), 1, source[:20])
+            except aiwebengine.JSError as error:
+                self.assertEqual((error.name, error.phase), ("SyntaxError", "parse"), source[:20])
+                self.assertNotIn("<unknown>", error.message)
+        functions = ";".join(f"var v{number} = function () {{ return {number} }}" for number in range(300))
+        self.assertEqual(self.evaluate(functions + "; v299() + v7()", 60), 306)
+
+    def test_what_js2py_gets_wrong_and_this_copy_does_not(self):
+        cases = {"var i = 0, n = 0; do { i++; if (i % 2) continue; n++ } while (i < 10); n": 5,
+                 "var r = ''; for (var k in {b: 1, a: 2, 1: 3}) r += k; r": "1ba", "'😀'.length": 2,
+                 "JSON.stringify({b: NaN, a: 'é', d: new Number(1)})": '{"b":null,"a":"é","d":1}',
+                 "encodeURIComponent('😀') + decodeURIComponent('%F0%9F%98%80')": "%F0%9F%98%80😀",
+                 "typeof Date() + Date.parse('1970-01-02').getTime()": "string86400000",
+                 "var s = ''; for (var j = 0; j < 4; j += [1].map(function (x) { return x })[0]) { if (j == 2) continue; "
+                 "s += j } s": "013",
+                 "l: for (var a = 0, b = 5; a < 3; a++) { for (;;) { continue l } } a + b": 8,
+                 "JSON.stringify({a: [1, {b: NaN}], c: {}}, null, 1)":
+                     '{\n "a": [\n  1,\n  {\n   "b": null\n  }\n ],\n "c": {}\n}',
+                 "JSON.stringify({a: 1, b: {a: 2, c: 3}}, ['a', 'b'])": '{"a":1,"b":{"a":2}}',
+                 "JSON.stringify({a: 1}, function (k, v) { return v === 1 ? 2 : v })": '{"a":2}',
+                 "(function () { try { return 1 } finally { s = 'finally' } })() + s": "1finally"}
+        for source, value in cases.items():
+            self.assertEqual(self.evaluate(source), value, source)
 
     def test_prototype_cycle(self):
         self.assertEqual(self.error("var a = {}, b = {}; a.__proto__ = b; b.__proto__ = a;").name, "TypeError")
@@ -4880,8 +5204,101 @@ class Js2PyEngineTest(unittest.TestCase):
             return error.code, error.read().decode()
 
 
+@unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
+class Js2PyServerTest(ServerCase):
+    """The host API for scripts on js2py."""
+
+    options = {"engine": "js2py"}
+
+    def test_routes_requests_and_responses(self):
+        self.serve("""
+            function show(context) {
+                var r = context.request;
+                return {status: 202, headers: {'X-Seen': r.headers['x-in']}, body: {q: r.query.q, id: r.params.id,
+                        form: r.form, json: r.json, method: r.method, cookies: r.cookies, ip: r.ip, none: r.auth.userId}};
+            }
+            routeRegistry.registerRoute('/show/:id', 'show');
+            routeRegistry.registerRoute('/show/:id', 'show', 'POST');
+            routeRegistry.registerRoute('/list', function () { return [1, {a: '\u00e9'}, null, 0.5]; });
+            routeRegistry.registerRoute('/text', function () { return 'plain'; });
+            routeRegistry.registerRoute('/none', function () {});
+            routeRegistry.registerRoute('/number', function () { return 7; });
+            routeRegistry.registerRoute('/builder', function () { return ResponseBuilder.json({a: [1]}, 201); });
+            routeRegistry.registerRoute('/moved', function () { return ResponseBuilder.redirect('/text'); });
+            routeRegistry.registerRoute('/routes', function () { return routeRegistry.listRoutes(); });
+            function wrong() { routeRegistry.registerRoute('no slash', show); }
+            routeRegistry.registerRoute('/wrong', function () { try { wrong() } catch (e) { return e.name + ': ' + e.message } });
+        """)
+        status, headers, text = self.get("/show/7?q=%C3%A9", **{"X-In": "y", "Cookie": "a=b"})
+        self.assertEqual((status, headers["x-seen"]), (202, "y"))
+        self.assertEqual(json.loads(text), {"q": "é", "id": "7", "form": {}, "json": None, "method": "GET",
+                                            "cookies": {"a": "b"}, "ip": "127.0.0.1", "none": None})
+        self.assertEqual(json.loads(self.post("/show/8", {"f": "x y"})[2])["form"], {"f": "x y"})
+        self.assertEqual(self.get("/list")[2], '[1,{"a":"é"},null,0.5]')
+        self.assertEqual([self.get(path)[0] for path in ("/text", "/none", "/number", "/builder", "/moved")],
+                         [200, 204, 500, 201, 302])
+        self.assertIn("/show/:id", self.get("/routes")[2])
+        self.assertIn('Error: registerRoute: the path must start with "/"', self.get("/wrong")[2])
+
+    def test_streams_storage_timers_and_graphql(self):
+        self.serve("""
+            routeRegistry.registerStreamRoute('/chat', {onConnect: function (context) {
+                if (context.request.query.room === 'closed') return false;
+                return {room: context.request.query.room};
+            }, history: 5});
+            function say(context) {
+                sharedStorage.setItem('last', context.request.form.text);
+                return routeRegistry.sendStreamMessageFiltered('/chat', {text: context.request.form.text}, {room: 'a'});
+            }
+            routeRegistry.registerRoute('/say', 'say', 'POST');
+            routeRegistry.registerRoute('/last', function () { return sharedStorage.getItem('last'); });
+            routeRegistry.registerRoute('/later', function () {
+                setTimeout(function (n) { sendStreamMessageToConnections('/chat', n, '{}'); }, 1, 42);
+            });
+            graphQLRegistry.registerQuery('hello', 'type Query { hello(n: Int!): [Item] } type Item { n: Int, s: String }',
+                function (context) { return [{n: context.args.n, s: 'x'}]; });
+            graphQLRegistry.registerSubscription('ticks', 'type Subscription { ticks: Int }', function () { return 1; });
+            routeRegistry.registerRoute('/tick', function () { return graphQLRegistry.sendSubscriptionMessage('ticks', 2); });
+            routeRegistry.registerRoute('/own', function () { return graphQLRegistry.executeGraphQL('{ hello(n: 3) { n } }'); });
+        """)
+        here, there = self.connect("/chat?room=a"), self.connect("/chat?room=b")
+        self.assertEqual(self.connect("/chat?room=closed").status, 403)
+        self.assertIn("1 connection matched", self.post("/say", {"text": "hi 😀"})[2])
+        self.assertEqual(here.json(), {"text": "hi 😀"})
+        self.assertTrue(there.nothing())
+        self.assertEqual(self.get("/last")[2], "hi 😀")
+        self.get("/later")
+        self.assertEqual((here.json(), there.json()), (42, 42))
+        answer = self.get("/graphql?query=" + urllib.parse.quote("{ hello(n: 5) { n s } }"))[2]
+        self.assertEqual(json.loads(answer), {"data": {"hello": [{"n": 5, "s": "x"}]}})
+        self.assertEqual(json.loads(self.get("/own")[2]), {"data": {"hello": [{"n": 3}]}})
+        ticks = self.connect("/graphql/sse?query=" + urllib.parse.quote("subscription { ticks }"))
+        self.assertEqual(ticks.json(), {"data": {"ticks": 1}})
+        self.get("/tick")
+        self.assertEqual(ticks.json(), {"data": {"ticks": 2}})
+
+    def test_errors_name_the_line_and_reload_works(self):
+        self.serve("function broken() {\n  var a;\n  return a.b;\n}\nrouteRegistry.registerRoute('/x', 'broken');",
+                   reload=True)
+        status, headers, text = self.get("/x")
+        error = json.loads(text)["error"]
+        self.assertEqual((status, error["name"]), (500, "TypeError"))
+        self.assertIn("at broken (app.js:3)", error["stack"])
+        self.assertIn("> 3 |   return a.b;", self.output.getvalue())
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/x', function () { return 'mended'; });")
+        self.eventually(lambda: self.get("/x")[2] == "mended")
+
+    def test_other_scripts_are_served_while_one_hangs(self):
+        self.serve({"a.js": "routeRegistry.registerRoute('/hang', function () { for (;;) {} });",
+                    "b.js": "routeRegistry.registerRoute('/b', function () { return 'b'; });"}, handler_timeout=2)
+        thread = threading.Thread(target=self.get, args=["/hang"])
+        thread.start()
+        self.assertEqual(self.get("/b")[2], "b")
+        thread.join()
+
+
 if sys.version_info >= (3, 12):
-    del Js2PyEngineTest                    # js2py does not import there
+    del Js2PyEngineTest, Js2PyServerTest        # js2py does not import there
 
 
 # -- The prompt --------------------------------------------------------------------------
@@ -5056,12 +5473,17 @@ class PromptTest(unittest.TestCase):
             os.write(master, b"[1, 2]\n")
             expect("[ 1, 2 ]")
             expect("> ")
+            os.write(master, b".editor\n")
+            expect("forgets them")
+            os.write(master, b"let e = 4\ne * 20\n\x04")
+            expect("\r\n80")
+            expect("> ")
             history = pathlib.Path(home.name, ".aiwebengine_history")
             if importlib.util.find_spec("readline"):
                 os.write(master, b"globalThis.encodeURIC\t('\xc3\xa4')\n")
                 expect("'%C3%A4'")
                 expect("> ")
-                self.assertIn("6 * 7\nf(\n[1, 2]\n", history.read_text("utf-8"))
+                self.assertIn("6 * 7\nf(\n[1, 2]\n.editor\n", history.read_text("utf-8"))
                 self.assertEqual(history.stat().st_mode & 0o77, 0)
             time.sleep(0.2)
             os.write(master, b"\x04")
@@ -8533,7 +8955,7 @@ class TypesTest(unittest.TestCase):
     def setUpClass(cls):
         cls.declarations = aiwebengine.type_declarations()
 
-    def tsc(self, files):
+    def tsc(self, files, arguments=("-p", "jsconfig.json")):
         """What TypeScript says about scripts, with the declarations and jsconfig.json beside them."""
         compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
         if not NODE or not NODE_MODULES or not compiler.exists():
@@ -8542,7 +8964,7 @@ class TypesTest(unittest.TestCase):
             for name, text in {"aiwebengine.d.ts": self.declarations, "jsconfig.json": aiwebengine.JSCONFIG,
                                **files}.items():
                 Path(folder, name).write_text(text, encoding="utf-8")
-            done = subprocess.run([NODE, compiler, "-p", "jsconfig.json", "--pretty", "false"], cwd=folder,
+            done = subprocess.run([NODE, compiler, *arguments, "--pretty", "false"], cwd=folder,
                                   capture_output=True, text=True)
         return done.stdout + done.stderr
 
@@ -8568,10 +8990,11 @@ class TypesTest(unittest.TestCase):
                        "encodeURIComponent escape unescape parseFloat parseInt Math JSON Reflect Intl Atomics".split())
         missing = [name for name in names if name not in standard
                    and not re.match(r"[A-Z]\w*$", name)
-                   and not re.search(rf"^declare (const|function|class) {name}\b", self.declarations, re.M)]
+                   and not re.search(rf"^declare (const|var|function) {name}\b", self.declarations, re.M)]
         self.assertEqual(missing, [])
         for name in ("URL", "URLSearchParams", "TextEncoder", "TextDecoder", "DOMException"):
-            self.assertIn(f"declare class {name} ", self.declarations)
+            self.assertIn(f"declare var {name}: ", self.declarations)
+            self.assertIn(f"interface {name} ", self.declarations)
 
     def test_typescript_finds_nothing_wrong_in_the_examples(self):
         files = {path.name: path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.js")}
@@ -8593,6 +9016,18 @@ class TypesTest(unittest.TestCase):
         lines = [int(line) for line in re.findall(r"wrong\.js\((\d+),", found)]
         self.assertEqual(lines, [1, 2, 3, 4, 5, 6, 7, 8, 9], found)
         self.assertIn("registerStreamRoute", found)
+
+    def test_a_reference_alone_will_do_where_the_types_of_browsers_are_loaded_too(self):
+        script = textwrap.dedent("""
+            /// <reference path="aiwebengine.d.ts" />
+            // @ts-check
+            routeRegistry.registerRoute("/a", ({ request }) => ({ body: request.form.name, status: 201 }));
+            const query = new URL("http://a/?b=c").searchParams.get("b");
+            console.log(query, crypto.randomUUID(), performance.now(), new TextDecoder().decode(new Uint8Array(2)));
+            routeRegistry.registerRoute("/b", (context) => context.reqest.body);
+        """).strip()
+        found = self.tsc({"loose.js": script}, ["--noEmit", "--allowJs", "--target", "es2022", "loose.js"])
+        self.assertEqual(re.findall(r"^(\S+\.ts|loose\.js)\((\d+),", found, re.M), [("loose.js", "6")], found)
 
     def test_types_are_printed(self):
         done = subprocess.run([sys.executable, MODULE, "--types"], capture_output=True, text=True)
@@ -10260,6 +10695,7 @@ class LivePageTest(LiveCase):
                 status, headers, text = self.get(path, **self.browser)
                 self.assertEqual("live.js" in text, live)
                 self.assertEqual(int(headers["content-length"]), len(text))
+                self.assertEqual(self.request("HEAD", path, None, self.browser)[1]["content-length"], str(len(text)))
         self.assertRegex(self.get("/quoted", **self.browser)[2], "'</body>'</script><script src")
 
     def test_a_page_that_answers_a_form_says_so(self):
@@ -10789,6 +11225,39 @@ class DashboardTest(ServerCase):
         self.eventually(lambda: len(name()) == before)
         self.until(self.look(), lambda state: "server" in state)
 
+    def test_there_is_an_end_to_the_number_of_dashboards(self):
+        self.serve(self.CHAT)
+        with unittest.mock.patch.object(aiwebengine, "MAX_DASHBOARDS", 2):
+            first, second = self.look(), self.look()
+            status, headers, text = self.get("/engine/events")
+            self.assertEqual((status, headers["retry-after"]), (503, "5"), text)
+            first.close()
+            self.eventually(lambda: len(self.server._http.dashboard.stream.connections) == 1)
+            self.until(self.look(), lambda state: "server" in state)
+
+    def test_what_waits_for_a_client_that_does_not_read(self):
+        self.serve(self.CHAT)
+        slow = socket.socket()
+        self.addCleanup(slow.close)
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", self.server.port))
+        slow.sendall(b"GET /chat?user=slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        stream = self.server.app.streams.get("/chat")
+        self.eventually(lambda: stream.connections)
+        client = self.look(view="stream", name="/chat")
+        for _ in range(200):
+            if stream.slow:
+                break
+            self.act("/engine/send", path="/chat", data="x" * 200_000, filter="")
+        view = self.until(client, lambda state: "view" in state and state["view"]["connections"][0]["waiting"])["view"]
+        self.assertGreater(view["facts"]["waiting"], 0)
+        sent = self.act("/engine/send", path="/chat", data="last", filter="")[1]["sequence"]
+        view = self.until(self.look(view="stream", name="/chat", message=sent),
+                          lambda state: "chosen" in state.get("view", {}))["view"]
+        (got, why), = [item["verdict"] for item in view["connections"]]
+        self.assertIsNone(got)
+        self.assertRegex(why, "in its outbox: [0-9,]+ bytes wait until it reads|about to be written")
+
     # -- what it does --
 
     def test_a_test_message_reaches_whom_the_filter_chooses(self):
@@ -10837,18 +11306,28 @@ class DashboardTest(ServerCase):
         shown = self.get_json("/engine/request?number=1")
         self.assertEqual((shown["method"], shown["target"], shown["body"]), ("POST", "/echo/7?a=b", "the body"))
         self.assertIn(["cookie", "(not shown)"], shown["headers"])
-        status, answer = self.act("/engine/replay", number="1")
+        status, answer = self.act("/engine/replay", number="1", worker="0")
         self.assertEqual((status, answer["status"]), (200, 200))
         self.assertEqual(answer["body"], "the body")
         self.assertEqual(self.server._http.requests.total, 2)
-        self.assertEqual(self.act("/engine/replay", number="99")[0], 404)
+        self.assertEqual(self.act("/engine/replay", number="99", worker="")[0], 404)
+
+    def test_a_request_of_another_process_is_not_mistaken_for_one_of_this(self):
+        self.serve(self.CHAT)
+        self.get("/say?text=x")
+        self.assertEqual(self.get("/engine/request?number=1&worker=0")[0], 200)
+        self.assertEqual(self.get("/engine/request?number=1&worker=3")[0], 409)
+        status, answer = self.act("/engine/replay", number="1", worker="3")
+        self.assertEqual(status, 409)
+        self.assertIn("Process 3 has this request", answer["error"]["message"])
+        self.assertEqual(self.server._http.requests.total, 1)
 
     def test_requests_that_cannot_be_sent_again_in_full(self):
         self.serve(self.CHAT)
         self.post("/echo/1", "x" * (aiwebengine.MAX_KEPT_BODY + 1))
         self.connect("/chat?room=a")
-        self.assertIn("was not kept", self.act("/engine/replay", number="1")[1]["error"]["message"])
-        status, answer = self.act("/engine/replay", number="2")
+        self.assertIn("was not kept", self.act("/engine/replay", number="1", worker="0")[1]["error"]["message"])
+        status, answer = self.act("/engine/replay", number="2", worker="")
         self.assertEqual((status, answer["status"]), (200, 200))
         self.assertIn("event stream", answer["body"])
 
@@ -10884,6 +11363,17 @@ class DashboardTest(ServerCase):
         self.assertEqual(self.evaluate("hits", "other.js"), "40")
         self.assertEqual(self.act("/engine/evaluate", script="none.js", code="1")[0], 404)
 
+    @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
+    def test_the_console_of_a_script_on_js2py(self):
+        self.serve("var hits = 3; function twice(x) { return 2 * x; }", engine="js2py")
+        for code, value in (("twice(hits)", "6"), ("var z = 4; z + hits", "7"), ("({ a: [1, 'b'] })", None),
+                            ("'text'", '"text"'), ("missing", None), ("undefined", "undefined")):
+            shown = self.evaluate(code)
+            if value is not None:
+                self.assertEqual(shown, value, code)
+        self.assertEqual(json.loads(self.evaluate("({ a: [1, 'b'] })")), {"a": [1, "b"]})
+        self.assertIn("ReferenceError", self.evaluate("missing"))
+
     def test_the_console_cannot_hang_the_script(self):
         self.serve("routeRegistry.registerRoute('/x', () => 'fine');", handler_timeout=0.3)
         self.assertIn("TimeoutError", self.evaluate("for (;;) {}"))
@@ -10904,7 +11394,7 @@ class DashboardTest(ServerCase):
 
     def refused(self, headers=(), status=403, text="", requests=LOCAL):
         for method, path in requests:
-            wish = json.dumps({"script": "app.js", "code": "hits = 99", "path": "/chat", "data": "x", "filter": "", "number": "1"})
+            wish = json.dumps({"script": "app.js", "code": "hits = 99", "path": "/chat", "data": "x", "filter": "", "number": "1", "worker": ""})
             with self.subTest(path, headers=headers):
                 answer = self.request(method, path, wish if method == "POST" else None,
                                       {"Content-Type": "application/json", **dict(headers)})
@@ -10913,7 +11403,12 @@ class DashboardTest(ServerCase):
 
     def test_other_machines_are_refused(self):
         self.serve(self.CHAT)
-        with unittest.mock.patch.object(aiwebengine.RequestHandler, "address", "192.0.2.7"):
+        begin = aiwebengine.RequestHandler.__init__
+
+        def begin_elsewhere(handler, request, client_address, server):
+            begin(handler, request, ("192.0.2.7", 5000), server)
+
+        with unittest.mock.patch.object(aiwebengine.RequestHandler, "__init__", begin_elsewhere):
             self.refused(text="the machine that the server runs on")
             self.assertEqual(self.get("/engine/health")[0], 200)
             self.assertEqual(self.get("/engine/metrics")[0], 200)
@@ -10953,6 +11448,10 @@ class DashboardTest(ServerCase):
         for dangerous in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
             self.assertNotIn(dangerous, text)
         self.assertNotRegex(text.replace("http://www.w3.org/2000/svg", ""), r"https?://")
+
+
+if sys.version_info >= (3, 12):     # js2py does not run there
+    del DashboardTest.test_the_console_of_a_script_on_js2py
 
 
 # ======================================================================================
@@ -11262,6 +11761,10 @@ class RunCodeTest(unittest.TestCase):
         done = self.run_file(main_js="import {x} from './lib.js';\nconsole.log(await Promise.resolve(x + 1));\n",
                              lib_js="export const x = 41;\n")
         self.assertEqual(done, (0, "42\n", ""))
+        done = self.run_file(main_js="import * as self from './main.js';\nconsole.log(self);\nexport const a = 1;\n"
+                                     "export default class K {}\nconsole.log(self);\n")
+        self.assertEqual(done, (0, "[Module: null prototype] {\n  a: <uninitialized>,\n  default: <uninitialized>\n}\n"
+                                   "[Module: null prototype] { a: 1, default: [class K] }\n", ""))
         code, out, err = self.run_file(main_js="import {x} from './lib.js';\n", lib_js="export const x = null.y;\n")
         self.assertEqual((code, out), (1, ""))
         self.assertIn("lib.js:1:23  TypeError", err)
@@ -11293,7 +11796,10 @@ class RunCodeTest(unittest.TestCase):
     def test_values(self):
         for source, text in (("({ a: [1, { b: { c: {} } }] })", "{ a: [ 1, { b: [Object] } ] }"), ("'as it is'", "as it is"),
                              ("null", "null"), ("await 5", "5"), ("1n", "1n"), ("let s = 0; for await (const x of [1, 2]) s += x; s", "3")):
-            self.assertEqual(run_command("-e", source), (0, text + "\n", ""))
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                self.assertEqual(aiwebengine.main(["-e", source]), 0)
+            self.assertEqual(out.getvalue(), text + "\n")
 
     def test_what_the_last_timer_leaves_is_awaited(self):
         code = ("setTimeout(async () => { for (let i = 0; i < 5; i++) await null;"
@@ -11302,7 +11808,7 @@ class RunCodeTest(unittest.TestCase):
 
     @unittest.skipIf(os.name == "nt", "pipes")
     def test_a_reader_that_leaves_ends_it(self):
-        process = subprocess.Popen([sys.executable, aiwebengine.__file__, "-e", "setInterval(() => console.log(1), 1)"],
+        process = subprocess.Popen([sys.executable, aiwebengine.__file__, "-e", "setInterval(() => console.log(1), 1); undefined"],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(process.stderr.close)
         self.assertEqual(process.stdout.readline(), b"1\n")
@@ -11818,6 +12324,28 @@ class ScriptTestsTest(ServerCase):
         until("waiting for changes")
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(WAIT), 0)
+
+    def test_large_messages_arrive_whole(self):
+        self.check("""
+            const ada = connect("/chat?name=a"), ben = connect("/chat?name=b");
+            for (let n = 1; n <= 3; n++) await request("POST", "/say", { json: { data: "x".repeat(n * 1e6) } });
+            for (const client of [ada, ben]) assert.deepEqual(client.messages.map(({ text }) => text.length), [1e6, 2e6, 3e6]);
+        """)
+
+    def test_the_test_of_the_readme_passes(self):
+        block = re.search(r"## Test your scripts.*?```javascript\n(.*?)```", (HERE / "README.md").read_text(encoding="utf-8"), re.S)
+        code, text = self.run_tests(chat=(EXAMPLES / "chat.js").read_text(encoding="utf-8"), chat_test=block[1])
+        self.assertEqual(code, 0, text)
+
+    def test_running_leaves_no_descriptors_behind(self):
+        folder = "/proc/self/fd"
+        if not os.path.isdir(folder):
+            self.skipTest("no /proc")
+        self.check("connect('/chat?name=a'); await request('/gone');")
+        before = len(os.listdir(folder))
+        for _ in range(5):
+            self.check("connect('/chat?name=a'); await request('/gone');")
+        self.assertLessEqual(len(os.listdir(folder)), before + 2)
 
     def test_the_examples_pass_their_tests(self):
         self.folder = EXAMPLES
@@ -12816,6 +13344,59 @@ class StarterInTheBrowser(unittest.TestCase):
                 self.assertLessEqual(ada.evaluate("document.documentElement.scrollWidth - window.innerWidth"), 0)
                 for page in (ada, ben):
                     self.assertEqual(page.problems(), [])
+
+    def test_the_tutorial_goes_as_it_is_written(self):
+        tutorial = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+        log = io.StringIO()
+
+        def told(text):
+            """Waits until the log says something that the tutorial promises."""
+            self.assertIn(text, tutorial)
+            end = time.monotonic() + 2 * WAIT
+            while text not in log.getvalue():
+                self.assertLess(time.monotonic(), end, log.getvalue())
+                time.sleep(0.02)
+
+        def tests():
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                return aiwebengine.main(["--test", folder]), out.getvalue()
+
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            aiwebengine.main(["--init", folder])
+            script = Path(folder, "poll.js")
+
+            def change(old, new):
+                self.assertIn(new, tutorial)
+                text = script.read_text(encoding="utf-8")
+                self.assertEqual(text.count(old), 1)
+                script.write_text(text.replace(old, new), encoding="utf-8")
+
+            server = aiwebengine.Server(folder, port=0, log=aiwebengine.Log("info", log, False))
+            with server, Browser() as browser:
+                page = browser.page(server.url)
+                page.wait_for("!!document.querySelector('#status.live')")
+                change("Salad: 0 }", "Salad: 0, Curry: 0 }")
+                page.wait_for("document.querySelectorAll('button').length === 4")
+                change("votes[choice] += 1;", "votes[choice] += ;")
+                told("poll.js was not loaded (the version before goes on serving)")
+                told("poll.js:26:20  SyntaxError: Unexpected token ';'")
+                page.click("button:nth-child(4)")
+                page.wait_for("document.querySelector('button:nth-child(4) b').textContent === '1'")
+                change("votes[choice] += ;", "vots[choice] += 1;")
+                page.wait_for("document.querySelector('button:nth-child(4) b')?.textContent === '0'")
+                page.click("button:nth-child(1)")
+                told("error: route POST /poll/vote: the handler failed")
+                told("poll.js:26:3  ReferenceError: vots is not defined. Did you mean votes?")
+                page.wait_for("document.querySelector('#answer').textContent.includes('The terminal says where')")
+                code, text = tests()
+                self.assertEqual(code, 1)
+                self.assertIn("poll.test.js:11:10", text)
+                self.assertIn("poll.test.js:11:10", tutorial)
+                script.write_text(script.read_text().replace("vots[choice]", "votes[choice]"), encoding="utf-8")
+                code, text = tests()
+                self.assertEqual(code, 0, text)
+                self.assertIn("3 passed, 0 failed", text)
 
 
 class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
@@ -14003,6 +14584,58 @@ def bench_server():
             print(f"  not installed: {', '.join(missing)}")
 
 
+def processor_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def bench_dashboard(messages=300, clients=1000, rounds=5):
+    """What it costs to be looked at: processor time of the server for the same messages."""
+    if not Path("/proc/self/stat").exists():
+        print("\nthe cost of the dashboard: only where /proc tells processor times")
+        return
+    folder = tempfile.TemporaryDirectory()
+    Path(folder.name, "bench.js").write_text(BENCH_SCRIPT)
+    views = {"closed": None, "overview open": "overview", "stream open": "stream&name=/events"}
+    seconds = {name: [] for name in views}
+    command = [sys.executable, str(MODULE), folder.name, "--port", "{port}", "--log-level", "error"]
+    pin(1)
+    for _ in range(rounds):
+        for name, view in views.items():
+            with peer(command) as (port, pid):
+                seconds[name].append(looked_at(port, pid, view, messages, clients))
+    print(f"\n{messages} messages to {clients:,} clients, 80 a second; processor time of the server for one, "
+          f"median of {rounds}")
+    closed = sorted(seconds["closed"])[rounds // 2]
+    for name, values in seconds.items():
+        middle = sorted(values)[rounds // 2]
+        print(f"  dashboard {name:<14} {middle / messages * 1000:6.2f} ms  {middle / closed - 1:+.0%}"
+              f"   ({min(values) / messages * 1000:.2f} to {max(values) / messages * 1000:.2f})")
+    folder.cleanup()
+
+
+def looked_at(port, pid, view, messages, clients):
+    """Processor seconds that the server needs for so many messages while a dashboard is open, or none."""
+    listeners = Listeners(port, clients)
+    dashboard = EventClient(port, f"/engine/events?view={view}") if view else None
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    time.sleep(0.5)
+    before = processor_seconds(pid)
+    for n in range(messages):
+        connection.request("POST", "/trigger", json.dumps({"n": n, "text": "x" * 180}))
+        connection.getresponse().read()
+        listeners.receive(clients * (n + 1))
+        if dashboard is not None and select.select([dashboard.sock], [], [], 0)[0]:
+            dashboard.sock.recv(1 << 20)
+        time.sleep(0.0125)
+    spent = processor_seconds(pid) - before
+    connection.close()
+    listeners.close()
+    if dashboard is not None:
+        dashboard.close()
+    return spent
+
+
 def bench_start():
     port = free_port()
     start = time.perf_counter()
@@ -14370,7 +15003,8 @@ def run_benchmarks(words):
         seconds = float(words[words.index("--seconds") + 1]) if "--seconds" in words else 600
         return 1 if bench_soak(seconds) else 0
     print(f"aiwebengine {aiwebengine.__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
-    for bench in (bench_start, bench_engine, bench_programs, bench_graphql, bench_server):
+    for bench in (bench_start, bench_engine, bench_programs, bench_graphql, bench_server,
+                  bench_dashboard):
         if not words or any(word in bench.__name__ for word in words):
             bench()
     return 0
