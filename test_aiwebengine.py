@@ -10335,8 +10335,11 @@ class HostileClientTest(ServerCase):
         port = self.server.port
         self.connect("/" + urllib.parse.quote(mark.replace(" ", "")) + "/s?name=" + urllib.parse.quote(mark))
         self.server.app.streams.get(f"/{mark.replace(' ', '')}/s").send(mark)
-        for path in ("/boom", "/text", "/status", "/" + urllib.parse.quote(mark.replace(" ", "")), "/nothing" + urllib.parse.quote(mark),
-                     "/engine", "/engine/tables", "/x.txt/", "/boom?" + mark.replace(" ", ""), "/%zz" + mark.replace(" ", ""), "/graphql"):
+        own = [path for path in aiwebengine.PAGES if path.startswith("/engine")]
+        own += [path for method, path in aiwebengine.LOCAL_PAGES if method == "GET" and path != "/engine/events"]
+        self.assertIn("/engine", own)
+        for path in (*own, "/boom", "/text", "/status", "/" + urllib.parse.quote(mark.replace(" ", "")),
+                     "/nothing" + urllib.parse.quote(mark), "/x.txt/", "/boom?" + mark.replace(" ", ""), "/%zz" + mark.replace(" ", ""), "/graphql"):
             with self.subTest(path):
                 answer = self.raw(f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: text/html\r\nX-A: {mark}\r\n"
                                   f"Cookie: a={mark}\r\nConnection: close\r\n\r\n".encode(), timeout=WAIT)
@@ -15060,7 +15063,7 @@ class Soak:
             large = soak_is_large(n)
             self.sent_at[n] = time.monotonic()
             self.sent_at.pop(n - 5000, None)
-            message = {"n": n, "room": soak_room(n), "text": "x" * (18_000 if large else n * 37 % 1500)}
+            message = {"n": n, "room": soak_room(n), "text": "x" * (25_000 if large else n * 37 % 1500)}
             connection.request("POST", "/send", json.dumps(message), {"Content-Type": "application/json"})
             answer = connection.getresponse()
             said = answer.read()
