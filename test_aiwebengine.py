@@ -11551,6 +11551,16 @@ class ScriptTestsTest(ServerCase):
         self.assertNotIn("aiwebengine:test", text)
         self.assertIn("0 passed, 1 failed", text)
 
+    def test_large_differences_are_cut_short(self):
+        text = self.failure("""
+            const rows = Array.from({ length: 3000 }, (_, n) => ({ n, text: "a row with some text in it, number " + n }));
+            assert.deepEqual(rows, rows.map((row) => row.n < 2000 ? row : { ...row, n: -1 }));
+        """)
+        self.assertLess(text.count("\n"), 90)
+        self.assertIn("- ", text)
+        self.assertIn("number 2000", text)
+        self.assertIn("…", text)
+
     def test_assertions_after_a_wait_show_their_line_too(self):
         text = self.failure("""
             await null;
