@@ -3534,6 +3534,8 @@ class FunctionScope(Scope):
         self.is_arrow = isinstance(node, ArrowFunctionExpression)
         self.strict = node.strict
         self.uses_this = self.uses_arguments = self.uses_new_target = self.uses_super = False
+        #: Whether the code assigns an element of `arguments`; whether those and the parameters are one.
+        self.writes_arguments = self.maps_arguments = False
         self.has_yield = False
         #: Variables of enclosing loops that this function's factory receives.
         self.loop_variables = []
@@ -3903,13 +3905,21 @@ class ScopeAnalyzer:
         if isinstance(target, (Identifier, ArrayPattern, ObjectPattern)):
             self.visit_pattern(target, source, declares=False)
         else:
+            self.note_element(target)
             self.visit(target)
+
+    def note_element(self, target):
+        """Notes an assignment to an element of `arguments`."""
+        if isinstance(target, MemberExpression) and isinstance(target.object, Identifier) \
+                and target.object.name == "arguments":
+            self.nearest_this().writes_arguments = True
 
     def visit_UpdateExpression(self, node):
         if isinstance(node.argument, Identifier):
             self.reference(node.argument)
             self.reference(node.argument, True, node)
         else:
+            self.note_element(node.argument)
             self.visit(node.argument)
 
     # statements
@@ -4142,6 +4152,19 @@ class ScopeAnalyzer:
         self.variables = list(unique.values())
         for variable in self.variables:
             self.settle(variable)
+            if variable.kind == "arguments":
+                self.map_arguments(variable.scope)
+
+    @staticmethod
+    def map_arguments(scope):
+        """Decides whether `arguments` and the parameters must be kept the same (10.4.4): in sloppy
+        functions that assign either. Then the parameters live in Cells."""
+        params = [v for v in scope.names.values() if v.kind == "param"]
+        if not scope.strict and scope.node.simple_params and (
+                scope.writes_arguments or any(v.assigned for v in params)):
+            scope.maps_arguments = True
+            for variable in params:
+                variable.boxed = True
 
     def resolve(self, name, scope):
         while scope is not None:
@@ -6625,13 +6648,13 @@ RUNTIME_NAMES = """
     get_length push char_code_at put put_sloppy put_element put_element_sloppy method element_method
     callee delete_member delete_global put_global assign_const after new make_function make_async
     make_generator make_async_generator make_target_function new_regexp template_object array_with_holes
-    spread rest_array make_arguments define spread_into define_accessor set_literal_prototype iterate
+    spread rest_array make_arguments map_arguments define spread_into define_accessor set_literal_prototype iterate
     close_iterator abandon_iterator enumerate_keys destructure_array object_for_destructuring object_rest
     caught sloppy_this new_instance constructor_result derived_result super_call super_get super_put
     super_method make_class prototype_object class_method class_field static_field run_static
     private_name private_get private_put private_has private_method yield_delegate async_yield_delegate
-    async_iterate async_close async_abandon async_step import_module import_meta slice strict_eval
-    member_key GeneratorExit hole
+    async_iterate async_close async_abandon async_step import_module import_meta strict_eval
+    member_key GeneratorExit hole quick_abs quick_floor quick_max quick_min
 """.split()
 
 #: Longest chain of tests of a switch, or of `else if`, that becomes one nested `if`.
@@ -7033,6 +7056,9 @@ class Emitter:
         for param, source in patterns:
             self.at(param)
             self.bind_parameter(param, source)
+        if scope.maps_arguments:
+            self.emit_value(self.call("map_arguments", self.load_variable(scope.names["arguments"]), *[
+                self.name(param.scope.python) for param in node.params]))
         if scope.body is not scope:
             self.separate_body(scope)
 
@@ -7050,8 +7076,8 @@ class Emitter:
             self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
             value = self.call("rest_array", self.name("rest") if source == "rest" else
-                              self.apply(self.attribute(self.name("arguments"), "__getitem__"),
-                                         [self.call("slice", self.const(source), self.const(None))]))
+                              self.subscript(self.name("arguments"), ast.Slice(
+                                  self.const(source), None, None, lineno=self.line, col_offset=self.column)))
             self.bind(param.argument, value)
             return
         if type(source) is int:
@@ -8992,6 +9018,8 @@ class Emitter:
 
     def guard(self, value):
         """Notes that `value` ends the chain when it is undefined or null; returns it for use."""
+        if isinstance(value, ast.Constant):     # CPython warns of comparisons of literals by `is`
+            return value
         a, first = self.reusable(value)
         test = self.any_of(self.compare(first, _IS, self.name("undefined")),
                            self.compare(a, _IS, self.name("null")))
@@ -9041,7 +9069,11 @@ class Emitter:
         if callee.computed or callee.optional or isinstance(callee.object, Super) \
                 or isinstance(callee.property, PrivateName):
             return None
-        helper = SHORTCUTS.get((callee.property.name, len(arguments)))
+        table = SHORTCUTS
+        if isinstance(callee.object, Identifier) and callee.object.name == "Math" \
+                and type(callee.object.scope) is not Variable and all(map(is_calm, arguments)):
+            table = MATH_SHORTCUTS
+        helper = table.get((callee.property.name, len(arguments)))
         if helper is None or any(isinstance(a, SpreadElement) or self.needs_lift(a) for a in arguments):
             return None
         obj = self.chain_part(callee.object)
@@ -9304,6 +9336,15 @@ def is_stable(left, right):
 
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
 SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at"}
+#: The same for methods of Math.
+MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
+                  ("min", 2): "quick_min"}
+
+
+def is_calm(node):
+    """Whether an expression only reads and computes."""
+    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression,
+                                     CallExpression)) for part in node.walk())
 
 
 def in_int32(kind):
@@ -13163,6 +13204,88 @@ def present_items(realm, obj, indices):
             yield index, obj.get(key)
 
 
+# Callbacks get a value, its index and the array. Most take the value alone, and leaving out what a
+# script's function drops anyway saves a third of a call. These loops follow the list of a dense array as
+# long as it is the array's; whatever is left then goes through present_items().
+
+def takes_at_most(run, count):
+    """Whether a Python function of the script drops all arguments after the first `count`."""
+    if type(run) is not types.FunctionType:
+        return False
+    code = run.__code__
+    return code.co_argcount <= count + 1 and code.co_flags & _CO_VARARGS and not code.co_kwonlyargcount \
+        and code.co_varnames[code.co_argcount] == "_"
+
+
+#: CO_VARARGS of code objects.
+_CO_VARARGS = 4
+
+
+def results_of_values(obj, length, run, receiver):
+    """What a callback returns for the elements of an array from the first on."""
+    results = []
+    if type(obj) is not JSArray:
+        return results
+    items = obj.items
+    if takes_at_most(run, 1):
+        for value in itertools.islice(items, length):
+            results.append(run(receiver, value))
+            if obj.items is not items:
+                break
+    elif takes_at_most(run, 2):
+        for index, value in enumerate(itertools.islice(items, length)):
+            results.append(run(receiver, value, index))
+            if obj.items is not items:
+                break
+    return results
+
+
+def visit_values(obj, length, run, receiver):
+    """The same for callbacks whose results do not matter: the number of elements that were visited."""
+    index = -1
+    if type(obj) is JSArray:
+        items = obj.items
+        if takes_at_most(run, 1):
+            for index, value in enumerate(itertools.islice(items, length)):
+                run(receiver, value)
+                if obj.items is not items:
+                    break
+        elif takes_at_most(run, 2):
+            for index, value in enumerate(itertools.islice(items, length)):
+                run(receiver, value, index)
+                if obj.items is not items:
+                    break
+    return index + 1
+
+
+def kept_values(obj, length, test, receiver):
+    """The elements of an array, from the first on, that pass a test, and the number that was tested."""
+    kept, index = [], -1
+    if type(obj) is JSArray and takes_at_most(test, 1):
+        items = obj.items
+        for index, value in enumerate(itertools.islice(items, length)):
+            passed = test(receiver, value)
+            if passed is True or (passed is not False and to_boolean(passed)):
+                kept.append(value)
+            if obj.items is not items:
+                break
+    return kept, index + 1
+
+
+def reduce_values(obj, length, run, initial):
+    """The result of a callback that takes two arguments for the elements of an array, which has one at
+    least, from the first on; and the number of elements that went into it."""
+    items = obj.items
+    start = 0 if initial else 1
+    result = initial[0] if initial else items[0]
+    index = start - 1
+    for index, value in enumerate(itertools.islice(items, start, length), start):
+        result = run(undefined, result, value)
+        if obj.items is not items:
+            break
+    return result, index + 1
+
+
 def sparse_indices(obj, indices):
     """Those of `indices` that an object has; looked up anew when properties come or go."""
     down = indices.step < 0
@@ -13308,8 +13431,11 @@ def array_filter(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     test = require_callable(callback).fn
     target = array_species_create(realm, obj, 0)
-    count = 0
-    for index, value in present_items(realm, obj, range(length)):
+    count = start = 0
+    if type(obj) is JSArray and has_array_constructor(realm, obj):
+        target.items, start = kept_values(obj, length, test, receiver)
+        count = len(target.items)
+    for index, value in present_items(realm, obj, range(start, length)):
         if to_boolean(test(receiver, value, index, obj)):
             append_element(target, count, value)
             count += 1
@@ -13387,7 +13513,7 @@ def flatten_into(realm, target, source, length, count, depth, mapper=None):
 def array_for_each(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     run = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(length)):
+    for index, value in present_items(realm, obj, range(visit_values(obj, length, run, receiver), length)):
         run(receiver, value, index, obj)
     return undefined
 
@@ -13500,8 +13626,8 @@ def array_map(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     run = require_callable(callback).fn
     if type(obj) is JSArray and has_array_constructor(realm, obj):
-        results = []
-        for index, value in present_items(realm, obj, range(length)):
+        results = results_of_values(obj, length, run, receiver)
+        for index, value in present_items(realm, obj, range(len(results), length)):
             if len(results) < index:
                 results += [HOLE] * (index - len(results))
             results.append(run(receiver, value, index, obj))
@@ -13554,7 +13680,11 @@ def reduce_items(realm, this, callback, initial, backwards):
     """The common part of reduce and reduceRight."""
     obj, length = array_and_length(realm, this)
     run = require_callable(callback).fn
-    items = present_items(realm, obj, range(length - 1, -1, -1) if backwards else range(length))
+    start = 0
+    if type(obj) is JSArray and obj.items and not backwards and takes_at_most(run, 2):
+        result, start = reduce_values(obj, length, run, initial)
+        initial = [result]
+    items = present_items(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length))
     if initial:
         result = initial[0]
     else:
@@ -16403,10 +16533,10 @@ _ASTRAL_CHARACTER = re.compile("[\U00010000-\U0010ffff]")
 class JSMatch:
     """What `re.Match` is, for matches of ThreadedMatcher and through a CodePointView."""
 
-    __slots__ = ("text", "cells", "regs")
+    __slots__ = ("string", "regs")
 
     def __init__(self, text, cells, group_count):
-        self.text = text
+        self.string = text
         self.regs = tuple([(cells[i], cells[i + 1]) for i in range(0, 2 * group_count + 2, 2)])
 
     def start(self):
@@ -16420,10 +16550,10 @@ class JSMatch:
 
     def __getitem__(self, group):
         start, end = self.regs[group]
-        return None if start < 0 else self.text[start:end]
+        return None if start < 0 else self.string[start:end]
 
     def groups(self, default=None):
-        text = self.text
+        text = self.string
         return tuple([default if start < 0 else text[start:end] for start, end in self.regs[1:]])
 
 
@@ -16766,10 +16896,15 @@ def builtin_exec(realm, regexp, text):
     program = regexp.program
     sticky = program.sticky
     if not (program.is_global or sticky):
-        return program.pattern.find(realm, regexp, text, 0)
+        match = program.pattern.find(realm, regexp, text, 0)
+        if match is not None:
+            realm.last_match = match
+        return match
     match = None
     if last_index <= len(text):
         match = program.pattern.find(realm, regexp, text, last_index, sticky)
+    if match is not None:
+        realm.last_match = match
     set_last_index(regexp, 0 if match is None else match.end())
     return match
 
@@ -16933,6 +17068,8 @@ def match_all_at_once(realm, regexp, text):
         matches = []
         for match in pattern.find_all(realm, regexp, text):
             add_match(realm, matches, match[0])
+    if matches:
+        realm.last_match = (regexp, text)
     return realm.new_array(matches) if matches else null
 
 
@@ -17046,7 +17183,10 @@ def replace_by_function(realm, regexp, text, function):
     """`replace` with a function, for an untouched RegExp."""
     pattern, names = regexp.program.pattern, regexp.program.pattern.names
     pieces, position, function = [], 0, function.fn
-    for match in list(matches_to_replace(realm, regexp, text)):
+    matches = list(matches_to_replace(realm, regexp, text))
+    if matches:
+        realm.last_match = matches[-1]
+    for match in matches:
         start, end = match.span()
         captures = match.groups(undefined)
         if names:
@@ -17072,8 +17212,13 @@ def replace_by_text(realm, regexp, text, replacement):
         if native is not None and type(part) in (str, int) \
                 and (1 if type(part) is int else len(part) + 1) * (len(text) + 1) <= MAX_STRING_LENGTH:
             regexp.props["lastIndex"] = 0
-            return native.sub(f"\\g<{part}>" if type(part) is int else part.replace("\\", "\\\\"), text)
+            result, count = native.subn(
+                f"\\g<{part}>" if type(part) is int else part.replace("\\", "\\\\"), text)
+            if count:
+                realm.last_match = (regexp, text)
+            return result
     pieces, position, size = [], 0, 0
+    match = None
     for match in matches_to_replace(realm, regexp, text):
         start, end = match.start(), match.end()
         pieces.append(text[position:start])
@@ -17092,6 +17237,8 @@ def replace_by_text(realm, regexp, text, replacement):
             raise JSRangeError("Invalid string length")
         if not len(pieces) & 1023:
             realm.poll()
+    if match is not None:
+        realm.last_match = match
     pieces.append(text[position:])
     return join_pieces(pieces)
 
@@ -17201,11 +17348,14 @@ def split_at_once(realm, regexp, pattern, text, count):
     native = pattern.native_alone(regexp, text)
     if native is not None and len(text) * (pattern.group_count + 1) < MAX_ARRAY_ITEMS:
         pieces = native.split(text)
+        if len(pieces) > 1:
+            realm.last_match = (regexp, text)
         if pattern.group_count:
             pieces = [undefined if piece is None else piece for piece in pieces]
         return pieces if len(pieces) <= count else pieces[:count]
     pieces, start = [], 0
     for match in separators(realm, regexp, pattern, text):
+        realm.last_match = match
         add_match(realm, pieces, text[start:match.start()])
         if pattern.group_count:
             pieces.extend(match.groups(undefined))
@@ -17268,6 +17418,37 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
 @REGEXP.static.getter(SYM_SPECIES)
 def regexp_species(realm, this, *_):
     return this
+
+
+# RegExp.$1 and its kin, which old libraries read: about the last match in the realm. What searches many
+# times at once notes (regexp, text) only, and the last match is looked for when somebody asks.
+
+def last_match(realm):
+    """The last match, or None."""
+    if type(realm.last_match) is tuple:
+        regexp, text = realm.last_match
+        for realm.last_match in regexp.program.pattern.find_all(realm, regexp, text):
+            pass
+    return realm.last_match
+
+
+def declare_legacy_property(names, read, setter=None):
+    """A getter of RegExp itself: read(match) of the last match."""
+    def getter(realm, this, *_):
+        match = last_match(realm)
+        return "" if match is None else read(match) or ""
+    for name in names:
+        REGEXP.static.getter(name, setter=setter)(getter)
+
+
+declare_legacy_property(["input", "$_"], lambda match: match.string, lambda realm, this, *_: undefined)
+declare_legacy_property(["lastMatch", "$&"], lambda match: match[0])
+declare_legacy_property(["lastParen", "$+"], lambda match: match.groups("")[-1] if match.groups() else "")
+declare_legacy_property(["leftContext", "$`"], lambda match: match.string[:match.start()])
+declare_legacy_property(["rightContext", "$'"], lambda match: match.string[match.end():])
+for _number in range(1, 10):
+    declare_legacy_property([f"${_number}"], lambda match, number=_number: (
+        match[number] if number <= len(match.groups()) else ""))
 
 
 # %RegExpStringIteratorPrototype% (22.2.9)
@@ -22492,7 +22673,10 @@ class Inspector:
 
     def show_property(self, obj, key, level):
         """One "key: value" entry."""
-        own = obj.get_own(key)
+        try:
+            own = obj.get_own(key)
+        except JSReferenceError:        # what a module exports, before it has a value
+            return f"{key}: {self.paint('<uninitialized>', 'special')}"
         text = self.show_descriptor(own, level)
         if type(key) is JSSymbol:
             label = f"[{self.paint(repr(key), 'symbol')}]"
@@ -22612,6 +22796,8 @@ class Inspector:
     def shown_keys(self, obj):
         """The enumerable own keys that are not shown as elements."""
         keys = obj.own_keys()
+        if obj.class_name == "Module":
+            return [key for key in keys if type(key) is str]
         if isinstance(obj, JSStringObject) or shows_elements(obj):
             keys = [key for key in keys if array_index(key) < 0]
         if self.hidden:
@@ -22785,6 +22971,10 @@ def weak_content(inspector, obj, level):
     return [inspector.paint("<items unknown>", "special")]
 
 
+def namespace_shape(inspector, obj, name):
+    return InspectedShape(inspector.prefix(obj, None, "", "Module") + "{")
+
+
 def ordinary_shape(inspector, obj, name):
     """A plain object or an instance of a class."""
     if name == "Object" and not inspector.tag(obj):
@@ -22858,7 +23048,7 @@ def date_literal(obj):
 
 #: class_name -> (inspector, obj, name of the class) -> InspectedShape.
 SHAPES = {
-    "Array": array_shape, "Arguments": arguments_shape,
+    "Array": array_shape, "Arguments": arguments_shape, "Module": namespace_shape,
     "Set": collection_shape(set_content), "Map": collection_shape(map_content),
     "WeakSet": filled_shape(weak_content), "WeakMap": filled_shape(weak_content),
     "Set Iterator": iterator_shape, "Map Iterator": iterator_shape,
@@ -24970,7 +25160,7 @@ SHARED_RUNTIME = {
     "JSObject": JSObject, "JSArray": JSArray, "JSFunction": JSFunction, "Cell": Cell,
     "JSError": JSError, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
     "Await": Await, "BaseException": BaseException, "Exception": Exception,
-    "type": type, "int": int, "float": float, "str": str, "bool": bool, "len": len, "slice": slice,
+    "type": type, "int": int, "float": float, "str": str, "bool": bool, "len": len,
     "to_text": concat_string, "hole": HOLE,
     **{function.__name__: function for function in (
         add, sub, mul, div, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right,
@@ -24986,12 +25176,18 @@ SHARED_RUNTIME = {
 
 # -- Helpers of generated code: one realm ------------------------------------------------
 
+#: What tells the functions of Math that have helpers from any others.
+MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method" and entry[1] in (
+    "abs", "floor", "max", "min"))
+
+
 def make_runtime(realm):
     """The helpers that need the realm, as a dict by name."""
     object_proto, array_proto = realm.ObjectPrototype, realm.ArrayPrototype
     function_proto, string_proto = realm.FunctionPrototype, realm.StringPrototype
     string_methods = string_proto.props
     builtin_push = array_proto.get("push")
+    allocate = object.__new__
     builtin_char_code_at = string_methods["charCodeAt"]
 
     def get(obj, key):
@@ -25153,7 +25349,11 @@ def make_runtime(realm):
                 proto = callee.props.get("prototype")
                 if proto is None:
                     proto = callee.get("prototype")
-                this = JSObject(proto if isinstance(proto, JSObject) else object_proto)
+                # What JSObject() does, without the call of its __init__.
+                this = allocate(JSObject)
+                this.proto = proto if isinstance(proto, JSObject) else object_proto
+                this.props = {}
+                this.attrs = None
                 result = callee.fn(this, *args)
                 return result if result is not undefined and isinstance(result, JSObject) else this
             if ctor is not None:
@@ -25176,6 +25376,46 @@ def make_runtime(realm):
                 and string_methods.get("charCodeAt") is builtin_char_code_at:
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
+
+    #: Functions of Math in this realm that nobody has replaced, by name.
+    known = {}
+
+    def knows(obj, key):
+        """Whether obj[key] is the function of that name that Math was made with."""
+        function = obj.props.get(key) if type(obj) is JSObject else None
+        if type(function) is JSFunction and function.info in MATH_INFOS:
+            known[key] = function
+            return True
+        return False
+
+    def quick_abs(obj, text, value):
+        """Math.abs(value)"""
+        if type(value) is int and type(obj) is JSObject and "abs" in obj.props \
+                and (obj.props["abs"] is known.get("abs") or knows(obj, "abs")):
+            return value if value >= 0 else -value
+        return method(obj, "abs", text)(obj, value)
+
+    def quick_floor(obj, text, value):
+        """Math.floor(value)"""
+        if type(value) is float and type(obj) is JSObject and "floor" in obj.props and -2147483648 < value < 2147483648 \
+                and (obj.props["floor"] is known.get("floor") or knows(obj, "floor")):
+            result = value // 1
+            return int(result) if result else 0 if value > 0 else value
+        return method(obj, "floor", text)(obj, value)
+
+    def quick_max(obj, text, x, y):
+        """Math.max(x, y)"""
+        if type(x) is type(y) is int and type(obj) is JSObject and "max" in obj.props \
+                and (obj.props["max"] is known.get("max") or knows(obj, "max")):
+            return x if x > y else y
+        return method(obj, "max", text)(obj, x, y)
+
+    def quick_min(obj, text, x, y):
+        """Math.min(x, y)"""
+        if type(x) is type(y) is int and type(obj) is JSObject and "min" in obj.props \
+                and (obj.props["min"] is known.get("min") or knows(obj, "min")):
+            return x if x < y else y
+        return method(obj, "min", text)(obj, x, y)
 
     def iterate_any(value):
         return iterate_fast(realm, value)
@@ -25201,6 +25441,7 @@ def make_runtime(realm):
     runtime = {name: item for name, item in locals().items()
                if isinstance(item, types.FunctionType)}
     runtime["iterate"] = runtime.pop("iterate_any")
+    del runtime["knows"]
     runtime["ObjectPrototype"] = object_proto
     runtime["ArrayPrototype"] = array_proto
     for name, function in REALM_RUNTIME.items():
@@ -25463,10 +25704,60 @@ def enumerate_keys(realm, value):
 
 
 class JSArguments(JSObject):
-    """An arguments object; never mapped to the parameters."""
+    """An arguments object that shares nothing with the parameters."""
+
+    __slots__ = ("cells",)
+    class_name = "Arguments"
+
+
+class JSMappedArguments(JSArguments):
+    """An arguments object (10.4.4) whose elements are the parameters: `cells` has the Cell of each key
+    that still is one."""
 
     __slots__ = ()
-    class_name = "Arguments"
+    exotic = True
+
+    def get_own(self, key):
+        desc = JSObject.get_own(self, key)
+        if desc is not None and key in self.cells:
+            desc.value = self.cells[key].v
+        return desc
+
+    def define_own(self, key, desc):
+        cell = self.cells.get(key)
+        if cell is not None and desc.is_data() and desc.value is ABSENT and desc.writable is False:
+            desc = PropertyDescriptor(cell.v, False, ABSENT, ABSENT, desc.enumerable, desc.configurable)
+        if not JSObject.define_own(self, key, desc):
+            return False
+        if cell is not None:
+            if desc.value is not ABSENT:
+                cell.v = desc.value
+            if desc.is_accessor() or desc.writable is False:
+                del self.cells[key]
+        return True
+
+    def get(self, key, receiver=None):
+        return self.cells[key].v if key in self.cells else JSObject.get(self, key, receiver)
+
+    def set(self, key, value, receiver=None):
+        if key in self.cells and (receiver is None or receiver is self):
+            self.cells[key].v = value
+            return True
+        return ordinary_set(self, key, value, self if receiver is None else receiver)
+
+    def delete(self, key):
+        if not JSObject.delete(self, key):
+            return False
+        self.cells.pop(key, None)
+        return True
+
+
+def map_arguments(obj, *cells):
+    """Makes `arguments` share its elements with the parameters; of two with one name the last counts."""
+    last = {id(cell): index for index, cell in enumerate(cells)}
+    obj.cells = {str(index): cell for index, cell in enumerate(cells)
+                 if last[id(cell)] == index and str(index) in obj.props}
+    obj.__class__ = JSMappedArguments
 
 
 def make_arguments(realm, args, strict):
@@ -25574,6 +25865,9 @@ REALM_RUNTIME = {
         new_instance, super_call, make_class, import_module, import_meta, yield_delegate, async_yield_delegate,
         async_iterate)},
 }
+
+
+SHARED_RUNTIME["map_arguments"] = map_arguments
 
 
 # -- The global object -------------------------------------------------------------------
@@ -26185,6 +26479,8 @@ class Realm:
         self.lexical = {}
         self.shadowed = {}
         self.rejections = {}
+        #: What RegExp.$1 is about: a match, (regexp, text) for the last of many, or None.
+        self.last_match = None
         self.closed = False
         self.clock = clock or SYSTEM_CLOCK
         self.timers = self.clock.timers(self)
@@ -26448,10 +26744,11 @@ class Realm:
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
-        while not self.timers.is_empty():
+        while True:
             self.timers.wait_empty()
             with self.lock:             # what the last one left to do may set another
-                pass
+                if self.timers.is_empty():
+                    return
 
     # running code
 
@@ -26583,18 +26880,20 @@ class Realm:
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
         started = self.clock.elapsed()
-        settled = threading.Event()
+        settled = None
         outcome = []
 
         def work():
+            nonlocal settled
             result = start()
             if not isinstance(result, JSPromise):
                 return convert(result)
+            settled = threading.Event()
             promise_react(self, result, lambda value: outcome.append((True, value)) or settled.set(),
                           lambda reason: outcome.append((False, reason)) or settled.set())
             return settled
         result = self.enter(work, timeout)
-        if result is not settled:
+        if settled is None:
             return result
         self.await_settled(settled, timeout, started)
         fulfilled, value = outcome[0]
@@ -27234,9 +27533,15 @@ _JS2PY_LEFT_OUT = frozenset((
     *(f"js2py.constructors.js{kind}array" for kind in (
         "int8", "uint8", "uint8clamped", "int16", "uint16", "int32", "uint32", "float32", "float64"))))
 
-#: Functions of Python that no code of a copy has at hand once it is loaded.
-_JS2PY_FORBIDDEN = ("__import__", "breakpoint", "compile", "eval", "exec", "exit", "globals", "help", "input",
+#: Functions of Python that no code of a copy has at hand once it is loaded, and modules that Python's
+#: own dates import when they are read or written.
+_JS2PY_FORBIDDEN = ("breakpoint", "compile", "eval", "exec", "exit", "globals", "help", "input",
                     "locals", "open", "quit", "vars")
+_JS2PY_LATE_IMPORTS = frozenset(("time", "_strptime"))
+
+#: Nodes of a script's syntax tree. Python's own parser and compiler, which cannot be interrupted, take
+#: about a second for so many.
+MAX_JS2PY_NODES = 50_000
 
 #: Small numbers that js2py makes in advance, in each copy: -1 to this. (js2py itself: 17,408 of them.)
 _JS2PY_READY_NUMBERS = 256
@@ -27244,8 +27549,6 @@ _JS2PY_READY_NUMBERS = 256
 #: Code of js2py's modules by name, and what its injector makes of functions, for all copies.
 _JS2PY_CODE = {}
 _JS2PY_INJECTED = {}
-
-_JS2PY_POLL = ast.parse("if interrupt:\n    js2py_poll()").body[0]
 
 
 class LeftOut(types.ModuleType):
@@ -27260,14 +27563,23 @@ class LeftOut(types.ModuleType):
         return self
 
 
+def poll_at(node):
+    """`if interrupt: js2py_poll()`, on the line of a node."""
+    poll = ast.Expr(ast.Call(ast.Name("js2py_poll", ast.Load()), [], []))
+    statement = ast.If(ast.Name("interrupt", ast.Load()), [poll], [])
+    for part in ast.walk(statement):
+        ast.copy_location(part, node)
+    return statement
+
+
 def insert_polls(tree):
     """Lets each loop and function of a Python syntax tree look at the clock."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.While, ast.For, ast.FunctionDef)):
-            node.body.insert(0, _JS2PY_POLL)
+            node.body.insert(0, poll_at(node))
         elif isinstance(node, ast.ExceptHandler) and node.type is None:
             node.type = ast.Name("Exception", ast.Load())   # an interruption is for nobody to catch
-    return ast.fix_missing_locations(tree)
+    return tree
 
 
 @functools.cache
@@ -27286,7 +27598,7 @@ def js2py_code(name):
         tree = ast.parse(path.read_bytes())
         if name == "js2py.base":
             tree.body = [node for node in tree.body if not fills_number_bank(node)]
-        _JS2PY_CODE[name] = compile(insert_polls(tree), str(path), "exec")
+        _JS2PY_CODE[name] = compile(ast.fix_missing_locations(insert_polls(tree)), str(path), "exec")
     return _JS2PY_CODE[name]
 
 
@@ -27328,6 +27640,27 @@ JS2PY_RE = types.SimpleNamespace(compile=lambda *_: None, finditer=Js2PyPattern.
                                  IGNORECASE=re.IGNORECASE, MULTILINE=re.MULTILINE)
 
 
+#: Names of functions that js2py's translator puts before the line that uses them.
+_JS2PY_INLINE = re.compile(r"PyJs_(?:x\d+|LONG|Object|anonymous)_\d+_")
+
+
+def inject_inlines(stack, poll, source):
+    """InlineStack.inject_inlines() in linear time: before each line, the functions that it uses."""
+    work, result = [(line, ()) for line in reversed(source.split("\n"))], []
+    while work:
+        poll()
+        line, done = work.pop()
+        missing = [name for name in _JS2PY_INLINE.findall(line) if name not in done]
+        if not missing:
+            result.append(line)
+            continue
+        name = min(missing, key=stack.names.index) if len(missing) > 1 else missing[0]
+        margin = " " * (len(line) - len(line.lstrip(" ")))
+        work.append((line, (*done, name)))
+        work += [(margin + inner, (name,)) for inner in reversed(stack.reps[name].rstrip("\n").split("\n"))]
+    return "\n".join(result)
+
+
 class Js2PyCopy:
     """js2py's modules once more, for one realm, and hardened."""
 
@@ -27345,9 +27678,13 @@ class Js2PyCopy:
         self.nodes = self.load("js2py.translators.translating_nodes")
         for name in _JS2PY_FORBIDDEN:
             runtime.pop(name, None)
+        runtime["__import__"] = self.import_late
         self.nodes.is_valid_py_name = lambda name: True     # the words of words_for() are
         self.nodes.globals = functools.partial(vars, self.nodes)
         self.nodes.Completion = self.completion
+        self.nodes.Marked = self.marked
+        self.nodes.DoWhileStatement = self.do_while
+        self.nodes.InlineStack.inject_inlines = functools.partialmethod(inject_inlines, runtime["js2py_poll"])
         for index in range(-1, _JS2PY_READY_NUMBERS):
             self.base.NUM_BANK[index] = self.base.Js(index)
 
@@ -27370,6 +27707,13 @@ class Js2PyCopy:
             if inner != "*" and not hasattr(module, inner):
                 setattr(module, inner, self.load(f"{name}.{inner}"))
         return module
+
+    @staticmethod
+    def import_late(name, *_):
+        """__import__ of the copy once it is loaded."""
+        if name not in _JS2PY_LATE_IMPORTS:
+            raise ImportError(name)
+        return __import__(name)
 
     def load(self, name):
         """A module of the copy; a package is a module without code of its own."""
@@ -27395,6 +27739,18 @@ class Js2PyCopy:
     def completion(self, type, expression):
         """js2py's translating function for our own kind of node: see estree()."""
         return f"PyJs_completion = {self.nodes.trans(expression)}\n"
+
+    def marked(self, type, line, statement):
+        """The same for a statement with the line it stands on."""
+        return f"'@{line}'\n{self.nodes.trans(statement)}"
+
+    def do_while(self, type, body, test):
+        """The same for do-while. In js2py's own, `continue` forgets the test."""
+        test = f"if not {self.nodes.trans(test)}:\n    break\n"
+        self.nodes.loop_controller.enter(test)
+        body = self.nodes.trans(body)
+        self.nodes.loop_controller.leave()
+        return "while 1:\n" + self.nodes.indent(body + test)
 
     def translate(self, source):
         """(Python text, words): what js2py's translator makes of a script, and what its words stand for.
@@ -27446,6 +27802,13 @@ def newer_construct(node):
     return None
 
 
+def check_parameters(function):
+    names = [param.name for param in function.params]
+    if len(set(names)) < len(names):
+        raise JSSyntaxError("js2py has no functions with two parameters of one name: use --engine builtin",
+                            function.line, function.column + 1)
+
+
 def refuse_newer(what, line, column):
     raise JSSyntaxError(f"{what} is not ECMAScript 5.1, which is all that js2py runs: use --engine builtin",
                         line, column)
@@ -27459,10 +27822,16 @@ def es5_program(source):
         if error.message.startswith(("Cannot use import", "Unexpected token 'export'")):
             refuse_newer("import and export", error.line, error.column)
         raise
-    for node in program.walk():
+    for count, node in enumerate(program.walk()):
         what = newer_construct(node)
         if what is not None:
             refuse_newer(what, node.line, node.column + 1)
+        if count > MAX_JS2PY_NODES:
+            raise JSSyntaxError(f"js2py takes no scripts of more than {MAX_JS2PY_NODES:,} names, numbers, calls and "
+                                "so on: use --engine builtin")
+    for node in program.walk():
+        if isinstance(node, (FunctionDeclaration, FunctionExpression)):
+            check_parameters(node)
     return program
 
 
@@ -27483,7 +27852,8 @@ def word_for(text, words):
 
 def estree(node, words, outside):
     """A syntax tree for js2py's translator, every name and text replaced by a word. Expression statements
-    outside of functions become nodes "Completion", whose values can be the script's."""
+    outside of functions become nodes "Completion", whose values can be the script's; statements of blocks
+    are put into nodes "Marked", with their lines."""
     kind = type(node).__name__
     if kind == "ExpressionStatement" and outside:
         return {"type": "Completion", "expression": estree(node.expression, words, False)}
@@ -27501,7 +27871,10 @@ def estree_part(part, field, words, outside):
     if isinstance(part, Node):
         return estree(part, words, outside)
     if isinstance(part, list):
-        return [item if item is None else estree(item, words, outside) for item in part]
+        items = [item if item is None else estree(item, words, outside) for item in part]
+        if field in ("body", "consequent"):
+            items = [{"type": "Marked", "line": node.line, "statement": item} for node, item in zip(part, items)]
+        return items
     if field == "label" and part is not None:
         return {"type": "Identifier", "name": word_for(part, words)}
     return part
@@ -27742,10 +28115,39 @@ def translated(copy, source, filename):
     text, words = copy.translate(source)
     tree = ast.parse(text)
     TranslationCheck(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and type(node.value) is str:
-            node.value = meaning(node.value, words)
+    place_lines(tree, words)
     return named_code(compile(insert_polls(tree), filename, "exec"), words)
+
+
+def line_mark(node):
+    """The line that a statement of translated code stands for, if it is a mark: see Js2PyCopy.marked()."""
+    value = node.value.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) else None
+    return int(value[1:]) if type(value) is str and value[:1] == "@" else None
+
+
+def place_lines(tree, words):
+    """Gives translated code the lines of the script, takes the marks away, and puts the texts in."""
+    work = [(tree, 1)]
+    while work:
+        node, line = work.pop()
+        if hasattr(node, "lineno"):
+            node.lineno = node.end_lineno = line
+            node.col_offset = node.end_col_offset = 0
+        if type(node) is ast.Constant:
+            if type(node.value) is str:
+                node.value = meaning(node.value, words)
+            continue
+        for _, part in ast.iter_fields(node):
+            if isinstance(part, ast.AST):
+                work.append((part, line))
+            elif isinstance(part, list):
+                items, part[:] = list(part), []
+                for item in items:
+                    mark = line_mark(item)
+                    line = line if mark is None else mark
+                    if mark is None:
+                        part.append(item)
+                        work.append((item, line))
 
 
 def meaning(text, words):
@@ -27779,7 +28181,8 @@ _MAX_PRECISION = 100
 _JS2PY_GLOBALS = (
     "true", "false", "null", "undefined", "Infinity", "NaN", "String", "Number", "Boolean", "RegExp", "Math", "Date",
     "Object", "Function", "Array", "parseFloat", "parseInt", "isFinite", "isNaN", "Error", "EvalError", "TypeError",
-    "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON")
+    "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON", "escape", "unescape", "encodeURI", "decodeURI",
+    "encodeURIComponent", "decodeURIComponent")
 
 
 def harden_js2py(realm, copy):
@@ -27790,6 +28193,7 @@ def harden_js2py(realm, copy):
     base.PyJsFunction.call = js2py_call(realm, base)
     base.PyJsString.__init__ = js2py_string(base, base.PyJsString.__init__)
     base.PyJs.__iter__ = js2py_keys(base)
+    base.PyJs.__mod__ = js2py_remainder(base)
     harden_js2py_functions(realm, copy)
     harden_js2py_patterns(realm, copy)
     harden_js2py_texts(realm, copy)
@@ -27842,6 +28246,17 @@ def js2py_keys(base):
             if desc is not None and desc["enumerable"]:
                 yield base.Js(key)
     return __iter__
+
+
+def js2py_remainder(base):
+    """PyJs.__mod__(). js2py's own changes the value of numbers that it keeps for all: after -5 % 3,
+    the number 1 is -2."""
+    def __mod__(self, other):
+        value, divisor = self.to_number().value, other.to_number().value
+        if math.isinf(value) or not divisor:
+            return base.NaN
+        return base.Js(math.fmod(value, divisor))
+    return __mod__
 
 
 def replace_js2py(owner, name, function):
@@ -27930,9 +28345,9 @@ def harden_js2py_texts(realm, copy):
     """Functions that make long texts, or that take no UTF-16: they go to our own."""
     base, pyjs, json_object = copy.base, copy.pyjs, copy.pyjs.JSON
 
-    def uri(function, table):
+    def on_text(function, *more):
         def replaced(text, this, arguments):
-            return function(text.to_string().value, table)
+            return function(text.to_string().value, *more)
         return replaced
 
     def join(separator, this, arguments):
@@ -27951,7 +28366,9 @@ def harden_js2py_texts(realm, copy):
     for name, function, table in (
             ("encodeURI", encode_uri, URI_CHANGED), ("encodeURIComponent", encode_uri, URI_COMPONENT_CHANGED),
             ("decodeURI", decode_uri, URI_RESERVED), ("decodeURIComponent", decode_uri, frozenset())):
-        getattr(pyjs, name).code = uri(function, table)
+        getattr(pyjs, name).code = on_text(function, table)
+    pyjs.escape.code = on_text(functools.partial(global_escape, None, undefined))
+    pyjs.unescape.code = on_text(functools.partial(global_unescape, None, undefined))
     replace_js2py(base.ArrayPrototype, "join", join)
     replace_js2py(json_object, "parse", parse)
     replace_js2py(json_object, "stringify", stringify)
@@ -28063,7 +28480,10 @@ class Js2PyRealm:
         try:
             Realm.report_timeout(self, seconds, error)
         except ScriptTimeout as timeout:
-            timeout.where = "".join(f"\n    at {place}" for place in self.places(error.__traceback__))
+            places = self.places(error.__traceback__)
+            timeout.where = "".join("\n" + self.place_text(*place) for place in places)
+            if places:
+                _, timeout.filename, timeout.line = places[0]
             raise
 
     # exceptions
@@ -28087,14 +28507,15 @@ class Js2PyRealm:
         """The JSError to raise outside for any exception that left a script."""
         if isinstance(error, JSError):
             return error
-        trace = error.__traceback__
-        place = (error.filename, error.line, error.column) if isinstance(error, JSSyntaxError) else (None,) * 3
+        places = [] if phase == "parse" else self.places(error.__traceback__)
+        place = (*places[0][1:], None) if places else (None, None, None)
+        if isinstance(error, JSSyntaxError) and error.line is not None:
+            place = error.filename, error.line, error.column
         if not isinstance(error, self.values.PyJsException):
             error = self.exception(error)
         result = JSError(self.outward(error.mes), phase)
         name, message = self.describe(error.mes)
-        calls = [] if phase == "parse" else self.places(trace)
-        stack = "\n    at ".join([error_header(name, message), *calls])
+        stack = "\n".join([error_header(name, message), *(self.place_text(*place) for place in places)])
         result._facts = (name, message, stack, *place)
         return result
 
@@ -28114,16 +28535,19 @@ class Js2PyRealm:
         return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
 
     def places(self, trace):
-        """Where a traceback was in the script, deepest first: "f (chat.js)"."""
+        """Where a traceback was in the script, deepest first: (function name, file name, line)."""
         places = collections.deque(maxlen=DEFAULT_STACK_FRAMES)
         while trace is not None:
-            frame = trace.tb_frame
-            code = frame.f_code
-            if "%js2py" in frame.f_globals and code.co_name != "%":
-                places.appendleft(code.co_filename if code.co_name == "<module>" else
-                                  f"{code.co_name or '<anonymous>'} ({code.co_filename})")
+            code = trace.tb_frame.f_code
+            if "%js2py" in trace.tb_frame.f_globals and code.co_name != "%":
+                places.appendleft((code.co_name, code.co_filename, trace.tb_lineno))
             trace = trace.tb_next
         return places
+
+    @staticmethod
+    def place_text(name, filename, line):
+        return f"    at {filename}:{line}" if name == "<module>" else \
+            f"    at {name or '<anonymous>'} ({filename}:{line})"
 
     # running code
 
@@ -28146,7 +28570,8 @@ class Js2PyRealm:
         except (RecursionError, MemoryError):
             problem = JSSyntaxError("The script is too deeply nested")
         except (SyntaxError, ValueError) as error:
-            problem = JSSyntaxError(f"js2py cannot translate this script ({error}): use --engine builtin")
+            reason = getattr(error, "msg", error)
+            problem = JSSyntaxError(f"js2py cannot translate this script ({reason}): use --engine builtin")
         problem.filename = filename
         raise self.js_error(problem, "parse") from None
 
@@ -35957,6 +36382,8 @@ MAX_CALLS_PER_SCRIPT = 128
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
 WATCH_INTERVAL = 0.25
 SETTLE_SECONDS = 0.05
+#: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
+ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 MAX_REPORTED_CALLS = 6
@@ -36443,7 +36870,7 @@ class ScriptHost:
     def context(self, kind, request=None, args=None, connection=None):
         """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
         context = {"kind": kind, "request": None if request is None else request.object(self.realm),
-                   "args": args or {}, "meta": self.realm.new_object(dict(self.meta))}
+                   "args": args or self.realm.new_object(), "meta": self.realm.new_object(dict(self.meta))}
         if connection is not None:
             context["connection"] = connection
         return context
@@ -36547,6 +36974,7 @@ class Application:
             self.streams.kind, self.streams.keeper = RedisStream, self.relay.keep
         self._storages = {}
         self._stamps = {}
+        self._absent = {}               # name of a file that is gone or empty -> since when
         self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
@@ -36822,11 +37250,14 @@ class Application:
 
     # -- hot reload ----
 
-    def refresh(self):
-        """Looks at the files once and loads what changed; the names of scripts it touched."""
+    def refresh(self, patience=0.0):
+        """Looks at the files once and loads what changed; the names of scripts it touched. A file that is
+        gone or empty gets so many seconds of patience before its streams are closed."""
         files = self.script_files()
         touched = []
         for name in [name for name in self._stamps if name not in files]:
+            if not self._is_meant(name, True, patience):
+                continue
             del self._stamps[name]
             self.unload(name)
             self.log.write("info", "deleted: its routes and streams are gone", name)
@@ -36834,6 +37265,9 @@ class Application:
         for name, path in files.items():
             stamp = file_stamp(path)
             imported = self._changed_import(name)
+            empty = stamp is not None and not stamp[1] and name in self.hosts
+            if not self._is_meant(name, empty, patience):
+                continue
             if stamp is None or stamp == self._stamps.get(name) and imported is None:
                 continue
             newest = imported if stamp == self._stamps.get(name) else stamp
@@ -36847,6 +37281,17 @@ class Application:
             self.reloads += 1
             touched.append(name)
         return touched
+
+    def _is_meant(self, name, absent, patience):
+        """Whether what a look at a file shows may be believed: it is there, or has been absent for long."""
+        if not absent:
+            self._absent.pop(name, None)
+            return True
+        now = time.monotonic()
+        if now - self._absent.setdefault(name, now) < patience:
+            return False
+        del self._absent[name]
+        return True
 
     def reload(self, name):
         """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
@@ -36932,7 +37377,7 @@ class Watcher:
     def _loop(self):
         while not self._stop.wait(WATCH_INTERVAL):
             try:
-                self.app.refresh()
+                self.app.refresh(ABSENCE_SECONDS)
                 if self.app.live is not None:
                     self.app.live.look_at_files()
                 self._trouble = None
@@ -37145,11 +37590,12 @@ class RequestHead:
     """A request without its body. Heads are remembered by their bytes and shared between requests, so
     nothing may change them.
 
-    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead.
+    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. A `plain`
+    head has nothing but ASCII in any of its parts.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
-                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal")
+                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain")
 
 
 def parse_head(data):
@@ -37172,6 +37618,7 @@ def parse_head(data):
     head.origin = fields.get("origin")
     head.browser = "text/html" in fields.get("accept", "")
     head.refusal = None
+    head.plain = text.isascii() and "%" not in text
     return head
 
 
@@ -37742,9 +38189,13 @@ class RequestLog:
     def __init__(self):
         self.entries = collections.deque(maxlen=REQUESTS_KEPT)
         self.total = 0
+        self.lock = threading.Lock()
 
     def add(self, head, body, status, seconds, address):
-        if not head.path.startswith("/engine"):
+        path = head.path
+        if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
+            return
+        with self.lock:
             self.total += 1
             self.entries.append(LoggedRequest(self.total, head, body, status, seconds, address))
 
@@ -38295,6 +38746,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def __init__(self, request, client_address, server):
         self.request = self.connection = request
         self.client_address = client_address
+        self.address = sys.intern(client_address[0].removeprefix("::ffff:"))
         self.server = server
         self.app = server.app
         self.state = READING
@@ -38312,10 +38764,6 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.started = 0.0
         self.fate = None                # what fault injection does to the request in `head`
         self.held = None                # (time to go on, body) while it is held
-
-    @property
-    def address(self):
-        return sys.intern(self.client_address[0].removeprefix("::ffff:"))
 
     # -- reading ----
 
@@ -38694,7 +39142,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         host, what = route.host, f"route {route.method} {route.path}"
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
-        context = host.context("httpRoute", Request(head, body, params, self.address))
+        context = host.realm.new_object(host.context("httpRoute", Request(head, body, params, self.address)))
         stats = route.stats
         stats.calls += 1
         try:
@@ -38871,9 +39319,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.write(data)
 
     def note(self, status):
-        """The request's line in the log."""
+        """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
-        if head is not None:
+        if head is not None and not head.path.startswith(LIVE_PATH):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
@@ -38981,22 +39429,33 @@ class Request:
     def object(self, realm):
         """`context.request` (DESIGN section 4), made new for every call because scripts may change it."""
         head, text = self.head, self.text
+        pairs = plain_object if head.plain else text_object
         parts = {
-            "method": head.method, "path": realm.from_python(head.path),
-            "url": realm.from_python(head.target),
-            "query": text_object(realm, head.query), "params": text_object(realm, self.params),
-            "headers": text_object(realm, head.fields), "body": realm.from_python(text),
+            "method": head.method, "path": script_text(realm, head.path),
+            "url": script_text(realm, head.target),
+            "query": pairs(realm, head.query), "params": pairs(realm, self.params),
+            "headers": pairs(realm, head.fields), "body": script_text(realm, text),
             "form": text_object(realm, self.form), "files": realm.from_python(list(self.files)),
             "json": null if self.json is None else realm.from_python(self.json),
-            "cookies": text_object(realm, head.cookies), "ip": self.address,
+            "cookies": pairs(realm, head.cookies), "ip": self.address,
             "auth": realm.new_object(dict(_AUTH))}
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
         return realm.new_object(parts)
 
 
+def script_text(realm, text):
+    """A script's string. ASCII is the same in and outside of the engine."""
+    return text if text.isascii() else realm.from_python(text)
+
+
+def plain_object(realm, pairs):
+    """A script's object with string properties, all of them ASCII."""
+    return realm.new_object(dict(pairs or ()))
+
+
 def text_object(realm, pairs):
-    """A script's object with string properties. ASCII is the same in and outside of the engine."""
+    """A script's object with string properties."""
     if not pairs:
         return realm.new_object({})
     if "".join([*pairs, *pairs.values()]).isascii():
@@ -39817,7 +40276,7 @@ def render_lines(text):
     return "<pre>" + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
 
 
-def render_frames(error, sources):
+def render_frames(error, sources, unnamed="anonymous function"):
     """The calls that led to an error, each with its source; the first is open."""
     frames = [found.groups() for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
     frames = [(name, file, int(line), int(column) if column else None)
@@ -39828,7 +40287,7 @@ def render_frames(error, sources):
     items = []
     for name, file, line, column in frames:
         excerpt = render_source(sources.get(file, ""), line, column)
-        title = (f"<span>{esc(name or ('top level' if error.phase != 'parse' else 'source text'))}</span>"
+        title = (f"<span>{esc(name or ('source text' if error.phase == 'parse' else unnamed))}</span>"
                  f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
         opened = " open" if excerpt and not any("<details" in item for item in items) else ""
         items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
@@ -39874,7 +40333,7 @@ def render_failure(app, failure):
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
     parts.append(f"<p>{render_headline(error.name or 'Uncaught', error.message)}</p>")
-    return "\n".join([*parts, render_frames(error, failure.sources)])
+    return "\n".join([*parts, render_frames(error, failure.sources, "top level")])
 
 
 def render_headline(name, message):
@@ -39945,21 +40404,21 @@ def nearest_first(path, known):
 @page("error")
 def error_page(server, head, status, facts, error, body=b""):
     """A handler that failed: what, where in the source, how it got there, and for which request."""
-    script_error = isinstance(error, JSError)
-    title = f"{facts['name']}: {facts['message']}" if script_error else facts["message"]
-    parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>',
-             f"<h1>{render_headline(facts['name'], facts['message']) if script_error else esc(title)}</h1>",
-             *render_notice(server)]
-    if script_error:
-        parts.append(render_frames(error, server.app.sources()))
+    parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>']
+    if isinstance(error, JSError):
+        title = f"{facts['name']}: {facts['message']}"
+        parts += [f"<h1>{render_headline(error.name or 'Uncaught', error.message)}</h1>", *render_notice(server),
+                  render_frames(error, server.app.sources())]
         if facts["stack"]:
             parts.append('<details class="more"><summary>Stack as text</summary>'
                          + render_lines(facts["stack"]) + "</details>")
+    else:
+        title, _, advice = facts["message"].partition("; ")
+        parts += [f"<h1>{esc(title)}</h1>", f"<p>{esc(advice[:1].upper() + advice[1:])}</p>", *render_notice(server)]
     parts.append(render_request(head, body))
     if server.app.live is not None:
-        parts.append("<footer>This page renews itself when a script is saved"
-                     + (", unless it answers a form: send that again." if head.method != "GET" else ".")
-                     + "</footer>")
+        parts.append("<footer>This page renews itself when a script is saved.</footer>"
+                     if head.method in ("GET", "HEAD") else "<footer>Send the form again when the script is mended.</footer>")
     return trouble_response(server, head, status, title, parts)
 
 
@@ -40351,6 +40810,8 @@ def reasons_for(feed, message, connections):
 
 #: Seconds between two looks at the server while somebody looks at the dashboard.
 DASHBOARD_SECONDS = 0.5
+#: Dashboards that may be open at the same time.
+MAX_DASHBOARDS = 32
 #: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
 IDLE_LOOKS = 4
 #: A dashboard that reads slowly gets no news while so many bytes wait for it.
@@ -40392,6 +40853,9 @@ class Dashboard:
 
     def admit(self, handler, head):
         """Makes a request a viewer."""
+        if len(self.stream.connections) >= MAX_DASHBOARDS:
+            raise Refusal(503, f"There are already {MAX_DASHBOARDS} open dashboards",
+                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
         handler.hand_over(head, self.stream, head.query)
         with self._lock:
             if self._thread is None:
@@ -40670,6 +41134,10 @@ def evaluate_code(host, code):
     """The value of code in a script's realm, as text; a promise is waited for. An expression is tried
     first, so that `{ a: 1 }` is an object and `await` works; declarations stay for the next time."""
     realm, limit = host.realm, host.app.handler_timeout
+    if host.app.engine is not ENGINES[DEFAULT_ENGINE]:      # knows no arrow functions, and eval is turned off
+        value = realm.evaluate(code, CONSOLE_FILE, timeout=limit)
+        return str(value) if value is undefined or callable(value) else json.dumps(
+            value, ensure_ascii=False, indent=2, default=str)
 
     def shown(value):
         return inspect_value(realm, value)
@@ -44967,10 +45435,11 @@ def write_starter(folder):
 def print_console(level, text):
     """console.* of code that runs without a server."""
     stream = sys.stderr if level in ("warn", "error") else sys.stdout
+    line = text + "\n"                  # in one piece: timers print from their own thread
     try:
-        print(text, file=stream, flush=True)
+        print(line, end="", file=stream, flush=True)
     except UnicodeEncodeError:
-        print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+        print(line.encode("ascii", "backslashreplace").decode(), end="", file=stream, flush=True)
     except BrokenPipeError:             # `| head` has seen enough
         os._exit(EXIT_PIPE)
 
