@@ -27546,6 +27546,9 @@ MAX_JS2PY_NODES = 50_000
 #: Small numbers that js2py makes in advance, in each copy: -1 to this. (js2py itself: 17,408 of them.)
 _JS2PY_READY_NUMBERS = 256
 
+#: Characters that js2py keeps as strings, in each copy. (js2py itself: all that ever occurred.)
+_JS2PY_READY_CHARACTERS = 1024
+
 #: Code of js2py's modules by name, and what its injector makes of functions, for all copies.
 _JS2PY_CODE = {}
 _JS2PY_INJECTED = {}
@@ -27855,6 +27858,9 @@ def estree(node, words, outside):
     outside of functions become nodes "Completion", whose values can be the script's; statements of blocks
     are put into nodes "Marked", with their lines."""
     kind = type(node).__name__
+    if kind == "LabeledStatement":
+        node = unburdened(node)
+        kind = type(node).__name__
     if kind == "ExpressionStatement" and outside:
         return {"type": "Completion", "expression": estree(node.expression, words, False)}
     if kind in _ESTREE_LEAVES:
@@ -27865,6 +27871,16 @@ def estree(node, words, outside):
         if field not in _NOT_IN_ESTREE:
             parts[field] = estree_part(getattr(node, field), field, words, outside)
     return parts
+
+
+def unburdened(labelled):
+    """A labelled statement that js2py can translate: not a `for` that begins with two variables. Those then
+    stand before it."""
+    loop = labelled.body
+    if not (isinstance(loop, ForStatement) and isinstance(loop.init, VariableDeclaration)):
+        return labelled
+    bare = ForStatement(None, loop.test, loop.update, loop.body).at(loop)
+    return BlockStatement([loop.init, LabeledStatement(labelled.label, bare).at(labelled)]).at(labelled)
 
 
 def estree_part(part, field, words, outside):
@@ -28188,6 +28204,8 @@ _JS2PY_GLOBALS = (
 def harden_js2py(realm, copy):
     """Closes what js2py leaves open, in one copy."""
     base = copy.base
+    base.ERRORS = {kind: functools.partial(js2py_error, base, constructor.own["prototype"]["value"])
+                   for kind, constructor in base.ERRORS.items()}
     base.py_wrap = functools.partial(js2py_wrap, base)
     base.PyObjectWrapper.__init__ = refuse_wrapper
     base.PyJsFunction.call = js2py_call(realm, base)
@@ -28197,6 +28215,13 @@ def harden_js2py(realm, copy):
     harden_js2py_functions(realm, copy)
     harden_js2py_patterns(realm, copy)
     harden_js2py_texts(realm, copy)
+
+
+def js2py_error(base, prototype, message):
+    """An error object for MakeError(), made without any property or setter that a script may have changed."""
+    error = base.PyJsError(None, prototype)
+    error.own["message"] = {"value": message, "writable": True, "enumerable": False, "configurable": True}
+    return error
 
 
 def js2py_wrap(base, value):
@@ -28230,10 +28255,15 @@ def js2py_call(realm, base):
 
 
 def js2py_string(base, init):
-    """PyJsString.__init__() with a limit."""
+    """PyJsString.__init__() with limits: on the length, and on the characters that js2py keeps."""
+    bank, empty = base.CHAR_BANK, base.CHAR_BANK[""]
+
     def __init__(self, value=None, prototype=None):
         if len(value) > MAX_STRING_LENGTH:
             raise base.MakeError("RangeError", "Invalid string length")
+        if len(bank) > _JS2PY_READY_CHARACTERS:
+            bank.clear()
+            bank[""] = empty
         init(self, value, prototype)
     return __init__
 
@@ -28358,10 +28388,8 @@ def harden_js2py_texts(realm, copy):
         reviver = arguments.get("1")
         return copy.json.walk(base.Js({"": value}), "", reviver) if reviver.is_callable() else value
 
-    def stringify(value, replacer, space, this, arguments, old=json_object.own["stringify"]["value"].code):
-        if replacer.is_object() or space.TYPE not in ("Undefined", "Null"):
-            return old(value, replacer, space, this, arguments)
-        return realm.json_text(value, ())
+    def stringify(value, replacer, space, this, arguments):
+        return Js2PyWriter(realm, replacer, space).write(value)
 
     for name, function, table in (
             ("encodeURI", encode_uri, URI_CHANGED), ("encodeURIComponent", encode_uri, URI_COMPONENT_CHANGED),
@@ -28415,6 +28443,90 @@ class Js2PyValue:
 
     def __repr__(self):
         return f"<{self.realm.type_of(self)} of {self.realm.name}>"
+
+
+class Js2PyWriter:
+    """JSON.stringify (25.5.2) of values of js2py."""
+
+    def __init__(self, realm, replacer=None, space=None):
+        self.realm = realm
+        self.values = realm.values
+        self.replacer = replacer if replacer is not None and replacer.is_callable() else None
+        self.names = None
+        if self.replacer is None and replacer is not None and replacer.Class == "Array":
+            self.names = list(dict.fromkeys(item.to_string().value for item in realm.items(replacer)))
+        self.gap = "" if space is None else self.gap_of(space)
+        self.path = []
+
+    def gap_of(self, space):
+        if space.Class == "Number":
+            return " " * max(0, min(space.to_number().to_int(), MAX_JSON_INDENT))
+        return space.to_string().value[:MAX_JSON_INDENT] if space.Class == "String" else ""
+
+    def write(self, value):
+        """The text, or None for what JSON leaves out."""
+        holder = self.values.Js({})
+        self.realm.put_own(holder, "", value)
+        return self.property(holder, "", value)
+
+    def property(self, holder, key, value):
+        self.realm.poll()
+        if value.TYPE == "Object":
+            to_json = value.get("toJSON")
+            if to_json.is_callable():
+                value = to_json.call(value, (self.values.Js(key),))
+        if self.replacer is not None:
+            value = self.replacer.call(holder, (self.values.Js(key), value))
+        if value.Class in ("Number", "String", "Boolean"):
+            return self.primitive(value.value)
+        if value.TYPE == "Null":
+            return "null"
+        if value.TYPE != "Object" or value.is_callable():
+            return None
+        if any(outer is value for outer in self.path):
+            raise JSTypeError("Converting circular structure to JSON")
+        self.path.append(value)
+        text = self.array(value) if value.Class == "Array" else self.object(value)
+        self.path.pop()
+        return text
+
+    @staticmethod
+    def primitive(value):
+        if type(value) is bool:
+            return "true" if value else "false"
+        if type(value) is str:
+            return quote_json(value)
+        return number_to_string(number(value)) if math.isfinite(value) else "null"
+
+    def array(self, array):
+        parts = [self.property(array, str(index), item) or "null"
+                 for index, item in enumerate(self.realm.items(array))]
+        return self.joined("[", parts, "]")
+
+    def object(self, value):
+        parts, colon = [], ": " if self.gap else ":"
+        for name in [key.value for key in value] if self.names is None else self.names:
+            text = self.property(value, name, value.get(name))
+            if text is not None:
+                parts.append(quote_json(name) + colon + text)
+        return self.joined("{", parts, "}")
+
+    def joined(self, opening, parts, closing):
+        outer = "\n" + self.gap * (len(self.path) - 1)
+        size = sum(map(len, parts)) + len(parts) * (len(outer) + len(self.gap))
+        if size > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        if not self.gap or not parts:
+            return opening + ",".join(parts) + closing
+        inner = outer + self.gap
+        return opening + inner + ("," + inner).join(parts) + outer + closing
+
+
+#: Prototypes in which the name and the message of an error are looked for.
+_MAX_PEEK_DEPTH = 20
+
+#: Values in one JSON text. The standard library's parser, which cannot be interrupted, makes them all.
+MAX_JS2PY_JSON_VALUES = 1_000_000
 
 
 class Js2PyRealm:
@@ -28530,8 +28642,11 @@ class Js2PyRealm:
 
     def peek(self, value, key):
         """The text of a property that is one, without running a getter, or None."""
-        desc = value.get_property(key)
-        text = desc.get("value") if desc else None
+        for _ in range(_MAX_PEEK_DEPTH):
+            if value is None or key in value.own:
+                break
+            value = value.prototype
+        text = None if value is None else value.own.get(key, {}).get("value")
         return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
 
     def places(self, trace):
@@ -28791,46 +28906,8 @@ class Js2PyRealm:
 
     def stringify(self, value):
         """JSON.stringify(value) as Python text, or None where that is undefined."""
-        text = self.json_text(self.inward(value), ())
+        text = Js2PyWriter(self).write(self.inward(value))
         return None if text is None else python_text(text)
-
-    def json_text(self, value, path, key=""):
-        """JSON.stringify of a value of js2py, or None."""
-        self.poll()
-        if value.TYPE == "Object":
-            to_json = value.get("toJSON")
-            if to_json.is_callable():
-                value = to_json.call(value, (self.values.Js(key),))
-        if value.Class in ("Number", "String", "Boolean"):
-            return self.json_primitive(value.value)
-        if value.TYPE != "Object" or value.is_callable():
-            return "null" if value.TYPE == "Null" else None
-        if any(outer is value for outer in path):
-            raise JSTypeError("Converting circular structure to JSON")
-        path = (*path, value)
-        if value.Class == "Array":
-            parts = [self.json_text(item, path, str(index)) or "null" for index, item in enumerate(self.items(value))]
-            return self.limited("[" + ",".join(parts) + "]")
-        parts = []
-        for name in value:
-            text = self.json_text(value.get(name.value), path, name.value)
-            if text is not None:
-                parts.append(quote_json(name.value) + ":" + text)
-        return self.limited("{" + ",".join(parts) + "}")
-
-    @staticmethod
-    def json_primitive(value):
-        if type(value) is bool:
-            return "true" if value else "false"
-        if type(value) is str:
-            return quote_json(value)
-        return number_to_string(number(value)) if math.isfinite(value) else "null"
-
-    @staticmethod
-    def limited(text):
-        if len(text) > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
-        return text
 
     def parse_json(self, text):
         """JSON.parse(text), a raw value."""
@@ -28838,6 +28915,8 @@ class Js2PyRealm:
 
     def parse(self, text):
         """JSON.parse of a text, a value of js2py."""
+        if sum(map(text.count, ",[{")) > MAX_JS2PY_JSON_VALUES:
+            raise JSRangeError(f"js2py reads no JSON with more than {MAX_JS2PY_JSON_VALUES:,} values here")
         try:
             return self.inward(json.loads(text, parse_int=float, parse_constant=refuse_json_constant))
         except ValueError:
@@ -38096,8 +38175,9 @@ class Gate:
                 return Refusal(421, f"This server does not answer for the host {name!r}. If it should, start "
                                     f"it with --allow-host {name}")
         if head.method not in ("GET", "HEAD", "OPTIONS") and not self._same_site(head):
-            return Refusal(403, "A page of another site may not do this. If it should, start the server with "
-                                f"--cors {head.origin or 'ORIGIN'}")
+            hint = "" if head.origin == "null" else \
+                f". If it should, start the server with --cors {head.origin or 'ORIGIN'}"
+            return Refusal(403, "A page of another site may not do this" + hint)
         return None
 
     def _same_site(self, head):
@@ -38393,7 +38473,8 @@ class Chaos:
         return f"Fault injection is on: {self.text}" if self.rules else ""
 
     def describe(self):
-        """For the dashboard and /engine/chaos: what is on, and what it did since it was set."""
+        """For the dashboard and /engine/chaos: what is on, and what it did since it was set. Of a rule,
+        latency, jitter and kill are seconds, drop and error parts of 1, slow bytes per second."""
         rules = [{"path": rule.path or "*", **rule.settings, "hits": rule.hits} for rule in self.rules]
         return {"active": bool(self.rules), "chaos": self.text, "seed": self._seed, "rules": rules,
                 "counts": dict(self.counts)}
@@ -40144,7 +40225,7 @@ LIVE_SCRIPT = r"""
   function connect() {
     try {
       const worker = new SharedWorker(tag.src, "aiwebengine");
-      worker.onerror = alone;
+      worker.onerror = () => { worker.onerror = null; alone(); };
       worker.port.onmessage = (event) => onState(event.data);
       addEventListener("pagehide", () => worker.port.postMessage("bye"), { once: true });
     } catch {
@@ -40669,7 +40750,9 @@ def route_facts(app):
 
 def server_facts(server):
     app = server.app
-    return {"version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
+    presence = getattr(app.relay, "presence", None)         # of several processes, each shows itself
+    return {"worker": app.worker, "others": len(presence.others) if presence is not None else 0,
+            "version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "requests": server.requests.total, "reloads": app.reloads, "logs": sorted(app.log.kept)}
 
@@ -40798,10 +40881,12 @@ def stream_view(app, query, shown):
 
 
 def reasons_for(feed, message, connections):
-    """Why connections got a message or not, as [got, why, how many], the most frequent first."""
+    """Why connections got a message or not, as [got, why, how many]: those that got it, those that will,
+    those that did not, and of each kind the most frequent first."""
     counts = collections.Counter(tuple(verdict(feed, message, item)) for item in connections)
     common = counts.most_common(MAX_SHOWN_REASONS)
     rest = sum(counts.values()) - sum(number for _, number in common)
+    common.sort(key=lambda item: ((True, None, False).index(item[0][0]), -item[1]))
     return [[got, why, number] for (got, why), number in common] + (
         [[False, "other reasons", rest]] if rest else [])
 
@@ -41055,15 +41140,19 @@ def script_source(handler, head, body):
 
 @local_page("GET", "/engine/request")
 def logged_request(handler, head, body):
-    """A request of the log (`?number=`) with its headers and body."""
-    entry = find_request(handler, head.query.get("number", ""))
+    """A request of the log (`?number=`) with its headers and body. With `--workers` every process has a
+    log; `worker` says whose is meant."""
+    entry = find_request(handler, head.query.get("number", ""), head.query.get("worker", ""))
     headers = [[name, "(not shown)" if name in _SECRET_HEADERS else value]
                for name, value in entry.head.fields.items()]
     text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
     return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers, "body": text})
 
 
-def find_request(handler, number):
+def find_request(handler, number, worker=""):
+    own = handler.app.worker
+    if worker not in ("", str(own)):
+        raise Refusal(409, f"Process {worker} has this request, but process {own} was asked; try once more")
     entry = handler.server.requests.find(int(number)) if number.isascii() and number.isdigit() else None
     if entry is None:
         raise Refusal(404, f"Request {number or '?'} is no longer in the log")
@@ -41072,9 +41161,10 @@ def find_request(handler, number):
 
 @local_page("POST", "/engine/replay")
 def replay_request(handler, head, body):
-    """Sends a request of the log to this server again: `number`. Answers with what came back."""
-    number, = asked(head, body, "number")
-    entry = find_request(handler, number)
+    """Sends a request of the log to this server again: `number`, `worker` ("" for any). Answers with what
+    came back."""
+    number, worker = asked(head, body, "number", "worker")
+    entry = find_request(handler, number, worker)
     if entry.body is None:
         raise Refusal(409, f"Its body of {entry.size:,} bytes was not kept (up to {MAX_KEPT_BODY:,} are), so "
                            "it cannot be sent again")
@@ -41224,7 +41314,7 @@ p { margin: 0 0 .6rem; }
 .panel > .head h2 { margin-right: auto; }
 .panel > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
-.scroll { overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
+.scroll { contain: content; overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
 .scroll.tall { max-height: 36rem; }
 .scroll.full { max-height: none; }
 .two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
@@ -41327,7 +41417,10 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
   .top .actions { margin-left: 0; width: 100%; }
   input[type=search] { width: 100%; }
   svg.spark { width: 4.5rem; }
-  td, th { padding-left: .35rem; padding-right: .35rem; }
+  table { font-size: .85rem; }
+  td, th { padding-left: .3rem; padding-right: .3rem; }
+  th:first-child, td:first-child { padding-left: .8rem; }
+  .chip { font-size: 11px; }
 }
 """
 
@@ -41779,7 +41872,8 @@ function render() {
   requestAnimationFrame(() => {
     pending = false;
     if (!state.server) return;
-    setText($("version"), state.server.version);
+    const { version, worker, others } = state.server;
+    setText($("version"), version + (others ? " · process " + worker + ", without its " + others + " siblings" : ""));
     $("faults").hidden = !state.chaos?.active;
     setText($("faults"), state.chaos?.active ? "Fault injection is on: " + state.chaos.chaos : "");
     VIEWS[at.view]();
@@ -42147,7 +42241,7 @@ async function openRequest(key) {
   request = { number: key, wanted: Number(location.hash.split("/")[2]) };
   let text = "", facts = "", line = "", body = null;
   try {
-    const entry = await ask("/engine/request?number=" + key);
+    const entry = await ask("/engine/request?number=" + key + "&worker=" + state.server.worker);
     body = entry.body;
     line = entry.method + " " + entry.target;
     facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from " + entry.address].join(" · ");
@@ -42169,7 +42263,8 @@ $("replay").addEventListener("click", async () => {
   let facts = "", text = "";
   setText($("replay-facts"), "waiting for the answer");
   try {
-    const reply = await ask("/engine/replay", { number: String(request.number) });
+    const wish = { number: String(request.number), worker: String(state.server.worker) };
+    const reply = await ask("/engine/replay", wish);
     facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
     text = headerText(reply.headers) + "\n\n" + reply.body;
   } catch (error) {

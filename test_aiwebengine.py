@@ -27,6 +27,7 @@ import pathlib
 import random
 import re
 import resource
+import select
 import selectors
 import shutil
 import signal
@@ -5000,6 +5001,19 @@ class Js2PyEngineTest(unittest.TestCase):
         "(function __import__(var_, self) { return 'x' })()", "var __builtins__ = 1; __builtins__",
         "function PyJs_poll() { return 1 } PyJs_poll()", "function Js() { return 'mine' } Js()",
         "var \\u0061 = 1; a", "var ᾳ = 1; ᾳ", "l\\u0061bel: for (;;) { break l\\u0061bel }",
+        "typeof {a: 1}['a('.charAt(0) + '(']", "var o = {'a)(': 1}; delete o['a)(']; o['x)'] = 1; o['x)']++; o['x)']",
+        "try { throw 1 } catch (PyJsTempException) { PyJsTempException }", "var SWITCHED = 1, CONDITION = 2; switch (2) "
+        "{ case CONDITION: SWITCHED }", "(function (self, cls, args) { return arguments })(1, 2).length",
+        # Python numbers that JavaScript has not, texts and dates that Python makes
+        "Math.sqrt(-1).__class__", "Math.pow(-8, 1 / 3).conjugate", "Math.sqrt(-1).real.__class__",
+        "new Date(NaN).__class__", "Date.__code__", "Date.prototype.getTime.call(Date)", "Date().__class__",
+        "Date.prototype.setTime.call({Class: 'Date'}, 1)", "''.match.call(null, {Class: 'RegExp', pat: 1})",
+        "'x'.replace({Class: 'RegExp', glob: true, pat: {}}, 'y')", "RegExp.prototype.exec.call({pat: 1}, 'x')",
+        "Function.prototype.toString.call({code: 1})", "Function.prototype.call.call({call: 1})",
+        "Array.prototype.concat.call({Class: 'Array'}).length", "String.prototype.toString.call({Class: 'String'})",
+        "Function.prototype.toString.call(eval)", "(function (a, b) {}).toString()", "setTimeout.toString()",
+        "Object.getOwnPropertyNames(this).indexOf('__builtins__')", "for (var k in this) { k.__class__ }",
+        "this['%js2py']", "this.interrupt", "interrupt", "js2py_poll()", "x0", "PyJs_completion",
         "'\\'\"\\n\\r\\u2028\\x00#{}%s{0}'", "/[\\'\"]'''/.source", "({'\\'+1+\\'': 1})", "'\\ud800'",
     ]
 
@@ -5037,6 +5051,103 @@ class Js2PyEngineTest(unittest.TestCase):
             copy = types.SimpleNamespace(translate=lambda source, text=text: (text, {}))
             with self.assertRaises(SyntaxError, msg=text):
                 aiwebengine.translated(copy, "", "t.js")
+
+    def test_a_copy_has_no_dangerous_function_and_no_module_that_has(self):
+        with self.assertRaises(ImportError):
+            self.realm.runtime["__import__"]("os")
+        for name in ("open", "exec", "eval", "compile", "globals", "input"):
+            self.assertNotIn(name, self.realm.runtime)
+        for name, module in self.realm.copy.modules.items():
+            self.assertIs(module.__builtins__, self.realm.runtime, name)
+        self.assertFalse([name for name in self.realm.copy.modules if "eval" in name or "parser" in name or "import"
+                          in name or name == "js2py.evaljs" or re.search(r"constructors\.js\w+(array|buffer)$", name)])
+
+    def test_a_host_object_of_another_realm_is_refused(self):
+        other = aiwebengine.Js2PyRealm("other.js")
+        self.addCleanup(other.close)
+        foreign = other.from_python({"a": 1})
+        self.realm.define("foreign", lambda *args: foreign, raw=True)
+        self.assertEqual((self.error("foreign()").name, self.error("foreign()").message),
+                         ("TypeError", "this object belongs to another script"))
+
+    def test_numbers_kept_for_all_stay_what_they_are(self):
+        """js2py's own % made 1 into -2, for every script, with -5 % 3."""
+        self.assertEqual(self.evaluate("[-5 % 3, 5 % -3, 5.5 % 2, 3 % Infinity, 1 + 1]"), [-2, 2, 1.5, 3, 2])
+
+    def test_limits(self):
+        cases = {"var s = 'x'; for (;;) s += s": "Invalid string length",
+                 "new Array(1e6).join(new Array(1e4).join('x'))": "Invalid string length",
+                 "(1).toPrecision(1e9)": "toPrecision() argument must be between 1 and 100",
+                 "JSON.parse(new Array(100000).join('['))": "Maximum call stack size exceeded",
+                 "var o = {toString: function () { return '' + this }}; '' + o": "Maximum call stack size exceeded",
+                 "var o = {get a() { return this.a }}; o.a": "Maximum call stack size exceeded",
+                 "[2, 1].sort(function () { return [2, 1].sort(arguments.callee) })":
+                     "Maximum call stack size exceeded"}
+        for source, message in cases.items():
+            error = aiwebengine.on_script_thread(self.error, source, 60)
+            self.assertEqual((error.name, error.message), ("RangeError", message), source)
+
+    def test_errors_are_made_without_code_of_the_script(self):
+        for source in ("Object.defineProperty(Error.prototype, 'message', {set: function (v) {}})",
+                       "Object.defineProperty(TypeError.prototype, 'name', {get: function () { for (;;) {} }})",
+                       "TypeError.prototype.toString = function () { for (;;) {} }",
+                       "TypeError = Error = 1; Error.prototype.__proto__ = null"):
+            realm = aiwebengine.Js2PyRealm("t.js")
+            with self.assertRaises(aiwebengine.JSError, msg=source) as caught:
+                realm.evaluate(source + "; null.x", "t.js", 10)
+            self.assertNotIsInstance(caught.exception, aiwebengine.ScriptTimeout, source)
+            self.assertIn("tried getting property 'x'", caught.exception.message)
+            realm.close()
+        deep = self.error("var p = {message: 'far'}; for (var i = 0; i < 3000; i++) p = Object.create(p); throw p")
+        self.assertEqual((deep.name, deep.message), ("", "[object Object]"))
+
+    def test_what_a_copy_keeps_is_bounded(self):
+        self.evaluate("for (var i = 0; i < 3000; i++) String.fromCharCode(i); 'abc'.charAt(1) + 'abc'[2] + ''.charAt()", 60)
+        self.assertLess(len(self.realm.values.CHAR_BANK), 1100)
+        self.assertEqual(self.error("var s = '[],'; for (var i = 0; i < 20; i++) s += s; JSON.parse('[' + s + '1]')").message,
+                         "js2py reads no JSON with more than 1,000,000 values here")
+
+    def test_regular_expressions_are_ours_and_can_be_stopped(self):
+        self.assertEqual(self.evaluate("/(a+)+$/.test(new Array(40).join('a') + 'b')"), False)
+        self.assertEqual(self.evaluate("'2020-01'.replace(/(\\d+)-(\\d+)/, '$2/$1') + 'aXbX'.replace(/x/gi, "
+                                       "function (m) { return m + m }) + 'a,b'.split(/,/).length + /b/g.exec('ab').index "
+                                       "+ 'abab'.match(/b/g).length + 'ab'.search(/b/)"), "01/2020aXXbXX2121")
+        self.realm.define("nines", "9" * 3_000_000)
+        self.assertIsInstance(self.error("/(9+9+)+\\1x/.test(nines)", 0.3), aiwebengine.ScriptTimeout)
+
+    def test_a_timeout_has_its_line(self):
+        error = self.error("function f() {\n  for (;;) {\n  }\n}\nf()", 0.2)
+        self.assertEqual((error.filename, error.line), ("t.js", 2))
+        self.assertTrue(error.stack.endswith("\n    at f (t.js:2)\n    at t.js:5"), error.stack)
+
+    def test_deep_and_long_sources_are_one_error_or_work(self):
+        for source in ("(" * 20000, "[" * 5000 + "]" * 5000, "!" * 20000 + "1", "- " * 400 + "1", "1" + "+1" * 20000,
+                       "1" + ",1" * 20000, "if (1) " * 90 + "1", "1" + ".b" * 20000, "try {" * 30 + "} finally {}" * 30,
+                       "for (;0;) " * 30 + "1", "l: " * 400 + "1", "f(1);" * 30000, "with (1) {}", "(function (a, a) {})"):
+            try:
+                self.assertEqual(aiwebengine.on_script_thread(self.evaluate, source, 60), 1, source[:20])
+            except aiwebengine.JSError as error:
+                self.assertEqual((error.name, error.phase), ("SyntaxError", "parse"), source[:20])
+                self.assertNotIn("<unknown>", error.message)
+        functions = ";".join(f"var v{number} = function () {{ return {number} }}" for number in range(300))
+        self.assertEqual(self.evaluate(functions + "; v299() + v7()", 60), 306)
+
+    def test_what_js2py_gets_wrong_and_this_copy_does_not(self):
+        cases = {"var i = 0, n = 0; do { i++; if (i % 2) continue; n++ } while (i < 10); n": 5,
+                 "var r = ''; for (var k in {b: 1, a: 2, 1: 3}) r += k; r": "1ba", "'😀'.length": 2,
+                 "JSON.stringify({b: NaN, a: 'é', d: new Number(1)})": '{"b":null,"a":"é","d":1}',
+                 "encodeURIComponent('😀') + decodeURIComponent('%F0%9F%98%80')": "%F0%9F%98%80😀",
+                 "typeof Date() + Date.parse('1970-01-02').getTime()": "string86400000",
+                 "var s = ''; for (var j = 0; j < 4; j += [1].map(function (x) { return x })[0]) { if (j == 2) continue; "
+                 "s += j } s": "013",
+                 "l: for (var a = 0, b = 5; a < 3; a++) { for (;;) { continue l } } a + b": 8,
+                 "JSON.stringify({a: [1, {b: NaN}], c: {}}, null, 1)":
+                     '{\n "a": [\n  1,\n  {\n   "b": null\n  }\n ],\n "c": {}\n}',
+                 "JSON.stringify({a: 1, b: {a: 2, c: 3}}, ['a', 'b'])": '{"a":1,"b":{"a":2}}',
+                 "JSON.stringify({a: 1}, function (k, v) { return v === 1 ? 2 : v })": '{"a":2}',
+                 "(function () { try { return 1 } finally { s = 'finally' } })() + s": "1finally"}
+        for source, value in cases.items():
+            self.assertEqual(self.evaluate(source), value, source)
 
     def test_prototype_cycle(self):
         self.assertEqual(self.error("var a = {}, b = {}; a.__proto__ = b; b.__proto__ = a;").name, "TypeError")
@@ -5093,8 +5204,101 @@ class Js2PyEngineTest(unittest.TestCase):
             return error.code, error.read().decode()
 
 
+@unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
+class Js2PyServerTest(ServerCase):
+    """The host API for scripts on js2py."""
+
+    options = {"engine": "js2py"}
+
+    def test_routes_requests_and_responses(self):
+        self.serve("""
+            function show(context) {
+                var r = context.request;
+                return {status: 202, headers: {'X-Seen': r.headers['x-in']}, body: {q: r.query.q, id: r.params.id,
+                        form: r.form, json: r.json, method: r.method, cookies: r.cookies, ip: r.ip, none: r.auth.userId}};
+            }
+            routeRegistry.registerRoute('/show/:id', 'show');
+            routeRegistry.registerRoute('/show/:id', 'show', 'POST');
+            routeRegistry.registerRoute('/list', function () { return [1, {a: '\u00e9'}, null, 0.5]; });
+            routeRegistry.registerRoute('/text', function () { return 'plain'; });
+            routeRegistry.registerRoute('/none', function () {});
+            routeRegistry.registerRoute('/number', function () { return 7; });
+            routeRegistry.registerRoute('/builder', function () { return ResponseBuilder.json({a: [1]}, 201); });
+            routeRegistry.registerRoute('/moved', function () { return ResponseBuilder.redirect('/text'); });
+            routeRegistry.registerRoute('/routes', function () { return routeRegistry.listRoutes(); });
+            function wrong() { routeRegistry.registerRoute('no slash', show); }
+            routeRegistry.registerRoute('/wrong', function () { try { wrong() } catch (e) { return e.name + ': ' + e.message } });
+        """)
+        status, headers, text = self.get("/show/7?q=%C3%A9", **{"X-In": "y", "Cookie": "a=b"})
+        self.assertEqual((status, headers["x-seen"]), (202, "y"))
+        self.assertEqual(json.loads(text), {"q": "é", "id": "7", "form": {}, "json": None, "method": "GET",
+                                            "cookies": {"a": "b"}, "ip": "127.0.0.1", "none": None})
+        self.assertEqual(json.loads(self.post("/show/8", {"f": "x y"})[2])["form"], {"f": "x y"})
+        self.assertEqual(self.get("/list")[2], '[1,{"a":"é"},null,0.5]')
+        self.assertEqual([self.get(path)[0] for path in ("/text", "/none", "/number", "/builder", "/moved")],
+                         [200, 204, 500, 201, 302])
+        self.assertIn("/show/:id", self.get("/routes")[2])
+        self.assertIn('Error: registerRoute: the path must start with "/"', self.get("/wrong")[2])
+
+    def test_streams_storage_timers_and_graphql(self):
+        self.serve("""
+            routeRegistry.registerStreamRoute('/chat', {onConnect: function (context) {
+                if (context.request.query.room === 'closed') return false;
+                return {room: context.request.query.room};
+            }, history: 5});
+            function say(context) {
+                sharedStorage.setItem('last', context.request.form.text);
+                return routeRegistry.sendStreamMessageFiltered('/chat', {text: context.request.form.text}, {room: 'a'});
+            }
+            routeRegistry.registerRoute('/say', 'say', 'POST');
+            routeRegistry.registerRoute('/last', function () { return sharedStorage.getItem('last'); });
+            routeRegistry.registerRoute('/later', function () {
+                setTimeout(function (n) { sendStreamMessageToConnections('/chat', n, '{}'); }, 1, 42);
+            });
+            graphQLRegistry.registerQuery('hello', 'type Query { hello(n: Int!): [Item] } type Item { n: Int, s: String }',
+                function (context) { return [{n: context.args.n, s: 'x'}]; });
+            graphQLRegistry.registerSubscription('ticks', 'type Subscription { ticks: Int }', function () { return 1; });
+            routeRegistry.registerRoute('/tick', function () { return graphQLRegistry.sendSubscriptionMessage('ticks', 2); });
+            routeRegistry.registerRoute('/own', function () { return graphQLRegistry.executeGraphQL('{ hello(n: 3) { n } }'); });
+        """)
+        here, there = self.connect("/chat?room=a"), self.connect("/chat?room=b")
+        self.assertEqual(self.connect("/chat?room=closed").status, 403)
+        self.assertIn("1 connection matched", self.post("/say", {"text": "hi 😀"})[2])
+        self.assertEqual(here.json(), {"text": "hi 😀"})
+        self.assertTrue(there.nothing())
+        self.assertEqual(self.get("/last")[2], "hi 😀")
+        self.get("/later")
+        self.assertEqual((here.json(), there.json()), (42, 42))
+        answer = self.get("/graphql?query=" + urllib.parse.quote("{ hello(n: 5) { n s } }"))[2]
+        self.assertEqual(json.loads(answer), {"data": {"hello": [{"n": 5, "s": "x"}]}})
+        self.assertEqual(json.loads(self.get("/own")[2]), {"data": {"hello": [{"n": 3}]}})
+        ticks = self.connect("/graphql/sse?query=" + urllib.parse.quote("subscription { ticks }"))
+        self.assertEqual(ticks.json(), {"data": {"ticks": 1}})
+        self.get("/tick")
+        self.assertEqual(ticks.json(), {"data": {"ticks": 2}})
+
+    def test_errors_name_the_line_and_reload_works(self):
+        self.serve("function broken() {\n  var a;\n  return a.b;\n}\nrouteRegistry.registerRoute('/x', 'broken');",
+                   reload=True)
+        status, headers, text = self.get("/x")
+        error = json.loads(text)["error"]
+        self.assertEqual((status, error["name"]), (500, "TypeError"))
+        self.assertIn("at broken (app.js:3)", error["stack"])
+        self.assertIn("> 3 |   return a.b;", self.output.getvalue())
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/x', function () { return 'mended'; });")
+        self.eventually(lambda: self.get("/x")[2] == "mended")
+
+    def test_other_scripts_are_served_while_one_hangs(self):
+        self.serve({"a.js": "routeRegistry.registerRoute('/hang', function () { for (;;) {} });",
+                    "b.js": "routeRegistry.registerRoute('/b', function () { return 'b'; });"}, handler_timeout=2)
+        thread = threading.Thread(target=self.get, args=["/hang"])
+        thread.start()
+        self.assertEqual(self.get("/b")[2], "b")
+        thread.join()
+
+
 if sys.version_info >= (3, 12):
-    del Js2PyEngineTest                    # js2py does not import there
+    del Js2PyEngineTest, Js2PyServerTest        # js2py does not import there
 
 
 # -- The prompt --------------------------------------------------------------------------
@@ -9415,6 +9619,8 @@ class HttpTest(ServerCase):
         self.assertEqual([status for status, _, _ in found], [200] * 5 + [429] * 3)
         self.assertEqual(found[-1][1]["retry-after"], "1")
         self.assertEqual(self.get("/hello")[0], 200)
+        self.serve(ECHO, rate=1)
+        self.assertEqual([self.connect("/events").status for _ in range(3)], [200, 429, 429])
 
     def test_limit_of_streams(self):
         self.serve(ECHO, max_connections=2)
@@ -10216,6 +10422,27 @@ class FaultTest(ServerCase):
             time.sleep(0.05)
         self.assertEqual(stream.next()["data"], "after")
 
+    def test_listening_to_everyone_is_said_aloud(self):
+        for options, part in (((), b""), (("--host", "0.0.0.0"), b"warning: everyone who reaches 0.0.0.0 can use this server")):
+            with tempfile.TemporaryFile() as out:
+                port, process = self.spawn(self.SOURCE, *options, stdout=out)
+                process.terminate()
+                process.wait(10)
+                out.seek(0)
+                banner = out.read()
+                self.assertIn(part, banner)
+                self.assertEqual(b"warning" in banner, bool(part))
+
+    @unittest.skipUnless(os.path.exists("/proc/self/limits"), "the system does not show the limits of a process")
+    def test_the_server_takes_all_the_file_descriptors_it_may_have(self):
+        hard = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 4000)
+        port, process = self.spawn(self.SOURCE, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (50, hard)))
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        self.assertRegex(limits, rf"(?m)^Max open files +{hard} +{hard} ")
+        clients = [self.client(port) for _ in range(100)]
+        self.assertIn(b"100 connections matched, 100 delivered", ask(port, "POST", "/send", "x"))
+        self.assertEqual({client.next()["data"] for client in clients}, {"x"})
+
     def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_said_to_be_missing(self):
         self.serve({"app.js": self.SOURCE, "public/a.txt": "a"})
         no_room = OSError(aiwebengine.errno.EMFILE, "Too many open files")
@@ -10468,6 +10695,7 @@ class LivePageTest(LiveCase):
                 status, headers, text = self.get(path, **self.browser)
                 self.assertEqual("live.js" in text, live)
                 self.assertEqual(int(headers["content-length"]), len(text))
+                self.assertEqual(self.request("HEAD", path, None, self.browser)[1]["content-length"], str(len(text)))
         self.assertRegex(self.get("/quoted", **self.browser)[2], "'</body>'</script><script src")
 
     def test_a_page_that_answers_a_form_says_so(self):
@@ -11078,18 +11306,28 @@ class DashboardTest(ServerCase):
         shown = self.get_json("/engine/request?number=1")
         self.assertEqual((shown["method"], shown["target"], shown["body"]), ("POST", "/echo/7?a=b", "the body"))
         self.assertIn(["cookie", "(not shown)"], shown["headers"])
-        status, answer = self.act("/engine/replay", number="1")
+        status, answer = self.act("/engine/replay", number="1", worker="0")
         self.assertEqual((status, answer["status"]), (200, 200))
         self.assertEqual(answer["body"], "the body")
         self.assertEqual(self.server._http.requests.total, 2)
-        self.assertEqual(self.act("/engine/replay", number="99")[0], 404)
+        self.assertEqual(self.act("/engine/replay", number="99", worker="")[0], 404)
+
+    def test_a_request_of_another_process_is_not_mistaken_for_one_of_this(self):
+        self.serve(self.CHAT)
+        self.get("/say?text=x")
+        self.assertEqual(self.get("/engine/request?number=1&worker=0")[0], 200)
+        self.assertEqual(self.get("/engine/request?number=1&worker=3")[0], 409)
+        status, answer = self.act("/engine/replay", number="1", worker="3")
+        self.assertEqual(status, 409)
+        self.assertIn("Process 3 has this request", answer["error"]["message"])
+        self.assertEqual(self.server._http.requests.total, 1)
 
     def test_requests_that_cannot_be_sent_again_in_full(self):
         self.serve(self.CHAT)
         self.post("/echo/1", "x" * (aiwebengine.MAX_KEPT_BODY + 1))
         self.connect("/chat?room=a")
-        self.assertIn("was not kept", self.act("/engine/replay", number="1")[1]["error"]["message"])
-        status, answer = self.act("/engine/replay", number="2")
+        self.assertIn("was not kept", self.act("/engine/replay", number="1", worker="0")[1]["error"]["message"])
+        status, answer = self.act("/engine/replay", number="2", worker="")
         self.assertEqual((status, answer["status"]), (200, 200))
         self.assertIn("event stream", answer["body"])
 
@@ -11156,7 +11394,7 @@ class DashboardTest(ServerCase):
 
     def refused(self, headers=(), status=403, text="", requests=LOCAL):
         for method, path in requests:
-            wish = json.dumps({"script": "app.js", "code": "hits = 99", "path": "/chat", "data": "x", "filter": "", "number": "1"})
+            wish = json.dumps({"script": "app.js", "code": "hits = 99", "path": "/chat", "data": "x", "filter": "", "number": "1", "worker": ""})
             with self.subTest(path, headers=headers):
                 answer = self.request(method, path, wish if method == "POST" else None,
                                       {"Content-Type": "application/json", **dict(headers)})
@@ -11165,7 +11403,12 @@ class DashboardTest(ServerCase):
 
     def test_other_machines_are_refused(self):
         self.serve(self.CHAT)
-        with unittest.mock.patch.object(aiwebengine.RequestHandler, "address", "192.0.2.7"):
+        begin = aiwebengine.RequestHandler.__init__
+
+        def begin_elsewhere(handler, request, client_address, server):
+            begin(handler, request, ("192.0.2.7", 5000), server)
+
+        with unittest.mock.patch.object(aiwebengine.RequestHandler, "__init__", begin_elsewhere):
             self.refused(text="the machine that the server runs on")
             self.assertEqual(self.get("/engine/health")[0], 200)
             self.assertEqual(self.get("/engine/metrics")[0], 200)
@@ -11205,6 +11448,10 @@ class DashboardTest(ServerCase):
         for dangerous in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
             self.assertNotIn(dangerous, text)
         self.assertNotRegex(text.replace("http://www.w3.org/2000/svg", ""), r"https?://")
+
+
+if sys.version_info >= (3, 12):     # js2py does not run there
+    del DashboardTest.test_the_console_of_a_script_on_js2py
 
 
 # ======================================================================================
@@ -14347,6 +14594,58 @@ def bench_server():
             print(f"  not installed: {', '.join(missing)}")
 
 
+def processor_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def bench_dashboard(messages=300, clients=1000, rounds=5):
+    """What it costs to be looked at: processor time of the server for the same messages."""
+    if not Path("/proc/self/stat").exists():
+        print("\nthe cost of the dashboard: only where /proc tells processor times")
+        return
+    folder = tempfile.TemporaryDirectory()
+    Path(folder.name, "bench.js").write_text(BENCH_SCRIPT)
+    views = {"closed": None, "overview open": "overview", "stream open": "stream&name=/events"}
+    seconds = {name: [] for name in views}
+    command = [sys.executable, str(MODULE), folder.name, "--port", "{port}", "--log-level", "error"]
+    pin(1)
+    for _ in range(rounds):
+        for name, view in views.items():
+            with peer(command) as (port, pid):
+                seconds[name].append(looked_at(port, pid, view, messages, clients))
+    print(f"\n{messages} messages to {clients:,} clients, 80 a second; processor time of the server for one, "
+          f"median of {rounds}")
+    closed = sorted(seconds["closed"])[rounds // 2]
+    for name, values in seconds.items():
+        middle = sorted(values)[rounds // 2]
+        print(f"  dashboard {name:<14} {middle / messages * 1000:6.2f} ms  {middle / closed - 1:+.0%}"
+              f"   ({min(values) / messages * 1000:.2f} to {max(values) / messages * 1000:.2f})")
+    folder.cleanup()
+
+
+def looked_at(port, pid, view, messages, clients):
+    """Processor seconds that the server needs for so many messages while a dashboard is open, or none."""
+    listeners = Listeners(port, clients)
+    dashboard = EventClient(port, f"/engine/events?view={view}") if view else None
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    time.sleep(0.5)
+    before = processor_seconds(pid)
+    for n in range(messages):
+        connection.request("POST", "/trigger", json.dumps({"n": n, "text": "x" * 180}))
+        connection.getresponse().read()
+        listeners.receive(clients * (n + 1))
+        if dashboard is not None and select.select([dashboard.sock], [], [], 0)[0]:
+            dashboard.sock.recv(1 << 20)
+        time.sleep(0.0125)
+    spent = processor_seconds(pid) - before
+    connection.close()
+    listeners.close()
+    if dashboard is not None:
+        dashboard.close()
+    return spent
+
+
 def bench_start():
     port = free_port()
     start = time.perf_counter()
@@ -14714,7 +15013,8 @@ def run_benchmarks(words):
         seconds = float(words[words.index("--seconds") + 1]) if "--seconds" in words else 600
         return 1 if bench_soak(seconds) else 0
     print(f"aiwebengine {aiwebengine.__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
-    for bench in (bench_start, bench_engine, bench_programs, bench_graphql, bench_server):
+    for bench in (bench_start, bench_engine, bench_programs, bench_graphql, bench_server,
+                  bench_dashboard):
         if not words or any(word in bench.__name__ for word in words):
             bench()
     return 0
