@@ -43692,7 +43692,8 @@ def explorer_page(server, head):
 # 19  COMMAND LINE
 #
 # `Server`, which puts the parts together for programs and tests, and `main`, which does so for people:
-# options, the banner, signals, and running JavaScript without a server.
+# options, the banner, signals, running JavaScript without a server, tests of scripts (--test), a starter
+# (--init).
 # ======================================================================================
 
 DEFAULT_SCRIPTS = "scripts"
@@ -44118,8 +44119,10 @@ MAX_TEST_WAIT = 600
 TEST_EPOCH = 1_893_456_000_000
 #: The file name of TEST_PRELUDE in stacks, which are shown without it.
 TEST_PRELUDE_NAME = "aiwebengine:test"
-#: Lines of log shown with a failed test.
+#: Lines of log shown with a failed test, and of a difference; and how much work a difference is worth.
 MAX_TEST_LOG = 20
+MAX_DIFF_LINES = 60
+MAX_DIFF_WORK = 1_000_000
 
 #: What test files have besides the host API, in their own language. `__tests` are the functions of ScriptTests.
 TEST_PRELUDE = r"""
@@ -44450,15 +44453,21 @@ TEST_PRELUDE = r"""
 def line_diff(actual, expected):
     """Two texts line by line: `- ` expected, `+ ` actual, and up to two lines around each difference."""
     old, new = expected.split("\n"), actual.split("\n")
-    lines = []
+    lines, start = [], 0
+    if len(old) * len(new) > MAX_DIFF_WORK:     # comparing all would take too long: only around the first difference
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(old, new))
+        start = max(0, sum(1 for _ in same) - 2)
+        old, new = old[start:start + MAX_DIFF_LINES], new[start:start + MAX_DIFF_LINES]
     for group in difflib.SequenceMatcher(None, old, new, False).get_grouped_opcodes(2):
-        if lines or group[0][1]:
+        if lines or group[0][1] or start:
             lines.append("  …")
-        for kind, low, high, start, end in group:
+        for kind, low, high, begin, end in group:
             if kind == "equal":
                 lines += ["  " + line for line in old[low:high]]
             else:
-                lines += ["- " + line for line in old[low:high]] + ["+ " + line for line in new[start:end]]
+                lines += ["- " + line for line in old[low:high]] + ["+ " + line for line in new[begin:end]]
+    if len(lines) > MAX_DIFF_LINES:
+        lines[MAX_DIFF_LINES:] = ["  …"]
     return "\n".join(lines)
 
 
@@ -44798,8 +44807,8 @@ class ScriptTests:
         self.failed(result, "\n".join(part for part in parts if part), kind)
 
     def sources(self):
-        own = self.host.sources if self.host is not None else {}
-        return {**self.app.sources(), **own}
+        hosts = [*self.app.hosts.values(), *([self.host] if self.host is not None else [])]
+        return {name: text for host in hosts for name, text in host.sources.items()}
 
     def waits(self):
         """What a test could be waiting for, as text."""

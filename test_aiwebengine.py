@@ -4463,6 +4463,50 @@ class RealmTest(unittest.TestCase):
 
 # -- Isolation ---------------------------------------------------------------------------
 
+class ClockTest(unittest.TestCase):
+    """Realms under a clock that somebody else moves."""
+
+    def setUp(self):
+        self.clock = aiwebengine.ManualClock(1_000_000)
+        self.realm = aiwebengine.Realm(clock=self.clock, console=lambda *_: None)
+        self.addCleanup(self.realm.close)
+
+    def move(self, milliseconds):
+        end = self.clock.time + milliseconds
+        while (self.clock.next_due() or end + 1) <= end:
+            self.clock.step()
+        self.clock.time = end
+
+    def test_time_is_what_the_clock_says(self):
+        now = "[Date.now(), new Date().getTime(), performance.now(), Date.parse(new Date().toISOString())]"
+        self.assertEqual(self.realm.evaluate(now), [1_000_000, 1_000_000, 0, 1_000_000])
+        self.move(1500)
+        self.assertEqual(self.realm.evaluate(now), [1_001_500, 1_001_500, 1500, 1_001_500])
+
+    def test_timers_of_all_realms_run_in_order_when_the_clock_moves(self):
+        other = aiwebengine.Realm(clock=self.clock)
+        self.addCleanup(other.close)
+        log = []
+        for realm, name in ((self.realm, "a"), (other, "b")):
+            realm.define("note", lambda what, name=name: log.append(f"{name}{what} {self.clock.time - 1_000_000}"))
+        self.realm.evaluate("setTimeout(() => note(3), 30); setInterval(() => note('i'), 20); setTimeout(() => note(0))")
+        other.evaluate("setTimeout(() => note(1), 10); const t = setTimeout(() => note('never'), 5); clearTimeout(t);"
+                       "setTimeout(() => setTimeout(() => note(4), 10), 25)")
+        time.sleep(0.05)
+        self.assertEqual(log, [])
+        self.move(40)
+        self.assertEqual(log, ["a0 1", "b1 10", "ai 20", "a3 30", "b4 35", "ai 40"])
+
+    def test_an_error_in_a_timer_does_not_stop_the_clock(self):
+        seen = []
+        self.realm.console = lambda level, text: seen.append(text)
+        self.realm.evaluate("setTimeout(() => { throw new Error('first') }, 1); setTimeout(() => console.log('second'), 2)")
+        self.move(5)
+        self.assertEqual(len(seen), 2)
+        self.assertIn("Error: first", seen[0])
+        self.assertEqual(seen[1], "second")
+
+
 class IsolationTest(unittest.TestCase):
     """No way out of a realm: not to another realm, not to Python."""
 
@@ -12164,6 +12208,16 @@ class ScriptTestsTest(ServerCase):
         self.assertIn('room: "lobby"', text)
         self.assertNotIn("aiwebengine:test", text)
         self.assertIn("0 passed, 1 failed", text)
+
+    def test_large_differences_are_cut_short(self):
+        text = self.failure("""
+            const rows = Array.from({ length: 3000 }, (_, n) => ({ n, text: "a row with some text in it, number " + n }));
+            assert.deepEqual(rows, rows.map((row) => row.n < 2000 ? row : { ...row, n: -1 }));
+        """)
+        self.assertLess(text.count("\n"), 90)
+        self.assertIn("- ", text)
+        self.assertIn("number 2000", text)
+        self.assertIn("…", text)
 
     def test_assertions_after_a_wait_show_their_line_too(self):
         text = self.failure("""
