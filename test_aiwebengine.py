@@ -9239,7 +9239,9 @@ class ScriptTest(ServerCase):
             vanish()
             time.sleep(2.5 * aiwebengine.WATCH_INTERVAL)
             self.assertEqual(self.get("/v")[2], "1")
+            loads = self.server.app.reloads
             path.write_text(source + "\n")
+            self.eventually(lambda: self.server.app.reloads > loads)
         path.write_text(source.replace("'1'", "'2'"))
         self.eventually(lambda: self.get("/v")[2] == "2")
         self.server.app.streams.get("/s").send("still here")
