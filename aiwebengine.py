@@ -35,6 +35,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 """
 
 import argparse
+import array
 import ast
 import base64
 import binascii
@@ -7607,7 +7608,9 @@ class Emitter:
         self.finish_loop(jump)
 
     def head_value(self, node):
-        """The right side of for-in and for-of: the loop's own names are not initialised there."""
+        """The right side of for-in and for-of: the loop's own names are there, but not initialised."""
+        for variable in node.scope.names.values():
+            self.declare_cell(variable)
         return self.expression(node.right)
 
     def for_each(self, node, values):
@@ -13014,10 +13017,14 @@ def string_from_char_code(realm, this, *codes):
 def string_from_code_point(realm, this, *points):
     units = []
     for point in interruptible(points):
-        value = to_number(point)
+        value = point if type(point) is int else to_number(point)
         if value != value or not 0 <= value <= 0x10FFFF or value != int(value):
             raise JSRangeError(f"Invalid code point {number_to_string(value)}")
-        units.append(utf16(chr(int(value))))
+        value = int(value)
+        if value > 0xFFFF:
+            units.append(chr(0xD7C0 + (value >> 10)))
+            value = 0xDC00 + (value & 0x3FF)
+        units.append(chr(value))
     return "".join(units)
 
 
@@ -16494,13 +16501,17 @@ def is_literal(node):
 
 # Compiled patterns
 
+_UTF_16 = f"utf-16-{sys.byteorder[0]}e"
+
+
 class CodePointView:
     """A string with surrogate pairs as code points, and the way back to code units."""
 
     __slots__ = ("points", "unit_count", "astral", "astral_units")
 
     def __init__(self, text):
-        self.points = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        # Through an array, since encoding a surrogate by "surrogatepass" takes as long as ten characters.
+        self.points = array.array("H", map(ord, text)).tobytes().decode(_UTF_16, "surrogatepass")
         self.unit_count = len(text)
         self.astral = None
 
@@ -20398,8 +20409,9 @@ def async_yield_delegate(realm, iterable):
             if mode == "return":
                 raise GeneratorReturn(result.get("value"))
             return result.get("value")
+        value = result.get("value")
         try:
-            received, mode = (yield result.get("value")), "next"
+            received, mode = (yield value), "next"
         except GeneratorReturn as returned:
             received, mode = returned.value, "return"
         except Exception as error:
@@ -26364,6 +26376,7 @@ def compile_cached(source, filename):
 
 #: Errors of Python's own that generated code may raise, and what they are in JavaScript.
 _UNBOUND = re.compile("'([^']*)'")
+_EMPTY_CELL = re.compile("^v$|Cell' object has no attribute 'v'$")
 
 
 #: New objects between two runs of Python's garbage collector, at the least.
@@ -26572,7 +26585,7 @@ class Realm:
         if isinstance(error, NameError):
             found = _UNBOUND.search(str(error))
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
-        if isinstance(error, AttributeError) and error.args and str(error) == "v":
+        if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
             return "ReferenceError", "Cannot access variable before initialization"
         self.internal_error = error
         return "Error", f"Internal error of the engine ({type(error).__name__})"
