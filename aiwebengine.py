@@ -12567,7 +12567,46 @@ def string_normalize(realm, this, form=undefined, *_):
         return text
     # The longest decompositions have 4 and 18 characters.
     check_string_length(len(text) * (18 if form in ("NFKC", "NFKD") else 4))
-    return utf16(unicodedata.normalize(form, python_text(text)))
+    return utf16(normalized(form, python_text(text)))
+
+
+#: More combining marks in a row than any language has: they are sorted here, since CPython's way of
+#: doing it takes the square of their number, and cannot be interrupted.
+MAX_MARKS_TO_SORT = 200
+
+
+@functools.cache
+def _many_marks(astral):
+    """A pattern for long runs of characters with a combining class. `re` is quick with those below
+    U+10000; the others are looked for in texts that have any such character only."""
+    marks = "".join([chr(code) for code in range(0x300, 0x10000) if unicodedata.combining(chr(code))])
+    if astral:
+        marks += "\U00010000-\U0001efff"
+    return re.compile(f"[{marks}]{{{MAX_MARKS_TO_SORT},}}")
+
+
+def normalized(form, text):
+    """unicodedata.normalize() in a time that grows with the text only."""
+    def in_order(match):
+        done, by_class = [], {}
+
+        def flush():
+            for number in sorted(by_class):
+                done.extend(by_class[number])
+            by_class.clear()
+        for char in interruptible(match[0]):
+            for part in unicodedata.normalize(decomposed, char):
+                if unicodedata.combining(part):
+                    by_class.setdefault(unicodedata.combining(part), []).append(part)
+                else:
+                    flush()
+                    done.append(part)
+        flush()
+        return "".join(done)
+    if len(text) > MAX_MARKS_TO_SORT:
+        decomposed = form.replace("C", "D")
+        text = _many_marks(_ASTRAL.search(text) is not None).sub(in_order, text)
+    return unicodedata.normalize(form, text)
 
 
 @STRING.method("padEnd", 1)
@@ -12850,7 +12889,7 @@ def collation_key(text, options):
         text = re.sub("[0-9]+", lambda m: chr(0x10FF00 - 250 + min(len(m[0].lstrip("0")), 250))
                       + m[0].lstrip("0"), text)
     if not text.isascii():
-        text = unicodedata.normalize("NFKD", text)
+        text = normalized("NFKD", text)
     if options.ignore_punctuation:
         text = "".join([c for c in text if unicodedata.category(c)[0] not in "PZ"])
     primary = text.translate(_COLLATION)
@@ -23831,7 +23870,7 @@ def domain_to_ascii(domain):
     """Lower case, and Punycode for labels that are not ASCII (as UTS #46 has it in the main)."""
     if domain.isascii():
         return domain.lower()
-    domain = unicodedata.normalize("NFKC", _IGNORED_IN_DOMAIN.sub("", domain).lower())
+    domain = normalized("NFKC", _IGNORED_IN_DOMAIN.sub("", domain).lower())
     labels = domain.replace("\u3002", ".").split(".")
     return ".".join([label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
                      for label in labels])

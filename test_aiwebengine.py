@@ -5660,6 +5660,7 @@ class HangTest(AttackTestCase):
             "typed array from many": "new Uint8Array('x'.repeat(2 ** 23).split('')).length",
             "keys of a string": "Object.keys('x'.repeat(2 ** 25)).length",
             "localeCompare": "'x'.repeat(2 ** 26).localeCompare('x'.repeat(2 ** 26) + 'y')",
+            "normalize": "('a' + '\\u0301\\u0316'.repeat(2 ** 22)).normalize('NFC').length",
         }
         for name, outcome in self.attack(attacks, seconds=0.3).items():
             with self.subTest(name):
