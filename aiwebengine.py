@@ -22724,7 +22724,10 @@ class Inspector:
 
     def show_property(self, obj, key, level):
         """One "key: value" entry."""
-        own = obj.get_own(key)
+        try:
+            own = obj.get_own(key)
+        except JSReferenceError:        # what a module exports, before it has a value
+            return f"{key}: {self.paint('<uninitialized>', 'special')}"
         text = self.show_descriptor(own, level)
         if type(key) is JSSymbol:
             label = f"[{self.paint(repr(key), 'symbol')}]"
@@ -22844,6 +22847,8 @@ class Inspector:
     def shown_keys(self, obj):
         """The enumerable own keys that are not shown as elements."""
         keys = obj.own_keys()
+        if obj.class_name == "Module":
+            return [key for key in keys if type(key) is str]
         if isinstance(obj, JSStringObject) or shows_elements(obj):
             keys = [key for key in keys if array_index(key) < 0]
         if self.hidden:
@@ -23017,6 +23022,10 @@ def weak_content(inspector, obj, level):
     return [inspector.paint("<items unknown>", "special")]
 
 
+def namespace_shape(inspector, obj, name):
+    return InspectedShape(inspector.prefix(obj, None, "", "Module") + "{")
+
+
 def ordinary_shape(inspector, obj, name):
     """A plain object or an instance of a class."""
     if name == "Object" and not inspector.tag(obj):
@@ -23090,7 +23099,7 @@ def date_literal(obj):
 
 #: class_name -> (inspector, obj, name of the class) -> InspectedShape.
 SHAPES = {
-    "Array": array_shape, "Arguments": arguments_shape,
+    "Array": array_shape, "Arguments": arguments_shape, "Module": namespace_shape,
     "Set": collection_shape(set_content), "Map": collection_shape(map_content),
     "WeakSet": filled_shape(weak_content), "WeakMap": filled_shape(weak_content),
     "Set Iterator": iterator_shape, "Map Iterator": iterator_shape,
@@ -26085,6 +26094,20 @@ class JSNamespace(JSObject):
         return [*self.cells, SYM_TO_STRING_TAG]
 
 
+class JSModuleScope(JSNamespace):
+    """The top-level names of a module as an object that can be written to, for a console."""
+
+    __slots__ = ()
+
+    def values(self):
+        """Name -> value of those that have one yet."""
+        return {key: cell.v for key, cell in self.cells.items() if hasattr(cell, "v") and key[0] != "%"}
+
+    def set(self, key, value, receiver=None):
+        self.cells[key].v = value
+        return True
+
+
 class Module:
     """One module of a realm: its cells, and how far it has come."""
 
@@ -26154,6 +26177,10 @@ class ModuleMap:
         self.main = None                # the module that evaluate() ran last
         #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
         self.loader = None
+
+    def scope(self):
+        """The names of the module that the realm runs, as an object; None where it runs a plain script."""
+        return JSModuleScope(self.main.cells) if self.main is not None else None
 
     def meta(self, filename):
         if filename not in self.metas:
@@ -26787,10 +26814,11 @@ class Realm:
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
-        while not self.timers.is_empty():
+        while True:
             self.timers.wait_empty()
             with self.lock:             # what the last one left to do may set another
-                pass
+                if self.timers.is_empty():
+                    return
 
     # running code
 
@@ -26922,18 +26950,20 @@ class Realm:
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
         started = self.clock.elapsed()
-        settled = threading.Event()
+        settled = None
         outcome = []
 
         def work():
+            nonlocal settled
             result = start()
             if not isinstance(result, JSPromise):
                 return convert(result)
+            settled = threading.Event()
             promise_react(self, result, lambda value: outcome.append((True, value)) or settled.set(),
                           lambda reason: outcome.append((False, reason)) or settled.set())
             return settled
         result = self.enter(work, timeout)
-        if result is not settled:
+        if settled is None:
             return result
         self.await_settled(settled, timeout, started)
         fulfilled, value = outcome[0]
@@ -27573,18 +27603,25 @@ _JS2PY_LEFT_OUT = frozenset((
     *(f"js2py.constructors.js{kind}array" for kind in (
         "int8", "uint8", "uint8clamped", "int16", "uint16", "int32", "uint32", "float32", "float64"))))
 
-#: Functions of Python that no code of a copy has at hand once it is loaded.
-_JS2PY_FORBIDDEN = ("__import__", "breakpoint", "compile", "eval", "exec", "exit", "globals", "help", "input",
+#: Functions of Python that no code of a copy has at hand once it is loaded, and modules that Python's
+#: own dates import when they are read or written.
+_JS2PY_FORBIDDEN = ("breakpoint", "compile", "eval", "exec", "exit", "globals", "help", "input",
                     "locals", "open", "quit", "vars")
+_JS2PY_LATE_IMPORTS = frozenset(("time", "_strptime"))
+
+#: Nodes of a script's syntax tree. Python's own parser and compiler, which cannot be interrupted, take
+#: about a second for so many.
+MAX_JS2PY_NODES = 50_000
 
 #: Small numbers that js2py makes in advance, in each copy: -1 to this. (js2py itself: 17,408 of them.)
 _JS2PY_READY_NUMBERS = 256
 
+#: Characters that js2py keeps as strings, in each copy. (js2py itself: all that ever occurred.)
+_JS2PY_READY_CHARACTERS = 1024
+
 #: Code of js2py's modules by name, and what its injector makes of functions, for all copies.
 _JS2PY_CODE = {}
 _JS2PY_INJECTED = {}
-
-_JS2PY_POLL = ast.parse("if interrupt:\n    js2py_poll()").body[0]
 
 
 class LeftOut(types.ModuleType):
@@ -27599,14 +27636,23 @@ class LeftOut(types.ModuleType):
         return self
 
 
+def poll_at(node):
+    """`if interrupt: js2py_poll()`, on the line of a node."""
+    poll = ast.Expr(ast.Call(ast.Name("js2py_poll", ast.Load()), [], []))
+    statement = ast.If(ast.Name("interrupt", ast.Load()), [poll], [])
+    for part in ast.walk(statement):
+        ast.copy_location(part, node)
+    return statement
+
+
 def insert_polls(tree):
     """Lets each loop and function of a Python syntax tree look at the clock."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.While, ast.For, ast.FunctionDef)):
-            node.body.insert(0, _JS2PY_POLL)
+            node.body.insert(0, poll_at(node))
         elif isinstance(node, ast.ExceptHandler) and node.type is None:
             node.type = ast.Name("Exception", ast.Load())   # an interruption is for nobody to catch
-    return ast.fix_missing_locations(tree)
+    return tree
 
 
 @functools.cache
@@ -27625,7 +27671,7 @@ def js2py_code(name):
         tree = ast.parse(path.read_bytes())
         if name == "js2py.base":
             tree.body = [node for node in tree.body if not fills_number_bank(node)]
-        _JS2PY_CODE[name] = compile(insert_polls(tree), str(path), "exec")
+        _JS2PY_CODE[name] = compile(ast.fix_missing_locations(insert_polls(tree)), str(path), "exec")
     return _JS2PY_CODE[name]
 
 
@@ -27667,6 +27713,27 @@ JS2PY_RE = types.SimpleNamespace(compile=lambda *_: None, finditer=Js2PyPattern.
                                  IGNORECASE=re.IGNORECASE, MULTILINE=re.MULTILINE)
 
 
+#: Names of functions that js2py's translator puts before the line that uses them.
+_JS2PY_INLINE = re.compile(r"PyJs_(?:x\d+|LONG|Object|anonymous)_\d+_")
+
+
+def inject_inlines(stack, poll, source):
+    """InlineStack.inject_inlines() in linear time: before each line, the functions that it uses."""
+    work, result = [(line, ()) for line in reversed(source.split("\n"))], []
+    while work:
+        poll()
+        line, done = work.pop()
+        missing = [name for name in _JS2PY_INLINE.findall(line) if name not in done]
+        if not missing:
+            result.append(line)
+            continue
+        name = min(missing, key=stack.names.index) if len(missing) > 1 else missing[0]
+        margin = " " * (len(line) - len(line.lstrip(" ")))
+        work.append((line, (*done, name)))
+        work += [(margin + inner, (name,)) for inner in reversed(stack.reps[name].rstrip("\n").split("\n"))]
+    return "\n".join(result)
+
+
 class Js2PyCopy:
     """js2py's modules once more, for one realm, and hardened."""
 
@@ -27684,9 +27751,13 @@ class Js2PyCopy:
         self.nodes = self.load("js2py.translators.translating_nodes")
         for name in _JS2PY_FORBIDDEN:
             runtime.pop(name, None)
+        runtime["__import__"] = self.import_late
         self.nodes.is_valid_py_name = lambda name: True     # the words of words_for() are
         self.nodes.globals = functools.partial(vars, self.nodes)
         self.nodes.Completion = self.completion
+        self.nodes.Marked = self.marked
+        self.nodes.DoWhileStatement = self.do_while
+        self.nodes.InlineStack.inject_inlines = functools.partialmethod(inject_inlines, runtime["js2py_poll"])
         for index in range(-1, _JS2PY_READY_NUMBERS):
             self.base.NUM_BANK[index] = self.base.Js(index)
 
@@ -27709,6 +27780,13 @@ class Js2PyCopy:
             if inner != "*" and not hasattr(module, inner):
                 setattr(module, inner, self.load(f"{name}.{inner}"))
         return module
+
+    @staticmethod
+    def import_late(name, *_):
+        """__import__ of the copy once it is loaded."""
+        if name not in _JS2PY_LATE_IMPORTS:
+            raise ImportError(name)
+        return __import__(name)
 
     def load(self, name):
         """A module of the copy; a package is a module without code of its own."""
@@ -27735,10 +27813,23 @@ class Js2PyCopy:
         """js2py's translating function for our own kind of node: see estree()."""
         return f"PyJs_completion = {self.nodes.trans(expression)}\n"
 
+    def marked(self, type, line, statement):
+        """The same for a statement with the line it stands on."""
+        return f"'@{line}'\n{self.nodes.trans(statement)}"
+
+    def do_while(self, type, body, test):
+        """The same for do-while. In js2py's own, `continue` forgets the test."""
+        test = f"if not {self.nodes.trans(test)}:\n    break\n"
+        self.nodes.loop_controller.enter(test)
+        body = self.nodes.trans(body)
+        self.nodes.loop_controller.leave()
+        return "while 1:\n" + self.nodes.indent(body + test)
+
     def translate(self, source):
         """(Python text, words): what js2py's translator makes of a script, and what its words stand for.
         Raises JSSyntaxError."""
         program = es5_program(source)
+        label_continues(program)
         words = {}
         tree = estree(program, words, True)
         self.nodes.clean_stacks()
@@ -27785,6 +27876,13 @@ def newer_construct(node):
     return None
 
 
+def check_parameters(function):
+    names = [param.name for param in function.params]
+    if len(set(names)) < len(names):
+        raise JSSyntaxError("js2py has no functions with two parameters of one name: use --engine builtin",
+                            function.line, function.column + 1)
+
+
 def refuse_newer(what, line, column):
     raise JSSyntaxError(f"{what} is not ECMAScript 5.1, which is all that js2py runs: use --engine builtin",
                         line, column)
@@ -27798,10 +27896,16 @@ def es5_program(source):
         if error.message.startswith(("Cannot use import", "Unexpected token 'export'")):
             refuse_newer("import and export", error.line, error.column)
         raise
-    for node in program.walk():
+    for count, node in enumerate(program.walk()):
         what = newer_construct(node)
         if what is not None:
             refuse_newer(what, node.line, node.column + 1)
+        if count > MAX_JS2PY_NODES:
+            raise JSSyntaxError(f"js2py takes no scripts of more than {MAX_JS2PY_NODES:,} names, numbers, calls and "
+                                "so on: use --engine builtin")
+    for node in program.walk():
+        if isinstance(node, (FunctionDeclaration, FunctionExpression)):
+            check_parameters(node)
     return program
 
 
@@ -27815,6 +27919,48 @@ _ESTREE_EXTRA = {
     "ForInStatement": {"each": False}, "UnaryExpression": {"prefix": True}}
 
 
+_ES5_LOOPS = (ForStatement, ForInStatement, WhileStatement, DoWhileStatement)
+
+
+def label_continues(program):
+    """Gives each `continue` within a switch a label, and its loop too: js2py makes a loop of the switch,
+    and would go on with that."""
+    work = [(program, None, False)]
+    while work:
+        node, loop, in_switch = work.pop()
+        if isinstance(node, (FunctionDeclaration, FunctionExpression)):
+            loop, in_switch = None, False
+        elif isinstance(node, SwitchStatement):
+            in_switch = True
+        elif isinstance(node, ContinueStatement) and node.label is None and in_switch:
+            node.label = label_of(loop)
+        for field in node.fields:
+            part = getattr(node, field)
+            for child in part if isinstance(part, list) else [part]:
+                if isinstance(child, _ES5_LOOPS):
+                    work.append((child, (node, field, child), False))
+                elif isinstance(child, Node):
+                    work.append((child, loop, in_switch))
+
+
+def label_of(loop):
+    """The label of a loop, given as (parent, field, loop); it gets one if it has none."""
+    parent, field, node = loop
+    if isinstance(parent, LabeledStatement):
+        return parent.label
+    part = getattr(parent, field)
+    found = next(child for child in part if child is node or getattr(child, "body", None) is node) \
+        if isinstance(part, list) else part
+    if isinstance(found, LabeledStatement):
+        return found.label
+    label = LabeledStatement(f"%{node.start}", node).at(node)
+    if isinstance(part, list):
+        part[part.index(node)] = label
+    else:
+        setattr(parent, field, label)
+    return label.label
+
+
 def word_for(text, words):
     """The word that stands for a text, or for (pattern, flags), in what js2py's translator gets to see."""
     return words.setdefault(text, f"x{len(words)}")
@@ -27822,8 +27968,12 @@ def word_for(text, words):
 
 def estree(node, words, outside):
     """A syntax tree for js2py's translator, every name and text replaced by a word. Expression statements
-    outside of functions become nodes "Completion", whose values can be the script's."""
+    outside of functions become nodes "Completion", whose values can be the script's; statements of blocks
+    are put into nodes "Marked", with their lines."""
     kind = type(node).__name__
+    if kind == "LabeledStatement":
+        node = unburdened(node)
+        kind = type(node).__name__
     if kind == "ExpressionStatement" and outside:
         return {"type": "Completion", "expression": estree(node.expression, words, False)}
     if kind in _ESTREE_LEAVES:
@@ -27836,11 +27986,24 @@ def estree(node, words, outside):
     return parts
 
 
+def unburdened(labelled):
+    """A labelled statement that js2py can translate: not a `for` that begins with two variables. Those then
+    stand before it."""
+    loop = labelled.body
+    if not (isinstance(loop, ForStatement) and isinstance(loop.init, VariableDeclaration)):
+        return labelled
+    bare = ForStatement(None, loop.test, loop.update, loop.body).at(loop)
+    return BlockStatement([loop.init, LabeledStatement(labelled.label, bare).at(labelled)]).at(labelled)
+
+
 def estree_part(part, field, words, outside):
     if isinstance(part, Node):
         return estree(part, words, outside)
     if isinstance(part, list):
-        return [item if item is None else estree(item, words, outside) for item in part]
+        items = [item if item is None else estree(item, words, outside) for item in part]
+        if field in ("body", "consequent"):
+            items = [{"type": "Marked", "line": node.line, "statement": item} for node, item in zip(part, items)]
+        return items
     if field == "label" and part is not None:
         return {"type": "Identifier", "name": word_for(part, words)}
     return part
@@ -28081,10 +28244,39 @@ def translated(copy, source, filename):
     text, words = copy.translate(source)
     tree = ast.parse(text)
     TranslationCheck(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and type(node.value) is str:
-            node.value = meaning(node.value, words)
+    place_lines(tree, words)
     return named_code(compile(insert_polls(tree), filename, "exec"), words)
+
+
+def line_mark(node):
+    """The line that a statement of translated code stands for, if it is a mark: see Js2PyCopy.marked()."""
+    value = node.value.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) else None
+    return int(value[1:]) if type(value) is str and value[:1] == "@" else None
+
+
+def place_lines(tree, words):
+    """Gives translated code the lines of the script, takes the marks away, and puts the texts in."""
+    work = [(tree, 1)]
+    while work:
+        node, line = work.pop()
+        if hasattr(node, "lineno"):
+            node.lineno = node.end_lineno = line
+            node.col_offset = node.end_col_offset = 0
+        if type(node) is ast.Constant:
+            if type(node.value) is str:
+                node.value = meaning(node.value, words)
+            continue
+        for _, part in ast.iter_fields(node):
+            if isinstance(part, ast.AST):
+                work.append((part, line))
+            elif isinstance(part, list):
+                items, part[:] = list(part), []
+                for item in items:
+                    mark = line_mark(item)
+                    line = line if mark is None else mark
+                    if mark is None:
+                        part.append(item)
+                        work.append((item, line))
 
 
 def meaning(text, words):
@@ -28118,20 +28310,31 @@ _MAX_PRECISION = 100
 _JS2PY_GLOBALS = (
     "true", "false", "null", "undefined", "Infinity", "NaN", "String", "Number", "Boolean", "RegExp", "Math", "Date",
     "Object", "Function", "Array", "parseFloat", "parseInt", "isFinite", "isNaN", "Error", "EvalError", "TypeError",
-    "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON")
+    "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON", "escape", "unescape", "encodeURI", "decodeURI",
+    "encodeURIComponent", "decodeURIComponent")
 
 
 def harden_js2py(realm, copy):
     """Closes what js2py leaves open, in one copy."""
     base = copy.base
+    base.ERRORS = {kind: functools.partial(js2py_error, base, constructor.own["prototype"]["value"])
+                   for kind, constructor in base.ERRORS.items()}
     base.py_wrap = functools.partial(js2py_wrap, base)
     base.PyObjectWrapper.__init__ = refuse_wrapper
     base.PyJsFunction.call = js2py_call(realm, base)
     base.PyJsString.__init__ = js2py_string(base, base.PyJsString.__init__)
     base.PyJs.__iter__ = js2py_keys(base)
+    base.PyJs.__mod__ = js2py_remainder(base)
     harden_js2py_functions(realm, copy)
     harden_js2py_patterns(realm, copy)
     harden_js2py_texts(realm, copy)
+
+
+def js2py_error(base, prototype, message):
+    """An error object for MakeError(), made without any property or setter that a script may have changed."""
+    error = base.PyJsError(None, prototype)
+    error.own["message"] = {"value": message, "writable": True, "enumerable": False, "configurable": True}
+    return error
 
 
 def js2py_wrap(base, value):
@@ -28165,10 +28368,15 @@ def js2py_call(realm, base):
 
 
 def js2py_string(base, init):
-    """PyJsString.__init__() with a limit."""
+    """PyJsString.__init__() with limits: on the length, and on the characters that js2py keeps."""
+    bank, empty = base.CHAR_BANK, base.CHAR_BANK[""]
+
     def __init__(self, value=None, prototype=None):
         if len(value) > MAX_STRING_LENGTH:
             raise base.MakeError("RangeError", "Invalid string length")
+        if len(bank) > _JS2PY_READY_CHARACTERS:
+            bank.clear()
+            bank[""] = empty
         init(self, value, prototype)
     return __init__
 
@@ -28181,6 +28389,17 @@ def js2py_keys(base):
             if desc is not None and desc["enumerable"]:
                 yield base.Js(key)
     return __iter__
+
+
+def js2py_remainder(base):
+    """PyJs.__mod__(). js2py's own changes the value of numbers that it keeps for all: after -5 % 3,
+    the number 1 is -2."""
+    def __mod__(self, other):
+        value, divisor = self.to_number().value, other.to_number().value
+        if math.isinf(value) or not divisor:
+            return base.NaN
+        return base.Js(math.fmod(value, divisor))
+    return __mod__
 
 
 def replace_js2py(owner, name, function):
@@ -28269,9 +28488,9 @@ def harden_js2py_texts(realm, copy):
     """Functions that make long texts, or that take no UTF-16: they go to our own."""
     base, pyjs, json_object = copy.base, copy.pyjs, copy.pyjs.JSON
 
-    def uri(function, table):
+    def on_text(function, *more):
         def replaced(text, this, arguments):
-            return function(text.to_string().value, table)
+            return function(text.to_string().value, *more)
         return replaced
 
     def join(separator, this, arguments):
@@ -28282,15 +28501,15 @@ def harden_js2py_texts(realm, copy):
         reviver = arguments.get("1")
         return copy.json.walk(base.Js({"": value}), "", reviver) if reviver.is_callable() else value
 
-    def stringify(value, replacer, space, this, arguments, old=json_object.own["stringify"]["value"].code):
-        if replacer.is_object() or space.TYPE not in ("Undefined", "Null"):
-            return old(value, replacer, space, this, arguments)
-        return realm.json_text(value, ())
+    def stringify(value, replacer, space, this, arguments):
+        return Js2PyWriter(realm, replacer, space).write(value)
 
     for name, function, table in (
             ("encodeURI", encode_uri, URI_CHANGED), ("encodeURIComponent", encode_uri, URI_COMPONENT_CHANGED),
             ("decodeURI", decode_uri, URI_RESERVED), ("decodeURIComponent", decode_uri, frozenset())):
-        getattr(pyjs, name).code = uri(function, table)
+        getattr(pyjs, name).code = on_text(function, table)
+    pyjs.escape.code = on_text(functools.partial(global_escape, None, undefined))
+    pyjs.unescape.code = on_text(functools.partial(global_unescape, None, undefined))
     replace_js2py(base.ArrayPrototype, "join", join)
     replace_js2py(json_object, "parse", parse)
     replace_js2py(json_object, "stringify", stringify)
@@ -28337,6 +28556,90 @@ class Js2PyValue:
 
     def __repr__(self):
         return f"<{self.realm.type_of(self)} of {self.realm.name}>"
+
+
+class Js2PyWriter:
+    """JSON.stringify (25.5.2) of values of js2py."""
+
+    def __init__(self, realm, replacer=None, space=None):
+        self.realm = realm
+        self.values = realm.values
+        self.replacer = replacer if replacer is not None and replacer.is_callable() else None
+        self.names = None
+        if self.replacer is None and replacer is not None and replacer.Class == "Array":
+            self.names = list(dict.fromkeys(item.to_string().value for item in realm.items(replacer)))
+        self.gap = "" if space is None else self.gap_of(space)
+        self.path = []
+
+    def gap_of(self, space):
+        if space.Class == "Number":
+            return " " * max(0, min(space.to_number().to_int(), MAX_JSON_INDENT))
+        return space.to_string().value[:MAX_JSON_INDENT] if space.Class == "String" else ""
+
+    def write(self, value):
+        """The text, or None for what JSON leaves out."""
+        holder = self.values.Js({})
+        self.realm.put_own(holder, "", value)
+        return self.property(holder, "", value)
+
+    def property(self, holder, key, value):
+        self.realm.poll()
+        if value.TYPE == "Object":
+            to_json = value.get("toJSON")
+            if to_json.is_callable():
+                value = to_json.call(value, (self.values.Js(key),))
+        if self.replacer is not None:
+            value = self.replacer.call(holder, (self.values.Js(key), value))
+        if value.Class in ("Number", "String", "Boolean"):
+            return self.primitive(value.value)
+        if value.TYPE == "Null":
+            return "null"
+        if value.TYPE != "Object" or value.is_callable():
+            return None
+        if any(outer is value for outer in self.path):
+            raise JSTypeError("Converting circular structure to JSON")
+        self.path.append(value)
+        text = self.array(value) if value.Class == "Array" else self.object(value)
+        self.path.pop()
+        return text
+
+    @staticmethod
+    def primitive(value):
+        if type(value) is bool:
+            return "true" if value else "false"
+        if type(value) is str:
+            return quote_json(value)
+        return number_to_string(number(value)) if math.isfinite(value) else "null"
+
+    def array(self, array):
+        parts = [self.property(array, str(index), item) or "null"
+                 for index, item in enumerate(self.realm.items(array))]
+        return self.joined("[", parts, "]")
+
+    def object(self, value):
+        parts, colon = [], ": " if self.gap else ":"
+        for name in [key.value for key in value] if self.names is None else self.names:
+            text = self.property(value, name, value.get(name))
+            if text is not None:
+                parts.append(quote_json(name) + colon + text)
+        return self.joined("{", parts, "}")
+
+    def joined(self, opening, parts, closing):
+        outer = "\n" + self.gap * (len(self.path) - 1)
+        size = sum(map(len, parts)) + len(parts) * (len(outer) + len(self.gap))
+        if size > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        if not self.gap or not parts:
+            return opening + ",".join(parts) + closing
+        inner = outer + self.gap
+        return opening + inner + ("," + inner).join(parts) + outer + closing
+
+
+#: Prototypes in which the name and the message of an error are looked for.
+_MAX_PEEK_DEPTH = 20
+
+#: Values in one JSON text. The standard library's parser, which cannot be interrupted, makes them all.
+MAX_JS2PY_JSON_VALUES = 1_000_000
 
 
 class Js2PyRealm:
@@ -28402,7 +28705,10 @@ class Js2PyRealm:
         try:
             Realm.report_timeout(self, seconds, error)
         except ScriptTimeout as timeout:
-            timeout.where = "".join(f"\n    at {place}" for place in self.places(error.__traceback__))
+            places = self.places(error.__traceback__)
+            timeout.where = "".join("\n" + self.place_text(*place) for place in places)
+            if places:
+                _, timeout.filename, timeout.line = places[0]
             raise
 
     # exceptions
@@ -28426,14 +28732,15 @@ class Js2PyRealm:
         """The JSError to raise outside for any exception that left a script."""
         if isinstance(error, JSError):
             return error
-        trace = error.__traceback__
-        place = (error.filename, error.line, error.column) if isinstance(error, JSSyntaxError) else (None,) * 3
+        places = [] if phase == "parse" else self.places(error.__traceback__)
+        place = (*places[0][1:], None) if places else (None, None, None)
+        if isinstance(error, JSSyntaxError) and error.line is not None:
+            place = error.filename, error.line, error.column
         if not isinstance(error, self.values.PyJsException):
             error = self.exception(error)
         result = JSError(self.outward(error.mes), phase)
         name, message = self.describe(error.mes)
-        calls = [] if phase == "parse" else self.places(trace)
-        stack = "\n    at ".join([error_header(name, message), *calls])
+        stack = "\n".join([error_header(name, message), *(self.place_text(*place) for place in places)])
         result._facts = (name, message, stack, *place)
         return result
 
@@ -28448,21 +28755,27 @@ class Js2PyRealm:
 
     def peek(self, value, key):
         """The text of a property that is one, without running a getter, or None."""
-        desc = value.get_property(key)
-        text = desc.get("value") if desc else None
+        for _ in range(_MAX_PEEK_DEPTH):
+            if value is None or key in value.own:
+                break
+            value = value.prototype
+        text = None if value is None else value.own.get(key, {}).get("value")
         return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
 
     def places(self, trace):
-        """Where a traceback was in the script, deepest first: "f (chat.js)"."""
+        """Where a traceback was in the script, deepest first: (function name, file name, line)."""
         places = collections.deque(maxlen=DEFAULT_STACK_FRAMES)
         while trace is not None:
-            frame = trace.tb_frame
-            code = frame.f_code
-            if "%js2py" in frame.f_globals and code.co_name != "%":
-                places.appendleft(code.co_filename if code.co_name == "<module>" else
-                                  f"{code.co_name or '<anonymous>'} ({code.co_filename})")
+            code = trace.tb_frame.f_code
+            if "%js2py" in trace.tb_frame.f_globals and code.co_name != "%":
+                places.appendleft((code.co_name, code.co_filename, trace.tb_lineno))
             trace = trace.tb_next
         return places
+
+    @staticmethod
+    def place_text(name, filename, line):
+        return f"    at {filename}:{line}" if name == "<module>" else \
+            f"    at {name or '<anonymous>'} ({filename}:{line})"
 
     # running code
 
@@ -28485,7 +28798,8 @@ class Js2PyRealm:
         except (RecursionError, MemoryError):
             problem = JSSyntaxError("The script is too deeply nested")
         except (SyntaxError, ValueError) as error:
-            problem = JSSyntaxError(f"js2py cannot translate this script ({error}): use --engine builtin")
+            reason = getattr(error, "msg", error)
+            problem = JSSyntaxError(f"js2py cannot translate this script ({reason}): use --engine builtin")
         problem.filename = filename
         raise self.js_error(problem, "parse") from None
 
@@ -28705,46 +29019,8 @@ class Js2PyRealm:
 
     def stringify(self, value):
         """JSON.stringify(value) as Python text, or None where that is undefined."""
-        text = self.json_text(self.inward(value), ())
+        text = Js2PyWriter(self).write(self.inward(value))
         return None if text is None else python_text(text)
-
-    def json_text(self, value, path, key=""):
-        """JSON.stringify of a value of js2py, or None."""
-        self.poll()
-        if value.TYPE == "Object":
-            to_json = value.get("toJSON")
-            if to_json.is_callable():
-                value = to_json.call(value, (self.values.Js(key),))
-        if value.Class in ("Number", "String", "Boolean"):
-            return self.json_primitive(value.value)
-        if value.TYPE != "Object" or value.is_callable():
-            return "null" if value.TYPE == "Null" else None
-        if any(outer is value for outer in path):
-            raise JSTypeError("Converting circular structure to JSON")
-        path = (*path, value)
-        if value.Class == "Array":
-            parts = [self.json_text(item, path, str(index)) or "null" for index, item in enumerate(self.items(value))]
-            return self.limited("[" + ",".join(parts) + "]")
-        parts = []
-        for name in value:
-            text = self.json_text(value.get(name.value), path, name.value)
-            if text is not None:
-                parts.append(quote_json(name.value) + ":" + text)
-        return self.limited("{" + ",".join(parts) + "}")
-
-    @staticmethod
-    def json_primitive(value):
-        if type(value) is bool:
-            return "true" if value else "false"
-        if type(value) is str:
-            return quote_json(value)
-        return number_to_string(number(value)) if math.isfinite(value) else "null"
-
-    @staticmethod
-    def limited(text):
-        if len(text) > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
-        return text
 
     def parse_json(self, text):
         """JSON.parse(text), a raw value."""
@@ -28752,6 +29028,8 @@ class Js2PyRealm:
 
     def parse(self, text):
         """JSON.parse of a text, a value of js2py."""
+        if sum(map(text.count, ",[{")) > MAX_JS2PY_JSON_VALUES:
+            raise JSRangeError(f"js2py reads no JSON with more than {MAX_JS2PY_JSON_VALUES:,} values here")
         try:
             return self.inward(json.loads(text, parse_int=float, parse_constant=refuse_json_constant))
         except ValueError:
@@ -35034,7 +35312,7 @@ def response_of(host, function, text, status, content_type):
             "contentType": content_type}
 
 
-@host_function("ResponseBuilder.json", "data: any, status?: number", "Response", "Data as JSON.")
+@host_function("ResponseBuilder.json", "data: any, status?: number", "HttpResponse", "Data as JSON.")
 def response_json(host, data=undefined, status=undefined):
     text = host.realm.stringify(data)
     if text is None:
@@ -35043,17 +35321,17 @@ def response_json(host, data=undefined, status=undefined):
             "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.text", "text: string, status?: number", "Response", "Plain text.")
+@host_function("ResponseBuilder.text", "text: string, status?: number", "HttpResponse", "Plain text.")
 def response_text(host, text=undefined, status=undefined):
     return response_of(host, "text", text, status, "text/plain; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.html", "html: string, status?: number", "Response", "An HTML page.")
+@host_function("ResponseBuilder.html", "html: string, status?: number", "HttpResponse", "An HTML page.")
 def response_html(host, text=undefined, status=undefined):
     return response_of(host, "html", text, status, "text/html; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.error", "status: number, message: string", "Response",
+@host_function("ResponseBuilder.error", "status: number, message: string", "HttpResponse",
                "An error as JSON, { \"error\": message }. The two arguments may stand in either order.")
 def response_error(host, status=undefined, message=undefined):
     if isinstance(status, str):
@@ -35065,7 +35343,7 @@ def response_error(host, status=undefined, message=undefined):
     return {"status": code, "body": '{"error":%s}' % (text or "null"), "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.redirect", "url: string, status?: number", "Response",
+@host_function("ResponseBuilder.redirect", "url: string, status?: number", "HttpResponse",
                "Sends the client to another address, with 302 unless given.")
 def response_redirect(host, url=undefined, status=undefined):
     if not isinstance(url, str) or not url:
@@ -35075,7 +35353,7 @@ def response_redirect(host, url=undefined, status=undefined):
             "headers": {"Location": host.realm.to_python(url)}}
 
 
-@host_function("ResponseBuilder.noContent", "", "Response", "Status 204 and no body.")
+@host_function("ResponseBuilder.noContent", "", "HttpResponse", "Status 204 and no body.")
 def response_no_content(host):
     return {"status": 204}
 
@@ -35360,6 +35638,10 @@ class LocalRelay:
         """Descriptions of a stream's connections, oldest first."""
         return stream.list_connections()
 
+    def health(self):
+        """Facts for a monitor."""
+        return {}
+
     def start(self):
         """To be called when the scripts are loaded."""
 
@@ -35378,11 +35660,11 @@ class LocalRelay:
 REDIS_TIMEOUT = 2.0
 REDIS_BLOCK_MS = 1000
 #: Seconds until the first attempt to connect again, and between the later ones, at most.
-REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.5
+REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.25
 #: Seconds between two readings: while many messages come, they are taken in and delivered together.
-REDIS_PAUSE = 0.003
+REDIS_PAUSE = 0.001
 #: Messages of one stream that are read at once.
-REDIS_BATCH = 256
+REDIS_BATCH = 100
 #: A stream in Redis holds at least its history, and for processes that lag behind so many messages
 #: beyond it; fewer when so many bytes of the present size would be too much.
 REDIS_LAG_MESSAGES = 10_000
@@ -35408,12 +35690,13 @@ _REDIS_BUCKET = """
 local time, rate = redis.call('TIME'), tonumber(ARGV[1])
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'time')
-local tokens = tonumber(bucket[1]) or rate
-tokens = math.min(rate, tokens + (now - (tonumber(bucket[2]) or now)) * rate)
+local most = math.max(1, rate)
+local tokens = tonumber(bucket[1]) or most
+tokens = math.min(most, tokens + (now - (tonumber(bucket[2]) or now)) * rate)
 local admitted = tokens >= 1
 if admitted then tokens = tokens - 1 end
 redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'time', string.format('%.6f', now))
-redis.call('PEXPIRE', KEYS[1], 2000)
+redis.call('PEXPIRE', KEYS[1], math.ceil(1000 * most / rate) + 1000)
 return admitted and 1 or 0
 """
 
@@ -35465,7 +35748,7 @@ class RedisLink:
                 url, protocol=2, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
         except ValueError as error:
-            raise StorageUnavailable(f"--redis {url}: {error}; an address is such as "
+            raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such as "
                                      "redis://localhost:6379/0") from None
         except TypeError:
             raise StorageUnavailable(f"--redis needs the package redis 5.0 or newer, not {redis.__version__}: "
@@ -35513,7 +35796,7 @@ class RedisLink:
         except IndexError:
             connection = self.connection()
         try:
-            if connection.can_read(0):      # the end of the connection: Redis was started anew
+            if self._has_ended(connection):
                 connection.disconnect()
                 connection.connect()
             connection.send_command(*command)
@@ -35523,6 +35806,13 @@ class RedisLink:
             raise
         self._kept.append(connection)
         return answer
+
+    def _has_ended(self, connection):
+        """Was a connection closed while nobody used it, because Redis was started anew?"""
+        try:
+            return connection.can_read(0)
+        except self.failures:
+            return True
 
     def _attempt(self, work):
         if self.down is not None:
@@ -35684,6 +35974,9 @@ class RedisRelay:
         own = [{**item, "process": self.presence.name} for item in stream.list_connections()]
         return sorted(own + self.presence.elsewhere(stream.path), key=lambda item: -item["age"])
 
+    def health(self):
+        return {"redis": "down" if self.link.down else "up", "processes": 1 + len(self.presence.others)}
+
     # -- new streams ----
 
     def keep(self, stream):
@@ -35777,6 +36070,8 @@ class RedisRelay:
 
     def _deliver(self, key, entries):
         """Gives entries of a Redis stream to the stream of this process, in order, each once."""
+        if len(entries) >= REDIS_BATCH:
+            self._check_lag(key, redis_sequence(entries[0][0]))
         for identifier, pairs in entries:
             fields = dict(zip(pairs[::2], pairs[1::2]))
             sequence = redis_sequence(identifier)
@@ -35787,6 +36082,22 @@ class RedisRelay:
                 self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
             elif (stream := self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))) is not None:
                 stream.send(text, filter, None, sequence)
+
+
+    def _check_lag(self, key, first):
+        """This process reads much at once, so it has fallen behind: tells the clients when Redis does not
+        have any more what came before the `first` message that was read."""
+        facts = self.link.call("XINFO STREAM", key)
+        oldest = facts.get("first-entry")
+        dropped = facts.get("entries-added", math.inf) - facts.get("length", 0)
+        if not oldest or redis_sequence(oldest[0]) < first or dropped <= 0:
+            return
+        self.report("warn", f"this process fell behind, and messages of {key} are lost to its clients")
+        stream = self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))
+        if stream is not None:
+            lost = json.dumps({"lastEventId": redis_id(self.positions[key]), "resumesAfter": redis_id(first - 1),
+                               "reason": "messages in between are no longer kept"})
+            stream.send(lost, None, "gap", first - 1)
 
 
 REDIS_STREAM_PREFIX = REDIS_PREFIX + "stream:"
@@ -35844,6 +36155,8 @@ class RedisPresence:
                 self._report()
             except RedisTrouble:
                 self._told.clear()
+            except Exception as error:
+                self.link.report("error", f"presence: {type(error).__name__}: {error}")
             if self._stop.wait(PRESENCE_SECONDS):
                 return
 
@@ -35900,7 +36213,7 @@ interface Context {
   /** Why the handler is called. */
   kind: "init" | "httpRoute" | "streamCustomization" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
   /** The request; null in `init` and `onDisconnect`, which have none. */
-  request: Request;
+  request: HttpRequest;
   /** The arguments of a GraphQL field; otherwise empty. */
   args: Record<string, any>;
   /** The connection, in `onConnect` and `onDisconnect`. */
@@ -35914,7 +36227,7 @@ interface ResolverContext extends Context {
   [argument: string]: any;
 }
 
-interface Request {
+interface HttpRequest {
   /** In capitals: `"POST"`. */
   method: string;
   /** Without the query: `"/chat/send"`. */
@@ -35956,7 +36269,7 @@ interface UploadedFile {
   data: string;
 }
 
-interface Response {
+interface HttpResponse {
   /** 200 unless given. */
   status?: number;
   /** Text; anything else is sent as JSON. */
@@ -35968,12 +36281,12 @@ interface Response {
 }
 
 /** A response, a text, data to send as JSON, or nothing (204). */
-type RouteResult = Response | string | object | null | undefined | void;
+type RouteResult = HttpResponse | string | object | null | undefined | void;
 /** Answers a request. */
 type RouteHandler = (context: Context) => RouteResult | Promise<RouteResult>;
 
 /** Metadata in place of the query's, false or a response with a status from 400 to refuse, or nothing. */
-type ConnectResult = Record<string, string | number | boolean> | Response | boolean | null | undefined | void;
+type ConnectResult = Record<string, string | number | boolean> | HttpResponse | boolean | null | undefined | void;
 /** Called when a client connects to a stream, before anything is sent to it, or when it has gone. */
 type StreamHandler = (context: Context) => ConnectResult | Promise<ConnectResult>;
 
@@ -35996,7 +36309,7 @@ type Filter = string | Record<string, string | number | boolean>;
 
 {host}
 
-// What scripts have besides JavaScript itself.
+// What scripts have besides JavaScript itself. Where a browser's types are loaded, too, these add nothing.
 
 interface Console {
   log(...values: any[]): void;
@@ -36018,7 +36331,7 @@ interface Console {
   timeEnd(label?: string): void;
 }
 /** Writes to the server's log. */
-declare const console: Console;
+declare var console: Console;
 
 /** Calls a function once, after some milliseconds; returns a number for clearTimeout. */
 declare function setTimeout(callback: (...values: any[]) => void, milliseconds?: number, ...values: any[]): number;
@@ -36035,10 +36348,7 @@ declare function structuredClone<T>(value: T): T;
 declare function btoa(text: string): string;
 declare function atob(base64: string): string;
 
-declare class URL {
-  constructor(url: string | URL, base?: string | URL);
-  static canParse(url: string | URL, base?: string | URL): boolean;
-  static parse(url: string | URL, base?: string | URL): URL | null;
+interface URL {
   href: string;
   readonly origin: string;
   protocol: string;
@@ -36054,9 +36364,13 @@ declare class URL {
   toString(): string;
   toJSON(): string;
 }
+declare var URL: typeof globalThis extends { onmessage: any; URL: infer T } ? T : {
+  new (url: string | URL, base?: string | URL): URL;
+  canParse(url: string | URL, base?: string | URL): boolean;
+  parse(url: string | URL, base?: string | URL): URL | null;
+};
 
-declare class URLSearchParams {
-  constructor(init?: string | URLSearchParams | Record<string, string> | Iterable<[string, string]>);
+interface URLSearchParams extends Iterable<[string, string]> {
   readonly size: number;
   append(name: string, value: string): void;
   delete(name: string, value?: string): void;
@@ -36069,36 +36383,45 @@ declare class URLSearchParams {
   keys(): IterableIterator<string>;
   values(): IterableIterator<string>;
   entries(): IterableIterator<[string, string]>;
-  [Symbol.iterator](): IterableIterator<[string, string]>;
   toString(): string;
 }
+declare var URLSearchParams: typeof globalThis extends { onmessage: any; URLSearchParams: infer T } ? T : {
+  new (init?: string | URLSearchParams | Record<string, string> | Iterable<[string, string]>): URLSearchParams;
+};
 
-declare class TextEncoder {
+interface TextEncoder {
   readonly encoding: string;
   encode(text?: string): Uint8Array;
-  encodeInto(text: string, target: Uint8Array): { read: number; written: number };
 }
+declare var TextEncoder: typeof globalThis extends { onmessage: any; TextEncoder: infer T } ? T : { new (): TextEncoder };
 
-declare class TextDecoder {
-  constructor(encoding?: string, options?: { fatal?: boolean; ignoreBOM?: boolean });
+interface TextDecoder {
   readonly encoding: string;
   decode(bytes?: ArrayBuffer | ArrayBufferView, options?: { stream?: boolean }): string;
 }
+declare var TextDecoder: typeof globalThis extends { onmessage: any; TextDecoder: infer T } ? T : {
+  new (encoding?: string, options?: { fatal?: boolean; ignoreBOM?: boolean }): TextDecoder;
+};
 
-declare class DOMException extends Error {
-  constructor(message?: string, name?: string);
+interface DOMException extends Error {
   readonly code: number;
 }
+declare var DOMException: typeof globalThis extends { onmessage: any; DOMException: infer T } ? T : {
+  new (message?: string, name?: string): DOMException;
+};
 
-declare const crypto: {
+interface Crypto {
   randomUUID(): string;
   getRandomValues<T extends ArrayBufferView>(array: T): T;
-};
-declare const performance: {
+}
+declare var crypto: Crypto;
+
+interface Performance {
   /** Milliseconds since the server began, with fractions. */
   now(): number;
   readonly timeOrigin: number;
-};
+}
+declare var performance: Performance;
 
 interface ErrorConstructor {
   captureStackTrace(error: object, above?: Function): void;
@@ -36286,6 +36609,8 @@ MAX_CALLS_PER_SCRIPT = 128
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
 WATCH_INTERVAL = 0.25
 SETTLE_SECONDS = 0.05
+#: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
+ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 MAX_REPORTED_CALLS = 6
@@ -36772,7 +37097,7 @@ class ScriptHost:
     def context(self, kind, request=None, args=None, connection=None):
         """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
         context = {"kind": kind, "request": None if request is None else request.object(self.realm),
-                   "args": args or {}, "meta": self.realm.new_object(dict(self.meta))}
+                   "args": args or self.realm.new_object(), "meta": self.realm.new_object(dict(self.meta))}
         if connection is not None:
             context["connection"] = connection
         return context
@@ -36876,6 +37201,7 @@ class Application:
             self.streams.kind, self.streams.keeper = RedisStream, self.relay.keep
         self._storages = {}
         self._stamps = {}
+        self._absent = {}               # name of a file that is gone or empty -> since when
         self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
@@ -37151,11 +37477,14 @@ class Application:
 
     # -- hot reload ----
 
-    def refresh(self):
-        """Looks at the files once and loads what changed; the names of scripts it touched."""
+    def refresh(self, patience=0.0):
+        """Looks at the files once and loads what changed; the names of scripts it touched. A file that is
+        gone or empty gets so many seconds of patience before its streams are closed."""
         files = self.script_files()
         touched = []
         for name in [name for name in self._stamps if name not in files]:
+            if not self._is_meant(name, True, patience):
+                continue
             del self._stamps[name]
             self.unload(name)
             self.log.write("info", "deleted: its routes and streams are gone", name)
@@ -37163,6 +37492,9 @@ class Application:
         for name, path in files.items():
             stamp = file_stamp(path)
             imported = self._changed_import(name)
+            empty = stamp is not None and not stamp[1] and name in self.hosts
+            if not self._is_meant(name, empty, patience):
+                continue
             if stamp is None or stamp == self._stamps.get(name) and imported is None:
                 continue
             newest = imported if stamp == self._stamps.get(name) else stamp
@@ -37176,6 +37508,17 @@ class Application:
             self.reloads += 1
             touched.append(name)
         return touched
+
+    def _is_meant(self, name, absent, patience):
+        """Whether what a look at a file shows may be believed: it is there, or has been absent for long."""
+        if not absent:
+            self._absent.pop(name, None)
+            return True
+        now = time.monotonic()
+        if now - self._absent.setdefault(name, now) < patience:
+            return False
+        del self._absent[name]
+        return True
 
     def reload(self, name):
         """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
@@ -37261,7 +37604,7 @@ class Watcher:
     def _loop(self):
         while not self._stop.wait(WATCH_INTERVAL):
             try:
-                self.app.refresh()
+                self.app.refresh(ABSENCE_SECONDS)
                 if self.app.live is not None:
                     self.app.live.look_at_files()
                 self._trouble = None
@@ -37474,11 +37817,12 @@ class RequestHead:
     """A request without its body. Heads are remembered by their bytes and shared between requests, so
     nothing may change them.
 
-    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead.
+    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. A `plain`
+    head has nothing but ASCII in any of its parts.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
-                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal")
+                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain")
 
 
 def parse_head(data):
@@ -37501,6 +37845,7 @@ def parse_head(data):
     head.origin = fields.get("origin")
     head.browser = "text/html" in fields.get("accept", "")
     head.refusal = None
+    head.plain = text.isascii() and "%" not in text
     return head
 
 
@@ -37978,8 +38323,9 @@ class Gate:
                 return Refusal(421, f"This server does not answer for the host {name!r}. If it should, start "
                                     f"it with --allow-host {name}")
         if head.method not in ("GET", "HEAD", "OPTIONS") and not self._same_site(head):
-            return Refusal(403, "A page of another site may not do this. If it should, start the server with "
-                                f"--cors {head.origin or 'ORIGIN'}")
+            hint = "" if head.origin == "null" else \
+                f". If it should, start the server with --cors {head.origin or 'ORIGIN'}"
+            return Refusal(403, "A page of another site may not do this" + hint)
         return None
 
     def _same_site(self, head):
@@ -38016,8 +38362,8 @@ class Gate:
     def _take(self, address, now):
         """Takes a token out of an address's bucket, if there is one."""
         with self._lock:
-            tokens, last = self._buckets.pop(address, (self.rate, now))
-            tokens = min(self.rate, tokens + (now - last) * self.rate)
+            tokens, last = self._buckets.pop(address, (max(1, self.rate), now))
+            tokens = min(max(1, self.rate), tokens + (now - last) * self.rate)
             refused = tokens < 1
             self._buckets[address] = (tokens if refused else tokens - 1, now)
             if len(self._buckets) > 10_000:
@@ -38071,9 +38417,13 @@ class RequestLog:
     def __init__(self):
         self.entries = collections.deque(maxlen=REQUESTS_KEPT)
         self.total = 0
+        self.lock = threading.Lock()
 
     def add(self, head, body, status, seconds, address):
-        if not head.path.startswith("/engine"):
+        path = head.path
+        if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
+            return
+        with self.lock:
             self.total += 1
             self.entries.append(LoggedRequest(self.total, head, body, status, seconds, address))
 
@@ -38271,7 +38621,8 @@ class Chaos:
         return f"Fault injection is on: {self.text}" if self.rules else ""
 
     def describe(self):
-        """For the dashboard and /engine/chaos: what is on, and what it did since it was set."""
+        """For the dashboard and /engine/chaos: what is on, and what it did since it was set. Of a rule,
+        latency, jitter and kill are seconds, drop and error parts of 1, slow bytes per second."""
         rules = [{"path": rule.path or "*", **rule.settings, "hits": rule.hits} for rule in self.rules]
         return {"active": bool(self.rules), "chaos": self.text, "seed": self._seed, "rules": rules,
                 "counts": dict(self.counts)}
@@ -38624,6 +38975,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def __init__(self, request, client_address, server):
         self.request = self.connection = request
         self.client_address = client_address
+        self.address = sys.intern(client_address[0].removeprefix("::ffff:"))
         self.server = server
         self.app = server.app
         self.state = READING
@@ -38641,10 +38993,6 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.started = 0.0
         self.fate = None                # what fault injection does to the request in `head`
         self.held = None                # (time to go on, body) while it is held
-
-    @property
-    def address(self):
-        return sys.intern(self.client_address[0].removeprefix("::ffff:"))
 
     # -- reading ----
 
@@ -39023,7 +39371,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         host, what = route.host, f"route {route.method} {route.path}"
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
-        context = host.context("httpRoute", Request(head, body, params, self.address))
+        context = host.realm.new_object(host.context("httpRoute", Request(head, body, params, self.address)))
         stats = route.stats
         stats.calls += 1
         try:
@@ -39200,9 +39548,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.write(data)
 
     def note(self, status):
-        """The request's line in the log."""
+        """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
-        if head is not None:
+        if head is not None and not head.path.startswith(LIVE_PATH):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
@@ -39310,22 +39658,33 @@ class Request:
     def object(self, realm):
         """`context.request` (DESIGN section 4), made new for every call because scripts may change it."""
         head, text = self.head, self.text
+        pairs = plain_object if head.plain else text_object
         parts = {
-            "method": head.method, "path": realm.from_python(head.path),
-            "url": realm.from_python(head.target),
-            "query": text_object(realm, head.query), "params": text_object(realm, self.params),
-            "headers": text_object(realm, head.fields), "body": realm.from_python(text),
+            "method": head.method, "path": script_text(realm, head.path),
+            "url": script_text(realm, head.target),
+            "query": pairs(realm, head.query), "params": pairs(realm, self.params),
+            "headers": pairs(realm, head.fields), "body": script_text(realm, text),
             "form": text_object(realm, self.form), "files": realm.from_python(list(self.files)),
             "json": null if self.json is None else realm.from_python(self.json),
-            "cookies": text_object(realm, head.cookies), "ip": self.address,
+            "cookies": pairs(realm, head.cookies), "ip": self.address,
             "auth": realm.new_object(dict(_AUTH))}
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
         return realm.new_object(parts)
 
 
+def script_text(realm, text):
+    """A script's string. ASCII is the same in and outside of the engine."""
+    return text if text.isascii() else realm.from_python(text)
+
+
+def plain_object(realm, pairs):
+    """A script's object with string properties, all of them ASCII."""
+    return realm.new_object(dict(pairs or ()))
+
+
 def text_object(realm, pairs):
-    """A script's object with string properties. ASCII is the same in and outside of the engine."""
+    """A script's object with string properties."""
     if not pairs:
         return realm.new_object({})
     if "".join([*pairs, *pairs.values()]).isascii():
@@ -40014,7 +40373,7 @@ LIVE_SCRIPT = r"""
   function connect() {
     try {
       const worker = new SharedWorker(tag.src, "aiwebengine");
-      worker.onerror = alone;
+      worker.onerror = () => { worker.onerror = null; alone(); };
       worker.port.onmessage = (event) => onState(event.data);
       addEventListener("pagehide", () => worker.port.postMessage("bye"), { once: true });
     } catch {
@@ -40146,7 +40505,7 @@ def render_lines(text):
     return "<pre>" + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
 
 
-def render_frames(error, sources):
+def render_frames(error, sources, unnamed="anonymous function"):
     """The calls that led to an error, each with its source; the first is open."""
     frames = [found.groups() for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
     frames = [(name, file, int(line), int(column) if column else None)
@@ -40157,7 +40516,7 @@ def render_frames(error, sources):
     items = []
     for name, file, line, column in frames:
         excerpt = render_source(sources.get(file, ""), line, column)
-        title = (f"<span>{esc(name or ('top level' if error.phase != 'parse' else 'source text'))}</span>"
+        title = (f"<span>{esc(name or ('source text' if error.phase == 'parse' else unnamed))}</span>"
                  f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
         opened = " open" if excerpt and not any("<details" in item for item in items) else ""
         items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
@@ -40203,7 +40562,7 @@ def render_failure(app, failure):
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
     parts.append(f"<p>{render_headline(error.name or 'Uncaught', error.message)}</p>")
-    return "\n".join([*parts, render_frames(error, failure.sources)])
+    return "\n".join([*parts, render_frames(error, failure.sources, "top level")])
 
 
 def render_headline(name, message):
@@ -40274,21 +40633,21 @@ def nearest_first(path, known):
 @page("error")
 def error_page(server, head, status, facts, error, body=b""):
     """A handler that failed: what, where in the source, how it got there, and for which request."""
-    script_error = isinstance(error, JSError)
-    title = f"{facts['name']}: {facts['message']}" if script_error else facts["message"]
-    parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>',
-             f"<h1>{render_headline(facts['name'], facts['message']) if script_error else esc(title)}</h1>",
-             *render_notice(server)]
-    if script_error:
-        parts.append(render_frames(error, server.app.sources()))
+    parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>']
+    if isinstance(error, JSError):
+        title = f"{facts['name']}: {facts['message']}"
+        parts += [f"<h1>{render_headline(error.name or 'Uncaught', error.message)}</h1>", *render_notice(server),
+                  render_frames(error, server.app.sources())]
         if facts["stack"]:
             parts.append('<details class="more"><summary>Stack as text</summary>'
                          + render_lines(facts["stack"]) + "</details>")
+    else:
+        title, _, advice = facts["message"].partition("; ")
+        parts += [f"<h1>{esc(title)}</h1>", f"<p>{esc(advice[:1].upper() + advice[1:])}</p>", *render_notice(server)]
     parts.append(render_request(head, body))
     if server.app.live is not None:
-        parts.append("<footer>This page renews itself when a script is saved"
-                     + (", unless it answers a form: send that again." if head.method != "GET" else ".")
-                     + "</footer>")
+        parts.append("<footer>This page renews itself when a script is saved.</footer>"
+                     if head.method in ("GET", "HEAD") else "<footer>Send the form again when the script is mended.</footer>")
     return trouble_response(server, head, status, title, parts)
 
 
@@ -40297,12 +40656,13 @@ def error_page(server, head, status, facts, error, body=b""):
 
 @page("/engine/health")
 def health_answer(server, head):
-    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded."""
+    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded or Redis is away."""
     app = server.app
-    facts = {"status": "degraded" if app.failures else "ok", "version": __version__,
+    joined = app.relay.health()
+    facts = {"status": "degraded" if app.failures or joined.get("redis") == "down" else "ok", "version": __version__,
              "uptime": round(time.monotonic() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
-             "streams": len(app.stream_routes), "connections": open_streams(server)}
+             "streams": len(app.stream_routes), "connections": open_streams(server), **joined}
     if server.chaos.rules:
         facts["chaos"] = server.chaos.text
     return Response(200, JSON_TYPE, utf8(json.dumps(facts)), [("Cache-Control", "no-store")])
@@ -40539,7 +40899,9 @@ def route_facts(app):
 
 def server_facts(server):
     app = server.app
-    return {"version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
+    presence = getattr(app.relay, "presence", None)         # of several processes, each shows itself
+    return {"worker": app.worker, "others": len(presence.others) if presence is not None else 0,
+            "version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "requests": server.requests.total, "reloads": app.reloads, "logs": sorted(app.log.kept)}
 
@@ -40668,10 +41030,12 @@ def stream_view(app, query, shown):
 
 
 def reasons_for(feed, message, connections):
-    """Why connections got a message or not, as [got, why, how many], the most frequent first."""
+    """Why connections got a message or not, as [got, why, how many]: those that got it, those that will,
+    those that did not, and of each kind the most frequent first."""
     counts = collections.Counter(tuple(verdict(feed, message, item)) for item in connections)
     common = counts.most_common(MAX_SHOWN_REASONS)
     rest = sum(counts.values()) - sum(number for _, number in common)
+    common.sort(key=lambda item: ((True, None, False).index(item[0][0]), -item[1]))
     return [[got, why, number] for (got, why), number in common] + (
         [[False, "other reasons", rest]] if rest else [])
 
@@ -40680,6 +41044,8 @@ def reasons_for(feed, message, connections):
 
 #: Seconds between two looks at the server while somebody looks at the dashboard.
 DASHBOARD_SECONDS = 0.5
+#: Dashboards that may be open at the same time.
+MAX_DASHBOARDS = 32
 #: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
 IDLE_LOOKS = 4
 #: A dashboard that reads slowly gets no news while so many bytes wait for it.
@@ -40721,6 +41087,9 @@ class Dashboard:
 
     def admit(self, handler, head):
         """Makes a request a viewer."""
+        if len(self.stream.connections) >= MAX_DASHBOARDS:
+            raise Refusal(503, f"There are already {MAX_DASHBOARDS} open dashboards",
+                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
         handler.hand_over(head, self.stream, head.query)
         with self._lock:
             if self._thread is None:
@@ -40841,6 +41210,7 @@ _HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "
 _SECRET_HEADERS = frozenset(("cookie", "authorization"))
 CONSOLE_FILE = "<console>"
 _DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
+_VARIABLE = re.compile(r"\A\s*(?:let|const|var)\s+(?=[\w$]+\s*=)")
 
 
 def json_answer(value, status=200):
@@ -40920,15 +41290,19 @@ def script_source(handler, head, body):
 
 @local_page("GET", "/engine/request")
 def logged_request(handler, head, body):
-    """A request of the log (`?number=`) with its headers and body."""
-    entry = find_request(handler, head.query.get("number", ""))
+    """A request of the log (`?number=`) with its headers and body. With `--workers` every process has a
+    log; `worker` says whose is meant."""
+    entry = find_request(handler, head.query.get("number", ""), head.query.get("worker", ""))
     headers = [[name, "(not shown)" if name in _SECRET_HEADERS else value]
                for name, value in entry.head.fields.items()]
     text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
     return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers, "body": text})
 
 
-def find_request(handler, number):
+def find_request(handler, number, worker=""):
+    own = handler.app.worker
+    if worker not in ("", str(own)):
+        raise Refusal(409, f"Process {worker} has this request, but process {own} was asked; try once more")
     entry = handler.server.requests.find(int(number)) if number.isascii() and number.isdigit() else None
     if entry is None:
         raise Refusal(404, f"Request {number or '?'} is no longer in the log")
@@ -40937,9 +41311,10 @@ def find_request(handler, number):
 
 @local_page("POST", "/engine/replay")
 def replay_request(handler, head, body):
-    """Sends a request of the log to this server again: `number`. Answers with what came back."""
-    number, = asked(head, body, "number")
-    entry = find_request(handler, number)
+    """Sends a request of the log to this server again: `number`, `worker` ("" for any). Answers with what
+    came back."""
+    number, worker = asked(head, body, "number", "worker")
+    entry = find_request(handler, number, worker)
     if entry.body is None:
         raise Refusal(409, f"Its body of {entry.size:,} bytes was not kept (up to {MAX_KEPT_BODY:,} are), so "
                            "it cannot be sent again")
@@ -40999,21 +41374,49 @@ def evaluate_code(host, code):
     """The value of code in a script's realm, as text; a promise is waited for. An expression is tried
     first, so that `{ a: 1 }` is an object and `await` works; declarations stay for the next time."""
     realm, limit = host.realm, host.app.handler_timeout
+    if host.app.engine is not ENGINES[DEFAULT_ENGINE]:      # knows no arrow functions, and eval is turned off
+        value = realm.evaluate(code, CONSOLE_FILE, timeout=limit)
+        return str(value) if value is undefined or callable(value) else json.dumps(
+            value, ensure_ascii=False, indent=2, default=str)
+    scope = realm.modules.scope()
+    if scope is not None:
+        function, argument = code_in_module(realm, scope, code)
+    elif _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
+        return inspect_value(realm, realm.from_python(realm.evaluate(code, CONSOLE_FILE, timeout=limit)))
+    else:
+        function, argument = code_in_script(realm, code)
+    return host.run(function, "console", argument, lambda value: inspect_value(realm, value))
 
-    def shown(value):
-        return inspect_value(realm, value)
 
-    if _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
-        return shown(realm.from_python(realm.evaluate(code, CONSOLE_FILE, timeout=limit)))
+def function_around(realm, code):
+    """A function that returns the value of code, if it is an expression, or None."""
     try:
-        function = realm.evaluate(f"({'async ' if 'await' in code else ''}() => ({code}\n))", CONSOLE_FILE)
-        argument = None
+        return realm.evaluate(f"({'async ' if 'await' in code else ''}() => ({code}\n))", CONSOLE_FILE)
     except JSError as error:
         if error.phase != "parse":
             raise
-        waiting = f"(async () => {{{code}\n}})"
-        function, argument = realm.evaluate(waiting if "await" in code else "eval", CONSOLE_FILE), code
-    return host.run(function, "console", argument, shown)
+        return None
+
+
+def code_in_script(realm, code):
+    """(function, argument) that run code beside a plain script's globals."""
+    function = function_around(realm, code)
+    if function is None:
+        function = realm.evaluate(f"(async () => {{{code}\n}})" if "await" in code else "eval", CONSOLE_FILE)
+    return function, code
+
+
+def code_in_module(realm, scope, code):
+    """(function, argument) that run code among the names of a module: as variables of the function around
+    it, which are written back when they were set. A variable that the code declares becomes a global,
+    or it would be gone at once; statements have no value."""
+    code, values = _VARIABLE.sub("", code), scope.values()
+    body = f"return ({code}\n)" if function_around(realm, code) is not None else code + "\n"
+    back = "".join(f"if (!Object.is({name}, $old.{name})) $scope.{name} = {name};" for name in values)
+    function = realm.evaluate(f"({'async ' if 'await' in code else ''}({{ $scope, $old }}) => {{ "
+                              f"let {{ {', '.join(values)} }} = $old; try {{ {body} }} finally {{ {back} }} }})",
+                              CONSOLE_FILE)
+    return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
 # -- Dashboard: the page ----
@@ -41085,7 +41488,7 @@ p { margin: 0 0 .6rem; }
 .panel > .head h2 { margin-right: auto; }
 .panel > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
-.scroll { overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
+.scroll { contain: content; overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
 .scroll.tall { max-height: 36rem; }
 .scroll.full { max-height: none; }
 .two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
@@ -41188,7 +41591,10 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
   .top .actions { margin-left: 0; width: 100%; }
   input[type=search] { width: 100%; }
   svg.spark { width: 4.5rem; }
-  td, th { padding-left: .35rem; padding-right: .35rem; }
+  table { font-size: .85rem; }
+  td, th { padding-left: .3rem; padding-right: .3rem; }
+  th:first-child, td:first-child { padding-left: .8rem; }
+  .chip { font-size: 11px; }
 }
 """
 
@@ -41295,6 +41701,7 @@ DASHBOARD_BODY = r"""
 <div id="view-script" hidden>
   <div class="top">
     <a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
+    <span id="other-logs"></span>
     <span class="actions">
       <button id="open-source" aria-expanded="false">Open source</button>
       <button id="reload" class="main">Reload</button>
@@ -41640,7 +42047,8 @@ function render() {
   requestAnimationFrame(() => {
     pending = false;
     if (!state.server) return;
-    setText($("version"), state.server.version);
+    const { version, worker, others } = state.server;
+    setText($("version"), version + (others ? " · process " + worker + ", without its " + others + " siblings" : ""));
     $("faults").hidden = !state.chaos?.active;
     setText($("faults"), state.chaos?.active ? "Fault injection is on: " + state.chaos.chaos : "");
     VIEWS[at.view]();
@@ -41861,12 +42269,22 @@ function renderScript() {
   setText($("script-name"), at.name === "server" ? "Server log" : at.name);
   $("console").hidden = !isScript || view.state === "failed";
   $("reload").hidden = $("open-source").hidden = !isScript;
+  renderOtherLogs(isScript);
   if (!view || view.name !== at.name) return;
   const summary = state.scripts.find((script) => script.name === at.name)?.summary;
   const facts = isScript ? STATES[view.state][1] + (summary ? " · " + summary : "") : "";
   setText($("script-facts"), view.known ? facts : "There is no script of this name.");
   renderTrouble(view.error, view.loads);
   renderLines();
+}
+function renderOtherLogs(isScript) {
+  const scripts = new Set(state.scripts.map((script) => script.name));
+  const names = isScript ? [] : ["server", ...state.server.logs].filter((name, index, all) =>
+    name !== at.name && !scripts.has(name) && all.indexOf(name) === index);
+  const text = names.join();
+  if ($("other-logs").shown === text) return;
+  $("other-logs").shown = text;
+  $("other-logs").replaceChildren(...names.map((name) => el("a", { class: "chip", ...scriptLink(name) })));
 }
 function renderTrouble(error, loads) {
   $("trouble").hidden = !error;
@@ -41897,7 +42315,8 @@ function renderLines() {
   const box = $("lines"), words = $("log-q").value.toLowerCase(), all = state.lines.length;
   const shown = state.lines.filter(([, level, text]) =>
     levels[level === "log" ? "info" : level] !== false && text.toLowerCase().includes(words));
-  setText($("n-log"), (shown.length < all ? number(shown.length) + " of " : "") + number(all) + (all === 1 ? " line" : " lines"));
+  const part = shown.length < all ? number(shown.length) + " of " : "";
+  setText($("n-log"), part + number(all) + (all === 1 ? " line" : " lines"));
   const last = state.lines[all - 1], text = JSON.stringify([shown.length, words, levels, all, last]);
   if (box.shown === text && box.children.length === shown.length) return;
   box.shown = text;
@@ -42008,7 +42427,7 @@ async function openRequest(key) {
   request = { number: key, wanted: Number(location.hash.split("/")[2]) };
   let text = "", facts = "", line = "", body = null;
   try {
-    const entry = await ask("/engine/request?number=" + key);
+    const entry = await ask("/engine/request?number=" + key + "&worker=" + state.server.worker);
     body = entry.body;
     line = entry.method + " " + entry.target;
     facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from " + entry.address].join(" · ");
@@ -42030,7 +42449,8 @@ $("replay").addEventListener("click", async () => {
   let facts = "", text = "";
   setText($("replay-facts"), "waiting for the answer");
   try {
-    const reply = await ask("/engine/replay", { number: String(request.number) });
+    const wish = { number: String(request.number), worker: String(state.server.worker) };
+    const reply = await ask("/engine/replay", wish);
     facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
     text = headerText(reply.headers) + "\n\n" + reply.body;
   } catch (error) {
@@ -43324,7 +43744,8 @@ def explorer_page(server, head):
 # 19  COMMAND LINE
 #
 # `Server`, which puts the parts together for programs and tests, and `main`, which does so for people:
-# options, the banner, signals, and running JavaScript without a server.
+# options, the banner, signals, running JavaScript without a server, tests of scripts (--test), a starter
+# (--init).
 # ======================================================================================
 
 DEFAULT_SCRIPTS = "scripts"
@@ -43553,6 +43974,8 @@ def main(argv=None):
         return EXIT_USAGE
     if not options.test and (options.watch or options.report or options.reporter != "spec"):
         parser.error("--watch, --reporter and --report belong to --test")
+    if options.test and options.engine != DEFAULT_ENGINE:
+        parser.error("--test needs the built-in engine")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
     if options.init:
@@ -43748,8 +44171,10 @@ MAX_TEST_WAIT = 600
 TEST_EPOCH = 1_893_456_000_000
 #: The file name of TEST_PRELUDE in stacks, which are shown without it.
 TEST_PRELUDE_NAME = "aiwebengine:test"
-#: Lines of log shown with a failed test.
+#: Lines of log shown with a failed test, and of a difference; and how much work a difference is worth.
 MAX_TEST_LOG = 20
+MAX_DIFF_LINES = 60
+MAX_DIFF_WORK = 1_000_000
 
 #: What test files have besides the host API, in their own language. `__tests` are the functions of ScriptTests.
 TEST_PRELUDE = r"""
@@ -44080,15 +44505,21 @@ TEST_PRELUDE = r"""
 def line_diff(actual, expected):
     """Two texts line by line: `- ` expected, `+ ` actual, and up to two lines around each difference."""
     old, new = expected.split("\n"), actual.split("\n")
-    lines = []
+    lines, start = [], 0
+    if len(old) * len(new) > MAX_DIFF_WORK:     # comparing all would take too long: only around the first difference
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(old, new))
+        start = max(0, sum(1 for _ in same) - 2)
+        old, new = old[start:start + MAX_DIFF_LINES], new[start:start + MAX_DIFF_LINES]
     for group in difflib.SequenceMatcher(None, old, new, False).get_grouped_opcodes(2):
-        if lines or group[0][1]:
+        if lines or group[0][1] or start:
             lines.append("  …")
-        for kind, low, high, start, end in group:
+        for kind, low, high, begin, end in group:
             if kind == "equal":
                 lines += ["  " + line for line in old[low:high]]
             else:
-                lines += ["- " + line for line in old[low:high]] + ["+ " + line for line in new[start:end]]
+                lines += ["- " + line for line in old[low:high]] + ["+ " + line for line in new[begin:end]]
+    if len(lines) > MAX_DIFF_LINES:
+        lines[MAX_DIFF_LINES:] = ["  …"]
     return "\n".join(lines)
 
 
@@ -44182,18 +44613,20 @@ class StreamClient:
         self._buffer = b""
 
     def read(self):
-        """Takes in what has arrived."""
-        exchange = self.exchange
+        """Takes in what has arrived; False when that is nothing."""
+        exchange, arrived = self.exchange, b""
         if not exchange.done or self.ended:
-            return
+            return False
         if exchange.body and self.is_stream:
-            self._buffer, exchange.body = self._buffer + exchange.body, b""
+            arrived, exchange.body = exchange.body, b""
         if exchange.stream:
-            self._buffer += exchange.receive()
+            arrived += exchange.receive()
         self.ended = not exchange.stream
+        self._buffer += arrived
         *blocks, self._buffer = self._buffer.split(b"\n\n")
         for block in blocks:
             self._event(block.decode("utf-8", "replace"))
+        return bool(arrived)
 
     @property
     def is_stream(self):
@@ -44426,8 +44859,8 @@ class ScriptTests:
         self.failed(result, "\n".join(part for part in parts if part), kind)
 
     def sources(self):
-        own = self.host.sources if self.host is not None else {}
-        return {**self.app.sources(), **own}
+        hosts = [*self.app.hosts.values(), *([self.host] if self.host is not None else [])]
+        return {name: text for host in hosts for name, text in host.sources.items()}
 
     def waits(self):
         """What a test could be waiting for, as text."""
@@ -44467,10 +44900,11 @@ class ScriptTests:
         woken = True
         while woken:
             self.rest()
-            self.app.broadcaster.flush()
-            self.wait_for_disconnects()
-            for client in self.clients:
-                client.read()
+            if self.clients:
+                self.app.broadcaster.flush()
+                self.wait_for_disconnects()
+            while any([client.read() for client in self.clients]):
+                self.app.broadcaster.flush()        # a large message comes in pieces
             woken = self.wake()
 
     def wait_for_disconnects(self):
@@ -44512,7 +44946,8 @@ class ScriptTests:
     def drive(self, event, seconds):
         """Waits for the test itself: gives it what it asked for, and moves the clock to the next timer whenever
         nothing else is left to do. The seconds are real ones."""
-        limit, start = time.monotonic() + (seconds or 0), self.clock.time
+        limit = time.monotonic() + (math.inf if seconds is None else seconds)
+        start = self.clock.time
         while not event.is_set():
             self.settle()
             if event.is_set() or self.deliver():
@@ -44535,6 +44970,7 @@ class ScriptTests:
             exchange, resolve, reject = item
             if exchange.done:
                 self.exchanges.remove(item)
+                exchange.close()        # it may be a stream, which request() does not listen to
                 calls.append((resolve, {"status": exchange.status, "headers": exchange.headers,
                                         "body": exchange.body.decode("utf-8", "replace")}))
         for client in self.clients:
@@ -44701,10 +45137,12 @@ class SpecReporter:
         if result.failure:
             for line in printable(result.failure).split("\n"):
                 self.write("      " + self.paint(line[:1] if line[:2] in ("- ", "+ ") else None, line))
-        for level, text in result.notes[:MAX_TEST_LOG]:
+        notes = [text if count == 1 else f"{text} ({count} times)"
+                 for (_, text), count in collections.Counter(result.notes).items()]
+        for text in notes[:MAX_TEST_LOG]:
             self.write("\n".join(self.paint("log", "      " + line) for line in printable(text).split("\n")))
-        if len(result.notes) > MAX_TEST_LOG:
-            self.write(self.paint("log", f"      … and {len(result.notes) - MAX_TEST_LOG:,} more lines of log"))
+        if len(notes) > MAX_TEST_LOG:
+            self.write(self.paint("log", f"      … and {len(notes) - MAX_TEST_LOG:,} more"))
         if result.failure:
             self.write()
 
@@ -44816,6 +45254,8 @@ def run_tests(scripts, options):
     except OSError as error:
         print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_SCRIPT
 
 
 def run_tests_once(scripts, options):
@@ -45211,7 +45651,8 @@ test("only what is on the list can be chosen", async () => {
     // A vote goes to the server as a form. The answer comes over the stream, to everybody.
     async function vote(choice) {
       const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
-      $("answer").textContent = response.ok ? "" : await response.text();
+      const problem = response.status < 500 ? await response.text() : "The script failed. The terminal says where.";
+      $("answer").textContent = response.ok ? "" : problem;
     }
 
     function report(live) {
@@ -45275,10 +45716,11 @@ def write_starter(folder):
 def print_console(level, text):
     """console.* of code that runs without a server."""
     stream = sys.stderr if level in ("warn", "error") else sys.stdout
+    line = text + "\n"                  # in one piece: timers print from their own thread
     try:
-        print(text, file=stream, flush=True)
+        print(line, end="", file=stream, flush=True)
     except UnicodeEncodeError:
-        print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+        print(line.encode("ascii", "backslashreplace").decode(), end="", file=stream, flush=True)
     except BrokenPipeError:             # `| head` has seen enough
         os._exit(EXIT_PIPE)
 
