@@ -35,6 +35,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 """
 
 import argparse
+import array
 import ast
 import base64
 import binascii
@@ -7607,7 +7608,9 @@ class Emitter:
         self.finish_loop(jump)
 
     def head_value(self, node):
-        """The right side of for-in and for-of: the loop's own names are not initialised there."""
+        """The right side of for-in and for-of: the loop's own names are there, but not initialised."""
+        for variable in node.scope.names.values():
+            self.declare_cell(variable)
         return self.expression(node.right)
 
     def for_each(self, node, values):
@@ -12564,7 +12567,46 @@ def string_normalize(realm, this, form=undefined, *_):
         return text
     # The longest decompositions have 4 and 18 characters.
     check_string_length(len(text) * (18 if form in ("NFKC", "NFKD") else 4))
-    return utf16(unicodedata.normalize(form, python_text(text)))
+    return utf16(normalized(form, python_text(text)))
+
+
+#: More combining marks in a row than any language has: they are sorted here, since CPython's way of
+#: doing it takes the square of their number, and cannot be interrupted.
+MAX_MARKS_TO_SORT = 200
+
+
+@functools.cache
+def _many_marks(astral):
+    """A pattern for long runs of characters with a combining class. `re` is quick with those below
+    U+10000; the others are looked for in texts that have any such character only."""
+    marks = "".join([chr(code) for code in range(0x300, 0x10000) if unicodedata.combining(chr(code))])
+    if astral:
+        marks += "\U00010000-\U0001efff"
+    return re.compile(f"[{marks}]{{{MAX_MARKS_TO_SORT},}}")
+
+
+def normalized(form, text):
+    """unicodedata.normalize() in a time that grows with the text only."""
+    def in_order(match):
+        done, by_class = [], {}
+
+        def flush():
+            for number in sorted(by_class):
+                done.extend(by_class[number])
+            by_class.clear()
+        for char in interruptible(match[0]):
+            for part in unicodedata.normalize(decomposed, char):
+                if unicodedata.combining(part):
+                    by_class.setdefault(unicodedata.combining(part), []).append(part)
+                else:
+                    flush()
+                    done.append(part)
+        flush()
+        return "".join(done)
+    if len(text) > MAX_MARKS_TO_SORT:
+        decomposed = form.replace("C", "D")
+        text = _many_marks(_ASTRAL.search(text) is not None).sub(in_order, text)
+    return unicodedata.normalize(form, text)
 
 
 @STRING.method("padEnd", 1)
@@ -12847,7 +12889,7 @@ def collation_key(text, options):
         text = re.sub("[0-9]+", lambda m: chr(0x10FF00 - 250 + min(len(m[0].lstrip("0")), 250))
                       + m[0].lstrip("0"), text)
     if not text.isascii():
-        text = unicodedata.normalize("NFKD", text)
+        text = normalized("NFKD", text)
     if options.ignore_punctuation:
         text = "".join([c for c in text if unicodedata.category(c)[0] not in "PZ"])
     primary = text.translate(_COLLATION)
@@ -13014,10 +13056,14 @@ def string_from_char_code(realm, this, *codes):
 def string_from_code_point(realm, this, *points):
     units = []
     for point in interruptible(points):
-        value = to_number(point)
+        value = point if type(point) is int else to_number(point)
         if value != value or not 0 <= value <= 0x10FFFF or value != int(value):
             raise JSRangeError(f"Invalid code point {number_to_string(value)}")
-        units.append(utf16(chr(int(value))))
+        value = int(value)
+        if value > 0xFFFF:
+            units.append(chr(0xD7C0 + (value >> 10)))
+            value = 0xDC00 + (value & 0x3FF)
+        units.append(chr(value))
     return "".join(units)
 
 
@@ -16494,13 +16540,17 @@ def is_literal(node):
 
 # Compiled patterns
 
+_UTF_16 = f"utf-16-{sys.byteorder[0]}e"
+
+
 class CodePointView:
     """A string with surrogate pairs as code points, and the way back to code units."""
 
     __slots__ = ("points", "unit_count", "astral", "astral_units")
 
     def __init__(self, text):
-        self.points = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        # Through an array, since encoding a surrogate by "surrogatepass" takes as long as ten characters.
+        self.points = array.array("H", map(ord, text)).tobytes().decode(_UTF_16, "surrogatepass")
         self.unit_count = len(text)
         self.astral = None
 
@@ -20398,8 +20448,9 @@ def async_yield_delegate(realm, iterable):
             if mode == "return":
                 raise GeneratorReturn(result.get("value"))
             return result.get("value")
+        value = result.get("value")
         try:
-            received, mode = (yield result.get("value")), "next"
+            received, mode = (yield value), "next"
         except GeneratorReturn as returned:
             received, mode = returned.value, "return"
         except Exception as error:
@@ -23828,7 +23879,7 @@ def domain_to_ascii(domain):
     """Lower case, and Punycode for labels that are not ASCII (as UTS #46 has it in the main)."""
     if domain.isascii():
         return domain.lower()
-    domain = unicodedata.normalize("NFKC", _IGNORED_IN_DOMAIN.sub("", domain).lower())
+    domain = normalized("NFKC", _IGNORED_IN_DOMAIN.sub("", domain).lower())
     labels = domain.replace("\u3002", ".").split(".")
     return ".".join([label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
                      for label in labels])
@@ -26391,6 +26442,7 @@ def compile_cached(source, filename):
 
 #: Errors of Python's own that generated code may raise, and what they are in JavaScript.
 _UNBOUND = re.compile("'([^']*)'")
+_EMPTY_CELL = re.compile("^v$|Cell' object has no attribute 'v'$")
 
 
 #: New objects between two runs of Python's garbage collector, at the least.
@@ -26599,7 +26651,7 @@ class Realm:
         if isinstance(error, NameError):
             found = _UNBOUND.search(str(error))
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
-        if isinstance(error, AttributeError) and error.args and str(error) == "v":
+        if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
             return "ReferenceError", "Cannot access variable before initialization"
         self.internal_error = error
         return "Error", f"Internal error of the engine ({type(error).__name__})"

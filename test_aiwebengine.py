@@ -2393,6 +2393,27 @@ function f(a, b) { b = 4; return Object.keys(arguments) + (2 in arguments) + arg
 """)
 
 
+class UninitializedTest(unittest.TestCase):
+    """Names that are used before their declaration has run, where each turn of a loop has its own."""
+
+    test_cases = conformance(r"""
+# 14.7.5.12 closures made in the head of for-of and for-in
+var p, q, r = []; for (let [x, _ = q = () => x] of (p = () => x, [["i"]])); try { p() } catch (e) { r.push(e.name) } r.push(q())
+for (let [x, _ = q = () => x] in { i: p = () => typeof x }); try { p() } catch (e) { r.push(e.name) } r.push(q()); result = r.join()
+=> ReferenceError,i,ReferenceError,i
+# 14.3.1 a let that a closure sees, in a loop
+var r = []; for (let i = 0; i < 2; i++) { let h = () => typeof x; try { h() } catch (e) { r.push(e.name) } let x = i; let k = () => x++; r.push(h()) } result = r.join()
+=> ReferenceError,number,ReferenceError,number
+# 15.5.5 a getter that throws in yield* of an async generator
+var token = {}, it = { [Symbol.asyncIterator]() { return this }, next: () => ({ done: false, get value() { throw token } }) };
+async function* f() { try { yield* it } catch (e) { return e === token } } f().next().then(x => { result = x.value })
+=> true
+# 22.1.2.2 String.fromCodePoint
+result = [String.fromCodePoint(0x1F600, 65, 0xFFFF, 0x10FFFF) === "\u{1F600}A\uFFFF\u{10FFFF}", String.fromCodePoint("65", true).length].join()
+=> true,2
+""")
+
+
 class ContinueThroughFinallyTest(unittest.TestCase):
     """`continue` leaves finally blocks first and steps the loop then (14.7.4.4)."""
 
@@ -5898,6 +5919,7 @@ class HangTest(AttackTestCase):
             "typed array from many": "new Uint8Array('x'.repeat(2 ** 23).split('')).length",
             "keys of a string": "Object.keys('x'.repeat(2 ** 25)).length",
             "localeCompare": "'x'.repeat(2 ** 26).localeCompare('x'.repeat(2 ** 26) + 'y')",
+            "normalize": "('a' + '\\u0301\\u0316'.repeat(2 ** 22)).normalize('NFC').length",
         }
         for name, outcome in self.attack(attacks, seconds=0.3).items():
             with self.subTest(name):
