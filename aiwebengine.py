@@ -26043,6 +26043,20 @@ class JSNamespace(JSObject):
         return [*self.cells, SYM_TO_STRING_TAG]
 
 
+class JSModuleScope(JSNamespace):
+    """The top-level names of a module as an object that can be written to, for a console."""
+
+    __slots__ = ()
+
+    def values(self):
+        """Name -> value of those that have one yet."""
+        return {key: cell.v for key, cell in self.cells.items() if hasattr(cell, "v") and key[0] != "%"}
+
+    def set(self, key, value, receiver=None):
+        self.cells[key].v = value
+        return True
+
+
 class Module:
     """One module of a realm: its cells, and how far it has come."""
 
@@ -26112,6 +26126,10 @@ class ModuleMap:
         self.main = None                # the module that evaluate() ran last
         #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
         self.loader = None
+
+    def scope(self):
+        """The names of the module that the realm runs, as an object; None where it runs a plain script."""
+        return JSModuleScope(self.main.cells) if self.main is not None else None
 
     def meta(self, filename):
         if filename not in self.metas:
@@ -35568,6 +35586,10 @@ class LocalRelay:
         """Descriptions of a stream's connections, oldest first."""
         return stream.list_connections()
 
+    def health(self):
+        """Facts for a monitor."""
+        return {}
+
     def start(self):
         """To be called when the scripts are loaded."""
 
@@ -35586,11 +35608,11 @@ class LocalRelay:
 REDIS_TIMEOUT = 2.0
 REDIS_BLOCK_MS = 1000
 #: Seconds until the first attempt to connect again, and between the later ones, at most.
-REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.5
+REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.25
 #: Seconds between two readings: while many messages come, they are taken in and delivered together.
-REDIS_PAUSE = 0.003
+REDIS_PAUSE = 0.001
 #: Messages of one stream that are read at once.
-REDIS_BATCH = 256
+REDIS_BATCH = 100
 #: A stream in Redis holds at least its history, and for processes that lag behind so many messages
 #: beyond it; fewer when so many bytes of the present size would be too much.
 REDIS_LAG_MESSAGES = 10_000
@@ -35616,12 +35638,13 @@ _REDIS_BUCKET = """
 local time, rate = redis.call('TIME'), tonumber(ARGV[1])
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'time')
-local tokens = tonumber(bucket[1]) or rate
-tokens = math.min(rate, tokens + (now - (tonumber(bucket[2]) or now)) * rate)
+local most = math.max(1, rate)
+local tokens = tonumber(bucket[1]) or most
+tokens = math.min(most, tokens + (now - (tonumber(bucket[2]) or now)) * rate)
 local admitted = tokens >= 1
 if admitted then tokens = tokens - 1 end
 redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'time', string.format('%.6f', now))
-redis.call('PEXPIRE', KEYS[1], 2000)
+redis.call('PEXPIRE', KEYS[1], math.ceil(1000 * most / rate) + 1000)
 return admitted and 1 or 0
 """
 
@@ -35673,7 +35696,7 @@ class RedisLink:
                 url, protocol=2, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
         except ValueError as error:
-            raise StorageUnavailable(f"--redis {url}: {error}; an address is such as "
+            raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such as "
                                      "redis://localhost:6379/0") from None
         except TypeError:
             raise StorageUnavailable(f"--redis needs the package redis 5.0 or newer, not {redis.__version__}: "
@@ -35721,7 +35744,7 @@ class RedisLink:
         except IndexError:
             connection = self.connection()
         try:
-            if connection.can_read(0):      # the end of the connection: Redis was started anew
+            if self._has_ended(connection):
                 connection.disconnect()
                 connection.connect()
             connection.send_command(*command)
@@ -35731,6 +35754,13 @@ class RedisLink:
             raise
         self._kept.append(connection)
         return answer
+
+    def _has_ended(self, connection):
+        """Was a connection closed while nobody used it, because Redis was started anew?"""
+        try:
+            return connection.can_read(0)
+        except self.failures:
+            return True
 
     def _attempt(self, work):
         if self.down is not None:
@@ -35892,6 +35922,9 @@ class RedisRelay:
         own = [{**item, "process": self.presence.name} for item in stream.list_connections()]
         return sorted(own + self.presence.elsewhere(stream.path), key=lambda item: -item["age"])
 
+    def health(self):
+        return {"redis": "down" if self.link.down else "up", "processes": 1 + len(self.presence.others)}
+
     # -- new streams ----
 
     def keep(self, stream):
@@ -35985,6 +36018,8 @@ class RedisRelay:
 
     def _deliver(self, key, entries):
         """Gives entries of a Redis stream to the stream of this process, in order, each once."""
+        if len(entries) >= REDIS_BATCH:
+            self._check_lag(key, redis_sequence(entries[0][0]))
         for identifier, pairs in entries:
             fields = dict(zip(pairs[::2], pairs[1::2]))
             sequence = redis_sequence(identifier)
@@ -35995,6 +36030,22 @@ class RedisRelay:
                 self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
             elif (stream := self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))) is not None:
                 stream.send(text, filter, None, sequence)
+
+
+    def _check_lag(self, key, first):
+        """This process reads much at once, so it has fallen behind: tells the clients when Redis does not
+        have any more what came before the `first` message that was read."""
+        facts = self.link.call("XINFO STREAM", key)
+        oldest = facts.get("first-entry")
+        dropped = facts.get("entries-added", math.inf) - facts.get("length", 0)
+        if not oldest or redis_sequence(oldest[0]) < first or dropped <= 0:
+            return
+        self.report("warn", f"this process fell behind, and messages of {key} are lost to its clients")
+        stream = self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))
+        if stream is not None:
+            lost = json.dumps({"lastEventId": redis_id(self.positions[key]), "resumesAfter": redis_id(first - 1),
+                               "reason": "messages in between are no longer kept"})
+            stream.send(lost, None, "gap", first - 1)
 
 
 REDIS_STREAM_PREFIX = REDIS_PREFIX + "stream:"
@@ -36052,6 +36103,8 @@ class RedisPresence:
                 self._report()
             except RedisTrouble:
                 self._told.clear()
+            except Exception as error:
+                self.link.report("error", f"presence: {type(error).__name__}: {error}")
             if self._stop.wait(PRESENCE_SECONDS):
                 return
 
@@ -38257,8 +38310,8 @@ class Gate:
     def _take(self, address, now):
         """Takes a token out of an address's bucket, if there is one."""
         with self._lock:
-            tokens, last = self._buckets.pop(address, (self.rate, now))
-            tokens = min(self.rate, tokens + (now - last) * self.rate)
+            tokens, last = self._buckets.pop(address, (max(1, self.rate), now))
+            tokens = min(max(1, self.rate), tokens + (now - last) * self.rate)
             refused = tokens < 1
             self._buckets[address] = (tokens if refused else tokens - 1, now)
             if len(self._buckets) > 10_000:
@@ -40551,12 +40604,13 @@ def error_page(server, head, status, facts, error, body=b""):
 
 @page("/engine/health")
 def health_answer(server, head):
-    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded."""
+    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded or Redis is away."""
     app = server.app
-    facts = {"status": "degraded" if app.failures else "ok", "version": __version__,
+    joined = app.relay.health()
+    facts = {"status": "degraded" if app.failures or joined.get("redis") == "down" else "ok", "version": __version__,
              "uptime": round(time.monotonic() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
-             "streams": len(app.stream_routes), "connections": open_streams(server)}
+             "streams": len(app.stream_routes), "connections": open_streams(server), **joined}
     if server.chaos.rules:
         facts["chaos"] = server.chaos.text
     return Response(200, JSON_TYPE, utf8(json.dumps(facts)), [("Cache-Control", "no-store")])
@@ -41104,6 +41158,7 @@ _HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "
 _SECRET_HEADERS = frozenset(("cookie", "authorization"))
 CONSOLE_FILE = "<console>"
 _DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
+_VARIABLE = re.compile(r"\A\s*(?:let|const|var)\s+(?=[\w$]+\s*=)")
 
 
 def json_answer(value, status=200):
@@ -41271,21 +41326,45 @@ def evaluate_code(host, code):
         value = realm.evaluate(code, CONSOLE_FILE, timeout=limit)
         return str(value) if value is undefined or callable(value) else json.dumps(
             value, ensure_ascii=False, indent=2, default=str)
+    scope = realm.modules.scope()
+    if scope is not None:
+        function, argument = code_in_module(realm, scope, code)
+    elif _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
+        return inspect_value(realm, realm.from_python(realm.evaluate(code, CONSOLE_FILE, timeout=limit)))
+    else:
+        function, argument = code_in_script(realm, code)
+    return host.run(function, "console", argument, lambda value: inspect_value(realm, value))
 
-    def shown(value):
-        return inspect_value(realm, value)
 
-    if _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
-        return shown(realm.from_python(realm.evaluate(code, CONSOLE_FILE, timeout=limit)))
+def function_around(realm, code):
+    """A function that returns the value of code, if it is an expression, or None."""
     try:
-        function = realm.evaluate(f"({'async ' if 'await' in code else ''}() => ({code}\n))", CONSOLE_FILE)
-        argument = None
+        return realm.evaluate(f"({'async ' if 'await' in code else ''}() => ({code}\n))", CONSOLE_FILE)
     except JSError as error:
         if error.phase != "parse":
             raise
-        waiting = f"(async () => {{{code}\n}})"
-        function, argument = realm.evaluate(waiting if "await" in code else "eval", CONSOLE_FILE), code
-    return host.run(function, "console", argument, shown)
+        return None
+
+
+def code_in_script(realm, code):
+    """(function, argument) that run code beside a plain script's globals."""
+    function = function_around(realm, code)
+    if function is None:
+        function = realm.evaluate(f"(async () => {{{code}\n}})" if "await" in code else "eval", CONSOLE_FILE)
+    return function, code
+
+
+def code_in_module(realm, scope, code):
+    """(function, argument) that run code among the names of a module: as variables of the function around
+    it, which are written back when they were set. A variable that the code declares becomes a global,
+    or it would be gone at once; statements have no value."""
+    code, values = _VARIABLE.sub("", code), scope.values()
+    body = f"return ({code}\n)" if function_around(realm, code) is not None else code + "\n"
+    back = "".join(f"if (!Object.is({name}, $old.{name})) $scope.{name} = {name};" for name in values)
+    function = realm.evaluate(f"({'async ' if 'await' in code else ''}({{ $scope, $old }}) => {{ "
+                              f"let {{ {', '.join(values)} }} = $old; try {{ {body} }} finally {{ {back} }} }})",
+                              CONSOLE_FILE)
+    return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
 # -- Dashboard: the page ----
@@ -41570,6 +41649,7 @@ DASHBOARD_BODY = r"""
 <div id="view-script" hidden>
   <div class="top">
     <a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
+    <span id="other-logs"></span>
     <span class="actions">
       <button id="open-source" aria-expanded="false">Open source</button>
       <button id="reload" class="main">Reload</button>
@@ -42137,12 +42217,22 @@ function renderScript() {
   setText($("script-name"), at.name === "server" ? "Server log" : at.name);
   $("console").hidden = !isScript || view.state === "failed";
   $("reload").hidden = $("open-source").hidden = !isScript;
+  renderOtherLogs(isScript);
   if (!view || view.name !== at.name) return;
   const summary = state.scripts.find((script) => script.name === at.name)?.summary;
   const facts = isScript ? STATES[view.state][1] + (summary ? " · " + summary : "") : "";
   setText($("script-facts"), view.known ? facts : "There is no script of this name.");
   renderTrouble(view.error, view.loads);
   renderLines();
+}
+function renderOtherLogs(isScript) {
+  const scripts = new Set(state.scripts.map((script) => script.name));
+  const names = isScript ? [] : ["server", ...state.server.logs].filter((name, index, all) =>
+    name !== at.name && !scripts.has(name) && all.indexOf(name) === index);
+  const text = names.join();
+  if ($("other-logs").shown === text) return;
+  $("other-logs").shown = text;
+  $("other-logs").replaceChildren(...names.map((name) => el("a", { class: "chip", ...scriptLink(name) })));
 }
 function renderTrouble(error, loads) {
   $("trouble").hidden = !error;
@@ -42173,7 +42263,8 @@ function renderLines() {
   const box = $("lines"), words = $("log-q").value.toLowerCase(), all = state.lines.length;
   const shown = state.lines.filter(([, level, text]) =>
     levels[level === "log" ? "info" : level] !== false && text.toLowerCase().includes(words));
-  setText($("n-log"), (shown.length < all ? number(shown.length) + " of " : "") + number(all) + (all === 1 ? " line" : " lines"));
+  const part = shown.length < all ? number(shown.length) + " of " : "";
+  setText($("n-log"), part + number(all) + (all === 1 ? " line" : " lines"));
   const last = state.lines[all - 1], text = JSON.stringify([shown.length, words, levels, all, last]);
   if (box.shown === text && box.children.length === shown.length) return;
   box.shown = text;
@@ -43601,7 +43692,8 @@ def explorer_page(server, head):
 # 19  COMMAND LINE
 #
 # `Server`, which puts the parts together for programs and tests, and `main`, which does so for people:
-# options, the banner, signals, and running JavaScript without a server.
+# options, the banner, signals, running JavaScript without a server, tests of scripts (--test), a starter
+# (--init).
 # ======================================================================================
 
 DEFAULT_SCRIPTS = "scripts"
@@ -44027,8 +44119,10 @@ MAX_TEST_WAIT = 600
 TEST_EPOCH = 1_893_456_000_000
 #: The file name of TEST_PRELUDE in stacks, which are shown without it.
 TEST_PRELUDE_NAME = "aiwebengine:test"
-#: Lines of log shown with a failed test.
+#: Lines of log shown with a failed test, and of a difference; and how much work a difference is worth.
 MAX_TEST_LOG = 20
+MAX_DIFF_LINES = 60
+MAX_DIFF_WORK = 1_000_000
 
 #: What test files have besides the host API, in their own language. `__tests` are the functions of ScriptTests.
 TEST_PRELUDE = r"""
@@ -44359,15 +44453,21 @@ TEST_PRELUDE = r"""
 def line_diff(actual, expected):
     """Two texts line by line: `- ` expected, `+ ` actual, and up to two lines around each difference."""
     old, new = expected.split("\n"), actual.split("\n")
-    lines = []
+    lines, start = [], 0
+    if len(old) * len(new) > MAX_DIFF_WORK:     # comparing all would take too long: only around the first difference
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(old, new))
+        start = max(0, sum(1 for _ in same) - 2)
+        old, new = old[start:start + MAX_DIFF_LINES], new[start:start + MAX_DIFF_LINES]
     for group in difflib.SequenceMatcher(None, old, new, False).get_grouped_opcodes(2):
-        if lines or group[0][1]:
+        if lines or group[0][1] or start:
             lines.append("  …")
-        for kind, low, high, start, end in group:
+        for kind, low, high, begin, end in group:
             if kind == "equal":
                 lines += ["  " + line for line in old[low:high]]
             else:
-                lines += ["- " + line for line in old[low:high]] + ["+ " + line for line in new[start:end]]
+                lines += ["- " + line for line in old[low:high]] + ["+ " + line for line in new[begin:end]]
+    if len(lines) > MAX_DIFF_LINES:
+        lines[MAX_DIFF_LINES:] = ["  …"]
     return "\n".join(lines)
 
 
@@ -44707,8 +44807,8 @@ class ScriptTests:
         self.failed(result, "\n".join(part for part in parts if part), kind)
 
     def sources(self):
-        own = self.host.sources if self.host is not None else {}
-        return {**self.app.sources(), **own}
+        hosts = [*self.app.hosts.values(), *([self.host] if self.host is not None else [])]
+        return {name: text for host in hosts for name, text in host.sources.items()}
 
     def waits(self):
         """What a test could be waiting for, as text."""

@@ -33,6 +33,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import statistics
 import struct
 import subprocess
 import sys
@@ -4462,6 +4463,50 @@ class RealmTest(unittest.TestCase):
 
 # -- Isolation ---------------------------------------------------------------------------
 
+class ClockTest(unittest.TestCase):
+    """Realms under a clock that somebody else moves."""
+
+    def setUp(self):
+        self.clock = aiwebengine.ManualClock(1_000_000)
+        self.realm = aiwebengine.Realm(clock=self.clock, console=lambda *_: None)
+        self.addCleanup(self.realm.close)
+
+    def move(self, milliseconds):
+        end = self.clock.time + milliseconds
+        while (self.clock.next_due() or end + 1) <= end:
+            self.clock.step()
+        self.clock.time = end
+
+    def test_time_is_what_the_clock_says(self):
+        now = "[Date.now(), new Date().getTime(), performance.now(), Date.parse(new Date().toISOString())]"
+        self.assertEqual(self.realm.evaluate(now), [1_000_000, 1_000_000, 0, 1_000_000])
+        self.move(1500)
+        self.assertEqual(self.realm.evaluate(now), [1_001_500, 1_001_500, 1500, 1_001_500])
+
+    def test_timers_of_all_realms_run_in_order_when_the_clock_moves(self):
+        other = aiwebengine.Realm(clock=self.clock)
+        self.addCleanup(other.close)
+        log = []
+        for realm, name in ((self.realm, "a"), (other, "b")):
+            realm.define("note", lambda what, name=name: log.append(f"{name}{what} {self.clock.time - 1_000_000}"))
+        self.realm.evaluate("setTimeout(() => note(3), 30); setInterval(() => note('i'), 20); setTimeout(() => note(0))")
+        other.evaluate("setTimeout(() => note(1), 10); const t = setTimeout(() => note('never'), 5); clearTimeout(t);"
+                       "setTimeout(() => setTimeout(() => note(4), 10), 25)")
+        time.sleep(0.05)
+        self.assertEqual(log, [])
+        self.move(40)
+        self.assertEqual(log, ["a0 1", "b1 10", "ai 20", "a3 30", "b4 35", "ai 40"])
+
+    def test_an_error_in_a_timer_does_not_stop_the_clock(self):
+        seen = []
+        self.realm.console = lambda level, text: seen.append(text)
+        self.realm.evaluate("setTimeout(() => { throw new Error('first') }, 1); setTimeout(() => console.log('second'), 2)")
+        self.move(5)
+        self.assertEqual(len(seen), 2)
+        self.assertIn("Error: first", seen[0])
+        self.assertEqual(seen[1], "second")
+
+
 class IsolationTest(unittest.TestCase):
     """No way out of a realm: not to another realm, not to Python."""
 
@@ -8519,18 +8564,19 @@ REDIS_MISSING = None if REDIS_SERVER and importlib.util.find_spec("redis") else 
 
 
 class RedisServer:
-    """A redis-server of the test's own, which keeps what it accepted."""
+    """A redis-server of the test's own. It writes what it accepted to a file before it says so, which
+    outlives its process."""
 
-    def __init__(self, folder, port=None):
+    def __init__(self, folder):
         self.folder = folder
-        self.port = port or free_port()
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 
     def start(self):
         self.process = subprocess.Popen(
             [REDIS_SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, "--save", "",
-             "--appendonly", "yes", "--appendfsync", "always"], stdout=subprocess.DEVNULL)
+             "--appendonly", "yes"], stdout=subprocess.DEVNULL)
         for _ in range(500):
             try:
                 if self.ask("PING") == "+PONG":
@@ -8552,10 +8598,10 @@ class RedisServer:
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
 
-    def stop(self):
+    def stop(self, kill=False):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
+            self.process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
         self.process.wait(WAIT)
 
 
@@ -8657,6 +8703,30 @@ class RedisTest(RedisCase):
         there = self.client(two)
         self.post_to(one, "/many?count=2000", "n")
         self.assertEqual(self.take(there, 2000), [f"n{i}" for i in range(2000)])
+
+    def test_a_process_that_falls_too_far_behind_tells_its_clients(self):
+        with unittest.mock.patch.object(aiwebengine, "REDIS_LAG_MESSAGES", 500):
+            one, two = self.serve_both(REDIS_SCRIPT)
+            there = self.client(two)
+            self.post_to(one, "/send", "first")
+            self.assertEqual(self.take(there, 1), ["first"])
+            gate, read = threading.Event(), two.app.relay._read
+            two.app.relay._read = lambda *arguments: gate.wait(WAIT) and read(*arguments)
+            self.post_to(one, "/many?count=2000", "n")
+            time.sleep(0.01)
+            gate.set()
+            before = -1
+            while before is None or before < 1999:
+                event = there.next()
+                if event["event"] == "gap":
+                    facts = json.loads(event["data"])
+                    self.assertEqual(facts["resumesAfter"], event["id"])
+                    before = None
+                else:
+                    number = int(event["data"][1:])
+                    self.assertEqual(number, number if before is None else before + 1)
+                    before = number
+            self.assertIn("fell behind", self.output.getvalue())
 
     def test_a_client_resumes_at_the_other_process(self):
         one, two = self.serve_both(REDIS_SCRIPT)
@@ -8828,6 +8898,8 @@ class RedisFailureTest(RedisCase):
         self.assertEqual(self.get("/local")[2], "here")
         self.assertEqual(len(self.get_json("/who")), 1)
         self.assertEqual(self.get("/get")[0], 500)
+        health = self.get_json("/engine/health")
+        self.assertEqual((health["status"], health["redis"], health["processes"]), ("degraded", "down", 2))
         self.redis.start()
         started = time.monotonic()
         self.until(lambda: send(1) != 503, 3)
@@ -8855,7 +8927,7 @@ class RedisFailureTest(RedisCase):
         for thread in threads:
             thread.start()
         self.until(lambda: len(accepted) > 50)
-        self.redis.stop()
+        self.redis.stop(kill=True)
         self.until(lambda: len(refused) > 20)
         self.redis.start()
         before = len(accepted)
@@ -8878,17 +8950,28 @@ class RedisFailureTest(RedisCase):
             one, two = self.serve_both(REDIS_SCRIPT)
         client = self.client(two)
         self.redis.pause()
-        started = time.monotonic()
         self.assertEqual(self.post_to(one, "/send", "paused"), 503)
-        self.assertEqual(self.post_to(one, "/send", "paused"), 503)
-        self.assertEqual(self.post_to(one, "/local") or 405, 405)
-        self.assertLess(time.monotonic() - started, 4)
+        with unittest.mock.patch.object(one.app.relay.link, "_on_kept_connection") as asked:
+            self.assertEqual(self.post_to(one, "/send", "refused at once"), 503)
+            asked.assert_not_called()
         self.redis.resume()
         self.until(lambda: self.post_to(one, "/send", "after") != 503)
         texts = []
         while "after" not in texts:
             texts += self.take(client, 1)
         self.assertLessEqual(texts.count("paused"), 1)
+
+    def test_the_first_send_after_a_restart_succeeds(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(two)
+        for round in range(3):
+            self.assertIn("delivered", self.post_to(one, "/send", str(round)))
+            self.redis.stop()
+            self.until(lambda: one.app.relay.link.down)
+            self.redis.start()
+            self.until(lambda: one.app.relay.link.down is None)
+        self.post_to(one, "/send", "end")
+        self.assertEqual(self.take(client, 4), ["0", "1", "2", "end"])
 
     def test_a_refusal_by_redis_is_an_error_that_the_script_can_catch(self):
         one, _ = self.serve_both(REDIS_SCRIPT)
@@ -8914,6 +8997,13 @@ class RedisFailureTest(RedisCase):
         self.redis.start()
         self.until(lambda: two.app.relay.link.down is None and self.post_to(one, "/send") != 503)
         self.assertEqual(client.next()["data"], "x")
+
+    def test_a_rate_below_one_per_second_admits_the_first_request(self):
+        one, two = self.serve_both(REDIS_SCRIPT, rate=0.01)
+        self.assertEqual([self.post_to(server, "/set", "x") for server in (one, two, one)], ["set", 429, 429])
+        self.redis.stop()
+        self.until(lambda: two.app.relay.link.down)
+        self.assertEqual([self.post_to(two, "/many?count=0") for _ in range(2)], ["sent", 429])
 
     def test_the_rate_limit_goes_on_without_redis(self):
         one, _ = self.serve_both(REDIS_SCRIPT, rate=2.0)
@@ -10289,8 +10379,11 @@ class HostileClientTest(ServerCase):
         port = self.server.port
         self.connect("/" + urllib.parse.quote(mark.replace(" ", "")) + "/s?name=" + urllib.parse.quote(mark))
         self.server.app.streams.get(f"/{mark.replace(' ', '')}/s").send(mark)
-        for path in ("/boom", "/text", "/status", "/" + urllib.parse.quote(mark.replace(" ", "")), "/nothing" + urllib.parse.quote(mark),
-                     "/engine", "/engine/tables", "/x.txt/", "/boom?" + mark.replace(" ", ""), "/%zz" + mark.replace(" ", ""), "/graphql"):
+        own = [path for path in aiwebengine.PAGES if path.startswith("/engine")]
+        own += [path for method, path in aiwebengine.LOCAL_PAGES if method == "GET" and path != "/engine/events"]
+        self.assertIn("/engine", own)
+        for path in (*own, "/boom", "/text", "/status", "/" + urllib.parse.quote(mark.replace(" ", "")),
+                     "/nothing" + urllib.parse.quote(mark), "/x.txt/", "/boom?" + mark.replace(" ", ""), "/%zz" + mark.replace(" ", ""), "/graphql"):
             with self.subTest(path):
                 answer = self.raw(f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: text/html\r\nX-A: {mark}\r\n"
                                   f"Cookie: a={mark}\r\nConnection: close\r\n\r\n".encode(), timeout=WAIT)
@@ -11016,6 +11109,19 @@ class MetricsTest(ServerCase):
         self.assertEqual(buckets[-1], 3)
         self.assertEqual(len(buckets), len(aiwebengine.DURATION_BUCKETS) + 1)
 
+    def test_durations_of_calls(self):
+        stats = aiwebengine.CallStats()
+        self.assertIsNone(stats.percentile(0.5))
+        for milliseconds in range(1, 101):
+            stats.record(milliseconds / 1000)
+        self.assertEqual((stats.percentile(0.5), stats.percentile(0.95), stats.longest), (0.051, 0.096, 0.1))
+        self.assertAlmostEqual(stats.seconds, 5.05)
+        self.assertEqual(sum(stats.buckets), 100)
+        self.assertEqual(stats.buckets[:4], [1, 1, 3, 5], "up to 1 ms, 2.5 ms, 5 ms, 10 ms")
+        for _ in range(aiwebengine.DURATIONS_KEPT):
+            stats.record(9)
+        self.assertEqual((stats.percentile(0.0), stats.buckets[-1]), (9, aiwebengine.DURATIONS_KEPT))
+
     def test_labels_are_escaped(self):
         self.serve(r"""routeRegistry.registerStreamRoute('/a"b<c>');""")
         kinds, samples = self.metrics()
@@ -11384,12 +11490,20 @@ class DashboardTest(ServerCase):
         self.assertIn("TimeoutError", self.evaluate("await new Promise(() => {})"))
         self.assertEqual(self.get("/x")[2], "fine")
 
-    def test_the_console_leaves_handlers_of_a_module_alone(self):
-        self.serve({"app.js": "import { x } from './x.js';\nconst show = () => String(x);\nroutes();\n"
-                              "function routes() { routeRegistry.registerRoute('/x', 'show'); }", "x.js": "export const x = 5;"})
-        self.evaluate("const y = 1; import('./x.js')")
-        self.evaluate("import { x } from './x.js'")
-        self.assertEqual(self.get("/x")[2], "5")
+    def test_the_console_sees_and_sets_the_names_of_a_module(self):
+        self.serve({"app.js": "import { x } from './lib/x.js';\nlet hits = 3;\nconst rooms = new Map([['a', x]]);\n"
+                              "const show = () => `${hits} ${x}`;\nroutes();\nlet later;\nfunction bump() { hits++; }\n"
+                              "function routes() { routeRegistry.registerRoute('/x', 'show'); }", "lib/x.js": "export const x = 5;"})
+        for code, value in (("hits", "3"), ("x", "5"), ("rooms", "Map(1) { 'a' => 5 }"), ("hits = 4", "4"), ("hits + 1", "5"),
+                            ("const a = rooms.get('a')", "5"), ("a + hits", "9"), ("{ hits }", "{ hits: 4 }"),
+                            ("await Promise.resolve(hits)", "4"), ("const b = await 2; b", None), ("later", "undefined"),
+                            ("bump(), show()", "'5 5'"), ("hits", "5"), ("hits--", "5"), ("show", "[Function: show]"), ("typeof nothing", "'undefined'"), ("if (hits) { hits = 4 }", "undefined")):
+            shown = self.evaluate(code)
+            if value is not None:
+                self.assertEqual(shown, value, code)
+        self.assertIn("SyntaxError", self.evaluate("import { x } from './lib/x.js'"))
+        self.assertEqual(self.get("/x")[2], "4 5")
+        self.assertIn("ReferenceError", self.evaluate("missing"))
 
     # -- who may --
 
@@ -12094,6 +12208,16 @@ class ScriptTestsTest(ServerCase):
         self.assertIn('room: "lobby"', text)
         self.assertNotIn("aiwebengine:test", text)
         self.assertIn("0 passed, 1 failed", text)
+
+    def test_large_differences_are_cut_short(self):
+        text = self.failure("""
+            const rows = Array.from({ length: 3000 }, (_, n) => ({ n, text: "a row with some text in it, number " + n }));
+            assert.deepEqual(rows, rows.map((row) => row.n < 2000 ? row : { ...row, n: -1 }));
+        """)
+        self.assertLess(text.count("\n"), 90)
+        self.assertIn("- ", text)
+        self.assertIn("number 2000", text)
+        self.assertIn("…", text)
 
     def test_assertions_after_a_wait_show_their_line_too(self):
         text = self.failure("""
@@ -13756,6 +13880,14 @@ class DashboardInTheBrowser(ServerCase):
         page.evaluate(enter)
         self.see(page, "#console-lines .error", "ReferenceError: missing is not defined")
 
+    def test_the_logs_that_belong_to_no_script(self):
+        page = self.open("#/script/server")
+        page.wait_for("document.querySelector('#console').hidden && document.querySelector('#reload').hidden")
+        self.server.app.log.write("warn", "something about schemas", "graphql")
+        page.wait_for("[...document.querySelectorAll('#other-logs a')].some(link => link.innerText === 'graphql')")
+        page.evaluate("[...document.querySelectorAll('#other-logs a')].find(link => link.innerText === 'graphql').click()")
+        self.see(page, "#lines", "something about schemas")
+
     def test_a_request_is_looked_at_and_sent_again(self):
         page = self.open("#/requests")
         self.get("/say?text=again")
@@ -14588,6 +14720,130 @@ def bench_server():
             print(f"  not installed: {', '.join(missing)}")
 
 
+STORAGE_BENCH = """
+const text = "x".repeat(1024);
+const keep = (i) => sharedStorage.setItem("k" + i % 500, i + text + Math.random());
+routeRegistry.registerStreamRoute("/events");
+routeRegistry.registerRoute("/loop", () => {
+  const start = performance.now();
+  for (let i = 0; i < 2000; i++) keep(i);
+  return String(2000 / (performance.now() - start) * 1000);
+});
+routeRegistry.registerRoute("/each", () => {
+  const times = [];
+  for (let i = 0; i < 2000; i++) { const start = performance.now(); keep(i); times.push(performance.now() - start) }
+  return String(times.sort((a, b) => a - b)[1000] * 1000);
+});
+routeRegistry.registerRoute("/sends", () => {
+  const start = performance.now();
+  for (let i = 0; i < 2000; i++) routeRegistry.sendStreamMessage("/events", "x".repeat(200));
+  return String(2000 / (performance.now() - start) * 1000);
+});
+routeRegistry.registerRoute("/trigger", ({ request }) => {
+  try { return routeRegistry.sendStreamMessage("/events", request.body) } catch { return { status: 503 } }
+}, "POST");
+"""
+
+
+def bench_storage():
+    """sharedStorage and sending: in memory, in a file, through Redis."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "scripts").mkdir()
+        Path(folder, "scripts", "bench.js").write_text(STORAGE_BENCH)
+        redis = None if REDIS_MISSING else RedisServer(folder)
+        print("\nIn one handler, best of 5:")
+        print(f"{'':>10}{'setItem 1 KB/s':>16}{'median µs':>11}{'sends/s':>10}")
+        kinds = {"memory": {}, "file": {"storage": Path(folder, "x.db")}} | ({"redis": {"redis": redis.url}} if redis else {})
+        for name, options in kinds.items():
+            with aiwebengine.Server(Path(folder, "scripts"), port=0, reload=False, log_level="error", **options) as server:
+                loop, each, sends = [[float(ask(server.port, "GET", path)) for _ in range(5)]
+                                     for path in ("/loop", "/each", "/sends")]
+            print(f"{name:>10}{max(loop):>16,.0f}{min(each):>11.1f}{max(sends):>10,.0f}")
+        if redis:
+            redis.stop()
+
+
+def bench_redis():
+    """Two processes with 1,000 clients each; the price of Redis in one; a restart of Redis."""
+    if REDIS_MISSING:
+        print(f"\nRedis: {REDIS_MISSING}")
+        return
+    if resource:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        Path(folder, "scripts").mkdir()
+        Path(folder, "scripts", "bench.js").write_text(STORAGE_BENCH)
+        redis = RedisServer(folder)
+        stack.callback(redis.stop)
+        command = [sys.executable, str(MODULE), str(Path(folder, "scripts")), "--port", "{port}", "--log-level", "error"]
+        joined = [*command, "--redis", redis.url]
+        pin(1)
+        price_of_redis(command, joined)
+        ports = [stack.enter_context(peer(joined))[0] for _ in range(2)]
+        two_processes(ports)
+        restart(redis, ports)
+
+
+def middle(figures):
+    """The median of rates as text."""
+    found = sorted(figures, key=lambda text: float(text.split()[0].replace(",", "")))
+    return found[len(found) // 2]
+
+
+def price_of_redis(command, joined, rounds=3, clients=1000, messages=50):
+    """Fan-out of one process without and with Redis, in turns. Processor time is what a busy machine leaves comparable."""
+    rows = {"alone": [], "with Redis": []}
+    for _ in range(rounds):
+        for name, words in (("alone", command), ("with Redis", joined)):
+            with peer(words) as (port, pid):
+                fan_out(port)
+                before = processor_seconds(pid)
+                one_by_one = paced(port, clients, messages)
+                used = (processor_seconds(pid) - before) / clients / messages * 1e6
+                rows[name].append((used, one_by_one, fan_out(port)))
+    print(f"\n{clients:,} clients of one process, the median of {rounds}: processor time for a delivery; deliveries/s, each "
+          "when\nthe one before has arrived; back to back")
+    for name, found in rows.items():
+        print(f"{name:>12}{statistics.median(row[0] for row in found):>8.1f} µs"
+              f"{middle(row[1] for row in found):>12}{middle(row[2] for row in found):>12}")
+
+
+def two_processes(ports, clients=1000, messages=100):
+    """Messages sent to both in turn; every client of both must have all, in one order."""
+    groups = [Listeners(port, clients) for port in ports]
+    readers = [threading.Thread(target=group.receive, args=(clients * messages, 10)) for group in groups]
+    start = time.perf_counter()
+    for reader in readers:
+        reader.start()
+    for n in range(messages):
+        ask(ports[n % 2], "POST", "/trigger", json.dumps({"n": n, "text": "x" * 180}))
+    for reader in readers:
+        reader.join()
+    seconds = time.perf_counter() - start
+    orders = {tuple(map(int, numbers)) for group in groups for numbers in group.numbers.values()}
+    complete = sorted(next(iter(orders))) == list(range(messages))
+    print(f"two processes × {clients:,} clients × {messages} messages: {len(orders)} order, "
+          f"{'complete' if complete else 'NOT COMPLETE'}, {2 * clients * messages / seconds:,.0f} deliveries/s")
+    for group in groups:
+        group.close()
+
+
+def restart(redis, ports, away=5.0):
+    """How long after Redis is back a message goes from one process to the other."""
+    client = EventClient(ports[1], "/events")
+    redis.stop()
+    time.sleep(away)
+    start = time.perf_counter()
+    redis.start()
+    up = time.perf_counter()
+    while b"matched" not in ask(ports[0], "POST", "/trigger", "back"):
+        time.sleep(0.01)
+    client.next(30)
+    print(f"Redis away for {away:g} s: it took {up - start:.2f} s to start, and {time.perf_counter() - up:.2f} s later a "
+          "message went through")
+    client.sock.close()
+
+
 def processor_seconds(pid):
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -14861,7 +15117,7 @@ class Soak:
             large = soak_is_large(n)
             self.sent_at[n] = time.monotonic()
             self.sent_at.pop(n - 5000, None)
-            message = {"n": n, "room": soak_room(n), "text": "x" * (18_000 if large else n * 37 % 1500)}
+            message = {"n": n, "room": soak_room(n), "text": "x" * (25_000 if large else n * 37 % 1500)}
             connection.request("POST", "/send", json.dumps(message), {"Content-Type": "application/json"})
             answer = connection.getresponse()
             said = answer.read()
@@ -15007,8 +15263,8 @@ def run_benchmarks(words):
         seconds = float(words[words.index("--seconds") + 1]) if "--seconds" in words else 600
         return 1 if bench_soak(seconds) else 0
     print(f"aiwebengine {aiwebengine.__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
-    for bench in (bench_start, bench_engine, bench_programs, bench_graphql, bench_server,
-                  bench_dashboard):
+    for bench in (bench_start, bench_engine, bench_programs, bench_graphql, bench_server, bench_storage,
+                  bench_redis, bench_dashboard):
         if not words or any(word in bench.__name__ for word in words):
             bench()
     return 0
