@@ -26043,6 +26043,20 @@ class JSNamespace(JSObject):
         return [*self.cells, SYM_TO_STRING_TAG]
 
 
+class JSModuleScope(JSNamespace):
+    """The top-level names of a module as an object that can be written to, for a console."""
+
+    __slots__ = ()
+
+    def values(self):
+        """Name -> value of those that have one yet."""
+        return {key: cell.v for key, cell in self.cells.items() if hasattr(cell, "v") and key[0] != "%"}
+
+    def set(self, key, value, receiver=None):
+        self.cells[key].v = value
+        return True
+
+
 class Module:
     """One module of a realm: its cells, and how far it has come."""
 
@@ -26112,6 +26126,10 @@ class ModuleMap:
         self.main = None                # the module that evaluate() ran last
         #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
         self.loader = None
+
+    def scope(self):
+        """The names of the module that the realm runs, as an object; None where it runs a plain script."""
+        return JSModuleScope(self.main.cells) if self.main is not None else None
 
     def meta(self, filename):
         if filename not in self.metas:
@@ -27759,6 +27777,7 @@ class Js2PyCopy:
         """(Python text, words): what js2py's translator makes of a script, and what its words stand for.
         Raises JSSyntaxError."""
         program = es5_program(source)
+        label_continues(program)
         words = {}
         tree = estree(program, words, True)
         self.nodes.clean_stacks()
@@ -27846,6 +27865,48 @@ _ESTREE_EXTRA = {
     "FunctionExpression": {"defaults": [], "generator": False},
     "TryStatement": {"handlers": [], "guardedHandlers": []},
     "ForInStatement": {"each": False}, "UnaryExpression": {"prefix": True}}
+
+
+_ES5_LOOPS = (ForStatement, ForInStatement, WhileStatement, DoWhileStatement)
+
+
+def label_continues(program):
+    """Gives each `continue` within a switch a label, and its loop too: js2py makes a loop of the switch,
+    and would go on with that."""
+    work = [(program, None, False)]
+    while work:
+        node, loop, in_switch = work.pop()
+        if isinstance(node, (FunctionDeclaration, FunctionExpression)):
+            loop, in_switch = None, False
+        elif isinstance(node, SwitchStatement):
+            in_switch = True
+        elif isinstance(node, ContinueStatement) and node.label is None and in_switch:
+            node.label = label_of(loop)
+        for field in node.fields:
+            part = getattr(node, field)
+            for child in part if isinstance(part, list) else [part]:
+                if isinstance(child, _ES5_LOOPS):
+                    work.append((child, (node, field, child), False))
+                elif isinstance(child, Node):
+                    work.append((child, loop, in_switch))
+
+
+def label_of(loop):
+    """The label of a loop, given as (parent, field, loop); it gets one if it has none."""
+    parent, field, node = loop
+    if isinstance(parent, LabeledStatement):
+        return parent.label
+    part = getattr(parent, field)
+    found = next(child for child in part if child is node or getattr(child, "body", None) is node) \
+        if isinstance(part, list) else part
+    if isinstance(found, LabeledStatement):
+        return found.label
+    label = LabeledStatement(f"%{node.start}", node).at(node)
+    if isinstance(part, list):
+        part[part.index(node)] = label
+    else:
+        setattr(parent, field, label)
+    return label.label
 
 
 def word_for(text, words):
@@ -41099,6 +41160,7 @@ _HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "
 _SECRET_HEADERS = frozenset(("cookie", "authorization"))
 CONSOLE_FILE = "<console>"
 _DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
+_VARIABLE = re.compile(r"\A\s*(?:let|const|var)\s+(?=[\w$]+\s*=)")
 
 
 def json_answer(value, status=200):
@@ -41266,21 +41328,45 @@ def evaluate_code(host, code):
         value = realm.evaluate(code, CONSOLE_FILE, timeout=limit)
         return str(value) if value is undefined or callable(value) else json.dumps(
             value, ensure_ascii=False, indent=2, default=str)
+    scope = realm.modules.scope()
+    if scope is not None:
+        function, argument = code_in_module(realm, scope, code)
+    elif _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
+        return inspect_value(realm, realm.from_python(realm.evaluate(code, CONSOLE_FILE, timeout=limit)))
+    else:
+        function, argument = code_in_script(realm, code)
+    return host.run(function, "console", argument, lambda value: inspect_value(realm, value))
 
-    def shown(value):
-        return inspect_value(realm, value)
 
-    if _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
-        return shown(realm.from_python(realm.evaluate(code, CONSOLE_FILE, timeout=limit)))
+def function_around(realm, code):
+    """A function that returns the value of code, if it is an expression, or None."""
     try:
-        function = realm.evaluate(f"({'async ' if 'await' in code else ''}() => ({code}\n))", CONSOLE_FILE)
-        argument = None
+        return realm.evaluate(f"({'async ' if 'await' in code else ''}() => ({code}\n))", CONSOLE_FILE)
     except JSError as error:
         if error.phase != "parse":
             raise
-        waiting = f"(async () => {{{code}\n}})"
-        function, argument = realm.evaluate(waiting if "await" in code else "eval", CONSOLE_FILE), code
-    return host.run(function, "console", argument, shown)
+        return None
+
+
+def code_in_script(realm, code):
+    """(function, argument) that run code beside a plain script's globals."""
+    function = function_around(realm, code)
+    if function is None:
+        function = realm.evaluate(f"(async () => {{{code}\n}})" if "await" in code else "eval", CONSOLE_FILE)
+    return function, code
+
+
+def code_in_module(realm, scope, code):
+    """(function, argument) that run code among the names of a module: as variables of the function around
+    it, which are written back when they were set. A variable that the code declares becomes a global,
+    or it would be gone at once; statements have no value."""
+    code, values = _VARIABLE.sub("", code), scope.values()
+    body = f"return ({code}\n)" if function_around(realm, code) is not None else code + "\n"
+    back = "".join(f"if (!Object.is({name}, $old.{name})) $scope.{name} = {name};" for name in values)
+    function = realm.evaluate(f"({'async ' if 'await' in code else ''}({{ $scope, $old }}) => {{ "
+                              f"let {{ {', '.join(values)} }} = $old; try {{ {body} }} finally {{ {back} }} }})",
+                              CONSOLE_FILE)
+    return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
 # -- Dashboard: the page ----
@@ -41565,6 +41651,7 @@ DASHBOARD_BODY = r"""
 <div id="view-script" hidden>
   <div class="top">
     <a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
+    <span id="other-logs"></span>
     <span class="actions">
       <button id="open-source" aria-expanded="false">Open source</button>
       <button id="reload" class="main">Reload</button>
@@ -42132,12 +42219,22 @@ function renderScript() {
   setText($("script-name"), at.name === "server" ? "Server log" : at.name);
   $("console").hidden = !isScript || view.state === "failed";
   $("reload").hidden = $("open-source").hidden = !isScript;
+  renderOtherLogs(isScript);
   if (!view || view.name !== at.name) return;
   const summary = state.scripts.find((script) => script.name === at.name)?.summary;
   const facts = isScript ? STATES[view.state][1] + (summary ? " · " + summary : "") : "";
   setText($("script-facts"), view.known ? facts : "There is no script of this name.");
   renderTrouble(view.error, view.loads);
   renderLines();
+}
+function renderOtherLogs(isScript) {
+  const scripts = new Set(state.scripts.map((script) => script.name));
+  const names = isScript ? [] : ["server", ...state.server.logs].filter((name, index, all) =>
+    name !== at.name && !scripts.has(name) && all.indexOf(name) === index);
+  const text = names.join();
+  if ($("other-logs").shown === text) return;
+  $("other-logs").shown = text;
+  $("other-logs").replaceChildren(...names.map((name) => el("a", { class: "chip", ...scriptLink(name) })));
 }
 function renderTrouble(error, loads) {
   $("trouble").hidden = !error;
@@ -42168,7 +42265,8 @@ function renderLines() {
   const box = $("lines"), words = $("log-q").value.toLowerCase(), all = state.lines.length;
   const shown = state.lines.filter(([, level, text]) =>
     levels[level === "log" ? "info" : level] !== false && text.toLowerCase().includes(words));
-  setText($("n-log"), (shown.length < all ? number(shown.length) + " of " : "") + number(all) + (all === 1 ? " line" : " lines"));
+  const part = shown.length < all ? number(shown.length) + " of " : "";
+  setText($("n-log"), part + number(all) + (all === 1 ? " line" : " lines"));
   const last = state.lines[all - 1], text = JSON.stringify([shown.length, words, levels, all, last]);
   if (box.shown === text && box.children.length === shown.length) return;
   box.shown = text;
@@ -43596,7 +43694,8 @@ def explorer_page(server, head):
 # 19  COMMAND LINE
 #
 # `Server`, which puts the parts together for programs and tests, and `main`, which does so for people:
-# options, the banner, signals, and running JavaScript without a server.
+# options, the banner, signals, running JavaScript without a server, tests of scripts (--test), a starter
+# (--init).
 # ======================================================================================
 
 DEFAULT_SCRIPTS = "scripts"
@@ -44022,8 +44121,10 @@ MAX_TEST_WAIT = 600
 TEST_EPOCH = 1_893_456_000_000
 #: The file name of TEST_PRELUDE in stacks, which are shown without it.
 TEST_PRELUDE_NAME = "aiwebengine:test"
-#: Lines of log shown with a failed test.
+#: Lines of log shown with a failed test, and of a difference; and how much work a difference is worth.
 MAX_TEST_LOG = 20
+MAX_DIFF_LINES = 60
+MAX_DIFF_WORK = 1_000_000
 
 #: What test files have besides the host API, in their own language. `__tests` are the functions of ScriptTests.
 TEST_PRELUDE = r"""
@@ -44354,15 +44455,21 @@ TEST_PRELUDE = r"""
 def line_diff(actual, expected):
     """Two texts line by line: `- ` expected, `+ ` actual, and up to two lines around each difference."""
     old, new = expected.split("\n"), actual.split("\n")
-    lines = []
+    lines, start = [], 0
+    if len(old) * len(new) > MAX_DIFF_WORK:     # comparing all would take too long: only around the first difference
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(old, new))
+        start = max(0, sum(1 for _ in same) - 2)
+        old, new = old[start:start + MAX_DIFF_LINES], new[start:start + MAX_DIFF_LINES]
     for group in difflib.SequenceMatcher(None, old, new, False).get_grouped_opcodes(2):
-        if lines or group[0][1]:
+        if lines or group[0][1] or start:
             lines.append("  …")
-        for kind, low, high, start, end in group:
+        for kind, low, high, begin, end in group:
             if kind == "equal":
                 lines += ["  " + line for line in old[low:high]]
             else:
-                lines += ["- " + line for line in old[low:high]] + ["+ " + line for line in new[start:end]]
+                lines += ["- " + line for line in old[low:high]] + ["+ " + line for line in new[begin:end]]
+    if len(lines) > MAX_DIFF_LINES:
+        lines[MAX_DIFF_LINES:] = ["  …"]
     return "\n".join(lines)
 
 
@@ -44702,8 +44809,8 @@ class ScriptTests:
         self.failed(result, "\n".join(part for part in parts if part), kind)
 
     def sources(self):
-        own = self.host.sources if self.host is not None else {}
-        return {**self.app.sources(), **own}
+        hosts = [*self.app.hosts.values(), *([self.host] if self.host is not None else [])]
+        return {name: text for host in hosts for name, text in host.sources.items()}
 
     def waits(self):
         """What a test could be waiting for, as text."""

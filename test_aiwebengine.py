@@ -4463,6 +4463,50 @@ class RealmTest(unittest.TestCase):
 
 # -- Isolation ---------------------------------------------------------------------------
 
+class ClockTest(unittest.TestCase):
+    """Realms under a clock that somebody else moves."""
+
+    def setUp(self):
+        self.clock = aiwebengine.ManualClock(1_000_000)
+        self.realm = aiwebengine.Realm(clock=self.clock, console=lambda *_: None)
+        self.addCleanup(self.realm.close)
+
+    def move(self, milliseconds):
+        end = self.clock.time + milliseconds
+        while (self.clock.next_due() or end + 1) <= end:
+            self.clock.step()
+        self.clock.time = end
+
+    def test_time_is_what_the_clock_says(self):
+        now = "[Date.now(), new Date().getTime(), performance.now(), Date.parse(new Date().toISOString())]"
+        self.assertEqual(self.realm.evaluate(now), [1_000_000, 1_000_000, 0, 1_000_000])
+        self.move(1500)
+        self.assertEqual(self.realm.evaluate(now), [1_001_500, 1_001_500, 1500, 1_001_500])
+
+    def test_timers_of_all_realms_run_in_order_when_the_clock_moves(self):
+        other = aiwebengine.Realm(clock=self.clock)
+        self.addCleanup(other.close)
+        log = []
+        for realm, name in ((self.realm, "a"), (other, "b")):
+            realm.define("note", lambda what, name=name: log.append(f"{name}{what} {self.clock.time - 1_000_000}"))
+        self.realm.evaluate("setTimeout(() => note(3), 30); setInterval(() => note('i'), 20); setTimeout(() => note(0))")
+        other.evaluate("setTimeout(() => note(1), 10); const t = setTimeout(() => note('never'), 5); clearTimeout(t);"
+                       "setTimeout(() => setTimeout(() => note(4), 10), 25)")
+        time.sleep(0.05)
+        self.assertEqual(log, [])
+        self.move(40)
+        self.assertEqual(log, ["a0 1", "b1 10", "ai 20", "a3 30", "b4 35", "ai 40"])
+
+    def test_an_error_in_a_timer_does_not_stop_the_clock(self):
+        seen = []
+        self.realm.console = lambda level, text: seen.append(text)
+        self.realm.evaluate("setTimeout(() => { throw new Error('first') }, 1); setTimeout(() => console.log('second'), 2)")
+        self.move(5)
+        self.assertEqual(len(seen), 2)
+        self.assertIn("Error: first", seen[0])
+        self.assertEqual(seen[1], "second")
+
+
 class IsolationTest(unittest.TestCase):
     """No way out of a realm: not to another realm, not to Python."""
 
@@ -5142,6 +5186,10 @@ class Js2PyEngineTest(unittest.TestCase):
                  "var s = ''; for (var j = 0; j < 4; j += [1].map(function (x) { return x })[0]) { if (j == 2) continue; "
                  "s += j } s": "013",
                  "l: for (var a = 0, b = 5; a < 3; a++) { for (;;) { continue l } } a + b": 8,
+                 "var u = ''; for (var c = 0; c < 4; c++) { switch (c) { case 1: continue; default: u += c } u += '.' } u":
+                     "0.2.3.",
+                 "u = ''; m: for (c = 0; c < 3; c++) for (a = 0; a < 3; a++) switch (a) { case 1: continue m; case 0: "
+                 "continue; default: u += 'no' } u + c": "3",
                  "JSON.stringify({a: [1, {b: NaN}], c: {}}, null, 1)":
                      '{\n "a": [\n  1,\n  {\n   "b": null\n  }\n ],\n "c": {}\n}',
                  "JSON.stringify({a: 1, b: {a: 2, c: 3}}, ['a', 'b'])": '{"a":1,"b":{"a":2}}',
@@ -10331,8 +10379,11 @@ class HostileClientTest(ServerCase):
         port = self.server.port
         self.connect("/" + urllib.parse.quote(mark.replace(" ", "")) + "/s?name=" + urllib.parse.quote(mark))
         self.server.app.streams.get(f"/{mark.replace(' ', '')}/s").send(mark)
-        for path in ("/boom", "/text", "/status", "/" + urllib.parse.quote(mark.replace(" ", "")), "/nothing" + urllib.parse.quote(mark),
-                     "/engine", "/engine/tables", "/x.txt/", "/boom?" + mark.replace(" ", ""), "/%zz" + mark.replace(" ", ""), "/graphql"):
+        own = [path for path in aiwebengine.PAGES if path.startswith("/engine")]
+        own += [path for method, path in aiwebengine.LOCAL_PAGES if method == "GET" and path != "/engine/events"]
+        self.assertIn("/engine", own)
+        for path in (*own, "/boom", "/text", "/status", "/" + urllib.parse.quote(mark.replace(" ", "")),
+                     "/nothing" + urllib.parse.quote(mark), "/x.txt/", "/boom?" + mark.replace(" ", ""), "/%zz" + mark.replace(" ", ""), "/graphql"):
             with self.subTest(path):
                 answer = self.raw(f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: text/html\r\nX-A: {mark}\r\n"
                                   f"Cookie: a={mark}\r\nConnection: close\r\n\r\n".encode(), timeout=WAIT)
@@ -11058,6 +11109,19 @@ class MetricsTest(ServerCase):
         self.assertEqual(buckets[-1], 3)
         self.assertEqual(len(buckets), len(aiwebengine.DURATION_BUCKETS) + 1)
 
+    def test_durations_of_calls(self):
+        stats = aiwebengine.CallStats()
+        self.assertIsNone(stats.percentile(0.5))
+        for milliseconds in range(1, 101):
+            stats.record(milliseconds / 1000)
+        self.assertEqual((stats.percentile(0.5), stats.percentile(0.95), stats.longest), (0.051, 0.096, 0.1))
+        self.assertAlmostEqual(stats.seconds, 5.05)
+        self.assertEqual(sum(stats.buckets), 100)
+        self.assertEqual(stats.buckets[:4], [1, 1, 3, 5], "up to 1 ms, 2.5 ms, 5 ms, 10 ms")
+        for _ in range(aiwebengine.DURATIONS_KEPT):
+            stats.record(9)
+        self.assertEqual((stats.percentile(0.0), stats.buckets[-1]), (9, aiwebengine.DURATIONS_KEPT))
+
     def test_labels_are_escaped(self):
         self.serve(r"""routeRegistry.registerStreamRoute('/a"b<c>');""")
         kinds, samples = self.metrics()
@@ -11426,12 +11490,20 @@ class DashboardTest(ServerCase):
         self.assertIn("TimeoutError", self.evaluate("await new Promise(() => {})"))
         self.assertEqual(self.get("/x")[2], "fine")
 
-    def test_the_console_leaves_handlers_of_a_module_alone(self):
-        self.serve({"app.js": "import { x } from './x.js';\nconst show = () => String(x);\nroutes();\n"
-                              "function routes() { routeRegistry.registerRoute('/x', 'show'); }", "x.js": "export const x = 5;"})
-        self.evaluate("const y = 1; import('./x.js')")
-        self.evaluate("import { x } from './x.js'")
-        self.assertEqual(self.get("/x")[2], "5")
+    def test_the_console_sees_and_sets_the_names_of_a_module(self):
+        self.serve({"app.js": "import { x } from './lib/x.js';\nlet hits = 3;\nconst rooms = new Map([['a', x]]);\n"
+                              "const show = () => `${hits} ${x}`;\nroutes();\nlet later;\nfunction bump() { hits++; }\n"
+                              "function routes() { routeRegistry.registerRoute('/x', 'show'); }", "lib/x.js": "export const x = 5;"})
+        for code, value in (("hits", "3"), ("x", "5"), ("rooms", "Map(1) { 'a' => 5 }"), ("hits = 4", "4"), ("hits + 1", "5"),
+                            ("const a = rooms.get('a')", "5"), ("a + hits", "9"), ("{ hits }", "{ hits: 4 }"),
+                            ("await Promise.resolve(hits)", "4"), ("const b = await 2; b", None), ("later", "undefined"),
+                            ("bump(), show()", "'5 5'"), ("hits", "5"), ("hits--", "5"), ("show", "[Function: show]"), ("typeof nothing", "'undefined'"), ("if (hits) { hits = 4 }", "undefined")):
+            shown = self.evaluate(code)
+            if value is not None:
+                self.assertEqual(shown, value, code)
+        self.assertIn("SyntaxError", self.evaluate("import { x } from './lib/x.js'"))
+        self.assertEqual(self.get("/x")[2], "4 5")
+        self.assertIn("ReferenceError", self.evaluate("missing"))
 
     # -- who may --
 
@@ -12136,6 +12208,16 @@ class ScriptTestsTest(ServerCase):
         self.assertIn('room: "lobby"', text)
         self.assertNotIn("aiwebengine:test", text)
         self.assertIn("0 passed, 1 failed", text)
+
+    def test_large_differences_are_cut_short(self):
+        text = self.failure("""
+            const rows = Array.from({ length: 3000 }, (_, n) => ({ n, text: "a row with some text in it, number " + n }));
+            assert.deepEqual(rows, rows.map((row) => row.n < 2000 ? row : { ...row, n: -1 }));
+        """)
+        self.assertLess(text.count("\n"), 90)
+        self.assertIn("- ", text)
+        self.assertIn("number 2000", text)
+        self.assertIn("…", text)
 
     def test_assertions_after_a_wait_show_their_line_too(self):
         text = self.failure("""
@@ -13798,6 +13880,14 @@ class DashboardInTheBrowser(ServerCase):
         page.evaluate(enter)
         self.see(page, "#console-lines .error", "ReferenceError: missing is not defined")
 
+    def test_the_logs_that_belong_to_no_script(self):
+        page = self.open("#/script/server")
+        page.wait_for("document.querySelector('#console').hidden && document.querySelector('#reload').hidden")
+        self.server.app.log.write("warn", "something about schemas", "graphql")
+        page.wait_for("[...document.querySelectorAll('#other-logs a')].some(link => link.innerText === 'graphql')")
+        page.evaluate("[...document.querySelectorAll('#other-logs a')].find(link => link.innerText === 'graphql').click()")
+        self.see(page, "#lines", "something about schemas")
+
     def test_a_request_is_looked_at_and_sent_again(self):
         page = self.open("#/requests")
         self.get("/say?text=again")
@@ -15027,7 +15117,7 @@ class Soak:
             large = soak_is_large(n)
             self.sent_at[n] = time.monotonic()
             self.sent_at.pop(n - 5000, None)
-            message = {"n": n, "room": soak_room(n), "text": "x" * (18_000 if large else n * 37 % 1500)}
+            message = {"n": n, "room": soak_room(n), "text": "x" * (25_000 if large else n * 37 % 1500)}
             connection.request("POST", "/send", json.dumps(message), {"Content-Type": "application/json"})
             answer = connection.getresponse()
             said = answer.read()
