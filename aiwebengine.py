@@ -36140,6 +36140,8 @@ class RedisPresence:
 
     def stop(self):
         self._stop.set()
+        if self._thread is not None:
+            self._thread.join(REDIS_TIMEOUT)    # or its last report would outlive this farewell
         try:
             self.link.calls([("DEL", self._key(self.name)), ("SREM", REDIS_PREFIX + "processes", self.name)])
         except RedisTrouble:
