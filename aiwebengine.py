@@ -7755,6 +7755,7 @@ class Emitter:
 
     def visit_TryStatement(self, node):
         self.empty_completion()
+        codes = self.jump_codes
         body = self.collect(lambda: self.statement(node.block))
         self.at(node)
         handlers = []
@@ -7764,7 +7765,7 @@ class Emitter:
                 lineno=self.line, col_offset=self.column))
         finalizer = []
         if node.finalizer is not None:
-            finalizer = self.finalizer(node.finalizer)
+            finalizer = self.finalizer(node.finalizer, self.jump_codes != codes)
         self.at(node)
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
@@ -7783,16 +7784,28 @@ class Emitter:
         disposed = ast.ExceptHandler(self.name("GeneratorExit"), None, [mark, ast.Raise(None, None, **at)], **at)
         return body, [disposed], [ast.If(self.negated(self.name(flag)), finalizer, [], **at)]
 
-    def finalizer(self, node):
-        """A finally block: its completion value does not count, and what it interrupts keeps its jump."""
-        completion, self.completion = self.completion, None
+    def finalizer(self, node, interrupts):
+        """A finally block. Its end gives back the jump (one that it `interrupts`, or none) and the
+        completion value it began with; a jump out of it keeps its own."""
+        completion = self.completion
+        kept = {}
+        if completion is not None and jumps_out(node):
+            kept[completion] = self.name("undefined")
+        else:
+            self.completion = None
         codes = self.jump_codes
         statements = self.collect(lambda: self.statement(node))
         self.completion = completion
-        if self.jump_codes != codes:
+        if interrupts or self.jump_codes != codes:
+            kept["jump"] = self.const(0)
+        for name, initial in kept.items():
             saved = self.temporary()
-            statements = self.collect(lambda: self.emit_assign(saved, self.name("jump"))) + statements \
-                + self.collect(lambda: self.emit_assign("jump", self.name(saved)))
+
+            def before():
+                self.emit_assign(saved, self.name(name))
+                self.emit_assign(name, initial)
+            statements = self.collect(before) + statements + self.collect(
+                lambda: self.emit_assign(name, self.name(saved)))
         return statements
 
     def catch(self, node):

@@ -1974,9 +1974,10 @@ typeof toFixed, p, q].join()
 => 3,x,function,😀,b
 # 14.1 completion values
 result = ["1; {}", "1; if (0) 2", "do { 3; break } while (1)", "4; var x = 5", "switch (1) { case 1: 6 }",
-"try { 7 } finally { 8 }", "L: { 9; break L }", "for (var i = 0; i < 2; i++) i", "1; function f() { }",
-"'a'; ;;"].map(s => String(eval(s))).join()
-=> 1,undefined,3,4,6,7,9,1,1,a
+"try { 7 } finally { 8 }", "do { 1; try { 2 } finally { 3; break } } while (0)",
+"do { 1; try { 2 } finally { break } } while (0)", "L: { 9; break L }", "for (var i = 0; i < 2; i++) i",
+"1; function f() { }", "'a'; ;;"].map(s => String(eval(s))).join()
+=> 1,undefined,3,4,6,7,3,undefined,9,1,1,a
 # 14.7 break and continue through try
 var s = ""; for (var i = 0; i < 4; i++) { try { if (i == 1) continue; if (i == 3) break; s += i } finally {
 s += "f" } } result = s
@@ -2034,6 +2035,11 @@ result = thrown(() => { try { throw new TypeError } finally { throw new RangeErr
 function f() { for (;;) { try { return 1 } finally { break } } return 2 } function g() { a: try {
 throw 1 } finally { break a } return 3 } result = f() + g()
 => 5
+# 14.15 a jump out of finally replaces another
+function f(last) { for (var i = 0, n = 0; i < 5; i++) { try { if (last) throw 1; n++; break } catch { n++; break } finally {
+continue } } return n } function g() { for (var i = 0, n = 0; i < 3; i++) { try { for (;;) { try { break } finally {
+throw 1 } } } catch { n++ } } return n } result = [f(false), f(true), g()].join()
+=> 5,5,3
 # 14.15 catch sees what finally of the inner did
 var s = ""; try { try { throw "a" } finally { s += "f" } } catch (e) { s += e } result = s
 => fa
@@ -13219,6 +13225,10 @@ class WebSocket:
         self.socket.close()
 
 
+class CommandRefused(AssertionError):
+    """The browser's own answer to a command: an error."""
+
+
 class Browser:
     """A headless Chromium with a profile of its own. Use it as a context manager; `page()` opens a tab."""
 
@@ -13279,7 +13289,7 @@ class Browser:
             if answer.get("id") != self.last_id:
                 self.events.append(answer)
             elif "error" in answer:
-                raise AssertionError(f"{method}: {answer['error']['message']}")
+                raise CommandRefused(f"{method}: {answer['error']['message']}")
             else:
                 return answer["result"]
 
@@ -13295,8 +13305,8 @@ class Page:
 
     def __init__(self, browser):
         self.browser = browser
-        target = browser.command("Target.createTarget", url="about:blank")["targetId"]
-        self.session = browser.command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.target = browser.command("Target.createTarget", url="about:blank")["targetId"]
+        self.session = browser.command("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self.command(f"{domain}.enable")
 
@@ -13319,11 +13329,18 @@ class Page:
             raise AssertionError(details.get("exception", {}).get("description", details["text"]))
         return answer["result"].get("value")
 
+    def close(self):
+        """Closes the tab; unlike `Page.close` this works in the middle of a navigation too."""
+        self.browser.command("Target.closeTarget", targetId=self.target)
+
     def wait_for(self, expression, patience=10.0):
-        """Polls until the expression is true, and returns its value."""
+        """Polls until the expression is true, and returns its value. A document that is just being replaced has none."""
         deadline = time.monotonic() + patience
         while True:
-            value = self.evaluate(expression)
+            try:
+                value = self.evaluate(expression)
+            except CommandRefused:
+                value = None
             if value:
                 return value
             if time.monotonic() > deadline:
@@ -13384,7 +13401,7 @@ class ExamplesInTheBrowser(unittest.TestCase):
 
     def page(self, path):
         page = self.browser.page(self.server.url.rstrip("/") + path)
-        self.addCleanup(page.command, "Page.close")
+        self.addCleanup(page.close)
         return page
 
     def live_page(self, path):
@@ -13634,7 +13651,7 @@ class LivePagesInTheBrowser(LiveCase):
     def open(self, path, before=None):
         """A page, once it listens for changes; `before` is JavaScript that runs ahead of the page's own."""
         page = self.browser.page()
-        self.addCleanup(page.command, "Page.close")
+        self.addCleanup(page.close)
         if before:
             page.command("Page.addScriptToEvaluateOnNewDocument", source=before)
         page.goto(self.server.url + path)
@@ -13835,7 +13852,7 @@ class DashboardInTheBrowser(ServerCase):
 
     def show(self, path):
         page = self.browser.page(self.server.url + "/engine" + path)
-        self.addCleanup(page.command, "Page.close")
+        self.addCleanup(page.close)
         page.wait_for("document.querySelector('#live').dataset.state === 'live'")
         return page
 
