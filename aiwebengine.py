@@ -35675,7 +35675,9 @@ REDIS_BLOCK_MS = 1000
 #: Seconds until the first attempt to connect again, and between the later ones, at most.
 REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.25
 #: Seconds between two readings: while many messages come, they are taken in and delivered together.
-REDIS_PAUSE = 0.001
+REDIS_PAUSE = 0.004
+#: Seconds without use after which a connection is looked at before a message is sent on it.
+REDIS_IDLE = 0.05
 #: Messages of one stream that are read at once.
 REDIS_BATCH = 100
 #: A stream in Redis holds at least its history, and for processes that lag behind so many messages
@@ -35737,6 +35739,7 @@ class RedisLink:
         self.url = url
         self.report = lambda level, text: None
         self.down = None
+        #: (connection, when it was used last)
         self._kept = collections.deque(maxlen=16)
         self.failures, self.client = self._open(url)
         try:
@@ -35801,23 +35804,23 @@ class RedisLink:
 
     def add(self, *command):
         """The same, on a connection that is kept for it: sending is what has to be quick."""
-        return self._attempt(lambda: self._on_kept_connection(command))
+        return self._attempt(lambda: self._on_kept_connection(packed_command(command)))
 
-    def _on_kept_connection(self, command):
+    def _on_kept_connection(self, packed):
         try:
-            connection = self._kept.pop()
+            connection, used = self._kept.pop()
         except IndexError:
-            connection = self.connection()
+            connection, used = self.connection(), time.monotonic()
         try:
-            if self._has_ended(connection):
+            if time.monotonic() - used > REDIS_IDLE and self._has_ended(connection):
                 connection.disconnect()
                 connection.connect()
-            connection.send_command(*command)
+            connection.send_packed_command([packed])
             answer = connection.read_response()
         except BaseException:
             connection.disconnect()
             raise
-        self._kept.append(connection)
+        self._kept.append((connection, time.monotonic()))
         return answer
 
     def _has_ended(self, connection):
@@ -35864,8 +35867,15 @@ class RedisLink:
 
     def close(self):
         while self._kept:
-            self._kept.pop().disconnect()
+            self._kept.pop()[0].disconnect()
         self.client.close()
+
+
+def packed_command(command):
+    """A command of str, bytes and int as Redis reads it: an array of bulk strings (RESP2). Does what the
+    package's own pack_command does, in a fraction of its time."""
+    parts = [part if type(part) is bytes else str(part).encode() for part in command]
+    return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
 
 
 class StoredInRedis:
