@@ -29189,12 +29189,13 @@ class Message:
 
     __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery")
 
-    def __init__(self, sequence, frame, filter):
+    def __init__(self, sequence, frame, filter, moment=None):
         self.sequence = sequence
         self.frame = frame
         self.filter = filter
         self.targets = None
-        self.time = time.time()
+        #: When it was sent, in seconds since 1970.
+        self.time = time.time() if moment is None else moment
         self.delivery = None
 
     @property
@@ -34797,7 +34798,7 @@ class GraphQLService:
                 text = channel.text(item.name, message.text, self)
                 frame = b"id: %b\n%b" % (plain.event_id(message.sequence).encode(),
                                          encode_data(text, channel.event))
-                messages.append(Message(message.sequence, frame, message.filter))
+                messages.append(Message(message.sequence, frame, message.filter, message.time))
         channel.stream.recall(channel.stream.epoch, sequence, floor, messages)
 
     def listeners(self, item):
@@ -35549,11 +35550,8 @@ class StorageFile:
         except (sqlite3.Error, ValueError) as error:
             self._give_up(stream, error)
             return
-        messages = []
-        for number, frame, filter, moment in reversed(rows):
-            message = Message(number, frame, json.loads(filter) if filter else None)
-            message.time = moment
-            messages.append(message)
+        messages = [Message(number, frame, json.loads(filter) if filter else None, moment)
+                    for number, frame, filter, moment in reversed(rows)]
         stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
         stream.archive = self
 
@@ -36140,7 +36138,8 @@ def graphql_name(path):
 def redis_message(stream, sequence, fields):
     """A Message from the fields of an entry."""
     frame = b"id: %b\n%b" % (redis_id(sequence).encode(), encode_data(fields[b"data"].decode()))
-    return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")))
+    moment = (sequence >> _REDIS_SEQUENCE_BITS) / 1000
+    return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")), moment)
 
 
 class RedisPresence:

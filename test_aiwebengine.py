@@ -8787,11 +8787,16 @@ class RedisTest(RedisCase):
     def test_a_process_that_starts_later_has_the_history(self):
         one = self.serve(REDIS_SCRIPT, redis=self.redis.url)
         client = self.client(one)
+        before = time.time()
         self.post_to(one, "/many?count=3", "n")
         last = client.next()["id"]
+        after = time.time()
+        time.sleep(0.05)
         two = self.serve(REDIS_SCRIPT, redis=self.redis.url)
         one.stop()
         self.assertEqual(self.take(self.client(two, "/s", last), 2), ["n1", "n2"])
+        for message in two.app.streams.get("/s").history:
+            self.assertTrue(before - 0.002 <= message.time <= after, "the time of sending, not of reading")
 
     def test_what_redis_does_not_have_any_more_is_a_gap(self):
         one = self.serve(REDIS_SCRIPT, redis=self.redis.url)
