@@ -26809,7 +26809,8 @@ class Realm:
                 self.report(JSError(promise.value), "Uncaught (in promise)")
 
     def report(self, error, prefix):
-        """Logs an error that no code was there to catch."""
+        """What becomes of a JSError that no code was there to catch: a line of the log. An embedder may put
+        a function of its own in the place of this one."""
         self.console("error", f"{prefix} {error.stack}")
 
     # timers
@@ -29096,7 +29097,7 @@ def check_js2py():
 #: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
 #: booleans, undefined and null; or handles of objects, for the realm's own methods only.
 ENGINE_INTERFACE = (
-    "name", "console", "close", "modules",                      # one world, for one script
+    "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "wait_idle",                     # entering it
     "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
@@ -37005,6 +37006,7 @@ class ScriptHost:
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
+        self.realm.report = self.report_uncaught
         self.realm.modules.loader = self.load_module
 
     # -- modules ----
@@ -37021,6 +37023,10 @@ class ScriptHost:
 
     def console(self, level, text):
         self.app.log.write(level, text, self.name)
+
+    def report_uncaught(self, error, prefix):
+        """An error in a timer, or of a promise, that no code was there to catch."""
+        self.app.keep_error(self, error, f"{prefix} {error.stack}")
 
     def warn_once(self, text):
         if text not in self._warned and len(self._warned) < 1000:
@@ -37112,6 +37118,9 @@ class ScriptHost:
         what = f"{kind} {name}"
         try:
             return self.run(resolver, what, context)
+        except JSError as error:
+            self.app.report_error(self, error, f"{what}: the resolver failed")
+            raise
         except MissingHandler as error:
             if kind != "subscription":
                 raise
@@ -37206,7 +37215,7 @@ class Application:
         self.started = time.monotonic()
         self.hosts = {}
         self.failures = {}
-        self.troubles = {}              # script -> LoadFailure of its last handler that failed
+        self.troubles = {}              # script -> LoadFailure of its last error since it was loaded
         self.table = RouteTable()
         self.stream_routes = {}
         self.broadcaster = Broadcaster(report=self.log.write)
@@ -37277,6 +37286,7 @@ class Application:
             try:
                 source = read_script(path)
                 host = ScriptHost(self, name, source)
+                self.troubles.pop(name, None)
                 host.load()
                 self._commit(host)
             except (OSError, UnicodeError, ValueError) as error:
@@ -37287,7 +37297,6 @@ class Application:
                 self._fail(host, LoadFailure(name, f"{name}: {error}"))
             else:
                 self.failures.pop(name, None)
-                self.troubles.pop(name, None)
                 for problem in host.missing_handlers():
                     self.log.write("warn", problem, name)
                 return True
@@ -37467,7 +37476,10 @@ class Application:
 
     def report_error(self, host, error, what):
         """Logs an error of a handler with its place in the source."""
-        text = f"{what}\n{error_report(error, self.sources())}"
+        self.keep_error(host, error, f"{what}\n{error_report(error, self.sources())}")
+
+    def keep_error(self, host, error, text):
+        """Logs the text about an error, and remembers it as the last one of the script."""
         self.troubles[host.name] = LoadFailure(host.name, text, error, host.sources)
         self.log.write("error", text, host.name)
 

@@ -11373,6 +11373,21 @@ class DashboardTest(ServerCase):
         self.assertEqual([line for line in error["frame"] if line[2]], [[4, "  throw new RangeError('far');", True]])
         self.assertIn("at f (app.js:4", error["stack"])
 
+    def test_the_last_error_may_come_from_a_timer_a_promise_or_a_resolver(self):
+        for script in (
+                "setTimeout(() => {\n  throw new RangeError('far') }, 1)",
+                "setTimeout(async () => {\n  throw new RangeError('far') }, 1)",
+                "\n  Promise.reject(new RangeError('far'));",
+                "graphQLRegistry.registerQuery('far', 'type Query { far: Int }', () => {\n  throw new RangeError('far') });"):
+            self.serve(script)
+            if "Query" in script:
+                self.post("/graphql", '{"query": "{ far }"}', {"Content-Type": "application/json"})
+            client = self.look(view="script", name="app.js")
+            state = self.until(client, lambda state: state.get("view", {}).get("error") and state.get("lines"))
+            error = state["view"]["error"]
+            self.assertEqual((error["headline"], error["file"], error["line"]), ("RangeError: far", "app.js", 2), script)
+            self.assertEqual(len(state["lines"]), 1, state["lines"])
+
     def test_nobody_looking_means_no_thread(self):
         self.serve(self.CHAT)
         name = lambda: [thread for thread in threading.enumerate() if thread.name == "dashboard"]
