@@ -4458,6 +4458,8 @@ def infer(node):
         return infer(node.expressions[-1])
     if kind is AssignmentExpression and node.operator == "=":
         return infer(node.right)
+    if kind is MemberExpression and not node.computed and node.property.name == "length" and infer(node.object) == "str":
+        return (0, INT32[1])
     return None
 
 
@@ -4771,6 +4773,7 @@ def guard_key(key):
     """Notes that `key` is an accessor or read-only somewhere."""
     if not Guard.index and array_index(key) >= 0:
         Guard.index = True
+        Guard.tell()
     if key in GUARDED_KEYS or Guard.keys is not GUARDED_KEYS:
         return
     if type(key) is str:
@@ -4789,16 +4792,20 @@ class Guard:
     index = False
     #: Characters that the keys may still have in all.
     room = 100 * MAX_GUARDED_KEYS
-    #: Told, with the new set, when everything is guarded from now on.
+    #: Called when `index` has become true, or everything is guarded from now on.
     listeners = []
+
+    @classmethod
+    def tell(cls):
+        for listener in cls.listeners:
+            listener()
 
 
 def guard_everything():
     """From now on every assignment of a new property looks at the prototype chain."""
     Guard.keys = _Everything()
     Guard.index = True
-    for listener in Guard.listeners:
-        listener(Guard.keys)
+    Guard.tell()
 
 
 class SealedAttrs(dict):
@@ -6641,7 +6648,7 @@ _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
 
 #: Everything generated code may call or name, besides `type`, `int`, `len` and the script's own.
 RUNTIME_NAMES = """
-    check_depth undefined null interrupt stop guarded ObjectPrototype ArrayPrototype JSObject JSArray JSFunction Cell
+    check_depth undefined null interrupt stop guarded appendable ObjectPrototype ArrayPrototype JSObject JSArray JSFunction Cell
     JSError GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
     power bit_and bit_or bit_xor shift_left shift_right shift_right_unsigned negate bit_not to_number
     to_numeric increment decrement fix_number lt gt le ge strict_equal loose_equal typeof typeof_global
@@ -8507,10 +8514,8 @@ class Emitter:
         if operator == "*":
             a, left, b, right = self.pair(left, right)
             temp = self.temporary()
-            return self.either(
-                self.chain(self.const(0), (ast.Lt(), self.walrus(temp, self.operate(left, "*", right))),
-                           (ast.LtE(), self.const(MAX_SAFE))),
-                self.name(temp), self.call("mul", a, b))
+            return self.either(self.safe_product(temp, self.operate(left, "*", right)),
+                               self.name(temp), self.call("mul", a, b))
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)
             check = self.both(self.type_is(left, "int"), self.compare(a, ast.GtE(), self.const(0)))
@@ -8554,6 +8559,11 @@ class Emitter:
         if isinstance(left, ast.Constant) and type(left.value) not in (int, float) \
                 or isinstance(right, ast.Constant) and type(right.value) not in (int, float):
             return self.call(_HELPERS[operator], left, right)
+        if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 and type(right_kind) is not tuple \
+                and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
+            b, right = self.reusable(right)
+            check = self.both(self.type_is(right, "int"), self.compare(b, ast.Gt(), self.const(0)))
+            return self.either(check, self.operate(left, "%", b), self.call("mod", left, b))
         if operator == "%" and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
         a, left, b, right = self.pair(left, right)
@@ -8580,14 +8590,20 @@ class Emitter:
             if not isinstance(b, ast.Constant):
                 checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b), (ast.Lt(), self.const(2 ** 31))))
             return self.either(self.both(*checks), self.operate(a, operator, b), helper)
-        low = self.const(0) if operator == "*" else self.const(-MAX_SAFE)
-        low_op = ast.Lt() if operator == "*" else ast.LtE()
-        if operator in ("+", "-") and type(right_kind) is tuple and right_kind[0] >= 0:
+        if operator == "*":
+            limit = self.safe_product(temp, self.operate(a, "*", b))
+        elif type(right_kind) is tuple and right_kind[0] >= 0:
             limit = (self.compare(inside, ast.LtE(), self.const(MAX_SAFE)) if operator == "+" else
                      self.compare(inside, ast.GtE(), self.const(-MAX_SAFE)))
         else:
-            limit = self.chain(low, (low_op, inside), (ast.LtE(), self.const(MAX_SAFE)))
+            limit = self.chain(self.const(-MAX_SAFE), (ast.LtE(), inside), (ast.LtE(), self.const(MAX_SAFE)))
         return self.either(self.both(check, limit), self.name(temp), helper)
+
+    def safe_product(self, temp, product):
+        """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
+        positive = self.chain(self.const(0), (ast.Lt(), self.walrus(temp, product)), (ast.LtE(), self.const(MAX_SAFE)))
+        negative = self.chain(self.const(-MAX_SAFE), (ast.LtE(), self.name(temp)), (ast.Lt(), self.const(0)))
+        return self.any_of(positive, negative)
 
     def relation(self, operator, left, left_kind, right, right_kind):
         compare = _COMPARE_OPS[operator]
@@ -8760,20 +8776,24 @@ class Emitter:
         self.emit_value(self.visit_AssignmentExpression(node))
 
     def store_element(self, target, right):
-        """object[index] = value for a non-negative int: straight into the list of an array."""
+        """object[index] = value for a non-negative int: straight into the list of an array, or to its end."""
         obj = self.fixed(target.object, right)
         key = self.fixed(target.property, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
         items = self.temporary()
-        check = self.both(
+        inside = self.both(
             self.type_is(obj, "JSArray"),
             self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(obj, "items")))))
-        place = ast.Subscript(self.name(items), key, _STORE, lineno=self.line, col_offset=self.column)
-        helper = "put_element" if self.scope.strict else "put_element_sloppy"
-        self.emit_if(check, [ast.Assign([place], value, lineno=self.line, col_offset=self.column)],
-                     [ast.Expr(self.call(helper, obj, key, value), lineno=self.line, col_offset=self.column)])
+        at_end = self.both(self.type_is(obj, "JSArray"), self.chain(
+            key, (_EQ, self.call("len", self.name(items))), (ast.Lt(), self.name("appendable"))))
+        at = {"lineno": self.line, "col_offset": self.column}
+        place = ast.Subscript(self.name(items), key, _STORE, **at)
+        append = ast.Call(self.attribute(self.name(items), "append"), [value], [], **at)
+        helper = self.call("put_element" if self.scope.strict else "put_element_sloppy", obj, key, value)
+        self.emit_if(inside, [ast.Assign([place], value, **at)],
+                     [ast.If(at_end, [ast.Expr(append, **at)], [ast.Expr(helper, **at)], **at)])
 
     def store_property(self, target, right):
         """variable.key = value: straight into the dict of an ordinary object, where no setter, read-only
@@ -8944,42 +8964,55 @@ class Emitter:
         if not node.computed:
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
-                return self.length_of(obj)
+                return self.length_of(obj, infer(node.object))
             return self.property(obj, prop.name)
         if isinstance(prop, StringLiteral) and array_index(prop.value) < 0:
             return self.call("get", obj, self.const(prop.value))
         key = self.expression(prop)
         kind = infer(prop)
-        if type(kind) is tuple and kind[0] >= 0:
+        if type(kind) is tuple and kind[0] >= 0 and isinstance(key, (ast.Name, ast.Constant)):
             return self.element(obj, key)
+        if is_numeric(kind) and isinstance(obj, ast.Name) and is_stable(node.object, prop):
+            return self.computed_element(obj, key, kind)
         return self.call("get_element", obj, key)
 
     def property(self, obj, key):
-        """obj.key: straight from the dict where a variable holds an ordinary object that has it."""
-        if not isinstance(obj, ast.Name):
-            return self.call("get", obj, self.const(key))
-        check = self.both(self.type_is(obj, "JSObject"),
+        """obj.key: straight from the dict of an ordinary object that has it."""
+        obj, first = self.reusable(obj)
+        check = self.both(self.type_is(first, "JSObject"),
                           self.compare(self.const(key), _IN, self.attribute(obj, "props")))
         return self.either(check, self.subscript(self.attribute(obj, "props"), self.const(key)),
                            self.call("get", obj, self.const(key)))
 
-    def length_of(self, obj):
+    def length_of(self, obj, kind):
+        if kind == "str":
+            return self.call("len", obj)
         a, first = self.reusable(obj)
-        return self.either(self.type_is(first, "JSArray"),
-                           self.call("len", self.attribute(a, "items")), self.call("get_length", a))
+        text = self.either(self.type_is(a, "str"), self.call("len", a), self.call("get_length", a))
+        return self.either(self.type_is(first, "JSArray"), self.call("len", self.attribute(a, "items")), text)
 
     def element(self, obj, key):
-        """obj[key] for a key that is a non-negative int: straight into the list of an array."""
+        """obj[key] for a variable or constant that is a non-negative int: straight into the list of an array."""
         a, first = self.reusable(obj)
-        b, second = self.reusable(key)
         items = self.temporary()
-        if not isinstance(key, (ast.Name, ast.Constant)):
-            # The key must be evaluated on both ways.
-            return self.call("get_element", obj, key)
         check = self.both(
             self.type_is(first, "JSArray"),
-            self.compare(second, ast.Lt(), self.call("len", self.walrus(items, self.attribute(a, "items")))))
-        return self.either(check, self.subscript(self.name(items), b), self.call("get_element", a, b))
+            self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(a, "items")))))
+        return self.either(check, self.subscript(self.name(items), key), self.call("get_element", a, key))
+
+    def computed_element(self, obj, key, kind):
+        """obj[key] for a Number that is computed, and a variable that this does not change."""
+        key, first = self.reusable(key)
+        items = self.temporary()
+        size = self.either(self.type_is(obj, "JSArray"),
+                           self.call("len", self.walrus(items, self.attribute(obj, "items"))), self.const(0))
+        if type(kind) is tuple and kind[0] >= 0:
+            check = self.compare(first, ast.Lt(), size)
+        elif type(kind) is tuple:
+            check = self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))
+        else:
+            check = self.both(self.type_is(first, "int"), self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size)))
+        return self.either(check, self.subscript(self.name(items), key), self.call("get_element", obj, key))
 
     def shorten(self, node):
         """Breaks a very long chain a.b().c()… : parts of it are evaluated by statements before."""
@@ -26520,9 +26553,15 @@ def prepare_interpreter():
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
 
 
-def guard_in_all_realms(keys):
+def guards():
+    """What generated code consults: `guarded` keys, and `appendable`, the length that an array must be
+    below for an assignment to append to it without a look at its prototypes."""
+    return {"guarded": Guard.keys, "appendable": 0 if Guard.index else MAX_ARRAY_ITEMS}
+
+
+def guard_in_all_realms():
     for realm in list(REALMS):
-        realm.runtime["guarded"] = keys
+        realm.runtime.update(guards())
 
 
 Guard.listeners.append(guard_in_all_realms)
@@ -26572,8 +26611,8 @@ class Realm:
         self.global_object.parent = self.ObjectPrototype
         self.runtime = dict(SHARED_RUNTIME)
         self.runtime.update(make_runtime(self))
-        self.runtime["guarded"] = Guard.keys
         REALMS.add(self)
+        self.runtime.update(guards())
         self.globals = {"__builtins__": self.runtime, "%realm": self}
         self.declare_builtins()
 

@@ -2035,6 +2035,22 @@ result = thrown(() => { try { throw new TypeError } finally { throw new RangeErr
 function f() { for (;;) { try { return 1 } finally { break } } return 2 } function g() { a: try {
 throw 1 } finally { break a } return 3 } result = f() + g()
 => 5
+# 13.15 elements written in a loop, at the end of an array and past it
+var s = ""; Object.defineProperty(Array.prototype, 2, { set(v) { s += "set" + v }, configurable: true });
+var a = []; for (let i = 0; i < 4; i++) a[i] = i; delete Array.prototype[2]; s += [2 in a, a.length];
+var b = Object.preventExtensions([1]); for (let i = 0; i < 3; i++) b[i] = 9; var c = []; c[1] = "hole";
+for (let i = 0; i < 3; i++) c[i] = i; var d = new Uint8Array(2); for (let i = 0; i < 3; i++) d[i] = 300 + i;
+result = [s, b, c, d].join("|")
+=> set2false,4|9|0,1,2|44,45
+# 13.3 elements read at a computed index
+var a = [1, 2, 3], r = [], o = [5, 6], t = "xyz", one = 1; for (let i = 0; i < 4; i++) r.push(a[i - 1], a[i % a.length],
+a[i * -1], t[i - 1], t[i % t.length]); r.push(o[(o = [7, 8], one) - 0]); result = r.join()
+=> ,1,1,,x,1,2,,x,y,2,3,,y,z,3,1,,z,x,6
+# 13.7 products and remainders in loops
+var r = []; for (let i = -1; i < 2; i++) for (let j = -1; j < 2; j++) r.push(Object.is(i * j, -0) ? "-0" : i * j);
+for (let i = 0; i < 2; i++) for (const m of [0, -2, 2.5, "2", null, { valueOf() { return 3 } }]) r.push(i % m);
+result = r.join() + 94906267 * -94906267
+=> 1,-0,-1,-0,0,0,-1,0,1,NaN,0,0,0,NaN,0,NaN,1,1,1,NaN,1-9007199515875288
 # 14.15 a jump out of finally replaces another
 function f(last) { for (var i = 0, n = 0; i < 5; i++) { try { if (last) throw 1; n++; break } catch { n++; break } finally {
 continue } } return n } function g() { for (var i = 0, n = 0; i < 3; i++) { try { for (;;) { try { break } finally {
@@ -2286,7 +2302,8 @@ queueMicrotask(() => log.push("b")); log.push("sync")
         self.assertEqual(set(aiwebengine.Realm().runtime), set(aiwebengine.RUNTIME_NAMES))
 
     def test_code_names_nothing_but_helpers_and_mangled_names(self):
-        allowed, attributes = set(aiwebengine.RUNTIME_NAMES), {"attrs", "fn", "items", "props", "rest", "set", "step", "v", "value"}
+        allowed, attributes = set(aiwebengine.RUNTIME_NAMES), {
+            "append", "attrs", "fn", "items", "props", "rest", "set", "step", "v", "value"}
         for clause, script, _ in CASES:
             try:
                 compiled = aiwebengine.compile_script(script, "case.js")
