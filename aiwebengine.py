@@ -74,14 +74,12 @@ import secrets
 import select
 import selectors
 import shlex
-import shutil
 import signal
 import socket
 import socketserver
 import stat
 import struct
 import sys
-import tempfile
 import textwrap
 import threading
 import time
@@ -6643,7 +6641,7 @@ def iterable_to_list(realm, value):
 # ======================================================================================
 
 _LOAD, _STORE, _DEL = ast.Load(), ast.Store(), ast.Del()
-_IS, _IS_NOT, _EQ, _NOT_EQ, _IN = ast.Is(), ast.IsNot(), ast.Eq(), ast.NotEq(), ast.In()
+_IS, _IS_NOT, _EQ, _IN = ast.Is(), ast.IsNot(), ast.Eq(), ast.In()
 _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
 
 #: Everything generated code may call or name, besides `type`, `int`, `len` and the script's own.
@@ -6747,7 +6745,6 @@ class Unit:
                 value = self.with_pool(value)
             result.append(value)
         return tuple(result)
-
 
 
 def script_name(python):
@@ -7501,7 +7498,6 @@ class Emitter:
             return
         jump = Jump(tuple(labels), None, True)
         self.jumps.append(jump)
-        before = self.out
         body = self.collect(lambda: self.statement(node))
         self.once(body)
         self.finish_loop(jump)
@@ -7520,7 +7516,7 @@ class Emitter:
     def visit_WhileStatement(self, node):
         self.empty_completion()
         jump = self.loop(self.take_labels())
-        self.while_loop(node, jump, node.test, lambda: self.statement(node.body))
+        self.while_loop(node, node.test, lambda: self.statement(node.body))
         self.finish_loop(jump)
 
     def loop_body(self, node, jump):
@@ -7535,7 +7531,7 @@ class Emitter:
         self.once(body)
         self.finish_loop(turn)
 
-    def while_loop(self, node, jump, test, body):
+    def while_loop(self, node, test, body):
         """while (test) body, with the poll for timeouts."""
         # Always `while True`: CPython 3.11 warms up a function's code at unconditional jumps back only.
         def inside():
@@ -7568,7 +7564,7 @@ class Emitter:
         def body():
             self.loop_body(node.body, jump)
             check()
-        self.while_loop(node, jump, None, body)
+        self.while_loop(node, None, body)
         self.finish_loop(jump)
 
     def visit_ForStatement(self, node):
@@ -7599,7 +7595,7 @@ class Emitter:
                 update()
             for variable in fresh:
                 self.emit_assign(variable.python, self.call("Cell", self.load_variable(variable)))
-            self.while_loop(node, jump, node.test, body)
+            self.while_loop(node, node.test, body)
             self.finish_loop(jump)
         self.in_scope(scope, inside)
 
@@ -7755,7 +7751,7 @@ class Emitter:
             self.emit_assign(temp, self.expression(case.test))
             test = self.call("strict_equal", self.name(value), self.name(temp))
         else:
-            test = self.equality(self.name(value), self.expression(case.test), case.test)
+            test = self.equality(self.name(value), self.expression(case.test))
         then = self.collect(lambda: self.emit_assign(number, self.const(index)))
         orelse = self.collect(lambda: self.select_case(cases, indices[1:], value, number))
         self.emit_if(test, then, [] if isinstance(orelse[0], ast.Pass) else orelse)
@@ -7879,7 +7875,6 @@ class Emitter:
         source = self.temporary()
         self.emit_assign(source, value)
         self.emit_value(self.call("object_for_destructuring", self.name(source)))
-        rest = pattern.properties and isinstance(pattern.properties[-1], RestElement)
         used = []
         for prop in pattern.properties:
             self.at(prop)
@@ -8452,7 +8447,7 @@ class Emitter:
                 kind = "str"
                 continue
             self.stable_left = step.left is node and is_stable(node, step.right)
-            result = self.binary(step.operator, result, kind, right, right_kind, step.right)
+            result = self.binary(step.operator, result, kind, right, right_kind)
             self.stable_left = False
             kind = binary_type(step.operator, kind, right_kind)
         return result if parts is None else self.joined(parts)
@@ -8468,13 +8463,13 @@ class Emitter:
         text = ast.JoinedStr(parts, lineno=self.line, col_offset=self.column)
         return self.call("check_length", text)
 
-    def binary(self, operator, left, left_kind, right, right_kind, right_node=None):
+    def binary(self, operator, left, left_kind, right, right_kind):
         """left operator right, with as little checking as the types allow."""
         if operator in ("===", "!=="):
-            test = self.equality(left, right, right_node, left_kind, right_kind)
+            test = self.equality(left, right, left_kind, right_kind)
             return test if operator == "===" else self.negated(test)
         if operator in ("==", "!="):
-            test = self.loose_equality(left, right, right_node, left_kind, right_kind)
+            test = self.loose_equality(left, right, left_kind, right_kind)
             return test if operator == "==" else self.negated(test)
         if operator in _COMPARE_OPS:
             return self.relation(operator, left, left_kind, right, right_kind)
@@ -8622,7 +8617,7 @@ class Emitter:
                                (_IS, self.name("int")))
         return self.either(check, self.compare(a, compare, b), self.call(_HELPERS[operator], a, b))
 
-    def equality(self, left, right, right_node=None, left_kind=None, right_kind=None):
+    def equality(self, left, right, left_kind=None, right_kind=None):
         """left === right"""
         for one, other in ((right, left), (left, right)):
             if isinstance(one, ast.Name) and one.id in ("undefined", "null") \
@@ -8642,7 +8637,7 @@ class Emitter:
                              self.compare(self.call("type", left), _IS_NOT, self.name("bool")))
         return self.call("strict_equal", left, right)
 
-    def loose_equality(self, left, right, right_node, left_kind, right_kind):
+    def loose_equality(self, left, right, left_kind, right_kind):
         """left == right"""
         if isinstance(right, ast.Name) and right.id in ("undefined", "null"):
             a, first = self.reusable(left)
@@ -8729,7 +8724,7 @@ class Emitter:
             if self.needs_lift(node.right):
                 current = self.saved(current)
             value = self.binary(operator[:-1], current, infer(left), self.expression(node.right),
-                                infer(node.right), node.right)
+                                infer(node.right))
             return self.assign_identifier(left, value)
         reference = self.member_reference(left, node.right)
         lifted = self.needs_lift(node.right)
@@ -8737,7 +8732,7 @@ class Emitter:
         if lifted:
             current = self.saved(current)
         value = self.binary(operator[:-1], current, None, self.expression(node.right),
-                            infer(node.right), node.right)
+                            infer(node.right))
         return reference.put(value, first=not lifted)
 
     def effect_AssignmentExpression(self, node):
@@ -8761,7 +8756,7 @@ class Emitter:
                 current = self.saved(current)
             self.emit_store(variable, self.binary(
                 node.operator[:-1], current, infer(left), self.expression(node.right),
-                infer(node.right), node.right))
+                infer(node.right)))
             return
         if node.operator == "=" and isinstance(left, MemberExpression) and left.computed \
                 and type(infer(left.property)) is tuple and infer(left.property)[0] >= 0 \
@@ -9794,9 +9789,7 @@ def compile_module(source, filename, keep_tree=False):
     emitter = Emitter(unit, scope)
     emitter.is_async = True
     for variable in scope.names.values():
-        if variable.kind == "var" and not variable.provided:
-            emitter.emit_store(variable, emitter.name("undefined"), True)
-        elif variable.kind == "var":
+        if variable.kind == "var":
             emitter.emit_store(variable, emitter.name("undefined"), True)
     emitter.enter_block(scope)
     for statement in program.body:
@@ -10784,7 +10777,7 @@ def compile_dynamic(kind, intrinsic):
 FUNCTION.constructor(1, call=True)(compile_dynamic("normal", "FunctionPrototype"))
 
 
-def dynamic_function_class(name, kind, instances):
+def declare_function_class(name, kind, instances):
     """GeneratorFunction and its like (27.3, 27.4, 27.7); `instances` names the intrinsic that is
     the `prototype` of their prototype, or is None."""
     table = BuiltinClass(name, parent="FunctionPrototype", base="Function", tag=name,
@@ -10793,13 +10786,11 @@ def dynamic_function_class(name, kind, instances):
     table.value("constructor", lambda realm: getattr(realm, name), CONFIGURABLE)
     if instances is not None:
         table.value("prototype", lambda realm: getattr(realm, instances), CONFIGURABLE)
-    return table
 
 
-GENERATOR_FUNCTION = dynamic_function_class("GeneratorFunction", "generator", "GeneratorPrototype")
-ASYNC_FUNCTION = dynamic_function_class("AsyncFunction", "async", None)
-ASYNC_GENERATOR_FUNCTION = dynamic_function_class(
-    "AsyncGeneratorFunction", "asyncgenerator", "AsyncGeneratorPrototype")
+declare_function_class("GeneratorFunction", "generator", "GeneratorPrototype")
+declare_function_class("AsyncFunction", "async", None)
+declare_function_class("AsyncGeneratorFunction", "asyncgenerator", "AsyncGeneratorPrototype")
 
 
 # -- Boolean -----------------------------------------------------------------------------
@@ -15729,7 +15720,7 @@ class PositionAutomaton:
         itself, on a way from the diagonal to the diagonal."""
         meets = functools.lru_cache(maxsize=None)(
             lambda p, q: ranges_meet(self.ranges[p], self.ranges[q]))
-        edges, back = {}, {}
+        back = {}
         pending = [(p, p) for p in inside]
         seen = set(pending)
         while pending:
@@ -15925,7 +15916,6 @@ class Growth:
             if total > MAX_NATIVE_STEPS:
                 return False
         return True
-
 
     def surely_affordable(self, text):
         """A quick look at samples: True if all runs are so short that every product is small."""
@@ -17998,7 +17988,7 @@ def set_difference(realm, this, other=undefined, *_):
     record = SetRecord(other)
     result = copy_of_set(realm, this)
     if len(this.index) <= record.size:
-        for key in polled(realm, iterate_set(realm, this)):
+        for key in polled(realm, iterate_set(this)):
             if record.contains(key):
                 result.remove(key)
     else:
@@ -18012,7 +18002,7 @@ def set_intersection(realm, this, other=undefined, *_):
     record = SetRecord(other)
     result = JSSet(realm.SetPrototype)
     if len(this.index) <= record.size:
-        for key in polled(realm, iterate_set(realm, this)):
+        for key in polled(realm, iterate_set(this)):
             if record.contains(key):
                 result.add_key(key)
     else:
@@ -18026,7 +18016,7 @@ def set_intersection(realm, this, other=undefined, *_):
 def set_is_disjoint_from(realm, this, other=undefined, *_):
     record = SetRecord(other)
     if len(this.index) <= record.size:
-        return not any(record.contains(key) for key in polled(realm, iterate_set(realm, this)))
+        return not any(record.contains(key) for key in polled(realm, iterate_set(this)))
     iterator = record.iterator()
     for key in polled(realm, iterator):
         if this.has_key(key):
@@ -18039,7 +18029,7 @@ def set_is_disjoint_from(realm, this, other=undefined, *_):
 def set_is_subset_of(realm, this, other=undefined, *_):
     record = SetRecord(other)
     return len(this.index) <= record.size \
-        and all(record.contains(key) for key in polled(realm, iterate_set(realm, this)))
+        and all(record.contains(key) for key in polled(realm, iterate_set(this)))
 
 
 @SET.method("isSupersetOf", 1)
@@ -18215,7 +18205,7 @@ def iterate_map(realm, source):
         yield realm.new_array([source.keys[position], source.values[position]])
 
 
-def iterate_set(realm, source):
+def iterate_set(source):
     """A Python iterator over the values of a JSSet, live."""
     for position in source.positions():
         yield source.keys[position]
@@ -18228,7 +18218,7 @@ def fast_iterator(realm, value):
     if kind is JSMap:
         return iterate_map(realm, value) if map_iteration_untouched(realm, value) else None
     if kind is JSSet:
-        return iterate_set(realm, value) if set_iteration_untouched(realm, value) else None
+        return iterate_set(value) if set_iteration_untouched(realm, value) else None
     if kind is JSMapIterator or kind is JSSetIterator:
         return value.items(realm) if collection_iterator_untouched(realm, value) else None
     return None
@@ -29355,6 +29345,9 @@ class Stream:
         self.path = path
         self.broadcaster = broadcaster
         self.lock = threading.Lock()
+        #: Held by the one thread that numbers, archives and passes on a message; the archive may keep it
+        #: waiting, and nobody else needs it.
+        self.sending = threading.Lock()
         #: Told apart from the ids of an earlier server, or of an earlier stream of this path.
         self.epoch = secrets.token_hex(4)
         self.sequence = 0
@@ -29390,10 +29383,22 @@ class Stream:
         `sequence` is the number that it has in Redis; one that the stream already has is passed over.
         Returns a `Delivery` at once; the network is the broadcaster's business."""
         body = encode_data(data, event)
-        with self.lock:
+        with self.sending:
             if sequence is not None and sequence <= self.sequence:
                 return Delivery()
             message = self._next_message(body, filter or None, sequence)
+            delivery, crowded = self._take_in(message, filter)
+        if delivery.matched:
+            self.broadcaster.wake(self)
+        if crowded:
+            self.broadcaster.give_way(self)
+        return delivery
+
+    def _take_in(self, message, filter):
+        """Finds and counts those a message is for, and leaves it to the broadcaster. Returns the Delivery,
+        and whether much is waiting there."""
+        with self.lock:
+            self.sequence = message.sequence
             self.sent += 1
             if filter:
                 message.targets = self._matching(filter)
@@ -29406,16 +29411,12 @@ class Stream:
             message.delivery = delivery = Delivery(matched, sequence=message.sequence)
             self._remember(message)
             if not matched:
-                return delivery
+                return delivery, False
             if self.slow:
                 delivery.dropped, delivery.waiting = self._overflowing(message)
             self._pending.append(message)
             self._pending_bytes += len(message.frame)
-            crowded = self._pending_bytes > MAX_BACKLOG_BYTES or len(self._pending) > MAX_BACKLOG_MESSAGES
-        self.broadcaster.wake(self)
-        if crowded:
-            self.broadcaster.give_way(self)
-        return delivery
+            return delivery, self._pending_bytes > MAX_BACKLOG_BYTES or len(self._pending) > MAX_BACKLOG_MESSAGES
 
     def _next_message(self, body, filter, sequence=None):
         """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
@@ -29423,10 +29424,10 @@ class Stream:
         number = sequence or self.sequence + 1
         message = Message(number, b"id: %b\n%b" % (self.event_id(number).encode(), body), filter)
         if self.archive is not None and not self.archive.append(self, message):
-            self.former = self.epoch, self.sequence
-            self.epoch, self.archive = secrets.token_hex(4), None
+            with self.lock:
+                self.former = self.epoch, self.sequence
+                self.epoch, self.archive = secrets.token_hex(4), None
             return self._next_message(body, filter, sequence)
-        self.sequence = number
         return message
 
     def _matching(self, filter):
@@ -30726,7 +30727,6 @@ class GraphQLParser:
         self.source = source
         self.lexer = GraphQLLexer(source, max_tokens)
         self.nesting = 0
-        self.last_start = 0
         self.advance()
 
     # tokens
@@ -34426,6 +34426,7 @@ class _GraphQLSseOperation:
 
 _GRAPHQL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 GRAPHQL_SUBSCRIPTION_PATH = "/graphql/subscription/"
+GRAPHQL_SSE_PATH = "/graphql/sse"
 
 
 class GraphQLStaging:
@@ -34733,7 +34734,7 @@ class GraphQLService:
             if len(self.reservations) >= MAX_GRAPHQL_RESERVATIONS:
                 return _graphql_sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
             token = secrets.token_hex(16)
-            stream = Stream("/graphql/sse", self.registry.broadcaster)
+            stream = Stream(GRAPHQL_SSE_PATH, self.registry.broadcaster)
             reservation = self.reservations[token] = _GraphQLReservation(token, stream)
         stream.on_close = lambda connection: setattr(reservation, "idle_since", time.monotonic())
         return GraphQLSseAnswer((201, [("Content-Type", "text/plain; charset=utf-8")], token.encode()))
@@ -34813,7 +34814,7 @@ class GraphQLService:
             channel = group.get(key)
             if channel is None:
                 kind = _GraphQLChannel if subscription else _GraphQLEverythingChannel
-                path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else "/graphql/sse"
+                path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else GRAPHQL_SSE_PATH
                 channel = group[key] = kind(subscription, name, event, self.registry.create(path, lasting=False))
                 if self.registry.kind is not Stream:
                     self.recall(channel)
@@ -34896,9 +34897,11 @@ class GraphQLService:
             channels = [*self.channels.get(name, {}).values(), *self.channels.get(None, {}).values()]
         return [plain, *[channel.stream for channel in channels]]
 
-    def known_subscriptions(self, name):
-        """A hint for a name that is not registered: the closest ones, as a sentence."""
-        return _graphql_did_you_mean(name, self.subscriptions())
+    def sse_streams(self):
+        """The streams of the clients of GRAPHQL_SSE_PATH."""
+        with self.lock:
+            channels = [channel.stream for group in self.channels.values() for channel in group.values()]
+            return channels + [reservation.stream for reservation in self.reservations.values()]
 
     def update_streams(self):
         """After a change: plain streams for new subscriptions; those that are gone end, with their
@@ -34964,7 +34967,7 @@ MAX_PATH_LENGTH = 200
 #: Paths that belong to the server itself, with everything below them.
 RESERVED_PATHS = ("/engine", "/graphql")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
-#: Of sharedStorage, per script: characters of a key, and of a value; bytes in all, roughly.
+#: Of sharedStorage, per script: characters of a key, and of a value; characters in all, in memory.
 MAX_STORAGE_KEY = 1000
 MAX_STORAGE_VALUE = 1_000_000
 MAX_STORAGE_TOTAL = 256 * 1024 * 1024
@@ -35250,9 +35253,9 @@ def list_streams(host):
 
 
 @host_function("routeRegistry.listConnections", "path: string", "string",
-               "Who is connected to a stream, as JSON: an array of { metadata, age, messages, bytesWaiting "
-               "}, "
-               "oldest first; age in seconds.")
+               "Who is connected to a stream, as JSON: an array of { metadata, address, age, messages, "
+               "bytesWaiting }, oldest first; age in seconds. With --redis those of all processes, each with "
+               "the name of its `process`.")
 def list_connections(host, path=undefined):
     stream = host.find_stream(check_path(host, "listConnections", path, reserved=False))
     facts = [] if stream is None else host.app.relay.list_connections(stream)
@@ -35592,6 +35595,8 @@ class StorageFile:
             return
         messages = [Message(number, frame, json.loads(filter) if filter else None, moment)
                     for number, frame, filter, moment in reversed(rows)]
+        if messages and messages[-1].sequence != sequence:
+            messages = []               # later ones were not kept: it had no history for a while
         stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
         stream.archive = self
 
@@ -35989,7 +35994,8 @@ class RedisRelay:
         self.lock = threading.Lock()
         self.streams = {}               # path -> RedisStream
         self.positions = {}             # key -> the number of the last message read from it
-        self.unread = []                # streams made while Redis was down
+        self.unread = []                # streams that Redis did not give when they were made
+        self._ask_at = 0.0              # when to ask for them again
         self._wake_key = f"{REDIS_PREFIX}wake:{self.presence.name}"
         self._stopping = threading.Event()
         self._thread = None
@@ -36023,7 +36029,7 @@ class RedisRelay:
 
     def _add(self, key, depth, text, filter, function, *fields):
         data = utf8(text)
-        keep = max(depth, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (len(data) + 100)))
+        keep = messages_kept(depth, len(data))
         if filter:
             fields += ("filter", json.dumps(filter))
         try:
@@ -36068,7 +36074,7 @@ class RedisRelay:
             last = redis_sequence(entries[0][0])
         if len(entries) == count:
             floor = redis_sequence(entries.pop()[0])
-        messages = [redis_message(stream, redis_sequence(identifier), fields)
+        messages = [redis_message(redis_sequence(identifier), fields)
                     for identifier, fields in reversed(entries)
                     if not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path)]
         stream.recall(stream.epoch, last, floor, messages)
@@ -36092,7 +36098,7 @@ class RedisRelay:
                 if connection is None:
                     connection = self.link.connection()
                     self.link.back()
-                    self._load_unread()
+                self._load_unread()
                 delay = REDIS_RETRY_FIRST
                 for key, entries in self._read(connection, woken):
                     if key == self._wake_key:
@@ -36113,9 +36119,15 @@ class RedisRelay:
                 self._stopping.wait(REDIS_RETRY_FIRST)
 
     def _load_unread(self):
-        while self.unread:
-            self._load(self.unread[0])
-            self.unread.pop(0)
+        """Asks again for the streams that Redis did not give when they were made, now and then."""
+        if not self.unread or time.monotonic() < self._ask_at:
+            return
+        try:
+            while self.unread:
+                self._load(self.unread[0])
+                self.unread.pop(0)
+        except RedisTrouble:
+            self._ask_at = time.monotonic() + REDIS_RETRY_MOST
 
     def _read(self, connection, woken):
         """The (key, entries) that came since the last time; waits for a moment if there are none."""
@@ -36131,7 +36143,8 @@ class RedisRelay:
 
     def _deliver(self, key, entries):
         """Gives entries of a Redis stream to the stream of this process, in order, each once."""
-        if len(entries) >= REDIS_BATCH:
+        largest = max(sum(map(len, pairs)) for _, pairs in entries)
+        if len(entries) >= min(REDIS_BATCH, messages_kept(0, largest)):
             self._check_lag(key, redis_sequence(entries[0][0]))
         for identifier, pairs in entries:
             fields = dict(zip(pairs[::2], pairs[1::2]))
@@ -36144,7 +36157,6 @@ class RedisRelay:
             elif (stream := self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))) is not None:
                 stream.send(text, filter, None, sequence)
 
-
     def _check_lag(self, key, first):
         """This process reads much at once, so it has fallen behind: tells the clients when Redis does not
         have any more what came before the `first` message that was read."""
@@ -36154,10 +36166,10 @@ class RedisRelay:
         if not oldest or redis_sequence(oldest[0]) < first or dropped <= 0:
             return
         self.report("warn", f"this process fell behind, and messages of {key} are lost to its clients")
-        stream = self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))
-        if stream is not None:
-            lost = json.dumps({"lastEventId": redis_id(self.positions[key]), "resumesAfter": redis_id(first - 1),
-                               "reason": "messages in between are no longer kept"})
+        lost = json.dumps({"lastEventId": redis_id(self.positions[key]), "resumesAfter": redis_id(first - 1),
+                           "reason": "messages in between are no longer kept"})
+        own = [stream for stream in list(self.streams.values()) if key_of_stream(stream.path) == key]
+        for stream in own + (self.graphql.sse_streams() if key == REDIS_GRAPHQL_KEY else []):
             stream.send(lost, None, "gap", first - 1)
 
 
@@ -36171,11 +36183,16 @@ def key_of_stream(path):
     return REDIS_GRAPHQL_KEY if path.startswith(GRAPHQL_SUBSCRIPTION_PATH) else REDIS_STREAM_PREFIX + path
 
 
+def messages_kept(depth, size):
+    """How many messages of about `size` bytes Redis is to keep of a stream whose clients may ask for `depth`."""
+    return max(depth, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (size + 100)))
+
+
 def graphql_name(path):
     return path.removeprefix(GRAPHQL_SUBSCRIPTION_PATH)
 
 
-def redis_message(stream, sequence, fields):
+def redis_message(sequence, fields):
     """A Message from the fields of an entry."""
     frame = b"id: %b\n%b" % (redis_id(sequence).encode(), encode_data(fields[b"data"].decode()))
     moment = (sequence >> _REDIS_SEQUENCE_BITS) / 1000
@@ -37003,7 +37020,10 @@ def find_import(folder, specifier, referrer):
         raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
                         "./ or ../ (packages are not supported)")
     folder = folder.resolve()
-    path = (folder / referrer).parent.joinpath(specifier).resolve()
+    try:
+        path = (folder / referrer).parent.joinpath(specifier).resolve()
+    except (OSError, ValueError) as error:
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: {error}") from None
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
     return path, path.relative_to(folder).as_posix()
@@ -37364,7 +37384,7 @@ class Application:
                 self._check_stream(host, path)
             old = self.hosts.get(host.name)
             removed = [path for path in (old.streams if old else ()) if path not in host.streams]
-            self.hosts[host.name] = host
+            self.hosts = {**self.hosts, host.name: host}
             host.live = True
             if old is not None:
                 old.live = False
@@ -37386,7 +37406,8 @@ class Application:
         with self._loading, self._lock:
             self.failures.pop(name, None)
             self.troubles.pop(name, None)
-            host = self.hosts.pop(name, None)
+            host = self.hosts.get(name)
+            self.hosts = {other: host for other, host in self.hosts.items() if other != name}
             gone = []
             if host is not None:
                 host.live = False
@@ -37401,9 +37422,9 @@ class Application:
             self.live.script_tried(True)
 
     def _rebuild(self):
-        routes = [route for name in sorted(self.hosts) for route in self.hosts[name].routes.values()]
-        stream_routes = {path: route for name in sorted(self.hosts)
-                         for path, route in self.hosts[name].streams.items()}
+        hosts = [host for _, host in sorted(self.hosts.items())]
+        routes = [route for host in hosts for route in host.routes.values()]
+        stream_routes = {path: route for host in hosts for path, route in host.streams.items()}
         self.stream_routes = stream_routes
         self.table = RouteTable(routes)
 
@@ -37475,8 +37496,8 @@ class Application:
 
     def all_routes(self):
         """((path, method), Route) of every script."""
-        for name in sorted(self.hosts):
-            yield from list(self.hosts[name].routes.items())
+        for _, host in sorted(self.hosts.items()):
+            yield from list(host.routes.items())
 
     # -- connections that end ----
 
@@ -37524,7 +37545,7 @@ class Application:
 
     def sources(self):
         """Name -> text of all scripts that run, and of what they import."""
-        return {name: text for host in list(self.hosts.values()) for name, text in host.sources.items()}
+        return {name: text for host in self.hosts.values() for name, text in host.sources.items()}
 
     @property
     def stream_connections(self):
@@ -37543,7 +37564,7 @@ class Application:
     def close(self):
         """Ends timers and streams."""
         self._tasks.put(None)
-        for host in list(self.hosts.values()):
+        for host in self.hosts.values():
             host.retire()
         self.relay.stop()
         self.broadcaster.stop()
@@ -37683,10 +37704,11 @@ class Watcher:
                 if self.app.live is not None:
                     self.app.live.look_at_files()
                 self._trouble = None
-            except OSError as error:    # the folder vanished for a moment, or for good
+            except Exception as error:  # the folder vanished for a moment, or for good; a fault of ours
                 if str(error) != self._trouble:
                     self._trouble = str(error)
-                    self.app.log.write("warn", f"cannot look for changed scripts: {error}")
+                    what = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+                    self.app.log.write("warn", f"cannot look for changed scripts: {what}")
 
 
 # -- Live pages ----
@@ -38239,7 +38261,7 @@ class HandlerMistake(Exception):
 
 
 def response_from(realm, value):
-    """The Response that a handler's result stands for (DESIGN section 4). To be run inside the realm."""
+    """The Response that a handler's result stands for. To be run inside the realm."""
     if isinstance(value, str):
         return Response(200, TEXT, utf8(realm.to_python(value)))
     if value is undefined or value is null:
@@ -38688,7 +38710,9 @@ class Chaos:
         if self.server.app.live is not None:
             self.server.app.live.tell(self.notice)
         for stream in self.server.app.streams:
-            self._doom(stream)
+            self._doom(stream, stream.path)
+        for stream in self.server.app.graphql.sse_streams():
+            self._doom(stream, GRAPHQL_SSE_PATH)
 
     @property
     def notice(self):
@@ -38726,9 +38750,9 @@ class Chaos:
             self.counts[name] += 1 if suffered else 0
         return fate
 
-    def _doom(self, stream):
-        """New rules also end the connections that are there already."""
-        kill = self.settings_of(self.rules, stream.path, 0).get("kill")
+    def _doom(self, stream, path):
+        """New rules also end the connections that are there already, to a path."""
+        kill = self.settings_of(self.rules, path, 0).get("kill")
         if kill is None:
             return
         with stream.lock:
@@ -39253,7 +39277,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if response is not None:
             self.reply(response)
         elif methods is not None or head.path.startswith("/engine/") and self.allowed(head):
-            self.refuse_method(head, methods or {})
+            self.refuse_method(head)
         else:
             self.not_found(head)
 
@@ -39271,7 +39295,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         elif (head.method, head.path) in LOCAL_PAGES:
             self.local(head, body)
         elif methods is not None or self.allowed(head):
-            self.refuse_method(head, methods or {})
+            self.refuse_method(head)
         else:
             self.not_found(head)
 
@@ -39300,7 +39324,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The methods that a path answers, in the usual order; empty for an unknown path."""
         methods, _ = self.app.table.find(head.key)
         names = set(methods or ())
-        if head.path in ("/graphql", "/graphql/sse"):
+        if head.path in ("/graphql", GRAPHQL_SSE_PATH):
             names.update(("GET", "POST"))
         if self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
             names.add("GET")
@@ -39312,7 +39336,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             names.add("OPTIONS")
         return [name for name in METHODS if name in names]
 
-    def refuse_method(self, head, methods):
+    def refuse_method(self, head):
         allowed = self.allowed(head)
         raise Refusal(405, f"{head.path} does not answer {head.method}; it answers {', '.join(allowed)}",
                       headers=(("Allow", ", ".join(allowed)),))
@@ -39377,7 +39401,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
             self.reply_parts(service.http(head.method, head.fields, head.query, body, context))
-        elif path == "/graphql/sse":
+        elif path == GRAPHQL_SSE_PATH:
             self.graphql_limit(head)
             self.graphql_stream(head, body)
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
@@ -39731,7 +39755,7 @@ class Request:
             self.bytes = base64.b64encode(body).decode()
 
     def object(self, realm):
-        """`context.request` (DESIGN section 4), made new for every call because scripts may change it."""
+        """`context.request`, made new for every call because scripts may change it."""
         head, text = self.head, self.text
         pairs = plain_object if head.plain else text_object
         parts = {
@@ -40533,7 +40557,8 @@ SOURCE_AROUND = 5
 MAX_SHOWN_FRAMES = 30
 MAX_SHOWN_PATHS = 200
 MAX_SHOWN_BODY = 2000
-_HIDDEN_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
+#: Header fields whose values no page shows.
+SECRET_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
 
 
 def trouble_response(server, head, status, title, parts, headers=()):
@@ -40618,7 +40643,7 @@ def render_request(head, body):
             shown = "(not text)"
         parts.append(f'<details class="more" open><summary>Body, {len(body):,} bytes</summary>'
                      f"{render_lines(shown)}</details>")
-    fields = [(name, "(hidden)" if name in _HIDDEN_FIELDS else value) for name, value in head.fields.items()]
+    fields = [(name, "(not shown)" if name in SECRET_FIELDS else value) for name, value in head.fields.items()]
     parts.append('<details class="more"><summary>Headers</summary>' + render_facts(fields) + "</details>")
     return "\n".join(parts)
 
@@ -40840,6 +40865,8 @@ MAX_SHOWN_REASONS = 12
 MAX_SHOWN_TEXT = 2_000
 MAX_PREVIEW = 160
 MAX_DETAIL = 50_000
+#: A number in a query, of what this server counts.
+_SMALL_NUMBER = re.compile(r"[0-9]{1,18}")
 #: What is remembered of the messages that dashboards were shown.
 MAX_REMEMBERED_MESSAGES = 4000
 MAX_REMEMBERED_BYTES = 16 * 1024 * 1024
@@ -41071,7 +41098,7 @@ class ShownMessages:
 
     def find(self, stream, number):
         """The message of this number, a text, if it is known here or still kept by the stream."""
-        if not number.isascii() or not number.isdigit():
+        if not _SMALL_NUMBER.fullmatch(number):
             return None
         return self.messages.get((stream.epoch, int(number))) or stream.find(int(number))
 
@@ -41153,7 +41180,7 @@ class Dashboard:
     def __init__(self, server):
         self.server = server
         self.app = server.app
-        self.stream = self.app.streams.create("/engine/events", 0)
+        self.stream = self.app.streams.create("/engine/events", 0, lasting=False)
         self.viewers = {}
         self.shown = ShownMessages()
         self._lock = threading.Lock()
@@ -41249,7 +41276,11 @@ class Dashboard:
 
 
 def json_text(value):
+    """JSON on one line."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+_making_dashboard = threading.Lock()
 
 
 def local_page(method, path):
@@ -41267,8 +41298,9 @@ def dashboard_events(handler, head, body):
     if head.method == "HEAD":
         return Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")])
     server = handler.server
-    if server.dashboard is None:
-        server.dashboard = Dashboard(server)
+    with _making_dashboard:
+        if server.dashboard is None:
+            server.dashboard = Dashboard(server)
     server.dashboard.admit(handler, head)
     return None
 
@@ -41282,7 +41314,6 @@ MAX_REPLAY_BYTES = 64 * 1024
 _HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "expect", "keep-alive",
                           "upgrade", "te", "trailer", "accept-encoding"))
 #: Headers whose values are not shown.
-_SECRET_HEADERS = frozenset(("cookie", "authorization"))
 CONSOLE_FILE = "<console>"
 _DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
 _VARIABLE = re.compile(r"\A\s*(?:let|const|var)\s+(?=[\w$]+\s*=)")
@@ -41368,7 +41399,7 @@ def logged_request(handler, head, body):
     """A request of the log (`?number=`) with its headers and body. With `--workers` every process has a
     log; `worker` says whose is meant."""
     entry = find_request(handler, head.query.get("number", ""), head.query.get("worker", ""))
-    headers = [[name, "(not shown)" if name in _SECRET_HEADERS else value]
+    headers = [[name, "(not shown)" if name in SECRET_FIELDS else value]
                for name, value in entry.head.fields.items()]
     text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
     return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers, "body": text})
@@ -41378,7 +41409,7 @@ def find_request(handler, number, worker=""):
     own = handler.app.worker
     if worker not in ("", str(own)):
         raise Refusal(409, f"Process {worker} has this request, but process {own} was asked; try once more")
-    entry = handler.server.requests.find(int(number)) if number.isascii() and number.isdigit() else None
+    entry = handler.server.requests.find(int(number)) if _SMALL_NUMBER.fullmatch(number) else None
     if entry is None:
         raise Refusal(404, f"Request {number or '?'} is no longer in the log")
     return entry
@@ -43884,15 +43915,17 @@ class Server:
 
     def start(self):
         raise_file_limit()
-        self.app.script_files()         # a folder that cannot be read is an error now, not later
-        self._http = self._listen()
         try:
+            self.app.script_files()     # a folder that cannot be read is an error now, not later
+            self._http = self._listen()
             self.app.broadcaster.start()
             on_script_thread(self.app.load_all)
             if self.chaos_rules:
                 self._http.chaos.set(self.chaos_rules)
         except BaseException:
-            self._http.server_close()
+            if self._http is not None:
+                self._http.server_close()
+            self.app.close()
             raise
         self._http.gate.shared = self._redis
         self.app.relay.start()
@@ -44049,8 +44082,6 @@ def main(argv=None):
         return EXIT_USAGE
     if not options.test and (options.watch or options.report or options.reporter != "spec"):
         parser.error("--watch, --reporter and --report belong to --test")
-    if options.test and options.engine != DEFAULT_ENGINE:
-        parser.error("--test needs the built-in engine")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
     if options.init:
@@ -44146,7 +44177,7 @@ def start_server(scripts, options, worker=None):
 def serve(scripts, options):
     signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: signals.put(number) if signals.empty() else os._exit(EXIT_OK))
+        signal.signal(number, lambda *_: signals.put("stop") if signals.empty() else os._exit(EXIT_OK))
     server = start_server(scripts, options)
     if server is None:
         return EXIT_USAGE
@@ -45490,7 +45521,7 @@ class Workers:
         channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
         for channel in select.select(list(channels), [], [], seconds)[0]:
             worker = channels[channel]
-            data = channel.recv(65536)
+            data = received(channel, 65536)
             worker.received += data
             if not data:
                 time.sleep(0.01)        # it is ending: `_reap` will find it
@@ -45570,7 +45601,7 @@ def serve_as_worker(scripts, options, number, channel, first):
         tell_imports(server.app, channel)
         while not select.select([channel], [], [], 0.5)[0] and not stop.is_set():
             pass
-        command = b"" if stop.is_set() else channel.recv(64)
+        command = b"" if stop.is_set() else received(channel, 64)
         if command:
             try:
                 on_script_thread(server.app.refresh)
@@ -45580,6 +45611,14 @@ def serve_as_worker(scripts, options, number, channel, first):
     return EXIT_OK
 
 
+def received(channel, most):
+    """What the other end sent, b"" when it has ended: perhaps killed, with words of ours unread."""
+    try:
+        return channel.recv(most)
+    except ConnectionError:
+        return b""
+
+
 def tell_imports(app, channel):
     """Tells the parent which files, besides the scripts, are to be watched."""
     files = sorted({str(path) for imports in app.imports().values() for path in imports})
@@ -45587,8 +45626,6 @@ def tell_imports(app, channel):
         channel.sendall(json.dumps(files).encode() + b"\n")
     except OSError:
         pass                            # the parent is gone: so are we, in a moment
-
-
 
 
 # -- A starter ----

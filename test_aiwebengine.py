@@ -6590,6 +6590,20 @@ class StreamFaultTest(unittest.TestCase):
                          "disconnected with more than 1 MiB waiting)")
         self.eventually(lambda: len(stream.connections) == 1)
 
+    def test_a_message_that_waits_for_its_archive_holds_up_nobody_else(self):
+        stream, arrived, let_go = self.stream(), threading.Event(), threading.Event()
+        stream.archive = unittest.mock.Mock(append=lambda stream, message: (arrived.set(), let_go.wait(WAIT))[1])
+        client = self.attach(stream)
+        sender = threading.Thread(target=stream.send, args=("x",))
+        sender.start()
+        self.assertTrue(arrived.wait(WAIT))
+        client.close()                          # the broadcaster must get the lock of this stream
+        self.eventually(lambda: not stream.connections)
+        self.assertEqual(stream.list_connections(), [])
+        let_go.set()
+        sender.join(WAIT)
+        self.assertEqual(stream.sequence, 1)
+
     def test_a_slow_client_that_a_filter_leaves_out_is_not_counted(self):
         stream = self.stream()
         self.attach(stream, {"n": "1"})
@@ -8459,6 +8473,17 @@ class StorageFileTest(ServerCase):
         self.get("/a")
         self.assertEqual(self.get("/b")[2], "b")
 
+    def test_messages_of_a_time_without_history_are_a_gap_after_a_restart(self):
+        self.serve_file()
+        self.post("/send", "kept")
+        self.restart(STORAGE_SCRIPT.replace('registerStreamRoute("/s")', 'registerStreamRoute("/s", { history: 0 })'))
+        client = self.client()
+        self.post("/send", "not kept")
+        last = client.next()["id"]
+        self.post("/send", "not kept either")
+        self.restart()
+        self.assertEqual(self.client(last).next()["event"], "gap")
+
     def test_last_event_id_works_across_a_restart(self):
         self.serve_file()
         client = self.client()
@@ -9063,6 +9088,21 @@ class RedisFailureTest(RedisCase):
         self.until(lambda: two.app.relay.link.down is None and self.post_to(one, "/send") != 503)
         self.assertEqual(client.next()["data"], "x")
 
+    def test_a_stream_that_redis_refused_to_give_is_read_when_it_does(self):
+        one, two = self.serve_both("""
+            routeRegistry.registerRoute("/open", () => routeRegistry.registerStreamRoute("/late"), "POST");
+            routeRegistry.registerRoute("/send", () => {
+              try { return routeRegistry.sendStreamMessage("/late", "x") } catch (error) { return { status: 503 } } }, "POST");""")
+        self.redis.ask("CONFIG SET maxmemory 1")
+        self.redis.ask("CONFIG SET maxmemory-policy noeviction")
+        for server in (one, two):
+            self.assertIn("registered", self.post_to(server, "/open"))
+        client = self.client(two, "/late")
+        self.redis.ask("CONFIG SET maxmemory 0")
+        self.until(lambda: not one.app.relay.unread and not two.app.relay.unread)
+        self.post_to(one, "/send")
+        self.assertEqual(client.next()["data"], "x")
+
     def test_a_rate_below_one_per_second_admits_the_first_request(self):
         one, two = self.serve_both(REDIS_SCRIPT, rate=0.01)
         self.assertEqual([self.post_to(server, "/set", "x") for server in (one, two, one)], ["set", 429, 429])
@@ -9296,6 +9336,20 @@ class ScriptTest(ServerCase):
         self.write(self.folder / "app.js", "routeRegistry.registerRoute('/v', () => '22');")
         self.eventually(lambda: self.get("/v")[2] == "22")
 
+    def test_the_watcher_outlives_a_fault_in_what_it_calls(self):
+        self.serve("routeRegistry.registerRoute('/v', () => '1');", reload=True)
+        refresh, failed = self.server.app.refresh, threading.Event()
+
+        def fail(*arguments):
+            failed.set()
+            raise LookupError("a fault")
+        self.server.app.refresh = fail
+        self.assertTrue(failed.wait(WAIT))
+        self.server.app.refresh = refresh
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/v', () => '22');")
+        self.eventually(lambda: self.get("/v")[2] == "22")
+        self.assertIn("LookupError: a fault", self.output.getvalue())
+
     def test_a_file_that_is_gone_or_empty_for_a_moment_closes_no_stream(self):
         source = "routeRegistry.registerStreamRoute('/s'); routeRegistry.registerRoute('/v', () => '1');"
         self.serve(source, reload=True)
@@ -9434,10 +9488,11 @@ class ScriptModuleTest(ServerCase):
         with tempfile.TemporaryDirectory() as outside:
             secret = Path(outside, "secret.js")
             secret.write_text("export const s = 1")
-            self.serve({"up.js": "import '../secret.js'", "link.js": "import './inside.js'", "bare.js": "import 'lodash'"})
+            self.serve({"up.js": "import '../secret.js'", "link.js": "import './inside.js'", "bare.js": "import 'lodash'",
+                        "nul.js": r"import './a\0b.js'"})
             os.symlink(secret, self.folder / "inside.js")
             for name, words in (("up.js", "leads out of the scripts folder"), ("link.js", "leads out of the scripts folder"),
-                                ("bare.js", "packages are not supported")):
+                                ("bare.js", "packages are not supported"), ("nul.js", "embedded null")):
                 with self.subTest(name):
                     self.server.app.load(name, self.folder / name)
                     self.assertIn(words, self.server.app.failures[name].text)
@@ -9988,6 +10043,12 @@ class ChaosTest(ServerCase):
         self.assertTrue(client.ended())
         self.assertTrue(other.nothing())
         self.assertEqual(self.counts()["killed"], 1)
+
+    def test_new_rules_end_subscribers_too(self):
+        self.serve("graphQLRegistry.registerSubscription('news', 'type Subscription { news: String }', () => null);", chaos="")
+        client = self.connect("/graphql/sse?query=" + urllib.parse.quote("subscription { news }"))
+        self.server.chaos.set("/graphql/sse: kill=20ms")
+        self.assertTrue(client.ended())
 
     def test_a_kill_that_was_called_off_does_not_happen(self):
         chaos = self.start("/s: kill=150ms")
@@ -11509,6 +11570,7 @@ class DashboardTest(ServerCase):
         self.get("/say?text=x")
         self.assertEqual(self.get("/engine/request?number=1&worker=0")[0], 200)
         self.assertEqual(self.get("/engine/request?number=1&worker=3")[0], 409)
+        self.assertEqual(self.get("/engine/request?number=" + "9" * 5000)[0], 404)
         status, answer = self.act("/engine/replay", number="1", worker="3")
         self.assertEqual(status, 409)
         self.assertIn("Process 3 has this request", answer["error"]["message"])
@@ -11781,6 +11843,16 @@ class Follower(threading.Thread):
             except (OSError, EOFError):
                 last = client.last_id or last
             client.sock.close()
+
+
+class WorkerChannelTest(unittest.TestCase):
+
+    def test_an_end_that_died_with_words_unread_is_an_end(self):
+        here, there = socket.socketpair()
+        self.addCleanup(here.close)
+        here.send(b"unread")
+        there.close()
+        self.assertEqual(aiwebengine.received(here, 10), b"")
 
 
 class WorkersTest(RedisCase):
