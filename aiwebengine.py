@@ -42619,11 +42619,10 @@ def dashboard_page(handler, head, body):
 # -- Fault injection ----
 
 
-@page("/engine/chaos")
-def chaos_answer(server, head=None):
+@local_page("GET", "/engine/chaos")
+def chaos_answer(handler, head, body):
     """What fault injection is set to and what it did."""
-    return Response(200, JSON_TYPE, utf8(json.dumps(server.chaos.describe(), ensure_ascii=False)),
-                    [("Cache-Control", "no-store")])
+    return json_answer(handler.server.chaos.describe())
 
 
 @local_page("POST", "/engine/chaos")
@@ -42639,7 +42638,7 @@ def change_chaos(handler, head, body):
         handler.server.chaos.set(rules)
     except ChaosMistake as mistake:
         raise Refusal(400, str(mistake)) from None
-    return chaos_answer(handler.server)
+    return chaos_answer(handler, head, body)
 
 
 # -- GraphQL explorer ----------------------------------------------------------------------

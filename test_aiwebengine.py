@@ -79,6 +79,8 @@ NODE_MODULES = os.environ.get("AIWEBENGINE_NODE_MODULES")
 FORM = "application/x-www-form-urlencoded"
 #: Seconds to wait for what should happen at once.
 WAIT = 5.0
+#: Seconds after which what should end at once counts as stuck, also where the machine has much else to do.
+STUCK = 15.0
 #: The command line without compiling the file anew, which takes a second or two.
 COMMAND_LINE = "import aiwebengine, sys; sys.exit(aiwebengine.main(sys.argv[1:]))"
 
@@ -248,10 +250,11 @@ class ServerCase(unittest.TestCase):
         self.addCleanup(client.close)
         return client
 
-    def raw(self, data, timeout=0.4, port=None):
-        """What comes back for these bytes; `<EOF>` at the end when the server closed."""
+    def raw(self, data, timeout=None, port=None):
+        """What comes back for these bytes; `<EOF>` at the end when the server closed. Without a timeout
+        something must come, and what comes half a second later does not count."""
         with socket.create_connection(("127.0.0.1", port or self.server.port)) as sock:
-            sock.settimeout(timeout)
+            sock.settimeout(timeout or WAIT)
             sock.sendall(data)
             received = b""
             try:
@@ -260,6 +263,7 @@ class ServerCase(unittest.TestCase):
                     if not piece:
                         return (received + b"<EOF>").decode("latin-1")
                     received += piece
+                    sock.settimeout(timeout or 0.4)
             except (TimeoutError, ConnectionError):
                 return received.decode("latin-1")
 
@@ -4653,7 +4657,7 @@ class LimitTest(unittest.TestCase):
                 started = time.monotonic()
                 with self.assertRaises(aiwebengine.ScriptTimeout):
                     realm.evaluate(source, timeout=0.1)
-                self.assertLess(time.monotonic() - started, 2.5)
+                self.assertLess(time.monotonic() - started, STUCK)
                 self.assertEqual(realm.evaluate("1 + 1"), 2)
 
     def test_what_a_stopped_script_left_does_not_run_on(self):
@@ -4677,12 +4681,12 @@ class LimitTest(unittest.TestCase):
 
         def spin():
             try:
-                busy.evaluate("for (;;) {}", timeout=1)
+                busy.evaluate("for (;;) {}", timeout=2)
             except aiwebengine.ScriptTimeout:
                 ended.append(True)
         thread = threading.Thread(target=spin)
         thread.start()
-        self.assertEqual(other.evaluate("[1, 2, 3].map(x => x * 2).join()", timeout=0.9), "2,4,6")
+        self.assertEqual(other.evaluate("[1, 2, 3].map(x => x * 2).join()", timeout=WAIT), "2,4,6")
         self.assertTrue(thread.is_alive())
         thread.join(WAIT)
         self.assertEqual(ended, [True])
@@ -4696,7 +4700,7 @@ class LimitTest(unittest.TestCase):
                     run(source, timeout=0.5)
                 except aiwebengine.ScriptTimeout:
                     pass
-                self.assertLess(time.monotonic() - started, 4)
+                self.assertLess(time.monotonic() - started, STUCK)
 
     def test_patterns_and_lengths_that_look_endless_are_quick(self):
         for source, expected in (("/^(a+)+$/.test('a'.repeat(40) + 'b')", False),
@@ -5008,7 +5012,7 @@ class Js2PyEngineTest(unittest.TestCase):
         for source in endless:
             started = time.monotonic()
             self.assertIsInstance(self.error(source, timeout=0.3), aiwebengine.ScriptTimeout, source)
-            self.assertLess(time.monotonic() - started, 5, source)
+            self.assertLess(time.monotonic() - started, STUCK, source)
             self.assertEqual(self.evaluate("1 + 1"), 2)
 
     def test_deep_recursion_is_a_range_error(self):
@@ -5448,7 +5452,7 @@ class PromptTest(unittest.TestCase):
             started = time.monotonic()
             with self.assertRaises(aiwebengine.ScriptTimeout, msg=source):
                 self.answer(source)
-            self.assertLess(time.monotonic() - started, 5)
+            self.assertLess(time.monotonic() - started, STUCK)
             self.assertEqual(self.answer("1"), "1")
         with self.assertRaises(aiwebengine.ScriptTimeout):
             self.realm.timers.close()
@@ -5664,7 +5668,7 @@ class AttackTestCase(unittest.TestCase):
 
     #: How much longer than its time limit a script may take to be stopped, in seconds: not the engine's
     #: speed but the machine's load is what needs room here.
-    GRACE = 1.5
+    GRACE = STUCK
 
     def attack(self, attacks, seconds=1.0, in_thread=False, wall=60):
         """{name: source} -> {name: outcome}; fails where one crashed, was late or did damage."""
@@ -7663,7 +7667,7 @@ class GraphQLLimitsTest(unittest.TestCase):
                 ("{" + " ".join(f"x{i}" for i in range(3_000)) + "}", "Cannot query field")):
             began = time.perf_counter()
             errors = self.service.execute(text)["errors"]
-            self.assertLess(time.perf_counter() - began, 2, message)
+            self.assertLess(time.perf_counter() - began, STUCK, message)
             self.assertIn(message, errors[0]["message"])
             self.assertLessEqual(len(errors), 101)
 
@@ -9417,15 +9421,14 @@ class ScriptTest(ServerCase):
         self.assertEqual(self.connect("/stream").status, 200)
 
     def test_another_script_is_served_while_one_is_stuck(self):
-        self.serve({"stuck.js": "routeRegistry.registerRoute('/stuck', () => { for (;;) {} });",
-                    "free.js": "routeRegistry.registerRoute('/free', () => 'free');"}, handler_timeout=1.0)
+        self.serve({"stuck.js": "routeRegistry.registerRoute('/stuck', () => { console.log('here'); for (;;) {} });",
+                    "free.js": "routeRegistry.registerRoute('/free', () => 'free');"}, handler_timeout=2.0)
         answers = []
         thread = threading.Thread(target=lambda: answers.append(self.get("/stuck")[0]))
         thread.start()
-        time.sleep(0.1)
-        start = time.monotonic()
+        self.eventually(lambda: "here" in self.output.getvalue())
         self.assertEqual(self.get("/free")[2], "free")
-        self.assertLess(time.monotonic() - start, 0.6)
+        self.assertEqual(answers, [])
         thread.join()
         self.assertEqual(answers, [504])
 
@@ -9452,7 +9455,7 @@ class ScriptTest(ServerCase):
         for thread in threads:
             thread.join()
         self.assertEqual(answers, ["x"] * 20)
-        self.assertLess(time.monotonic() - start, 2)
+        self.assertLess(time.monotonic() - start, 5)            # one after the other: 6
 
     def test_log_lines_cannot_be_forged(self):
         self.serve("console.log('a\\r\\x1b[31mred\\nERROR forged');")
@@ -9669,7 +9672,7 @@ class HttpTest(ServerCase):
             sockets.append(sock)
         start = time.monotonic()
         self.assertEqual(self.get("/hello")[2], "Hello")
-        self.assertLess(time.monotonic() - start, 0.5)
+        self.assertLess(time.monotonic() - start, WAIT)
         self.assertLess(sum(thread.name == "http" for thread in threading.enumerate()), 10)
         for handler in list(self.server._http.handlers):
             handler.deadline = 0
@@ -9731,7 +9734,7 @@ class HttpTest(ServerCase):
     def test_handler_that_runs_too_long(self):
         self.serve("routeRegistry.registerRoute('/loop', () => { for (;;) {} });\n"
                    "routeRegistry.registerRoute('/wait', () => new Promise(() => {}));\n"
-                   "routeRegistry.registerRoute('/ok', () => 'ok');", handler_timeout=0.3)
+                   "routeRegistry.registerRoute('/ok', () => 'ok');", handler_timeout=1.0)
         for path in ("/loop", "/wait"):
             status, _, text = self.get(path)
             self.assertEqual((status, json.loads(text)["error"]["name"]), (504, "TimeoutError"))
@@ -9830,12 +9833,21 @@ class HttpTest(ServerCase):
         self.assertEqual(stream.headers["access-control-allow-origin"], "http://app.example")
 
     def test_rate_limit(self):
-        self.serve(ECHO, rate=5)
+        moment = time.monotonic()
+
+        def serve(rate):
+            self.serve(ECHO, rate=rate)
+            gate = self.server._http.gate
+            admit = gate.admit
+            gate.admit = lambda address, now: admit(address, moment)
+        serve(5)
         found = [self.post("/echo", {"a": "1"}) for _ in range(8)]
         self.assertEqual([status for status, _, _ in found], [200] * 5 + [429] * 3)
         self.assertEqual(found[-1][1]["retry-after"], "1")
         self.assertEqual(self.get("/hello")[0], 200)
-        self.serve(ECHO, rate=1)
+        moment += 0.25                          # enough for one more
+        self.assertEqual([self.post("/echo")[0] for _ in range(2)], [200, 429])
+        serve(1)
         self.assertEqual([self.connect("/events").status for _ in range(3)], [200, 429, 429])
 
     def test_limit_of_streams(self):
@@ -9879,7 +9891,7 @@ class HttpTest(ServerCase):
         time.sleep(0.1)
         start = time.monotonic()
         self.server.stop()
-        self.assertLess(time.monotonic() - start, 2.5)
+        self.assertLess(time.monotonic() - start, STUCK)
         thread.join()
         self.assertEqual(answers, ["done"])
         self.assertTrue(client.ended())
@@ -10265,7 +10277,7 @@ class StreamsOverHttpTest(ServerCase):
             if "0 failed" not in said:
                 break
         self.assertIn("2 connections matched, 1 delivered, 1 failed (dropped: their clients read too slowly", said)
-        self.assertLess(slowest, 2)
+        self.assertLess(slowest, STUCK)
         self.eventually(lambda: len(self.get_json("/who")) == 1)
 
     def test_a_client_that_was_dropped_resumes_without_loss(self):
@@ -10782,7 +10794,7 @@ class FaultTest(ServerCase):
         for thread in threads:
             thread.join()
         self.assertEqual(code, 0)
-        self.assertLess(seconds, 6)         # 3 where the machine has nothing else to do
+        self.assertLess(seconds, STUCK)     # 3 where the machine has nothing else to do
         for client in clients:
             self.assertTrue(client.ended())
 
@@ -11629,7 +11641,7 @@ class DashboardTest(ServerCase):
         self.assertIn("ReferenceError", self.evaluate("missing"))
 
     def test_the_console_cannot_hang_the_script(self):
-        self.serve("routeRegistry.registerRoute('/x', () => 'fine');", handler_timeout=0.3)
+        self.serve("routeRegistry.registerRoute('/x', () => 'fine');", handler_timeout=1.0)
         self.assertIn("TimeoutError", self.evaluate("for (;;) {}"))
         self.assertIn("TimeoutError", self.evaluate("await new Promise(() => {})"))
         self.assertEqual(self.get("/x")[2], "fine")
@@ -11651,7 +11663,7 @@ class DashboardTest(ServerCase):
 
     # -- who may --
 
-    LOCAL = (("GET", "/engine"), ("GET", "/engine/events"), ("GET", "/engine/source?script=app.js"), ("GET", "/engine/request?number=1"),
+    LOCAL = (("GET", "/engine"), ("GET", "/engine/events"), ("GET", "/engine/chaos"), ("GET", "/engine/source?script=app.js"), ("GET", "/engine/request?number=1"),
              ("POST", "/engine/send"), ("POST", "/engine/reload"), ("POST", "/engine/replay"), ("POST", "/engine/evaluate"))
 
     def refused(self, headers=(), status=403, text="", requests=LOCAL):
@@ -11793,10 +11805,8 @@ class CommandLineTest(ServerCase):
             port = int(re.search(r":(\d+)", banner)[1])
             self.assertIn("GET /a", process.stdout.readline())
             self.assertTrue(self.raw(b"GET /a" + HEAD + b"\r\n", port=port).endswith("\r\n\r\na"))
-            start = time.monotonic()
             process.send_signal(number)
-            self.assertEqual(process.wait(5), 0)
-            self.assertLess(time.monotonic() - start, 2)
+            self.assertEqual(process.wait(STUCK), 0)
 
     def test_empty_folder_waits_for_scripts(self):
         self.serve({}, reload=True)
