@@ -27201,6 +27201,52 @@ JSFunction.realm_of = staticmethod(realm_of_function)
 MAX_TIMERS = 100_000
 
 
+def start_script_thread(function, *arguments, name=None):
+    """Starts a daemon thread with a stack deep enough for scripts."""
+    thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)
+    with _stack_size_lock:
+        before = threading.stack_size()
+        try:
+            threading.stack_size(SCRIPT_STACK_BYTES)
+        except (ValueError, RuntimeError):
+            pass                        # the platform knows better
+        try:
+            thread.start()
+        finally:
+            threading.stack_size(before)
+    return thread
+
+
+_stack_size_lock = threading.Lock()
+
+
+def on_script_thread(function, *arguments, on_interrupt=None):
+    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
+    Ctrl-C calls that and goes on waiting."""
+    outcome = []
+    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
+
+    def work():
+        try:
+            outcome.append((True, function(*arguments)))
+        except BaseException as error:
+            outcome.append((False, error))
+        done.set()
+
+    start_script_thread(work, name="script")
+    while not done.is_set():
+        try:
+            done.wait(0.2)              # short waits, so that a signal is noticed
+        except KeyboardInterrupt:
+            if on_interrupt is None:
+                raise
+            on_interrupt()
+    succeeded, value = outcome[0]
+    if succeeded:
+        return value
+    raise value
+
+
 class TimerQueue:
     """The timers of one realm: a heap, and a thread that exists while there is something to wait for."""
 
@@ -27226,11 +27272,7 @@ class TimerQueue:
             self.active[number] = (callback, delay if repeat else None, self.realm.time_limit)
             heapq.heappush(self.heap, (time.monotonic() + delay, number))
             if self.thread is None and not self.closed:
-                threading.stack_size(SCRIPT_STACK_BYTES)
-                self.thread = threading.Thread(target=self.run, name=f"timers {self.realm.name}",
-                                               daemon=True)
-                self.thread.start()
-                threading.stack_size(0)
+                self.thread = start_script_thread(self.run, name=f"timers {self.realm.name}")
             self.condition.notify()
         return number
 
@@ -36712,52 +36754,6 @@ WATCH_SHARE = 20
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
-
-def start_script_thread(function, *arguments, name=None):
-    """Starts a daemon thread with a stack deep enough for scripts."""
-    thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)
-    with _stack_size_lock:
-        before = threading.stack_size()
-        try:
-            threading.stack_size(SCRIPT_STACK_BYTES)
-        except (ValueError, RuntimeError):
-            pass                        # the platform knows better
-        try:
-            thread.start()
-        finally:
-            threading.stack_size(before)
-    return thread
-
-
-_stack_size_lock = threading.Lock()
-
-
-def on_script_thread(function, *arguments, on_interrupt=None):
-    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
-    Ctrl-C calls that and goes on waiting."""
-    outcome = []
-    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
-
-    def work():
-        try:
-            outcome.append((True, function(*arguments)))
-        except BaseException as error:
-            outcome.append((False, error))
-        done.set()
-
-    start_script_thread(work, name="script")
-    while not done.is_set():
-        try:
-            done.wait(0.2)              # short waits, so that a signal is noticed
-        except KeyboardInterrupt:
-            if on_interrupt is None:
-                raise
-            on_interrupt()
-    succeeded, value = outcome[0]
-    if succeeded:
-        return value
-    raise value
 
 
 # -- Log ----
