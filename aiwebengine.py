@@ -34477,6 +34477,7 @@ class GraphQLStaging:
     def __init__(self, service, owner):
         self.service, self.owner = service, owner
         self.registrations = []
+        self._view = None
 
     def register(self, kind, name, sdl, resolver, visibility="external", resolver_name=None):
         """As GraphQLService.register, but only within this set. Returns the GraphQLRegistration."""
@@ -34486,12 +34487,31 @@ class GraphQLStaging:
             self.service.check(item, others + self.registrations)
             self.registrations = [known for known in self.registrations
                                   if (known.kind, known.name) != (kind, name)] + [item]
+            self._view = None
         return item
+
+    def has_subscription(self, name):
+        return any((item.kind, item.name) == ("subscription", name) for item in self.registrations)
+
+    def view(self):
+        """The schema as the owner would see it if this set took effect now."""
+        with self.service.lock:
+            if self._view is None:
+                working = [item for item in self.service.working if item.owner != self.owner] + self.registrations
+                self._view = GraphQLSchema(working, visible_registrations(working, "internal", self.owner), _GRAPHQL_CORE)
+            return self._view
 
     def commit(self):
         """Puts this set in the place of what the owner had. Returns the GraphQLSchemaError messages of other
         owners' registrations that no longer fit and are switched off until they do."""
         return self.service.replace_owner(self.owner, self.registrations)
+
+
+def visible_registrations(registrations, visibility, owner):
+    """Those that HTTP (`external`), other scripts (`engine`) or the owner itself (`internal`) see."""
+    shown = ("external",) if visibility == "external" else ("external", "engine")
+    return [item for item in registrations if item.visibility in shown
+            or visibility == "internal" and item.owner == owner]
 
 
 class GraphQLService:
@@ -34647,18 +34667,16 @@ class GraphQLService:
         schema = self.views.get(key)
         if schema is None:
             with self.lock:
-                shown = {"external": ("external",)}.get(visibility, ("external", "engine"))
-                visible = [item for item in self.working if item.visibility in shown
-                           or visibility == "internal" and item.owner == owner]
+                visible = visible_registrations(self.working, visibility, owner)
                 schema = self.views[key] = GraphQLSchema(self.working, visible, _GRAPHQL_CORE)
         return schema
 
     # executing
 
-    def execute(self, query, variables=None, operation_name=None, context=None, visibility="external",
-                owner=None):
-        """Executes a query or mutation; returns the response as a dict with `data` and, if any, `errors`."""
-        document = _graphql_document(self.view(visibility, owner), query)
+    def execute(self, query, variables=None, operation_name=None, context=None, view=None):
+        """Executes a query or mutation against a view (None: what HTTP sees); returns the response as a dict
+        with `data` and, if any, `errors`."""
+        document = _graphql_document(view or self.view(), query)
         errors = document.errors
         if not errors:
             try:
@@ -35357,6 +35375,8 @@ def broadcast_subscription(host, function, name, data, filter):
     name = host.realm.to_python(name)
     text = payload_text(host, function, data)
     delivery = host.app.relay.send_subscription(name, text, filter, function)
+    if delivery is None and not host.live and host.graphql.has_subscription(name):
+        delivery = Delivery()           # nobody can have subscribed yet
     if delivery is not None:
         return f"Broadcast to subscription '{name}': {delivery.sentence()}"
     close = nearest(name, host.app.graphql.subscriptions())
@@ -35384,7 +35404,9 @@ def execute_graphql(host, query=undefined, variables=undefined):
         values = realm.to_python(variables)
     if not isinstance(values, dict) and values is not None:
         raise HostError("executeGraphQL: the variables must be an object, or JSON of one")
-    result = host.app.graphql.execute(realm.to_python(query), values or {}, None, None, "internal", host.name)
+    graphql = host.app.graphql
+    view = graphql.view("internal", host.name) if host.live else host.graphql.view()
+    result = graphql.execute(realm.to_python(query), values or {}, None, None, view)
     return json.dumps(result, ensure_ascii=False)
 
 
@@ -37081,7 +37103,8 @@ class ScriptHost:
 
     def report_uncaught(self, error, prefix):
         """An error in a timer, or of a promise, that no code was there to catch."""
-        self.app.keep_error(self, error, f"{prefix} {error.stack}")
+        frame = code_frame({**self.app.sources(), **self.sources}.get(error.filename, ""), error.line, error.column)
+        self.app.keep_error(self, error, f"{prefix} {error.stack}" + (f"\n{frame}" if frame else ""))
 
     def warn_once(self, text):
         if text not in self._warned and len(self._warned) < 1000:

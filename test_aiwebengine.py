@@ -9253,6 +9253,17 @@ class ScriptTest(ServerCase):
         os.utime(path, (old, old))
         self.server.app.refresh()
 
+    def test_graphql_fields_are_there_while_the_script_that_registers_them_loads(self):
+        self.serve("""
+            graphQLRegistry.registerQuery("n", "type Query { n: Int }", () => 5, "internal");
+            graphQLRegistry.registerSubscription("tick", "type Subscription { tick: Int }", () => null);
+            const said = [graphQLRegistry.executeGraphQL("{ n }"), graphQLRegistry.sendSubscriptionMessage("tick", 1)];
+            function init() { said.push(graphQLRegistry.executeGraphQL("{ n }")) }
+            routeRegistry.registerRoute("/said", () => said);""")
+        self.assertEqual(self.get_json("/said"), ['{"data": {"n": 5}}', "Broadcast to subscription 'tick': 0 connections matched, "
+                                                  "0 delivered, 0 failed", '{"data": {"n": 5}}'])
+        self.assertNotIn("no subscription", self.output.getvalue())
+
     def test_init_is_called_once_and_may_be_called_by_the_script(self):
         self.serve("let n = 0; function init(context) { n++; kind = context && context.kind; "
                    "routeRegistry.registerRoute('/n', 'show'); }\n"
@@ -11116,6 +11127,12 @@ class TerminalReportTest(ServerCase):
         self.assertEqual(text.count("    at deep"), aiwebengine.MAX_REPORTED_CALLS)
         self.assertIn(f"    … {10 - aiwebengine.MAX_REPORTED_CALLS} more", text)
         self.assertNotIn("\x1b", text)
+
+    def test_what_nobody_caught_is_shown_with_its_line(self):
+        self.serve("setTimeout(() => {\n  nothing.here }, 1);\nPromise.reject(new TypeError('lost'));")
+        self.eventually(lambda: "> 2 |   nothing.here }, 1);" in self.output.getvalue())
+        self.assertIn("> 3 | Promise.reject(new TypeError('lost'));", self.output.getvalue())
+        self.assertIn("error: Uncaught (in promise) TypeError: lost\n", self.output.getvalue())
 
     def test_in_colour_the_marked_line_stands_out_and_the_rest_stands_back(self):
         text = self.report("/boom?n=1", True)
