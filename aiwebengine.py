@@ -6655,7 +6655,7 @@ RUNTIME_NAMES = """
     callee delete_member delete_global put_global assign_const after new make_function make_async
     make_generator make_async_generator make_target_function new_regexp template_object array_with_holes
     spread rest_array make_arguments map_arguments define spread_into define_accessor set_literal_prototype iterate
-    close_iterator abandon_iterator enumerate_keys destructure_array object_for_destructuring object_rest
+    close_iterator abandon_iterator enumerate_keys destructure_array first_values object_for_destructuring object_rest
     caught sloppy_this new_instance constructor_result derived_result super_call super_get super_put
     super_method make_class prototype_object class_method class_field static_field run_static
     private_name private_get private_put private_has private_method yield_delegate async_yield_delegate
@@ -7923,7 +7923,16 @@ class Emitter:
         return prepared
 
     def array_pattern(self, pattern, value, store):
-        """Array destructuring (13.15.5.5, 8.6.2): through an ArrayDestructuring, closed on the way out."""
+        """Array destructuring (13.15.5.5, 8.6.2): through an ArrayDestructuring, closed on the way out; or all
+        values at once, where nobody can see that."""
+        if all(element is None or self.is_unseen(element, store == self.assign_one) for element in pattern.elements):
+            values = self.temporary()
+            self.emit_assign(values, self.call("first_values", value, self.const(len(pattern.elements))))
+            for index, element in enumerate(pattern.elements):
+                if element is not None:
+                    self.at(element)
+                    store(element, self.subscript(self.name(values), self.const(index)))
+            return
         iterator = self.temporary()
         self.emit_assign(iterator, self.call("destructure_array", value))
 
@@ -7935,6 +7944,12 @@ class Emitter:
         self.emit(self.guarded_loop(body, iterator, "abandon_iterator"))
         if not (pattern.elements and isinstance(pattern.elements[-1], RestElement)):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
+
+    def is_unseen(self, element, assigned):
+        """Whether an element of a pattern is a variable that only this function sees, and whose store cannot fail."""
+        variable = element.scope if isinstance(element, Identifier) else None
+        return type(variable) is Variable and not variable.captured and not variable.is_global \
+            and not (assigned and (variable.early or self.is_constant(variable)))
 
     def element_target(self, element, iterator, store):
         if element is None:
@@ -25518,6 +25533,21 @@ def make_runtime(realm):
 
     def rest_array(values):
         return JSArray(array_proto, list(values))
+
+    def first_values(value, count):
+        """So many values of an iterable, which is closed then; past its end they are undefined."""
+        if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
+                and realm.array_iteration_untouched():
+            missing = count - len(value.items)
+            return value.items if missing <= 0 else value.items + [undefined] * missing
+        iterator = destructure_array(value)
+        try:
+            values = [iterator.step() for _ in range(count)]
+        except BaseException as error:
+            abandon_iterator(iterator, error)
+            raise
+        close_iterator(iterator)
+        return values
 
     def destructure_array(value):
         iterator = iterate_fast(realm, value)
