@@ -4341,7 +4341,9 @@ def source_type(variable, source):
     """The type that one assignment gives a variable."""
     if type(source) is str:
         return source
-    if isinstance(source, (UpdateExpression, AssignmentExpression)) and type(getattr(source, "scope", None)) is LoopBound:
+    if not is_own_step(variable, source):
+        return infer(source)
+    if type(getattr(source, "scope", None)) is LoopBound:
         bounded = source.scope.range_of(variable, source)
         if bounded is not None:
             return bounded
@@ -4349,25 +4351,36 @@ def source_type(variable, source):
         if type(variable.type) is tuple or variable.type == BOTTOM:
             return counter_range(variable, 1 if source.operator == "++" else -1)
         return "num" if variable.type == "num" else None
-    if isinstance(source, AssignmentExpression) and source.operator != "=":
-        step = source.right
-        if source.operator in ("+=", "-=") and isinstance(step, NumericLiteral) \
-                and type(step.value) is int and step.value < 2 ** 16 and is_counter(variable):
-            return counter_range(variable, step.value if source.operator == "+=" else -step.value)
-        return binary_type(source.operator[:-1], variable.type, infer(source.right))
-    return infer(source)
+    step = source.right
+    if source.operator in ("+=", "-=") and isinstance(step, NumericLiteral) \
+            and type(step.value) is int and step.value < 2 ** 16 and is_counter(variable):
+        return counter_range(variable, step.value if source.operator == "+=" else -step.value)
+    return binary_type(source.operator[:-1], variable.type, infer(source.right))
+
+
+def is_own_step(variable, source):
+    """Whether a source is `v++`, `v += step` or the like of the variable itself, not of another one whose
+    new value it takes over."""
+    if isinstance(source, UpdateExpression):
+        target = source.argument
+    elif isinstance(source, AssignmentExpression) and source.operator != "=":
+        target = source.left
+    else:
+        return False
+    return isinstance(target, Identifier) and target.scope is variable
 
 
 def is_counter(variable):
     """Whether a variable is only ever set to small literals or counted up or down."""
     for source in variable.sources:
-        if isinstance(source, (UpdateExpression, NumericLiteral)):
+        if isinstance(source, NumericLiteral):
             continue
-        if isinstance(source, AssignmentExpression) and source.operator in ("+=", "-=") \
-                and isinstance(source.right, NumericLiteral) and type(source.right.value) is int \
-                and source.right.value < 2 ** 16:
-            continue
-        return False
+        if not is_own_step(variable, source):
+            return False
+        if not isinstance(source, UpdateExpression) and not (
+                source.operator in ("+=", "-=") and isinstance(source.right, NumericLiteral)
+                and type(source.right.value) is int and source.right.value < 2 ** 16):
+            return False
     return True
 
 
@@ -4456,6 +4469,11 @@ def infer(node):
         return infer(node.expressions[-1])
     if kind is AssignmentExpression and node.operator == "=":
         return infer(node.right)
+    if kind is UpdateExpression:
+        before = infer(node.argument)
+        if type(before) is tuple and node.prefix:
+            return add_range(before, (1, 1) if node.operator == "++" else (-1, -1))
+        return before if is_numeric(before) else None
     if kind is MemberExpression and not node.computed and node.property.name == "length" and infer(node.object) == "str":
         return (0, INT32[1])
     return None
@@ -8403,7 +8421,8 @@ class Emitter:
         kind = infer(argument)
         if operator == "-":
             if isinstance(value, ast.Constant) and type(value.value) in (int, float):
-                return self.const(-value.value if value.value else -0.0)
+                zero = -0.0 if math.copysign(1, value.value) > 0 else 0
+                return self.const(-value.value if value.value else zero)
             if type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
                 return ast.UnaryOp(ast.USub(), value, lineno=self.line, col_offset=self.column)
             return self.call("negate", value)
@@ -8597,7 +8616,7 @@ class Emitter:
         if operator in ("&", "|"):
             mask = self.chain(self.const(-2 ** 31), (ast.LtE(), a), (ast.Lt(), self.const(2 ** 31)))
             checks = [check, mask]
-            if not isinstance(b, ast.Constant):
+            if not isinstance(b, ast.Constant) or not -2 ** 31 <= b.value < 2 ** 31:
                 checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b), (ast.Lt(), self.const(2 ** 31))))
             return self.either(self.both(*checks), self.operate(a, operator, b), helper)
         if operator == "*":
@@ -8670,6 +8689,8 @@ class Emitter:
         return self.logical(node.operator, left, infer(node.left), right)
 
     def logical(self, operator, left, kind, right):
+        if operator == "??" and isinstance(left, ast.Constant):
+            return left
         if operator == "??":
             a, first = self.reusable(left)
             return self.either(self.any_of(self.compare(first, _IS, self.name("undefined")),

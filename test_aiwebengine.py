@@ -2039,6 +2039,17 @@ result = thrown(() => { try { throw new TypeError } finally { throw new RangeErr
 function f() { for (;;) { try { return 1 } finally { break } } return 2 } function g() { a: try {
 throw 1 } finally { break a } return 3 } result = f() + g()
 => 5
+# 13.4 a variable that takes over what another one is counted to
+function a(x, r) { let i = x++; return r[i] } function b(o, r) { const v = o.n++; return r[v] } function c(x, r) {
+let v = (x += 1); return r[v] } function d(x) { let v = --x; return "x" + v } function e(x) { let v = ++x; return v * 2 }
+function f(x, r) { let i = x++; r[i] = 9; return Object.keys(r).join("") } var r = [1, 2, 3], n = 0, ids = [];
+for (let i = 0; i < 3; i++) { const id = n++; ids.push(id) } result = [a(-1, r), a(0.5, r), a("1", r), b({ n: -1 }, r),
+c(-2, r), c("a", r), d(NaN), thrown(() => e(2n)), f(-1, r), ids].join()
+=> ,,2,,,,xNaN,TypeError,012-1,0,1,2
+# 13.12 bits of constants beyond 32 bits
+var n = -1, o = { x: 1 }; function f(n) { n |= 2147483648; return n } result = [(n => n & 0xff000000)(n), (n => n & 2.7)(7),
+(n => n & 4294967295)(n), o.x | 0xEDB88320, f(3), (n => n | 1e300)(2), 1 / -(-0)].join()
+=> -16777216,2,-1,-306674911,-2147483645,2,Infinity
 # 13.15 elements written in a loop, at the end of an array and past it
 var s = ""; Object.defineProperty(Array.prototype, 2, { set(v) { s += "set" + v }, configurable: true });
 var a = []; for (let i = 0; i < 4; i++) a[i] = i; delete Array.prototype[2]; s += [2 in a, a.length];
