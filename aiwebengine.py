@@ -314,18 +314,41 @@ def _join_surrogates(match):
     return chr(0x10000 + (ord(high) - 0xD800 << 10) + (ord(low) - 0xDC00))
 
 
+#: Characters of a long text that are worked on between two looks whether the script shall stop.
+SLICE_LENGTH = 1 << 16
+
+
+def in_slices(text, convert):
+    """convert(text), which works character by character, for a long text in slices; no surrogate pair is
+    divided. Raises Interrupted when the script shall stop."""
+    if len(text) <= SLICE_LENGTH:
+        return convert(text)
+    return "".join([convert(piece) for piece in slices(text)])
+
+
+def slices(text):
+    start = 0
+    while start < len(text):
+        poll_interrupt()
+        end = start + SLICE_LENGTH
+        if "\udc00" <= text[end:end + 1] <= "\udfff":
+            end += 1
+        yield text[start:end]
+        start = end
+
+
 def to_code_units(text):
     """Return text with each astral character as two surrogates: the form of strings inside the engine."""
     if text.isascii():
         return text
-    return _ASTRAL.sub(_split_astral, text)
+    return in_slices(text, lambda piece: _ASTRAL.sub(_split_astral, piece))
 
 
 def from_code_units(text):
     """Return text with surrogate pairs joined to one character each; lone surrogates stay."""
     if text.isascii():
         return text
-    return _JOINABLE_SURROGATES.sub(_join_surrogates, text)
+    return in_slices(text, lambda piece: _JOINABLE_SURROGATES.sub(_join_surrogates, piece))
 
 
 #: Reserved words: each is a token type of its own. The contextual ones (let, async, yield …) are names.
@@ -5314,7 +5337,7 @@ class Hole:
 HOLE = Hole()
 
 #: No string and no array grows beyond these: a RangeError instead of a full machine.
-MAX_STRING_LENGTH = 2 ** 27
+MAX_STRING_LENGTH = 2 ** 25
 MAX_ARRAY_ITEMS = 2 ** 25
 MAX_ARRAY_LENGTH = 2 ** 32 - 1
 #: A write this far behind the end turns an array into a dictionary.
@@ -11107,15 +11130,24 @@ def make_error(realm, kind, message, trace=(), place=None):
     return JSErrorObject(getattr(realm, kind + "Prototype"), utf16(message), trace, place)
 
 
+#: Characters of an error's message, and of its stack, that are told to people.
+MAX_ERROR_TEXT = 100_000
+
+
+def told_text(text):
+    """What people are told of a text of a script: well formed, and not without end."""
+    return well_formed_text(text if len(text) <= MAX_ERROR_TEXT else text[:MAX_ERROR_TEXT] + "\u2026")
+
+
 def describe_error(value):
     """(name, message, stack, filename, line, column) of a thrown value, for JSError; runs no
     script. Text is well formed; what is not known is "" or None."""
     if not isinstance(value, JSObject):
-        text = well_formed_text(repr(value) if type(value) is JSSymbol else to_string(value))
+        text = told_text(repr(value) if type(value) is JSSymbol else to_string(value))
         return "", text, text, None, None, None
     name, message, stack = (peek(value, key) for key in ("name", "message", "stack"))
     if type(message) is not str:
-        text = well_formed_text(display(value))
+        text = told_text(display(value))
         if not isinstance(value, JSErrorObject):
             return "", text, text, None, None, None
         message = ""
@@ -11123,8 +11155,7 @@ def describe_error(value):
         name = "Error" if isinstance(value, JSErrorObject) else constructor_name(value)
     if type(stack) is not str:
         stack = error_header(name, message)
-    return (well_formed_text(name), well_formed_text(message), well_formed_text(stack),
-            *error_place(value))
+    return told_text(name), told_text(message), told_text(stack), *error_place(value)
 
 
 def constructor_name(value):
@@ -12583,7 +12614,7 @@ def string_index_of(realm, this, search=undefined, position=undefined, *_):
 @STRING.method("isWellFormed", 0)
 def string_is_well_formed(realm, this, *_):
     text = this_text(this, "isWellFormed")
-    return text.isascii() or _LONE_SURROGATE.search(text) is None
+    return text.isascii() or not any(map(_LONE_SURROGATE.search, slices(text)))
 
 
 @STRING.method("lastIndexOf", 1)
@@ -12722,7 +12753,11 @@ def string_repeat(realm, this, count=undefined, *_):
 @STRING.method("toLowerCase", 0)
 def string_to_lower_case(realm, this, *_):
     text = this_text(this, "toLowerCase")
-    return text.lower() if text.isascii() else utf16(python_text(text).lower())
+    if text.isascii():
+        return text.lower()
+    if "\u03a3" in text:                # how a sigma is written depends on what follows
+        return utf16(python_text(text).lower())
+    return in_slices(text, lambda piece: utf16(python_text(piece).lower()))
 
 
 @STRING.method("toUpperCase", 0)
@@ -12730,7 +12765,7 @@ def string_to_upper_case(realm, this, *_):
     text = this_text(this, "toUpperCase")
     if text.isascii():
         return text.upper()
-    upper = utf16(python_text(text).upper())
+    upper = in_slices(text, lambda piece: utf16(python_text(piece).upper()))
     check_string_length(len(upper))
     return upper
 
@@ -12748,7 +12783,7 @@ def string_to_locale_upper_case(realm, this, *_):
 @STRING.method("toWellFormed", 0)
 def string_to_well_formed(realm, this, *_):
     text = this_text(this, "toWellFormed")
-    return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
+    return text if text.isascii() else in_slices(text, lambda piece: _LONE_SURROGATE.sub("\ufffd", piece))
 
 
 @STRING.method("trim", 0)
@@ -16628,7 +16663,7 @@ class CodePointView:
 
     def locate(self):
         """Notes where the astral characters are, once a position within the text is asked for."""
-        self.astral = [m.start() for m in _ASTRAL_CHARACTER.finditer(self.points)]
+        self.astral = [m.start() for m in interruptible_slowly(_ASTRAL_CHARACTER.finditer(self.points))]
         self.astral_units = [index + i for i, index in enumerate(self.astral)]
 
     def to_point(self, unit):
@@ -17179,12 +17214,16 @@ def skip_empty_match(regexp, text, unicode):
     regexp.set_or_throw("lastIndex", advance_string_index(text, index, unicode))
 
 
+#: The length of a text in which `re` may look for all matches without anybody asking whether it shall stop.
+MAX_UNPOLLED_MATCHES = 1_000_000
+
+
 def match_all_at_once(realm, regexp, text):
     """All matched strings of an untouched global RegExp."""
     regexp.props["lastIndex"] = 0
     pattern = regexp.program.pattern
     native = pattern.native_alone(regexp, text)
-    if native is not None and not pattern.group_count and len(text) <= MAX_ARRAY_ITEMS:
+    if native is not None and not pattern.group_count and len(text) <= MAX_UNPOLLED_MATCHES:
         matches = native.findall(text)
     else:
         matches = []
@@ -17331,7 +17370,7 @@ def replace_by_text(realm, regexp, text, replacement):
         # Nothing, one text or one group: `re` can do it alone if the result cannot grow too long.
         native = pattern.native_alone(regexp, text)
         part = template[0] if template else ""
-        if native is not None and type(part) in (str, int) \
+        if native is not None and type(part) in (str, int) and len(text) <= MAX_UNPOLLED_MATCHES \
                 and (1 if type(part) is int else len(part) + 1) * (len(text) + 1) <= MAX_STRING_LENGTH:
             regexp.props["lastIndex"] = 0
             result, count = native.subn(
@@ -20829,7 +20868,7 @@ def quote_json(text):
 
 
 def escape_lone_surrogates(text):
-    return _LONE_SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
+    return in_slices(text, lambda piece: _LONE_SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", piece))
 
 
 class NotPlain(Exception):

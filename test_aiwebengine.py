@@ -4671,6 +4671,23 @@ class LimitTest(unittest.TestCase):
                 self.assertLess(time.monotonic() - started, STUCK)
                 self.assertEqual(realm.evaluate("1 + 1"), 2)
 
+    def test_work_on_long_texts_is_stopped_too(self):
+        for source in ("t.toUpperCase()", "t.toLowerCase()", "t.toWellFormed()", "JSON.stringify('\\ud83d'.repeat(1.5e7))",
+                       "t.match(/./g)", "t.match(/./gu)", "t.replace(/\\ud83d/g, '')", "encodeURIComponent(t)",
+                       "new URLSearchParams({ t }).toString()", "new Function('/*' + t + '*/')", "new TextEncoder().encode(t)"):
+            with self.subTest(source):
+                realm = aiwebengine.Realm(console=lambda level, text: None)
+                started = time.monotonic()
+                with self.assertRaises(aiwebengine.ScriptTimeout):
+                    realm.evaluate(f"const t = '\U0001f600'.repeat(1.3e7); for (;;) {source}", timeout=0.2)
+                self.assertLess(time.monotonic() - started, STUCK)
+
+    def test_what_is_told_of_an_error_has_an_end(self):
+        for source in "throw new Error(t)", "throw t", "null[t]", "t()":
+            with self.subTest(source), self.assertRaises(aiwebengine.JSError) as caught:
+                run(f"const t = '\U0001f600'.repeat(1e6); {source}")
+            self.assertLessEqual(len(caught.exception.message), aiwebengine.MAX_ERROR_TEXT + 1)
+
     def test_what_a_stopped_script_left_does_not_run_on(self):
         realm = aiwebengine.Realm(console=lambda level, text: None)
         with self.assertRaises(aiwebengine.ScriptTimeout):
