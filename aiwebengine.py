@@ -43758,16 +43758,22 @@ function toast(text) {
   clearTimeout(toast.timer);
   toast.timer = setTimeout(() => $("toast").classList.remove("shown"), 2200);
 }
+// The system's scheme, until somebody wants the other one; that is kept until the system's is wanted again.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const systemTheme = () => dark.matches ? "dark" : "light";
 function theme(name) {
+  try {
+    if (name === systemTheme()) localStorage.removeItem("graphql-theme");
+    else localStorage.setItem("graphql-theme", name);
+  } catch { /* private window */ }
   document.documentElement.dataset.theme = name;
-  try { localStorage.setItem("graphql-theme", name); } catch { /* private window */ }
 }
-function firstTheme() {
+function followTheme() {
   let stored = null;
   try { stored = localStorage.getItem("graphql-theme"); } catch { /* private window */ }
-  document.documentElement.dataset.theme = stored
-    || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  document.documentElement.dataset.theme = stored || systemTheme();
 }
+dark.addEventListener("change", followTheme);
 function grip(id, change) {
   const node = $(id), flat = node.classList.contains("flat");
   node.addEventListener("pointerdown", (event) => {
@@ -43816,7 +43822,7 @@ document.addEventListener("keydown", (event) => {
 addEventListener("hashchange", () =>
   { if (location.hash.length > 1) { $("pairs").replaceChildren(); restore(); } });
 
-firstTheme();
+followTheme();
 restore();
 results.append(make("div", { className: "empty",
   innerHTML: "<kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br>"

@@ -13749,6 +13749,29 @@ class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
         for page in (buyer, watcher, other):
             self.assertEqual(page.problems(), [])
 
+    def test_what_is_switched_off_looks_so(self):
+        page = self.page("/orders.html")
+        for scheme in "light", "dark":
+            page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+            on, off = (page.evaluate("(look => [look.backgroundColor, look.color, look.cursor])"
+                                     f"(getComputedStyle(document.querySelector('{name}')))")
+                       for name in ("#place button", "#advance"))
+            self.assertFalse(set(on) & set(off), scheme)
+            self.assertEqual(page.evaluate("getComputedStyle(document.querySelector('#advance')).borderColor"), off[0])
+
+    def test_the_explorer_follows_the_systems_scheme(self):
+        page = self.page("/graphql")
+        def shown(scheme):
+            page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+            return page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(() =>"
+                                 " done(document.documentElement.dataset.theme), 20)))")
+        self.addCleanup(page.evaluate, "localStorage.clear()")
+        self.assertEqual([shown(scheme) for scheme in ("dark", "light", "dark")], ["dark", "light", "dark"])
+        page.click("#theme")
+        self.assertEqual([shown(scheme) for scheme in ("dark", "light", "dark")], ["light"] * 3, "somebody's wish is kept")
+        page.click("#theme")
+        self.assertEqual([shown(scheme) for scheme in ("dark", "light", "dark")], ["dark", "light", "dark"])
+
     def test_an_unknown_order_is_said_so(self):
         page = self.page("/orders.html")
         page.type("#number", "7")
