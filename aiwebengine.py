@@ -40276,9 +40276,13 @@ PAGE = """<!DOCTYPE html>
 
 def script_policy(script):
     """The Content-Security-Policy of a page with one script of ours: that one runs and no other."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return ("default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; "
-            f"script-src 'sha256-{digest}'")
+            f"script-src {script_hash(script)}")
+
+
+def script_hash(script):
+    """What allows exactly this script in a Content-Security-Policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def page(name):
@@ -40557,14 +40561,33 @@ MAX_SHOWN_BODY = 2000
 SECRET_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
 
 
+#: A marked word that is beyond the edge of its box comes into view, when the box is seen first.
+MARKS_SCRIPT = r"""
+function reveal(box) {
+  const word = box.querySelector("mark").getBoundingClientRect(), edge = box.getBoundingClientRect();
+  if (word.right > edge.right) box.scrollLeft += word.left - edge.left - box.clientWidth / 3;
+}
+for (const box of document.querySelectorAll("pre:has(mark)")) {
+  const frame = box.closest("details");
+  if (!frame || frame.open) reveal(box);
+  else frame.addEventListener("toggle", () => reveal(box), { once: true });
+}
+"""
+
+
 def trouble_response(server, head, status, title, parts, headers=()):
     """A page about something that went wrong. While files are watched it renews itself with every attempt
     to load a script."""
     live = server.app.live
     body = "\n".join(parts)
-    text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body,
-                       script=live_script_tag(live, head, " data-own").decode() if live is not None else "")
-    return html_response(status, text, headers, _LIVE_POLICY if live is not None else _PAGE_POLICY)
+    script = live_script_tag(live, head, " data-own").decode() if live is not None else ""
+    policy = _LIVE_POLICY if live is not None else _PAGE_POLICY
+    if "<mark>" in body:
+        script += f"<script>{MARKS_SCRIPT}</script>\n"
+        policy = (_LIVE_POLICY.replace("script-src 'self'", f"script-src 'self' {script_hash(MARKS_SCRIPT)}")
+                  if live is not None else script_policy(MARKS_SCRIPT))
+    text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body, script=script)
+    return html_response(status, text, headers, policy)
 
 
 HERE = ' class="here"'

@@ -11086,13 +11086,16 @@ class TroublePageTest(ServerCase):
         self.assertNotIn("a.js was not loaded", text)
         self.assertIn("Not loaded because of an error: b.js, c.js", self.get("/b")[2])
 
-    def test_pages_of_the_server_allow_only_the_script_that_renews_them(self):
-        self.serve("routeRegistry.registerRoute('/e', () => { throw 1 }); routeRegistry.registerRoute('/p', () => 1, 'POST')",
+    def test_pages_of_the_server_allow_only_their_scripts(self):
+        self.serve("routeRegistry.registerRoute('/e', () => { throw Error('e') }); routeRegistry.registerRoute('/p', () => 1, 'POST')",
                    reload=True)
         for path in "/e", "/none", "/p":
             status, headers, text = self.get(path, **self.accept)
             self.assertEqual(re.findall("<script[^>]*?( data-own)", text), [" data-own"])
-            self.assertIn("script-src 'self';", headers["content-security-policy"])
+            hashes = [aiwebengine.script_hash(script) for script in re.findall("<script>(.*?)</script>", text, re.S)]
+            self.assertEqual(len(hashes), 1 if path == "/e" else 0)
+            allowed = " ".join(["'self'", *hashes])
+            self.assertIn(f"script-src {allowed};", headers["content-security-policy"])
 
 
 class TerminalReportTest(ServerCase):
@@ -13937,6 +13940,28 @@ class LivePagesInTheBrowser(LiveCase):
                 self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth - innerWidth"), 0)
                 inks.add(page.evaluate("getComputedStyle(document.body).color"))
             self.assertEqual(len(inks), 2)
+
+    def test_the_marked_word_is_in_sight_on_a_phone(self):
+        far = "const first = 1; " * 8 + "missing.name;"
+        self.serve({"app.js": f"function inner() {{\n {far} }}\nfunction outer() {{\n {far.replace('missing.name', 'inner()')} }}\n"
+                              "routeRegistry.registerRoute('/far', outer);".replace("const first", "var first")})
+        for live in True, False:
+            page = self.browser.page()
+            self.addCleanup(page.close)
+            page.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
+            page.goto(self.server.url + "/far")
+            for number in 0, 1:
+                frame = f"document.querySelectorAll('.frames details')[{number}]"
+                page.evaluate(f"{frame}.open = true")
+                page.wait_for(f"{frame}.querySelector('pre').scrollLeft > 0")
+                word, box = (page.evaluate("(({ left, right }) => [left, right])"
+                                           f"({frame}.querySelector('{tag}').getBoundingClientRect())")
+                             for tag in ("mark", "pre"))
+                self.assertTrue(box[0] <= word[0] and word[1] <= box[1], (word, box))
+            self.assertEqual(page.evaluate("[scrollX, scrollY]"), [0, 0])
+            self.assertEqual(page.problems()[1:], [], "but for the status 500")
+            if live:
+                self.serve({"app.js": (self.folder / "app.js").read_text()}, reload=False)
 
     def test_a_form_is_not_sent_again(self):
         self.serve("let posts = 0; routeRegistry.registerRoute('/', () => ResponseBuilder.html("
