@@ -36741,8 +36741,11 @@ REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 DURATIONS_KEPT = 128
-#: The largest difference of a path to those that are suggested instead.
+#: How many paths are suggested instead of one that does not exist, how alike they must be, and how much less
+#: alike than the best of them.
 MAX_SUGGESTIONS = 3
+SUGGESTED_LIKENESS = 0.6
+SUGGESTED_BESIDE = 0.1
 #: Pages that may listen for changes at the same time, and what they learn about a failure to load.
 MAX_LIVE_PAGES = 1000
 MAX_TROUBLE_CHARACTERS = 4000
@@ -37551,11 +37554,13 @@ class Application:
     # -- finding ----
 
     def suggestions(self, path):
-        """Registered paths that look like one that is not."""
+        """Registered paths that look like one that is not: the best, and those about as good."""
         known = [path for path in self.table.paths()] + list(self.stream_routes)
         lower = {other.lower(): other for other in known}
-        found = difflib.get_close_matches(path.lower(), list(lower), MAX_SUGGESTIONS, 0.6)
-        return [lower[item] for item in found]
+        found = difflib.get_close_matches(path.lower(), list(lower), MAX_SUGGESTIONS, SUGGESTED_LIKENESS)
+        matcher = difflib.SequenceMatcher(None, "", path.lower())
+        likeness = [(matcher.set_seq1(item), matcher.ratio())[1] for item in found]
+        return [lower[item] for item, ratio in zip(found, likeness) if ratio > likeness[0] - SUGGESTED_BESIDE]
 
     def close(self):
         """Ends timers and streams."""

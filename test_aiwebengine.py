@@ -11075,6 +11075,13 @@ class TroublePageTest(ServerCase):
         self.assertEqual(sorted(shown[2:]), [("GET", "/users/:id"), ("POST", "/save"), ("page", '<a href="/">/</a>'),
                                              ("page", '<a href="/about.html">/about.html</a>')])
 
+    def test_a_missing_path_is_told_about_those_that_are_about_as_near(self):
+        self.serve("for (const path of ['/users/:id', '/str', '/chat', '/chart', '/char'])"
+                   "  routeRegistry.registerRoute(path, () => 1);")
+        for path, said in (("/users", "Did you mean /users/:id?"), ("/chaat", "Did you mean /chat or /chart?"),
+                           ("/zzzz", "registered at GET /zzzz")):
+            self.assertIn(said, self.get(path)[2])
+
     def test_a_missing_path_shows_the_script_that_failed_to_load(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/a', () => 1)", "b.js": "let x = 1;\nlet y = x +* 2;\n",
                     "c.js": "function up() {\n  registerAll();\n}\nup();"})
