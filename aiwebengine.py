@@ -29306,6 +29306,8 @@ HEARTBEAT_SECONDS = 15
 STALLED_SECONDS = 60
 #: What browsers wait before they connect again.
 RETRY_MILLISECONDS = 3000
+#: Seconds for which a stream remembers how many messages were sent in each.
+COUNTED_SECONDS = 60
 #: Metadata keys for which a stream keeps an index; further keys are searched for one by one.
 MAX_INDEXED_KEYS = 16
 #: Small items of an outbox are joined up to this size for one write.
@@ -29498,6 +29500,8 @@ class Stream:
         self.slow = set()
         self.closed = False
         self.sent = self.dropped = self.served = 0
+        #: [second since 1970, messages sent in it], of the last seconds that had any.
+        self.seconds = collections.deque(maxlen=COUNTED_SECONDS + 1)
         #: Called with a connection after it has gone, by the broadcaster's thread; must not block.
         self.on_close = None
         self._indexes = {}
@@ -29531,7 +29535,7 @@ class Stream:
         and whether much is waiting there."""
         with self.lock:
             self.sequence = message.sequence
-            self.sent += 1
+            self._count_one()
             if filter:
                 message.targets = self._matching(filter)
                 if message.sequence <= self.ahead:
@@ -29549,6 +29553,15 @@ class Stream:
             self._pending.append(message)
             self._pending_bytes += len(message.frame)
             return delivery, self._pending_bytes > MAX_BACKLOG_BYTES or len(self._pending) > MAX_BACKLOG_MESSAGES
+
+    def _count_one(self):
+        """Counts a message; for whoever holds the lock, so that a second that is over is complete."""
+        self.sent += 1
+        seconds, second = self.seconds, int(time.time())
+        if seconds and seconds[-1][0] == second:
+            seconds[-1][1] += 1
+        else:
+            seconds.append([second, 1])
 
     def _next_message(self, body, filter, sequence=None):
         """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
@@ -29729,6 +29742,15 @@ class Stream:
         """The message of this number if it is still kept, or None."""
         with self.lock:
             return next((message for message in reversed(self.history) if message.sequence == sequence), None)
+
+    def sent_in(self, start, end):
+        """{second: messages} of the seconds from `start` to before `end`, without those that had none."""
+        counts = {}
+        with self.lock:
+            for second, number in self.seconds:
+                if start <= second < end:
+                    counts[second] = counts.get(second, 0) + number
+        return counts
 
     def explain(self, message, connection):
         """(got, why): whether a connection of this stream, or of one that is sent the same, had a
@@ -36853,8 +36875,11 @@ REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 DURATIONS_KEPT = 128
-#: The largest difference of a path to those that are suggested instead.
+#: How many paths are suggested instead of one that does not exist, how alike they must be, and how much less
+#: alike than the best of them.
 MAX_SUGGESTIONS = 3
+SUGGESTED_LIKENESS = 0.6
+SUGGESTED_BESIDE = 0.1
 #: Pages that may listen for changes at the same time, and what they learn about a failure to load.
 MAX_LIVE_PAGES = 1000
 MAX_TROUBLE_CHARACTERS = 4000
@@ -37017,7 +37042,7 @@ class ScriptBusy(Exception):
 
 
 class CallStats:
-    """What is counted about the calls of a route. `buckets` counts durations up to each of
+    """What is counted about the calls of a route or resolver. `buckets` counts durations up to each of
     DURATION_BUCKETS and above, `recent` holds the last durations, in seconds."""
 
     __slots__ = ("calls", "errors", "seconds", "longest", "recent", "buckets")
@@ -37284,16 +37309,25 @@ class ScriptHost:
         for key, value in args.items():
             context.setdefault(key, value)
         what = f"{kind} {name}"
+        stats = self.app.resolver_stats.setdefault((self.name, kind, name), CallStats())
+        started, failed = time.perf_counter(), True
+        stats.calls += 1
         try:
-            return self.run(resolver, what, context)
+            value = self.run(resolver, what, context)
+            failed = False
+            return value
         except JSError as error:
             self.app.report_error(self, error, f"{what}: the resolver failed")
             raise
         except MissingHandler as error:
             if kind != "subscription":
                 raise
+            failed = False
             self.warn_once(str(error))
             return None
+        finally:
+            stats.errors += failed
+            stats.record(time.perf_counter() - started)
 
     def context(self, kind, request=None, args=None, connection=None):
         """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
@@ -37385,6 +37419,7 @@ class Application:
         self.failures = {}
         self.troubles = {}              # script -> LoadFailure of its last error since it was loaded
         self.table = RouteTable()
+        self.resolver_stats = {}        # (script, kind, root field) -> CallStats
         self.stream_routes = {}
         self.broadcaster = Broadcaster(report=self.log.write)
         self.streams = StreamRegistry(self.broadcaster)
@@ -37664,11 +37699,13 @@ class Application:
     # -- finding ----
 
     def suggestions(self, path):
-        """Registered paths that look like one that is not."""
+        """Registered paths that look like one that is not: the best, and those about as good."""
         known = [path for path in self.table.paths()] + list(self.stream_routes)
         lower = {other.lower(): other for other in known}
-        found = difflib.get_close_matches(path.lower(), list(lower), MAX_SUGGESTIONS, 0.6)
-        return [lower[item] for item in found]
+        found = difflib.get_close_matches(path.lower(), list(lower), MAX_SUGGESTIONS, SUGGESTED_LIKENESS)
+        matcher = difflib.SequenceMatcher(None, "", path.lower())
+        likeness = [(matcher.set_seq1(item), matcher.ratio())[1] for item in found]
+        return [lower[item] for item, ratio in zip(found, likeness) if ratio > likeness[0] - SUGGESTED_BESIDE]
 
     def close(self):
         """Ends timers and streams."""
@@ -40389,9 +40426,13 @@ PAGE = """<!DOCTYPE html>
 
 def script_policy(script):
     """The Content-Security-Policy of a page with one script of ours: that one runs and no other."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return ("default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; "
-            f"script-src 'sha256-{digest}'")
+            f"script-src {script_hash(script)}")
+
+
+def script_hash(script):
+    """What allows exactly this script in a Content-Security-Policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def page(name):
@@ -40670,14 +40711,33 @@ MAX_SHOWN_BODY = 2000
 SECRET_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
 
 
+#: A marked word that is beyond the edge of its box comes into view, when the box is seen first.
+MARKS_SCRIPT = r"""
+function reveal(box) {
+  const word = box.querySelector("mark").getBoundingClientRect(), edge = box.getBoundingClientRect();
+  if (word.right > edge.right) box.scrollLeft += word.left - edge.left - box.clientWidth / 3;
+}
+for (const box of document.querySelectorAll("pre:has(mark)")) {
+  const frame = box.closest("details");
+  if (!frame || frame.open) reveal(box);
+  else frame.addEventListener("toggle", () => reveal(box), { once: true });
+}
+"""
+
+
 def trouble_response(server, head, status, title, parts, headers=()):
     """A page about something that went wrong. While files are watched it renews itself with every attempt
     to load a script."""
     live = server.app.live
     body = "\n".join(parts)
-    text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body,
-                       script=live_script_tag(live, head, " data-own").decode() if live is not None else "")
-    return html_response(status, text, headers, _LIVE_POLICY if live is not None else _PAGE_POLICY)
+    script = live_script_tag(live, head, " data-own").decode() if live is not None else ""
+    policy = _LIVE_POLICY if live is not None else _PAGE_POLICY
+    if "<mark>" in body:
+        script += f"<script>{MARKS_SCRIPT}</script>\n"
+        policy = (_LIVE_POLICY.replace("script-src 'self'", f"script-src 'self' {script_hash(MARKS_SCRIPT)}")
+                  if live is not None else script_policy(MARKS_SCRIPT))
+    text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body, script=script)
+    return html_response(status, text, headers, policy)
 
 
 HERE = ' class="here"'
@@ -40912,6 +40972,17 @@ def route_metrics(app):
                             [sample for route, labels in routes for sample in duration_samples(route, labels)])
 
 
+def resolver_metrics(app):
+    found = [(stats, {"kind": kind, "field": name, "script": script})
+             for (script, kind, name), stats in sorted(app.resolver_stats.copy().items())]
+    yield from metric_lines("aiwebengine_resolver_calls_total", "counter", "Calls of the resolver of a root field.",
+                            [("", labels, stats.calls) for stats, labels in found])
+    yield from metric_lines("aiwebengine_resolver_errors_total", "counter", "Calls whose resolver failed.",
+                            [("", labels, stats.errors) for stats, labels in found])
+    yield from metric_lines("aiwebengine_resolver_seconds_total", "counter", "Time spent in a resolver.",
+                            [("", labels, round(stats.seconds, 6)) for stats, labels in found])
+
+
 def stream_metrics(app):
     feeds = [(feed, {"stream": feed.path}) for feed in all_feeds(app)]
     for name, kind, doc, value in (
@@ -40956,7 +41027,8 @@ def server_metrics(server):
 @page("/engine/metrics")
 def metrics_answer(server, head):
     """Everything that is counted, for Prometheus and its like (text format 0.0.4)."""
-    lines = [*server_metrics(server), *route_metrics(server.app), *stream_metrics(server.app)]
+    app = server.app
+    lines = [*server_metrics(server), *route_metrics(app), *resolver_metrics(app), *stream_metrics(app)]
     return Response(200, PROMETHEUS_TYPE, utf8("\n".join(lines) + "\n"), [("Cache-Control", "no-store")])
 
 
@@ -40979,8 +41051,6 @@ _SMALL_NUMBER = re.compile(r"[0-9]{1,18}")
 #: What is remembered of the messages that dashboards were shown.
 MAX_REMEMBERED_MESSAGES = 4000
 MAX_REMEMBERED_BYTES = 16 * 1024 * 1024
-#: Seconds that the small charts show.
-SPARK_SECONDS = 60
 
 
 def clip(text, limit):
@@ -41031,15 +41101,6 @@ class Feed:
             with stream.lock:
                 found += stream.connections
         return found
-
-    def spark(self):
-        """Messages in each of the last SPARK_SECONDS seconds, as far as they are still kept."""
-        counts, now = [0] * SPARK_SECONDS, time.time()
-        for message in self.main.recent(DEFAULT_HISTORY_MESSAGES):
-            age = int(now - message.time)
-            if 0 <= age < SPARK_SECONDS and message.delivery is not None:
-                counts[SPARK_SECONDS - 1 - age] += 1
-        return counts
 
     def facts(self):
         return {"path": self.path, "script": self.script, "connections": self.connected(),
@@ -41108,13 +41169,29 @@ def route_facts(app):
     return routes
 
 
+def graphql_facts(app):
+    """Root fields with the calls of their resolvers."""
+    fields = app.graphql.listing()[:MAX_SHOWN_ROWS]
+    for field in fields:
+        stats = app.resolver_stats.get((field["owner"], field["kind"], field["name"]))
+        field["calls"], field["errors"] = (stats.calls, stats.errors) if stats is not None else (0, 0)
+    return fields
+
+
+def failed_calls(app):
+    """Calls of routes and resolvers that failed."""
+    return (sum(route.stats.errors for _, route in app.all_routes())
+            + sum(stats.errors for stats in app.resolver_stats.copy().values()))
+
+
 def server_facts(server):
     app = server.app
     presence = getattr(app.relay, "presence", None)         # of several processes, each shows itself
     return {"worker": app.worker, "others": len(presence.others) if presence is not None else 0,
             "version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
-            "requests": server.requests.total, "reloads": app.reloads, "logs": sorted(app.log.kept)}
+            "requests": server.requests.total, "failed": failed_calls(app), "reloads": app.reloads,
+            "logs": sorted(app.log.kept)}
 
 
 def error_facts(failure):
@@ -41172,10 +41249,11 @@ def connection_facts(feed, connection, message):
 def message_facts(feed, message, connection=None, limit=MAX_PREVIEW):
     delivery = message.delivery         # None for a message of an earlier process
     counts = (None,) * 3 if delivery is None else (delivery.matched, delivery.queued, delivery.dropped)
+    text = message.text
     return {"sequence": str(message.sequence), "id": feed.main.event_id(message.sequence),
-            "time": round(message.time, 3), "size": len(message.frame), "filter": message.filter,
+            "time": round(message.time, 3), "size": len(utf8(text)), "filter": message.filter,
             **dict(zip(("matched", "queued", "dropped"), counts)),
-            "text": clip(message.text, limit),
+            "text": clip(text, limit),
             "verdict": None if connection is None else verdict(feed, message, connection)}
 
 
@@ -41205,23 +41283,38 @@ class ShownMessages:
             while len(self.messages) > MAX_REMEMBERED_MESSAGES or self.size > MAX_REMEMBERED_BYTES:
                 self.size -= len(self.messages.popitem(last=False)[1].frame)
 
+    def get(self, stream, number):
+        """The message of this number, if it is known here; it is the last that will be forgotten."""
+        key = stream.epoch, number
+        with self.lock:
+            if key in self.messages:
+                self.messages.move_to_end(key)
+            return self.messages.get(key)
+
     def find(self, stream, number):
         """The message of this number, a text, if it is known here or still kept by the stream."""
         if not _SMALL_NUMBER.fullmatch(number):
             return None
-        return self.messages.get((stream.epoch, int(number))) or stream.find(int(number))
+        return self.get(stream, int(number)) or stream.find(int(number))
+
+    def up_to(self, stream, number):
+        """A list that is held at this number, a text: what is known of it, the newest first."""
+        last = int(number) if _SMALL_NUMBER.fullmatch(number) else 0
+        found = (self.get(stream, earlier) for earlier in range(last, max(0, last - MAX_SHOWN_MESSAGES), -1))
+        return [message for message in found if message is not None]
 
 
 def stream_view(app, query, shown):
-    """A stream alone: its last messages (not with `hold`), its connections (those that lag first), and,
-    when a message or a connection is chosen, who got what and why. `shown` are ShownMessages."""
+    """A stream alone: its last messages (with `hold` those up to the number that it gives), its connections
+    (those that lag first), and, when a message or a connection is chosen, who got what and why. `shown` are
+    ShownMessages."""
     feed = find_feed(app, query.get("name", ""))
     if feed is None:
         return {"path": query.get("name", ""), "known": False}
     connections = feed.connections()
-    stream, number = feed.main, query.get("message", "")
+    stream, number, hold = feed.main, query.get("message", ""), query.get("hold")
     chosen = shown.find(stream, number)
-    recent = [] if "hold" in query else stream.recent(MAX_SHOWN_MESSAGES)
+    recent = stream.recent(MAX_SHOWN_MESSAGES) if hold is None else shown.up_to(stream, hold)
     shown.add(stream, reversed(recent if chosen is None else [*recent, chosen]))
     focus = next((item for item in connections if connection_key(item) == query.get("connection")), None)
     words = query.get("q", "").lower().split()
@@ -41232,7 +41325,7 @@ def stream_view(app, query, shown):
             "connections": [connection_facts(feed, item, chosen) for item in first],
             "focus": connection_key(focus) if focus is not None else None,
             "forgotten": bool(number) and chosen is None}
-    if "hold" not in query:
+    if hold is None or recent:
         view["messages"] = [message_facts(feed, item, focus) for item in recent]
     if chosen is not None:
         view["chosen"] = {**message_facts(feed, chosen, None, MAX_DETAIL),
@@ -41257,6 +41350,8 @@ def reasons_for(feed, message, connections):
 DASHBOARD_SECONDS = 0.5
 #: Dashboards that may be open at the same time.
 MAX_DASHBOARDS = 32
+#: What a dashboard may look at.
+VIEWS = ("overview", "stream", "script", "requests")
 #: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
 IDLE_LOOKS = 4
 #: A dashboard that reads slowly gets no news while so many bytes wait for it.
@@ -41265,19 +41360,20 @@ MAX_DASHBOARD_BACKLOG = 256 * 1024
 
 class Viewer:
     """What one open dashboard was told: the JSON text of each part, the last request, the last line of
-    the log. `query` is what it looks at."""
+    the log, the second up to which messages were counted. `query` is what it looks at."""
 
-    __slots__ = ("query", "told", "request", "line")
+    __slots__ = ("query", "told", "request", "line", "second")
 
     def __init__(self, query):
         self.query = query
         self.told = {}
         self.request = 0
         self.line = None
+        self.second = 0
 
     @property
     def view(self):
-        return self.query.get("view", "overview")
+        return self.query.get("view", VIEWS[0])
 
 
 class Dashboard:
@@ -41341,7 +41437,7 @@ class Dashboard:
         app = self.app
         parts = {"server": server_facts(self.server), "scripts": script_facts(app),
                  "streams": [feed.facts() for feed in all_feeds(app)[:MAX_SHOWN_ROWS]],
-                 "routes": route_facts(app), "graphql": app.graphql.listing()[:MAX_SHOWN_ROWS],
+                 "routes": route_facts(app), "graphql": graphql_facts(app),
                  "chaos": self.server.chaos.describe()}
         return {name: json_text(part) for name, part in parts.items()}
 
@@ -41354,13 +41450,26 @@ class Dashboard:
             parts["view"] = json_text(script_view(self.app, viewer.query.get("name", "")))
         changed = {name: text for name, text in parts.items() if viewer.told.get(name) != text}
         viewer.told.update(changed)
-        if first:
-            changed["sparks"] = json_text({feed.path: feed.spark() for feed in all_feeds(self.app)})
+        self.add_counts(viewer, changed, first)
         if viewer.view == "script":
             self.add_lines(viewer, changed, first)
         elif viewer.view in ("overview", "requests"):
             self.add_requests(viewer, changed)
         return "{" + ",".join(f'"{name}":{text}' for name, text in changed.items()) + "}" if changed else ""
+
+    def add_counts(self, viewer, changed, first):
+        """Messages of the seconds that are over, as path -> [[second, messages]], and what time it is here."""
+        moment = time.time()
+        start, viewer.second = viewer.second, int(moment)
+        counts = {}
+        if start != viewer.second:      # a clock that was set back begins anew
+            start = start if start < viewer.second else viewer.second - COUNTED_SECONDS
+            found = ((feed.path, feed.main.sent_in(start, viewer.second)) for feed in all_feeds(self.app))
+            counts = {path: sorted(numbers.items()) for path, numbers in found if numbers}
+        if counts or first:
+            changed["counts"] = json_text(counts)
+        if changed:
+            changed["now"] = json_text(round(moment, 3))
 
     def add_requests(self, viewer, changed):
         """New requests, the last ones if there are many; at first all that the page shows."""
@@ -41403,7 +41512,10 @@ def local_page(method, path):
 @local_page("GET", "/engine/events")
 def dashboard_events(handler, head, body):
     """The dashboard's one connection: `state` events with the parts that changed. What is looked at is in
-    the query: `view` (overview, stream, script, requests), `name`, `message`, `connection`, `q`."""
+    the query: `view` (one of VIEWS), `name`, `message`, `connection`, `q`, `hold`."""
+    view = head.query.get("view", VIEWS[0])
+    if view not in VIEWS:
+        raise Refusal(400, f"There is no view {clip(view, 60)}; the views are {', '.join(VIEWS)}")
     if head.method == "HEAD":
         return Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")])
     server = handler.server
@@ -41690,8 +41802,7 @@ p { margin: 0 0 .6rem; }
 .top .actions { margin-left: auto; display: flex; gap: .5rem; }
 
 /* Tiles and panels */
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.2rem, 1fr)); gap: .75rem;
-         margin: 0 0 1rem; }
+.tiles { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: .75rem; margin: 0 0 1rem; }
 .tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: .6rem .9rem .7rem; }
 .tile b { display: block; font-size: 1.35rem; line-height: 1.35; font-weight: 560; letter-spacing: -.02em;
           white-space: nowrap; }
@@ -41794,11 +41905,12 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
 .reasons li { display: flex; gap: .6rem; padding: .15rem 0; }
 .reasons li > b { min-width: 1.6rem; text-align: right; font-weight: 600; }
 
+@media (max-width: 76rem) { .tiles { grid-template-columns: repeat(3, minmax(0, 1fr)); } }
 @media (max-width: 60rem) { .two, .two.uneven { grid-template-columns: minmax(0, 1fr); } }
 @media (max-width: 40rem) {
   header { padding: .5rem .9rem; }
   main { padding: .9rem .7rem 3rem; }
-  .tiles { grid-template-columns: repeat(3, 1fr); gap: .5rem; }
+  .tiles { gap: .5rem; }
   .tile { padding: .45rem .65rem .5rem; }
   .tile b { font-size: 1.1rem; }
   .wide { display: none; }
@@ -41809,7 +41921,19 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
   table { font-size: .85rem; }
   td, th { padding-left: .3rem; padding-right: .3rem; }
   th:first-child, td:first-child { padding-left: .8rem; }
+  :is(td, th):not(:has(~ :not(.wide))) { padding-right: .8rem; }
   .chip { font-size: 11px; }
+}
+@media (max-width: 30rem) {
+  .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  #messages :is(td, th):not(:first-child, :last-child) { padding-left: .2rem; padding-right: .2rem; }
+  /* A path has a line of its own above its figures. */
+  #streams, #routes, :is(#streams, #routes) > * { display: block; }
+  :is(#streams, #routes) > thead { position: sticky; top: 0; z-index: 1; }
+  :is(#streams, #routes) tr { display: grid; grid-template-columns: 3fr 5fr 3fr; }
+  :is(#streams :nth-child(3), #routes :nth-child(4)):is(td, th) { padding-left: .8rem; text-align: left; }
+  :is(#streams, #routes) th:first-child { display: none; }
+  :is(#streams, #routes) td:first-child { grid-column: 1 / -1; padding-bottom: 0; border-bottom: 0; }
 }
 """
 
@@ -41870,6 +41994,7 @@ DASHBOARD_BODY = r"""
     <a class="back" href="#/">Overview</a><h1 id="stream-path"></h1><span class="soft" id="stream-facts"></span>
   </div>
   <p class="bad" id="stream-gone" hidden>No script registers this stream at the moment.</p>
+  <div id="stream-parts" hidden>
   <section class="panel">
     <div class="head"><h2>Messages per second<small>the last minute</small></h2>
       <span class="soft" id="stream-rate"></span></div>
@@ -41911,6 +42036,7 @@ DASHBOARD_BODY = r"""
       </section>
     </div>
   </div>
+  </div>
 </div>
 
 <div id="view-script" hidden>
@@ -41944,7 +42070,7 @@ DASHBOARD_BODY = r"""
       <textarea id="code" rows="2" spellcheck="false" aria-label="JavaScript to run" placeholder="1 + 1"></textarea>
     </div>
   </section>
-  <section class="panel">
+  <section class="panel" id="log" hidden>
     <div class="head"><h2>Log<small id="n-log"></small></h2><span id="levels"></span>
       <input type="search" id="log-q" placeholder="Search the log" aria-label="Search the log"></div>
     <div class="lines" id="lines" tabindex="0"></div>
@@ -41979,9 +42105,12 @@ const $ = (id) => document.getElementById(id);
 // What the server told, the part of it that is looked at, and what is chosen there.
 const state = { server: null, scripts: [], streams: [], routes: [], graphql: [], requests: [], lines: [],
   view: null, chaos: null };
-const rates = new Map();            // path -> { samples, last, … }
+const rates = new Map();            // path -> { counts: Map of second -> messages, samples, charts }
+let ahead = 0;                      // seconds that the server's clock is ahead of this one's
 let at = { view: "overview", name: "" };
-let chosen = "", focus = "", held = false, wantChosen = false, source = null, request = null;
+let chosen = "", focus = "", wantChosen = false, source = null, request = null;
+// The list of messages stands still when its button was pressed, and while a message of it is looked at.
+let held = false, paused = false, heldAt = "";
 
 function el(tag, props = {}, ...children) {
   const node = document.createElement(tag);
@@ -42034,25 +42163,29 @@ const filterText = (filter) =>
 
 const colour = (got) => got === true ? "ok" : got === false ? "bad" : "warn";
 const mono = (text) => ({ kind: "mono", text });
+const path = (text) => ({ kind: "mono", text, steps: true });
 const bad = (count) => count ? { kind: "bad", text: number(count) } : number(count);
 const scriptLink = (name) => ({ href: "#/script/" + encodeURIComponent(name), text: name });
-const streamLink = (path, text = path) => ({ href: "#/stream/" + encodeURIComponent(path), text, kind: "mono" });
+const streamLink = (name, text = name) => ({ href: "#/stream/" + encodeURIComponent(name), ...path(text) });
 
 function why([got, text]) {
   return el("span", { class: "why" },
     el("b", { class: colour(got), text: got === true ? "✓" : got === false ? "✗" : "…" }),
     el("span", { class: got === false ? "soft" : null, text }));
 }
+// A path breaks after its slashes, if it must.
+const inSteps = (text) => text.split(/(?<=\/)/).flatMap((part) => [part, el("wbr")]);
 function makeCell(cell) {
   if (cell instanceof Node) return [cell];
   if (typeof cell !== "object" || cell === null) return [String(cell ?? "")];
   if (cell.chips) return cell.chips.map(([key, value]) => el("span", { class: "chip", text: key + "=" + value }));
-  if (cell.href) return [el("a", { href: cell.href, class: cell.kind, text: cell.text })];
+  const content = cell.steps ? inSteps(cell.text) : [cell.text];
+  if (cell.href) return [el("a", { href: cell.href, class: cell.kind }, ...content)];
   if (cell.verdict) return [why(cell.verdict)];
   if (cell.lines) return cell.lines.flatMap(makeCell);
   if (cell.dot) return [el("span", { class: "dot " + cell.dot }), cell.text];
   if (cell.button) return [el("button", { class: "link time", text: cell.button, title: cell.title })];
-  return [el("span", { class: cell.kind, text: cell.text })];
+  return [el("span", { class: cell.kind }, ...content)];
 }
 function columnClass(name) {
   const marks = /^[#~!]*/.exec(name)[0];
@@ -42118,17 +42251,25 @@ const perSecond = (samples) => samples.slice(-5).reduce((sum, value) => sum + va
 const rateText = (value) => value >= 10 ? number(value) : value ? value.toFixed(1) : "0";
 
 function rateOf(path) {
-  if (!rates.has(path)) rates.set(path, { samples: new Array(SPARK).fill(0), last: null, charts: {} });
+  if (!rates.has(path)) rates.set(path, { counts: new Map(), samples: [], end: 0, charts: {} });
   return rates.get(path);
 }
-function sample() {
-  for (const stream of state.streams) {
-    const rate = rateOf(stream.path);
-    rate.samples.push(rate.last === null ? 0 : Math.max(0, stream.messages - rate.last));
-    rate.samples.shift();
-    rate.last = stream.messages;
+function takeCounts(news) {
+  for (const [path, counts] of Object.entries(news)) {
+    const rate = rateOf(path);
+    for (const [second, count] of counts) rate.counts.set(second, count);
+    rate.end = 0;
   }
-  render();
+}
+// The messages of the last minute's seconds, up to the one before the last that is over: its count is here.
+function samplesOf(path) {
+  const rate = rateOf(path), end = Math.floor(now() + ahead) - 1, first = end - SPARK;
+  if (rate.end !== end) {
+    rate.end = end;
+    for (const second of rate.counts.keys()) if (second < first) rate.counts.delete(second);
+    rate.samples = Array.from({ length: SPARK }, (_, index) => rate.counts.get(first + index) ?? 0);
+  }
+  return rate.samples;
 }
 function newChart(kind) {
   const svg = document.createElementNS(SVG, "svg");
@@ -42139,7 +42280,7 @@ function newChart(kind) {
   return svg;
 }
 function spark(path, kind = "") {
-  const { samples, charts } = rateOf(path), top = Math.max(1, ...samples);
+  const { charts } = rateOf(path), samples = samplesOf(path), top = Math.max(1, ...samples);
   const chart = charts[kind] ??= { svg: newChart(kind), line: "" };
   const place = (value, index) =>
     (index * 100 / (SPARK - 1)).toFixed(1) + " " + (19 - 17.5 * value / top).toFixed(1);
@@ -42155,7 +42296,7 @@ function spark(path, kind = "") {
 function sparkWithRate(path) {
   const rate = rateOf(path), chart = spark(path);
   rate.box ??= el("span", { class: "rate" }, el("b"), chart);
-  setText(rate.box.firstChild, rateText(perSecond(rate.samples)));
+  setText(rate.box.firstChild, rateText(perSecond(samplesOf(path))));
   return rate.box;
 }
 
@@ -42167,7 +42308,7 @@ function connect() {
   const query = new URLSearchParams({ view: at.view, name: at.name });
   if (chosen) query.set("message", chosen);
   if (focus) query.set("connection", focus);
-  if (held) query.set("hold", "");
+  if (held || paused) query.set("hold", heldAt);
   if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
   let first = true;
   events = new EventSource("/engine/events?" + query);
@@ -42192,12 +42333,8 @@ function take(news, first) {
   }
   if (news.requests) takeRequests(news.requests, first);
   if (news.lines) state.lines = state.lines.concat(news.lines).slice(-KEEP_LINES);
-  for (const [path, samples] of Object.entries(news.sparks ?? {})) {
-    const rate = rateOf(path);
-    if (rate.last !== null) continue;
-    rate.samples = samples;
-    rate.last = state.streams.find((stream) => stream.path === path)?.messages ?? null;
-  }
+  if (news.now) ahead = news.now - now();
+  takeCounts(news.counts ?? {});
   render();
 }
 function takeRequests(entries, first) {
@@ -42243,16 +42380,17 @@ function mark(link, current) {
 }
 function leave() {
   chosen = focus = "";
-  hold(false);
+  standStill(false, false);
   closeSource();
   request = null;
   state.view = null;
   state.lines = [];
   $("q").value = "";
   for (const id of ["send-answer", "script-answer"]) answer(id, "");
+  for (const id of ["stream-facts", "script-facts"]) setText($(id), "");
   for (const id of ["console-lines", "lines", "messages", "connections"]) $(id).replaceChildren();
   for (const id of ["messages", "connections"]) $(id).shape = null;
-  for (const id of ["request", "chosen", "trouble"]) $(id).hidden = true;
+  for (const id of ["request", "chosen", "trouble", "stream-gone", "stream-parts", "log"]) $(id).hidden = true;
   scrollTo(0, 0);
 }
 let pending = false;
@@ -42278,7 +42416,7 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
-  renderTiles(server, streams, routes);
+  renderTiles(server, streams);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id), number(list.length));
   fill($("scripts"), ["script", "state", "~registered", "last error"], scripts.map((script) => ({
     key: script.name,
@@ -42294,29 +42432,30 @@ function renderOverview() {
   fill($("routes"), ["route", "~handler", "~script", "#calls", "#errors", "~#p50 ms", "#p95 ms", "~#max ms"],
     routes.map((route) => ({
       key: route.method + " " + route.path,
-      cells: [mono(route.method + " " + route.path), mono(route.handler), scriptLink(route.script), number(route.calls),
+      cells: [path(route.method + " " + route.path), mono(route.handler), scriptLink(route.script), number(route.calls),
         bad(route.errors), ms(route.p50), ms(route.p95), ms(route.max)],
     })), { none: "No routes. A script makes one with routeRegistry.registerRoute(path, handler)." });
   fill($("latest"), ["time", "request", "#status", "#ms"], state.requests.slice(0, 8).map((entry) => ({
     key: entry.number,
-    cells: [{ button: clock(entry.time) }, mono(entry.method + " " + entry.target), statusCell(entry), ms(entry.ms)],
+    cells: [{ button: clock(entry.time) }, path(entry.method + " " + entry.target), statusCell(entry), ms(entry.ms)],
   })), { none: "None yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
-  fill($("graphql"), ["field", "type", "~script"], graphql.map((field) => {
+  fill($("graphql"), ["field", "type", "~script", "#calls", "#errors"], graphql.map((field) => {
     const name = field.kind + " " + field.name;
     const cell = field.kind === "subscription" ? streamLink("/graphql/subscription/" + field.name, name) : mono(name);
-    return { key: name, cells: [cell, mono(field.type), scriptLink(field.owner)] };
+    return { key: name,
+      cells: [cell, mono(field.type), scriptLink(field.owner), number(field.calls), bad(field.errors)] };
   }));
   renderChaos();
 }
-function renderTiles(server, streams, routes) {
-  const perSecondInAll = streams.reduce((sum, stream) => sum + perSecond(rateOf(stream.path).samples), 0);
+function renderTiles(server, streams) {
+  const perSecondInAll = streams.reduce((sum, stream) => sum + perSecond(samplesOf(stream.path)), 0);
   const tiles = [
     ["uptime", duration(now() - server.started)],
     ["memory", server.memory ? number(server.memory) + " MiB" : "–"],
     ["connections", number(server.connections)],
     ["messages / s", rateText(perSecondInAll)],
     ["requests", number(server.requests)],
-    ["failed calls", number(routes.reduce((sum, route) => sum + route.errors, 0))]];
+    ["failed calls", number(server.failed)]];
   const box = $("tiles");
   if (!box.children.length) {
     box.append(...tiles.map(([name]) => el("div", { class: "tile" }, el("b"), el("span", { text: name }))));
@@ -42355,16 +42494,17 @@ function renderStream() {
   setText($("stream-path"), at.name);
   if (!view || view.path !== at.name) return;
   $("stream-gone").hidden = view.known;
+  $("stream-parts").hidden = !view.known;
   if (!view.known) {
     setText($("stream-facts"), "");
     return;
   }
-  const { facts } = view, { samples } = rateOf(at.name), chart = spark(at.name, "big");
+  const { facts } = view, samples = samplesOf(at.name), chart = spark(at.name, "big");
   setText($("stream-facts"), [number(facts.connections) + " connected", number(facts.messages) + " messages sent",
     number(facts.dropped) + " dropped", "keeps " + number(facts.depth), facts.script].join(" · "));
   setText($("stream-rate"), rateText(perSecond(samples)) + " / s now, " + number(Math.max(...samples)) + " / s at most");
   if ($("stream-spark").firstChild !== chart) $("stream-spark").replaceChildren(chart);
-  if (!held && view.messages) renderMessages(view);
+  if (view.messages) renderMessages(view);
   renderConnections(view);
   renderChosen(view.chosen, view.forgotten);
 }
@@ -42408,11 +42548,11 @@ function renderConnections({ connections, wanted, chosen }) {
   for (const key of buttons.keys()) if (!shown.has(key)) buttons.delete(key);
   setText($("n-connections"), connections.length < wanted ? connections.length + " of " + number(wanted) : number(wanted));
 }
-function choose(sequence, stop = Boolean(sequence)) {
+function choose(sequence, pause = Boolean(sequence)) {
   chosen = sequence;
   focus = "";
   wantChosen = Boolean(sequence);
-  hold(stop);
+  standStill(held, pause);
   if (!sequence) $("chosen").hidden = true;
   for (const [key, line] of $("messages").known ?? []) line.classList.toggle("chosen", key === chosen);
   connect();
@@ -42421,13 +42561,15 @@ function chooseConnection(key) {
   focus = key === focus ? "" : key;
   chosen = "";
   $("chosen").hidden = true;
-  hold(false);
+  standStill(held, false);
   connect();
 }
-function hold(yes) {
-  held = yes;
-  $("hold").setAttribute("aria-pressed", String(yes));
-  setText($("hold"), yes ? "Resume" : "Hold");
+function standStill(hold, pause) {
+  if (!held && !paused) heldAt = state.view?.messages?.[0]?.sequence ?? "";
+  held = hold;
+  paused = pause;
+  $("hold").setAttribute("aria-pressed", String(held || paused));
+  setText($("hold"), held || paused ? "Resume" : "Hold");
 }
 function renderChosen(message, forgotten) {
   $("chosen").hidden = !message && !forgotten;
@@ -42466,9 +42608,10 @@ $("send").addEventListener("submit", async (event) => {
   }
 });
 $("hold").addEventListener("click", () => {
-  if (chosen) return choose("");
-  hold(!held);
-  connect();
+  const still = held || paused;
+  standStill(!still, false);
+  if (still && chosen) choose("");
+  else connect();
 });
 $("chosen-close").addEventListener("click", () => choose(""));
 let typing = 0;
@@ -42484,8 +42627,9 @@ function renderScript() {
   setText($("script-name"), at.name === "server" ? "Server log" : at.name);
   $("console").hidden = !isScript || view.state === "failed";
   $("reload").hidden = $("open-source").hidden = !isScript;
-  renderOtherLogs(isScript);
+  $("log").hidden = $("other-logs").hidden = !view?.known;
   if (!view || view.name !== at.name) return;
+  renderOtherLogs(isScript);
   const summary = state.scripts.find((script) => script.name === at.name)?.summary;
   const facts = isScript ? STATES[view.state][1] + (summary ? " · " + summary : "") : "";
   setText($("script-facts"), view.known ? facts : "There is no script of this name.");
@@ -42507,7 +42651,7 @@ function renderTrouble(error, loads) {
   if (!error || $("trouble").shown === text) return;
   $("trouble").shown = text;
   $("trouble-headline").textContent = error.headline;
-  $("trouble-when").textContent = (loads ? "in a handler, " : "while loading, ") + clock(error.time);
+  $("trouble-when").textContent = (loads ? "last error, " : "while loading, ") + clock(error.time);
   const place = [error.file, error.line, error.column].filter(Boolean);
   $("trouble-place").textContent = place.join(":");
   $("trouble-frame").hidden = !error.frame.length;
@@ -42632,8 +42776,8 @@ function renderRequests() {
   setText($("n-requests"), number(shown.length) + (all > shown.length ? " of " + number(all) : ""));
   fill($("requests"), ["time", "request", "#status", "#ms", "~#body", "~address"], shown.map((entry) => ({
     key: entry.number,
-    cells: [{ button: clock(entry.time, true) }, mono(entry.method + " " + entry.target), statusCell(entry), ms(entry.ms),
-      entry.size ? bytes(entry.size) : "", entry.address],
+    cells: [{ button: clock(entry.time, true) }, path(entry.method + " " + entry.target), statusCell(entry),
+      ms(entry.ms), entry.size ? bytes(entry.size) : "", entry.address],
   })), { pick: openRequest, chosen: request?.number });
   const wanted = Number(location.hash.split("/")[2]);
   if (wanted && request?.wanted !== wanted) openRequest(wanted);
@@ -42687,7 +42831,7 @@ for (const id of ["request-q", "only-errors"]) $(id).addEventListener("input", r
 
 addEventListener("hashchange", go);
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && at.view === "stream" && (chosen || focus || held)) choose("");
+  if (event.key === "Escape" && at.view === "stream" && (chosen || focus)) choose("");
   if (event.key !== "/" || /INPUT|TEXTAREA/.test(event.target.tagName)) return;
   const field = { stream: "q", script: "log-q", requests: "request-q" }[at.view];
   if (!field) return;
@@ -42705,7 +42849,7 @@ document.addEventListener("visibilitychange", () => {
     status("wait", "paused");
   }, HIDDEN_PAUSE);
 });
-setInterval(sample, 1000);
+setInterval(render, 1000);
 go();
 """
 
@@ -42723,6 +42867,11 @@ DASHBOARD_POLICY = script_policy(DASHBOARD_SCRIPT) + "; img-src data:; base-uri 
 def dashboard_page(handler, head, body):
     """The dashboard: a page that lives on /engine/events and the actions above."""
     return html_response(200, DASHBOARD_PAGE, policy=DASHBOARD_POLICY)
+
+
+@page("/engine/")
+def dashboard_by_another_name(server, head):
+    return Response(301, None, b"", [("Location", "/engine")])
 
 
 # -- Fault injection ----
@@ -43871,16 +44020,22 @@ function toast(text) {
   clearTimeout(toast.timer);
   toast.timer = setTimeout(() => $("toast").classList.remove("shown"), 2200);
 }
+// The system's scheme, until somebody wants the other one; that is kept until the system's is wanted again.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const systemTheme = () => dark.matches ? "dark" : "light";
 function theme(name) {
+  try {
+    if (name === systemTheme()) localStorage.removeItem("graphql-theme");
+    else localStorage.setItem("graphql-theme", name);
+  } catch { /* private window */ }
   document.documentElement.dataset.theme = name;
-  try { localStorage.setItem("graphql-theme", name); } catch { /* private window */ }
 }
-function firstTheme() {
+function followTheme() {
   let stored = null;
   try { stored = localStorage.getItem("graphql-theme"); } catch { /* private window */ }
-  document.documentElement.dataset.theme = stored
-    || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  document.documentElement.dataset.theme = stored || systemTheme();
 }
+dark.addEventListener("change", followTheme);
 function grip(id, change) {
   const node = $(id), flat = node.classList.contains("flat");
   node.addEventListener("pointerdown", (event) => {
@@ -43929,7 +44084,7 @@ document.addEventListener("keydown", (event) => {
 addEventListener("hashchange", () =>
   { if (location.hash.length > 1) { $("pairs").replaceChildren(); restore(); } });
 
-firstTheme();
+followTheme();
 restore();
 results.append(make("div", { className: "empty",
   innerHTML: "<kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br>"

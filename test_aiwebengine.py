@@ -11114,6 +11114,13 @@ class TroublePageTest(ServerCase):
         self.assertEqual(sorted(shown[2:]), [("GET", "/users/:id"), ("POST", "/save"), ("page", '<a href="/">/</a>'),
                                              ("page", '<a href="/about.html">/about.html</a>')])
 
+    def test_a_missing_path_is_told_about_those_that_are_about_as_near(self):
+        self.serve("for (const path of ['/users/:id', '/str', '/chat', '/chart', '/char'])"
+                   "  routeRegistry.registerRoute(path, () => 1);")
+        for path, said in (("/users", "Did you mean /users/:id?"), ("/chaat", "Did you mean /chat or /chart?"),
+                           ("/zzzz", "registered at GET /zzzz")):
+            self.assertIn(said, self.get(path)[2])
+
     def test_a_missing_path_shows_the_script_that_failed_to_load(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/a', () => 1)", "b.js": "let x = 1;\nlet y = x +* 2;\n",
                     "c.js": "function up() {\n  registerAll();\n}\nup();"})
@@ -11125,13 +11132,16 @@ class TroublePageTest(ServerCase):
         self.assertNotIn("a.js was not loaded", text)
         self.assertIn("Not loaded because of an error: b.js, c.js", self.get("/b")[2])
 
-    def test_pages_of_the_server_allow_only_the_script_that_renews_them(self):
-        self.serve("routeRegistry.registerRoute('/e', () => { throw 1 }); routeRegistry.registerRoute('/p', () => 1, 'POST')",
+    def test_pages_of_the_server_allow_only_their_scripts(self):
+        self.serve("routeRegistry.registerRoute('/e', () => { throw Error('e') }); routeRegistry.registerRoute('/p', () => 1, 'POST')",
                    reload=True)
         for path in "/e", "/none", "/p":
             status, headers, text = self.get(path, **self.accept)
             self.assertEqual(re.findall("<script[^>]*?( data-own)", text), [" data-own"])
-            self.assertIn("script-src 'self';", headers["content-security-policy"])
+            hashes = [aiwebengine.script_hash(script) for script in re.findall("<script>(.*?)</script>", text, re.S)]
+            self.assertEqual(len(hashes), 1 if path == "/e" else 0)
+            allowed = " ".join(["'self'", *hashes])
+            self.assertIn(f"script-src {allowed};", headers["content-security-policy"])
 
 
 class TerminalReportTest(ServerCase):
@@ -11266,24 +11276,29 @@ class MetricsTest(ServerCase):
         self.serve({"app.js": "routeRegistry.registerStreamRoute('/s');"
                               "routeRegistry.registerRoute('/x', () => 'x');"
                               "routeRegistry.registerRoute('/boom', () => { throw new Error('no') });"
-                              "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 1));",
+                              "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 1));"
+                              "graphQLRegistry.registerQuery('far', 'type Query { far: Int }', () => { throw 1 });",
                     "bad.js": "oops("})
+        for _ in range(2):
+            self.post_json("/graphql", {"query": "{ far }"})
         for path in ("/x", "/x", "/x", "/boom", "/send", "/send"):
             self.get(path)
         self.connect("/s")
         kinds, samples = self.metrics()
         route = (("method", "GET"), ("path", "/x"), ("script", "app.js"))
         boom = (("method", "GET"), ("path", "/boom"), ("script", "app.js"))
+        far = (("kind", "query"), ("field", "far"), ("script", "app.js"))
         for name, labels, value in (
                 ("aiwebengine_info", (("version", aiwebengine.__version__),), 1),
                 ("aiwebengine_scripts", (("state", "running"),), 1), ("aiwebengine_scripts", (("state", "failed"),), 1),
                 ("aiwebengine_route_calls_total", route, 3), ("aiwebengine_route_errors_total", route, 0),
                 ("aiwebengine_route_errors_total", boom, 1), ("aiwebengine_route_duration_seconds_count", route, 3),
+                ("aiwebengine_resolver_calls_total", far, 2), ("aiwebengine_resolver_errors_total", far, 2),
                 ("aiwebengine_stream_connections", (("stream", "/s"),), 1),
                 ("aiwebengine_stream_connects_total", (("stream", "/s"),), 1),
                 ("aiwebengine_stream_messages_total", (("stream", "/s"),), 2),
                 ("aiwebengine_stream_dropped_total", (("stream", "/s"),), 0),
-                ("aiwebengine_http_requests_total", (), 7), ("aiwebengine_connections", (), 1)):
+                ("aiwebengine_http_requests_total", (), 9), ("aiwebengine_connections", (), 1)):
             self.assertEqual(samples[name, labels], value, name)
         self.assertLess(samples["aiwebengine_uptime_seconds", ()], 600)
         self.assertLess(abs(samples["process_start_time_seconds", ()] - time.time()), 600)
@@ -11369,7 +11384,7 @@ class DashboardTest(ServerCase):
                          [("app.js", "running"), ("bad.js", "failed")])
         self.assertTrue(state["scripts"][1]["trouble"].startswith("SyntaxError: "))
         self.assertEqual([item["path"] for item in state["streams"]], ["/chat"])
-        self.assertEqual(state["sparks"], {"/chat": [0] * 60})
+        self.assertEqual(state["counts"], {})
         self.assertLess(abs(state["server"]["started"] - time.time()), 600)
         self.get("/say?text=x")
         self.get("/boom")
@@ -11394,6 +11409,95 @@ class DashboardTest(ServerCase):
             news = json.loads(client.next()["data"])
         self.assertNotIn("scripts", news)
         self.assertNotIn("graphql", news)
+
+    def test_messages_are_counted_by_the_second_in_which_they_were_sent(self):
+        self.serve(self.CHAT)
+        stream, start = self.server.app.streams.get("/chat"), int(time.time())
+        client = self.look()
+        self.until(client, lambda state: "counts" in state)
+        for _ in range(8):
+            stream.send("x")
+            time.sleep(0.2)
+        told, deadline = {}, time.monotonic() + WAIT
+        while sum(told.values()) < 8:
+            self.assertLess(time.monotonic(), deadline)
+            news = json.loads(client.next()["data"])
+            for second, count in news.get("counts", {}).get("/chat", ()):
+                self.assertNotIn(second, told, "a second is told once, when it is over")
+                self.assertLess(second, int(news["now"]))
+                told[second] = count
+        seconds = [int(message.time) for message in stream.recent(8)]
+        by_time = {second: seconds.count(second) for second in seconds}
+        self.assertEqual(told, by_time)
+        self.assertEqual(stream.sent_in(start, int(time.time()) + 1), by_time)
+        late = self.until(self.look(), lambda state: "counts" in state)
+        self.assertEqual(dict(late["counts"]["/chat"]), by_time)
+
+    def test_counts_of_seconds_are_bounded_and_survive_a_clock_that_is_set_back(self):
+        stream = aiwebengine.Stream("/s", aiwebengine.Broadcaster(report=print))
+        self.addCleanup(stream.broadcaster.stop)
+        with unittest.mock.patch.object(aiwebengine, "time", wraps=time) as clock:
+            for moment in [*range(1000, 1200), 1199.5, 1150, 1199]:
+                clock.time.return_value = moment
+                stream.send("x")
+        self.assertEqual(len(stream.seconds), aiwebengine.COUNTED_SECONDS + 1)
+        self.assertEqual(stream.sent_in(1148, 1152), {1148: 1, 1149: 1, 1150: 2, 1151: 1})
+        self.assertEqual(stream.sent_in(1198, 1200), {1198: 1, 1199: 3})
+
+    def test_the_size_of_a_message_is_that_of_its_data(self):
+        self.serve(self.CHAT)
+        for data in ("x", "gr\u00fc\u00dfe\nzwei"):
+            self.act("/engine/send", path="/chat", data=data, filter="")
+        view = self.until(self.look(view="stream", name="/chat", message=2), lambda state: "view" in state)["view"]
+        self.assertEqual([item["size"] for item in view["messages"]], [12, 1])
+        self.assertEqual(view["chosen"]["size"], 12)
+
+    def test_failed_resolvers_are_failed_calls(self):
+        sdl = "type Query { far: Int near: Int gone: Int }"
+        self.serve(self.CHAT + f"""
+            graphQLRegistry.registerQuery("far", "{sdl}", () => {{ throw new RangeError("far"); }});
+            graphQLRegistry.registerQuery("near", "{sdl}", () => 1);""")
+        client = self.look()
+        self.assertEqual(self.until(client, lambda state: "server" in state)["server"]["failed"], 0)
+        for field in ("far", "near", "near"):
+            self.post_json("/graphql", {"query": f"{{ {field} }}"})
+        self.get("/boom")
+        state = self.until(client, lambda state: state["server"]["failed"] == 2)
+        self.assertEqual({item["name"]: (item["calls"], item["errors"]) for item in state["graphql"]},
+                         {"far": (1, 1), "near": (2, 0)})
+        self.server.app.reload("app.js")
+        self.post_json("/graphql", {"query": "{ far }"})
+        self.until(client, lambda state: [(item["calls"], item["errors"]) for item in state["graphql"]
+                                          if item["name"] == "far"] == [(2, 2)])
+
+    def test_a_view_that_does_not_exist_is_refused(self):
+        self.serve(self.CHAT)
+        for method in ("GET", "HEAD"):
+            status, _, text = self.request(method, "/engine/events?view=foo")
+            self.assertEqual(status, 400, method)
+        self.assertIn("There is no view foo; the views are overview, stream, script, requests",
+                      self.get("/engine/events?view=foo")[2])
+
+    def test_a_slash_at_the_end_leads_to_the_dashboard(self):
+        self.serve(self.CHAT)
+        for method in ("GET", "HEAD"):
+            status, headers, _ = self.request(method, "/engine/")
+            self.assertEqual((status, headers.get("location")), (301, "/engine"), method)
+
+    def test_a_list_can_be_held(self):
+        self.serve(self.CHAT)
+        running = self.look(view="stream", name="/chat")
+        for number in range(1, 4):
+            self.get(f"/say?text={number}")
+        self.until(running, lambda state: len(state.get("view", {}).get("messages", ())) == 3)
+        self.connect("/chat?room=a")
+        self.get("/say?text=4")
+        held = self.until(self.look(view="stream", name="/chat", hold=3),
+                          lambda state: state.get("view", {}).get("connections"))["view"]
+        self.assertEqual([item["sequence"] for item in held["messages"]], ["3", "2", "1"])
+        focused = self.until(self.look(view="stream", name="/chat", hold=3, connection=held["connections"][0]["key"]),
+                             lambda state: "view" in state)["view"]
+        self.assertEqual([item["verdict"] for item in focused["messages"]], [[False, "sent before it connected"]] * 3)
 
     def test_who_got_a_message_and_why(self):
         self.serve(self.CHAT)
@@ -11445,7 +11549,7 @@ class DashboardTest(ServerCase):
         state = self.until(self.look(view="stream", name="/chat"), lambda state: "view" in state)
         message = state["view"]["messages"][0]
         self.assertEqual((message["text"], message["matched"], message["dropped"]), ('{"text":"before"}', None, None))
-        self.assertEqual(sum(state["sparks"]["/chat"]), 0)
+        self.assertEqual(state["counts"], {})
         self.connect("/chat")
         view = self.until(self.look(view="stream", name="/chat", message=message["sequence"]),
                           lambda state: state.get("view", {}).get("connections"))["view"]
@@ -11749,7 +11853,7 @@ class DashboardTest(ServerCase):
 
     def test_forms_and_other_methods_are_refused(self):
         self.serve(self.CHAT)
-        for _, path in self.LOCAL[4:]:
+        for _, path in self.LOCAL[5:]:
             self.assertEqual(self.request("POST", path, "{}", {"Content-Type": "text/plain"})[0], 415, path)
             self.assertEqual(self.request("POST", path, "[", {"Content-Type": "application/json"})[0], 400, path)
             status, headers, _ = self.get(path)
@@ -13794,6 +13898,29 @@ class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
         for page in (buyer, watcher, other):
             self.assertEqual(page.problems(), [])
 
+    def test_what_is_switched_off_looks_so(self):
+        page = self.page("/orders.html")
+        for scheme in "light", "dark":
+            page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+            on, off = (page.evaluate("(look => [look.backgroundColor, look.color, look.cursor])"
+                                     f"(getComputedStyle(document.querySelector('{name}')))")
+                       for name in ("#place button", "#advance"))
+            self.assertFalse(set(on) & set(off), scheme)
+            self.assertEqual(page.evaluate("getComputedStyle(document.querySelector('#advance')).borderColor"), off[0])
+
+    def test_the_explorer_follows_the_systems_scheme(self):
+        page = self.page("/graphql")
+        def shown(scheme):
+            page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+            return page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(() =>"
+                                 " done(document.documentElement.dataset.theme), 20)))")
+        self.addCleanup(page.evaluate, "localStorage.clear()")
+        self.assertEqual([shown(scheme) for scheme in ("dark", "light", "dark")], ["dark", "light", "dark"])
+        page.click("#theme")
+        self.assertEqual([shown(scheme) for scheme in ("dark", "light", "dark")], ["light"] * 3, "somebody's wish is kept")
+        page.click("#theme")
+        self.assertEqual([shown(scheme) for scheme in ("dark", "light", "dark")], ["dark", "light", "dark"])
+
     def test_an_unknown_order_is_said_so(self):
         page = self.page("/orders.html")
         page.type("#number", "7")
@@ -13959,6 +14086,28 @@ class LivePagesInTheBrowser(LiveCase):
                 self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth - innerWidth"), 0)
                 inks.add(page.evaluate("getComputedStyle(document.body).color"))
             self.assertEqual(len(inks), 2)
+
+    def test_the_marked_word_is_in_sight_on_a_phone(self):
+        far = "const first = 1; " * 8 + "missing.name;"
+        self.serve({"app.js": f"function inner() {{\n {far} }}\nfunction outer() {{\n {far.replace('missing.name', 'inner()')} }}\n"
+                              "routeRegistry.registerRoute('/far', outer);".replace("const first", "var first")})
+        for live in True, False:
+            page = self.browser.page()
+            self.addCleanup(page.close)
+            page.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
+            page.goto(self.server.url + "/far")
+            for number in 0, 1:
+                frame = f"document.querySelectorAll('.frames details')[{number}]"
+                page.evaluate(f"{frame}.open = true")
+                page.wait_for(f"{frame}.querySelector('pre').scrollLeft > 0")
+                word, box = (page.evaluate("(({ left, right }) => [left, right])"
+                                           f"({frame}.querySelector('{tag}').getBoundingClientRect())")
+                             for tag in ("mark", "pre"))
+                self.assertTrue(box[0] <= word[0] and word[1] <= box[1], (word, box))
+            self.assertEqual(page.evaluate("[scrollX, scrollY]"), [0, 0])
+            self.assertEqual(page.problems()[1:], [], "but for the status 500")
+            if live:
+                self.serve({"app.js": (self.folder / "app.js").read_text()}, reload=False)
 
     def test_a_form_is_not_sent_again(self):
         self.serve("let posts = 0; routeRegistry.registerRoute('/', () => ResponseBuilder.html("
@@ -14191,6 +14340,124 @@ class DashboardInTheBrowser(ServerCase):
         page.wait_for("!document.querySelector('#chosen').hidden")
         page.command("Input.dispatchKeyEvent", type="rawKeyDown", key="Escape", code="Escape", windowsVirtualKeyCode=27)
         page.wait_for("document.querySelector('#chosen').hidden")
+
+    def test_an_unknown_stream_shows_nothing_of_the_one_before(self):
+        page = self.open("#/stream/%2Fchat")
+        self.connect("/chat?room=a")
+        self.get("/say?text=x")
+        self.see(page, "#connections", "room=a")
+        page.evaluate("location.hash = '#/stream/%2Fnope'")
+        self.see(page, "#view-stream", "No script registers this stream at the moment.")
+        self.assertEqual(page.text("main").split(), "Overview /nope No script registers this stream at the moment.".split())
+        page.evaluate("location.hash = '#/stream/%2Fchat'")
+        self.see(page, "#connections", "room=a")
+        self.see(page, "#n-messages", "the last 1")
+
+    def test_an_unknown_script_is_said_so_and_nothing_else(self):
+        page = self.open("#/script/chat.js")
+        self.see(page, "#n-log", "line")
+        page.evaluate("location.hash = '#/script/nope.js'")
+        self.see(page, "main", "There is no script of this name.")
+        self.assertEqual(page.text("main").split(), "Overview nope.js There is no script of this name.".split())
+
+    def test_a_steady_stream_has_a_level_chart(self):
+        page = self.open()
+        self.see(page, "#streams", "/chat")
+        page.evaluate("events.close(), Date.now = () => 1_000_000_000_900")
+        page.evaluate("take({ now: 2_000_000_000.4, counts: { '/chat':"
+                      " Array.from({ length: 62 }, (_, index) => [2_000_000_000 - 62 + index, 6]) } })")
+        page.wait_for("document.querySelector('#streams .rate b').innerText === '6.0'")
+        heights = page.evaluate("document.querySelector('#streams .spark path:last-child').getAttribute('d')")
+        self.assertEqual(re.findall(r" ([\d.]+)", heights), ["1.5"] * 60)
+
+    def test_a_second_is_drawn_when_its_count_is_there_and_keeps_its_place(self):
+        page = self.open()
+        self.see(page, "#streams", "/chat")
+        page.evaluate("events.close(), Date.now = () => 1_000_000_000_000")
+        drawn = "samplesOf('/chat').slice(-3).join()"
+        for moment, counts, wanted in ((100.5, [[97, 4], [98, 5]], "0,4,5"), (100.9, [[99, 6]], "0,4,5"),
+                                       (101.1, [], "4,5,6"), (102.4, [[101, 8]], "5,6,0"), (103.2, [], "6,0,8")):
+            page.evaluate(f"take({{ now: {moment}, counts: {{ '/chat': {counts} }} }})")
+            self.assertEqual(page.evaluate(drawn), wanted, moment)
+
+    def test_a_held_list_stands_still_until_it_is_resumed(self):
+        page = self.open("#/stream/%2Fchat")
+        self.connect("/chat?room=a")
+        rows = ("[...document.querySelectorAll('#messages tbody tr')]"
+                ".map(row => row.innerText.match(/text(\\d)/)?.[1]).join('')")
+        button = "document.querySelector('#hold').innerText"
+        escape = "document.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', bubbles: true }))"
+        self.get("/say?text=text1")
+        page.wait_for(rows + " === '1'")
+        page.click("#messages tbody tr")
+        page.wait_for("!document.querySelector('#chosen').hidden")
+        self.assertEqual(page.evaluate(button), "Resume", "a message that is looked at does not run away")
+        page.evaluate(escape)
+        self.assertEqual(page.evaluate(button), "Hold")
+        page.click("#hold")
+        self.get("/say?text=text2")
+        shown = "!document.querySelector('#chosen').hidden"
+        explained = "document.querySelector('#messages').innerText.includes('sent to everyone')"
+        for step, done in (("document.querySelector('#send button').click()", shown), (escape, "!(" + shown + ")"),
+                           ("document.querySelector('#messages tbody tr').click()", shown), (escape, "!(" + shown + ")"),
+                           ("document.querySelector('#connections tbody tr').click()", explained),
+                           (escape, "!" + explained)):
+            page.evaluate(step)
+            page.wait_for(done)
+            self.see(page, "#connections", "room=a")
+            page.wait_for("state.view?.path === '/chat'")
+            self.assertEqual((page.evaluate(button), page.evaluate(rows)), ("Resume", "1"), step)
+        page.click("#hold")
+        self.assertEqual(page.evaluate(button), "Hold")
+        page.wait_for(rows + " === '21'")
+        page.click("#hold")
+        page.evaluate("location.hash = '#/'")
+        page.evaluate("location.hash = '#/stream/%2Fchat'")
+        page.wait_for(rows + " === '21'")
+        self.assertEqual(page.evaluate(button), "Hold")
+
+    def test_failed_resolvers_are_among_the_failed_calls(self):
+        page = self.open(files={"far.js": "graphQLRegistry.registerQuery('far', 'type Query { far: Int }',"
+                                          "() => { throw new RangeError('far') })"})
+        self.post_json("/graphql", {"query": "{ far }"})
+        page.wait_for("[...document.querySelectorAll('.tile')].at(-1).innerText.split(/\\s+/).join(' ') === '1 failed calls'")
+        self.see(page, "#graphql tbody tr td:last-child", "1")
+
+    def test_an_error_of_a_timer_is_called_the_last_error(self):
+        page = self.open("#/script/late.js", {"late.js": "setTimeout(() => { throw new RangeError('far') }, 1)"})
+        self.see(page, "#trouble-when", "last error, ")
+
+    def test_tiles_stand_in_full_rows(self):
+        page = self.open()
+        self.server.app.started -= 675
+        self.see(page, "#tiles", "11 min")
+        for width, columns in ((360, 2), (620, 3), (900, 3), (1200, 3), (1240, 6), (1700, 6)):
+            page.command("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
+            tops = page.evaluate("[...document.querySelectorAll('.tile')].map(tile => tile.offsetTop)")
+            self.assertEqual([tops.count(top) for top in dict.fromkeys(tops)], [columns] * (6 // columns), width)
+            room = page.evaluate("(tile => { const range = document.createRange();"
+                                 "range.selectNodeContents(tile.firstChild);"
+                                 "return tile.getBoundingClientRect().right - range.getBoundingClientRect().right; })"
+                                 "(document.querySelector('.tile'))")
+            self.assertGreater(room, 14, width)
+
+    def test_paths_are_readable_on_a_phone(self):
+        page = self.open(files={"app.js": """
+            for (const path of ["/chat", "/notifications/customers/events"]) {
+              routeRegistry.registerStreamRoute(path);
+              routeRegistry.registerRoute(path + "/send", () => 1);
+            }
+            """})
+        page.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
+        self.see(page, "#streams", "/notifications/customers/events")
+        for table in "#streams", "#routes":
+            lines = page.evaluate(f"[...document.querySelectorAll('{table} td:first-child > *')].map(node =>"
+                                  " new Set([...node.getClientRects()].map(({ top }) => top)).size)")
+            self.assertEqual(lines, [1, 1], table)
+            room = page.evaluate("(table => [...table.rows].map(row => [...row.cells].findLast(cell => cell.offsetWidth))"
+                                 ".map(cell => table.closest('.panel').getBoundingClientRect().right - cell.getBoundingClientRect().right"
+                                 f" + parseFloat(getComputedStyle(cell).paddingRight)))(document.querySelector('{table}'))")
+            self.assertGreater(min(room), 10, table)
 
     def test_many_messages_leave_the_page_small(self):
         page = self.open("#/stream/%2Fchat", {"chat.js": """
