@@ -139,11 +139,13 @@ SCRIPT_STACK_BYTES = 256 * 1024 * 1024
 class JSNativeError(Exception):
     """An error raised by the engine; becomes an instance of the constructor named `kind`.
 
-    `phase` is "parse" for errors found before a script runs, else "runtime".
+    `phase` is "parse" for errors found before a script runs, else "runtime". `filename`, `line` and `column`
+    (from 1) are the place in a source text that is at fault, for errors that no running code has raised.
     """
 
     kind = "Error"
     phase = "runtime"
+    filename = line = column = None
 
     def __init__(self, message=""):
         super().__init__(message)
@@ -465,11 +467,11 @@ class JSLexer:
     escaped_at, octal_at   offset of the latest name with escapes, of the latest legacy octal literal
     """
 
-    __slots__ = ("source", "is_module", "plain_lines", "pos", "type", "value", "start", "line", "line_start",
+    __slots__ = ("source", "is_module", "first_line", "plain_lines", "pos", "type", "value", "start", "line", "line_start",
                  "newline", "last_end", "last_line", "last_line_start", "line_after", "escaped_at",
                  "octal_at", "octal_message")
 
-    def __init__(self, source, is_module=False, line=1):
+    def __init__(self, source, is_module=False, first_line=1):
         self.source = source
         self.is_module = is_module
         # With \n as the only line break, lines can be counted by str.count.
@@ -480,7 +482,8 @@ class JSLexer:
         hashbang = _HASHBANG(source, self.pos)
         if hashbang:
             self.pos = hashbang.end()
-        self.line, self.line_start, self.line_after = line, 0, None
+        self.first_line = first_line
+        self.line, self.line_start, self.line_after = first_line, 0, None
         self.escaped_at = self.octal_at = -1
         self.octal_message = ""
         self.start = 0
@@ -493,7 +496,7 @@ class JSLexer:
         """Return the JSSyntaxError for an offset in the source (default: the current token)."""
         if offset is None:
             offset = self.start
-        line, line_start = 1, 0
+        line, line_start = self.first_line, 0
         for match in _JS_LINE_BREAK.finditer(self.source, 0, offset):
             line, line_start = line + 1, match.end()
         return JSSyntaxError(message, line, offset - line_start + 1)
@@ -1308,7 +1311,7 @@ class JSParser(JSLexer):
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
                  "exported", "local_exports")
 
-    def __init__(self, source, is_module=False, strict=False):
+    def __init__(self, source, is_module=False, strict=False, first_line=1):
         self.strict = strict or is_module
         self.function = _FunctionContext(is_async=is_module, returns=False, new_target=False)
         self.declarations = _Declarations(None, not is_module)
@@ -1321,7 +1324,7 @@ class JSParser(JSLexer):
         self.await_at = self.yield_at = self.await_name_at = self.await_name_end = -1
         self.rest_commas = set()  # offsets of the spread elements that a comma follows
         self.exported, self.local_exports = set(), []
-        super().__init__(source, is_module)
+        super().__init__(source, is_module, first_line)
 
     # -- small helpers ----
 
@@ -3382,14 +3385,15 @@ def _guarded(parser, parse):
         raise error from None
 
 
-def parse_script(source, strict=False, may_await=False):
+def parse_script(source, strict=False, may_await=False, first_line=1):
     """Parse a script (a global, REPL or indirect-eval text). Return its Program; raise JSSyntaxError.
 
     source is text in either spelling of astral characters; offsets in the nodes count in
     `from_code_units(source)`. strict=True begins in strict mode; may_await=True makes `await` an operator
-    at the top level, as a prompt has it.
+    at the top level, as a prompt has it. first_line is the number of the first line: 0 where a line of
+    somebody else's stands above the text.
     """
-    parser = JSParser(from_code_units(source), False, strict)
+    parser = JSParser(from_code_units(source), False, strict, first_line)
     parser.function.is_async = may_await
     return _guarded(parser, parser.parse_program)
 
@@ -9772,12 +9776,13 @@ class CompiledModule:
     exports         {exported name: local name}
     indirect        {exported name: (specifier, imported name or None)}
     stars           specifiers of `export * from`
+    places          {specifier or (specifier, imported name): (line, column) where it stands first}
     free_globals    global names it mentions
     tree            as in CompiledScript
     """
 
-    __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "stars", "free_globals",
-                 "unit", "tree")
+    __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "stars", "places",
+                 "free_globals", "unit", "tree")
 
 
 def compile_module(source, filename, keep_tree=False):
@@ -9824,7 +9829,10 @@ def export_name(node):
 def collect_module_entries(program, result):
     """Fills in what a module asks for and offers (16.2.2, 16.2.3)."""
     result.requests, result.imports, result.stars = [], [], []
-    result.exports, result.indirect = {}, {}
+    result.exports, result.indirect, result.places = {}, {}, {}
+
+    def note_place(key, node):
+        result.places.setdefault(key, (node.line, node.column + 1))
     for statement in program.body:
         source = getattr(statement, "source", None)
         if source is not None:
@@ -9832,6 +9840,7 @@ def collect_module_entries(program, result):
             request = (source.value, kinds[0] if kinds else None)
             if request not in result.requests:
                 result.requests.append(request)
+            note_place(source.value, source)
         if isinstance(statement, ImportDeclaration):
             for specifier in statement.specifiers:
                 imported = {ImportDefaultSpecifier: "default", ImportNamespaceSpecifier: None}.get(
@@ -9839,6 +9848,7 @@ def collect_module_entries(program, result):
                 if isinstance(imported, Node):
                     imported = export_name(imported)
                 result.imports.append((specifier.local.name, source.value, imported))
+                note_place((source.value, imported), specifier)
         elif isinstance(statement, ExportAllDeclaration):
             if statement.exported is None:
                 result.stars.append(source.value)
@@ -9851,8 +9861,9 @@ def collect_module_entries(program, result):
         elif isinstance(statement, ExportNamedDeclaration):
             if source is not None:
                 for specifier in statement.specifiers:
-                    result.indirect[export_name(specifier.exported)] = (
-                        source.value, export_name(specifier.local))
+                    imported = export_name(specifier.local)
+                    result.indirect[export_name(specifier.exported)] = (source.value, imported)
+                    note_place((source.value, imported), specifier)
             elif statement.declaration is not None:
                 result.exports.update((name, name) for name in exported_locals(statement))
             else:
@@ -10976,7 +10987,7 @@ class JSErrorObject(JSObject):
 
     header   the first line as it was when the error was made
     frames   (code, lasti) pairs; None once `stack` is an ordinary property
-    place    (filename, line, column) of a syntax error, or None
+    place    (filename, line, column) of an error in a source text, or None
     """
 
     __slots__ = ("header", "frames", "place")
@@ -11067,7 +11078,7 @@ def peek_text(value):
 
 def make_error(realm, kind, message, trace=(), place=None):
     """An error object of the constructor named `kind`. `trace` comes from frames_of_traceback() or
-    frames_of_stack(); `place` is (filename, line, column) of a syntax error."""
+    frames_of_stack(); `place` is (filename, line, column) of an error in a source text."""
     return JSErrorObject(getattr(realm, kind + "Prototype"), utf16(message), trace, place)
 
 
@@ -26247,7 +26258,8 @@ class ModuleMap:
         module = self.modules[name] = Module(name, compiled)
         try:
             for specifier, kind in compiled.requests:
-                module.requested[specifier] = self.load(specifier, name, kind)
+                with blamed_on(module, specifier):
+                    module.requested[specifier] = self.load(specifier, name, kind)
             self.link(module)
         except BaseException:
             del self.modules[name]
@@ -26259,25 +26271,26 @@ class ModuleMap:
         compiled = module.compiled
         for name, (specifier, imported) in compiled.indirect.items():
             if imported is not None:
-                self.require(module.requested[specifier], imported, specifier)
+                self.require(module, specifier, imported)
         for local, specifier, imported in compiled.imports:
-            exporter = module.requested[specifier]
             if imported is None:
-                module.cells[local] = LazyNamespace(exporter)
+                module.cells[local] = LazyNamespace(module.requested[specifier])
             else:
-                module.cells[local] = self.require(exporter, imported, specifier)
+                module.cells[local] = self.require(module, specifier, imported)
         self.realm.link(compiled.free_globals)
         code = types.FunctionType(compiled.code, self.realm.globals)
         module.body = code(undefined, *[module.cells[local] for local in compiled.cells])
         module.body.send(None)
 
     @staticmethod
-    def require(exporter, name, specifier):
-        cell = exporter.resolve(name)
+    def require(module, specifier, name):
+        """The cell of what a module imports by name."""
+        cell = module.requested[specifier].resolve(name)
         if isinstance(cell, Cell):
             return cell
         what = "contains conflicting star exports for" if cell == "ambiguous" else "does not provide an export named"
-        raise JSSyntaxError(f"The requested module '{specifier}' {what} '{name}'")
+        with blamed_on(module, (specifier, name)):
+            raise JSSyntaxError(f"The requested module '{specifier}' {what} '{name}'")
 
     def evaluate(self, module):
         """Evaluates a module after those it requests; returns the promise of that."""
@@ -26311,6 +26324,18 @@ class ModuleMap:
                 seen.add(module)
                 stack.extend(module.requested.values())
         return False
+
+
+@contextlib.contextmanager
+def blamed_on(module, key):
+    """Gives errors that have no place yet that of an import: `key` as in CompiledModule.places."""
+    try:
+        yield
+    except JSNativeError as error:
+        if error.line is None:
+            error.filename = module.name
+            error.line, error.column = module.compiled.places[key]
+        raise
 
 
 class LazyNamespace(Cell):
@@ -26676,11 +26701,9 @@ class Realm:
         if isinstance(error, JSError):
             return error.value
         trace = frames_of_traceback(error.__traceback__)
-        if isinstance(error, JSSyntaxError):
-            place = None if error.line is None else (error.filename, error.line, error.column)
-            return make_error(self, "SyntaxError", error.message, trace, place)
         if isinstance(error, JSNativeError):
-            return make_error(self, error.kind, error.message, trace)
+            place = None if error.line is None else (error.filename, error.line, error.column)
+            return make_error(self, error.kind, error.message, trace, place)
         kind, message = self.python_error(error)
         return make_error(self, kind, message, trace)
 
@@ -26884,10 +26907,10 @@ class Realm:
             return self.modules.evaluate(module)
         self.settle(work, timeout, lambda value: undefined)
 
-    def compile(self, source, filename):
-        """A CompiledScript; raises JSError with phase "parse"."""
+    def compile(self, source, filename, compiler=compile_cached):
+        """The CompiledScript that compiler(source, filename) makes; raises JSError with phase "parse"."""
         try:
-            return compile_cached(source, filename)
+            return compiler(source, filename)
         except JSNativeError as error:
             if isinstance(error, JSSyntaxError):
                 error.filename = filename
@@ -27617,11 +27640,16 @@ class PromptRealm(ForegroundRealm):
         self.remember("_error", error.value)
         if error.phase == "parse":
             return f"Uncaught {error}"
-        return "Uncaught " + self.inspected(error.value)
+        return "Uncaught " + self.enter(lambda: self.shown(error.value))
 
     def report(self, error, prefix):
-        self.console("error", f"{prefix} {inspect_value(self, error.value, colors=self.colors)}"
+        self.console("error", f"{prefix} {self.shown(error.value)}"
                      if not isinstance(error, ScriptTimeout) else error.message)
+
+    def shown(self, value):
+        """What was thrown, as the console shows it; an error without a stack not in brackets."""
+        text = inspect_value(self, value, colors=self.colors)
+        return text[1:-1] if isinstance(value, JSErrorObject) and text[0] == "[" and text[-1] == "]" else text
 
     # completion
 
@@ -41490,10 +41518,18 @@ def evaluate_code(host, code):
     return host.run(function, "console", argument, lambda value: inspect_value(realm, value))
 
 
-def function_around(realm, code):
+def function_around(realm, head, code, tail):
+    """The function that is the value of three texts. Head and tail stand on lines of their own, and lines count
+    from the code on, so that errors are where they are in what was typed."""
+    compiled = realm.compile(f"({'async ' if 'await' in code else ''}{head}\n{code}\n{tail})", CONSOLE_FILE,
+                             lambda text, name: compile_script(text, name, parse_script(text, first_line=0)))
+    return realm.enter(lambda: realm.run_script(compiled))
+
+
+def expression_function(realm, code):
     """A function that returns the value of code, if it is an expression, or None."""
     try:
-        return realm.evaluate(f"({'async ' if 'await' in code else ''}() => ({code}\n))", CONSOLE_FILE)
+        return function_around(realm, "() => (", code, ")")
     except JSError as error:
         if error.phase != "parse":
             raise
@@ -41502,9 +41538,13 @@ def function_around(realm, code):
 
 def code_in_script(realm, code):
     """(function, argument) that run code beside a plain script's globals."""
-    function = function_around(realm, code)
-    if function is None:
-        function = realm.evaluate(f"(async () => {{{code}\n}})" if "await" in code else "eval", CONSOLE_FILE)
+    function = expression_function(realm, code)
+    if function is None and "await" in code:
+        function = function_around(realm, "() => {", code, "}")
+    elif function is None:
+        compiled = realm.compile(code, CONSOLE_FILE, lambda text, name:
+                                 compile_script(text, name, parse_script(text), is_eval=True))
+        function = realm.function(lambda this, *_: realm.run_script(compiled))
     return function, code
 
 
@@ -41513,11 +41553,11 @@ def code_in_module(realm, scope, code):
     it, which are written back when they were set. A variable that the code declares becomes a global,
     or it would be gone at once; statements have no value."""
     code, values = _VARIABLE.sub("", code), scope.values()
-    body = f"return ({code}\n)" if function_around(realm, code) is not None else code + "\n"
+    begin, end = ("return (", ")") if expression_function(realm, code) is not None else ("", "")
     back = "".join(f"if (!Object.is({name}, $old.{name})) $scope.{name} = {name};" for name in values)
-    function = realm.evaluate(f"({'async ' if 'await' in code else ''}({{ $scope, $old }}) => {{ "
-                              f"let {{ {', '.join(values)} }} = $old; try {{ {body} }} finally {{ {back} }} }})",
-                              CONSOLE_FILE)
+    function = function_around(
+        realm, f"({{ $scope, $old }}) => {{ let {{ {', '.join(values)} }} = $old; try {{ {begin}", code,
+        f"{end} }} finally {{ {back} }} }}")
     return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
@@ -45917,7 +45957,8 @@ def failure_report(realm, error, sources):
     if not error.name or error.phase == "parse":
         return error_report(error, sources) if error.name else "Uncaught " + realm.inspected(error.value)
     last_line = error.stack.rpartition("\n")[2]
-    cause = realm.inspected(error.value).partition(last_line)[2].strip()
+    cause = realm.inspected(error.value).partition(last_line)[2]
+    cause = (cause if "\n    at" in error.stack else cause.removeprefix("]")).strip()
     return error_report(error, sources) + ("\n" + cause if cause else "")
 
 

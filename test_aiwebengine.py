@@ -4775,6 +4775,41 @@ class ModuleTest(unittest.TestCase):
         with self.assertRaisesRegex(aiwebengine.JSError, "does not provide an export named 'b'"):
             realm.evaluate("import { b } from './e.js'", "main.js")
 
+    def test_wrong_imports_have_the_place_of_the_import(self):
+        files = {"x.js": "export const a = 1;", "bad.json": "{", "both.js": "export const a = 2;",
+                 "miss.js": "import './x.js';\n  import './none.js';", "syntax.js": "let a =\n;",
+                 "stars.js": "export * from './x.js'; export * from './both.js';"}
+        for source, place in (
+                ("import './x.js';\nimport './none.js';", ("main.js", 2, 8)),
+                ("import { a, b } from './x.js'", ("main.js", 1, 13)),
+                ("import { a as c, b as d } from './x.js'", ("main.js", 1, 18)),
+                ("import d from './x.js'", ("main.js", 1, 8)),
+                ("export { b } from './x.js'", ("main.js", 1, 10)),
+                ("import { b } from './x.js'; export { b }", ("main.js", 1, 10)),
+                ("  export * from './none.js'", ("main.js", 1, 17)),
+                ("import { a } from './stars.js'", ("main.js", 1, 10)),
+                ("import j from './bad.json' with { type: 'json' }", ("main.js", 1, 15)),
+                ("import 'lodash'", ("main.js", 1, 8)),
+                ("import './x.js';\nimport './miss.js';", ("miss.js", 2, 10)),
+                ("import './syntax.js';", ("syntax.js", 2, 1)),
+                ("await import('./none.js')", ("main.js", 1, 7)),
+                ("await import('./miss.js')", ("miss.js", 2, 10))):
+            with self.subTest(source=source):
+                with self.assertRaises(aiwebengine.JSError) as caught:
+                    self.realm(files).evaluate(source + "\nexport {};", "main.js")
+                error = caught.exception
+                self.assertEqual((error.filename, error.line, error.column), place)
+                self.assertIn("at " + ":".join(map(str, place)), error.stack)
+
+    def test_a_rejected_import_says_where_it_was_called(self):
+        realm = self.realm({"miss.js": "import './none.js';"})
+        for name, first in (("none.js", "at go (main.js:1:30)"), ("miss.js", "at miss.js:1:8")):
+            realm.evaluate("async function go() { return import('./%s'); }\n"
+                           "go().catch((error) => console.log(error.stack));" % name, "main.js")
+            lines = self.log.pop().split("\n    ")[1:]
+            self.assertEqual(lines[0], first)
+            self.assertIn("at go (main.js:1:", "".join(lines))
+
     def test_modules_are_strict_and_have_no_this(self):
         realm = self.realm({})
         realm.evaluate("export {}; console.log(this, (function () { return this })())", "main.js")
@@ -5466,6 +5501,17 @@ class PromptTest(unittest.TestCase):
                             ("obj.preview.deep.cha", ["obj.preview.deep.charAt", "obj.preview.deep.charCodeAt"]),
                             ("Math.flo", ["Math.floor"]), ("instanc", ["instanceof"]), ("letter.toFix", ["letter.toFixed"])):
             self.assertEqual(self.realm.completions(text), found, text)
+
+    def test_errors_without_a_stack_are_shown_as_others_are(self):
+        self.answer("let x")
+        for source, text in (("let x", "Uncaught SyntaxError: Identifier 'x' has already been declared"),
+                             ("var x", "Uncaught SyntaxError: Identifier 'x' has already been declared"),
+                             ("let = ;", "Uncaught SyntaxError: Unexpected token ';'"),
+                             ("throw Object.assign(new RangeError('r'), { stack: '' })", "Uncaught RangeError: r"),
+                             ("throw [1]", "Uncaught [ 1 ]")):
+            with self.assertRaises(aiwebengine.JSError) as caught:
+                self.answer(source)
+            self.assertEqual(self.realm.uncaught(caught.exception), text)
 
     def test_last_value_and_last_error(self):
         self.answer("41")
@@ -11629,6 +11675,18 @@ class DashboardTest(ServerCase):
         self.assertEqual(self.evaluate("hits", "other.js"), "40")
         self.assertEqual(self.act("/engine/evaluate", script="none.js", code="1")[0], 404)
 
+    def test_the_console_tells_the_place_in_what_was_typed(self):
+        self.serve({"app.js": "let hits = 3;", "module.js": "export const hits = 3;"}, handler_timeout=1.0)
+        for code, place in (("nope", "1:1"), ("await nope", "1:7"), ("1;\nnope", "2:1"), ("await 1;\n  nope", "2:3"),
+                            ("hits +\n nope", "2:2"), ("let a = nope", "1:9"), ("1 +\n  )", "2:3"), ("await 1; )", "1:10"),
+                            ("for (;;) {}", "1:")):
+            for script in ("app.js", "module.js"):
+                if script == "module.js" and code.startswith("let"):
+                    continue            # what is declared beside a module becomes an assignment
+                with self.subTest(code=code, script=script):
+                    stack = self.act("/engine/evaluate", script=script, code=code)[1]["error"]["stack"]
+                    self.assertIn(f"<console>:{place}", stack.split("\n")[1], stack)
+
     @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
     def test_the_console_of_a_script_on_js2py(self):
         self.serve("var hits = 3; function twice(x) { return 2 * x; }", engine="js2py")
@@ -12053,6 +12111,21 @@ class RunCodeTest(unittest.TestCase):
         code, out, err = self.run_file(main_js="import {x} from '../../secret.js';\n")
         self.assertEqual(code, 1)
         self.assertIn("leads out of the scripts folder", err)
+
+    def test_a_wrong_import_is_shown_with_its_place_and_nothing_else(self):
+        self.assertEqual(run_command("-e", "import './none.js'"), (1, "", (
+            "<code>:1:8  Error: cannot import './none.js' from <code>: there is no such file\n"
+            "> 1 | import './none.js'\n"
+            "             ^\n")))
+        done = self.run_file(main_js="import './lib.js';\n", lib_js="import {\n  x } from './main.js';\n")
+        self.assertEqual(done, (1, "", (
+            "lib.js:2:3  SyntaxError: The requested module './main.js' does not provide an export named 'x'\n"
+            "  1 | import {\n"
+            "> 2 |   x } from './main.js';\n"
+            "        ^\n")))
+        for facts, shown in (("", ""), (", { cause: 1 }", "{ [cause]: 1 }\n")):
+            code = "Error.stackTraceLimit = 0; throw new Error('short'%s)" % facts
+            self.assertEqual(run_command("-e", code), (1, "", "Error: short\n" + shown))
 
     def test_errors_end_with_1_and_a_stack(self):
         sources = {"thrown": "function f() {\n  null.x;\n}\nf();\n",
