@@ -467,9 +467,9 @@ class JSLexer:
     escaped_at, octal_at   offset of the latest name with escapes, of the latest legacy octal literal
     """
 
-    __slots__ = ("source", "is_module", "first_line", "plain_lines", "pos", "type", "value", "start", "line", "line_start",
-                 "newline", "last_end", "last_line", "last_line_start", "line_after", "escaped_at",
-                 "octal_at", "octal_message")
+    __slots__ = ("source", "is_module", "first_line", "plain_lines", "pos", "type", "value", "start", "line",
+                 "line_start", "newline", "last_end", "last_line", "last_line_start", "line_after",
+                 "escaped_at", "octal_at", "octal_message")
 
     def __init__(self, source, is_module=False, first_line=1):
         self.source = source
@@ -25046,7 +25046,9 @@ def meant_method(realm, this, text):
     name = _METHOD_NAME.search(text)
     if name is None or realm is None or this is undefined or this is null:
         return ""
-    return meant_name(name[1], method_names(this if isinstance(this, JSObject) else to_object(realm, this)))
+    known = method_names(this if isinstance(this, JSObject) else to_object(realm, this))
+    item = name[1] + "Item"             # storages have getItem, where maps have get
+    return f". Did you mean {item}?" if item in known else meant_name(name[1], known)
 
 
 def method_names(obj):
@@ -35174,8 +35176,10 @@ def check_filter(host, function, value):
     else:
         pairs = value
     if not isinstance(pairs, dict):
+        kind = describe_value(realm, value) if pairs is value else \
+            {list: "an array", str: "a string"}.get(type(pairs)) or json.dumps(pairs)
         raise HostError(f"{function}: filterJson must be a JSON object such as '{{\"room\": \"general\"}}', "
-                        f"not {describe_value(realm, value)}")
+                        f"not {kind}")
     return {key: filter_text(realm, function, key, item) for key, item in pairs.items()} or None
 
 
@@ -38477,7 +38481,8 @@ class Gate:
         if admitted is None:
             admitted = self._take(address, now)
         if not admitted:
-            raise Refusal(429, f"More than {self.rate:g} requests per second from this address",
+            raise Refusal(429, f"More than {self.rate:g} request{'' if self.rate == 1 else 's'} per second from "
+                               "this address",
                           headers=(("Retry-After", "1"),))
 
     def _take(self, address, now):
@@ -38664,7 +38669,7 @@ def parse_chaos(text):
 def _setting_reader(name):
     if name not in CHAOS_SETTINGS:
         close = nearest(name, CHAOS_SETTINGS)
-        raise ChaosMistake(f"{name} is not a setting" + (f"; did you mean {close}?" if close else "")
+        raise ChaosMistake(f"{name} is not a setting" + (f"; did you mean {close}?" if close else ".")
                            + f" There are {', '.join(CHAOS_SETTINGS)} and seed")
     return CHAOS_SETTINGS[name]
 
@@ -39517,7 +39522,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
             whose = "" if what.endswith(" " + target) else f" for {target}"
             self.app.report_error(host, error, f"{what}: the handler failed{whose}")
-            status = 504 if isinstance(error, ScriptTimeout) else 500
+            status = 504 if isinstance(error, ScriptTimeout) and error.name == ScriptTimeout.name else 500
             facts = {"name": error.name or "Error", "message": error.message, "stack": error.stack}
         else:
             text = str(error) if isinstance(error, MissingHandler) else f"{what}: {error}"
@@ -39570,7 +39575,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         server = self.server
         server.gate.admit(self.address, server.clock)
         if self.app.stream_connections >= server.max_connections:
-            raise Refusal(503, f"There are already {server.max_connections:,} connections to streams",
+            most = server.max_connections
+            there = "There is already 1 connection" if most == 1 else f"There are already {most:,} connections"
+            raise Refusal(503, f"{there} to streams",
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
 
     @staticmethod
@@ -41347,26 +41354,35 @@ def json_answer(value, status=200):
     return Response(status, JSON_TYPE, utf8(json_text(value)), [("Cache-Control", "no-store")])
 
 
-def asked(head, body, *names):
-    """The texts of these names in a request's JSON body; raises Refusal when one is missing."""
+#: What an action may ask for beside strings, and how it is called; it becomes JSON text.
+WHOLE_NUMBER, OBJECT, ANYTHING = (str, int), (str, dict), object
+_WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", OBJECT: "a string or an object"}
+
+
+def asked(head, body, **kinds):
+    """What a request's JSON body has by these names, as texts; raises Refusal when one is missing."""
     if head.content_type != "application/json":
         raise Refusal(415, "Send a JSON object, with Content-Type: application/json")
     try:
         wish = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Refusal(400, f"The body is not JSON: {error}") from None
-    for name in names:
-        if not isinstance(wish, dict) or not isinstance(wish.get(name), str):
-            raise Refusal(400, f"The JSON object must have {', '.join(names)}, all of them strings; "
-                               f"{name} is missing")
-    return [wish[name] for name in names]
+    if not isinstance(wish, dict):
+        raise Refusal(400, f"The body must be a JSON object with {', '.join(kinds)}")
+    for name, kind in kinds.items():
+        if name not in wish:
+            raise Refusal(400, f"The JSON object must have {', '.join(kinds)}; {name} is missing")
+        if not isinstance(wish[name], kind) or isinstance(wish[name], bool) and kind is not ANYTHING:
+            raise Refusal(400, f"{name} must be {_WISHES[kind]}")
+    return [wish[name] if isinstance(wish[name], str) else json_text(wish[name]) for name in kinds]
 
 
 @local_page("POST", "/engine/send")
 def send_test_message(handler, head, body):
-    """Sends a message to a stream or subscription: `path`, `data`, `filter` ("" for everyone)."""
+    """Sends a message to a stream or subscription: `path`, `data` (a text, or what becomes one as JSON), `filter`
+    (an object, or its JSON; "" for everyone)."""
     app = handler.app
-    path, data, text = asked(head, body, "path", "data", "filter")
+    path, data, text = asked(head, body, path=str, data=ANYTHING, filter=OBJECT)
     feed = find_feed(app, path)
     host = app.hosts.get(feed.script) if feed is not None else None
     if host is None:
@@ -41393,7 +41409,7 @@ def send_test_message(handler, head, body):
 @local_page("POST", "/engine/reload")
 def reload_script(handler, head, body):
     """Loads a script again: `script`. The answer says whether it runs now."""
-    name, = asked(head, body, "script")
+    name, = asked(head, body, script=str)
     try:
         loaded = handler.app.reload(name)
     except KeyError:
@@ -41443,7 +41459,7 @@ def find_request(handler, number, worker=""):
 def replay_request(handler, head, body):
     """Sends a request of the log to this server again: `number`, `worker` ("" for any). Answers with what
     came back."""
-    number, worker = asked(head, body, "number", "worker")
+    number, worker = asked(head, body, number=WHOLE_NUMBER, worker=WHOLE_NUMBER)
     entry = find_request(handler, number, worker)
     if entry.body is None:
         raise Refusal(409, f"Its body of {entry.size:,} bytes was not kept (up to {MAX_KEPT_BODY:,} are), so "
@@ -41484,7 +41500,7 @@ def send_again(server, entry):
 def evaluate_in_script(handler, head, body):
     """Runs code in the realm of a running script: `script`, `code`. Answers {"value"}, as the console
     would show it, or {"error": {"name", "message", "stack"}}."""
-    name, code = asked(head, body, "script", "code")
+    name, code = asked(head, body, script=str, code=str)
     host = handler.app.hosts.get(name)
     if host is None:
         raise Refusal(404, f"{name} is not running")
@@ -44035,9 +44051,9 @@ def option_parser():
     add("--no-reload", action="store_true", help="do not watch the files for changes")
     add("--handler-timeout", type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
         help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")
-    add("--cors", action="append", default=[], metavar="ORIGIN",
+    add("--cors", type=origin, action="append", default=[], metavar="ORIGIN",
         help="let pages of this origin use the server; * for all")
-    add("--allow-host", action="append", default=[], metavar="NAME",
+    add("--allow-host", type=allowed_host, action="append", default=[], metavar="NAME",
         help="answer for this host name too; * for all")
     add("--rate-limit", type=rate, metavar="N/s", help="POSTs and new streams per second and client address")
     add("--max-connections", type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
@@ -44099,6 +44115,28 @@ def rate(text):
     return float(found[1])
 
 
+_ORIGIN = re.compile(r"([a-z][a-z\d+.-]*)://([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?/?", re.ASCII | re.IGNORECASE)
+_HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
+
+
+def origin(text):
+    """An origin as browsers send it: without the port that goes without saying."""
+    found = _ORIGIN.fullmatch(text)
+    if not found and text not in ("*", "null"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an origin: it has a scheme, a host and perhaps a port, "
+                                         "such as http://localhost:5173; * is every origin")
+    if found and (found[1].lower(), found[3]) in (("http", ":80"), ("https", ":443")):
+        return f"{found[1]}://{found[2]}"
+    return text
+
+
+def allowed_host(text):
+    if text != "*" and not _HOST_NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host name: write the name alone, without scheme, port or "
+                                         "path, such as dev.example; * is every name")
+    return text
+
+
 def chaos_rules(text):
     try:
         parse_chaos(text)
@@ -44115,6 +44153,9 @@ def main(argv=None):
     if problem:
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
+    problem = trouble_with_modes(options)
+    if problem:
+        parser.error(problem)
     if not options.test and (options.watch or options.report or options.reporter != "spec"):
         parser.error("--watch, --reporter and --report belong to --test")
     if options.report and options.reporter == "spec":
@@ -44144,6 +44185,24 @@ def main(argv=None):
     if options.check:
         return check_scripts(scripts, options)
     return Workers(scripts, options).serve() if options.workers else serve(scripts, options)
+
+
+#: Options that say what is done in place of serving, and those of them that use SCRIPTS.
+MODES = {"-e": "code", "--run": "run", "--repl": "repl", "--dump-python": "dump_python", "--check": "check",
+         "--test": "test", "--init": "init", "--types": "types"}
+MODES_OF_SCRIPTS = ("--run", "--check", "--test")
+
+
+def trouble_with_modes(options):
+    """Why what was asked for cannot be done together, as one line, or None."""
+    chosen = [option for option, name in MODES.items() if getattr(options, name) not in (None, False)]
+    if len(chosen) > 1:
+        return f"{' and '.join(chosen)} exclude each other: one thing at a time"
+    if chosen and chosen[0] not in MODES_OF_SCRIPTS and options.scripts is not None:
+        return f"{chosen[0]} does not use SCRIPTS: leave out {printable(options.scripts)}"
+    if options.run and options.scripts is None:
+        return "--run needs a .js file, such as main.js --run"
+    return None
 
 
 def trouble_with_engine(options):
@@ -44277,9 +44336,20 @@ def registrations(app):
         items = [f"{route.method} {route.path}" for route in host.routes.values()]
         items += [f"stream {path}" for path in host.streams]
         items += [f"{item['kind']} {item['name']}" for item in app.graphql.listing() if item["owner"] == name]
-        text = textwrap.wrap(", ".join(items) or "nothing registered", 100, break_long_words=False)
-        lines += [f"  {printable(name) if first else '':<18} {printable(line)}" for first, line in
-                  zip([True] + [False] * len(text), text)]
+        for number, line in enumerate(lines_of(items or ["nothing registered"], 100)):
+            lines.append(f"  {'' if number else printable(name):<18} {printable(line)}")
+    return lines
+
+
+def lines_of(items, width):
+    """Texts, with commas between them, in lines that are no longer than width where that can be. No text is torn
+    apart."""
+    lines = [""]
+    for number, item in enumerate(items, 1):
+        item += "," if number < len(items) else ""
+        if lines[-1] and len(lines[-1]) + 1 + len(item) > width:
+            lines.append("")
+        lines[-1] += f" {item}" if lines[-1] else item
     return lines
 
 
@@ -44288,7 +44358,7 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
-    wrong = len(app.failures) + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
+    wrong = len({*app.failures, *app.troubles}) + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
     print(f"{len(app.hosts)} of {len(app.hosts) + len(app.failures)} scripts loaded, "
           f"{wrong} problem{'' if wrong == 1 else 's'}")
@@ -44363,6 +44433,13 @@ TEST_PRELUDE = r"""
   const ownKeys = (value) =>
     Reflect.ownKeys(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key));
 
+  // Two values line by line. Texts of several lines are shown by line, with their line breaks.
+  function difference(actual, expected) {
+    const lines = (value) => typeof value === "string" && value.includes("\n")
+      ? value.split(/(?<=\n)/).map((line) => show(line)).join("\n") : show(value);
+    return host.diff(lines(actual), lines(expected));
+  }
+
   // -- Comparing values
 
   function same(a, b, pairs = []) {
@@ -44414,7 +44491,7 @@ TEST_PRELUDE = r"""
   function comparison(name, opposite, equal, words) {
     assert[name] = function (actual, expected, message) {
       if (equal(actual, expected)) return;
-      const reason = `${words}:\n${host.diff(show(actual), show(expected))}`;
+      const reason = `${words}:\n${difference(actual, expected)}`;
       throw complaint(assert[name], message, reason, { actual, expected, operator: name });
     };
     assert[opposite] = function (actual, expected, message) {
@@ -44442,7 +44519,8 @@ TEST_PRELUDE = r"""
     for (const key of ownKeys(expected)) {
       const wanted = expected[key], found = thrown?.[key];
       const fits = wanted instanceof RegExp && typeof found === "string" ? wanted.test(found) : same(found, wanted);
-      if (!fits) return `The thrown value's ${String(key)} differs (- expected, + actual):\n${host.diff(show(found), show(wanted))}`;
+      if (fits) continue;
+      return `The thrown value's ${String(key)} differs (- expected, + actual):\n${difference(found, wanted)}`;
     }
   }
 
@@ -45278,8 +45356,10 @@ class SpecReporter:
         if result.failure:
             for line in printable(result.failure).split("\n"):
                 self.write("      " + self.paint(line[:1] if line[:2] in ("- ", "+ ") else None, line))
-        notes = [text if count == 1 else f"{text} ({count} times)"
-                 for (_, text), count in collections.Counter(result.notes).items()]
+        notes = []
+        for (_, text), count in collections.Counter(result.notes).items():
+            first, newline, rest = text.partition("\n")
+            notes.append(text if count == 1 else f"{first} ({count} times){newline}{rest}")
         for text in notes[:MAX_TEST_LOG]:
             self.write("\n".join(self.paint("log", "      " + line) for line in printable(text).split("\n")))
         if len(notes) > MAX_TEST_LOG:
@@ -45414,10 +45494,18 @@ def run_tests_once(scripts, options):
             for reporter in reporters:
                 reporter.result(result)
 
+        idle = []
         for path in test_files(scripts):
+            reported = len(results)
             ScriptTests(path, handler_timeout=options.handler_timeout).run(report)
+            if len(results) == reported:
+                idle.append(path.name)
         for reporter in reporters:
             reporter.end(results, time.perf_counter() - started)
+    if idle:
+        print(f"aiwebengine: no test is declared in {printable(', '.join(idle))}", file=sys.stderr)
+    if not results:
+        return EXIT_USAGE
     return EXIT_SCRIPT if any(result.outcome == "failed" for result in results) else EXIT_OK
 
 

@@ -9786,6 +9786,14 @@ class HttpTest(ServerCase):
             self.assertEqual((status, json.loads(text)["error"]["name"]), (504, "TimeoutError"))
             self.assertEqual(self.get("/ok")[2], "ok")
 
+    @unittest.skipUnless(aiwebengine.memory_used(), "the system does not say how large a process is")
+    def test_a_handler_that_takes_too_much_memory(self):
+        self.serve("routeRegistry.registerRoute('/grow', () => {"
+                   "for (const all = [];;) all.push(new Array(1e4).fill(0)) });")
+        with mock.patch.object(aiwebengine, "MAX_SCRIPT_MEMORY", 64 << 20):
+            status, _, text = self.get("/grow")
+        self.assertEqual((status, json.loads(text)["error"]["name"]), (500, "OutOfMemoryError"))
+
     def test_head_options_and_405(self):
         status, headers, text = self.request("HEAD", "/hello")
         self.assertEqual((status, headers["content-length"], text), (200, "5", ""))
@@ -9893,8 +9901,10 @@ class HttpTest(ServerCase):
         self.assertEqual(self.get("/hello")[0], 200)
         moment += 0.25                          # enough for one more
         self.assertEqual([self.post("/echo")[0] for _ in range(2)], [200, 429])
+        self.assertIn("More than 5 requests per second", found[-1][2])
         serve(1)
         self.assertEqual([self.connect("/events").status for _ in range(3)], [200, 429, 429])
+        self.assertIn("More than 1 request per second", self.post("/echo")[2])
 
     def test_limit_of_streams(self):
         self.serve(ECHO, max_connections=2)
@@ -9906,6 +9916,12 @@ class HttpTest(ServerCase):
         first.close()
         self.eventually(lambda: self.server.app.broadcaster.count == 1)
         self.assertEqual(self.connect("/events").status, 200)
+
+    def test_a_limit_of_one_stream_is_told_in_the_singular(self):
+        self.serve(ECHO, max_connections=1)
+        self.connect("/events")
+        self.eventually(lambda: self.server.app.broadcaster.count == 1)
+        self.assertIn("There is already 1 connection to streams", self.get("/events")[2])
 
     # streams over HTTP
 
@@ -11193,7 +11209,9 @@ class MeantNameTest(unittest.TestCase):
             () => routeRegistry.registerStream("/x"), () => graphQLRegistry.registerSubscriptions("x"),
             () => ResponseBuilder.jsn({}), () => console.lgo(1), () => routeRegistery.listRoutes(),
             () => "a".toUppercase(), () => [].psuh(1), () => routeRegistry["sendStreamMesage"]("/x"),
-            () => ({ banana() { } }).apple(), () => nothingLikeIt(), () => new Proxy({ go() { } }, {}).goo(),
+            () => sharedStorage.get("a"), () => sharedStorage.set("a", "b"), () => sharedStorage["remove"]("a"),
+            () => new Map().getItem("a"), () => ({ banana() { } }).apple(), () => nothingLikeIt(),
+            () => new Proxy({ go() { } }, {}).goo(),
           ]) try { attempt() } catch (error) { said.push(`${error.name}: ${error.message}`) }
           routeRegistry.registerRoute("/said", () => said);
         """
@@ -11202,7 +11220,7 @@ class MeantNameTest(unittest.TestCase):
             with aiwebengine.Server(folder, port=0, reload=False, log_level="silent") as server, \
                     urllib.request.urlopen(server.url + "/said", timeout=WAIT) as answer:
                 said = json.load(answer)
-        self.assertEqual(said[:8], [
+        self.assertEqual(said[:11], [
             "TypeError: routeRegistry.registerStream is not a function. Did you mean registerStreamRoute?",
             "TypeError: graphQLRegistry.registerSubscriptions is not a function. Did you mean registerSubscription?",
             "TypeError: ResponseBuilder.jsn is not a function. Did you mean json?",
@@ -11210,8 +11228,12 @@ class MeantNameTest(unittest.TestCase):
             "ReferenceError: routeRegistery is not defined. Did you mean routeRegistry?",
             'TypeError: "a".toUppercase is not a function. Did you mean toUpperCase?',
             "TypeError: [].psuh is not a function. Did you mean push?",
-            'TypeError: routeRegistry["sendStreamMesage"] is not a function. Did you mean sendStreamMessage?'])
-        for text in said[8:]:
+            'TypeError: routeRegistry["sendStreamMesage"] is not a function. Did you mean sendStreamMessage?',
+            "TypeError: sharedStorage.get is not a function. Did you mean getItem?",
+            "TypeError: sharedStorage.set is not a function. Did you mean setItem?",
+            'TypeError: sharedStorage["remove"] is not a function. Did you mean removeItem?'])
+        self.assertEqual(len(said), 15)
+        for text in said[11:]:
             self.assertNotIn("Did you mean", text)
 
     def test_looking_for_a_name_runs_no_script(self):
@@ -11584,12 +11606,30 @@ class DashboardTest(ServerCase):
         for wish, status, text in (
                 ({"path": "/nope", "data": "x", "filter": ""}, 404, "No stream is registered at /nope"),
                 ({"path": "/chat", "data": "x", "filter": "{room: 1}"}, 400, "not valid JSON"),
-                ({"path": "/chat", "data": "x", "filter": "[1]"}, 400, "must be a JSON object"),
-                ({"path": "/chat", "data": 1, "filter": ""}, 400, "data is missing"),
-                ({"path": "/chat"}, 400, "data is missing")):
+                ({"path": "/chat", "data": "x", "filter": "[1]"}, 400, "must be a JSON object such as"),
+                ({"path": "/chat", "data": "x", "filter": "[1]"}, 400, ", not an array"),
+                ({"path": "/chat", "data": "x", "filter": "5"}, 400, ", not 5"),
+                ({"path": "/chat", "data": "x", "filter": [1]}, 400, "filter must be a string or an object"),
+                ({"path": 1, "data": "x", "filter": ""}, 400, "path must be a string"),
+                ({"path": "/chat"}, 400, "The JSON object must have path, data, filter; data is missing")):
             answer = self.act("/engine/send", **wish)
             self.assertEqual(answer[0], status, answer)
             self.assertIn(text, answer[1]["error"]["message"])
+        for path, wish, text in (
+                ("/engine/reload", {"script": 1}, "script must be a string"),
+                ("/engine/reload", {}, "The JSON object must have script; script is missing"),
+                ("/engine/replay", {"number": True, "worker": ""}, "number must be a string or a whole number")):
+            status, answer = self.act(path, **wish)
+            self.assertEqual((status, answer["error"]["message"]), (400, text))
+
+    def test_a_test_message_may_be_any_json(self):
+        self.serve(self.CHAT)
+        ops = self.connect("/chat?room=ops")
+        for data, text in (({"a": [1, "é"]}, '{"a":[1,"é"]}'), (5, "5"), (None, "null"), (False, "false"), ("x", "x")):
+            status, answer = self.act("/engine/send", path="/chat", data=data, filter={"room": "ops"})
+            self.assertEqual((status, answer["matched"]), (200, 1))
+            self.assertEqual(ops.next()["data"], text)
+        self.assertEqual(self.act("/engine/send", path="/chat", data=5, filter={"room": "no"})[1]["matched"], 0)
 
     def test_reload_loads_the_script_again(self):
         self.serve("let n = 0; routeRegistry.registerRoute('/n', () => String(++n));")
@@ -11617,10 +11657,11 @@ class DashboardTest(ServerCase):
         shown = self.get_json("/engine/request?number=1")
         self.assertEqual((shown["method"], shown["target"], shown["body"]), ("POST", "/echo/7?a=b", "the body"))
         self.assertIn(["cookie", "(not shown)"], shown["headers"])
-        status, answer = self.act("/engine/replay", number="1", worker="0")
-        self.assertEqual((status, answer["status"]), (200, 200))
-        self.assertEqual(answer["body"], "the body")
-        self.assertEqual(self.server._http.requests.total, 2)
+        for number, worker in (("1", "0"), (1, 0)):
+            status, answer = self.act("/engine/replay", number=number, worker=worker)
+            self.assertEqual((status, answer["status"]), (200, 200))
+            self.assertEqual(answer["body"], "the body")
+        self.assertEqual(self.server._http.requests.total, 3)
         self.assertEqual(self.act("/engine/replay", number="99", worker="")[0], 404)
 
     def test_a_request_of_another_process_is_not_mistaken_for_one_of_this(self):
@@ -11755,14 +11796,14 @@ class DashboardTest(ServerCase):
     def test_other_sites_are_refused_even_with_cors(self):
         self.serve(self.CHAT, cors=["https://friend.example"])
         self.refused({"Origin": "https://friend.example"}, text="pages of this server only")
-        self.refused({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, requests=self.LOCAL[:4], text="pages of this server only")
-        self.refused({"Sec-Fetch-Site": "same-site"}, requests=self.LOCAL[:4], text="pages of this server only")
-        self.refused({"Sec-Fetch-Site": "cross-site"}, requests=self.LOCAL[4:])
+        self.refused({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, requests=self.LOCAL[:5], text="pages of this server only")
+        self.refused({"Sec-Fetch-Site": "same-site"}, requests=self.LOCAL[:5], text="pages of this server only")
+        self.refused({"Sec-Fetch-Site": "cross-site"}, requests=self.LOCAL[5:])
         self.assertEqual(self.get("/engine", **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})[0], 200)
 
     def test_forms_and_other_methods_are_refused(self):
         self.serve(self.CHAT)
-        for _, path in self.LOCAL[4:]:
+        for _, path in self.LOCAL[5:]:
             self.assertEqual(self.request("POST", path, "{}", {"Content-Type": "text/plain"})[0], 415, path)
             self.assertEqual(self.request("POST", path, "[", {"Content-Type": "application/json"})[0], 400, path)
             status, headers, _ = self.get(path)
@@ -11834,6 +11875,77 @@ class CommandLineTest(ServerCase):
         done = self.run_cli(folder, "--check")
         self.assertEqual(done.returncode, 1)
         self.assertIn("c.js:1:", done.stderr)
+
+    def test_check_counts_what_went_wrong_and_what_only_may(self):
+        folder = self.folder_with(a_js="""
+            graphQLRegistry.registerSubscription("chat", "type Subscription { chat: String }", "nobody");
+        """)
+        done = self.run_cli(folder, "--check")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn('"nobody"', done.stderr)
+        self.assertIn("0 problems", done.stdout)
+        self.write(folder / "a.js", "Promise.reject(new Error('lost'));")
+        done = self.run_cli(folder, "--check")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("1 of 1 scripts loaded, 1 problem\n", done.stdout)
+        self.write(folder / "a.js", "Promise.reject(new Error('lost')); throw 1;")
+        self.assertIn("0 of 1 scripts loaded, 1 problem\n", self.run_cli(folder, "--check").stdout)
+
+    def test_check_shows_the_place_of_a_wrong_import(self):
+        folder = self.folder_with(a_js="import { x } from './lib/x.js';\nimport './lib/none.js';")
+        self.write(folder / "lib" / "x.js", "export { y as x } from '../b.js';")
+        self.write(folder / "b.js", "export const z = 1;")
+        done = self.run_cli(folder, "--check")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"lib/x\.js:1:10  SyntaxError: The requested module '\.\./b\.js' does not .*\n"
+                                      r" +> 1 \| export \{ y as x \} from '\.\./b\.js';\n +\^\n")
+        self.write(folder / "b.js", "export const y = 1;")
+        done = self.run_cli(folder, "--check")
+        self.assertIn("a.js:2:8  Error: cannot import './lib/none.js' from a.js", done.stderr)
+
+    def test_a_route_is_not_torn_apart_in_the_banner(self):
+        paths = [f"/{'a' * n}-b" for n in range(1, 60)] + ["/" + "c" * 130]
+        register = "routeRegistry.registerRoute(path, () => 1)"
+        folder = self.folder_with(a_js=f"for (const path of {json.dumps(paths)}) {register};")
+        lines = self.run_cli(folder, "--check").stdout.split("\n")[:-2]
+        self.assertEqual([item for line in lines for item in re.findall(r"GET (\S+?),?(?= |$)", line)], paths)
+        self.assertEqual({line[21:24] for line in lines}, {"GET"})
+        self.assertLess(max(map(len, lines[:-1])), 125)
+        self.assertEqual(aiwebengine.lines_of(["a b", "c d"], 8), ["a b, c d"])
+        self.assertEqual(aiwebengine.lines_of(["a b", "c d"], 7), ["a b,", "c d"])
+
+    def test_what_excludes_each_other_is_refused(self):
+        folder = self.folder_with(a_js="")
+        for arguments, text in ((["--check", "--test", folder], "--check and --test exclude each other"),
+                                (["-e", "1", folder], f"-e does not use SCRIPTS: leave out {folder}"),
+                                (["--repl", folder], "--repl does not use SCRIPTS"),
+                                (["-e", "", "--types"], "-e and --types exclude"),
+                                (["--run"], "--run needs a .js file")):
+            with self.subTest(arguments):
+                code, out, err = run_command(*arguments)
+                self.assertEqual((code, out, err.count("\n")), (2, "", 1))
+                self.assertIn("aiwebengine: " + text, err)
+
+    def test_origins_and_host_names_that_can_never_match_are_refused(self):
+        for option, wrong, right, expected in (
+                ("--cors", ("foo", "http://foo/path", "localhost:3000", "http://", "http://a b", "http://x?y", "*.x.y"),
+                 ("*", "null", "http://x.y", "HTTPS://x-y.z:8443/", "http://[::1]:80", "chrome-extension://abc"),
+                 "is not an origin: it has a scheme, a host and perhaps a port, such as http://localhost:5173"),
+                ("--allow-host", ("http://x.y", "x.y:80", "x.y/", "a b", "", "*.x.y", "x."),
+                 ("*", "x-y.z", "X", "[::1]", "10.0.0.1"),
+                 "is not a host name: write the name alone, without scheme, port or path, such as dev.example")):
+            parser = aiwebengine.option_parser()
+            for text in wrong:
+                err = io.StringIO()
+                with self.subTest(text), contextlib.redirect_stderr(err):
+                    with self.assertRaises(SystemExit) as ended:
+                        parser.parse_args([option, text])
+                    self.assertEqual(ended.exception.code, 2)
+                    self.assertIn(f"argument {option}: {text!r} {expected}", err.getvalue())
+            for text in right:
+                parser.parse_args([option, text])
+        gate = aiwebengine.Gate(cors=parser.parse_args(["--cors", "https://x.y:443/", "--cors", "http://x.y:443"]).cors)
+        self.assertEqual(gate.cors, {"https://x.y", "http://x.y:443"})
 
     def test_wrong_arguments_are_one_line(self):
         for arguments in (["/nowhere/at/all"], [__file__], ["--port", "70000"], ["--handler-timeout", "x"], ["--nonsense"]):
@@ -12054,7 +12166,8 @@ class ChaosOptionTest(unittest.TestCase):
     def test_a_mistake_is_one_line_and_the_rules_are_in_the_help(self):
         code, _, err = run_command(EXAMPLES, "--chaos", "latncy=200ms")
         self.assertEqual(code, 2)
-        self.assertIn("argument --chaos: latncy is not a setting; did you mean latency?", err)
+        self.assertIn("argument --chaos: latncy is not a setting; did you mean latency? There are", err)
+        self.assertIn("foo is not a setting. There are latency, ", run_command("--chaos", "foo")[2])
         self.assertIn("drop=1%  ", run_command("--help")[1])
 
     def test_the_banner_and_the_log_say_that_it_is_on(self):
@@ -12445,6 +12558,36 @@ class ScriptTestsTest(ServerCase):
         self.assertIn('room: "lobby"', text)
         self.assertNotIn("aiwebengine:test", text)
         self.assertIn("0 passed, 1 failed", text)
+
+    def test_texts_of_several_lines_are_compared_by_line(self):
+        thrown = "assert.throws(() => { throw { text: actual } }, { text: expected })"
+        for call, word in (("assert.equal(actual, expected)", "values"), (thrown, "thrown value's text"),
+                           ("assert.deepEqual(actual, expected)", "contents")):
+            text = self.failure("""
+                const actual = "Dear Ada,\\nit is late. \\nBen\\n", expected = "Dear Ada,\\nit is late.\\nBen\\n";
+                %s;
+            """ % call)
+            self.assertRegex(text, word + r" differs? \(- expected, \+ actual\):\n" r' +"Dear Ada,\\n"\n'
+                             r' +- "it is late\.\\n"\n +\+ "it is late\. \\n"\n +"Ben\\n"\n')
+        self.assertRegex(self.failure("assert.equal('a', 'a\\n')"), r'\n +- "a\\n"\n +\+ "a"\n')
+
+    def test_how_often_stands_beside_what_happened(self):
+        text = self.failure("for (let i = 0; i < 2; i++) await request('/broken');\nassert(false);")
+        self.assertRegex(text, r"route GET /broken: the handler failed \(2 times\)\n +chat\.js:\d+:\d+  TypeError")
+        self.assertEqual(text.count("times)"), 1)
+
+    def test_a_file_that_declares_no_test_is_named(self):
+        code, text = self.run_tests(a_test="1;", b_test="console.log(2);")
+        self.assertEqual(code, 2)
+        self.assertIn("aiwebengine: no test is declared in a.test.js, b.test.js\n", text)
+        self.write(self.folder / "b.test.js", "test('it', () => {});")
+        code, text = self.run_again()
+        self.assertEqual(code, 0)
+        self.assertIn("aiwebengine: no test is declared in a.test.js\n", text)
+        self.write(self.folder / "b.test.js", "throw 1;")
+        code, text = self.run_again()
+        self.assertEqual(code, 1)
+        self.assertIn("aiwebengine: no test is declared in a.test.js\n", text)
 
     def test_large_differences_are_cut_short(self):
         text = self.failure("""
