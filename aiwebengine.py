@@ -27465,6 +27465,23 @@ class ManualTimers(TimerQueue):
                 self.realm.report(error, "Uncaught")
 
 
+# -- Functions for a console -------------------------------------------------------------
+
+def function_around(realm, head, code, tail, filename):
+    """The function that is the value of three texts; an async one where the code awaits. Head and tail stand on lines
+    of their own, and lines count from the code on, so that errors are where they are in what was typed."""
+    compiled = realm.compile(f"({'async ' if 'await' in code else ''}{head}\n{code}\n{tail})", filename,
+                             lambda text, name: compile_script(text, name, parse_script(text, first_line=0)))
+    return realm.enter(lambda: realm.run_script(compiled))
+
+
+def function_of_script(realm, code, filename):
+    """A function that runs a script as an indirect eval does, and returns its completion value."""
+    compiled = realm.compile(code, filename,
+                             lambda text, name: compile_script(text, name, parse_script(text), is_eval=True))
+    return realm.function(lambda this, *_: realm.run_script(compiled))
+
+
 # -- Realms of a terminal ----------------------------------------------------------------
 
 class ForegroundRealm(Realm):
@@ -41534,18 +41551,10 @@ def evaluate_code(host, code):
     return host.run(function, "console", argument, lambda value: inspect_value(realm, value))
 
 
-def function_around(realm, head, code, tail):
-    """The function that is the value of three texts. Head and tail stand on lines of their own, and lines count
-    from the code on, so that errors are where they are in what was typed."""
-    compiled = realm.compile(f"({'async ' if 'await' in code else ''}{head}\n{code}\n{tail})", CONSOLE_FILE,
-                             lambda text, name: compile_script(text, name, parse_script(text, first_line=0)))
-    return realm.enter(lambda: realm.run_script(compiled))
-
-
 def expression_function(realm, code):
     """A function that returns the value of code, if it is an expression, or None."""
     try:
-        return function_around(realm, "() => (", code, ")")
+        return function_around(realm, "() => (", code, ")", CONSOLE_FILE)
     except JSError as error:
         if error.phase != "parse":
             raise
@@ -41556,11 +41565,9 @@ def code_in_script(realm, code):
     """(function, argument) that run code beside a plain script's globals."""
     function = expression_function(realm, code)
     if function is None and "await" in code:
-        function = function_around(realm, "() => {", code, "}")
+        function = function_around(realm, "() => {", code, "}", CONSOLE_FILE)
     elif function is None:
-        compiled = realm.compile(code, CONSOLE_FILE, lambda text, name:
-                                 compile_script(text, name, parse_script(text), is_eval=True))
-        function = realm.function(lambda this, *_: realm.run_script(compiled))
+        function = function_of_script(realm, code, CONSOLE_FILE)
     return function, code
 
 
@@ -41573,7 +41580,7 @@ def code_in_module(realm, scope, code):
     back = "".join(f"if (!Object.is({name}, $old.{name})) $scope.{name} = {name};" for name in values)
     function = function_around(
         realm, f"({{ $scope, $old }}) => {{ let {{ {', '.join(values)} }} = $old; try {{ {begin}", code,
-        f"{end} }} finally {{ {back} }} }}")
+        f"{end} }} finally {{ {back} }} }}", CONSOLE_FILE)
     return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
