@@ -139,11 +139,13 @@ SCRIPT_STACK_BYTES = 256 * 1024 * 1024
 class JSNativeError(Exception):
     """An error raised by the engine; becomes an instance of the constructor named `kind`.
 
-    `phase` is "parse" for errors found before a script runs, else "runtime".
+    `phase` is "parse" for errors found before a script runs, else "runtime". `filename`, `line` and `column`
+    (from 1) are the place in a source text that is at fault, for errors that no running code has raised.
     """
 
     kind = "Error"
     phase = "runtime"
+    filename = line = column = None
 
     def __init__(self, message=""):
         super().__init__(message)
@@ -488,11 +490,11 @@ class JSLexer:
     escaped_at, octal_at   offset of the latest name with escapes, of the latest legacy octal literal
     """
 
-    __slots__ = ("source", "is_module", "plain_lines", "pos", "type", "value", "start", "line", "line_start",
-                 "newline", "last_end", "last_line", "last_line_start", "line_after", "escaped_at",
-                 "octal_at", "octal_message")
+    __slots__ = ("source", "is_module", "first_line", "plain_lines", "pos", "type", "value", "start", "line",
+                 "line_start", "newline", "last_end", "last_line", "last_line_start", "line_after",
+                 "escaped_at", "octal_at", "octal_message")
 
-    def __init__(self, source, is_module=False, line=1):
+    def __init__(self, source, is_module=False, first_line=1):
         self.source = source
         self.is_module = is_module
         # With \n as the only line break, lines can be counted by str.count.
@@ -503,7 +505,8 @@ class JSLexer:
         hashbang = _HASHBANG(source, self.pos)
         if hashbang:
             self.pos = hashbang.end()
-        self.line, self.line_start, self.line_after = line, 0, None
+        self.first_line = first_line
+        self.line, self.line_start, self.line_after = first_line, 0, None
         self.escaped_at = self.octal_at = -1
         self.octal_message = ""
         self.start = 0
@@ -516,7 +519,7 @@ class JSLexer:
         """Return the JSSyntaxError for an offset in the source (default: the current token)."""
         if offset is None:
             offset = self.start
-        line, line_start = 1, 0
+        line, line_start = self.first_line, 0
         for match in _JS_LINE_BREAK.finditer(self.source, 0, offset):
             line, line_start = line + 1, match.end()
         return JSSyntaxError(message, line, offset - line_start + 1)
@@ -1331,7 +1334,7 @@ class JSParser(JSLexer):
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
                  "exported", "local_exports")
 
-    def __init__(self, source, is_module=False, strict=False):
+    def __init__(self, source, is_module=False, strict=False, first_line=1):
         self.strict = strict or is_module
         self.function = _FunctionContext(is_async=is_module, returns=False, new_target=False)
         self.declarations = _Declarations(None, not is_module)
@@ -1344,7 +1347,7 @@ class JSParser(JSLexer):
         self.await_at = self.yield_at = self.await_name_at = self.await_name_end = -1
         self.rest_commas = set()  # offsets of the spread elements that a comma follows
         self.exported, self.local_exports = set(), []
-        super().__init__(source, is_module)
+        super().__init__(source, is_module, first_line)
 
     # -- small helpers ----
 
@@ -3405,14 +3408,15 @@ def _guarded(parser, parse):
         raise error from None
 
 
-def parse_script(source, strict=False, may_await=False):
+def parse_script(source, strict=False, may_await=False, first_line=1):
     """Parse a script (a global, REPL or indirect-eval text). Return its Program; raise JSSyntaxError.
 
     source is text in either spelling of astral characters; offsets in the nodes count in
     `from_code_units(source)`. strict=True begins in strict mode; may_await=True makes `await` an operator
-    at the top level, as a prompt has it.
+    at the top level, as a prompt has it. first_line is the number of the first line: 0 where a line of
+    somebody else's stands above the text.
     """
-    parser = JSParser(from_code_units(source), False, strict)
+    parser = JSParser(from_code_units(source), False, strict, first_line)
     parser.function.is_async = may_await
     return _guarded(parser, parser.parse_program)
 
@@ -9831,12 +9835,13 @@ class CompiledModule:
     exports         {exported name: local name}
     indirect        {exported name: (specifier, imported name or None)}
     stars           specifiers of `export * from`
+    places          {specifier or (specifier, imported name): (line, column) where it stands first}
     free_globals    global names it mentions
     tree            as in CompiledScript
     """
 
-    __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "stars", "free_globals",
-                 "unit", "tree")
+    __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "stars", "places",
+                 "free_globals", "unit", "tree")
 
 
 def compile_module(source, filename, keep_tree=False):
@@ -9883,7 +9888,10 @@ def export_name(node):
 def collect_module_entries(program, result):
     """Fills in what a module asks for and offers (16.2.2, 16.2.3)."""
     result.requests, result.imports, result.stars = [], [], []
-    result.exports, result.indirect = {}, {}
+    result.exports, result.indirect, result.places = {}, {}, {}
+
+    def note_place(key, node):
+        result.places.setdefault(key, (node.line, node.column + 1))
     for statement in program.body:
         source = getattr(statement, "source", None)
         if source is not None:
@@ -9891,6 +9899,7 @@ def collect_module_entries(program, result):
             request = (source.value, kinds[0] if kinds else None)
             if request not in result.requests:
                 result.requests.append(request)
+            note_place(source.value, source)
         if isinstance(statement, ImportDeclaration):
             for specifier in statement.specifiers:
                 imported = {ImportDefaultSpecifier: "default", ImportNamespaceSpecifier: None}.get(
@@ -9898,6 +9907,7 @@ def collect_module_entries(program, result):
                 if isinstance(imported, Node):
                     imported = export_name(imported)
                 result.imports.append((specifier.local.name, source.value, imported))
+                note_place((source.value, imported), specifier)
         elif isinstance(statement, ExportAllDeclaration):
             if statement.exported is None:
                 result.stars.append(source.value)
@@ -9910,8 +9920,9 @@ def collect_module_entries(program, result):
         elif isinstance(statement, ExportNamedDeclaration):
             if source is not None:
                 for specifier in statement.specifiers:
-                    result.indirect[export_name(specifier.exported)] = (
-                        source.value, export_name(specifier.local))
+                    imported = export_name(specifier.local)
+                    result.indirect[export_name(specifier.exported)] = (source.value, imported)
+                    note_place((source.value, imported), specifier)
             elif statement.declaration is not None:
                 result.exports.update((name, name) for name in exported_locals(statement))
             else:
@@ -11035,7 +11046,7 @@ class JSErrorObject(JSObject):
 
     header   the first line as it was when the error was made
     frames   (code, lasti) pairs; None once `stack` is an ordinary property
-    place    (filename, line, column) of a syntax error, or None
+    place    (filename, line, column) of an error in a source text, or None
     """
 
     __slots__ = ("header", "frames", "place")
@@ -11126,7 +11137,7 @@ def peek_text(value):
 
 def make_error(realm, kind, message, trace=(), place=None):
     """An error object of the constructor named `kind`. `trace` comes from frames_of_traceback() or
-    frames_of_stack(); `place` is (filename, line, column) of a syntax error."""
+    frames_of_stack(); `place` is (filename, line, column) of an error in a source text."""
     return JSErrorObject(getattr(realm, kind + "Prototype"), utf16(message), trace, place)
 
 
@@ -25110,7 +25121,9 @@ def meant_method(realm, this, text):
     name = _METHOD_NAME.search(text)
     if name is None or realm is None or this is undefined or this is null:
         return ""
-    return meant_name(name[1], method_names(this if isinstance(this, JSObject) else to_object(realm, this)))
+    known = method_names(this if isinstance(this, JSObject) else to_object(realm, this))
+    item = name[1] + "Item"             # storages have getItem, where maps have get
+    return f". Did you mean {item}?" if item in known else meant_name(name[1], known)
 
 
 def method_names(obj):
@@ -26337,7 +26350,8 @@ class ModuleMap:
         module = self.modules[name] = Module(name, compiled)
         try:
             for specifier, kind in compiled.requests:
-                module.requested[specifier] = self.load(specifier, name, kind)
+                with blamed_on(module, specifier):
+                    module.requested[specifier] = self.load(specifier, name, kind)
             self.link(module)
         except BaseException:
             del self.modules[name]
@@ -26349,25 +26363,26 @@ class ModuleMap:
         compiled = module.compiled
         for name, (specifier, imported) in compiled.indirect.items():
             if imported is not None:
-                self.require(module.requested[specifier], imported, specifier)
+                self.require(module, specifier, imported)
         for local, specifier, imported in compiled.imports:
-            exporter = module.requested[specifier]
             if imported is None:
-                module.cells[local] = LazyNamespace(exporter)
+                module.cells[local] = LazyNamespace(module.requested[specifier])
             else:
-                module.cells[local] = self.require(exporter, imported, specifier)
+                module.cells[local] = self.require(module, specifier, imported)
         self.realm.link(compiled.free_globals)
         code = types.FunctionType(compiled.code, self.realm.globals)
         module.body = code(undefined, *[module.cells[local] for local in compiled.cells])
         module.body.send(None)
 
     @staticmethod
-    def require(exporter, name, specifier):
-        cell = exporter.resolve(name)
+    def require(module, specifier, name):
+        """The cell of what a module imports by name."""
+        cell = module.requested[specifier].resolve(name)
         if isinstance(cell, Cell):
             return cell
         what = "contains conflicting star exports for" if cell == "ambiguous" else "does not provide an export named"
-        raise JSSyntaxError(f"The requested module '{specifier}' {what} '{name}'")
+        with blamed_on(module, (specifier, name)):
+            raise JSSyntaxError(f"The requested module '{specifier}' {what} '{name}'")
 
     def evaluate(self, module):
         """Evaluates a module after those it requests; returns the promise of that."""
@@ -26401,6 +26416,18 @@ class ModuleMap:
                 seen.add(module)
                 stack.extend(module.requested.values())
         return False
+
+
+@contextlib.contextmanager
+def blamed_on(module, key):
+    """Gives errors that have no place yet that of an import: `key` as in CompiledModule.places."""
+    try:
+        yield
+    except JSNativeError as error:
+        if error.line is None:
+            error.filename = module.name
+            error.line, error.column = module.compiled.places[key]
+        raise
 
 
 class LazyNamespace(Cell):
@@ -26766,11 +26793,9 @@ class Realm:
         if isinstance(error, JSError):
             return error.value
         trace = frames_of_traceback(error.__traceback__)
-        if isinstance(error, JSSyntaxError):
-            place = None if error.line is None else (error.filename, error.line, error.column)
-            return make_error(self, "SyntaxError", error.message, trace, place)
         if isinstance(error, JSNativeError):
-            return make_error(self, error.kind, error.message, trace)
+            place = None if error.line is None else (error.filename, error.line, error.column)
+            return make_error(self, error.kind, error.message, trace, place)
         kind, message = self.python_error(error)
         return make_error(self, kind, message, trace)
 
@@ -26974,10 +26999,10 @@ class Realm:
             return self.modules.evaluate(module)
         self.settle(work, timeout, lambda value: undefined)
 
-    def compile(self, source, filename):
-        """A CompiledScript; raises JSError with phase "parse"."""
+    def compile(self, source, filename, compiler=compile_cached):
+        """The CompiledScript that compiler(source, filename) makes; raises JSError with phase "parse"."""
         try:
-            return compile_cached(source, filename)
+            return compiler(source, filename)
         except JSNativeError as error:
             if isinstance(error, JSSyntaxError):
                 error.filename = filename
@@ -27530,6 +27555,23 @@ class ManualTimers(TimerQueue):
                 self.realm.report(error, "Uncaught")
 
 
+# -- Functions for a console -------------------------------------------------------------
+
+def function_around(realm, head, code, tail, filename):
+    """The function that is the value of three texts; an async one where the code awaits. Head and tail stand on lines
+    of their own, and lines count from the code on, so that errors are where they are in what was typed."""
+    compiled = realm.compile(f"({'async ' if 'await' in code else ''}{head}\n{code}\n{tail})", filename,
+                             lambda text, name: compile_script(text, name, parse_script(text, first_line=0)))
+    return realm.enter(lambda: realm.run_script(compiled))
+
+
+def function_of_script(realm, code, filename):
+    """A function that runs a script as an indirect eval does, and returns its completion value."""
+    compiled = realm.compile(code, filename,
+                             lambda text, name: compile_script(text, name, parse_script(text), is_eval=True))
+    return realm.function(lambda this, *_: realm.run_script(compiled))
+
+
 # -- Realms of a terminal ----------------------------------------------------------------
 
 class ForegroundRealm(Realm):
@@ -27707,11 +27749,16 @@ class PromptRealm(ForegroundRealm):
         self.remember("_error", error.value)
         if error.phase == "parse":
             return f"Uncaught {error}"
-        return "Uncaught " + self.inspected(error.value)
+        return "Uncaught " + self.enter(lambda: self.shown(error.value))
 
     def report(self, error, prefix):
-        self.console("error", f"{prefix} {inspect_value(self, error.value, colors=self.colors)}"
+        self.console("error", f"{prefix} {self.shown(error.value)}"
                      if not isinstance(error, ScriptTimeout) else error.message)
+
+    def shown(self, value):
+        """What was thrown, as the console shows it; an error without a stack not in brackets."""
+        text = inspect_value(self, value, colors=self.colors)
+        return text[1:-1] if isinstance(value, JSErrorObject) and text[0] == "[" and text[-1] == "]" else text
 
     # completion
 
@@ -35276,8 +35323,10 @@ def check_filter(host, function, value):
     else:
         pairs = value
     if not isinstance(pairs, dict):
+        kind = describe_value(realm, value) if pairs is value else \
+            {list: "an array", str: "a string"}.get(type(pairs)) or json.dumps(pairs)
         raise HostError(f"{function}: filterJson must be a JSON object such as '{{\"room\": \"general\"}}', "
-                        f"not {describe_value(realm, value)}")
+                        f"not {kind}")
     return {key: filter_text(realm, function, key, item) for key, item in pairs.items()} or None
 
 
@@ -38599,7 +38648,8 @@ class Gate:
         if admitted is None:
             admitted = self._take(address, now)
         if not admitted:
-            raise Refusal(429, f"More than {self.rate:g} requests per second from this address",
+            raise Refusal(429, f"More than {self.rate:g} request{'' if self.rate == 1 else 's'} per second from "
+                               "this address",
                           headers=(("Retry-After", "1"),))
 
     def _take(self, address, now):
@@ -38786,7 +38836,7 @@ def parse_chaos(text):
 def _setting_reader(name):
     if name not in CHAOS_SETTINGS:
         close = nearest(name, CHAOS_SETTINGS)
-        raise ChaosMistake(f"{name} is not a setting" + (f"; did you mean {close}?" if close else "")
+        raise ChaosMistake(f"{name} is not a setting" + (f"; did you mean {close}?" if close else ".")
                            + f" There are {', '.join(CHAOS_SETTINGS)} and seed")
     return CHAOS_SETTINGS[name]
 
@@ -39639,7 +39689,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
             whose = "" if what.endswith(" " + target) else f" for {target}"
             self.app.report_error(host, error, f"{what}: the handler failed{whose}")
-            status = 504 if isinstance(error, ScriptTimeout) else 500
+            status = 504 if isinstance(error, ScriptTimeout) and error.name == ScriptTimeout.name else 500
             facts = {"name": error.name or "Error", "message": error.message, "stack": error.stack}
         else:
             text = str(error) if isinstance(error, MissingHandler) else f"{what}: {error}"
@@ -39692,7 +39742,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         server = self.server
         server.gate.admit(self.address, server.clock)
         if self.app.stream_connections >= server.max_connections:
-            raise Refusal(503, f"There are already {server.max_connections:,} connections to streams",
+            most = server.max_connections
+            there = "There is already 1 connection" if most == 1 else f"There are already {most:,} connections"
+            raise Refusal(503, f"{there} to streams",
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
 
     @staticmethod
@@ -41544,26 +41596,35 @@ def json_answer(value, status=200):
     return Response(status, JSON_TYPE, utf8(json_text(value)), [("Cache-Control", "no-store")])
 
 
-def asked(head, body, *names):
-    """The texts of these names in a request's JSON body; raises Refusal when one is missing."""
+#: What an action may ask for beside strings, and how it is called; it becomes JSON text.
+WHOLE_NUMBER, OBJECT, ANYTHING = (str, int), (str, dict), object
+_WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", OBJECT: "a string or an object"}
+
+
+def asked(head, body, **kinds):
+    """What a request's JSON body has by these names, as texts; raises Refusal when one is missing."""
     if head.content_type != "application/json":
         raise Refusal(415, "Send a JSON object, with Content-Type: application/json")
     try:
         wish = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Refusal(400, f"The body is not JSON: {error}") from None
-    for name in names:
-        if not isinstance(wish, dict) or not isinstance(wish.get(name), str):
-            raise Refusal(400, f"The JSON object must have {', '.join(names)}, all of them strings; "
-                               f"{name} is missing")
-    return [wish[name] for name in names]
+    if not isinstance(wish, dict):
+        raise Refusal(400, f"The body must be a JSON object with {', '.join(kinds)}")
+    for name, kind in kinds.items():
+        if name not in wish:
+            raise Refusal(400, f"The JSON object must have {', '.join(kinds)}; {name} is missing")
+        if not isinstance(wish[name], kind) or isinstance(wish[name], bool) and kind is not ANYTHING:
+            raise Refusal(400, f"{name} must be {_WISHES[kind]}")
+    return [wish[name] if isinstance(wish[name], str) else json_text(wish[name]) for name in kinds]
 
 
 @local_page("POST", "/engine/send")
 def send_test_message(handler, head, body):
-    """Sends a message to a stream or subscription: `path`, `data`, `filter` ("" for everyone)."""
+    """Sends a message to a stream or subscription: `path`, `data` (a text, or what becomes one as JSON), `filter`
+    (an object, or its JSON; "" for everyone)."""
     app = handler.app
-    path, data, text = asked(head, body, "path", "data", "filter")
+    path, data, text = asked(head, body, path=str, data=ANYTHING, filter=OBJECT)
     feed = find_feed(app, path)
     host = app.hosts.get(feed.script) if feed is not None else None
     if host is None:
@@ -41590,7 +41651,7 @@ def send_test_message(handler, head, body):
 @local_page("POST", "/engine/reload")
 def reload_script(handler, head, body):
     """Loads a script again: `script`. The answer says whether it runs now."""
-    name, = asked(head, body, "script")
+    name, = asked(head, body, script=str)
     try:
         loaded = handler.app.reload(name)
     except KeyError:
@@ -41640,7 +41701,7 @@ def find_request(handler, number, worker=""):
 def replay_request(handler, head, body):
     """Sends a request of the log to this server again: `number`, `worker` ("" for any). Answers with what
     came back."""
-    number, worker = asked(head, body, "number", "worker")
+    number, worker = asked(head, body, number=WHOLE_NUMBER, worker=WHOLE_NUMBER)
     entry = find_request(handler, number, worker)
     if entry.body is None:
         raise Refusal(409, f"Its body of {entry.size:,} bytes was not kept (up to {MAX_KEPT_BODY:,} are), so "
@@ -41681,7 +41742,7 @@ def send_again(server, entry):
 def evaluate_in_script(handler, head, body):
     """Runs code in the realm of a running script: `script`, `code`. Answers {"value"}, as the console
     would show it, or {"error": {"name", "message", "stack"}}."""
-    name, code = asked(head, body, "script", "code")
+    name, code = asked(head, body, script=str, code=str)
     host = handler.app.hosts.get(name)
     if host is None:
         raise Refusal(404, f"{name} is not running")
@@ -41715,10 +41776,10 @@ def evaluate_code(host, code):
     return host.run(function, "console", argument, lambda value: inspect_value(realm, value))
 
 
-def function_around(realm, code):
+def expression_function(realm, code):
     """A function that returns the value of code, if it is an expression, or None."""
     try:
-        return realm.evaluate(f"({'async ' if 'await' in code else ''}() => ({code}\n))", CONSOLE_FILE)
+        return function_around(realm, "() => (", code, ")", CONSOLE_FILE)
     except JSError as error:
         if error.phase != "parse":
             raise
@@ -41727,9 +41788,11 @@ def function_around(realm, code):
 
 def code_in_script(realm, code):
     """(function, argument) that run code beside a plain script's globals."""
-    function = function_around(realm, code)
-    if function is None:
-        function = realm.evaluate(f"(async () => {{{code}\n}})" if "await" in code else "eval", CONSOLE_FILE)
+    function = expression_function(realm, code)
+    if function is None and "await" in code:
+        function = function_around(realm, "() => {", code, "}", CONSOLE_FILE)
+    elif function is None:
+        function = function_of_script(realm, code, CONSOLE_FILE)
     return function, code
 
 
@@ -41738,11 +41801,11 @@ def code_in_module(realm, scope, code):
     it, which are written back when they were set. A variable that the code declares becomes a global,
     or it would be gone at once; statements have no value."""
     code, values = _VARIABLE.sub("", code), scope.values()
-    body = f"return ({code}\n)" if function_around(realm, code) is not None else code + "\n"
+    begin, end = ("return (", ")") if expression_function(realm, code) is not None else ("", "")
     back = "".join(f"if (!Object.is({name}, $old.{name})) $scope.{name} = {name};" for name in values)
-    function = realm.evaluate(f"({'async ' if 'await' in code else ''}({{ $scope, $old }}) => {{ "
-                              f"let {{ {', '.join(values)} }} = $old; try {{ {body} }} finally {{ {back} }} }})",
-                              CONSOLE_FILE)
+    function = function_around(
+        realm, f"({{ $scope, $old }}) => {{ let {{ {', '.join(values)} }} = $old; try {{ {begin}", code,
+        f"{end} }} finally {{ {back} }} }}", CONSOLE_FILE)
     return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
@@ -44263,9 +44326,9 @@ def option_parser():
     add("--no-reload", action="store_true", help="do not watch the files for changes")
     add("--handler-timeout", type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
         help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")
-    add("--cors", action="append", default=[], metavar="ORIGIN",
+    add("--cors", type=origin, action="append", default=[], metavar="ORIGIN",
         help="let pages of this origin use the server; * for all")
-    add("--allow-host", action="append", default=[], metavar="NAME",
+    add("--allow-host", type=allowed_host, action="append", default=[], metavar="NAME",
         help="answer for this host name too; * for all")
     add("--rate-limit", type=rate, metavar="N/s", help="POSTs and new streams per second and client address")
     add("--max-connections", type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
@@ -44327,6 +44390,28 @@ def rate(text):
     return float(found[1])
 
 
+_ORIGIN = re.compile(r"([a-z][a-z\d+.-]*)://([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?/?", re.ASCII | re.IGNORECASE)
+_HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
+
+
+def origin(text):
+    """An origin as browsers send it: without the port that goes without saying."""
+    found = _ORIGIN.fullmatch(text)
+    if not found and text not in ("*", "null"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an origin: it has a scheme, a host and perhaps a port, "
+                                         "such as http://localhost:5173; * is every origin")
+    if found and (found[1].lower(), found[3]) in (("http", ":80"), ("https", ":443")):
+        return f"{found[1]}://{found[2]}"
+    return text
+
+
+def allowed_host(text):
+    if text != "*" and not _HOST_NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host name: write the name alone, without scheme, port or "
+                                         "path, such as dev.example; * is every name")
+    return text
+
+
 def chaos_rules(text):
     try:
         parse_chaos(text)
@@ -44343,6 +44428,9 @@ def main(argv=None):
     if problem:
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
+    problem = trouble_with_modes(options)
+    if problem:
+        parser.error(problem)
     if not options.test and (options.watch or options.report or options.reporter != "spec"):
         parser.error("--watch, --reporter and --report belong to --test")
     if options.report and options.reporter == "spec":
@@ -44372,6 +44460,24 @@ def main(argv=None):
     if options.check:
         return check_scripts(scripts, options)
     return Workers(scripts, options).serve() if options.workers else serve(scripts, options)
+
+
+#: Options that say what is done in place of serving, and those of them that use SCRIPTS.
+MODES = {"-e": "code", "--run": "run", "--repl": "repl", "--dump-python": "dump_python", "--check": "check",
+         "--test": "test", "--init": "init", "--types": "types"}
+MODES_OF_SCRIPTS = ("--run", "--check", "--test")
+
+
+def trouble_with_modes(options):
+    """Why what was asked for cannot be done together, as one line, or None."""
+    chosen = [option for option, name in MODES.items() if getattr(options, name) not in (None, False)]
+    if len(chosen) > 1:
+        return f"{' and '.join(chosen)} exclude each other: one thing at a time"
+    if chosen and chosen[0] not in MODES_OF_SCRIPTS and options.scripts is not None:
+        return f"{chosen[0]} does not use SCRIPTS: leave out {printable(options.scripts)}"
+    if options.run and options.scripts is None:
+        return "--run needs a .js file, such as main.js --run"
+    return None
 
 
 def trouble_with_engine(options):
@@ -44505,9 +44611,20 @@ def registrations(app):
         items = [f"{route.method} {route.path}" for route in host.routes.values()]
         items += [f"stream {path}" for path in host.streams]
         items += [f"{item['kind']} {item['name']}" for item in app.graphql.listing() if item["owner"] == name]
-        text = textwrap.wrap(", ".join(items) or "nothing registered", 100, break_long_words=False)
-        lines += [f"  {printable(name) if first else '':<18} {printable(line)}" for first, line in
-                  zip([True] + [False] * len(text), text)]
+        for number, line in enumerate(lines_of(items or ["nothing registered"], 100)):
+            lines.append(f"  {'' if number else printable(name):<18} {printable(line)}")
+    return lines
+
+
+def lines_of(items, width):
+    """Texts, with commas between them, in lines that are no longer than width where that can be. No text is torn
+    apart."""
+    lines = [""]
+    for number, item in enumerate(items, 1):
+        item += "," if number < len(items) else ""
+        if lines[-1] and len(lines[-1]) + 1 + len(item) > width:
+            lines.append("")
+        lines[-1] += f" {item}" if lines[-1] else item
     return lines
 
 
@@ -44516,7 +44633,7 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
-    wrong = len(app.failures) + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
+    wrong = len({*app.failures, *app.troubles}) + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
     print(f"{len(app.hosts)} of {len(app.hosts) + len(app.failures)} scripts loaded, "
           f"{wrong} problem{'' if wrong == 1 else 's'}")
@@ -44591,6 +44708,13 @@ TEST_PRELUDE = r"""
   const ownKeys = (value) =>
     Reflect.ownKeys(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key));
 
+  // Two values line by line. Texts of several lines are shown by line, with their line breaks.
+  function difference(actual, expected) {
+    const lines = (value) => typeof value === "string" && value.includes("\n")
+      ? value.split(/(?<=\n)/).map((line) => show(line)).join("\n") : show(value);
+    return host.diff(lines(actual), lines(expected));
+  }
+
   // -- Comparing values
 
   function same(a, b, pairs = []) {
@@ -44642,7 +44766,7 @@ TEST_PRELUDE = r"""
   function comparison(name, opposite, equal, words) {
     assert[name] = function (actual, expected, message) {
       if (equal(actual, expected)) return;
-      const reason = `${words}:\n${host.diff(show(actual), show(expected))}`;
+      const reason = `${words}:\n${difference(actual, expected)}`;
       throw complaint(assert[name], message, reason, { actual, expected, operator: name });
     };
     assert[opposite] = function (actual, expected, message) {
@@ -44670,7 +44794,8 @@ TEST_PRELUDE = r"""
     for (const key of ownKeys(expected)) {
       const wanted = expected[key], found = thrown?.[key];
       const fits = wanted instanceof RegExp && typeof found === "string" ? wanted.test(found) : same(found, wanted);
-      if (!fits) return `The thrown value's ${String(key)} differs (- expected, + actual):\n${host.diff(show(found), show(wanted))}`;
+      if (fits) continue;
+      return `The thrown value's ${String(key)} differs (- expected, + actual):\n${difference(found, wanted)}`;
     }
   }
 
@@ -45506,8 +45631,10 @@ class SpecReporter:
         if result.failure:
             for line in printable(result.failure).split("\n"):
                 self.write("      " + self.paint(line[:1] if line[:2] in ("- ", "+ ") else None, line))
-        notes = [text if count == 1 else f"{text} ({count} times)"
-                 for (_, text), count in collections.Counter(result.notes).items()]
+        notes = []
+        for (_, text), count in collections.Counter(result.notes).items():
+            first, newline, rest = text.partition("\n")
+            notes.append(text if count == 1 else f"{first} ({count} times){newline}{rest}")
         for text in notes[:MAX_TEST_LOG]:
             self.write("\n".join(self.paint("log", "      " + line) for line in printable(text).split("\n")))
         if len(notes) > MAX_TEST_LOG:
@@ -45642,10 +45769,18 @@ def run_tests_once(scripts, options):
             for reporter in reporters:
                 reporter.result(result)
 
+        idle = []
         for path in test_files(scripts):
+            reported = len(results)
             ScriptTests(path, handler_timeout=options.handler_timeout).run(report)
+            if len(results) == reported:
+                idle.append(path.name)
         for reporter in reporters:
             reporter.end(results, time.perf_counter() - started)
+    if idle:
+        print(f"aiwebengine: no test is declared in {printable(', '.join(idle))}", file=sys.stderr)
+    if not results:
+        return EXIT_USAGE
     return EXIT_SCRIPT if any(result.outcome == "failed" for result in results) else EXIT_OK
 
 
@@ -46185,7 +46320,8 @@ def failure_report(realm, error, sources):
     if not error.name or error.phase == "parse":
         return error_report(error, sources) if error.name else "Uncaught " + realm.inspected(error.value)
     last_line = error.stack.rpartition("\n")[2]
-    cause = realm.inspected(error.value).partition(last_line)[2].strip()
+    cause = realm.inspected(error.value).partition(last_line)[2]
+    cause = (cause if "\n    at" in error.stack else cause.removeprefix("]")).strip()
     return error_report(error, sources) + ("\n" + cause if cause else "")
 
 

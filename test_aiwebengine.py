@@ -4803,6 +4803,41 @@ class ModuleTest(unittest.TestCase):
         with self.assertRaisesRegex(aiwebengine.JSError, "does not provide an export named 'b'"):
             realm.evaluate("import { b } from './e.js'", "main.js")
 
+    def test_wrong_imports_have_the_place_of_the_import(self):
+        files = {"x.js": "export const a = 1;", "bad.json": "{", "both.js": "export const a = 2;",
+                 "miss.js": "import './x.js';\n  import './none.js';", "syntax.js": "let a =\n;",
+                 "stars.js": "export * from './x.js'; export * from './both.js';"}
+        for source, place in (
+                ("import './x.js';\nimport './none.js';", ("main.js", 2, 8)),
+                ("import { a, b } from './x.js'", ("main.js", 1, 13)),
+                ("import { a as c, b as d } from './x.js'", ("main.js", 1, 18)),
+                ("import d from './x.js'", ("main.js", 1, 8)),
+                ("export { b } from './x.js'", ("main.js", 1, 10)),
+                ("import { b } from './x.js'; export { b }", ("main.js", 1, 10)),
+                ("  export * from './none.js'", ("main.js", 1, 17)),
+                ("import { a } from './stars.js'", ("main.js", 1, 10)),
+                ("import j from './bad.json' with { type: 'json' }", ("main.js", 1, 15)),
+                ("import 'lodash'", ("main.js", 1, 8)),
+                ("import './x.js';\nimport './miss.js';", ("miss.js", 2, 10)),
+                ("import './syntax.js';", ("syntax.js", 2, 1)),
+                ("await import('./none.js')", ("main.js", 1, 7)),
+                ("await import('./miss.js')", ("miss.js", 2, 10))):
+            with self.subTest(source=source):
+                with self.assertRaises(aiwebengine.JSError) as caught:
+                    self.realm(files).evaluate(source + "\nexport {};", "main.js")
+                error = caught.exception
+                self.assertEqual((error.filename, error.line, error.column), place)
+                self.assertIn("at " + ":".join(map(str, place)), error.stack)
+
+    def test_a_rejected_import_says_where_it_was_called(self):
+        realm = self.realm({"miss.js": "import './none.js';"})
+        for name, first in (("none.js", "at go (main.js:1:30)"), ("miss.js", "at miss.js:1:8")):
+            realm.evaluate("async function go() { return import('./%s'); }\n"
+                           "go().catch((error) => console.log(error.stack));" % name, "main.js")
+            lines = self.log.pop().split("\n    ")[1:]
+            self.assertEqual(lines[0], first)
+            self.assertIn("at go (main.js:1:", "".join(lines))
+
     def test_modules_are_strict_and_have_no_this(self):
         realm = self.realm({})
         realm.evaluate("export {}; console.log(this, (function () { return this })())", "main.js")
@@ -5494,6 +5529,17 @@ class PromptTest(unittest.TestCase):
                             ("obj.preview.deep.cha", ["obj.preview.deep.charAt", "obj.preview.deep.charCodeAt"]),
                             ("Math.flo", ["Math.floor"]), ("instanc", ["instanceof"]), ("letter.toFix", ["letter.toFixed"])):
             self.assertEqual(self.realm.completions(text), found, text)
+
+    def test_errors_without_a_stack_are_shown_as_others_are(self):
+        self.answer("let x")
+        for source, text in (("let x", "Uncaught SyntaxError: Identifier 'x' has already been declared"),
+                             ("var x", "Uncaught SyntaxError: Identifier 'x' has already been declared"),
+                             ("let = ;", "Uncaught SyntaxError: Unexpected token ';'"),
+                             ("throw Object.assign(new RangeError('r'), { stack: '' })", "Uncaught RangeError: r"),
+                             ("throw [1]", "Uncaught [ 1 ]")):
+            with self.assertRaises(aiwebengine.JSError) as caught:
+                self.answer(source)
+            self.assertEqual(self.realm.uncaught(caught.exception), text)
 
     def test_last_value_and_last_error(self):
         self.answer("41")
@@ -9779,6 +9825,14 @@ class HttpTest(ServerCase):
             self.assertEqual((status, json.loads(text)["error"]["name"]), (504, "TimeoutError"))
             self.assertEqual(self.get("/ok")[2], "ok")
 
+    @unittest.skipUnless(aiwebengine.memory_used(), "the system does not say how large a process is")
+    def test_a_handler_that_takes_too_much_memory(self):
+        self.serve("routeRegistry.registerRoute('/grow', () => {"
+                   "for (const all = [];;) all.push(new Array(1e4).fill(0)) });")
+        with mock.patch.object(aiwebengine, "MAX_SCRIPT_MEMORY", 64 << 20):
+            status, _, text = self.get("/grow")
+        self.assertEqual((status, json.loads(text)["error"]["name"]), (500, "OutOfMemoryError"))
+
     def test_head_options_and_405(self):
         status, headers, text = self.request("HEAD", "/hello")
         self.assertEqual((status, headers["content-length"], text), (200, "5", ""))
@@ -9886,8 +9940,10 @@ class HttpTest(ServerCase):
         self.assertEqual(self.get("/hello")[0], 200)
         moment += 0.25                          # enough for one more
         self.assertEqual([self.post("/echo")[0] for _ in range(2)], [200, 429])
+        self.assertIn("More than 5 requests per second", found[-1][2])
         serve(1)
         self.assertEqual([self.connect("/events").status for _ in range(3)], [200, 429, 429])
+        self.assertIn("More than 1 request per second", self.post("/echo")[2])
 
     def test_limit_of_streams(self):
         self.serve(ECHO, max_connections=2)
@@ -9899,6 +9955,12 @@ class HttpTest(ServerCase):
         first.close()
         self.eventually(lambda: self.server.app.broadcaster.count == 1)
         self.assertEqual(self.connect("/events").status, 200)
+
+    def test_a_limit_of_one_stream_is_told_in_the_singular(self):
+        self.serve(ECHO, max_connections=1)
+        self.connect("/events")
+        self.eventually(lambda: self.server.app.broadcaster.count == 1)
+        self.assertIn("There is already 1 connection to streams", self.get("/events")[2])
 
     # streams over HTTP
 
@@ -11202,7 +11264,9 @@ class MeantNameTest(unittest.TestCase):
             () => routeRegistry.registerStream("/x"), () => graphQLRegistry.registerSubscriptions("x"),
             () => ResponseBuilder.jsn({}), () => console.lgo(1), () => routeRegistery.listRoutes(),
             () => "a".toUppercase(), () => [].psuh(1), () => routeRegistry["sendStreamMesage"]("/x"),
-            () => ({ banana() { } }).apple(), () => nothingLikeIt(), () => new Proxy({ go() { } }, {}).goo(),
+            () => sharedStorage.get("a"), () => sharedStorage.set("a", "b"), () => sharedStorage["remove"]("a"),
+            () => new Map().getItem("a"), () => ({ banana() { } }).apple(), () => nothingLikeIt(),
+            () => new Proxy({ go() { } }, {}).goo(),
           ]) try { attempt() } catch (error) { said.push(`${error.name}: ${error.message}`) }
           routeRegistry.registerRoute("/said", () => said);
         """
@@ -11211,7 +11275,7 @@ class MeantNameTest(unittest.TestCase):
             with aiwebengine.Server(folder, port=0, reload=False, log_level="silent") as server, \
                     urllib.request.urlopen(server.url + "/said", timeout=WAIT) as answer:
                 said = json.load(answer)
-        self.assertEqual(said[:8], [
+        self.assertEqual(said[:11], [
             "TypeError: routeRegistry.registerStream is not a function. Did you mean registerStreamRoute?",
             "TypeError: graphQLRegistry.registerSubscriptions is not a function. Did you mean registerSubscription?",
             "TypeError: ResponseBuilder.jsn is not a function. Did you mean json?",
@@ -11219,8 +11283,12 @@ class MeantNameTest(unittest.TestCase):
             "ReferenceError: routeRegistery is not defined. Did you mean routeRegistry?",
             'TypeError: "a".toUppercase is not a function. Did you mean toUpperCase?',
             "TypeError: [].psuh is not a function. Did you mean push?",
-            'TypeError: routeRegistry["sendStreamMesage"] is not a function. Did you mean sendStreamMessage?'])
-        for text in said[8:]:
+            'TypeError: routeRegistry["sendStreamMesage"] is not a function. Did you mean sendStreamMessage?',
+            "TypeError: sharedStorage.get is not a function. Did you mean getItem?",
+            "TypeError: sharedStorage.set is not a function. Did you mean setItem?",
+            'TypeError: sharedStorage["remove"] is not a function. Did you mean removeItem?'])
+        self.assertEqual(len(said), 15)
+        for text in said[11:]:
             self.assertNotIn("Did you mean", text)
 
     def test_looking_for_a_name_runs_no_script(self):
@@ -11687,12 +11755,30 @@ class DashboardTest(ServerCase):
         for wish, status, text in (
                 ({"path": "/nope", "data": "x", "filter": ""}, 404, "No stream is registered at /nope"),
                 ({"path": "/chat", "data": "x", "filter": "{room: 1}"}, 400, "not valid JSON"),
-                ({"path": "/chat", "data": "x", "filter": "[1]"}, 400, "must be a JSON object"),
-                ({"path": "/chat", "data": 1, "filter": ""}, 400, "data is missing"),
-                ({"path": "/chat"}, 400, "data is missing")):
+                ({"path": "/chat", "data": "x", "filter": "[1]"}, 400, "must be a JSON object such as"),
+                ({"path": "/chat", "data": "x", "filter": "[1]"}, 400, ", not an array"),
+                ({"path": "/chat", "data": "x", "filter": "5"}, 400, ", not 5"),
+                ({"path": "/chat", "data": "x", "filter": [1]}, 400, "filter must be a string or an object"),
+                ({"path": 1, "data": "x", "filter": ""}, 400, "path must be a string"),
+                ({"path": "/chat"}, 400, "The JSON object must have path, data, filter; data is missing")):
             answer = self.act("/engine/send", **wish)
             self.assertEqual(answer[0], status, answer)
             self.assertIn(text, answer[1]["error"]["message"])
+        for path, wish, text in (
+                ("/engine/reload", {"script": 1}, "script must be a string"),
+                ("/engine/reload", {}, "The JSON object must have script; script is missing"),
+                ("/engine/replay", {"number": True, "worker": ""}, "number must be a string or a whole number")):
+            status, answer = self.act(path, **wish)
+            self.assertEqual((status, answer["error"]["message"]), (400, text))
+
+    def test_a_test_message_may_be_any_json(self):
+        self.serve(self.CHAT)
+        ops = self.connect("/chat?room=ops")
+        for data, text in (({"a": [1, "é"]}, '{"a":[1,"é"]}'), (5, "5"), (None, "null"), (False, "false"), ("x", "x")):
+            status, answer = self.act("/engine/send", path="/chat", data=data, filter={"room": "ops"})
+            self.assertEqual((status, answer["matched"]), (200, 1))
+            self.assertEqual(ops.next()["data"], text)
+        self.assertEqual(self.act("/engine/send", path="/chat", data=5, filter={"room": "no"})[1]["matched"], 0)
 
     def test_reload_loads_the_script_again(self):
         self.serve("let n = 0; routeRegistry.registerRoute('/n', () => String(++n));")
@@ -11720,10 +11806,11 @@ class DashboardTest(ServerCase):
         shown = self.get_json("/engine/request?number=1")
         self.assertEqual((shown["method"], shown["target"], shown["body"]), ("POST", "/echo/7?a=b", "the body"))
         self.assertIn(["cookie", "(not shown)"], shown["headers"])
-        status, answer = self.act("/engine/replay", number="1", worker="0")
-        self.assertEqual((status, answer["status"]), (200, 200))
-        self.assertEqual(answer["body"], "the body")
-        self.assertEqual(self.server._http.requests.total, 2)
+        for number, worker in (("1", "0"), (1, 0)):
+            status, answer = self.act("/engine/replay", number=number, worker=worker)
+            self.assertEqual((status, answer["status"]), (200, 200))
+            self.assertEqual(answer["body"], "the body")
+        self.assertEqual(self.server._http.requests.total, 3)
         self.assertEqual(self.act("/engine/replay", number="99", worker="")[0], 404)
 
     def test_a_request_of_another_process_is_not_mistaken_for_one_of_this(self):
@@ -11777,6 +11864,18 @@ class DashboardTest(ServerCase):
         self.assertIn("SyntaxError", self.evaluate("1 +"))
         self.assertEqual(self.evaluate("hits", "other.js"), "40")
         self.assertEqual(self.act("/engine/evaluate", script="none.js", code="1")[0], 404)
+
+    def test_the_console_tells_the_place_in_what_was_typed(self):
+        self.serve({"app.js": "let hits = 3;", "module.js": "export const hits = 3;"}, handler_timeout=1.0)
+        for code, place in (("nope", "1:1"), ("await nope", "1:7"), ("1;\nnope", "2:1"), ("await 1;\n  nope", "2:3"),
+                            ("hits +\n nope", "2:2"), ("let a = nope", "1:9"), ("1 +\n  )", "2:3"), ("await 1; )", "1:10"),
+                            ("for (;;) {}", "1:")):
+            for script in ("app.js", "module.js"):
+                if script == "module.js" and code.startswith("let"):
+                    continue            # what is declared beside a module becomes an assignment
+                with self.subTest(code=code, script=script):
+                    stack = self.act("/engine/evaluate", script=script, code=code)[1]["error"]["stack"]
+                    self.assertIn(f"<console>:{place}", stack.split("\n")[1], stack)
 
     @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
     def test_the_console_of_a_script_on_js2py(self):
@@ -11846,9 +11945,9 @@ class DashboardTest(ServerCase):
     def test_other_sites_are_refused_even_with_cors(self):
         self.serve(self.CHAT, cors=["https://friend.example"])
         self.refused({"Origin": "https://friend.example"}, text="pages of this server only")
-        self.refused({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, requests=self.LOCAL[:4], text="pages of this server only")
-        self.refused({"Sec-Fetch-Site": "same-site"}, requests=self.LOCAL[:4], text="pages of this server only")
-        self.refused({"Sec-Fetch-Site": "cross-site"}, requests=self.LOCAL[4:])
+        self.refused({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, requests=self.LOCAL[:5], text="pages of this server only")
+        self.refused({"Sec-Fetch-Site": "same-site"}, requests=self.LOCAL[:5], text="pages of this server only")
+        self.refused({"Sec-Fetch-Site": "cross-site"}, requests=self.LOCAL[5:])
         self.assertEqual(self.get("/engine", **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})[0], 200)
 
     def test_forms_and_other_methods_are_refused(self):
@@ -11925,6 +12024,77 @@ class CommandLineTest(ServerCase):
         done = self.run_cli(folder, "--check")
         self.assertEqual(done.returncode, 1)
         self.assertIn("c.js:1:", done.stderr)
+
+    def test_check_counts_what_went_wrong_and_what_only_may(self):
+        folder = self.folder_with(a_js="""
+            graphQLRegistry.registerSubscription("chat", "type Subscription { chat: String }", "nobody");
+        """)
+        done = self.run_cli(folder, "--check")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn('"nobody"', done.stderr)
+        self.assertIn("0 problems", done.stdout)
+        self.write(folder / "a.js", "Promise.reject(new Error('lost'));")
+        done = self.run_cli(folder, "--check")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("1 of 1 scripts loaded, 1 problem\n", done.stdout)
+        self.write(folder / "a.js", "Promise.reject(new Error('lost')); throw 1;")
+        self.assertIn("0 of 1 scripts loaded, 1 problem\n", self.run_cli(folder, "--check").stdout)
+
+    def test_check_shows_the_place_of_a_wrong_import(self):
+        folder = self.folder_with(a_js="import { x } from './lib/x.js';\nimport './lib/none.js';")
+        self.write(folder / "lib" / "x.js", "export { y as x } from '../b.js';")
+        self.write(folder / "b.js", "export const z = 1;")
+        done = self.run_cli(folder, "--check")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"lib/x\.js:1:10  SyntaxError: The requested module '\.\./b\.js' does not .*\n"
+                                      r" +> 1 \| export \{ y as x \} from '\.\./b\.js';\n +\^\n")
+        self.write(folder / "b.js", "export const y = 1;")
+        done = self.run_cli(folder, "--check")
+        self.assertIn("a.js:2:8  Error: cannot import './lib/none.js' from a.js", done.stderr)
+
+    def test_a_route_is_not_torn_apart_in_the_banner(self):
+        paths = [f"/{'a' * n}-b" for n in range(1, 60)] + ["/" + "c" * 130]
+        register = "routeRegistry.registerRoute(path, () => 1)"
+        folder = self.folder_with(a_js=f"for (const path of {json.dumps(paths)}) {register};")
+        lines = self.run_cli(folder, "--check").stdout.split("\n")[:-2]
+        self.assertEqual([item for line in lines for item in re.findall(r"GET (\S+?),?(?= |$)", line)], paths)
+        self.assertEqual({line[21:24] for line in lines}, {"GET"})
+        self.assertLess(max(map(len, lines[:-1])), 125)
+        self.assertEqual(aiwebengine.lines_of(["a b", "c d"], 8), ["a b, c d"])
+        self.assertEqual(aiwebengine.lines_of(["a b", "c d"], 7), ["a b,", "c d"])
+
+    def test_what_excludes_each_other_is_refused(self):
+        folder = self.folder_with(a_js="")
+        for arguments, text in ((["--check", "--test", folder], "--check and --test exclude each other"),
+                                (["-e", "1", folder], f"-e does not use SCRIPTS: leave out {folder}"),
+                                (["--repl", folder], "--repl does not use SCRIPTS"),
+                                (["-e", "", "--types"], "-e and --types exclude"),
+                                (["--run"], "--run needs a .js file")):
+            with self.subTest(arguments):
+                code, out, err = run_command(*arguments)
+                self.assertEqual((code, out, err.count("\n")), (2, "", 1))
+                self.assertIn("aiwebengine: " + text, err)
+
+    def test_origins_and_host_names_that_can_never_match_are_refused(self):
+        for option, wrong, right, expected in (
+                ("--cors", ("foo", "http://foo/path", "localhost:3000", "http://", "http://a b", "http://x?y", "*.x.y"),
+                 ("*", "null", "http://x.y", "HTTPS://x-y.z:8443/", "http://[::1]:80", "chrome-extension://abc"),
+                 "is not an origin: it has a scheme, a host and perhaps a port, such as http://localhost:5173"),
+                ("--allow-host", ("http://x.y", "x.y:80", "x.y/", "a b", "", "*.x.y", "x."),
+                 ("*", "x-y.z", "X", "[::1]", "10.0.0.1"),
+                 "is not a host name: write the name alone, without scheme, port or path, such as dev.example")):
+            parser = aiwebengine.option_parser()
+            for text in wrong:
+                err = io.StringIO()
+                with self.subTest(text), contextlib.redirect_stderr(err):
+                    with self.assertRaises(SystemExit) as ended:
+                        parser.parse_args([option, text])
+                    self.assertEqual(ended.exception.code, 2)
+                    self.assertIn(f"argument {option}: {text!r} {expected}", err.getvalue())
+            for text in right:
+                parser.parse_args([option, text])
+        gate = aiwebengine.Gate(cors=parser.parse_args(["--cors", "https://x.y:443/", "--cors", "http://x.y:443"]).cors)
+        self.assertEqual(gate.cors, {"https://x.y", "http://x.y:443"})
 
     def test_wrong_arguments_are_one_line(self):
         for arguments in (["/nowhere/at/all"], [__file__], ["--port", "70000"], ["--handler-timeout", "x"], ["--nonsense"]):
@@ -12145,7 +12315,8 @@ class ChaosOptionTest(unittest.TestCase):
     def test_a_mistake_is_one_line_and_the_rules_are_in_the_help(self):
         code, _, err = run_command(EXAMPLES, "--chaos", "latncy=200ms")
         self.assertEqual(code, 2)
-        self.assertIn("argument --chaos: latncy is not a setting; did you mean latency?", err)
+        self.assertIn("argument --chaos: latncy is not a setting; did you mean latency? There are", err)
+        self.assertIn("foo is not a setting. There are latency, ", run_command("--chaos", "foo")[2])
         self.assertIn("drop=1%  ", run_command("--help")[1])
 
     def test_the_banner_and_the_log_say_that_it_is_on(self):
@@ -12202,6 +12373,21 @@ class RunCodeTest(unittest.TestCase):
         code, out, err = self.run_file(main_js="import {x} from '../../secret.js';\n")
         self.assertEqual(code, 1)
         self.assertIn("leads out of the scripts folder", err)
+
+    def test_a_wrong_import_is_shown_with_its_place_and_nothing_else(self):
+        self.assertEqual(run_command("-e", "import './none.js'"), (1, "", (
+            "<code>:1:8  Error: cannot import './none.js' from <code>: there is no such file\n"
+            "> 1 | import './none.js'\n"
+            "             ^\n")))
+        done = self.run_file(main_js="import './lib.js';\n", lib_js="import {\n  x } from './main.js';\n")
+        self.assertEqual(done, (1, "", (
+            "lib.js:2:3  SyntaxError: The requested module './main.js' does not provide an export named 'x'\n"
+            "  1 | import {\n"
+            "> 2 |   x } from './main.js';\n"
+            "        ^\n")))
+        for facts, shown in (("", ""), (", { cause: 1 }", "{ [cause]: 1 }\n")):
+            code = "Error.stackTraceLimit = 0; throw new Error('short'%s)" % facts
+            self.assertEqual(run_command("-e", code), (1, "", "Error: short\n" + shown))
 
     def test_errors_end_with_1_and_a_stack(self):
         sources = {"thrown": "function f() {\n  null.x;\n}\nf();\n",
@@ -12521,6 +12707,36 @@ class ScriptTestsTest(ServerCase):
         self.assertIn('room: "lobby"', text)
         self.assertNotIn("aiwebengine:test", text)
         self.assertIn("0 passed, 1 failed", text)
+
+    def test_texts_of_several_lines_are_compared_by_line(self):
+        thrown = "assert.throws(() => { throw { text: actual } }, { text: expected })"
+        for call, word in (("assert.equal(actual, expected)", "values"), (thrown, "thrown value's text"),
+                           ("assert.deepEqual(actual, expected)", "contents")):
+            text = self.failure("""
+                const actual = "Dear Ada,\\nit is late. \\nBen\\n", expected = "Dear Ada,\\nit is late.\\nBen\\n";
+                %s;
+            """ % call)
+            self.assertRegex(text, word + r" differs? \(- expected, \+ actual\):\n" r' +"Dear Ada,\\n"\n'
+                             r' +- "it is late\.\\n"\n +\+ "it is late\. \\n"\n +"Ben\\n"\n')
+        self.assertRegex(self.failure("assert.equal('a', 'a\\n')"), r'\n +- "a\\n"\n +\+ "a"\n')
+
+    def test_how_often_stands_beside_what_happened(self):
+        text = self.failure("for (let i = 0; i < 2; i++) await request('/broken');\nassert(false);")
+        self.assertRegex(text, r"route GET /broken: the handler failed \(2 times\)\n +chat\.js:\d+:\d+  TypeError")
+        self.assertEqual(text.count("times)"), 1)
+
+    def test_a_file_that_declares_no_test_is_named(self):
+        code, text = self.run_tests(a_test="1;", b_test="console.log(2);")
+        self.assertEqual(code, 2)
+        self.assertIn("aiwebengine: no test is declared in a.test.js, b.test.js\n", text)
+        self.write(self.folder / "b.test.js", "test('it', () => {});")
+        code, text = self.run_again()
+        self.assertEqual(code, 0)
+        self.assertIn("aiwebengine: no test is declared in a.test.js\n", text)
+        self.write(self.folder / "b.test.js", "throw 1;")
+        code, text = self.run_again()
+        self.assertEqual(code, 1)
+        self.assertIn("aiwebengine: no test is declared in a.test.js\n", text)
 
     def test_large_differences_are_cut_short(self):
         text = self.failure("""
