@@ -6660,6 +6660,20 @@ def iterate(realm, value):
     return get_iterator(realm, value)
 
 
+def live_items(array):
+    """A Python iterator over an array whose iteration is untouched, also if it becomes another kind of array
+    meanwhile; JSArray does that with a new list."""
+    items, index = array.items, 0
+    for value in items:
+        yield value
+        index += 1
+        if array.items is not items:
+            break
+    while array.items is not items and index < array.length():
+        yield array.get(str(index))
+        index += 1
+
+
 def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
@@ -6699,7 +6713,7 @@ RUNTIME_NAMES = """
     get_length push char_code_at put put_sloppy put_element put_element_sloppy method element_method
     callee delete_member delete_global put_global assign_const after new make_function make_async
     make_generator make_async_generator make_target_function new_regexp template_object array_with_holes
-    spread rest_array make_arguments map_arguments define spread_into define_accessor set_literal_prototype iterate
+    spread rest_array make_arguments map_arguments define spread_into define_accessor set_literal_prototype iterate iterate_live
     close_iterator abandon_iterator enumerate_keys destructure_array first_values object_for_destructuring object_rest
     caught sloppy_this new_instance constructor_result derived_result super_call super_get super_put
     super_method make_class prototype_object class_method class_field static_field run_static
@@ -7699,7 +7713,8 @@ class Emitter:
             self.for_await(node, labels)
             return
         iterator = self.temporary()
-        self.emit_assign(iterator, self.call("iterate", self.head_value(node)))
+        iterate = "iterate_live" if may_change_arrays(node.body) else "iterate"
+        self.emit_assign(iterator, self.call(iterate, self.head_value(node)))
         jump = self.loop(labels, "of")
         self.at(node)
         loop = self.for_each(node, self.name(iterator))
@@ -8701,6 +8716,8 @@ class Emitter:
     def loose_equality(self, left, right, left_kind, right_kind):
         """left == right"""
         if isinstance(right, ast.Name) and right.id in ("undefined", "null"):
+            if isinstance(left, ast.Constant):
+                return self.const(False)
             a, first = self.reusable(left)
             return self.any_of(self.compare(first, _IS, self.name("undefined")),
                                self.compare(a, _IS, self.name("null")))
@@ -9452,6 +9469,22 @@ def is_calm(node):
     """Whether an expression only reads and computes."""
     return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression,
                                      CallExpression)) for part in node.walk())
+
+
+def may_change_arrays(body):
+    """Whether a loop's body calls something, or writes to properties: an array that is iterated may get holes."""
+    stack = [body]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, (CallExpression, NewExpression, TaggedTemplateExpression, YieldExpression, AwaitExpression,
+                             SpreadElement, ForOfStatement)) \
+                or isinstance(node, UnaryExpression) and node.operator == "delete" \
+                or isinstance(node, UpdateExpression) and not isinstance(node.argument, Identifier) \
+                or isinstance(node, AssignmentExpression) and not isinstance(node.left, Identifier):
+            return True
+        if not isinstance(node, FUNCTION_NODES):
+            stack.extend(node.children())
+    return False
 
 
 def in_int32(kind):
@@ -14249,7 +14282,10 @@ def array_from(realm, this, items=undefined, mapper=undefined, receiver=undefine
     if method is undefined and not plain:
         return array_from_array_like(realm, this, to_object(realm, items), mapper, receiver)
     target = construct(this) if is_constructor(this) else realm.new_array([])
-    iterator = iterate(realm, items) if plain else iterator_from_method(items, method)
+    if plain and mapper is not undefined and type(items) is JSArray:
+        iterator = live_items(items)
+    else:
+        iterator = iterate(realm, items) if plain else iterator_from_method(items, method)
     count = 0
     try:
         for value in iterator:
@@ -25591,6 +25627,13 @@ def make_runtime(realm):
                 and (obj.props["min"] is known.get("min") or knows(obj, "min")):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
+
+    def iterate_live(value):
+        """The same for a loop whose body may change the array."""
+        if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
+                and realm.array_iteration_untouched():
+            return live_items(value)
+        return iterate_fast(realm, value)
 
     def iterate_any(value):
         return iterate_fast(realm, value)

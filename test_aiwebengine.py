@@ -2039,6 +2039,13 @@ result = thrown(() => { try { throw new TypeError } finally { throw new RangeErr
 function f() { for (;;) { try { return 1 } finally { break } } return 2 } function g() { a: try {
 throw 1 } finally { break a } return 3 } result = f() + g()
 => 5
+# 14.7 an array that gets holes, accessors or another length while it is iterated
+var ops = [a => delete a[2], a => a[5] = 6, a => a.length = 5, a => Object.defineProperty(a, 2, { get: () => "got" }),
+a => Object.freeze(a), a => a.push(7), a => a.shift(), a => a.length = 1]; function over(op) { var a = [1, 2, 3], s = [], n = 0;
+for (const x of a) { s.push(x); if (n++ === 0) op(a) } return s.join("") + "," } function write() { var a = [1, 2, 3], n = 0;
+for (const x of a) { n++; a[5] = 1 } return n } result = ops.map(over).join("") + write() + Array.from(over.a = [1, 2], () =>
+over.a[3] = 5)
+=> 12,1236,123,12got,123,1237,13,1,65,5,5,5
 # 13.4 a variable that takes over what another one is counted to
 function a(x, r) { let i = x++; return r[i] } function b(o, r) { const v = o.n++; return r[v] } function c(x, r) {
 let v = (x += 1); return r[v] } function d(x) { let v = --x; return "x" + v } function e(x) { let v = ++x; return v * 2 }
@@ -2483,8 +2490,10 @@ class QuietCompilationTest(unittest.TestCase):
     def test_no_warnings(self):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            for clause, script, _ in CASES:
-                with self.subTest(clause):
+            literals = [("literals", f"{value} {operator}", None) for value in ("5", "''", "true", "1n", "null")
+                        for operator in ("?? 2", "!= null", "== undefined", "=== null", "!== true", "|| 1", "instanceof Map")]
+            for clause, script, _ in [*CASES, *literals]:
+                with self.subTest(clause, script=script[:80]):
                     try:
                         aiwebengine.compile_script(script, "case.js")
                     except aiwebengine.JSNativeError:
