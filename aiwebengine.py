@@ -5112,7 +5112,7 @@ class JSObject:
     def set_or_throw(self, key, value):
         """Set(O, P, V, true) (7.3.4)."""
         if not self.set(key, value, self):
-            raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of object")
+            refuse_put(self, key)
 
     def delete_or_throw(self, key):
         if not self.delete(key):
@@ -5124,6 +5124,23 @@ class JSProxyBase(JSObject):
 
     __slots__ = ()
     exotic = True
+
+
+def refuse_put(obj, key):
+    """Throws the TypeError that says why an assignment was refused."""
+    holder = obj
+    while holder is not None and not isinstance(holder, JSProxyBase):
+        desc = holder.get_own(key)
+        if desc is not None:
+            if desc.is_accessor():
+                raise JSTypeError(f"Cannot set property {key_text(key)} of {object_text(obj)} which has "
+                                  "only a getter")
+            shown = "[object Array]" if isinstance(obj, JSArray) else object_text(obj)
+            raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of object '{shown}'")
+        holder = holder.get_proto()
+    if isinstance(obj, JSProxyBase):
+        raise JSTypeError(f"'set' on proxy: trap returned falsish for property '{key_text(key)}'")
+    raise JSTypeError(f"Cannot add property {key_text(key)}, object is not extensible")
 
 
 def key_text(key):
@@ -9276,8 +9293,8 @@ class Emitter:
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
         text = self.unit.source[node.start:node.end]
-        if len(text) <= 60 and "\n" not in text and "(" not in text:
-            return text
+        if len(text) <= 60 and "\n" not in text and "(" not in text and "{" not in text:
+            return "(" + text if ")" in text else text
         if isinstance(node, MemberExpression) and not node.computed:
             return f"(intermediate value).{node.property.name}"
         return "(intermediate value)"
@@ -25732,23 +25749,6 @@ def put_slowly(realm, obj, key, value, strict):
         if own:
             raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of string {display(obj)}")
         raise JSTypeError(f"Cannot create property '{key_text(key)}' on {typeof(obj)} '{display(obj)}'")
-
-
-def refuse_put(obj, key):
-    """Throws the TypeError that says why an assignment was refused."""
-    holder = obj
-    while holder is not None and not isinstance(holder, JSProxyBase):
-        desc = holder.get_own(key)
-        if desc is not None:
-            if desc.is_accessor():
-                raise JSTypeError(f"Cannot set property {key_text(key)} of {object_text(obj)} which has "
-                                  "only a getter")
-            raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of object "
-                              f"'{display(obj)}'")
-        holder = holder.get_proto()
-    if isinstance(obj, JSProxyBase):
-        raise JSTypeError(f"'set' on proxy: trap returned falsish for property '{key_text(key)}'")
-    raise JSTypeError(f"Cannot add property {key_text(key)}, object is not extensible")
 
 
 def put_key(realm, obj, key, value, strict):
