@@ -26582,9 +26582,10 @@ class Watchdog:
                     gc.collect()
                 else:
                     idle += 1
-                self.asleep = idle > 40
-                self.condition.wait(None if self.asleep else self.next_wait())
-                idle = 0 if self.asleep else idle
+                asleep = self.asleep = idle > 40
+                self.condition.wait(None if asleep else self.next_wait())
+                if asleep:
+                    idle = 0            # whoever wakes it has the next two seconds without
                 self.asleep = False
 
     def next_wait(self):

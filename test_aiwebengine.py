@@ -4701,6 +4701,23 @@ class LimitTest(unittest.TestCase):
                 run(f"const t = '\U0001f600'.repeat(1e6); {source}")
             self.assertLessEqual(len(caught.exception.message), aiwebengine.MAX_ERROR_TEXT + 1)
 
+    def test_the_watchdog_is_woken_once_by_many_short_entries_not_by_each(self):
+        watchdog, realm = aiwebengine.Watchdog(), aiwebengine.Realm()
+
+        def enter():
+            watchdog.release(watchdog.watch(realm, 5))
+
+        def asleep_within(seconds):
+            end = time.monotonic() + seconds
+            while not watchdog.asleep and time.monotonic() < end:
+                time.sleep(0.005)
+            return watchdog.asleep
+        with unittest.mock.patch.object(aiwebengine, "MEMORY_CHECK_SECONDS", 0.02):
+            enter()
+            self.assertTrue(asleep_within(STUCK))
+            enter()
+            self.assertFalse(asleep_within(0.15))           # it takes forty times 0.02 s
+
     def test_what_a_stopped_script_left_does_not_run_on(self):
         realm = aiwebengine.Realm(console=lambda level, text: None)
         with self.assertRaises(aiwebengine.ScriptTimeout):
