@@ -4498,6 +4498,8 @@ def infer(node):
         return infer(node.right)
     if kind is UpdateExpression:
         before = infer(node.argument)
+        if before == BOTTOM:
+            return BOTTOM
         if type(before) is tuple and node.prefix:
             return add_range(before, (1, 1) if node.operator == "++" else (-1, -1))
         return before if is_numeric(before) else None
@@ -6730,8 +6732,9 @@ RUNTIME_NAMES = """
     get_length push char_code_at put put_sloppy put_element put_element_sloppy method element_method
     callee delete_member delete_global put_global assign_const after new make_function make_async
     make_generator make_async_generator make_target_function new_regexp template_object array_with_holes
-    spread rest_array make_arguments map_arguments define spread_into define_accessor set_literal_prototype iterate iterate_live
-    close_iterator abandon_iterator enumerate_keys destructure_array first_values object_for_destructuring object_rest
+    spread rest_array make_arguments map_arguments define spread_into define_accessor set_literal_prototype
+    iterate iterate_live close_iterator abandon_iterator enumerate_keys destructure_array first_values
+    object_for_destructuring object_rest
     caught sloppy_this new_instance constructor_result derived_result super_call super_get super_put
     super_method make_class prototype_object class_method class_field static_field run_static
     private_name private_get private_put private_has private_method yield_delegate async_yield_delegate
@@ -8647,6 +8650,8 @@ class Emitter:
         if isinstance(left, ast.Constant) and type(left.value) not in (int, float) \
                 or isinstance(right, ast.Constant) and type(right.value) not in (int, float):
             return self.call(_HELPERS[operator], left, right)
+        if operator in ("&", "|") and isinstance(right, ast.Constant):
+            right = self.const(to_int32(right.value))
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
             b, right = self.reusable(right)
@@ -8675,7 +8680,7 @@ class Emitter:
         if operator in ("&", "|"):
             mask = self.chain(self.const(-2 ** 31), (ast.LtE(), a), (ast.Lt(), self.const(2 ** 31)))
             checks = [check, mask]
-            if not isinstance(b, ast.Constant) or not -2 ** 31 <= b.value < 2 ** 31:
+            if not isinstance(b, ast.Constant):
                 checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b), (ast.Lt(), self.const(2 ** 31))))
             return self.either(self.both(*checks), self.operate(a, operator, b), helper)
         if operator == "*":
@@ -9490,18 +9495,13 @@ def is_calm(node):
 
 def may_change_arrays(body):
     """Whether a loop's body calls something, or writes to properties: an array that is iterated may get holes."""
-    stack = [body]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, (CallExpression, NewExpression, TaggedTemplateExpression, YieldExpression, AwaitExpression,
-                             SpreadElement, ForOfStatement)) \
-                or isinstance(node, UnaryExpression) and node.operator == "delete" \
-                or isinstance(node, UpdateExpression) and not isinstance(node.argument, Identifier) \
-                or isinstance(node, AssignmentExpression) and not isinstance(node.left, Identifier):
-            return True
-        if not isinstance(node, FUNCTION_NODES):
-            stack.extend(node.children())
-    return False
+    return any(
+        isinstance(node, (CallExpression, NewExpression, TaggedTemplateExpression, YieldExpression, AwaitExpression,
+                          SpreadElement, ForOfStatement))
+        or isinstance(node, UnaryExpression) and node.operator == "delete"
+        or isinstance(node, UpdateExpression) and not isinstance(node.argument, Identifier)
+        or isinstance(node, AssignmentExpression) and not isinstance(node.left, Identifier)
+        for node in own_parts(body))
 
 
 def in_int32(kind):
@@ -9552,16 +9552,19 @@ def is_anonymous_function(node):
         and node.id is None
 
 
-def jumps_out(body):
-    """Whether a loop's body has a break, return or continue that may leave the loop early."""
-    stack = [body]
+def own_parts(node):
+    """A node and all below it, in any order, without what is inside other functions."""
+    stack = [node]
     while stack:
         node = stack.pop()
-        if isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement)):
-            return True
+        yield node
         if not isinstance(node, FUNCTION_NODES):
             stack.extend(node.children())
-    return False
+
+
+def jumps_out(body):
+    """Whether a loop's body has a break, return or continue that may leave the loop early."""
+    return any(isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement)) for node in own_parts(body))
 
 
 def continues_through_finally(body):
@@ -25646,9 +25649,8 @@ def make_runtime(realm):
         return method(obj, "min", text)(obj, x, y)
 
     def iterate_live(value):
-        """The same for a loop whose body may change the array."""
-        if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
-                and realm.array_iteration_untouched():
+        """iterate_any() for a loop whose body may change what is iterated."""
+        if type(value) is JSArray and has_plain_iteration(realm, value):
             return live_items(value)
         return iterate_fast(realm, value)
 
