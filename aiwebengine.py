@@ -37404,7 +37404,8 @@ class ScriptHost:
         for key, value in args.items():
             context.setdefault(key, value)
         what = f"{kind} {name}"
-        stats = self.app.resolver_stats.setdefault((self.name, kind, name), CallStats())
+        key, known = (self.name, kind, name), self.app.resolver_stats
+        stats = known.get(key) or known.setdefault(key, CallStats())
         started, failed = time.perf_counter(), True
         stats.calls += 1
         try:
