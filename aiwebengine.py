@@ -41633,7 +41633,6 @@ MAX_REPLAY_BYTES = 64 * 1024
 #: Headers that belong to the connection on which a request came.
 _HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "expect", "keep-alive",
                           "upgrade", "te", "trailer", "accept-encoding"))
-#: Headers whose values are not shown.
 CONSOLE_FILE = "<console>"
 _DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
 _VARIABLE = re.compile(r"\A\s*(?:let|const|var)\s+(?=[\w$]+\s*=)")

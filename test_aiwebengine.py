@@ -4696,10 +4696,10 @@ class LimitTest(unittest.TestCase):
                        "new URLSearchParams({ t }).toString()", "new Function('/*' + t + '*/')", "new TextEncoder().encode(t)"):
             with self.subTest(source):
                 realm = aiwebengine.Realm(console=lambda level, text: None)
-                started = time.monotonic()
+                started = time.thread_time()
                 with self.assertRaises(aiwebengine.ScriptTimeout):
                     realm.evaluate(f"const t = '\U0001f600'.repeat(1.3e7); for (;;) {source}", timeout=0.2)
-                self.assertLess(time.monotonic() - started, STUCK)
+                self.assertLess(time.thread_time() - started, 4)    # of this thread's own work; a whole text takes 8
 
     def test_what_is_told_of_an_error_has_an_end(self):
         for source in "throw new Error(t)", "throw t", "null[t]", "t()":
