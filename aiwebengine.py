@@ -328,6 +328,37 @@ def in_slices(text, convert):
     return "".join([convert(piece) for piece in slices(text)])
 
 
+def replace_in_slices(pattern, replacement, text, check=None):
+    """pattern.sub(replacement, text) for a function and matches that are short and never empty. Keeps no object
+    for each of millions of matches; check(length) may refuse a result that grows too long."""
+    if len(text) <= SLICE_LENGTH:
+        return pattern.sub(replacement, text)
+    done, pieces, start, size = [], [], 0, 0
+    for match in pattern.finditer(text):
+        pieces += (text[start:match.start()], replacement(match))
+        start = match.end()
+        if len(pieces) >= 4096:
+            poll_interrupt()
+            done.append("".join(pieces))
+            pieces.clear()
+            if check is not None:
+                size += len(done[-1])
+                check(size)
+    return "".join(done + pieces + [text[start:]])
+
+
+def sliced(values):
+    """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
+    for start in range(0, len(values), SLICE_LENGTH):
+        poll_interrupt()
+        yield values[start:start + SLICE_LENGTH]
+
+
+def comparisons_at_once(value):
+    """How often a value may be compared with values like it between two looks."""
+    return max(1, (SLICE_LENGTH << 6) // len(value)) if type(value) is str and value else SLICE_LENGTH
+
+
 def slices(text):
     start = 0
     while start < len(text):
@@ -689,9 +720,9 @@ class JSLexer:
             code = int(code_point or unit or byte, 16)
             if code > 0x10FFFF:
                 raise self.error("Undefined Unicode code-point", offset + match.start())
-            return to_code_units(chr(code))
+            return chr(code) if code < 0x10000 else to_code_units(chr(code))
 
-        return _ESCAPE.sub(replace, text)
+        return replace_in_slices(_ESCAPE, replace, text)
 
     def _legacy_octal(self, message):
         """Note that the current literal is one that strict mode forbids; the parser knows the mode."""
@@ -5891,7 +5922,7 @@ def join_pair(high, low):
 
 def well_formed_text(text):
     """Code units as Python text that encodes to UTF-8: lone surrogates become U+FFFD."""
-    return _SURROGATE.sub("\ufffd", python_text(text)) if not text.isascii() else text
+    return text if text.isascii() else in_slices(text, lambda piece: _SURROGATE.sub("\ufffd", python_text(piece)))
 
 
 # -- Type conversion (7.1) ---------------------------------------------------------------
@@ -6665,7 +6696,10 @@ def code_points(text):
     """A Python iterator over the code points of a string, as strings of one or two units."""
     if text.isascii() or not _SURROGATE.search(text):
         return iter(text)
-    return iter(re.findall("[\ud800-\udbff][\udc00-\udfff]|[\\s\\S]", text))
+    return itertools.chain.from_iterable(map(_CODE_POINTS, slices(text)))
+
+
+_CODE_POINTS = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\\s\\S]").findall
 
 
 def iterate(realm, value):
@@ -6677,6 +6711,18 @@ def iterate(realm, value):
     elif type(value) is str and realm.string_iteration_untouched():
         return code_points(value)
     return get_iterator(realm, value)
+
+
+def copied_list(items, start=0, end=None):
+    """items[start:end], a long one in slices: new memory takes its time."""
+    end = len(items) if end is None else min(end, len(items))
+    if end - start <= 1 << 20:
+        return items[start:end]
+    copy = []
+    for at in range(start, end, 1 << 20):
+        poll_interrupt()
+        copy += items[at:min(at + (1 << 20), end)]
+    return copy
 
 
 def live_items(array):
@@ -6697,7 +6743,7 @@ def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched():
-        return list(value.items)
+        return copied_list(value.items)
     values = []
     for item in iterate(realm, value):
         values.append(item)
@@ -12690,7 +12736,25 @@ def string_last_index_of(realm, this, search=undefined, position=undefined, *_):
     if len(search) > len(text):
         return -1
     start = clamp_position(position, len(text) - len(search))
-    return text.rfind(search, 0, start + len(search))
+    return last_position(text, search, start + len(search))
+
+
+def last_position(text, search, end):
+    """text.rfind(search, 0, end), which CPython does in quadratic time: long texts are searched backwards as
+    str.find() does it, piece by piece."""
+    if len(search) * end <= SLICE_LENGTH << 8:
+        return text.rfind(search, 0, end)
+    turned, step = search[::-1], max(SLICE_LENGTH, 4 * len(search))
+    while end >= len(search):
+        poll_interrupt()
+        start = max(0, end - step)
+        at = text[start:end][::-1].find(turned)
+        if at >= 0:
+            return end - at - len(search)
+        if not start:
+            break
+        end = start + len(search) - 1
+    return -1
 
 
 @STRING.method("slice", 2)
@@ -12774,7 +12838,24 @@ def normalized(form, text):
     if len(text) > MAX_MARKS_TO_SORT:
         decomposed = form.replace("C", "D")
         text = _many_marks(_ASTRAL.search(text) is not None).sub(in_order, text)
-    return unicodedata.normalize(form, text)
+    if len(text) <= SLICE_LENGTH:
+        return unicodedata.normalize(form, text)
+    pieces, start = [], 0
+    while start < len(text):
+        poll_interrupt()
+        end = start + SLICE_LENGTH
+        while end < len(text) and not stands_alone(text[end]):
+            end += 1
+        pieces.append(unicodedata.normalize(form, text[start:end]))
+        start = end
+    return "".join(pieces)
+
+
+def stands_alone(char):
+    """Whether a character never joins one before it: no mark, no vowel or final consonant of Hangul."""
+    first = unicodedata.normalize("NFKD", char)[0]
+    return not unicodedata.combining(first) and unicodedata.category(first)[0] != "M" \
+        and not ("\u1160" <= first <= "\u11ff" or "\ud7b0" <= first <= "\ud7ff")
 
 
 @STRING.method("padEnd", 1)
@@ -12819,9 +12900,24 @@ def string_to_lower_case(realm, this, *_):
     text = this_text(this, "toLowerCase")
     if text.isascii():
         return text.lower()
-    if "\u03a3" in text:                # how a sigma is written depends on what follows
-        return utf16(python_text(text).lower())
+    if "\u03a3" in text:                # how a sigma is written depends on what stands around it
+        return "".join([utf16(python_text(piece).lower()) for piece in pieces_between_words(text)])
     return in_slices(text, lambda piece: utf16(python_text(piece).lower()))
+
+
+#: Two letters or spaces: no sigma looks across the place between them.
+_PLAIN_PAIR = re.compile("[A-Za-z \n]{2}")
+
+
+def pieces_between_words(text):
+    """A long text in pieces whose letters change case as in the whole."""
+    start = 0
+    while start < len(text):
+        poll_interrupt()
+        pair = _PLAIN_PAIR.search(text, start + SLICE_LENGTH)
+        end = pair.start() + 1 if pair else len(text)
+        yield text[start:end]
+        start = end
 
 
 @STRING.method("toUpperCase", 0)
@@ -12973,8 +13069,10 @@ def replace_each(realm, text, search, replacement):
     pieces, end, total, step = [], 0, 0, max(1, len(search))
     position = text.find(search)
     while position >= 0:
+        realm.poll()
+        if len(pieces) >= SLICE_LENGTH:
+            pieces[:] = ["".join(pieces)]
         if type(replacement) is str:
-            realm.poll()
             new = get_substitution(search, text, position, [], undefined, replacement)
         else:
             new = to_string(replacement.fn(undefined, search, position, text))
@@ -13002,11 +13100,34 @@ def string_split(realm, this, separator=undefined, limit=undefined, *_):
     if separator:
         if text.count(separator) >= MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid array length")
-        parts = text.split(separator, limit) if limit <= len(text) else text.split(separator)
-        return realm.new_array(parts[:limit])
+        if limit > len(text):
+            return realm.new_array(split_in_slices(text, separator))
+        return realm.new_array(text.split(separator, limit)[:limit])
     if min(limit, len(text)) > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
-    return realm.new_array(list(text[:limit]))
+    parts = []
+    for piece in sliced(text[:limit]):
+        parts += piece
+    return realm.new_array(parts)
+
+
+def split_in_slices(text, separator):
+    """text.split(separator), with looks whether the script shall stop."""
+    if len(text) <= SLICE_LENGTH:
+        return text.split(separator)
+    # The part under way begins at `start`; no separator begins between that and `at`.
+    parts, start, at, step = [], 0, 0, max(SLICE_LENGTH, 4 * len(separator))
+    while True:
+        poll_interrupt()
+        end = min(at + step, len(text))
+        pieces = text[at:end].split(separator)
+        if len(pieces) > 1:
+            pieces[0] = text[start:at] + pieces[0]
+            start = at = end - len(pieces.pop())
+            parts += pieces
+        if end == len(text):
+            return parts + [text[start:]]
+        at = max(at, end - len(separator) + 1)
 
 
 # -- String: order of text
@@ -13574,7 +13695,11 @@ def concat_elements(realm, target, count, source):
     if is_dense(source) and type(target) is JSArray and len(target.items) == count:
         if count + length > MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid array length")
-        target.items.extend(source.items)
+        if length <= SLICE_LENGTH:
+            target.items += source.items
+        else:
+            for piece in sliced(source.items):
+                target.items += piece
     else:
         for index, value in present_items(realm, source, range(length)):
             append_element(target, count + index, value)
@@ -13590,7 +13715,7 @@ def array_copy_within(realm, this, target=undefined, start=undefined, end=undefi
     if count <= 0:
         return obj
     if is_dense(obj) and len(obj.items) == length:
-        obj.items[to:to + count] = obj.items[start:start + count]
+        obj.items[to:to + count] = copied_list(obj.items, start, start + count)
     else:
         move_elements(realm, obj, start, to, count, start < to < start + count)
     return obj
@@ -13632,7 +13757,10 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
         return obj
     if is_dense(obj) or end - start == length and simple_holes(realm, obj):
         if len(obj.items) == length:
-            obj.items[start:end] = [value] * (end - start)
+            for at in range(start, end, 1 << 20):
+                realm.poll()
+                count = min(1 << 20, end - at)
+                obj.items[at:at + count] = [value] * count
             is_dense(obj)
             return obj
     if end - start > MAX_ARRAY_ITEMS and isinstance(obj, JSArray):
@@ -13741,14 +13869,18 @@ def list_position(items, value, start, end):
     if value != value:
         return -1
     is_bool = type(value) is bool
-    while True:
+    step = SLICE_LENGTH if type(value) is not str or len(value) <= 64 else comparisons_at_once(value)
+    while start < end:
         try:
-            start = items.index(value, start, end)
+            start = items.index(value, start, end if end - start <= step else start + step)
+            if (type(items[start]) is bool) is is_bool:
+                return start
+            start += 1
         except ValueError:
-            return -1
-        if (type(items[start]) is bool) is is_bool:
-            return start
-        start += 1
+            start += step
+        if STOPPED_THREADS:
+            poll_interrupt()
+    return -1
 
 
 @ARRAY.method("includes", 1)
@@ -13762,10 +13894,9 @@ def array_includes(realm, this, value=undefined, start=undefined, *_):
         if len(items) < length and value is undefined:
             return True
         if value != value:
-            return any(item != item for item in items[start:length])
+            return any(item != item for item in interruptible(copied_list(items, start, length)))
         return list_position(items, value, start, length) >= 0
-    return any(same_value_zero(item, value)
-               for _, item in all_items(realm, obj, range(start, length)))
+    return first_equal(realm, all_items(realm, obj, range(start, length)), value, same_value_zero) >= 0
 
 
 @ARRAY.method("indexOf", 1)
@@ -13776,8 +13907,16 @@ def array_index_of(realm, this, value=undefined, start=undefined, *_):
     start = relative_index(start, length)
     if is_dense(obj) and len(obj.items) >= length:
         return list_position(obj.items, value, start, length)
-    for index, item in present_items(realm, obj, range(start, length)):
-        if strict_equal(item, value):
+    return first_equal(realm, present_items(realm, obj, range(start, length)), value)
+
+
+def first_equal(realm, items, value, equal=strict_equal):
+    """The index of the first of (index, value) pairs with a value, or -1."""
+    long = comparisons_at_once(value) < 4096
+    for index, item in items:
+        if long:
+            realm.poll()
+        if equal(item, value):
             return index
     return -1
 
@@ -13791,10 +13930,7 @@ def array_last_index_of(realm, this, value=undefined, *start):
     index = min(index, length - 1) if index >= 0 else length + index
     if index < 0:
         return -1
-    for index, item in present_items(realm, obj, range(int(index), -1, -1)):
-        if strict_equal(item, value):
-            return index
-    return -1
+    return first_equal(realm, present_items(realm, obj, range(int(index), -1, -1)), value)
 
 
 @ARRAY.method("join", 1)
@@ -13977,7 +14113,7 @@ def array_slice(realm, this, start=undefined, end=undefined, *_):
     start = relative_index(start, length)
     end = relative_index(end, length, length)
     if is_dense(obj) and len(obj.items) == length and has_array_constructor(realm, obj):
-        return realm.new_array(obj.items[start:end])
+        return realm.new_array(copied_list(obj.items, start, end))
     target = array_species_create(realm, obj, max(end - start, 0))
     copy_range(realm, target, obj, start, end)
     set_length_or_throw(target, max(end - start, 0))
@@ -14064,27 +14200,87 @@ def sort_by_numbers(values, comparator):
     if None in keys:
         return False
     ranks = keys[0] if len(keys) == 1 else list(zip(*keys))
-    values[:] = [values[index] for index in sorted(range(len(values)), key=ranks.__getitem__)]
+    values[:] = [values[index] for index in sort_in_slices(range(len(values)), ranks.__getitem__)]
     return True
 
 
 def sort_values(values, comparator):
     """Sorts a Python list of values in place, stably: undefined last (23.1.3.30.2)."""
-    rest = [value for value in values if value is not undefined]
+    rest = []
+    for piece in sliced(values):
+        rest += [value for value in piece if value is not undefined]
     count = len(values) - len(rest)
     if comparator is not undefined:
         if not sort_by_numbers(rest, comparator):
             rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif all(type(value) is str for value in rest):
-        rest.sort()
+    elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
+        rest = sort_texts(rest)
     else:
-        rest.sort(key=to_string)
+        texts = [to_string(value) for value in interruptible(rest)]
+        rest = [rest[index] for index in sort_in_slices(range(len(rest)), texts.__getitem__)]
     values[:] = rest + [undefined] * count
+
+
+#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
+MAX_SORTED_CHARACTERS = 1 << 22
+
+
+def sort_texts(texts):
+    """A sorted copy of a list of strings. Of long ones, each is compared once only, and polled for."""
+    if sum(map(len, texts[:SLICE_LENGTH])) <= MAX_SORTED_CHARACTERS and len(texts) <= SLICE_LENGTH:
+        return sorted(texts)
+    if max(len(text) for text in interruptible(texts)) <= 64:
+        return sort_in_slices(texts)
+
+    def compare(x, y):
+        poll_interrupt()
+        return -1 if x < y else x > y
+    counts = {}
+    for text in interruptible(texts):
+        counts[text] = counts.get(text, 0) + 1
+    result = []
+    for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
+        result += [text] * counts[text]
+    return result
+
+
+def sort_in_slices(values, key=None):
+    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
+    sorted in runs, which are then merged piece by piece."""
+    if len(values) <= SLICE_LENGTH:
+        return sorted(values, key=key)
+    runs = [sorted(piece, key=key) for piece in sliced(values)]
+    result = []
+    for piece in merged_runs(runs, key):
+        result += piece
+    return result
+
+
+def merged_runs(runs, key=None):
+    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
+    get_key = key or (lambda value: value)
+    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
+    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
+    starts = [0] * len(runs)
+    for bound in bounds + [None]:
+        items = []
+        for index, run in enumerate(runs):
+            poll_interrupt()
+            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
+            items += run[starts[index]:end]
+            starts[index] = end
+        yield sorted(items, key=key)
+        for index, run in enumerate(runs if bound is not None else ()):     # all alike
+            end = bisect.bisect_right(run, bound, starts[index], key=key)
+            yield list(run[starts[index]:end])
+            starts[index] = end
 
 
 def make_comparison(function):
     """A comparison for cmp_to_key, which asks only whether the result is below zero."""
     def compare(x, y):
+        if STOPPED_THREADS:
+            poll_interrupt()
         order = function(undefined, x, y)
         kind = type(order)
         return order if kind is int or kind is float else to_number(order)
@@ -14134,7 +14330,7 @@ def array_splice(realm, this, *args):
     if is_dense(obj) and len(obj.items) == length and total <= MAX_ARRAY_ITEMS \
             and has_array_constructor(realm, obj) \
             and (total <= length or not Guard.index or inherits_no_elements(realm, obj)):
-        removed = obj.items[start:start + deleted]
+        removed = copied_list(obj.items, start, start + deleted)
         obj.items[start:start + deleted] = items
         return realm.new_array(removed)
     target = array_species_create(realm, obj, deleted)
@@ -14176,7 +14372,7 @@ def copied_items(realm, obj, length):
     if length > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
     if is_dense(obj) and len(obj.items) == length:
-        return list(obj.items)
+        return copied_list(obj.items)
     return [value for _, value in all_items(realm, obj, range(length))]
 
 
@@ -17397,6 +17593,10 @@ def join_pieces(pieces):
     return "".join(pieces)
 
 
+#: Matches that `replace` finds before it calls its function for the first of them.
+MATCHES_AT_ONCE = 10_000
+
+
 def matches_to_replace(realm, regexp, text):
     """The matches that an untouched RegExp without the flag y replaces."""
     pattern = regexp.program.pattern
@@ -17410,21 +17610,27 @@ def matches_to_replace(realm, regexp, text):
 def replace_by_function(realm, regexp, text, function):
     """`replace` with a function, for an untouched RegExp."""
     pattern, names = regexp.program.pattern, regexp.program.pattern.names
-    pieces, position, function = [], 0, function.fn
-    matches = list(matches_to_replace(realm, regexp, text))
-    if matches:
+    pieces, position, size, function = [], 0, 0, function.fn
+    found = iter(matches_to_replace(realm, regexp, text))
+    # The matches come before the calls; millions of them do not all fit.
+    while matches := list(itertools.islice(found, MATCHES_AT_ONCE)):
+        realm.poll()
         realm.last_match = matches[-1]
-    for match in matches:
-        start, end = match.span()
-        captures = match.groups(undefined)
-        if names:
-            piece = function(undefined, text[start:end], *captures, start, text,
-                             named_groups(pattern, captures))
-        else:
-            piece = function(undefined, text[start:end], *captures, start, text)
-        pieces.append(text[position:start])
-        pieces.append(piece if type(piece) is str else to_string(piece))
-        position = end
+        for match in matches:
+            start, end = match.span()
+            captures = match.groups(undefined)
+            if names:
+                piece = function(undefined, text[start:end], *captures, start, text,
+                                 named_groups(pattern, captures))
+            else:
+                piece = function(undefined, text[start:end], *captures, start, text)
+            pieces.append(text[position:start])
+            pieces.append(piece if type(piece) is str else to_string(piece))
+            position = end
+            size += len(pieces[-1]) + len(pieces[-2])
+            if size > MAX_STRING_LENGTH:
+                raise JSRangeError("Invalid string length")
+        pieces = ["".join(pieces)]
     pieces.append(text[position:])
     return join_pieces(pieces)
 
@@ -17445,7 +17651,7 @@ def replace_by_text(realm, regexp, text, replacement):
             if count:
                 realm.last_match = (regexp, text)
             return result
-    pieces, position, size = [], 0, 0
+    done, pieces, position, size = [], [], 0, 0
     match = None
     for match in matches_to_replace(realm, regexp, text):
         start, end = match.start(), match.end()
@@ -17463,12 +17669,13 @@ def replace_by_text(realm, regexp, text, replacement):
         position = end
         if size > MAX_STRING_LENGTH:
             raise JSRangeError("Invalid string length")
-        if not len(pieces) & 1023:
+        if len(pieces) >= 4096:
             realm.poll()
+            done.append("".join(pieces))
+            pieces.clear()
     if match is not None:
         realm.last_match = match
-    pieces.append(text[position:])
-    return join_pieces(pieces)
+    return join_pieces(done + pieces + [text[position:]])
 
 
 #: Parts of a template: the text before and after the match.
@@ -17574,7 +17781,7 @@ def split_at_once(realm, regexp, pattern, text, count):
     if not text:
         return [] if pattern.find(realm, regexp, text, 0) is not None else [text]
     native = pattern.native_alone(regexp, text)
-    if native is not None and len(text) * (pattern.group_count + 1) < MAX_ARRAY_ITEMS:
+    if native is not None and len(text) * (pattern.group_count + 1) <= MAX_UNPOLLED_MATCHES:
         pieces = native.split(text)
         if len(pieces) > 1:
             realm.last_match = (regexp, text)
@@ -18816,7 +19023,6 @@ UINT8_KIND = ELEMENT_KINDS[1]
 
 #: Elements that are turned into Python values in one go: between such blocks the clock is read.
 ELEMENTS_AT_ONCE = 65536
-SORTED_AT_ONCE = 2 ** 19
 
 #: A typed array with more elements does not tell its keys.
 MAX_ENUMERATED_ELEMENTS = 2 ** 22
@@ -19075,8 +19281,10 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
     first, last = clamp_range(length, start, end)
     require_attached(this.buffer, "%TypedArray%.prototype.fill")
     if last > first:
-        block = memoryview(this.kind.pack(value) * (last - first))
-        this.view[first:last] = block.cast(this.kind.code)
+        block = memoryview(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE)).cast(this.kind.code)
+        for start in range(first, last, ELEMENTS_AT_ONCE):
+            realm.poll()
+            this.view[start:min(start + ELEMENTS_AT_ONCE, last)] = block[:last - start]
     return this
 
 
@@ -19252,8 +19460,15 @@ def typed_array_reduce_right(realm, this, callback=undefined, *initial):
 
 @typed_array_method("reverse", 0)
 def typed_array_reverse(realm, this, *_):
-    if this.view:
-        this.view[:] = memoryview(this.view[::-1].tobytes()).cast(this.kind.code)
+    view = this.view
+    low, high = 0, len(view)
+    while high - low > 1:
+        realm.poll()
+        step = min(ELEMENTS_AT_ONCE, (high - low) // 2)
+        first, last = view[low:low + step][::-1].tobytes(), view[high - step:high][::-1].tobytes()
+        view[low:low + step] = memoryview(last).cast(this.kind.code)
+        view[high - step:high] = memoryview(first).cast(this.kind.code)
+        low, high = low + step, high - step
     return this
 
 
@@ -19297,7 +19512,13 @@ def copy_elements(realm, target, source, to, first, count):
         return
     part = source.view[first:first + count]
     if target.kind is source.kind:
-        target.view[to:to + count] = part
+        if target.buffer is source.buffer:
+            target.view[to:to + count] = part
+            return
+        for start in range(0, count, SLICE_LENGTH << 4):
+            realm.poll()
+            end = min(start + (SLICE_LENGTH << 4), count)
+            target.view[to + start:to + end] = part[start:end]
         return
     if target.buffer is source.buffer:
         part = memoryview(part.tobytes()).cast(source.kind.code)
@@ -19337,41 +19558,62 @@ def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
 
 
 def sorted_elements(realm, this, comparator):
-    """The elements in order: by value with -0 below +0 and NaN last, or by a comparator."""
+    """The elements in the order of a comparator."""
     if len(this.view) > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
     values = this.elements()
-    if comparator is not undefined:
-        values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif not this.kind.is_float:
-        values = sorted_numbers(realm, values)
-    else:
-        numbers = sorted_numbers(realm, [value for value in values if value == value])
-        low, high = bisect.bisect_left(numbers, 0), bisect.bisect_right(numbers, 0)
-        signs = map(math.copysign, itertools.repeat(1), numbers[low:high])
-        negative = sum(sign < 0 for sign in polled(realm, signs))
-        numbers[low:high] = [-0.0] * negative + [0.0] * (high - low - negative)
-        values = numbers + [NAN] * (len(values) - len(numbers))
+    values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
     return values
 
 
-def sorted_numbers(realm, values):
-    """Sorts a list that has no NaN; a long one in pieces, so that the clock is looked at."""
-    if len(values) <= SORTED_AT_ONCE:
-        return sorted(values)
-    pieces = []
-    for start in range(0, len(values), SORTED_AT_ONCE):
-        realm.poll()
-        pieces.append(sorted(values[start:start + SORTED_AT_ONCE]))
-    return list(polled(realm, heapq.merge(*pieces)))
+def sort_numbers(view, is_float):
+    """Sorts a view of numbers in place: by value, with -0 below +0 and NaN last. Few of them are ever Python
+    objects at the same time."""
+    runs, count, negative = [], 0, 0
+    for piece in sliced(view):
+        values = piece.tolist()
+        if is_float:
+            values = [value for value in values if value == value]
+        values.sort()
+        if is_float:
+            zeros = values[bisect.bisect_left(values, 0):bisect.bisect_right(values, 0)]
+            negative += sum([math.copysign(1, zero) < 0 for zero in zeros])
+        write_numbers(view, count, values)
+        runs.append((count, count + len(values)))
+        count += len(values)
+    if len(runs) > 1:
+        copy, start = bytearray(), 0
+        for piece in sliced(view[:count].cast("B")):
+            copy += piece
+        copied = memoryview(copy).cast(view.format)
+        for piece in merged_runs([copied[low:high] for low, high in runs]):
+            write_numbers(view, start, piece)
+            start += len(piece)
+    zero = bisect.bisect_left(view, 0, 0, count) if negative else count
+    fill_view(view, zero, zero + negative, -0.0)
+    fill_view(view, zero + negative, bisect.bisect_right(view, 0, zero, count), 0.0)
+    fill_view(view, count, len(view), NAN)
+
+
+def fill_view(view, start, end, value):
+    for at in range(start, end, SLICE_LENGTH):
+        poll_interrupt()
+        write_numbers(view, at, [value] * min(SLICE_LENGTH, end - at))
+
+
+def write_numbers(view, start, values):
+    """Writes a list of numbers, which all have the type of the view, into it."""
+    view[start:start + len(values)] = memoryview(array.array(view.format, values))
 
 
 @TYPED_ARRAY.method("sort", 1, receiver=False)
 def typed_array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
     validate_typed_array(this, "%TypedArray%.prototype.sort")
-    values = sorted_elements(realm, this, comparator)
-    this.store(values[:len(this.view)])
+    if comparator is undefined:
+        sort_numbers(this.view, this.kind.is_float)
+    else:
+        this.store(sorted_elements(realm, this, comparator)[:len(this.view)])
     return this
 
 
@@ -19404,7 +19646,11 @@ def typed_array_to_sorted(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
     validate_typed_array(this, "%TypedArray%.prototype.toSorted")
     result = new_typed_array(realm, this.kind, len(this.view))
-    result.store(sorted_elements(realm, this, comparator))
+    if comparator is undefined:
+        copy_elements(realm, result, this, 0, 0, len(this.view))
+        sort_numbers(result.view, this.kind.is_float)
+    else:
+        result.store(sorted_elements(realm, this, comparator))
     return result
 
 
@@ -23648,12 +23894,13 @@ for _name, _value in (("Infinity", INFINITY), ("NaN", NAN), ("undefined", undefi
     GLOBAL_FUNCTIONS.value(_name, _value, 0)
 
 #: What encodeURIComponent and escape change; encodeURI leaves more as it is.
-URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]+")
-URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]+")
+URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]{1,4096}")
+URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]{1,4096}")
 URI_RESERVED = frozenset(";/?:@&=+$,#")
 ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
 
-_PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2})+")
+#: A run of escapes, not too long; no character is divided.
+_PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
@@ -23679,7 +23926,7 @@ def encode_uri(text, changed):
     def encode_run(match):
         return "%" + match[0].encode().hex("%").upper()
     try:
-        encoded = changed.sub(encode_run, python_text(text))
+        encoded = replace_in_slices(changed, encode_run, python_text(text), check_string_length)
     except UnicodeEncodeError:
         raise JSURIError("URI malformed") from None
     check_string_length(len(encoded))
@@ -23700,7 +23947,7 @@ def decode_uri(text, preserved):
         return text
     if re.search("%(?![0-9a-fA-F]{2})", text):
         raise JSURIError("URI malformed")
-    return _PERCENT_RUN.sub(decode_run, text)
+    return replace_in_slices(_PERCENT_RUN, decode_run, text)
 
 
 def decode_except(escaped, decoded, preserved):
@@ -23735,19 +23982,18 @@ def global_encode_uri_component(realm, this, component=undefined, *_):
 
 @GLOBAL_FUNCTIONS.method("escape", 1)
 def global_escape(realm, this, text=undefined, *_):
-    escaped = ESCAPE_CHANGED.sub(percent_escape, to_string(text))
+    escaped = replace_in_slices(ESCAPE_CHANGED, percent_escape, to_string(text), check_string_length)
     check_string_length(len(escaped))
     return escaped
 
 
 def percent_escape(match):
-    poll_interrupt()
     return f"%{ord(match[0]):02X}" if match[0] < "\u0100" else f"%u{ord(match[0]):04X}"
 
 
 @GLOBAL_FUNCTIONS.method("unescape", 1)
 def global_unescape(realm, this, text=undefined, *_):
-    return _ESCAPE_SEQUENCE.sub(lambda m: chr(int(m[1] or m[2], 16)), to_string(text))
+    return replace_in_slices(_ESCAPE_SEQUENCE, lambda m: chr(int(m[1] or m[2], 16)), to_string(text))
 
 
 # -- URL ---------------------------------------------------------------------------------
@@ -24709,14 +24955,15 @@ class JSTextDecoder(JSObject):
             self.decoder = make("strict" if self.fatal else "replace")
             self.started = False
         try:
-            text = self.decoder.decode(data, not more)
+            text = "".join([self.decoder.decode(bytes(piece)) for piece in sliced(data)])
+            text += self.decoder.decode(b"", not more)
         except UnicodeDecodeError:
             self.decoder = None
             raise
         if not more:
             self.decoder = None
         if self.encoding == "windows-1252":
-            return text.translate(_WINDOWS_1252)
+            return in_slices(text, lambda piece: piece.translate(_WINDOWS_1252))
         if text and not self.started:
             self.started = True
             if text[0] == "\ufeff" and not self.ignore_bom:
@@ -24749,7 +24996,7 @@ def text_decoder_decode(realm, this, data=undefined, options=undefined, *_):
     if source is None:
         raise JSTypeError("The input must be an ArrayBuffer or a view of one")
     try:
-        text = this.decode(bytes(source), more)
+        text = this.decode(memoryview(source), more)
     except UnicodeDecodeError:
         raise JSTypeError(f"The encoded data was not valid for encoding {this.encoding}") from None
     if len(text) > MAX_STRING_LENGTH:
@@ -24783,10 +25030,14 @@ def web_option(options, name):
 
 # -- Base64 ------------------------------------------------------------------------------
 
+#: ASCII white space, which atob leaves out.
+_NO_BLANKS = dict.fromkeys(b"\t\n\f\r ")
+
+
 @GLOBAL_FUNCTIONS.method("atob", 1)
 def global_atob(realm, this, *args):
     [text] = web_arguments(args, 1, "atob")
-    text = re.sub("[\t\n\f\r ]", "", text)
+    text = in_slices(text, lambda piece: piece.translate(_NO_BLANKS))
     if len(text) % 4 == 0:
         text = re.sub("==?$", "", text)
     if len(text) % 4 == 1 or not re.fullmatch("[A-Za-z0-9+/]*", text):
