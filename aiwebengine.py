@@ -97,6 +97,10 @@ try:
 except ImportError:                     # not on Windows
     resource = None
 try:
+    import ctypes
+except ImportError:                     # a Python that was built without it
+    ctypes = None
+try:
     import sqlite3
 except ImportError:                     # a Python that was built without it
     sqlite3 = None
@@ -26513,15 +26517,36 @@ def is_module(source):
 
 #: Seconds between two looks of the watchdog at the process's memory.
 MEMORY_CHECK_SECONDS = 0.05
-_STATM = pathlib.Path("/proc/self/statm")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+def _memory_on_linux():
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _memory_on_windows():
+    """The working set: the fourth field of PROCESS_MEMORY_COUNTERS, whose first two have 32 bits."""
+    counters = (ctypes.c_size_t * 10)(ctypes.sizeof(ctypes.c_size_t) * (9 if sys.maxsize > 2**32 else 10))
+    if not ctypes.windll.kernel32.K32GetProcessMemoryInfo(ctypes.c_void_p(-1), counters, counters[0]):
+        raise OSError
+    return counters[2 if sys.maxsize > 2**32 else 3]
+
+
+def _memory_on_macos():
+    """The second field of mach_task_basic_info, by task_info(…, MACH_TASK_BASIC_INFO, …)."""
+    facts, count = (ctypes.c_uint64 * 6)(), ctypes.c_uint32(12)
+    itself = ctypes.c_uint32.in_dll(ctypes.pythonapi, "mach_task_self_")
+    if ctypes.pythonapi.task_info(itself, 20, facts, ctypes.byref(count)):
+        raise OSError
+    return facts[1]
+
+
+_MEMORY_READERS = {"win32": _memory_on_windows, "darwin": _memory_on_macos}
 
 
 def memory_used():
-    """Bytes of memory that the process occupies; 0 where the system does not say (only Linux does)."""
+    """Bytes of memory that the process occupies; 0 where the system does not say."""
     try:
-        return int(_STATM.read_bytes().split()[1]) * _PAGE_BYTES
-    except OSError:
+        return _MEMORY_READERS.get(sys.platform, _memory_on_linux)()
+    except (OSError, AttributeError, ValueError):       # no such file or call; ctypes is None
         return 0
 
 

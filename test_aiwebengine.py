@@ -372,7 +372,7 @@ class StructureTest(unittest.TestCase):
         self.assertLessEqual(at_top, set(sys.stdlib_module_names))
         late = [alias.name for node in ast.walk(self.tree) if isinstance(node, (ast.Import, ast.ImportFrom))
                 and node not in self.tree.body for alias in node.names]
-        self.assertLessEqual({name.split(".")[0] for name in late}, {"js2py", "redis", "readline", "resource", "sqlite3"})
+        self.assertLessEqual({name.split(".")[0] for name in late}, {"ctypes", "js2py", "redis", "readline", "resource", "sqlite3"})
 
     def test_starts_with_a_shebang_and_inline_metadata(self):
         lines = self.source.splitlines()
@@ -4712,6 +4712,18 @@ class LimitTest(unittest.TestCase):
             with self.subTest(source), self.assertRaises(aiwebengine.JSError) as caught:
                 run(f"const t = '\U0001f600'.repeat(1e6); {source}")
             self.assertLessEqual(len(caught.exception.message), aiwebengine.MAX_ERROR_TEXT + 1)
+
+    @unittest.skipUnless(sys.platform in ("linux", "win32", "darwin"), "only these systems say how large a process is")
+    def test_the_size_of_the_process_follows_what_it_holds(self):
+        before = aiwebengine.memory_used()
+        held = b"x" * 100_000_000
+        grown = aiwebengine.memory_used() - before
+        self.assertTrue(60e6 < grown < 200e6, f"{grown} for {len(held)} bytes")
+
+    def test_a_system_that_does_not_say_how_large_the_process_is_stops_nothing(self):
+        elsewhere = {"linux": "darwin"}.get(sys.platform, "linux")
+        with unittest.mock.patch.object(aiwebengine.sys, "platform", elsewhere):
+            self.assertEqual(aiwebengine.memory_used(), 0)
 
     def test_the_watchdog_is_woken_once_by_many_short_entries_not_by_each(self):
         watchdog, realm = aiwebengine.Watchdog(), aiwebengine.Realm()
