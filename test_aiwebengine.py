@@ -9467,6 +9467,108 @@ class ScriptTest(ServerCase):
         self.change("new.js", "routeRegistry.registerRoute('/v', () => 'new');")
         self.assertEqual(self.get("/v")[2], "new")
 
+    def put(self, files):
+        """Writes files (None: deletes them), so that one look at the folder finds all of it."""
+        for name, text in files.items():
+            path = self.folder / name
+            if text is None:
+                path.unlink()
+            else:
+                self.write(path, text)
+                self.tick = getattr(self, "tick", 0) + 1
+                os.utime(path, (time.time() - 1000 + self.tick,) * 2)
+
+    @staticmethod
+    def routes(*pairs):
+        return "\n".join(f"routeRegistry.registerRoute('{path}', () => '{text}');" for path, text in pairs)
+
+    def test_a_renamed_script_serves_at_once_and_keeps_its_clients(self):
+        source = self.routes(("/v", "v")) + "routeRegistry.registerStreamRoute('/s');" \
+            "graphQLRegistry.registerQuery('q', 'type Query { q: Int }', () => 7);" \
+            "graphQLRegistry.registerSubscription('t', 'type Subscription { t: Int }', () => null);" \
+            "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 'x') && " \
+            "graphQLRegistry.sendSubscriptionMessage('t', 1));"
+        self.serve({"b.js": source, "other.js": self.routes(("/o", "o"))})
+        clients = [self.connect("/s"), self.connect("/graphql/subscription/t")]
+        for old, new in (("b.js", "c.js"), ("c.js", "a.js")):       # later and earlier in name order
+            self.put({old: None, new: source})
+            self.assertEqual(sorted(self.server.app.refresh()), sorted([old, new]))
+            self.assertEqual([self.get(path)[2] for path in ("/v", "/o")], ["v", "o"])
+            self.assertEqual(self.server.app.graphql.execute("{ q }"), {"data": {"q": 7}})
+            self.get("/send")
+            self.assertEqual([client.next()["data"] for client in clients], ["x", "1"])
+        self.assertEqual((sorted(self.server.app.hosts), self.server.app.failures), (["a.js", "other.js"], {}))
+        self.assertNotIn("was not loaded", self.output.getvalue())
+
+    def test_routes_that_move_to_another_file_in_one_step_are_never_missing(self):
+        self.serve({name: self.routes((f"/{name[0]}", "old")) for name in ("a.js", "b.js", "c.js")})
+        for a, b, c in ("bac", "bca", "cab", "acb", "abc"):         # swaps, chains and circles
+            stop, wrong = threading.Event(), []
+
+            def look():
+                while not stop.is_set():
+                    wrong.extend(path for path in ("/a", "/b", "/c") if self.get(path)[0] != 200)
+            self.put({"a.js": self.routes((f"/{a}", f"a{a}")), "b.js": self.routes((f"/{b}", f"b{b}")),
+                      "c.js": self.routes((f"/{c}", f"c{c}"))})
+            watcher = threading.Thread(target=look)
+            watcher.start()
+            self.server.app.refresh()
+            stop.set()
+            watcher.join()
+            self.assertEqual(wrong, [])
+            self.assertEqual([self.get(f"/{path}")[2] for path in (a, b, c)], [f"a{a}", f"b{b}", f"c{c}"])
+        self.assertNotIn("was not loaded", self.output.getvalue())
+
+    def test_a_script_that_was_refused_a_name_is_loaded_when_the_name_is_free(self):
+        sdl = "'type Query { f: %s }'"
+        kinds = {"route": "routeRegistry.registerRoute('/x', () => 'x');",
+                 "stream": "routeRegistry.registerStreamRoute('/x');",
+                 "field": "graphQLRegistry.registerQuery('f', %s, () => 1);" % (sdl % "Int"),
+                 "type": "graphQLRegistry.registerQuery('%s', 'type Query { %s: T } type T { %s: Int }', () => 1);"}
+        for first, second in (("route", "route"), ("stream", "route"), ("route", "stream"), ("field", "field"),
+                              ("type", "type")):
+            with self.subTest(first=first, second=second):
+                one, two = kinds[first], kinds[second]
+                if first == "type":
+                    one, two = one % ("f", "f", "a"), two % ("g", "g", "b")
+                self.serve({"a.js": one, "b.js": two + self.routes(("/b", "b")), "c.js": ""})
+                self.assertEqual(list(self.server.app.failures), ["b.js"])
+                self.put({"c.js": "// frees nothing"})
+                self.server.app.refresh()
+                self.assertEqual(self.output.getvalue().count("b.js was not loaded"), 1)
+                self.put({"a.js": None})
+                self.server.app.refresh()
+                self.assertEqual(self.get("/b")[2], "b")
+                self.assertEqual((self.server.app.failures, sorted(self.server.app.hosts)), ({}, ["b.js", "c.js"]))
+                self.output.truncate(0)
+
+    def test_who_waits_for_one_that_waits_is_loaded_in_the_same_step(self):
+        self.serve({"a.js": self.routes(("/x", "a")), "b.js": self.routes(("/y", "b")), "c.js": self.routes(("/z", "c"))})
+        self.change("b.js", self.routes(("/x", "b")))
+        self.change("c.js", self.routes(("/y", "c")))
+        self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["a", "b", "c"])
+        self.change("a.js", self.routes(("/z", "a")))
+        self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["b", "c", "a"])
+
+    def test_a_version_that_stays_because_the_new_one_fails_keeps_its_names(self):
+        self.serve({"a.js": self.routes(("/x", "a")), "b.js": self.routes(("/y", "b")), "c.js": self.routes(("/z", "c"))})
+        self.put({"a.js": self.routes(("/y", "new a")), "b.js": self.routes(("/z", "new b")), "c.js": "oops("})
+        self.server.app.refresh()
+        self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["a", "b", "c"])
+        self.assertIn("GET /z is already registered by c.js", self.output.getvalue())
+        self.change("c.js", self.routes(("/x", "new c")))
+        self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["new c", "new a", "new b"])
+
+    def test_the_watcher_takes_a_renamed_file_for_one_change(self):
+        source = self.routes(("/v", "v")) + "routeRegistry.registerStreamRoute('/s');"
+        self.serve({"b.js": source}, reload=True)
+        client = self.connect("/s")
+        os.replace(self.folder / "b.js", self.folder / "a.js")
+        self.eventually(lambda: list(self.server.app.hosts) == ["a.js"])
+        self.assertEqual(self.get("/v")[2], "v")
+        self.assertTrue(client.nothing())
+        self.assertNotIn("was not loaded", self.output.getvalue())
+
     def test_the_watcher_sees_changes(self):
         self.serve("routeRegistry.registerRoute('/v', () => '1');", reload=True)
         time.sleep(0.05)
