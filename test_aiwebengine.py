@@ -6829,15 +6829,59 @@ class StreamFaultTest(unittest.TestCase):
         again = self.read(self.attach(stream, {}, resumed), b"data: 5\n\n")
         self.assertEqual((b"gap" in again, self.frames(again)), (False, [b"4", b"5"]))
 
-    def test_ids_that_no_server_gave_out_are_taken_as_none(self):
+    def test_an_id_that_no_server_gave_out_gets_a_gap_and_what_is_kept(self):
         stream = self.stream()
         stream.send("1")
-        for last_id in ("", "x", "-1", "deadbeef", f"{stream.epoch}-", f"{stream.epoch}--1", f"{stream.epoch}-1\n2",
-                        f"{stream.epoch}-" + "9" * 40, "0" * 100_000, f"{stream.epoch}-999999", "\u0661\u0662-1"):
+        for last_id in ("x", "-1", "deadbeef", f"{stream.epoch}-", f"{stream.epoch}--1", f"{stream.epoch}-1\n2",
+                        f"{stream.epoch}-" + "9" * 40, "0" * 100_000, f"{stream.epoch}-2", f"{stream.epoch}-999999",
+                        "\u0661\u0662-1"):
             with self.subTest(last_id[:30]):
                 client = self.attach(stream, {}, last_id)
-                self.assertEqual(self.read(client, b"\n\n").count(b"\n\n"), 1)
+                data = self.read(client, b"data: 1\n\n")
+                self.assertEqual((data.count(b"event: gap\n"), self.frames(data)[1:]), (1, [b"1"]))
+                self.assertLess(len(data), 1000)
                 client.close()
+        self.assertNotIn(b"gap", self.read(self.attach(stream, {}, ""), b"\n\n"))
+
+    def test_an_id_of_the_scripts_own_finds_its_message(self):
+        stream = self.stream(history=3)
+        for number in range(1, 6):
+            stream.send(str(number), id=f"order {number}")
+        self.assertEqual(self.frames(self.read(self.attach(stream, {}, "order 3"), b"data: 5\n")), [b"4", b"5"])
+        self.assertIn(b"event: gap\n", self.read(self.attach(stream, {}, "order 1"), b"data: 5\n"))
+        stream.send("6", id="order 4")
+        self.assertEqual(self.frames(self.read(self.attach(stream, {}, "order 4"), b"id: ")), [])
+
+    def test_what_is_sent_while_a_client_is_expected_reaches_it(self):
+        for depth in (0, 5):
+            with self.subTest(history=depth):
+                stream = self.stream(history=depth)
+                stream.send("before")
+                expected = stream.expect()
+                stream.send("for a", {"room": "a"})
+                stream.send("for b", {"room": "b"})
+                stream.send("for all")
+                sock, client = self.pairs.pair()
+                self.addCleanup(client.close)
+                client.settimeout(WAIT)
+                self.broadcaster.attach(stream, sock, b"", {"room": "a"}, expected=expected, greeting=b"data: hi\n\n")
+                stream.send("after")
+                data = self.read(client, b"data: after\n")
+                self.assertEqual(self.frames(data), [b"hi", b"for a", b"for all", b"after"])
+                self.assertEqual(stream.expected, [])
+
+    def test_expected_messages_have_a_limit_beyond_which_there_is_a_gap(self):
+        stream = self.stream(history=0)
+        expected = stream.expect()
+        for number in range(9):
+            stream.send(str(number) * (aiwebengine.MAX_HISTORY_BYTES // 4))
+        self.assertLessEqual(expected.bytes, aiwebengine.MAX_HISTORY_BYTES)
+        sock, client = self.pairs.pair()
+        self.addCleanup(client.close)
+        client.settimeout(WAIT)
+        self.broadcaster.attach(stream, sock, b"", {}, expected=expected)
+        data = self.read(client, b"8\n\n")
+        self.assertEqual([part[:1] for part in self.frames(data)], [b"{", b"6", b"7", b"8"])
 
     def test_a_heartbeat_moves_the_id_past_messages_for_others(self):
         stream = self.stream(history=3)
@@ -9500,6 +9544,108 @@ class ScriptTest(ServerCase):
         self.change("new.js", "routeRegistry.registerRoute('/v', () => 'new');")
         self.assertEqual(self.get("/v")[2], "new")
 
+    def put(self, files):
+        """Writes files (None: deletes them), so that one look at the folder finds all of it."""
+        for name, text in files.items():
+            path = self.folder / name
+            if text is None:
+                path.unlink()
+            else:
+                self.write(path, text)
+                self.tick = getattr(self, "tick", 0) + 1
+                os.utime(path, (time.time() - 1000 + self.tick,) * 2)
+
+    @staticmethod
+    def routes(*pairs):
+        return "\n".join(f"routeRegistry.registerRoute('{path}', () => '{text}');" for path, text in pairs)
+
+    def test_a_renamed_script_serves_at_once_and_keeps_its_clients(self):
+        source = self.routes(("/v", "v")) + "routeRegistry.registerStreamRoute('/s');" \
+            "graphQLRegistry.registerQuery('q', 'type Query { q: Int }', () => 7);" \
+            "graphQLRegistry.registerSubscription('t', 'type Subscription { t: Int }', () => null);" \
+            "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 'x') && " \
+            "graphQLRegistry.sendSubscriptionMessage('t', 1));"
+        self.serve({"b.js": source, "other.js": self.routes(("/o", "o"))})
+        clients = [self.connect("/s"), self.connect("/graphql/subscription/t")]
+        for old, new in (("b.js", "c.js"), ("c.js", "a.js")):       # later and earlier in name order
+            self.put({old: None, new: source})
+            self.assertEqual(sorted(self.server.app.refresh()), sorted([old, new]))
+            self.assertEqual([self.get(path)[2] for path in ("/v", "/o")], ["v", "o"])
+            self.assertEqual(self.server.app.graphql.execute("{ q }"), {"data": {"q": 7}})
+            self.get("/send")
+            self.assertEqual([client.next()["data"] for client in clients], ["x", "1"])
+        self.assertEqual((sorted(self.server.app.hosts), self.server.app.failures), (["a.js", "other.js"], {}))
+        self.assertNotIn("was not loaded", self.output.getvalue())
+
+    def test_routes_that_move_to_another_file_in_one_step_are_never_missing(self):
+        self.serve({name: self.routes((f"/{name[0]}", "old")) for name in ("a.js", "b.js", "c.js")})
+        for a, b, c in ("bac", "bca", "cab", "acb", "abc"):         # swaps, chains and circles
+            stop, wrong = threading.Event(), []
+
+            def look():
+                while not stop.is_set():
+                    wrong.extend(path for path in ("/a", "/b", "/c") if self.get(path)[0] != 200)
+            self.put({"a.js": self.routes((f"/{a}", f"a{a}")), "b.js": self.routes((f"/{b}", f"b{b}")),
+                      "c.js": self.routes((f"/{c}", f"c{c}"))})
+            watcher = threading.Thread(target=look)
+            watcher.start()
+            self.server.app.refresh()
+            stop.set()
+            watcher.join()
+            self.assertEqual(wrong, [])
+            self.assertEqual([self.get(f"/{path}")[2] for path in (a, b, c)], [f"a{a}", f"b{b}", f"c{c}"])
+        self.assertNotIn("was not loaded", self.output.getvalue())
+
+    def test_a_script_that_was_refused_a_name_is_loaded_when_the_name_is_free(self):
+        sdl = "'type Query { f: %s }'"
+        kinds = {"route": "routeRegistry.registerRoute('/x', () => 'x');",
+                 "stream": "routeRegistry.registerStreamRoute('/x');",
+                 "field": "graphQLRegistry.registerQuery('f', %s, () => 1);" % (sdl % "Int"),
+                 "type": "graphQLRegistry.registerQuery('%s', 'type Query { %s: T } type T { %s: Int }', () => 1);"}
+        for first, second in (("route", "route"), ("stream", "route"), ("route", "stream"), ("field", "field"),
+                              ("type", "type")):
+            with self.subTest(first=first, second=second):
+                one, two = kinds[first], kinds[second]
+                if first == "type":
+                    one, two = one % ("f", "f", "a"), two % ("g", "g", "b")
+                self.serve({"a.js": one, "b.js": two + self.routes(("/b", "b")), "c.js": ""})
+                self.assertEqual(list(self.server.app.failures), ["b.js"])
+                self.put({"c.js": "// frees nothing"})
+                self.server.app.refresh()
+                self.assertEqual(self.output.getvalue().count("b.js was not loaded"), 1)
+                self.put({"a.js": None})
+                self.server.app.refresh()
+                self.assertEqual(self.get("/b")[2], "b")
+                self.assertEqual((self.server.app.failures, sorted(self.server.app.hosts)), ({}, ["b.js", "c.js"]))
+                self.output.truncate(0)
+
+    def test_who_waits_for_one_that_waits_is_loaded_in_the_same_step(self):
+        self.serve({"a.js": self.routes(("/x", "a")), "b.js": self.routes(("/y", "b")), "c.js": self.routes(("/z", "c"))})
+        self.change("b.js", self.routes(("/x", "b")))
+        self.change("c.js", self.routes(("/y", "c")))
+        self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["a", "b", "c"])
+        self.change("a.js", self.routes(("/z", "a")))
+        self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["b", "c", "a"])
+
+    def test_a_version_that_stays_because_the_new_one_fails_keeps_its_names(self):
+        self.serve({"a.js": self.routes(("/x", "a")), "b.js": self.routes(("/y", "b")), "c.js": self.routes(("/z", "c"))})
+        self.put({"a.js": self.routes(("/y", "new a")), "b.js": self.routes(("/z", "new b")), "c.js": "oops("})
+        self.server.app.refresh()
+        self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["a", "b", "c"])
+        self.assertIn("GET /z is already registered by c.js", self.output.getvalue())
+        self.change("c.js", self.routes(("/x", "new c")))
+        self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["new c", "new a", "new b"])
+
+    def test_the_watcher_takes_a_renamed_file_for_one_change(self):
+        source = self.routes(("/v", "v")) + "routeRegistry.registerStreamRoute('/s');"
+        self.serve({"b.js": source}, reload=True)
+        client = self.connect("/s")
+        os.replace(self.folder / "b.js", self.folder / "a.js")
+        self.eventually(lambda: list(self.server.app.hosts) == ["a.js"])
+        self.assertEqual(self.get("/v")[2], "v")
+        self.assertTrue(client.nothing())
+        self.assertNotIn("was not loaded", self.output.getvalue())
+
     def test_the_watcher_sees_changes(self):
         self.serve("routeRegistry.registerRoute('/v', () => '1');", reload=True)
         self.write(self.folder / "app.js", "routeRegistry.registerRoute('/v', () => '22');")
@@ -10373,6 +10519,109 @@ class StreamsOverHttpTest(ServerCase):
                 item = again.next()
                 found.append(item["data"] if item["event"] == "message" else item["event"])
             self.assertEqual(found, {0: ["gap", "4"], 1: ["gap", "3", "4"], 2: ["2", "3", "4"]}[depth])
+
+    NAMED = """
+        routeRegistry.registerStreamRoute("/s", { retry: 1500, onConnect: ({ connection, request }) => {
+          if (request.query.refuse) return false;
+          connection.send({ hello: request.query.name }, { event: "greeting", id: "hello", retry: 9 });
+          routeRegistry.sendStreamMessageFiltered("/s", "came", { name: request.query.name });
+          kept = connection;
+        } });
+        routeRegistry.registerStreamRoute("/plain");
+        let kept;
+        routeRegistry.registerRoute("/send", ({ request: { json: [name, ...args] } }) => {
+          try {
+            if (name === "later") return { body: kept.send(...args) };
+            return { body: (routeRegistry[name] ?? sendStreamMessageToConnections)(...args) };
+          } catch (error) {
+            return { body: error.message };
+          }
+        }, "POST");
+    """
+    EVENT_SOURCE = ["Accept: text/event-stream", "Cache-Control: no-cache"]
+
+    def send(self, *call):
+        return self.post_json("/send", call)
+
+    def test_named_events_with_an_id_and_a_retry_time(self):
+        self.serve(self.NAMED)
+        client = self.connect("/plain?room=a")
+        for call in (("sendStreamMessage", "/plain", "one", {"event": "news", "id": 7, "retry": 20}),
+                     ("sendStreamMessageFiltered", "/plain", "two", {"room": "a"}, {"event": "news"}),
+                     ("sendStreamMessageToConnections", "/plain", "three", "{}", {"id": "x"})):
+            self.assertIn("1 delivered", self.send(*call))
+        one, two, three = client.next(), client.next(), client.next()
+        self.assertEqual((one, client.retry), ({"event": "news", "data": "one", "id": "7"}, "20"))
+        self.assertEqual((two["event"], two["data"], three["event"], three["id"]), ("news", "two", "message", "x"))
+        again = self.connect("/plain?room=a", ["Last-Event-ID: 7"])
+        self.assertEqual([again.next()["data"], again.next()["data"]], ["two", "three"])
+
+    def test_bad_options_of_a_message_are_named(self):
+        self.serve(self.NAMED)
+        for options, part in (({"room": "a"}, 'no option "room"; there are event, id, retry'), ({"event": ""}, "the event must be"),
+                              ({"event": "a\nb"}, "line breaks"), ({"id": "x" * 201}, "1 to 200"), ({"id": True}, "the id must be"),
+                              ({"retry": -1}, "retry must be a whole number"), ({"retry": "5"}, "not a string"),
+                              ({"id": "0123abcd-7"}, "looks like one"), ({"id": "1700000000000-0"}, "looks like one")):
+            with self.subTest(options):
+                self.assertIn(part, self.send("sendStreamMessage", "/plain", "x", options))
+        for ignored in (None, "{}", 5, ["x"], True):
+            self.assertIn("0 failed", self.send("sendStreamMessage", "/plain", "x", ignored))
+        self.assertNotIn("ignored", self.output.getvalue())
+        self.send("sendStreamMessage", "/plain", "x", '{"room":"a"}')
+        self.assertIn("pass a filter to sendStreamMessageFiltered", self.output.getvalue())
+
+    def test_a_greeting_comes_first_and_what_on_connect_sends_reaches_the_newcomer(self):
+        self.serve(self.NAMED)
+        client = self.connect("/s?name=Ada", self.EVENT_SOURCE)
+        greeting = client.next()
+        self.assertEqual(greeting, {"event": "greeting", "data": '{"hello":"Ada"}', "id": "hello"})
+        self.assertEqual(client.next()["data"], "came")
+        self.send("sendStreamMessage", "/s", "missed")
+        again = self.connect("/s?name=Ada", [*self.EVENT_SOURCE, f"Last-Event-ID: {client.last_id}"])
+        self.assertEqual([again.next()["data"] for _ in range(3)], ['{"hello":"Ada"}', "missed", "came"])
+        self.assertIn("only onConnect can send", self.send("later", "x"))
+
+    def test_head_of_a_stream_answers_as_get_would_without_a_length(self):
+        self.serve(self.NAMED)
+        for path, status in (("/s?name=a", 200), ("/s?refuse=1", 403), ("/plain", 200), ("/none", 404)):
+            found, headers, _ = self.request("HEAD", path)
+            self.assertEqual((path, found), (path, status))
+            if status == 200:
+                self.assertEqual(headers["content-type"], "text/event-stream")
+                self.assertNotIn("content-length", headers)
+        self.serve(self.NAMED, max_connections=1)
+        self.connect("/plain")
+        self.assertEqual(self.request("HEAD", "/plain")[0], 503)
+
+    def test_readers_that_dispatch_at_each_blank_line_get_no_empty_message(self):
+        self.serve(self.NAMED)
+        with mock.patch.object(aiwebengine, "HEARTBEAT_SECONDS", 0.05):
+            self.server.app.broadcaster._beat_at = 0
+            plain, browser = self.connect("/plain?n=1"), self.connect("/plain?n=1", self.EVENT_SOURCE)
+            self.send("sendStreamMessageFiltered", "/plain", "not for them", {"n": "2"})
+            moved = f"id: {plain.headers['last-event-id'].partition('-')[0]}-1\n"
+            for client in (plain, browser):
+                while client.buffer.count(b": heartbeat") < 3 or moved.encode() not in client.buffer:
+                    client.buffer += client.sock.recv(4096)
+        self.assertNotIn(b"\n\n", plain.buffer)
+        self.assertIn(b"retry: 3000\nid: " + plain.headers["last-event-id"].encode() + b"\n", plain.buffer)
+        self.assertIn(moved.encode() + b"\n", browser.buffer)
+
+    def test_an_event_source_that_got_nothing_yet_misses_nothing(self):
+        self.serve(self.NAMED)
+        client = self.connect("/plain", self.EVENT_SOURCE)
+        client.next_block()
+        client.close()
+        self.send("sendStreamMessage", "/plain", "missed")
+        self.assertEqual(self.connect("/plain", [f"Last-Event-ID: {client.last_id}"]).next()["data"], "missed")
+
+    def test_the_retry_time_is_an_option_of_the_stream_that_a_reload_changes(self):
+        self.serve(self.NAMED)
+        opening = b"GET /s?name=a HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        self.assertIn("retry: 1500\nid: hello\nevent: greeting\nretry: 9\n", self.raw(opening))
+        self.write(self.folder / "app.js", self.NAMED.replace("1500", "2500"))
+        self.server.app.load("app.js", self.folder / "app.js")
+        self.assertIn("retry: 2500\n", self.raw(opening))
 
     def test_what_was_sent_while_a_client_was_away_because_of_a_reload_is_replayed(self):
         source = self.SOURCE % 50
