@@ -419,8 +419,10 @@ _REST_OF_LINE = re.compile("[^\n\r\u2028\u2029]*").match
 _HASHBANG = re.compile("#![^\n\r\u2028\u2029]*").match
 _ODD_NAME = re.compile(r"(?:[^\x00-\x7f]|[A-Za-z0-9_$]|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
 _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
-_STRING = re.compile(r""""(?:[^"\\\n\r]|\\(?:\r\n|[\s\S]))*"|'(?:[^'\\\n\r]|\\(?:\r\n|[\s\S]))*'""").match
-_TEMPLATE_TEXT = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{))*").match
+# Parts of literals: many in one match, but not millions.
+_STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
+                 for quote in ("'", '"')}
+_TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
 _REGEXP = re.compile("/((?:[^/\\\\\\[\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029]"
                      "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029])*\\])+)/").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
@@ -687,16 +689,24 @@ class JSLexer:
     # -- literals ----
 
     def _read_string(self, start):
-        match = _STRING(self.source, start)
-        if not match:
+        quote = self.source[start]
+        end = self._end_of_parts(_STRING_PARTS[quote], start + 1)
+        if self.source[end:end + 1] != quote:
             raise self.error("Invalid or unexpected token", start)
-        self.type, self.pos = "string", match.end()
-        self.value = self._unescape(to_code_units(match[0][1:-1]), start + 1)
-        if _JS_LINE_BREAK.search(match[0]):
+        self.type, self.pos = "string", end + 1
+        self.value = self._unescape(to_code_units(self.source[start + 1:end]), start + 1)
+        if _JS_LINE_BREAK.search(self.source, start, end):
             line, line_start = self.line, self.line_start
-            self._count_lines(start, match.end())
+            self._count_lines(start, end + 1)
             self.line_after = self.line, self.line_start
             self.line, self.line_start = line, line_start
+
+    def _end_of_parts(self, match_parts, pos):
+        """Where the parts of a literal that begin at `pos` end."""
+        while (match := match_parts(self.source, pos)) is not None:
+            pos = match.end()
+            poll_interrupt()
+        return pos
 
     def _unescape(self, text, offset, in_template=False):
         """Return text with its escape sequences replaced. `offset` is where it stands in the source.
@@ -817,11 +827,10 @@ class JSLexer:
         Returns (cooked, raw, error, is_last); cooked is None and error is an exception when an escape
         sequence is invalid. The caller moves on with `advance`.
         """
-        match = _TEMPLATE_TEXT(self.source, offset)
-        end = match.end()
+        end = self._end_of_parts(_TEMPLATE_PARTS, offset)
         if end >= len(self.source):
             raise self.error("Unterminated template literal", end)
-        raw, error = match[0], None
+        raw, error = self.source[offset:end], None
         if not self.plain_lines:
             raw = raw.replace("\r\n", "\n").replace("\r", "\n")
         raw = cooked = to_code_units(raw)
@@ -17614,7 +17623,7 @@ def matches_to_replace(realm, regexp, text):
 def replace_by_function(realm, regexp, text, function):
     """`replace` with a function, for an untouched RegExp."""
     pattern, names = regexp.program.pattern, regexp.program.pattern.names
-    pieces, position, size, function = [], 0, 0, function.fn
+    done, pieces, position, size, function = [], [], 0, 0, function.fn
     found = iter(matches_to_replace(realm, regexp, text))
     # The matches come before the calls; millions of them do not all fit.
     while matches := list(itertools.islice(found, MATCHES_AT_ONCE)):
@@ -17634,9 +17643,9 @@ def replace_by_function(realm, regexp, text, function):
             size += len(pieces[-1]) + len(pieces[-2])
             if size > MAX_STRING_LENGTH:
                 raise JSRangeError("Invalid string length")
-        pieces = ["".join(pieces)]
-    pieces.append(text[position:])
-    return join_pieces(pieces)
+        done.append("".join(pieces))
+        pieces.clear()
+    return join_pieces(done + [text[position:]])
 
 
 def replace_by_text(realm, regexp, text, replacement):

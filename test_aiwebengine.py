@@ -6266,6 +6266,122 @@ class StackEdgeTest(unittest.TestCase):
             self.assertIn(names, ("", "RangeError"))
 
 
+#: Built-in calls with about the largest values that the limits allow: name -> (what is made before, the call).
+LARGEST_CALLS = {
+    "sort of long equal texts": ("const a = new Array(1e6).fill(T)", "a.sort()"),
+    "sort of long texts alike": ("const a = Array.from({ length: 20 }, (_, i) => 'a'.repeat(2e6) + i)", "a.sort()"),
+    "toSorted of numbers": ("const a = new Array(5e6).fill(1.5); a[9] = 1", "a.toSorted((x, y) => x - y)"),
+    "sort of numbers as texts": ("const a = new Array(2e6).fill(17)", "a.sort()"),
+    "sort of short texts": ("const a = Array.from({ length: 2e5 }, (_, i) => 'k' + i * 7919 % 100003).flatMap(x => [x, x, x, x, x])",
+                            "a.sort()"),
+    "indexOf of a long text": ("const a = new Array(1e6).fill(T), t = T.slice(1) + 'b'", "a.indexOf(t)"),
+    "includes of a long text": ("const a = new Array(1e6).fill(T), t = T.slice(1) + 'b'", "a.includes(t)"),
+    "lastIndexOf of a long text": ("const a = new Array(1e6).fill(T), t = T.slice(1) + 'b'", "a.lastIndexOf(t)"),
+    "indexOf in many numbers": ("const a = new Array(1e7).fill(1)", "a.indexOf(2)"),
+    "indexOf of true among ones": ("const a = new Array(1e7).fill(1)", "a.indexOf(true)"),
+    "includes of NaN": ("const a = new Array(1e7).fill(1)", "a.includes(NaN)"),
+    "lastIndexOf in a text": ("const p = 'a'.repeat(1e6), q = p + 'b' + p", "T.lastIndexOf(q)"),
+    "lastIndexOf of a short text": ("", "T.lastIndexOf('ba'.repeat(40) + 'a'.repeat(80))"),
+    "indexOf in a text": ("const p = 'a'.repeat(1e6), q = p + 'b' + p", "T.indexOf(q)"),
+    "replace with a function": ("", "T.replace(/a/g, () => 'c')"),
+    "replace with a template": ("", "T.replace(/a/g, '$&')"),
+    "replaceAll with a function": ("", "T.replaceAll('a', () => 'c')"),
+    "split at every character": ("", "T.split('')"),
+    "split at a text": ("", "T.split('a')"),
+    "split at an expression": ("", "T.split(/a/)"),
+    "match of all": ("", "T.match(/a/g)"),
+    "spread of a text": ("", "[...T]"),
+    "for…of over astral characters": ("const t = '\\u{1f600}'.repeat(N / 2)", "for (const c of t);"),
+    "normalize": ("const t = '\u00e9'.repeat(8e6)", "t.normalize('NFD')"),
+    "toLowerCase with a sigma": ("const t = 'AB\u03a3 '.repeat(N / 4)", "t.toLowerCase()"),
+    "trim": ("const t = ' '.repeat(N)", "t.trim()"),
+    "decodeURIComponent": ("const t = '%41'.repeat(N / 3)", "decodeURIComponent(t)"),
+    "encodeURIComponent": ("const t = '\u4e2d'.repeat(N)", "encodeURIComponent(t)"),
+    "escape": ("const t = '\u4e2d'.repeat(N)", "escape(t)"),
+    "unescape": ("const t = '%41'.repeat(N / 3)", "unescape(t)"),
+    "atob of blanks": ("const t = ' '.repeat(N)", "atob(t)"),
+    "a literal of escapes": ("const t = '\"' + '\\\\u4e2d'.repeat(N / 6 - 1) + '\"'", "(0, eval)(t)"),
+    "decoding UTF-16": ("const b = new Uint8Array(6e7).fill(0xd8), d = new TextDecoder('utf-16le')", "d.decode(b)"),
+    "encoding lone surrogates": ("const t = '\\ud800'.repeat(N), e = new TextEncoder()", "e.encode(t)"),
+    "sort of a typed array": ("const a = new Float64Array(3e7); a[5] = -1", "a.sort()"),
+    "sort of BigInts": ("const a = new BigInt64Array(3e7); a[5] = -1n", "a.sort()"),
+    "reverse of a typed array": ("const a = new Uint8Array(2e8)", "a.reverse()"),
+    "fill of a typed array": ("const a = new Float64Array(2.5e7)", "a.fill(2.5)"),
+    "slice of a typed array": ("const a = new Uint8Array(2e8)", "a.slice()"),
+    "slice of an array": ("const a = new Array(1e7).fill(1)", "a.slice()"),
+    "fill of an array": ("const a = new Array(1e7).fill(1)", "a.fill(2)"),
+    "concat": ("const a = new Array(1.5e7).fill(1)", "a.concat(a)"),
+    "join": ("const a = new Array(1.5e7).fill('a')", "a.join()"),
+    "JSON.stringify": ("const a = new Array(5e6).fill(1.5)", "JSON.stringify(a)"),
+    "JSON.stringify of texts": ("const a = new Array(30).fill('\"'.repeat(5e5))", "JSON.stringify(a)"),
+    "BigInt arithmetic": ("const b = (1n << 1000000n) - 1n, c = b >> 500000n", "b / c"),
+    "BigInt as text": ("const b = (1n << 1000000n) - 1n", "String(b)"),
+    "console.log": ("const a = new Array(1e7).fill(1)", "console.log(a, T)"),
+}
+
+
+class LongestPause(threading.Thread):
+    """Notes the longest time that this thread could not run though it wanted to, in seconds that the process
+    computed meanwhile: what other programs take of the machine does not count."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.longest = 0.0
+        self.done = False
+
+    def run(self):
+        while not self.done:
+            before = time.process_time()
+            time.sleep(0.001)
+            self.longest = max(self.longest, time.process_time() - before)
+
+    @classmethod
+    def of(cls, work):
+        watcher = cls()
+        watcher.start()
+        try:
+            work()
+            time.sleep(0.01)            # it notes the last pause too
+        finally:
+            watcher.done = True
+            watcher.join()
+        return watcher.longest
+
+
+def longest_pause(setup, call, seconds=0.4):
+    """(pause, how it ended, overtime) of a built-in call that is repeated until the time limit."""
+    realm = aiwebengine.Realm(console=lambda level, text: None)
+    realm.evaluate(f"var N = 33e6, T = 'a'.repeat(N); {setup}", timeout=60)
+    ends = []
+
+    def work():
+        started = time.thread_time()
+        try:
+            realm.evaluate(f"for (;;) {{ {call} }}", timeout=seconds)
+        except aiwebengine.JSError as error:
+            ends.append(error.name)
+        ends.append(time.thread_time() - started)
+    return (LongestPause.of(work), *ends)
+
+
+class PauseTest(unittest.TestCase):
+    """No built-in call keeps the other threads from running for long, or its script beyond the time limit."""
+
+    #: Seconds: some tens of milliseconds are the rule; slow machines need room.
+    LONGEST = 0.5
+
+    def test_no_built_in_call_holds_up_other_threads(self):
+        for name, (setup, call) in LARGEST_CALLS.items():
+            with self.subTest(name):
+                for attempt in range(3):        # what comes once may be the machine's; what comes again is ours
+                    pause, end, took = longest_pause(setup, call)
+                    if pause < self.LONGEST and took < 0.4 + self.LONGEST:
+                        break
+                self.assertLess(pause, self.LONGEST)
+                self.assertLess(took, 0.4 + self.LONGEST)
+                self.assertIn(end, ("TimeoutError", "RangeError", "OutOfMemoryError"))
+
+
 class MemoryTest(AttackTestCase):
     """Memory stays bounded; each attack in a process of its own."""
 
