@@ -5267,6 +5267,37 @@ class FunctionInfo:
                           "asyncgenerator": "AsyncGeneratorPrototype"}.get(kind)
 
 
+def argument_range(function):
+    """(least, most) positional arguments of a Python callable that a script may call; any number where
+    Python does not tell. Raises TypeError for one that needs keyword arguments."""
+    bound = 0
+    while getattr(function, "__code__", None) is None:
+        if isinstance(function, functools.partial):
+            bound += len(function.args)
+            function = function.func
+            continue
+        if isinstance(function, types.MethodType):
+            function = function.__func__
+        else:
+            function = function.__init__ if isinstance(function, type) else type(function).__call__
+            if not isinstance(function, types.FunctionType):
+                return 0, sys.maxsize       # written in C
+        bound += 1
+    if isinstance(function, types.MethodType):  # it shows the attributes of its function
+        bound, function = bound + 1, function.__func__
+    code = function.__code__
+    if code.co_kwonlyargcount > len(function.__kwdefaults__ or ()):
+        raise TypeError(f"{function.__name__} needs keyword arguments, which JavaScript cannot give")
+    least = code.co_argcount - len(function.__defaults__ or ()) - bound
+    return max(0, least), sys.maxsize if code.co_flags & 0x04 else max(0, code.co_argcount - bound)
+
+
+def fitted_arguments(args, least, most):
+    """A script's arguments for a Python function that takes so many: those past the last are dropped,
+    missing ones are undefined."""
+    return args[:most] + (undefined,) * (least - len(args))
+
+
 #: `props` of functions nobody has looked into yet. Never written to.
 UNTOUCHED = {}
 
@@ -10122,6 +10153,18 @@ INTRINSICS = {}
 GLOBAL_NAMES = {}
 
 
+def any_arguments(impl):
+    """impl(realm, this, ...) for any list of arguments: nearly all take one already, and are returned as
+    they are."""
+    least, most = argument_range(impl)
+    if least <= 2 and most == sys.maxsize:
+        return impl
+
+    def fitted(realm, this, *args):
+        return impl(realm, this, *fitted_arguments(args, least - 2, most - 2))
+    return fitted
+
+
 class BuiltinTable:
     """The built-in functions and values of one object. `target` is its name in messages."""
 
@@ -10151,7 +10194,8 @@ class BuiltinTable:
             checked = self.checked(impl, label, receiver)
             info = FunctionInfo("get " + label, 0)
             set_info = None if setter is None else FunctionInfo("set " + label, 1)
-            self.entries.append(("accessor", key, checked, info, flags, setter, set_info))
+            set_impl = None if setter is None else any_arguments(setter)
+            self.entries.append(("accessor", key, checked, info, flags, set_impl, set_info))
             return impl
         return declare
 
@@ -10166,6 +10210,7 @@ class BuiltinTable:
     def checked(self, impl, label, receiver):
         """impl, behind a test of its receiver if there is to be one."""
         wanted = self.receiver if receiver is None else receiver
+        impl = any_arguments(impl)
         if not wanted:
             return impl
         title = f"{self.target}.{label}"
@@ -10240,8 +10285,8 @@ class BuiltinClass(BuiltinTable):
         """Declares impl(realm, new_target, *args). Calling without `new` runs `call(realm, this,
         *args)`; call=True runs impl with new_target undefined; None refuses."""
         def declare(impl):
-            self.construct_impl = impl
-            self.call_impl = call
+            self.construct_impl = any_arguments(impl)
+            self.call_impl = any_arguments(call) if callable(call) else call
             self.info = FunctionInfo(self.name, length)
             INTRINSICS[self.name] = self
             if self.is_global:
@@ -11344,7 +11389,7 @@ class SharedFunction:
         self.info = FunctionInfo(name, length)
 
     def __call__(self, impl):
-        self.impl = impl
+        self.impl = any_arguments(impl)
         INTRINSICS[self.info.name] = self
         GLOBAL_NAMES[self.info.name] = self.info.name
         return impl
@@ -20755,6 +20800,26 @@ def json_parse(realm, text):
     return parser.mend(value)
 
 
+def parse_plain_json(text):
+    """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    try:
+        return json.loads(text, parse_constant=refuse_json_constant)
+    except RecursionError:
+        raise JSSyntaxError("the JSON is nested too deeply") from None
+    except json.JSONDecodeError:
+        raise json_error(text) from None
+    except ValueError:
+        try:                            # Python refuses integers of thousands of digits
+            return json.loads(text, parse_constant=refuse_json_constant, parse_int=float)
+        except ValueError:
+            raise json_error(text) from None
+
+
+def refuse_json_constant(name):
+    """For json.loads(), which takes NaN and Infinity for numbers."""
+    raise ValueError(name)
+
+
 def json_error(text):
     """The JSSyntaxError for a text that is not JSON, in V8's words."""
     expected, opened, position = "value", [], 0
@@ -24964,7 +25029,8 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
     if len(target) > MAX_RANDOM_BYTES:
         raise JSError(new_dom_exception(
             realm, f"The requested length exceeds {MAX_RANDOM_BYTES} bytes", "QuotaExceededError"))
-    target[:] = secrets.token_bytes(len(target))
+    if target:                          # the view of a detached buffer is empty, and read-only
+        target[:] = secrets.token_bytes(len(target))
     return array
 
 
@@ -26823,7 +26889,7 @@ class Realm:
         return JSFunction(self.FunctionPrototype, types.MethodType(impl, self), info)
 
     def function(self, fn, name="", length=0):
-        """A function object around fn(this, *args)."""
+        """A function object around fn(this, *args), which takes any list of arguments."""
         return JSFunction(self.FunctionPrototype, fn, FunctionInfo(name, length))
 
     def iter_result(self, value, done):
@@ -26856,8 +26922,13 @@ class Realm:
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
         if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
             return "ReferenceError", "Cannot access variable before initialization"
+        self.note_failure(error)
+        return "Error", self.internal_error_of(error).message
+
+    def internal_error_of(self, error):
+        """What scripts see of an exception that the engine does not expect of itself."""
         self.internal_error = error
-        return "Error", f"Internal error of the engine ({type(error).__name__})"
+        return internal_error(error)
 
     def unbound_message(self, python):
         if python in ("this", "this_bound"):
@@ -27206,27 +27277,56 @@ class Realm:
                     inner = self.new_object()
                     target.put(part, inner, HIDDEN_ATTRS)
                 target = inner
-            target.put(last, self.host_value(value, last, raw), HIDDEN_ATTRS)
+            target.put(last, self.host_value(value, name, raw), HIDDEN_ATTRS)
 
     def host_value(self, value, name, raw):
         """A Python callable as a function, a dict as an object of such, or plain data."""
         if isinstance(value, JSObject):
             return value
         if callable(value):
-            return self.function(self.host_function(value, raw), name, count_parameters(value))
+            return self.function(self.host_function(value, name, raw), name.rpartition(".")[2],
+                                 argument_range(value)[0])
         if isinstance(value, dict):
             return self.new_object({utf16(key): self.host_value(item, key, raw)
                                     for key, item in value.items()})
         return self.from_python(value)
 
-    def host_function(self, function, raw):
-        """fn(this, *args) around a Python function."""
+    def host_function(self, function, name, raw):
+        """fn(this, *args) around a Python function: whatever the arguments are, scripts see no error of
+        Python's."""
+        least, most = argument_range(function)
+
         def host_call(this, *args):
-            if not raw:
-                args = [self.to_python(arg) for arg in args]
-            result = function(*args)
-            return undefined if result is None else self.from_python(result)
+            if not least <= len(args) <= most:
+                self.note_ignored(name, args[most:])
+                args = fitted_arguments(args, least, most)
+            try:
+                if not raw:
+                    args = [self.to_python(arg) for arg in args]
+                result = function(*args)
+                return undefined if result is None else self.from_python(result)
+            except Exception as error:
+                if self.is_expected(error):
+                    raise
+                self.note_failure(error)
+                raise (self.internal_error_of(error) if raw else host_failure(name)) from error
         return host_call
+
+    def is_expected(self, error):
+        """Is this an exception that scripts may see as it is: one of theirs, or one that the engine turns
+        into a JavaScript error?"""
+        if isinstance(error, (NameError, AttributeError)):
+            trace = error.__traceback__
+            while trace.tb_next is not None:
+                trace = trace.tb_next
+            return "%realm" in trace.tb_frame.f_globals
+        return isinstance(error, (JSError, JSNativeError, RecursionError, MemoryError))
+
+    def note_ignored(self, name, values):
+        """A script gave a host function more arguments than it takes."""
+
+    def note_failure(self, error):
+        """An exception of Python's that no script is to blame for."""
 
     # values in and out
 
@@ -27298,6 +27398,39 @@ class Realm:
     def get(self, obj, key):
         return get_v(self, obj, utf16(key))
 
+    def peek(self, value, key):
+        """A property's value without running a script: undefined for a getter, and of what is no object."""
+        return peek(value, utf16(key)) if isinstance(value, JSObject) else undefined
+
+    def keys(self, obj):
+        """The names of an object's own enumerable properties."""
+        names = [key for key in obj.own_keys() if type(key) is str]
+        found = [(key, obj.get_own(key)) for key in names]
+        return [python_text(key) for key, desc in found if desc is not None and desc.enumerable]
+
+    def elements(self, array):
+        """The elements of an array, as a list."""
+        return list_from_array_like(array)
+
+    def class_of(self, obj):
+        """"Object", "Proxy", "Map", "Generator", "Uint8Array" … of an object."""
+        return "Proxy" if isinstance(obj, JSProxyBase) else obj.class_name
+
+    def bytes_of(self, value):
+        """The bytes of an ArrayBuffer, a typed array or a DataView; None for anything else."""
+        data = bytes_of(value) if isinstance(value, JSObject) else None
+        return None if data is None else bytes(data)
+
+    def put_getter(self, obj, key, function):
+        """Defines a property whose value is function(); a script may assign another."""
+        key = utf16(key)
+
+        def store(this, value=undefined, *_):
+            obj.define_own(key, data_descriptor(value))
+            return undefined
+        obj.put_accessor(key, self.function(lambda this, *_: function(), key),
+                         self.function(store, key, 1), DEFAULT_ATTRS)
+
     is_callable = staticmethod(is_callable)
     is_object = staticmethod(is_object)
     is_array = staticmethod(is_array)
@@ -27330,13 +27463,20 @@ _GENERATOR_NEXT = declared_info(GENERATOR, "next")
 _ITERATOR_ITERATOR = declared_info(ITERATOR, SYM_ITERATOR)
 
 
-def count_parameters(function):
-    """The number of required positional parameters of a Python callable."""
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    if code is None:
-        return 0
-    defaults = getattr(function, "__defaults__", None) or ()
-    return max(0, code.co_argcount - len(defaults) - (1 if hasattr(function, "__self__") else 0))
+def internal_error(error):
+    """The error in place of an exception that the engine does not expect of itself: what to report."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f", line {trace.tb_lineno}"
+    return HostError(f"Internal error of the engine ({type(error).__name__}{place}, version {__version__}). "
+                     "Please report this line with the script that causes it; the log shows more "
+                     "with --log-level debug")
+
+
+def host_failure(name):
+    """The error in place of an exception of a Python function that `Realm.define` made callable."""
+    return HostError(f"{name}() failed: the Python function behind it raised an exception")
 
 
 def realm_of_function(function):
@@ -29016,19 +29156,24 @@ class Js2PyRealm:
         """(name, message) of a thrown value; runs no script."""
         if thrown.is_primitive():
             return "", python_text(thrown.to_string().value)
-        name, message = self.peek(thrown, "name"), self.peek(thrown, "message")
+        name, message = self.text_at(thrown, "name"), self.text_at(thrown, "message")
         if message is None:
             return ("Error" if name is None else name) if thrown.Class == "Error" else "", f"[object {thrown.Class}]"
         return "Error" if name is None else name, message
 
-    def peek(self, value, key):
+    def text_at(self, obj, key):
         """The text of a property that is one, without running a getter, or None."""
-        for _ in range(_MAX_PEEK_DEPTH):
-            if value is None or key in value.own:
-                break
-            value = value.prototype
-        text = None if value is None else value.own.get(key, {}).get("value")
+        text = self.property_at(obj, key)
         return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
+
+    @staticmethod
+    def property_at(obj, key):
+        """The value of a property, own or inherited, without running a getter, or None."""
+        for _ in range(_MAX_PEEK_DEPTH):
+            if obj is None or key in obj.own:
+                break
+            obj = obj.prototype
+        return None if obj is None else obj.own.get(key, {}).get("value")
 
     def places(self, trace):
         """Where a traceback was in the script, deepest first: (function name, file name, line)."""
@@ -29103,7 +29248,7 @@ class Js2PyRealm:
                     inner = self.values.Js({})
                     self.put_hidden(target, part, inner)
                 target = inner
-            self.put_hidden(target, last, self.host_value(value, last, raw))
+            self.put_hidden(target, last, self.host_value(value, name, raw))
 
     @staticmethod
     def put_hidden(target, name, value):
@@ -29112,7 +29257,8 @@ class Js2PyRealm:
     def host_value(self, value, name, raw):
         """A Python callable as a function, a dict as an object of such, or plain data."""
         if callable(value):
-            return self.host_object(self.host_function(value, raw), name, count_parameters(value))
+            return self.host_object(self.host_function(value, name, raw), name.rpartition(".")[2],
+                                    argument_range(value)[0])
         if isinstance(value, dict):
             result = self.values.Js({})
             for key, item in value.items():
@@ -29131,15 +29277,30 @@ class Js2PyRealm:
         self.put_hidden(result, "length", self.values.Js(length))
         return result
 
-    def host_function(self, function, raw):
-        """fn(this, arguments) around a Python function of plain arguments."""
+    def host_function(self, function, name, raw):
+        """fn(this, arguments) around a Python function of plain arguments. See Realm.host_function."""
+        least, most = argument_range(function)
+
         def host_call(this, arguments):
-            args = [self.outward(arg) for arg in arguments.to_list()]
-            if not raw:
-                args = [self.to_python(arg) for arg in args]
-            result = function(*args)
-            return self.values.undefined if result is None else self.inward(result)
+            args = tuple(self.outward(arg) for arg in arguments.to_list())
+            if not least <= len(args) <= most:
+                self.note_ignored(name, args[most:])
+                args = fitted_arguments(args, least, most)
+            try:
+                if not raw:
+                    args = [self.to_python(arg) for arg in args]
+                result = function(*args)
+                return self.values.undefined if result is None else self.inward(result)
+            except Exception as error:
+                if isinstance(error, (self.values.PyJsException, JSError, JSNativeError, RecursionError,
+                                      MemoryError)):
+                    raise
+                self.note_failure(error)
+                raise (internal_error(error) if raw else host_failure(name)) from error
         return host_call
+
+    note_ignored = Realm.note_ignored
+    note_failure = Realm.note_failure
 
     def declare_host_functions(self):
         """The console, timers and microtasks."""
@@ -29306,6 +29467,28 @@ class Js2PyRealm:
     def get(self, obj, key):
         return self.outward(self.inward(obj).get(utf16(key)))
 
+    def peek(self, value, key):
+        found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key)
+        return undefined if found is None else self.outward(found)
+
+    def keys(self, obj):
+        return [python_text(key.value) for key in obj.object]
+
+    def elements(self, array):
+        return [self.outward(item) for item in self.items(array.object)]
+
+    def class_of(self, obj):
+        return obj.object.Class
+
+    def bytes_of(self, value):
+        return None                     # js2py's typed arrays are switched off
+
+    def put_getter(self, obj, key, function):
+        getter = self.host_object(lambda this, arguments: self.inward(function()), key, 0)
+        store = self.host_object(lambda this, arguments: self.put_own(
+            obj.object, key, arguments.to_list()[0]) or self.values.undefined, key, 1)
+        obj.object.own[key] = {"get": getter, "set": store, "enumerable": True, "configurable": True}
+
     def type_of(self, value):
         if isinstance(value, Js2PyValue):
             return "function" if value.object.is_callable() else "object"
@@ -29319,11 +29502,6 @@ class Js2PyRealm:
 
     def is_callable(self, value):
         return isinstance(value, Js2PyValue) and value.object.is_callable()
-
-
-def refuse_json_constant(name):
-    """For json.loads(), which takes NaN and Infinity for numbers."""
-    raise ValueError(name)
 
 
 def check_js2py():
@@ -29354,7 +29532,9 @@ ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "wait_idle",                     # entering it
-    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
+    "type_of", "is_object", "is_array", "is_callable",          # looking at values
+    "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
+    "note_ignored", "note_failure",                             # called where there is something to tell
     "new_object", "from_python", "to_python", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
@@ -34443,11 +34623,9 @@ def read_graphql_request(method, headers, query, body):
 
 def _parse_graphql_json(text, what):
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise _GraphQLBadRequest(400, f"{what} is not JSON: {error}.") from None
-    except RecursionError:
-        raise _GraphQLBadRequest(400, f"{what} is nested too deeply.") from None
+        return parse_plain_json(text)
+    except JSSyntaxError as error:
+        raise _GraphQLBadRequest(400, f"{what} is not JSON: {error.message}.") from None
 
 
 def _graphql_content_type(header):
@@ -35360,17 +35538,18 @@ def check_filter(host, function, value):
         return None
     if isinstance(value, str):
         try:
-            pairs = json.loads(realm.to_python(value))
-        except (ValueError, RecursionError) as error:
-            raise HostError(f"{function}: filterJson is not valid JSON ({error}): {value[:80]!r}. "
+            pairs = parse_plain_json(realm.to_python(value))
+        except JSSyntaxError as error:
+            raise HostError(f"{function}: filterJson is not valid JSON ({error.message}): "
+                            f"{json.dumps(value[:80])}. "
                             "Pass JSON.stringify({ key: value }) or the object itself") from None
     elif realm.is_object(value) and not realm.is_array(value) and not realm.is_callable(value):
         pairs = realm.to_python(value)
     else:
         pairs = value
     if not isinstance(pairs, dict):
-        kind = describe_value(realm, value) if pairs is value else \
-            {list: "an array", str: "a string"}.get(type(pairs)) or json.dumps(pairs)
+        kind = {list: "an array", str: "a string", int: f"{pairs}", float: f"{pairs}", bool: "a boolean",
+                type(None): "null"}.get(type(pairs)) if isinstance(value, str) else describe_value(realm, value)
         raise HostError(f"{function}: filterJson must be a JSON object such as '{{\"room\": \"general\"}}', "
                         f"not {kind}")
     return {key: filter_text(realm, function, key, item) for key, item in pairs.items()} or None
@@ -35395,6 +35574,24 @@ def payload_text(host, function, value):
         raise HostError(f"{function}: there is nothing to send: data is {describe_value(host.realm, value)}. "
                         "Pass an object, array, string, number, boolean or null")
     return text
+
+
+def read_options(host, function, options, known, strict=False):
+    """The values of an options object, by the names in `known`, undefined where they are missing. Others
+    raise HostError, or are warned about once."""
+    realm = host.realm
+    for key in realm.keys(options):
+        if key not in known:
+            text = f"{function}: there is no option {json.dumps(key)}; there are {', '.join(known)}"
+            if strict:
+                raise HostError(text)
+            host.warn_once(text)
+    return [realm.get(options, key) for key in known]
+
+
+def is_options(realm, value):
+    """Is a value an object that may hold options?"""
+    return realm.is_object(value) and not realm.is_array(value) and not realm.is_callable(value)
 
 
 def is_whole(value, low, high):
@@ -35444,23 +35641,19 @@ def register_stream_route(host, path=undefined, options=undefined):
 def stream_options(host, options):
     """(onConnect, onDisconnect, history) of registerStreamRoute's second argument."""
     realm, function = host.realm, "registerStreamRoute"
-    if options is undefined or options is null:
-        return None, None, DEFAULT_HISTORY_MESSAGES
+    if options is undefined or options is null or realm.type_of(options) == "number":
+        return None, None, DEFAULT_HISTORY_MESSAGES     # a number: paths.map(registerStreamRoute) gives it
     if isinstance(options, str) or realm.is_callable(options):
         return check_handler(host, function, options, "onConnect handler"), None, DEFAULT_HISTORY_MESSAGES
-    if not realm.is_object(options) or realm.is_array(options):
+    if not is_options(realm, options):
         raise HostError(f"{function}: the second argument must be a handler or an object of options, "
                         f"not {describe_value(realm, options)}")
     known = ("onConnect", "onDisconnect", "history")
-    for key in realm.to_python(options):
-        if key not in known:
-            raise HostError(f"{function}: there is no option {json.dumps(key)}; there are {', '.join(known)}")
+    *values, history = read_options(host, function, options, known, strict=True)
     handlers = []
-    for key in known[:2]:
-        value = realm.get(options, key)
+    for key, value in zip(known, values):
         absent = value is undefined or value is null
         handlers.append(None if absent else check_handler(host, function, value, key + " handler"))
-    history = realm.get(options, "history")
     if history is undefined or history is null:
         history = DEFAULT_HISTORY_MESSAGES
     if not is_whole(history, 0, MAX_HISTORY_MESSAGES):
@@ -35604,9 +35797,9 @@ def execute_graphql(host, query=undefined, variables=undefined):
         values = {}
     elif isinstance(variables, str):
         try:
-            values = json.loads(realm.to_python(variables))
-        except (ValueError, RecursionError) as error:
-            raise HostError(f"executeGraphQL: the variables are not valid JSON ({error})") from None
+            values = parse_plain_json(realm.to_python(variables))
+        except JSSyntaxError as error:
+            raise HostError(f"executeGraphQL: the variables are not valid JSON ({error.message})") from None
     else:
         values = realm.to_python(variables)
     if not isinstance(values, dict) and values is not None:
@@ -35619,71 +35812,118 @@ def execute_graphql(host, query=undefined, variables=undefined):
 
 # -- ResponseBuilder ----
 
+#: What the last argument of the functions may be.
+_RESPONSE_OPTIONS = "options?: number | ResponseOptions"
 
-def check_status(host, function, value, default, low=200, high=599):
+
+def header_items(realm, headers):
+    """[(name, value)] of an object of headers or an array of pairs; values may be anything yet. Raises
+    ValueError with what is wrong."""
+    if headers is undefined or headers is null:
+        return []
+    if not realm.is_object(headers) or realm.is_callable(headers):
+        raise ValueError(f"the headers must be an object or an array of pairs, not {describe_value(realm, headers)}")
+    if not realm.is_array(headers):
+        return [(name, realm.get(headers, name)) for name in realm.keys(headers)]
+    items = []
+    for index, pair in enumerate(realm.elements(headers)):
+        pair = realm.elements(pair) if realm.is_object(pair) and realm.is_array(pair) else pair
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError("the headers are an array, so each item must be a pair [name, value], but item "
+                             f"{index} is none")
+        name, value = pair
+        if not isinstance(name, str):
+            raise ValueError(f"the name of a header must be a string, not {describe_value(realm, name)}")
+        items.append((realm.to_python(name), value))
+    return items
+
+
+def response_options(host, function, value, default, low=200, high=599, known=("status", "headers")):
+    """The beginning of a response, from a status or an object with a status and headers."""
+    realm, headers = host.realm, undefined
+    function = f"ResponseBuilder.{function}"
+    if is_options(realm, value):
+        read = dict(zip(known, read_options(host, function, value, known)))
+        value, headers = read.get("status", undefined), read["headers"]
     if value is undefined or value is null:
-        return default
-    if not is_whole(value, low, high):
-        raise HostError(f"ResponseBuilder.{function}: the status must be a whole number from {low} to "
-                        f"{high}, "
-                        f"not {describe_value(host.realm, value)}")
-    return int(value)
+        value = default
+    elif not is_whole(value, low, high):
+        raise HostError(f"{function}: the status must be a whole number from {low} to {high}, "
+                        f"not {describe_value(realm, value)}")
+    return {"status": int(value)} if headers is undefined or headers is null else \
+        {"status": int(value), "headers": headers}
 
 
-def response_of(host, function, text, status, content_type):
+def response_of(host, function, text, options, content_type):
     if not isinstance(text, str):
         if host.realm.is_object(text) or host.realm.type_of(text) in ("symbol", "undefined"):
             raise HostError(f"ResponseBuilder.{function}: the body must be a string, "
                             f"not {describe_value(host.realm, text)}; use ResponseBuilder.json for data")
         text = plain_text(host.realm, text)
-    return {"status": check_status(host, function, status, 200), "body": host.realm.to_python(text),
+    return {**response_options(host, function, options, 200), "body": host.realm.to_python(text),
             "contentType": content_type}
 
 
-@host_function("ResponseBuilder.json", "data: any, status?: number", "HttpResponse", "Data as JSON.")
-def response_json(host, data=undefined, status=undefined):
+@host_function("ResponseBuilder.json", "data: any, " + _RESPONSE_OPTIONS, "HttpResponse",
+               "Data as JSON, with a status, or with { status, headers }.")
+def response_json(host, data=undefined, options=undefined):
     text = host.realm.stringify(data)
     if text is None:
         raise HostError(f"ResponseBuilder.json: {describe_value(host.realm, data)} cannot be written as JSON")
-    return {"status": check_status(host, "json", status, 200), "body": text,
-            "contentType": "application/json"}
+    return {**response_options(host, "json", options, 200), "body": text, "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.text", "text: string, status?: number", "HttpResponse", "Plain text.")
-def response_text(host, text=undefined, status=undefined):
-    return response_of(host, "text", text, status, "text/plain; charset=UTF-8")
+@host_function("ResponseBuilder.text", "text: string, " + _RESPONSE_OPTIONS, "HttpResponse", "Plain text.")
+def response_text(host, text=undefined, options=undefined):
+    return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.html", "html: string, status?: number", "HttpResponse", "An HTML page.")
-def response_html(host, text=undefined, status=undefined):
-    return response_of(host, "html", text, status, "text/html; charset=UTF-8")
+@host_function("ResponseBuilder.html", "html: string, " + _RESPONSE_OPTIONS, "HttpResponse", "An HTML page.")
+def response_html(host, text=undefined, options=undefined):
+    return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.error", "status: number, message: string", "HttpResponse",
-               "An error as JSON, { \"error\": message }. The two arguments may stand in either order.")
-def response_error(host, status=undefined, message=undefined):
+@host_function("ResponseBuilder.error", "status: number, message: string, options?: { headers: HeaderFields }",
+               "HttpResponse",
+               "An error as JSON, { \"error\": message }. The first two arguments may stand in either order.")
+def response_error(host, status=undefined, message=undefined, options=undefined):
     if isinstance(status, str):
         status, message = message, status
-    code = check_status(host, "error", status, 500, 400)
+    if not is_options(host.realm, options):
+        options = undefined
+    response = {**response_options(host, "error", options, 500, known=("headers",)),
+                **response_options(host, "error", undefined if is_options(host.realm, status) else status,
+                                   500, 400)}
     if message is undefined:
-        message = STATUS_TEXT.get(code, "Error")
+        message = STATUS_TEXT.get(response["status"], "Error")
     text = host.realm.stringify(message)
-    return {"status": code, "body": '{"error":%s}' % (text or "null"), "contentType": "application/json"}
+    return {**response, "body": '{"error":%s}' % (text or "null"), "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.redirect", "url: string, status?: number", "HttpResponse",
+@host_function("ResponseBuilder.redirect", "url: string, " + _RESPONSE_OPTIONS, "HttpResponse",
                "Sends the client to another address, with 302 unless given.")
-def response_redirect(host, url=undefined, status=undefined):
+def response_redirect(host, url=undefined, options=undefined):
     if not isinstance(url, str) or not url:
         raise HostError(f"ResponseBuilder.redirect: the address must be a string, "
                         f"not {describe_value(host.realm, url)}")
-    return {"status": check_status(host, "redirect", status, 302, 300, 399), "body": "",
-            "headers": {"Location": host.realm.to_python(url)}}
+    response = response_options(host, "redirect", options, 302, 300, 399)
+    try:
+        given = header_items(host.realm, response.get("headers", undefined))
+    except ValueError as error:
+        raise HostError(f"ResponseBuilder.redirect: {error}") from None
+    fields = {"Location": host.realm.to_python(url)}
+    for name, value in given:
+        fields[name] = [*fields[name], value] if isinstance(fields.get(name), list) else \
+            [fields[name], value] if name in fields and name != "Location" else value
+    return {**response, "body": "", "headers": fields}
 
 
-@host_function("ResponseBuilder.noContent", "", "HttpResponse", "Status 204 and no body.")
-def response_no_content(host):
-    return {"status": 204}
+@host_function("ResponseBuilder.noContent", "options?: { headers: HeaderFields }", "HttpResponse",
+               "Status 204 and no body.")
+def response_no_content(host, options=undefined):
+    if not is_options(host.realm, options):
+        options = undefined
+    return response_options(host, "noContent", options, 204, known=("headers",))
 
 
 # -- sharedStorage ----
@@ -36596,7 +36836,8 @@ interface HttpRequest {
   body: string;
   /** The body in base64, when it is not text. */
   bodyBase64?: string;
-  /** The parsed body if the content type is JSON, else null. */
+  /** The parsed body if the content type is JSON, else null. A body that is not valid JSON throws a SyntaxError
+   * here, which is answered with 400 unless the handler catches it. */
   json: any;
   /** Fields of a form, urlencoded or multipart. */
   form: Record<string, string>;
@@ -36624,12 +36865,22 @@ interface UploadedFile {
 interface HttpResponse {
   /** 200 unless given. */
   status?: number;
-  /** Text; anything else is sent as JSON. */
+  /** Text, or bytes (a typed array, ArrayBuffer or DataView); anything else is sent as JSON. */
   body?: any;
   /** Bytes in base64, in place of `body`. */
   bodyBase64?: string;
   contentType?: string;
-  headers?: Record<string, string>;
+  headers?: HeaderFields;
+}
+
+type HeaderValue = string | number | boolean;
+/** Header fields by name; several of one name as an array, or all as pairs. */
+type HeaderFields = Record<string, HeaderValue | HeaderValue[] | null | undefined> | [string, HeaderValue][];
+
+interface ResponseOptions {
+  /** 200 unless given; 302 for a redirect. */
+  status?: number;
+  headers?: HeaderFields;
 }
 
 /** A response, a text, data to send as JSON, or nothing (204). */
@@ -37294,6 +37545,8 @@ class ScriptHost:
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.report = self.report_uncaught
+        self.realm.note_ignored = self.note_ignored
+        self.realm.note_failure = self.note_failure
         self.realm.modules.loader = self.load_module
 
     # -- modules ----
@@ -37315,6 +37568,19 @@ class ScriptHost:
         """An error in a timer, or of a promise, that no code was there to catch."""
         frame = code_frame({**self.app.sources(), **self.sources}.get(error.filename, ""), error.line, error.column)
         self.app.keep_error(self, error, f"{prefix} {error.stack}" + (f"\n{frame}" if frame else ""))
+
+    def note_ignored(self, name, values):
+        """Extra arguments are ignored, as JavaScript does; one that looks like a wish is worth a warning."""
+        entry = HOST_API.get(name)
+        realm = self.realm
+        for value in values if entry is not None else ():
+            if realm.is_object(value) and realm.class_of(value) == "Object" and realm.keys(value):
+                self.warn_once(f"{name.rpartition('.')[2]}: the options {', '.join(realm.keys(value)[:6])} are "
+                               f"ignored; the function takes ({entry.parameters})")
+
+    def note_failure(self, error):
+        """What Python tells about an internal error, for those who want to report it."""
+        self.app.log.write("debug", "".join(traceback.format_exception(error)).rstrip(), self.name)
 
     def warn_once(self, text):
         if text not in self._warned and len(self._warned) < 1000:
@@ -38118,9 +38384,10 @@ class Refusal(Exception):
 class Response:
     """What goes back: status, header pairs, body bytes (or a file opened for reading, of `size`)."""
 
-    __slots__ = ("status", "content_type", "headers", "body", "file", "size")
+    __slots__ = ("status", "content_type", "headers", "body", "file", "size", "untyped")
 
-    def __init__(self, status, content_type=None, body=b"", headers=(), file=None, size=None):
+    def __init__(self, status, content_type=None, body=b"", headers=(), file=None, size=None, untyped=False):
+        self.untyped = untyped          # a text whose content type nobody gave
         self.status = status
         self.content_type = content_type
         self.headers = headers
@@ -38417,7 +38684,7 @@ def body_text(head, body):
             raise Refusal(415, f"The charset {charset[:40]!r} is not supported; send UTF-8")
         codec = "utf-8"
     try:
-        return body.decode(codec), True
+        return body.decode(codec).removeprefix("\ufeff"), True
     except UnicodeDecodeError as error:
         if declared:
             raise Refusal(400, f"The body is not valid {charset[:40]}: byte {error.start} is "
@@ -38425,19 +38692,14 @@ def body_text(head, body):
         return body.decode(codec, "replace"), False
 
 
-def refuse_constant(text):
-    raise ValueError(f"{text} is not JSON")
-
-
 def parse_json_body(text):
+    """(value, was it valid) of a body of JSON."""
     if not text.strip():
-        return None
+        return None, True
     try:
-        return json.loads(text, parse_constant=refuse_constant)
-    except RecursionError:
-        raise Refusal(400, "The body is not acceptable JSON: it is nested too deeply") from None
-    except ValueError as error:
-        raise Refusal(400, f"The body is not valid JSON: {error}") from None
+        return parse_plain_json(text), True
+    except JSSyntaxError:
+        return None, False
 
 
 def parse_multipart(content_type, body):
@@ -38493,6 +38755,7 @@ _OWN_HEADERS = frozenset(("content-length", "transfer-encoding", "connection", "
 _CONTROL_IN_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _NO_BODY = frozenset((204, 205, 304))
 TEXT, JSON_TYPE, HTML = "text/plain; charset=UTF-8", "application/json", "text/html; charset=UTF-8"
+BYTES = "application/octet-stream"
 #: Content types that need no look.
 _KNOWN_TYPES = frozenset((TEXT, JSON_TYPE, HTML, "text/html", "text/plain", "text/css",
                           "text/html; charset=utf-8"))
@@ -38505,7 +38768,7 @@ class HandlerMistake(Exception):
 def response_from(realm, value):
     """The Response that a handler's result stands for. To be run inside the realm."""
     if isinstance(value, str):
-        return Response(200, TEXT, utf8(realm.to_python(value)))
+        return Response(200, TEXT, utf8(realm.to_python(value)), untyped=True)
     if value is undefined or value is null:
         return Response(204)
     if not realm.is_object(value) or realm.is_callable(value):
@@ -38513,6 +38776,10 @@ def response_from(realm, value):
                              "{ status: 200, body: \"text\" }, a string, or data to be sent as JSON")
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
+    data = realm.bytes_of(value)
+    if data is not None:
+        return Response(200, BYTES, data)
+    refuse_collection(realm, value, "the handler returned")
     parts = [realm.get(value, key) for key in _RESPONSE_KEYS]
     if all(part is undefined for part in parts):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
@@ -38534,6 +38801,22 @@ def call_handler(host, handler, what, context, answer):
     return result
 
 
+#: Classes of objects whose contents JSON does not show -> what to return instead.
+_NOT_JSON = {
+    "Map": "Object.fromEntries(map)", "Set": "[...set]", "WeakMap": "an object", "WeakSet": "an array",
+    "Generator": "[...generator]", "AsyncGenerator": "an array: for await (const item of generator) list.push(item)",
+    "Map Iterator": "[...iterator]", "Set Iterator": "[...iterator]", "Array Iterator": "[...iterator]",
+    "String Iterator": "[...iterator]", "RegExp String Iterator": "[...iterator]",
+    "Promise": "what it resolves to: await it", "URLSearchParams": "Object.fromEntries(parameters)"}
+
+
+def refuse_collection(realm, value, what):
+    """Raises HandlerMistake for an object that JSON would show as {}, though it has contents."""
+    kind = realm.class_of(value) if realm.is_object(value) else None
+    if kind in _NOT_JSON and realm.peek(value, "toJSON") is undefined:
+        raise HandlerMistake(f"{what} a {kind}, which JSON writes as {{}}; return {_NOT_JSON[kind]}")
+
+
 def json_bytes(realm, value):
     text = realm.stringify(value)
     if text is None:
@@ -38549,17 +38832,20 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     elif content_type is not undefined and content_type is not null:
         header_type = header_value(realm, "contentType", content_type)
     if base64_body is not undefined and base64_body is not null:
-        data, default = decode_base64(realm, base64_body), "application/octet-stream"
+        data, default = decode_base64(realm, base64_body), BYTES
     elif body is undefined or body is null:
         data, default = b"", None
     elif isinstance(body, str):
         data, default = utf8(realm.to_python(body)), TEXT
     else:
-        data, default = json_bytes(realm, body), JSON_TYPE
+        data, default = realm.bytes_of(body), BYTES
+        if data is None:
+            refuse_collection(realm, body, "the response's body is")
+            data, default = json_bytes(realm, body), JSON_TYPE
     kind = header_type or default
-    if kind and kind.lower().startswith("text/") and "charset" not in kind.lower():
+    if kind is not default and kind.lower().startswith("text/") and "charset" not in kind.lower():
         kind += "; charset=UTF-8"
-    return Response(code, kind, b"" if code in _NO_BODY else data, pairs)
+    return Response(code, kind, b"" if code in _NO_BODY else data, pairs, untyped=kind is TEXT and header_type is None)
 
 
 def check_response_status(realm, status):
@@ -38573,24 +38859,27 @@ def check_response_status(realm, status):
 
 
 def header_pairs(realm, headers):
-    """([(name, value)], content type or None) of a response's headers object."""
+    """([(name, value)], content type or None) of a response's headers."""
     if headers is undefined or headers is null:
         return (), None
-    if not realm.is_object(headers) or realm.is_array(headers):
-        raise HandlerMistake("the response's headers must be an object, "
-                             f"not {describe_value(realm, headers)}")
+    try:
+        items = header_items(realm, headers)
+    except ValueError as error:
+        raise HandlerMistake(f"the handler's response: {error}") from None
     pairs, kind = [], None
-    for name, value in realm.to_python(headers).items():
+    for name, value in items:
         if not _HEADER_NAME.match(name):
             raise HandlerMistake(f"{json.dumps(name[:60])} is not the name of a header")
         lower = name.lower()
         if lower in _OWN_HEADERS:
             continue
+        if realm.is_object(value) and realm.is_array(value):
+            value = realm.elements(value)
         for item in value if isinstance(value, list) else [value]:
             text = header_value(realm, name, item)
             if lower == "content-type":
                 kind = text
-            elif item is not None and item is not undefined:
+            elif item is not null and item is not undefined:
                 pairs.append((name, text))
     return pairs, kind
 
@@ -38598,7 +38887,7 @@ def header_pairs(realm, headers):
 def header_value(realm, name, value):
     """A header's value; line breaks and control characters would let it start another header."""
     if not isinstance(value, (str, bool, int, float)):
-        if value is None or value is undefined:
+        if value is null or value is undefined:
             return ""
         raise HandlerMistake(f"the value of the header {name} must be a string, not "
                              f"{describe_value(realm, value)}")
@@ -39294,6 +39583,8 @@ def byte_range(text, size):
 
 # -- One connection ----
 
+#: Headers of every response that a script may set instead.
+_REPLACED_HEADERS = frozenset(("server", "date", "x-content-type-options"))
 _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
                 "X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -39713,7 +40004,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         host, what = route.host, f"route {route.method} {route.path}"
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
-        context = host.realm.new_object(host.context("httpRoute", Request(head, body, params, self.address)))
+        request = Request(head, body, params, self.address)
+        context = host.realm.new_object(host.context("httpRoute", request))
         stats = route.stats
         stats.calls += 1
         try:
@@ -39721,10 +40013,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
             stats.errors += 1
             stats.record(time.perf_counter() - self.started)
+            if request.problem is not None and isinstance(error, JSError) and error.message == request.problem:
+                raise Refusal(400, f"The body is not valid JSON: {error.message}") from None
             self.handler_failed(host, what, head, error, body)
             return
         if self.app.live is not None:
             enliven(self.app.live, head, response)
+        if response.untyped and _PAGE_START.match(response.body.lstrip()[:20]):
+            host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
+                           "sent as plain text; return ResponseBuilder.html(text), or contentType: \"text/html\"")
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
 
@@ -39733,6 +40030,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
+            self.refuse_thrown(host, what, error)
             target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
             whose = "" if what.endswith(" " + target) else f" for {target}"
             self.app.report_error(host, error, f"{what}: the handler failed{whose}")
@@ -39747,6 +40045,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         else:
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
+
+    def refuse_thrown(self, host, what, error):
+        """An error that was thrown with a status from 400 to 599 is an answer: raises it as Refusal."""
+        status, message = (host.realm.peek(error.value, key) for key in ("status", "message"))
+        if not is_whole(status, 400, 599):
+            return
+        if status >= 500:
+            self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
+        raise Refusal(int(status), host.realm.to_python(message) if isinstance(message, str) else error.message)
 
     # -- streams ----
 
@@ -39866,6 +40173,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
         lines = [self.server.status_line(status)]
+        given = {name.lower() for name, _ in response.headers} if response.headers else ()
+        if given and not _REPLACED_HEADERS.isdisjoint(given):
+            lines = [line + "\r\n" for line in lines[0].split("\r\n")
+                     if line and line.partition(":")[0].lower() not in given]
         if response.content_type is not None:
             lines.append(f"Content-Type: {response.content_type}\r\n")
         if status not in (204, 304):
@@ -39875,7 +40186,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if self.fate is not None:
             lines.append(f"X-Chaos: {self.fate.text()}\r\n")
         if self.server.gate.cors and head is not None:
-            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)]
+            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)
+                      if name == "Vary" or name.lower() not in given]
         if self.closing:
             lines.append("Connection: close\r\n\r\n")
         elif head is not None and "connection" in head.fields:
@@ -39973,7 +40285,7 @@ _AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail"
 class Request:
     """A request as scripts see it. Making one raises Refusal for a body that is not what it says."""
 
-    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes")
+    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "broken", "problem")
 
     def __init__(self, head, body=b"", params=None, address=""):
         self.head = head
@@ -39982,6 +40294,8 @@ class Request:
         self.text = ""
         self.form = self.json = self.bytes = None
         self.files = ()
+        self.broken = False             # is the body no JSON, though it should be?
+        self.problem = None             # what a script was told about that, when it asked
         if body:
             self._read(head, body)
 
@@ -39995,7 +40309,8 @@ class Request:
         if head.content_type == "application/x-www-form-urlencoded":
             self.form = parse_pairs(text if text.isascii() else text.encode().decode("latin-1"), "form")
         elif is_json_type(head.content_type):
-            self.json = parse_json_body(text)
+            self.json, valid = parse_json_body(text)
+            self.broken = not valid
         elif not proper:
             self.bytes = base64.b64encode(body).decode()
 
@@ -40014,7 +40329,19 @@ class Request:
             "auth": realm.new_object(dict(_AUTH))}
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        return realm.new_object(parts)
+        request = realm.new_object(parts)
+        if self.broken:
+            realm.put_getter(request, "json", lambda: self.parse_again(realm))
+        return request
+
+    def parse_again(self, realm):
+        """What `request.json` does of a broken body: JSON.parse says what is wrong with it."""
+        try:
+            return realm.parse_json(self.text)
+        except (JSNativeError, RecursionError) as error:
+            problem = error if isinstance(error, JSSyntaxError) else JSSyntaxError("the JSON is nested too deeply")
+            self.problem = problem.message
+            raise problem from None
 
 
 def script_text(realm, text):
@@ -40052,10 +40379,11 @@ def connect_answer(realm, value):
     if isinstance(status, (int, float)) and not isinstance(status, bool) and status >= 400:
         return response_from(realm, value)
     metadata = {}
-    for key, item in realm.to_python(value).items():
+    for key in realm.keys(value):
+        item = realm.get(value, key)
         if isinstance(item, (str, bool, int, float)):
             metadata[key] = plain_text(realm, item)
-        elif item is not None and item is not undefined:
+        elif item is not null and item is not undefined:
             raise HandlerMistake(f"onConnect returned metadata whose {json.dumps(key)} is not a string, "
                                  "number "
                                  "or boolean")
@@ -41652,9 +41980,9 @@ def asked(head, body, **kinds):
     if head.content_type != "application/json":
         raise Refusal(415, "Send a JSON object, with Content-Type: application/json")
     try:
-        wish = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(400, f"The body is not JSON: {error}") from None
+        wish = parse_plain_json(body.decode())
+    except (UnicodeError, JSSyntaxError) as error:
+        raise Refusal(400, f"The body is not JSON: {getattr(error, 'message', 'it is not UTF-8')}") from None
     if not isinstance(wish, dict):
         raise Refusal(400, f"The body must be a JSON object with {', '.join(kinds)}")
     for name, kind in kinds.items():

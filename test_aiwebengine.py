@@ -4406,6 +4406,59 @@ class RealmTest(unittest.TestCase):
         for word in ("KeyError: ", "Traceback", ".py", "missing"):
             self.assertNotIn(word, told)
 
+    def test_host_functions_take_any_number_of_arguments(self):
+        realm = aiwebengine.Realm()
+
+        class Tool:
+            def __init__(self, a=None):
+                self.a = a
+
+            def method(self, a, b=1):
+                return [a, b]
+
+            def __call__(self, a):
+                return a
+        for name, value in {"two": lambda a, b: [a, b], "method": Tool().method, "called": Tool(),
+                            "partly": aiwebengine.functools.partial(Tool().method, 5)}.items():
+            realm.define("host." + name, value)
+        cases = {"host.two()": [aiwebengine.undefined] * 2, "host.two(1, 2, 3)": [1, 2], "host.two.length": 2,
+                 "host.method('a', 2, {})": ["a", 2], "host.called(1, 2)": 1, "host.partly(2, 3)": [5, 2],
+                 "var c = {}; c.c = c; host.called(1, c)": 1, "[7, 8].map(host.called)": [7, 8]}
+        for source, value in cases.items():
+            with self.subTest(source):
+                self.assertEqual(realm.evaluate(source), value)
+        with self.assertRaises(TypeError):
+            realm.define("keyword", lambda *, a: a)
+
+    def test_no_argument_raises_an_error_of_python(self):
+        realm = aiwebengine.Realm()
+        realm.define("size", len)
+        realm.define("made", lambda: {1, 2})
+        for source in ("size(3)", "size()", "size([1], [2])", "made()"):
+            with self.subTest(source):
+                self.assertRegex(realm.evaluate("try { %s } catch (e) { `${e}` }" % source),
+                                 r"^Error: \w+\(\) failed: the Python function behind it raised an exception$")
+        self.assertEqual(realm.evaluate("try { size({ toJSON() { return x } }); let x } catch (e) { `${e}` }"),
+                         "ReferenceError: Cannot access 'x' before initialization")
+
+    def test_an_internal_error_says_what_to_report(self):
+        realm, seen = aiwebengine.Realm(), []
+        realm.note_failure = seen.append
+        realm.define("fail", lambda: {}["missing"], raw=True)
+        self.assertRegex(realm.evaluate("try { fail() } catch (e) { `${e}` }"),
+                         r"^Error: Internal error of the engine \(KeyError, line \d+, version [\d.]+\)\. Please report ")
+        self.assertIsInstance(seen[0], KeyError)
+
+    def test_every_built_in_takes_any_list_of_arguments(self):
+        impl = aiwebengine.any_arguments(lambda realm, this, a: [a])
+        self.assertEqual((impl(1, 2), impl(1, 2, 3, 4)), ([aiwebengine.undefined], [3]))
+        for table in aiwebengine.INTRINSICS.values():
+            for part in (table, getattr(table, "static", None)):
+                for kind, key, item, *_ in getattr(part, "entries", ()):
+                    if kind in ("method", "accessor"):
+                        least, most = aiwebengine.argument_range(item)
+                        self.assertTrue(least <= 2 and most == sys.maxsize, (table, key))
+
     def test_host_functions_may_call_back(self):
         realm = aiwebengine.Realm()
         realm.define("twice", lambda function: [realm.run(function, 1), realm.run(function, 2)])
@@ -8356,6 +8409,76 @@ class GraphQLServerTest(unittest.TestCase):
 # 15  HOST API
 # ======================================================================================
 
+ODD_VALUES = r"""
+const revoked = (target) => { const { proxy, revoke } = Proxy.revocable(target, {}); revoke(); return proxy };
+const refuse = () => { throw new Error("trap") };
+const boom = new Proxy({}, { get: refuse, has: refuse, ownKeys: refuse, getOwnPropertyDescriptor: refuse, getPrototypeOf: refuse });
+const lying = new Proxy([], { get: (t, key) => key === "length" ? 3.5 : key === Symbol.iterator ? undefined : "x" });
+const cyclic = { a: 1 }, ring = [1];
+cyclic.self = cyclic; ring.push(ring);
+let deep = [];
+for (let i = 0; i < 3000; i++) deep = [deep];
+const gone = new ArrayBuffer(8), view = new Uint8Array(gone);
+structuredClone(gone, { transfer: [gone] });
+const odd = () => [
+  undefined, null, true, 0, -0, 1, -1, 1.5, NaN, Infinity, 2 ** 31, 2 ** 53, -1e21, 1e308, 0n, -1n, 2n ** 1100n,
+  "", "a", "/a", "/:x/*", "\ud800", "\u0000", "😀", "a".repeat(300), "{}", "{\"a\":", "[1]", "null", "__proto__", "GET",
+  "type Query { a: Int }", "{ a }", Symbol(), Symbol.iterator, Symbol("\ud800"),
+  {}, [], [1, 2, 3], [, 1], { length: -1 }, { length: 2 ** 53, 0: 1 }, { valueOf: refuse }, { toString: () => ({}), valueOf: () => ({}) },
+  { [Symbol.toPrimitive]: () => Symbol() }, { get x() { throw new Error("getter") } }, { toJSON: refuse }, { toJSON() {} },
+  { toJSON: 1n }, { x: 1n }, { x: Symbol() }, { x: () => 1 }, { "\ud800": "\ud800" }, Object.create(null),
+  Object.assign(Object.create(null), { a: 1, headers: null }), Object.freeze({ a: 1 }), Object.freeze([1]), cyclic, ring, deep,
+  revoked({}), revoked([]), revoked(() => 1), boom, lying, new Proxy(class {}, {}), new Proxy([], {}),
+  () => 1, class {}, async () => {}, function* () {}, refuse, (() => {}).bind(), Math.max, routeRegistry.registerRoute,
+  new Date(NaN), new Date(8.64e15), /x/gy, new Error("e", { cause: cyclic }), new Map([[1, 2]]), new Set([NaN]), new WeakMap,
+  new WeakRef({}), Promise.resolve(1), gone, view, new Uint8Array(4), new BigInt64Array(2), new DataView(new ArrayBuffer(4)),
+  new URLSearchParams("a=1"), new URL("http://a/b"), new TextDecoder, (function* () { yield 1; throw 1 })(), [][Symbol.iterator](),
+  new Map().entries(), (function () { return arguments })(1), Object(1), Object("s"), Object(1n), Object(Symbol()), globalThis,
+  Math, new Intl.NumberFormat, { status: 1e9 }, { status: 200, headers: [[1, 2]] }, { headers: [["a"]] },
+  { headers: revoked({}) }, { headers: lying }, { headers: cyclic }, { headers: { a: cyclic } }, { onConnect: 1 }, { history: "x" },
+  { onDisconnect: refuse }, { get status() { throw 1 } }, { style: "currency", currency: 5 }, "en-US", { timeZone: "x" },
+  { transfer: [{}] }, { depth: -1 }, { minimumFractionDigits: 1e9 }];
+const left = new Set(["eval", "Function", "freeze", "seal", "preventExtensions", "setPrototypeOf", "__proto__", "defineProperty",
+  "defineProperties", "setInterval", "setTimeout", "setImmediate", "assign", "set", "__defineGetter__", "__defineSetter__",
+  "chance", "attempt"]);
+const functions = [], seen = new Set();
+function collect(owner, path) {
+  if (Object(owner) !== owner || seen.has(owner)) return;
+  seen.add(owner);
+  collect(Object.getPrototypeOf(owner), `${path}.[[Prototype]]`);
+  for (const key of Reflect.ownKeys(owner)) {
+    const { value, get, set } = Object.getOwnPropertyDescriptor(owner, key);
+    for (const item of [value, get, set]) {
+      if (typeof item === "function" && !seen.has(item) && !left.has(key)) functions.push([`${path}.${String(key)}`, item, owner]);
+      if (!left.has(key)) collect(item, `${path}.${String(key)}`);
+    }
+  }
+}
+collect(globalThis, "");
+const ofHost = functions.filter(([path]) => /Registry|ResponseBuilder|sharedStorage|sendStream/.test(path));
+function attempt(calls, onlyHost) {
+  const found = [];
+  let values;
+  for (let i = 0; i < calls; i++) {
+    if (i % 25 === 0) values = odd();
+    const pick = (list) => list[chance(list.length)];
+    const [path, item, owner] = pick(onlyHost ? ofHost : functions);
+    const given = Array.from({ length: chance(5) }, () => pick(values));
+    let result;
+    try {
+      result = chance(7) ? Reflect.apply(item, chance(3) ? owner : pick(values), given) : Reflect.construct(item, given);
+    } catch (error) { result = error }
+    try {
+      if (result instanceof Error && /internal error/i.test(result.message)) found.push(path + ": " + result.message);
+    } catch {}
+  }
+  return found;
+}
+if (functions.length < 550 || ofHost.length < 20) throw new Error(`too few functions: ${functions.length}, ${ofHost.length}`);
+0
+"""
+
+
 class HostApiTest(ServerCase):
 
     def evaluate(self, code):
@@ -8389,6 +8512,44 @@ class HostApiTest(ServerCase):
         self.assertIn("history", self.evaluate("return routeRegistry.registerStreamRoute('/x', {history: -1})"))
         self.assertIn("metadata", self.evaluate("1") or "metadata")
         self.assertIn("stream paths are fixed", self.evaluate("return routeRegistry.registerStreamRoute('/x/:id')"))
+
+    def test_extra_arguments_are_ignored(self):
+        cases = {"['/a', '/b'].map(routeRegistry.registerStreamRoute)[1]": "Stream /b registered",
+                 "sharedStorage.setItem('k', 'v', 1), ['k', 'l'].map(sharedStorage.getItem)": ["v", None],
+                 "ResponseBuilder.json(1, 201, {}).status": 201,
+                 "routeRegistry.sendStreamMessage('/x', 1, '{}')": None,
+                 "sharedStorage.getItem('k', new Proxy({}, { ownKeys() { throw 1 } }))": None,
+                 "JSON.parse(routeRegistry.listRoutes(1, 2)).length": 0}
+        for code, value in cases.items():
+            with self.subTest(code):
+                found = self.evaluate("return " + code)
+                self.assertEqual(found, value if value is not None else found)
+                self.assertNotIn("Error", str(found))
+                self.assertNotIn("warning: ", self.output.getvalue().replace("warning: sendStreamMessage: no", ""))
+
+    def test_an_ignored_object_of_options_is_warned_about_once(self):
+        self.evaluate("for (let i = 0; i < 3; i++) sharedStorage.setItem('k', 'v', { expires: 1, [i ? 'expires' : 'a']: 2 })")
+        self.assertEqual(self.output.getvalue().count("setItem: the options expires are ignored"), 1)
+        self.evaluate("for (let i = 0; i < 3; i++) ResponseBuilder.json(1, { statusText: 'no' })")
+        self.assertEqual(self.output.getvalue().count('there is no option "statusText"'), 1)
+
+    def test_no_value_reaches_an_internal_error(self):
+        """Host functions and built-ins with odd arguments, receivers and results: by chance, the same each time."""
+        rng = random.Random(13)
+        with tempfile.TemporaryDirectory() as folder:
+            for storage in (None, aiwebengine.StorageFile(Path(folder, "storage.db"))):
+                app = aiwebengine.Application(folder, log=aiwebengine.Log("silent"), storage=storage)
+                host = aiwebengine.ScriptHost(app, "odd.js", "")
+                aiwebengine.install_host_api(host)
+                failures = []
+                host.realm.console = lambda level, text: None
+                host.realm.note_failure = lambda error: failures.append(aiwebengine.traceback.format_exception(error)[-3:])
+                host.realm.define("chance", lambda most: rng.randrange(most))
+                host.realm.evaluate(ODD_VALUES, timeout=STUCK)
+                for share, calls in ((0, 2000), (1, 2000)):
+                    found = host.realm.evaluate(f"attempt({calls}, {share})", timeout=STUCK * 4)
+                    self.assertEqual((found, failures), ([], []))
+                app.close()
 
     def test_bad_filters(self):
         start = "routeRegistry.registerStreamRoute('/s'); return sendStreamMessageToConnections('/s', {}, %s)"
@@ -10035,6 +10196,103 @@ class HttpTest(ServerCase):
 
 
 # -- Fault injection ----
+
+class ResponseTest(ServerCase):
+    """What handlers return, throw, and are given."""
+
+    def answer(self, code, body=None, method="GET", **headers):
+        """The answer to a request, of a handler with this body."""
+        self.serve(f"routeRegistry.registerRoute('/x', (context) => {{ {code} }}, {method!r});")
+        return self.request(method, "/x", body, headers)
+
+    def test_response_builder_takes_a_status_and_headers(self):
+        for code, status, headers in (
+                ("json(1, 201)", 201, {}), ("json(1, { status: 202, headers: { 'X-A': 5 } })", 202, {"x-a": "5"}),
+                ("text('a', { headers: [['X-A', '1'], ['X-B', true]] })", 200, {"x-a": "1", "x-b": "true"}),
+                ("html('a', { status: 404 })", 404, {"content-type": "text/html; charset=UTF-8"}),
+                ("error(418, 'tea', { headers: { 'X-A': 'b' } })", 418, {"x-a": "b"}),
+                ("redirect('/y', { status: 301, headers: { 'Set-Cookie': 'a=1' } })", 301,
+                 {"location": "/y", "set-cookie": "a=1"}),
+                ("redirect('/y', { headers: [['Set-Cookie', 'a=1']] })", 302, {"location": "/y", "set-cookie": "a=1"}),
+                ("noContent({ headers: { 'X-A': 'b' } })", 204, {"x-a": "b"})):
+            with self.subTest(code):
+                found = self.answer(f"return ResponseBuilder.{code}")
+                self.assertEqual(found[0], status, found)
+                self.assertEqual({name: found[1].get(name) for name in headers}, headers)
+
+    def test_a_thrown_status_is_the_answer(self):
+        status, _, text = self.answer("throw Object.assign(new Error('no such cat'), { status: 404 })")
+        self.assertEqual((status, json.loads(text)["error"]["message"]), (404, "no such cat"))
+        self.assertNotIn("error:", self.output.getvalue())
+        self.assertEqual(self.answer("throw { status: 503, message: 'later' }")[0], 503)
+        self.assertIn("threw status 503", self.output.getvalue())
+        for code in ("throw { status: 200 }", "throw { status: 'x' }", "throw { status: 404.5 }", "throw null"):
+            self.assertEqual(self.answer(code)[0], 500)
+        status, headers, text = self.answer("throw { status: 403, message: '<b>' }", Accept="text/html")
+        self.assertEqual((status, headers["content-type"]), (403, "text/html; charset=UTF-8"))
+        self.assertIn("&lt;b&gt;", text)
+
+    def test_bytes_as_a_body(self):
+        for code in ("new Uint8Array([1, 2, 255])", "new Uint8Array([0, 1, 2, 255]).subarray(1)", "new Uint8Array([1, 2, 255]).buffer",
+                     "new DataView(new Uint8Array([1, 2, 255, 4]).buffer, 0, 3)", "new Uint8ClampedArray([1, 2, 300])"):
+            for body in (f"return {{ body: {code}, contentType: 'image/png' }}", f"return {code}"):
+                self.serve(f"routeRegistry.registerRoute('/x', () => {{ {body} }})")
+                with urllib.request.urlopen(self.server.url + "/x") as answer:
+                    self.assertEqual(answer.read(), b"\x01\x02\xff", body)
+                    self.assertEqual(answer.headers["Content-Type"],
+                                     "image/png" if "image" in body else "application/octet-stream")
+
+    def test_what_json_would_lose_is_an_error(self):
+        for code, advice in (("new Map([[1, 2]])", "Object.fromEntries"), ("new Set([1])", "[...set]"),
+                             ("(function* () { yield 1 })()", "[...generator]"), ("[1].values()", "[...iterator]"),
+                             ("{ body: new Map() }", "Object.fromEntries"), ("{ body: Promise.resolve(1) }", "await it")):
+            status, _, text = self.answer(f"return {code}")
+            self.assertEqual(status, 500)
+            self.assertIn(advice, text)
+        self.assertEqual(self.answer("return Object.assign(new Map, { toJSON: () => [1] })")[2], "[1]")
+
+    def test_headers_as_pairs_and_in_place_of_the_servers(self):
+        raw = self.serve("""routeRegistry.registerRoute('/x', () => ({ body: 'a', headers: [
+            ['Set-Cookie', 'a=1'], ['Set-Cookie', 'b=2'], ['server', 'mine'], ['Date', 'today'],
+            ['X-Content-Type-Options', 'other'], ['Access-Control-Allow-Origin', 'http://b.test']] }))""",
+                         cors=["http://a.test"])
+        raw = self.raw(b"GET /x HTTP/1.1\r\nHost: localhost\r\nOrigin: http://a.test\r\n\r\n").lower()
+        self.assertIn("set-cookie: a=1\r\nset-cookie: b=2\r\nserver: mine\r\ndate: today\r\n", raw)
+        for name in ("server", "date", "x-content-type-options", "access-control-allow-origin"):
+            self.assertEqual(len(re.findall(f"^{name}: ", raw, re.M)), 1, raw)
+
+    def test_headers_that_cannot_be_sent(self):
+        for code, part in (("{ 'Set-Cookie': { a: 1 } }", "header Set-Cookie must be a string, not an object"),
+                           ("[['a']]", "must be a pair"), ("[['a', 'b'], 5]", "item 1"), ("'a: b'", "not a string"),
+                           ("[[1, 'a']]", "name of a header"), ("{ 'X-A': [{}] }", "not an object"),
+                           ("{ 'X-A': Symbol() }", "not a symbol"), ("{ 'X-A': null, 'X-B': [[]] }", "not an array")):
+            status, _, text = self.answer(f"return {{ headers: {code} }}")
+            self.assertEqual((status, part in text), (500, True), text)
+
+    def test_a_page_without_a_type_gets_a_hint(self):
+        for code, hint in (("'<!DOCTYPE html><p>'", True), ("{ body: '\\n<html lang=en>' }", True), ("'<p>'", False),
+                           ("ResponseBuilder.text('<html>')", False), ("{ body: '<html>', contentType: 'text/plain' }", False)):
+            for _ in range(2):
+                self.answer(f"return {code}")
+            self.assertEqual("looks like an HTML page" in self.output.getvalue(), hint, code)
+
+    def test_a_handler_may_catch_a_body_that_is_no_json(self):
+        send = lambda code, body="{broken": self.answer(code, body, "POST", **{"Content-Type": "application/json"})
+        self.assertEqual(send("try { return context.request.json } catch (e) { return e.name + context.request.body }")[2],
+                         "SyntaxError{broken")
+        self.assertEqual(send("return 'unread'")[:3:2], (200, "unread"))
+        status, _, text = send("return context.request.json")
+        self.assertEqual(status, 400)
+        self.assertIn("The body is not valid JSON: Expected property name or '}' in JSON at position 1", text)
+        self.assertEqual(send("context.request.json = 5; return '' + context.request.json")[2], "5")
+        self.assertEqual(send("try { context.request.json } catch {} throw new SyntaxError('mine')")[0], 500)
+        self.assertEqual(send("return context.request.json", "\ufeff[1]")[2], "[1]")
+        self.assertEqual(send("return [context.request.json > 1e300]", "9" * 5000)[2], "[true]")
+        for body in ("'a'", "{'a': 1}", "[1,]", "NaN", "[" * 9999, "\x00", '"\n"', "01"):
+            text = send("return context.request.json", body)[2]
+            self.assertIn("not valid JSON", text)
+            self.assertNotRegex(text, "Expecting|line 1|char |utf-8-sig")
+
 
 class ChaosTest(ServerCase):
     SCRIPT = """
