@@ -29692,6 +29692,8 @@ class Stream:
         self.seconds = collections.deque(maxlen=COUNTED_SECONDS + 1)
         #: Called with a connection after it has gone, by the broadcaster's thread; must not block.
         self.on_close = None
+        #: Gives (connection, metadata) of clients of other streams that count as connections of this one.
+        self.guests = tuple
         self._indexes = {}
         self._pending = []
         self._pending_bytes = 0
@@ -29995,13 +29997,16 @@ class Stream:
         return True, "its metadata match" if message.filter else "sent to everyone"
 
     def list_connections(self):
+        """Descriptions of the connections and the guests, oldest first."""
         with self.lock:
-            connections = list(self.connections)
-        return [connection.describe() for connection in sorted(connections, key=lambda c: c.since)]
+            connections = [(connection, None) for connection in self.connections]
+        found = sorted([*connections, *self.guests()], key=lambda pair: pair[0].since)
+        return [{**connection.describe(), "metadata": dict(connection.metadata if metadata is None else metadata)}
+                for connection, metadata in found]
 
     def describe(self):
         """For `listStreams`, health and the dashboard."""
-        return {"path": self.path, "connections": len(self.connections), "messages": self.sent,
+        return {"path": self.path, "connections": len(self.connections) + len(self.guests()), "messages": self.sent,
                 "dropped": self.dropped, "history": len(self.history)}
 
 
@@ -34316,9 +34321,11 @@ def _graphql_payload_value(text, type_, selected):
 
 
 def _graphql_plain_value(payload, field):
-    """A payload as it is, without projection: what JSON it is, or else the text."""
+    """A payload as it is, without projection: what JSON it is, or else the text. The text of a String that
+    is an object or an array in JSON counts as that, as it does where fields are selected."""
     try:
-        return _graphql_payload_value(payload, field.type, False)
+        return _graphql_payload_value(payload, field.type,
+                                      isinstance(payload, str) and payload.lstrip()[:1] in ("{", "["))
     except GraphQLError:
         return payload
 
@@ -34360,7 +34367,8 @@ class GraphQLSubscription:
     def __init__(self, service, source, operation_name, given, metadata, context):
         self.service, self.source, self.operation_name = service, source, operation_name
         self.given, self.context = given, context
-        self.schema = self.projection = self.failure = None
+        self.schema = self.projection = self.failure = self.name = None
+        self.args = {}
         self.prepare()
         self.metadata = dict(metadata or {})
         for name, value in self.args.items():
@@ -34628,13 +34636,22 @@ def wants_graphql_explorer(method, headers):
     return False
 
 
+def _graphql_takes_stream(header):
+    """Does an Accept header name event streams?"""
+    return any(media == "text/event-stream" for media, _quality in _graphql_accepted(header))
+
+
 def handle_graphql_http(method, headers, query, body, schema, context=None, format_errors=None, absent=None):
-    """Answers one GraphQL-over-HTTP request: (status, list of headers, body bytes).
+    """Answers one GraphQL-over-HTTP request: (status, list of headers, body bytes), or None when the client
+    is to get an event stream, as at GRAPHQL_SSE_PATH: it takes nothing else, or it subscribes and takes one.
 
     `headers`: dict with lower-case names. `query`: dict of the URL's parameters. `schema`: a GraphQLSchema.
     """
     format_errors = format_errors or (lambda errors, context: [error.formatted() for error in errors])
     media = _graphql_response_type(headers.get("accept"))
+    takes_stream = _graphql_takes_stream(headers.get("accept"))
+    if media is None and takes_stream:
+        return None
 
     def answer(status, result, extra=()):
         text = graphql_json(result).encode()
@@ -34646,7 +34663,8 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
             raise _GraphQLBadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
         if media is None:
             raise _GraphQLBadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
-                                          "application/json.")
+                                          "application/json, and subscriptions with text/event-stream, here "
+                                          "and at /graphql/sse.")
         request = read_graphql_request(method, headers, query, body)
     except _GraphQLBadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
@@ -34664,9 +34682,10 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
         return answer(405, {"errors": [{"message": "Mutations are only possible with POST."}]},
                       [("Allow", "POST")])
     if operation.operation == "subscription":
-        error = GraphQLError("Subscriptions are not answered here: send them to /graphql/sse.",
-                             [operation.start],
-                             document.source)
+        if takes_stream:
+            return None
+        error = GraphQLError("Subscriptions are answered with text/event-stream: accept that, or send them to "
+                             "/graphql/sse.", [operation.start], document.source)
         return answer(failed, {"errors": format_errors([error], context)})
     variables, errors = document.variables(operation, request.variables)
     if errors:
@@ -35069,11 +35088,16 @@ class GraphQLService:
         return result
 
     def http(self, method, headers, query, body, context=None):
-        """Answers a request to `/graphql`; see handle_graphql_http."""
+        """Answers a request to `/graphql`; see handle_graphql_http. None: `stream` has the answer."""
         return handle_graphql_http(method, headers, query, body, self.view(), context, self.format_errors,
                                    self.absent)
 
     # subscribing
+
+    def stream(self, method, headers, query, body, context=None):
+        """The GraphQLSseAnswer to a request to `/graphql` that wants an event stream."""
+        self.sweep()
+        return self.operation(_GraphQLSseOperation(self, method, headers, query, body, context))
 
     def prepare_subscription(self, query, variables=None, operation_name=None, metadata=None, context=None):
         """A GraphQLSubscription for a document; look at its `failure` before using it."""
@@ -35309,6 +35333,18 @@ class GraphQLService:
             kept.delivery = total       # what pages show of the subscription is its plain stream
         return total
 
+    def guests(self, name):
+        """(connection, metadata) of the clients of GRAPHQL_SSE_PATH that subscribed to this: they count as
+        connections of its plain stream."""
+        item = self.subscriptions().get(name)
+        if item is None:
+            return []
+        with self.lock:
+            channels, reserved = self.listeners(item)
+        found = [(stream, None) for stream in (channel.stream for channel in channels)]
+        found += [(reservation.stream, subscription.metadata) for (reservation, _), subscription in reserved]
+        return [(connection, metadata) for stream, metadata in found for connection in tuple(stream.connections)]
+
     def streams_of(self, name):
         """The streams that carry a subscription: the plain one, then those of its selections and of clients
         that subscribed to everything."""
@@ -35333,6 +35369,8 @@ class GraphQLService:
         names = set(self.subscriptions())
         added = [self.registry.create(GRAPHQL_SUBSCRIPTION_PATH + name) for name in names
                  if self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name) is None]
+        for stream in added:
+            stream.guests = functools.partial(self.guests, graphql_name(stream.path))
         gone = [stream.path for stream in self.registry if stream.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
                 and stream.path[len(GRAPHQL_SUBSCRIPTION_PATH):] not in names]
         if added or gone:
@@ -36731,7 +36769,9 @@ class RedisPresence:
         again = self._rounds % PRESENCE_REPEAT == 0
         key, commands, seen = self._key(self.name), [], {}
         for stream in self.registry:
-            seen[stream.path] = state = (stream.served, len(stream.connections))
+            guests = stream.guests()
+            newest = max((connection.since for connection, _ in guests), default=0)
+            seen[stream.path] = state = (stream.served, len(stream.connections) + len(guests), newest)
             if state != self._told.get(stream.path) or again and state[1]:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
@@ -39968,10 +40008,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return True
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
-            self.reply_parts(service.http(head.method, head.fields, head.query, body, context))
+            parts = service.http(head.method, head.fields, head.query, body, context)
+            if parts is None:
+                self.graphql_stream(head, service.stream(head.method, head.fields, head.query, body, context))
+            else:
+                self.reply_parts(parts)
         elif path == GRAPHQL_SSE_PATH:
             self.graphql_limit(head)
-            self.graphql_stream(head, body)
+            context = self.graphql_context(head, body)
+            self.graphql_stream(head, service.sse(head.method, head.fields, head.query, body, context))
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
         else:
@@ -39995,10 +40040,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         rest = [pair for pair in headers if pair[0].lower() != "content-type"]
         self.reply(Response(status, kind, body, rest))
 
-    def graphql_stream(self, head, body):
-        """/graphql/sse: a subscription, or an operation whose result is sent as events."""
-        answer = self.app.graphql.sse(head.method, head.fields, head.query, body,
-                                      self.graphql_context(head, body))
+    def graphql_stream(self, head, answer):
+        """Sends a GraphQLSseAnswer: a subscription, or an operation whose result is sent as events."""
         if answer.advice:
             self.app.log.write("warn", answer.advice, "graphql")
         if answer.response is not None:

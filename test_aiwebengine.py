@@ -8414,6 +8414,89 @@ class GraphQLServerTest(unittest.TestCase):
         self.assertRegex(done.stdout, r'<span class="keyword">query</span>')
 
 
+class GraphQLClientsTest(ServerCase):
+    """What clients of subscriptions get, whichever way they come."""
+
+    SCRIPT = """
+      graphQLRegistry.registerSubscription("chat", "type Subscription { chat(room: String!): String }", "none");
+      graphQLRegistry.registerSubscription("news", "type Subscription { news: String }", "none");
+      graphQLRegistry.registerQuery("hello", "type Query { hello: String }", () => "world");
+      routeRegistry.registerRoute("/who", ({ request }) => routeRegistry.listConnections(request.query.path));
+      routeRegistry.registerRoute("/send", ({ request: { json: args } }) => {
+        try { return { body: sendStreamMessageToConnections(...args) }; } catch (e) { return { body: e.message }; }
+      }, "POST");
+      routeRegistry.registerRoute("/push", ({ request: { body } }) => graphQLRegistry.sendSubscriptionMessage("news", body), "POST");
+    """
+
+    def subscribe(self, path, query, accept="text/event-stream", **variables):
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        return self.connect(path, ["Content-Type: application/json", f"Accept: {accept}"], method="POST", body=body)
+
+    def test_missing_and_wrong_variables_of_a_subscription_are_errors_of_the_specification(self):
+        self.serve(self.SCRIPT)
+        query = "subscription ($room: String!) { chat(room: $room) }"
+        for variables, part in (({}, 'Variable "$room" of required type "String!" was not provided.'),
+                                ({"room": 5}, "String cannot represent a non string value: 5")):
+            for path in ("/graphql/sse", "/graphql"):
+                with self.subTest(path, variables=variables):
+                    client = self.subscribe(path, query, **variables)
+                    event = client.next()
+                    self.assertEqual(event["event"], "next")
+                    self.assertIn(part, json.loads(event["data"])["errors"][0]["message"])
+                    status, _, text = self.post(path, json.dumps({"query": query, "variables": variables}),
+                                                {"Content-Type": "application/json", "Accept": "application/json"})
+                    self.assertIn(part if path.endswith("sse") else "text/event-stream",
+                                  json.loads(text)["errors"][0]["message"])
+                    self.assertEqual(status, 400 if path.endswith("sse") else 200)
+
+    def test_graphql_itself_streams_subscriptions_to_clients_that_take_event_streams(self):
+        self.serve(self.SCRIPT)
+        both = "application/graphql-response+json, application/json, text/event-stream, multipart/mixed"
+        for accept in ("text/event-stream", both):
+            client = self.subscribe("/graphql", "subscription { news }", accept)
+            self.assertEqual(client.headers["content-type"], "text/event-stream")
+            self.post("/push", "extra")
+            self.assertEqual(client.next(), {"event": "next", "data": '{"data":{"news":"extra"}}', "id": client.last_id})
+        status, headers, text = self.post("/graphql", json.dumps({"query": "{ hello }"}),
+                                          {"Content-Type": "application/json", "Accept": both})
+        self.assertEqual((status, json.loads(text)), (200, {"data": {"hello": "world"}}))
+        one = self.subscribe("/graphql", "{ hello }")
+        self.assertEqual([(item["event"], item["data"]) for item in (one.next(), one.next())],
+                         [("next", '{"data":{"hello":"world"}}'), ("complete", "")])
+        status, _, text = self.post("/graphql", "{}", {"Content-Type": "application/json", "Accept": "text/plain"})
+        self.assertEqual(status, 406)
+        self.assertIn("/graphql/sse", text)
+
+    def test_a_string_that_is_json_arrives_alike_with_and_without_a_query(self):
+        self.serve(self.SCRIPT)
+        bare, chosen = self.connect("/graphql/sse"), self.subscribe("/graphql/sse", "subscription { news { id } }")
+        self.post("/push", '{"id": 1}')
+        self.assertEqual(bare.json(), {"data": {"news": {"id": 1}}})
+        self.assertEqual(chosen.json(), {"data": {"news": {"id": 1}}})
+        for text in ("plain", "5", "{broken"):
+            self.post("/push", text)
+            self.assertEqual(bare.json(), {"data": {"news": text}})
+
+    def test_clients_of_the_endpoint_are_connections_of_the_subscriptions_path(self):
+        self.serve(self.SCRIPT)
+        path = "/graphql/subscription/news"
+        clients = [self.connect(path + "?n=1"), self.connect("/graphql/sse?n=2"),
+                   self.subscribe("/graphql/sse?n=3", "subscription { news }")]
+        _, _, token = self.request("PUT", "/graphql/sse")
+        clients.append(self.connect("/graphql/sse?token=" + token))
+        self.request("POST", "/graphql/sse?n=4&token=" + token, json.dumps(
+            {"query": "subscription { news }", "extensions": {"operationId": "1"}}), {"Content-Type": "application/json"})
+        found = self.get_json("/who?path=" + path)
+        self.assertEqual(sorted(item["metadata"]["n"] for item in found), ["1", "2", "3", "4"])
+        self.assertIn("4 connections matched", self.post_json("/send", [path, "all"]))
+        self.assertIn("1 connection matched", self.post_json("/send", [path, "one", {"n": "3"}]))
+        self.assertEqual(clients[0].next()["data"], "all")
+        self.assertEqual(clients[1].json(), {"data": {"news": "all"}})
+        self.assertEqual([clients[2].json(), clients[2].json()], [{"data": {"news": "all"}}, {"data": {"news": "one"}}])
+        self.assertEqual(clients[3].json(), {"id": "1", "payload": {"data": {"news": "all"}}})
+        self.assertIn("no event, id or retry", self.post_json("/send", [path, "x", {}, {"event": "e"}]))
+
+
 # ======================================================================================
 # 15  HOST API
 # ======================================================================================
