@@ -14069,7 +14069,7 @@ routeRegistry.registerRoute("/run", "run");
         self.assertIn("2 connections matched", sentences[0])
         self.assertIn("3 connections matched", sentences[1])
         self.assertIn("2 connections matched", sentences[2])
-        self.assertEqual(json.loads(plain.json()["data"]["chatMessages"])["message"], "Private message for you!")
+        self.assertEqual(plain.json()["data"]["chatMessages"]["message"], "Private message for you!")
         event = posted.next()
         self.assertEqual(event["event"], "next")
         self.assertEqual(json.loads(event["data"]), {"data": {"chatMessages": {"id": 1, "text": "t", "sender": "s"}}})
