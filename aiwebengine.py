@@ -32072,28 +32072,41 @@ enum __DirectiveLocation {
 _GRAPHQL_ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
 _GRAPHQL_KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
                     "enum": "ENUM", "input": "INPUT_OBJECT"}
+#: A field of a root type without the type around it, behind comments and a description.
+_GRAPHQL_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")|\\)*"""|"[^"\n]*")*'
+                                 r"[A-Za-z_][A-Za-z0-9_]*[\s,]*[(:]")
 #: What stands in for a missing `Query` type: tools want one with at least one field.
 _GRAPHQL_PLACEHOLDER = "_empty"
 
 
 class GraphQLRegistration:
-    """One call of `registerQuery`, `registerMutation` or `registerSubscription`.
+    """One call of `registerQuery`, `registerMutation`, `registerSubscription` or `registerTypes`.
 
-    `kind` is query, mutation or subscription; `name` the root field; `resolver` a callable
-    `resolver(args, info)` or None; `owner` says whose it is (the script's name); `visibility` is
-    external, engine or internal.
+    `kind` is query, mutation, subscription or types; `name` the root field (of types their SDL);
+    `resolver` a callable `resolver(args, info)` or None; `owner` says whose it is (the script's
+    name); `visibility` is external, engine or internal. A root field's SDL may be the bare field:
+    then `sdl` has `type Query {` and so on around it, `inset` characters before the script's text.
     """
 
-    __slots__ = ("kind", "name", "sdl", "resolver", "owner", "visibility", "parsed", "field", "resolver_name")
+    __slots__ = ("kind", "name", "sdl", "inset", "resolver", "owner", "visibility", "parsed", "field",
+                 "resolver_name")
 
     def __init__(self, kind, name, sdl, resolver, owner="", visibility="external", resolver_name=None):
         self.kind, self.name, self.sdl, self.resolver = kind, name, sdl, resolver
         self.owner, self.visibility, self.resolver_name = owner, visibility, resolver_name
         self.parsed = self.field = None
+        self.inset = 0
+        if kind in _GRAPHQL_ROOT_NAMES and isinstance(sdl, str) and _GRAPHQL_BARE_FIELD.match(sdl):
+            before = f"type {_GRAPHQL_ROOT_NAMES[kind]} {{ "
+            self.sdl, self.inset = f"{before}{sdl}\n}}", len(before)
 
     @property
     def label(self):
-        return f'register{self.kind.capitalize()}("{self.name}")'
+        return "registerTypes" if self.kind == "types" else f'register{self.kind.capitalize()}("{self.name}")'
+
+    def place(self, line, column):
+        """A place in `sdl` as one in the script's text."""
+        return line, column - self.inset if line == 1 else column
 
 
 class _SdlText:
@@ -32238,7 +32251,7 @@ class _SdlMerge:
     """The definitions of many registrations merged into one set; `problems` lists what does not fit."""
 
     def __init__(self, registrations):
-        self.types, self.directives, self.problems = {}, {}, []
+        self.types, self.directives, self.problems, self.missing = {}, {}, [], []
         self.seen_texts = set()
         for registration in registrations:
             self.take_definitions(registration)
@@ -32281,8 +32294,8 @@ class _SdlMerge:
         for node in parsed.extensions:
             known = self.types.get(node.name)
             if known is None:
-                self.problem(f'Cannot extend type "{node.name}" because it is not defined.'
-                             + _graphql_did_you_mean(node.name, self.types), node.name_start, registration)
+                self.missing.append((f'Cannot extend type "{node.name}" because it is not defined.'
+                                     + _graphql_did_you_mean(node.name, self.types), node.name_start, registration))
             elif known.kind != node.kind:
                 self.problem(f'Cannot extend non-{_GRAPHQL_KIND_WORDS[node.kind]} type "{node.name}".',
                              node.name_start, registration)
@@ -32306,14 +32319,15 @@ class GraphQLSchema:
     """Types, directives and root types made from a list of registrations.
 
     `visible` are the registrations whose root fields show; types that only others need are left out.
-    Problems are collected in `problems` (message, offset, registration), not raised.
+    Problems are collected in `problems` (message, offset, registration), not raised; `missing` are those
+    that a later registration may mend, because it defines what is not there yet.
     """
 
     def __init__(self, registrations, visible=None, core=None):
         visible = registrations if visible is None else visible
         self.core = core
         self.merge = _SdlMerge(registrations)
-        self.problems = self.merge.problems
+        self.problems, self.missing = self.merge.problems, self.merge.missing
         self.types = dict(core.types) if core else {}
         self.directives = {}
         self.description = next((item.parsed.description for item in visible if item.parsed.description),
@@ -32327,8 +32341,9 @@ class GraphQLSchema:
         self._create_types()
         self._fill_directives()
         self._fill_types()
-        self._add_roots(visible)
-        self._check_types()
+        self._add_roots([item for item in visible if item.kind != "types"])
+        if not self.missing:
+            self._check_types()
         if core:
             self._keep_reachable(visible)
         self._collect_possible()
@@ -32406,8 +32421,8 @@ class GraphQLSchema:
                 operation = registration.parsed.operation_of.get(node.name)
                 if operation:
                     return self.root_shell(operation)
-                self.problem(f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.types),
-                             node.start, registration)
+                self.missing.append((f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.types),
+                                     node.start, registration))
             return type_
         inner = self._reference(node.of, registration)
         if inner is None:
@@ -32573,7 +32588,7 @@ class GraphQLSchema:
             directive = self.directives.get(node.name)
             if directive is None:
                 if node.name not in self.merge.directives:
-                    self.problem(f'Unknown directive "@{node.name}".', node.start, registration)
+                    self.missing.append((f'Unknown directive "@{node.name}".', node.start, registration))
                 continue
             if place not in directive.locations:
                 self.problem(f'Directive "@{node.name}" may not be used on {place}.', node.start,
@@ -34848,9 +34863,9 @@ class GraphQLStaging:
         with self.service.lock:
             others = self.others()
             try:
-                self.service.check(item, others + self.registrations)
+                self.service.check(item, others + self.registrations, complete=False)
             except GraphQLSchemaError as error:
-                self.service.check(item, self.registrations)
+                self.service.check(item, self.registrations, complete=False)
                 self.blockers.update(known.owner for known in others)
                 raise error
             self.registrations = [known for known in self.registrations
@@ -34880,7 +34895,8 @@ class GraphQLStaging:
         theirs = [known for known in self.service.registrations if known.owner == owner]
         if not theirs or not self.registrations:
             return False
-        return any((item.kind, item.name) == (known.kind, known.name) for item in self.registrations for known in theirs) \
+        return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
+                   for item in self.registrations for known in theirs) \
             or bool(GraphQLSchema(theirs + self.registrations, core=_GRAPHQL_CORE).problems)
 
 
@@ -34906,6 +34922,8 @@ class GraphQLService:
         self.lock = threading.RLock()
         self.registrations, self.working = [], []
         self.broken = []
+        #: Messages about the broken, and whether they are told at once: not while more scripts are to come.
+        self.faults, self.loading = [], False
         self.texts = {}
         self.views = {}
         self.projections = weakref.WeakValueDictionary()
@@ -34914,10 +34932,10 @@ class GraphQLService:
     # registering
 
     def register(self, kind, name, sdl, resolver, owner="", visibility="external", resolver_name=None):
-        """Adds a root field at once, in place of the same owner's field of that name.
+        """Adds a root field, or types, at once, in place of the same owner's of that name.
 
-        `kind` is query, mutation or subscription; `resolver(args, info)` returns the value, or is None
-        when the function is not defined. Raises GraphQLSchemaError (with line and column of the SDL)
+        `kind` is query, mutation, subscription or types; `resolver(args, info)` returns the value, or is
+        None when the function is not defined. Raises GraphQLSchemaError (with line and column of the SDL)
         when the SDL is wrong or does not fit the others'. Returns a sentence that says what was
         registered.
         """
@@ -34933,15 +34951,16 @@ class GraphQLService:
                 self.use(self.registrations, [])        # checked just now
         return graphql_registration_sentence(item)
 
-    def check(self, item, others):
+    def check(self, item, others, complete=True):
         """Parses a registration and sees whether it fits the others; returns it, or raises
-        GraphQLSchemaError."""
+        GraphQLSchemaError. Types may be missing if the set is not `complete` yet."""
         def refuse(message):
             raise GraphQLSchemaError([(message, None, None, item)])
 
-        if item.kind not in _GRAPHQL_ROOT_NAMES:
+        is_field = item.kind != "types"
+        if is_field and item.kind not in _GRAPHQL_ROOT_NAMES:
             refuse(f"There are queries, mutations and subscriptions, but no {item.kind}.")
-        if not isinstance(item.name, str) or not _GRAPHQL_NAME.match(item.name):
+        if is_field and (not isinstance(item.name, str) or not _GRAPHQL_NAME.match(item.name)):
             refuse(f"{_graphql_inspect(item.name)} is not a GraphQL name: letters, digits and _ only, no "
                    "digit first.")
         if item.visibility not in ("external", "engine", "internal"):
@@ -34949,11 +34968,10 @@ class GraphQLService:
                    '"external", '
                    '"engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
-            refuse(f'{item.label} needs the schema as a text, such as "type {_GRAPHQL_ROOT_NAMES[item.kind]} '
-                   f'{{ '
-                   f'{item.name}: String }}".')
+            example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
+            refuse(f'{item.label} needs the schema as a text, such as "{example}".')
         for known in others:
-            if (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
+            if is_field and (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
                 refuse(f'The {item.kind} "{item.name}" is already registered by '
                        f'{known.owner or "another script"}.')
         others = [known for known in others if (known.kind, known.name) != (item.kind, item.name)]
@@ -34961,12 +34979,16 @@ class GraphQLService:
             item.parsed = self.parse(item.sdl)
         except GraphQLSchemaError as error:
             message, line, column, _none = error.problems[0]
-            raise GraphQLSchemaError([(f"{item.label}: {message}", line, column, item)]) from None
+            raise GraphQLSchemaError([(f"{item.label}: {message}", *item.place(line, column), item)]) from None
+        if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
+            refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
+                   "registerMutation and registerSubscription.")
         broken = set(self.broken)
         schema = GraphQLSchema([known for known in others if known not in broken] + [item],
                                core=_GRAPHQL_CORE)
-        if schema.problems:
-            raise self.schema_error(schema, item)
+        problems = schema.problems + (schema.missing if complete else [])
+        if problems:
+            raise self.schema_error(problems, item)
         return item
 
     def parse(self, sdl):
@@ -34979,12 +35001,13 @@ class GraphQLService:
         return parsed
 
     @staticmethod
-    def schema_error(schema, item):
+    def schema_error(found, item):
+        """The GraphQLSchemaError of problems of a schema, those of `item` first."""
         problems = []
-        for message, offset, registration in schema.problems:
+        for message, offset, registration in found:
             place = _graphql_location(registration.sdl, offset)
             label = item.label if registration.sdl == item.sdl else _graphql_owner_of(registration)
-            problems.append((f"{label}: {message}", place["line"], place["column"], registration))
+            problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]), registration))
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
 
@@ -35008,16 +35031,32 @@ class GraphQLService:
         working, broken, messages = list(self.registrations), [], []
         while True:
             schema = GraphQLSchema(working, core=_GRAPHQL_CORE)
-            bad = {id(registration) for _message, _offset, registration in schema.problems}
+            problems = schema.problems + schema.missing
+            bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
-            messages.append(self.schema_error(schema, schema.problems[0][2]).message)
-            broken += [item for item in working if id(item) in bad]
+            messages += [f"{item.owner}: {self.schema_error(problems, item).message}" if item.owner else
+                         self.schema_error(problems, item).message for item in bad.values()]
+            broken += bad.values()
             working = [item for item in working if id(item) not in bad]
         self.use(working, broken)
-        for message in messages:
-            self.report("warn", "GraphQL: switched off until it fits again: " + message)
+        if not self.loading:
+            for message in messages:
+                if message not in self.faults:
+                    self.report("error", f"GraphQL: {message} This is switched off until it fits.")
+            self.faults = messages
         return messages
+
+    @contextlib.contextmanager
+    def all_loading(self):
+        """While many scripts are loaded, one after the other: what is missing is told at the end."""
+        self.loading = True
+        try:
+            yield
+        finally:
+            self.loading = False
+            with self.lock:
+                self.changed()
 
     def use(self, working, broken):
         self.working, self.broken = list(working), broken
@@ -35032,6 +35071,8 @@ class GraphQLService:
         """What is registered: dicts of kind, name, type, owner, visibility and path (of subscriptions)."""
         items = []
         for item in self.working:
+            if item.kind == "types":
+                continue
             field = item.parsed.roots[item.kind][item.name]
             entry = {"kind": item.kind, "name": item.name, "type": _print_graphql_type(field.type),
                      "owner": item.owner,
@@ -35404,6 +35445,8 @@ class GraphQLService:
 
 def graphql_registration_sentence(item):
     """What a script is told: `Registered query "users": [User!]! (external)`."""
+    if item.kind == "types":
+        return f"Registered types: {', '.join(dict.fromkeys(item.parsed.order)) or 'directives only'}"
     field = item.parsed.roots[item.kind][item.name]
     text = f'Registered {item.kind} "{item.name}": {_print_graphql_type(field.type)} ({item.visibility})'
     return text + (f" on {GRAPHQL_SUBSCRIPTION_PATH}{item.name}" if item.kind == "subscription" else "")
@@ -35806,6 +35849,17 @@ def declare_graphql(kind):
 
 for _kind in ("query", "mutation", "subscription"):
     declare_graphql(_kind)
+
+
+@host_function("graphQLRegistry.registerTypes", "sdl: string", "string",
+               "Adds types to the GraphQL schema that the fields of this script and of others may name, in any "
+               "order.")
+def register_types(host, sdl=undefined):
+    if not isinstance(sdl, str):
+        raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String }\", "
+                        f"not {describe_value(host.realm, sdl)}")
+    text = host.realm.to_python(sdl)
+    return host.add_graphql("types", text, text, None, "external")
 
 
 @host_function("graphQLRegistry.sendSubscriptionMessage", "name: string, data: any", "string",
@@ -37861,9 +37915,10 @@ class Application:
 
     def load_all(self):
         """Loads every script, in name order. Failures are logged and kept."""
-        for name, path in self.script_files().items():
-            self._stamps[name] = file_stamp(path)
-            self.change({name: path}, again=False)
+        with self.graphql.all_loading():
+            for name, path in self.script_files().items():
+                self._stamps[name] = file_stamp(path)
+                self.change({name: path}, again=False)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -45082,7 +45137,8 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
-    wrong = len({*app.failures, *app.troubles}) + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
+    wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) \
+        + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
     print(f"{len(app.hosts)} of {len(app.hosts) + len(app.failures)} scripts loaded, "
           f"{wrong} problem{'' if wrong == 1 else 's'}")

@@ -8504,6 +8504,46 @@ class GraphQLClientsTest(ServerCase):
             self.post("/push", text)
             self.assertEqual(bare.json(), {"data": {"news": text}})
 
+    def test_types_may_come_in_any_order_and_from_any_script(self):
+        self.serve({"a.js": """
+            graphQLRegistry.registerQuery("book", "book(id: ID!): Book", ({ args }) => ({ id: args.id, by: { name: "Ada" } }));
+            graphQLRegistry.registerTypes("type Book { id: ID! by: Author } extend type Author { born: Int }");
+            """, "b.js": 'graphQLRegistry.registerTypes("type Author { name: String! }");'})
+        result = self.post_json("/graphql", {"query": '{ book(id: 7) { id by { name born } } }'})
+        self.assertEqual(json.loads(result), {"data": {"book": {"id": "7", "by": {"name": "Ada", "born": None}}}})
+        self.assertEqual(self.server.app.failures, {})
+        self.assertNotIn("Unknown type", self.output.getvalue())
+
+    def test_a_type_that_no_script_has_is_told_when_all_are_loaded(self):
+        self.serve({"a.js": 'graphQLRegistry.registerQuery("book", "book: Bok", () => null);'
+                            'graphQLRegistry.registerQuery("hello", "hello: String", () => "hi");',
+                    "b.js": 'graphQLRegistry.registerTypes("type Book { id: ID! }");'})
+        self.assertEqual(self.output.getvalue().count('registerQuery("book"): Unknown type "Bok". Did you mean "Book"?'), 1)
+        self.assertEqual(json.loads(self.post_json("/graphql", {"query": "{ hello }"})), {"data": {"hello": "hi"}})
+        self.write(self.folder / "c.js", 'graphQLRegistry.registerTypes("type Bok { id: ID! }");')
+        self.server.app.load("c.js", self.folder / "c.js")
+        self.assertEqual(json.loads(self.post_json("/graphql", {"query": "{ book { id } }"})), {"data": {"book": None}})
+        self.assertEqual(self.server.app.graphql.faults, [])
+
+    def test_bare_fields_are_taken_and_their_mistakes_have_the_place_of_the_script(self):
+        self.serve("""
+            const tried = (sdl, name = "f") => {
+              try { return graphQLRegistry.registerQuery(name, sdl, () => 1); } catch (error) { return error.message; }
+            };
+            routeRegistry.registerRoute("/try", ({ request: { json } }) => ({ body: tried(...json) }), "POST");
+            routeRegistry.registerRoute("/types", ({ request: { json } }) => {
+              try { return { body: graphQLRegistry.registerTypes(json) }; } catch (error) { return { body: error.message }; }
+            }, "POST");
+            """)
+        for sdl in ("f: Int", "f(a: Int = 1): [Int!]!", '"words" f: Int', '"""more\n"words" """ f : Int', "# note\n f: Int @deprecated"):
+            self.assertIn('Registered query "f"', self.post_json("/try", [sdl]), sdl)
+        self.assertIn('(SDL line 1, column 4)', self.post_json("/try", ["f: Nope"]))
+        self.assertIn('(SDL line 2, column 2)', self.post_json("/try", ["f:\n Nope"]))
+        self.assertIn('no field "g"', self.post_json("/try", ["f: Int", "g"]))
+        self.assertIn("Registered types: A, B", self.post_json("/types", "type A { b: B } enum B { X }"))
+        self.assertIn("defines no type", self.post_json("/types", "type Query { x: Int }"))
+        self.assertIn("must be a string", self.post_json("/types", None))
+
     def test_clients_of_the_endpoint_are_connections_of_the_subscriptions_path(self):
         self.serve(self.SCRIPT)
         path = "/graphql/subscription/news"
