@@ -97,6 +97,10 @@ try:
 except ImportError:                     # not on Windows
     resource = None
 try:
+    import ctypes
+except ImportError:                     # a Python that was built without it
+    ctypes = None
+try:
     import sqlite3
 except ImportError:                     # a Python that was built without it
     sqlite3 = None
@@ -26564,15 +26568,36 @@ def is_module(source):
 
 #: Seconds between two looks of the watchdog at the process's memory.
 MEMORY_CHECK_SECONDS = 0.05
-_STATM = pathlib.Path("/proc/self/statm")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+def _memory_on_linux():
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _memory_on_windows():
+    """The working set: the fourth field of PROCESS_MEMORY_COUNTERS, whose first two have 32 bits."""
+    counters = (ctypes.c_size_t * 10)(ctypes.sizeof(ctypes.c_size_t) * (9 if sys.maxsize > 2**32 else 10))
+    if not ctypes.windll.kernel32.K32GetProcessMemoryInfo(ctypes.c_void_p(-1), counters, counters[0]):
+        raise OSError
+    return counters[2 if sys.maxsize > 2**32 else 3]
+
+
+def _memory_on_macos():
+    """The second field of mach_task_basic_info, by task_info(…, MACH_TASK_BASIC_INFO, …)."""
+    facts, count = (ctypes.c_uint64 * 6)(), ctypes.c_uint32(12)
+    itself = ctypes.c_uint32.in_dll(ctypes.pythonapi, "mach_task_self_")
+    if ctypes.pythonapi.task_info(itself, 20, facts, ctypes.byref(count)):
+        raise OSError
+    return facts[1]
+
+
+_MEMORY_READERS = {"win32": _memory_on_windows, "darwin": _memory_on_macos}
 
 
 def memory_used():
-    """Bytes of memory that the process occupies; 0 where the system does not say (only Linux does)."""
+    """Bytes of memory that the process occupies; 0 where the system does not say."""
     try:
-        return int(_STATM.read_bytes().split()[1]) * _PAGE_BYTES
-    except OSError:
+        return _MEMORY_READERS.get(sys.platform, _memory_on_linux)()
+    except (OSError, AttributeError, ValueError):       # no such file or call; ctypes is None
         return 0
 
 
@@ -34735,19 +34760,31 @@ GRAPHQL_SSE_PATH = "/graphql/sse"
 
 
 class GraphQLStaging:
-    """Registrations of one owner that are checked now and take effect together, at `commit` (hot reload)."""
+    """Registrations of one owner that are checked now and take effect together, at `commit` (hot reload).
+    `others()` are those that they must fit; None stands for the ones of all other owners."""
 
-    def __init__(self, service, owner):
+    def __init__(self, service, owner, others=None):
         self.service, self.owner = service, owner
+        self.others = others or self._of_other_owners
         self.registrations = []
+        #: The owners of registrations that one did not fit.
+        self.blockers = set()
         self._view = None
+
+    def _of_other_owners(self):
+        return [known for known in self.service.registrations if known.owner != self.owner]
 
     def register(self, kind, name, sdl, resolver, visibility="external", resolver_name=None):
         """As GraphQLService.register, but only within this set. Returns the GraphQLRegistration."""
         item = GraphQLRegistration(kind, name, sdl, resolver, self.owner, visibility, resolver_name)
         with self.service.lock:
-            others = [known for known in self.service.registrations if known.owner != self.owner]
-            self.service.check(item, others + self.registrations)
+            others = self.others()
+            try:
+                self.service.check(item, others + self.registrations)
+            except GraphQLSchemaError as error:
+                self.service.check(item, self.registrations)
+                self.blockers.update(known.owner for known in others)
+                raise error
             self.registrations = [known for known in self.registrations
                                   if (known.kind, known.name) != (kind, name)] + [item]
             self._view = None
@@ -34760,7 +34797,8 @@ class GraphQLStaging:
         """The schema as the owner would see it if this set took effect now."""
         with self.service.lock:
             if self._view is None:
-                working = [item for item in self.service.working if item.owner != self.owner] + self.registrations
+                broken = set(self.service.broken)
+                working = [item for item in self.others() if item not in broken] + self.registrations
                 self._view = GraphQLSchema(working, visible_registrations(working, "internal", self.owner), _GRAPHQL_CORE)
             return self._view
 
@@ -34768,6 +34806,14 @@ class GraphQLStaging:
         """Puts this set in the place of what the owner had. Returns the GraphQLSchemaError messages of other
         owners' registrations that no longer fit and are switched off until they do."""
         return self.service.replace_owner(self.owner, self.registrations)
+
+    def conflicts_with(self, owner):
+        """Is there something in this set that does not fit what another owner has registered?"""
+        theirs = [known for known in self.service.registrations if known.owner == owner]
+        if not theirs or not self.registrations:
+            return False
+        return any((item.kind, item.name) == (known.kind, known.name) for item in self.registrations for known in theirs) \
+            or bool(GraphQLSchema(theirs + self.registrations, core=_GRAPHQL_CORE).problems)
 
 
 def visible_registrations(registrations, visibility, owner):
@@ -34874,15 +34920,19 @@ class GraphQLService:
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
 
-    def stage(self, owner):
+    def stage(self, owner, others=None):
         """A GraphQLStaging for a new set of the owner's registrations."""
-        return GraphQLStaging(self, owner)
+        return GraphQLStaging(self, owner, others)
 
     def replace_owner(self, owner, registrations=()):
         """Replaces all of an owner's registrations in one step (none: the owner is gone)."""
+        return self.replace_owners({owner: registrations})
+
+    def replace_owners(self, sets):
+        """The same for several: owner -> registrations."""
         with self.lock:
-            self.registrations = [item for item in self.registrations
-                                  if item.owner != owner] + list(registrations)
+            self.registrations = [item for item in self.registrations if item.owner not in sets] \
+                + [item for registrations in sets.values() for item in registrations]
             return self.changed()
 
     def changed(self):
@@ -37340,9 +37390,11 @@ class ScriptHost:
         self.source = source
         self.routes = {}                # (path, method) -> Route
         self.streams = {}               # path -> StreamRoute
-        self.graphql = app.graphql.stage(name)
+        self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
         self.retired = False
+        #: The scripts that have names which were refused to it.
+        self.blockers = self.graphql.blockers
         self.active = 0
         self.storage = app.storage_of(name)
         self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}", "worker": app.worker}
@@ -37400,7 +37452,9 @@ class ScriptHost:
 
     def find_stream(self, path):
         own = self.streams.get(path)
-        return own.stream if own is not None else self.app.streams.get(path)
+        if own is not None and not own.stream.closed:
+            return own.stream
+        return self.app.streams.get(path) or self.app.staged_stream(self, path)
 
     def stream_paths(self):
         return {*self.streams, *self.app.streams.streams}
@@ -37539,14 +37593,16 @@ def ignore_result(value):
 
 class LoadFailure:
     """Why the current text of a script is not running, or what went wrong last in one that is;
-    `sources` are the texts that places in `error` are about."""
+    `sources` are the texts that places in `error` are about. `blockers` are the scripts that have names
+    which were refused to it: it is tried again when one of them changes."""
 
-    __slots__ = ("name", "text", "error", "time", "sources")
+    __slots__ = ("name", "text", "error", "time", "sources", "blockers")
 
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = error
+        self.blockers = set()
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
@@ -37590,8 +37646,12 @@ class Application:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = RedisStream, self.relay.keep
         self._storages = {}
+        self._files = {}                # name -> path of every script that was tried
+        self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
+        self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
         self._absent = {}               # name of a file that is gone or empty -> since when
+        self._unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
@@ -37634,90 +37694,141 @@ class Application:
         """Loads every script, in name order. Failures are logged and kept."""
         for name, path in self.script_files().items():
             self._stamps[name] = file_stamp(path)
-            self.load(name, path)
+            self.change({name: path}, again=False)
 
     def load(self, name, path):
-        """Loads or reloads one script; True when it runs now."""
-        with self._loading:
-            host = None
-            try:
-                source = read_script(path)
-                host = ScriptHost(self, name, source)
-                self.troubles.pop(name, None)
-                host.load()
-                self._commit(host)
-            except (OSError, UnicodeError, ValueError) as error:
-                self._fail(host, LoadFailure(name, f"{name}: cannot be read: {error}"))
-            except JSError as error:
-                self._fail(host, LoadFailure(name, error_report(error, host.sources), error, host.sources))
-            except HostError as error:
-                self._fail(host, LoadFailure(name, f"{name}: {error}"))
-            else:
-                self.failures.pop(name, None)
-                for problem in host.missing_handlers():
-                    self.log.write("warn", problem, name)
-                return True
-            finally:
-                self._imports[name] = host.imports if host is not None else {}
-                if self.live is not None:
-                    self.live.script_tried(name not in self.failures)
-        return False
+        """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
+        return name in self.change({name: path})
 
-    def _fail(self, host, failure):
+    def change(self, files, gone=(), again=True):
+        """Loads scripts (name -> path) and takes away those whose files are gone, in one step: a route may
+        move from one of them to another, and two may swap theirs. Scripts that failed because one of these
+        had a name are tried again with them. Returns the names of those that run now."""
+        with self._loading:
+            touched = {*files, *gone}
+            while again:
+                more = {name for name, failure in self.failures.items() if failure.blockers & touched} - touched
+                if not more:
+                    break
+                touched |= more
+            files = {name: files.get(name) or self._files[name] for name in sorted(touched) if name not in gone}
+            self._files.update(files)
+            loaded = self._load_together(files, set(gone))
+            for name in gone:
+                for table in (self.failures, self.troubles, self._files, self._imports):
+                    table.pop(name, None)
+            if self.live is not None:
+                for name in touched:
+                    self.live.script_tried(name not in self.failures)
+        return loaded
+
+    def _load_together(self, files, gone):
+        """The names of the scripts that could be loaded. A version that goes on serving, because the new one
+        fails, keeps its names: those that counted on them are tried without, and so on."""
+        self._going, self._staged, failures, wanted = gone | {*files}, {}, {}, files
+        try:
+            while True:
+                for name, path in wanted.items():
+                    failures.pop(name, None)
+                    failure = self._stage(name, path)
+                    if failure is not None:
+                        failures[name] = failure
+                with self._lock:
+                    self._going -= {*failures}
+                    staying = [host for name, host in self.hosts.items() if name not in self._going]
+                    clashing = {name for name, host in self._staged.items()
+                                if any(self._overlap(host, other) for other in staying)}
+                    if not clashing:
+                        ending = self._commit(list(self._staged.values()), gone)
+                        break
+                for name in clashing:
+                    self._give_up(self._staged.pop(name))
+                clashing |= {name for name, failure in failures.items() if failure.blockers & clashing}
+                wanted = {name: path for name, path in files.items() if name in clashing}
+            loaded = list(self._staged)
+        finally:
+            self._staged, self._going = {}, set()
+        for ended in ending:
+            ended()
+        for failure in failures.values():
+            self._fail(failure)
+        for name in loaded:
+            for problem in self.hosts[name].missing_handlers():
+                self.log.write("warn", problem, name)
+        return loaded
+
+    def _stage(self, name, path):
+        """Runs a script apart from those that serve, and keeps it among the staged; or returns the
+        LoadFailure."""
+        host = None
+        try:
+            host = ScriptHost(self, name, read_script(path))
+            self.troubles.pop(name, None)
+            host.load()
+            self._staged[name] = host
+            return None
+        except (OSError, UnicodeError, ValueError) as error:
+            failure = LoadFailure(name, f"{name}: cannot be read: {error}")
+        except JSError as error:
+            failure = LoadFailure(name, error_report(error, host.sources), error, host.sources)
+        except HostError as error:
+            failure = LoadFailure(name, f"{name}: {error}")
+        finally:
+            self._imports[name] = host.imports if host is not None else {}
         if host is not None:
-            host.retire()
-            for route in host.streams.values():
-                if self.streams.get(route.stream.path) is not route.stream:
-                    route.stream.close()
+            failure.blockers = host.blockers
+            self._give_up(host)
+        return failure
+
+    def _give_up(self, host):
+        """Ends a version that never served."""
+        host.retire()
+        for route in host.streams.values():
+            if not any(other.streams.get(route.stream.path) is not None
+                       and other.streams[route.stream.path].stream is route.stream
+                       for other in [*self.hosts.values(), *self._staged.values()]):
+                route.stream.close()
+
+    def _fail(self, failure):
+        known = self.failures.get(failure.name)
         self.failures[failure.name] = failure
+        if known is not None and failure.blockers and known.text == failure.text:
+            return                      # tried again in vain
         still = " (the version before goes on serving)" if failure.name in self.hosts else ""
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
 
-    def _commit(self, host):
-        """Puts a loaded script in the place of its earlier version, in one step."""
-        with self._lock:
-            for route in host.routes.values():
-                self._check_route(host, route.path, route.method)
-            for path in host.streams:
-                self._check_stream(host, path)
-            old = self.hosts.get(host.name)
-            removed = [path for path in (old.streams if old else ()) if path not in host.streams]
-            self.hosts = {**self.hosts, host.name: host}
+    @staticmethod
+    def _overlap(host, other):
+        """Does a version have a name that another script's running version has too?"""
+        return bool(host.routes.keys() & other.routes.keys() or host.streams.keys() & other.streams.keys()
+                    or {(path, "GET") for path in host.streams} & other.routes.keys()
+                    or {(path, "GET") for path in other.streams} & host.routes.keys()
+                    or host.graphql.conflicts_with(other.name))
+
+    def _commit(self, hosts, gone=()):
+        """Puts loaded scripts in the place of their earlier versions, and takes away those that are gone, in
+        one step. Returns what is to be called then, to end what was replaced."""
+        replaced = [self.hosts[name] for name in [*gone, *(host.name for host in hosts)] if name in self.hosts]
+        self.hosts = {**{name: host for name, host in self.hosts.items() if name not in gone},
+                      **{host.name: host for host in hosts}}
+        stats = {}
+        for old in replaced:
+            old.live = False
+            stats.update((key, route.stats) for key, route in old.routes.items())
+        for host in hosts:
             host.live = True
-            if old is not None:
-                old.live = False
+            self.failures.pop(host.name, None)
             for key, route in host.routes.items():
-                if old is not None and key in old.routes:
-                    route.stats = old.routes[key].stats
+                route.stats = stats.get(key, route.stats)
             for route in host.streams.values():
                 route.stream.depth = route.history
-            gone = self.streams.replace([route.stream for route in host.streams.values()], removed)
-            self._rebuild()
-            host.graphql.commit()
-        for stream in gone:
-            stream.close()
-        if old is not None:
-            old.retire()
-
-    def unload(self, name):
-        """A script's file is gone: everything it registered goes too."""
-        with self._loading, self._lock:
-            self.failures.pop(name, None)
-            self.troubles.pop(name, None)
-            host = self.hosts.get(name)
-            self.hosts = {other: host for other, host in self.hosts.items() if other != name}
-            gone = []
-            if host is not None:
-                host.live = False
-                gone = self.streams.replace([], list(host.streams))
-                self._rebuild()
-                self.graphql.replace_owner(name)
-        for stream in gone:
-            stream.close()
-        if host is not None:
-            host.retire()
-        if self.live is not None:
-            self.live.script_tried(True)
+        registered = {path for host in self.hosts.values() for path in host.streams}
+        closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
+                                       [path for old in replaced for path in old.streams if path not in registered])
+        self._rebuild()
+        self.graphql.replace_owners({**dict.fromkeys(gone, ()),
+                                     **{host.name: host.graphql.registrations for host in hosts}})
+        return [*(stream.close for stream in closing), *(old.retire for old in replaced)]
 
     def _rebuild(self):
         hosts = [host for _, host in sorted(self.hosts.items())]
@@ -37767,30 +37878,52 @@ class Application:
         if host.retired:
             raise HostError(f"this version of {host.name} was replaced; it cannot register anything any more")
 
+    def _rivals(self, host):
+        """The versions of other scripts whose names a version must leave to them: those that serve, but for
+        a version that is being loaded not those that are replaced in the same step."""
+        serving = [other for other in self.hosts.values()
+                   if other.name != host.name and (host.live or other.name not in self._going)]
+        return serving if host.live else serving + [other for other in self._staged.values() if other is not host]
+
     def _check_route(self, host, path, method):
-        other = self.table.exact.get(path) or next(
-            (methods for *_, methods in self.table.patterns if next(iter(methods.values())).path == path), {})
-        owner = other.get(method)
-        if owner is not None and owner.host.name != host.name:
-            raise HostError(f"{method} {path} is already registered by {owner.host.name}")
+        for other in self._rivals(host):
+            if (path, method) in other.routes:
+                self._refuse(host, other, f"{method} {path} is already registered by {other.name}")
         if method == "GET":
-            stream = host.streams.get(path) or self._stream_of_others(host, path)
-            if stream is not None:
-                raise HostError(f"GET {path} is already a stream, registered by {stream.host.name}; "
-                                "choose another path for the route")
+            for other in [host, *self._rivals(host)]:
+                if path in other.streams:
+                    self._refuse(host, other, f"GET {path} is already a stream, registered by {other.name}; "
+                                              "choose another path for the route")
 
     def _check_stream(self, host, path):
-        other = self._stream_of_others(host, path)
-        if other is not None:
-            raise HostError(f"stream {path} is already registered by {other.host.name}")
-        owner = host.routes.get((path, "GET")) or self.table.exact.get(path, {}).get("GET")
-        if owner is not None and (owner.host.name != host.name or owner.host is host):
-            raise HostError(f"GET {path} is already a route, registered by {owner.host.name}; "
-                            "choose another path for the stream")
+        for other in self._rivals(host):
+            if path in other.streams:
+                self._refuse(host, other, f"stream {path} is already registered by {other.name}")
+        for other in [host, *self._rivals(host)]:
+            if (path, "GET") in other.routes:
+                self._refuse(host, other, f"GET {path} is already a route, registered by {other.name}; "
+                                          "choose another path for the stream")
 
-    def _stream_of_others(self, host, path):
-        route = self.stream_routes.get(path)
-        return route if route is not None and route.host.name != host.name else None
+    @staticmethod
+    def _refuse(host, other, text):
+        if other is not host:
+            host.blockers.add(other.name)
+        raise HostError(text)
+
+    def graphql_beside(self, host):
+        """The GraphQL registrations that those of a version must fit."""
+        kept = [item for item in self.graphql.registrations
+                if item.owner != host.name and item.owner not in self._going]
+        return kept + [item for other in self._staged.values() if other is not host
+                       for item in other.graphql.registrations]
+
+    def staged_stream(self, host, path):
+        """For a version that is being loaded: a stream of one that will begin to serve in the same step."""
+        if not host.live:
+            for other in list(self._staged.values()):
+                if path in other.streams:
+                    return other.streams[path].stream
+        return None
 
     def all_routes(self):
         """((path, method), Route) of every script."""
@@ -37877,33 +38010,46 @@ class Application:
         """Looks at the files once and loads what changed; the names of scripts it touched. A file that is
         gone or empty gets so many seconds of patience before its streams are closed."""
         files = self.script_files()
-        touched = []
+        gone, changed, unsure = [], {}, False
         for name in [name for name in self._stamps if name not in files]:
-            if not self._is_meant(name, True, patience):
-                continue
-            del self._stamps[name]
-            self.unload(name)
-            self.log.write("info", "deleted: its routes and streams are gone", name)
-            touched.append(name)
+            if self._is_meant(name, True, patience):
+                gone.append(name)
+            else:
+                unsure = True
         for name, path in files.items():
             stamp = file_stamp(path)
             imported = self._changed_import(name)
             empty = stamp is not None and not stamp[1] and name in self.hosts
             if not self._is_meant(name, empty, patience):
+                unsure = True
                 continue
             if stamp is None or stamp == self._stamps.get(name) and imported is None:
                 continue
             newest = imported if stamp == self._stamps.get(name) else stamp
             if 0 <= time.time() - newest[0] / 1e9 < SETTLE_SECONDS:
-                continue                # perhaps still being written
-            new = name not in self.hosts
+                unsure = True           # perhaps still being written
+            else:
+                changed[name] = path
+        self._unsure = (self._unsure or time.monotonic()) if unsure else 0.0
+        if unsure and time.monotonic() - self._unsure < 2 * patience or not gone and not changed:
+            return []                   # what belongs together is taken together
+        self._take(changed, gone)
+        return [*gone, *changed]
+
+    def _take(self, changed, gone):
+        """Loads what changed, all in one step, and says so. Returns the names of those that run now."""
+        for name in gone:
+            del self._stamps[name], self._absent[name]
+        for name, path in changed.items():
             self._stamps[name] = file_stamp(path)
-            if self.load(name, path):
-                self.log.write("info", f"{'loaded' if new else 'reloaded'}: {summary_of(self.hosts[name])}",
-                               name)
-            self.reloads += 1
-            touched.append(name)
-        return touched
+        known = {*self.hosts}
+        loaded = self.change(changed, gone)
+        self.reloads += len(changed)
+        for name in gone:
+            self.log.write("info", "deleted: its routes and streams are gone", name)
+        for name in loaded:
+            self.log.write("info", f"{'reloaded' if name in known else 'loaded'}: {summary_of(self.hosts[name])}", name)
+        return loaded
 
     def _is_meant(self, name, absent, patience):
         """Whether what a look at a file shows may be believed: it is there, or has been absent for long."""
@@ -37911,21 +38057,12 @@ class Application:
             self._absent.pop(name, None)
             return True
         now = time.monotonic()
-        if now - self._absent.setdefault(name, now) < patience:
-            return False
-        del self._absent[name]
-        return True
+        return now - self._absent.setdefault(name, now) >= patience
 
     def reload(self, name):
         """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
         such file."""
-        path = self.script_files()[name]
-        self._stamps[name] = file_stamp(path)
-        loaded = self.load(name, path)
-        if loaded:
-            self.log.write("info", f"reloaded: {summary_of(self.hosts[name])}", name)
-        self.reloads += 1
-        return loaded
+        return name in self._take({name: self.script_files()[name]}, [])
 
     def _changed_import(self, name):
         """The stamp of a file that a script imports and that is not what it was, or None."""

@@ -2,6 +2,8 @@
 """Tests of aiwebengine, in the order of its sections.
 
     python test_aiwebengine.py                 everything that can run on this machine
+    python test_aiwebengine.py --jobs 2        in two processes; without it one for each core, at most four
+    python test_aiwebengine.py LexerTest       one class, or LexerTest.test_cases, in this process
     python test_aiwebengine.py -k chat         tests whose name contains a word
     python test_aiwebengine.py --bench         measurements instead of tests
     python test_aiwebengine.py --bench soak [--seconds N]    ten minutes of mixed traffic in which nothing may be lost
@@ -15,6 +17,7 @@ import ast
 import base64
 import contextlib
 import dis
+import faulthandler
 import gc
 import hashlib
 import http.client
@@ -24,6 +27,7 @@ import json
 import math
 import os
 import pathlib
+import queue
 import random
 import re
 import resource
@@ -73,6 +77,8 @@ HERE = Path(__file__).resolve().parent
 MODULE = Path(aiwebengine.__file__).resolve()
 EXAMPLES = HERE / "examples"
 FORBID_SKIPS = os.environ.get("AIWEBENGINE_FORBID_SKIPS") == "1"
+#: How the reason begins for which a test is skipped that this system cannot pass; such a skip is not forbidden.
+LEFT_OUT = "not on this system: "
 NODE = shutil.which("node")
 NODE_MODULES = os.environ.get("AIWEBENGINE_NODE_MODULES")
 
@@ -366,7 +372,7 @@ class StructureTest(unittest.TestCase):
         self.assertLessEqual(at_top, set(sys.stdlib_module_names))
         late = [alias.name for node in ast.walk(self.tree) if isinstance(node, (ast.Import, ast.ImportFrom))
                 and node not in self.tree.body for alias in node.names]
-        self.assertLessEqual({name.split(".")[0] for name in late}, {"js2py", "redis", "readline", "resource", "sqlite3"})
+        self.assertLessEqual({name.split(".")[0] for name in late}, {"ctypes", "js2py", "redis", "readline", "resource", "sqlite3"})
 
     def test_starts_with_a_shebang_and_inline_metadata(self):
         lines = self.source.splitlines()
@@ -4706,6 +4712,18 @@ class LimitTest(unittest.TestCase):
             with self.subTest(source), self.assertRaises(aiwebengine.JSError) as caught:
                 run(f"const t = '\U0001f600'.repeat(1e6); {source}")
             self.assertLessEqual(len(caught.exception.message), aiwebengine.MAX_ERROR_TEXT + 1)
+
+    @unittest.skipUnless(sys.platform in ("linux", "win32", "darwin"), "only these systems say how large a process is")
+    def test_the_size_of_the_process_follows_what_it_holds(self):
+        before = aiwebengine.memory_used()
+        held = b"x" * 100_000_000
+        grown = aiwebengine.memory_used() - before
+        self.assertTrue(60e6 < grown < 200e6, f"{grown} for {len(held)} bytes")
+
+    def test_a_system_that_does_not_say_how_large_the_process_is_stops_nothing(self):
+        elsewhere = {"linux": "darwin"}.get(sys.platform, "linux")
+        with unittest.mock.patch.object(aiwebengine.sys, "platform", elsewhere):
+            self.assertEqual(aiwebengine.memory_used(), 0)
 
     def test_the_watchdog_is_woken_once_by_many_short_entries_not_by_each(self):
         watchdog, realm = aiwebengine.Watchdog(), aiwebengine.Realm()
@@ -9454,6 +9472,108 @@ class ScriptTest(ServerCase):
         self.assertTrue(client.ended())
         self.change("new.js", "routeRegistry.registerRoute('/v', () => 'new');")
         self.assertEqual(self.get("/v")[2], "new")
+
+    def put(self, files):
+        """Writes files (None: deletes them), so that one look at the folder finds all of it."""
+        for name, text in files.items():
+            path = self.folder / name
+            if text is None:
+                path.unlink()
+            else:
+                self.write(path, text)
+                self.tick = getattr(self, "tick", 0) + 1
+                os.utime(path, (time.time() - 1000 + self.tick,) * 2)
+
+    @staticmethod
+    def routes(*pairs):
+        return "\n".join(f"routeRegistry.registerRoute('{path}', () => '{text}');" for path, text in pairs)
+
+    def test_a_renamed_script_serves_at_once_and_keeps_its_clients(self):
+        source = self.routes(("/v", "v")) + "routeRegistry.registerStreamRoute('/s');" \
+            "graphQLRegistry.registerQuery('q', 'type Query { q: Int }', () => 7);" \
+            "graphQLRegistry.registerSubscription('t', 'type Subscription { t: Int }', () => null);" \
+            "routeRegistry.registerRoute('/send', () => routeRegistry.sendStreamMessage('/s', 'x') && " \
+            "graphQLRegistry.sendSubscriptionMessage('t', 1));"
+        self.serve({"b.js": source, "other.js": self.routes(("/o", "o"))})
+        clients = [self.connect("/s"), self.connect("/graphql/subscription/t")]
+        for old, new in (("b.js", "c.js"), ("c.js", "a.js")):       # later and earlier in name order
+            self.put({old: None, new: source})
+            self.assertEqual(sorted(self.server.app.refresh()), sorted([old, new]))
+            self.assertEqual([self.get(path)[2] for path in ("/v", "/o")], ["v", "o"])
+            self.assertEqual(self.server.app.graphql.execute("{ q }"), {"data": {"q": 7}})
+            self.get("/send")
+            self.assertEqual([client.next()["data"] for client in clients], ["x", "1"])
+        self.assertEqual((sorted(self.server.app.hosts), self.server.app.failures), (["a.js", "other.js"], {}))
+        self.assertNotIn("was not loaded", self.output.getvalue())
+
+    def test_routes_that_move_to_another_file_in_one_step_are_never_missing(self):
+        self.serve({name: self.routes((f"/{name[0]}", "old")) for name in ("a.js", "b.js", "c.js")})
+        for a, b, c in ("bac", "bca", "cab", "acb", "abc"):         # swaps, chains and circles
+            stop, wrong = threading.Event(), []
+
+            def look():
+                while not stop.is_set():
+                    wrong.extend(path for path in ("/a", "/b", "/c") if self.get(path)[0] != 200)
+            self.put({"a.js": self.routes((f"/{a}", f"a{a}")), "b.js": self.routes((f"/{b}", f"b{b}")),
+                      "c.js": self.routes((f"/{c}", f"c{c}"))})
+            watcher = threading.Thread(target=look)
+            watcher.start()
+            self.server.app.refresh()
+            stop.set()
+            watcher.join()
+            self.assertEqual(wrong, [])
+            self.assertEqual([self.get(f"/{path}")[2] for path in (a, b, c)], [f"a{a}", f"b{b}", f"c{c}"])
+        self.assertNotIn("was not loaded", self.output.getvalue())
+
+    def test_a_script_that_was_refused_a_name_is_loaded_when_the_name_is_free(self):
+        sdl = "'type Query { f: %s }'"
+        kinds = {"route": "routeRegistry.registerRoute('/x', () => 'x');",
+                 "stream": "routeRegistry.registerStreamRoute('/x');",
+                 "field": "graphQLRegistry.registerQuery('f', %s, () => 1);" % (sdl % "Int"),
+                 "type": "graphQLRegistry.registerQuery('%s', 'type Query { %s: T } type T { %s: Int }', () => 1);"}
+        for first, second in (("route", "route"), ("stream", "route"), ("route", "stream"), ("field", "field"),
+                              ("type", "type")):
+            with self.subTest(first=first, second=second):
+                one, two = kinds[first], kinds[second]
+                if first == "type":
+                    one, two = one % ("f", "f", "a"), two % ("g", "g", "b")
+                self.serve({"a.js": one, "b.js": two + self.routes(("/b", "b")), "c.js": ""})
+                self.assertEqual(list(self.server.app.failures), ["b.js"])
+                self.put({"c.js": "// frees nothing"})
+                self.server.app.refresh()
+                self.assertEqual(self.output.getvalue().count("b.js was not loaded"), 1)
+                self.put({"a.js": None})
+                self.server.app.refresh()
+                self.assertEqual(self.get("/b")[2], "b")
+                self.assertEqual((self.server.app.failures, sorted(self.server.app.hosts)), ({}, ["b.js", "c.js"]))
+                self.output.truncate(0)
+
+    def test_who_waits_for_one_that_waits_is_loaded_in_the_same_step(self):
+        self.serve({"a.js": self.routes(("/x", "a")), "b.js": self.routes(("/y", "b")), "c.js": self.routes(("/z", "c"))})
+        self.change("b.js", self.routes(("/x", "b")))
+        self.change("c.js", self.routes(("/y", "c")))
+        self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["a", "b", "c"])
+        self.change("a.js", self.routes(("/z", "a")))
+        self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["b", "c", "a"])
+
+    def test_a_version_that_stays_because_the_new_one_fails_keeps_its_names(self):
+        self.serve({"a.js": self.routes(("/x", "a")), "b.js": self.routes(("/y", "b")), "c.js": self.routes(("/z", "c"))})
+        self.put({"a.js": self.routes(("/y", "new a")), "b.js": self.routes(("/z", "new b")), "c.js": "oops("})
+        self.server.app.refresh()
+        self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["a", "b", "c"])
+        self.assertIn("GET /z is already registered by c.js", self.output.getvalue())
+        self.change("c.js", self.routes(("/x", "new c")))
+        self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["new c", "new a", "new b"])
+
+    def test_the_watcher_takes_a_renamed_file_for_one_change(self):
+        source = self.routes(("/v", "v")) + "routeRegistry.registerStreamRoute('/s');"
+        self.serve({"b.js": source}, reload=True)
+        client = self.connect("/s")
+        os.replace(self.folder / "b.js", self.folder / "a.js")
+        self.eventually(lambda: list(self.server.app.hosts) == ["a.js"])
+        self.assertEqual(self.get("/v")[2], "v")
+        self.assertTrue(client.nothing())
+        self.assertNotIn("was not loaded", self.output.getvalue())
 
     def test_the_watcher_sees_changes(self):
         self.serve("routeRegistry.registerRoute('/v', () => '1');", reload=True)
@@ -16012,7 +16132,7 @@ def run_benchmarks(words):
 # ======================================================================================
 
 class PlainResult(unittest.TextTestResult):
-    """Counts what passed; with skips forbidden, a skip is a failure."""
+    """Counts what passed; with skips forbidden, a skip is a failure unless the system is the reason."""
 
     passed = 0
 
@@ -16021,28 +16141,373 @@ class PlainResult(unittest.TextTestResult):
         self.passed += 1
 
     def addSkip(self, test, reason):
-        if FORBID_SKIPS:
+        if FORBID_SKIPS and not reason.startswith(LEFT_OUT):
             self.addFailure(test, (AssertionError, AssertionError(f"skipped, which is forbidden: {reason}"), None))
         else:
             super().addSkip(test, reason)
+
+    @property
+    def broken(self):
+        """Names of the tests that failed; one test may fail in several parts."""
+        failed = {getattr(test, "test_case", test).id() for test, _ in self.failures + self.errors}
+        return failed | {test.id() for test in self.unexpectedSuccesses}
+
+
+# -- Several processes ----
+
+#: Seconds without any news after which a child shows what its threads do and ends.
+NO_NEWS = 600
+
+
+class ToldResult(PlainResult):
+    """In a child: tells its parent each event as [kind, test, text], and where the test's own output begins."""
+
+    def __init__(self, tell):
+        super().__init__(unittest.runner._WritelnDecorator(io.StringIO()), True, 0)
+        self.tell = tell
+
+    def startTest(self, test):
+        sys.stdout.flush()
+        faulthandler.dump_traceback_later(NO_NEWS, exit=True)
+        self.tell("start", test.id(), os.fstat(2).st_size)
+        super().startTest(test)
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        self.tell("stop", test.id(), "")
+
+    def told_of(self, kind, test, text=""):
+        sys.stdout.flush()
+        self.tell(kind, getattr(test, "test_case", test).id(), text)
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        self.told_of("passed", test)
+
+    def addSkip(self, test, reason):
+        before = len(self.skipped)
+        super().addSkip(test, reason)
+        if len(self.skipped) > before:
+            self.told_of("skipped", test, reason)
+
+    def addFailure(self, test, problem):
+        super().addFailure(test, problem)
+        self.told_of("failed", test, f"{test}\n{self.failures[-1][1]}")
+
+    def addError(self, test, problem):
+        super().addError(test, problem)
+        self.told_of("failed", test, f"{test}\n{self.errors[-1][1]}")
+
+    def addSubTest(self, test, part, problem):
+        seen = len(self.failures), len(self.errors)
+        super().addSubTest(test, part, problem)
+        for _, text in self.failures[seen[0]:] + self.errors[seen[1]:]:
+            self.told_of("failed", part, f"{part}\n{text}")
+
+    def addExpectedFailure(self, test, problem):
+        super().addExpectedFailure(test, problem)
+        self.told_of("passed", test)
+
+    def addUnexpectedSuccess(self, test):
+        super().addUnexpectedSuccess(test)
+        self.told_of("failed", test, f"{test}\nit was expected to fail, and did not")
+
+
+def run_as_child():
+    """Runs the tests that standard input names, a class a line, and tells on standard output what happens. What the
+    tests print goes where standard error goes, also what processes of theirs print."""
+    orders = os.fdopen(os.dup(0), encoding="utf-8")
+    news = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+
+    def tell(*event):
+        news.write(json.dumps(event) + "\n")
+        news.flush()
+
+    for line in orders:
+        kind, names = json.loads(line)
+        result = ToldResult(tell)
+        unittest.TestSuite(map(globals()[kind], names)).run(result)
+        result.stopTestRun()
+        faulthandler.cancel_dump_traceback_later()
+        tell("class", kind, "")
+    return 0
+
+
+class Child(threading.Thread):
+    """Takes classes from `orders` and has a process run them; what happens is put into the queue `told` as
+    (child, class, event, test, text)."""
+
+    def __init__(self, folder, number, orders, told):
+        super().__init__(daemon=True)
+        self.output = Path(folder) / f"output{number}"
+        self.env = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder), "PYTHONIOENCODING": "utf-8"}
+        self.orders, self.told = orders, told
+        self.process = None
+        self.starting = threading.Lock()
+        self.ended = False
+        self.at = 0
+
+    def run(self):
+        while self.orders and not self.ended:
+            kind, names = self.orders.pop(0)
+            start = time.monotonic()
+            while names and not self.ended:
+                names = self.run_class(kind, names)
+            self.told.put((self, kind, "class", kind, f"{time.monotonic() - start:.1f} s"))
+        self.end(10)
+        self.told.put((self, "", "end", "", ""))
+
+    def start_process(self):
+        flags = sys.orig_argv[1:len(sys.orig_argv) - len(sys.argv)]         # such as -W error
+        apart = {"start_new_session": True} if os.name == "posix" else {
+            "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        with self.starting, open(self.output, "ab") as output:
+            if self.ended:
+                return False
+            self.process = subprocess.Popen([sys.executable, *flags, __file__, "--child"], stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE, stderr=output, env=self.env, encoding="utf-8", **apart)
+            return True
+
+    def run_class(self, kind, names):
+        """Has these tests run; returns the names of those that are left because one ended the process."""
+        if self.process is None and not self.start_process():
+            return []
+        running = None
+        with contextlib.suppress(OSError, ValueError):          # the process is gone: it reads nothing
+            self.process.stdin.write(json.dumps([kind, names]) + "\n")
+            self.process.stdin.flush()
+        for line in self.process.stdout:
+            what, test, text = json.loads(line)
+            if what == "class":
+                return []
+            if what == "start":
+                running, self.at = test, text
+                continue
+            if what == "failed":
+                text += self.printed()
+            self.told.put((self, kind, what, test, text))
+        if self.ended:
+            return []
+        self.end(10)
+        left = names[names.index(running.rpartition(".")[2]) + 1:] if running else []
+        self.told.put((self, kind, "failed", running or kind, f"{running or kind}\nthe process of the tests ended (exit code "
+                       f"{self.code})\n{self.printed()}"))
+        self.told.put((self, kind, "stop", running or kind, ""))
+        return left
+
+    def printed(self):
+        """What the test at hand has printed."""
+        with open(self.output, "rb") as file:
+            file.seek(self.at)
+            return file.read().decode("utf-8", "replace")
+
+    def end(self, patience=0):
+        """Ends the process, and what it started, after waiting this many seconds for it to end by itself."""
+        process = self.process
+        if process is None:
+            return
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+        if os.name == "posix":
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+        else:
+            subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True)
+        self.code = process.wait()
+        self.process = None
+
+
+def sections_of_tests():
+    """{name of a class: title of its section in this file}."""
+    found, title = {}, ""
+    for banner, name in re.findall(r"^# ={80,}\n# (.+)|^class (\w+)", Path(__file__).read_text(encoding="utf-8"), re.M):
+        title = banner or title
+        found[name] = title
+    return found
+
+
+class Progress:
+    """How far the tests are: a line that changes in a terminal, a line now and then elsewhere."""
+
+    def __init__(self, classes, stream):
+        self.stream = stream
+        self.live = stream.isatty()
+        self.titles = sections_of_tests()
+        self.sizes = {kind.__name__: len(names) for kind, names in classes}
+        self.takes = {kind.__name__: seconds_of(kind, names) / len(names) for kind, names in classes}
+        self.sections = {}                  # title: [classes that are left, tests done, names of those that failed]
+        for name in self.sizes:
+            self.sections.setdefault(self.titles[name], [0, 0, set()])[0] += 1
+        self.done = self.weight = 0
+        self.total = sum(self.takes[name] * size for name, size in self.sizes.items())
+        self.start = self.printed = time.monotonic()
+        self.running = {}
+
+    def test_done(self, child, kind):
+        """One more test of this class."""
+        self.sections[self.titles[kind]][1] += 1
+        self.running[child] = self.titles[kind]
+        self.weight += self.takes[kind]
+        self.done += 1
+        self.show()
+
+    def test_failed(self, kind, name):
+        self.sections[self.titles[kind]][2].add(name)
+
+    def class_done(self, child, kind):
+        self.running.pop(child, None)
+        section = self.sections[self.titles[kind]]
+        section[0] -= 1
+        if not section[0]:
+            self.say(f"{'FAILED' if section[2] else 'ok':7}{self.titles[kind]}: {section[1]} tests"
+                     + (f", {len(section[2])} failed" if section[2] else ""))
+
+    def line(self):
+        passed = time.monotonic() - self.start
+        text = f"{self.done} of {sum(self.sizes.values())} tests"
+        if passed > 3 and self.weight * 30 > self.total:
+            left = max(0, passed * (self.total / self.weight - 1))
+            text += f", about {left / 60:.0f} min left" if left >= 90 else f", about {math.ceil(left / 5) * 5:.0f} s left"
+        now = sorted(set(self.running.values()), key=list(self.sections).index)
+        return text + (", now at " + "; ".join(now) if now else "")
+
+    def show(self):
+        now = time.monotonic()
+        if now - self.printed < (0.1 if self.live else 15):
+            return
+        self.printed = now
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            self.stream.write("\r" + self.line()[:width].ljust(width))
+        else:
+            self.stream.write(self.line() + "\n")
+        self.stream.flush()
+
+    def say(self, text):
+        """Prints a line that stays."""
+        if self.live:
+            self.stream.write("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r")
+        self.stream.write(text.encode(self.stream.encoding or "utf-8", "backslashreplace").decode(
+            self.stream.encoding or "utf-8") + "\n")
+        self.stream.flush()
+
+
+def seconds_of(kind, names):
+    """About how long these tests of a class take; a class that takes long says so itself."""
+    return getattr(kind, "takes", 0.05 * len(names))
+
+
+class Runner(unittest.TextTestRunner):
+    """Runs the tests of one class here, and those of several in child processes, class by class, the longest first.
+    A class with `alone = True` is run when no other is."""
+
+    jobs = 1
+
+    def __init__(self, **options):
+        super().__init__(**{**options, "stream": sys.stdout, "resultclass": PlainResult, "warnings": None})
+        self.passed, self.broken, self.skipped = 0, set(), []
+
+    def run(self, suite):
+        classes = {}
+        tests = list(suite)
+        while tests:
+            test = tests.pop(0)
+            if isinstance(test, unittest.TestSuite):
+                tests = [*test, *tests]
+            else:
+                classes.setdefault(type(test), []).append(test._testMethodName)
+        if len(classes) < 2 or any(globals().get(kind.__name__) is not kind for kind in classes):
+            return super().run(suite)
+        order = sorted(classes.items(), key=lambda entry: -seconds_of(*entry))
+        self.progress = Progress(order, sys.stdout)
+        with tempfile.TemporaryDirectory(prefix="aiw", ignore_cleanup_errors=True) as folder:
+            alone = [(kind.__name__, names) for kind, names in order if getattr(kind, "alone", False)]
+            others = [(kind.__name__, names) for kind, names in order if not getattr(kind, "alone", False)]
+            self.run_children(folder, others, self.jobs)
+            self.run_children(folder, alone, 1)
+        return self
+
+    def run_children(self, folder, orders, jobs):
+        told = queue.SimpleQueue()
+        children = [Child(folder, number, orders, told) for number in range(min(jobs, len(orders)))]
+        try:
+            for child in children:
+                child.start()
+            running = len(children)
+            while running:
+                try:
+                    event = told.get(timeout=0.5)       # a wait without end cannot be interrupted on Windows
+                except queue.Empty:
+                    self.progress.show()
+                    continue
+                running -= event[2] == "end"
+                self.hear(*event)
+                if event[2] == "failed" and self.failfast:
+                    orders.clear()
+                    break
+        finally:
+            for child in children:
+                with child.starting:
+                    child.ended = True
+                child.end()
+
+    def hear(self, child, kind, what, test, text):
+        if what == "class":
+            self.progress.class_done(child, kind)
+        elif what == "stop":
+            self.progress.test_done(child, kind)
+        elif what == "passed":
+            self.passed += 1
+        elif what == "skipped":
+            self.skipped.append((test, text))
+        elif what == "failed":
+            self.broken.add(test)
+            self.progress.test_failed(kind, test)
+            self.progress.say(f"{'=' * 70}\nFAIL: {text.rstrip()}\n{'-' * 70}")
+        if self.verbosity > 1 and what not in ("stop", "end"):
+            self.progress.say(f"{test} took {text}" if what == "class" else f"{test} ... {what}")
+
+
+def number_of_jobs(argv):
+    """Takes `--jobs N` out of the arguments; without it, one process for each core, at most four."""
+    for at, word in enumerate(argv):
+        if word == "--jobs" or word.startswith("--jobs="):
+            text = word[7:] or "".join(argv[at + 1:at + 2])
+            if not text.isdecimal() or not int(text):
+                sys.exit(f"--jobs takes a number from 1 up, not {text!r}")
+            del argv[at:at + (1 if word[7:] else 2)]
+            return int(text)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, cores)
 
 
 def main(argv):
     """Runs the tests or the benchmarks; returns the exit code."""
     if "--bench" in argv:
         return run_benchmarks([word for word in argv if word != "--bench"])
-    program = unittest.main(module=sys.modules[__name__], argv=["test_aiwebengine.py", *argv], exit=False,
-                            testRunner=unittest.TextTestRunner(resultclass=PlainResult, stream=sys.stdout))
-    result = program.result
+    if argv == ["--child"]:
+        return run_as_child()
+    Runner.jobs = number_of_jobs(argv)
+    for name in ("SIGTERM", "SIGHUP"):          # the children are ended then
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, frame: sys.exit(128 + number))
+    try:
+        result = unittest.main(module=sys.modules[__name__], argv=["test_aiwebengine.py", *argv], exit=False,
+                               testRunner=Runner).result
+    except KeyboardInterrupt:
+        print("\ninterrupted")
+        return 130
     for test, reason in result.skipped:
         print(f"skipped: {test}: {reason}")
     if sys.version_info >= (3, 12):
         print("left out: the tests of --engine js2py, a package that no Python from 3.12 on can import")
-    # one test may fail in several parts
-    broken = {getattr(test, "test_case", test).id() for test, _ in result.failures + result.errors}
-    broken |= {test.id() for test in result.unexpectedSuccesses}
-    print(f"{result.passed} passed, {len(broken)} failed, {len(result.skipped)} skipped", flush=True)
-    return 1 if broken else 0
+    print(f"{result.passed} passed, {len(result.broken)} failed, {len(result.skipped)} skipped", flush=True)
+    return 1 if result.broken else 0
 
 
 if __name__ == "__main__":
