@@ -27304,6 +27304,10 @@ class Realm:
                                     for key, item in value.items()})
         return self.from_python(value)
 
+    def new_function(self, function, name):
+        """A raw Python function as a function object of scripts."""
+        return self.host_value(function, name, True)
+
     def host_function(self, function, raw):
         """fn(this, *args) around a Python function."""
         def host_call(this, *args):
@@ -29223,6 +29227,10 @@ class Js2PyRealm:
         self.put_hidden(result, "length", self.values.Js(length))
         return result
 
+    def new_function(self, function, name):
+        """A raw Python function as a handle of a function object."""
+        return self.outward(self.host_value(function, name, True))
+
     def host_function(self, function, raw):
         """fn(this, arguments) around a Python function of plain arguments."""
         def host_call(this, arguments):
@@ -29447,7 +29455,7 @@ ENGINE_INTERFACE = (
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "wait_idle",                     # entering it
     "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
-    "new_object", "from_python", "to_python", "stringify", "parse_json")
+    "new_object", "new_function", "from_python", "to_python", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -29473,6 +29481,12 @@ def check_engine(name):
 # one thread that writes to every socket. Sending only appends to the stream and wakes that
 # thread, so it never waits for a client, and whatever was sent meanwhile leaves in one write per
 # connection, whose bytes are joined once for all who wait for the same run of messages.
+#
+# Readers differ in what a blank line means. A browser's EventSource takes an id over at a blank line,
+# even when no data came with it, and only so can it resume from a stream that has sent nothing yet.
+# Other readers take every blank line for a message, so they get blank lines after messages only: the id
+# of the opening and of a heartbeat is a line on its own, and also stands in the response's
+# Last-Event-ID. What tells EventSource apart is how it asks (`asks_like_event_source`).
 # Used by the sections on GraphQL, host API and HTTP.
 # ======================================================================================
 
@@ -29491,6 +29505,9 @@ HEARTBEAT_SECONDS = 15
 STALLED_SECONDS = 60
 #: What browsers wait before they connect again.
 RETRY_MILLISECONDS = 3000
+MAX_RETRY_MILLISECONDS = 86_400_000
+#: Characters of an event's name, and of an id that a script gives.
+MAX_EVENT_TEXT = 200
 #: Seconds for which a stream remembers how many messages were sent in each.
 COUNTED_SECONDS = 60
 #: Metadata keys for which a stream keeps an index; further keys are searched for one by one.
@@ -29500,9 +29517,11 @@ GATHER_BYTES = 16 * 1024
 #: Connections served in one go before the broadcaster looks at its other work.
 SLICE = 256
 
-HEARTBEAT = b": heartbeat\n\n"
+HEARTBEAT = b": heartbeat\n"
 _LINE_BREAK = re.compile("\r\n|\n|\r")
 _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,15})\Z")
+#: The ids of streams whose messages go through Redis.
+_REDIS_ID = re.compile(r"([0-9]{10,15})-([0-9]{1,7})\Z")
 
 
 def utf8(text):
@@ -29513,22 +29532,43 @@ def utf8(text):
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
-def encode_data(data, event=None):
-    """The lines of a message after its id: `event:` if named, one `data:` per line of the payload,
-    and the blank line. A line break in an event name is refused with ValueError."""
+def encode_data(data, event=None, retry=None):
+    """The lines of a message after its id: `event:` if named, `retry:` in milliseconds if given, one
+    `data:` per line of the payload, and the blank line. A line break in an event name is refused
+    with ValueError."""
     if "\n" in data or "\r" in data:
         data = "\ndata: ".join(_LINE_BREAK.split(data))
-    if event is None:
+    if event is None and retry is None:
         return utf8(f"data: {data}\n\n")
-    if _LINE_BREAK.search(event) or "\0" in event:
+    if event is not None and (_LINE_BREAK.search(event) or "\0" in event):
         raise ValueError("an event name cannot contain line breaks")
-    return utf8(f"event: {event}\ndata: {data}\n\n")
+    named = "" if event is None else f"event: {event}\n"
+    timed = "" if retry is None else f"retry: {retry}\n"
+    return utf8(f"{named}{timed}data: {data}\n\n")
 
 
 def parse_event_id(text):
     """(epoch, sequence) of an id that a stream gave out, or None for any other text."""
     found = _EVENT_ID.match(text or "")
     return (found[1], int(found[2])) if found else None
+
+
+def is_stream_id(text):
+    """Could a text be an id that a stream gives out?"""
+    return bool(_EVENT_ID.match(text) or _REDIS_ID.match(text))
+
+
+def asks_like_event_source(fields):
+    """Does a request come from an EventSource, to judge by its headers? Browsers send these two with it
+    (HTML, "The EventSource interface"), and no other readers of streams do unless they are told to."""
+    return (fields.get("accept", "").strip() == "text/event-stream"
+            and "no-cache" in fields.get("cache-control", ""))
+
+
+#: What a message may have beside its data: the name of its `event`, an `id` of the script's own in place of
+#: the stream's, and `retry`, the milliseconds that the client is to wait before it connects again.
+EventFields = collections.namedtuple("EventFields", "event id retry", defaults=(None, None, None))
+PLAIN_EVENT = EventFields()
 
 
 class Message:
@@ -29546,6 +29586,11 @@ class Message:
         #: When it was sent, in seconds since 1970.
         self.time = time.time() if moment is None else moment
         self.delivery = None
+
+    @property
+    def id(self):
+        """The id that clients know it by: the first line of the frame."""
+        return self.frame[4:self.frame.index(b"\n")].decode()
 
     @property
     def text(self):
@@ -29593,18 +29638,20 @@ class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
     `joined` is the last sequence before it came, `resumed` the one it had seen when it came back, or
-    None. `position` is the sequence of the last message for everyone that was handed to it; `mail`
-    are filtered messages it still has to get. `outbox` is None while the socket takes everything,
+    None. `event_source` says that it reads as a browser's EventSource does (see the section's opening).
+    `position` is the sequence of the last message for everyone that was handed to it; `mail` are
+    filtered messages it still has to get. `outbox` is None while the socket takes everything,
     else the bytes that wait, by reference where others have the same; `queued` counts them. Only
     the broadcaster touches these. `unsent` is what must go out first, until it takes over.
     """
 
     __slots__ = ("sock", "stream", "metadata", "address", "since", "position", "mail", "outbox", "queued",
                  "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent", "joined",
-                 "resumed")
+                 "resumed", "event_source")
 
-    def __init__(self, sock, stream, metadata, address=""):
+    def __init__(self, sock, stream, metadata, address="", event_source=True):
         self.sock = sock
+        self.event_source = event_source
         self.stream = stream
         self.metadata = metadata or NO_METADATA
         self.address = address
@@ -29657,6 +29704,25 @@ NO_METADATA = {}
 EMPTY_OUTBOX = ()
 
 
+class Expected:
+    """What is sent on a stream while an onConnect handler decides about a client: `messages`, the newest up
+    to MAX_HISTORY_BYTES, and whether they are `complete`."""
+
+    __slots__ = ("messages", "bytes", "complete")
+
+    def __init__(self):
+        self.messages = collections.deque()
+        self.bytes = 0
+        self.complete = True
+
+    def add(self, message):
+        self.messages.append(message)
+        self.bytes += len(message.frame)
+        while self.bytes > MAX_HISTORY_BYTES and len(self.messages) > 1:
+            self.bytes -= len(self.messages.popleft().frame)
+            self.complete = False
+
+
 class Stream:
     """A path that clients connect to. All public methods may be called from any thread."""
 
@@ -29671,6 +29737,8 @@ class Stream:
         self.epoch = secrets.token_hex(4)
         self.sequence = 0
         self.depth = history
+        #: Milliseconds that browsers wait before they connect again.
+        self.retry = RETRY_MILLISECONDS
         self.history = collections.deque()
         self.history_bytes = 0
         #: The sequence of the last message that is no longer kept.
@@ -29682,6 +29750,8 @@ class Stream:
         #: The highest position of a client that came from another process with later messages than ours.
         self.ahead = 0
         self.connections = set()
+        #: An Expected for each client that a handler decides about.
+        self.expected = []
         self.slow = set()
         self.closed = False
         self.sent = self.dropped = self.served = 0
@@ -29689,6 +29759,8 @@ class Stream:
         self.seconds = collections.deque(maxlen=COUNTED_SECONDS + 1)
         #: Called with a connection after it has gone, by the broadcaster's thread; must not block.
         self.on_close = None
+        #: Gives (connection, metadata) of clients of other streams that count as connections of this one.
+        self.guests = tuple
         self._indexes = {}
         self._pending = []
         self._pending_bytes = 0
@@ -29698,16 +29770,17 @@ class Stream:
 
     # -- sending ----
 
-    def send(self, data, filter=None, event=None, sequence=None):
+    def send(self, data, filter=None, event=None, sequence=None, id=None, retry=None):
         """Sends a text to every connection, or to those whose metadata hold all pairs of `filter`.
 
-        `sequence` is the number that it has in Redis; one that the stream already has is passed over.
-        Returns a `Delivery` at once; the network is the broadcaster's business."""
-        body = encode_data(data, event)
+        `event`, `id` and `retry` are those of EventFields. `sequence` is the number that it has in Redis;
+        one that the stream already has is passed over. Returns a `Delivery` at once; the network is the
+        broadcaster's business."""
+        body = encode_data(data, event, retry)
         with self.sending:
             if sequence is not None and sequence <= self.sequence:
                 return Delivery()
-            message = self._next_message(body, filter or None, sequence)
+            message = self._next_message(body, filter or None, sequence, id)
             delivery, crowded = self._take_in(message, filter)
         if delivery.matched:
             self.broadcaster.wake(self)
@@ -29731,6 +29804,8 @@ class Stream:
                 matched = len(self.connections)
             message.delivery = delivery = Delivery(matched, sequence=message.sequence)
             self._remember(message)
+            for expected in self.expected:
+                expected.add(message)
             if not matched:
                 return delivery, False
             if self.slow:
@@ -29748,16 +29823,16 @@ class Stream:
         else:
             seconds.append([second, 1])
 
-    def _next_message(self, body, filter, sequence=None):
+    def _next_message(self, body, filter, sequence=None, id=None):
         """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
         go on in an epoch of this process's own."""
         number = sequence or self.sequence + 1
-        message = Message(number, b"id: %b\n%b" % (self.event_id(number).encode(), body), filter)
+        message = Message(number, b"id: %b\n%b" % (utf8(id or self.event_id(number)), body), filter)
         if self.archive is not None and not self.archive.append(self, message):
             with self.lock:
                 self.former = self.epoch, self.sequence
                 self.epoch, self.archive = secrets.token_hex(4), None
-            return self._next_message(body, filter, sequence)
+            return self._next_message(body, filter, sequence, id)
         return message
 
     def _matching(self, filter):
@@ -29827,14 +29902,19 @@ class Stream:
 
     def position_of(self, event_id):
         """(sequence, whether nothing can be missing between this and the next message that is kept) of an
-        id, or None for what is no id at all. An id of another server gives (0, False)."""
+        id. One that this stream did not give out, or that is of no message it still has, gives (0, False)."""
         known = parse_event_id(event_id)
         if known is None:
-            return None
+            return self.position_of_own(event_id)
         epoch, sequence = known
-        if epoch == self.epoch or self.former and epoch == self.former[0] and sequence <= self.former[1]:
-            return min(sequence, self.sequence), sequence >= self.floor
-        return 0, False
+        last = self.sequence if epoch == self.epoch else \
+            self.former[1] if self.former and epoch == self.former[0] else -1
+        return (sequence, sequence >= self.floor) if sequence <= last else (0, False)
+
+    def position_of_own(self, event_id):
+        """The same for an id that a script gave to one of its messages; the last one that had it counts."""
+        found = next((message for message in reversed(self.history) if message.id == event_id), None)
+        return (0, False) if found is None else (found.sequence, True)
 
     def take_pending(self):
         """For the broadcaster: messages sent, and connections added, since it last asked."""
@@ -29850,15 +29930,30 @@ class Stream:
 
     # -- connecting ----
 
-    def attach(self, connection, last_event_id=None):
-        """Adds a connection; from here on it gets every message. Returns the bytes that must come
-        first: the retry time and the current id. What was missed since `last_event_id` becomes the
-        connection's `unsent`: the frames themselves, so that many who come back share them."""
+    def expect(self):
+        """For a handler that decides about a client: what is sent from now on is for that client too.
+        Returns an Expected for `attach`, or for `expect_no_more`."""
+        expected = Expected()
+        with self.lock:
+            self.expected.append(expected)
+        return expected
+
+    def expect_no_more(self, expected):
+        with self.lock:
+            self.expected = [other for other in self.expected if other is not expected]
+
+    def attach(self, connection, last_event_id=None, expected=None, greeting=b""):
+        """Adds a connection; from here on it gets every message. Returns the id of its position, and the
+        bytes that must come first: the retry time, `greeting` (frames for this client alone), and the id.
+        What was missed since `last_event_id`, or sent while it was `expected`, becomes the connection's
+        `unsent`: the frames themselves, so that many who come back share them."""
+        if expected is not None:
+            self.expect_no_more(expected)
         with self.lock:
             if self.closed:
                 raise LookupError(self.path)
-            known = self.position_of(last_event_id)
-            missed = self._missed(*known, connection) if known else []
+            known = self.position_of(last_event_id) if last_event_id else None
+            missed = self._missed(known, expected, connection) if known or expected else []
             connection.position = connection.joined = max(self.sequence, known[0]) if known else self.sequence
             self.ahead = max(self.ahead, connection.position)
             if known:
@@ -29870,22 +29965,26 @@ class Stream:
                 value = connection.metadata.get(key)
                 if value is not None:
                     index.setdefault(value, set()).add(connection)
-            current = self.event_id(connection.position)
+            current = utf8(self.event_id(connection.position))
+        opening = b"retry: %d\n%b" % (self.retry, greeting)
         if not missed:
-            return f"retry: {RETRY_MILLISECONDS}\nid: {current}\n\n".encode()
-        opening = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+            return current, opening + b"id: %b\n" % current + (b"\n" if connection.event_source else b"")
         connection.messages = sum(1 for item in missed if item is not GAP)
         connection.unsent = [self._gap_event(last_event_id, missed) if item is GAP else item.frame
                              for item in missed]
         connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
-        return opening
+        return current, opening
 
-    def _missed(self, sequence, complete, connection):
-        """The messages after a sequence that this connection should have got; GAP first when the history
-        does not reach back to it."""
-        missed = [] if complete else [GAP]
-        for message in self.history:
-            if message.sequence > sequence and (not message.filter or connection.matches(message.filter)):
+    def _missed(self, known, expected, connection):
+        """The messages that a connection should have got after its `known` position, and those of an Expected;
+        GAP first when some of them are not kept."""
+        after, complete = known or (0, True)
+        messages = {message.sequence: message for message in expected.messages} if expected else {}
+        if known:
+            messages.update((message.sequence, message) for message in self.history)
+        missed = [] if complete and (expected is None or expected.complete) else [GAP]
+        for sequence, message in sorted(messages.items()):
+            if sequence > after and (not message.filter or connection.matches(message.filter)):
                 missed.append(message)
         return missed
 
@@ -29893,7 +29992,7 @@ class Stream:
         """Tells the client that messages between two ids are gone. It has an id as every event has:
         the one before the first message that is still there."""
         first = self.event_id(missed[1].sequence - 1 if len(missed) > 1 else self.sequence)
-        facts = json.dumps({"lastEventId": last_event_id, "resumesAfter": first,
+        facts = json.dumps({"lastEventId": last_event_id and last_event_id[:MAX_EVENT_TEXT], "resumesAfter": first,
                             "reason": "messages in between are no longer kept"})
         return f"id: {first}\n".encode() + encode_data(facts, "gap")
 
@@ -29965,13 +30064,16 @@ class Stream:
         return True, "its metadata match" if message.filter else "sent to everyone"
 
     def list_connections(self):
+        """Descriptions of the connections and the guests, oldest first."""
         with self.lock:
-            connections = list(self.connections)
-        return [connection.describe() for connection in sorted(connections, key=lambda c: c.since)]
+            connections = [(connection, None) for connection in self.connections]
+        found = sorted([*connections, *self.guests()], key=lambda pair: pair[0].since)
+        return [{**connection.describe(), "metadata": dict(connection.metadata if metadata is None else metadata)}
+                for connection, metadata in found]
 
     def describe(self):
         """For `listStreams`, health and the dashboard."""
-        return {"path": self.path, "connections": len(self.connections), "messages": self.sent,
+        return {"path": self.path, "connections": len(self.connections) + len(self.guests()), "messages": self.sent,
                 "dropped": self.dropped, "history": len(self.history)}
 
 
@@ -30212,12 +30314,16 @@ class Broadcaster:
             self._drained.wait_for(lambda: not stream.has_pending, BACKLOG_PATIENCE)
             self._patient -= 1
 
-    def attach(self, stream, sock, head, metadata=None, address="", last_event_id=None, first=b""):
-        """Makes a socket a connection of a stream: sends `head` (the response's head), the opening of
-        the stream, what the client missed, and `first` (frames for this client alone). Returns the
-        Connection; raises LookupError when the stream has ended."""
-        connection = Connection(sock, stream, metadata, address)
-        opening = stream.attach(connection, last_event_id)
+    def attach(self, stream, sock, head, metadata=None, address="", last_event_id=None, first=b"", *,
+               event_source=True, expected=None, greeting=b""):
+        """Makes a socket a connection of a stream: sends `head` (the response's head, without the blank line
+        at its end), the opening of the stream with `greeting`, what the client missed, and `first`
+        (frames for this client alone, as the greeting). Returns the Connection; raises LookupError when
+        the stream has ended."""
+        connection = Connection(sock, stream, metadata, address, event_source)
+        position, opening = stream.attach(connection, last_event_id, expected, greeting)
+        if head:
+            head += b"Last-Event-ID: %b\r\n\r\n" % position
         with self._count_lock:
             self.count += 1
         waiting = collections.deque([head + opening, *connection.unsent])
@@ -30503,7 +30609,8 @@ class Broadcaster:
     def _beat(self):
         """A comment to everyone, a slice at a time: it shows proxies and clients that the connection
         lives, and the kernel which ones do not. A quiet stream's carries the current id, so that
-        a client that comes back later does not ask for messages that were not for it."""
+        a client that comes back later does not ask for messages that were not for it. The blank line
+        that makes EventSource take the id over goes to no other reader."""
         batch, self._beating = self._beating[:SLICE], self._beating[SLICE:]
         now = time.monotonic()
         for connection in batch:
@@ -30522,7 +30629,7 @@ class Broadcaster:
             if stream.has_pending:
                 return HEARTBEAT
             current = stream.event_id(max(stream.sequence, connection.position))
-            return f": heartbeat\nid: {current}\n\n".encode()
+        return f": heartbeat\nid: {current}\n{chr(10) * connection.event_source}".encode()
 
 
 # ======================================================================================
@@ -34281,9 +34388,11 @@ def _graphql_payload_value(text, type_, selected):
 
 
 def _graphql_plain_value(payload, field):
-    """A payload as it is, without projection: what JSON it is, or else the text."""
+    """A payload as it is, without projection: what JSON it is, or else the text. The text of a String that
+    is an object or an array in JSON counts as that, as it does where fields are selected."""
     try:
-        return _graphql_payload_value(payload, field.type, False)
+        return _graphql_payload_value(payload, field.type,
+                                      isinstance(payload, str) and payload.lstrip()[:1] in ("{", "["))
     except GraphQLError:
         return payload
 
@@ -34325,7 +34434,8 @@ class GraphQLSubscription:
     def __init__(self, service, source, operation_name, given, metadata, context):
         self.service, self.source, self.operation_name = service, source, operation_name
         self.given, self.context = given, context
-        self.schema = self.projection = self.failure = None
+        self.schema = self.projection = self.failure = self.name = None
+        self.args = {}
         self.prepare()
         self.metadata = dict(metadata or {})
         for name, value in self.args.items():
@@ -34593,13 +34703,22 @@ def wants_graphql_explorer(method, headers):
     return False
 
 
+def _graphql_takes_stream(header):
+    """Does an Accept header name event streams?"""
+    return any(media == "text/event-stream" for media, _quality in _graphql_accepted(header))
+
+
 def handle_graphql_http(method, headers, query, body, schema, context=None, format_errors=None, absent=None):
-    """Answers one GraphQL-over-HTTP request: (status, list of headers, body bytes).
+    """Answers one GraphQL-over-HTTP request: (status, list of headers, body bytes), or None when the client
+    is to get an event stream, as at GRAPHQL_SSE_PATH: it takes nothing else, or it subscribes and takes one.
 
     `headers`: dict with lower-case names. `query`: dict of the URL's parameters. `schema`: a GraphQLSchema.
     """
     format_errors = format_errors or (lambda errors, context: [error.formatted() for error in errors])
     media = _graphql_response_type(headers.get("accept"))
+    takes_stream = _graphql_takes_stream(headers.get("accept"))
+    if media is None and takes_stream:
+        return None
 
     def answer(status, result, extra=()):
         text = graphql_json(result).encode()
@@ -34611,7 +34730,8 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
             raise _GraphQLBadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
         if media is None:
             raise _GraphQLBadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
-                                          "application/json.")
+                                          "application/json, and subscriptions with text/event-stream, here "
+                                          "and at /graphql/sse.")
         request = read_graphql_request(method, headers, query, body)
     except _GraphQLBadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
@@ -34629,9 +34749,10 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
         return answer(405, {"errors": [{"message": "Mutations are only possible with POST."}]},
                       [("Allow", "POST")])
     if operation.operation == "subscription":
-        error = GraphQLError("Subscriptions are not answered here: send them to /graphql/sse.",
-                             [operation.start],
-                             document.source)
+        if takes_stream:
+            return None
+        error = GraphQLError("Subscriptions are answered with text/event-stream: accept that, or send them to "
+                             "/graphql/sse.", [operation.start], document.source)
         return answer(failed, {"errors": format_errors([error], context)})
     variables, errors = document.variables(operation, request.variables)
     if errors:
@@ -34766,6 +34887,11 @@ class _GraphQLSseOperation:
 _GRAPHQL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 GRAPHQL_SUBSCRIPTION_PATH = "/graphql/subscription/"
 GRAPHQL_SSE_PATH = "/graphql/sse"
+
+
+def graphql_name(path):
+    """The subscription that a stream's path belongs to."""
+    return path.removeprefix(GRAPHQL_SUBSCRIPTION_PATH)
 
 
 class GraphQLStaging:
@@ -35029,11 +35155,16 @@ class GraphQLService:
         return result
 
     def http(self, method, headers, query, body, context=None):
-        """Answers a request to `/graphql`; see handle_graphql_http."""
+        """Answers a request to `/graphql`; see handle_graphql_http. None: `stream` has the answer."""
         return handle_graphql_http(method, headers, query, body, self.view(), context, self.format_errors,
                                    self.absent)
 
     # subscribing
+
+    def stream(self, method, headers, query, body, context=None):
+        """The GraphQLSseAnswer to a request to `/graphql` that wants an event stream."""
+        self.sweep()
+        return self.operation(_GraphQLSseOperation(self, method, headers, query, body, context))
 
     def prepare_subscription(self, query, variables=None, operation_name=None, metadata=None, context=None):
         """A GraphQLSubscription for a document; look at its `failure` before using it."""
@@ -35269,6 +35400,18 @@ class GraphQLService:
             kept.delivery = total       # what pages show of the subscription is its plain stream
         return total
 
+    def guests(self, name):
+        """(connection, metadata) of the clients of GRAPHQL_SSE_PATH that subscribed to this: they count as
+        connections of its plain stream."""
+        item = self.subscriptions().get(name)
+        if item is None:
+            return []
+        with self.lock:
+            channels, reserved = self.listeners(item)
+        found = [(stream, None) for stream in (channel.stream for channel in channels)]
+        found += [(reservation.stream, subscription.metadata) for (reservation, _), subscription in reserved]
+        return [(connection, metadata) for stream, metadata in found for connection in tuple(stream.connections)]
+
     def streams_of(self, name):
         """The streams that carry a subscription: the plain one, then those of its selections and of clients
         that subscribed to everything."""
@@ -35293,6 +35436,8 @@ class GraphQLService:
         names = set(self.subscriptions())
         added = [self.registry.create(GRAPHQL_SUBSCRIPTION_PATH + name) for name in names
                  if self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name) is None]
+        for stream in added:
+            stream.guests = functools.partial(self.guests, graphql_name(stream.path))
         gone = [stream.path for stream in self.registry if stream.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
                 and stream.path[len(GRAPHQL_SUBSCRIPTION_PATH):] not in names]
         if added or gone:
@@ -35559,64 +35704,117 @@ def register_stream_route(host, path=undefined, options=undefined):
 
 
 def stream_options(host, options):
-    """(onConnect, onDisconnect, history) of registerStreamRoute's second argument."""
+    """(onConnect, onDisconnect, history, retry) of registerStreamRoute's second argument."""
     realm, function = host.realm, "registerStreamRoute"
+    defaults = DEFAULT_HISTORY_MESSAGES, RETRY_MILLISECONDS
     if options is undefined or options is null:
-        return None, None, DEFAULT_HISTORY_MESSAGES
+        return None, None, *defaults
     if isinstance(options, str) or realm.is_callable(options):
-        return check_handler(host, function, options, "onConnect handler"), None, DEFAULT_HISTORY_MESSAGES
+        return check_handler(host, function, options, "onConnect handler"), None, *defaults
     if not realm.is_object(options) or realm.is_array(options):
         raise HostError(f"{function}: the second argument must be a handler or an object of options, "
                         f"not {describe_value(realm, options)}")
-    known = ("onConnect", "onDisconnect", "history")
-    for key in realm.to_python(options):
-        if key not in known:
-            raise HostError(f"{function}: there is no option {json.dumps(key)}; there are {', '.join(known)}")
+    known = ("onConnect", "onDisconnect", "history", "retry")
+    check_option_names(realm, function, options, known)
     handlers = []
     for key in known[:2]:
         value = realm.get(options, key)
         absent = value is undefined or value is null
         handlers.append(None if absent else check_handler(host, function, value, key + " handler"))
-    history = realm.get(options, "history")
-    if history is undefined or history is null:
-        history = DEFAULT_HISTORY_MESSAGES
-    if not is_whole(history, 0, MAX_HISTORY_MESSAGES):
-        raise HostError(f"{function}: history must be a whole number from 0 to {MAX_HISTORY_MESSAGES}")
-    return (*handlers, int(history))
+    return (*handlers, whole_option(realm, function, options, "history", DEFAULT_HISTORY_MESSAGES,
+                                    MAX_HISTORY_MESSAGES),
+            whole_option(realm, function, options, "retry", RETRY_MILLISECONDS, MAX_RETRY_MILLISECONDS))
 
 
-@host_function("routeRegistry.sendStreamMessage", "path: string, data: any", "string",
+def check_option_names(realm, function, options, known, hint=""):
+    """Refuses an object of options with a name that is none of the `known`."""
+    for key in realm.to_python(options):
+        if key not in known:
+            raise HostError(f"{function}: there is no option {json.dumps(key)}; there are "
+                            f"{', '.join(known)}{hint}")
+
+
+def whole_option(realm, function, options, name, default, most):
+    """A whole number in an object of options, from 0 to `most`; `default` where it is absent."""
+    value = realm.get(options, name)
+    if value is undefined or value is null:
+        return default
+    if not is_whole(value, 0, most):
+        raise HostError(f"{function}: {name} must be a whole number from 0 to {most:,}, "
+                        f"not {describe_value(realm, value)}")
+    return int(value)
+
+
+def event_fields(host, function, options):
+    """The EventFields in the last argument of a function that sends. Only an object is one: other values
+    are left alone, as JavaScript does with arguments that nobody asked for."""
+    realm = host.realm
+    if isinstance(options, str) and options.strip() not in ("", "{}"):
+        host.warn_once(f"{function}: options are an object such as {{ event: \"news\" }}, not a string, so it is "
+                       "ignored. To choose the receivers, pass a filter to sendStreamMessageFiltered")
+    if not realm.is_object(options) or realm.is_array(options) or realm.is_callable(options):
+        return PLAIN_EVENT
+    check_option_names(realm, function, options, EventFields._fields,
+                       ". To choose the receivers, pass a filter to sendStreamMessageFiltered")
+    return EventFields(event_text(realm, function, options, "event"), event_text(realm, function, options, "id"),
+                       whole_option(realm, function, options, "retry", None, MAX_RETRY_MILLISECONDS))
+
+
+def event_text(realm, function, options, name):
+    """The name or the id of an event, or None."""
+    value = realm.get(options, name)
+    if value is undefined or value is null:
+        return None
+    if name == "id" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = plain_text(realm, value)
+    text = realm.to_python(value) if isinstance(value, str) else None
+    if not text or len(text) > MAX_EVENT_TEXT or re.search("[\r\n\0]", text):
+        shown = json.dumps(text[:40], ensure_ascii=False) if text else describe_value(realm, value)
+        raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
+                        f"line breaks, not {shown}")
+    if name == "id" and is_stream_id(text):
+        raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
+                        "choose another form")
+    return text
+
+
+@host_function("routeRegistry.sendStreamMessage", "path: string, data: any, options?: EventOptions", "string",
                "Sends data to everyone connected to a stream: a string as it stands, anything else as JSON. "
                "The result says how many connections it went to.")
-def send_stream_message(host, path=undefined, data=undefined):
-    return broadcast(host, "sendStreamMessage", path, data, None)
+def send_stream_message(host, path=undefined, data=undefined, options=undefined):
+    return broadcast(host, "sendStreamMessage", path, data, undefined, options)
 
 
 @host_function("routeRegistry.sendStreamMessageFiltered",
-               "path: string, data: any, filterJson?: Filter",
-               "string",
+               "path: string, data: any, filterJson?: Filter, options?: EventOptions", "string",
                "Sends data to the connections whose metadata hold every key and value of the filter.")
-def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined):
-    name = "sendStreamMessageFiltered"
-    return broadcast(host, name, path, data, check_filter(host, name, filter_json))
+def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined, options=undefined):
+    return broadcast(host, "sendStreamMessageFiltered", path, data, filter_json, options)
 
 
 @host_function("sendStreamMessageToConnections",
-               "path: string, data: any, filterJson?: Filter",
-               "string",
+               "path: string, data: any, filterJson?: Filter, options?: EventOptions", "string",
                "The same as routeRegistry.sendStreamMessageFiltered.")
-def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined):
-    name = "sendStreamMessageToConnections"
-    return broadcast(host, name, path, data, check_filter(host, name, filter_json))
+def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined, options=undefined):
+    return broadcast(host, "sendStreamMessageToConnections", path, data, filter_json, options)
 
 
-def broadcast(host, function, path, data, filter):
+def broadcast(host, function, path, data, filter_json, options):
     """Sends and makes the sentence about it."""
     path = check_path(host, function, path, reserved=False)
+    filter = check_filter(host, function, filter_json)
+    fields = event_fields(host, function, options)
     text = payload_text(host, function, data)
     stream = host.find_stream(path)
+    if stream is not None and path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
+        if fields != PLAIN_EVENT:
+            raise HostError(f"{function}: messages of a GraphQL subscription have no event, id or retry of their "
+                            "own; leave the options out")
+        delivery = host.app.relay.send_subscription(graphql_name(path), text, filter, function)
+        return f"Broadcast to '{path}': {(delivery or Delivery()).sentence()}"
     if stream is not None:
-        return f"Broadcast to '{path}': {host.app.relay.send(stream, text, filter, function).sentence()}"
+        delivery = host.app.relay.send(stream, text, filter, function, fields)
+        return f"Broadcast to '{path}': {delivery.sentence()}"
     close = nearest(path, host.stream_paths())
     hint = f"; did you mean '{close}'?" if close else ""
     host.warn_once(f"{function}: no stream is registered at '{path}'{hint}")
@@ -36070,9 +36268,9 @@ class LocalRelay:
     def __init__(self, graphql):
         self.graphql = graphql
 
-    def send(self, stream, text, filter, function):
-        """Sends a text on a stream; returns a Delivery."""
-        return stream.send(text, filter)
+    def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
+        """Sends a text on a stream, with EventFields; returns a Delivery."""
+        return stream.send(text, filter, fields.event, None, fields.id, fields.retry)
 
     def send_subscription(self, name, text, filter, function):
         """Sends a text to subscribers; returns a Delivery, or None when no subscription has that name."""
@@ -36127,7 +36325,6 @@ REDIS_CLOCK_TOLERANCE_MS = 60_000
 #: Every key of ours begins so. Different applications use different databases of a Redis server.
 REDIS_PREFIX = "aiwebengine:"
 
-_REDIS_ID = re.compile(r"([0-9]{10,15})-([0-9]{1,7})\Z")
 #: A Redis id as one number: milliseconds, and twenty bits for those within one.
 _REDIS_SEQUENCE_BITS = 20
 
@@ -36348,9 +36545,9 @@ class RedisStream(Stream):
         return redis_id(sequence)
 
     def position_of(self, event_id):
-        found = _REDIS_ID.match(event_id or "")
+        found = _REDIS_ID.match(event_id)
         if found is None:
-            return (0, False) if parse_event_id(event_id) else None
+            return (0, False) if parse_event_id(event_id) else self.position_of_own(event_id)
         if int(found[1]) > time.time() * 1000 + REDIS_CLOCK_TOLERANCE_MS:
             return 0, False
         sequence = redis_sequence(event_id.encode())
@@ -36403,8 +36600,9 @@ class RedisRelay:
 
     # -- sending ----
 
-    def send(self, stream, text, filter, function):
-        self._add(key_of_stream(stream.path), stream.depth, text, filter, function)
+    def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
+        more = [part for pair in fields._asdict().items() if pair[1] is not None for part in pair]
+        self._add(key_of_stream(stream.path), stream.depth, text, filter, function, *more)
         return RelayedDelivery(stream.audience(filter), len(self.presence.others))
 
     def send_subscription(self, name, text, filter, function):
@@ -36543,7 +36741,7 @@ class RedisRelay:
             if key == REDIS_GRAPHQL_KEY:
                 self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
             elif (stream := self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))) is not None:
-                stream.send(text, filter, None, sequence)
+                stream.send(text, filter, sequence=sequence, **redis_event(fields)._asdict())
 
     def _check_lag(self, key, first):
         """This process reads much at once, so it has fallen behind: tells the clients when Redis does not
@@ -36576,13 +36774,16 @@ def messages_kept(depth, size):
     return max(depth, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (size + 100)))
 
 
-def graphql_name(path):
-    return path.removeprefix(GRAPHQL_SUBSCRIPTION_PATH)
+def redis_event(fields):
+    """The EventFields in those of an entry."""
+    event, id, retry = (fields.get(name) for name in (b"event", b"id", b"retry"))
+    return EventFields(event and event.decode(), id and id.decode(), retry and int(retry))
 
 
 def redis_message(sequence, fields):
     """A Message from the fields of an entry."""
-    frame = b"id: %b\n%b" % (redis_id(sequence).encode(), encode_data(fields[b"data"].decode()))
+    event, id, retry = redis_event(fields)
+    frame = b"id: %b\n%b" % (utf8(id or redis_id(sequence)), encode_data(fields[b"data"].decode(), event, retry))
     moment = (sequence >> _REDIS_SEQUENCE_BITS) / 1000
     return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")), moment)
 
@@ -36635,7 +36836,9 @@ class RedisPresence:
         again = self._rounds % PRESENCE_REPEAT == 0
         key, commands, seen = self._key(self.name), [], {}
         for stream in self.registry:
-            seen[stream.path] = state = (stream.served, len(stream.connections))
+            guests = stream.guests()
+            newest = max((connection.since for connection, _ in guests), default=0)
+            seen[stream.path] = state = (stream.served, len(stream.connections) + len(guests), newest)
             if state != self._told.get(stream.path) or again and state[1]:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
@@ -36686,7 +36889,7 @@ interface Context {
   /** The arguments of a GraphQL field; otherwise empty. */
   args: Record<string, any>;
   /** The connection, in `onConnect` and `onDisconnect`. */
-  connection?: { path: string; metadata: Record<string, string> };
+  connection?: StreamConnection;
   /** `worker` is the number of this process among those of `--workers`, from 0. */
   meta: { scriptName: string; engine: string; worker: number };
 }
@@ -36694,6 +36897,23 @@ interface Context {
 /** What a GraphQL resolver gets: each argument is also a property of its own, where the name is free. */
 interface ResolverContext extends Context {
   [argument: string]: any;
+}
+
+interface StreamConnection {
+  path: string;
+  metadata: Record<string, string>;
+  /** In `onConnect`: sends to this client alone, before anything else. The message is not kept for replay. */
+  send(data: any, options?: EventOptions): string;
+}
+
+/** What a message may have beside its data. */
+interface EventOptions {
+  /** The name of the event: browsers listen for it with `addEventListener(name, …)`. */
+  event?: string;
+  /** An id of your own in place of the server's: the client sends it back as `Last-Event-ID`. */
+  id?: string | number;
+  /** Milliseconds that the client waits before it connects again, from now on. */
+  retry?: number;
 }
 
 interface HttpRequest {
@@ -36766,6 +36986,8 @@ interface StreamOptions {
   onDisconnect?: string | StreamHandler;
   /** Messages kept for clients that come back; 256 unless given. */
   history?: number;
+  /** Milliseconds that clients wait before they connect again; 3000 unless given. */
+  retry?: number;
 }
 
 /** The value of a GraphQL field. Throwing gives the client a GraphQL error. */
@@ -37295,14 +37517,19 @@ class Route:
 class StreamRoute:
     """A stream with the handlers its script gave for it."""
 
-    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history")
+    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history", "retry")
 
-    def __init__(self, stream, on_connect, on_disconnect, host, history):
+    def __init__(self, stream, on_connect, on_disconnect, host, history, retry):
         self.stream = stream
         self.on_connect = on_connect
         self.on_disconnect = on_disconnect
         self.host = host
         self.history = history
+        self.retry = retry
+
+    def apply(self):
+        """Gives the stream what the options say; for when the script is live."""
+        self.stream.depth, self.stream.retry = self.history, self.retry
 
 
 class RouteTable:
@@ -37444,8 +37671,8 @@ class ScriptHost:
         self.app.add_route(self, Route(path, method, handler, self))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
 
-    def add_stream(self, path, on_connect, on_disconnect, history):
-        self.app.add_stream(self, path, on_connect, on_disconnect, history)
+    def add_stream(self, path, on_connect, on_disconnect, history, retry):
+        self.app.add_stream(self, path, on_connect, on_disconnect, history, retry)
         handlers = [f"{key} {self.handler_name(value)}" for key, value in
                     (("onConnect", on_connect), ("onDisconnect", on_disconnect)) if value is not None]
         return f"Stream {path} registered" + (f" with {' and '.join(handlers)}" if handlers else "")
@@ -37830,7 +38057,7 @@ class Application:
             for key, route in host.routes.items():
                 route.stats = stats.get(key, route.stats)
             for route in host.streams.values():
-                route.stream.depth = route.history
+                route.apply()
         registered = {path for host in self.hosts.values() for path in host.streams}
         closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
                                        [path for old in replaced for path in old.streams if path not in registered])
@@ -37856,16 +38083,16 @@ class Application:
             if host.live:
                 self._rebuild()
 
-    def add_stream(self, host, path, on_connect, on_disconnect, history):
+    def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
         with self._lock:
             self._check_current(host)
             self._check_stream(host, path)
             known = host.streams.get(path) or self.stream_routes.get(path)
             stream = known.stream if known is not None else self.streams.create(path, history)
             stream.on_close = self._connection_closed
-            host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history)
+            host.streams[path] = route = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
             if host.live:
-                stream.depth = history
+                route.apply()
                 self.streams.replace([stream])
                 self._rebuild()
 
@@ -38320,7 +38547,8 @@ class Refusal(Exception):
 
 
 class Response:
-    """What goes back: status, header pairs, body bytes (or a file opened for reading, of `size`)."""
+    """What goes back: status, header pairs, body bytes (or a file opened for reading, of `size`). The size
+    of an event stream, which only HEAD is answered with, is nobody's: −1."""
 
     __slots__ = ("status", "content_type", "headers", "body", "file", "size")
 
@@ -39847,10 +40075,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return True
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
-            self.reply_parts(service.http(head.method, head.fields, head.query, body, context))
+            parts = service.http(head.method, head.fields, head.query, body, context)
+            if parts is None:
+                self.graphql_stream(head, service.stream(head.method, head.fields, head.query, body, context))
+            else:
+                self.reply_parts(parts)
         elif path == GRAPHQL_SSE_PATH:
             self.graphql_limit(head)
-            self.graphql_stream(head, body)
+            context = self.graphql_context(head, body)
+            self.graphql_stream(head, service.sse(head.method, head.fields, head.query, body, context))
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
         else:
@@ -39874,10 +40107,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         rest = [pair for pair in headers if pair[0].lower() != "content-type"]
         self.reply(Response(status, kind, body, rest))
 
-    def graphql_stream(self, head, body):
-        """/graphql/sse: a subscription, or an operation whose result is sent as events."""
-        answer = self.app.graphql.sse(head.method, head.fields, head.query, body,
-                                      self.graphql_context(head, body))
+    def graphql_stream(self, head, answer):
+        """Sends a GraphQLSseAnswer: a subscription, or an operation whose result is sent as events."""
         if answer.advice:
             self.app.log.write("warn", answer.advice, "graphql")
         if answer.response is not None:
@@ -39895,9 +40126,6 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         root = service.view().roots.get("subscription")
         if stream is None or root is None or name not in root.fields:
             return False
-        if head.method == "HEAD":
-            self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")]))
-            return True
         self.check_room()
         context = self.graphql_context(head, b"")
         try:
@@ -39956,16 +40184,19 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
-        if head.method == "HEAD":
-            self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")]))
-            return
         self.check_room()
         metadata = self.query_metadata(head)
-        if route.on_connect is not None:
-            metadata = self.ask_script(head, route, metadata)
-            if metadata is None:
-                return
-        self.hand_over(head, route.stream, metadata, self.last_event_id(head))
+        if route.on_connect is None:
+            self.hand_over(head, route.stream, metadata, self.last_event_id(head))
+            return
+        expected, greeting = route.stream.expect(), Greeting(route)
+        try:
+            metadata = self.ask_script(head, route, metadata, greeting)
+            if metadata is not None:
+                self.hand_over(head, route.stream, metadata, self.last_event_id(head), expected=expected,
+                               greeting=greeting.taken())
+        finally:
+            route.stream.expect_no_more(expected)
 
     def open_live(self, head):
         """Lets a page listen for changes. It counts as no stream of a script."""
@@ -40007,10 +40238,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     @staticmethod
     def last_event_id(head):
-        return head.fields.get("last-event-id") or head.query.get("lastEventId")
+        """The id that a client saw last: of the header, in UTF-8 (HTML), or of the query."""
+        text = head.fields.get("last-event-id")
+        return head.query.get("lastEventId") if not text else text.encode("latin-1").decode("utf-8", "replace")
 
-    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=()):
-        """Gives the socket to the broadcaster as a connection of a stream."""
+    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=(), expected=None, greeting=b""):
+        """Gives the socket to the broadcaster as a connection of a stream. To HEAD it answers what GET would
+        have begun with."""
+        if head.method == "HEAD":
+            self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store"), *headers], size=-1))
+            return
         headers = (*headers, *self.server.gate.cors_headers(head))
         extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
         sock, fate, lane = self.connection, self.fate, None
@@ -40021,9 +40258,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 sock = lane.near
         self.server.release(self)
         try:
-            connection = self.app.broadcaster.attach(stream, sock,
-                                                     (_STREAM_HEAD + extra + "\r\n").encode("latin-1"),
-                                                     metadata, self.address, last_id, first)
+            connection = self.app.broadcaster.attach(
+                stream, sock, (_STREAM_HEAD + extra).encode("latin-1"), metadata, self.address, last_id, first,
+                event_source=asks_like_event_source(head.fields), expected=expected, greeting=greeting)
         except LookupError:
             if lane is not None:
                 lane.cancel()
@@ -40036,10 +40273,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.received = b""
         self.note(200)
 
-    def ask_script(self, head, route, metadata):
+    def ask_script(self, head, route, metadata, greeting):
         """Calls onConnect. The metadata of the connection, or None when the refusal was sent."""
         host, what = route.host, f"stream {route.stream.path} (onConnect)"
-        facts = {"path": route.stream.path, "metadata": metadata}
+        facts = {"path": route.stream.path, "metadata": metadata,
+                 "send": host.realm.new_function(greeting.send, "send")}
         context = host.context("streamCustomization", Request(head, b"", None, self.address), None,
                                facts)
         try:
@@ -40072,7 +40310,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         lines = [self.server.status_line(status)]
         if response.content_type is not None:
             lines.append(f"Content-Type: {response.content_type}\r\n")
-        if status not in (204, 304):
+        if status not in (204, 304) and response.size >= 0:
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
             lines.append(f"{name}: {value}\r\n")
@@ -40238,6 +40476,34 @@ def text_object(realm, pairs):
     if "".join([*pairs, *pairs.values()]).isascii():
         return realm.new_object(dict(pairs))
     return realm.from_python(pairs)
+
+
+class Greeting:
+    """What an onConnect handler sends to its client with `connection.send`, until the client is connected."""
+
+    def __init__(self, route):
+        self.host = route.host
+        self.path = route.stream.path
+        self.frames = []
+        self.open = True
+
+    def send(self, data=undefined, options=undefined):
+        if not self.open:
+            raise HostError("connection.send: only onConnect can send to its client; later on, use "
+                            "sendStreamMessageFiltered with a filter that the client's metadata match")
+        fields = event_fields(self.host, "connection.send", options)
+        frame = encode_data(payload_text(self.host, "connection.send", data), fields.event, fields.retry)
+        self.frames.append(frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame))
+        if sum(map(len, self.frames)) > MAX_OUTBOX_BYTES:
+            self.frames.pop()
+            raise HostError(f"connection.send: the messages to one client may have {MAX_OUTBOX_BYTES >> 20} MiB "
+                            "in all")
+        return f"Sent to the new connection of '{self.path}'"
+
+    def taken(self):
+        """The frames; nothing can be added any more."""
+        self.open = False
+        return b"".join(self.frames)
 
 
 def connect_answer(realm, value):
@@ -45136,6 +45402,8 @@ TEST_PRELUDE = r"""
 
   const REQUEST_OPTIONS = ["query", "headers", "form", "json", "body"];
   const CONNECT_OPTIONS = ["query", "headers", "lastEventId"];
+  /** What a browser's EventSource sends. */
+  const EVENT_SOURCE = { accept: "text/event-stream", "cache-control": "no-cache" };
 
   function checkOptions(name, options, known) {
     for (const key of Object.keys(options)) {
@@ -45191,7 +45459,7 @@ TEST_PRELUDE = r"""
 
   function connect(path, options = {}) {
     checkOptions("connect", options, CONNECT_OPTIONS);
-    const headers = { accept: "text/event-stream" };
+    const headers = { ...EVENT_SOURCE };
     for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = String(value);
     if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
     return client(addressOf(path, options.query), headers);
@@ -45199,7 +45467,7 @@ TEST_PRELUDE = r"""
 
   function subscribe(query, variables = {}, metadata = {}) {
     const parameters = { ...metadata, query, variables: JSON.stringify(variables) };
-    return client(addressOf("/graphql/sse", parameters), { accept: "text/event-stream" });
+    return client(addressOf("/graphql/sse", parameters), EVENT_SOURCE);
   }
 
   function client(address, headers) {
