@@ -288,6 +288,15 @@ class EngineUnavailable(Exception):
     """An engine that cannot be used here; the text is one line that says why, and what to do instead."""
 
 
+class FinallyLeft(BaseException):
+    """On its way from a `return`, `break` or `continue` in a finally block to the end of its try statement."""
+
+    def __init__(self, left, value):
+        super().__init__()
+        self.left = left
+        self.value = value
+
+
 class GeneratorReturn(BaseException):
     """Thrown into a suspended generator by its `return` method."""
 
@@ -6729,7 +6738,7 @@ _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
 #: Everything generated code may call or name, besides `type`, `int`, `len` and the script's own.
 RUNTIME_NAMES = """
     check_depth undefined null interrupt stop guarded appendable ObjectPrototype ArrayPrototype JSObject JSArray JSFunction Cell
-    JSError GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
+    JSError FinallyLeft GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
     power bit_and bit_or bit_xor shift_left shift_right shift_right_unsigned negate bit_not to_number
     to_numeric increment decrement fix_number lt gt le ge strict_equal loose_equal typeof typeof_global
     has_property instance_of to_text template_string check_length too_long property_key get get_element
@@ -7856,9 +7865,11 @@ class Emitter:
         self.at(node)
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
-        self.emit(ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column))
+        made = ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column)
+        left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
+        self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
-            self.unit.must_outline = is_copied_much(self.out[-1])
+            self.unit.must_outline = is_copied_much(made)
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
@@ -9735,24 +9746,14 @@ class BlockOutliner:
         self.missing |= assigned - self.declared[ast.Global] - self.declared[ast.Nonlocal] \
             - {arg.arg for arg in self.owner.args.args}
         exits = set()
-        body = leaving_by_value(statements, exits, False)
+        body = leaving_by_value(statements, exits, False, lambda value, at: [ast.Return(value, **at)])
         call = ast.Call(ast.Name(name, _LOAD, **at), [], [], **at)
         if self.yields and has_yield(body):
             call = ast.YieldFrom(call, **at)
         heads = [kind(sorted(names), **at) for kind, names in declared if names]
         made = ast.FunctionDef(name, ast.arguments([], [], None, [], [], None, []), heads + body, [], **at)
-        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at)]
-
-        def on(op, value, then):
-            result.append(ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(value, **at)], **at),
-                                 [then], [], **at))
-        if ast.Break in exits and in_loop:
-            on(_IS, True, ast.Break(**at))
-        if ast.Continue in exits and in_loop:
-            on(_IS, False, ast.Continue(**at))
-        if ast.Return in exits:
-            on(_IS_NOT, None, ast.Return(ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD,
-                                                       **at), **at))
+        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at),
+                  *leave(left, exits if in_loop else exits & {ast.Return}, at)]
         self.function(made)
         return result
 
@@ -9791,27 +9792,81 @@ def has_yield(statements):
     return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own_nodes(statements))
 
 
-def leaving_by_value(statements, exits, in_loop):
-    """Statements with what leaves them turned into returns of True, False or a tuple (see BlockOutliner);
-    adds the classes of what was met to `exits`. `in_loop`: break and continue stay inside."""
+def leaving_by_value(statements, exits, in_loop, leaving):
+    """Statements with what leaves them turned into leaving(value, position), statements, for True (break),
+    False or a tuple (see BlockOutliner); adds the classes of what was met to `exits`. `in_loop`: break and
+    continue stay inside."""
     result = []
     for node in statements:
         at = {"lineno": node.lineno, "col_offset": node.col_offset}
         if isinstance(node, ast.Return):
             exits.add(ast.Return)
-            node = ast.Return(ast.Tuple([node.value], _LOAD, **at), **at)
-        elif isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
+            result += leaving(ast.Tuple([node.value], _LOAD, **at), at)
+            continue
+        if isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
             exits.add(type(node))
-            node = ast.Return(ast.Constant(isinstance(node, ast.Break), **at), **at)
-        elif not isinstance(node, ast.FunctionDef):
+            result += leaving(ast.Constant(isinstance(node, ast.Break), **at), at)
+            continue
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             inside = in_loop or isinstance(node, (ast.While, ast.For))
             for field in ("body", "orelse", "finalbody"):
                 if getattr(node, field, None):
-                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside))
+                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside, leaving))
             for handler in getattr(node, "handlers", ()):
-                handler.body = leaving_by_value(handler.body, exits, inside)
+                handler.body = leaving_by_value(handler.body, exits, inside, leaving)
         result.append(node)
     return result
+
+
+def leave(left, exits, at):
+    """Statements that do what leaving_by_value() met, after its value was assigned to the name `left`."""
+    ways = ((ast.Break, _IS, True), (ast.Continue, _IS, False), (ast.Return, _IS_NOT, None))
+    value = ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD, **at)
+    return [ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(constant, **at)], **at),
+                   [ast.Return(value, **at) if kind is ast.Return else kind(**at)], [], **at)
+            for kind, op, constant in ways if kind in exits]
+
+
+def left_after(node, left):
+    """-> what stands in the place of an ast.Try whose finally block is left by return, break or continue,
+    of which CPython 3.14 and newer warn. `left` is a free name.
+
+        left = None
+        try:
+            try: … finally: … raise FinallyLeft("left", (value,))
+        except FinallyLeft as error:
+            if error.left != "left": raise
+            left = error.value
+        if left is not None: return left[0]
+    """
+    at = {"lineno": node.lineno, "col_offset": node.col_offset}
+    exits = set()
+    node.finalbody = leaving_by_value(node.finalbody, exits, False, lambda value, at: [ast.Raise(ast.Call(
+        ast.Name("FinallyLeft", _LOAD, **at), [ast.Constant(left, **at), value], [], **at), None, **at)])
+    if not exits:
+        return [node]
+
+    def of_error(name):
+        return ast.Attribute(ast.Name("error", _LOAD, **at), name, _LOAD, **at)
+
+    def set_left(value):
+        return ast.Assign([ast.Name(left, _STORE, **at)], value, **at)
+    is_other = ast.Compare(of_error("left"), [ast.NotEq()], [ast.Constant(left, **at)], **at)
+    handler = ast.ExceptHandler(ast.Name("FinallyLeft", _LOAD, **at), "error", [
+        ast.If(is_other, [ast.Raise(None, None, **at)], [], **at), set_left(of_error("value"))], **at)
+    return [set_left(ast.Constant(None, **at)), ast.Try([node], [handler], [], [], **at), *leave(left, exits, at)]
+
+
+class FinallyMender(ast.NodeTransformer):
+    """Puts left_after() in the place of each try statement of a Python tree that needs it."""
+
+    def __init__(self):
+        self.count = 0
+
+    def visit_Try(self, node):
+        self.generic_visit(node)
+        self.count += 1
+        return left_after(node, f"left_{self.count}") if node.finalbody else node
 
 
 class CompiledScript:
@@ -20652,29 +20707,25 @@ _MINUS_ZERO = re.compile("-0(?![0-9.eE])")
 JSON_CONTEXT = 10
 
 
-class JSONParser:
-    """The settings that the standard library's C scanner asks for, making JavaScript values.
+class JSONParser(json.JSONDecoder):
+    """The standard library's decoder, making JavaScript values.
 
-    The scanner leaves lists and `None` in place, and joins escaped surrogate pairs; that is mended
+    It leaves lists and `None` in place, and joins escaped surrogate pairs; that is mended
     when the object around them is made, and only looked for where the text can contain it.
     """
 
-    strict = True
-    parse_float = float
-    object_pairs_hook = None
-
     def __init__(self, realm, text):
-        self.memo = {}
-        self.parse_int = self.integer if has_odd_integers(text) else int
         self.mend = mender(realm, "null" in text, "\\u" in text)
-        self.object_hook = object_maker(realm, self.mend, "null" in text, "\\u" in text)
+        super().__init__(object_hook=object_maker(realm, self.mend, "null" in text, "\\u" in text),
+                         parse_int=self.integer if has_odd_integers(text) else int,
+                         parse_constant=self.refuse_constant)
 
     @staticmethod
     def integer(digits):
         return number(float(digits))
 
     @staticmethod
-    def parse_constant(name):
+    def refuse_constant(name):
         raise ValueError(name)
 
 
@@ -20751,8 +20802,8 @@ def json_parse(realm, text):
     parser = JSONParser(realm, text)
     start = _JSON_SPACE.match(text).end()
     try:
-        value, end = json.scanner.make_scanner(parser)(text, start)
-    except (ValueError, StopIteration):
+        value, end = parser.raw_decode(text, start)
+    except ValueError:
         raise json_error(text) from None
     if _JSON_SPACE.match(text, end).end() != len(text):
         raise json_error(text)
@@ -25393,7 +25444,7 @@ class ListDestructuring:
 SHARED_RUNTIME = {
     "undefined": undefined, "null": null, "interrupt": False,
     "JSObject": JSObject, "JSArray": JSArray, "JSFunction": JSFunction, "Cell": Cell,
-    "JSError": JSError, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
+    "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
     "Await": Await, "BaseException": BaseException, "Exception": Exception,
     "type": type, "int": int, "float": float, "str": str, "bool": bool, "len": len,
     "to_text": concat_string, "hole": HOLE,
@@ -26550,6 +26601,15 @@ def memory_used():
         return 0
 
 
+def give_back_memory():
+    """Returns memory that is free to the system, where the C library is glibc. Compiling this file leaves
+    some 90 MiB behind, which other libraries return by themselves. Takes 30 ms, in which others may run."""
+    try:
+        ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
+    except (OSError, AttributeError, TypeError):        # no glibc; no ctypes; no CDLL(None) on Windows
+        pass
+
+
 class Watch:
     """One entry into a realm, until when it may last and how large the process may grow (None: not
     known yet)."""
@@ -27262,9 +27322,9 @@ class Realm:
     def to_python(self, value):
         """A JavaScript value as plain Python: undefined stays, null is None, arrays are lists, plain
         objects dicts, dates what JSON makes of them; functions come as they are."""
-        return self._to_python(value, ())
+        return self._to_python(value, set())
 
-    def _to_python(self, value, path):
+    def _to_python(self, value, around):
         kind = type(value)
         if kind is str:
             return python_text(value)
@@ -27274,23 +27334,28 @@ class Realm:
             return int(value) if kind is JSBigInt else value
         if value.fn is not None:
             return value
-        if any(outer is value for outer in path):
+        if id(value) in around:
             raise JSTypeError("Converting circular structure")
-        path = (*path, value)
+        around.add(id(value))
         self.poll()
+        result = self._object_to_python(value, around)
+        around.discard(id(value))
+        return result
+
+    def _object_to_python(self, value, around):
         if isinstance(value, JSArray):
-            return [self._to_python(item, path) for item in list_from_array_like(value)]
+            return [self._to_python(item, around) for item in list_from_array_like(value)]
         if isinstance(value, JSPrimitiveObject):
-            return self._to_python(value.value, path)
+            return self._to_python(value.value, around)
         to_json = value.get("toJSON")
         if is_callable(to_json):
-            return self._to_python(to_json.fn(value, ""), path)
+            return self._to_python(to_json.fn(value, ""), around)
         result = {}
         for key in value.own_keys():
             if type(key) is str:
                 desc = value.get_own(key)
                 if desc is not None and desc.enumerable:
-                    result[python_text(key)] = self._to_python(value.get(key), path)
+                    result[python_text(key)] = self._to_python(value.get(key), around)
         return result
 
     def from_python(self, value):
@@ -28542,6 +28607,8 @@ def translated(copy, source, filename):
     tree = ast.parse(text)
     TranslationCheck(tree)
     place_lines(tree, words)
+    if "finally:" in text:
+        tree = ast.fix_missing_locations(FinallyMender().visit(tree))
     return named_code(compile(insert_polls(tree), filename, "exec"), words)
 
 
@@ -44763,6 +44830,7 @@ class Server:
         if self.reload:
             self._watcher = Watcher(self.app)
             self._watcher.start()
+        give_back_memory()
         return self
 
     def stop(self):
@@ -44944,6 +45012,8 @@ def main(argv=None):
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
+    if options.code is not None or options.repl or options.run or options.test:
+        threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
         return run_code(options.code, "<code>", pathlib.Path(), options.engine)
     if options.repl:
@@ -46364,6 +46434,7 @@ class Workers:
         except (OSError, OverflowError) as error:
             print(f"aiwebengine: {listen_trouble(self.options, error)}", file=sys.stderr)
             return EXIT_USAGE
+        give_back_memory()
         while not self.stopping:
             for worker in self.workers:
                 if worker.pid is None and time.monotonic() >= worker.started + WORKER_REST_SECONDS:
@@ -47027,8 +47098,29 @@ class History:
             pass
 
 
-if __name__ == "__main__":
+# -- The file as a program ----
+
+class ModuleEnd(Exception):
+    """Ends the module when it is run as a program: see run_program()."""
+
+
+def run_program(*_exception):
+    """main(), and then the end of the program. It runs as the hook of an exception that ends the module: as long as
+    the code of a program's first file runs, CPython keeps the syntax tree of that file, here 90 MiB."""
+    sys.excepthook = sys.__excepthook__
+    gc.freeze()                         # what is there by now stays: no collection need look at it again
     try:
-        sys.exit(main())
+        code = main()
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        code = EXIT_INTERRUPTED
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        code = EXIT_USAGE
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    if sys._getframe().f_back is not None:      # a debugger or the like runs this file, and keeps no tree
+        run_program()
+    sys.excepthook = run_program
+    raise ModuleEnd

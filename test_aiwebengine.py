@@ -2111,6 +2111,21 @@ function f(last) { for (var i = 0, n = 0; i < 5; i++) { try { if (last) throw 1;
 continue } } return n } function g() { for (var i = 0, n = 0; i < 3; i++) { try { for (;;) { try { break } finally {
 throw 1 } } } catch { n++ } } return n } result = [f(false), f(true), g()].join()
 => 5,5,3
+# 14.15 a return from finally that another finally swallows leaves the outer one as it was
+function f(n) { a: for (;;) { try { return 1 } finally { try { return 2 } finally { try { return 3 } finally { if (n) break a } } } } return 4 }
+result = [f(false), f(true)].join()
+=> 3,4
+# 14.15 a return that goes through a finally with a swallowed return in it
+function f(n) { try { throw 0 } finally { try { return "kept" } finally { b: { try { return "lost" } finally { if (n) break b } } } } }
+result = [f(false), f(true)].join()
+=> lost,kept
+# 14.15 leaving finally in generators and loops over them
+var s = ""; function* g() { try { yield 1; return 2 } finally { yield 3; for (const x of [1, 2]) { try { continue } finally { s += x; if (x == 2) return 4 } } } }
+result = [...g()].join() + s; var i = g(); i.next(); result += JSON.stringify([i.return(9), i.next()])
+=> 1,312[{"value":3,"done":false},{"value":4,"done":true}]
+# 14.15 catch inside finally does not catch that finally is left
+function f() { for (var i = 0; i < 3; i++) { try { throw 1 } finally { try { if (i < 2) continue; return i } catch { return "caught" } } } } result = f()
+=> 2
 # 14.15 catch sees what finally of the inner did
 var s = ""; try { try { throw "a" } finally { s += "f" } } catch (e) { s += e } result = s
 => fa
@@ -2358,7 +2373,7 @@ queueMicrotask(() => log.push("b")); log.push("sync")
 
     def test_code_names_nothing_but_helpers_and_mangled_names(self):
         allowed, attributes = set(aiwebengine.RUNTIME_NAMES), {
-            "append", "attrs", "fn", "items", "props", "rest", "set", "step", "v", "value"}
+            "append", "attrs", "fn", "items", "left", "props", "rest", "set", "step", "v", "value"}
         for clause, script, _ in CASES:
             try:
                 compiled = aiwebengine.compile_script(script, "case.js")
@@ -2531,6 +2546,26 @@ class QuietCompilationTest(unittest.TestCase):
                         aiwebengine.compile_script(script, "case.js")
                     except aiwebengine.JSNativeError:
                         pass
+
+    def test_no_finally_block_is_left_by_return_break_or_continue(self):
+        """Of these CPython 3.14 warns, and a later one may refuse them."""
+        def leaving(nodes, in_loop):
+            for node in nodes:
+                if isinstance(node, ast.Return) or isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
+                    yield node
+                if not isinstance(node, (ast.FunctionDef, ast.Lambda)):
+                    yield from leaving(ast.iter_child_nodes(node), in_loop or isinstance(node, (ast.For, ast.While)))
+        count = 0
+        for clause, script, _ in CASES:
+            if "finally" not in script:
+                continue
+            with self.subTest(clause, script=script[:80]):
+                tree = aiwebengine.compile_script(script, "case.js", keep_tree=True).tree
+                for node in ast.walk(tree):
+                    if isinstance(node, ast.Try):
+                        count += bool(node.finalbody)
+                        self.assertEqual(list(leaving(node.finalbody, False)), [])
+        self.assertGreater(count, 30)
 
 
 # -- The Python of a script -------------------------------------------------------------
@@ -12603,6 +12638,30 @@ class CommandLineTest(ServerCase):
             self.assertTrue(self.raw(b"GET /a" + HEAD + b"\r\n", port=port).endswith("\r\n\r\na"))
             process.send_signal(number)
             self.assertEqual(process.wait(STUCK), 0)
+
+    @unittest.skipUnless(sys.platform == "linux", "the figure is for Linux")
+    def test_after_the_start_less_than_50_mib_are_taken(self):
+        """As a program, and where a program imports the module: what compiling the file took is given back."""
+        folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
+        self.output = io.StringIO()
+        embedding = f"import aiwebengine; s = aiwebengine.Server({str(folder)!r}, port=0).start(); print(s.url, flush=True); input()"
+        for arguments in ([aiwebengine.__file__, folder, "--port", "0"], ["-c", embedding],
+                          [aiwebengine.__file__, "-e", "console.log(1); setInterval(() => {}, 1000)"]):
+            with self.subTest(str(arguments[0])), subprocess.Popen(
+                    [sys.executable, *map(str, arguments)], cwd=MODULE.parent, stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+                try:
+                    self.assertTrue(process.stdout.readline())
+                    self.eventually(lambda: resident(process.pid) < 50 * 1024, STUCK)
+                finally:
+                    process.kill()
+
+    def test_the_file_as_a_program_ends_with_the_code_of_main(self):
+        for arguments, code in ((["--version"], 0), (["-e", "throw 1"], 1), (["--nonsense"], 2), (["no-such-folder"], 2)):
+            with self.subTest(arguments):
+                self.assertEqual(run_command(*arguments)[0], code)
+                again = subprocess.run([sys.executable, "-m", "aiwebengine", *arguments], capture_output=True, cwd=MODULE.parent)
+                self.assertEqual(again.returncode, code)
 
     def test_empty_folder_waits_for_scripts(self):
         self.serve({}, reload=True)
