@@ -97,6 +97,10 @@ try:
 except ImportError:                     # not on Windows
     resource = None
 try:
+    import ctypes
+except ImportError:                     # a Python that was built without it
+    ctypes = None
+try:
     import sqlite3
 except ImportError:                     # a Python that was built without it
     sqlite3 = None
@@ -282,6 +286,15 @@ def interruptible_slowly(values):
 
 class EngineUnavailable(Exception):
     """An engine that cannot be used here; the text is one line that says why, and what to do instead."""
+
+
+class FinallyLeft(BaseException):
+    """On its way from a `return`, `break` or `continue` in a finally block to the end of its try statement."""
+
+    def __init__(self, left, value):
+        super().__init__()
+        self.left = left
+        self.value = value
 
 
 class GeneratorReturn(BaseException):
@@ -6756,7 +6769,7 @@ _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
 #: Everything generated code may call or name, besides `type`, `int`, `len` and the script's own.
 RUNTIME_NAMES = """
     check_depth undefined null interrupt stop guarded appendable ObjectPrototype ArrayPrototype JSObject JSArray JSFunction Cell
-    JSError GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
+    JSError FinallyLeft GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
     power bit_and bit_or bit_xor shift_left shift_right shift_right_unsigned negate bit_not to_number
     to_numeric increment decrement fix_number lt gt le ge strict_equal loose_equal typeof typeof_global
     has_property instance_of to_text template_string check_length too_long property_key get get_element
@@ -7883,9 +7896,11 @@ class Emitter:
         self.at(node)
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
-        self.emit(ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column))
+        made = ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column)
+        left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
+        self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
-            self.unit.must_outline = is_copied_much(self.out[-1])
+            self.unit.must_outline = is_copied_much(made)
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
@@ -9762,24 +9777,14 @@ class BlockOutliner:
         self.missing |= assigned - self.declared[ast.Global] - self.declared[ast.Nonlocal] \
             - {arg.arg for arg in self.owner.args.args}
         exits = set()
-        body = leaving_by_value(statements, exits, False)
+        body = leaving_by_value(statements, exits, False, lambda value, at: [ast.Return(value, **at)])
         call = ast.Call(ast.Name(name, _LOAD, **at), [], [], **at)
         if self.yields and has_yield(body):
             call = ast.YieldFrom(call, **at)
         heads = [kind(sorted(names), **at) for kind, names in declared if names]
         made = ast.FunctionDef(name, ast.arguments([], [], None, [], [], None, []), heads + body, [], **at)
-        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at)]
-
-        def on(op, value, then):
-            result.append(ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(value, **at)], **at),
-                                 [then], [], **at))
-        if ast.Break in exits and in_loop:
-            on(_IS, True, ast.Break(**at))
-        if ast.Continue in exits and in_loop:
-            on(_IS, False, ast.Continue(**at))
-        if ast.Return in exits:
-            on(_IS_NOT, None, ast.Return(ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD,
-                                                       **at), **at))
+        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at),
+                  *leave(left, exits if in_loop else exits & {ast.Return}, at)]
         self.function(made)
         return result
 
@@ -9818,27 +9823,81 @@ def has_yield(statements):
     return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own_nodes(statements))
 
 
-def leaving_by_value(statements, exits, in_loop):
-    """Statements with what leaves them turned into returns of True, False or a tuple (see BlockOutliner);
-    adds the classes of what was met to `exits`. `in_loop`: break and continue stay inside."""
+def leaving_by_value(statements, exits, in_loop, leaving):
+    """Statements with what leaves them turned into leaving(value, position), statements, for True (break),
+    False or a tuple (see BlockOutliner); adds the classes of what was met to `exits`. `in_loop`: break and
+    continue stay inside."""
     result = []
     for node in statements:
         at = {"lineno": node.lineno, "col_offset": node.col_offset}
         if isinstance(node, ast.Return):
             exits.add(ast.Return)
-            node = ast.Return(ast.Tuple([node.value], _LOAD, **at), **at)
-        elif isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
+            result += leaving(ast.Tuple([node.value], _LOAD, **at), at)
+            continue
+        if isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
             exits.add(type(node))
-            node = ast.Return(ast.Constant(isinstance(node, ast.Break), **at), **at)
-        elif not isinstance(node, ast.FunctionDef):
+            result += leaving(ast.Constant(isinstance(node, ast.Break), **at), at)
+            continue
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             inside = in_loop or isinstance(node, (ast.While, ast.For))
             for field in ("body", "orelse", "finalbody"):
                 if getattr(node, field, None):
-                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside))
+                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside, leaving))
             for handler in getattr(node, "handlers", ()):
-                handler.body = leaving_by_value(handler.body, exits, inside)
+                handler.body = leaving_by_value(handler.body, exits, inside, leaving)
         result.append(node)
     return result
+
+
+def leave(left, exits, at):
+    """Statements that do what leaving_by_value() met, after its value was assigned to the name `left`."""
+    ways = ((ast.Break, _IS, True), (ast.Continue, _IS, False), (ast.Return, _IS_NOT, None))
+    value = ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD, **at)
+    return [ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(constant, **at)], **at),
+                   [ast.Return(value, **at) if kind is ast.Return else kind(**at)], [], **at)
+            for kind, op, constant in ways if kind in exits]
+
+
+def left_after(node, left):
+    """-> what stands in the place of an ast.Try whose finally block is left by return, break or continue,
+    of which CPython 3.14 and newer warn. `left` is a free name.
+
+        left = None
+        try:
+            try: … finally: … raise FinallyLeft("left", (value,))
+        except FinallyLeft as error:
+            if error.left != "left": raise
+            left = error.value
+        if left is not None: return left[0]
+    """
+    at = {"lineno": node.lineno, "col_offset": node.col_offset}
+    exits = set()
+    node.finalbody = leaving_by_value(node.finalbody, exits, False, lambda value, at: [ast.Raise(ast.Call(
+        ast.Name("FinallyLeft", _LOAD, **at), [ast.Constant(left, **at), value], [], **at), None, **at)])
+    if not exits:
+        return [node]
+
+    def of_error(name):
+        return ast.Attribute(ast.Name("error", _LOAD, **at), name, _LOAD, **at)
+
+    def set_left(value):
+        return ast.Assign([ast.Name(left, _STORE, **at)], value, **at)
+    is_other = ast.Compare(of_error("left"), [ast.NotEq()], [ast.Constant(left, **at)], **at)
+    handler = ast.ExceptHandler(ast.Name("FinallyLeft", _LOAD, **at), "error", [
+        ast.If(is_other, [ast.Raise(None, None, **at)], [], **at), set_left(of_error("value"))], **at)
+    return [set_left(ast.Constant(None, **at)), ast.Try([node], [handler], [], [], **at), *leave(left, exits, at)]
+
+
+class FinallyMender(ast.NodeTransformer):
+    """Puts left_after() in the place of each try statement of a Python tree that needs it."""
+
+    def __init__(self):
+        self.count = 0
+
+    def visit_Try(self, node):
+        self.generic_visit(node)
+        self.count += 1
+        return left_after(node, f"left_{self.count}") if node.finalbody else node
 
 
 class CompiledScript:
@@ -20693,29 +20752,25 @@ _MINUS_ZERO = re.compile("-0(?![0-9.eE])")
 JSON_CONTEXT = 10
 
 
-class JSONParser:
-    """The settings that the standard library's C scanner asks for, making JavaScript values.
+class JSONParser(json.JSONDecoder):
+    """The standard library's decoder, making JavaScript values.
 
-    The scanner leaves lists and `None` in place, and joins escaped surrogate pairs; that is mended
+    It leaves lists and `None` in place, and joins escaped surrogate pairs; that is mended
     when the object around them is made, and only looked for where the text can contain it.
     """
 
-    strict = True
-    parse_float = float
-    object_pairs_hook = None
-
     def __init__(self, realm, text):
-        self.memo = {}
-        self.parse_int = self.integer if has_odd_integers(text) else int
         self.mend = mender(realm, "null" in text, "\\u" in text)
-        self.object_hook = object_maker(realm, self.mend, "null" in text, "\\u" in text)
+        super().__init__(object_hook=object_maker(realm, self.mend, "null" in text, "\\u" in text),
+                         parse_int=self.integer if has_odd_integers(text) else int,
+                         parse_constant=self.refuse_constant)
 
     @staticmethod
     def integer(digits):
         return number(float(digits))
 
     @staticmethod
-    def parse_constant(name):
+    def refuse_constant(name):
         raise ValueError(name)
 
 
@@ -20792,8 +20847,8 @@ def json_parse(realm, text):
     parser = JSONParser(realm, text)
     start = _JSON_SPACE.match(text).end()
     try:
-        value, end = json.scanner.make_scanner(parser)(text, start)
-    except (ValueError, StopIteration):
+        value, end = parser.raw_decode(text, start)
+    except ValueError:
         raise json_error(text) from None
     if _JSON_SPACE.match(text, end).end() != len(text):
         raise json_error(text)
@@ -25455,7 +25510,7 @@ class ListDestructuring:
 SHARED_RUNTIME = {
     "undefined": undefined, "null": null, "interrupt": False,
     "JSObject": JSObject, "JSArray": JSArray, "JSFunction": JSFunction, "Cell": Cell,
-    "JSError": JSError, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
+    "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
     "Await": Await, "BaseException": BaseException, "Exception": Exception,
     "type": type, "int": int, "float": float, "str": str, "bool": bool, "len": len,
     "to_text": concat_string, "hole": HOLE,
@@ -26579,16 +26634,46 @@ def is_module(source):
 
 #: Seconds between two looks of the watchdog at the process's memory.
 MEMORY_CHECK_SECONDS = 0.05
-_STATM = pathlib.Path("/proc/self/statm")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+def _memory_on_linux():
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _memory_on_windows():
+    """The working set: the fourth field of PROCESS_MEMORY_COUNTERS, whose first two have 32 bits."""
+    counters = (ctypes.c_size_t * 10)(ctypes.sizeof(ctypes.c_size_t) * (9 if sys.maxsize > 2**32 else 10))
+    if not ctypes.windll.kernel32.K32GetProcessMemoryInfo(ctypes.c_void_p(-1), counters, counters[0]):
+        raise OSError
+    return counters[2 if sys.maxsize > 2**32 else 3]
+
+
+def _memory_on_macos():
+    """The second field of mach_task_basic_info, by task_info(…, MACH_TASK_BASIC_INFO, …)."""
+    facts, count = (ctypes.c_uint64 * 6)(), ctypes.c_uint32(12)
+    itself = ctypes.c_uint32.in_dll(ctypes.pythonapi, "mach_task_self_")
+    if ctypes.pythonapi.task_info(itself, 20, facts, ctypes.byref(count)):
+        raise OSError
+    return facts[1]
+
+
+_MEMORY_READERS = {"win32": _memory_on_windows, "darwin": _memory_on_macos}
 
 
 def memory_used():
-    """Bytes of memory that the process occupies; 0 where the system does not say (only Linux does)."""
+    """Bytes of memory that the process occupies; 0 where the system does not say."""
     try:
-        return int(_STATM.read_bytes().split()[1]) * _PAGE_BYTES
-    except OSError:
+        return _MEMORY_READERS.get(sys.platform, _memory_on_linux)()
+    except (OSError, AttributeError, ValueError):       # no such file or call; ctypes is None
         return 0
+
+
+def give_back_memory():
+    """Returns memory that is free to the system, where the C library is glibc. Compiling this file leaves
+    some 90 MiB behind, which other libraries return by themselves. Takes 30 ms, in which others may run."""
+    try:
+        ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
+    except (OSError, AttributeError, TypeError):        # no glibc; no ctypes; no CDLL(None) on Windows
+        pass
 
 
 class Watch:
@@ -27291,6 +27376,10 @@ class Realm:
                                     for key, item in value.items()})
         return self.from_python(value)
 
+    def new_function(self, function, name):
+        """A raw Python function as a function object of scripts."""
+        return self.host_value(function, name, True)
+
     def host_function(self, function, name, raw):
         """fn(this, *args) around a Python function: whatever the arguments are, scripts see no error of
         Python's."""
@@ -27333,9 +27422,9 @@ class Realm:
     def to_python(self, value):
         """A JavaScript value as plain Python: undefined stays, null is None, arrays are lists, plain
         objects dicts, dates what JSON makes of them; functions come as they are."""
-        return self._to_python(value, ())
+        return self._to_python(value, set())
 
-    def _to_python(self, value, path):
+    def _to_python(self, value, around):
         kind = type(value)
         if kind is str:
             return python_text(value)
@@ -27345,23 +27434,28 @@ class Realm:
             return int(value) if kind is JSBigInt else value
         if value.fn is not None:
             return value
-        if any(outer is value for outer in path):
+        if id(value) in around:
             raise JSTypeError("Converting circular structure")
-        path = (*path, value)
+        around.add(id(value))
         self.poll()
+        result = self._object_to_python(value, around)
+        around.discard(id(value))
+        return result
+
+    def _object_to_python(self, value, around):
         if isinstance(value, JSArray):
-            return [self._to_python(item, path) for item in list_from_array_like(value)]
+            return [self._to_python(item, around) for item in list_from_array_like(value)]
         if isinstance(value, JSPrimitiveObject):
-            return self._to_python(value.value, path)
+            return self._to_python(value.value, around)
         to_json = value.get("toJSON")
         if is_callable(to_json):
-            return self._to_python(to_json.fn(value, ""), path)
+            return self._to_python(to_json.fn(value, ""), around)
         result = {}
         for key in value.own_keys():
             if type(key) is str:
                 desc = value.get_own(key)
                 if desc is not None and desc.enumerable:
-                    result[python_text(key)] = self._to_python(value.get(key), path)
+                    result[python_text(key)] = self._to_python(value.get(key), around)
         return result
 
     def from_python(self, value):
@@ -28653,6 +28747,8 @@ def translated(copy, source, filename):
     tree = ast.parse(text)
     TranslationCheck(tree)
     place_lines(tree, words)
+    if "finally:" in text:
+        tree = ast.fix_missing_locations(FinallyMender().visit(tree))
     return named_code(compile(insert_polls(tree), filename, "exec"), words)
 
 
@@ -29277,6 +29373,10 @@ class Js2PyRealm:
         self.put_hidden(result, "length", self.values.Js(length))
         return result
 
+    def new_function(self, function, name):
+        """A raw Python function as a handle of a function object."""
+        return self.outward(self.host_value(function, name, True))
+
     def host_function(self, function, name, raw):
         """fn(this, arguments) around a Python function of plain arguments. See Realm.host_function."""
         least, most = argument_range(function)
@@ -29535,7 +29635,7 @@ ENGINE_INTERFACE = (
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "from_python", "to_python", "stringify", "parse_json")
+    "new_object", "new_function", "from_python", "to_python", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -29561,6 +29661,12 @@ def check_engine(name):
 # one thread that writes to every socket. Sending only appends to the stream and wakes that
 # thread, so it never waits for a client, and whatever was sent meanwhile leaves in one write per
 # connection, whose bytes are joined once for all who wait for the same run of messages.
+#
+# Readers differ in what a blank line means. A browser's EventSource takes an id over at a blank line,
+# even when no data came with it, and only so can it resume from a stream that has sent nothing yet.
+# Other readers take every blank line for a message, so they get blank lines after messages only: the id
+# of the opening and of a heartbeat is a line on its own, and also stands in the response's
+# Last-Event-ID. What tells EventSource apart is how it asks (`asks_like_event_source`).
 # Used by the sections on GraphQL, host API and HTTP.
 # ======================================================================================
 
@@ -29579,6 +29685,9 @@ HEARTBEAT_SECONDS = 15
 STALLED_SECONDS = 60
 #: What browsers wait before they connect again.
 RETRY_MILLISECONDS = 3000
+MAX_RETRY_MILLISECONDS = 86_400_000
+#: Characters of an event's name, and of an id that a script gives.
+MAX_EVENT_TEXT = 200
 #: Seconds for which a stream remembers how many messages were sent in each.
 COUNTED_SECONDS = 60
 #: Metadata keys for which a stream keeps an index; further keys are searched for one by one.
@@ -29588,9 +29697,11 @@ GATHER_BYTES = 16 * 1024
 #: Connections served in one go before the broadcaster looks at its other work.
 SLICE = 256
 
-HEARTBEAT = b": heartbeat\n\n"
+HEARTBEAT = b": heartbeat\n"
 _LINE_BREAK = re.compile("\r\n|\n|\r")
 _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,15})\Z")
+#: The ids of streams whose messages go through Redis.
+_REDIS_ID = re.compile(r"([0-9]{10,15})-([0-9]{1,7})\Z")
 
 
 def utf8(text):
@@ -29601,22 +29712,43 @@ def utf8(text):
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
-def encode_data(data, event=None):
-    """The lines of a message after its id: `event:` if named, one `data:` per line of the payload,
-    and the blank line. A line break in an event name is refused with ValueError."""
+def encode_data(data, event=None, retry=None):
+    """The lines of a message after its id: `event:` if named, `retry:` in milliseconds if given, one
+    `data:` per line of the payload, and the blank line. A line break in an event name is refused
+    with ValueError."""
     if "\n" in data or "\r" in data:
         data = "\ndata: ".join(_LINE_BREAK.split(data))
-    if event is None:
+    if event is None and retry is None:
         return utf8(f"data: {data}\n\n")
-    if _LINE_BREAK.search(event) or "\0" in event:
+    if event is not None and (_LINE_BREAK.search(event) or "\0" in event):
         raise ValueError("an event name cannot contain line breaks")
-    return utf8(f"event: {event}\ndata: {data}\n\n")
+    named = "" if event is None else f"event: {event}\n"
+    timed = "" if retry is None else f"retry: {retry}\n"
+    return utf8(f"{named}{timed}data: {data}\n\n")
 
 
 def parse_event_id(text):
     """(epoch, sequence) of an id that a stream gave out, or None for any other text."""
     found = _EVENT_ID.match(text or "")
     return (found[1], int(found[2])) if found else None
+
+
+def is_stream_id(text):
+    """Could a text be an id that a stream gives out?"""
+    return bool(_EVENT_ID.match(text) or _REDIS_ID.match(text))
+
+
+def asks_like_event_source(fields):
+    """Does a request come from an EventSource, to judge by its headers? Browsers send these two with it
+    (HTML, "The EventSource interface"), and no other readers of streams do unless they are told to."""
+    return (fields.get("accept", "").strip() == "text/event-stream"
+            and "no-cache" in fields.get("cache-control", ""))
+
+
+#: What a message may have beside its data: the name of its `event`, an `id` of the script's own in place of
+#: the stream's, and `retry`, the milliseconds that the client is to wait before it connects again.
+EventFields = collections.namedtuple("EventFields", "event id retry", defaults=(None, None, None))
+PLAIN_EVENT = EventFields()
 
 
 class Message:
@@ -29634,6 +29766,11 @@ class Message:
         #: When it was sent, in seconds since 1970.
         self.time = time.time() if moment is None else moment
         self.delivery = None
+
+    @property
+    def id(self):
+        """The id that clients know it by: the first line of the frame."""
+        return self.frame[4:self.frame.index(b"\n")].decode()
 
     @property
     def text(self):
@@ -29681,18 +29818,20 @@ class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
     `joined` is the last sequence before it came, `resumed` the one it had seen when it came back, or
-    None. `position` is the sequence of the last message for everyone that was handed to it; `mail`
-    are filtered messages it still has to get. `outbox` is None while the socket takes everything,
+    None. `event_source` says that it reads as a browser's EventSource does (see the section's opening).
+    `position` is the sequence of the last message for everyone that was handed to it; `mail` are
+    filtered messages it still has to get. `outbox` is None while the socket takes everything,
     else the bytes that wait, by reference where others have the same; `queued` counts them. Only
     the broadcaster touches these. `unsent` is what must go out first, until it takes over.
     """
 
     __slots__ = ("sock", "stream", "metadata", "address", "since", "position", "mail", "outbox", "queued",
                  "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent", "joined",
-                 "resumed")
+                 "resumed", "event_source")
 
-    def __init__(self, sock, stream, metadata, address=""):
+    def __init__(self, sock, stream, metadata, address="", event_source=True):
         self.sock = sock
+        self.event_source = event_source
         self.stream = stream
         self.metadata = metadata or NO_METADATA
         self.address = address
@@ -29745,6 +29884,25 @@ NO_METADATA = {}
 EMPTY_OUTBOX = ()
 
 
+class Expected:
+    """What is sent on a stream while an onConnect handler decides about a client: `messages`, the newest up
+    to MAX_HISTORY_BYTES, and whether they are `complete`."""
+
+    __slots__ = ("messages", "bytes", "complete")
+
+    def __init__(self):
+        self.messages = collections.deque()
+        self.bytes = 0
+        self.complete = True
+
+    def add(self, message):
+        self.messages.append(message)
+        self.bytes += len(message.frame)
+        while self.bytes > MAX_HISTORY_BYTES and len(self.messages) > 1:
+            self.bytes -= len(self.messages.popleft().frame)
+            self.complete = False
+
+
 class Stream:
     """A path that clients connect to. All public methods may be called from any thread."""
 
@@ -29759,6 +29917,8 @@ class Stream:
         self.epoch = secrets.token_hex(4)
         self.sequence = 0
         self.depth = history
+        #: Milliseconds that browsers wait before they connect again.
+        self.retry = RETRY_MILLISECONDS
         self.history = collections.deque()
         self.history_bytes = 0
         #: The sequence of the last message that is no longer kept.
@@ -29770,6 +29930,8 @@ class Stream:
         #: The highest position of a client that came from another process with later messages than ours.
         self.ahead = 0
         self.connections = set()
+        #: An Expected for each client that a handler decides about.
+        self.expected = []
         self.slow = set()
         self.closed = False
         self.sent = self.dropped = self.served = 0
@@ -29777,6 +29939,8 @@ class Stream:
         self.seconds = collections.deque(maxlen=COUNTED_SECONDS + 1)
         #: Called with a connection after it has gone, by the broadcaster's thread; must not block.
         self.on_close = None
+        #: Gives (connection, metadata) of clients of other streams that count as connections of this one.
+        self.guests = tuple
         self._indexes = {}
         self._pending = []
         self._pending_bytes = 0
@@ -29786,16 +29950,17 @@ class Stream:
 
     # -- sending ----
 
-    def send(self, data, filter=None, event=None, sequence=None):
+    def send(self, data, filter=None, event=None, sequence=None, id=None, retry=None):
         """Sends a text to every connection, or to those whose metadata hold all pairs of `filter`.
 
-        `sequence` is the number that it has in Redis; one that the stream already has is passed over.
-        Returns a `Delivery` at once; the network is the broadcaster's business."""
-        body = encode_data(data, event)
+        `event`, `id` and `retry` are those of EventFields. `sequence` is the number that it has in Redis;
+        one that the stream already has is passed over. Returns a `Delivery` at once; the network is the
+        broadcaster's business."""
+        body = encode_data(data, event, retry)
         with self.sending:
             if sequence is not None and sequence <= self.sequence:
                 return Delivery()
-            message = self._next_message(body, filter or None, sequence)
+            message = self._next_message(body, filter or None, sequence, id)
             delivery, crowded = self._take_in(message, filter)
         if delivery.matched:
             self.broadcaster.wake(self)
@@ -29819,6 +29984,8 @@ class Stream:
                 matched = len(self.connections)
             message.delivery = delivery = Delivery(matched, sequence=message.sequence)
             self._remember(message)
+            for expected in self.expected:
+                expected.add(message)
             if not matched:
                 return delivery, False
             if self.slow:
@@ -29836,16 +30003,16 @@ class Stream:
         else:
             seconds.append([second, 1])
 
-    def _next_message(self, body, filter, sequence=None):
+    def _next_message(self, body, filter, sequence=None, id=None):
         """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
         go on in an epoch of this process's own."""
         number = sequence or self.sequence + 1
-        message = Message(number, b"id: %b\n%b" % (self.event_id(number).encode(), body), filter)
+        message = Message(number, b"id: %b\n%b" % (utf8(id or self.event_id(number)), body), filter)
         if self.archive is not None and not self.archive.append(self, message):
             with self.lock:
                 self.former = self.epoch, self.sequence
                 self.epoch, self.archive = secrets.token_hex(4), None
-            return self._next_message(body, filter, sequence)
+            return self._next_message(body, filter, sequence, id)
         return message
 
     def _matching(self, filter):
@@ -29915,14 +30082,19 @@ class Stream:
 
     def position_of(self, event_id):
         """(sequence, whether nothing can be missing between this and the next message that is kept) of an
-        id, or None for what is no id at all. An id of another server gives (0, False)."""
+        id. One that this stream did not give out, or that is of no message it still has, gives (0, False)."""
         known = parse_event_id(event_id)
         if known is None:
-            return None
+            return self.position_of_own(event_id)
         epoch, sequence = known
-        if epoch == self.epoch or self.former and epoch == self.former[0] and sequence <= self.former[1]:
-            return min(sequence, self.sequence), sequence >= self.floor
-        return 0, False
+        last = self.sequence if epoch == self.epoch else \
+            self.former[1] if self.former and epoch == self.former[0] else -1
+        return (sequence, sequence >= self.floor) if sequence <= last else (0, False)
+
+    def position_of_own(self, event_id):
+        """The same for an id that a script gave to one of its messages; the last one that had it counts."""
+        found = next((message for message in reversed(self.history) if message.id == event_id), None)
+        return (0, False) if found is None else (found.sequence, True)
 
     def take_pending(self):
         """For the broadcaster: messages sent, and connections added, since it last asked."""
@@ -29938,15 +30110,30 @@ class Stream:
 
     # -- connecting ----
 
-    def attach(self, connection, last_event_id=None):
-        """Adds a connection; from here on it gets every message. Returns the bytes that must come
-        first: the retry time and the current id. What was missed since `last_event_id` becomes the
-        connection's `unsent`: the frames themselves, so that many who come back share them."""
+    def expect(self):
+        """For a handler that decides about a client: what is sent from now on is for that client too.
+        Returns an Expected for `attach`, or for `expect_no_more`."""
+        expected = Expected()
+        with self.lock:
+            self.expected.append(expected)
+        return expected
+
+    def expect_no_more(self, expected):
+        with self.lock:
+            self.expected = [other for other in self.expected if other is not expected]
+
+    def attach(self, connection, last_event_id=None, expected=None, greeting=b""):
+        """Adds a connection; from here on it gets every message. Returns the id of its position, and the
+        bytes that must come first: the retry time, `greeting` (frames for this client alone), and the id.
+        What was missed since `last_event_id`, or sent while it was `expected`, becomes the connection's
+        `unsent`: the frames themselves, so that many who come back share them."""
+        if expected is not None:
+            self.expect_no_more(expected)
         with self.lock:
             if self.closed:
                 raise LookupError(self.path)
-            known = self.position_of(last_event_id)
-            missed = self._missed(*known, connection) if known else []
+            known = self.position_of(last_event_id) if last_event_id else None
+            missed = self._missed(known, expected, connection) if known or expected else []
             connection.position = connection.joined = max(self.sequence, known[0]) if known else self.sequence
             self.ahead = max(self.ahead, connection.position)
             if known:
@@ -29958,22 +30145,26 @@ class Stream:
                 value = connection.metadata.get(key)
                 if value is not None:
                     index.setdefault(value, set()).add(connection)
-            current = self.event_id(connection.position)
+            current = utf8(self.event_id(connection.position))
+        opening = b"retry: %d\n%b" % (self.retry, greeting)
         if not missed:
-            return f"retry: {RETRY_MILLISECONDS}\nid: {current}\n\n".encode()
-        opening = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+            return current, opening + b"id: %b\n" % current + (b"\n" if connection.event_source else b"")
         connection.messages = sum(1 for item in missed if item is not GAP)
         connection.unsent = [self._gap_event(last_event_id, missed) if item is GAP else item.frame
                              for item in missed]
         connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
-        return opening
+        return current, opening
 
-    def _missed(self, sequence, complete, connection):
-        """The messages after a sequence that this connection should have got; GAP first when the history
-        does not reach back to it."""
-        missed = [] if complete else [GAP]
-        for message in self.history:
-            if message.sequence > sequence and (not message.filter or connection.matches(message.filter)):
+    def _missed(self, known, expected, connection):
+        """The messages that a connection should have got after its `known` position, and those of an Expected;
+        GAP first when some of them are not kept."""
+        after, complete = known or (0, True)
+        messages = {message.sequence: message for message in expected.messages} if expected else {}
+        if known:
+            messages.update((message.sequence, message) for message in self.history)
+        missed = [] if complete and (expected is None or expected.complete) else [GAP]
+        for sequence, message in sorted(messages.items()):
+            if sequence > after and (not message.filter or connection.matches(message.filter)):
                 missed.append(message)
         return missed
 
@@ -29981,7 +30172,7 @@ class Stream:
         """Tells the client that messages between two ids are gone. It has an id as every event has:
         the one before the first message that is still there."""
         first = self.event_id(missed[1].sequence - 1 if len(missed) > 1 else self.sequence)
-        facts = json.dumps({"lastEventId": last_event_id, "resumesAfter": first,
+        facts = json.dumps({"lastEventId": last_event_id and last_event_id[:MAX_EVENT_TEXT], "resumesAfter": first,
                             "reason": "messages in between are no longer kept"})
         return f"id: {first}\n".encode() + encode_data(facts, "gap")
 
@@ -30053,13 +30244,16 @@ class Stream:
         return True, "its metadata match" if message.filter else "sent to everyone"
 
     def list_connections(self):
+        """Descriptions of the connections and the guests, oldest first."""
         with self.lock:
-            connections = list(self.connections)
-        return [connection.describe() for connection in sorted(connections, key=lambda c: c.since)]
+            connections = [(connection, None) for connection in self.connections]
+        found = sorted([*connections, *self.guests()], key=lambda pair: pair[0].since)
+        return [{**connection.describe(), "metadata": dict(connection.metadata if metadata is None else metadata)}
+                for connection, metadata in found]
 
     def describe(self):
         """For `listStreams`, health and the dashboard."""
-        return {"path": self.path, "connections": len(self.connections), "messages": self.sent,
+        return {"path": self.path, "connections": len(self.connections) + len(self.guests()), "messages": self.sent,
                 "dropped": self.dropped, "history": len(self.history)}
 
 
@@ -30300,12 +30494,16 @@ class Broadcaster:
             self._drained.wait_for(lambda: not stream.has_pending, BACKLOG_PATIENCE)
             self._patient -= 1
 
-    def attach(self, stream, sock, head, metadata=None, address="", last_event_id=None, first=b""):
-        """Makes a socket a connection of a stream: sends `head` (the response's head), the opening of
-        the stream, what the client missed, and `first` (frames for this client alone). Returns the
-        Connection; raises LookupError when the stream has ended."""
-        connection = Connection(sock, stream, metadata, address)
-        opening = stream.attach(connection, last_event_id)
+    def attach(self, stream, sock, head, metadata=None, address="", last_event_id=None, first=b"", *,
+               event_source=True, expected=None, greeting=b""):
+        """Makes a socket a connection of a stream: sends `head` (the response's head, without the blank line
+        at its end), the opening of the stream with `greeting`, what the client missed, and `first`
+        (frames for this client alone, as the greeting). Returns the Connection; raises LookupError when
+        the stream has ended."""
+        connection = Connection(sock, stream, metadata, address, event_source)
+        position, opening = stream.attach(connection, last_event_id, expected, greeting)
+        if head:
+            head += b"Last-Event-ID: %b\r\n\r\n" % position
         with self._count_lock:
             self.count += 1
         waiting = collections.deque([head + opening, *connection.unsent])
@@ -30591,7 +30789,8 @@ class Broadcaster:
     def _beat(self):
         """A comment to everyone, a slice at a time: it shows proxies and clients that the connection
         lives, and the kernel which ones do not. A quiet stream's carries the current id, so that
-        a client that comes back later does not ask for messages that were not for it."""
+        a client that comes back later does not ask for messages that were not for it. The blank line
+        that makes EventSource take the id over goes to no other reader."""
         batch, self._beating = self._beating[:SLICE], self._beating[SLICE:]
         now = time.monotonic()
         for connection in batch:
@@ -30610,7 +30809,7 @@ class Broadcaster:
             if stream.has_pending:
                 return HEARTBEAT
             current = stream.event_id(max(stream.sequence, connection.position))
-            return f": heartbeat\nid: {current}\n\n".encode()
+        return f": heartbeat\nid: {current}\n{chr(10) * connection.event_source}".encode()
 
 
 # ======================================================================================
@@ -32120,28 +32319,41 @@ enum __DirectiveLocation {
 _GRAPHQL_ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
 _GRAPHQL_KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
                     "enum": "ENUM", "input": "INPUT_OBJECT"}
+#: A field of a root type without the type around it, behind comments and a description.
+_GRAPHQL_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")|\\)*"""|"[^"\n]*")*'
+                                 r"[A-Za-z_][A-Za-z0-9_]*[\s,]*[(:]")
 #: What stands in for a missing `Query` type: tools want one with at least one field.
 _GRAPHQL_PLACEHOLDER = "_empty"
 
 
 class GraphQLRegistration:
-    """One call of `registerQuery`, `registerMutation` or `registerSubscription`.
+    """One call of `registerQuery`, `registerMutation`, `registerSubscription` or `registerTypes`.
 
-    `kind` is query, mutation or subscription; `name` the root field; `resolver` a callable
-    `resolver(args, info)` or None; `owner` says whose it is (the script's name); `visibility` is
-    external, engine or internal.
+    `kind` is query, mutation, subscription or types; `name` the root field (of types their SDL);
+    `resolver` a callable `resolver(args, info)` or None; `owner` says whose it is (the script's
+    name); `visibility` is external, engine or internal. A root field's SDL may be the bare field:
+    then `sdl` has `type Query {` and so on around it, `inset` characters before the script's text.
     """
 
-    __slots__ = ("kind", "name", "sdl", "resolver", "owner", "visibility", "parsed", "field", "resolver_name")
+    __slots__ = ("kind", "name", "sdl", "inset", "resolver", "owner", "visibility", "parsed", "field",
+                 "resolver_name")
 
     def __init__(self, kind, name, sdl, resolver, owner="", visibility="external", resolver_name=None):
         self.kind, self.name, self.sdl, self.resolver = kind, name, sdl, resolver
         self.owner, self.visibility, self.resolver_name = owner, visibility, resolver_name
         self.parsed = self.field = None
+        self.inset = 0
+        if kind in _GRAPHQL_ROOT_NAMES and isinstance(sdl, str) and _GRAPHQL_BARE_FIELD.match(sdl):
+            before = f"type {_GRAPHQL_ROOT_NAMES[kind]} {{ "
+            self.sdl, self.inset = f"{before}{sdl}\n}}", len(before)
 
     @property
     def label(self):
-        return f'register{self.kind.capitalize()}("{self.name}")'
+        return "registerTypes" if self.kind == "types" else f'register{self.kind.capitalize()}("{self.name}")'
+
+    def place(self, line, column):
+        """A place in `sdl` as one in the script's text."""
+        return line, column - self.inset if line == 1 else column
 
 
 class _SdlText:
@@ -32286,7 +32498,7 @@ class _SdlMerge:
     """The definitions of many registrations merged into one set; `problems` lists what does not fit."""
 
     def __init__(self, registrations):
-        self.types, self.directives, self.problems = {}, {}, []
+        self.types, self.directives, self.problems, self.missing = {}, {}, [], []
         self.seen_texts = set()
         for registration in registrations:
             self.take_definitions(registration)
@@ -32329,8 +32541,8 @@ class _SdlMerge:
         for node in parsed.extensions:
             known = self.types.get(node.name)
             if known is None:
-                self.problem(f'Cannot extend type "{node.name}" because it is not defined.'
-                             + _graphql_did_you_mean(node.name, self.types), node.name_start, registration)
+                self.missing.append((f'Cannot extend type "{node.name}" because it is not defined.'
+                                     + _graphql_did_you_mean(node.name, self.types), node.name_start, registration))
             elif known.kind != node.kind:
                 self.problem(f'Cannot extend non-{_GRAPHQL_KIND_WORDS[node.kind]} type "{node.name}".',
                              node.name_start, registration)
@@ -32354,14 +32566,15 @@ class GraphQLSchema:
     """Types, directives and root types made from a list of registrations.
 
     `visible` are the registrations whose root fields show; types that only others need are left out.
-    Problems are collected in `problems` (message, offset, registration), not raised.
+    Problems are collected in `problems` (message, offset, registration), not raised; `missing` are those
+    that a later registration may mend, because it defines what is not there yet.
     """
 
     def __init__(self, registrations, visible=None, core=None):
         visible = registrations if visible is None else visible
         self.core = core
         self.merge = _SdlMerge(registrations)
-        self.problems = self.merge.problems
+        self.problems, self.missing = self.merge.problems, self.merge.missing
         self.types = dict(core.types) if core else {}
         self.directives = {}
         self.description = next((item.parsed.description for item in visible if item.parsed.description),
@@ -32375,8 +32588,9 @@ class GraphQLSchema:
         self._create_types()
         self._fill_directives()
         self._fill_types()
-        self._add_roots(visible)
-        self._check_types()
+        self._add_roots([item for item in visible if item.kind != "types"])
+        if not self.missing:
+            self._check_types()
         if core:
             self._keep_reachable(visible)
         self._collect_possible()
@@ -32454,8 +32668,8 @@ class GraphQLSchema:
                 operation = registration.parsed.operation_of.get(node.name)
                 if operation:
                     return self.root_shell(operation)
-                self.problem(f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.types),
-                             node.start, registration)
+                self.missing.append((f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.types),
+                                     node.start, registration))
             return type_
         inner = self._reference(node.of, registration)
         if inner is None:
@@ -32621,7 +32835,7 @@ class GraphQLSchema:
             directive = self.directives.get(node.name)
             if directive is None:
                 if node.name not in self.merge.directives:
-                    self.problem(f'Unknown directive "@{node.name}".', node.start, registration)
+                    self.missing.append((f'Unknown directive "@{node.name}".', node.start, registration))
                 continue
             if place not in directive.locations:
                 self.problem(f'Directive "@{node.name}" may not be used on {place}.', node.start,
@@ -34369,9 +34583,11 @@ def _graphql_payload_value(text, type_, selected):
 
 
 def _graphql_plain_value(payload, field):
-    """A payload as it is, without projection: what JSON it is, or else the text."""
+    """A payload as it is, without projection: what JSON it is, or else the text. The text of a String that
+    is an object or an array in JSON counts as that, as it does where fields are selected."""
     try:
-        return _graphql_payload_value(payload, field.type, False)
+        return _graphql_payload_value(payload, field.type,
+                                      isinstance(payload, str) and payload.lstrip()[:1] in ("{", "["))
     except GraphQLError:
         return payload
 
@@ -34413,7 +34629,8 @@ class GraphQLSubscription:
     def __init__(self, service, source, operation_name, given, metadata, context):
         self.service, self.source, self.operation_name = service, source, operation_name
         self.given, self.context = given, context
-        self.schema = self.projection = self.failure = None
+        self.schema = self.projection = self.failure = self.name = None
+        self.args = {}
         self.prepare()
         self.metadata = dict(metadata or {})
         for name, value in self.args.items():
@@ -34679,13 +34896,22 @@ def wants_graphql_explorer(method, headers):
     return False
 
 
+def _graphql_takes_stream(header):
+    """Does an Accept header name event streams?"""
+    return any(media == "text/event-stream" for media, _quality in _graphql_accepted(header))
+
+
 def handle_graphql_http(method, headers, query, body, schema, context=None, format_errors=None, absent=None):
-    """Answers one GraphQL-over-HTTP request: (status, list of headers, body bytes).
+    """Answers one GraphQL-over-HTTP request: (status, list of headers, body bytes), or None when the client
+    is to get an event stream, as at GRAPHQL_SSE_PATH: it takes nothing else, or it subscribes and takes one.
 
     `headers`: dict with lower-case names. `query`: dict of the URL's parameters. `schema`: a GraphQLSchema.
     """
     format_errors = format_errors or (lambda errors, context: [error.formatted() for error in errors])
     media = _graphql_response_type(headers.get("accept"))
+    takes_stream = _graphql_takes_stream(headers.get("accept"))
+    if media is None and takes_stream:
+        return None
 
     def answer(status, result, extra=()):
         text = graphql_json(result).encode()
@@ -34697,7 +34923,8 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
             raise _GraphQLBadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
         if media is None:
             raise _GraphQLBadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
-                                          "application/json.")
+                                          "application/json, and subscriptions with text/event-stream, here "
+                                          "and at /graphql/sse.")
         request = read_graphql_request(method, headers, query, body)
     except _GraphQLBadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
@@ -34715,9 +34942,10 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
         return answer(405, {"errors": [{"message": "Mutations are only possible with POST."}]},
                       [("Allow", "POST")])
     if operation.operation == "subscription":
-        error = GraphQLError("Subscriptions are not answered here: send them to /graphql/sse.",
-                             [operation.start],
-                             document.source)
+        if takes_stream:
+            return None
+        error = GraphQLError("Subscriptions are answered with text/event-stream: accept that, or send them to "
+                             "/graphql/sse.", [operation.start], document.source)
         return answer(failed, {"errors": format_errors([error], context)})
     variables, errors = document.variables(operation, request.variables)
     if errors:
@@ -34854,20 +35082,37 @@ GRAPHQL_SUBSCRIPTION_PATH = "/graphql/subscription/"
 GRAPHQL_SSE_PATH = "/graphql/sse"
 
 
-class GraphQLStaging:
-    """Registrations of one owner that are checked now and take effect together, at `commit` (hot reload)."""
+def graphql_name(path):
+    """The subscription that a stream's path belongs to."""
+    return path.removeprefix(GRAPHQL_SUBSCRIPTION_PATH)
 
-    def __init__(self, service, owner):
+
+class GraphQLStaging:
+    """Registrations of one owner that are checked now and take effect together, at `commit` (hot reload).
+    `others()` are those that they must fit; None stands for the ones of all other owners."""
+
+    def __init__(self, service, owner, others=None):
         self.service, self.owner = service, owner
+        self.others = others or self._of_other_owners
         self.registrations = []
+        #: The owners of registrations that one did not fit.
+        self.blockers = set()
         self._view = None
+
+    def _of_other_owners(self):
+        return [known for known in self.service.registrations if known.owner != self.owner]
 
     def register(self, kind, name, sdl, resolver, visibility="external", resolver_name=None):
         """As GraphQLService.register, but only within this set. Returns the GraphQLRegistration."""
         item = GraphQLRegistration(kind, name, sdl, resolver, self.owner, visibility, resolver_name)
         with self.service.lock:
-            others = [known for known in self.service.registrations if known.owner != self.owner]
-            self.service.check(item, others + self.registrations)
+            others = self.others()
+            try:
+                self.service.check(item, others + self.registrations, complete=False)
+            except GraphQLSchemaError as error:
+                self.service.check(item, self.registrations, complete=False)
+                self.blockers.update(known.owner for known in others)
+                raise error
             self.registrations = [known for known in self.registrations
                                   if (known.kind, known.name) != (kind, name)] + [item]
             self._view = None
@@ -34880,7 +35125,8 @@ class GraphQLStaging:
         """The schema as the owner would see it if this set took effect now."""
         with self.service.lock:
             if self._view is None:
-                working = [item for item in self.service.working if item.owner != self.owner] + self.registrations
+                broken = set(self.service.broken)
+                working = [item for item in self.others() if item not in broken] + self.registrations
                 self._view = GraphQLSchema(working, visible_registrations(working, "internal", self.owner), _GRAPHQL_CORE)
             return self._view
 
@@ -34888,6 +35134,15 @@ class GraphQLStaging:
         """Puts this set in the place of what the owner had. Returns the GraphQLSchemaError messages of other
         owners' registrations that no longer fit and are switched off until they do."""
         return self.service.replace_owner(self.owner, self.registrations)
+
+    def conflicts_with(self, owner):
+        """Is there something in this set that does not fit what another owner has registered?"""
+        theirs = [known for known in self.service.registrations if known.owner == owner]
+        if not theirs or not self.registrations:
+            return False
+        return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
+                   for item in self.registrations for known in theirs) \
+            or bool(GraphQLSchema(theirs + self.registrations, core=_GRAPHQL_CORE).problems)
 
 
 def visible_registrations(registrations, visibility, owner):
@@ -34912,6 +35167,8 @@ class GraphQLService:
         self.lock = threading.RLock()
         self.registrations, self.working = [], []
         self.broken = []
+        #: Messages about the broken, and whether they are told at once: not while more scripts are to come.
+        self.faults, self.loading = [], False
         self.texts = {}
         self.views = {}
         self.projections = weakref.WeakValueDictionary()
@@ -34920,10 +35177,10 @@ class GraphQLService:
     # registering
 
     def register(self, kind, name, sdl, resolver, owner="", visibility="external", resolver_name=None):
-        """Adds a root field at once, in place of the same owner's field of that name.
+        """Adds a root field, or types, at once, in place of the same owner's of that name.
 
-        `kind` is query, mutation or subscription; `resolver(args, info)` returns the value, or is None
-        when the function is not defined. Raises GraphQLSchemaError (with line and column of the SDL)
+        `kind` is query, mutation, subscription or types; `resolver(args, info)` returns the value, or is
+        None when the function is not defined. Raises GraphQLSchemaError (with line and column of the SDL)
         when the SDL is wrong or does not fit the others'. Returns a sentence that says what was
         registered.
         """
@@ -34939,15 +35196,16 @@ class GraphQLService:
                 self.use(self.registrations, [])        # checked just now
         return graphql_registration_sentence(item)
 
-    def check(self, item, others):
+    def check(self, item, others, complete=True):
         """Parses a registration and sees whether it fits the others; returns it, or raises
-        GraphQLSchemaError."""
+        GraphQLSchemaError. Types may be missing if the set is not `complete` yet."""
         def refuse(message):
             raise GraphQLSchemaError([(message, None, None, item)])
 
-        if item.kind not in _GRAPHQL_ROOT_NAMES:
+        is_field = item.kind != "types"
+        if is_field and item.kind not in _GRAPHQL_ROOT_NAMES:
             refuse(f"There are queries, mutations and subscriptions, but no {item.kind}.")
-        if not isinstance(item.name, str) or not _GRAPHQL_NAME.match(item.name):
+        if is_field and (not isinstance(item.name, str) or not _GRAPHQL_NAME.match(item.name)):
             refuse(f"{_graphql_inspect(item.name)} is not a GraphQL name: letters, digits and _ only, no "
                    "digit first.")
         if item.visibility not in ("external", "engine", "internal"):
@@ -34955,11 +35213,10 @@ class GraphQLService:
                    '"external", '
                    '"engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
-            refuse(f'{item.label} needs the schema as a text, such as "type {_GRAPHQL_ROOT_NAMES[item.kind]} '
-                   f'{{ '
-                   f'{item.name}: String }}".')
+            example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
+            refuse(f'{item.label} needs the schema as a text, such as "{example}".')
         for known in others:
-            if (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
+            if is_field and (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
                 refuse(f'The {item.kind} "{item.name}" is already registered by '
                        f'{known.owner or "another script"}.')
         others = [known for known in others if (known.kind, known.name) != (item.kind, item.name)]
@@ -34967,12 +35224,16 @@ class GraphQLService:
             item.parsed = self.parse(item.sdl)
         except GraphQLSchemaError as error:
             message, line, column, _none = error.problems[0]
-            raise GraphQLSchemaError([(f"{item.label}: {message}", line, column, item)]) from None
+            raise GraphQLSchemaError([(f"{item.label}: {message}", *item.place(line, column), item)]) from None
+        if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
+            refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
+                   "registerMutation and registerSubscription.")
         broken = set(self.broken)
         schema = GraphQLSchema([known for known in others if known not in broken] + [item],
                                core=_GRAPHQL_CORE)
-        if schema.problems:
-            raise self.schema_error(schema, item)
+        problems = schema.problems + (schema.missing if complete else [])
+        if problems:
+            raise self.schema_error(problems, item)
         return item
 
     def parse(self, sdl):
@@ -34985,24 +35246,29 @@ class GraphQLService:
         return parsed
 
     @staticmethod
-    def schema_error(schema, item):
+    def schema_error(found, item):
+        """The GraphQLSchemaError of problems of a schema, those of `item` first."""
         problems = []
-        for message, offset, registration in schema.problems:
+        for message, offset, registration in found:
             place = _graphql_location(registration.sdl, offset)
             label = item.label if registration.sdl == item.sdl else _graphql_owner_of(registration)
-            problems.append((f"{label}: {message}", place["line"], place["column"], registration))
+            problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]), registration))
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
 
-    def stage(self, owner):
+    def stage(self, owner, others=None):
         """A GraphQLStaging for a new set of the owner's registrations."""
-        return GraphQLStaging(self, owner)
+        return GraphQLStaging(self, owner, others)
 
     def replace_owner(self, owner, registrations=()):
         """Replaces all of an owner's registrations in one step (none: the owner is gone)."""
+        return self.replace_owners({owner: registrations})
+
+    def replace_owners(self, sets):
+        """The same for several: owner -> registrations."""
         with self.lock:
-            self.registrations = [item for item in self.registrations
-                                  if item.owner != owner] + list(registrations)
+            self.registrations = [item for item in self.registrations if item.owner not in sets] \
+                + [item for registrations in sets.values() for item in registrations]
             return self.changed()
 
     def changed(self):
@@ -35010,16 +35276,32 @@ class GraphQLService:
         working, broken, messages = list(self.registrations), [], []
         while True:
             schema = GraphQLSchema(working, core=_GRAPHQL_CORE)
-            bad = {id(registration) for _message, _offset, registration in schema.problems}
+            problems = schema.problems + schema.missing
+            bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
-            messages.append(self.schema_error(schema, schema.problems[0][2]).message)
-            broken += [item for item in working if id(item) in bad]
+            messages += [f"{item.owner}: {self.schema_error(problems, item).message}" if item.owner else
+                         self.schema_error(problems, item).message for item in bad.values()]
+            broken += bad.values()
             working = [item for item in working if id(item) not in bad]
         self.use(working, broken)
-        for message in messages:
-            self.report("warn", "GraphQL: switched off until it fits again: " + message)
+        if not self.loading:
+            for message in messages:
+                if message not in self.faults:
+                    self.report("error", f"GraphQL: {message} This is switched off until it fits.")
+            self.faults = messages
         return messages
+
+    @contextlib.contextmanager
+    def all_loading(self):
+        """While many scripts are loaded, one after the other: what is missing is told at the end."""
+        self.loading = True
+        try:
+            yield
+        finally:
+            self.loading = False
+            with self.lock:
+                self.changed()
 
     def use(self, working, broken):
         self.working, self.broken = list(working), broken
@@ -35034,6 +35316,8 @@ class GraphQLService:
         """What is registered: dicts of kind, name, type, owner, visibility and path (of subscriptions)."""
         items = []
         for item in self.working:
+            if item.kind == "types":
+                continue
             field = item.parsed.roots[item.kind][item.name]
             entry = {"kind": item.kind, "name": item.name, "type": _print_graphql_type(field.type),
                      "owner": item.owner,
@@ -35090,11 +35374,16 @@ class GraphQLService:
         return result
 
     def http(self, method, headers, query, body, context=None):
-        """Answers a request to `/graphql`; see handle_graphql_http."""
+        """Answers a request to `/graphql`; see handle_graphql_http. None: `stream` has the answer."""
         return handle_graphql_http(method, headers, query, body, self.view(), context, self.format_errors,
                                    self.absent)
 
     # subscribing
+
+    def stream(self, method, headers, query, body, context=None):
+        """The GraphQLSseAnswer to a request to `/graphql` that wants an event stream."""
+        self.sweep()
+        return self.operation(_GraphQLSseOperation(self, method, headers, query, body, context))
 
     def prepare_subscription(self, query, variables=None, operation_name=None, metadata=None, context=None):
         """A GraphQLSubscription for a document; look at its `failure` before using it."""
@@ -35330,6 +35619,18 @@ class GraphQLService:
             kept.delivery = total       # what pages show of the subscription is its plain stream
         return total
 
+    def guests(self, name):
+        """(connection, metadata) of the clients of GRAPHQL_SSE_PATH that subscribed to this: they count as
+        connections of its plain stream."""
+        item = self.subscriptions().get(name)
+        if item is None:
+            return []
+        with self.lock:
+            channels, reserved = self.listeners(item)
+        found = [(stream, None) for stream in (channel.stream for channel in channels)]
+        found += [(reservation.stream, subscription.metadata) for (reservation, _), subscription in reserved]
+        return [(connection, metadata) for stream, metadata in found for connection in tuple(stream.connections)]
+
     def streams_of(self, name):
         """The streams that carry a subscription: the plain one, then those of its selections and of clients
         that subscribed to everything."""
@@ -35354,6 +35655,8 @@ class GraphQLService:
         names = set(self.subscriptions())
         added = [self.registry.create(GRAPHQL_SUBSCRIPTION_PATH + name) for name in names
                  if self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name) is None]
+        for stream in added:
+            stream.guests = functools.partial(self.guests, graphql_name(stream.path))
         gone = [stream.path for stream in self.registry if stream.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
                 and stream.path[len(GRAPHQL_SUBSCRIPTION_PATH):] not in names]
         if added or gone:
@@ -35387,6 +35690,8 @@ class GraphQLService:
 
 def graphql_registration_sentence(item):
     """What a script is told: `Registered query "users": [User!]! (external)`."""
+    if item.kind == "types":
+        return f"Registered types: {', '.join(dict.fromkeys(item.parsed.order)) or 'directives only'}"
     field = item.parsed.roots[item.kind][item.name]
     text = f'Registered {item.kind} "{item.name}": {_print_graphql_type(field.type)} ({item.visibility})'
     return text + (f" on {GRAPHQL_SUBSCRIPTION_PATH}{item.name}" if item.kind == "subscription" else "")
@@ -35543,7 +35848,7 @@ def check_filter(host, function, value):
             raise HostError(f"{function}: filterJson is not valid JSON ({error.message}): "
                             f"{json.dumps(value[:80])}. "
                             "Pass JSON.stringify({ key: value }) or the object itself") from None
-    elif realm.is_object(value) and not realm.is_array(value) and not realm.is_callable(value):
+    elif is_options(realm, value):
         pairs = realm.to_python(value)
     else:
         pairs = value
@@ -35574,19 +35879,6 @@ def payload_text(host, function, value):
         raise HostError(f"{function}: there is nothing to send: data is {describe_value(host.realm, value)}. "
                         "Pass an object, array, string, number, boolean or null")
     return text
-
-
-def read_options(host, function, options, known, strict=False):
-    """The values of an options object, by the names in `known`, undefined where they are missing. Others
-    raise HostError, or are warned about once."""
-    realm = host.realm
-    for key in realm.keys(options):
-        if key not in known:
-            text = f"{function}: there is no option {json.dumps(key)}; there are {', '.join(known)}"
-            if strict:
-                raise HostError(text)
-            host.warn_once(text)
-    return [realm.get(options, key) for key in known]
 
 
 def is_options(realm, value):
@@ -35639,60 +35931,117 @@ def register_stream_route(host, path=undefined, options=undefined):
 
 
 def stream_options(host, options):
-    """(onConnect, onDisconnect, history) of registerStreamRoute's second argument."""
+    """(onConnect, onDisconnect, history, retry) of registerStreamRoute's second argument."""
     realm, function = host.realm, "registerStreamRoute"
+    defaults = DEFAULT_HISTORY_MESSAGES, RETRY_MILLISECONDS
     if options is undefined or options is null or realm.type_of(options) == "number":
-        return None, None, DEFAULT_HISTORY_MESSAGES     # a number: paths.map(registerStreamRoute) gives it
+        return None, None, *defaults    # a number: paths.map(registerStreamRoute) gives it
     if isinstance(options, str) or realm.is_callable(options):
-        return check_handler(host, function, options, "onConnect handler"), None, DEFAULT_HISTORY_MESSAGES
+        return check_handler(host, function, options, "onConnect handler"), None, *defaults
     if not is_options(realm, options):
         raise HostError(f"{function}: the second argument must be a handler or an object of options, "
                         f"not {describe_value(realm, options)}")
-    known = ("onConnect", "onDisconnect", "history")
-    *values, history = read_options(host, function, options, known, strict=True)
+    known = ("onConnect", "onDisconnect", "history", "retry")
+    check_option_names(realm, function, options, known)
     handlers = []
-    for key, value in zip(known, values):
+    for key in known[:2]:
+        value = realm.get(options, key)
         absent = value is undefined or value is null
         handlers.append(None if absent else check_handler(host, function, value, key + " handler"))
-    if history is undefined or history is null:
-        history = DEFAULT_HISTORY_MESSAGES
-    if not is_whole(history, 0, MAX_HISTORY_MESSAGES):
-        raise HostError(f"{function}: history must be a whole number from 0 to {MAX_HISTORY_MESSAGES}")
-    return (*handlers, int(history))
+    return (*handlers, whole_option(realm, function, options, "history", DEFAULT_HISTORY_MESSAGES,
+                                    MAX_HISTORY_MESSAGES),
+            whole_option(realm, function, options, "retry", RETRY_MILLISECONDS, MAX_RETRY_MILLISECONDS))
 
 
-@host_function("routeRegistry.sendStreamMessage", "path: string, data: any", "string",
+def check_option_names(realm, function, options, known, hint=""):
+    """Refuses an object of options with a name that is none of the `known`."""
+    for key in realm.keys(options):
+        if key not in known:
+            raise HostError(f"{function}: there is no option {json.dumps(key)}; there are "
+                            f"{', '.join(known)}{hint}")
+
+
+def whole_option(realm, function, options, name, default, most):
+    """A whole number in an object of options, from 0 to `most`; `default` where it is absent."""
+    value = realm.get(options, name)
+    if value is undefined or value is null:
+        return default
+    if not is_whole(value, 0, most):
+        raise HostError(f"{function}: {name} must be a whole number from 0 to {most:,}, "
+                        f"not {describe_value(realm, value)}")
+    return int(value)
+
+
+def event_fields(host, function, options):
+    """The EventFields in the last argument of a function that sends. Only an object is one: other values
+    are left alone, as JavaScript does with arguments that nobody asked for."""
+    realm = host.realm
+    if isinstance(options, str) and options.strip() not in ("", "{}"):
+        host.warn_once(f"{function}: options are an object such as {{ event: \"news\" }}, not a string, so it is "
+                       "ignored. To choose the receivers, pass a filter to sendStreamMessageFiltered")
+    if not is_options(realm, options):
+        return PLAIN_EVENT
+    check_option_names(realm, function, options, EventFields._fields,
+                       ". To choose the receivers, pass a filter to sendStreamMessageFiltered")
+    return EventFields(event_text(realm, function, options, "event"), event_text(realm, function, options, "id"),
+                       whole_option(realm, function, options, "retry", None, MAX_RETRY_MILLISECONDS))
+
+
+def event_text(realm, function, options, name):
+    """The name or the id of an event, or None."""
+    value = realm.get(options, name)
+    if value is undefined or value is null:
+        return None
+    if name == "id" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = plain_text(realm, value)
+    text = realm.to_python(value) if isinstance(value, str) else None
+    if not text or len(text) > MAX_EVENT_TEXT or re.search("[\r\n\0]", text):
+        shown = json.dumps(text[:40], ensure_ascii=False) if text else describe_value(realm, value)
+        raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
+                        f"line breaks, not {shown}")
+    if name == "id" and is_stream_id(text):
+        raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
+                        "choose another form")
+    return text
+
+
+@host_function("routeRegistry.sendStreamMessage", "path: string, data: any, options?: EventOptions", "string",
                "Sends data to everyone connected to a stream: a string as it stands, anything else as JSON. "
                "The result says how many connections it went to.")
-def send_stream_message(host, path=undefined, data=undefined):
-    return broadcast(host, "sendStreamMessage", path, data, None)
+def send_stream_message(host, path=undefined, data=undefined, options=undefined):
+    return broadcast(host, "sendStreamMessage", path, data, undefined, options)
 
 
 @host_function("routeRegistry.sendStreamMessageFiltered",
-               "path: string, data: any, filterJson?: Filter",
-               "string",
+               "path: string, data: any, filterJson?: Filter, options?: EventOptions", "string",
                "Sends data to the connections whose metadata hold every key and value of the filter.")
-def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined):
-    name = "sendStreamMessageFiltered"
-    return broadcast(host, name, path, data, check_filter(host, name, filter_json))
+def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined, options=undefined):
+    return broadcast(host, "sendStreamMessageFiltered", path, data, filter_json, options)
 
 
 @host_function("sendStreamMessageToConnections",
-               "path: string, data: any, filterJson?: Filter",
-               "string",
+               "path: string, data: any, filterJson?: Filter, options?: EventOptions", "string",
                "The same as routeRegistry.sendStreamMessageFiltered.")
-def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined):
-    name = "sendStreamMessageToConnections"
-    return broadcast(host, name, path, data, check_filter(host, name, filter_json))
+def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined, options=undefined):
+    return broadcast(host, "sendStreamMessageToConnections", path, data, filter_json, options)
 
 
-def broadcast(host, function, path, data, filter):
+def broadcast(host, function, path, data, filter_json, options):
     """Sends and makes the sentence about it."""
     path = check_path(host, function, path, reserved=False)
+    filter = check_filter(host, function, filter_json)
+    fields = event_fields(host, function, options)
     text = payload_text(host, function, data)
     stream = host.find_stream(path)
+    if stream is not None and path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
+        if fields != PLAIN_EVENT:
+            raise HostError(f"{function}: messages of a GraphQL subscription have no event, id or retry of their "
+                            "own; leave the options out")
+        delivery = host.app.relay.send_subscription(graphql_name(path), text, filter, function)
+        return f"Broadcast to '{path}': {(delivery or Delivery()).sentence()}"
     if stream is not None:
-        return f"Broadcast to '{path}': {host.app.relay.send(stream, text, filter, function).sentence()}"
+        delivery = host.app.relay.send(stream, text, filter, function, fields)
+        return f"Broadcast to '{path}': {delivery.sentence()}"
     close = nearest(path, host.stream_paths())
     hint = f"; did you mean '{close}'?" if close else ""
     host.warn_once(f"{function}: no stream is registered at '{path}'{hint}")
@@ -35751,6 +36100,17 @@ def declare_graphql(kind):
 
 for _kind in ("query", "mutation", "subscription"):
     declare_graphql(_kind)
+
+
+@host_function("graphQLRegistry.registerTypes", "sdl: string", "string",
+               "Adds types to the GraphQL schema that the fields of this script and of others may name, in any "
+               "order.")
+def register_types(host, sdl=undefined):
+    if not isinstance(sdl, str):
+        raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String }\", "
+                        f"not {describe_value(host.realm, sdl)}")
+    text = host.realm.to_python(sdl)
+    return host.add_graphql("types", text, text, None, "external")
 
 
 @host_function("graphQLRegistry.sendSubscriptionMessage", "name: string, data: any", "string",
@@ -35843,8 +36203,13 @@ def response_options(host, function, value, default, low=200, high=599, known=("
     realm, headers = host.realm, undefined
     function = f"ResponseBuilder.{function}"
     if is_options(realm, value):
-        read = dict(zip(known, read_options(host, function, value, known)))
-        value, headers = read.get("status", undefined), read["headers"]
+        for key in realm.keys(value):
+            if key not in known:
+                host.warn_once(f"{function}: there is no option {json.dumps(key)}; there are {', '.join(known)}")
+        options, value = value, undefined
+        if "status" in known:
+            value = realm.get(options, "status")
+        headers = realm.get(options, "headers")
     if value is undefined or value is null:
         value = default
     elif not is_whole(value, low, high):
@@ -36193,9 +36558,9 @@ class LocalRelay:
     def __init__(self, graphql):
         self.graphql = graphql
 
-    def send(self, stream, text, filter, function):
-        """Sends a text on a stream; returns a Delivery."""
-        return stream.send(text, filter)
+    def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
+        """Sends a text on a stream, with EventFields; returns a Delivery."""
+        return stream.send(text, filter, fields.event, None, fields.id, fields.retry)
 
     def send_subscription(self, name, text, filter, function):
         """Sends a text to subscribers; returns a Delivery, or None when no subscription has that name."""
@@ -36250,7 +36615,6 @@ REDIS_CLOCK_TOLERANCE_MS = 60_000
 #: Every key of ours begins so. Different applications use different databases of a Redis server.
 REDIS_PREFIX = "aiwebengine:"
 
-_REDIS_ID = re.compile(r"([0-9]{10,15})-([0-9]{1,7})\Z")
 #: A Redis id as one number: milliseconds, and twenty bits for those within one.
 _REDIS_SEQUENCE_BITS = 20
 
@@ -36471,9 +36835,9 @@ class RedisStream(Stream):
         return redis_id(sequence)
 
     def position_of(self, event_id):
-        found = _REDIS_ID.match(event_id or "")
+        found = _REDIS_ID.match(event_id)
         if found is None:
-            return (0, False) if parse_event_id(event_id) else None
+            return (0, False) if parse_event_id(event_id) else self.position_of_own(event_id)
         if int(found[1]) > time.time() * 1000 + REDIS_CLOCK_TOLERANCE_MS:
             return 0, False
         sequence = redis_sequence(event_id.encode())
@@ -36526,8 +36890,9 @@ class RedisRelay:
 
     # -- sending ----
 
-    def send(self, stream, text, filter, function):
-        self._add(key_of_stream(stream.path), stream.depth, text, filter, function)
+    def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
+        more = [part for pair in fields._asdict().items() if pair[1] is not None for part in pair]
+        self._add(key_of_stream(stream.path), stream.depth, text, filter, function, *more)
         return RelayedDelivery(stream.audience(filter), len(self.presence.others))
 
     def send_subscription(self, name, text, filter, function):
@@ -36666,7 +37031,7 @@ class RedisRelay:
             if key == REDIS_GRAPHQL_KEY:
                 self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
             elif (stream := self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))) is not None:
-                stream.send(text, filter, None, sequence)
+                stream.send(text, filter, sequence=sequence, **redis_event(fields)._asdict())
 
     def _check_lag(self, key, first):
         """This process reads much at once, so it has fallen behind: tells the clients when Redis does not
@@ -36699,13 +37064,16 @@ def messages_kept(depth, size):
     return max(depth, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (size + 100)))
 
 
-def graphql_name(path):
-    return path.removeprefix(GRAPHQL_SUBSCRIPTION_PATH)
+def redis_event(fields):
+    """The EventFields in those of an entry."""
+    event, id, retry = (fields.get(name) for name in (b"event", b"id", b"retry"))
+    return EventFields(event and event.decode(), id and id.decode(), retry and int(retry))
 
 
 def redis_message(sequence, fields):
     """A Message from the fields of an entry."""
-    frame = b"id: %b\n%b" % (redis_id(sequence).encode(), encode_data(fields[b"data"].decode()))
+    event, id, retry = redis_event(fields)
+    frame = b"id: %b\n%b" % (utf8(id or redis_id(sequence)), encode_data(fields[b"data"].decode(), event, retry))
     moment = (sequence >> _REDIS_SEQUENCE_BITS) / 1000
     return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")), moment)
 
@@ -36758,7 +37126,9 @@ class RedisPresence:
         again = self._rounds % PRESENCE_REPEAT == 0
         key, commands, seen = self._key(self.name), [], {}
         for stream in self.registry:
-            seen[stream.path] = state = (stream.served, len(stream.connections))
+            guests = stream.guests()
+            newest = max((connection.since for connection, _ in guests), default=0)
+            seen[stream.path] = state = (stream.served, len(stream.connections) + len(guests), newest)
             if state != self._told.get(stream.path) or again and state[1]:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
@@ -36809,7 +37179,7 @@ interface Context {
   /** The arguments of a GraphQL field; otherwise empty. */
   args: Record<string, any>;
   /** The connection, in `onConnect` and `onDisconnect`. */
-  connection?: { path: string; metadata: Record<string, string> };
+  connection?: StreamConnection;
   /** `worker` is the number of this process among those of `--workers`, from 0. */
   meta: { scriptName: string; engine: string; worker: number };
 }
@@ -36817,6 +37187,23 @@ interface Context {
 /** What a GraphQL resolver gets: each argument is also a property of its own, where the name is free. */
 interface ResolverContext extends Context {
   [argument: string]: any;
+}
+
+interface StreamConnection {
+  path: string;
+  metadata: Record<string, string>;
+  /** In `onConnect`: sends to this client alone, before anything else. The message is not kept for replay. */
+  send(data: any, options?: EventOptions): string;
+}
+
+/** What a message may have beside its data. */
+interface EventOptions {
+  /** The name of the event: browsers listen for it with `addEventListener(name, …)`. */
+  event?: string;
+  /** An id of your own in place of the server's: the client sends it back as `Last-Event-ID`. */
+  id?: string | number;
+  /** Milliseconds that the client waits before it connects again, from now on. */
+  retry?: number;
 }
 
 interface HttpRequest {
@@ -36900,6 +37287,8 @@ interface StreamOptions {
   onDisconnect?: string | StreamHandler;
   /** Messages kept for clients that come back; 256 unless given. */
   history?: number;
+  /** Milliseconds that clients wait before they connect again; 3000 unless given. */
+  retry?: number;
 }
 
 /** The value of a GraphQL field. Throwing gives the client a GraphQL error. */
@@ -37429,14 +37818,19 @@ class Route:
 class StreamRoute:
     """A stream with the handlers its script gave for it."""
 
-    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history")
+    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history", "retry")
 
-    def __init__(self, stream, on_connect, on_disconnect, host, history):
+    def __init__(self, stream, on_connect, on_disconnect, host, history, retry):
         self.stream = stream
         self.on_connect = on_connect
         self.on_disconnect = on_disconnect
         self.host = host
         self.history = history
+        self.retry = retry
+
+    def apply(self):
+        """Gives the stream what the options say; for when the script is live."""
+        self.stream.depth, self.stream.retry = self.history, self.retry
 
 
 class RouteTable:
@@ -37533,9 +37927,11 @@ class ScriptHost:
         self.source = source
         self.routes = {}                # (path, method) -> Route
         self.streams = {}               # path -> StreamRoute
-        self.graphql = app.graphql.stage(name)
+        self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
         self.retired = False
+        #: The scripts that have names which were refused to it.
+        self.blockers = self.graphql.blockers
         self.active = 0
         self.storage = app.storage_of(name)
         self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}", "worker": app.worker}
@@ -37591,8 +37987,8 @@ class ScriptHost:
         self.app.add_route(self, Route(path, method, handler, self))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
 
-    def add_stream(self, path, on_connect, on_disconnect, history):
-        self.app.add_stream(self, path, on_connect, on_disconnect, history)
+    def add_stream(self, path, on_connect, on_disconnect, history, retry):
+        self.app.add_stream(self, path, on_connect, on_disconnect, history, retry)
         handlers = [f"{key} {self.handler_name(value)}" for key, value in
                     (("onConnect", on_connect), ("onDisconnect", on_disconnect)) if value is not None]
         return f"Stream {path} registered" + (f" with {' and '.join(handlers)}" if handlers else "")
@@ -37608,7 +38004,9 @@ class ScriptHost:
 
     def find_stream(self, path):
         own = self.streams.get(path)
-        return own.stream if own is not None else self.app.streams.get(path)
+        if own is not None and not own.stream.closed:
+            return own.stream
+        return self.app.streams.get(path) or self.app.staged_stream(self, path)
 
     def stream_paths(self):
         return {*self.streams, *self.app.streams.streams}
@@ -37747,14 +38145,16 @@ def ignore_result(value):
 
 class LoadFailure:
     """Why the current text of a script is not running, or what went wrong last in one that is;
-    `sources` are the texts that places in `error` are about."""
+    `sources` are the texts that places in `error` are about. `blockers` are the scripts that have names
+    which were refused to it: it is tried again when one of them changes."""
 
-    __slots__ = ("name", "text", "error", "time", "sources")
+    __slots__ = ("name", "text", "error", "time", "sources", "blockers")
 
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = error
+        self.blockers = set()
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
@@ -37798,8 +38198,12 @@ class Application:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = RedisStream, self.relay.keep
         self._storages = {}
+        self._files = {}                # name -> path of every script that was tried
+        self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
+        self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
         self._absent = {}               # name of a file that is gone or empty -> since when
+        self._unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
@@ -37840,92 +38244,144 @@ class Application:
 
     def load_all(self):
         """Loads every script, in name order. Failures are logged and kept."""
-        for name, path in self.script_files().items():
-            self._stamps[name] = file_stamp(path)
-            self.load(name, path)
+        with self.graphql.all_loading():
+            for name, path in self.script_files().items():
+                self._stamps[name] = file_stamp(path)
+                self.change({name: path}, again=False)
 
     def load(self, name, path):
-        """Loads or reloads one script; True when it runs now."""
-        with self._loading:
-            host = None
-            try:
-                source = read_script(path)
-                host = ScriptHost(self, name, source)
-                self.troubles.pop(name, None)
-                host.load()
-                self._commit(host)
-            except (OSError, UnicodeError, ValueError) as error:
-                self._fail(host, LoadFailure(name, f"{name}: cannot be read: {error}"))
-            except JSError as error:
-                self._fail(host, LoadFailure(name, error_report(error, host.sources), error, host.sources))
-            except HostError as error:
-                self._fail(host, LoadFailure(name, f"{name}: {error}"))
-            else:
-                self.failures.pop(name, None)
-                for problem in host.missing_handlers():
-                    self.log.write("warn", problem, name)
-                return True
-            finally:
-                self._imports[name] = host.imports if host is not None else {}
-                if self.live is not None:
-                    self.live.script_tried(name not in self.failures)
-        return False
+        """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
+        return name in self.change({name: path})
 
-    def _fail(self, host, failure):
+    def change(self, files, gone=(), again=True):
+        """Loads scripts (name -> path) and takes away those whose files are gone, in one step: a route may
+        move from one of them to another, and two may swap theirs. Scripts that failed because one of these
+        had a name are tried again with them. Returns the names of those that run now."""
+        with self._loading:
+            touched = {*files, *gone}
+            while again:
+                more = {name for name, failure in self.failures.items() if failure.blockers & touched} - touched
+                if not more:
+                    break
+                touched |= more
+            files = {name: files.get(name) or self._files[name] for name in sorted(touched) if name not in gone}
+            self._files.update(files)
+            loaded = self._load_together(files, set(gone))
+            for name in gone:
+                for table in (self.failures, self.troubles, self._files, self._imports):
+                    table.pop(name, None)
+            if self.live is not None:
+                for name in touched:
+                    self.live.script_tried(name not in self.failures)
+        return loaded
+
+    def _load_together(self, files, gone):
+        """The names of the scripts that could be loaded. A version that goes on serving, because the new one
+        fails, keeps its names: those that counted on them are tried without, and so on."""
+        self._going, self._staged, failures, wanted = gone | {*files}, {}, {}, files
+        try:
+            while True:
+                for name, path in wanted.items():
+                    failures.pop(name, None)
+                    failure = self._stage(name, path)
+                    if failure is not None:
+                        failures[name] = failure
+                with self._lock:
+                    self._going -= {*failures}
+                    staying = [host for name, host in self.hosts.items() if name not in self._going]
+                    clashing = {name for name, host in self._staged.items()
+                                if any(self._overlap(host, other) for other in staying)}
+                    if not clashing:
+                        ending = self._commit(list(self._staged.values()), gone)
+                        break
+                for name in clashing:
+                    self._give_up(self._staged.pop(name))
+                clashing |= {name for name, failure in failures.items() if failure.blockers & clashing}
+                wanted = {name: path for name, path in files.items() if name in clashing}
+            loaded = list(self._staged)
+        finally:
+            self._staged, self._going = {}, set()
+        for ended in ending:
+            ended()
+        for failure in failures.values():
+            self._fail(failure)
+        for name in loaded:
+            for problem in self.hosts[name].missing_handlers():
+                self.log.write("warn", problem, name)
+        return loaded
+
+    def _stage(self, name, path):
+        """Runs a script apart from those that serve, and keeps it among the staged; or returns the
+        LoadFailure."""
+        host = None
+        try:
+            host = ScriptHost(self, name, read_script(path))
+            self.troubles.pop(name, None)
+            host.load()
+            self._staged[name] = host
+            return None
+        except (OSError, UnicodeError, ValueError) as error:
+            failure = LoadFailure(name, f"{name}: cannot be read: {error}")
+        except JSError as error:
+            failure = LoadFailure(name, error_report(error, host.sources), error, host.sources)
+        except HostError as error:
+            failure = LoadFailure(name, f"{name}: {error}")
+        finally:
+            self._imports[name] = host.imports if host is not None else {}
         if host is not None:
-            host.retire()
-            for route in host.streams.values():
-                if self.streams.get(route.stream.path) is not route.stream:
-                    route.stream.close()
+            failure.blockers = host.blockers
+            self._give_up(host)
+        return failure
+
+    def _give_up(self, host):
+        """Ends a version that never served."""
+        host.retire()
+        for route in host.streams.values():
+            if not any(other.streams.get(route.stream.path) is not None
+                       and other.streams[route.stream.path].stream is route.stream
+                       for other in [*self.hosts.values(), *self._staged.values()]):
+                route.stream.close()
+
+    def _fail(self, failure):
+        known = self.failures.get(failure.name)
         self.failures[failure.name] = failure
+        if known is not None and failure.blockers and known.text == failure.text:
+            return                      # tried again in vain
         still = " (the version before goes on serving)" if failure.name in self.hosts else ""
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
 
-    def _commit(self, host):
-        """Puts a loaded script in the place of its earlier version, in one step."""
-        with self._lock:
-            for route in host.routes.values():
-                self._check_route(host, route.path, route.method)
-            for path in host.streams:
-                self._check_stream(host, path)
-            old = self.hosts.get(host.name)
-            removed = [path for path in (old.streams if old else ()) if path not in host.streams]
-            self.hosts = {**self.hosts, host.name: host}
-            host.live = True
-            if old is not None:
-                old.live = False
-            for key, route in host.routes.items():
-                if old is not None and key in old.routes:
-                    route.stats = old.routes[key].stats
-            for route in host.streams.values():
-                route.stream.depth = route.history
-            gone = self.streams.replace([route.stream for route in host.streams.values()], removed)
-            self._rebuild()
-            host.graphql.commit()
-        for stream in gone:
-            stream.close()
-        if old is not None:
-            old.retire()
+    @staticmethod
+    def _overlap(host, other):
+        """Does a version have a name that another script's running version has too?"""
+        return bool(host.routes.keys() & other.routes.keys() or host.streams.keys() & other.streams.keys()
+                    or {(path, "GET") for path in host.streams} & other.routes.keys()
+                    or {(path, "GET") for path in other.streams} & host.routes.keys()
+                    or host.graphql.conflicts_with(other.name))
 
-    def unload(self, name):
-        """A script's file is gone: everything it registered goes too."""
-        with self._loading, self._lock:
-            self.failures.pop(name, None)
-            self.troubles.pop(name, None)
-            host = self.hosts.get(name)
-            self.hosts = {other: host for other, host in self.hosts.items() if other != name}
-            gone = []
-            if host is not None:
-                host.live = False
-                gone = self.streams.replace([], list(host.streams))
-                self._rebuild()
-                self.graphql.replace_owner(name)
-        for stream in gone:
-            stream.close()
-        if host is not None:
-            host.retire()
-        if self.live is not None:
-            self.live.script_tried(True)
+    def _commit(self, hosts, gone=()):
+        """Puts loaded scripts in the place of their earlier versions, and takes away those that are gone, in
+        one step. Returns what is to be called then, to end what was replaced."""
+        replaced = [self.hosts[name] for name in [*gone, *(host.name for host in hosts)] if name in self.hosts]
+        self.hosts = {**{name: host for name, host in self.hosts.items() if name not in gone},
+                      **{host.name: host for host in hosts}}
+        stats = {}
+        for old in replaced:
+            old.live = False
+            stats.update((key, route.stats) for key, route in old.routes.items())
+        for host in hosts:
+            host.live = True
+            self.failures.pop(host.name, None)
+            for key, route in host.routes.items():
+                route.stats = stats.get(key, route.stats)
+            for route in host.streams.values():
+                route.apply()
+        registered = {path for host in self.hosts.values() for path in host.streams}
+        closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
+                                       [path for old in replaced for path in old.streams if path not in registered])
+        self._rebuild()
+        self.graphql.replace_owners({**dict.fromkeys(gone, ()),
+                                     **{host.name: host.graphql.registrations for host in hosts}})
+        return [*(stream.close for stream in closing), *(old.retire for old in replaced)]
 
     def _rebuild(self):
         hosts = [host for _, host in sorted(self.hosts.items())]
@@ -37944,16 +38400,16 @@ class Application:
             if host.live:
                 self._rebuild()
 
-    def add_stream(self, host, path, on_connect, on_disconnect, history):
+    def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
         with self._lock:
             self._check_current(host)
             self._check_stream(host, path)
             known = host.streams.get(path) or self.stream_routes.get(path)
             stream = known.stream if known is not None else self.streams.create(path, history)
             stream.on_close = self._connection_closed
-            host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history)
+            host.streams[path] = route = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
             if host.live:
-                stream.depth = history
+                route.apply()
                 self.streams.replace([stream])
                 self._rebuild()
 
@@ -37975,30 +38431,52 @@ class Application:
         if host.retired:
             raise HostError(f"this version of {host.name} was replaced; it cannot register anything any more")
 
+    def _rivals(self, host):
+        """The versions of other scripts whose names a version must leave to them: those that serve, but for
+        a version that is being loaded not those that are replaced in the same step."""
+        serving = [other for other in self.hosts.values()
+                   if other.name != host.name and (host.live or other.name not in self._going)]
+        return serving if host.live else serving + [other for other in self._staged.values() if other is not host]
+
     def _check_route(self, host, path, method):
-        other = self.table.exact.get(path) or next(
-            (methods for *_, methods in self.table.patterns if next(iter(methods.values())).path == path), {})
-        owner = other.get(method)
-        if owner is not None and owner.host.name != host.name:
-            raise HostError(f"{method} {path} is already registered by {owner.host.name}")
+        for other in self._rivals(host):
+            if (path, method) in other.routes:
+                self._refuse(host, other, f"{method} {path} is already registered by {other.name}")
         if method == "GET":
-            stream = host.streams.get(path) or self._stream_of_others(host, path)
-            if stream is not None:
-                raise HostError(f"GET {path} is already a stream, registered by {stream.host.name}; "
-                                "choose another path for the route")
+            for other in [host, *self._rivals(host)]:
+                if path in other.streams:
+                    self._refuse(host, other, f"GET {path} is already a stream, registered by {other.name}; "
+                                              "choose another path for the route")
 
     def _check_stream(self, host, path):
-        other = self._stream_of_others(host, path)
-        if other is not None:
-            raise HostError(f"stream {path} is already registered by {other.host.name}")
-        owner = host.routes.get((path, "GET")) or self.table.exact.get(path, {}).get("GET")
-        if owner is not None and (owner.host.name != host.name or owner.host is host):
-            raise HostError(f"GET {path} is already a route, registered by {owner.host.name}; "
-                            "choose another path for the stream")
+        for other in self._rivals(host):
+            if path in other.streams:
+                self._refuse(host, other, f"stream {path} is already registered by {other.name}")
+        for other in [host, *self._rivals(host)]:
+            if (path, "GET") in other.routes:
+                self._refuse(host, other, f"GET {path} is already a route, registered by {other.name}; "
+                                          "choose another path for the stream")
 
-    def _stream_of_others(self, host, path):
-        route = self.stream_routes.get(path)
-        return route if route is not None and route.host.name != host.name else None
+    @staticmethod
+    def _refuse(host, other, text):
+        if other is not host:
+            host.blockers.add(other.name)
+        raise HostError(text)
+
+    def graphql_beside(self, host):
+        """The GraphQL registrations that those of a version must fit."""
+        kept = [item for item in self.graphql.registrations
+                if item.owner != host.name and item.owner not in self._going]
+        return kept + [item for other in self._staged.values() if other is not host
+                       for item in other.graphql.registrations]
+
+    def staged_stream(self, host, path):
+        """For a version that is being loaded: a stream of one that will begin to serve in the same step."""
+        if not host.live:
+            for other in list(self._staged.values()):
+                if path in other.streams:
+                    return other.streams[path].stream
+        return None
 
     def all_routes(self):
         """((path, method), Route) of every script."""
@@ -38085,33 +38563,46 @@ class Application:
         """Looks at the files once and loads what changed; the names of scripts it touched. A file that is
         gone or empty gets so many seconds of patience before its streams are closed."""
         files = self.script_files()
-        touched = []
+        gone, changed, unsure = [], {}, False
         for name in [name for name in self._stamps if name not in files]:
-            if not self._is_meant(name, True, patience):
-                continue
-            del self._stamps[name]
-            self.unload(name)
-            self.log.write("info", "deleted: its routes and streams are gone", name)
-            touched.append(name)
+            if self._is_meant(name, True, patience):
+                gone.append(name)
+            else:
+                unsure = True
         for name, path in files.items():
             stamp = file_stamp(path)
             imported = self._changed_import(name)
             empty = stamp is not None and not stamp[1] and name in self.hosts
             if not self._is_meant(name, empty, patience):
+                unsure = True
                 continue
             if stamp is None or stamp == self._stamps.get(name) and imported is None:
                 continue
             newest = imported if stamp == self._stamps.get(name) else stamp
             if 0 <= time.time() - newest[0] / 1e9 < SETTLE_SECONDS:
-                continue                # perhaps still being written
-            new = name not in self.hosts
+                unsure = True           # perhaps still being written
+            else:
+                changed[name] = path
+        self._unsure = (self._unsure or time.monotonic()) if unsure else 0.0
+        if unsure and time.monotonic() - self._unsure < 2 * patience or not gone and not changed:
+            return []                   # what belongs together is taken together
+        self._take(changed, gone)
+        return [*gone, *changed]
+
+    def _take(self, changed, gone):
+        """Loads what changed, all in one step, and says so. Returns the names of those that run now."""
+        for name in gone:
+            del self._stamps[name], self._absent[name]
+        for name, path in changed.items():
             self._stamps[name] = file_stamp(path)
-            if self.load(name, path):
-                self.log.write("info", f"{'loaded' if new else 'reloaded'}: {summary_of(self.hosts[name])}",
-                               name)
-            self.reloads += 1
-            touched.append(name)
-        return touched
+        known = {*self.hosts}
+        loaded = self.change(changed, gone)
+        self.reloads += len(changed)
+        for name in gone:
+            self.log.write("info", "deleted: its routes and streams are gone", name)
+        for name in loaded:
+            self.log.write("info", f"{'reloaded' if name in known else 'loaded'}: {summary_of(self.hosts[name])}", name)
+        return loaded
 
     def _is_meant(self, name, absent, patience):
         """Whether what a look at a file shows may be believed: it is there, or has been absent for long."""
@@ -38119,21 +38610,12 @@ class Application:
             self._absent.pop(name, None)
             return True
         now = time.monotonic()
-        if now - self._absent.setdefault(name, now) < patience:
-            return False
-        del self._absent[name]
-        return True
+        return now - self._absent.setdefault(name, now) >= patience
 
     def reload(self, name):
         """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
         such file."""
-        path = self.script_files()[name]
-        self._stamps[name] = file_stamp(path)
-        loaded = self.load(name, path)
-        if loaded:
-            self.log.write("info", f"reloaded: {summary_of(self.hosts[name])}", name)
-        self.reloads += 1
-        return loaded
+        return name in self._take({name: self.script_files()[name]}, [])
 
     def _changed_import(self, name):
         """The stamp of a file that a script imports and that is not what it was, or None."""
@@ -38382,7 +38864,8 @@ class Refusal(Exception):
 
 
 class Response:
-    """What goes back: status, header pairs, body bytes (or a file opened for reading, of `size`)."""
+    """What goes back: status, header pairs, body bytes (or a file opened for reading, of `size`). The size
+    of an event stream, which only HEAD is answered with, is nobody's: −1."""
 
     __slots__ = ("status", "content_type", "headers", "body", "file", "size", "untyped")
 
@@ -39934,10 +40417,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return True
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
-            self.reply_parts(service.http(head.method, head.fields, head.query, body, context))
+            parts = service.http(head.method, head.fields, head.query, body, context)
+            if parts is None:
+                self.graphql_stream(head, service.stream(head.method, head.fields, head.query, body, context))
+            else:
+                self.reply_parts(parts)
         elif path == GRAPHQL_SSE_PATH:
             self.graphql_limit(head)
-            self.graphql_stream(head, body)
+            context = self.graphql_context(head, body)
+            self.graphql_stream(head, service.sse(head.method, head.fields, head.query, body, context))
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
         else:
@@ -39961,10 +40449,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         rest = [pair for pair in headers if pair[0].lower() != "content-type"]
         self.reply(Response(status, kind, body, rest))
 
-    def graphql_stream(self, head, body):
-        """/graphql/sse: a subscription, or an operation whose result is sent as events."""
-        answer = self.app.graphql.sse(head.method, head.fields, head.query, body,
-                                      self.graphql_context(head, body))
+    def graphql_stream(self, head, answer):
+        """Sends a GraphQLSseAnswer: a subscription, or an operation whose result is sent as events."""
         if answer.advice:
             self.app.log.write("warn", answer.advice, "graphql")
         if answer.response is not None:
@@ -39982,9 +40468,6 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         root = service.view().roots.get("subscription")
         if stream is None or root is None or name not in root.fields:
             return False
-        if head.method == "HEAD":
-            self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")]))
-            return True
         self.check_room()
         context = self.graphql_context(head, b"")
         try:
@@ -40059,16 +40542,19 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
-        if head.method == "HEAD":
-            self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")]))
-            return
         self.check_room()
         metadata = self.query_metadata(head)
-        if route.on_connect is not None:
-            metadata = self.ask_script(head, route, metadata)
-            if metadata is None:
-                return
-        self.hand_over(head, route.stream, metadata, self.last_event_id(head))
+        if route.on_connect is None:
+            self.hand_over(head, route.stream, metadata, self.last_event_id(head))
+            return
+        expected, greeting = route.stream.expect(), Greeting(route)
+        try:
+            metadata = self.ask_script(head, route, metadata, greeting)
+            if metadata is not None:
+                self.hand_over(head, route.stream, metadata, self.last_event_id(head), expected=expected,
+                               greeting=greeting.taken())
+        finally:
+            route.stream.expect_no_more(expected)
 
     def open_live(self, head):
         """Lets a page listen for changes. It counts as no stream of a script."""
@@ -40110,10 +40596,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     @staticmethod
     def last_event_id(head):
-        return head.fields.get("last-event-id") or head.query.get("lastEventId")
+        """The id that a client saw last: of the header, in UTF-8 (HTML), or of the query."""
+        text = head.fields.get("last-event-id")
+        return head.query.get("lastEventId") if not text else text.encode("latin-1").decode("utf-8", "replace")
 
-    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=()):
-        """Gives the socket to the broadcaster as a connection of a stream."""
+    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=(), expected=None, greeting=b""):
+        """Gives the socket to the broadcaster as a connection of a stream. To HEAD it answers what GET would
+        have begun with."""
+        if head.method == "HEAD":
+            self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store"), *headers], size=-1))
+            return
         headers = (*headers, *self.server.gate.cors_headers(head))
         extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
         sock, fate, lane = self.connection, self.fate, None
@@ -40124,9 +40616,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 sock = lane.near
         self.server.release(self)
         try:
-            connection = self.app.broadcaster.attach(stream, sock,
-                                                     (_STREAM_HEAD + extra + "\r\n").encode("latin-1"),
-                                                     metadata, self.address, last_id, first)
+            connection = self.app.broadcaster.attach(
+                stream, sock, (_STREAM_HEAD + extra).encode("latin-1"), metadata, self.address, last_id, first,
+                event_source=asks_like_event_source(head.fields), expected=expected, greeting=greeting)
         except LookupError:
             if lane is not None:
                 lane.cancel()
@@ -40139,10 +40631,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.received = b""
         self.note(200)
 
-    def ask_script(self, head, route, metadata):
+    def ask_script(self, head, route, metadata, greeting):
         """Calls onConnect. The metadata of the connection, or None when the refusal was sent."""
         host, what = route.host, f"stream {route.stream.path} (onConnect)"
-        facts = {"path": route.stream.path, "metadata": metadata}
+        facts = {"path": route.stream.path, "metadata": metadata,
+                 "send": host.realm.new_function(greeting.send, "send")}
         context = host.context("streamCustomization", Request(head, b"", None, self.address), None,
                                facts)
         try:
@@ -40179,7 +40672,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                      if line and line.partition(":")[0].lower() not in given]
         if response.content_type is not None:
             lines.append(f"Content-Type: {response.content_type}\r\n")
-        if status not in (204, 304):
+        if status not in (204, 304) and response.size >= 0:
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
             lines.append(f"{name}: {value}\r\n")
@@ -40363,6 +40856,34 @@ def text_object(realm, pairs):
     return realm.from_python(pairs)
 
 
+class Greeting:
+    """What an onConnect handler sends to its client with `connection.send`, until the client is connected."""
+
+    def __init__(self, route):
+        self.host = route.host
+        self.path = route.stream.path
+        self.frames = []
+        self.open = True
+
+    def send(self, data=undefined, options=undefined):
+        if not self.open:
+            raise HostError("connection.send: only onConnect can send to its client; later on, use "
+                            "sendStreamMessageFiltered with a filter that the client's metadata match")
+        fields = event_fields(self.host, "connection.send", options)
+        frame = encode_data(payload_text(self.host, "connection.send", data), fields.event, fields.retry)
+        self.frames.append(frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame))
+        if sum(map(len, self.frames)) > MAX_OUTBOX_BYTES:
+            self.frames.pop()
+            raise HostError(f"connection.send: the messages to one client may have {MAX_OUTBOX_BYTES >> 20} MiB "
+                            "in all")
+        return f"Sent to the new connection of '{self.path}'"
+
+    def taken(self):
+        """The frames; nothing can be added any more."""
+        self.open = False
+        return b"".join(self.frames)
+
+
 def connect_answer(realm, value):
     """What an onConnect handler returned: None (keep the query's metadata), a dict of metadata, or a
     Response that refuses. To be run inside the realm."""
@@ -40371,7 +40892,7 @@ def connect_answer(realm, value):
     if value is False:
         return Response(403, JSON_TYPE,
                         b'{"error":{"name":"Forbidden","message":"The stream refused this client"}}')
-    if not realm.is_object(value) or realm.is_array(value) or realm.is_callable(value):
+    if not is_options(realm, value):
         raise HandlerMistake(f"onConnect returned {describe_value(realm, value)}; it may return an object "
                              "of metadata, "
                              "false, a response with a status from 400, or nothing")
@@ -44633,6 +45154,7 @@ class Server:
         if self.reload:
             self._watcher = Watcher(self.app)
             self._watcher.start()
+        give_back_memory()
         return self
 
     def stop(self):
@@ -44814,6 +45336,8 @@ def main(argv=None):
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
+    if options.code is not None or options.repl or options.run or options.test:
+        threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
         return run_code(options.code, "<code>", pathlib.Path(), options.engine)
     if options.repl:
@@ -45007,7 +45531,8 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
-    wrong = len({*app.failures, *app.troubles}) + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
+    wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) \
+        + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
     print(f"{len(app.hosts)} of {len(app.hosts) + len(app.failures)} scripts loaded, "
           f"{wrong} problem{'' if wrong == 1 else 's'}")
@@ -45257,6 +45782,8 @@ TEST_PRELUDE = r"""
 
   const REQUEST_OPTIONS = ["query", "headers", "form", "json", "body"];
   const CONNECT_OPTIONS = ["query", "headers", "lastEventId"];
+  /** What a browser's EventSource sends. */
+  const EVENT_SOURCE = { accept: "text/event-stream", "cache-control": "no-cache" };
 
   function checkOptions(name, options, known) {
     for (const key of Object.keys(options)) {
@@ -45312,7 +45839,7 @@ TEST_PRELUDE = r"""
 
   function connect(path, options = {}) {
     checkOptions("connect", options, CONNECT_OPTIONS);
-    const headers = { accept: "text/event-stream" };
+    const headers = { ...EVENT_SOURCE };
     for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = String(value);
     if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
     return client(addressOf(path, options.query), headers);
@@ -45320,7 +45847,7 @@ TEST_PRELUDE = r"""
 
   function subscribe(query, variables = {}, metadata = {}) {
     const parameters = { ...metadata, query, variables: JSON.stringify(variables) };
-    return client(addressOf("/graphql/sse", parameters), { accept: "text/event-stream" });
+    return client(addressOf("/graphql/sse", parameters), EVENT_SOURCE);
   }
 
   function client(address, headers) {
@@ -46231,6 +46758,7 @@ class Workers:
         except (OSError, OverflowError) as error:
             print(f"aiwebengine: {listen_trouble(self.options, error)}", file=sys.stderr)
             return EXIT_USAGE
+        give_back_memory()
         while not self.stopping:
             for worker in self.workers:
                 if worker.pid is None and time.monotonic() >= worker.started + WORKER_REST_SECONDS:
@@ -46894,8 +47422,29 @@ class History:
             pass
 
 
-if __name__ == "__main__":
+# -- The file as a program ----
+
+class ModuleEnd(Exception):
+    """Ends the module when it is run as a program: see run_program()."""
+
+
+def run_program(*_exception):
+    """main(), and then the end of the program. It runs as the hook of an exception that ends the module: as long as
+    the code of a program's first file runs, CPython keeps the syntax tree of that file, here 90 MiB."""
+    sys.excepthook = sys.__excepthook__
+    gc.freeze()                         # what is there by now stays: no collection need look at it again
     try:
-        sys.exit(main())
+        code = main()
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        code = EXIT_INTERRUPTED
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        code = EXIT_USAGE
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    if sys._getframe().f_back is not None:      # a debugger or the like runs this file, and keeps no tree
+        run_program()
+    sys.excepthook = run_program
+    raise ModuleEnd
