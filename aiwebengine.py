@@ -288,6 +288,15 @@ class EngineUnavailable(Exception):
     """An engine that cannot be used here; the text is one line that says why, and what to do instead."""
 
 
+class FinallyLeft(BaseException):
+    """On its way from a `return`, `break` or `continue` in a finally block to the end of its try statement."""
+
+    def __init__(self, left, value):
+        super().__init__()
+        self.left = left
+        self.value = value
+
+
 class GeneratorReturn(BaseException):
     """Thrown into a suspended generator by its `return` method."""
 
@@ -6729,7 +6738,7 @@ _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
 #: Everything generated code may call or name, besides `type`, `int`, `len` and the script's own.
 RUNTIME_NAMES = """
     check_depth undefined null interrupt stop guarded appendable ObjectPrototype ArrayPrototype JSObject JSArray JSFunction Cell
-    JSError GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
+    JSError FinallyLeft GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
     power bit_and bit_or bit_xor shift_left shift_right shift_right_unsigned negate bit_not to_number
     to_numeric increment decrement fix_number lt gt le ge strict_equal loose_equal typeof typeof_global
     has_property instance_of to_text template_string check_length too_long property_key get get_element
@@ -7856,9 +7865,11 @@ class Emitter:
         self.at(node)
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
-        self.emit(ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column))
+        made = ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column)
+        left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
+        self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
-            self.unit.must_outline = is_copied_much(self.out[-1])
+            self.unit.must_outline = is_copied_much(made)
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
@@ -9735,24 +9746,14 @@ class BlockOutliner:
         self.missing |= assigned - self.declared[ast.Global] - self.declared[ast.Nonlocal] \
             - {arg.arg for arg in self.owner.args.args}
         exits = set()
-        body = leaving_by_value(statements, exits, False)
+        body = leaving_by_value(statements, exits, False, lambda value, at: [ast.Return(value, **at)])
         call = ast.Call(ast.Name(name, _LOAD, **at), [], [], **at)
         if self.yields and has_yield(body):
             call = ast.YieldFrom(call, **at)
         heads = [kind(sorted(names), **at) for kind, names in declared if names]
         made = ast.FunctionDef(name, ast.arguments([], [], None, [], [], None, []), heads + body, [], **at)
-        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at)]
-
-        def on(op, value, then):
-            result.append(ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(value, **at)], **at),
-                                 [then], [], **at))
-        if ast.Break in exits and in_loop:
-            on(_IS, True, ast.Break(**at))
-        if ast.Continue in exits and in_loop:
-            on(_IS, False, ast.Continue(**at))
-        if ast.Return in exits:
-            on(_IS_NOT, None, ast.Return(ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD,
-                                                       **at), **at))
+        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at),
+                  *leave(left, exits if in_loop else exits & {ast.Return}, at)]
         self.function(made)
         return result
 
@@ -9791,27 +9792,81 @@ def has_yield(statements):
     return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own_nodes(statements))
 
 
-def leaving_by_value(statements, exits, in_loop):
-    """Statements with what leaves them turned into returns of True, False or a tuple (see BlockOutliner);
-    adds the classes of what was met to `exits`. `in_loop`: break and continue stay inside."""
+def leaving_by_value(statements, exits, in_loop, leaving):
+    """Statements with what leaves them turned into leaving(value, position), statements, for True (break),
+    False or a tuple (see BlockOutliner); adds the classes of what was met to `exits`. `in_loop`: break and
+    continue stay inside."""
     result = []
     for node in statements:
         at = {"lineno": node.lineno, "col_offset": node.col_offset}
         if isinstance(node, ast.Return):
             exits.add(ast.Return)
-            node = ast.Return(ast.Tuple([node.value], _LOAD, **at), **at)
-        elif isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
+            result += leaving(ast.Tuple([node.value], _LOAD, **at), at)
+            continue
+        if isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
             exits.add(type(node))
-            node = ast.Return(ast.Constant(isinstance(node, ast.Break), **at), **at)
-        elif not isinstance(node, ast.FunctionDef):
+            result += leaving(ast.Constant(isinstance(node, ast.Break), **at), at)
+            continue
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             inside = in_loop or isinstance(node, (ast.While, ast.For))
             for field in ("body", "orelse", "finalbody"):
                 if getattr(node, field, None):
-                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside))
+                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside, leaving))
             for handler in getattr(node, "handlers", ()):
-                handler.body = leaving_by_value(handler.body, exits, inside)
+                handler.body = leaving_by_value(handler.body, exits, inside, leaving)
         result.append(node)
     return result
+
+
+def leave(left, exits, at):
+    """Statements that do what leaving_by_value() met, after its value was assigned to the name `left`."""
+    ways = ((ast.Break, _IS, True), (ast.Continue, _IS, False), (ast.Return, _IS_NOT, None))
+    value = ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD, **at)
+    return [ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(constant, **at)], **at),
+                   [ast.Return(value, **at) if kind is ast.Return else kind(**at)], [], **at)
+            for kind, op, constant in ways if kind in exits]
+
+
+def left_after(node, left):
+    """-> what stands in the place of an ast.Try whose finally block is left by return, break or continue,
+    of which CPython 3.14 and newer warn. `left` is a free name.
+
+        left = None
+        try:
+            try: … finally: … raise FinallyLeft("left", (value,))
+        except FinallyLeft as error:
+            if error.left != "left": raise
+            left = error.value
+        if left is not None: return left[0]
+    """
+    at = {"lineno": node.lineno, "col_offset": node.col_offset}
+    exits = set()
+    node.finalbody = leaving_by_value(node.finalbody, exits, False, lambda value, at: [ast.Raise(ast.Call(
+        ast.Name("FinallyLeft", _LOAD, **at), [ast.Constant(left, **at), value], [], **at), None, **at)])
+    if not exits:
+        return [node]
+
+    def of_error(name):
+        return ast.Attribute(ast.Name("error", _LOAD, **at), name, _LOAD, **at)
+
+    def set_left(value):
+        return ast.Assign([ast.Name(left, _STORE, **at)], value, **at)
+    is_other = ast.Compare(of_error("left"), [ast.NotEq()], [ast.Constant(left, **at)], **at)
+    handler = ast.ExceptHandler(ast.Name("FinallyLeft", _LOAD, **at), "error", [
+        ast.If(is_other, [ast.Raise(None, None, **at)], [], **at), set_left(of_error("value"))], **at)
+    return [set_left(ast.Constant(None, **at)), ast.Try([node], [handler], [], [], **at), *leave(left, exits, at)]
+
+
+class FinallyMender(ast.NodeTransformer):
+    """Puts left_after() in the place of each try statement of a Python tree that needs it."""
+
+    def __init__(self):
+        self.count = 0
+
+    def visit_Try(self, node):
+        self.generic_visit(node)
+        self.count += 1
+        return left_after(node, f"left_{self.count}") if node.finalbody else node
 
 
 class CompiledScript:
@@ -20652,29 +20707,25 @@ _MINUS_ZERO = re.compile("-0(?![0-9.eE])")
 JSON_CONTEXT = 10
 
 
-class JSONParser:
-    """The settings that the standard library's C scanner asks for, making JavaScript values.
+class JSONParser(json.JSONDecoder):
+    """The standard library's decoder, making JavaScript values.
 
-    The scanner leaves lists and `None` in place, and joins escaped surrogate pairs; that is mended
+    It leaves lists and `None` in place, and joins escaped surrogate pairs; that is mended
     when the object around them is made, and only looked for where the text can contain it.
     """
 
-    strict = True
-    parse_float = float
-    object_pairs_hook = None
-
     def __init__(self, realm, text):
-        self.memo = {}
-        self.parse_int = self.integer if has_odd_integers(text) else int
         self.mend = mender(realm, "null" in text, "\\u" in text)
-        self.object_hook = object_maker(realm, self.mend, "null" in text, "\\u" in text)
+        super().__init__(object_hook=object_maker(realm, self.mend, "null" in text, "\\u" in text),
+                         parse_int=self.integer if has_odd_integers(text) else int,
+                         parse_constant=self.refuse_constant)
 
     @staticmethod
     def integer(digits):
         return number(float(digits))
 
     @staticmethod
-    def parse_constant(name):
+    def refuse_constant(name):
         raise ValueError(name)
 
 
@@ -20751,8 +20802,8 @@ def json_parse(realm, text):
     parser = JSONParser(realm, text)
     start = _JSON_SPACE.match(text).end()
     try:
-        value, end = json.scanner.make_scanner(parser)(text, start)
-    except (ValueError, StopIteration):
+        value, end = parser.raw_decode(text, start)
+    except ValueError:
         raise json_error(text) from None
     if _JSON_SPACE.match(text, end).end() != len(text):
         raise json_error(text)
@@ -25393,7 +25444,7 @@ class ListDestructuring:
 SHARED_RUNTIME = {
     "undefined": undefined, "null": null, "interrupt": False,
     "JSObject": JSObject, "JSArray": JSArray, "JSFunction": JSFunction, "Cell": Cell,
-    "JSError": JSError, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
+    "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
     "Await": Await, "BaseException": BaseException, "Exception": Exception,
     "type": type, "int": int, "float": float, "str": str, "bool": bool, "len": len,
     "to_text": concat_string, "hole": HOLE,
@@ -26550,6 +26601,15 @@ def memory_used():
         return 0
 
 
+def give_back_memory():
+    """Returns memory that is free to the system, where the C library is glibc. Compiling this file leaves
+    some 90 MiB behind, which other libraries return by themselves. Takes 30 ms, in which others may run."""
+    try:
+        ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
+    except (OSError, AttributeError, TypeError):        # no glibc; no ctypes; no CDLL(None) on Windows
+        pass
+
+
 class Watch:
     """One entry into a realm, until when it may last and how large the process may grow (None: not
     known yet)."""
@@ -27262,9 +27322,9 @@ class Realm:
     def to_python(self, value):
         """A JavaScript value as plain Python: undefined stays, null is None, arrays are lists, plain
         objects dicts, dates what JSON makes of them; functions come as they are."""
-        return self._to_python(value, ())
+        return self._to_python(value, set())
 
-    def _to_python(self, value, path):
+    def _to_python(self, value, around):
         kind = type(value)
         if kind is str:
             return python_text(value)
@@ -27274,23 +27334,28 @@ class Realm:
             return int(value) if kind is JSBigInt else value
         if value.fn is not None:
             return value
-        if any(outer is value for outer in path):
+        if id(value) in around:
             raise JSTypeError("Converting circular structure")
-        path = (*path, value)
+        around.add(id(value))
         self.poll()
+        result = self._object_to_python(value, around)
+        around.discard(id(value))
+        return result
+
+    def _object_to_python(self, value, around):
         if isinstance(value, JSArray):
-            return [self._to_python(item, path) for item in list_from_array_like(value)]
+            return [self._to_python(item, around) for item in list_from_array_like(value)]
         if isinstance(value, JSPrimitiveObject):
-            return self._to_python(value.value, path)
+            return self._to_python(value.value, around)
         to_json = value.get("toJSON")
         if is_callable(to_json):
-            return self._to_python(to_json.fn(value, ""), path)
+            return self._to_python(to_json.fn(value, ""), around)
         result = {}
         for key in value.own_keys():
             if type(key) is str:
                 desc = value.get_own(key)
                 if desc is not None and desc.enumerable:
-                    result[python_text(key)] = self._to_python(value.get(key), path)
+                    result[python_text(key)] = self._to_python(value.get(key), around)
         return result
 
     def from_python(self, value):
@@ -28542,6 +28607,8 @@ def translated(copy, source, filename):
     tree = ast.parse(text)
     TranslationCheck(tree)
     place_lines(tree, words)
+    if "finally:" in text:
+        tree = ast.fix_missing_locations(FinallyMender().visit(tree))
     return named_code(compile(insert_polls(tree), filename, "exec"), words)
 
 
@@ -29692,6 +29759,8 @@ class Stream:
         self.seconds = collections.deque(maxlen=COUNTED_SECONDS + 1)
         #: Called with a connection after it has gone, by the broadcaster's thread; must not block.
         self.on_close = None
+        #: Gives (connection, metadata) of clients of other streams that count as connections of this one.
+        self.guests = tuple
         self._indexes = {}
         self._pending = []
         self._pending_bytes = 0
@@ -29995,13 +30064,16 @@ class Stream:
         return True, "its metadata match" if message.filter else "sent to everyone"
 
     def list_connections(self):
+        """Descriptions of the connections and the guests, oldest first."""
         with self.lock:
-            connections = list(self.connections)
-        return [connection.describe() for connection in sorted(connections, key=lambda c: c.since)]
+            connections = [(connection, None) for connection in self.connections]
+        found = sorted([*connections, *self.guests()], key=lambda pair: pair[0].since)
+        return [{**connection.describe(), "metadata": dict(connection.metadata if metadata is None else metadata)}
+                for connection, metadata in found]
 
     def describe(self):
         """For `listStreams`, health and the dashboard."""
-        return {"path": self.path, "connections": len(self.connections), "messages": self.sent,
+        return {"path": self.path, "connections": len(self.connections) + len(self.guests()), "messages": self.sent,
                 "dropped": self.dropped, "history": len(self.history)}
 
 
@@ -32067,28 +32139,41 @@ enum __DirectiveLocation {
 _GRAPHQL_ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
 _GRAPHQL_KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
                     "enum": "ENUM", "input": "INPUT_OBJECT"}
+#: A field of a root type without the type around it, behind comments and a description.
+_GRAPHQL_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")|\\)*"""|"[^"\n]*")*'
+                                 r"[A-Za-z_][A-Za-z0-9_]*[\s,]*[(:]")
 #: What stands in for a missing `Query` type: tools want one with at least one field.
 _GRAPHQL_PLACEHOLDER = "_empty"
 
 
 class GraphQLRegistration:
-    """One call of `registerQuery`, `registerMutation` or `registerSubscription`.
+    """One call of `registerQuery`, `registerMutation`, `registerSubscription` or `registerTypes`.
 
-    `kind` is query, mutation or subscription; `name` the root field; `resolver` a callable
-    `resolver(args, info)` or None; `owner` says whose it is (the script's name); `visibility` is
-    external, engine or internal.
+    `kind` is query, mutation, subscription or types; `name` the root field (of types their SDL);
+    `resolver` a callable `resolver(args, info)` or None; `owner` says whose it is (the script's
+    name); `visibility` is external, engine or internal. A root field's SDL may be the bare field:
+    then `sdl` has `type Query {` and so on around it, `inset` characters before the script's text.
     """
 
-    __slots__ = ("kind", "name", "sdl", "resolver", "owner", "visibility", "parsed", "field", "resolver_name")
+    __slots__ = ("kind", "name", "sdl", "inset", "resolver", "owner", "visibility", "parsed", "field",
+                 "resolver_name")
 
     def __init__(self, kind, name, sdl, resolver, owner="", visibility="external", resolver_name=None):
         self.kind, self.name, self.sdl, self.resolver = kind, name, sdl, resolver
         self.owner, self.visibility, self.resolver_name = owner, visibility, resolver_name
         self.parsed = self.field = None
+        self.inset = 0
+        if kind in _GRAPHQL_ROOT_NAMES and isinstance(sdl, str) and _GRAPHQL_BARE_FIELD.match(sdl):
+            before = f"type {_GRAPHQL_ROOT_NAMES[kind]} {{ "
+            self.sdl, self.inset = f"{before}{sdl}\n}}", len(before)
 
     @property
     def label(self):
-        return f'register{self.kind.capitalize()}("{self.name}")'
+        return "registerTypes" if self.kind == "types" else f'register{self.kind.capitalize()}("{self.name}")'
+
+    def place(self, line, column):
+        """A place in `sdl` as one in the script's text."""
+        return line, column - self.inset if line == 1 else column
 
 
 class _SdlText:
@@ -32233,7 +32318,7 @@ class _SdlMerge:
     """The definitions of many registrations merged into one set; `problems` lists what does not fit."""
 
     def __init__(self, registrations):
-        self.types, self.directives, self.problems = {}, {}, []
+        self.types, self.directives, self.problems, self.missing = {}, {}, [], []
         self.seen_texts = set()
         for registration in registrations:
             self.take_definitions(registration)
@@ -32276,8 +32361,8 @@ class _SdlMerge:
         for node in parsed.extensions:
             known = self.types.get(node.name)
             if known is None:
-                self.problem(f'Cannot extend type "{node.name}" because it is not defined.'
-                             + _graphql_did_you_mean(node.name, self.types), node.name_start, registration)
+                self.missing.append((f'Cannot extend type "{node.name}" because it is not defined.'
+                                     + _graphql_did_you_mean(node.name, self.types), node.name_start, registration))
             elif known.kind != node.kind:
                 self.problem(f'Cannot extend non-{_GRAPHQL_KIND_WORDS[node.kind]} type "{node.name}".',
                              node.name_start, registration)
@@ -32301,14 +32386,15 @@ class GraphQLSchema:
     """Types, directives and root types made from a list of registrations.
 
     `visible` are the registrations whose root fields show; types that only others need are left out.
-    Problems are collected in `problems` (message, offset, registration), not raised.
+    Problems are collected in `problems` (message, offset, registration), not raised; `missing` are those
+    that a later registration may mend, because it defines what is not there yet.
     """
 
     def __init__(self, registrations, visible=None, core=None):
         visible = registrations if visible is None else visible
         self.core = core
         self.merge = _SdlMerge(registrations)
-        self.problems = self.merge.problems
+        self.problems, self.missing = self.merge.problems, self.merge.missing
         self.types = dict(core.types) if core else {}
         self.directives = {}
         self.description = next((item.parsed.description for item in visible if item.parsed.description),
@@ -32322,8 +32408,9 @@ class GraphQLSchema:
         self._create_types()
         self._fill_directives()
         self._fill_types()
-        self._add_roots(visible)
-        self._check_types()
+        self._add_roots([item for item in visible if item.kind != "types"])
+        if not self.missing:
+            self._check_types()
         if core:
             self._keep_reachable(visible)
         self._collect_possible()
@@ -32401,8 +32488,8 @@ class GraphQLSchema:
                 operation = registration.parsed.operation_of.get(node.name)
                 if operation:
                     return self.root_shell(operation)
-                self.problem(f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.types),
-                             node.start, registration)
+                self.missing.append((f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.types),
+                                     node.start, registration))
             return type_
         inner = self._reference(node.of, registration)
         if inner is None:
@@ -32568,7 +32655,7 @@ class GraphQLSchema:
             directive = self.directives.get(node.name)
             if directive is None:
                 if node.name not in self.merge.directives:
-                    self.problem(f'Unknown directive "@{node.name}".', node.start, registration)
+                    self.missing.append((f'Unknown directive "@{node.name}".', node.start, registration))
                 continue
             if place not in directive.locations:
                 self.problem(f'Directive "@{node.name}" may not be used on {place}.', node.start,
@@ -34316,9 +34403,11 @@ def _graphql_payload_value(text, type_, selected):
 
 
 def _graphql_plain_value(payload, field):
-    """A payload as it is, without projection: what JSON it is, or else the text."""
+    """A payload as it is, without projection: what JSON it is, or else the text. The text of a String that
+    is an object or an array in JSON counts as that, as it does where fields are selected."""
     try:
-        return _graphql_payload_value(payload, field.type, False)
+        return _graphql_payload_value(payload, field.type,
+                                      isinstance(payload, str) and payload.lstrip()[:1] in ("{", "["))
     except GraphQLError:
         return payload
 
@@ -34360,7 +34449,8 @@ class GraphQLSubscription:
     def __init__(self, service, source, operation_name, given, metadata, context):
         self.service, self.source, self.operation_name = service, source, operation_name
         self.given, self.context = given, context
-        self.schema = self.projection = self.failure = None
+        self.schema = self.projection = self.failure = self.name = None
+        self.args = {}
         self.prepare()
         self.metadata = dict(metadata or {})
         for name, value in self.args.items():
@@ -34628,13 +34718,22 @@ def wants_graphql_explorer(method, headers):
     return False
 
 
+def _graphql_takes_stream(header):
+    """Does an Accept header name event streams?"""
+    return any(media == "text/event-stream" for media, _quality in _graphql_accepted(header))
+
+
 def handle_graphql_http(method, headers, query, body, schema, context=None, format_errors=None, absent=None):
-    """Answers one GraphQL-over-HTTP request: (status, list of headers, body bytes).
+    """Answers one GraphQL-over-HTTP request: (status, list of headers, body bytes), or None when the client
+    is to get an event stream, as at GRAPHQL_SSE_PATH: it takes nothing else, or it subscribes and takes one.
 
     `headers`: dict with lower-case names. `query`: dict of the URL's parameters. `schema`: a GraphQLSchema.
     """
     format_errors = format_errors or (lambda errors, context: [error.formatted() for error in errors])
     media = _graphql_response_type(headers.get("accept"))
+    takes_stream = _graphql_takes_stream(headers.get("accept"))
+    if media is None and takes_stream:
+        return None
 
     def answer(status, result, extra=()):
         text = graphql_json(result).encode()
@@ -34646,7 +34745,8 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
             raise _GraphQLBadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
         if media is None:
             raise _GraphQLBadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
-                                          "application/json.")
+                                          "application/json, and subscriptions with text/event-stream, here "
+                                          "and at /graphql/sse.")
         request = read_graphql_request(method, headers, query, body)
     except _GraphQLBadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
@@ -34664,9 +34764,10 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
         return answer(405, {"errors": [{"message": "Mutations are only possible with POST."}]},
                       [("Allow", "POST")])
     if operation.operation == "subscription":
-        error = GraphQLError("Subscriptions are not answered here: send them to /graphql/sse.",
-                             [operation.start],
-                             document.source)
+        if takes_stream:
+            return None
+        error = GraphQLError("Subscriptions are answered with text/event-stream: accept that, or send them to "
+                             "/graphql/sse.", [operation.start], document.source)
         return answer(failed, {"errors": format_errors([error], context)})
     variables, errors = document.variables(operation, request.variables)
     if errors:
@@ -34829,9 +34930,9 @@ class GraphQLStaging:
         with self.service.lock:
             others = self.others()
             try:
-                self.service.check(item, others + self.registrations)
+                self.service.check(item, others + self.registrations, complete=False)
             except GraphQLSchemaError as error:
-                self.service.check(item, self.registrations)
+                self.service.check(item, self.registrations, complete=False)
                 self.blockers.update(known.owner for known in others)
                 raise error
             self.registrations = [known for known in self.registrations
@@ -34861,7 +34962,8 @@ class GraphQLStaging:
         theirs = [known for known in self.service.registrations if known.owner == owner]
         if not theirs or not self.registrations:
             return False
-        return any((item.kind, item.name) == (known.kind, known.name) for item in self.registrations for known in theirs) \
+        return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
+                   for item in self.registrations for known in theirs) \
             or bool(GraphQLSchema(theirs + self.registrations, core=_GRAPHQL_CORE).problems)
 
 
@@ -34887,6 +34989,8 @@ class GraphQLService:
         self.lock = threading.RLock()
         self.registrations, self.working = [], []
         self.broken = []
+        #: Messages about the broken, and whether they are told at once: not while more scripts are to come.
+        self.faults, self.loading = [], False
         self.texts = {}
         self.views = {}
         self.projections = weakref.WeakValueDictionary()
@@ -34895,10 +34999,10 @@ class GraphQLService:
     # registering
 
     def register(self, kind, name, sdl, resolver, owner="", visibility="external", resolver_name=None):
-        """Adds a root field at once, in place of the same owner's field of that name.
+        """Adds a root field, or types, at once, in place of the same owner's of that name.
 
-        `kind` is query, mutation or subscription; `resolver(args, info)` returns the value, or is None
-        when the function is not defined. Raises GraphQLSchemaError (with line and column of the SDL)
+        `kind` is query, mutation, subscription or types; `resolver(args, info)` returns the value, or is
+        None when the function is not defined. Raises GraphQLSchemaError (with line and column of the SDL)
         when the SDL is wrong or does not fit the others'. Returns a sentence that says what was
         registered.
         """
@@ -34914,15 +35018,16 @@ class GraphQLService:
                 self.use(self.registrations, [])        # checked just now
         return graphql_registration_sentence(item)
 
-    def check(self, item, others):
+    def check(self, item, others, complete=True):
         """Parses a registration and sees whether it fits the others; returns it, or raises
-        GraphQLSchemaError."""
+        GraphQLSchemaError. Types may be missing if the set is not `complete` yet."""
         def refuse(message):
             raise GraphQLSchemaError([(message, None, None, item)])
 
-        if item.kind not in _GRAPHQL_ROOT_NAMES:
+        is_field = item.kind != "types"
+        if is_field and item.kind not in _GRAPHQL_ROOT_NAMES:
             refuse(f"There are queries, mutations and subscriptions, but no {item.kind}.")
-        if not isinstance(item.name, str) or not _GRAPHQL_NAME.match(item.name):
+        if is_field and (not isinstance(item.name, str) or not _GRAPHQL_NAME.match(item.name)):
             refuse(f"{_graphql_inspect(item.name)} is not a GraphQL name: letters, digits and _ only, no "
                    "digit first.")
         if item.visibility not in ("external", "engine", "internal"):
@@ -34930,11 +35035,10 @@ class GraphQLService:
                    '"external", '
                    '"engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
-            refuse(f'{item.label} needs the schema as a text, such as "type {_GRAPHQL_ROOT_NAMES[item.kind]} '
-                   f'{{ '
-                   f'{item.name}: String }}".')
+            example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
+            refuse(f'{item.label} needs the schema as a text, such as "{example}".')
         for known in others:
-            if (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
+            if is_field and (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
                 refuse(f'The {item.kind} "{item.name}" is already registered by '
                        f'{known.owner or "another script"}.')
         others = [known for known in others if (known.kind, known.name) != (item.kind, item.name)]
@@ -34942,12 +35046,16 @@ class GraphQLService:
             item.parsed = self.parse(item.sdl)
         except GraphQLSchemaError as error:
             message, line, column, _none = error.problems[0]
-            raise GraphQLSchemaError([(f"{item.label}: {message}", line, column, item)]) from None
+            raise GraphQLSchemaError([(f"{item.label}: {message}", *item.place(line, column), item)]) from None
+        if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
+            refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
+                   "registerMutation and registerSubscription.")
         broken = set(self.broken)
         schema = GraphQLSchema([known for known in others if known not in broken] + [item],
                                core=_GRAPHQL_CORE)
-        if schema.problems:
-            raise self.schema_error(schema, item)
+        problems = schema.problems + (schema.missing if complete else [])
+        if problems:
+            raise self.schema_error(problems, item)
         return item
 
     def parse(self, sdl):
@@ -34960,12 +35068,13 @@ class GraphQLService:
         return parsed
 
     @staticmethod
-    def schema_error(schema, item):
+    def schema_error(found, item):
+        """The GraphQLSchemaError of problems of a schema, those of `item` first."""
         problems = []
-        for message, offset, registration in schema.problems:
+        for message, offset, registration in found:
             place = _graphql_location(registration.sdl, offset)
             label = item.label if registration.sdl == item.sdl else _graphql_owner_of(registration)
-            problems.append((f"{label}: {message}", place["line"], place["column"], registration))
+            problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]), registration))
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
 
@@ -34989,16 +35098,32 @@ class GraphQLService:
         working, broken, messages = list(self.registrations), [], []
         while True:
             schema = GraphQLSchema(working, core=_GRAPHQL_CORE)
-            bad = {id(registration) for _message, _offset, registration in schema.problems}
+            problems = schema.problems + schema.missing
+            bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
-            messages.append(self.schema_error(schema, schema.problems[0][2]).message)
-            broken += [item for item in working if id(item) in bad]
+            messages += [f"{item.owner}: {self.schema_error(problems, item).message}" if item.owner else
+                         self.schema_error(problems, item).message for item in bad.values()]
+            broken += bad.values()
             working = [item for item in working if id(item) not in bad]
         self.use(working, broken)
-        for message in messages:
-            self.report("warn", "GraphQL: switched off until it fits again: " + message)
+        if not self.loading:
+            for message in messages:
+                if message not in self.faults:
+                    self.report("error", f"GraphQL: {message} This is switched off until it fits.")
+            self.faults = messages
         return messages
+
+    @contextlib.contextmanager
+    def all_loading(self):
+        """While many scripts are loaded, one after the other: what is missing is told at the end."""
+        self.loading = True
+        try:
+            yield
+        finally:
+            self.loading = False
+            with self.lock:
+                self.changed()
 
     def use(self, working, broken):
         self.working, self.broken = list(working), broken
@@ -35013,6 +35138,8 @@ class GraphQLService:
         """What is registered: dicts of kind, name, type, owner, visibility and path (of subscriptions)."""
         items = []
         for item in self.working:
+            if item.kind == "types":
+                continue
             field = item.parsed.roots[item.kind][item.name]
             entry = {"kind": item.kind, "name": item.name, "type": _print_graphql_type(field.type),
                      "owner": item.owner,
@@ -35069,11 +35196,16 @@ class GraphQLService:
         return result
 
     def http(self, method, headers, query, body, context=None):
-        """Answers a request to `/graphql`; see handle_graphql_http."""
+        """Answers a request to `/graphql`; see handle_graphql_http. None: `stream` has the answer."""
         return handle_graphql_http(method, headers, query, body, self.view(), context, self.format_errors,
                                    self.absent)
 
     # subscribing
+
+    def stream(self, method, headers, query, body, context=None):
+        """The GraphQLSseAnswer to a request to `/graphql` that wants an event stream."""
+        self.sweep()
+        return self.operation(_GraphQLSseOperation(self, method, headers, query, body, context))
 
     def prepare_subscription(self, query, variables=None, operation_name=None, metadata=None, context=None):
         """A GraphQLSubscription for a document; look at its `failure` before using it."""
@@ -35309,6 +35441,18 @@ class GraphQLService:
             kept.delivery = total       # what pages show of the subscription is its plain stream
         return total
 
+    def guests(self, name):
+        """(connection, metadata) of the clients of GRAPHQL_SSE_PATH that subscribed to this: they count as
+        connections of its plain stream."""
+        item = self.subscriptions().get(name)
+        if item is None:
+            return []
+        with self.lock:
+            channels, reserved = self.listeners(item)
+        found = [(stream, None) for stream in (channel.stream for channel in channels)]
+        found += [(reservation.stream, subscription.metadata) for (reservation, _), subscription in reserved]
+        return [(connection, metadata) for stream, metadata in found for connection in tuple(stream.connections)]
+
     def streams_of(self, name):
         """The streams that carry a subscription: the plain one, then those of its selections and of clients
         that subscribed to everything."""
@@ -35333,6 +35477,8 @@ class GraphQLService:
         names = set(self.subscriptions())
         added = [self.registry.create(GRAPHQL_SUBSCRIPTION_PATH + name) for name in names
                  if self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name) is None]
+        for stream in added:
+            stream.guests = functools.partial(self.guests, graphql_name(stream.path))
         gone = [stream.path for stream in self.registry if stream.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
                 and stream.path[len(GRAPHQL_SUBSCRIPTION_PATH):] not in names]
         if added or gone:
@@ -35366,6 +35512,8 @@ class GraphQLService:
 
 def graphql_registration_sentence(item):
     """What a script is told: `Registered query "users": [User!]! (external)`."""
+    if item.kind == "types":
+        return f"Registered types: {', '.join(dict.fromkeys(item.parsed.order)) or 'directives only'}"
     field = item.parsed.roots[item.kind][item.name]
     text = f'Registered {item.kind} "{item.name}": {_print_graphql_type(field.type)} ({item.visibility})'
     return text + (f" on {GRAPHQL_SUBSCRIPTION_PATH}{item.name}" if item.kind == "subscription" else "")
@@ -35768,6 +35916,17 @@ def declare_graphql(kind):
 
 for _kind in ("query", "mutation", "subscription"):
     declare_graphql(_kind)
+
+
+@host_function("graphQLRegistry.registerTypes", "sdl: string", "string",
+               "Adds types to the GraphQL schema that the fields of this script and of others may name, in any "
+               "order.")
+def register_types(host, sdl=undefined):
+    if not isinstance(sdl, str):
+        raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String }\", "
+                        f"not {describe_value(host.realm, sdl)}")
+    text = host.realm.to_python(sdl)
+    return host.add_graphql("types", text, text, None, "external")
 
 
 @host_function("graphQLRegistry.sendSubscriptionMessage", "name: string, data: any", "string",
@@ -36731,7 +36890,9 @@ class RedisPresence:
         again = self._rounds % PRESENCE_REPEAT == 0
         key, commands, seen = self._key(self.name), [], {}
         for stream in self.registry:
-            seen[stream.path] = state = (stream.served, len(stream.connections))
+            guests = stream.guests()
+            newest = max((connection.since for connection, _ in guests), default=0)
+            seen[stream.path] = state = (stream.served, len(stream.connections) + len(guests), newest)
             if state != self._told.get(stream.path) or again and state[1]:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
@@ -37821,9 +37982,10 @@ class Application:
 
     def load_all(self):
         """Loads every script, in name order. Failures are logged and kept."""
-        for name, path in self.script_files().items():
-            self._stamps[name] = file_stamp(path)
-            self.change({name: path}, again=False)
+        with self.graphql.all_loading():
+            for name, path in self.script_files().items():
+                self._stamps[name] = file_stamp(path)
+                self.change({name: path}, again=False)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -39968,10 +40130,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return True
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
-            self.reply_parts(service.http(head.method, head.fields, head.query, body, context))
+            parts = service.http(head.method, head.fields, head.query, body, context)
+            if parts is None:
+                self.graphql_stream(head, service.stream(head.method, head.fields, head.query, body, context))
+            else:
+                self.reply_parts(parts)
         elif path == GRAPHQL_SSE_PATH:
             self.graphql_limit(head)
-            self.graphql_stream(head, body)
+            context = self.graphql_context(head, body)
+            self.graphql_stream(head, service.sse(head.method, head.fields, head.query, body, context))
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
         else:
@@ -39995,10 +40162,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         rest = [pair for pair in headers if pair[0].lower() != "content-type"]
         self.reply(Response(status, kind, body, rest))
 
-    def graphql_stream(self, head, body):
-        """/graphql/sse: a subscription, or an operation whose result is sent as events."""
-        answer = self.app.graphql.sse(head.method, head.fields, head.query, body,
-                                      self.graphql_context(head, body))
+    def graphql_stream(self, head, answer):
+        """Sends a GraphQLSseAnswer: a subscription, or an operation whose result is sent as events."""
         if answer.advice:
             self.app.log.write("warn", answer.advice, "graphql")
         if answer.response is not None:
@@ -44665,6 +44830,7 @@ class Server:
         if self.reload:
             self._watcher = Watcher(self.app)
             self._watcher.start()
+        give_back_memory()
         return self
 
     def stop(self):
@@ -44846,6 +45012,8 @@ def main(argv=None):
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
+    if options.code is not None or options.repl or options.run or options.test:
+        threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
         return run_code(options.code, "<code>", pathlib.Path(), options.engine)
     if options.repl:
@@ -45039,7 +45207,8 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
-    wrong = len({*app.failures, *app.troubles}) + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
+    wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) \
+        + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
     print(f"{len(app.hosts)} of {len(app.hosts) + len(app.failures)} scripts loaded, "
           f"{wrong} problem{'' if wrong == 1 else 's'}")
@@ -46265,6 +46434,7 @@ class Workers:
         except (OSError, OverflowError) as error:
             print(f"aiwebengine: {listen_trouble(self.options, error)}", file=sys.stderr)
             return EXIT_USAGE
+        give_back_memory()
         while not self.stopping:
             for worker in self.workers:
                 if worker.pid is None and time.monotonic() >= worker.started + WORKER_REST_SECONDS:
@@ -46928,8 +47098,29 @@ class History:
             pass
 
 
-if __name__ == "__main__":
+# -- The file as a program ----
+
+class ModuleEnd(Exception):
+    """Ends the module when it is run as a program: see run_program()."""
+
+
+def run_program(*_exception):
+    """main(), and then the end of the program. It runs as the hook of an exception that ends the module: as long as
+    the code of a program's first file runs, CPython keeps the syntax tree of that file, here 90 MiB."""
+    sys.excepthook = sys.__excepthook__
+    gc.freeze()                         # what is there by now stays: no collection need look at it again
     try:
-        sys.exit(main())
+        code = main()
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        code = EXIT_INTERRUPTED
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        code = EXIT_USAGE
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    if sys._getframe().f_back is not None:      # a debugger or the like runs this file, and keeps no tree
+        run_program()
+    sys.excepthook = run_program
+    raise ModuleEnd

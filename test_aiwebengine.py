@@ -2143,6 +2143,21 @@ function f(last) { for (var i = 0, n = 0; i < 5; i++) { try { if (last) throw 1;
 continue } } return n } function g() { for (var i = 0, n = 0; i < 3; i++) { try { for (;;) { try { break } finally {
 throw 1 } } } catch { n++ } } return n } result = [f(false), f(true), g()].join()
 => 5,5,3
+# 14.15 a return from finally that another finally swallows leaves the outer one as it was
+function f(n) { a: for (;;) { try { return 1 } finally { try { return 2 } finally { try { return 3 } finally { if (n) break a } } } } return 4 }
+result = [f(false), f(true)].join()
+=> 3,4
+# 14.15 a return that goes through a finally with a swallowed return in it
+function f(n) { try { throw 0 } finally { try { return "kept" } finally { b: { try { return "lost" } finally { if (n) break b } } } } }
+result = [f(false), f(true)].join()
+=> lost,kept
+# 14.15 leaving finally in generators and loops over them
+var s = ""; function* g() { try { yield 1; return 2 } finally { yield 3; for (const x of [1, 2]) { try { continue } finally { s += x; if (x == 2) return 4 } } } }
+result = [...g()].join() + s; var i = g(); i.next(); result += JSON.stringify([i.return(9), i.next()])
+=> 1,312[{"value":3,"done":false},{"value":4,"done":true}]
+# 14.15 catch inside finally does not catch that finally is left
+function f() { for (var i = 0; i < 3; i++) { try { throw 1 } finally { try { if (i < 2) continue; return i } catch { return "caught" } } } } result = f()
+=> 2
 # 14.15 catch sees what finally of the inner did
 var s = ""; try { try { throw "a" } finally { s += "f" } } catch (e) { s += e } result = s
 => fa
@@ -2390,7 +2405,7 @@ queueMicrotask(() => log.push("b")); log.push("sync")
 
     def test_code_names_nothing_but_helpers_and_mangled_names(self):
         allowed, attributes = set(aiwebengine.RUNTIME_NAMES), {
-            "append", "attrs", "fn", "items", "props", "rest", "set", "step", "v", "value"}
+            "append", "attrs", "fn", "items", "left", "props", "rest", "set", "step", "v", "value"}
         for clause, script, _ in CASES:
             try:
                 compiled = aiwebengine.compile_script(script, "case.js")
@@ -2563,6 +2578,26 @@ class QuietCompilationTest(unittest.TestCase):
                         aiwebengine.compile_script(script, "case.js")
                     except aiwebengine.JSNativeError:
                         pass
+
+    def test_no_finally_block_is_left_by_return_break_or_continue(self):
+        """Of these CPython 3.14 warns, and a later one may refuse them."""
+        def leaving(nodes, in_loop):
+            for node in nodes:
+                if isinstance(node, ast.Return) or isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
+                    yield node
+                if not isinstance(node, (ast.FunctionDef, ast.Lambda)):
+                    yield from leaving(ast.iter_child_nodes(node), in_loop or isinstance(node, (ast.For, ast.While)))
+        count = 0
+        for clause, script, _ in CASES:
+            if "finally" not in script:
+                continue
+            with self.subTest(clause, script=script[:80]):
+                tree = aiwebengine.compile_script(script, "case.js", keep_tree=True).tree
+                for node in ast.walk(tree):
+                    if isinstance(node, ast.Try):
+                        count += bool(node.finalbody)
+                        self.assertEqual(list(leaving(node.finalbody, False)), [])
+        self.assertGreater(count, 30)
 
 
 # -- The Python of a script -------------------------------------------------------------
@@ -8471,6 +8506,129 @@ class GraphQLServerTest(unittest.TestCase):
         self.assertRegex(done.stdout, r'<span class="keyword">query</span>')
 
 
+class GraphQLClientsTest(ServerCase):
+    """What clients of subscriptions get, whichever way they come."""
+
+    SCRIPT = """
+      graphQLRegistry.registerSubscription("chat", "type Subscription { chat(room: String!): String }", "none");
+      graphQLRegistry.registerSubscription("news", "type Subscription { news: String }", "none");
+      graphQLRegistry.registerQuery("hello", "type Query { hello: String }", () => "world");
+      routeRegistry.registerRoute("/who", ({ request }) => routeRegistry.listConnections(request.query.path));
+      routeRegistry.registerRoute("/send", ({ request: { json: args } }) => {
+        try { return { body: sendStreamMessageToConnections(...args) }; } catch (e) { return { body: e.message }; }
+      }, "POST");
+      routeRegistry.registerRoute("/push", ({ request: { body } }) => graphQLRegistry.sendSubscriptionMessage("news", body), "POST");
+    """
+
+    def subscribe(self, path, query, accept="text/event-stream", **variables):
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        return self.connect(path, ["Content-Type: application/json", f"Accept: {accept}"], method="POST", body=body)
+
+    def test_missing_and_wrong_variables_of_a_subscription_are_errors_of_the_specification(self):
+        self.serve(self.SCRIPT)
+        query = "subscription ($room: String!) { chat(room: $room) }"
+        for variables, part in (({}, 'Variable "$room" of required type "String!" was not provided.'),
+                                ({"room": 5}, "String cannot represent a non string value: 5")):
+            for path in ("/graphql/sse", "/graphql"):
+                with self.subTest(path, variables=variables):
+                    client = self.subscribe(path, query, **variables)
+                    event = client.next()
+                    self.assertEqual(event["event"], "next")
+                    self.assertIn(part, json.loads(event["data"])["errors"][0]["message"])
+                    status, _, text = self.post(path, json.dumps({"query": query, "variables": variables}),
+                                                {"Content-Type": "application/json", "Accept": "application/json"})
+                    self.assertIn(part if path.endswith("sse") else "text/event-stream",
+                                  json.loads(text)["errors"][0]["message"])
+                    self.assertEqual(status, 400 if path.endswith("sse") else 200)
+
+    def test_graphql_itself_streams_subscriptions_to_clients_that_take_event_streams(self):
+        self.serve(self.SCRIPT)
+        both = "application/graphql-response+json, application/json, text/event-stream, multipart/mixed"
+        for accept in ("text/event-stream", both):
+            client = self.subscribe("/graphql", "subscription { news }", accept)
+            self.assertEqual(client.headers["content-type"], "text/event-stream")
+            self.post("/push", "extra")
+            self.assertEqual(client.next(), {"event": "next", "data": '{"data":{"news":"extra"}}', "id": client.last_id})
+        status, headers, text = self.post("/graphql", json.dumps({"query": "{ hello }"}),
+                                          {"Content-Type": "application/json", "Accept": both})
+        self.assertEqual((status, json.loads(text)), (200, {"data": {"hello": "world"}}))
+        one = self.subscribe("/graphql", "{ hello }")
+        self.assertEqual([(item["event"], item["data"]) for item in (one.next(), one.next())],
+                         [("next", '{"data":{"hello":"world"}}'), ("complete", "")])
+        status, _, text = self.post("/graphql", "{}", {"Content-Type": "application/json", "Accept": "text/plain"})
+        self.assertEqual(status, 406)
+        self.assertIn("/graphql/sse", text)
+
+    def test_a_string_that_is_json_arrives_alike_with_and_without_a_query(self):
+        self.serve(self.SCRIPT)
+        bare, chosen = self.connect("/graphql/sse"), self.subscribe("/graphql/sse", "subscription { news { id } }")
+        self.post("/push", '{"id": 1}')
+        self.assertEqual(bare.json(), {"data": {"news": {"id": 1}}})
+        self.assertEqual(chosen.json(), {"data": {"news": {"id": 1}}})
+        for text in ("plain", "5", "{broken"):
+            self.post("/push", text)
+            self.assertEqual(bare.json(), {"data": {"news": text}})
+
+    def test_types_may_come_in_any_order_and_from_any_script(self):
+        self.serve({"a.js": """
+            graphQLRegistry.registerQuery("book", "book(id: ID!): Book", ({ args }) => ({ id: args.id, by: { name: "Ada" } }));
+            graphQLRegistry.registerTypes("type Book { id: ID! by: Author } extend type Author { born: Int }");
+            """, "b.js": 'graphQLRegistry.registerTypes("type Author { name: String! }");'})
+        result = self.post_json("/graphql", {"query": '{ book(id: 7) { id by { name born } } }'})
+        self.assertEqual(json.loads(result), {"data": {"book": {"id": "7", "by": {"name": "Ada", "born": None}}}})
+        self.assertEqual(self.server.app.failures, {})
+        self.assertNotIn("Unknown type", self.output.getvalue())
+
+    def test_a_type_that_no_script_has_is_told_when_all_are_loaded(self):
+        self.serve({"a.js": 'graphQLRegistry.registerQuery("book", "book: Bok", () => null);'
+                            'graphQLRegistry.registerQuery("hello", "hello: String", () => "hi");',
+                    "b.js": 'graphQLRegistry.registerTypes("type Book { id: ID! }");'})
+        self.assertEqual(self.output.getvalue().count('registerQuery("book"): Unknown type "Bok". Did you mean "Book"?'), 1)
+        self.assertEqual(json.loads(self.post_json("/graphql", {"query": "{ hello }"})), {"data": {"hello": "hi"}})
+        self.write(self.folder / "c.js", 'graphQLRegistry.registerTypes("type Bok { id: ID! }");')
+        self.server.app.load("c.js", self.folder / "c.js")
+        self.assertEqual(json.loads(self.post_json("/graphql", {"query": "{ book { id } }"})), {"data": {"book": None}})
+        self.assertEqual(self.server.app.graphql.faults, [])
+
+    def test_bare_fields_are_taken_and_their_mistakes_have_the_place_of_the_script(self):
+        self.serve("""
+            const tried = (sdl, name = "f") => {
+              try { return graphQLRegistry.registerQuery(name, sdl, () => 1); } catch (error) { return error.message; }
+            };
+            routeRegistry.registerRoute("/try", ({ request: { json } }) => ({ body: tried(...json) }), "POST");
+            routeRegistry.registerRoute("/types", ({ request: { json } }) => {
+              try { return { body: graphQLRegistry.registerTypes(json) }; } catch (error) { return { body: error.message }; }
+            }, "POST");
+            """)
+        for sdl in ("f: Int", "f(a: Int = 1): [Int!]!", '"words" f: Int', '"""more\n"words" """ f : Int', "# note\n f: Int @deprecated"):
+            self.assertIn('Registered query "f"', self.post_json("/try", [sdl]), sdl)
+        self.assertIn('(SDL line 1, column 4)', self.post_json("/try", ["f: Nope"]))
+        self.assertIn('(SDL line 2, column 2)', self.post_json("/try", ["f:\n Nope"]))
+        self.assertIn('no field "g"', self.post_json("/try", ["f: Int", "g"]))
+        self.assertIn("Registered types: A, B", self.post_json("/types", "type A { b: B } enum B { X }"))
+        self.assertIn("defines no type", self.post_json("/types", "type Query { x: Int }"))
+        self.assertIn("must be a string", self.post_json("/types", None))
+
+    def test_clients_of_the_endpoint_are_connections_of_the_subscriptions_path(self):
+        self.serve(self.SCRIPT)
+        path = "/graphql/subscription/news"
+        clients = [self.connect(path + "?n=1"), self.connect("/graphql/sse?n=2"),
+                   self.subscribe("/graphql/sse?n=3", "subscription { news }")]
+        _, _, token = self.request("PUT", "/graphql/sse")
+        clients.append(self.connect("/graphql/sse?token=" + token))
+        self.request("POST", "/graphql/sse?n=4&token=" + token, json.dumps(
+            {"query": "subscription { news }", "extensions": {"operationId": "1"}}), {"Content-Type": "application/json"})
+        found = self.get_json("/who?path=" + path)
+        self.assertEqual(sorted(item["metadata"]["n"] for item in found), ["1", "2", "3", "4"])
+        self.assertIn("4 connections matched", self.post_json("/send", [path, "all"]))
+        self.assertIn("1 connection matched", self.post_json("/send", [path, "one", {"n": "3"}]))
+        self.assertEqual(clients[0].next()["data"], "all")
+        self.assertEqual(clients[1].json(), {"data": {"news": "all"}})
+        self.assertEqual([clients[2].json(), clients[2].json()], [{"data": {"news": "all"}}, {"data": {"news": "one"}}])
+        self.assertEqual(clients[3].json(), {"id": "1", "payload": {"data": {"news": "all"}}})
+        self.assertIn("no event, id or retry", self.post_json("/send", [path, "x", {}, {"event": "e"}]))
+
+
 # ======================================================================================
 # 15  HOST API
 # ======================================================================================
@@ -12516,6 +12674,30 @@ class CommandLineTest(ServerCase):
             process.send_signal(number)
             self.assertEqual(process.wait(STUCK), 0)
 
+    @unittest.skipUnless(sys.platform == "linux", "the figure is for Linux")
+    def test_after_the_start_less_than_50_mib_are_taken(self):
+        """As a program, and where a program imports the module: what compiling the file took is given back."""
+        folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
+        self.output = io.StringIO()
+        embedding = f"import aiwebengine; s = aiwebengine.Server({str(folder)!r}, port=0).start(); print(s.url, flush=True); input()"
+        for arguments in ([aiwebengine.__file__, folder, "--port", "0"], ["-c", embedding],
+                          [aiwebengine.__file__, "-e", "console.log(1); setInterval(() => {}, 1000)"]):
+            with self.subTest(str(arguments[0])), subprocess.Popen(
+                    [sys.executable, *map(str, arguments)], cwd=MODULE.parent, stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+                try:
+                    self.assertTrue(process.stdout.readline())
+                    self.eventually(lambda: resident(process.pid) < 50 * 1024, STUCK)
+                finally:
+                    process.kill()
+
+    def test_the_file_as_a_program_ends_with_the_code_of_main(self):
+        for arguments, code in ((["--version"], 0), (["-e", "throw 1"], 1), (["--nonsense"], 2), (["no-such-folder"], 2)):
+            with self.subTest(arguments):
+                self.assertEqual(run_command(*arguments)[0], code)
+                again = subprocess.run([sys.executable, "-m", "aiwebengine", *arguments], capture_output=True, cwd=MODULE.parent)
+                self.assertEqual(again.returncode, code)
+
     def test_empty_folder_waits_for_scripts(self):
         self.serve({}, reload=True)
         self.assertEqual(self.get("/")[0], 404)
@@ -14022,7 +14204,7 @@ routeRegistry.registerRoute("/run", "run");
         self.assertIn("2 connections matched", sentences[0])
         self.assertIn("3 connections matched", sentences[1])
         self.assertIn("2 connections matched", sentences[2])
-        self.assertEqual(json.loads(plain.json()["data"]["chatMessages"])["message"], "Private message for you!")
+        self.assertEqual(plain.json()["data"]["chatMessages"]["message"], "Private message for you!")
         event = posted.next()
         self.assertEqual(event["event"], "next")
         self.assertEqual(json.loads(event["data"]), {"data": {"chatMessages": {"id": 1, "text": "t", "sender": "s"}}})
