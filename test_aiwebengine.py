@@ -79,11 +79,34 @@ except aiwebengine.EngineUnavailable as error:
 HERE = Path(__file__).resolve().parent
 MODULE = Path(aiwebengine.__file__).resolve()
 EXAMPLES = HERE / "examples"
+POSIX = os.name == "posix"
 FORBID_SKIPS = os.environ.get("AIWEBENGINE_FORBID_SKIPS") == "1"
-#: How the reason begins for which a test is skipped that this system cannot pass; such a skip is not forbidden.
+#: How the reason begins for which a test is skipped that cannot run on this system; such a skip is not forbidden.
 LEFT_OUT = "the system must have this: "
+
+
+def lacking(name, found, what):
+    """Why tests that need something are skipped, or None where it was found. What AIWEBENGINE_WITHOUT names is not
+    to be had on this system: skipping for it is not forbidden."""
+    known = name in os.environ.get("AIWEBENGINE_WITHOUT", "").split()
+    return None if found else (LEFT_OUT if known else "needs ") + what
+
+
+def find_chromium():
+    """Path of a Chromium-like browser, or None."""
+    names = [os.environ.get("AIWEBENGINE_CHROMIUM"), "chromium", "chromium-browser", "google-chrome", "chrome"]
+    return next((path for path in map(shutil.which, filter(None, names)) if path), None)
+
+
 NODE = shutil.which("node")
 NODE_MODULES = os.environ.get("AIWEBENGINE_NODE_MODULES")
+REDIS_SERVER = shutil.which("redis-server")
+NODE_MISSING = lacking("node", NODE, "the program node")
+MODULES_MISSING = NODE_MISSING or lacking("node", NODE_MODULES, "a folder of node's packages in AIWEBENGINE_NODE_MODULES")
+CHROMIUM_MISSING = lacking("chromium", find_chromium(), "a browser, Chromium")
+REDIS_MISSING = lacking("redis", POSIX and REDIS_SERVER and importlib.util.find_spec("redis"),
+                        "the program redis-server and the package redis")
+GRAPHQL_CORE_MISSING = lacking("graphql-core", graphql_core, "the package graphql-core, 3.3 or newer")
 
 FORM = "application/x-www-form-urlencoded"
 #: Seconds to wait for what should happen at once: long enough for a machine that has much else to do.
@@ -92,9 +115,8 @@ WAIT = 30.0
 STUCK = 60.0
 #: Starts the command line in a process of its own; unlike `python aiwebengine.py` it does not compile the file each time.
 COMMAND = [sys.executable, "-m", "aiwebengine"]
+os.environ["PYTHONIOENCODING"] = "utf-8"        # what other processes print is read as that
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(MODULE.parent), os.environ.get("PYTHONPATH")]))
-
-POSIX = os.name == "posix"
 
 
 def needs(condition, what):
@@ -102,8 +124,15 @@ def needs(condition, what):
     return unittest.skipUnless(condition, LEFT_OUT + what)
 
 
-needs_signals = needs(POSIX, "a process can send signals to others")
-needs_proc = needs(os.path.exists("/proc/self/stat"), "/proc tells about processes")
+needs_signals = needs(POSIX, "signals from one process to another")
+needs_proc = needs(os.path.exists("/proc/self/stat"), "/proc, which tells about processes")
+needs_limits = needs(resource, "limits for the files that a process may open")
+
+
+def with_limits(statement):
+    """A command line in a process that first carries out a statement with `os` and `resource`."""
+    return [sys.executable, "-c", f"import os, resource, sys; {statement}; "
+            "import aiwebengine; sys.exit(aiwebengine.main(sys.argv[1:]))"]
 
 
 # -- Helpers ---------------------------------------------------------------------------
@@ -112,10 +141,13 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:   # a shell started this i
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def find_chromium():
-    """Path of a Chromium-like browser, or None."""
-    names = [os.environ.get("AIWEBENGINE_CHROMIUM"), "chromium", "chromium-browser", "google-chrome", "chrome"]
-    return next((path for path in map(shutil.which, filter(None, names)) if path), None)
+def link(place, name):
+    """Makes a symbolic link; False where the system does not let everyone do that (Windows)."""
+    try:
+        os.symlink(place, name)
+    except OSError:
+        return False
+    return True
 
 
 class EventClient:
@@ -984,7 +1016,7 @@ result = ["new.target", "super.x", "function f() { super.x }", "() => new.target
                 error = self.error_of(source)
                 self.assertEqual((error.message, error.line, error.column), (message, line, column))
 
-    @unittest.skipUnless(NODE, "node is not installed")
+    @unittest.skipIf(NODE_MISSING, NODE_MISSING)
     def test_v8_says_the_same_at_the_same_place(self):
         script = r"""
             const vm = require("vm");
@@ -993,7 +1025,7 @@ result = ["new.target", "super.x", "function f() { super.x }", "() => new.target
               return [error.message, +/f\.js:(\d+)/.exec(lines[0])[1], caret.indexOf("^") + 1] } };
             console.log(JSON.stringify(JSON.parse(require("fs").readFileSync(0, "utf8")).map(place)))"""
         done = subprocess.run([NODE, "-e", script], input=json.dumps([case[0] for case in self.ERRORS]),
-                              capture_output=True, text=True, timeout=2 * STUCK, check=True)
+                              capture_output=True, encoding="utf-8", timeout=2 * STUCK, check=True)
         for (source, *expected), answer in zip(self.ERRORS, json.loads(done.stdout)):
             with self.subTest(source):
                 self.assertEqual(answer, expected)
@@ -3910,7 +3942,7 @@ construct: () => 1 })))
             with self.subTest(source):
                 self.assertEqual(outcome(f"result = {source}"), expected)
 
-    @unittest.skipUnless(NODE, "node is not installed")
+    @unittest.skipIf(NODE_MISSING, NODE_MISSING)
     def test_node_gives_the_same_outcome_in_every_case(self):
         script = r"""
             const vm = require("vm"), { prelude, outcome, cases } = JSON.parse(require("fs").readFileSync(0, "utf8"));
@@ -3925,7 +3957,7 @@ construct: () => 1 })))
             setTimeout(() => console.log(JSON.stringify(
               realms.map(({ realm, error }) => error ?? vm.runInContext(outcome, realm)))), 100)"""
         asked = {"prelude": PRELUDE, "outcome": OUTCOME, "cases": [script for _, script, _ in CASES]}
-        done = subprocess.run([NODE, "-e", script], input=json.dumps(asked), capture_output=True, text=True, timeout=2 * STUCK,
+        done = subprocess.run([NODE, "-e", script], input=json.dumps(asked), capture_output=True, encoding="utf-8", timeout=2 * STUCK,
                               check=True)
         for (clause, _, expected), answer in zip(CASES, json.loads(done.stdout)):
             with self.subTest(clause):
@@ -4285,7 +4317,7 @@ console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(ne
         realm.evaluate(f"(function () {{{source}\n}})()", "case.js")
         return "".join(lines)
 
-    @unittest.skipUnless(NODE, "node is not installed")
+    @unittest.skipIf(NODE_MISSING, NODE_MISSING)
     def test_prints_what_node_prints(self):
         sources = self.CASES.strip("\n").split("\n---\n")
         done = subprocess.run([NODE, "-e", self.IN_NODE], input=json.dumps(sources), capture_output=True, text=True,
@@ -4821,7 +4853,7 @@ class LimitTest(unittest.TestCase):
                 run(f"const t = '\U0001f600'.repeat(1e6); {source}")
             self.assertLessEqual(len(caught.exception.message), aiwebengine.MAX_ERROR_TEXT + 1)
 
-    @unittest.skipUnless(sys.platform in ("linux", "win32", "darwin"), "only these systems say how large a process is")
+    @needs(sys.platform in ("linux", "win32", "darwin"), "a way to ask how large a process is")
     def test_the_size_of_the_process_follows_what_it_holds(self):
         before = aiwebengine.memory_used()
         held = b"x" * 100_000_000
@@ -5086,8 +5118,8 @@ class LibraryTest(unittest.TestCase):
                   for file, expression in LIBRARY_CHECKS]
         missing = [file for file, _, _ in checks if not (NODE_MODULES and (pathlib.Path(NODE_MODULES) / file).is_file())]
         if missing or not shutil.which("node"):
-            self.skipTest(f"AIWEBENGINE_NODE_MODULES has no {', '.join(missing)}" if missing else "node is missing")
-        node = subprocess.run(["node", "--input-type=module", "-e", LIBRARIES_IN_NODE], capture_output=True, text=True,
+            self.skipTest(MODULES_MISSING or f"AIWEBENGINE_NODE_MODULES has no {', '.join(missing)}")
+        node = subprocess.run(["node", "--input-type=module", "-e", LIBRARIES_IN_NODE], capture_output=True, encoding="utf-8",
                               timeout=2 * STUCK, input=json.dumps({"folder": str(pathlib.Path(NODE_MODULES).resolve()),
                                                              "checks": checks, "load": LOAD_COMMON_JS}))
         self.assertEqual(node.returncode, 0, node.stderr)
@@ -5126,7 +5158,7 @@ class EngineSeamTest(unittest.TestCase):
         done = subprocess.run([sys.executable, "-c", "import sys, aiwebengine\n"
                                "aiwebengine.Realm().evaluate('1')\n"
                                "print([m for m in sys.modules if m.startswith(('js2py', 'pyjsparser'))])"],
-                              capture_output=True, text=True, timeout=2 * STUCK,
+                              capture_output=True, encoding="utf-8", timeout=2 * STUCK,
                               cwd=pathlib.Path(aiwebengine.__file__).parent)
         self.assertEqual(done.stdout.strip(), "[]", done.stderr)
 
@@ -5753,7 +5785,7 @@ class PromptTest(unittest.TestCase):
     def test_imports(self):
         with tempfile.TemporaryDirectory() as folder:
             pathlib.Path(folder, "lib.js").write_text("export const x = 41;\n", "utf-8")
-            done = subprocess.run([*COMMAND, "--repl"], capture_output=True, text=True,
+            done = subprocess.run([*COMMAND, "--repl"], capture_output=True, encoding="utf-8",
                                   input="(await import('./lib.js')).x + 1\n", cwd=folder, timeout=2 * STUCK)
         self.assertIn("> 42\n", done.stdout)
 
@@ -5770,7 +5802,7 @@ class PromptTest(unittest.TestCase):
         self.assertNotIn("not reached", out)
         self.assertNotIn("Traceback", err)
 
-    @needs(hasattr(os, "openpty"), "terminals that a program can make")
+    @needs(hasattr(os, "openpty"), "terminals that a program makes")
     def test_terminal(self):
         home = tempfile.TemporaryDirectory()
         self.addCleanup(home.cleanup)
@@ -5801,7 +5833,7 @@ class PromptTest(unittest.TestCase):
             while calm < 5:
                 self.assertLess(time.monotonic(), deadline)
                 time.sleep(0.02)
-                states = [(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads.iterdir()]
+                states = [(thread / "stat").read_text("utf-8").rpartition(")")[2].split()[0] for thread in threads.iterdir()]
                 calm = calm + 1 if set(states) == {"S"} else 0
         try:
             expect("> ")
@@ -6998,7 +7030,7 @@ class StreamFaultTest(unittest.TestCase):
             self.eventually(lambda: self.broadcaster._beat_at and not self.broadcaster._beating)
             self.eventually(lambda: connection.closed == gone)
 
-    @unittest.skipUnless(hasattr(socket, "TCP_USER_TIMEOUT"), "the system cannot give up half-open connections")
+    @needs(hasattr(socket, "TCP_USER_TIMEOUT"), "a time after which it gives up half-open connections")
     def test_the_kernel_gives_up_clients_that_vanished_without_a_word(self):
         stream = self.stream()
         self.attach(stream)
@@ -7677,7 +7709,7 @@ class GraphQLSchemaTest(unittest.TestCase):
 # -- GraphQL: agreement with graphql-core ----
 
 
-@unittest.skipUnless(graphql_core, "graphql-core 3.3 or newer is not installed")
+@unittest.skipIf(GRAPHQL_CORE_MISSING, GRAPHQL_CORE_MISSING)
 class GraphQLAgreementTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -7806,7 +7838,7 @@ class GraphQLMessagesTest(unittest.TestCase):
                  '"required" of required type "Int!" was not provided.')):
             self.assertEqual(self.service.execute(text, variables)["errors"][0]["message"], message)
 
-    @unittest.skipUnless(os.environ.get("AIWEBENGINE_NODE_MODULES"), "no node modules to compare with")
+    @unittest.skipIf(MODULES_MISSING, MODULES_MISSING)
     def test_the_whole_corpus(self):
         texts = [text for text, _variables, _name in GRAPHQL_CORPUS]
         script = """
@@ -7817,7 +7849,7 @@ class GraphQLMessagesTest(unittest.TestCase):
           const all = (text) => { try { return check(text); } catch (error) { return [error]; } };
           console.log(JSON.stringify(texts.map((text) => all(text).map((error) => error.message).sort())));"""
         done = subprocess.run(["node", "-e", script], input=json.dumps({"sdl": GRAPHQL_SDL, "texts": texts}),
-                              capture_output=True, text=True, check=True)
+                              capture_output=True, encoding="utf-8", check=True)
         for text, wanted in zip(texts, json.loads(done.stdout)):
             if "@include(if: true) }" in text and "subscription" in text:
                 continue        # a rule that came after graphql-js 16
@@ -8425,7 +8457,7 @@ class GraphQLServerTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
-        pathlib.Path(cls.folder.name, "books.js").write_text(cls.SCRIPT)
+        pathlib.Path(cls.folder.name, "books.js").write_text(cls.SCRIPT, "utf-8")
         cls.server = aiwebengine.Server(cls.folder.name, port=0)
         cls.server.start()
         cls.url = cls.server.url.rstrip("/")
@@ -8463,12 +8495,10 @@ class GraphQLServerTest(unittest.TestCase):
                 received += client.recv(4096)
 
     def node(self, script):
-        modules = os.environ.get("AIWEBENGINE_NODE_MODULES")
-        if not modules or not shutil.which("node"):
-            self.skipTest("set AIWEBENGINE_NODE_MODULES to a node_modules folder with graphql-http and "
-                          "graphql-sse")
-        done = subprocess.run(["node", "-e", script], capture_output=True, text=True, timeout=2 * STUCK,
-                              env={**os.environ, "URL_": self.url, "NODE_PATH": modules})
+        if MODULES_MISSING:
+            self.skipTest(MODULES_MISSING)
+        done = subprocess.run(["node", "-e", script], capture_output=True, encoding="utf-8", timeout=2 * STUCK,
+                              env={**os.environ, "URL_": self.url, "NODE_PATH": NODE_MODULES})
         self.assertEqual(done.returncode, 0, done.stderr)
         return json.loads(done.stdout)
 
@@ -8515,7 +8545,7 @@ class GraphQLServerTest(unittest.TestCase):
                   {"data": {"bookAdded": {"title": "B"}}}]
         self.assertEqual(found, [wanted, wanted])
 
-    @unittest.skipUnless(find_chromium(), "no Chromium on this machine")
+    @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
     def test_explorer_in_a_browser(self):
         with tempfile.TemporaryDirectory() as profile:
             done = subprocess.run(
@@ -8524,7 +8554,7 @@ class GraphQLServerTest(unittest.TestCase):
                  "--disable-background-networking", "--disable-component-update", "--disable-sync",
                  f"--user-data-dir={profile}", "--virtual-time-budget=3000", "--dump-dom",
                  self.url + "/graphql"],
-                capture_output=True, text=True, timeout=2 * STUCK)
+                capture_output=True, encoding="utf-8", timeout=2 * STUCK)
         self.assertRegex(done.stdout, r'class="field">bookAdded</span>')
         self.assertRegex(done.stdout, r'<span class="keyword">query</span>')
 
@@ -9156,7 +9186,7 @@ class StorageFileTest(ServerCase):
         for path, reason in ((garbage, "not a database"), (foreign, "another program"), (damaged, "damaged|malformed"),
                              (folder, "unable to open"), (folder / "no" / "x.db", "unable to open")):
             done = subprocess.run([*COMMAND, str(folder / "a.js"), "--port", "0", "--storage",
-                                   str(path)], capture_output=True, text=True, timeout=2 * STUCK, cwd=MODULE.parent)
+                                   str(path)], capture_output=True, encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
             with self.subTest(path.name):
                 self.assertEqual(done.returncode, 2)
                 self.assertRegex(done.stderr, rf"\Aaiwebengine: .*{re.escape(str(path))} .*({reason}).*\n\Z")
@@ -9164,10 +9194,6 @@ class StorageFileTest(ServerCase):
 
 
 # -- Redis -------------------------------------------------------------------------------
-
-REDIS_SERVER = shutil.which("redis-server")
-REDIS_MISSING = None if REDIS_SERVER and importlib.util.find_spec("redis") else \
-    "needs the program redis-server and the package redis"
 
 
 class RedisServer:
@@ -9198,7 +9224,7 @@ class RedisServer:
         """The first line of the answer to a command."""
         with socket.create_connection(("127.0.0.1", self.port), WAIT) as sock:
             sock.sendall(" ".join(words).encode() + b"\r\n")
-            return sock.makefile().readline().rstrip()
+            return sock.makefile(encoding="utf-8").readline().rstrip()
 
     def pause(self):
         self.process.send_signal(signal.SIGSTOP)
@@ -9644,7 +9670,7 @@ class RedisFailureTest(RedisCase):
         for url, reason in ((f"redis://:secret@127.0.0.1:{free_port()}/0", "refused"), ("http://localhost", "scheme"),
                             (f"redis://127.0.0.1:{self.redis.port}/99", "DB index")):
             done = subprocess.run([*COMMAND, str(folder), "--port", "0", "--redis", url],
-                                  capture_output=True, text=True, timeout=2 * STUCK, cwd=MODULE.parent)
+                                  capture_output=True, encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
             with self.subTest(url):
                 self.assertEqual(done.returncode, 2)
                 self.assertRegex(done.stderr, rf"\Aaiwebengine: --redis .*{reason}.*\n\Z")
@@ -9657,14 +9683,14 @@ class WithoutRedisTest(unittest.TestCase):
         code = "import sys; sys.modules['redis'] = None; import aiwebengine; sys.exit(aiwebengine.main(sys.argv[1:]))"
         with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run([sys.executable, "-c", code, folder, "--redis", "redis://localhost"], cwd=MODULE.parent,
-                                  capture_output=True, text=True, timeout=2 * STUCK)
+                                  capture_output=True, encoding="utf-8", timeout=2 * STUCK)
         self.assertEqual((done.returncode, done.stderr),
                          (2, "aiwebengine: --redis needs the package redis: pip install redis\n"))
 
     def test_storage_and_redis_exclude_each_other(self):
         with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run([*COMMAND, folder, "--redis", "redis://localhost", "--storage",
-                                   "x.db"], capture_output=True, text=True, timeout=2 * STUCK, cwd=MODULE.parent)
+                                   "x.db"], capture_output=True, encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
         self.assertEqual(done.returncode, 2)
         self.assertRegex(done.stderr, r"\Aaiwebengine: --storage and --redis exclude each other.*\n\Z")
 
@@ -9680,13 +9706,13 @@ class TypesTest(unittest.TestCase):
         """What TypeScript says about scripts, with the declarations and jsconfig.json beside them."""
         compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
         if not NODE or not NODE_MODULES or not compiler.exists():
-            self.skipTest("TypeScript is missing (AIWEBENGINE_NODE_MODULES)")
+            self.skipTest(MODULES_MISSING or "AIWEBENGINE_NODE_MODULES has no typescript")
         with tempfile.TemporaryDirectory() as folder:
             for name, text in {"aiwebengine.d.ts": self.declarations, "jsconfig.json": aiwebengine.JSCONFIG,
                                **files}.items():
                 Path(folder, name).write_text(text, encoding="utf-8")
             done = subprocess.run([NODE, compiler, *arguments, "--pretty", "false"], cwd=folder,
-                                  capture_output=True, text=True)
+                                  capture_output=True, encoding="utf-8")
         return done.stdout + done.stderr
 
     def test_every_host_function_is_declared_with_its_documentation(self):
@@ -9993,21 +10019,21 @@ class ScriptTest(ServerCase):
         source = "routeRegistry.registerStreamRoute('/s'); routeRegistry.registerRoute('/v', () => '1');"
         self.serve(source, reload=True)
         path, client = self.folder / "app.js", self.connect("/s")
-        for vanish in (path.unlink, lambda: path.write_text("")):
+        for vanish in (path.unlink, lambda: path.write_text("", "utf-8")):
             vanish()
             self.watcher_looks(2)
             self.assertEqual(self.get("/v")[2], "1")
             loads = self.server.app.reloads
-            path.write_text(source + "\n")
+            path.write_text(source + "\n", "utf-8")
             self.eventually(lambda: self.server.app.reloads > loads)
-        path.write_text(source.replace("'1'", "'2'"))
+        path.write_text(source.replace("'1'", "'2'"), "utf-8")
         self.eventually(lambda: self.get("/v")[2] == "2")
         self.server.app.streams.get("/s").send("still here")
         self.assertEqual(client.next()["data"], "still here")
-        path.write_text("")
+        path.write_text("", "utf-8")
         self.eventually(lambda: self.get("/v")[0] == 404)
         self.assertTrue(client.ended())
-        path.write_text(source)
+        path.write_text(source, "utf-8")
         self.eventually(lambda: self.get("/v")[0] == 200)
         path.unlink()
         self.eventually(lambda: self.get("/v")[0] == 404)
@@ -10121,7 +10147,7 @@ class ScriptModuleTest(ServerCase):
         self.serve(self.FILES)
         self.assertEqual(self.get("/hello?name=Ann")[2], "Hello Ann")
         path = self.folder / "lib" / "greet.js"
-        path.write_text("export const greet = (name) => `Good day ${name}`;")
+        path.write_text("export const greet = (name) => `Good day ${name}`;", "utf-8")
         os.utime(path, (1, 1))
         self.assertEqual(self.server.app.refresh(), ["app.js"])
         self.assertEqual(self.get("/hello?name=Ann")[2], "Good day Ann")
@@ -10129,11 +10155,12 @@ class ScriptModuleTest(ServerCase):
     def test_an_import_does_not_leave_the_folder(self):
         with tempfile.TemporaryDirectory() as outside:
             secret = Path(outside, "secret.js")
-            secret.write_text("export const s = 1")
+            secret.write_text("export const s = 1", "utf-8")
             self.serve({"up.js": "import '../secret.js'", "link.js": "import './inside.js'", "bare.js": "import 'lodash'",
                         "nul.js": r"import './a\0b.js'"})
-            os.symlink(secret, self.folder / "inside.js")
-            for name, words in (("up.js", "leads out of the scripts folder"), ("link.js", "leads out of the scripts folder"),
+            links = link(secret, self.folder / "inside.js")
+            for name, words in (("up.js", "leads out of the scripts folder"),
+                                *[("link.js", "leads out of the scripts folder")] * links,
                                 ("bare.js", "packages are not supported"), ("nul.js", "embedded null")):
                 with self.subTest(name):
                     self.server.app.load(name, self.folder / name)
@@ -10379,7 +10406,7 @@ class HttpTest(ServerCase):
             self.assertEqual((status, json.loads(text)["error"]["name"]), (504, "TimeoutError"))
             self.assertEqual(self.get("/ok")[2], "ok")
 
-    @unittest.skipUnless(aiwebengine.memory_used(), "the system does not say how large a process is")
+    @needs(aiwebengine.memory_used(), "a way to ask how large a process is")
     def test_a_handler_that_takes_too_much_memory(self):
         self.serve("routeRegistry.registerRoute('/grow', () => {"
                    "for (const all = [];;) all.push(new Array(1e4).fill(0)) });")
@@ -10434,8 +10461,8 @@ class HttpTest(ServerCase):
         connection.close()
 
     def test_nothing_outside_public_can_be_read(self):
-        os.symlink(self.folder / "secret.txt", self.folder / "public/link.txt")
-        os.symlink(self.folder, self.folder / "public/linked")
+        link(self.folder / "secret.txt", self.folder / "public/link.txt")
+        link(self.folder, self.folder / "public/linked")
         for path in ("/../secret.txt", "/..%2fsecret.txt", "/%2e%2e/secret.txt", "/%2e%2e%2fsecret.txt", "/sub/../../secret.txt",
                      "/..\\secret.txt", "/..%5csecret.txt", "//secret.txt", "/%2fetc/passwd", "//etc/passwd", "/.secret",
                      "/%2esecret", "/link.txt", "/linked/secret.txt", "/sub/%00", "/index.html%00.txt", "/./index.html",
@@ -11437,14 +11464,14 @@ class FaultTest(ServerCase):
         routeRegistry.registerRoute("/log", ({ request }) => { console.log("x".repeat(10000)); return "logged"; });
     """
 
-    def spawn(self, files, *options, **more):
+    def spawn(self, files, *options, command=COMMAND, **more):
         """A running server as (port, process)."""
         folder = pathlib.Path(self.enterTemporary())
         for name, text in ({"app.js": files} if isinstance(files, str) else files).items():
             self.write(folder / name, text)
         port = free_port()
         more = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **more}
-        process = subprocess.Popen([*COMMAND, str(folder), "--port", str(port), *options], **more)
+        process = subprocess.Popen([*command, str(folder), "--port", str(port), *options], **more)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         end = time.monotonic() + STUCK
@@ -11466,10 +11493,12 @@ class FaultTest(ServerCase):
         pipe_end, closed_pipe = os.pipe()
         os.close(pipe_end)
         ways = {"closed pipe": {"stdout": closed_pipe, "stderr": closed_pipe},
-                "closed": {"stdout": None, "stderr": None, "preexec_fn": lambda: os.closerange(0, 3)},
                 "ASCII only": {"env": {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}}}
+        if POSIX:
+            again = f"os.closerange(0, 3); os.execv(sys.executable, {COMMAND!r} + sys.argv[1:])"
+            ways["closed"] = {"stdout": None, "stderr": None, "command": with_limits(again)}
         if os.path.exists("/dev/full"):
-            full = open("/dev/full", "w")
+            full = open("/dev/full", "w", encoding="utf-8")
             self.addCleanup(full.close)
             ways["full device"] = {"stdout": full, "stderr": full}
         for name, more in ways.items():
@@ -11485,9 +11514,10 @@ class FaultTest(ServerCase):
                 process.wait(STUCK)
         os.close(closed_pipe)
 
+    @needs_limits
     def test_no_free_file_descriptor_means_503_and_then_recovery(self):
-        limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
-        port, process = self.spawn({"app.js": self.SOURCE, "public/a.txt": "a"}, preexec_fn=limit)
+        limited = with_limits("resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))")
+        port, process = self.spawn({"app.js": self.SOURCE, "public/a.txt": "a"}, command=limited)
         stream = self.client(port)
         held, refused = [], 0
         for _ in range(80):
@@ -11530,11 +11560,12 @@ class FaultTest(ServerCase):
                 self.assertIn(part, banner)
                 self.assertEqual(b"warning" in banner, bool(part))
 
-    @unittest.skipUnless(os.path.exists("/proc/self/limits"), "the system does not show the limits of a process")
+    @needs(os.path.exists("/proc/self/limits"), "/proc, which tells the limits of processes")
     def test_the_server_takes_all_the_file_descriptors_it_may_have(self):
         hard = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 4000)
-        port, process = self.spawn(self.SOURCE, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (50, hard)))
-        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        port, process = self.spawn(self.SOURCE, command=with_limits(
+            f"resource.setrlimit(resource.RLIMIT_NOFILE, (50, {hard}))"))
+        limits = Path(f"/proc/{process.pid}/limits").read_text("utf-8")
         self.assertRegex(limits, rf"(?m)^Max open files +{hard} +{hard} ")
         clients = [self.client(port) for _ in range(100)]
         self.assertIn(b"100 connections matched, 100 delivered", ask(port, "POST", "/send", "x"))
@@ -11559,13 +11590,14 @@ class FaultTest(ServerCase):
             sock.connect(("127.0.0.1", port))
             sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             slow.append(sock)
-        before, answers = resident(process.pid), []
+        watched = os.path.exists("/proc/self/status")
+        before, answers = resident(process.pid) if watched else 0, []
         flood = threading.Thread(target=lambda: answers.append(ask(port, "GET", "/flood")))
         flood.start()
         largest, others = before, 0
         while flood.is_alive():
             others += ask(port, "GET", "/hello") == b"Hello"
-            largest = max(largest, resident(process.pid))
+            largest = max(largest, resident(process.pid) if watched else 0)
             time.sleep(0.02)
         self.assertIn(b"TimeoutError", answers[0])
         self.assertGreater(others, 2)
@@ -11575,8 +11607,8 @@ class FaultTest(ServerCase):
         self.assertEqual(client.next()["data"], "after")
 
     def test_a_thousand_clients_at_once(self):
-        if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1300:
-            self.skipTest("this system lets a process open fewer than 1,300 files")
+        if resource and resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1300:
+            self.skipTest(LEFT_OUT + "1,300 files that a process may have open")
         port, process = self.spawn(self.SOURCE, "--log-level", "error")
         clients = []
         for _ in range(1000):
@@ -11631,6 +11663,7 @@ class FaultTest(ServerCase):
             self.assertLess(time.monotonic(), end)
             time.sleep(0.02)
 
+    @needs_signals
     def test_sigterm_ends_a_busy_server_soon(self):
         port, process = self.spawn(self.SOURCE, "--log-level", "error")
         clients = [self.client(port) for _ in range(50)]
@@ -11664,6 +11697,7 @@ class FaultTest(ServerCase):
         for client in clients:
             self.assertTrue(client.ended())
 
+    @needs(hasattr(signal, "setitimer"), "signals at a time that one can choose")
     def test_a_signal_is_never_lost_or_waited_for(self):
         source = textwrap.dedent("""
             import queue, signal, sys
@@ -11676,7 +11710,7 @@ class FaultTest(ServerCase):
                 aiwebengine.wait_for_signal(signals)
             print("done")
         """)
-        done = subprocess.run([sys.executable, "-c", source, str(MODULE.parent)], capture_output=True, text=True, timeout=2 * STUCK)
+        done = subprocess.run([sys.executable, "-c", source, str(MODULE.parent)], capture_output=True, encoding="utf-8", timeout=2 * STUCK)
         self.assertEqual(done.stdout, "done\n", done.stderr)
 
     def test_wall_clock_jumps_disturb_neither_requests_nor_timers(self):
@@ -12039,7 +12073,7 @@ class MeantNameTest(unittest.TestCase):
           routeRegistry.registerRoute("/said", () => said);
         """
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "app.js").write_text(script)
+            Path(folder, "app.js").write_text(script, "utf-8")
             with aiwebengine.Server(folder, port=0, reload=False, log_level="silent") as server, \
                     urllib.request.urlopen(server.url + "/said", timeout=WAIT) as answer:
                 said = json.load(answer)
@@ -12883,6 +12917,7 @@ class CommandLineTest(ServerCase):
         self.assertEqual(done.returncode, 2)
         self.assertRegex(done.stderr, rf"^aiwebengine: port {port} is already in use; (\d+) is free: --port \1\n$")
 
+    @needs_signals
     def test_serve_and_stop(self):
         folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -12959,7 +12994,7 @@ class Follower(threading.Thread):
             try:
                 while not self.texts or self.texts[-1] != self.last_event:
                     if client.last_id is None:
-                        client.next_block()
+                        client.last_id = client.headers["last-event-id"]
                         self.connected.set()
                     event = client.next(60)
                     self.texts.append(event["data"] if event["event"] == "message" else event["event"])
@@ -12978,6 +13013,7 @@ class WorkerChannelTest(unittest.TestCase):
         self.assertEqual(aiwebengine.received(here, 10), b"")
 
 
+@needs_proc
 class WorkersTest(RedisCase):
     """--workers: several processes on one port."""
 
@@ -12987,7 +13023,7 @@ class WorkersTest(RedisCase):
             self.write(folder / name, text)
         self.parent = subprocess.Popen(
             [*COMMAND, str(folder), "--port", "0", "--redis", self.redis.url, "--workers", str(count),
-             "--log-level", "error"], cwd=MODULE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+             "--log-level", "error"], cwd=MODULE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
         self.addCleanup(self.parent.wait)
         self.addCleanup(self.parent.stdout.close)
         self.addCleanup(self.parent.kill)
@@ -12998,7 +13034,7 @@ class WorkersTest(RedisCase):
 
     def running(self):
         path = Path(f"/proc/{self.parent.pid}/task/{self.parent.pid}/children")
-        return {int(pid) for pid in path.read_text().split()}
+        return {int(pid) for pid in path.read_text("utf-8").split()}
 
     def answers(self, count=40):
         """What the workers that answered said of themselves."""
@@ -13068,7 +13104,7 @@ class WorkersTest(RedisCase):
     @staticmethod
     def alive(pid):
         try:
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+            return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
         except OSError:
             return False
 
@@ -13098,7 +13134,7 @@ class WorkersTest(RedisCase):
                                       (["--workers", "2", "--redis", f"redis://127.0.0.1:{free_port()}"], "refused"),
                                       (["--workers", "2", "--redis", self.redis.url, "--port", str(port)], "already in use")):
                 done = subprocess.run([*COMMAND, str(folder), *arguments], capture_output=True,
-                                      text=True, timeout=2 * STUCK, cwd=MODULE.parent)
+                                      encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
                 with self.subTest(reason):
                     self.assertEqual(done.returncode, 2)
                     self.assertIn(reason, done.stderr.strip().split("\n")[-1])
@@ -13217,7 +13253,7 @@ class RunCodeTest(unittest.TestCase):
                 " setTimeout(() => console.log('end'), 1) }, 1)")
         self.assertEqual(run_command("-e", "0;" + code + "; undefined"), (0, "end\n", ""))
 
-    @unittest.skipIf(os.name == "nt", "pipes")
+    @needs(POSIX, "pipes whose other end says that it is closed")
     def test_a_reader_that_leaves_ends_it(self):
         process = subprocess.Popen([*COMMAND, "-e", "setInterval(() => console.log(1), 1); undefined"],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -13235,7 +13271,7 @@ class RunCodeTest(unittest.TestCase):
             code, out, err = run_command(*arguments)
             self.assertEqual((code, out, err.count("\n")), (2, "", 1), arguments)
 
-    @unittest.skipIf(os.name == "nt", "signals")
+    @needs_signals
     def test_interrupt(self):
         for source in ("for (;;) {}", "setInterval(() => {}, 10)", "await new Promise(() => setTimeout(() => {}, 60000))"):
             code, out, err = run_command("-e", "console.log('runs');" + source, interrupt=True)
@@ -13773,8 +13809,9 @@ class ScriptTestsTest(ServerCase):
         self.write(folder / "a.js", "routeRegistry.registerRoute('/n', () => 'two');")
         until("1 passed, 0 failed")
         until("waiting for changes")
-        process.send_signal(signal.SIGINT)
-        self.assertEqual(process.wait(WAIT), 0)
+        if POSIX:
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(process.wait(WAIT), 0)
 
     def test_large_messages_arrive_whole(self):
         self.check("""
@@ -13788,10 +13825,9 @@ class ScriptTestsTest(ServerCase):
         code, text = self.run_tests(chat=(EXAMPLES / "chat.js").read_text(encoding="utf-8"), chat_test=block[1])
         self.assertEqual(code, 0, text)
 
+    @needs_proc
     def test_running_leaves_no_descriptors_behind(self):
         folder = "/proc/self/fd"
-        if not os.path.isdir(folder):
-            self.skipTest("no /proc")
         self.check("connect('/chat?name=a'); await request('/gone');")
         before = len(os.listdir(folder))
         for _ in range(5):
@@ -13843,7 +13879,7 @@ class StarterTest(ServerCase):
         self.assertEqual(code, 2)
         self.assertIn("already has poll.js, public/index.html", told)
         self.assertEqual(sorted(path.name for path in folder.rglob("*") if path.is_file()), ["index.html", "poll.js"])
-        self.assertEqual((folder / "poll.js").read_text(), "mine")
+        self.assertEqual((folder / "poll.js").read_text("utf-8"), "mine")
 
     def test_a_place_that_cannot_be_written_is_one_line(self):
         folder = pathlib.Path(self.enterTemporary())
@@ -13863,8 +13899,8 @@ class StarterTest(ServerCase):
     def test_the_starter_passes_typescript_with_its_own_configuration(self):
         compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
         if not NODE or not NODE_MODULES or not compiler.exists():
-            self.skipTest("TypeScript is missing (AIWEBENGINE_NODE_MODULES)")
-        done = subprocess.run([NODE, compiler, "-p", self.starter() / "jsconfig.json"], capture_output=True, text=True)
+            self.skipTest(MODULES_MISSING or "AIWEBENGINE_NODE_MODULES has no typescript")
+        done = subprocess.run([NODE, compiler, "-p", self.starter() / "jsconfig.json"], capture_output=True, encoding="utf-8")
         self.assertEqual(done.stdout, "")
 
     def test_the_page_asks_nobody_else_for_anything(self):
@@ -14529,7 +14565,7 @@ class Browser:
         note = Path(self.profile, "DevToolsActivePort")
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline and self.process.poll() is None:
-            lines = note.read_text().split() if note.exists() else []
+            lines = note.read_text("utf-8").split() if note.exists() else []
             if len(lines) == 2:
                 return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
             time.sleep(0.05)
@@ -14659,7 +14695,7 @@ class Page:
 # ======================================================================================
 
 
-@unittest.skipUnless(find_chromium() or FORBID_SKIPS, "no Chromium on this machine")
+@unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
 class ExamplesInTheBrowser(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -14781,7 +14817,7 @@ class ExamplesInTheBrowser(unittest.TestCase):
                 self.assertLessEqual(overflow, 0, "the page is wider than a phone")
 
 
-@unittest.skipUnless(find_chromium() or FORBID_SKIPS, "no Chromium on this machine")
+@unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
 class StarterInTheBrowser(unittest.TestCase):
     """What --init writes."""
 
@@ -14849,7 +14885,7 @@ class StarterInTheBrowser(unittest.TestCase):
                 self.assertEqual(code, 1)
                 self.assertIn("poll.test.js:11:10", text)
                 self.assertIn("poll.test.js:11:10", tutorial)
-                script.write_text(script.read_text().replace("vots[choice]", "votes[choice]"), encoding="utf-8")
+                script.write_text(script.read_text("utf-8").replace("vots[choice]", "votes[choice]"), encoding="utf-8")
                 code, text = tests()
                 self.assertEqual(code, 0, text)
                 self.assertIn("3 passed, 0 failed", text)
@@ -14932,7 +14968,7 @@ class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
         page.wait_for("document.querySelector('#answer').textContent === 'There is no order 7.'")
 
 
-@unittest.skipUnless(find_chromium() or FORBID_SKIPS, "no Chromium on this machine")
+@unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
 class LivePagesInTheBrowser(LiveCase):
     """What a page does while its author works."""
 
@@ -15111,7 +15147,7 @@ class LivePagesInTheBrowser(LiveCase):
             self.assertEqual(page.evaluate("[scrollX, scrollY]"), [0, 0])
             self.assertEqual(page.problems()[1:], [], "but for the status 500")
             if live:
-                self.serve({"app.js": (self.folder / "app.js").read_text()}, reload=False)
+                self.serve({"app.js": (self.folder / "app.js").read_text("utf-8")}, reload=False)
 
     def test_a_form_is_not_sent_again(self):
         self.serve("let posts = 0; routeRegistry.registerRoute('/', () => ResponseBuilder.html("
@@ -15122,7 +15158,7 @@ class LivePagesInTheBrowser(LiveCase):
         page.click("button")
         page.wait_for("document.querySelector('h1')?.innerText === '1'")
         self.listening()
-        self.write(self.folder / "app.js", (self.folder / "app.js").read_text() + "// new")
+        self.write(self.folder / "app.js", (self.folder / "app.js").read_text("utf-8") + "// new")
         page.wait_for("!!document.querySelector('aiwebengine-note')")
         self.assertIn("Send the form again", self.note(page))
         self.assertEqual(self.get_json("/posts"), {"posts": 0})
@@ -15139,7 +15175,7 @@ class LivePagesInTheBrowser(LiveCase):
         page.wait_for("document.querySelector('h1')?.innerText === 'Two'", 20)
 
 
-@unittest.skipUnless(find_chromium() or FORBID_SKIPS, "no Chromium on this machine")
+@unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
 class DashboardInTheBrowser(ServerCase):
     """The dashboard as a person uses it."""
 
@@ -15707,7 +15743,7 @@ def node_time(source):
         return None
     script = source + ("; let best = 1e9; for (let i = 0; i < 5; i++) { const t = process.hrtime.bigint(); run();"
                        " best = Math.min(best, Number(process.hrtime.bigint() - t)) } console.log(best / 1e9)")
-    return float(subprocess.run([NODE, "-e", script], capture_output=True, text=True, check=True).stdout)
+    return float(subprocess.run([NODE, "-e", script], capture_output=True, encoding="utf-8", check=True).stdout)
 
 
 def bench_engine():
@@ -15794,10 +15830,16 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def pin(core):
-    """Keeps this process to one core, where there are two and the system can."""
+def pin(core, pid=0):
+    """Keeps a process, or this one, to one core, where there are two and the system can."""
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(pid, {core})
+
+
+def raise_file_limit():
+    """Lets this process open as many files as the system allows."""
+    if resource:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
 
 @contextlib.contextmanager
@@ -15805,7 +15847,8 @@ def peer(command):
     """A server process on a core of its own, once it answers; gives (port, pid)."""
     port = free_port()
     process = subprocess.Popen([part.replace("{port}", str(port)) for part in command], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, preexec_fn=lambda: pin(0))
+                               stderr=subprocess.DEVNULL)
+    pin(0, process.pid)
     try:
         for _ in range(200):
             try:
@@ -15832,7 +15875,7 @@ def ask(port, method, path, body=None):
 
 def resident(pid):
     """Resident memory of a process in KiB."""
-    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text("utf-8"))[1])
 
 
 #: What every client sends to get events.
@@ -16188,10 +16231,9 @@ def server_commands(folder):
 
 def bench_server():
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "bench.js").write_text(BENCH_SCRIPT)
+        Path(folder, "bench.js").write_text(BENCH_SCRIPT, "utf-8")
         streams, plain = server_commands(folder)
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        raise_file_limit()
         pin(1)
         print("\nServer on one core, clients on another; every figure with a fresh server. Messages of 200 bytes unless said.")
         print(f"{'':<56}" + "".join(f"{name:>15}" for name in (*streams, *plain)))
@@ -16240,7 +16282,7 @@ def bench_storage():
     """sharedStorage and sending: in memory, in a file, through Redis."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "scripts").mkdir()
-        Path(folder, "scripts", "bench.js").write_text(STORAGE_BENCH)
+        Path(folder, "scripts", "bench.js").write_text(STORAGE_BENCH, "utf-8")
         redis = None if REDIS_MISSING else RedisServer(folder)
         print("\nIn one handler, best of 5:")
         print(f"{'':>10}{'setItem 1 KB/s':>16}{'median µs':>11}{'sends/s':>10}")
@@ -16260,10 +16302,10 @@ def bench_redis():
         print(f"\nRedis: {REDIS_MISSING}")
         return
     if resource:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+        raise_file_limit()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         Path(folder, "scripts").mkdir()
-        Path(folder, "scripts", "bench.js").write_text(STORAGE_BENCH)
+        Path(folder, "scripts", "bench.js").write_text(STORAGE_BENCH, "utf-8")
         redis = RedisServer(folder, append_only="no")
         stack.callback(redis.stop)
         command = [sys.executable, str(MODULE), str(Path(folder, "scripts")), "--port", "{port}", "--log-level", "error"]
@@ -16337,7 +16379,7 @@ def restart(redis, ports, away=5.0):
 
 
 def processor_seconds(pid):
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -16347,7 +16389,7 @@ def bench_dashboard(messages=300, clients=1000, rounds=5):
         print("\nthe cost of the dashboard: only where /proc tells processor times")
         return
     folder = tempfile.TemporaryDirectory()
-    Path(folder.name, "bench.js").write_text(BENCH_SCRIPT)
+    Path(folder.name, "bench.js").write_text(BENCH_SCRIPT, "utf-8")
     views = {"closed": None, "overview open": "overview", "stream open": "stream&name=/events"}
     seconds = {name: [] for name in views}
     command = [sys.executable, str(MODULE), folder.name, "--port", "{port}", "--log-level", "error"]
@@ -16627,7 +16669,7 @@ class Soak:
             self.count["reloads"] += 1
             text = SOAK_SCRIPT + f"// {self.count['reloads']}\n"
             path = self.folder / "app.js"
-            path.write_text(text + "(" if self.count["reloads"] % 3 == 0 else text)
+            path.write_text(text + "(" if self.count["reloads"] % 3 == 0 else text, "utf-8")
 
     def ask_around(self):
         wanted = {"/hello": (200, b"Hello"), "/page.txt": (200, b"page"), "/throw": (500, b"on purpose"), "/nothing": (404, b""),
@@ -16722,7 +16764,7 @@ def bench_soak(seconds=600):
         folder = Path(name)
         (folder / "public").mkdir()
         for path, text in (("app.js", SOAK_SCRIPT), ("other.js", SOAK_OTHER), ("public/page.txt", "page")):
-            (folder / path).write_text(text)
+            (folder / path).write_text(text, "utf-8")
         pin(1)
         command = [sys.executable, str(MODULE), name, "--port", "{port}", "--log-level", "silent", "--handler-timeout", "2"]
         with peer(command) as (port, pid):
@@ -16853,7 +16895,7 @@ def run_as_child():
     tests print goes where standard error goes, also what processes of theirs print."""
     orders = os.fdopen(os.dup(0), encoding="utf-8")
     news = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    with open(os.devnull) as nothing:
+    with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
 
@@ -16878,7 +16920,7 @@ class Child(threading.Thread):
     def __init__(self, folder, number, orders, told):
         super().__init__(daemon=True)
         self.output = Path(folder) / f"output{number}"
-        self.env = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder), "PYTHONIOENCODING": "utf-8"}
+        self.env = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)}
         self.orders, self.told = orders, told
         self.process = None
         self.starting = threading.Lock()
@@ -16902,6 +16944,7 @@ class Child(threading.Thread):
         with self.starting, open(self.output, "ab") as output:
             if self.ended:
                 return False
+            self.at = output.tell()
             self.process = subprocess.Popen([sys.executable, *flags, __file__, "--child"], stdin=subprocess.PIPE,
                                             stdout=subprocess.PIPE, stderr=output, env=self.env, encoding="utf-8", **apart)
             return True
@@ -16955,6 +16998,7 @@ class Child(threading.Thread):
             subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True)
         self.code = process.wait()
         self.process = None
+        process.stdout.close()
 
 
 def sections_of_tests():
