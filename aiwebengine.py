@@ -119,8 +119,8 @@ __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "
 #: Seconds a handler may run before it is stopped, and a script's top level while it loads.
 DEFAULT_HANDLER_TIMEOUT = 5.0
 
-#: Bytes by which the process may grow while one script runs, before that script is stopped.
-MAX_SCRIPT_MEMORY = 768 * 1024 * 1024
+#: Bytes by which all scripts together may let the process grow, before the one that took the most is stopped.
+DEFAULT_MAX_MEMORY = 1024 * 1024 * 1024
 
 #: JavaScript calls within calls before a RangeError, in Python frames.
 MAX_CALL_DEPTH = 6000
@@ -282,6 +282,11 @@ def interruptible_slowly(values):
         if not count & 511:
             poll_interrupt()
         yield value
+
+
+class MemoryLimit:
+    #: Whether the process may grow by so many bytes at once: the section on realms puts its function here.
+    has_room = staticmethod(lambda size: True)
 
 
 class EngineUnavailable(Exception):
@@ -18951,6 +18956,8 @@ def allocate_bytes(size):
     if size > MAX_BUFFER_BYTES:
         raise JSRangeError("Array buffer allocation failed")
     try:
+        if size > 1 << 24 and not MemoryLimit.has_room(size):
+            raise MemoryError
         return bytearray(size)
     except MemoryError:
         raise JSRangeError("Array buffer allocation failed") from None
@@ -21346,7 +21353,7 @@ def plain_opener(realm):
     def open_value(value):
         nonlocal room
         if realm.interrupt:
-            raise Interrupted
+            realm.poll()
         room -= 2
         kind = type(value)
         if kind is JSObject:
@@ -26894,6 +26901,16 @@ def is_module(source):
 
 #: Seconds between two looks of the watchdog at the process's memory.
 MEMORY_CHECK_SECONDS = 0.05
+#: The watchdog is late by so much: a script's call holds up all threads.
+LATE_SECONDS = 0.05
+#: Bytes by which the process grows between two looks when several running realms begin to take turns.
+TURNS_FROM_BYTES = 4 * 1024 * 1024
+#: Seconds that a stopped script gets to give back its memory before another one may be blamed.
+STOPPING_SECONDS = 5
+#: Bytes by which it grows above its limit before garbage is looked for again.
+COLLECT_FROM_BYTES = 64 * 1024 * 1024
+
+
 def _memory_on_linux():
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -26936,69 +26953,108 @@ def give_back_memory():
         pass
 
 
+def thread_seconds(thread):
+    """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's own
+    function for it crashes for a thread that has ended."""
+    try:
+        return time.clock_gettime(~thread << 3 | 6) if sys.platform == "linux" else None
+    except OSError:
+        return None
+
+
+def out_of_memory(message):
+    error = ScriptTimeout(message)
+    error.name = "OutOfMemoryError"
+    return error
+
+
 class Watch:
-    """One entry into a realm, until when it may last and how large the process may grow (None: not
-    known yet)."""
+    """One entry into a realm and until when it may last. `since` and `seconds` are the time and the thread's
+    processor time at the watchdog's last look, or when it began (None: not known yet); `memory` is what the
+    realm had when it began."""
 
-    __slots__ = ("realm", "deadline", "memory")
+    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds")
 
-    def __init__(self, realm, deadline):
+    def __init__(self, realm, seconds):
         self.realm = realm
-        self.deadline = deadline
-        self.memory = None
+        self.memory = realm.memory
+        self.thread = threading.get_native_id()
+        self.since = time.monotonic()
+        self.deadline = INFINITY if seconds is None else self.since + seconds
+        self.seconds = None
+
+    def worked(self, now):
+        """Seconds that it has computed since the last look."""
+        last, self.seconds = self.seconds, thread_seconds(self.thread)
+        since, self.since = self.since, now
+        return now - since if last is None or self.seconds is None else self.seconds - last
 
 
 class Watchdog:
-    """One thread that stops scripts whose time is up or that take too much memory."""
+    """One thread that stops scripts whose time is up, and shares out the process's memory.
+
+    What the process grows by is charged to the realms that ran meanwhile. When that happens while several run,
+    they take turns, so that nobody pays for another. A realm whose call holds up all threads rests after it.
+    """
 
     def __init__(self):
-        self.condition = threading.Condition()
+        lock = threading.RLock()
+        self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
         self.watches = set()
         self.thread = None
         self.asleep = False
-        self.garbage = False
-        #: The size of the process when a script was last seen to begin.
-        self.memory = 0
+        self.max_memory = DEFAULT_MAX_MEMORY
+        #: The size of the process at the last look, and that before scripts took any.
+        self.memory = self.first_memory = 0
+        #: The realms that have been charged with memory.
+        self.charged = weakref.WeakSet()
+        #: realm -> seconds of its entries that have ended since the last look.
+        self.ended = {}
+        #: The realm whose turn it is, until when turns are taken, and when garbage was last collected.
+        self.turn = None
+        self.turns_end = self.collected = self.stopping_until = 0.0
+        #: The size of the process after garbage was collected.
+        self.clean_memory = 0
 
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
-        watch = Watch(realm, INFINITY if seconds is None else time.monotonic() + seconds)
+        watch = Watch(realm, seconds)
         with self.condition:
             self.watches.add(watch)
             if self.thread is None:
-                self.memory = memory_used()
+                self.memory = self.first_memory = memory_used()
                 self.thread = threading.Thread(target=self.run, name="watchdog", daemon=True)
                 self.thread.start()
             elif self.asleep or (seconds is not None and seconds < MEMORY_CHECK_SECONDS):
                 self.asleep = False
                 self.condition.notify()
+            if self.turn is not None and self.turn is not realm:
+                realm.interrupt_run(None)
         return watch
 
-    def release(self, watch, garbage=False):
-        """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it.
-        With `garbage`, Python is told to look for cycles soon."""
+    def release(self, watch):
+        """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it."""
         with self.condition:
             self.watches.discard(watch)
-            self.garbage |= garbage
+            realm = watch.realm
+            self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
 
     def run(self):
         """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there have been none for a
         while, so that short entries need not wake it."""
-        idle = 0
+        idle, due = 0, time.monotonic()
         with self.condition:
             while True:
-                if self.watches:
-                    idle = 0
-                    self.check()
-                elif self.garbage:
-                    self.garbage = False
-                    gc.collect()
-                else:
-                    idle += 1
+                idle = 0 if self.watches or self.ended else idle + 1
+                if not idle:
+                    self.check(time.monotonic() - due)
                 asleep = self.asleep = idle > 40
-                self.condition.wait(None if asleep else self.next_wait())
+                wait = None if asleep else self.next_wait()
+                due = time.monotonic() + (wait or 0.0)
+                self.condition.wait(wait)
                 if asleep:
                     idle = 0            # whoever wakes it has the next two seconds without
+                    due = time.monotonic()
                 self.asleep = False
 
     def next_wait(self):
@@ -27006,22 +27062,114 @@ class Watchdog:
         first = min((watch.deadline for watch in self.watches), default=INFINITY)
         return max(0.001, min(MEMORY_CHECK_SECONDS, first - time.monotonic()))
 
-    def check(self):
-        """Stops whatever has gone too far."""
+    def check(self, late):
+        """Stops whatever has gone too far. `late` says by how many seconds nobody let this thread run."""
         now, memory = time.monotonic(), memory_used()
+        shares, self.ended = self.ended, {}
         for watch in list(self.watches):
-            if watch.memory is None:
-                watch.memory = min(self.memory, memory) + MAX_SCRIPT_MEMORY
+            seconds = watch.worked(now)
+            shares[watch.realm] = shares.get(watch.realm, 0.0) + seconds
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
                 self.watches.discard(watch)
-            elif memory > watch.memory:
-                watch.realm.interrupt_run("memory")
-                self.watches.discard(watch)
+            elif late > LATE_SECONDS and seconds > late / 2:
+                watch.realm.interrupt_run(None)
+        self.charge(memory - self.memory, shares)
+        self.take_turns(now, memory - self.memory, [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
         self.memory = memory
+        if memory - self.first_memory > self.max_memory:
+            self.over_budget(now)
+
+    def charge(self, grown, shares):
+        """Adds growth, which may be negative, to the accounts of the realms that ran."""
+        if self.turn in shares:
+            shares = {self.turn: 1.0}
+        total = sum(shares.values())
+        for realm, seconds in shares.items():
+            if seconds > 0:
+                self.charged.add(realm)
+                realm.memory = max(0, realm.memory + int(grown * seconds / total))
+
+    def take_turns(self, now, grown, running):
+        """Lets one realm run at a time while the process grows and several do."""
+        if grown > TURNS_FROM_BYTES and len(running) > 1:
+            self.turns_end = now + 1
+        if now > self.turns_end:
+            if self.turn is not None:
+                self.turn = None
+                self.turned.notify_all()
+            return
+        realms = sorted({watch.realm for watch in self.watches}, key=id)
+        later = [realm for realm in realms if self.turn is not None and id(realm) > id(self.turn)]
+        self.turn = later[0] if later else realms[0] if realms else None
+        self.turned.notify_all()
+        for realm in realms:
+            if realm is not self.turn:
+                realm.interrupt_run(None)
+
+    def rest(self, realm):
+        """Called by a realm's thread: lets others run for a moment, or until its turn."""
+        end = time.monotonic() + 1
+        with self.condition:
+            self.turned.wait(MEMORY_CHECK_SECONDS)
+            while self.turn not in (None, realm) and realm.interruption is None and time.monotonic() < end:
+                self.turned.wait(MEMORY_CHECK_SECONDS)
+
+    def over_budget(self, now):
+        """The process is too large: collects garbage, then stops the realm that has taken the most."""
+        if now - self.collected > 1 or self.memory > self.clean_memory + COLLECT_FROM_BYTES:
+            self.collect()
+        over = self.memory - self.first_memory - self.max_memory
+        if over <= 0 or now < self.stopping_until:
+            return
+        realms = sorted(self.charged, key=lambda realm: realm.memory)
+        running = {watch.realm for watch in self.watches}
+        if sum([realm.memory for realm in realms]) < self.max_memory // 2:
+            self.first_memory += over           # that was not the scripts
+        elif realms[-1] in running:
+            self.stop(realms[-1], now)
+        elif realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
+            realms[-1].outgrown()
+        else:
+            # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
+            growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+            if growing is not None and growing.realm.memory - growing.memory > self.max_memory // 4:
+                self.stop(growing.realm, now)
+
+    def stop(self, realm, now):
+        """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
+        realm.interrupt_run("memory")
+        self.watches = {watch for watch in self.watches if watch.realm is not realm}
+        self.stopping_until = now + STOPPING_SECONDS
+
+    def collect(self):
+        """Collects garbage and gives what is free back to the system; the bytes by which the process shrank."""
+        before = memory_used()
+        gc.collect()
+        give_back_memory()
+        self.collected = time.monotonic()
+        self.memory = self.clean_memory = memory_used()
+        self.first_memory = min(self.first_memory, self.memory)
+        return before - self.memory
+
+    def settle(self, realm):
+        """After a stop for want of memory, in the thread that was stopped: a realm that still keeps too much is
+        told so."""
+        freed = self.collect()
+        with self.condition:
+            self.ended.pop(realm, None)
+            self.stopping_until = 0.0
+            realm.memory = max(0, min(realm.memory - freed, self.memory - self.first_memory))
+        if realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+            realm.outgrown()
+
+    def has_room(self, size):
+        """Whether the process may grow by so many bytes at once."""
+        return not self.first_memory or memory_used() + size - self.first_memory <= self.max_memory * 1.1
 
 
 WATCHDOG = Watchdog()
+MemoryLimit.has_room = WATCHDOG.has_room
 
 
 # -- Realm -------------------------------------------------------------------------------
@@ -27157,6 +27305,10 @@ class Realm:
         self.stop_reason = None
         self.time_limit = None
         self.thread = None
+        #: Bytes by which the process grew while this realm ran, and what to call when it keeps too much of them.
+        self.memory, self.outgrown = 0, None
+        #: The JSError that says why it cannot be entered any more, if there is more to say than that it is closed.
+        self.unloaded = None
         self.jobs = collections.deque()
         self.depth = 0
         self.symbols = {}
@@ -27293,18 +27445,29 @@ class Realm:
     # entering
 
     def interrupt_run(self, reason):
-        """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory"."""
-        self.stop_reason = reason
-        self.interruption = Interrupted()
+        """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory", or
+        (None) let others run for a moment."""
+        if reason is not None:
+            self.stop_reason = reason
+            self.interruption = Interrupted()
+            STOPPED_THREADS.add(self.thread)
         self.interrupt = True
         self.runtime["interrupt"] = True
-        STOPPED_THREADS.add(self.thread)
 
     def poll(self):
         """Raises Interrupted when the script's time is up: always the same one, since Python searches
         the chain of contexts at each raise of a new one, and a deep stack of `finally` raises many."""
         if self.interrupt:
-            raise self.interruption
+            if self.interruption is not None:
+                raise self.interruption
+            self.rest()
+
+    def rest(self):
+        """Lets others run for a moment."""
+        self.interrupt = self.runtime["interrupt"] = False
+        WATCHDOG.rest(self)
+        if self.interruption is not None:       # it was stopped meanwhile
+            self.interrupt = self.runtime["interrupt"] = True
 
     def enter(self, work, timeout=None):
         """Runs work() under the lock and the deadline and then the microtasks; returns its result.
@@ -27312,7 +27475,7 @@ class Realm:
         seconds = timeout if timeout is not None else self.timeout
         with self.lock:
             if self.closed:
-                raise JSError(f"the realm {self.name} is closed")
+                raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
                 return self.enter_again(work)
             self.depth = 1
@@ -27323,15 +27486,17 @@ class Realm:
                 try:
                     result = self.work_and_jobs(work)
                 finally:
-                    WATCHDOG.release(watch, self.stop_reason == "memory")
-                self.poll()             # a script that swallowed the interruption has timed out too
+                    WATCHDOG.release(watch)
+                if self.interruption is not None:
+                    raise self.interruption     # a script that swallowed the interruption has timed out too
                 return result
             except Interrupted as error:
-                if not self.interrupt:  # another realm's, below on the stack
+                if self.interruption is None:   # another realm's, below on the stack
                     raise
                 self.jobs.clear()
                 self.rejections.clear()
-                self.report_timeout(seconds, error)
+                stopped = self.stopped_error(seconds, error)
+                traceback.clear_frames(error.__traceback__)
             except Exception as error:
                 raise self.js_error(error) from None
             finally:
@@ -27341,6 +27506,10 @@ class Realm:
                 if HEADROOM.raised:
                     with HEADROOM.lock:
                         HEADROOM.settle()
+            # Out of the handler, or the error would keep everything that the script had.
+            if stopped.name != ScriptTimeout.name:
+                WATCHDOG.settle(self)
+            raise stopped
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -27365,19 +27534,19 @@ class Realm:
         self.interrupt = False
         self.runtime["interrupt"] = False
 
-    def report_timeout(self, seconds, error):
+    def stopped_error(self, seconds, error):
+        """The ScriptTimeout for an entry that was stopped."""
         frames = frames_of_traceback(error.__traceback__)
         if self.stop_reason == "memory":
-            timeout = ScriptTimeout("the script was stopped: it took more than "
-                                    f"{MAX_SCRIPT_MEMORY >> 20} MiB of memory")
-            timeout.name = "OutOfMemoryError"
+            timeout = out_of_memory(f"the script was stopped: all scripts together took more than "
+                                    f"{WATCHDOG.max_memory >> 20} MiB of memory, and this one the most")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
         if frames:
             timeout.filename = frames[0][0].co_filename
             timeout.line, timeout.column = frame_position(*frames[0])
-        raise timeout from None
+        return timeout
 
     # jobs
 
@@ -27390,7 +27559,7 @@ class Realm:
         while True:
             while jobs:
                 if self.interrupt:
-                    raise Interrupted
+                    self.poll()
                 job = jobs.popleft()
                 try:
                     job()
@@ -27431,6 +27600,32 @@ class Realm:
         """Cancels timers; later entries fail."""
         self.closed = True
         self.timers.close()
+
+    def unload(self, reason):
+        """Gives up what the script keeps; later entries fail with a JSError for this reason."""
+        with self.lock:
+            self.unloaded = reason
+            self.close()
+            self.forget()
+            self.memory = max(0, self.memory - WATCHDOG.collect())
+
+    @staticmethod
+    def empty(function):
+        """Drops the code of a function that somebody outside still holds, and with it what it closes over."""
+        if isinstance(function, JSFunction):
+            function.fn = function.ctor = function.fields = None
+            function.attrs, function.props = None, {}
+
+    def forget(self):
+        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins."""
+        self.jobs.clear()
+        self.globals.clear()
+        self.global_object.props.clear()
+        for kept in (self.lexical, self.rejections, self.symbols, self.host_hooks):
+            kept.clear()
+        self.modules, self.last_match = ModuleMap(self), None
+        for name in set(self.__dict__) & set(INTRINSICS):
+            del self.__dict__[name]
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
@@ -28128,10 +28323,10 @@ class ForegroundRealm(Realm):
         if self.depth:
             self.interrupt_run("stop")
 
-    def report_timeout(self, seconds, error):
+    def stopped_error(self, seconds, error):
         if self.stop_reason == "stop":
-            raise ScriptTimeout("interrupted") from None
-        super().report_timeout(seconds, error)
+            return ScriptTimeout("interrupted")
+        return super().stopped_error(seconds, error)
 
     def await_settled(self, settled, timeout, started):
         """Waits until a promise is settled, somebody stops it, or nothing is left that could settle it."""
@@ -29422,7 +29617,8 @@ class Js2PyRealm:
         self.lock = threading.RLock()
         self.interrupt = self.closed = False
         self.interruption = self.stop_reason = self.time_limit = self.thread = None
-        self.depth = 0
+        self.outgrown = self.unloaded = None
+        self.depth = self.memory = 0
         self.jobs = collections.deque()
         self.rejections = {}            # there are no promises
         self.timers = TimerQueue(self)
@@ -29463,17 +29659,28 @@ class Js2PyRealm:
         """Raises Interrupted in the thread that runs the script, when that shall end. Others may make
         values meanwhile."""
         if self.interrupt and threading.get_ident() == self.thread:
-            raise self.interruption
+            Realm.poll(self)
 
-    def report_timeout(self, seconds, error):
-        try:
-            Realm.report_timeout(self, seconds, error)
-        except ScriptTimeout as timeout:
-            places = self.places(error.__traceback__)
-            timeout.where = "".join("\n" + self.place_text(*place) for place in places)
-            if places:
-                _, timeout.filename, timeout.line = places[0]
-            raise
+    rest = Realm.rest
+    unload = Realm.unload
+
+    @staticmethod
+    def empty(function):
+        if isinstance(function, Js2PyValue):
+            function.object.own.clear()
+            function.object.code = None
+
+    def forget(self):
+        self.jobs.clear()
+        self.scope.own.clear()
+
+    def stopped_error(self, seconds, error):
+        timeout = Realm.stopped_error(self, seconds, error)
+        places = self.places(error.__traceback__)
+        timeout.where = "".join("\n" + self.place_text(*place) for place in places)
+        if places:
+            _, timeout.filename, timeout.line = places[0]
+        return timeout
 
     # exceptions
 
@@ -29892,6 +30099,7 @@ ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "wait_idle",                     # entering it
+    "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
@@ -38201,6 +38409,7 @@ class ScriptHost:
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.report = self.report_uncaught
+        self.realm.outgrown = self.outgrown
         self.realm.note_ignored = self.note_ignored
         self.realm.note_failure = self.note_failure
         self.realm.modules.loader = self.load_module
@@ -38305,6 +38514,8 @@ class ScriptHost:
     def run(self, handler, what, context, convert=None):
         """Calls a handler within the time limit; raises JSError, ScriptTimeout, MissingHandler or
         ScriptBusy."""
+        if self.realm.unloaded is not None:
+            raise self.realm.unloaded
         function = self.resolve(handler, what)
         with self._lock:
             if self.active >= MAX_CALLS_PER_SCRIPT:
@@ -38358,6 +38569,28 @@ class ScriptHost:
         return context
 
     # -- life ----
+
+    def outgrown(self):
+        """The script keeps more than half of the memory that all may take together. Must not block."""
+        self.realm.outgrown = None
+        start_script_thread(self.unload, name=f"unload {self.name}")
+
+    def unload(self):
+        """Gives up what the script keeps. Its routes and streams stay, and tell why they do not work."""
+        text = (f"this script kept {self.realm.memory >> 20} MiB of memory when all scripts together took more "
+                f"than {WATCHDOG.max_memory >> 20} MiB, and was unloaded; save it to load it again, with less "
+                "to keep or with a larger --max-memory")
+        handlers = [route.handler for route in self.routes.values()]
+        handlers += [item for route in self.streams.values() for item in (route.on_connect, route.on_disconnect)]
+        handlers += [item.resolver.args[2] for item in self.app.graphql.registrations
+                     if item.owner == self.name and item.resolver is not None]
+        for function in handlers:
+            self.realm.empty(function)
+        self.realm.unload(out_of_memory(text))
+        self.app.failures[self.name] = self.app.troubles[self.name] = LoadFailure(self.name, text)
+        self.console("error", text)
+        if self.app.live is not None:
+            self.app.live.script_tried(False)
 
     def load(self):
         """Runs the script and its init; raises JSError or ScriptTimeout."""
@@ -45482,6 +45715,8 @@ def option_parser():
     add("--no-reload", action="store_true", help="do not watch the files for changes")
     add("--handler-timeout", type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
         help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")
+    add("--max-memory", type=positive, default=DEFAULT_MAX_MEMORY >> 20, metavar="MIB",
+        help=f"MiB by which all scripts together may let the process grow ({DEFAULT_MAX_MEMORY >> 20:,})")
     add("--cors", type=origin, action="append", default=[], metavar="ORIGIN",
         help="let pages of this origin use the server; * for all")
     add("--allow-host", type=allowed_host, action="append", default=[], metavar="NAME",
@@ -45596,6 +45831,7 @@ def main(argv=None):
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
+    WATCHDOG.max_memory = options.max_memory << 20
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:

@@ -5136,7 +5136,7 @@ class EngineSeamTest(unittest.TestCase):
 
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
-            attributes = ("name", "modules", "console")
+            attributes = ("name", "modules", "console", "memory", "outgrown", "unloaded")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
@@ -6541,6 +6541,44 @@ class MemoryTest(AttackTestCase):
     def test_properties(self):
         self.assert_bounded("for (var i = 0;; i++) Object.defineProperty({}, 'x'.repeat(1e5) + i, {get() {}})",
                             "memory", "timeout")
+
+    @unittest.skipUnless(aiwebengine.memory_used(), "the system does not say how large a process is")
+    def test_who_takes_nothing_is_not_stopped_for_another(self):
+        outcome = {}
+
+        def run(name, source):
+            realm = aiwebengine.Realm(name, console=lambda level, text: None)
+            try:
+                outcome[name] = realm.evaluate(source, timeout=STUCK)
+            except aiwebengine.ScriptTimeout as error:
+                outcome[name] = error.name
+        with mock.patch.object(aiwebengine.WATCHDOG, "max_memory", 300 << 20):
+            threads = [threading.Thread(target=run, args=item) for item in {
+                "computes": "var grown = false, n = 0; for (const end = Date.now() + 3000; Date.now() < end;) n++; n > 0",
+                "grows": "var kept = []; for (let i = 0;; i++) kept.push('x'.repeat(1e5) + i)"}.items()]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(outcome, {"computes": True, "grows": "OutOfMemoryError"})
+
+    @unittest.skipUnless(aiwebengine.memory_used(), "the system does not say how large a process is")
+    def test_stops_in_a_row_leave_nothing(self):
+        process = subprocess.run([sys.executable, "-c", """
+import aiwebengine, threading
+aiwebengine.WATCHDOG.max_memory = 200 << 20
+realm = aiwebengine.Realm(console=lambda level, text: None)
+peak = []
+for turn in range(8):
+    try:
+        realm.evaluate("(() => { const a = []; for (;;) a.push([a, new Array(1e4).fill(0)]) })()", timeout=20)
+    except aiwebengine.ScriptTimeout as error:
+        assert error.name == "OutOfMemoryError", error
+    peak.append(aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory >> 20)
+print(max(peak))"""], capture_output=True, text=True, timeout=4 * STUCK,
+            env={**os.environ, "PYTHONPATH": str(pathlib.Path(aiwebengine.__file__).parent)})
+        self.assertEqual(process.returncode, 0, process.stderr[-1000:])
+        self.assertLess(int(process.stdout), 100)
 
     def test_memory_comes_back(self):
         process = subprocess.run([sys.executable, "-c", """
@@ -9913,6 +9951,24 @@ class ScriptTest(ServerCase):
         os.utime(path, (old, old))
         self.server.app.refresh()
 
+    @unittest.skipUnless(aiwebengine.memory_used(), "the system does not say how large a process is")
+    def test_a_script_that_keeps_too_much_is_unloaded_until_it_is_saved(self):
+        growing = """
+            const kept = [];
+            routeRegistry.registerRoute('/kept', () => String(kept.length));
+            setInterval(() => kept.push(new Uint8Array(2e7).fill(1)), 5);"""
+        with mock.patch.object(aiwebengine.WATCHDOG, "max_memory", 200 << 20):
+            self.serve({"grow.js": growing, "other.js": "routeRegistry.registerRoute('/other', () => 'here');"})
+            self.eventually(lambda: "grow.js" in self.server.app.failures, STUCK)
+            status, _, text = self.get("/kept")
+            self.assertEqual((status, json.loads(text)["error"]["name"]), (500, "OutOfMemoryError"))
+            self.assertIn("save it to load it again", text)
+            self.eventually(lambda: aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory < 150 << 20)
+            self.assertEqual(self.get("/other")[2], "here")
+            self.change("grow.js", growing.replace("setInterval", "void"))
+            self.eventually(lambda: self.get("/kept")[0] == 200)
+            self.assertEqual(self.server.app.failures, {})
+
     def test_graphql_fields_are_there_while_the_script_that_registers_them_loads(self):
         self.serve("""
             graphQLRegistry.registerQuery("n", "type Query { n: Int }", () => 5, "internal");
@@ -10526,7 +10582,7 @@ class HttpTest(ServerCase):
     def test_a_handler_that_takes_too_much_memory(self):
         self.serve("routeRegistry.registerRoute('/grow', () => {"
                    "for (const all = [];;) all.push(new Array(1e4).fill(0)) });")
-        with mock.patch.object(aiwebengine, "MAX_SCRIPT_MEMORY", 64 << 20):
+        with mock.patch.object(aiwebengine.WATCHDOG, "max_memory", 64 << 20):
             status, _, text = self.get("/grow")
         self.assertEqual((status, json.loads(text)["error"]["name"]), (500, "OutOfMemoryError"))
 
