@@ -36389,7 +36389,7 @@ class RedisLink:
             raise StorageUnavailable("--redis needs the package redis: pip install redis") from None
         try:
             client = redis.Redis.from_url(
-                url, protocol=2, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
+                url, protocol=2, max_connections=2**31, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
         except ValueError as error:
             raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such as "
@@ -36411,7 +36411,8 @@ class RedisLink:
 
     def connection(self):
         """A new connection for one thread alone; its errors are `failures`."""
-        connection = self.client.connection_pool.make_connection()
+        pool = self.client.connection_pool      # which counts those that it makes, and never forgets one
+        connection = pool.connection_class(**pool.connection_kwargs)
         connection.connect()
         connection.send_command("PING")
         connection.read_response()

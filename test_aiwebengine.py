@@ -9321,6 +9321,28 @@ class RedisFailureTest(RedisCase):
             self.assertTrue(client.nothing())
         self.assertIn("Redis is back", self.output.getvalue())
 
+    def test_any_number_of_attempts_in_any_number_of_outages_leaves_no_connection_taken(self):
+        """With the package's pool at a limit of eight connections; redis 8 has one of 100."""
+        with mock.patch.multiple(aiwebengine, REDIS_RETRY_FIRST=0.002, REDIS_RETRY_MOST=0.002):
+            server = self.serve(REDIS_SCRIPT, redis=self.redis.url + "?max_connections=8")
+            link = server.app.relay.link
+            attempts, connection = [], link.connection
+
+            def counted():
+                attempts.append(1)
+                return connection()
+            link.connection = counted
+            client = self.client(server)
+            for outage in range(3):
+                self.redis.stop()
+                self.assertEqual(self.post_to(server, "/send", "x"), 503)
+                end = len(attempts) + 30
+                self.until(lambda: len(attempts) >= end, STUCK)
+                self.redis.start()
+                self.until(lambda: self.post_to(server, "/send", f"message {outage}") != 503, STUCK)
+                self.assertEqual(self.post_to(server, "/set", "v"), "set")
+                self.assertEqual(self.take(client, 1), [f"message {outage}"])
+
     def test_traffic_of_both_during_a_restart_loses_nothing_that_was_accepted(self):
         one, two = self.serve_both(REDIS_SCRIPT)
         clients = [self.client(server) for server in (one, two) for _ in range(5)]
