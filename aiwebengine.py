@@ -27943,12 +27943,13 @@ class PromptRealm(ForegroundRealm):
 
 # -- js2py: the private copy -------------------------------------------------------------
 #
-# The package js2py as an engine for ECMAScript 5.1, where it is installed and imports (CPython 3.11 and
-# older). It translates JavaScript to Python text and runs that, and hands Python objects to scripts: no
-# sandbox. What is done here so that it becomes one, as far as it goes:
+# The package js2py, or a fork of it, as an engine for ECMAScript 5.1, where one is installed. It translates
+# JavaScript to Python text and runs that, and hands Python objects to scripts: no sandbox. What is done here
+# so that it becomes one, as far as it goes:
 #
 # Each realm has its own copy of js2py's modules, since js2py keeps one set of prototypes for all of its
-# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched.
+# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched. What js2py
+# does to the bytecode of its functions, which each CPython has broken anew, is done to their syntax trees.
 # Modules that a script could use to get at Python or at memory are not loaded at all: eval, the parser
 # with its `pyimport`, require, typed arrays. The rest runs without open, exec, import and their like.
 # What js2py cannot turn into a JavaScript value stays inside; it used to become a PyObjectWrapper, through
@@ -27957,8 +27958,9 @@ class PromptRealm(ForegroundRealm):
 # numbered words for them, and what it writes must pass an allow-list of shapes before it is compiled.
 # Loops and functions, js2py's own too, look at the realm's clock.
 
-#: Packages of which each realm has its own copy, and modules that such a copy does without.
-_JS2PY_PACKAGES = ("js2py", "pyjsparser")
+#: Modules that hold js2py: its own, and that of its forks, which CPython 3.12 and newer can import too.
+_JS2PY_MODULES = ("js2py", "js2py_")
+#: Modules that a realm's copy does without.
 _JS2PY_LEFT_OUT = frozenset((
     "pyjsparser", "warnings", "js2py.translators.translator", "js2py.host.jseval",
     "js2py.host.console", "js2py.constructors.jsarraybuffer",
@@ -27981,9 +27983,8 @@ _JS2PY_READY_NUMBERS = 256
 #: Characters that js2py keeps as strings, in each copy. (js2py itself: all that ever occurred.)
 _JS2PY_READY_CHARACTERS = 1024
 
-#: Code of js2py's modules by name, and what its injector makes of functions, for all copies.
+#: Code of js2py's modules by name, for all copies.
 _JS2PY_CODE = {}
-_JS2PY_INJECTED = {}
 
 
 class LeftOut(types.ModuleType):
@@ -28019,22 +28020,66 @@ def insert_polls(tree):
 
 @functools.cache
 def js2py_folder():
-    """Where the package js2py lies; raises ModuleNotFoundError where it is not installed."""
-    spec = importlib.util.find_spec("js2py")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("js2py is not installed", name="js2py")
-    return pathlib.Path(next(iter(spec.submodule_search_locations))).parent
+    """The folder of js2py's modules; raises ModuleNotFoundError where neither it nor a fork is installed."""
+    for name in _JS2PY_MODULES:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations:
+            return pathlib.Path(next(iter(spec.submodule_search_locations)))
+    raise ModuleNotFoundError("js2py is not installed", name="js2py")
+
+
+def js2py_path(name):
+    """The file or folder of one of js2py's modules, without its ending."""
+    return js2py_folder().joinpath(*name.split(".")[1:])
 
 
 def js2py_code(name):
     """The code of one of js2py's modules, with polls."""
     if name not in _JS2PY_CODE:
-        path = js2py_folder().joinpath(*name.split(".")).with_suffix(".py")
+        path = js2py_path(name).with_suffix(".py")
         tree = ast.parse(path.read_bytes())
         if name == "js2py.base":
             tree.body = [node for node in tree.body if not fills_number_bank(node)]
+        add_js_parameters(tree)
         _JS2PY_CODE[name] = compile(ast.fix_missing_locations(insert_polls(tree)), str(path), "exec")
     return _JS2PY_CODE[name]
+
+
+#: What js2py's built-in functions are called with after their own arguments, though few declare it.
+_JS_PARAMETERS = ("this", "arguments")
+
+
+def add_js_parameters(tree):
+    """Gives the functions of a module that mention `this` or `arguments`, but nobody passes it to them, both
+    as their last parameters."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            known = assigned_names(function.body) | {arg.arg for arg in function.args.args}
+            if any(isinstance(node, ast.Name) and node.id in _JS_PARAMETERS and node.id not in known
+                   for node in own_nodes(function.body)):
+                function.args.args += [ast.arg(name) for name in _JS_PARAMETERS]
+                function.args.defaults = []
+
+
+def with_js_parameters(function):
+    """What js2py's injector makes of a Python function that becomes a JavaScript one: a translated one has
+    (…, this, arguments, var) and stays as it is; of another one a twin that takes (…, this, arguments)."""
+    code = function.__code__
+    names = code.co_varnames[:code.co_argcount]
+    if names[-2:] == ("arguments", "var"):
+        return function
+    if names[-2:] == _JS_PARAMETERS:
+        return types.FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
+    made = js_twin_maker(names)(function)
+    made.__name__ = function.__name__
+    return made
+
+
+@functools.cache
+def js_twin_maker(names):
+    """A function that makes twins of functions with these parameters, which leave out `this` and `arguments`."""
+    own = ", ".join(names)
+    return eval(f"lambda function: lambda {', '.join((*names, *_JS_PARAMETERS))}: function({own})", {})
 
 
 def fills_number_bank(node):
@@ -28105,8 +28150,6 @@ class Js2PyCopy:
         runtime.update(vars(builtins))
         runtime["__import__"] = self.import_module
         runtime["print"] = lambda *_: None      # js2py prints what it cannot do
-        injector = self.load("js2py.utils.injector")
-        injector.append_arguments = functools.partial(self.injected, injector.append_arguments)
         self.base = self.load("js2py.base")
         self.pyjs = self.load("js2py.pyjs")
         self.json = self.load("js2py.prototypes.jsjson")
@@ -28115,6 +28158,7 @@ class Js2PyCopy:
             runtime.pop(name, None)
         runtime["__import__"] = self.import_late
         self.nodes.is_valid_py_name = lambda name: True     # the words of words_for() are
+        self.nodes.random = types.SimpleNamespace(randrange=lambda most: random.randrange(int(most)))
         self.nodes.globals = functools.partial(vars, self.nodes)
         self.nodes.Completion = self.completion
         self.nodes.Marked = self.marked
@@ -28129,13 +28173,18 @@ class Js2PyCopy:
         """__import__ of the copy."""
         if level:
             name = importlib.util.resolve_name("." * level + name, namespace["__package__"])
-        if name in _JS2PY_LEFT_OUT or name.partition(".")[0] == "pyjsparser":
+        package, dot, rest = name.partition(".")
+        if package in _JS2PY_MODULES:
+            name = "js2py" + dot + rest
+        if name in _JS2PY_LEFT_OUT or package == "pyjsparser":
             return LeftOut(name)
+        if name == "js2py.utils.injector":
+            return types.SimpleNamespace(fix_js_args=with_js_parameters)
         if name == "numpy":
             raise ImportError(name)
         if name == "re":
             return JS2PY_RE
-        if name.partition(".")[0] not in _JS2PY_PACKAGES:
+        if package not in _JS2PY_MODULES:
             return __import__(name, namespace, None, names or (), 0)
         module = self.load(name)
         for inner in names or ():
@@ -28154,20 +28203,12 @@ class Js2PyCopy:
         """A module of the copy; a package is a module without code of its own."""
         if name not in self.modules:
             module = self.modules[name] = types.ModuleType(name)
-            is_package = js2py_folder().joinpath(*name.split(".")).is_dir()
+            is_package = js2py_path(name).is_dir()
             module.__package__ = name if is_package else name.rpartition(".")[0]
             module.__builtins__ = self.runtime
             if not is_package:
                 exec(js2py_code(name), vars(module))
         return self.modules[name]
-
-    @staticmethod
-    def injected(append_arguments, code, names):
-        """append_arguments() of js2py's injector, which is slow, once for each code object."""
-        key = code.co_filename, code
-        if key not in _JS2PY_INJECTED:
-            _JS2PY_INJECTED[key] = append_arguments(code, names)
-        return _JS2PY_INJECTED[key]
 
     # translating
 
@@ -29028,7 +29069,7 @@ class Js2PyRealm:
         self.timers = TimerQueue(self)
         self.modules = types.SimpleNamespace(loader=None)
         self.joining = []
-        self.runtime = {"interrupt": False, "js2py_poll": self.poll}
+        self.runtime = {"interrupt": False, "js2py_poll": self.poll, "FinallyLeft": FinallyLeft}
         self.copy = Js2PyCopy(self.runtime)
         self.values = self.copy.base
         self.globals = self.make_globals()
@@ -29435,14 +29476,16 @@ def check_js2py():
         answer = realm.evaluate("[1, 2].map(function (x) { return x + 1 }).join()")
         realm.close()
     except ModuleNotFoundError as error:
+        package = "js2py" if sys.version_info < (3, 12) else \
+            "js2py-3-13" if sys.version_info < (3, 14) else "js2py-3-14"
         raise EngineUnavailable(f"js2py cannot be used: the module {error.name} is not installed. Install it with "
-                                f"pip install js2py, or {instead}") from None
+                                f"pip install {package}, or {instead}") from None
     except Exception as error:
         answer = " ".join(f"{type(error).__name__}: {error}".split())
     if answer != "2,3":
         version = "%d.%d" % sys.version_info[:2]
-        raise EngineUnavailable(f"js2py does not import on this CPython {version} ({answer}). It needs CPython 3.11 "
-                                f"or older; or {instead}")
+        raise EngineUnavailable(f"the js2py in {js2py_folder()} does not work on CPython {version} ({answer}): "
+                                f"{instead}")
 
 
 # -- Engines -----------------------------------------------------------------------------
