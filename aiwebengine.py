@@ -3497,6 +3497,7 @@ class Variable:
     boxed        it lives in a Cell, made anew for each turn of the loop (or shared by modules)
     provided     its Cell comes from outside: the variable is imported or exported
     passed       captured in a loop but never assigned: inner functions get the value itself
+    remote       some inner function assigns it: any call may
     early        some reference stands before the declaration (or runs perhaps before it)
     sources      what is assigned to it: expression nodes and type names, for the inference
     type         the inferred type; see "Types of variables" below
@@ -3504,7 +3505,7 @@ class Variable:
 
     __slots__ = ("kind", "scope", "name", "python", "is_global", "captured", "assigned", "in_loop",
                  "boxed", "passed", "provided", "early", "sources", "type", "start", "end", "capturers",
-                 "region", "references", "dominates")
+                 "region", "references", "dominates", "remote")
 
     def __init__(self, kind, scope, name, start, end):
         self.kind = kind
@@ -3512,7 +3513,7 @@ class Variable:
         self.name = name
         self.python = None
         self.is_global = False
-        self.captured = self.assigned = self.boxed = self.passed = self.early = False
+        self.captured = self.assigned = self.boxed = self.passed = self.early = self.remote = False
         self.provided = False
         self.in_loop = scope.in_loop
         self.start = start
@@ -3671,6 +3672,7 @@ class ScopeAnalyzer:
         variable = scope.declare(kind, identifier.name, start, end)
         if variable.region is None:
             variable.region = self.region
+            self.variables.append(variable)
         return variable
 
     def declare_vars(self, statements, scope):
@@ -3953,14 +3955,12 @@ class ScopeAnalyzer:
     def visit_VariableDeclaration(self, node):
         for declarator in node.declarations:
             source = declarator.init
-            if source is None:
-                if node.kind == "var" and isinstance(declarator.id, Identifier):
-                    self.reference(declarator.id)
-                    continue
-                source = "any"
-            self.visit_pattern(declarator.id, source)
-            if declarator.init is not None:
-                self.visit(declarator.init)
+            if source is not None:
+                self.visit(source)          # first: it may read the variable, which is not set yet
+            elif node.kind == "var" and isinstance(declarator.id, Identifier):
+                self.reference(declarator.id)
+                continue
+            self.visit_pattern(declarator.id, "any" if source is None else source)
 
     def visit_BlockStatement(self, node):
         self.block(node, "block", node.body)
@@ -3991,7 +3991,7 @@ class ScopeAnalyzer:
             self.visit(node)
 
     def visit_LabeledStatement(self, node):
-        self.visit(node.body)
+        self.in_region(node, lambda: self.visit(node.body))
 
     def visit_WhileStatement(self, node):
         self.in_loop(node, lambda: self.visit_list((node.test, node.body)))
@@ -4211,10 +4211,12 @@ class ScopeAnalyzer:
                 variable.sources.append(source)
             if not declares:
                 variable.assigned = True
-            elif variable.kind in ("var", "function") and len(variable.sources) > 1:
+            elif variable.kind in ("var", "function", "catch") and len(variable.sources) > 1:
                 variable.assigned = True
         function = scope.function
         owner = variable.scope.function
+        if write and function is not owner:
+            variable.remote = True
         if function is not owner:
             variable.captured = True
             while function.parent_function is not owner:
@@ -4415,17 +4417,20 @@ class LoopBound:
     """What is known where a for loop steps its variable: that the loop's test held for it. Left on the
     step expression by note_loop_bound()."""
 
-    __slots__ = ("limit", "body")
+    __slots__ = ("limit", "loop")
 
-    def __init__(self, limit, body):
+    def __init__(self, limit, loop):
         self.limit = limit
-        self.body = body
+        self.loop = loop
 
     def range_of(self, variable, source):
-        """The range after the step, or None if the body may have changed the variable."""
-        body = self.body
+        """The range after the step, or None if anything between the test and the step may have changed
+        the variable."""
+        first, last = self.loop.test.start, self.loop.end
+        if variable.remote:
+            return None
         for other in variable.sources:
-            if isinstance(other, Node) and body.start <= other.start < body.end:
+            if other is not source and (type(other) is str or first <= other.start < last):
                 return None
         current, limit = variable.type, infer(self.limit)
         step = (1, 1) if isinstance(source, UpdateExpression) else infer(source.right)
@@ -4449,7 +4454,7 @@ def note_loop_bound(node):
     else:
         return
     if isinstance(target, Identifier) and target.name == test.left.name:
-        update.scope = LoopBound(test.right, node.body)
+        update.scope = LoopBound(test.right, node)
 
 
 def counter_range(variable, step):
@@ -7280,7 +7285,7 @@ class Emitter:
         if not declares and self.is_constant(variable):
             self.emit_value(self.refuse_assignment(variable, value))
             return
-        if not declares and variable.early and variable.kind in ("let", "class", "const"):
+        if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
             target = ast.Attribute(self.name(variable.python), "v", _STORE, lineno=self.line,
@@ -7294,7 +7299,7 @@ class Emitter:
         """variable = value, as an expression."""
         if not declares and self.is_constant(variable):
             return self.refuse_assignment(variable, value)
-        if not declares and variable.early and variable.kind in ("let", "class", "const"):
+        if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
             return self.apply(self.attribute(self.name(variable.python), "set"), [value])

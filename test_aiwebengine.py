@@ -4,6 +4,7 @@
     python test_aiwebengine.py                 everything that can run on this machine
     python test_aiwebengine.py -k chat         tests whose name contains a word
     python test_aiwebengine.py --bench         measurements instead of tests
+    python test_aiwebengine.py --fuzz N [--seed S]           N random programs, compared with node
     python test_aiwebengine.py --bench soak [--seconds N]    ten minutes of mixed traffic in which nothing may be lost
 
 Needs the standard library only. What needs more – Chromium, node with the packages graphql-http and
@@ -16008,6 +16009,553 @@ def run_benchmarks(words):
 
 
 # ======================================================================================
+# FUZZING: random programs, run here and by node
+# ======================================================================================
+
+#: What every program of the fuzzer may use; both engines run it before each program.
+FUZZ_PRELUDE = r"""
+var out = [], fuel = 60;
+function tick() { if (--fuel < 0) throw "fuel"; return true }
+function show(v, depth) {
+  depth = depth || 0;
+  if (typeof v === "string") return JSON.stringify(v.length > 200 ? v.slice(0, 200) + v.length : v);
+  if (typeof v === "bigint") return v + "n";
+  if (typeof v === "symbol") return "symbol";
+  if (typeof v === "function") return "function";
+  if (typeof v !== "object" || v === null) return Object.is(v, -0) ? "-0" : String(v);
+  if (v instanceof Error) return v.name === "RangeError" ? v.name + v.message : v.name;
+  if (depth > 2) return "…";
+  var parts = [];
+  try {
+    for (var key of Object.keys(v).slice(0, 20)) parts.push(key + ":" + show(v[key], depth + 1));
+  } catch (error) { parts.push("!" + show(error, 3)) }
+  return (Array.isArray(v) ? "[" + v.length + " " : "{") + parts.join() + "}";
+}
+function call(f, ...args) { return typeof f === "function" ? f(...args) : f }
+function list(v) { return v != null && typeof v[Symbol.iterator] === "function" ? v : [v, 2] }
+function log(...values) { if (out.length < 400) out.push(values.map(v => show(v)).join(" ")); return values[0] }
+"""
+
+#: The side of node: a line {"id", "source"} in, a line {"id", "out"} out.
+FUZZ_WORKER = r"""
+const vm = require("vm"), lines = require("readline").createInterface({ input: process.stdin });
+process.on("unhandledRejection", () => {});
+const prelude = new vm.Script(JSON.parse(process.argv[1]));
+lines.on("line", line => {
+  const { id, source } = JSON.parse(line);
+  const context = vm.createContext({}, { microtaskMode: "afterEvaluate" });
+  prelude.runInContext(context);
+  let out, script, thrown = "";
+  try {
+    script = new vm.Script(source);
+    script.runInContext(context, { timeout: 1500 });
+  } catch (error) {
+    if (error && error.code === "ERR_SCRIPT_EXECUTION_TIMEOUT") out = "timeout";
+    else if (!script) out = "SyntaxError";
+    else thrown = "\nthrown";
+  }
+  vm.runInContext("0", context);        // what a program that threw has left to do
+  console.log(JSON.stringify({ id, out: out || vm.runInContext("out.join('\\n')", context) + thrown }));
+});
+"""
+
+
+class ProgramMaker:
+    """Makes a random program that ends soon and logs what its variables hold. Names come from a pool
+    so small that closures, shadowing, hoisting and the dead zone meet in most programs."""
+
+    NAMES = "abcdefgh"
+    LITERALS = """0 1 2 3 7 -1 -2 10 31 32 33 255 1e3 65535 65536 1048577 2147483646 2147483647 2147483648 -2147483648
+        -2147483649 4294967295 4294967296 4294967297 9007199254740990 9007199254740991 9007199254740992
+        -9007199254740991 -9007199254740993 1e21 0.5 -0.5 1.5 0.1 -0 NaN Infinity -Infinity '' 'x' 'ab' '0' '12' '-1' '1e3'
+        true false null undefined [] [1,2,3] {} [[4],'q'] {x:5}""".split()
+    BIGINTS = "0n 1n -3n 9007199254740993n 4294967296n".split()
+    BINARY = "+ + + + - - * * / % % & | | ^ << >> >>> < > <= >= == != === !== && || ??".split()
+    COMPOUND = "= = = += += -= *= /= %= &= |= ^= <<= >>= >>>= &&= ||= ??=".split()
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.scopes = []                # dicts: lexical, vars: names; function: its kind or None
+        self.loops = self.labels = 0
+        self.targets = []               # what break and continue may name: (label or None, is_loop)
+        self.counters = 0
+
+    def pick(self, *choices):
+        return self.random.choice(choices)
+
+    def chance(self, part):
+        return self.random.random() < part
+
+    def name(self):
+        return self.random.choice(self.NAMES)
+
+    def literal(self):
+        return self.random.choice(self.BIGINTS if self.chance(.03) else self.LITERALS)
+
+    # scopes
+
+    def scoped(self, make, function=None, names=(), is_catch=False):
+        self.scopes.append({"lexical": set() if is_catch else set(names), "vars": set(), "function": function})
+        targets = self.targets
+        if function:
+            self.targets = []
+        result = make()
+        self.targets = targets
+        self.scopes.pop()
+        return result
+
+    def may_declare(self, kind, name):
+        if kind != "var":
+            here = self.scopes[-1]
+            return name not in here["lexical"] and name not in here["vars"]
+        for scope in reversed(self.scopes):
+            if name in scope["lexical"]:
+                return bool(scope["function"]) and name in scope.get("params", ())
+            if scope["function"]:
+                return True
+        return True
+
+    def declared(self, kind):
+        """A name that may be declared here, noted as such, or None."""
+        for _ in range(4):
+            name = self.name()
+            if self.may_declare(kind, name):
+                if kind != "var":
+                    self.scopes[-1]["lexical"].add(name)
+                else:
+                    for scope in reversed(self.scopes):
+                        scope["vars"].add(name)
+                        if scope["function"]:
+                            break
+                return name
+        return None
+
+    def function_kind(self):
+        return next((s["function"] for s in reversed(self.scopes) if s["function"]), "plain")
+
+    # expressions
+
+    def expression(self, depth=3):
+        if depth <= 0 or self.chance(0.15):
+            return self.pick(self.name(), self.name(), self.literal())
+        maker = self.random.choice(self.EXPRESSIONS)
+        return maker(self, depth - 1)
+
+    def operand(self, depth):
+        text = self.expression(depth)
+        return text if re.fullmatch(r"[a-zA-Z]\w*|'\w*'", text) else f"({text})"
+
+    def binary(self, depth):
+        return f"{self.operand(depth)} {self.random.choice(self.BINARY)} {self.operand(depth)}"
+
+    def power(self, depth):
+        return f"{self.operand(depth)} ** {self.pick(0, 1, 2, '2n')}"
+
+    def unary(self, depth):
+        return f"{self.pick('-', '+', '~', '!', 'typeof ', 'void ', '-')}{self.operand(depth)}"
+
+    def update(self, depth):
+        return self.pick("{0}++", "{0}--", "++{0}", "--{0}").format(self.name())
+
+    def assignment(self, depth):
+        return f"{self.name()} {self.random.choice(self.COMPOUND)} {self.operand(depth)}"
+
+    def conditional(self, depth):
+        return f"{self.operand(depth)} ? {self.operand(depth)} : {self.operand(depth)}"
+
+    def sequence(self, depth):
+        return f"{self.operand(depth)}, {self.operand(depth)}"
+
+    def template(self, depth):
+        return f"`{self.pick('', 'x')}${{{self.expression(depth)}}}${{{self.expression(depth)}}}`"
+
+    def call(self, depth):
+        head = f"call({self.name()}, " if self.chance(.85) else f"{self.name()}("
+        return f"{head}{self.operand(depth)}{', ...[' + self.operand(depth) + ']' if self.chance(.1) else ''})"
+
+    def closure(self, depth):
+        """A function called on the spot, or kept."""
+        made = f"({self.function_expression(depth)})"
+        return f"{made}({self.operand(depth)})" if self.chance(.5) else made
+
+    def member(self, depth):
+        base = self.pick(self.name(), self.operand(depth))
+        key = self.pick(".length", ".x", "[0]", f"[{self.name()}]", f"[{self.operand(depth)}]")
+        return base + ("?" + "." * (key[0] == "[") if self.chance(.8) else "") + key
+
+    def element_assignment(self, depth):
+        return f"{self.name()}{self.pick('[0]', '.x', f'[{self.name()}]', '[1]')} {self.random.choice(self.COMPOUND)} " \
+               f"{self.operand(depth)}"
+
+    def array(self, depth):
+        items = [self.operand(depth) for _ in range(self.random.randrange(4))]
+        if self.chance(.15):
+            items.append("..." + self.pick("'ab'", "[1, 2]", f"list({self.name()})"))
+        return f"[{', '.join(items)}]"
+
+    def object(self, depth):
+        parts = [self.scoped(lambda: self.property(depth), "plain") for _ in range(self.random.randrange(3))]
+        return f"({{ {', '.join(parts)} }})"
+
+    def property(self, depth):
+        return self.pick(f"x: {self.operand(depth)}", self.name(), f"[{self.operand(depth)}]: 1",
+                         f"valueOf() {{ tick(); {self.assignment(depth)}; return {self.operand(depth)} }}",
+                         f"toString() {{ tick(); return {self.operand(depth)} }}",
+                         f"get x() {{ tick(); return {self.expression(depth)} }}",
+                         f"set x(v) {{ tick(); {self.name()} = v }}",
+                         f"*[Symbol.iterator]() {{ tick(); yield {self.update(0)}; yield {self.name()} }}",
+                         f"...{self.name()}")
+
+    def known_call(self, depth):
+        return self.pick("String", "Number", "Math.floor", "Math.abs", "Math.max", "Math.min", "Boolean",
+                         "Number.isInteger", "log", "Math.trunc", "Math.imul", "Array.of", "Object.is") + \
+            f"({self.operand(depth)}{', ' + self.operand(depth) if self.chance(.4) else ''})"
+
+    def destructuring(self, depth):
+        if self.chance(.5):
+            return f"[{self.assigned_pattern_item(depth)}, {self.assigned_pattern_item(depth)}] = " \
+                   f"{self.pick(self.array(depth), f'list({self.name()})')}"
+        return f"({{ x: {self.assigned_pattern_item(depth)}, {self.name()} }} = {self.pick(self.object(depth), f'{self.name()} ?? 0')})"
+
+    def assigned_pattern_item(self, depth):
+        return self.pick(self.name(), self.name(), f"{self.name()} = {self.operand(depth)}", f"{self.name()}.x")
+
+    def pause(self, depth):
+        kind = self.function_kind()
+        if kind == "generator":
+            return f"(yield {self.expression(depth)})"
+        if kind == "async":
+            return f"(await {self.operand(depth)})"
+        return self.binary(depth)
+
+    def class_expression(self, depth):
+        return f"new (class {self.pick('', self.name(), 'K')} {{ {self.class_members(depth)} }})"
+
+    def class_members(self, depth):
+        return self.scoped(lambda: self.members(depth), "plain")
+
+    def members(self, depth):
+        members = [f"x = {self.operand(depth)}", f"static x = {self.operand(depth)}",
+                   f"get length() {{ tick(); return {self.expression(depth)} }}",
+                   f"static {{ {self.assignment(depth)} }}", f"#p = {self.operand(depth)}; m(v) {{ return this.#p += v }}",
+                   f"constructor(v) {{ tick(); {self.assignment(depth)}; this.y = v }}",
+                   f"[{self.assignment(depth)}]() {{}}", f"valueOf() {{ tick(); return {self.update(0)} }}"]
+        return "; ".join(self.random.sample(members, self.random.randrange(3)))
+
+    EXPRESSIONS = [binary] * 9 + [assignment] * 4 + [update] * 3 + [unary] * 2 + [
+        power, conditional, sequence, template, call, call, closure, member, member, element_assignment, array, object,
+        known_call, known_call, destructuring, pause, class_expression]
+
+    # functions
+
+    def function_expression(self, depth):
+        return self.pick(
+            lambda: self.function(depth, "plain", "({}) => {{ {} }}"),
+            lambda: self.function(depth, "plain", "({}) => {{ {} }}"),
+            lambda: self.function(depth, "plain", "function ({}) {{ {} }}"),
+            lambda: self.function(depth, "plain", "function %s({}) {{ {} }}" % self.name()),
+            lambda: self.function(depth, "generator", "function* ({}) {{ {} }}"),
+            lambda: self.function(depth, "async", "async ({}) => {{ {} }}"))()
+
+    def parameters(self, depth):
+        names = self.random.sample(self.NAMES, self.random.randrange(3))
+        texts = [n if self.chance(.7) else f"{n} = {self.operand(depth)}" for n in names]
+        if names and self.chance(.1):
+            texts[-1] = self.pick(f"...{names[-1]}", f"[{names[-1]}] = []", f"{{ x: {names[-1]} = 1 }} = {{}}")
+        return names, ", ".join(texts)
+
+    def function(self, depth, kind, form):
+        def body():
+            self.scopes[-1]["function"] = "plain"       # no yield or await in the parameters
+            names, texts = self.parameters(depth)
+            self.scopes[-1]["function"] = kind
+            self.scopes[-1]["lexical"].update(names)
+            self.scopes[-1]["params"] = names
+            lines = self.statements(max(depth - 1, 0), self.random.randrange(1, 4))
+            return form.format(texts, " ".join(["tick();", *lines, f"return {self.expression(1)};"]))
+        return self.scoped(body, kind)
+
+    # statements
+
+    def statements(self, depth, count):
+        return [self.statement(depth) for _ in range(count)]
+
+    def block(self, depth, names=(), first="", is_catch=False):
+        return self.scoped(lambda: "\n".join(["{", first, *self.statements(depth, self.random.randrange(1, 4)), "}"]),
+                           names=names, is_catch=is_catch)
+
+    def statement(self, depth):
+        if depth <= 0:
+            return self.random.choice(self.SIMPLE)(self, 2)
+        return self.random.choice(self.STATEMENTS)(self, depth - 1)
+
+    def log_statement(self, depth):
+        return f"log({self.name()}, {self.expression(depth)});"
+
+    def expression_statement(self, depth):
+        text = self.pick(self.assignment, self.assignment, self.update, self.call, self.destructuring, self.element_assignment,
+                         self.expression)(min(depth + 1, 2))
+        return f"{text};" if not re.match(r"[{\[]|function|class|async|let\b", text) else f"({text});"
+
+    def declaration(self, depth):
+        kind = self.pick("let", "let", "const", "var", "var")
+        name = self.declared(kind)
+        if name is None:
+            return self.expression_statement(depth)
+        if self.chance(.15):
+            other = self.declared(kind)
+            if other is not None:
+                return self.pick(f"{kind} [{name}, {other} = {self.operand(1)}] = {self.array(1)};",
+                                 f"{kind} {{ x: {name}, {other} }} = {self.object(1)};")
+        if kind != "const" and self.chance(.15):
+            return f"{kind} {name};"
+        return f"{kind} {name} = {self.pick(self.literal(), self.operand(2))};"
+
+    def closure_declaration(self, depth):
+        name = self.declared("let")
+        if name is None:
+            return self.expression_statement(depth)
+        if self.chance(.2):
+            return f"class {name} {{ {self.class_members(1)} }}"
+        if self.chance(.3):
+            return self.function(depth, "plain", "function %s({}) {{ {} }}" % name)
+        return f"const {name} = {self.function_expression(depth)};"
+
+    def if_statement(self, depth):
+        return f"if ({self.expression(2)}) {self.block(depth)}" + (f" else {self.block(depth)}" if self.chance(.4) else "")
+
+    def loop_body(self, depth, names=(), quick=False):
+        self.targets.append((None, True))
+        text = self.block(depth, names, "" if quick else "tick();")
+        self.targets.pop()
+        return text
+
+    def labelled(self, text_of):
+        if not self.chance(.3):
+            return text_of()
+        self.labels += 1
+        self.targets.append((f"L{self.labels}", True))
+        text = f"L{self.labels}: {text_of()}"
+        self.targets.pop()
+        return text
+
+    def for_statement(self, depth):
+        kind = self.pick("let", "let", "var", "", "safe")
+        limit = self.pick("3", "5", "10", "2147483648", "70000", f"({self.expression(1)})")
+        steps = ("{0}++", "++{0}", "{0} += 1", "{0} += 1000", "{0} += 2147483647", "{0}--", "{0} -= 3", "{0} *= 2",
+                         "{0} = {0} + 1", self.expression(1))
+        if kind == "safe":
+            self.counters += 1
+            name = f"i{self.counters}"
+            return self.labelled(lambda: f"for (let {name} = 0; {name} < 3; {name}++) {self.loop_body(depth, quick=True)}")
+
+        def text():
+            name = self.declared(kind) if kind else self.name()
+            if name is None:
+                return self.expression_statement(depth)
+            step = self.pick(*steps).replace("{0}", name)
+            head = f"for ({kind} {name} = {self.pick('0', '0', '1', '2147483640', '-3', '0.5', self.operand(1))}; " \
+                   f"{name} {self.pick('<', '<', '<=', '>', '!=')} {limit}; {step}) "
+            return head + self.loop_body(depth)
+        return self.labelled(lambda: self.scoped(text) if kind == "let" else text())
+
+    def for_each(self, depth):
+        kind = self.pick("let", "const", "var", "")
+        word = self.pick("of", "of", "in")
+        values = self.pick(f"list({self.name()})", "[1, 'b', 2.5, 3]", "'xyz'", self.array(1), self.object(1)) if word == "of" else \
+            self.pick(self.name(), "{ x: 1, y: 2 }", "[5, 6]")
+
+        def text():
+            name = self.declared(kind) if kind else self.name()
+            if name is None:
+                return self.expression_statement(depth)
+            target = f"{kind} {name}" if self.chance(.85) or word == "in" else f"{kind} [{name}]"
+            return f"for ({target} {word} {values}) {self.loop_body(depth)}"
+        return self.labelled(lambda: self.scoped(text))
+
+    def while_statement(self, depth):
+        test = f"tick() && ({self.expression(2)})" if self.chance(.5) else self.expression(2)
+        if self.chance(.5):
+            return self.labelled(lambda: f"while ({test}) {self.loop_body(depth)}")
+        return self.labelled(lambda: f"do {self.loop_body(depth)} while ({test});")
+
+    def jump(self, depth):
+        if not self.targets:
+            return self.return_statement(depth)
+        label, is_loop = self.random.choice(self.targets)
+        word = self.pick("break", "continue") if is_loop else "break"
+        if label is None and not any(loop for _, loop in self.targets):
+            return "{}"
+        return f"if ({self.expression(1)}) {word}{' ' + label if label else ''};"
+
+    def return_statement(self, depth):
+        return f"if ({self.expression(1)}) return {self.expression(1)};" if self.scopes[0]["function"] else "{}"
+
+    def label_block(self, depth):
+        self.labels += 1
+        label = f"L{self.labels}"
+        self.targets.append((label, False))
+        text = f"{label}: {self.block(depth)}"
+        self.targets.pop()
+        return text
+
+    def try_statement(self, depth):
+        text = f"try {self.block(depth)}"
+        form = self.random.randrange(4)
+        if form != 1:
+            name = self.name()
+            text += self.pick(f" catch ({name}) {self.block(depth, is_catch=True, first='')}",
+                              f" catch {self.block(depth)}",
+                              f" catch (error) {{ log(error); }}", " catch (error) { log(error); }")
+        if form in (1, 2):
+            text += f" finally {self.block(depth)}"
+        return text
+
+    def throw_statement(self, depth):
+        return f"if ({self.expression(1)}) throw {self.expression(1)};"
+
+    def switch_statement(self, depth):
+        def cases():
+            self.targets.append((None, False))
+            parts, default = [], self.random.randrange(4)
+            for index in range(self.random.randrange(1, 4)):
+                head = "default" if index == default else f"case {self.expression(1)}"
+                lines = self.statements(depth, self.random.randrange(3))
+                parts.append("\n".join([f"{head}:", *lines, self.pick("", "break;", "break;")]))
+            self.targets.pop()
+            return f"switch ({self.expression(1)}) {{\n" + "\n".join(parts) + "\n}"
+        return self.scoped(cases)
+
+    def use_generator(self, depth):
+        made = self.function(depth, "generator", "function* ({}) {{ {} }}")
+        return self.pick(f"{{ const it = ({made})({self.name()}); log(it.next()); {self.expression_statement(1)} "
+                         f"log(it.next({self.operand(1)})); log(it.return(1)); }}",
+                         f"for (const v of ({made})(1)) {{ tick(); {self.assignment(1)}; log(v); }}")
+
+    def use_async(self, depth):
+        made = self.function(depth, "async", "async function ({}) {{ {} }}")
+        return f"({made})({self.name()}).then(v => log('then', v), e => log('rejected', e));"
+
+    def plain_block(self, depth):
+        return self.block(depth)
+
+    SIMPLE = [log_statement, expression_statement, expression_statement, declaration, jump]
+    STATEMENTS = SIMPLE + [declaration] * 2 + [closure_declaration] * 2 + [for_statement] * 3 + [
+        if_statement, for_each, while_statement, label_block, try_statement, throw_statement, switch_statement,
+        use_generator, use_async, plain_block]
+
+    def program(self):
+        """The text of the whole program."""
+        kind = self.pick("plain", "plain", "plain", "generator", "async", "top", "arrow")
+        strict = '"use strict";\n' if self.chance(.5) else ""
+
+        def body():
+            names = self.random.sample(self.NAMES, self.pick(7, 8, 8, 8))
+            lines = []
+            for name in names:
+                word = self.pick("let", "let", "var", "var", "const" if self.chance(.2) else "let")
+                self.scopes[-1]["lexical" if word != "var" else "vars"].add(name)
+                value = self.literal() if self.chance(.8) else \
+                    f"(v) => {{ tick(); {self.assignment(1)}; return {self.expression(1)} }}"
+                lines.append(f"{word} {name} = {value};")
+            self.random.shuffle(lines)
+            for _ in range(self.random.randrange(2, 6)):
+                lines.append(self.statement(3) if self.chance(.4) else
+                             f"try {self.block(3)} catch (error) {{ log(error); }}")
+            lines.append(f"log({', '.join(self.NAMES)});" if self.chance(.5) else
+                         "\n".join(f"try {{ log('{n}', {n}); }} catch (error) {{ log(error); }}" for n in self.NAMES))
+            return "\n".join(lines)
+        inside = self.scoped(body, {"top": None, "arrow": "plain"}.get(kind, kind))
+        frame = {"plain": "(function () {\n%s\n})();", "arrow": "(() => {\n%s\n})();",
+                 "generator": "for (const v of (function* () {\n%s\n})()) log('yielded', v);",
+                 "async": "(async function () {\n%s\n})().catch(e => log('rejected', e));"}.get(kind)
+        if frame is None:
+            return f"{strict}{inside}\nvoid 0;"
+        return f"{strict}try {{\n{frame % inside}\n}} catch (error) {{ log('thrown', error) }}\nvoid 0;"
+
+
+class FuzzNode:
+    """node as one long-lived process that runs programs in contexts of their own."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([NODE, "-e", FUZZ_WORKER, json.dumps(FUZZ_PRELUDE)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, encoding="utf-8")
+
+    def run(self, source):
+        self.process.stdin.write(json.dumps({"id": 0, "source": source}) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())["out"]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def run_fuzzed(source):
+    """What the engine here logs for a program of the fuzzer, in the form of FUZZ_WORKER."""
+    realm = aiwebengine.Realm(timeout=3, console=lambda *line: None)
+    realm.evaluate(FUZZ_PRELUDE, "prelude.js")
+    thrown = ""
+    try:
+        realm.evaluate(source, "fuzz.js")
+    except aiwebengine.ScriptTimeout:
+        return "timeout"
+    except aiwebengine.JSError as error:
+        if error.phase == "parse":
+            return "SyntaxError"
+        thrown = "\nthrown"
+    except Exception as error:
+        return f"PYTHON {type(error).__name__}: {error}"
+    return realm.evaluate("out.join('\\n')") + thrown
+
+
+def differs_fuzzed(node, source):
+    """-> (what node logs, what the engine here logs), or None where they agree or cannot be compared."""
+    theirs, ours = node.run(source), run_fuzzed(source)
+    if theirs == ours or "timeout" in (theirs, ours) or "RangeError" in theirs + ours:
+        return None
+    return theirs, ours
+
+
+def reduce_fuzzed(node, source):
+    """A shorter program that differs too: lines and runs of lines left out while it still does."""
+    lines = source.split("\n")
+    size = len(lines) // 2
+    while size:
+        start = 0
+        while start < len(lines):
+            shorter = "\n".join(lines[:start] + lines[start + size:])
+            found = differs_fuzzed(node, shorter)
+            if found and "SyntaxError" not in found:
+                lines = shorter.split("\n")
+            else:
+                start += size
+        size //= 2
+    return "\n".join(lines)
+
+
+def run_fuzzer(count, seed):
+    """Compares `count` random programs with node, prints each that differs; returns the exit code."""
+    if NODE is None:
+        print("--fuzz needs node")
+        return 2
+    node, wrong = FuzzNode(), 0
+    for number in range(seed, seed + count):
+        source = ProgramMaker(number).program()
+        found = differs_fuzzed(node, source)
+        if found:
+            wrong += 1
+            short = source if "SyntaxError" in found else reduce_fuzzed(node, source)
+            theirs, ours = (text.split("\n") for text in differs_fuzzed(node, short) or found)
+            at = next((i for i, pair in enumerate(zip(theirs, ours)) if len(set(pair)) > 1), min(len(theirs), len(ours)))
+            print(f"-- seed {number}\n{short}\n   node: {theirs[at:at + 3]}\n   here: {ours[at:at + 3]}", flush=True)
+    node.close()
+    print(f"{count} programs from seed {seed}: {wrong} differ")
+    return 1 if wrong else 0
+
+
+# ======================================================================================
 # RUNNING
 # ======================================================================================
 
@@ -16031,6 +16579,9 @@ def main(argv):
     """Runs the tests or the benchmarks; returns the exit code."""
     if "--bench" in argv:
         return run_benchmarks([word for word in argv if word != "--bench"])
+    if "--fuzz" in argv:
+        seed = int(argv[argv.index("--seed") + 1]) if "--seed" in argv else random.randrange(10 ** 9)
+        return run_fuzzer(int(argv[argv.index("--fuzz") + 1]), seed)
     program = unittest.main(module=sys.modules[__name__], argv=["test_aiwebengine.py", *argv], exit=False,
                             testRunner=unittest.TextTestRunner(resultclass=PlainResult, stream=sys.stdout))
     result = program.result
