@@ -175,6 +175,8 @@ class JSSyntaxError(JSNativeError):
     kind = "SyntaxError"
     #: Whether the text was only too deep for the stack that was left.
     overflow = False
+    #: Whether it is an import or export declaration or import.meta in what was read as a script.
+    is_module_syntax = False
 
     def __init__(self, message="", line=None, column=None):
         super().__init__(message)
@@ -1332,7 +1334,7 @@ class JSParser(JSLexer):
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
-                 "exported", "local_exports")
+                 "exported", "local_exports", "saw_module_syntax")
 
     def __init__(self, source, is_module=False, strict=False, first_line=1):
         self.strict = strict or is_module
@@ -1347,6 +1349,7 @@ class JSParser(JSLexer):
         self.await_at = self.yield_at = self.await_name_at = self.await_name_end = -1
         self.rest_commas = set()  # offsets of the spread elements that a comma follows
         self.exported, self.local_exports = set(), []
+        self.saw_module_syntax = False
         super().__init__(source, is_module, first_line)
 
     # -- small helpers ----
@@ -2688,8 +2691,7 @@ class JSParser(JSLexer):
             self.advance()
             if not self.is_name("meta"):
                 self.unexpected()
-            if not self.is_module:
-                raise self.error("Cannot use 'import.meta' outside a module", start)
+            self.note_module_syntax("Cannot use 'import.meta' outside a module", start, True)
             self.advance()
             return self.finish(ImportMeta(), start, line, column)
         if self.type != "(":
@@ -3176,8 +3178,7 @@ class JSParser(JSLexer):
         if self.peek()[0] in ("(", "."):
             return self.parse_expression_statement()
         start, line, column = self.start, self.line, self.start - self.line_start
-        if not self.is_module or self.depth > 1:
-            raise self.error("Cannot use import statement outside a module")
+        self.note_module_syntax("Cannot use import statement outside a module", start)
         self.advance()
         specifiers = []
         if self.type != "string":
@@ -3197,6 +3198,15 @@ class JSParser(JSLexer):
             self.expect_word("from")
         source, attributes = self.parse_module_source()
         return self.finish(ImportDeclaration(specifiers, source, attributes), start, line, column)
+
+    def note_module_syntax(self, message, start, anywhere=False):
+        """Raise the error for what only modules have, and only at their top level unless `anywhere`."""
+        if self.is_module and (anywhere or self.depth <= 1):
+            self.saw_module_syntax = True
+            return
+        error = self.error(message, start)
+        error.is_module_syntax = not self.is_module and (anywhere or self.depth <= 1)
+        raise error
 
     def expect_word(self, word):
         if not self.is_name(word):
@@ -3292,8 +3302,7 @@ class JSParser(JSLexer):
 
     def parse_export(self):
         start, line, column = self.start, self.line, self.start - self.line_start
-        if not self.is_module or self.depth > 1:
-            self.unexpected()
+        self.note_module_syntax("Unexpected token 'export'", start)
         self.advance()
         if self.type == "default":
             node = self.parse_export_default()
@@ -6806,7 +6815,10 @@ class Unit:
         self.positions = None
 
     def pooled(self, value):
-        """The placeholder of an object that shall be a constant: bytes, which no script has."""
+        """The placeholder of an object that shall be a constant: bytes, which no script has. CPython may
+        look at their truth, so that only 0n is empty."""
+        if type(value) is JSBigInt and not value:
+            return b""
         self.pool.append(value)
         return b"%d" % (len(self.pool) - 1)
 
@@ -6822,7 +6834,7 @@ class Unit:
         result = []
         for value in constants:
             if type(value) is bytes:
-                value = self.pool[int(value)]
+                value = self.pool[int(value)] if value else JSBigInt(0)
             elif type(value) is tuple:
                 value = self.unpooled(value)
             elif isinstance(value, types.CodeType):
@@ -7603,10 +7615,11 @@ class Emitter:
         self.while_loop(node, node.test, lambda: self.statement(node.body))
         self.finish_loop(jump)
 
-    def loop_body(self, node, jump):
-        """The body of a loop that does something after each turn: where a finally block stands between
-        a `continue` and that, the turn becomes a Python loop of its own, which `continue` leaves."""
-        if "finally" not in self.unit.source or not continues_through_finally(node):
+    def loop_body(self, node, jump, calm=False):
+        """The body of a loop that does something after each turn: where a `continue` stands in a try
+        statement, the turn becomes a Python loop of its own, which `continue` leaves. `calm`: what is done
+        cannot throw, so that only finally blocks matter."""
+        if ("finally" if calm else "try") not in self.unit.source or not continues_through_try(node, calm):
             self.statement(node)
             return
         jump.turn = turn = Jump((), None, False)
@@ -7675,7 +7688,7 @@ class Emitter:
             jump.update = update
 
             def body():
-                self.loop_body(node.body, jump)
+                self.loop_body(node.body, jump, node.update is None or is_own_count(node.update))
                 update()
             for variable in fresh:
                 self.emit_assign(variable.python, self.call("Cell", self.load_variable(variable)))
@@ -8317,6 +8330,7 @@ class Emitter:
         self.at(node)
         scope = node.scope
         outer, self.block = self.block, scope
+        outer_strict, self.scope.strict = self.scope.strict, True       # all parts of a class are (11.2.2)
         own_name = node.id.name if node.id is not None else name
         self.class_privates(node, scope)
         for variable in scope.names.values():
@@ -8343,7 +8357,7 @@ class Emitter:
             self.emit_store(scope.names[node.id.name], self.name(klass), True)
         for emit_static in statics:
             emit_static()
-        self.block = outer
+        self.block, self.scope.strict = outer, outer_strict
         self.line, self.column = outer_position
         return self.name(klass)
 
@@ -9344,8 +9358,8 @@ class Emitter:
         return ast.Yield(value, lineno=self.line, col_offset=self.column)
 
     def visit_ImportExpression(self, node):
-        return self.call("import_module", self.expression(node.source),
-                         self.const(self.unit.filename))
+        source, *options = self.operands([part for part in (node.source, node.options) if part is not None])
+        return self.call("import_module", source, self.const(self.unit.filename), *options)
 
     def visit_ImportMeta(self, node):
         return self.call("import_meta", self.const(self.unit.filename))
@@ -9572,14 +9586,21 @@ def jumps_out(body):
     return any(isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement)) for node in own_parts(body))
 
 
-def continues_through_finally(body):
-    """Whether a loop's body has a `continue` inside a try statement with a finally block."""
+def is_own_count(node):
+    """Whether an expression only counts a variable of this function that is known to hold a Number."""
+    target = node.argument if isinstance(node, UpdateExpression) else None
+    variable = target.scope if isinstance(target, Identifier) else None
+    return type(variable) is Variable and is_numeric(variable.type) and not variable.early
+
+
+def continues_through_try(body, with_finally):
+    """Whether a loop's body has a `continue` inside a try statement, perhaps one `with_finally` block."""
     stack = [(body, False)]
     while stack:
         node, guarded = stack.pop()
         if guarded and isinstance(node, ContinueStatement):
             return True
-        guarded = guarded or (isinstance(node, TryStatement) and node.finalizer is not None)
+        guarded = guarded or isinstance(node, TryStatement) and not (with_finally and node.finalizer is None)
         if not isinstance(node, FUNCTION_NODES):
             stack.extend((child, guarded) for child in node.children())
     return False
@@ -9842,6 +9863,39 @@ def find_lifts(program):
     return False
 
 
+def refuses_clearly(compiler):
+    """Decorates what compiles a parsed text: whatever Python finds wrong with it becomes a JSSyntaxError that
+    names the place, as far as it is known."""
+    @functools.wraps(compiler)
+    def compile_text(*args, **options):
+        try:
+            return compiler(*args, **options)
+        except JSNativeError:
+            raise
+        except Exception as error:
+            deep = isinstance(error, (RecursionError, MemoryError)) or "nested" in str(error)
+            message = "The code here is too deeply nested" if deep else \
+                f"The engine cannot compile the code here (internal error: {type(error).__name__})"
+            refused = JSSyntaxError(message, *place_of_failure(error))
+            refused.overflow = isinstance(error, RecursionError)
+        raise refused
+    return compile_text
+
+
+def place_of_failure(error):
+    """(line, column) of the syntax node that was at work when a compiler of ours raised an exception."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return error.lineno, error.offset or 1
+    place, trace = (1, 1), error.__traceback__
+    while trace is not None:
+        node = trace.tb_frame.f_locals.get("node")
+        if isinstance(node, Node) and getattr(node, "line", None):
+            place = node.line, node.column + 1
+        trace = trace.tb_next
+    return place
+
+
+@refuses_clearly
 def compile_script(source, filename, program=None, is_eval=False, may_await=False,
                    keep_tree=False):
     """Compiles a script, or the text of an indirect eval; raises JSSyntaxError. Returns a
@@ -9892,16 +9946,18 @@ class CompiledModule:
     imports         [(local name, specifier, imported name or None for the namespace)]
     exports         {exported name: local name}
     indirect        {exported name: (specifier, imported name or None)}
+    awaits          whether its body awaits anything
     stars           specifiers of `export * from`
     places          {specifier or (specifier, imported name): (line, column) where it stands first}
     free_globals    global names it mentions
     tree            as in CompiledScript
     """
 
-    __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "stars", "places",
+    __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "awaits", "stars", "places",
                  "free_globals", "unit", "tree")
 
 
+@refuses_clearly
 def compile_module(source, filename, keep_tree=False):
     """Compiles a module; raises JSSyntaxError. Returns a CompiledModule."""
     program = parse_module(source)
@@ -9920,7 +9976,8 @@ def compile_module(source, filename, keep_tree=False):
             emitter.emit_store(scope.names["%default"],
                                emitter.function_value(statement.declaration, "default"), True)
     emitter.emit_value(ast.Yield(None, lineno=1, col_offset=0))
-    emitter.statements(program.body)
+    body = emitter.collect(lambda: emitter.statements(program.body))
+    emitter.out += body
     emitter.line, emitter.column = 1, 0
     if emitter.jump_codes:
         emitter.out.insert(0, emitter.no_jump())
@@ -9930,6 +9987,7 @@ def compile_module(source, filename, keep_tree=False):
     result = CompiledModule()
     result.unit = unit
     result.cells = [v.name for v in shared]
+    result.awaits = has_yield(body)
     tree = ast.Module([top], [])
     result.tree = tree if keep_tree else None
     result.code = code_of(unit, tree, filename)
@@ -9988,7 +10046,7 @@ def collect_module_entries(program, result):
                     result.exports[export_name(specifier.exported)] = specifier.local.name
     imported = {local: (source, name) for local, source, name in result.imports}
     for name, local in list(result.exports.items()):
-        if local in imported and imported[local][1] is not None:
+        if local in imported:
             del result.exports[name]
             result.indirect[name] = imported[local]
 
@@ -26077,17 +26135,45 @@ def default_constructor(realm, klass, derived):
     return lambda new_target, *args: new_instance(realm, new_target, klass)
 
 
-def import_module(realm, specifier, referrer):
-    """import(…) (13.3.10): a promise of the module's namespace object."""
+def import_module(realm, specifier, referrer, options=undefined):
+    """import(…) (13.3.10): a promise of the module's namespace object. The module runs in a job of its own."""
     promise = new_promise(realm)
-    try:
-        module = realm.modules.load(to_string(specifier), referrer)
-        done = realm.modules.evaluate(module)
-        promise_react(realm, done, lambda _: resolve_promise(realm, promise, module.namespace(realm)),
+
+    def evaluate(module):
+        promise_react(realm, realm.modules.evaluate(module),
+                      lambda _: resolve_promise(realm, promise, module.namespace()),
                       lambda reason: reject_promise(realm, promise, reason))
+    try:
+        specifier = to_string(specifier)
+        module = realm.modules.load(specifier, referrer, import_type(options))
+        realm.enqueue_job(lambda: evaluate(module))
     except Exception as error:
         reject_promise(realm, promise, realm.thrown_value(error))
     return promise
+
+
+def import_type(options):
+    """The `type` among the import attributes that import(…) was given, or None."""
+    if options is undefined:
+        return None
+    if not isinstance(options, JSObject):
+        raise JSTypeError("The second argument of import() must be an object")
+    attributes = options.get("with")
+    if attributes is undefined:
+        return None
+    if not isinstance(attributes, JSObject):
+        raise JSTypeError("The 'with' option of import() must be an object")
+    found = {}
+    for key in attributes.own_keys():
+        own = attributes.get_own(key) if type(key) is str else None
+        if own is not None and own.enumerable:
+            found[key] = attributes.get(key)
+            if type(found[key]) is not str:
+                raise JSTypeError("The value of an import attribute must be a string")
+    for key in found:
+        if key != "type":
+            raise JSTypeError(f"Import attribute '{key}' is not supported")
+    return found.get("type")
 
 
 def import_meta(realm, filename):
@@ -26297,8 +26383,28 @@ class JSModuleScope(JSNamespace):
         return True
 
 
+class LazyNamespace(Cell):
+    """The cell of `import * as name`: the namespace is made when it is first read."""
+
+    __slots__ = ("module",)
+
+    def __init__(self, module):
+        self.module = module
+
+    @property
+    def v(self):
+        return self.module.namespace()
+
+
 class Module:
-    """One module of a realm: its cells, and how far it has come."""
+    """One module of a realm, a Cyclic Module Record (16.2.1.5): its cells, and how far it has come.
+
+    state        "new", "linked", "evaluating", "waiting" (for awaits of its own or below) or "done"
+    failure      (what its evaluation threw,) or None; thrown again each time
+    root         the module of its cycle that was entered first; that one has the promise
+    order        its place among the modules that wait, None before and after
+    pending      how many modules below it still wait; `parents` are those that count it so
+    """
 
     def __init__(self, name, compiled):
         self.name = name
@@ -26306,14 +26412,21 @@ class Module:
         self.cells = {} if compiled is None else {local: Cell() for local in compiled.cells}
         self.requested = {}             # specifier -> Module
         self.body = None                # the Python generator, once linked
-        self.promise = None             # of the evaluation, once begun
+        self.promise = None             # of the evaluation, once it was asked for
+        self.state = "new"
+        self.failure = self.order = None
+        self.root = self
+        self.index = self.ancestor = self.pending = 0
+        self.parents = []
         self.namespace_object = None
+        self.namespace_cell = LazyNamespace(self)
 
-    def resolve(self, name, seen=()):
+    def resolve(self, name, seen=None):
         """ResolveExport (16.2.1.6.3): the Cell of an export, None if there is none, or "ambiguous"."""
+        seen = set() if seen is None else seen
         if (self, name) in seen:
             return None
-        seen = (*seen, (self, name))
+        seen.add((self, name))
         compiled = self.compiled
         if compiled is None:
             return self.cells.get(name)
@@ -26322,7 +26435,7 @@ class Module:
         if name in compiled.indirect:
             specifier, imported = compiled.indirect[name]
             module = self.requested[specifier]
-            return Cell(module.namespace()) if imported is None else module.resolve(imported, seen)
+            return module.namespace_cell if imported is None else module.resolve(imported, seen)
         if name == "default":
             return None
         found = None
@@ -26348,12 +26461,50 @@ class Module:
             names |= self.requested[specifier].export_names(seen) - {"default"}
         return names
 
-    def namespace(self, realm=None):
+    def namespace(self):
         if self.namespace_object is None:
             found = {name: self.resolve(name) for name in sorted(self.export_names())}
             self.namespace_object = JSNamespace(
                 {name: cell for name, cell in found.items() if isinstance(cell, Cell)})
         return self.namespace_object
+
+    def link(self, realm):
+        """InitializeEnvironment (16.2.1.6.4), first half: imports get the exporters' cells."""
+        compiled = self.compiled
+        for name, (specifier, imported) in compiled.indirect.items():
+            if imported is not None:
+                self.require(specifier, imported)
+        for local, specifier, imported in compiled.imports:
+            self.cells[local] = self.requested[specifier].namespace_cell if imported is None \
+                else self.require(specifier, imported)
+        realm.link(compiled.free_globals)
+
+    def require(self, specifier, name):
+        """The cell of what this module imports by name."""
+        cell = self.requested[specifier].resolve(name)
+        if isinstance(cell, Cell):
+            return cell
+        what = "contains conflicting star exports for" if cell == "ambiguous" else "does not provide an export named"
+        with blamed_on(self, (specifier, name)):
+            raise JSSyntaxError(f"The requested module '{specifier}' {what} '{name}'")
+
+    def instantiate(self, realm):
+        """InitializeEnvironment, second half: its functions are there before any module runs."""
+        code = types.FunctionType(self.compiled.code, realm.globals)
+        self.body = code(undefined, *[self.cells[local] for local in self.compiled.cells])
+        self.body.send(None)
+        self.state = "linked"
+
+    def waiting_parents(self, found):
+        """GatherAvailableAncestors (16.2.1.5.3.3): adds to `found` the modules that only waited for this one."""
+        for module in self.parents:
+            if module not in found and module.root.failure is None:
+                module.pending -= 1
+                if module.pending == 0:
+                    found.append(module)
+                    if not module.compiled.awaits:
+                        module.waiting_parents(found)
+        return found
 
 
 class ModuleMap:
@@ -26364,6 +26515,7 @@ class ModuleMap:
         self.modules = {}
         self.metas = {}
         self.main = None                # the module that evaluate() ran last
+        self.waited = 0                 # how many modules had to wait so far
         #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
         self.loader = None
 
@@ -26376,96 +26528,172 @@ class ModuleMap:
             self.metas[filename] = JSObject(None, {"url": utf16(filename)})
         return self.metas[filename]
 
+    # loading and linking
+
     def load(self, specifier, referrer, kind=None):
-        """The linked module that a specifier names."""
+        """The Module that a specifier names, with all it requests, linked."""
+        return self.linked(lambda fresh: self.fetch(specifier, referrer, kind, fresh))
+
+    def add(self, name, source):
+        """The Module of a source text, with all it requests, linked."""
+        return self.linked(lambda fresh: self.parse(name, source, fresh))
+
+    def linked(self, work):
+        """work(fresh), which loads a graph of modules and lists them; all of them are linked, or none stays."""
+        fresh = []
+        try:
+            module = work(fresh)
+            for one in fresh:
+                one.link(self.realm)
+            for one in fresh:
+                one.instantiate(self.realm)
+            return module
+        except BaseException:
+            self.modules = {key: one for key, one in self.modules.items() if one not in fresh and one.state != "new"}
+            raise
+
+    def fetch(self, specifier, referrer, kind, fresh):
+        """The Module that a specifier names, from the map or the loader."""
+        if kind not in (None, "json"):
+            raise JSTypeError(f"Import attribute 'type' with value '{kind}' is not supported")
         if self.loader is None:
             raise JSTypeError(f"Cannot import '{specifier}': there is no folder to import from")
         name, source = self.loader(specifier, referrer, kind)
-        if name in self.modules:
-            return self.modules[name]
-        if kind == "json" or name.endswith(".json"):
-            module = self.modules[name] = Module(name, None)
-            module.cells["default"] = Cell(self.realm.parse_json(source))
-            module.promise = promise_resolve(self.realm, self.realm.Promise, undefined)
-            return module
-        return self.add(name, source)
+        key = (name, "json") if kind == "json" or name.endswith(".json") else name
+        if key in self.modules:
+            return self.modules[key]
+        if key == name:
+            return self.parse(name, source, fresh)
+        module = Module(name, None)
+        module.cells["default"] = Cell(self.realm.parse_json(source))
+        module.promise = promise_resolve(self.realm, self.realm.Promise, undefined)
+        module.state = "done"
+        self.modules[key] = module
+        return module
 
-    def add(self, name, source):
-        """Compiles and links a module and what it requests."""
+    def parse(self, name, source, fresh):
+        """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
         try:
             compiled = compile_module(source, name)
         except JSSyntaxError as error:
             error.filename = name
             raise
         module = self.modules[name] = Module(name, compiled)
-        try:
-            for specifier, kind in compiled.requests:
-                with blamed_on(module, specifier):
-                    module.requested[specifier] = self.load(specifier, name, kind)
-            self.link(module)
-        except BaseException:
-            del self.modules[name]
-            raise
+        for specifier, kind in compiled.requests:
+            with blamed_on(module, specifier):
+                module.requested[specifier] = self.fetch(specifier, name, kind, fresh)
+        fresh.append(module)
         return module
 
-    def link(self, module):
-        """InitializeEnvironment (16.2.1.6.4): imports get the exporters' cells."""
-        compiled = module.compiled
-        for name, (specifier, imported) in compiled.indirect.items():
-            if imported is not None:
-                self.require(module, specifier, imported)
-        for local, specifier, imported in compiled.imports:
-            if imported is None:
-                module.cells[local] = LazyNamespace(module.requested[specifier])
-            else:
-                module.cells[local] = self.require(module, specifier, imported)
-        self.realm.link(compiled.free_globals)
-        code = types.FunctionType(compiled.code, self.realm.globals)
-        module.body = code(undefined, *[module.cells[local] for local in compiled.cells])
-        module.body.send(None)
-
-    @staticmethod
-    def require(module, specifier, name):
-        """The cell of what a module imports by name."""
-        cell = module.requested[specifier].resolve(name)
-        if isinstance(cell, Cell):
-            return cell
-        what = "contains conflicting star exports for" if cell == "ambiguous" else "does not provide an export named"
-        with blamed_on(module, (specifier, name)):
-            raise JSSyntaxError(f"The requested module '{specifier}' {what} '{name}'")
+    # evaluation
 
     def evaluate(self, module):
-        """Evaluates a module after those it requests; returns the promise of that."""
+        """Evaluate (16.2.1.5.3): runs a module after those it requests; returns the promise of that."""
+        if module.state in ("waiting", "done"):
+            module = module.root
         if module.promise is None:
-            module.promise = new_promise(self.realm)            # cycles find it
-            done = run_async(self.realm, self.evaluation(module))
-            promise_react(self.realm, done,
-                          lambda _: resolve_promise(self.realm, module.promise, undefined),
-                          lambda reason: reject_promise(self.realm, module.promise, reason))
+            module.promise = new_promise(self.realm)
+            stack = []
+            try:
+                self.evaluate_inner(module, stack, 0)
+            except Exception as error:
+                failure = (self.realm.thrown_value(error),)
+                for one in stack:
+                    one.state, one.failure = "done", failure
+                reject_promise(self.realm, module.promise, failure[0])
+            else:
+                if module.state == "done":
+                    resolve_promise(self.realm, module.promise, undefined)
         return module.promise
 
-    def evaluation(self, module, path=()):
-        """A Python generator that runs a module's dependencies, then the module."""
-        for requested in module.requested.values():
-            if requested.promise is None:
-                yield self.evaluate(requested)
-            elif requested.promise.state != "fulfilled" and requested.body is not None \
-                    and not self.reaches(requested, module):
-                yield requested.promise
-        yield from module.body
+    def evaluate_inner(self, module, stack, index):
+        """InnerModuleEvaluation (16.2.1.5.3.1); returns the next index. A cycle is on `stack` until its root is
+        through."""
+        if module.state in ("waiting", "done"):
+            if module.failure is not None:
+                raise JSError(module.failure[0])
+            return index
+        if module.state == "evaluating":
+            return index
+        module.state, module.index, module.ancestor = "evaluating", index, index
+        index += 1
+        stack.append(module)
+        for specifier, _kind in module.compiled.requests:
+            requested = module.requested[specifier]
+            index = self.evaluate_inner(requested, stack, index)
+            if requested.state == "evaluating":
+                module.ancestor = min(module.ancestor, requested.ancestor)
+            else:
+                requested = requested.root
+                if requested.failure is not None:
+                    raise JSError(requested.failure[0])
+            if requested.order is not None:
+                module.pending += 1
+                requested.parents.append(module)
+        if module.pending or module.compiled.awaits:
+            self.waited += 1
+            module.order = self.waited
+            if not module.pending:
+                self.start(module)
+        else:
+            self.run(module)
+        if module.ancestor == module.index:
+            while True:
+                one = stack.pop()
+                one.state = "done" if one.order is None else "waiting"
+                one.root = module
+                if one is module:
+                    break
+        return index
 
     @staticmethod
-    def reaches(start, goal):
-        """Whether a module requests another, directly or not: then it must not be waited for."""
-        stack, seen = [start], set()
-        while stack:
-            module = stack.pop()
-            if module is goal:
-                return True
-            if module not in seen:
-                seen.add(module)
-                stack.extend(module.requested.values())
-        return False
+    def run(module):
+        """Runs the body of a module that awaits nothing."""
+        try:
+            module.body.send(None)
+        except StopIteration:
+            pass
+        finally:
+            module.body = None
+
+    def start(self, module):
+        """ExecuteAsyncModule (16.2.1.5.3.2)."""
+        body, module.body = module.body, None
+        promise_react(self.realm, run_async(self.realm, body), lambda _: self.fulfilled(module),
+                      lambda reason: self.rejected(module, reason))
+
+    def fulfilled(self, module):
+        """AsyncModuleExecutionFulfilled (16.2.1.5.3.4): runs what waited for the module, in order."""
+        if module.state == "done":
+            return
+        self.finish(module)
+        for one in sorted(module.waiting_parents([]), key=lambda one: one.order):
+            if one.state == "done":
+                continue
+            if one.compiled.awaits:
+                self.start(one)
+                continue
+            try:
+                self.run(one)
+            except Exception as error:
+                self.rejected(one, self.realm.thrown_value(error))
+            else:
+                self.finish(one)
+
+    def finish(self, module):
+        module.order, module.state = None, "done"
+        if module.promise is not None:
+            resolve_promise(self.realm, module.promise, undefined)
+
+    def rejected(self, module, reason):
+        """AsyncModuleExecutionRejected (16.2.1.5.3.5): so fails all that waited for the module."""
+        if module.state == "done":
+            return
+        module.order, module.state, module.failure = None, "done", (reason,)
+        if module.promise is not None:
+            reject_promise(self.realm, module.promise, reason)
+        for parent in module.parents:
+            self.rejected(parent, reason)
 
 
 @contextlib.contextmanager
@@ -26480,38 +26708,25 @@ def blamed_on(module, key):
         raise
 
 
-class LazyNamespace(Cell):
-    """The cell of `import * as name`: the namespace is made when it is first read."""
-
-    __slots__ = ("module",)
-
-    def __init__(self, module):
-        self.module = module
-
-    @property
-    def v(self):
-        return self.module.namespace()
-
-
-_MODULE_SYNTAX = re.compile(r"(?m)^[^\n/]*\b(?:import|export)\b")
+#: What a text must have to be a module; the parser decides.
+_MODULE_WORDS = re.compile(r"\b(?:import|export)\b")
 
 
 def is_module(source):
-    """Whether a source text is a module: it uses import or export at its top level."""
-    if not _MODULE_SYNTAX.search(source):
+    """Whether a source text is a module: no script, but it has an import or export declaration, or import.meta."""
+    if not _MODULE_WORDS.search(source):
         return False
     try:
-        compile_cached(source, "")
+        parse_script(source)
         return False
-    except (JSNativeError, RecursionError, MemoryError):
-        pass
-    try:
-        program = parse_module(source)
     except JSSyntaxError as error:
-        return error.message.startswith(("Cannot use import", "Unexpected token 'export'")) is False \
-            and bool(re.search(r"(?m)^\s*(?:import\b[^(.]|export\b)", source))
-    return any(isinstance(statement, (ImportDeclaration, ExportNamedDeclaration, ExportDefaultDeclaration,
-                                      ExportAllDeclaration)) for statement in program.body)
+        if error.is_module_syntax:
+            return True
+    # Something before the first declaration is wrong in a script, perhaps not in a module.
+    parser = JSParser(from_code_units(source), True)
+    with contextlib.suppress(JSSyntaxError):
+        _guarded(parser, parser.parse_program)
+    return parser.saw_module_syntax
 
 
 # -- Deadlines ---------------------------------------------------------------------------
@@ -27059,10 +27274,6 @@ class Realm:
                 error.filename = filename
             with self.lock:
                 raise JSError(self.thrown_value(error), "parse") from None
-        except (RecursionError, MemoryError):
-            with self.lock:
-                value = make_error(self, "SyntaxError", "The script is too deeply nested")
-            raise JSError(value, "parse") from None
 
     def run_script(self, compiled):
         """ScriptEvaluation (16.1.6)."""

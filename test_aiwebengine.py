@@ -21,6 +21,7 @@ import hashlib
 import http.client
 import importlib.util
 import io
+import itertools
 import json
 import math
 import os
@@ -16511,24 +16512,24 @@ def run_fuzzed(source):
 
 
 def differs_fuzzed(node, source):
-    """-> (what node logs, what the engine here logs), or None where they agree or cannot be compared."""
+    """The first lines that node and the engine here log differently, or None where they agree or cannot be
+    compared."""
     theirs, ours = node.run(source), run_fuzzed(source)
     if theirs == ours or "timeout" in (theirs, ours) or "RangeError" in theirs + ours:
         return None
-    return theirs, ours
+    return next(pair for pair in itertools.zip_longest(theirs.split("\n"), ours.split("\n")) if pair[0] != pair[1])
 
 
-def reduce_fuzzed(node, source):
-    """A shorter program that differs too: lines and runs of lines left out while it still does."""
+def reduce_fuzzed(node, source, found):
+    """A shorter program that differs alike: runs of lines are left out while it still does."""
     lines = source.split("\n")
     size = len(lines) // 2
     while size:
         start = 0
         while start < len(lines):
-            shorter = "\n".join(lines[:start] + lines[start + size:])
-            found = differs_fuzzed(node, shorter)
-            if found and "SyntaxError" not in found:
-                lines = shorter.split("\n")
+            shorter = lines[:start] + lines[start + size:]
+            if differs_fuzzed(node, "\n".join(shorter)) == found:
+                lines = shorter
             else:
                 start += size
         size //= 2
@@ -16546,10 +16547,7 @@ def run_fuzzer(count, seed):
         found = differs_fuzzed(node, source)
         if found:
             wrong += 1
-            short = source if "SyntaxError" in found else reduce_fuzzed(node, source)
-            theirs, ours = (text.split("\n") for text in differs_fuzzed(node, short) or found)
-            at = next((i for i, pair in enumerate(zip(theirs, ours)) if len(set(pair)) > 1), min(len(theirs), len(ours)))
-            print(f"-- seed {number}\n{short}\n   node: {theirs[at:at + 3]}\n   here: {ours[at:at + 3]}", flush=True)
+            print(f"-- seed {number}\n{reduce_fuzzed(node, source, found)}\n   node: {found[0]}\n   here: {found[1]}", flush=True)
     node.close()
     print(f"{count} programs from seed {seed}: {wrong} differ")
     return 1 if wrong else 0
