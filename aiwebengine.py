@@ -125,8 +125,10 @@ MAX_SCRIPT_MEMORY = 768 * 1024 * 1024
 #: JavaScript calls within calls before a RangeError, in Python frames.
 MAX_CALL_DEPTH = 6000
 
-#: Bytes of stack for threads that run scripts: enough for MAX_CALL_DEPTH on every CPython.
+#: Bytes of stack for threads that run scripts, more than MAX_CALL_DEPTH takes on any CPython, and the bytes
+#: that a frame is counted with where the system gives less.
 SCRIPT_STACK_BYTES = 256 * 1024 * 1024
+FRAME_BYTES = 8 * 1024
 
 
 # ======================================================================================
@@ -26848,10 +26850,100 @@ def stack_depth():
     return depth
 
 
+_stack_size_lock = threading.Lock()
+
+
+@functools.cache
+def script_stack():
+    """The bytes of stack that scripts get: what the system accepts of SCRIPT_STACK_BYTES. Windows wants
+    less than 256 MiB, and where addresses have 32 bits a few such threads would fill the memory."""
+    size = SCRIPT_STACK_BYTES if sys.maxsize > 2**32 else SCRIPT_STACK_BYTES // 16
+    with _stack_size_lock:
+        before = threading.stack_size()
+        for size in (size, *((size >> halves) - 64 * 1024 for halves in range(9))):
+            try:
+                threading.stack_size(size)
+                threading.Thread(target=int, daemon=True).start()
+                break
+            except (ValueError, RuntimeError, MemoryError):
+                continue                # refused, or no room for it
+        else:
+            size = before
+        threading.stack_size(before)
+    return size
+
+
+def call_depth():
+    """How many Python frames fit on a thread that runs scripts, at most MAX_CALL_DEPTH."""
+    return min(MAX_CALL_DEPTH, script_stack() // FRAME_BYTES or MAX_CALL_DEPTH)
+
+
+class ScriptThread(threading.Thread):
+    """A thread whose stack is deep enough for scripts."""
+
+    def start(self):
+        size = script_stack()
+        with _stack_size_lock:
+            before = threading.stack_size(size)
+            try:
+                super().start()
+            finally:
+                threading.stack_size(before)
+
+
+def start_script_thread(function, *arguments, name=None):
+    """Starts a daemon thread with a stack deep enough for scripts."""
+    thread = ScriptThread(target=function, args=arguments, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def on_script_thread(function, *arguments, on_interrupt=None):
+    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
+    Ctrl-C calls that and goes on waiting."""
+    outcome = []
+    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
+
+    def work():
+        try:
+            outcome.append((True, function(*arguments)))
+        except BaseException as error:
+            outcome.append((False, error))
+        done.set()
+
+    start_script_thread(work, name="script")
+    while not done.is_set():
+        try:
+            done.wait(0.2)              # short waits, so that a signal is noticed
+        except KeyboardInterrupt:
+            if on_interrupt is None:
+                raise
+            on_interrupt()
+    succeeded, value = outcome[0]
+    if succeeded:
+        return value
+    raise value
+
+
+def needs_deep_stack(method, small=sys.platform == "win32"):
+    """Lets a method run on a thread for scripts when its caller's is not one, on systems whose other threads
+    have a `small` stack: with Windows' 2 MB, recursion would end the process."""
+    if not small:
+        return method
+
+    @functools.wraps(method)
+    def on_deep_stack(*arguments, **named):
+        if isinstance(threading.current_thread(), ScriptThread):
+            return method(*arguments, **named)
+        return on_script_thread(functools.partial(method, *arguments, **named))
+
+    return on_deep_stack
+
+
 @functools.cache
 def prepare_interpreter():
     """Makes room for deep calls and for many objects, once in a process."""
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_CALL_DEPTH))
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
@@ -27046,6 +27138,7 @@ class Realm:
         if self.interrupt:
             raise self.interruption
 
+    @needs_deep_stack
     def enter(self, work, timeout=None):
         """Runs work() under the lock and the deadline and then the microtasks; returns its result.
         Raises JSError or ScriptTimeout."""
@@ -27273,7 +27366,7 @@ class Realm:
             with HEADROOM:
                 return work()
         except JSSyntaxError as error:
-            if error.overflow and stack_depth() > MAX_CALL_DEPTH // 2:
+            if error.overflow and stack_depth() > sys.getrecursionlimit() // 2:
                 raise RecursionError from None
             raise
 
@@ -27594,52 +27687,6 @@ JSFunction.realm_of = staticmethod(realm_of_function)
 
 #: Timers of one realm that wait at the same time.
 MAX_TIMERS = 100_000
-
-
-def start_script_thread(function, *arguments, name=None):
-    """Starts a daemon thread with a stack deep enough for scripts."""
-    thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)
-    with _stack_size_lock:
-        before = threading.stack_size()
-        try:
-            threading.stack_size(SCRIPT_STACK_BYTES)
-        except (ValueError, RuntimeError):
-            pass                        # the platform knows better
-        try:
-            thread.start()
-        finally:
-            threading.stack_size(before)
-    return thread
-
-
-_stack_size_lock = threading.Lock()
-
-
-def on_script_thread(function, *arguments, on_interrupt=None):
-    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
-    Ctrl-C calls that and goes on waiting."""
-    outcome = []
-    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
-
-    def work():
-        try:
-            outcome.append((True, function(*arguments)))
-        except BaseException as error:
-            outcome.append((False, error))
-        done.set()
-
-    start_script_thread(work, name="script")
-    while not done.is_set():
-        try:
-            done.wait(0.2)              # short waits, so that a signal is noticed
-        except KeyboardInterrupt:
-            if on_interrupt is None:
-                raise
-            on_interrupt()
-    succeeded, value = outcome[0]
-    if succeeded:
-        return value
-    raise value
 
 
 class TimerQueue:
@@ -29154,8 +29201,7 @@ class Js2PyRealm:
     """
 
     def __init__(self, name="<realm>", *, console=None, timeout=None):
-        if sys.getrecursionlimit() < MAX_CALL_DEPTH:
-            sys.setrecursionlimit(MAX_CALL_DEPTH)
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
@@ -30467,7 +30513,7 @@ class Broadcaster:
     # -- for other threads ----
 
     def start(self):
-        self._thread = threading.Thread(target=self._loop, name="broadcaster", daemon=True)
+        self._thread = ScriptThread(target=self._loop, name="broadcaster", daemon=True)
         self._thread.start()
 
     def stop(self):
@@ -36877,7 +36923,7 @@ class RedisRelay:
 
     def start(self):
         self.presence.start()
-        self._thread = threading.Thread(target=self._loop, name="redis", daemon=True)
+        self._thread = ScriptThread(target=self._loop, name="redis", daemon=True)
         self._thread.start()
 
     def stop(self):
@@ -42348,7 +42394,7 @@ class Dashboard:
         handler.hand_over(head, self.stream, head.query)
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name="dashboard", daemon=True)
+                self._thread = ScriptThread(target=self._loop, name="dashboard", daemon=True)
                 self._thread.start()
         self._wake.set()
 

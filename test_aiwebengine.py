@@ -4854,6 +4854,32 @@ class LimitTest(unittest.TestCase):
             self.assertLessEqual(len(caught.exception.message), aiwebengine.MAX_ERROR_TEXT + 1)
 
     @needs(sys.platform in ("linux", "win32", "darwin"), "a way to ask how large a process is")
+    def test_where_the_system_gives_less_stack_the_depth_of_calls_follows_it(self):
+        def system(most):
+            def stack_size(size=0):
+                if size > most:
+                    raise ValueError(f"size not valid: {size} bytes")
+                return 0
+            return stack_size
+        self.addCleanup(aiwebengine.script_stack.cache_clear)
+        for most, size in ((1 << 30, 256 << 20), ((256 << 20) - 1, (256 << 20) - 65536), (20 << 20, (16 << 20) - 65536),
+                           (1 << 20, (1 << 20) - 65536)):
+            aiwebengine.script_stack.cache_clear()
+            with self.subTest(most), unittest.mock.patch.object(aiwebengine.threading, "stack_size", system(most)), \
+                    unittest.mock.patch.object(aiwebengine.sys, "maxsize", 2**63 - 1):
+                self.assertEqual(aiwebengine.script_stack(), size)
+                self.assertEqual(aiwebengine.call_depth(), min(aiwebengine.MAX_CALL_DEPTH, size // aiwebengine.FRAME_BYTES))
+
+    def test_a_realm_is_entered_on_a_deep_stack_where_other_threads_have_a_small_one(self):
+        enter = aiwebengine.needs_deep_stack(lambda value: (value, threading.current_thread()), small=True)
+        value, thread = enter(value=1)
+        self.assertEqual((value, type(thread)), (1, aiwebengine.ScriptThread))
+        both = aiwebengine.on_script_thread(lambda: (enter(2)[1], threading.current_thread()))
+        self.assertIs(*both)
+        with self.assertRaises(ZeroDivisionError):
+            aiwebengine.needs_deep_stack(lambda: 1 / 0, small=True)()
+
+    @unittest.skipUnless(sys.platform in ("linux", "win32", "darwin"), "only these systems say how large a process is")
     def test_the_size_of_the_process_follows_what_it_holds(self):
         before = aiwebengine.memory_used()
         held = b"x" * 100_000_000
