@@ -27244,6 +27244,10 @@ class Realm:
                                     for key, item in value.items()})
         return self.from_python(value)
 
+    def new_function(self, function, name):
+        """A raw Python function as a function object of scripts."""
+        return self.host_value(function, name, True)
+
     def host_function(self, function, raw):
         """fn(this, *args) around a Python function."""
         def host_call(this, *args):
@@ -29156,6 +29160,10 @@ class Js2PyRealm:
         self.put_hidden(result, "length", self.values.Js(length))
         return result
 
+    def new_function(self, function, name):
+        """A raw Python function as a handle of a function object."""
+        return self.outward(self.host_value(function, name, True))
+
     def host_function(self, function, raw):
         """fn(this, arguments) around a Python function of plain arguments."""
         def host_call(this, arguments):
@@ -29380,7 +29388,7 @@ ENGINE_INTERFACE = (
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "wait_idle",                     # entering it
     "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
-    "new_object", "from_python", "to_python", "stringify", "parse_json")
+    "new_object", "new_function", "from_python", "to_python", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -29406,6 +29414,12 @@ def check_engine(name):
 # one thread that writes to every socket. Sending only appends to the stream and wakes that
 # thread, so it never waits for a client, and whatever was sent meanwhile leaves in one write per
 # connection, whose bytes are joined once for all who wait for the same run of messages.
+#
+# Readers differ in what a blank line means. A browser's EventSource takes an id over at a blank line,
+# even when no data came with it, and only so can it resume from a stream that has sent nothing yet.
+# Other readers take every blank line for a message, so they get blank lines after messages only: the id
+# of the opening and of a heartbeat is a line on its own, and also stands in the response's
+# Last-Event-ID. What tells EventSource apart is how it asks (`asks_like_event_source`).
 # Used by the sections on GraphQL, host API and HTTP.
 # ======================================================================================
 
@@ -29424,6 +29438,9 @@ HEARTBEAT_SECONDS = 15
 STALLED_SECONDS = 60
 #: What browsers wait before they connect again.
 RETRY_MILLISECONDS = 3000
+MAX_RETRY_MILLISECONDS = 86_400_000
+#: Characters of an event's name, and of an id that a script gives.
+MAX_EVENT_TEXT = 200
 #: Seconds for which a stream remembers how many messages were sent in each.
 COUNTED_SECONDS = 60
 #: Metadata keys for which a stream keeps an index; further keys are searched for one by one.
@@ -29433,7 +29450,7 @@ GATHER_BYTES = 16 * 1024
 #: Connections served in one go before the broadcaster looks at its other work.
 SLICE = 256
 
-HEARTBEAT = b": heartbeat\n\n"
+HEARTBEAT = b": heartbeat\n"
 _LINE_BREAK = re.compile("\r\n|\n|\r")
 _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
@@ -29446,16 +29463,19 @@ def utf8(text):
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
-def encode_data(data, event=None):
-    """The lines of a message after its id: `event:` if named, one `data:` per line of the payload,
-    and the blank line. A line break in an event name is refused with ValueError."""
+def encode_data(data, event=None, retry=None):
+    """The lines of a message after its id: `event:` if named, `retry:` in milliseconds if given, one
+    `data:` per line of the payload, and the blank line. A line break in an event name is refused
+    with ValueError."""
     if "\n" in data or "\r" in data:
         data = "\ndata: ".join(_LINE_BREAK.split(data))
-    if event is None:
+    if event is None and retry is None:
         return utf8(f"data: {data}\n\n")
-    if _LINE_BREAK.search(event) or "\0" in event:
+    if event is not None and (_LINE_BREAK.search(event) or "\0" in event):
         raise ValueError("an event name cannot contain line breaks")
-    return utf8(f"event: {event}\ndata: {data}\n\n")
+    named = "" if event is None else f"event: {event}\n"
+    timed = "" if retry is None else f"retry: {retry}\n"
+    return utf8(f"{named}{timed}data: {data}\n\n")
 
 
 def parse_event_id(text):
@@ -29467,6 +29487,24 @@ def parse_event_id(text):
 def gap_facts(last, resumes_after, reason):
     """The data of a `gap` event: the ids between which something may be missing, and why."""
     return json.dumps({"lastEventId": last, "resumesAfter": resumes_after, "reason": reason})
+
+
+def is_stream_id(text):
+    """Could a text be an id that a stream gives out?"""
+    return bool(_EVENT_ID.match(text))
+
+
+def asks_like_event_source(fields):
+    """Does a request come from an EventSource, to judge by its headers? Browsers send these two with it
+    (HTML, "The EventSource interface"), and no other readers of streams do unless they are told to."""
+    return (fields.get("accept", "").strip() == "text/event-stream"
+            and "no-cache" in fields.get("cache-control", ""))
+
+
+#: What a message may have beside its data: the name of its `event`, an `id` of the script's own in place of
+#: the stream's, and `retry`, the milliseconds that the client is to wait before it connects again.
+EventFields = collections.namedtuple("EventFields", "event id retry", defaults=(None, None, None))
+PLAIN_EVENT = EventFields()
 
 
 class Message:
@@ -29484,6 +29522,11 @@ class Message:
         #: When it was sent, in seconds since 1970.
         self.time = time.time() if moment is None else moment
         self.delivery = None
+
+    @property
+    def id(self):
+        """The id that clients know it by: the first line of the frame."""
+        return self.frame[4:self.frame.index(b"\n")].decode()
 
     @property
     def text(self):
@@ -29531,18 +29574,20 @@ class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
     `joined` is the last sequence before it came, `resumed` the one it had seen when it came back, or
-    None. `position` is the sequence of the last message for everyone that was handed to it; `mail`
-    are filtered messages it still has to get. `outbox` is None while the socket takes everything,
+    None. `event_source` says that it reads as a browser's EventSource does (see the section's opening).
+    `position` is the sequence of the last message for everyone that was handed to it; `mail` are
+    filtered messages it still has to get. `outbox` is None while the socket takes everything,
     else the bytes that wait, by reference where others have the same; `queued` counts them. Only
     the broadcaster touches these. `unsent` is what must go out first, until it takes over.
     """
 
     __slots__ = ("sock", "stream", "metadata", "address", "since", "position", "mail", "outbox", "queued",
                  "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent", "joined",
-                 "resumed")
+                 "resumed", "event_source")
 
-    def __init__(self, sock, stream, metadata, address=""):
+    def __init__(self, sock, stream, metadata, address="", event_source=True):
         self.sock = sock
+        self.event_source = event_source
         self.stream = stream
         self.metadata = metadata or NO_METADATA
         self.address = address
@@ -29595,6 +29640,25 @@ NO_METADATA = {}
 EMPTY_OUTBOX = ()
 
 
+class Expected:
+    """What is sent on a stream while an onConnect handler decides about a client: `messages`, the newest up
+    to MAX_HISTORY_BYTES, and whether they are `complete`."""
+
+    __slots__ = ("messages", "bytes", "complete")
+
+    def __init__(self):
+        self.messages = collections.deque()
+        self.bytes = 0
+        self.complete = True
+
+    def add(self, message):
+        self.messages.append(message)
+        self.bytes += len(message.frame)
+        while self.bytes > MAX_HISTORY_BYTES and len(self.messages) > 1:
+            self.bytes -= len(self.messages.popleft().frame)
+            self.complete = False
+
+
 class Stream:
     """A path that clients connect to. All public methods may be called from any thread."""
 
@@ -29609,6 +29673,8 @@ class Stream:
         self.epoch = secrets.token_hex(4)
         self.sequence = 0
         self.depth = history
+        #: Milliseconds that browsers wait before they connect again.
+        self.retry = RETRY_MILLISECONDS
         self.history = collections.deque()
         self.history_bytes = 0
         #: The sequence of the last message that is no longer kept.
@@ -29620,6 +29686,8 @@ class Stream:
         #: The highest position of a client that came from another process with later messages than ours.
         self.ahead = 0
         self.connections = set()
+        #: An Expected for each client that a handler decides about.
+        self.expected = []
         self.slow = set()
         self.closed = False
         self.sent = self.dropped = self.served = 0
@@ -29636,16 +29704,17 @@ class Stream:
 
     # -- sending ----
 
-    def send(self, data, filter=None, event=None, sequence=None):
+    def send(self, data, filter=None, event=None, sequence=None, id=None, retry=None):
         """Sends a text to every connection, or to those whose metadata hold all pairs of `filter`.
 
-        `sequence` is the number that it has in Redis; one that the stream already has is passed over.
-        Returns a `Delivery` at once; the network is the broadcaster's business."""
-        body = encode_data(data, event)
+        `event`, `id` and `retry` are those of EventFields. `sequence` is the number that it has in Redis;
+        one that the stream already has is passed over. Returns a `Delivery` at once; the network is the
+        broadcaster's business."""
+        body = encode_data(data, event, retry)
         with self.sending:
             if sequence is not None and sequence <= self.sequence:
                 return Delivery()
-            message = self._next_message(body, filter or None, sequence)
+            message = self._next_message(body, filter or None, sequence, id)
             delivery, crowded = self._take_in(message, filter)
         if delivery.matched:
             self.broadcaster.wake(self)
@@ -29669,6 +29738,8 @@ class Stream:
                 matched = len(self.connections)
             message.delivery = delivery = Delivery(matched, sequence=message.sequence)
             self._remember(message)
+            for expected in self.expected:
+                expected.add(message)
             if not matched:
                 return delivery, False
             if self.slow:
@@ -29686,16 +29757,16 @@ class Stream:
         else:
             seconds.append([second, 1])
 
-    def _next_message(self, body, filter, sequence=None):
+    def _next_message(self, body, filter, sequence=None, id=None):
         """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
         go on in an epoch of this process's own."""
         number = sequence or self.sequence + 1
-        message = Message(number, b"id: %b\n%b" % (self.event_id(number).encode(), body), filter)
+        message = Message(number, b"id: %b\n%b" % (utf8(id or self.event_id(number)), body), filter)
         if self.archive is not None and not self.archive.append(self, message):
             with self.lock:
                 self.former = self.epoch, self.sequence
                 self.epoch, self.archive = secrets.token_hex(4), None
-            return self._next_message(body, filter, sequence)
+            return self._next_message(body, filter, sequence, id)
         return message
 
     def _matching(self, filter):
@@ -29765,14 +29836,19 @@ class Stream:
 
     def position_of(self, event_id):
         """(sequence, whether nothing can be missing between this and the next message that is kept) of an
-        id, or None for what is no id at all. An id of another server gives (0, False)."""
+        id. One that this stream did not give out, or that is of no message it still has, gives (0, False)."""
         known = parse_event_id(event_id)
         if known is None:
-            return None
+            return self.position_of_own(event_id)
         epoch, sequence = known
-        if epoch == self.epoch or self.former and epoch == self.former[0] and sequence <= self.former[1]:
-            return min(sequence, self.sequence), sequence >= self.floor
-        return 0, False
+        last = self.sequence if epoch == self.epoch else \
+            self.former[1] if self.former and epoch == self.former[0] else -1
+        return (sequence, sequence >= self.floor) if sequence <= last else (0, False)
+
+    def position_of_own(self, event_id):
+        """The same for an id that a script gave to one of its messages; the last one that had it counts."""
+        found = next((message for message in reversed(self.history) if message.id == event_id), None)
+        return (0, False) if found is None else (found.sequence, True)
 
     def take_pending(self):
         """For the broadcaster: messages sent, and connections added, since it last asked."""
@@ -29788,15 +29864,30 @@ class Stream:
 
     # -- connecting ----
 
-    def attach(self, connection, last_event_id=None):
-        """Adds a connection; from here on it gets every message. Returns the bytes that must come
-        first: the retry time and the current id. What was missed since `last_event_id` becomes the
-        connection's `unsent`: the frames themselves, so that many who come back share them."""
+    def expect(self):
+        """For a handler that decides about a client: what is sent from now on is for that client too.
+        Returns an Expected for `attach`, or for `expect_no_more`."""
+        expected = Expected()
+        with self.lock:
+            self.expected.append(expected)
+        return expected
+
+    def expect_no_more(self, expected):
+        with self.lock:
+            self.expected = [other for other in self.expected if other is not expected]
+
+    def attach(self, connection, last_event_id=None, expected=None, greeting=b""):
+        """Adds a connection; from here on it gets every message. Returns the id of its position, and the
+        bytes that must come first: the retry time, `greeting` (frames for this client alone), and the id.
+        What was missed since `last_event_id`, or sent while it was `expected`, becomes the connection's
+        `unsent`: the frames themselves, so that many who come back share them."""
+        if expected is not None:
+            self.expect_no_more(expected)
         with self.lock:
             if self.closed:
                 raise LookupError(self.path)
-            known = self.position_of(last_event_id)
-            missed = self._missed(*known, connection) if known else []
+            known = self.position_of(last_event_id) if last_event_id else None
+            missed = self._missed(known, expected, connection) if known or expected else []
             connection.position = connection.joined = max(self.sequence, known[0]) if known else self.sequence
             self.ahead = max(self.ahead, connection.position)
             if known:
@@ -29808,22 +29899,26 @@ class Stream:
                 value = connection.metadata.get(key)
                 if value is not None:
                     index.setdefault(value, set()).add(connection)
-            current = self.event_id(connection.position)
+            current = utf8(self.event_id(connection.position))
+        opening = b"retry: %d\n%b" % (self.retry, greeting)
         if not missed:
-            return f"retry: {RETRY_MILLISECONDS}\nid: {current}\n\n".encode()
-        opening = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+            return current, opening + b"id: %b\n" % current + (b"\n" if connection.event_source else b"")
         connection.messages = sum(1 for item in missed if item is not GAP)
         connection.unsent = [self._gap_event(last_event_id, missed) if item is GAP else item.frame
                              for item in missed]
         connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
-        return opening
+        return current, opening
 
-    def _missed(self, sequence, complete, connection):
-        """The messages after a sequence that this connection should have got; GAP first when the history
-        does not reach back to it."""
-        missed = [] if complete else [GAP]
-        for message in self.history:
-            if message.sequence > sequence and (not message.filter or connection.matches(message.filter)):
+    def _missed(self, known, expected, connection):
+        """The messages that a connection should have got after its `known` position, and those of an Expected;
+        GAP first when some of them are not kept."""
+        after, complete = known or (0, True)
+        messages = {message.sequence: message for message in expected.messages} if expected else {}
+        if known:
+            messages.update((message.sequence, message) for message in self.history)
+        missed = [] if complete and (expected is None or expected.complete) else [GAP]
+        for sequence, message in sorted(messages.items()):
+            if sequence > after and (not message.filter or connection.matches(message.filter)):
                 missed.append(message)
         return missed
 
@@ -29831,7 +29926,8 @@ class Stream:
         """Tells the client that messages between two ids are gone. It has an id as every event has:
         the one before the first message that is still there."""
         first = self.event_id(missed[1].sequence - 1 if len(missed) > 1 else self.sequence)
-        facts = gap_facts(last_event_id, first, "messages in between are no longer kept")
+        facts = gap_facts(last_event_id and last_event_id[:MAX_EVENT_TEXT], first,
+                          "messages in between are no longer kept")
         return f"id: {first}\n".encode() + encode_data(facts, "gap")
 
     def detach(self, connection):
@@ -30149,12 +30245,16 @@ class Broadcaster:
             self._drained.wait_for(lambda: not stream.has_pending, BACKLOG_PATIENCE)
             self._patient -= 1
 
-    def attach(self, stream, sock, head, metadata=None, address="", last_event_id=None, first=b""):
-        """Makes a socket a connection of a stream: sends `head` (the response's head), the opening of
-        the stream, what the client missed, and `first` (frames for this client alone). Returns the
-        Connection; raises LookupError when the stream has ended."""
-        connection = Connection(sock, stream, metadata, address)
-        opening = stream.attach(connection, last_event_id)
+    def attach(self, stream, sock, head, metadata=None, address="", last_event_id=None, first=b"", *,
+               event_source=True, expected=None, greeting=b""):
+        """Makes a socket a connection of a stream: sends `head` (the response's head, without the blank line
+        at its end), the opening of the stream with `greeting`, what the client missed, and `first`
+        (frames for this client alone, as the greeting). Returns the Connection; raises LookupError when
+        the stream has ended."""
+        connection = Connection(sock, stream, metadata, address, event_source)
+        position, opening = stream.attach(connection, last_event_id, expected, greeting)
+        if head:
+            head += b"Last-Event-ID: %b\r\n\r\n" % position
         with self._count_lock:
             self.count += 1
         waiting = collections.deque([head + opening, *connection.unsent])
@@ -30440,7 +30540,8 @@ class Broadcaster:
     def _beat(self):
         """A comment to everyone, a slice at a time: it shows proxies and clients that the connection
         lives, and the kernel which ones do not. A quiet stream's carries the current id, so that
-        a client that comes back later does not ask for messages that were not for it."""
+        a client that comes back later does not ask for messages that were not for it. The blank line
+        that makes EventSource take the id over goes to no other reader."""
         batch, self._beating = self._beating[:SLICE], self._beating[SLICE:]
         now = time.monotonic()
         for connection in batch:
@@ -30459,7 +30560,7 @@ class Broadcaster:
             if stream.has_pending:
                 return HEARTBEAT
             current = stream.event_id(max(stream.sequence, connection.position))
-            return f": heartbeat\nid: {current}\n\n".encode()
+        return f": heartbeat\nid: {current}\n{chr(10) * connection.event_source}".encode()
 
 
 # ======================================================================================
@@ -34705,6 +34806,11 @@ GRAPHQL_SUBSCRIPTION_PATH = "/graphql/subscription/"
 GRAPHQL_SSE_PATH = "/graphql/sse"
 
 
+def graphql_name(path):
+    """The subscription that a stream's path belongs to."""
+    return path.removeprefix(GRAPHQL_SUBSCRIPTION_PATH)
+
+
 class GraphQLStaging:
     """Registrations of one owner that are checked now and take effect together, at `commit` (hot reload).
     `others()` are those that they must fit; None stands for the ones of all other owners."""
@@ -35496,64 +35602,117 @@ def register_stream_route(host, path=undefined, options=undefined):
 
 
 def stream_options(host, options):
-    """(onConnect, onDisconnect, history) of registerStreamRoute's second argument."""
+    """(onConnect, onDisconnect, history, retry) of registerStreamRoute's second argument."""
     realm, function = host.realm, "registerStreamRoute"
+    defaults = DEFAULT_HISTORY_MESSAGES, RETRY_MILLISECONDS
     if options is undefined or options is null:
-        return None, None, DEFAULT_HISTORY_MESSAGES
+        return None, None, *defaults
     if isinstance(options, str) or realm.is_callable(options):
-        return check_handler(host, function, options, "onConnect handler"), None, DEFAULT_HISTORY_MESSAGES
+        return check_handler(host, function, options, "onConnect handler"), None, *defaults
     if not realm.is_object(options) or realm.is_array(options):
         raise HostError(f"{function}: the second argument must be a handler or an object of options, "
                         f"not {describe_value(realm, options)}")
-    known = ("onConnect", "onDisconnect", "history")
-    for key in realm.to_python(options):
-        if key not in known:
-            raise HostError(f"{function}: there is no option {json.dumps(key)}; there are {', '.join(known)}")
+    known = ("onConnect", "onDisconnect", "history", "retry")
+    check_option_names(realm, function, options, known)
     handlers = []
     for key in known[:2]:
         value = realm.get(options, key)
         absent = value is undefined or value is null
         handlers.append(None if absent else check_handler(host, function, value, key + " handler"))
-    history = realm.get(options, "history")
-    if history is undefined or history is null:
-        history = DEFAULT_HISTORY_MESSAGES
-    if not is_whole(history, 0, MAX_HISTORY_MESSAGES):
-        raise HostError(f"{function}: history must be a whole number from 0 to {MAX_HISTORY_MESSAGES}")
-    return (*handlers, int(history))
+    return (*handlers, whole_option(realm, function, options, "history", DEFAULT_HISTORY_MESSAGES,
+                                    MAX_HISTORY_MESSAGES),
+            whole_option(realm, function, options, "retry", RETRY_MILLISECONDS, MAX_RETRY_MILLISECONDS))
 
 
-@host_function("routeRegistry.sendStreamMessage", "path: string, data: any", "string",
+def check_option_names(realm, function, options, known, hint=""):
+    """Refuses an object of options with a name that is none of the `known`."""
+    for key in realm.to_python(options):
+        if key not in known:
+            raise HostError(f"{function}: there is no option {json.dumps(key)}; there are "
+                            f"{', '.join(known)}{hint}")
+
+
+def whole_option(realm, function, options, name, default, most):
+    """A whole number in an object of options, from 0 to `most`; `default` where it is absent."""
+    value = realm.get(options, name)
+    if value is undefined or value is null:
+        return default
+    if not is_whole(value, 0, most):
+        raise HostError(f"{function}: {name} must be a whole number from 0 to {most:,}, "
+                        f"not {describe_value(realm, value)}")
+    return int(value)
+
+
+def event_fields(host, function, options):
+    """The EventFields in the last argument of a function that sends. Only an object is one: other values
+    are left alone, as JavaScript does with arguments that nobody asked for."""
+    realm = host.realm
+    if isinstance(options, str) and options.strip() not in ("", "{}"):
+        host.warn_once(f"{function}: options are an object such as {{ event: \"news\" }}, not a string, so it is "
+                       "ignored. To choose the receivers, pass a filter to sendStreamMessageFiltered")
+    if not realm.is_object(options) or realm.is_array(options) or realm.is_callable(options):
+        return PLAIN_EVENT
+    check_option_names(realm, function, options, EventFields._fields,
+                       ". To choose the receivers, pass a filter to sendStreamMessageFiltered")
+    return EventFields(event_text(realm, function, options, "event"), event_text(realm, function, options, "id"),
+                       whole_option(realm, function, options, "retry", None, MAX_RETRY_MILLISECONDS))
+
+
+def event_text(realm, function, options, name):
+    """The name or the id of an event, or None."""
+    value = realm.get(options, name)
+    if value is undefined or value is null:
+        return None
+    if name == "id" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = plain_text(realm, value)
+    text = realm.to_python(value) if isinstance(value, str) else None
+    if not text or len(text) > MAX_EVENT_TEXT or re.search("[\r\n\0]", text):
+        shown = json.dumps(text[:40], ensure_ascii=False) if text else describe_value(realm, value)
+        raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
+                        f"line breaks, not {shown}")
+    if name == "id" and is_stream_id(text):
+        raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
+                        "choose another form")
+    return text
+
+
+@host_function("routeRegistry.sendStreamMessage", "path: string, data: any, options?: EventOptions", "string",
                "Sends data to everyone connected to a stream: a string as it stands, anything else as JSON. "
                "The result says how many connections it went to.")
-def send_stream_message(host, path=undefined, data=undefined):
-    return broadcast(host, "sendStreamMessage", path, data, None)
+def send_stream_message(host, path=undefined, data=undefined, options=undefined):
+    return broadcast(host, "sendStreamMessage", path, data, undefined, options)
 
 
 @host_function("routeRegistry.sendStreamMessageFiltered",
-               "path: string, data: any, filterJson?: Filter",
-               "string",
+               "path: string, data: any, filterJson?: Filter, options?: EventOptions", "string",
                "Sends data to the connections whose metadata hold every key and value of the filter.")
-def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined):
-    name = "sendStreamMessageFiltered"
-    return broadcast(host, name, path, data, check_filter(host, name, filter_json))
+def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined, options=undefined):
+    return broadcast(host, "sendStreamMessageFiltered", path, data, filter_json, options)
 
 
 @host_function("sendStreamMessageToConnections",
-               "path: string, data: any, filterJson?: Filter",
-               "string",
+               "path: string, data: any, filterJson?: Filter, options?: EventOptions", "string",
                "The same as routeRegistry.sendStreamMessageFiltered.")
-def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined):
-    name = "sendStreamMessageToConnections"
-    return broadcast(host, name, path, data, check_filter(host, name, filter_json))
+def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined, options=undefined):
+    return broadcast(host, "sendStreamMessageToConnections", path, data, filter_json, options)
 
 
-def broadcast(host, function, path, data, filter):
+def broadcast(host, function, path, data, filter_json, options):
     """Sends and makes the sentence about it."""
     path = check_path(host, function, path, reserved=False)
+    filter = check_filter(host, function, filter_json)
+    fields = event_fields(host, function, options)
     text = payload_text(host, function, data)
     stream = host.find_stream(path)
+    if stream is not None and path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
+        if fields != PLAIN_EVENT:
+            raise HostError(f"{function}: messages of a GraphQL subscription have no event, id or retry of their "
+                            "own; leave the options out")
+        delivery = host.app.relay.send_subscription(graphql_name(path), text, filter, function)
+        return f"Broadcast to '{path}': {(delivery or Delivery()).sentence()}"
     if stream is not None:
-        return f"Broadcast to '{path}': {host.app.relay.send(stream, text, filter, function).sentence()}"
+        delivery = host.app.relay.send(stream, text, filter, function, fields)
+        return f"Broadcast to '{path}': {delivery.sentence()}"
     close = nearest(path, host.stream_paths())
     hint = f"; did you mean '{close}'?" if close else ""
     host.warn_once(f"{function}: no stream is registered at '{path}'{hint}")
@@ -36007,9 +36166,9 @@ class LocalRelay:
     def __init__(self, graphql):
         self.graphql = graphql
 
-    def send(self, stream, text, filter, function):
-        """Sends a text on a stream; returns a Delivery."""
-        return stream.send(text, filter)
+    def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
+        """Sends a text on a stream, with EventFields; returns a Delivery."""
+        return stream.send(text, filter, fields.event, None, fields.id, fields.retry)
 
     def send_subscription(self, name, text, filter, function):
         """Sends a text to subscribers; returns a Delivery, or None when no subscription has that name."""
@@ -36327,7 +36486,7 @@ class RedisStream(Stream):
     def position_of(self, event_id):
         known = parse_event_id(event_id)
         if known is None:
-            return None
+            return self.position_of_own(event_id)
         epoch, number = known
         sequence = number + self.base
         if epoch != self.epoch or sequence > self.sequence and number > self.relay.newest():
@@ -36463,8 +36622,9 @@ class RedisRelay:
 
     # -- sending ----
 
-    def send(self, stream, text, filter, function):
-        self._add(stream.path, stream.depth, text, filter, function)
+    def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
+        more = [part for pair in fields._asdict().items() if pair[1] is not None for part in pair]
+        self._add(stream.path, stream.depth, text, filter, function, *more)
         return RelayedDelivery(stream.audience(filter), len(self.presence.others))
 
     def send_subscription(self, name, text, filter, function):
@@ -36649,7 +36809,7 @@ class RedisRelay:
             if b"name" in fields:
                 self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
             elif (stream := self.streams.get(key.removeprefix(prefix))) is not None:
-                stream.send(text, filter, None, sequence)
+                stream.send(text, filter, sequence=sequence, **redis_event(fields)._asdict())
 
     def _check_lag(self, key, first):
         """This process reads much at once, so it has fallen behind: tells the clients when Redis does not
@@ -36683,14 +36843,17 @@ def messages_kept(depth, size):
     return max(depth + 1, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (size + 100)))
 
 
-def graphql_name(path):
-    return path.removeprefix(GRAPHQL_SUBSCRIPTION_PATH)
+def redis_event(fields):
+    """The EventFields in those of an entry."""
+    event, id, retry = (fields.get(name) for name in (b"event", b"id", b"retry"))
+    return EventFields(event and event.decode(), id and id.decode(), retry and int(retry))
 
 
 def redis_message(stream, number, fields):
     """A Message of a stream from the fields of an entry."""
+    event, id, retry = redis_event(fields)
     sequence = stream.base + number
-    frame = b"id: %b\n%b" % (stream.event_id(sequence).encode(), encode_data(fields[b"data"].decode()))
+    frame = b"id: %b\n%b" % (utf8(id or stream.event_id(sequence)), encode_data(fields[b"data"].decode(), event, retry))
     moment = (number >> _REDIS_SEQUENCE_BITS) / 1000
     return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")), moment)
 
@@ -36799,7 +36962,7 @@ interface Context {
   /** The arguments of a GraphQL field; otherwise empty. */
   args: Record<string, any>;
   /** The connection, in `onConnect` and `onDisconnect`. */
-  connection?: { path: string; metadata: Record<string, string> };
+  connection?: StreamConnection;
   /** `worker` is the number of this process among those of `--workers`, from 0. */
   meta: { scriptName: string; engine: string; worker: number };
 }
@@ -36807,6 +36970,23 @@ interface Context {
 /** What a GraphQL resolver gets: each argument is also a property of its own, where the name is free. */
 interface ResolverContext extends Context {
   [argument: string]: any;
+}
+
+interface StreamConnection {
+  path: string;
+  metadata: Record<string, string>;
+  /** In `onConnect`: sends to this client alone, before anything else. The message is not kept for replay. */
+  send(data: any, options?: EventOptions): string;
+}
+
+/** What a message may have beside its data. */
+interface EventOptions {
+  /** The name of the event: browsers listen for it with `addEventListener(name, …)`. */
+  event?: string;
+  /** An id of your own in place of the server's: the client sends it back as `Last-Event-ID`. */
+  id?: string | number;
+  /** Milliseconds that the client waits before it connects again, from now on. */
+  retry?: number;
 }
 
 interface HttpRequest {
@@ -36879,6 +37059,8 @@ interface StreamOptions {
   onDisconnect?: string | StreamHandler;
   /** Messages kept for clients that come back; 256 unless given. */
   history?: number;
+  /** Milliseconds that clients wait before they connect again; 3000 unless given. */
+  retry?: number;
 }
 
 /** The value of a GraphQL field. Throwing gives the client a GraphQL error. */
@@ -37408,14 +37590,19 @@ class Route:
 class StreamRoute:
     """A stream with the handlers its script gave for it."""
 
-    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history")
+    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history", "retry")
 
-    def __init__(self, stream, on_connect, on_disconnect, host, history):
+    def __init__(self, stream, on_connect, on_disconnect, host, history, retry):
         self.stream = stream
         self.on_connect = on_connect
         self.on_disconnect = on_disconnect
         self.host = host
         self.history = history
+        self.retry = retry
+
+    def apply(self):
+        """Gives the stream what the options say; for when the script is live."""
+        self.stream.depth, self.stream.retry = self.history, self.retry
 
 
 class RouteTable:
@@ -37557,8 +37744,8 @@ class ScriptHost:
         self.app.add_route(self, Route(path, method, handler, self))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
 
-    def add_stream(self, path, on_connect, on_disconnect, history):
-        self.app.add_stream(self, path, on_connect, on_disconnect, history)
+    def add_stream(self, path, on_connect, on_disconnect, history, retry):
+        self.app.add_stream(self, path, on_connect, on_disconnect, history, retry)
         handlers = [f"{key} {self.handler_name(value)}" for key, value in
                     (("onConnect", on_connect), ("onDisconnect", on_disconnect)) if value is not None]
         return f"Stream {path} registered" + (f" with {' and '.join(handlers)}" if handlers else "")
@@ -37943,7 +38130,7 @@ class Application:
             for key, route in host.routes.items():
                 route.stats = stats.get(key, route.stats)
             for route in host.streams.values():
-                route.stream.depth = route.history
+                route.apply()
         registered = {path for host in self.hosts.values() for path in host.streams}
         closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
                                        [path for old in replaced for path in old.streams if path not in registered])
@@ -37969,16 +38156,16 @@ class Application:
             if host.live:
                 self._rebuild()
 
-    def add_stream(self, host, path, on_connect, on_disconnect, history):
+    def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
         with self._lock:
             self._check_current(host)
             self._check_stream(host, path)
             known = host.streams.get(path) or self.stream_routes.get(path)
             stream = known.stream if known is not None else self.streams.create(path, history)
             stream.on_close = self._connection_closed
-            host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history)
+            host.streams[path] = route = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
             if host.live:
-                stream.depth = history
+                route.apply()
                 self.streams.replace([stream])
                 self._rebuild()
 
@@ -38433,7 +38620,8 @@ class Refusal(Exception):
 
 
 class Response:
-    """What goes back: status, header pairs, body bytes (or a file opened for reading, of `size`)."""
+    """What goes back: status, header pairs, body bytes (or a file opened for reading, of `size`). The size
+    of an event stream, which only HEAD is answered with, is nobody's: −1."""
 
     __slots__ = ("status", "content_type", "headers", "body", "file", "size")
 
@@ -40008,9 +40196,6 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         root = service.view().roots.get("subscription")
         if stream is None or root is None or name not in root.fields:
             return False
-        if head.method == "HEAD":
-            self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")]))
-            return True
         self.check_room()
         context = self.graphql_context(head, b"")
         try:
@@ -40069,16 +40254,19 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
-        if head.method == "HEAD":
-            self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")]))
-            return
         self.check_room()
         metadata = self.query_metadata(head)
-        if route.on_connect is not None:
-            metadata = self.ask_script(head, route, metadata)
-            if metadata is None:
-                return
-        self.hand_over(head, route.stream, metadata, self.last_event_id(head))
+        if route.on_connect is None:
+            self.hand_over(head, route.stream, metadata, self.last_event_id(head))
+            return
+        expected, greeting = route.stream.expect(), Greeting(route)
+        try:
+            metadata = self.ask_script(head, route, metadata, greeting)
+            if metadata is not None:
+                self.hand_over(head, route.stream, metadata, self.last_event_id(head), expected=expected,
+                               greeting=greeting.taken())
+        finally:
+            route.stream.expect_no_more(expected)
 
     def open_live(self, head):
         """Lets a page listen for changes. It counts as no stream of a script."""
@@ -40120,10 +40308,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     @staticmethod
     def last_event_id(head):
-        return head.fields.get("last-event-id") or head.query.get("lastEventId")
+        """The id that a client saw last: of the header, in UTF-8 (HTML), or of the query."""
+        text = head.fields.get("last-event-id")
+        return head.query.get("lastEventId") if not text else text.encode("latin-1").decode("utf-8", "replace")
 
-    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=()):
-        """Gives the socket to the broadcaster as a connection of a stream."""
+    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=(), expected=None, greeting=b""):
+        """Gives the socket to the broadcaster as a connection of a stream. To HEAD it answers what GET would
+        have begun with."""
+        if head.method == "HEAD":
+            self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store"), *headers], size=-1))
+            return
         headers = (*headers, *self.server.gate.cors_headers(head))
         extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
         sock, fate, lane = self.connection, self.fate, None
@@ -40134,9 +40328,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 sock = lane.near
         self.server.release(self)
         try:
-            connection = self.app.broadcaster.attach(stream, sock,
-                                                     (_STREAM_HEAD + extra + "\r\n").encode("latin-1"),
-                                                     metadata, self.address, last_id, first)
+            connection = self.app.broadcaster.attach(
+                stream, sock, (_STREAM_HEAD + extra).encode("latin-1"), metadata, self.address, last_id, first,
+                event_source=asks_like_event_source(head.fields), expected=expected, greeting=greeting)
         except LookupError:
             if lane is not None:
                 lane.cancel()
@@ -40149,10 +40343,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.received = b""
         self.note(200)
 
-    def ask_script(self, head, route, metadata):
+    def ask_script(self, head, route, metadata, greeting):
         """Calls onConnect. The metadata of the connection, or None when the refusal was sent."""
         host, what = route.host, f"stream {route.stream.path} (onConnect)"
-        facts = {"path": route.stream.path, "metadata": metadata}
+        facts = {"path": route.stream.path, "metadata": metadata,
+                 "send": host.realm.new_function(greeting.send, "send")}
         context = host.context("streamCustomization", Request(head, b"", None, self.address), None,
                                facts)
         try:
@@ -40185,7 +40380,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         lines = [self.server.status_line(status)]
         if response.content_type is not None:
             lines.append(f"Content-Type: {response.content_type}\r\n")
-        if status not in (204, 304):
+        if status not in (204, 304) and response.size >= 0:
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
             lines.append(f"{name}: {value}\r\n")
@@ -40351,6 +40546,34 @@ def text_object(realm, pairs):
     if "".join([*pairs, *pairs.values()]).isascii():
         return realm.new_object(dict(pairs))
     return realm.from_python(pairs)
+
+
+class Greeting:
+    """What an onConnect handler sends to its client with `connection.send`, until the client is connected."""
+
+    def __init__(self, route):
+        self.host = route.host
+        self.path = route.stream.path
+        self.frames = []
+        self.open = True
+
+    def send(self, data=undefined, options=undefined):
+        if not self.open:
+            raise HostError("connection.send: only onConnect can send to its client; later on, use "
+                            "sendStreamMessageFiltered with a filter that the client's metadata match")
+        fields = event_fields(self.host, "connection.send", options)
+        frame = encode_data(payload_text(self.host, "connection.send", data), fields.event, fields.retry)
+        self.frames.append(frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame))
+        if sum(map(len, self.frames)) > MAX_OUTBOX_BYTES:
+            self.frames.pop()
+            raise HostError(f"connection.send: the messages to one client may have {MAX_OUTBOX_BYTES >> 20} MiB "
+                            "in all")
+        return f"Sent to the new connection of '{self.path}'"
+
+    def taken(self):
+        """The frames; nothing can be added any more."""
+        self.open = False
+        return b"".join(self.frames)
 
 
 def connect_answer(realm, value):
@@ -45246,6 +45469,8 @@ TEST_PRELUDE = r"""
 
   const REQUEST_OPTIONS = ["query", "headers", "form", "json", "body"];
   const CONNECT_OPTIONS = ["query", "headers", "lastEventId"];
+  /** What a browser's EventSource sends. */
+  const EVENT_SOURCE = { accept: "text/event-stream", "cache-control": "no-cache" };
 
   function checkOptions(name, options, known) {
     for (const key of Object.keys(options)) {
@@ -45301,7 +45526,7 @@ TEST_PRELUDE = r"""
 
   function connect(path, options = {}) {
     checkOptions("connect", options, CONNECT_OPTIONS);
-    const headers = { accept: "text/event-stream" };
+    const headers = { ...EVENT_SOURCE };
     for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = String(value);
     if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
     return client(addressOf(path, options.query), headers);
@@ -45309,7 +45534,7 @@ TEST_PRELUDE = r"""
 
   function subscribe(query, variables = {}, metadata = {}) {
     const parameters = { ...metadata, query, variables: JSON.stringify(variables) };
-    return client(addressOf("/graphql/sse", parameters), { accept: "text/event-stream" });
+    return client(addressOf("/graphql/sse", parameters), EVENT_SOURCE);
   }
 
   function client(address, headers) {

@@ -30,7 +30,6 @@ import pathlib
 import queue
 import random
 import re
-import resource
 import select
 import selectors
 import shutil
@@ -61,6 +60,10 @@ from unittest import mock
 import aiwebengine
 
 try:
+    import resource
+except ImportError:                     # Windows
+    resource = None
+try:
     import graphql as graphql_core
     if graphql_core.version_info < (3, 3):
         graphql_core = None             # it answers differently in places
@@ -78,17 +81,29 @@ MODULE = Path(aiwebengine.__file__).resolve()
 EXAMPLES = HERE / "examples"
 FORBID_SKIPS = os.environ.get("AIWEBENGINE_FORBID_SKIPS") == "1"
 #: How the reason begins for which a test is skipped that this system cannot pass; such a skip is not forbidden.
-LEFT_OUT = "not on this system: "
+LEFT_OUT = "the system must have this: "
 NODE = shutil.which("node")
 NODE_MODULES = os.environ.get("AIWEBENGINE_NODE_MODULES")
 
 FORM = "application/x-www-form-urlencoded"
-#: Seconds to wait for what should happen at once.
-WAIT = 5.0
-#: Seconds after which what should end at once counts as stuck, also where the machine has much else to do.
-STUCK = 15.0
-#: The command line without compiling the file anew, which takes a second or two.
-COMMAND_LINE = "import aiwebengine, sys; sys.exit(aiwebengine.main(sys.argv[1:]))"
+#: Seconds to wait for what should happen at once: long enough for a machine that has much else to do.
+WAIT = 30.0
+#: Seconds after which what should end at once counts as stuck.
+STUCK = 60.0
+#: Starts the command line in a process of its own; unlike `python aiwebengine.py` it does not compile the file each time.
+COMMAND = [sys.executable, "-m", "aiwebengine"]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(MODULE.parent), os.environ.get("PYTHONPATH")]))
+
+POSIX = os.name == "posix"
+
+
+def needs(condition, what):
+    """Skips a test where the system has not got what it is about; that is never forbidden."""
+    return unittest.skipUnless(condition, LEFT_OUT + what)
+
+
+needs_signals = needs(POSIX, "a process can send signals to others")
+needs_proc = needs(os.path.exists("/proc/self/stat"), "/proc tells about processes")
 
 
 # -- Helpers ---------------------------------------------------------------------------
@@ -182,10 +197,10 @@ class EventClient:
         self.sock.close()
 
 
-def run_command(*arguments, text="", timeout=60, interrupt=False, env=None):
+def run_command(*arguments, text="", timeout=2 * STUCK, interrupt=False, env=None):
     """Runs aiwebengine.py; returns (exit code, stdout, stderr). With `interrupt`, it gets a SIGINT as soon as it
     has printed a line, which is not returned."""
-    process = subprocess.Popen([sys.executable, aiwebengine.__file__, *map(str, arguments)], text=True,
+    process = subprocess.Popen([*COMMAND, *map(str, arguments)], text=True,
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": "utf-8", **(env or {})})
     try:
@@ -228,7 +243,7 @@ class ServerCase(unittest.TestCase):
         if isinstance(text, bytes):
             path.write_bytes(text)
         else:
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(text.encode("utf-8"))      # lines end as the test wrote them, on every system
 
     def request(self, method, path, body=None, headers=(), **more):
         """(status, headers, text) of a request."""
@@ -268,9 +283,10 @@ class ServerCase(unittest.TestCase):
 
     def raw(self, data, timeout=None, port=None):
         """What comes back for these bytes; `<EOF>` at the end when the server closed. Without a timeout
-        something must come, and what comes half a second later does not count."""
+        something must come, and what comes half a second later does not count (more where the machine is slow)."""
         with socket.create_connection(("127.0.0.1", port or self.server.port)) as sock:
             sock.settimeout(timeout or WAIT)
+            start = time.monotonic()
             sock.sendall(data)
             received = b""
             try:
@@ -278,8 +294,9 @@ class ServerCase(unittest.TestCase):
                     piece = sock.recv(65536)
                     if not piece:
                         return (received + b"<EOF>").decode("latin-1")
+                    if not received and not timeout:
+                        sock.settimeout(0.4 + 10 * (time.monotonic() - start))
                     received += piece
-                    sock.settimeout(timeout or 0.4)
             except (TimeoutError, ConnectionError):
                 return received.decode("latin-1")
 
@@ -414,7 +431,7 @@ CASES = []
 
 def outcome(script):
     """What a case gives in a new realm."""
-    realm = aiwebengine.Realm(console=lambda level, text: None, timeout=10)
+    realm = aiwebengine.Realm(console=lambda level, text: None, timeout=STUCK)
     try:
         realm.evaluate(PRELUDE)
         realm.evaluate(script, "case.js")
@@ -480,7 +497,7 @@ class ErrorTest(unittest.TestCase):
         self.assertIsInstance(self.error_of("throw new Proxy({}, { get() { throw 1 } })").message, str)
 
     def test_a_timeout_is_an_error_of_its_own_that_says_where_the_script_was(self):
-        error = self.error_of("function busy() {\n  for (;;) ;\n}\nbusy()", timeout=0.1)
+        error = self.error_of("function busy() {\n  for (;;) ;\n}\nbusy()", timeout=1)
         self.assertIsInstance(error, aiwebengine.ScriptTimeout)
         self.assertEqual(error.name, "TimeoutError")
         self.assertIn("at busy (test.js:2:", error.stack)
@@ -976,7 +993,7 @@ result = ["new.target", "super.x", "function f() { super.x }", "() => new.target
               return [error.message, +/f\.js:(\d+)/.exec(lines[0])[1], caret.indexOf("^") + 1] } };
             console.log(JSON.stringify(JSON.parse(require("fs").readFileSync(0, "utf8")).map(place)))"""
         done = subprocess.run([NODE, "-e", script], input=json.dumps([case[0] for case in self.ERRORS]),
-                              capture_output=True, text=True, timeout=60, check=True)
+                              capture_output=True, text=True, timeout=2 * STUCK, check=True)
         for (source, *expected), answer in zip(self.ERRORS, json.loads(done.stdout)):
             with self.subTest(source):
                 self.assertEqual(answer, expected)
@@ -2410,7 +2427,7 @@ class NestingTest(unittest.TestCase):
                   + "} finally { " + "x++;" * 2000 + "} } result = f(1999)")
         started = time.monotonic()
         self.assertEqual(outcome(script), "1999")
-        self.assertLess(time.monotonic() - started, 30)
+        self.assertLess(time.monotonic() - started, STUCK)
 
     def test_long_chains_of_else_if(self):
         script = ("function f(x) { " + "else ".join(f"if (x === {n}) return {n};" for n in range(3000))
@@ -3873,7 +3890,7 @@ construct: () => 1 })))
             setTimeout(() => console.log(JSON.stringify(
               realms.map(({ realm, error }) => error ?? vm.runInContext(outcome, realm)))), 100)"""
         asked = {"prelude": PRELUDE, "outcome": OUTCOME, "cases": [script for _, script, _ in CASES]}
-        done = subprocess.run([NODE, "-e", script], input=json.dumps(asked), capture_output=True, text=True, timeout=60,
+        done = subprocess.run([NODE, "-e", script], input=json.dumps(asked), capture_output=True, text=True, timeout=2 * STUCK,
                               check=True)
         for (clause, _, expected), answer in zip(CASES, json.loads(done.stdout)):
             with self.subTest(clause):
@@ -4229,7 +4246,7 @@ console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(ne
     @staticmethod
     def printed(source):
         lines = []
-        realm = aiwebengine.Realm(console=lambda level, text: lines.append(text + "\n"), timeout=20)
+        realm = aiwebengine.Realm(console=lambda level, text: lines.append(text + "\n"), timeout=STUCK)
         realm.evaluate(f"(function () {{{source}\n}})()", "case.js")
         return "".join(lines)
 
@@ -4237,7 +4254,7 @@ console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(ne
     def test_prints_what_node_prints(self):
         sources = self.CASES.strip("\n").split("\n---\n")
         done = subprocess.run([NODE, "-e", self.IN_NODE], input=json.dumps(sources), capture_output=True, text=True,
-                              timeout=60, encoding="utf-8", check=True)
+                              timeout=2 * STUCK, encoding="utf-8", check=True)
         for source, expected in zip(sources, json.loads(done.stdout)):
             with self.subTest(source):
                 self.assertEqual(self.printed(source), expected)
@@ -4576,7 +4593,10 @@ class ClockTest(unittest.TestCase):
         self.realm.evaluate("setTimeout(() => note(3), 30); setInterval(() => note('i'), 20); setTimeout(() => note(0))")
         other.evaluate("setTimeout(() => note(1), 10); const t = setTimeout(() => note('never'), 5); clearTimeout(t);"
                        "setTimeout(() => setTimeout(() => note(4), 10), 25)")
-        time.sleep(0.05)
+        real = aiwebengine.Realm()
+        self.addCleanup(real.close)
+        real.evaluate("setTimeout(() => {}, 40)")
+        real.wait_idle()                    # so much time has passed for others
         self.assertEqual(log, [])
         self.move(40)
         self.assertEqual(log, ["a0 1", "b1 10", "ai 20", "a3 30", "b4 35", "ai 40"])
@@ -4740,7 +4760,9 @@ class LimitTest(unittest.TestCase):
             enter()
             self.assertTrue(asleep_within(STUCK))
             enter()
-            self.assertFalse(asleep_within(0.15))           # it takes forty times 0.02 s
+            entered = time.monotonic()
+            asleep = asleep_within(0.15)                    # it takes forty times 0.02 s
+            self.assertFalse(asleep and time.monotonic() < entered + 0.5)
 
     def test_what_a_stopped_script_left_does_not_run_on(self):
         realm = aiwebengine.Realm(console=lambda level, text: None)
@@ -4759,19 +4781,18 @@ class LimitTest(unittest.TestCase):
 
     def test_another_realm_works_while_one_is_busy(self):
         busy, other = aiwebengine.Realm(), aiwebengine.Realm()
-        ended = []
-
-        def spin():
-            try:
-                busy.evaluate("for (;;) {}", timeout=2)
-            except aiwebengine.ScriptTimeout:
-                ended.append(True)
-        thread = threading.Thread(target=spin)
+        begun, stop, ended = threading.Event(), threading.Event(), []
+        busy.define("begun", begun.set)
+        busy.define("stopped", stop.is_set)
+        thread = threading.Thread(target=lambda: ended.append(
+            busy.evaluate("begun(); while (!stopped()); 'ended'", timeout=2 * STUCK)))
         thread.start()
+        self.assertTrue(begun.wait(WAIT))
         self.assertEqual(other.evaluate("[1, 2, 3].map(x => x * 2).join()", timeout=WAIT), "2,4,6")
         self.assertTrue(thread.is_alive())
-        thread.join(WAIT)
-        self.assertEqual(ended, [True])
+        stop.set()
+        thread.join()
+        self.assertEqual(ended, ["ended"])
 
     def test_patterns_that_run_away_are_stopped(self):
         for source in ("/^(a+)+$/.test('a'.repeat(40) + 'b')", "/(x+x+)+y/.test('x'.repeat(60))", "'a'.repeat(60).split(/(a*)*b/)",
@@ -4788,7 +4809,7 @@ class LimitTest(unittest.TestCase):
         for source, expected in (("/^(a+)+$/.test('a'.repeat(40) + 'b')", False),
                                  ("var n = 0; Array.prototype.forEach.call({ length: 2 ** 53 - 1, 7: 1 }, () => n++); n", 1)):
             with self.subTest(source):
-                self.assertEqual(run(source, timeout=2), expected)
+                self.assertEqual(run(source, timeout=STUCK), expected)
     def test_runaway_recursion_is_a_range_error(self):
         for source in (
                 "function f() { return f() + 1 } f()", "var o = { get x() { return this.x } }; o.x", "class A { constructor() { new A } } new A",
@@ -4800,7 +4821,7 @@ class LimitTest(unittest.TestCase):
                 "var x = {}; for (let i = 0; i < 1e5; i++) x = { x }; JSON.stringify(x)", "class A { static get x() { return this.x } } A.x",
                 "var f = function () { return f.apply(this, arguments) }; f()"):
             with self.subTest(source):
-                result = run(f"try {{ {source} }} catch (e) {{ e.name + typeof e.message }}", timeout=20)
+                result = run(f"try {{ {source} }} catch (e) {{ e.name + typeof e.message }}", timeout=STUCK)
                 self.assertIn(result, ("RangeErrorstring", "SyntaxErrorstring") if "JSON.parse" in source else ("RangeErrorstring",))
 
     def test_recursion_goes_deep_enough_for_real_programs(self):
@@ -4813,7 +4834,7 @@ class LimitTest(unittest.TestCase):
                 "'ab'.repeat(2 ** 26).replaceAll('a', 'x'.repeat(2 ** 20))", "new Array(2 ** 31).join('xx')", "'x'.repeat(2 ** 26).concat('y'.repeat(2 ** 29))",
                 "[].length = 2 ** 32", "Array.from({ length: 2 ** 32 })"):
             with self.subTest(source):
-                self.assertEqual(run(f"try {{ {source}; 'fine' }} catch (e) {{ e.name }}", timeout=20), "RangeError")
+                self.assertEqual(run(f"try {{ {source}; 'fine' }} catch (e) {{ e.name }}", timeout=STUCK), "RangeError")
 
 
 # -- Modules -----------------------------------------------------------------------------
@@ -4957,7 +4978,7 @@ class LibraryTest(unittest.TestCase):
 
     def result(self, file, is_module, expression):
         folder = pathlib.Path(NODE_MODULES)
-        realm = aiwebengine.Realm(console=lambda level, text: None, timeout=60)
+        realm = aiwebengine.Realm(console=lambda level, text: None, timeout=2 * STUCK)
         self.addCleanup(realm.close)
 
         def load(specifier, referrer, kind):
@@ -4979,7 +5000,7 @@ class LibraryTest(unittest.TestCase):
         if missing or not shutil.which("node"):
             self.skipTest(f"AIWEBENGINE_NODE_MODULES has no {', '.join(missing)}" if missing else "node is missing")
         node = subprocess.run(["node", "--input-type=module", "-e", LIBRARIES_IN_NODE], capture_output=True, text=True,
-                              timeout=120, input=json.dumps({"folder": str(pathlib.Path(NODE_MODULES).resolve()),
+                              timeout=2 * STUCK, input=json.dumps({"folder": str(pathlib.Path(NODE_MODULES).resolve()),
                                                              "checks": checks, "load": LOAD_COMMON_JS}))
         self.assertEqual(node.returncode, 0, node.stderr)
         for file, expected in json.loads(node.stdout).items():
@@ -5017,7 +5038,7 @@ class EngineSeamTest(unittest.TestCase):
         done = subprocess.run([sys.executable, "-c", "import sys, aiwebengine\n"
                                "aiwebengine.Realm().evaluate('1')\n"
                                "print([m for m in sys.modules if m.startswith(('js2py', 'pyjsparser'))])"],
-                              capture_output=True, text=True, timeout=60,
+                              capture_output=True, text=True, timeout=2 * STUCK,
                               cwd=pathlib.Path(aiwebengine.__file__).parent)
         self.assertEqual(done.stdout.strip(), "[]", done.stderr)
 
@@ -5051,10 +5072,10 @@ class Js2PyEngineTest(unittest.TestCase):
         self.realm = aiwebengine.Js2PyRealm("t.js", console=lambda level, text: self.lines.append((level, text)))
         self.addCleanup(self.realm.close)
 
-    def evaluate(self, source, timeout=10):
+    def evaluate(self, source, timeout=STUCK):
         return self.realm.evaluate(textwrap.dedent(source), "t.js", timeout)
 
-    def error(self, source, timeout=10):
+    def error(self, source, timeout=STUCK):
         with self.assertRaises(aiwebengine.JSError) as caught:
             self.evaluate(source, timeout)
         return caught.exception
@@ -5143,7 +5164,7 @@ class Js2PyEngineTest(unittest.TestCase):
                       "setTimeout(function (a) { console.warn(a) }, 1, 'arg'); queueMicrotask(function () { "
                       "console.debug('micro') }); setTimeout(function () { throw new Error('late') }, 2)")
         self.realm.wait_idle()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + WAIT
         while len(self.lines) < 6 and time.monotonic() < deadline:
             time.sleep(0.01)
         self.assertEqual(self.lines[:3], [("log", 'a 1 {"x":[1]} null'), ("error", "TypeError: t"),
@@ -5241,7 +5262,7 @@ class Js2PyEngineTest(unittest.TestCase):
                 self.assertNotIsInstance(value.object, self.realm.values.PyObjectWrapper, source)
         for source in self.ESCAPES:
             try:
-                value = self.evaluate(source, timeout=5)
+                value = self.evaluate(source, timeout=STUCK)
             except aiwebengine.JSError as error:
                 self.assertNotIsInstance(error, aiwebengine.ScriptTimeout, source)
                 self.assertNotIn("Traceback", error.stack)
@@ -5304,7 +5325,7 @@ class Js2PyEngineTest(unittest.TestCase):
                        "TypeError = Error = 1; Error.prototype.__proto__ = null"):
             realm = aiwebengine.Js2PyRealm("t.js")
             with self.assertRaises(aiwebengine.JSError, msg=source) as caught:
-                realm.evaluate(source + "; null.x", "t.js", 10)
+                realm.evaluate(source + "; null.x", "t.js", STUCK)
             self.assertNotIsInstance(caught.exception, aiwebengine.ScriptTimeout, source)
             self.assertIn("tried getting property 'x'", caught.exception.message)
             realm.close()
@@ -5412,7 +5433,7 @@ class Js2PyEngineTest(unittest.TestCase):
     def fetch(self, server, path, data=None):
         request = urllib.request.Request(server.url + path, data)
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=STUCK) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -5563,12 +5584,11 @@ class PromptTest(unittest.TestCase):
             self.assertEqual(caught.exception.phase, "parse")
 
     def test_interrupt(self):
-        for source in ("for (;;) {}", "await new Promise(r => setTimeout(r, 60000))", "try { for (;;) {} } finally { 1 }"):
-            timer = threading.Timer(0.3, self.realm.stop)
-            timer.start()
+        self.realm.console = lambda level, text: threading.Timer(0.1, self.realm.stop).start()
+        for source in ("for (;;) {}", "await new Promise(r => setTimeout(r, 600000))", "try { for (;;) {} } finally { 1 }"):
             started = time.monotonic()
             with self.assertRaises(aiwebengine.ScriptTimeout, msg=source):
-                self.answer(source)
+                self.answer("console.log('begun'); " + source)
             self.assertLess(time.monotonic() - started, STUCK)
             self.assertEqual(self.answer("1"), "1")
         with self.assertRaises(aiwebengine.ScriptTimeout):
@@ -5637,16 +5657,16 @@ class PromptTest(unittest.TestCase):
         self.assertEqual(lines, ["plain \x1b[33m1\x1b[39m"])
 
     def test_bytes_that_are_no_text(self):
-        done = subprocess.run([sys.executable, aiwebengine.__file__, "--repl"], input=b"'a\xff'\n1 + 1\n", capture_output=True,
-                              timeout=60, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+        done = subprocess.run([*COMMAND, "--repl"], input=b"'a\xff'\n1 + 1\n", capture_output=True,
+                              timeout=2 * STUCK, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
         self.assertEqual(done.returncode, 0)
         self.assertIn(b"That is not utf-8 text.", done.stderr)
 
     def test_imports(self):
         with tempfile.TemporaryDirectory() as folder:
             pathlib.Path(folder, "lib.js").write_text("export const x = 41;\n", "utf-8")
-            done = subprocess.run([sys.executable, aiwebengine.__file__, "--repl"], capture_output=True, text=True,
-                                  input="(await import('./lib.js')).x + 1\n", cwd=folder, timeout=60)
+            done = subprocess.run([*COMMAND, "--repl"], capture_output=True, text=True,
+                                  input="(await import('./lib.js')).x + 1\n", cwd=folder, timeout=2 * STUCK)
         self.assertIn("> 42\n", done.stdout)
 
     def test_session(self):
@@ -5662,19 +5682,19 @@ class PromptTest(unittest.TestCase):
         self.assertNotIn("not reached", out)
         self.assertNotIn("Traceback", err)
 
-    @unittest.skipUnless(hasattr(os, "openpty"), "needs a terminal")
+    @needs(hasattr(os, "openpty"), "terminals that a program can make")
     def test_terminal(self):
         home = tempfile.TemporaryDirectory()
         self.addCleanup(home.cleanup)
         master, slave = os.openpty()
-        process = subprocess.Popen([sys.executable, aiwebengine.__file__, "--repl"], stdin=slave, stdout=slave,
+        process = subprocess.Popen([*COMMAND, "--repl"], stdin=slave, stdout=slave,
                                    stderr=slave, start_new_session=True,
                                    env={**os.environ, "NO_COLOR": "1", "TERM": "dumb", "HOME": home.name})
         os.close(slave)
         seen = bytearray()
 
         def expect(part):
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + STUCK
             while part.encode() not in seen:
                 self.assertLess(time.monotonic(), deadline, (part, bytes(seen)))
                 if readable():
@@ -5684,18 +5704,21 @@ class PromptTest(unittest.TestCase):
         def readable(seconds=0.2):
             return select.select([master], [], [], seconds)[0]
 
-        def end_of_input(done):
-            """Types Ctrl+D until it was taken: between two lines the terminal swallows it."""
-            for _ in range(10):
-                time.sleep(0.3)
-                os.write(master, b"\x04")
-                if done():
-                    return
+        def until_it_reads():
+            """Waits until all threads sleep: before that the terminal swallows Ctrl+D, and readline a signal."""
+            threads = Path(f"/proc/{process.pid}/task")
+            if not threads.exists():
+                return time.sleep(1)
+            calm, deadline = 0, time.monotonic() + STUCK
+            while calm < 5:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.02)
+                states = [(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads.iterdir()]
+                calm = calm + 1 if set(states) == {"S"} else 0
         try:
             expect("> ")
             os.write(master, b"console.log('be' + 'gins'); for (;;) {}\n")
             expect("begins")
-            time.sleep(0.1)
             process.send_signal(signal.SIGINT)
             expect("interrupted")
             expect("> ")
@@ -5703,7 +5726,7 @@ class PromptTest(unittest.TestCase):
             expect("42")
             os.write(master, b"f(\n")
             expect("... ")
-            time.sleep(0.5)             # readline must be reading, or it looks at the signal with the next key
+            until_it_reads()
             process.send_signal(signal.SIGINT)
             expect("> ")
             os.write(master, b"[1, 2]\n")
@@ -5714,9 +5737,8 @@ class PromptTest(unittest.TestCase):
             for line in ("let e = 4", "e * 20"):
                 os.write(master, line.encode() + b"\n")
                 expect(line)
-            while readable(0.3):
-                os.read(master, 1000)
-            end_of_input(lambda: readable(2))
+            until_it_reads()
+            os.write(master, b"\x04")
             expect("80")
             expect("> ")
             history = pathlib.Path(home.name, ".aiwebengine_history")
@@ -5726,8 +5748,9 @@ class PromptTest(unittest.TestCase):
                 expect("> ")
                 self.assertIn("6 * 7\nf(\n[1, 2]\n.editor\n", history.read_text("utf-8"))
                 self.assertEqual(history.stat().st_mode & 0o77, 0)
-            end_of_input(lambda: readable(2))
-            self.assertEqual(process.wait(20), 0)
+            until_it_reads()
+            os.write(master, b"\x04")
+            self.assertEqual(process.wait(STUCK), 0)
         finally:
             process.kill()
             process.wait()
@@ -5765,11 +5788,11 @@ def attack(name, source, seconds):
     if getattr(realm, "internal_error", None) is not None:
         outcome = f"internal {realm.internal_error!r}"
     try:
-        usable = realm.evaluate("1 + 1", timeout=5) == 2
+        usable = realm.evaluate("1 + 1", timeout=30) == 2
     except aiwebengine.JSError as error:
         usable = str(error)
     neighbour = aiwebengine.Realm("neighbour")
-    intact = neighbour.evaluate("[1, 2].map(x => x * 2).join() + Object.keys({a: 1})", timeout=5) == "2,4a"
+    intact = neighbour.evaluate("[1, 2].map(x => x * 2).join() + Object.keys({a: 1})", timeout=30) == "2,4a"
     print(json.dumps([name, outcome, took, usable is True and intact]), flush=True)
 
 def main():
@@ -5798,12 +5821,15 @@ class AttackTestCase(unittest.TestCase):
     #: speed but the machine's load is what needs room here.
     GRACE = STUCK
 
-    def attack(self, attacks, seconds=1.0, in_thread=False, wall=60):
+    #: Time limit of what comes to its end by itself: enough for every machine.
+    ENOUGH = 30.0
+
+    def attack(self, attacks, seconds=1.0, in_thread=False, wall=600):
         """{name: source} -> {name: outcome}; fails where one crashed, was late or did damage."""
         process = subprocess.run(
             [sys.executable, "-c", ATTACK_PROCESS], capture_output=True, text=True, timeout=wall,
             input=json.dumps([seconds, in_thread, list(attacks.items())]),
-            env={**os.environ, "PYTHONPATH": str(pathlib.Path(aiwebengine.__file__).parent)})
+            encoding="utf-8")
         lines = [json.loads(line) for line in process.stdout.splitlines()]
         self.assertEqual(process.returncode, 0, f"died after {lines[-1:]}: {process.stderr[-1500:]}")
         self.memory = lines.pop()
@@ -5819,7 +5845,7 @@ class AttackTestCase(unittest.TestCase):
 
     def assert_values(self, cases):
         """{name: (source, repr of the value)}"""
-        outcomes = self.attack({name: source for name, (source, _) in cases.items()})
+        outcomes = self.attack({name: source for name, (source, _) in cases.items()}, self.ENOUGH)
         for name, (_, expected) in cases.items():
             with self.subTest(name):
                 self.assertEqual(outcomes[name], ["value", expected])
@@ -5832,7 +5858,7 @@ class AttackTestCase(unittest.TestCase):
 
     def assert_errors(self, attacks, error, **options):
         """All of them end in an error of that name."""
-        for name, outcome in self.attack(attacks, **options).items():
+        for name, outcome in self.attack(attacks, self.ENOUGH, **options).items():
             with self.subTest(name):
                 self.assertEqual(outcome[:2], ["error", error], outcome)
 
@@ -5934,7 +5960,7 @@ class EscapeTest(AttackTestCase):
                 }
             }
             collect(globalThis, new Set([Object.prototype, Function.prototype, Array.prototype]));
-            var descriptors = out.length; 0""", timeout=30)
+            var descriptors = out.length; 0""", timeout=2 * STUCK)
         self.assertIsNone(getattr(realm, "internal_error", None))
         plain = (str, int, float, bool, type(aiwebengine.undefined), type(aiwebengine.null),
                  aiwebengine.JSBigInt, aiwebengine.JSSymbol)
@@ -6102,15 +6128,15 @@ class HangTest(AttackTestCase):
             "JSON": tree + "JSON.stringify(a)", "flat": tree + "a.flat(Infinity)", "String": tree + "String(a)",
             "result": tree + "a", "JSON with indentation": tree + "JSON.stringify(a, null, 1)",
         })
-        self.attack({"structuredClone": tree + "structuredClone(a).length", "console.log": tree + "console.log(a)"})
+        self.attack({"structuredClone": tree + "structuredClone(a).length", "console.log": tree + "console.log(a)"}, self.ENOUGH)
 
     def test_timers(self):
         realm = aiwebengine.Realm("timers", console=lambda level, text: None)
         self.addCleanup(realm.close)
-        realm.evaluate("var turns = 0; setInterval(() => { turns++; for (;;); }, 1)", timeout=0.1)
-        self.assertEqual(realm.evaluate("1 + 1", timeout=5), 2)
+        realm.evaluate("var turns = 0; setInterval(() => { turns++; for (;;); }, 1)", timeout=STUCK)
+        self.assertEqual(realm.evaluate("1 + 1", timeout=STUCK), 2)
         with self.assertRaises(aiwebengine.JSError) as caught:
-            realm.evaluate("for (;;) setTimeout(() => {}, 1e9)", timeout=10)
+            realm.evaluate("for (;;) setTimeout(() => {}, 1e9)", timeout=STUCK)
         self.assertEqual(caught.exception.name, "RangeError")
 
     def test_regular_expressions(self):
@@ -6179,12 +6205,12 @@ class DepthTest(AttackTestCase):
 
     def test_main_thread(self):
         self.assert_errors(self.endless, "RangeError")
-        for name, outcome in self.attack(self.deep, seconds=5).items():
+        for name, outcome in self.attack(self.deep, self.ENOUGH).items():
             self.assertEqual(outcome[0], "value", (name, outcome))
 
     def test_threads(self):
         self.assert_errors(self.endless, "RangeError", in_thread=True)
-        for name, outcome in self.attack(self.deep, seconds=5, in_thread=True).items():
+        for name, outcome in self.attack(self.deep, self.ENOUGH, in_thread=True).items():
             self.assertEqual(outcome[0], "value", (name, outcome))
 
 
@@ -6218,7 +6244,7 @@ class StackEdgeTest(unittest.TestCase):
             result = realm.evaluate(
                 "var o = {}, a = [3, 1], m = new Map, i = 0, bad = []; function edge() { try { edge() } catch (e) {} "
                 f"if (i++ < 300) try {{ {use} }} catch (e) {{ if (!(e instanceof RangeError)) bad.push(e) }} }} "
-                "edge(); bad.map(String).join()", timeout=20)
+                "edge(); bad.map(String).join()", timeout=STUCK)
             with self.subTest(use):
                 self.assertEqual(result, "")
                 self.assertIsNone(getattr(realm, "internal_error", None))
@@ -6236,7 +6262,7 @@ class StackEdgeTest(unittest.TestCase):
             names = realm.evaluate(
                 "var names = new Set, done = 0; function f() { try { f() } catch (e) {} if (done++ < 40) try { "
                 f"{call}('[1, [2, {{a: 3}}]].length; (function () {{ return 1 }})()') }} catch (e) {{ names.add(e.name) }} }}"
-                "f(); [...names].join()", timeout=20)
+                "f(); [...names].join()", timeout=STUCK)
             self.assertIn(names, ("", "RangeError"))
 
 
@@ -6258,7 +6284,7 @@ class MemoryTest(AttackTestCase):
             "Array": "new Array(2 ** 32)", "spread": "var a = [1]; for (;;) a = a.concat(a)",
             "BigInt power": "2n ** (2n ** 40n)", "BigInt shift": "1n << (2n ** 70n)",
             "BigInt text": "BigInt('1'.repeat(1e6))", "BigInt.asUintN": "BigInt.asUintN(2 ** 53 - 1, -1n)",
-        }, "RangeError", seconds=5)
+        }, "RangeError")
 
     def test_strings(self):
         self.assert_bounded("var a = []; for (;;) a.push('x'.repeat(2 ** 20) + a.length)", "memory", "timeout")
@@ -6292,8 +6318,8 @@ for turn in range(6):
     realm.close()
     del realm
     gc.collect()
-print(aiwebengine.memory_used() >> 20)"""], capture_output=True, text=True, timeout=60,
-            env={**os.environ, "PYTHONPATH": str(pathlib.Path(aiwebengine.__file__).parent)})
+print(aiwebengine.memory_used() >> 20)"""], capture_output=True, text=True, timeout=2 * STUCK,
+            encoding="utf-8")
         self.assertEqual(process.returncode, 0, process.stderr[-1000:])
         self.assertLess(int(process.stdout), 600)
 
@@ -6330,7 +6356,7 @@ class BadInputTest(AttackTestCase):
             "try": "try {" * deep + "1" + "} catch (e) {}" * deep, "for": "for (var i = 0; i < 1; i++) " * deep + "1",
             "for-of": "for (const x of [1]) {" * deep + "1" + "}" * deep,
             "switch": "switch (1) { default: " * deep + "1" + "}" * deep,
-        }, "SyntaxError", seconds=5)
+        }, "SyntaxError")
 
     def test_deep_but_possible(self):
         self.assert_values({
@@ -6354,7 +6380,7 @@ class BadInputTest(AttackTestCase):
             "parameters": ("(function (" + ",".join(f"a{i}" for i in range(3000)) + ") {}).length", "3000"),
             "functions": ("".join(f"function f{i}() {{ return {i} }}" for i in range(2000)) + "f1999()", "1999"),
         }
-        outcomes = self.attack({name: source for name, (source, _) in cases.items()}, seconds=8)
+        outcomes = self.attack({name: source for name, (source, _) in cases.items()}, self.ENOUGH)
         for name, (_, expected) in cases.items():
             with self.subTest(name):
                 self.assertEqual(outcomes[name], ["value", expected])
@@ -6598,7 +6624,9 @@ class StreamTest(unittest.TestCase):
         while stream.connections and time.monotonic() < end:
             time.sleep(0.005)
         stream.send("x")
-        time.sleep(0.05)
+        end = time.monotonic() + WAIT
+        while len(stream.run.ring) >= 100 and time.monotonic() < end:
+            time.sleep(0.005)
         self.assertLess(len(stream.run.ring), 100)
 
 
@@ -6666,12 +6694,12 @@ class ExplainTest(unittest.TestCase):
     def test_a_message_in_the_outbox_of_a_client_that_does_not_read(self):
         connection = self.attach({})
         self.start()
-        message = self.send("x" * 500_000)
-        for _ in range(20):
-            if connection.queued:
-                break
-            message = self.send("x" * 300_000)
-            time.sleep(0.05)
+        message, end = self.send("x" * 500_000), time.monotonic() + WAIT
+        while not connection.queued or select.select([], [connection.sock], [], 0)[1]:
+            self.assertLess(time.monotonic(), end)
+            if self.stream.explain(message, connection)[0]:         # the system took it all
+                message = self.send("x" * 300_000)
+            time.sleep(0.005)
         self.assertRegex(self.stream.explain(message, connection)[1],
                          "bytes wait until it reads|reads too slowly|about to be written")
         self.assertIsNot(self.stream.explain(message, connection)[0], True)
@@ -6760,11 +6788,11 @@ class StreamFaultTest(unittest.TestCase):
         stream = self.stream()
         for i in range(256):
             stream.send(f"{i} " + "x" * (i * 37 % 3000))
-        client, _ = self.stalled(stream, {}, f"{stream.epoch}-0", 65536)
+        client, connection = self.stalled(stream, {}, f"{stream.epoch}-0", 65536)
         for i in range(256, 300):
             stream.send(f"{i} " + "x" * 1000)
         stream.send("end")
-        time.sleep(0.05)
+        self.eventually(lambda: connection.queued)
         client.settimeout(WAIT)
         found = self.frames(self.read(client, b"data: end\n"))
         self.assertEqual([int(frame.split()[0]) for frame in found[:-1]], list(range(300)))
@@ -6801,15 +6829,59 @@ class StreamFaultTest(unittest.TestCase):
         again = self.read(self.attach(stream, {}, resumed), b"data: 5\n\n")
         self.assertEqual((b"gap" in again, self.frames(again)), (False, [b"4", b"5"]))
 
-    def test_ids_that_no_server_gave_out_are_taken_as_none(self):
+    def test_an_id_that_no_server_gave_out_gets_a_gap_and_what_is_kept(self):
         stream = self.stream()
         stream.send("1")
-        for last_id in ("", "x", "-1", "deadbeef", f"{stream.epoch}-", f"{stream.epoch}--1", f"{stream.epoch}-1\n2",
-                        f"{stream.epoch}-" + "9" * 40, "0" * 100_000, f"{stream.epoch}-999999", "\u0661\u0662-1"):
+        for last_id in ("x", "-1", "deadbeef", f"{stream.epoch}-", f"{stream.epoch}--1", f"{stream.epoch}-1\n2",
+                        f"{stream.epoch}-" + "9" * 40, "0" * 100_000, f"{stream.epoch}-2", f"{stream.epoch}-999999",
+                        "\u0661\u0662-1"):
             with self.subTest(last_id[:30]):
                 client = self.attach(stream, {}, last_id)
-                self.assertEqual(self.read(client, b"\n\n").count(b"\n\n"), 1)
+                data = self.read(client, b"data: 1\n\n")
+                self.assertEqual((data.count(b"event: gap\n"), self.frames(data)[1:]), (1, [b"1"]))
+                self.assertLess(len(data), 1000)
                 client.close()
+        self.assertNotIn(b"gap", self.read(self.attach(stream, {}, ""), b"\n\n"))
+
+    def test_an_id_of_the_scripts_own_finds_its_message(self):
+        stream = self.stream(history=3)
+        for number in range(1, 6):
+            stream.send(str(number), id=f"order {number}")
+        self.assertEqual(self.frames(self.read(self.attach(stream, {}, "order 3"), b"data: 5\n")), [b"4", b"5"])
+        self.assertIn(b"event: gap\n", self.read(self.attach(stream, {}, "order 1"), b"data: 5\n"))
+        stream.send("6", id="order 4")
+        self.assertEqual(self.frames(self.read(self.attach(stream, {}, "order 4"), b"id: ")), [])
+
+    def test_what_is_sent_while_a_client_is_expected_reaches_it(self):
+        for depth in (0, 5):
+            with self.subTest(history=depth):
+                stream = self.stream(history=depth)
+                stream.send("before")
+                expected = stream.expect()
+                stream.send("for a", {"room": "a"})
+                stream.send("for b", {"room": "b"})
+                stream.send("for all")
+                sock, client = self.pairs.pair()
+                self.addCleanup(client.close)
+                client.settimeout(WAIT)
+                self.broadcaster.attach(stream, sock, b"", {"room": "a"}, expected=expected, greeting=b"data: hi\n\n")
+                stream.send("after")
+                data = self.read(client, b"data: after\n")
+                self.assertEqual(self.frames(data), [b"hi", b"for a", b"for all", b"after"])
+                self.assertEqual(stream.expected, [])
+
+    def test_expected_messages_have_a_limit_beyond_which_there_is_a_gap(self):
+        stream = self.stream(history=0)
+        expected = stream.expect()
+        for number in range(9):
+            stream.send(str(number) * (aiwebengine.MAX_HISTORY_BYTES // 4))
+        self.assertLessEqual(expected.bytes, aiwebengine.MAX_HISTORY_BYTES)
+        sock, client = self.pairs.pair()
+        self.addCleanup(client.close)
+        client.settimeout(WAIT)
+        self.broadcaster.attach(stream, sock, b"", {}, expected=expected)
+        data = self.read(client, b"8\n\n")
+        self.assertEqual([part[:1] for part in self.frames(data)], [b"{", b"6", b"7", b"8"])
 
     def test_a_heartbeat_moves_the_id_past_messages_for_others(self):
         stream = self.stream(history=3)
@@ -7969,7 +8041,7 @@ class GraphQLSubscriptionTest(unittest.TestCase):
     def attach(self, answer):
         """Connects a client as the HTTP section does; returns a function that reads its events."""
         ours, theirs = socket.socketpair()
-        theirs.settimeout(2)
+        theirs.settimeout(WAIT)
         self.sockets += [theirs]
         self.broadcaster.attach(answer.stream, ours, b"", answer.metadata, "", answer.last_event_id,
                                 answer.first)
@@ -8128,7 +8200,6 @@ class GraphQLSubscriptionTest(unittest.TestCase):
         client = self.attach(self.service.sse("GET", {}, {"token": token[2].decode()}, b""))
         self.assertEqual(client.next(),
                          ("next", {"id": "a", "payload": {"data": {"order": {"status": "first"}}}}))
-        time.sleep(0.05)
         self.assertEqual(self.service.sse("GET", head, {}, b"").response[0], 409)
         self.assertEqual(post("{ hello }", "b"), 202)
         self.assertEqual(client.next(), ("next", {"id": "b", "payload": {"data": {"hello": "world"}}}))
@@ -8279,7 +8350,7 @@ class GraphQLServerTest(unittest.TestCase):
     def post(self, query, path="/graphql"):
         request = urllib.request.Request(self.url + path, json.dumps({"query": query}).encode(),
                                          {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=WAIT) as response:
             return json.load(response)
 
     def test_resolvers_in_javascript(self):
@@ -8308,7 +8379,7 @@ class GraphQLServerTest(unittest.TestCase):
         if not modules or not shutil.which("node"):
             self.skipTest("set AIWEBENGINE_NODE_MODULES to a node_modules folder with graphql-http and "
                           "graphql-sse")
-        done = subprocess.run(["node", "-e", script], capture_output=True, text=True, timeout=60,
+        done = subprocess.run(["node", "-e", script], capture_output=True, text=True, timeout=2 * STUCK,
                               env={**os.environ, "URL_": self.url, "NODE_PATH": modules})
         self.assertEqual(done.returncode, 0, done.stderr)
         return json.loads(done.stdout)
@@ -8365,7 +8436,7 @@ class GraphQLServerTest(unittest.TestCase):
                  "--disable-background-networking", "--disable-component-update", "--disable-sync",
                  f"--user-data-dir={profile}", "--virtual-time-budget=3000", "--dump-dom",
                  self.url + "/graphql"],
-                capture_output=True, text=True, timeout=60)
+                capture_output=True, text=True, timeout=2 * STUCK)
         self.assertRegex(done.stdout, r'class="field">bookAdded</span>')
         self.assertRegex(done.stdout, r'<span class="keyword">query</span>')
 
@@ -8765,8 +8836,8 @@ class StorageFileTest(ServerCase):
         damaged.write_bytes(data)
         for path, reason in ((garbage, "not a database"), (foreign, "another program"), (damaged, "damaged|malformed"),
                              (folder, "unable to open"), (folder / "no" / "x.db", "unable to open")):
-            done = subprocess.run([sys.executable, "-c", COMMAND_LINE, str(folder / "a.js"), "--port", "0", "--storage",
-                                   str(path)], capture_output=True, text=True, timeout=30, cwd=MODULE.parent)
+            done = subprocess.run([*COMMAND, str(folder / "a.js"), "--port", "0", "--storage",
+                                   str(path)], capture_output=True, text=True, timeout=2 * STUCK, cwd=MODULE.parent)
             with self.subTest(path.name):
                 self.assertEqual(done.returncode, 2)
                 self.assertRegex(done.stderr, rf"\Aaiwebengine: .*{re.escape(str(path))} .*({reason}).*\n\Z")
@@ -8794,7 +8865,8 @@ class RedisServer:
         self.process = subprocess.Popen(
             [REDIS_SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, "--save", "",
              "--appendonly", self.append_only], stdout=subprocess.DEVNULL)
-        for _ in range(500):
+        end = time.monotonic() + WAIT
+        while time.monotonic() < end:
             try:
                 if self.ask("PING") == "+PONG":
                     return
@@ -8930,7 +9002,6 @@ class RedisTest(RedisCase):
             gate, read = threading.Event(), two.app.relay._read
             two.app.relay._read = lambda *arguments: gate.wait(WAIT) and read(*arguments)
             self.post_to(one, "/many?count=2000", "n")
-            time.sleep(0.01)
             gate.set()
             before = -1
             while before is None or before < 1999:
@@ -8965,7 +9036,8 @@ class RedisTest(RedisCase):
         self.post_to(one, "/many?count=3", "n")
         last = client.next()["id"]
         after = time.time()
-        time.sleep(0.05)
+        while time.time() < after + 0.01:       # for the clock to move on
+            time.sleep(0.005)
         two = self.serve(REDIS_SCRIPT, redis=self.redis.url)
         one.stop()
         self.assertEqual(self.take(self.client(two, "/s", last), 2), ["n1", "n2"])
@@ -8992,7 +9064,7 @@ class RedisTest(RedisCase):
         client = self.client(one, "/s?room=a")
         stream, gate = two.app.streams.get("/s"), threading.Event()
         send = stream.send
-        stream.send = lambda *arguments: gate.wait(WAIT) and send(*arguments)      # it lags
+        stream.send = lambda *arguments, **named: gate.wait(WAIT) and send(*arguments, **named)     # it lags
         for path in ("/send", "/send?room=a"):
             self.post_to(one, path, path)
         last = [client.next()["id"] for _ in range(2)][-1]
@@ -9298,7 +9370,7 @@ class RedisFailureTest(RedisCase):
                 self.redis.ask("XTRIM", key, "MAXLEN", str(left))
                 two = self.serve(REDIS_SCRIPT, redis=self.redis.url)
                 self.assertEqual(self.client(two, "/s", ids[700 - left - 2]).next()["event"], "gap")
-                self.assertEqual(self.client(two, "/s", ids[700 - left - 1]).next()["data"], f"n{700 - left}")
+                self.assertEqual(self.client(two, "/s", ids[700 - left]).next()["data"], f"n{700 - left + 1}")
 
     def test_while_redis_is_stopped_requests_go_on_sends_throw_and_then_it_resumes(self):
         one, two = self.serve_both(REDIS_SCRIPT)
@@ -9325,9 +9397,8 @@ class RedisFailureTest(RedisCase):
         health = self.get_json("/engine/health")
         self.assertEqual((health["status"], health["redis"], health["processes"]), ("degraded", "down", 2))
         self.redis.start()
-        started = time.monotonic()
-        self.until(lambda: send(1) != 503, 3)
-        self.until(lambda: two.app.relay.link.down is None, 3 - (time.monotonic() - started))
+        self.until(lambda: send(1) != 503)
+        self.until(lambda: two.app.relay.link.down is None)
         send(5)
         for client in clients:
             self.assertEqual(self.take(client, len(accepted)), accepted)
@@ -9448,8 +9519,8 @@ class RedisFailureTest(RedisCase):
         self.write(folder / "a.js", "")
         for url, reason in ((f"redis://:secret@127.0.0.1:{free_port()}/0", "refused"), ("http://localhost", "scheme"),
                             (f"redis://127.0.0.1:{self.redis.port}/99", "DB index")):
-            done = subprocess.run([sys.executable, "-c", COMMAND_LINE, str(folder), "--port", "0", "--redis", url],
-                                  capture_output=True, text=True, timeout=30, cwd=MODULE.parent)
+            done = subprocess.run([*COMMAND, str(folder), "--port", "0", "--redis", url],
+                                  capture_output=True, text=True, timeout=2 * STUCK, cwd=MODULE.parent)
             with self.subTest(url):
                 self.assertEqual(done.returncode, 2)
                 self.assertRegex(done.stderr, rf"\Aaiwebengine: --redis .*{reason}.*\n\Z")
@@ -9462,14 +9533,14 @@ class WithoutRedisTest(unittest.TestCase):
         code = "import sys; sys.modules['redis'] = None; import aiwebengine; sys.exit(aiwebengine.main(sys.argv[1:]))"
         with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run([sys.executable, "-c", code, folder, "--redis", "redis://localhost"], cwd=MODULE.parent,
-                                  capture_output=True, text=True, timeout=30)
+                                  capture_output=True, text=True, timeout=2 * STUCK)
         self.assertEqual((done.returncode, done.stderr),
                          (2, "aiwebengine: --redis needs the package redis: pip install redis\n"))
 
     def test_storage_and_redis_exclude_each_other(self):
         with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run([sys.executable, "-c", COMMAND_LINE, folder, "--redis", "redis://localhost", "--storage",
-                                   "x.db"], capture_output=True, text=True, timeout=30, cwd=MODULE.parent)
+            done = subprocess.run([*COMMAND, folder, "--redis", "redis://localhost", "--storage",
+                                   "x.db"], capture_output=True, text=True, timeout=2 * STUCK, cwd=MODULE.parent)
         self.assertEqual(done.returncode, 2)
         self.assertRegex(done.stderr, r"\Aaiwebengine: --storage and --redis exclude each other.*\n\Z")
 
@@ -9556,7 +9627,7 @@ class TypesTest(unittest.TestCase):
         self.assertEqual(re.findall(r"^(\S+\.ts|loose\.js)\((\d+),", found, re.M), [("loose.js", "6")], found)
 
     def test_types_are_printed(self):
-        done = subprocess.run([sys.executable, MODULE, "--types"], capture_output=True, text=True)
+        done = subprocess.run([*COMMAND, "--types"], capture_output=True, text=True, encoding="utf-8")
         self.assertEqual((done.returncode, done.stdout), (0, self.declarations))
 
 
@@ -9772,7 +9843,6 @@ class ScriptTest(ServerCase):
 
     def test_the_watcher_sees_changes(self):
         self.serve("routeRegistry.registerRoute('/v', () => '1');", reload=True)
-        time.sleep(0.05)
         self.write(self.folder / "app.js", "routeRegistry.registerRoute('/v', () => '22');")
         self.eventually(lambda: self.get("/v")[2] == "22")
 
@@ -9790,13 +9860,18 @@ class ScriptTest(ServerCase):
         self.eventually(lambda: self.get("/v")[2] == "22")
         self.assertIn("LookupError: a fault", self.output.getvalue())
 
+    def watcher_looks(self, times):
+        """Waits until the watcher has looked at the files so many times."""
+        with unittest.mock.patch.object(self.server.app, "refresh", wraps=self.server.app.refresh) as refresh:
+            self.eventually(lambda: refresh.call_count > times)
+
     def test_a_file_that_is_gone_or_empty_for_a_moment_closes_no_stream(self):
         source = "routeRegistry.registerStreamRoute('/s'); routeRegistry.registerRoute('/v', () => '1');"
         self.serve(source, reload=True)
         path, client = self.folder / "app.js", self.connect("/s")
         for vanish in (path.unlink, lambda: path.write_text("")):
             vanish()
-            time.sleep(2.5 * aiwebengine.WATCH_INTERVAL)
+            self.watcher_looks(2)
             self.assertEqual(self.get("/v")[2], "1")
             loads = self.server.app.reloads
             path.write_text(source + "\n")
@@ -9858,7 +9933,7 @@ class ScriptTest(ServerCase):
 
     def test_another_script_is_served_while_one_is_stuck(self):
         self.serve({"stuck.js": "routeRegistry.registerRoute('/stuck', () => { console.log('here'); for (;;) {} });",
-                    "free.js": "routeRegistry.registerRoute('/free', () => 'free');"}, handler_timeout=2.0)
+                    "free.js": "routeRegistry.registerRoute('/free', () => 'free');"}, handler_timeout=5.0)
         answers = []
         thread = threading.Thread(target=lambda: answers.append(self.get("/stuck")[0]))
         thread.start()
@@ -9869,29 +9944,33 @@ class ScriptTest(ServerCase):
         self.assertEqual(answers, [504])
 
     def test_too_many_calls_of_one_script(self):
-        self.serve({"a.js": "routeRegistry.registerRoute('/wait', () => new Promise(r => setTimeout(r, 200)));",
-                    "b.js": "routeRegistry.registerRoute('/b', () => 'b');"})
+        self.serve({"a.js": "routeRegistry.registerRoute('/wait', () => new Promise((resolve) => { const timer = setInterval("
+                            "() => { if (sharedStorage.getItem('go')) { clearInterval(timer); resolve() } }, 5) }));",
+                    "b.js": "routeRegistry.registerRoute('/b', () => 'b');"}, handler_timeout=STUCK)
         self.addCleanup(setattr, aiwebengine, "MAX_CALLS_PER_SCRIPT", aiwebengine.MAX_CALLS_PER_SCRIPT)
         aiwebengine.MAX_CALLS_PER_SCRIPT = 3
         answers = []
         threads = [threading.Thread(target=lambda: answers.append(self.get("/wait")[0])) for _ in range(6)]
         for thread in threads:
             thread.start()
+        self.eventually(lambda: answers == [503] * 3)
         self.assertEqual(self.get("/b")[2], "b")
+        self.server.app.storage_of("a.js").set("go", "yes")
         for thread in threads:
             thread.join()
-        self.assertEqual(sorted(answers), [204] * 3 + [503] * 3)
+        self.assertEqual(answers, [503] * 3 + [204] * 3)
 
     def test_many_handlers_may_wait_at_once(self):
-        self.serve("routeRegistry.registerRoute('/wait', () => new Promise(r => setTimeout(() => r('x'), 300)));")
-        answers, start = [], time.monotonic()
+        self.serve("let here = 0, open; const all = new Promise((resolve) => { open = resolve });"
+                   "routeRegistry.registerRoute('/wait', async () => { if (++here === 20) open(); await all; return 'x' });",
+                   handler_timeout=STUCK)
+        answers = []
         threads = [threading.Thread(target=lambda: answers.append(self.get("/wait")[2])) for _ in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         self.assertEqual(answers, ["x"] * 20)
-        self.assertLess(time.monotonic() - start, 5)            # one after the other: 6
 
     def test_log_lines_cannot_be_forged(self):
         self.serve("console.log('a\\r\\x1b[31mred\\nERROR forged');")
@@ -10335,12 +10414,12 @@ class HttpTest(ServerCase):
 
     def test_stopping_ends_streams_and_lets_requests_finish(self):
         self.serve("routeRegistry.registerStreamRoute('/s');\n"
-                   "routeRegistry.registerRoute('/slow', async () => { await new Promise(r => setTimeout(r, 300)); "
-                   "return 'done' });")
+                   "routeRegistry.registerRoute('/slow', async () => { console.log('begun'); "
+                   "await new Promise(r => setTimeout(r, 300)); return 'done' });")
         client, answers = self.connect("/s"), []
         thread = threading.Thread(target=lambda: answers.append(self.get("/slow")[2]))
         thread.start()
-        time.sleep(0.1)
+        self.eventually(lambda: "begun" in self.output.getvalue())
         start = time.monotonic()
         self.server.stop()
         self.assertLess(time.monotonic() - start, STUCK)
@@ -10419,7 +10498,7 @@ class ChaosTest(ServerCase):
                 sock.recv(1)
         start = time.monotonic()
         self.server.stop()
-        self.assertLess(time.monotonic() - start, 20)
+        self.assertLess(time.monotonic() - start, 45)
 
     def test_pipelined_requests_are_answered_in_order_one_delay_after_the_other(self):
         self.start("latency=30ms")
@@ -10515,10 +10594,15 @@ class ChaosTest(ServerCase):
         self.assertTrue(client.ended())
 
     def test_a_kill_that_was_called_off_does_not_happen(self):
-        chaos = self.start("/s: kill=150ms")
-        client = self.connect("/s")
+        chaos, due = self.start("/s: kill=150ms"), []
+        with unittest.mock.patch.object(chaos.server, "later", lambda seconds, call: due.append(call)):
+            client = self.connect("/s")
+            self.eventually(lambda: due)
         chaos.set("")
-        self.assertTrue(client.nothing(0.4))
+        for kill in due:
+            kill()
+        self.server.app.streams.get("/s").send("still here")
+        self.assertEqual(client.next()["data"], "still here")
 
     def test_the_server_itself_is_never_affected(self):
         self.start("drop=100%", reload=True)
@@ -10630,6 +10714,109 @@ class StreamsOverHttpTest(ServerCase):
                 item = again.next()
                 found.append(item["data"] if item["event"] == "message" else item["event"])
             self.assertEqual(found, {0: ["gap", "4"], 1: ["gap", "3", "4"], 2: ["2", "3", "4"]}[depth])
+
+    NAMED = """
+        routeRegistry.registerStreamRoute("/s", { retry: 1500, onConnect: ({ connection, request }) => {
+          if (request.query.refuse) return false;
+          connection.send({ hello: request.query.name }, { event: "greeting", id: "hello", retry: 9 });
+          routeRegistry.sendStreamMessageFiltered("/s", "came", { name: request.query.name });
+          kept = connection;
+        } });
+        routeRegistry.registerStreamRoute("/plain");
+        let kept;
+        routeRegistry.registerRoute("/send", ({ request: { json: [name, ...args] } }) => {
+          try {
+            if (name === "later") return { body: kept.send(...args) };
+            return { body: (routeRegistry[name] ?? sendStreamMessageToConnections)(...args) };
+          } catch (error) {
+            return { body: error.message };
+          }
+        }, "POST");
+    """
+    EVENT_SOURCE = ["Accept: text/event-stream", "Cache-Control: no-cache"]
+
+    def send(self, *call):
+        return self.post_json("/send", call)
+
+    def test_named_events_with_an_id_and_a_retry_time(self):
+        self.serve(self.NAMED)
+        client = self.connect("/plain?room=a")
+        for call in (("sendStreamMessage", "/plain", "one", {"event": "news", "id": 7, "retry": 20}),
+                     ("sendStreamMessageFiltered", "/plain", "two", {"room": "a"}, {"event": "news"}),
+                     ("sendStreamMessageToConnections", "/plain", "three", "{}", {"id": "x"})):
+            self.assertIn("1 delivered", self.send(*call))
+        one, two, three = client.next(), client.next(), client.next()
+        self.assertEqual((one, client.retry), ({"event": "news", "data": "one", "id": "7"}, "20"))
+        self.assertEqual((two["event"], two["data"], three["event"], three["id"]), ("news", "two", "message", "x"))
+        again = self.connect("/plain?room=a", ["Last-Event-ID: 7"])
+        self.assertEqual([again.next()["data"], again.next()["data"]], ["two", "three"])
+
+    def test_bad_options_of_a_message_are_named(self):
+        self.serve(self.NAMED)
+        for options, part in (({"room": "a"}, 'no option "room"; there are event, id, retry'), ({"event": ""}, "the event must be"),
+                              ({"event": "a\nb"}, "line breaks"), ({"id": "x" * 201}, "1 to 200"), ({"id": True}, "the id must be"),
+                              ({"retry": -1}, "retry must be a whole number"), ({"retry": "5"}, "not a string"),
+                              ({"id": "0123abcd-7"}, "looks like one"), ({"id": "1700000000000-0"}, "looks like one")):
+            with self.subTest(options):
+                self.assertIn(part, self.send("sendStreamMessage", "/plain", "x", options))
+        for ignored in (None, "{}", 5, ["x"], True):
+            self.assertIn("0 failed", self.send("sendStreamMessage", "/plain", "x", ignored))
+        self.assertNotIn("ignored", self.output.getvalue())
+        self.send("sendStreamMessage", "/plain", "x", '{"room":"a"}')
+        self.assertIn("pass a filter to sendStreamMessageFiltered", self.output.getvalue())
+
+    def test_a_greeting_comes_first_and_what_on_connect_sends_reaches_the_newcomer(self):
+        self.serve(self.NAMED)
+        client = self.connect("/s?name=Ada", self.EVENT_SOURCE)
+        greeting = client.next()
+        self.assertEqual(greeting, {"event": "greeting", "data": '{"hello":"Ada"}', "id": "hello"})
+        self.assertEqual(client.next()["data"], "came")
+        self.send("sendStreamMessage", "/s", "missed")
+        again = self.connect("/s?name=Ada", [*self.EVENT_SOURCE, f"Last-Event-ID: {client.last_id}"])
+        self.assertEqual([again.next()["data"] for _ in range(3)], ['{"hello":"Ada"}', "missed", "came"])
+        self.assertIn("only onConnect can send", self.send("later", "x"))
+
+    def test_head_of_a_stream_answers_as_get_would_without_a_length(self):
+        self.serve(self.NAMED)
+        for path, status in (("/s?name=a", 200), ("/s?refuse=1", 403), ("/plain", 200), ("/none", 404)):
+            found, headers, _ = self.request("HEAD", path)
+            self.assertEqual((path, found), (path, status))
+            if status == 200:
+                self.assertEqual(headers["content-type"], "text/event-stream")
+                self.assertNotIn("content-length", headers)
+        self.serve(self.NAMED, max_connections=1)
+        self.connect("/plain")
+        self.assertEqual(self.request("HEAD", "/plain")[0], 503)
+
+    def test_readers_that_dispatch_at_each_blank_line_get_no_empty_message(self):
+        self.serve(self.NAMED)
+        with mock.patch.object(aiwebengine, "HEARTBEAT_SECONDS", 0.05):
+            self.server.app.broadcaster._beat_at = 0
+            plain, browser = self.connect("/plain?n=1"), self.connect("/plain?n=1", self.EVENT_SOURCE)
+            self.send("sendStreamMessageFiltered", "/plain", "not for them", {"n": "2"})
+            moved = f"id: {plain.headers['last-event-id'].partition('-')[0]}-1\n"
+            for client in (plain, browser):
+                while client.buffer.count(b": heartbeat") < 3 or moved.encode() not in client.buffer:
+                    client.buffer += client.sock.recv(4096)
+        self.assertNotIn(b"\n\n", plain.buffer)
+        self.assertIn(b"retry: 3000\nid: " + plain.headers["last-event-id"].encode() + b"\n", plain.buffer)
+        self.assertIn(moved.encode() + b"\n", browser.buffer)
+
+    def test_an_event_source_that_got_nothing_yet_misses_nothing(self):
+        self.serve(self.NAMED)
+        client = self.connect("/plain", self.EVENT_SOURCE)
+        client.next_block()
+        client.close()
+        self.send("sendStreamMessage", "/plain", "missed")
+        self.assertEqual(self.connect("/plain", [f"Last-Event-ID: {client.last_id}"]).next()["data"], "missed")
+
+    def test_the_retry_time_is_an_option_of_the_stream_that_a_reload_changes(self):
+        self.serve(self.NAMED)
+        opening = b"GET /s?name=a HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        self.assertIn("retry: 1500\nid: hello\nevent: greeting\nretry: 9\n", self.raw(opening))
+        self.write(self.folder / "app.js", self.NAMED.replace("1500", "2500"))
+        self.server.app.load("app.js", self.folder / "app.js")
+        self.assertIn("retry: 2500\n", self.raw(opening))
 
     def test_what_was_sent_while_a_client_was_away_because_of_a_reload_is_replayed(self):
         source = self.SOURCE % 50
@@ -10821,7 +11008,7 @@ class HostileClientTest(ServerCase):
         rest = 0xa00000 - 102_400 * 102
         self.assertEqual(body.feed(b"x" * rest + b"\r\n0\r\n\r\nnext"), b"next")
         self.assertEqual(len(b"".join(body.pieces)), 0xa00000)
-        self.assertLess(time.monotonic() - start, 20)           # copying what came before each time: minutes
+        self.assertLess(time.monotonic() - start, STUCK)        # copying what came before each time: minutes
 
     def test_chunks_may_be_cut_anywhere(self):
         self.serve(self.SOURCE)
@@ -11036,10 +11223,10 @@ class FaultTest(ServerCase):
             self.write(folder / name, text)
         port = free_port()
         more = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **more}
-        process = subprocess.Popen([sys.executable, aiwebengine.__file__, str(folder), "--port", str(port), *options], **more)
+        process = subprocess.Popen([*COMMAND, str(folder), "--port", str(port), *options], **more)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
-        end = time.monotonic() + 20
+        end = time.monotonic() + STUCK
         while True:
             try:
                 ask(port, "GET", "/engine/health")
@@ -11074,7 +11261,7 @@ class FaultTest(ServerCase):
                     ask(port, "GET", "/nothing/é".encode().decode("latin-1").replace("Ã©", "%C3%A9"))
                 self.assertEqual([client.next()["data"] for _ in range(30)], [str(i) for i in range(30)])
                 process.terminate()
-                process.wait(10)
+                process.wait(STUCK)
         os.close(closed_pipe)
 
     def test_no_free_file_descriptor_means_503_and_then_recovery(self):
@@ -11116,7 +11303,7 @@ class FaultTest(ServerCase):
             with tempfile.TemporaryFile() as out:
                 port, process = self.spawn(self.SOURCE, *options, stdout=out)
                 process.terminate()
-                process.wait(10)
+                process.wait(STUCK)
                 out.seek(0)
                 banner = out.read()
                 self.assertIn(part, banner)
@@ -11160,7 +11347,7 @@ class FaultTest(ServerCase):
             largest = max(largest, resident(process.pid))
             time.sleep(0.02)
         self.assertIn(b"TimeoutError", answers[0])
-        self.assertGreater(others, 10)
+        self.assertGreater(others, 2)
         self.assertLess(largest - before, 200 * 1024)           # KiB
         client = self.client(port)
         ask(port, "POST", "/send", "after")
@@ -11177,7 +11364,7 @@ class FaultTest(ServerCase):
             sock.connect_ex(("127.0.0.1", port))
             clients.append(sock)
         for sock in clients:
-            sock.settimeout(20)
+            sock.settimeout(STUCK)
             self.addCleanup(sock.close)
             sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         for sock in clients:
@@ -11228,19 +11415,25 @@ class FaultTest(ServerCase):
         clients = [self.client(port) for _ in range(50)]
         stop = threading.Event()
 
+        answered = dict.fromkeys(["/send", "/hello"], 0)
+
         def load(method, path, body=None):
             while not stop.is_set():
                 with contextlib.suppress(OSError, http.client.HTTPException):
                     ask(port, method, path, body)
+                    answered[path] = answered.get(path, 0) + 1
 
         threads = [threading.Thread(target=load, args=work) for work in
                    [("POST", "/send", "x" * 1000), ("POST", "/send", "y"), ("GET", "/hello"), ("GET", "/spin")]]
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
+        end = time.monotonic() + STUCK
+        while min(answered.values()) < 3:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.02)
         start = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        code = process.wait(30)
+        code = process.wait(2 * STUCK)
         seconds = time.monotonic() - start
         stop.set()
         for thread in threads:
@@ -11262,7 +11455,7 @@ class FaultTest(ServerCase):
                 aiwebengine.wait_for_signal(signals)
             print("done")
         """)
-        done = subprocess.run([sys.executable, "-c", source, str(MODULE.parent)], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", source, str(MODULE.parent)], capture_output=True, text=True, timeout=2 * STUCK)
         self.assertEqual(done.stdout, "done\n", done.stderr)
 
     def test_wall_clock_jumps_disturb_neither_requests_nor_timers(self):
@@ -11837,9 +12030,11 @@ class DashboardTest(ServerCase):
         stream, start = self.server.app.streams.get("/chat"), int(time.time())
         client = self.look()
         self.until(client, lambda state: "counts" in state)
-        for _ in range(8):
+        for n in range(8):
             stream.send("x")
-            time.sleep(0.2)
+            first = int(time.time())
+            while n in (2, 5) and int(time.time()) == first:        # they belong to three seconds or more
+                time.sleep(0.01)
         told, deadline = {}, time.monotonic() + WAIT
         while sum(told.values()) < 8:
             self.assertLess(time.monotonic(), deadline)
@@ -12338,8 +12533,8 @@ class CommandLineTest(ServerCase):
 
     def run_cli(self, *arguments, **options):
         environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "NO_COLOR": "1"}
-        return subprocess.run([sys.executable, aiwebengine.__file__, *map(str, arguments)], capture_output=True, text=True,
-                              timeout=30, env=environment, encoding="utf-8", **options)
+        return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True,
+                              timeout=2 * STUCK, env=environment, encoding="utf-8", **options)
 
     def folder_with(self, **files):
         folder = pathlib.Path(self.enterTemporary())
@@ -12470,7 +12665,7 @@ class CommandLineTest(ServerCase):
     def test_serve_and_stop(self):
         folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
         for number in (signal.SIGINT, signal.SIGTERM):
-            process = subprocess.Popen([sys.executable, aiwebengine.__file__, str(folder), "--port", "0"],
+            process = subprocess.Popen([*COMMAND, str(folder), "--port", "0"],
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8")
             self.addCleanup(process.stderr.close)
             self.addCleanup(process.stdout.close)
@@ -12546,7 +12741,7 @@ class WorkersTest(RedisCase):
         for name, text in {"app.js": WORKERS_SCRIPT, "lib/word.js": "export const word = 'one';", **files}.items():
             self.write(folder / name, text)
         self.parent = subprocess.Popen(
-            [sys.executable, "-c", COMMAND_LINE, str(folder), "--port", "0", "--redis", self.redis.url, "--workers", str(count),
+            [*COMMAND, str(folder), "--port", "0", "--redis", self.redis.url, "--workers", str(count),
              "--log-level", "error"], cwd=MODULE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.addCleanup(self.parent.wait)
         self.addCleanup(self.parent.stdout.close)
@@ -12554,7 +12749,7 @@ class WorkersTest(RedisCase):
         self.port = int(re.search(r":(\d+)", self.parent.stdout.readline())[1])
         self.children = self.until(lambda: len(found := self.running()) == count and found)
         self.server = self              # for request(), which asks it for its port
-        self.until(lambda: len(self.answers()) == count, 20)
+        self.until(lambda: len(self.answers()) == count)
 
     def running(self):
         path = Path(f"/proc/{self.parent.pid}/task/{self.parent.pid}/children")
@@ -12585,7 +12780,7 @@ class WorkersTest(RedisCase):
             self.assertTrue(follower.connected.wait(WAIT))
         accepted, killed = [], False
         victim = min(self.children)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 2 * STUCK
         while len(accepted) < 400:
             self.assertLess(time.monotonic(), end)
             text = f"m{len(accepted)}" if not killed else f"n{len(accepted)}"
@@ -12599,31 +12794,31 @@ class WorkersTest(RedisCase):
                 accepted.append("?" + text)     # it went to the killed one: who knows how far
         self.until(lambda: self.post("/send", "end")[0] == 200)
         for follower in followers:
-            follower.join(20)
+            follower.join(WAIT)
             texts = [text for text in follower.texts if "?" + text not in accepted]
             self.assertEqual(texts, [text for text in accepted if text[0] != "?"] + ["end"])
             self.assertEqual(len(follower.texts), len(set(follower.texts)))
         self.assertTrue(any(follower.connections > 1 for follower in followers))
         self.until(lambda: len(self.running()) == 3 and victim not in self.running())
-        self.until(lambda: len(self.answers()) == 3, 20)
+        self.until(lambda: len(self.answers()) == 3)
 
     def test_changed_files_reach_all(self):
         self.start(2)
         self.write(self.folder / "lib" / "word.js", "export const word = 'two';")
-        self.until(lambda: self.answers() == {"0 two", "1 two"}, 20)
+        self.until(lambda: self.answers() == {"0 two", "1 two"})
         self.write(self.folder / "app.js", WORKERS_SCRIPT.replace("${word}", "${word} three"))
-        self.until(lambda: self.answers() == {"0 two three", "1 two three"}, 20)
+        self.until(lambda: self.answers() == {"0 two three", "1 two three"})
 
     def test_a_signal_stops_all(self):
         self.start(2)
         self.parent.terminate()
-        self.assertEqual(self.parent.wait(10), 0)
+        self.assertEqual(self.parent.wait(STUCK), 0)
         self.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in self.children))
 
     def test_without_their_parent_they_end(self):
         self.start(2)
         self.parent.kill()
-        self.until(lambda: not any(self.alive(pid) for pid in self.children), 20)
+        self.until(lambda: not any(self.alive(pid) for pid in self.children))
 
     @staticmethod
     def alive(pid):
@@ -12637,10 +12832,10 @@ class WorkersTest(RedisCase):
         self.redis.stop()
         for pid in self.children:
             os.kill(pid, signal.SIGKILL)
-        time.sleep(0.5)
+        self.until(lambda: not any(self.alive(pid) for pid in self.children))
         self.assertIsNone(self.parent.poll())
         self.redis.start()
-        self.until(lambda: self.both_answer(), 20)
+        self.until(lambda: self.both_answer())
 
     def both_answer(self):
         try:
@@ -12657,8 +12852,8 @@ class WorkersTest(RedisCase):
                                       (["--workers", "0", "--redis", self.redis.url], "not a number from 1"),
                                       (["--workers", "2", "--redis", f"redis://127.0.0.1:{free_port()}"], "refused"),
                                       (["--workers", "2", "--redis", self.redis.url, "--port", str(port)], "already in use")):
-                done = subprocess.run([sys.executable, "-c", COMMAND_LINE, str(folder), *arguments], capture_output=True,
-                                      text=True, timeout=30, cwd=MODULE.parent)
+                done = subprocess.run([*COMMAND, str(folder), *arguments], capture_output=True,
+                                      text=True, timeout=2 * STUCK, cwd=MODULE.parent)
                 with self.subTest(reason):
                     self.assertEqual(done.returncode, 2)
                     self.assertIn(reason, done.stderr.strip().split("\n")[-1])
@@ -12675,7 +12870,7 @@ class ChaosOptionTest(unittest.TestCase):
 
     def test_the_banner_and_the_log_say_that_it_is_on(self):
         with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
-                [sys.executable, aiwebengine.__file__, folder, "--port", "0", "--chaos", "latency=1ms;  /x: drop=1%"],
+                [*COMMAND, folder, "--port", "0", "--chaos", "latency=1ms;  /x: drop=1%"],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as process:
             try:
                 out = ""
@@ -12691,7 +12886,7 @@ class ChaosOptionTest(unittest.TestCase):
 class RunCodeTest(unittest.TestCase):
     """JavaScript without a server."""
 
-    def run_file(self, timeout=60, **files):
+    def run_file(self, timeout=2 * STUCK, **files):
         with tempfile.TemporaryDirectory() as folder:
             for name, text in files.items():
                 pathlib.Path(folder, name.replace("_js", ".js")).write_text(textwrap.dedent(text), "utf-8")
@@ -12779,13 +12974,13 @@ class RunCodeTest(unittest.TestCase):
 
     @unittest.skipIf(os.name == "nt", "pipes")
     def test_a_reader_that_leaves_ends_it(self):
-        process = subprocess.Popen([sys.executable, aiwebengine.__file__, "-e", "setInterval(() => console.log(1), 1); undefined"],
+        process = subprocess.Popen([*COMMAND, "-e", "setInterval(() => console.log(1), 1); undefined"],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(process.stderr.close)
         self.assertEqual(process.stdout.readline(), b"1\n")
         process.stdout.close()
         try:
-            self.assertNotEqual(process.wait(20), 0)
+            self.assertNotEqual(process.wait(STUCK), 0)
         finally:
             process.kill()
         self.assertEqual(process.stderr.read(), b"")
@@ -13032,7 +13227,7 @@ class ScriptTestsTest(ServerCase):
             assert.equal((await request("/slow?ms=60000")).status, 504);
             assert.equal(Date.now(), start + 69_000);
         """, chat=self.CLOCKWORK)
-        self.assertLess(time.monotonic() - started, 30)
+        self.assertLess(time.monotonic() - started, STUCK)
 
     def test_requests_that_wait_do_not_hold_up_others(self):
         self.check("""
@@ -13318,7 +13513,7 @@ class ScriptTestsTest(ServerCase):
         self.write(folder / "a.js", "routeRegistry.registerRoute('/n', () => 'one');")
         self.write(folder / "a.test.js", "test('n', async () => assert.equal((await request('/n')).body, 'two'));")
         environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen([sys.executable, MODULE, "--test", folder, "--watch"], stdout=subprocess.PIPE,
+        process = subprocess.Popen([*COMMAND, "--test", folder, "--watch"], stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, encoding="utf-8", env=environment)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.kill)
@@ -14002,7 +14197,7 @@ routeRegistry.registerRoute("/run", "run");
 class WebSocket:
     """The client side of RFC 6455, as much as DevTools needs: whole text messages in both directions."""
 
-    def __init__(self, url, timeout=30.0):
+    def __init__(self, url, timeout=STUCK):
         address, _, path = url.removeprefix("ws://").partition("/")
         host, _, port = address.partition(":")
         self.socket = socket.create_connection((host, int(port)), timeout)
@@ -14084,7 +14279,7 @@ class Browser:
         self.events = []
         return self
 
-    def debugger_url(self, patience=30.0):
+    def debugger_url(self, patience=STUCK):
         """Chromium writes its port and path into a file of the profile when it is ready."""
         note = Path(self.profile, "DevToolsActivePort")
         deadline = time.monotonic() + patience
@@ -14165,7 +14360,7 @@ class Page:
         """Closes the tab; unlike `Page.close` this works in the middle of a navigation too."""
         self.browser.command("Target.closeTarget", targetId=self.target)
 
-    def wait_for(self, expression, patience=10.0):
+    def wait_for(self, expression, patience=WAIT):
         """Polls until the expression is true, and returns its value. A document that is just being replaced has none."""
         deadline = time.monotonic() + patience
         while True:
@@ -14323,7 +14518,7 @@ class ExamplesInTheBrowser(unittest.TestCase):
             f"{self.server.url.rstrip('/')}/hooks/in/press", b'{"event": "issue.printed", "copies": 5000}',
             {"Content-Type": "application/json", "X-Hook-Token": "let-me-in"},
         )
-        with urllib.request.urlopen(hook, timeout=10) as answer:
+        with urllib.request.urlopen(hook, timeout=WAIT) as answer:
             self.assertEqual(answer.status, 202)
         page.wait_for("document.querySelector('#hooks .item strong')?.textContent === 'issue.printed'")
         self.assertIn('"copies": 5000', page.text("#hooks pre"))
@@ -14515,7 +14710,7 @@ class LivePagesInTheBrowser(LiveCase):
         return page
 
     def listening(self, count=1):
-        self.eventually(lambda: len(self.server.app.live.stream.connections) == count, 20)
+        self.eventually(lambda: len(self.server.app.live.stream.connections) == count)
 
     def note(self, page):
         """The text of the note at the edge of a page, or null."""
@@ -15378,11 +15573,11 @@ def peer(command):
         yield port, process.pid
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(STUCK)
 
 
 def ask(port, method, path, body=None):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2 * STUCK)
     try:
         connection.request(method, path, body, {"Content-Type": FORM} if body else {})
         return connection.getresponse().read()
@@ -15487,7 +15682,7 @@ class Trigger:
     """Has numbered messages sent, one POST after the other."""
 
     def __init__(self, port, size):
-        self.connection, self.text = http.client.HTTPConnection("127.0.0.1", port, timeout=120), "x" * (size - 20)
+        self.connection, self.text = http.client.HTTPConnection("127.0.0.1", port, timeout=2 * STUCK), "x" * (size - 20)
 
     def send(self, n):
         self.connection.request("POST", "/trigger", json.dumps({"n": n, "text": self.text}), {"Content-Type": "application/json"})
@@ -15963,7 +16158,7 @@ def bench_start():
         print(f"start to the first answered request, examples/: {time.perf_counter() - start:.2f} s")
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(STUCK)
     seconds, _ = fastest(lambda: subprocess.run([sys.executable, "-c", "import aiwebengine"], cwd=MODULE.parent,
                                                 check=True), 3)
     bare, _ = fastest(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True), 3)
@@ -16163,7 +16358,7 @@ class Soak:
     # what happens, each on a thread of its own
 
     def publish(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2 * STUCK)
         while not self.stop.is_set():
             n = self.begun = self.begun + 1
             large = soak_is_large(n)
@@ -16194,7 +16389,7 @@ class Soak:
                   "/engine/health": (200, b"uptime"), "/engine": (200, b"")}
         while not self.stop.wait(0.03):
             path, (status, part) = random.choice(list(wanted.items()))
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2 * STUCK)
             try:
                 connection.request("GET", path)
                 answer = connection.getresponse()
