@@ -288,6 +288,15 @@ class EngineUnavailable(Exception):
     """An engine that cannot be used here; the text is one line that says why, and what to do instead."""
 
 
+class FinallyLeft(BaseException):
+    """On its way from a `return`, `break` or `continue` in a finally block to the end of its try statement."""
+
+    def __init__(self, left, value):
+        super().__init__()
+        self.left = left
+        self.value = value
+
+
 class GeneratorReturn(BaseException):
     """Thrown into a suspended generator by its `return` method."""
 
@@ -330,6 +339,37 @@ def in_slices(text, convert):
     if len(text) <= SLICE_LENGTH:
         return convert(text)
     return "".join([convert(piece) for piece in slices(text)])
+
+
+def replace_in_slices(pattern, replacement, text, check=None):
+    """pattern.sub(replacement, text) for a function and matches that are short and never empty. Keeps no object
+    for each of millions of matches; check(length) may refuse a result that grows too long."""
+    if len(text) <= SLICE_LENGTH:
+        return pattern.sub(replacement, text)
+    done, pieces, start, size = [], [], 0, 0
+    for match in pattern.finditer(text):
+        pieces += (text[start:match.start()], replacement(match))
+        start = match.end()
+        if len(pieces) >= 4096:
+            poll_interrupt()
+            done.append("".join(pieces))
+            pieces.clear()
+            if check is not None:
+                size += len(done[-1])
+                check(size)
+    return "".join(done + pieces + [text[start:]])
+
+
+def sliced(values):
+    """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
+    for start in range(0, len(values), SLICE_LENGTH):
+        poll_interrupt()
+        yield values[start:start + SLICE_LENGTH]
+
+
+def comparisons_at_once(value):
+    """How often a value may be compared with values like it between two looks."""
+    return max(1, (SLICE_LENGTH << 6) // len(value)) if type(value) is str and value else SLICE_LENGTH
 
 
 def slices(text):
@@ -388,8 +428,10 @@ _REST_OF_LINE = re.compile("[^\n\r\u2028\u2029]*").match
 _HASHBANG = re.compile("#![^\n\r\u2028\u2029]*").match
 _ODD_NAME = re.compile(r"(?:[^\x00-\x7f]|[A-Za-z0-9_$]|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
 _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
-_STRING = re.compile(r""""(?:[^"\\\n\r]|\\(?:\r\n|[\s\S]))*"|'(?:[^'\\\n\r]|\\(?:\r\n|[\s\S]))*'""").match
-_TEMPLATE_TEXT = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{))*").match
+# Parts of literals: many in one match, but not millions.
+_STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
+                 for quote in ("'", '"')}
+_TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
 _REGEXP = re.compile("/((?:[^/\\\\\\[\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029]"
                      "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029])*\\])+)/").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
@@ -656,16 +698,24 @@ class JSLexer:
     # -- literals ----
 
     def _read_string(self, start):
-        match = _STRING(self.source, start)
-        if not match:
+        quote = self.source[start]
+        end = self._end_of_parts(_STRING_PARTS[quote], start + 1)
+        if self.source[end:end + 1] != quote:
             raise self.error("Invalid or unexpected token", start)
-        self.type, self.pos = "string", match.end()
-        self.value = self._unescape(to_code_units(match[0][1:-1]), start + 1)
-        if _JS_LINE_BREAK.search(match[0]):
+        self.type, self.pos = "string", end + 1
+        self.value = self._unescape(to_code_units(self.source[start + 1:end]), start + 1)
+        if _JS_LINE_BREAK.search(self.source, start, end):
             line, line_start = self.line, self.line_start
-            self._count_lines(start, match.end())
+            self._count_lines(start, end + 1)
             self.line_after = self.line, self.line_start
             self.line, self.line_start = line, line_start
+
+    def _end_of_parts(self, match_parts, pos):
+        """Where the parts of a literal that begin at `pos` end."""
+        while (match := match_parts(self.source, pos)) is not None:
+            pos = match.end()
+            poll_interrupt()
+        return pos
 
     def _unescape(self, text, offset, in_template=False):
         """Return text with its escape sequences replaced. `offset` is where it stands in the source.
@@ -693,9 +743,9 @@ class JSLexer:
             code = int(code_point or unit or byte, 16)
             if code > 0x10FFFF:
                 raise self.error("Undefined Unicode code-point", offset + match.start())
-            return to_code_units(chr(code))
+            return chr(code) if code < 0x10000 else to_code_units(chr(code))
 
-        return _ESCAPE.sub(replace, text)
+        return replace_in_slices(_ESCAPE, replace, text)
 
     def _legacy_octal(self, message):
         """Note that the current literal is one that strict mode forbids; the parser knows the mode."""
@@ -786,11 +836,10 @@ class JSLexer:
         Returns (cooked, raw, error, is_last); cooked is None and error is an exception when an escape
         sequence is invalid. The caller moves on with `advance`.
         """
-        match = _TEMPLATE_TEXT(self.source, offset)
-        end = match.end()
+        end = self._end_of_parts(_TEMPLATE_PARTS, offset)
         if end >= len(self.source):
             raise self.error("Unterminated template literal", end)
-        raw, error = match[0], None
+        raw, error = self.source[offset:end], None
         if not self.plain_lines:
             raw = raw.replace("\r\n", "\n").replace("\r", "\n")
         raw = cooked = to_code_units(raw)
@@ -5271,6 +5320,37 @@ class FunctionInfo:
                           "asyncgenerator": "AsyncGeneratorPrototype"}.get(kind)
 
 
+def argument_range(function):
+    """(least, most) positional arguments of a Python callable that a script may call; any number where
+    Python does not tell. Raises TypeError for one that needs keyword arguments."""
+    bound = 0
+    while getattr(function, "__code__", None) is None:
+        if isinstance(function, functools.partial):
+            bound += len(function.args)
+            function = function.func
+            continue
+        if isinstance(function, types.MethodType):
+            function = function.__func__
+        else:
+            function = function.__init__ if isinstance(function, type) else type(function).__call__
+            if not isinstance(function, types.FunctionType):
+                return 0, sys.maxsize       # written in C
+        bound += 1
+    if isinstance(function, types.MethodType):  # it shows the attributes of its function
+        bound, function = bound + 1, function.__func__
+    code = function.__code__
+    if code.co_kwonlyargcount > len(function.__kwdefaults__ or ()):
+        raise TypeError(f"{function.__name__} needs keyword arguments, which JavaScript cannot give")
+    least = code.co_argcount - len(function.__defaults__ or ()) - bound
+    return max(0, least), sys.maxsize if code.co_flags & 0x04 else max(0, code.co_argcount - bound)
+
+
+def fitted_arguments(args, least, most):
+    """A script's arguments for a Python function that takes so many: those past the last are dropped,
+    missing ones are undefined."""
+    return args[:most] + (undefined,) * (least - len(args))
+
+
 #: `props` of functions nobody has looked into yet. Never written to.
 UNTOUCHED = {}
 
@@ -5895,7 +5975,7 @@ def join_pair(high, low):
 
 def well_formed_text(text):
     """Code units as Python text that encodes to UTF-8: lone surrogates become U+FFFD."""
-    return _SURROGATE.sub("\ufffd", python_text(text)) if not text.isascii() else text
+    return text if text.isascii() else in_slices(text, lambda piece: _SURROGATE.sub("\ufffd", python_text(piece)))
 
 
 # -- Type conversion (7.1) ---------------------------------------------------------------
@@ -6669,7 +6749,10 @@ def code_points(text):
     """A Python iterator over the code points of a string, as strings of one or two units."""
     if text.isascii() or not _SURROGATE.search(text):
         return iter(text)
-    return iter(re.findall("[\ud800-\udbff][\udc00-\udfff]|[\\s\\S]", text))
+    return itertools.chain.from_iterable(map(_CODE_POINTS, slices(text)))
+
+
+_CODE_POINTS = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\\s\\S]").findall
 
 
 def iterate(realm, value):
@@ -6681,6 +6764,18 @@ def iterate(realm, value):
     elif type(value) is str and realm.string_iteration_untouched():
         return code_points(value)
     return get_iterator(realm, value)
+
+
+def copied_list(items, start=0, end=None):
+    """items[start:end], a long one in slices: new memory takes its time."""
+    end = len(items) if end is None else min(end, len(items))
+    if end - start <= 1 << 20:
+        return items[start:end]
+    copy = []
+    for at in range(start, end, 1 << 20):
+        poll_interrupt()
+        copy += items[at:min(at + (1 << 20), end)]
+    return copy
 
 
 def live_items(array):
@@ -6701,7 +6796,7 @@ def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched():
-        return list(value.items)
+        return copied_list(value.items)
     values = []
     for item in iterate(realm, value):
         values.append(item)
@@ -6729,7 +6824,7 @@ _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
 #: Everything generated code may call or name, besides `type`, `int`, `len` and the script's own.
 RUNTIME_NAMES = """
     check_depth undefined null interrupt stop guarded appendable ObjectPrototype ArrayPrototype JSObject JSArray JSFunction Cell
-    JSError GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
+    JSError FinallyLeft GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
     power bit_and bit_or bit_xor shift_left shift_right shift_right_unsigned negate bit_not to_number
     to_numeric increment decrement fix_number lt gt le ge strict_equal loose_equal typeof typeof_global
     has_property instance_of to_text template_string check_length too_long property_key get get_element
@@ -7856,9 +7951,11 @@ class Emitter:
         self.at(node)
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
-        self.emit(ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column))
+        made = ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column)
+        left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
+        self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
-            self.unit.must_outline = is_copied_much(self.out[-1])
+            self.unit.must_outline = is_copied_much(made)
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
@@ -9735,24 +9832,14 @@ class BlockOutliner:
         self.missing |= assigned - self.declared[ast.Global] - self.declared[ast.Nonlocal] \
             - {arg.arg for arg in self.owner.args.args}
         exits = set()
-        body = leaving_by_value(statements, exits, False)
+        body = leaving_by_value(statements, exits, False, lambda value, at: [ast.Return(value, **at)])
         call = ast.Call(ast.Name(name, _LOAD, **at), [], [], **at)
         if self.yields and has_yield(body):
             call = ast.YieldFrom(call, **at)
         heads = [kind(sorted(names), **at) for kind, names in declared if names]
         made = ast.FunctionDef(name, ast.arguments([], [], None, [], [], None, []), heads + body, [], **at)
-        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at)]
-
-        def on(op, value, then):
-            result.append(ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(value, **at)], **at),
-                                 [then], [], **at))
-        if ast.Break in exits and in_loop:
-            on(_IS, True, ast.Break(**at))
-        if ast.Continue in exits and in_loop:
-            on(_IS, False, ast.Continue(**at))
-        if ast.Return in exits:
-            on(_IS_NOT, None, ast.Return(ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD,
-                                                       **at), **at))
+        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at),
+                  *leave(left, exits if in_loop else exits & {ast.Return}, at)]
         self.function(made)
         return result
 
@@ -9791,27 +9878,81 @@ def has_yield(statements):
     return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own_nodes(statements))
 
 
-def leaving_by_value(statements, exits, in_loop):
-    """Statements with what leaves them turned into returns of True, False or a tuple (see BlockOutliner);
-    adds the classes of what was met to `exits`. `in_loop`: break and continue stay inside."""
+def leaving_by_value(statements, exits, in_loop, leaving):
+    """Statements with what leaves them turned into leaving(value, position), statements, for True (break),
+    False or a tuple (see BlockOutliner); adds the classes of what was met to `exits`. `in_loop`: break and
+    continue stay inside."""
     result = []
     for node in statements:
         at = {"lineno": node.lineno, "col_offset": node.col_offset}
         if isinstance(node, ast.Return):
             exits.add(ast.Return)
-            node = ast.Return(ast.Tuple([node.value], _LOAD, **at), **at)
-        elif isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
+            result += leaving(ast.Tuple([node.value], _LOAD, **at), at)
+            continue
+        if isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
             exits.add(type(node))
-            node = ast.Return(ast.Constant(isinstance(node, ast.Break), **at), **at)
-        elif not isinstance(node, ast.FunctionDef):
+            result += leaving(ast.Constant(isinstance(node, ast.Break), **at), at)
+            continue
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             inside = in_loop or isinstance(node, (ast.While, ast.For))
             for field in ("body", "orelse", "finalbody"):
                 if getattr(node, field, None):
-                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside))
+                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside, leaving))
             for handler in getattr(node, "handlers", ()):
-                handler.body = leaving_by_value(handler.body, exits, inside)
+                handler.body = leaving_by_value(handler.body, exits, inside, leaving)
         result.append(node)
     return result
+
+
+def leave(left, exits, at):
+    """Statements that do what leaving_by_value() met, after its value was assigned to the name `left`."""
+    ways = ((ast.Break, _IS, True), (ast.Continue, _IS, False), (ast.Return, _IS_NOT, None))
+    value = ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD, **at)
+    return [ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(constant, **at)], **at),
+                   [ast.Return(value, **at) if kind is ast.Return else kind(**at)], [], **at)
+            for kind, op, constant in ways if kind in exits]
+
+
+def left_after(node, left):
+    """-> what stands in the place of an ast.Try whose finally block is left by return, break or continue,
+    of which CPython 3.14 and newer warn. `left` is a free name.
+
+        left = None
+        try:
+            try: … finally: … raise FinallyLeft("left", (value,))
+        except FinallyLeft as error:
+            if error.left != "left": raise
+            left = error.value
+        if left is not None: return left[0]
+    """
+    at = {"lineno": node.lineno, "col_offset": node.col_offset}
+    exits = set()
+    node.finalbody = leaving_by_value(node.finalbody, exits, False, lambda value, at: [ast.Raise(ast.Call(
+        ast.Name("FinallyLeft", _LOAD, **at), [ast.Constant(left, **at), value], [], **at), None, **at)])
+    if not exits:
+        return [node]
+
+    def of_error(name):
+        return ast.Attribute(ast.Name("error", _LOAD, **at), name, _LOAD, **at)
+
+    def set_left(value):
+        return ast.Assign([ast.Name(left, _STORE, **at)], value, **at)
+    is_other = ast.Compare(of_error("left"), [ast.NotEq()], [ast.Constant(left, **at)], **at)
+    handler = ast.ExceptHandler(ast.Name("FinallyLeft", _LOAD, **at), "error", [
+        ast.If(is_other, [ast.Raise(None, None, **at)], [], **at), set_left(of_error("value"))], **at)
+    return [set_left(ast.Constant(None, **at)), ast.Try([node], [handler], [], [], **at), *leave(left, exits, at)]
+
+
+class FinallyMender(ast.NodeTransformer):
+    """Puts left_after() in the place of each try statement of a Python tree that needs it."""
+
+    def __init__(self):
+        self.count = 0
+
+    def visit_Try(self, node):
+        self.generic_visit(node)
+        self.count += 1
+        return left_after(node, f"left_{self.count}") if node.finalbody else node
 
 
 class CompiledScript:
@@ -10126,6 +10267,18 @@ INTRINSICS = {}
 GLOBAL_NAMES = {}
 
 
+def any_arguments(impl):
+    """impl(realm, this, ...) for any list of arguments: nearly all take one already, and are returned as
+    they are."""
+    least, most = argument_range(impl)
+    if least <= 2 and most == sys.maxsize:
+        return impl
+
+    def fitted(realm, this, *args):
+        return impl(realm, this, *fitted_arguments(args, least - 2, most - 2))
+    return fitted
+
+
 class BuiltinTable:
     """The built-in functions and values of one object. `target` is its name in messages."""
 
@@ -10155,7 +10308,8 @@ class BuiltinTable:
             checked = self.checked(impl, label, receiver)
             info = FunctionInfo("get " + label, 0)
             set_info = None if setter is None else FunctionInfo("set " + label, 1)
-            self.entries.append(("accessor", key, checked, info, flags, setter, set_info))
+            set_impl = None if setter is None else any_arguments(setter)
+            self.entries.append(("accessor", key, checked, info, flags, set_impl, set_info))
             return impl
         return declare
 
@@ -10170,6 +10324,7 @@ class BuiltinTable:
     def checked(self, impl, label, receiver):
         """impl, behind a test of its receiver if there is to be one."""
         wanted = self.receiver if receiver is None else receiver
+        impl = any_arguments(impl)
         if not wanted:
             return impl
         title = f"{self.target}.{label}"
@@ -10244,8 +10399,8 @@ class BuiltinClass(BuiltinTable):
         """Declares impl(realm, new_target, *args). Calling without `new` runs `call(realm, this,
         *args)`; call=True runs impl with new_target undefined; None refuses."""
         def declare(impl):
-            self.construct_impl = impl
-            self.call_impl = call
+            self.construct_impl = any_arguments(impl)
+            self.call_impl = any_arguments(call) if callable(call) else call
             self.info = FunctionInfo(self.name, length)
             INTRINSICS[self.name] = self
             if self.is_global:
@@ -11348,7 +11503,7 @@ class SharedFunction:
         self.info = FunctionInfo(name, length)
 
     def __call__(self, impl):
-        self.impl = impl
+        self.impl = any_arguments(impl)
         INTRINSICS[self.info.name] = self
         GLOBAL_NAMES[self.info.name] = self.info.name
         return impl
@@ -12694,7 +12849,25 @@ def string_last_index_of(realm, this, search=undefined, position=undefined, *_):
     if len(search) > len(text):
         return -1
     start = clamp_position(position, len(text) - len(search))
-    return text.rfind(search, 0, start + len(search))
+    return last_position(text, search, start + len(search))
+
+
+def last_position(text, search, end):
+    """text.rfind(search, 0, end), which CPython does in quadratic time: long texts are searched backwards as
+    str.find() does it, piece by piece."""
+    if len(search) * end <= SLICE_LENGTH << 8:
+        return text.rfind(search, 0, end)
+    turned, step = search[::-1], max(SLICE_LENGTH, 4 * len(search))
+    while end >= len(search):
+        poll_interrupt()
+        start = max(0, end - step)
+        at = text[start:end][::-1].find(turned)
+        if at >= 0:
+            return end - at - len(search)
+        if not start:
+            break
+        end = start + len(search) - 1
+    return -1
 
 
 @STRING.method("slice", 2)
@@ -12778,7 +12951,24 @@ def normalized(form, text):
     if len(text) > MAX_MARKS_TO_SORT:
         decomposed = form.replace("C", "D")
         text = _many_marks(_ASTRAL.search(text) is not None).sub(in_order, text)
-    return unicodedata.normalize(form, text)
+    if len(text) <= SLICE_LENGTH:
+        return unicodedata.normalize(form, text)
+    pieces, start = [], 0
+    while start < len(text):
+        poll_interrupt()
+        end = start + SLICE_LENGTH
+        while end < len(text) and not stands_alone(text[end]):
+            end += 1
+        pieces.append(unicodedata.normalize(form, text[start:end]))
+        start = end
+    return "".join(pieces)
+
+
+def stands_alone(char):
+    """Whether a character never joins one before it: no mark, no vowel or final consonant of Hangul."""
+    first = unicodedata.normalize("NFKD", char)[0]
+    return not unicodedata.combining(first) and unicodedata.category(first)[0] != "M" \
+        and not ("\u1160" <= first <= "\u11ff" or "\ud7b0" <= first <= "\ud7ff")
 
 
 @STRING.method("padEnd", 1)
@@ -12823,9 +13013,24 @@ def string_to_lower_case(realm, this, *_):
     text = this_text(this, "toLowerCase")
     if text.isascii():
         return text.lower()
-    if "\u03a3" in text:                # how a sigma is written depends on what follows
-        return utf16(python_text(text).lower())
+    if "\u03a3" in text:                # how a sigma is written depends on what stands around it
+        return "".join([utf16(python_text(piece).lower()) for piece in pieces_between_words(text)])
     return in_slices(text, lambda piece: utf16(python_text(piece).lower()))
+
+
+#: Two letters or spaces: no sigma looks across the place between them.
+_PLAIN_PAIR = re.compile("[A-Za-z \n]{2}")
+
+
+def pieces_between_words(text):
+    """A long text in pieces whose letters change case as in the whole."""
+    start = 0
+    while start < len(text):
+        poll_interrupt()
+        pair = _PLAIN_PAIR.search(text, start + SLICE_LENGTH)
+        end = pair.start() + 1 if pair else len(text)
+        yield text[start:end]
+        start = end
 
 
 @STRING.method("toUpperCase", 0)
@@ -12977,8 +13182,10 @@ def replace_each(realm, text, search, replacement):
     pieces, end, total, step = [], 0, 0, max(1, len(search))
     position = text.find(search)
     while position >= 0:
+        realm.poll()
+        if len(pieces) >= SLICE_LENGTH:
+            pieces[:] = ["".join(pieces)]
         if type(replacement) is str:
-            realm.poll()
             new = get_substitution(search, text, position, [], undefined, replacement)
         else:
             new = to_string(replacement.fn(undefined, search, position, text))
@@ -13006,11 +13213,34 @@ def string_split(realm, this, separator=undefined, limit=undefined, *_):
     if separator:
         if text.count(separator) >= MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid array length")
-        parts = text.split(separator, limit) if limit <= len(text) else text.split(separator)
-        return realm.new_array(parts[:limit])
+        if limit > len(text):
+            return realm.new_array(split_in_slices(text, separator))
+        return realm.new_array(text.split(separator, limit)[:limit])
     if min(limit, len(text)) > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
-    return realm.new_array(list(text[:limit]))
+    parts = []
+    for piece in sliced(text[:limit]):
+        parts += piece
+    return realm.new_array(parts)
+
+
+def split_in_slices(text, separator):
+    """text.split(separator), with looks whether the script shall stop."""
+    if len(text) <= SLICE_LENGTH:
+        return text.split(separator)
+    # The part under way begins at `start`; no separator begins between that and `at`.
+    parts, start, at, step = [], 0, 0, max(SLICE_LENGTH, 4 * len(separator))
+    while True:
+        poll_interrupt()
+        end = min(at + step, len(text))
+        pieces = text[at:end].split(separator)
+        if len(pieces) > 1:
+            pieces[0] = text[start:at] + pieces[0]
+            start = at = end - len(pieces.pop())
+            parts += pieces
+        if end == len(text):
+            return parts + [text[start:]]
+        at = max(at, end - len(separator) + 1)
 
 
 # -- String: order of text
@@ -13578,7 +13808,11 @@ def concat_elements(realm, target, count, source):
     if is_dense(source) and type(target) is JSArray and len(target.items) == count:
         if count + length > MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid array length")
-        target.items.extend(source.items)
+        if length <= SLICE_LENGTH:
+            target.items += source.items
+        else:
+            for piece in sliced(source.items):
+                target.items += piece
     else:
         for index, value in present_items(realm, source, range(length)):
             append_element(target, count + index, value)
@@ -13594,7 +13828,7 @@ def array_copy_within(realm, this, target=undefined, start=undefined, end=undefi
     if count <= 0:
         return obj
     if is_dense(obj) and len(obj.items) == length:
-        obj.items[to:to + count] = obj.items[start:start + count]
+        obj.items[to:to + count] = copied_list(obj.items, start, start + count)
     else:
         move_elements(realm, obj, start, to, count, start < to < start + count)
     return obj
@@ -13636,7 +13870,10 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
         return obj
     if is_dense(obj) or end - start == length and simple_holes(realm, obj):
         if len(obj.items) == length:
-            obj.items[start:end] = [value] * (end - start)
+            for at in range(start, end, 1 << 20):
+                realm.poll()
+                count = min(1 << 20, end - at)
+                obj.items[at:at + count] = [value] * count
             is_dense(obj)
             return obj
     if end - start > MAX_ARRAY_ITEMS and isinstance(obj, JSArray):
@@ -13745,14 +13982,18 @@ def list_position(items, value, start, end):
     if value != value:
         return -1
     is_bool = type(value) is bool
-    while True:
+    step = SLICE_LENGTH if type(value) is not str or len(value) <= 64 else comparisons_at_once(value)
+    while start < end:
         try:
-            start = items.index(value, start, end)
+            start = items.index(value, start, end if end - start <= step else start + step)
+            if (type(items[start]) is bool) is is_bool:
+                return start
+            start += 1
         except ValueError:
-            return -1
-        if (type(items[start]) is bool) is is_bool:
-            return start
-        start += 1
+            start += step
+        if STOPPED_THREADS:
+            poll_interrupt()
+    return -1
 
 
 @ARRAY.method("includes", 1)
@@ -13766,10 +14007,9 @@ def array_includes(realm, this, value=undefined, start=undefined, *_):
         if len(items) < length and value is undefined:
             return True
         if value != value:
-            return any(item != item for item in items[start:length])
+            return any(item != item for item in interruptible(copied_list(items, start, length)))
         return list_position(items, value, start, length) >= 0
-    return any(same_value_zero(item, value)
-               for _, item in all_items(realm, obj, range(start, length)))
+    return first_equal(realm, all_items(realm, obj, range(start, length)), value, same_value_zero) >= 0
 
 
 @ARRAY.method("indexOf", 1)
@@ -13780,8 +14020,16 @@ def array_index_of(realm, this, value=undefined, start=undefined, *_):
     start = relative_index(start, length)
     if is_dense(obj) and len(obj.items) >= length:
         return list_position(obj.items, value, start, length)
-    for index, item in present_items(realm, obj, range(start, length)):
-        if strict_equal(item, value):
+    return first_equal(realm, present_items(realm, obj, range(start, length)), value)
+
+
+def first_equal(realm, items, value, equal=strict_equal):
+    """The index of the first of (index, value) pairs with a value, or -1."""
+    long = comparisons_at_once(value) < 4096
+    for index, item in items:
+        if long:
+            realm.poll()
+        if equal(item, value):
             return index
     return -1
 
@@ -13795,10 +14043,7 @@ def array_last_index_of(realm, this, value=undefined, *start):
     index = min(index, length - 1) if index >= 0 else length + index
     if index < 0:
         return -1
-    for index, item in present_items(realm, obj, range(int(index), -1, -1)):
-        if strict_equal(item, value):
-            return index
-    return -1
+    return first_equal(realm, present_items(realm, obj, range(int(index), -1, -1)), value)
 
 
 @ARRAY.method("join", 1)
@@ -13981,7 +14226,7 @@ def array_slice(realm, this, start=undefined, end=undefined, *_):
     start = relative_index(start, length)
     end = relative_index(end, length, length)
     if is_dense(obj) and len(obj.items) == length and has_array_constructor(realm, obj):
-        return realm.new_array(obj.items[start:end])
+        return realm.new_array(copied_list(obj.items, start, end))
     target = array_species_create(realm, obj, max(end - start, 0))
     copy_range(realm, target, obj, start, end)
     set_length_or_throw(target, max(end - start, 0))
@@ -14068,27 +14313,87 @@ def sort_by_numbers(values, comparator):
     if None in keys:
         return False
     ranks = keys[0] if len(keys) == 1 else list(zip(*keys))
-    values[:] = [values[index] for index in sorted(range(len(values)), key=ranks.__getitem__)]
+    values[:] = [values[index] for index in sort_in_slices(range(len(values)), ranks.__getitem__)]
     return True
 
 
 def sort_values(values, comparator):
     """Sorts a Python list of values in place, stably: undefined last (23.1.3.30.2)."""
-    rest = [value for value in values if value is not undefined]
+    rest = []
+    for piece in sliced(values):
+        rest += [value for value in piece if value is not undefined]
     count = len(values) - len(rest)
     if comparator is not undefined:
         if not sort_by_numbers(rest, comparator):
             rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif all(type(value) is str for value in rest):
-        rest.sort()
+    elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
+        rest = sort_texts(rest)
     else:
-        rest.sort(key=to_string)
+        texts = [to_string(value) for value in interruptible(rest)]
+        rest = [rest[index] for index in sort_in_slices(range(len(rest)), texts.__getitem__)]
     values[:] = rest + [undefined] * count
+
+
+#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
+MAX_SORTED_CHARACTERS = 1 << 22
+
+
+def sort_texts(texts):
+    """A sorted copy of a list of strings. Of long ones, each is compared once only, and polled for."""
+    if sum(map(len, texts[:SLICE_LENGTH])) <= MAX_SORTED_CHARACTERS and len(texts) <= SLICE_LENGTH:
+        return sorted(texts)
+    if max(len(text) for text in interruptible(texts)) <= 64:
+        return sort_in_slices(texts)
+
+    def compare(x, y):
+        poll_interrupt()
+        return -1 if x < y else x > y
+    counts = {}
+    for text in interruptible(texts):
+        counts[text] = counts.get(text, 0) + 1
+    result = []
+    for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
+        result += [text] * counts[text]
+    return result
+
+
+def sort_in_slices(values, key=None):
+    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
+    sorted in runs, which are then merged piece by piece."""
+    if len(values) <= SLICE_LENGTH:
+        return sorted(values, key=key)
+    runs = [sorted(piece, key=key) for piece in sliced(values)]
+    result = []
+    for piece in merged_runs(runs, key):
+        result += piece
+    return result
+
+
+def merged_runs(runs, key=None):
+    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
+    get_key = key or (lambda value: value)
+    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
+    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
+    starts = [0] * len(runs)
+    for bound in bounds + [None]:
+        items = []
+        for index, run in enumerate(runs):
+            poll_interrupt()
+            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
+            items += run[starts[index]:end]
+            starts[index] = end
+        yield sorted(items, key=key)
+        for index, run in enumerate(runs if bound is not None else ()):     # all alike
+            end = bisect.bisect_right(run, bound, starts[index], key=key)
+            yield list(run[starts[index]:end])
+            starts[index] = end
 
 
 def make_comparison(function):
     """A comparison for cmp_to_key, which asks only whether the result is below zero."""
     def compare(x, y):
+        if STOPPED_THREADS:
+            poll_interrupt()
         order = function(undefined, x, y)
         kind = type(order)
         return order if kind is int or kind is float else to_number(order)
@@ -14138,7 +14443,7 @@ def array_splice(realm, this, *args):
     if is_dense(obj) and len(obj.items) == length and total <= MAX_ARRAY_ITEMS \
             and has_array_constructor(realm, obj) \
             and (total <= length or not Guard.index or inherits_no_elements(realm, obj)):
-        removed = obj.items[start:start + deleted]
+        removed = copied_list(obj.items, start, start + deleted)
         obj.items[start:start + deleted] = items
         return realm.new_array(removed)
     target = array_species_create(realm, obj, deleted)
@@ -14180,7 +14485,7 @@ def copied_items(realm, obj, length):
     if length > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
     if is_dense(obj) and len(obj.items) == length:
-        return list(obj.items)
+        return copied_list(obj.items)
     return [value for _, value in all_items(realm, obj, range(length))]
 
 
@@ -17401,6 +17706,10 @@ def join_pieces(pieces):
     return "".join(pieces)
 
 
+#: Matches that `replace` finds before it calls its function for the first of them.
+MATCHES_AT_ONCE = 10_000
+
+
 def matches_to_replace(realm, regexp, text):
     """The matches that an untouched RegExp without the flag y replaces."""
     pattern = regexp.program.pattern
@@ -17414,23 +17723,29 @@ def matches_to_replace(realm, regexp, text):
 def replace_by_function(realm, regexp, text, function):
     """`replace` with a function, for an untouched RegExp."""
     pattern, names = regexp.program.pattern, regexp.program.pattern.names
-    pieces, position, function = [], 0, function.fn
-    matches = list(matches_to_replace(realm, regexp, text))
-    if matches:
+    done, pieces, position, size, function = [], [], 0, 0, function.fn
+    found = iter(matches_to_replace(realm, regexp, text))
+    # The matches come before the calls; millions of them do not all fit.
+    while matches := list(itertools.islice(found, MATCHES_AT_ONCE)):
+        realm.poll()
         realm.last_match = matches[-1]
-    for match in matches:
-        start, end = match.span()
-        captures = match.groups(undefined)
-        if names:
-            piece = function(undefined, text[start:end], *captures, start, text,
-                             named_groups(pattern, captures))
-        else:
-            piece = function(undefined, text[start:end], *captures, start, text)
-        pieces.append(text[position:start])
-        pieces.append(piece if type(piece) is str else to_string(piece))
-        position = end
-    pieces.append(text[position:])
-    return join_pieces(pieces)
+        for match in matches:
+            start, end = match.span()
+            captures = match.groups(undefined)
+            if names:
+                piece = function(undefined, text[start:end], *captures, start, text,
+                                 named_groups(pattern, captures))
+            else:
+                piece = function(undefined, text[start:end], *captures, start, text)
+            pieces.append(text[position:start])
+            pieces.append(piece if type(piece) is str else to_string(piece))
+            position = end
+            size += len(pieces[-1]) + len(pieces[-2])
+            if size > MAX_STRING_LENGTH:
+                raise JSRangeError("Invalid string length")
+        done.append("".join(pieces))
+        pieces.clear()
+    return join_pieces(done + [text[position:]])
 
 
 def replace_by_text(realm, regexp, text, replacement):
@@ -17449,7 +17764,7 @@ def replace_by_text(realm, regexp, text, replacement):
             if count:
                 realm.last_match = (regexp, text)
             return result
-    pieces, position, size = [], 0, 0
+    done, pieces, position, size = [], [], 0, 0
     match = None
     for match in matches_to_replace(realm, regexp, text):
         start, end = match.start(), match.end()
@@ -17467,12 +17782,13 @@ def replace_by_text(realm, regexp, text, replacement):
         position = end
         if size > MAX_STRING_LENGTH:
             raise JSRangeError("Invalid string length")
-        if not len(pieces) & 1023:
+        if len(pieces) >= 4096:
             realm.poll()
+            done.append("".join(pieces))
+            pieces.clear()
     if match is not None:
         realm.last_match = match
-    pieces.append(text[position:])
-    return join_pieces(pieces)
+    return join_pieces(done + pieces + [text[position:]])
 
 
 #: Parts of a template: the text before and after the match.
@@ -17578,7 +17894,7 @@ def split_at_once(realm, regexp, pattern, text, count):
     if not text:
         return [] if pattern.find(realm, regexp, text, 0) is not None else [text]
     native = pattern.native_alone(regexp, text)
-    if native is not None and len(text) * (pattern.group_count + 1) < MAX_ARRAY_ITEMS:
+    if native is not None and len(text) * (pattern.group_count + 1) <= MAX_UNPOLLED_MATCHES:
         pieces = native.split(text)
         if len(pieces) > 1:
             realm.last_match = (regexp, text)
@@ -18820,7 +19136,6 @@ UINT8_KIND = ELEMENT_KINDS[1]
 
 #: Elements that are turned into Python values in one go: between such blocks the clock is read.
 ELEMENTS_AT_ONCE = 65536
-SORTED_AT_ONCE = 2 ** 19
 
 #: A typed array with more elements does not tell its keys.
 MAX_ENUMERATED_ELEMENTS = 2 ** 22
@@ -19079,8 +19394,10 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
     first, last = clamp_range(length, start, end)
     require_attached(this.buffer, "%TypedArray%.prototype.fill")
     if last > first:
-        block = memoryview(this.kind.pack(value) * (last - first))
-        this.view[first:last] = block.cast(this.kind.code)
+        block = memoryview(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE)).cast(this.kind.code)
+        for start in range(first, last, ELEMENTS_AT_ONCE):
+            realm.poll()
+            this.view[start:min(start + ELEMENTS_AT_ONCE, last)] = block[:last - start]
     return this
 
 
@@ -19256,8 +19573,15 @@ def typed_array_reduce_right(realm, this, callback=undefined, *initial):
 
 @typed_array_method("reverse", 0)
 def typed_array_reverse(realm, this, *_):
-    if this.view:
-        this.view[:] = memoryview(this.view[::-1].tobytes()).cast(this.kind.code)
+    view = this.view
+    low, high = 0, len(view)
+    while high - low > 1:
+        realm.poll()
+        step = min(ELEMENTS_AT_ONCE, (high - low) // 2)
+        first, last = view[low:low + step][::-1].tobytes(), view[high - step:high][::-1].tobytes()
+        view[low:low + step] = memoryview(last).cast(this.kind.code)
+        view[high - step:high] = memoryview(first).cast(this.kind.code)
+        low, high = low + step, high - step
     return this
 
 
@@ -19301,7 +19625,13 @@ def copy_elements(realm, target, source, to, first, count):
         return
     part = source.view[first:first + count]
     if target.kind is source.kind:
-        target.view[to:to + count] = part
+        if target.buffer is source.buffer:
+            target.view[to:to + count] = part
+            return
+        for start in range(0, count, SLICE_LENGTH << 4):
+            realm.poll()
+            end = min(start + (SLICE_LENGTH << 4), count)
+            target.view[to + start:to + end] = part[start:end]
         return
     if target.buffer is source.buffer:
         part = memoryview(part.tobytes()).cast(source.kind.code)
@@ -19341,41 +19671,62 @@ def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
 
 
 def sorted_elements(realm, this, comparator):
-    """The elements in order: by value with -0 below +0 and NaN last, or by a comparator."""
+    """The elements in the order of a comparator."""
     if len(this.view) > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
     values = this.elements()
-    if comparator is not undefined:
-        values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif not this.kind.is_float:
-        values = sorted_numbers(realm, values)
-    else:
-        numbers = sorted_numbers(realm, [value for value in values if value == value])
-        low, high = bisect.bisect_left(numbers, 0), bisect.bisect_right(numbers, 0)
-        signs = map(math.copysign, itertools.repeat(1), numbers[low:high])
-        negative = sum(sign < 0 for sign in polled(realm, signs))
-        numbers[low:high] = [-0.0] * negative + [0.0] * (high - low - negative)
-        values = numbers + [NAN] * (len(values) - len(numbers))
+    values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
     return values
 
 
-def sorted_numbers(realm, values):
-    """Sorts a list that has no NaN; a long one in pieces, so that the clock is looked at."""
-    if len(values) <= SORTED_AT_ONCE:
-        return sorted(values)
-    pieces = []
-    for start in range(0, len(values), SORTED_AT_ONCE):
-        realm.poll()
-        pieces.append(sorted(values[start:start + SORTED_AT_ONCE]))
-    return list(polled(realm, heapq.merge(*pieces)))
+def sort_numbers(view, is_float):
+    """Sorts a view of numbers in place: by value, with -0 below +0 and NaN last. Few of them are ever Python
+    objects at the same time."""
+    runs, count, negative = [], 0, 0
+    for piece in sliced(view):
+        values = piece.tolist()
+        if is_float:
+            values = [value for value in values if value == value]
+        values.sort()
+        if is_float:
+            zeros = values[bisect.bisect_left(values, 0):bisect.bisect_right(values, 0)]
+            negative += sum([math.copysign(1, zero) < 0 for zero in zeros])
+        write_numbers(view, count, values)
+        runs.append((count, count + len(values)))
+        count += len(values)
+    if len(runs) > 1:
+        copy, start = bytearray(), 0
+        for piece in sliced(view[:count].cast("B")):
+            copy += piece
+        copied = memoryview(copy).cast(view.format)
+        for piece in merged_runs([copied[low:high] for low, high in runs]):
+            write_numbers(view, start, piece)
+            start += len(piece)
+    zero = bisect.bisect_left(view, 0, 0, count) if negative else count
+    fill_view(view, zero, zero + negative, -0.0)
+    fill_view(view, zero + negative, bisect.bisect_right(view, 0, zero, count), 0.0)
+    fill_view(view, count, len(view), NAN)
+
+
+def fill_view(view, start, end, value):
+    for at in range(start, end, SLICE_LENGTH):
+        poll_interrupt()
+        write_numbers(view, at, [value] * min(SLICE_LENGTH, end - at))
+
+
+def write_numbers(view, start, values):
+    """Writes a list of numbers, which all have the type of the view, into it."""
+    view[start:start + len(values)] = memoryview(array.array(view.format, values))
 
 
 @TYPED_ARRAY.method("sort", 1, receiver=False)
 def typed_array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
     validate_typed_array(this, "%TypedArray%.prototype.sort")
-    values = sorted_elements(realm, this, comparator)
-    this.store(values[:len(this.view)])
+    if comparator is undefined:
+        sort_numbers(this.view, this.kind.is_float)
+    else:
+        this.store(sorted_elements(realm, this, comparator)[:len(this.view)])
     return this
 
 
@@ -19408,7 +19759,11 @@ def typed_array_to_sorted(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
     validate_typed_array(this, "%TypedArray%.prototype.toSorted")
     result = new_typed_array(realm, this.kind, len(this.view))
-    result.store(sorted_elements(realm, this, comparator))
+    if comparator is undefined:
+        copy_elements(realm, result, this, 0, 0, len(this.view))
+        sort_numbers(result.view, this.kind.is_float)
+    else:
+        result.store(sorted_elements(realm, this, comparator))
     return result
 
 
@@ -20652,29 +21007,25 @@ _MINUS_ZERO = re.compile("-0(?![0-9.eE])")
 JSON_CONTEXT = 10
 
 
-class JSONParser:
-    """The settings that the standard library's C scanner asks for, making JavaScript values.
+class JSONParser(json.JSONDecoder):
+    """The standard library's decoder, making JavaScript values.
 
-    The scanner leaves lists and `None` in place, and joins escaped surrogate pairs; that is mended
+    It leaves lists and `None` in place, and joins escaped surrogate pairs; that is mended
     when the object around them is made, and only looked for where the text can contain it.
     """
 
-    strict = True
-    parse_float = float
-    object_pairs_hook = None
-
     def __init__(self, realm, text):
-        self.memo = {}
-        self.parse_int = self.integer if has_odd_integers(text) else int
         self.mend = mender(realm, "null" in text, "\\u" in text)
-        self.object_hook = object_maker(realm, self.mend, "null" in text, "\\u" in text)
+        super().__init__(object_hook=object_maker(realm, self.mend, "null" in text, "\\u" in text),
+                         parse_int=self.integer if has_odd_integers(text) else int,
+                         parse_constant=self.refuse_constant)
 
     @staticmethod
     def integer(digits):
         return number(float(digits))
 
     @staticmethod
-    def parse_constant(name):
+    def refuse_constant(name):
         raise ValueError(name)
 
 
@@ -20751,12 +21102,32 @@ def json_parse(realm, text):
     parser = JSONParser(realm, text)
     start = _JSON_SPACE.match(text).end()
     try:
-        value, end = json.scanner.make_scanner(parser)(text, start)
-    except (ValueError, StopIteration):
+        value, end = parser.raw_decode(text, start)
+    except ValueError:
         raise json_error(text) from None
     if _JSON_SPACE.match(text, end).end() != len(text):
         raise json_error(text)
     return parser.mend(value)
+
+
+def parse_plain_json(text):
+    """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    try:
+        return json.loads(text, parse_constant=refuse_json_constant)
+    except RecursionError:
+        raise JSSyntaxError("the JSON is nested too deeply") from None
+    except json.JSONDecodeError:
+        raise json_error(text) from None
+    except ValueError:
+        try:                            # Python refuses integers of thousands of digits
+            return json.loads(text, parse_constant=refuse_json_constant, parse_int=float)
+        except ValueError:
+            raise json_error(text) from None
+
+
+def refuse_json_constant(name):
+    """For json.loads(), which takes NaN and Infinity for numbers."""
+    raise ValueError(name)
 
 
 def json_error(text):
@@ -23652,12 +24023,13 @@ for _name, _value in (("Infinity", INFINITY), ("NaN", NAN), ("undefined", undefi
     GLOBAL_FUNCTIONS.value(_name, _value, 0)
 
 #: What encodeURIComponent and escape change; encodeURI leaves more as it is.
-URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]+")
-URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]+")
+URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]{1,4096}")
+URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]{1,4096}")
 URI_RESERVED = frozenset(";/?:@&=+$,#")
 ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
 
-_PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2})+")
+#: A run of escapes, not too long; no character is divided.
+_PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
@@ -23683,7 +24055,7 @@ def encode_uri(text, changed):
     def encode_run(match):
         return "%" + match[0].encode().hex("%").upper()
     try:
-        encoded = changed.sub(encode_run, python_text(text))
+        encoded = replace_in_slices(changed, encode_run, python_text(text), check_string_length)
     except UnicodeEncodeError:
         raise JSURIError("URI malformed") from None
     check_string_length(len(encoded))
@@ -23704,7 +24076,7 @@ def decode_uri(text, preserved):
         return text
     if re.search("%(?![0-9a-fA-F]{2})", text):
         raise JSURIError("URI malformed")
-    return _PERCENT_RUN.sub(decode_run, text)
+    return replace_in_slices(_PERCENT_RUN, decode_run, text)
 
 
 def decode_except(escaped, decoded, preserved):
@@ -23739,19 +24111,18 @@ def global_encode_uri_component(realm, this, component=undefined, *_):
 
 @GLOBAL_FUNCTIONS.method("escape", 1)
 def global_escape(realm, this, text=undefined, *_):
-    escaped = ESCAPE_CHANGED.sub(percent_escape, to_string(text))
+    escaped = replace_in_slices(ESCAPE_CHANGED, percent_escape, to_string(text), check_string_length)
     check_string_length(len(escaped))
     return escaped
 
 
 def percent_escape(match):
-    poll_interrupt()
     return f"%{ord(match[0]):02X}" if match[0] < "\u0100" else f"%u{ord(match[0]):04X}"
 
 
 @GLOBAL_FUNCTIONS.method("unescape", 1)
 def global_unescape(realm, this, text=undefined, *_):
-    return _ESCAPE_SEQUENCE.sub(lambda m: chr(int(m[1] or m[2], 16)), to_string(text))
+    return replace_in_slices(_ESCAPE_SEQUENCE, lambda m: chr(int(m[1] or m[2], 16)), to_string(text))
 
 
 # -- URL ---------------------------------------------------------------------------------
@@ -24713,14 +25084,15 @@ class JSTextDecoder(JSObject):
             self.decoder = make("strict" if self.fatal else "replace")
             self.started = False
         try:
-            text = self.decoder.decode(data, not more)
+            text = "".join([self.decoder.decode(bytes(piece)) for piece in sliced(data)])
+            text += self.decoder.decode(b"", not more)
         except UnicodeDecodeError:
             self.decoder = None
             raise
         if not more:
             self.decoder = None
         if self.encoding == "windows-1252":
-            return text.translate(_WINDOWS_1252)
+            return in_slices(text, lambda piece: piece.translate(_WINDOWS_1252))
         if text and not self.started:
             self.started = True
             if text[0] == "\ufeff" and not self.ignore_bom:
@@ -24753,7 +25125,7 @@ def text_decoder_decode(realm, this, data=undefined, options=undefined, *_):
     if source is None:
         raise JSTypeError("The input must be an ArrayBuffer or a view of one")
     try:
-        text = this.decode(bytes(source), more)
+        text = this.decode(memoryview(source), more)
     except UnicodeDecodeError:
         raise JSTypeError(f"The encoded data was not valid for encoding {this.encoding}") from None
     if len(text) > MAX_STRING_LENGTH:
@@ -24787,10 +25159,14 @@ def web_option(options, name):
 
 # -- Base64 ------------------------------------------------------------------------------
 
+#: ASCII white space, which atob leaves out.
+_NO_BLANKS = dict.fromkeys(b"\t\n\f\r ")
+
+
 @GLOBAL_FUNCTIONS.method("atob", 1)
 def global_atob(realm, this, *args):
     [text] = web_arguments(args, 1, "atob")
-    text = re.sub("[\t\n\f\r ]", "", text)
+    text = in_slices(text, lambda piece: piece.translate(_NO_BLANKS))
     if len(text) % 4 == 0:
         text = re.sub("==?$", "", text)
     if len(text) % 4 == 1 or not re.fullmatch("[A-Za-z0-9+/]*", text):
@@ -24968,7 +25344,8 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
     if len(target) > MAX_RANDOM_BYTES:
         raise JSError(new_dom_exception(
             realm, f"The requested length exceeds {MAX_RANDOM_BYTES} bytes", "QuotaExceededError"))
-    target[:] = secrets.token_bytes(len(target))
+    if target:                          # the view of a detached buffer is empty, and read-only
+        target[:] = secrets.token_bytes(len(target))
     return array
 
 
@@ -25393,7 +25770,7 @@ class ListDestructuring:
 SHARED_RUNTIME = {
     "undefined": undefined, "null": null, "interrupt": False,
     "JSObject": JSObject, "JSArray": JSArray, "JSFunction": JSFunction, "Cell": Cell,
-    "JSError": JSError, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
+    "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
     "Await": Await, "BaseException": BaseException, "Exception": Exception,
     "type": type, "int": int, "float": float, "str": str, "bool": bool, "len": len,
     "to_text": concat_string, "hole": HOLE,
@@ -26550,6 +26927,15 @@ def memory_used():
         return 0
 
 
+def give_back_memory():
+    """Returns memory that is free to the system, where the C library is glibc. Compiling this file leaves
+    some 90 MiB behind, which other libraries return by themselves. Takes 30 ms, in which others may run."""
+    try:
+        ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
+    except (OSError, AttributeError, TypeError):        # no glibc; no ctypes; no CDLL(None) on Windows
+        pass
+
+
 class Watch:
     """One entry into a realm, until when it may last and how large the process may grow (None: not
     known yet)."""
@@ -26848,7 +27234,7 @@ class Realm:
         return JSFunction(self.FunctionPrototype, types.MethodType(impl, self), info)
 
     def function(self, fn, name="", length=0):
-        """A function object around fn(this, *args)."""
+        """A function object around fn(this, *args), which takes any list of arguments."""
         return JSFunction(self.FunctionPrototype, fn, FunctionInfo(name, length))
 
     def iter_result(self, value, done):
@@ -26881,8 +27267,13 @@ class Realm:
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
         if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
             return "ReferenceError", "Cannot access variable before initialization"
+        self.note_failure(error)
+        return "Error", self.internal_error_of(error).message
+
+    def internal_error_of(self, error):
+        """What scripts see of an exception that the engine does not expect of itself."""
         self.internal_error = error
-        return "Error", f"Internal error of the engine ({type(error).__name__})"
+        return internal_error(error)
 
     def unbound_message(self, python):
         if python in ("this", "this_bound"):
@@ -27231,14 +27622,15 @@ class Realm:
                     inner = self.new_object()
                     target.put(part, inner, HIDDEN_ATTRS)
                 target = inner
-            target.put(last, self.host_value(value, last, raw), HIDDEN_ATTRS)
+            target.put(last, self.host_value(value, name, raw), HIDDEN_ATTRS)
 
     def host_value(self, value, name, raw):
         """A Python callable as a function, a dict as an object of such, or plain data."""
         if isinstance(value, JSObject):
             return value
         if callable(value):
-            return self.function(self.host_function(value, raw), name, count_parameters(value))
+            return self.function(self.host_function(value, name, raw), name.rpartition(".")[2],
+                                 argument_range(value)[0])
         if isinstance(value, dict):
             return self.new_object({utf16(key): self.host_value(item, key, raw)
                                     for key, item in value.items()})
@@ -27248,23 +27640,51 @@ class Realm:
         """A raw Python function as a function object of scripts."""
         return self.host_value(function, name, True)
 
-    def host_function(self, function, raw):
-        """fn(this, *args) around a Python function."""
+    def host_function(self, function, name, raw):
+        """fn(this, *args) around a Python function: whatever the arguments are, scripts see no error of
+        Python's."""
+        least, most = argument_range(function)
+
         def host_call(this, *args):
-            if not raw:
-                args = [self.to_python(arg) for arg in args]
-            result = function(*args)
-            return undefined if result is None else self.from_python(result)
+            if not least <= len(args) <= most:
+                self.note_ignored(name, args[most:])
+                args = fitted_arguments(args, least, most)
+            try:
+                if not raw:
+                    args = [self.to_python(arg) for arg in args]
+                result = function(*args)
+                return undefined if result is None else self.from_python(result)
+            except Exception as error:
+                if self.is_expected(error):
+                    raise
+                self.note_failure(error)
+                raise (self.internal_error_of(error) if raw else host_failure(name)) from error
         return host_call
+
+    def is_expected(self, error):
+        """Is this an exception that scripts may see as it is: one of theirs, or one that the engine turns
+        into a JavaScript error?"""
+        if isinstance(error, (NameError, AttributeError)):
+            trace = error.__traceback__
+            while trace.tb_next is not None:
+                trace = trace.tb_next
+            return "%realm" in trace.tb_frame.f_globals
+        return isinstance(error, (JSError, JSNativeError, RecursionError, MemoryError))
+
+    def note_ignored(self, name, values):
+        """A script gave a host function more arguments than it takes."""
+
+    def note_failure(self, error):
+        """An exception of Python's that no script is to blame for."""
 
     # values in and out
 
     def to_python(self, value):
         """A JavaScript value as plain Python: undefined stays, null is None, arrays are lists, plain
         objects dicts, dates what JSON makes of them; functions come as they are."""
-        return self._to_python(value, ())
+        return self._to_python(value, set())
 
-    def _to_python(self, value, path):
+    def _to_python(self, value, around):
         kind = type(value)
         if kind is str:
             return python_text(value)
@@ -27274,23 +27694,28 @@ class Realm:
             return int(value) if kind is JSBigInt else value
         if value.fn is not None:
             return value
-        if any(outer is value for outer in path):
+        if id(value) in around:
             raise JSTypeError("Converting circular structure")
-        path = (*path, value)
+        around.add(id(value))
         self.poll()
+        result = self._object_to_python(value, around)
+        around.discard(id(value))
+        return result
+
+    def _object_to_python(self, value, around):
         if isinstance(value, JSArray):
-            return [self._to_python(item, path) for item in list_from_array_like(value)]
+            return [self._to_python(item, around) for item in list_from_array_like(value)]
         if isinstance(value, JSPrimitiveObject):
-            return self._to_python(value.value, path)
+            return self._to_python(value.value, around)
         to_json = value.get("toJSON")
         if is_callable(to_json):
-            return self._to_python(to_json.fn(value, ""), path)
+            return self._to_python(to_json.fn(value, ""), around)
         result = {}
         for key in value.own_keys():
             if type(key) is str:
                 desc = value.get_own(key)
                 if desc is not None and desc.enumerable:
-                    result[python_text(key)] = self._to_python(value.get(key), path)
+                    result[python_text(key)] = self._to_python(value.get(key), around)
         return result
 
     def from_python(self, value):
@@ -27327,6 +27752,39 @@ class Realm:
     def get(self, obj, key):
         return get_v(self, obj, utf16(key))
 
+    def peek(self, value, key):
+        """A property's value without running a script: undefined for a getter, and of what is no object."""
+        return peek(value, utf16(key)) if isinstance(value, JSObject) else undefined
+
+    def keys(self, obj):
+        """The names of an object's own enumerable properties."""
+        names = [key for key in obj.own_keys() if type(key) is str]
+        found = [(key, obj.get_own(key)) for key in names]
+        return [python_text(key) for key, desc in found if desc is not None and desc.enumerable]
+
+    def elements(self, array):
+        """The elements of an array, as a list."""
+        return list_from_array_like(array)
+
+    def class_of(self, obj):
+        """"Object", "Proxy", "Map", "Generator", "Uint8Array" … of an object."""
+        return "Proxy" if isinstance(obj, JSProxyBase) else obj.class_name
+
+    def bytes_of(self, value):
+        """The bytes of an ArrayBuffer, a typed array or a DataView; None for anything else."""
+        data = bytes_of(value) if isinstance(value, JSObject) else None
+        return None if data is None else bytes(data)
+
+    def put_getter(self, obj, key, function):
+        """Defines a property whose value is function(); a script may assign another."""
+        key = utf16(key)
+
+        def store(this, value=undefined, *_):
+            obj.define_own(key, data_descriptor(value))
+            return undefined
+        obj.put_accessor(key, self.function(lambda this, *_: function(), key),
+                         self.function(store, key, 1), DEFAULT_ATTRS)
+
     is_callable = staticmethod(is_callable)
     is_object = staticmethod(is_object)
     is_array = staticmethod(is_array)
@@ -27359,13 +27817,20 @@ _GENERATOR_NEXT = declared_info(GENERATOR, "next")
 _ITERATOR_ITERATOR = declared_info(ITERATOR, SYM_ITERATOR)
 
 
-def count_parameters(function):
-    """The number of required positional parameters of a Python callable."""
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    if code is None:
-        return 0
-    defaults = getattr(function, "__defaults__", None) or ()
-    return max(0, code.co_argcount - len(defaults) - (1 if hasattr(function, "__self__") else 0))
+def internal_error(error):
+    """The error in place of an exception that the engine does not expect of itself: what to report."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f", line {trace.tb_lineno}"
+    return HostError(f"Internal error of the engine ({type(error).__name__}{place}, version {__version__}). "
+                     "Please report this line with the script that causes it; the log shows more "
+                     "with --log-level debug")
+
+
+def host_failure(name):
+    """The error in place of an exception of a Python function that `Realm.define` made callable."""
+    return HostError(f"{name}() failed: the Python function behind it raised an exception")
 
 
 def realm_of_function(function):
@@ -28542,6 +29007,8 @@ def translated(copy, source, filename):
     tree = ast.parse(text)
     TranslationCheck(tree)
     place_lines(tree, words)
+    if "finally:" in text:
+        tree = ast.fix_missing_locations(FinallyMender().visit(tree))
     return named_code(compile(insert_polls(tree), filename, "exec"), words)
 
 
@@ -29045,19 +29512,24 @@ class Js2PyRealm:
         """(name, message) of a thrown value; runs no script."""
         if thrown.is_primitive():
             return "", python_text(thrown.to_string().value)
-        name, message = self.peek(thrown, "name"), self.peek(thrown, "message")
+        name, message = self.text_at(thrown, "name"), self.text_at(thrown, "message")
         if message is None:
             return ("Error" if name is None else name) if thrown.Class == "Error" else "", f"[object {thrown.Class}]"
         return "Error" if name is None else name, message
 
-    def peek(self, value, key):
+    def text_at(self, obj, key):
         """The text of a property that is one, without running a getter, or None."""
-        for _ in range(_MAX_PEEK_DEPTH):
-            if value is None or key in value.own:
-                break
-            value = value.prototype
-        text = None if value is None else value.own.get(key, {}).get("value")
+        text = self.property_at(obj, key)
         return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
+
+    @staticmethod
+    def property_at(obj, key):
+        """The value of a property, own or inherited, without running a getter, or None."""
+        for _ in range(_MAX_PEEK_DEPTH):
+            if obj is None or key in obj.own:
+                break
+            obj = obj.prototype
+        return None if obj is None else obj.own.get(key, {}).get("value")
 
     def places(self, trace):
         """Where a traceback was in the script, deepest first: (function name, file name, line)."""
@@ -29132,7 +29604,7 @@ class Js2PyRealm:
                     inner = self.values.Js({})
                     self.put_hidden(target, part, inner)
                 target = inner
-            self.put_hidden(target, last, self.host_value(value, last, raw))
+            self.put_hidden(target, last, self.host_value(value, name, raw))
 
     @staticmethod
     def put_hidden(target, name, value):
@@ -29141,7 +29613,8 @@ class Js2PyRealm:
     def host_value(self, value, name, raw):
         """A Python callable as a function, a dict as an object of such, or plain data."""
         if callable(value):
-            return self.host_object(self.host_function(value, raw), name, count_parameters(value))
+            return self.host_object(self.host_function(value, name, raw), name.rpartition(".")[2],
+                                    argument_range(value)[0])
         if isinstance(value, dict):
             result = self.values.Js({})
             for key, item in value.items():
@@ -29164,15 +29637,30 @@ class Js2PyRealm:
         """A raw Python function as a handle of a function object."""
         return self.outward(self.host_value(function, name, True))
 
-    def host_function(self, function, raw):
-        """fn(this, arguments) around a Python function of plain arguments."""
+    def host_function(self, function, name, raw):
+        """fn(this, arguments) around a Python function of plain arguments. See Realm.host_function."""
+        least, most = argument_range(function)
+
         def host_call(this, arguments):
-            args = [self.outward(arg) for arg in arguments.to_list()]
-            if not raw:
-                args = [self.to_python(arg) for arg in args]
-            result = function(*args)
-            return self.values.undefined if result is None else self.inward(result)
+            args = tuple(self.outward(arg) for arg in arguments.to_list())
+            if not least <= len(args) <= most:
+                self.note_ignored(name, args[most:])
+                args = fitted_arguments(args, least, most)
+            try:
+                if not raw:
+                    args = [self.to_python(arg) for arg in args]
+                result = function(*args)
+                return self.values.undefined if result is None else self.inward(result)
+            except Exception as error:
+                if isinstance(error, (self.values.PyJsException, JSError, JSNativeError, RecursionError,
+                                      MemoryError)):
+                    raise
+                self.note_failure(error)
+                raise (internal_error(error) if raw else host_failure(name)) from error
         return host_call
+
+    note_ignored = Realm.note_ignored
+    note_failure = Realm.note_failure
 
     def declare_host_functions(self):
         """The console, timers and microtasks."""
@@ -29339,6 +29827,28 @@ class Js2PyRealm:
     def get(self, obj, key):
         return self.outward(self.inward(obj).get(utf16(key)))
 
+    def peek(self, value, key):
+        found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key)
+        return undefined if found is None else self.outward(found)
+
+    def keys(self, obj):
+        return [python_text(key.value) for key in obj.object]
+
+    def elements(self, array):
+        return [self.outward(item) for item in self.items(array.object)]
+
+    def class_of(self, obj):
+        return obj.object.Class
+
+    def bytes_of(self, value):
+        return None                     # js2py's typed arrays are switched off
+
+    def put_getter(self, obj, key, function):
+        getter = self.host_object(lambda this, arguments: self.inward(function()), key, 0)
+        store = self.host_object(lambda this, arguments: self.put_own(
+            obj.object, key, arguments.to_list()[0]) or self.values.undefined, key, 1)
+        obj.object.own[key] = {"get": getter, "set": store, "enumerable": True, "configurable": True}
+
     def type_of(self, value):
         if isinstance(value, Js2PyValue):
             return "function" if value.object.is_callable() else "object"
@@ -29352,11 +29862,6 @@ class Js2PyRealm:
 
     def is_callable(self, value):
         return isinstance(value, Js2PyValue) and value.object.is_callable()
-
-
-def refuse_json_constant(name):
-    """For json.loads(), which takes NaN and Infinity for numbers."""
-    raise ValueError(name)
 
 
 def check_js2py():
@@ -29387,7 +29892,9 @@ ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "wait_idle",                     # entering it
-    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
+    "type_of", "is_object", "is_array", "is_callable",          # looking at values
+    "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
+    "note_ignored", "note_failure",                             # called where there is something to tell
     "new_object", "new_function", "from_python", "to_python", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
@@ -29695,6 +30202,8 @@ class Stream:
         self.seconds = collections.deque(maxlen=COUNTED_SECONDS + 1)
         #: Called with a connection after it has gone, by the broadcaster's thread; must not block.
         self.on_close = None
+        #: Gives (connection, metadata) of clients of other streams that count as connections of this one.
+        self.guests = tuple
         self._indexes = {}
         self._pending = []
         self._pending_bytes = 0
@@ -29998,13 +30507,16 @@ class Stream:
         return True, "its metadata match" if message.filter else "sent to everyone"
 
     def list_connections(self):
+        """Descriptions of the connections and the guests, oldest first."""
         with self.lock:
-            connections = list(self.connections)
-        return [connection.describe() for connection in sorted(connections, key=lambda c: c.since)]
+            connections = [(connection, None) for connection in self.connections]
+        found = sorted([*connections, *self.guests()], key=lambda pair: pair[0].since)
+        return [{**connection.describe(), "metadata": dict(connection.metadata if metadata is None else metadata)}
+                for connection, metadata in found]
 
     def describe(self):
         """For `listStreams`, health and the dashboard."""
-        return {"path": self.path, "connections": len(self.connections), "messages": self.sent,
+        return {"path": self.path, "connections": len(self.connections) + len(self.guests()), "messages": self.sent,
                 "dropped": self.dropped, "history": len(self.history)}
 
 
@@ -32070,28 +32582,41 @@ enum __DirectiveLocation {
 _GRAPHQL_ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
 _GRAPHQL_KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
                     "enum": "ENUM", "input": "INPUT_OBJECT"}
+#: A field of a root type without the type around it, behind comments and a description.
+_GRAPHQL_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")|\\)*"""|"[^"\n]*")*'
+                                 r"[A-Za-z_][A-Za-z0-9_]*[\s,]*[(:]")
 #: What stands in for a missing `Query` type: tools want one with at least one field.
 _GRAPHQL_PLACEHOLDER = "_empty"
 
 
 class GraphQLRegistration:
-    """One call of `registerQuery`, `registerMutation` or `registerSubscription`.
+    """One call of `registerQuery`, `registerMutation`, `registerSubscription` or `registerTypes`.
 
-    `kind` is query, mutation or subscription; `name` the root field; `resolver` a callable
-    `resolver(args, info)` or None; `owner` says whose it is (the script's name); `visibility` is
-    external, engine or internal.
+    `kind` is query, mutation, subscription or types; `name` the root field (of types their SDL);
+    `resolver` a callable `resolver(args, info)` or None; `owner` says whose it is (the script's
+    name); `visibility` is external, engine or internal. A root field's SDL may be the bare field:
+    then `sdl` has `type Query {` and so on around it, `inset` characters before the script's text.
     """
 
-    __slots__ = ("kind", "name", "sdl", "resolver", "owner", "visibility", "parsed", "field", "resolver_name")
+    __slots__ = ("kind", "name", "sdl", "inset", "resolver", "owner", "visibility", "parsed", "field",
+                 "resolver_name")
 
     def __init__(self, kind, name, sdl, resolver, owner="", visibility="external", resolver_name=None):
         self.kind, self.name, self.sdl, self.resolver = kind, name, sdl, resolver
         self.owner, self.visibility, self.resolver_name = owner, visibility, resolver_name
         self.parsed = self.field = None
+        self.inset = 0
+        if kind in _GRAPHQL_ROOT_NAMES and isinstance(sdl, str) and _GRAPHQL_BARE_FIELD.match(sdl):
+            before = f"type {_GRAPHQL_ROOT_NAMES[kind]} {{ "
+            self.sdl, self.inset = f"{before}{sdl}\n}}", len(before)
 
     @property
     def label(self):
-        return f'register{self.kind.capitalize()}("{self.name}")'
+        return "registerTypes" if self.kind == "types" else f'register{self.kind.capitalize()}("{self.name}")'
+
+    def place(self, line, column):
+        """A place in `sdl` as one in the script's text."""
+        return line, column - self.inset if line == 1 else column
 
 
 class _SdlText:
@@ -32236,7 +32761,7 @@ class _SdlMerge:
     """The definitions of many registrations merged into one set; `problems` lists what does not fit."""
 
     def __init__(self, registrations):
-        self.types, self.directives, self.problems = {}, {}, []
+        self.types, self.directives, self.problems, self.missing = {}, {}, [], []
         self.seen_texts = set()
         for registration in registrations:
             self.take_definitions(registration)
@@ -32279,8 +32804,8 @@ class _SdlMerge:
         for node in parsed.extensions:
             known = self.types.get(node.name)
             if known is None:
-                self.problem(f'Cannot extend type "{node.name}" because it is not defined.'
-                             + _graphql_did_you_mean(node.name, self.types), node.name_start, registration)
+                self.missing.append((f'Cannot extend type "{node.name}" because it is not defined.'
+                                     + _graphql_did_you_mean(node.name, self.types), node.name_start, registration))
             elif known.kind != node.kind:
                 self.problem(f'Cannot extend non-{_GRAPHQL_KIND_WORDS[node.kind]} type "{node.name}".',
                              node.name_start, registration)
@@ -32304,14 +32829,15 @@ class GraphQLSchema:
     """Types, directives and root types made from a list of registrations.
 
     `visible` are the registrations whose root fields show; types that only others need are left out.
-    Problems are collected in `problems` (message, offset, registration), not raised.
+    Problems are collected in `problems` (message, offset, registration), not raised; `missing` are those
+    that a later registration may mend, because it defines what is not there yet.
     """
 
     def __init__(self, registrations, visible=None, core=None):
         visible = registrations if visible is None else visible
         self.core = core
         self.merge = _SdlMerge(registrations)
-        self.problems = self.merge.problems
+        self.problems, self.missing = self.merge.problems, self.merge.missing
         self.types = dict(core.types) if core else {}
         self.directives = {}
         self.description = next((item.parsed.description for item in visible if item.parsed.description),
@@ -32325,8 +32851,9 @@ class GraphQLSchema:
         self._create_types()
         self._fill_directives()
         self._fill_types()
-        self._add_roots(visible)
-        self._check_types()
+        self._add_roots([item for item in visible if item.kind != "types"])
+        if not self.missing:
+            self._check_types()
         if core:
             self._keep_reachable(visible)
         self._collect_possible()
@@ -32404,8 +32931,8 @@ class GraphQLSchema:
                 operation = registration.parsed.operation_of.get(node.name)
                 if operation:
                     return self.root_shell(operation)
-                self.problem(f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.types),
-                             node.start, registration)
+                self.missing.append((f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.types),
+                                     node.start, registration))
             return type_
         inner = self._reference(node.of, registration)
         if inner is None:
@@ -32571,7 +33098,7 @@ class GraphQLSchema:
             directive = self.directives.get(node.name)
             if directive is None:
                 if node.name not in self.merge.directives:
-                    self.problem(f'Unknown directive "@{node.name}".', node.start, registration)
+                    self.missing.append((f'Unknown directive "@{node.name}".', node.start, registration))
                 continue
             if place not in directive.locations:
                 self.problem(f'Directive "@{node.name}" may not be used on {place}.', node.start,
@@ -34319,9 +34846,11 @@ def _graphql_payload_value(text, type_, selected):
 
 
 def _graphql_plain_value(payload, field):
-    """A payload as it is, without projection: what JSON it is, or else the text."""
+    """A payload as it is, without projection: what JSON it is, or else the text. The text of a String that
+    is an object or an array in JSON counts as that, as it does where fields are selected."""
     try:
-        return _graphql_payload_value(payload, field.type, False)
+        return _graphql_payload_value(payload, field.type,
+                                      isinstance(payload, str) and payload.lstrip()[:1] in ("{", "["))
     except GraphQLError:
         return payload
 
@@ -34363,7 +34892,8 @@ class GraphQLSubscription:
     def __init__(self, service, source, operation_name, given, metadata, context):
         self.service, self.source, self.operation_name = service, source, operation_name
         self.given, self.context = given, context
-        self.schema = self.projection = self.failure = None
+        self.schema = self.projection = self.failure = self.name = None
+        self.args = {}
         self.prepare()
         self.metadata = dict(metadata or {})
         for name, value in self.args.items():
@@ -34573,11 +35103,9 @@ def read_graphql_request(method, headers, query, body):
 
 def _parse_graphql_json(text, what):
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise _GraphQLBadRequest(400, f"{what} is not JSON: {error}.") from None
-    except RecursionError:
-        raise _GraphQLBadRequest(400, f"{what} is nested too deeply.") from None
+        return parse_plain_json(text)
+    except JSSyntaxError as error:
+        raise _GraphQLBadRequest(400, f"{what} is not JSON: {error.message}.") from None
 
 
 def _graphql_content_type(header):
@@ -34631,13 +35159,22 @@ def wants_graphql_explorer(method, headers):
     return False
 
 
+def _graphql_takes_stream(header):
+    """Does an Accept header name event streams?"""
+    return any(media == "text/event-stream" for media, _quality in _graphql_accepted(header))
+
+
 def handle_graphql_http(method, headers, query, body, schema, context=None, format_errors=None, absent=None):
-    """Answers one GraphQL-over-HTTP request: (status, list of headers, body bytes).
+    """Answers one GraphQL-over-HTTP request: (status, list of headers, body bytes), or None when the client
+    is to get an event stream, as at GRAPHQL_SSE_PATH: it takes nothing else, or it subscribes and takes one.
 
     `headers`: dict with lower-case names. `query`: dict of the URL's parameters. `schema`: a GraphQLSchema.
     """
     format_errors = format_errors or (lambda errors, context: [error.formatted() for error in errors])
     media = _graphql_response_type(headers.get("accept"))
+    takes_stream = _graphql_takes_stream(headers.get("accept"))
+    if media is None and takes_stream:
+        return None
 
     def answer(status, result, extra=()):
         text = graphql_json(result).encode()
@@ -34649,7 +35186,8 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
             raise _GraphQLBadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
         if media is None:
             raise _GraphQLBadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
-                                          "application/json.")
+                                          "application/json, and subscriptions with text/event-stream, here "
+                                          "and at /graphql/sse.")
         request = read_graphql_request(method, headers, query, body)
     except _GraphQLBadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
@@ -34667,9 +35205,10 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
         return answer(405, {"errors": [{"message": "Mutations are only possible with POST."}]},
                       [("Allow", "POST")])
     if operation.operation == "subscription":
-        error = GraphQLError("Subscriptions are not answered here: send them to /graphql/sse.",
-                             [operation.start],
-                             document.source)
+        if takes_stream:
+            return None
+        error = GraphQLError("Subscriptions are answered with text/event-stream: accept that, or send them to "
+                             "/graphql/sse.", [operation.start], document.source)
         return answer(failed, {"errors": format_errors([error], context)})
     variables, errors = document.variables(operation, request.variables)
     if errors:
@@ -34832,9 +35371,9 @@ class GraphQLStaging:
         with self.service.lock:
             others = self.others()
             try:
-                self.service.check(item, others + self.registrations)
+                self.service.check(item, others + self.registrations, complete=False)
             except GraphQLSchemaError as error:
-                self.service.check(item, self.registrations)
+                self.service.check(item, self.registrations, complete=False)
                 self.blockers.update(known.owner for known in others)
                 raise error
             self.registrations = [known for known in self.registrations
@@ -34864,7 +35403,8 @@ class GraphQLStaging:
         theirs = [known for known in self.service.registrations if known.owner == owner]
         if not theirs or not self.registrations:
             return False
-        return any((item.kind, item.name) == (known.kind, known.name) for item in self.registrations for known in theirs) \
+        return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
+                   for item in self.registrations for known in theirs) \
             or bool(GraphQLSchema(theirs + self.registrations, core=_GRAPHQL_CORE).problems)
 
 
@@ -34890,6 +35430,8 @@ class GraphQLService:
         self.lock = threading.RLock()
         self.registrations, self.working = [], []
         self.broken = []
+        #: Messages about the broken, and whether they are told at once: not while more scripts are to come.
+        self.faults, self.loading = [], False
         self.texts = {}
         self.views = {}
         self.projections = weakref.WeakValueDictionary()
@@ -34898,10 +35440,10 @@ class GraphQLService:
     # registering
 
     def register(self, kind, name, sdl, resolver, owner="", visibility="external", resolver_name=None):
-        """Adds a root field at once, in place of the same owner's field of that name.
+        """Adds a root field, or types, at once, in place of the same owner's of that name.
 
-        `kind` is query, mutation or subscription; `resolver(args, info)` returns the value, or is None
-        when the function is not defined. Raises GraphQLSchemaError (with line and column of the SDL)
+        `kind` is query, mutation, subscription or types; `resolver(args, info)` returns the value, or is
+        None when the function is not defined. Raises GraphQLSchemaError (with line and column of the SDL)
         when the SDL is wrong or does not fit the others'. Returns a sentence that says what was
         registered.
         """
@@ -34917,15 +35459,16 @@ class GraphQLService:
                 self.use(self.registrations, [])        # checked just now
         return graphql_registration_sentence(item)
 
-    def check(self, item, others):
+    def check(self, item, others, complete=True):
         """Parses a registration and sees whether it fits the others; returns it, or raises
-        GraphQLSchemaError."""
+        GraphQLSchemaError. Types may be missing if the set is not `complete` yet."""
         def refuse(message):
             raise GraphQLSchemaError([(message, None, None, item)])
 
-        if item.kind not in _GRAPHQL_ROOT_NAMES:
+        is_field = item.kind != "types"
+        if is_field and item.kind not in _GRAPHQL_ROOT_NAMES:
             refuse(f"There are queries, mutations and subscriptions, but no {item.kind}.")
-        if not isinstance(item.name, str) or not _GRAPHQL_NAME.match(item.name):
+        if is_field and (not isinstance(item.name, str) or not _GRAPHQL_NAME.match(item.name)):
             refuse(f"{_graphql_inspect(item.name)} is not a GraphQL name: letters, digits and _ only, no "
                    "digit first.")
         if item.visibility not in ("external", "engine", "internal"):
@@ -34933,11 +35476,10 @@ class GraphQLService:
                    '"external", '
                    '"engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
-            refuse(f'{item.label} needs the schema as a text, such as "type {_GRAPHQL_ROOT_NAMES[item.kind]} '
-                   f'{{ '
-                   f'{item.name}: String }}".')
+            example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
+            refuse(f'{item.label} needs the schema as a text, such as "{example}".')
         for known in others:
-            if (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
+            if is_field and (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
                 refuse(f'The {item.kind} "{item.name}" is already registered by '
                        f'{known.owner or "another script"}.')
         others = [known for known in others if (known.kind, known.name) != (item.kind, item.name)]
@@ -34945,12 +35487,16 @@ class GraphQLService:
             item.parsed = self.parse(item.sdl)
         except GraphQLSchemaError as error:
             message, line, column, _none = error.problems[0]
-            raise GraphQLSchemaError([(f"{item.label}: {message}", line, column, item)]) from None
+            raise GraphQLSchemaError([(f"{item.label}: {message}", *item.place(line, column), item)]) from None
+        if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
+            refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
+                   "registerMutation and registerSubscription.")
         broken = set(self.broken)
         schema = GraphQLSchema([known for known in others if known not in broken] + [item],
                                core=_GRAPHQL_CORE)
-        if schema.problems:
-            raise self.schema_error(schema, item)
+        problems = schema.problems + (schema.missing if complete else [])
+        if problems:
+            raise self.schema_error(problems, item)
         return item
 
     def parse(self, sdl):
@@ -34963,12 +35509,13 @@ class GraphQLService:
         return parsed
 
     @staticmethod
-    def schema_error(schema, item):
+    def schema_error(found, item):
+        """The GraphQLSchemaError of problems of a schema, those of `item` first."""
         problems = []
-        for message, offset, registration in schema.problems:
+        for message, offset, registration in found:
             place = _graphql_location(registration.sdl, offset)
             label = item.label if registration.sdl == item.sdl else _graphql_owner_of(registration)
-            problems.append((f"{label}: {message}", place["line"], place["column"], registration))
+            problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]), registration))
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
 
@@ -34992,16 +35539,32 @@ class GraphQLService:
         working, broken, messages = list(self.registrations), [], []
         while True:
             schema = GraphQLSchema(working, core=_GRAPHQL_CORE)
-            bad = {id(registration) for _message, _offset, registration in schema.problems}
+            problems = schema.problems + schema.missing
+            bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
-            messages.append(self.schema_error(schema, schema.problems[0][2]).message)
-            broken += [item for item in working if id(item) in bad]
+            messages += [f"{item.owner}: {self.schema_error(problems, item).message}" if item.owner else
+                         self.schema_error(problems, item).message for item in bad.values()]
+            broken += bad.values()
             working = [item for item in working if id(item) not in bad]
         self.use(working, broken)
-        for message in messages:
-            self.report("warn", "GraphQL: switched off until it fits again: " + message)
+        if not self.loading:
+            for message in messages:
+                if message not in self.faults:
+                    self.report("error", f"GraphQL: {message} This is switched off until it fits.")
+            self.faults = messages
         return messages
+
+    @contextlib.contextmanager
+    def all_loading(self):
+        """While many scripts are loaded, one after the other: what is missing is told at the end."""
+        self.loading = True
+        try:
+            yield
+        finally:
+            self.loading = False
+            with self.lock:
+                self.changed()
 
     def use(self, working, broken):
         self.working, self.broken = list(working), broken
@@ -35016,6 +35579,8 @@ class GraphQLService:
         """What is registered: dicts of kind, name, type, owner, visibility and path (of subscriptions)."""
         items = []
         for item in self.working:
+            if item.kind == "types":
+                continue
             field = item.parsed.roots[item.kind][item.name]
             entry = {"kind": item.kind, "name": item.name, "type": _print_graphql_type(field.type),
                      "owner": item.owner,
@@ -35072,11 +35637,16 @@ class GraphQLService:
         return result
 
     def http(self, method, headers, query, body, context=None):
-        """Answers a request to `/graphql`; see handle_graphql_http."""
+        """Answers a request to `/graphql`; see handle_graphql_http. None: `stream` has the answer."""
         return handle_graphql_http(method, headers, query, body, self.view(), context, self.format_errors,
                                    self.absent)
 
     # subscribing
+
+    def stream(self, method, headers, query, body, context=None):
+        """The GraphQLSseAnswer to a request to `/graphql` that wants an event stream."""
+        self.sweep()
+        return self.operation(_GraphQLSseOperation(self, method, headers, query, body, context))
 
     def prepare_subscription(self, query, variables=None, operation_name=None, metadata=None, context=None):
         """A GraphQLSubscription for a document; look at its `failure` before using it."""
@@ -35312,6 +35882,18 @@ class GraphQLService:
             kept.delivery = total       # what pages show of the subscription is its plain stream
         return total
 
+    def guests(self, name):
+        """(connection, metadata) of the clients of GRAPHQL_SSE_PATH that subscribed to this: they count as
+        connections of its plain stream."""
+        item = self.subscriptions().get(name)
+        if item is None:
+            return []
+        with self.lock:
+            channels, reserved = self.listeners(item)
+        found = [(stream, None) for stream in (channel.stream for channel in channels)]
+        found += [(reservation.stream, subscription.metadata) for (reservation, _), subscription in reserved]
+        return [(connection, metadata) for stream, metadata in found for connection in tuple(stream.connections)]
+
     def streams_of(self, name):
         """The streams that carry a subscription: the plain one, then those of its selections and of clients
         that subscribed to everything."""
@@ -35336,6 +35918,8 @@ class GraphQLService:
         names = set(self.subscriptions())
         added = [self.registry.create(GRAPHQL_SUBSCRIPTION_PATH + name) for name in names
                  if self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name) is None]
+        for stream in added:
+            stream.guests = functools.partial(self.guests, graphql_name(stream.path))
         gone = [stream.path for stream in self.registry if stream.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
                 and stream.path[len(GRAPHQL_SUBSCRIPTION_PATH):] not in names]
         if added or gone:
@@ -35369,6 +35953,8 @@ class GraphQLService:
 
 def graphql_registration_sentence(item):
     """What a script is told: `Registered query "users": [User!]! (external)`."""
+    if item.kind == "types":
+        return f"Registered types: {', '.join(dict.fromkeys(item.parsed.order)) or 'directives only'}"
     field = item.parsed.roots[item.kind][item.name]
     text = f'Registered {item.kind} "{item.name}": {_print_graphql_type(field.type)} ({item.visibility})'
     return text + (f" on {GRAPHQL_SUBSCRIPTION_PATH}{item.name}" if item.kind == "subscription" else "")
@@ -35520,17 +36106,18 @@ def check_filter(host, function, value):
         return None
     if isinstance(value, str):
         try:
-            pairs = json.loads(realm.to_python(value))
-        except (ValueError, RecursionError) as error:
-            raise HostError(f"{function}: filterJson is not valid JSON ({error}): {value[:80]!r}. "
+            pairs = parse_plain_json(realm.to_python(value))
+        except JSSyntaxError as error:
+            raise HostError(f"{function}: filterJson is not valid JSON ({error.message}): "
+                            f"{json.dumps(value[:80])}. "
                             "Pass JSON.stringify({ key: value }) or the object itself") from None
-    elif realm.is_object(value) and not realm.is_array(value) and not realm.is_callable(value):
+    elif is_options(realm, value):
         pairs = realm.to_python(value)
     else:
         pairs = value
     if not isinstance(pairs, dict):
-        kind = describe_value(realm, value) if pairs is value else \
-            {list: "an array", str: "a string"}.get(type(pairs)) or json.dumps(pairs)
+        kind = {list: "an array", str: "a string", int: f"{pairs}", float: f"{pairs}", bool: "a boolean",
+                type(None): "null"}.get(type(pairs)) if isinstance(value, str) else describe_value(realm, value)
         raise HostError(f"{function}: filterJson must be a JSON object such as '{{\"room\": \"general\"}}', "
                         f"not {kind}")
     return {key: filter_text(realm, function, key, item) for key, item in pairs.items()} or None
@@ -35555,6 +36142,11 @@ def payload_text(host, function, value):
         raise HostError(f"{function}: there is nothing to send: data is {describe_value(host.realm, value)}. "
                         "Pass an object, array, string, number, boolean or null")
     return text
+
+
+def is_options(realm, value):
+    """Is a value an object that may hold options?"""
+    return realm.is_object(value) and not realm.is_array(value) and not realm.is_callable(value)
 
 
 def is_whole(value, low, high):
@@ -35605,11 +36197,11 @@ def stream_options(host, options):
     """(onConnect, onDisconnect, history, retry) of registerStreamRoute's second argument."""
     realm, function = host.realm, "registerStreamRoute"
     defaults = DEFAULT_HISTORY_MESSAGES, RETRY_MILLISECONDS
-    if options is undefined or options is null:
-        return None, None, *defaults
+    if options is undefined or options is null or realm.type_of(options) == "number":
+        return None, None, *defaults    # a number: paths.map(registerStreamRoute) gives it
     if isinstance(options, str) or realm.is_callable(options):
         return check_handler(host, function, options, "onConnect handler"), None, *defaults
-    if not realm.is_object(options) or realm.is_array(options):
+    if not is_options(realm, options):
         raise HostError(f"{function}: the second argument must be a handler or an object of options, "
                         f"not {describe_value(realm, options)}")
     known = ("onConnect", "onDisconnect", "history", "retry")
@@ -35626,7 +36218,7 @@ def stream_options(host, options):
 
 def check_option_names(realm, function, options, known, hint=""):
     """Refuses an object of options with a name that is none of the `known`."""
-    for key in realm.to_python(options):
+    for key in realm.keys(options):
         if key not in known:
             raise HostError(f"{function}: there is no option {json.dumps(key)}; there are "
                             f"{', '.join(known)}{hint}")
@@ -35650,7 +36242,7 @@ def event_fields(host, function, options):
     if isinstance(options, str) and options.strip() not in ("", "{}"):
         host.warn_once(f"{function}: options are an object such as {{ event: \"news\" }}, not a string, so it is "
                        "ignored. To choose the receivers, pass a filter to sendStreamMessageFiltered")
-    if not realm.is_object(options) or realm.is_array(options) or realm.is_callable(options):
+    if not is_options(realm, options):
         return PLAIN_EVENT
     check_option_names(realm, function, options, EventFields._fields,
                        ". To choose the receivers, pass a filter to sendStreamMessageFiltered")
@@ -35773,6 +36365,17 @@ for _kind in ("query", "mutation", "subscription"):
     declare_graphql(_kind)
 
 
+@host_function("graphQLRegistry.registerTypes", "sdl: string", "string",
+               "Adds types to the GraphQL schema that the fields of this script and of others may name, in any "
+               "order.")
+def register_types(host, sdl=undefined):
+    if not isinstance(sdl, str):
+        raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String }\", "
+                        f"not {describe_value(host.realm, sdl)}")
+    text = host.realm.to_python(sdl)
+    return host.add_graphql("types", text, text, None, "external")
+
+
 @host_function("graphQLRegistry.sendSubscriptionMessage", "name: string, data: any", "string",
                "Sends data to everyone who subscribed to a subscription.")
 def send_subscription_message(host, name=undefined, data=undefined):
@@ -35817,9 +36420,9 @@ def execute_graphql(host, query=undefined, variables=undefined):
         values = {}
     elif isinstance(variables, str):
         try:
-            values = json.loads(realm.to_python(variables))
-        except (ValueError, RecursionError) as error:
-            raise HostError(f"executeGraphQL: the variables are not valid JSON ({error})") from None
+            values = parse_plain_json(realm.to_python(variables))
+        except JSSyntaxError as error:
+            raise HostError(f"executeGraphQL: the variables are not valid JSON ({error.message})") from None
     else:
         values = realm.to_python(variables)
     if not isinstance(values, dict) and values is not None:
@@ -35832,71 +36435,123 @@ def execute_graphql(host, query=undefined, variables=undefined):
 
 # -- ResponseBuilder ----
 
+#: What the last argument of the functions may be.
+_RESPONSE_OPTIONS = "options?: number | ResponseOptions"
 
-def check_status(host, function, value, default, low=200, high=599):
+
+def header_items(realm, headers):
+    """[(name, value)] of an object of headers or an array of pairs; values may be anything yet. Raises
+    ValueError with what is wrong."""
+    if headers is undefined or headers is null:
+        return []
+    if not realm.is_object(headers) or realm.is_callable(headers):
+        raise ValueError(f"the headers must be an object or an array of pairs, not {describe_value(realm, headers)}")
+    if not realm.is_array(headers):
+        return [(name, realm.get(headers, name)) for name in realm.keys(headers)]
+    items = []
+    for index, pair in enumerate(realm.elements(headers)):
+        pair = realm.elements(pair) if realm.is_object(pair) and realm.is_array(pair) else pair
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError("the headers are an array, so each item must be a pair [name, value], but item "
+                             f"{index} is none")
+        name, value = pair
+        if not isinstance(name, str):
+            raise ValueError(f"the name of a header must be a string, not {describe_value(realm, name)}")
+        items.append((realm.to_python(name), value))
+    return items
+
+
+def response_options(host, function, value, default, low=200, high=599, known=("status", "headers")):
+    """The beginning of a response, from a status or an object with a status and headers."""
+    realm, headers = host.realm, undefined
+    function = f"ResponseBuilder.{function}"
+    if is_options(realm, value):
+        for key in realm.keys(value):
+            if key not in known:
+                host.warn_once(f"{function}: there is no option {json.dumps(key)}; there are {', '.join(known)}")
+        options, value = value, undefined
+        if "status" in known:
+            value = realm.get(options, "status")
+        headers = realm.get(options, "headers")
     if value is undefined or value is null:
-        return default
-    if not is_whole(value, low, high):
-        raise HostError(f"ResponseBuilder.{function}: the status must be a whole number from {low} to "
-                        f"{high}, "
-                        f"not {describe_value(host.realm, value)}")
-    return int(value)
+        value = default
+    elif not is_whole(value, low, high):
+        raise HostError(f"{function}: the status must be a whole number from {low} to {high}, "
+                        f"not {describe_value(realm, value)}")
+    return {"status": int(value)} if headers is undefined or headers is null else \
+        {"status": int(value), "headers": headers}
 
 
-def response_of(host, function, text, status, content_type):
+def response_of(host, function, text, options, content_type):
     if not isinstance(text, str):
         if host.realm.is_object(text) or host.realm.type_of(text) in ("symbol", "undefined"):
             raise HostError(f"ResponseBuilder.{function}: the body must be a string, "
                             f"not {describe_value(host.realm, text)}; use ResponseBuilder.json for data")
         text = plain_text(host.realm, text)
-    return {"status": check_status(host, function, status, 200), "body": host.realm.to_python(text),
+    return {**response_options(host, function, options, 200), "body": host.realm.to_python(text),
             "contentType": content_type}
 
 
-@host_function("ResponseBuilder.json", "data: any, status?: number", "HttpResponse", "Data as JSON.")
-def response_json(host, data=undefined, status=undefined):
+@host_function("ResponseBuilder.json", "data: any, " + _RESPONSE_OPTIONS, "HttpResponse",
+               "Data as JSON, with a status, or with { status, headers }.")
+def response_json(host, data=undefined, options=undefined):
     text = host.realm.stringify(data)
     if text is None:
         raise HostError(f"ResponseBuilder.json: {describe_value(host.realm, data)} cannot be written as JSON")
-    return {"status": check_status(host, "json", status, 200), "body": text,
-            "contentType": "application/json"}
+    return {**response_options(host, "json", options, 200), "body": text, "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.text", "text: string, status?: number", "HttpResponse", "Plain text.")
-def response_text(host, text=undefined, status=undefined):
-    return response_of(host, "text", text, status, "text/plain; charset=UTF-8")
+@host_function("ResponseBuilder.text", "text: string, " + _RESPONSE_OPTIONS, "HttpResponse", "Plain text.")
+def response_text(host, text=undefined, options=undefined):
+    return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.html", "html: string, status?: number", "HttpResponse", "An HTML page.")
-def response_html(host, text=undefined, status=undefined):
-    return response_of(host, "html", text, status, "text/html; charset=UTF-8")
+@host_function("ResponseBuilder.html", "html: string, " + _RESPONSE_OPTIONS, "HttpResponse", "An HTML page.")
+def response_html(host, text=undefined, options=undefined):
+    return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.error", "status: number, message: string", "HttpResponse",
-               "An error as JSON, { \"error\": message }. The two arguments may stand in either order.")
-def response_error(host, status=undefined, message=undefined):
+@host_function("ResponseBuilder.error", "status: number, message: string, options?: { headers: HeaderFields }",
+               "HttpResponse",
+               "An error as JSON, { \"error\": message }. The first two arguments may stand in either order.")
+def response_error(host, status=undefined, message=undefined, options=undefined):
     if isinstance(status, str):
         status, message = message, status
-    code = check_status(host, "error", status, 500, 400)
+    if not is_options(host.realm, options):
+        options = undefined
+    response = {**response_options(host, "error", options, 500, known=("headers",)),
+                **response_options(host, "error", undefined if is_options(host.realm, status) else status,
+                                   500, 400)}
     if message is undefined:
-        message = STATUS_TEXT.get(code, "Error")
+        message = STATUS_TEXT.get(response["status"], "Error")
     text = host.realm.stringify(message)
-    return {"status": code, "body": '{"error":%s}' % (text or "null"), "contentType": "application/json"}
+    return {**response, "body": '{"error":%s}' % (text or "null"), "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.redirect", "url: string, status?: number", "HttpResponse",
+@host_function("ResponseBuilder.redirect", "url: string, " + _RESPONSE_OPTIONS, "HttpResponse",
                "Sends the client to another address, with 302 unless given.")
-def response_redirect(host, url=undefined, status=undefined):
+def response_redirect(host, url=undefined, options=undefined):
     if not isinstance(url, str) or not url:
         raise HostError(f"ResponseBuilder.redirect: the address must be a string, "
                         f"not {describe_value(host.realm, url)}")
-    return {"status": check_status(host, "redirect", status, 302, 300, 399), "body": "",
-            "headers": {"Location": host.realm.to_python(url)}}
+    response = response_options(host, "redirect", options, 302, 300, 399)
+    try:
+        given = header_items(host.realm, response.get("headers", undefined))
+    except ValueError as error:
+        raise HostError(f"ResponseBuilder.redirect: {error}") from None
+    fields = {"Location": host.realm.to_python(url)}
+    for name, value in given:
+        fields[name] = [*fields[name], value] if isinstance(fields.get(name), list) else \
+            [fields[name], value] if name in fields and name != "Location" else value
+    return {**response, "body": "", "headers": fields}
 
 
-@host_function("ResponseBuilder.noContent", "", "HttpResponse", "Status 204 and no body.")
-def response_no_content(host):
-    return {"status": 204}
+@host_function("ResponseBuilder.noContent", "options?: { headers: HeaderFields }", "HttpResponse",
+               "Status 204 and no body.")
+def response_no_content(host, options=undefined):
+    if not is_options(host.realm, options):
+        options = undefined
+    return response_options(host, "noContent", options, 204, known=("headers",))
 
 
 # -- sharedStorage ----
@@ -36908,7 +37563,9 @@ class RedisPresence:
         again = self._rounds % PRESENCE_REPEAT == 0
         key, commands, seen = self._key(self.name), [], {}
         for stream in self.registry:
-            seen[stream.path] = state = (stream.served, len(stream.connections))
+            guests = stream.guests()
+            newest = max((connection.since for connection, _ in guests), default=0)
+            seen[stream.path] = state = (stream.served, len(stream.connections) + len(guests), newest)
             if state != self._told.get(stream.path) or again and state[1]:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
@@ -37006,7 +37663,8 @@ interface HttpRequest {
   body: string;
   /** The body in base64, when it is not text. */
   bodyBase64?: string;
-  /** The parsed body if the content type is JSON, else null. */
+  /** The parsed body if the content type is JSON, else null. A body that is not valid JSON throws a SyntaxError
+   * here, which is answered with 400 unless the handler catches it. */
   json: any;
   /** Fields of a form, urlencoded or multipart. */
   form: Record<string, string>;
@@ -37034,12 +37692,22 @@ interface UploadedFile {
 interface HttpResponse {
   /** 200 unless given. */
   status?: number;
-  /** Text; anything else is sent as JSON. */
+  /** Text, or bytes (a typed array, ArrayBuffer or DataView); anything else is sent as JSON. */
   body?: any;
   /** Bytes in base64, in place of `body`. */
   bodyBase64?: string;
   contentType?: string;
-  headers?: Record<string, string>;
+  headers?: HeaderFields;
+}
+
+type HeaderValue = string | number | boolean;
+/** Header fields by name; several of one name as an array, or all as pairs. */
+type HeaderFields = Record<string, HeaderValue | HeaderValue[] | null | undefined> | [string, HeaderValue][];
+
+interface ResponseOptions {
+  /** 200 unless given; 302 for a redirect. */
+  status?: number;
+  headers?: HeaderFields;
 }
 
 /** A response, a text, data to send as JSON, or nothing (204). */
@@ -37713,6 +38381,8 @@ class ScriptHost:
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.report = self.report_uncaught
+        self.realm.note_ignored = self.note_ignored
+        self.realm.note_failure = self.note_failure
         self.realm.modules.loader = self.load_module
 
     # -- modules ----
@@ -37734,6 +38404,19 @@ class ScriptHost:
         """An error in a timer, or of a promise, that no code was there to catch."""
         frame = code_frame({**self.app.sources(), **self.sources}.get(error.filename, ""), error.line, error.column)
         self.app.keep_error(self, error, f"{prefix} {error.stack}" + (f"\n{frame}" if frame else ""))
+
+    def note_ignored(self, name, values):
+        """Extra arguments are ignored, as JavaScript does; one that looks like a wish is worth a warning."""
+        entry = HOST_API.get(name)
+        realm = self.realm
+        for value in values if entry is not None else ():
+            if realm.is_object(value) and realm.class_of(value) == "Object" and realm.keys(value):
+                self.warn_once(f"{name.rpartition('.')[2]}: the options {', '.join(realm.keys(value)[:6])} are "
+                               f"ignored; the function takes ({entry.parameters})")
+
+    def note_failure(self, error):
+        """What Python tells about an internal error, for those who want to report it."""
+        self.app.log.write("debug", "".join(traceback.format_exception(error)).rstrip(), self.name)
 
     def warn_once(self, text):
         if text not in self._warned and len(self._warned) < 1000:
@@ -38001,9 +38684,10 @@ class Application:
 
     def load_all(self):
         """Loads every script, in name order. Failures are logged and kept."""
-        for name, path in self.script_files().items():
-            self._stamps[name] = file_stamp(path)
-            self.change({name: path}, again=False)
+        with self.graphql.all_loading():
+            for name, path in self.script_files().items():
+                self._stamps[name] = file_stamp(path)
+                self.change({name: path}, again=False)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -38623,9 +39307,10 @@ class Response:
     """What goes back: status, header pairs, body bytes (or a file opened for reading, of `size`). The size
     of an event stream, which only HEAD is answered with, is nobody's: −1."""
 
-    __slots__ = ("status", "content_type", "headers", "body", "file", "size")
+    __slots__ = ("status", "content_type", "headers", "body", "file", "size", "untyped")
 
-    def __init__(self, status, content_type=None, body=b"", headers=(), file=None, size=None):
+    def __init__(self, status, content_type=None, body=b"", headers=(), file=None, size=None, untyped=False):
+        self.untyped = untyped          # a text whose content type nobody gave
         self.status = status
         self.content_type = content_type
         self.headers = headers
@@ -38922,7 +39607,7 @@ def body_text(head, body):
             raise Refusal(415, f"The charset {charset[:40]!r} is not supported; send UTF-8")
         codec = "utf-8"
     try:
-        return body.decode(codec), True
+        return body.decode(codec).removeprefix("\ufeff"), True
     except UnicodeDecodeError as error:
         if declared:
             raise Refusal(400, f"The body is not valid {charset[:40]}: byte {error.start} is "
@@ -38930,19 +39615,14 @@ def body_text(head, body):
         return body.decode(codec, "replace"), False
 
 
-def refuse_constant(text):
-    raise ValueError(f"{text} is not JSON")
-
-
 def parse_json_body(text):
+    """(value, was it valid) of a body of JSON."""
     if not text.strip():
-        return None
+        return None, True
     try:
-        return json.loads(text, parse_constant=refuse_constant)
-    except RecursionError:
-        raise Refusal(400, "The body is not acceptable JSON: it is nested too deeply") from None
-    except ValueError as error:
-        raise Refusal(400, f"The body is not valid JSON: {error}") from None
+        return parse_plain_json(text), True
+    except JSSyntaxError:
+        return None, False
 
 
 def parse_multipart(content_type, body):
@@ -38998,6 +39678,7 @@ _OWN_HEADERS = frozenset(("content-length", "transfer-encoding", "connection", "
 _CONTROL_IN_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _NO_BODY = frozenset((204, 205, 304))
 TEXT, JSON_TYPE, HTML = "text/plain; charset=UTF-8", "application/json", "text/html; charset=UTF-8"
+BYTES = "application/octet-stream"
 #: Content types that need no look.
 _KNOWN_TYPES = frozenset((TEXT, JSON_TYPE, HTML, "text/html", "text/plain", "text/css",
                           "text/html; charset=utf-8"))
@@ -39010,7 +39691,7 @@ class HandlerMistake(Exception):
 def response_from(realm, value):
     """The Response that a handler's result stands for. To be run inside the realm."""
     if isinstance(value, str):
-        return Response(200, TEXT, utf8(realm.to_python(value)))
+        return Response(200, TEXT, utf8(realm.to_python(value)), untyped=True)
     if value is undefined or value is null:
         return Response(204)
     if not realm.is_object(value) or realm.is_callable(value):
@@ -39018,6 +39699,10 @@ def response_from(realm, value):
                              "{ status: 200, body: \"text\" }, a string, or data to be sent as JSON")
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
+    data = realm.bytes_of(value)
+    if data is not None:
+        return Response(200, BYTES, data)
+    refuse_collection(realm, value, "the handler returned")
     parts = [realm.get(value, key) for key in _RESPONSE_KEYS]
     if all(part is undefined for part in parts):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
@@ -39039,6 +39724,22 @@ def call_handler(host, handler, what, context, answer):
     return result
 
 
+#: Classes of objects whose contents JSON does not show -> what to return instead.
+_NOT_JSON = {
+    "Map": "Object.fromEntries(map)", "Set": "[...set]", "WeakMap": "an object", "WeakSet": "an array",
+    "Generator": "[...generator]", "AsyncGenerator": "an array: for await (const item of generator) list.push(item)",
+    "Map Iterator": "[...iterator]", "Set Iterator": "[...iterator]", "Array Iterator": "[...iterator]",
+    "String Iterator": "[...iterator]", "RegExp String Iterator": "[...iterator]",
+    "Promise": "what it resolves to: await it", "URLSearchParams": "Object.fromEntries(parameters)"}
+
+
+def refuse_collection(realm, value, what):
+    """Raises HandlerMistake for an object that JSON would show as {}, though it has contents."""
+    kind = realm.class_of(value) if realm.is_object(value) else None
+    if kind in _NOT_JSON and realm.peek(value, "toJSON") is undefined:
+        raise HandlerMistake(f"{what} a {kind}, which JSON writes as {{}}; return {_NOT_JSON[kind]}")
+
+
 def json_bytes(realm, value):
     text = realm.stringify(value)
     if text is None:
@@ -39054,17 +39755,20 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     elif content_type is not undefined and content_type is not null:
         header_type = header_value(realm, "contentType", content_type)
     if base64_body is not undefined and base64_body is not null:
-        data, default = decode_base64(realm, base64_body), "application/octet-stream"
+        data, default = decode_base64(realm, base64_body), BYTES
     elif body is undefined or body is null:
         data, default = b"", None
     elif isinstance(body, str):
         data, default = utf8(realm.to_python(body)), TEXT
     else:
-        data, default = json_bytes(realm, body), JSON_TYPE
+        data, default = realm.bytes_of(body), BYTES
+        if data is None:
+            refuse_collection(realm, body, "the response's body is")
+            data, default = json_bytes(realm, body), JSON_TYPE
     kind = header_type or default
-    if kind and kind.lower().startswith("text/") and "charset" not in kind.lower():
+    if kind is not default and kind.lower().startswith("text/") and "charset" not in kind.lower():
         kind += "; charset=UTF-8"
-    return Response(code, kind, b"" if code in _NO_BODY else data, pairs)
+    return Response(code, kind, b"" if code in _NO_BODY else data, pairs, untyped=kind is TEXT and header_type is None)
 
 
 def check_response_status(realm, status):
@@ -39078,24 +39782,27 @@ def check_response_status(realm, status):
 
 
 def header_pairs(realm, headers):
-    """([(name, value)], content type or None) of a response's headers object."""
+    """([(name, value)], content type or None) of a response's headers."""
     if headers is undefined or headers is null:
         return (), None
-    if not realm.is_object(headers) or realm.is_array(headers):
-        raise HandlerMistake("the response's headers must be an object, "
-                             f"not {describe_value(realm, headers)}")
+    try:
+        items = header_items(realm, headers)
+    except ValueError as error:
+        raise HandlerMistake(f"the handler's response: {error}") from None
     pairs, kind = [], None
-    for name, value in realm.to_python(headers).items():
+    for name, value in items:
         if not _HEADER_NAME.match(name):
             raise HandlerMistake(f"{json.dumps(name[:60])} is not the name of a header")
         lower = name.lower()
         if lower in _OWN_HEADERS:
             continue
+        if realm.is_object(value) and realm.is_array(value):
+            value = realm.elements(value)
         for item in value if isinstance(value, list) else [value]:
             text = header_value(realm, name, item)
             if lower == "content-type":
                 kind = text
-            elif item is not None and item is not undefined:
+            elif item is not null and item is not undefined:
                 pairs.append((name, text))
     return pairs, kind
 
@@ -39103,7 +39810,7 @@ def header_pairs(realm, headers):
 def header_value(realm, name, value):
     """A header's value; line breaks and control characters would let it start another header."""
     if not isinstance(value, (str, bool, int, float)):
-        if value is None or value is undefined:
+        if value is null or value is undefined:
             return ""
         raise HandlerMistake(f"the value of the header {name} must be a string, not "
                              f"{describe_value(realm, value)}")
@@ -39799,6 +40506,8 @@ def byte_range(text, size):
 
 # -- One connection ----
 
+#: Headers of every response that a script may set instead.
+_REPLACED_HEADERS = frozenset(("server", "date", "x-content-type-options"))
 _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
                 "X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -40148,10 +40857,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return True
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
-            self.reply_parts(service.http(head.method, head.fields, head.query, body, context))
+            parts = service.http(head.method, head.fields, head.query, body, context)
+            if parts is None:
+                self.graphql_stream(head, service.stream(head.method, head.fields, head.query, body, context))
+            else:
+                self.reply_parts(parts)
         elif path == GRAPHQL_SSE_PATH:
             self.graphql_limit(head)
-            self.graphql_stream(head, body)
+            context = self.graphql_context(head, body)
+            self.graphql_stream(head, service.sse(head.method, head.fields, head.query, body, context))
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
         else:
@@ -40175,10 +40889,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         rest = [pair for pair in headers if pair[0].lower() != "content-type"]
         self.reply(Response(status, kind, body, rest))
 
-    def graphql_stream(self, head, body):
-        """/graphql/sse: a subscription, or an operation whose result is sent as events."""
-        answer = self.app.graphql.sse(head.method, head.fields, head.query, body,
-                                      self.graphql_context(head, body))
+    def graphql_stream(self, head, answer):
+        """Sends a GraphQLSseAnswer: a subscription, or an operation whose result is sent as events."""
         if answer.advice:
             self.app.log.write("warn", answer.advice, "graphql")
         if answer.response is not None:
@@ -40215,7 +40927,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         host, what = route.host, f"route {route.method} {route.path}"
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
-        context = host.realm.new_object(host.context("httpRoute", Request(head, body, params, self.address)))
+        request = Request(head, body, params, self.address)
+        context = host.realm.new_object(host.context("httpRoute", request))
         stats = route.stats
         stats.calls += 1
         try:
@@ -40223,10 +40936,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
             stats.errors += 1
             stats.record(time.perf_counter() - self.started)
+            if request.problem is not None and isinstance(error, JSError) and error.message == request.problem:
+                raise Refusal(400, f"The body is not valid JSON: {error.message}") from None
             self.handler_failed(host, what, head, error, body)
             return
         if self.app.live is not None:
             enliven(self.app.live, head, response)
+        if response.untyped and _PAGE_START.match(response.body.lstrip()[:20]):
+            host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
+                           "sent as plain text; return ResponseBuilder.html(text), or contentType: \"text/html\"")
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
 
@@ -40235,6 +40953,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
+            self.refuse_thrown(host, what, error)
             target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
             whose = "" if what.endswith(" " + target) else f" for {target}"
             self.app.report_error(host, error, f"{what}: the handler failed{whose}")
@@ -40249,6 +40968,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         else:
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
+
+    def refuse_thrown(self, host, what, error):
+        """An error that was thrown with a status from 400 to 599 is an answer: raises it as Refusal."""
+        status, message = (host.realm.peek(error.value, key) for key in ("status", "message"))
+        if not is_whole(status, 400, 599):
+            return
+        if status >= 500:
+            self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
+        raise Refusal(int(status), host.realm.to_python(message) if isinstance(message, str) else error.message)
 
     # -- streams ----
 
@@ -40378,6 +41106,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
         lines = [self.server.status_line(status)]
+        given = {name.lower() for name, _ in response.headers} if response.headers else ()
+        if given and not _REPLACED_HEADERS.isdisjoint(given):
+            lines = [line + "\r\n" for line in lines[0].split("\r\n")
+                     if line and line.partition(":")[0].lower() not in given]
         if response.content_type is not None:
             lines.append(f"Content-Type: {response.content_type}\r\n")
         if status not in (204, 304) and response.size >= 0:
@@ -40387,7 +41119,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if self.fate is not None:
             lines.append(f"X-Chaos: {self.fate.text()}\r\n")
         if self.server.gate.cors and head is not None:
-            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)]
+            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)
+                      if name == "Vary" or name.lower() not in given]
         if self.closing:
             lines.append("Connection: close\r\n\r\n")
         elif head is not None and "connection" in head.fields:
@@ -40485,7 +41218,7 @@ _AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail"
 class Request:
     """A request as scripts see it. Making one raises Refusal for a body that is not what it says."""
 
-    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes")
+    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "broken", "problem")
 
     def __init__(self, head, body=b"", params=None, address=""):
         self.head = head
@@ -40494,6 +41227,8 @@ class Request:
         self.text = ""
         self.form = self.json = self.bytes = None
         self.files = ()
+        self.broken = False             # is the body no JSON, though it should be?
+        self.problem = None             # what a script was told about that, when it asked
         if body:
             self._read(head, body)
 
@@ -40507,7 +41242,8 @@ class Request:
         if head.content_type == "application/x-www-form-urlencoded":
             self.form = parse_pairs(text if text.isascii() else text.encode().decode("latin-1"), "form")
         elif is_json_type(head.content_type):
-            self.json = parse_json_body(text)
+            self.json, valid = parse_json_body(text)
+            self.broken = not valid
         elif not proper:
             self.bytes = base64.b64encode(body).decode()
 
@@ -40526,7 +41262,19 @@ class Request:
             "auth": realm.new_object(dict(_AUTH))}
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        return realm.new_object(parts)
+        request = realm.new_object(parts)
+        if self.broken:
+            realm.put_getter(request, "json", lambda: self.parse_again(realm))
+        return request
+
+    def parse_again(self, realm):
+        """What `request.json` does of a broken body: JSON.parse says what is wrong with it."""
+        try:
+            return realm.parse_json(self.text)
+        except (JSNativeError, RecursionError) as error:
+            problem = error if isinstance(error, JSSyntaxError) else JSSyntaxError("the JSON is nested too deeply")
+            self.problem = problem.message
+            raise problem from None
 
 
 def script_text(realm, text):
@@ -40584,7 +41332,7 @@ def connect_answer(realm, value):
     if value is False:
         return Response(403, JSON_TYPE,
                         b'{"error":{"name":"Forbidden","message":"The stream refused this client"}}')
-    if not realm.is_object(value) or realm.is_array(value) or realm.is_callable(value):
+    if not is_options(realm, value):
         raise HandlerMistake(f"onConnect returned {describe_value(realm, value)}; it may return an object "
                              "of metadata, "
                              "false, a response with a status from 400, or nothing")
@@ -40592,10 +41340,11 @@ def connect_answer(realm, value):
     if isinstance(status, (int, float)) and not isinstance(status, bool) and status >= 400:
         return response_from(realm, value)
     metadata = {}
-    for key, item in realm.to_python(value).items():
+    for key in realm.keys(value):
+        item = realm.get(value, key)
         if isinstance(item, (str, bool, int, float)):
             metadata[key] = plain_text(realm, item)
-        elif item is not None and item is not undefined:
+        elif item is not null and item is not undefined:
             raise HandlerMistake(f"onConnect returned metadata whose {json.dumps(key)} is not a string, "
                                  "number "
                                  "or boolean")
@@ -42192,9 +42941,9 @@ def asked(head, body, **kinds):
     if head.content_type != "application/json":
         raise Refusal(415, "Send a JSON object, with Content-Type: application/json")
     try:
-        wish = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(400, f"The body is not JSON: {error}") from None
+        wish = parse_plain_json(body.decode())
+    except (UnicodeError, JSSyntaxError) as error:
+        raise Refusal(400, f"The body is not JSON: {getattr(error, 'message', 'it is not UTF-8')}") from None
     if not isinstance(wish, dict):
         raise Refusal(400, f"The body must be a JSON object with {', '.join(kinds)}")
     for name, kind in kinds.items():
@@ -44845,6 +45594,7 @@ class Server:
         if self.reload:
             self._watcher = Watcher(self.app)
             self._watcher.start()
+        give_back_memory()
         return self
 
     def stop(self):
@@ -45026,6 +45776,8 @@ def main(argv=None):
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
+    if options.code is not None or options.repl or options.run or options.test:
+        threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
         return run_code(options.code, "<code>", pathlib.Path(), options.engine)
     if options.repl:
@@ -45219,7 +45971,8 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
-    wrong = len({*app.failures, *app.troubles}) + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
+    wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) \
+        + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
     print(f"{len(app.hosts)} of {len(app.hosts) + len(app.failures)} scripts loaded, "
           f"{wrong} problem{'' if wrong == 1 else 's'}")
@@ -46445,6 +47198,7 @@ class Workers:
         except (OSError, OverflowError) as error:
             print(f"aiwebengine: {listen_trouble(self.options, error)}", file=sys.stderr)
             return EXIT_USAGE
+        give_back_memory()
         while not self.stopping:
             for worker in self.workers:
                 if worker.pid is None and time.monotonic() >= worker.started + WORKER_REST_SECONDS:
@@ -47108,8 +47862,29 @@ class History:
             pass
 
 
-if __name__ == "__main__":
+# -- The file as a program ----
+
+class ModuleEnd(Exception):
+    """Ends the module when it is run as a program: see run_program()."""
+
+
+def run_program(*_exception):
+    """main(), and then the end of the program. It runs as the hook of an exception that ends the module: as long as
+    the code of a program's first file runs, CPython keeps the syntax tree of that file, here 90 MiB."""
+    sys.excepthook = sys.__excepthook__
+    gc.freeze()                         # what is there by now stays: no collection need look at it again
     try:
-        sys.exit(main())
+        code = main()
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        code = EXIT_INTERRUPTED
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        code = EXIT_USAGE
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    if sys._getframe().f_back is not None:      # a debugger or the like runs this file, and keeps no tree
+        run_program()
+    sys.excepthook = run_program
+    raise ModuleEnd
