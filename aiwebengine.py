@@ -343,6 +343,37 @@ def in_slices(text, convert):
     return "".join([convert(piece) for piece in slices(text)])
 
 
+def replace_in_slices(pattern, replacement, text, check=None):
+    """pattern.sub(replacement, text) for a function and matches that are short and never empty. Keeps no object
+    for each of millions of matches; check(length) may refuse a result that grows too long."""
+    if len(text) <= SLICE_LENGTH:
+        return pattern.sub(replacement, text)
+    done, pieces, start, size = [], [], 0, 0
+    for match in pattern.finditer(text):
+        pieces += (text[start:match.start()], replacement(match))
+        start = match.end()
+        if len(pieces) >= 4096:
+            poll_interrupt()
+            done.append("".join(pieces))
+            pieces.clear()
+            if check is not None:
+                size += len(done[-1])
+                check(size)
+    return "".join(done + pieces + [text[start:]])
+
+
+def sliced(values):
+    """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
+    for start in range(0, len(values), SLICE_LENGTH):
+        poll_interrupt()
+        yield values[start:start + SLICE_LENGTH]
+
+
+def comparisons_at_once(value):
+    """How often a value may be compared with values like it between two looks."""
+    return max(1, (SLICE_LENGTH << 6) // len(value)) if type(value) is str and value else SLICE_LENGTH
+
+
 def slices(text):
     start = 0
     while start < len(text):
@@ -399,8 +430,10 @@ _REST_OF_LINE = re.compile("[^\n\r\u2028\u2029]*").match
 _HASHBANG = re.compile("#![^\n\r\u2028\u2029]*").match
 _ODD_NAME = re.compile(r"(?:[^\x00-\x7f]|[A-Za-z0-9_$]|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
 _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
-_STRING = re.compile(r""""(?:[^"\\\n\r]|\\(?:\r\n|[\s\S]))*"|'(?:[^'\\\n\r]|\\(?:\r\n|[\s\S]))*'""").match
-_TEMPLATE_TEXT = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{))*").match
+# Parts of literals: many in one match, but not millions.
+_STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
+                 for quote in ("'", '"')}
+_TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
 _REGEXP = re.compile("/((?:[^/\\\\\\[\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029]"
                      "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029])*\\])+)/").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
@@ -667,16 +700,24 @@ class JSLexer:
     # -- literals ----
 
     def _read_string(self, start):
-        match = _STRING(self.source, start)
-        if not match:
+        quote = self.source[start]
+        end = self._end_of_parts(_STRING_PARTS[quote], start + 1)
+        if self.source[end:end + 1] != quote:
             raise self.error("Invalid or unexpected token", start)
-        self.type, self.pos = "string", match.end()
-        self.value = self._unescape(to_code_units(match[0][1:-1]), start + 1)
-        if _JS_LINE_BREAK.search(match[0]):
+        self.type, self.pos = "string", end + 1
+        self.value = self._unescape(to_code_units(self.source[start + 1:end]), start + 1)
+        if _JS_LINE_BREAK.search(self.source, start, end):
             line, line_start = self.line, self.line_start
-            self._count_lines(start, match.end())
+            self._count_lines(start, end + 1)
             self.line_after = self.line, self.line_start
             self.line, self.line_start = line, line_start
+
+    def _end_of_parts(self, match_parts, pos):
+        """Where the parts of a literal that begin at `pos` end."""
+        while (match := match_parts(self.source, pos)) is not None:
+            pos = match.end()
+            poll_interrupt()
+        return pos
 
     def _unescape(self, text, offset, in_template=False):
         """Return text with its escape sequences replaced. `offset` is where it stands in the source.
@@ -704,9 +745,9 @@ class JSLexer:
             code = int(code_point or unit or byte, 16)
             if code > 0x10FFFF:
                 raise self.error("Undefined Unicode code-point", offset + match.start())
-            return to_code_units(chr(code))
+            return chr(code) if code < 0x10000 else to_code_units(chr(code))
 
-        return _ESCAPE.sub(replace, text)
+        return replace_in_slices(_ESCAPE, replace, text)
 
     def _legacy_octal(self, message):
         """Note that the current literal is one that strict mode forbids; the parser knows the mode."""
@@ -797,11 +838,10 @@ class JSLexer:
         Returns (cooked, raw, error, is_last); cooked is None and error is an exception when an escape
         sequence is invalid. The caller moves on with `advance`.
         """
-        match = _TEMPLATE_TEXT(self.source, offset)
-        end = match.end()
+        end = self._end_of_parts(_TEMPLATE_PARTS, offset)
         if end >= len(self.source):
             raise self.error("Unterminated template literal", end)
-        raw, error = match[0], None
+        raw, error = self.source[offset:end], None
         if not self.plain_lines:
             raw = raw.replace("\r\n", "\n").replace("\r", "\n")
         raw = cooked = to_code_units(raw)
@@ -5937,7 +5977,7 @@ def join_pair(high, low):
 
 def well_formed_text(text):
     """Code units as Python text that encodes to UTF-8: lone surrogates become U+FFFD."""
-    return _SURROGATE.sub("\ufffd", python_text(text)) if not text.isascii() else text
+    return text if text.isascii() else in_slices(text, lambda piece: _SURROGATE.sub("\ufffd", python_text(piece)))
 
 
 # -- Type conversion (7.1) ---------------------------------------------------------------
@@ -6711,7 +6751,10 @@ def code_points(text):
     """A Python iterator over the code points of a string, as strings of one or two units."""
     if text.isascii() or not _SURROGATE.search(text):
         return iter(text)
-    return iter(re.findall("[\ud800-\udbff][\udc00-\udfff]|[\\s\\S]", text))
+    return itertools.chain.from_iterable(map(_CODE_POINTS, slices(text)))
+
+
+_CODE_POINTS = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\\s\\S]").findall
 
 
 def iterate(realm, value):
@@ -6723,6 +6766,18 @@ def iterate(realm, value):
     elif type(value) is str and realm.string_iteration_untouched():
         return code_points(value)
     return get_iterator(realm, value)
+
+
+def copied_list(items, start=0, end=None):
+    """items[start:end], a long one in slices: new memory takes its time."""
+    end = len(items) if end is None else min(end, len(items))
+    if end - start <= 1 << 20:
+        return items[start:end]
+    copy = []
+    for at in range(start, end, 1 << 20):
+        poll_interrupt()
+        copy += items[at:min(at + (1 << 20), end)]
+    return copy
 
 
 def live_items(array):
@@ -6743,7 +6798,7 @@ def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched():
-        return list(value.items)
+        return copied_list(value.items)
     values = []
     for item in iterate(realm, value):
         values.append(item)
@@ -12796,7 +12851,25 @@ def string_last_index_of(realm, this, search=undefined, position=undefined, *_):
     if len(search) > len(text):
         return -1
     start = clamp_position(position, len(text) - len(search))
-    return text.rfind(search, 0, start + len(search))
+    return last_position(text, search, start + len(search))
+
+
+def last_position(text, search, end):
+    """text.rfind(search, 0, end), which CPython does in quadratic time: long texts are searched backwards as
+    str.find() does it, piece by piece."""
+    if len(search) * end <= SLICE_LENGTH << 8:
+        return text.rfind(search, 0, end)
+    turned, step = search[::-1], max(SLICE_LENGTH, 4 * len(search))
+    while end >= len(search):
+        poll_interrupt()
+        start = max(0, end - step)
+        at = text[start:end][::-1].find(turned)
+        if at >= 0:
+            return end - at - len(search)
+        if not start:
+            break
+        end = start + len(search) - 1
+    return -1
 
 
 @STRING.method("slice", 2)
@@ -12880,7 +12953,24 @@ def normalized(form, text):
     if len(text) > MAX_MARKS_TO_SORT:
         decomposed = form.replace("C", "D")
         text = _many_marks(_ASTRAL.search(text) is not None).sub(in_order, text)
-    return unicodedata.normalize(form, text)
+    if len(text) <= SLICE_LENGTH:
+        return unicodedata.normalize(form, text)
+    pieces, start = [], 0
+    while start < len(text):
+        poll_interrupt()
+        end = start + SLICE_LENGTH
+        while end < len(text) and not stands_alone(text[end]):
+            end += 1
+        pieces.append(unicodedata.normalize(form, text[start:end]))
+        start = end
+    return "".join(pieces)
+
+
+def stands_alone(char):
+    """Whether a character never joins one before it: no mark, no vowel or final consonant of Hangul."""
+    first = unicodedata.normalize("NFKD", char)[0]
+    return not unicodedata.combining(first) and unicodedata.category(first)[0] != "M" \
+        and not ("\u1160" <= first <= "\u11ff" or "\ud7b0" <= first <= "\ud7ff")
 
 
 @STRING.method("padEnd", 1)
@@ -12925,9 +13015,24 @@ def string_to_lower_case(realm, this, *_):
     text = this_text(this, "toLowerCase")
     if text.isascii():
         return text.lower()
-    if "\u03a3" in text:                # how a sigma is written depends on what follows
-        return utf16(python_text(text).lower())
+    if "\u03a3" in text:                # how a sigma is written depends on what stands around it
+        return "".join([utf16(python_text(piece).lower()) for piece in pieces_between_words(text)])
     return in_slices(text, lambda piece: utf16(python_text(piece).lower()))
+
+
+#: Two letters or spaces: no sigma looks across the place between them.
+_PLAIN_PAIR = re.compile("[A-Za-z \n]{2}")
+
+
+def pieces_between_words(text):
+    """A long text in pieces whose letters change case as in the whole."""
+    start = 0
+    while start < len(text):
+        poll_interrupt()
+        pair = _PLAIN_PAIR.search(text, start + SLICE_LENGTH)
+        end = pair.start() + 1 if pair else len(text)
+        yield text[start:end]
+        start = end
 
 
 @STRING.method("toUpperCase", 0)
@@ -13079,8 +13184,10 @@ def replace_each(realm, text, search, replacement):
     pieces, end, total, step = [], 0, 0, max(1, len(search))
     position = text.find(search)
     while position >= 0:
+        realm.poll()
+        if len(pieces) >= SLICE_LENGTH:
+            pieces[:] = ["".join(pieces)]
         if type(replacement) is str:
-            realm.poll()
             new = get_substitution(search, text, position, [], undefined, replacement)
         else:
             new = to_string(replacement.fn(undefined, search, position, text))
@@ -13108,11 +13215,34 @@ def string_split(realm, this, separator=undefined, limit=undefined, *_):
     if separator:
         if text.count(separator) >= MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid array length")
-        parts = text.split(separator, limit) if limit <= len(text) else text.split(separator)
-        return realm.new_array(parts[:limit])
+        if limit > len(text):
+            return realm.new_array(split_in_slices(text, separator))
+        return realm.new_array(text.split(separator, limit)[:limit])
     if min(limit, len(text)) > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
-    return realm.new_array(list(text[:limit]))
+    parts = []
+    for piece in sliced(text[:limit]):
+        parts += piece
+    return realm.new_array(parts)
+
+
+def split_in_slices(text, separator):
+    """text.split(separator), with looks whether the script shall stop."""
+    if len(text) <= SLICE_LENGTH:
+        return text.split(separator)
+    # The part under way begins at `start`; no separator begins between that and `at`.
+    parts, start, at, step = [], 0, 0, max(SLICE_LENGTH, 4 * len(separator))
+    while True:
+        poll_interrupt()
+        end = min(at + step, len(text))
+        pieces = text[at:end].split(separator)
+        if len(pieces) > 1:
+            pieces[0] = text[start:at] + pieces[0]
+            start = at = end - len(pieces.pop())
+            parts += pieces
+        if end == len(text):
+            return parts + [text[start:]]
+        at = max(at, end - len(separator) + 1)
 
 
 # -- String: order of text
@@ -13680,7 +13810,11 @@ def concat_elements(realm, target, count, source):
     if is_dense(source) and type(target) is JSArray and len(target.items) == count:
         if count + length > MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid array length")
-        target.items.extend(source.items)
+        if length <= SLICE_LENGTH:
+            target.items += source.items
+        else:
+            for piece in sliced(source.items):
+                target.items += piece
     else:
         for index, value in present_items(realm, source, range(length)):
             append_element(target, count + index, value)
@@ -13696,7 +13830,7 @@ def array_copy_within(realm, this, target=undefined, start=undefined, end=undefi
     if count <= 0:
         return obj
     if is_dense(obj) and len(obj.items) == length:
-        obj.items[to:to + count] = obj.items[start:start + count]
+        obj.items[to:to + count] = copied_list(obj.items, start, start + count)
     else:
         move_elements(realm, obj, start, to, count, start < to < start + count)
     return obj
@@ -13738,7 +13872,10 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
         return obj
     if is_dense(obj) or end - start == length and simple_holes(realm, obj):
         if len(obj.items) == length:
-            obj.items[start:end] = [value] * (end - start)
+            for at in range(start, end, 1 << 20):
+                realm.poll()
+                count = min(1 << 20, end - at)
+                obj.items[at:at + count] = [value] * count
             is_dense(obj)
             return obj
     if end - start > MAX_ARRAY_ITEMS and isinstance(obj, JSArray):
@@ -13847,14 +13984,18 @@ def list_position(items, value, start, end):
     if value != value:
         return -1
     is_bool = type(value) is bool
-    while True:
+    step = SLICE_LENGTH if type(value) is not str or len(value) <= 64 else comparisons_at_once(value)
+    while start < end:
         try:
-            start = items.index(value, start, end)
+            start = items.index(value, start, end if end - start <= step else start + step)
+            if (type(items[start]) is bool) is is_bool:
+                return start
+            start += 1
         except ValueError:
-            return -1
-        if (type(items[start]) is bool) is is_bool:
-            return start
-        start += 1
+            start += step
+        if STOPPED_THREADS:
+            poll_interrupt()
+    return -1
 
 
 @ARRAY.method("includes", 1)
@@ -13868,10 +14009,9 @@ def array_includes(realm, this, value=undefined, start=undefined, *_):
         if len(items) < length and value is undefined:
             return True
         if value != value:
-            return any(item != item for item in items[start:length])
+            return any(item != item for item in interruptible(copied_list(items, start, length)))
         return list_position(items, value, start, length) >= 0
-    return any(same_value_zero(item, value)
-               for _, item in all_items(realm, obj, range(start, length)))
+    return first_equal(realm, all_items(realm, obj, range(start, length)), value, same_value_zero) >= 0
 
 
 @ARRAY.method("indexOf", 1)
@@ -13882,8 +14022,16 @@ def array_index_of(realm, this, value=undefined, start=undefined, *_):
     start = relative_index(start, length)
     if is_dense(obj) and len(obj.items) >= length:
         return list_position(obj.items, value, start, length)
-    for index, item in present_items(realm, obj, range(start, length)):
-        if strict_equal(item, value):
+    return first_equal(realm, present_items(realm, obj, range(start, length)), value)
+
+
+def first_equal(realm, items, value, equal=strict_equal):
+    """The index of the first of (index, value) pairs with a value, or -1."""
+    long = comparisons_at_once(value) < 4096
+    for index, item in items:
+        if long:
+            realm.poll()
+        if equal(item, value):
             return index
     return -1
 
@@ -13897,10 +14045,7 @@ def array_last_index_of(realm, this, value=undefined, *start):
     index = min(index, length - 1) if index >= 0 else length + index
     if index < 0:
         return -1
-    for index, item in present_items(realm, obj, range(int(index), -1, -1)):
-        if strict_equal(item, value):
-            return index
-    return -1
+    return first_equal(realm, present_items(realm, obj, range(int(index), -1, -1)), value)
 
 
 @ARRAY.method("join", 1)
@@ -14083,7 +14228,7 @@ def array_slice(realm, this, start=undefined, end=undefined, *_):
     start = relative_index(start, length)
     end = relative_index(end, length, length)
     if is_dense(obj) and len(obj.items) == length and has_array_constructor(realm, obj):
-        return realm.new_array(obj.items[start:end])
+        return realm.new_array(copied_list(obj.items, start, end))
     target = array_species_create(realm, obj, max(end - start, 0))
     copy_range(realm, target, obj, start, end)
     set_length_or_throw(target, max(end - start, 0))
@@ -14170,27 +14315,87 @@ def sort_by_numbers(values, comparator):
     if None in keys:
         return False
     ranks = keys[0] if len(keys) == 1 else list(zip(*keys))
-    values[:] = [values[index] for index in sorted(range(len(values)), key=ranks.__getitem__)]
+    values[:] = [values[index] for index in sort_in_slices(range(len(values)), ranks.__getitem__)]
     return True
 
 
 def sort_values(values, comparator):
     """Sorts a Python list of values in place, stably: undefined last (23.1.3.30.2)."""
-    rest = [value for value in values if value is not undefined]
+    rest = []
+    for piece in sliced(values):
+        rest += [value for value in piece if value is not undefined]
     count = len(values) - len(rest)
     if comparator is not undefined:
         if not sort_by_numbers(rest, comparator):
             rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif all(type(value) is str for value in rest):
-        rest.sort()
+    elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
+        rest = sort_texts(rest)
     else:
-        rest.sort(key=to_string)
+        texts = [to_string(value) for value in interruptible(rest)]
+        rest = [rest[index] for index in sort_in_slices(range(len(rest)), texts.__getitem__)]
     values[:] = rest + [undefined] * count
+
+
+#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
+MAX_SORTED_CHARACTERS = 1 << 22
+
+
+def sort_texts(texts):
+    """A sorted copy of a list of strings. Of long ones, each is compared once only, and polled for."""
+    if sum(map(len, texts[:SLICE_LENGTH])) <= MAX_SORTED_CHARACTERS and len(texts) <= SLICE_LENGTH:
+        return sorted(texts)
+    if max(len(text) for text in interruptible(texts)) <= 64:
+        return sort_in_slices(texts)
+
+    def compare(x, y):
+        poll_interrupt()
+        return -1 if x < y else x > y
+    counts = {}
+    for text in interruptible(texts):
+        counts[text] = counts.get(text, 0) + 1
+    result = []
+    for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
+        result += [text] * counts[text]
+    return result
+
+
+def sort_in_slices(values, key=None):
+    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
+    sorted in runs, which are then merged piece by piece."""
+    if len(values) <= SLICE_LENGTH:
+        return sorted(values, key=key)
+    runs = [sorted(piece, key=key) for piece in sliced(values)]
+    result = []
+    for piece in merged_runs(runs, key):
+        result += piece
+    return result
+
+
+def merged_runs(runs, key=None):
+    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
+    get_key = key or (lambda value: value)
+    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
+    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
+    starts = [0] * len(runs)
+    for bound in bounds + [None]:
+        items = []
+        for index, run in enumerate(runs):
+            poll_interrupt()
+            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
+            items += run[starts[index]:end]
+            starts[index] = end
+        yield sorted(items, key=key)
+        for index, run in enumerate(runs if bound is not None else ()):     # all alike
+            end = bisect.bisect_right(run, bound, starts[index], key=key)
+            yield list(run[starts[index]:end])
+            starts[index] = end
 
 
 def make_comparison(function):
     """A comparison for cmp_to_key, which asks only whether the result is below zero."""
     def compare(x, y):
+        if STOPPED_THREADS:
+            poll_interrupt()
         order = function(undefined, x, y)
         kind = type(order)
         return order if kind is int or kind is float else to_number(order)
@@ -14240,7 +14445,7 @@ def array_splice(realm, this, *args):
     if is_dense(obj) and len(obj.items) == length and total <= MAX_ARRAY_ITEMS \
             and has_array_constructor(realm, obj) \
             and (total <= length or not Guard.index or inherits_no_elements(realm, obj)):
-        removed = obj.items[start:start + deleted]
+        removed = copied_list(obj.items, start, start + deleted)
         obj.items[start:start + deleted] = items
         return realm.new_array(removed)
     target = array_species_create(realm, obj, deleted)
@@ -14282,7 +14487,7 @@ def copied_items(realm, obj, length):
     if length > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
     if is_dense(obj) and len(obj.items) == length:
-        return list(obj.items)
+        return copied_list(obj.items)
     return [value for _, value in all_items(realm, obj, range(length))]
 
 
@@ -17503,6 +17708,10 @@ def join_pieces(pieces):
     return "".join(pieces)
 
 
+#: Matches that `replace` finds before it calls its function for the first of them.
+MATCHES_AT_ONCE = 10_000
+
+
 def matches_to_replace(realm, regexp, text):
     """The matches that an untouched RegExp without the flag y replaces."""
     pattern = regexp.program.pattern
@@ -17516,23 +17725,29 @@ def matches_to_replace(realm, regexp, text):
 def replace_by_function(realm, regexp, text, function):
     """`replace` with a function, for an untouched RegExp."""
     pattern, names = regexp.program.pattern, regexp.program.pattern.names
-    pieces, position, function = [], 0, function.fn
-    matches = list(matches_to_replace(realm, regexp, text))
-    if matches:
+    done, pieces, position, size, function = [], [], 0, 0, function.fn
+    found = iter(matches_to_replace(realm, regexp, text))
+    # The matches come before the calls; millions of them do not all fit.
+    while matches := list(itertools.islice(found, MATCHES_AT_ONCE)):
+        realm.poll()
         realm.last_match = matches[-1]
-    for match in matches:
-        start, end = match.span()
-        captures = match.groups(undefined)
-        if names:
-            piece = function(undefined, text[start:end], *captures, start, text,
-                             named_groups(pattern, captures))
-        else:
-            piece = function(undefined, text[start:end], *captures, start, text)
-        pieces.append(text[position:start])
-        pieces.append(piece if type(piece) is str else to_string(piece))
-        position = end
-    pieces.append(text[position:])
-    return join_pieces(pieces)
+        for match in matches:
+            start, end = match.span()
+            captures = match.groups(undefined)
+            if names:
+                piece = function(undefined, text[start:end], *captures, start, text,
+                                 named_groups(pattern, captures))
+            else:
+                piece = function(undefined, text[start:end], *captures, start, text)
+            pieces.append(text[position:start])
+            pieces.append(piece if type(piece) is str else to_string(piece))
+            position = end
+            size += len(pieces[-1]) + len(pieces[-2])
+            if size > MAX_STRING_LENGTH:
+                raise JSRangeError("Invalid string length")
+        done.append("".join(pieces))
+        pieces.clear()
+    return join_pieces(done + [text[position:]])
 
 
 def replace_by_text(realm, regexp, text, replacement):
@@ -17551,7 +17766,7 @@ def replace_by_text(realm, regexp, text, replacement):
             if count:
                 realm.last_match = (regexp, text)
             return result
-    pieces, position, size = [], 0, 0
+    done, pieces, position, size = [], [], 0, 0
     match = None
     for match in matches_to_replace(realm, regexp, text):
         start, end = match.start(), match.end()
@@ -17569,12 +17784,13 @@ def replace_by_text(realm, regexp, text, replacement):
         position = end
         if size > MAX_STRING_LENGTH:
             raise JSRangeError("Invalid string length")
-        if not len(pieces) & 1023:
+        if len(pieces) >= 4096:
             realm.poll()
+            done.append("".join(pieces))
+            pieces.clear()
     if match is not None:
         realm.last_match = match
-    pieces.append(text[position:])
-    return join_pieces(pieces)
+    return join_pieces(done + pieces + [text[position:]])
 
 
 #: Parts of a template: the text before and after the match.
@@ -17680,7 +17896,7 @@ def split_at_once(realm, regexp, pattern, text, count):
     if not text:
         return [] if pattern.find(realm, regexp, text, 0) is not None else [text]
     native = pattern.native_alone(regexp, text)
-    if native is not None and len(text) * (pattern.group_count + 1) < MAX_ARRAY_ITEMS:
+    if native is not None and len(text) * (pattern.group_count + 1) <= MAX_UNPOLLED_MATCHES:
         pieces = native.split(text)
         if len(pieces) > 1:
             realm.last_match = (regexp, text)
@@ -18922,7 +19138,6 @@ UINT8_KIND = ELEMENT_KINDS[1]
 
 #: Elements that are turned into Python values in one go: between such blocks the clock is read.
 ELEMENTS_AT_ONCE = 65536
-SORTED_AT_ONCE = 2 ** 19
 
 #: A typed array with more elements does not tell its keys.
 MAX_ENUMERATED_ELEMENTS = 2 ** 22
@@ -19181,8 +19396,10 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
     first, last = clamp_range(length, start, end)
     require_attached(this.buffer, "%TypedArray%.prototype.fill")
     if last > first:
-        block = memoryview(this.kind.pack(value) * (last - first))
-        this.view[first:last] = block.cast(this.kind.code)
+        block = memoryview(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE)).cast(this.kind.code)
+        for start in range(first, last, ELEMENTS_AT_ONCE):
+            realm.poll()
+            this.view[start:min(start + ELEMENTS_AT_ONCE, last)] = block[:last - start]
     return this
 
 
@@ -19358,8 +19575,15 @@ def typed_array_reduce_right(realm, this, callback=undefined, *initial):
 
 @typed_array_method("reverse", 0)
 def typed_array_reverse(realm, this, *_):
-    if this.view:
-        this.view[:] = memoryview(this.view[::-1].tobytes()).cast(this.kind.code)
+    view = this.view
+    low, high = 0, len(view)
+    while high - low > 1:
+        realm.poll()
+        step = min(ELEMENTS_AT_ONCE, (high - low) // 2)
+        first, last = view[low:low + step][::-1].tobytes(), view[high - step:high][::-1].tobytes()
+        view[low:low + step] = memoryview(last).cast(this.kind.code)
+        view[high - step:high] = memoryview(first).cast(this.kind.code)
+        low, high = low + step, high - step
     return this
 
 
@@ -19403,7 +19627,13 @@ def copy_elements(realm, target, source, to, first, count):
         return
     part = source.view[first:first + count]
     if target.kind is source.kind:
-        target.view[to:to + count] = part
+        if target.buffer is source.buffer:
+            target.view[to:to + count] = part
+            return
+        for start in range(0, count, SLICE_LENGTH << 4):
+            realm.poll()
+            end = min(start + (SLICE_LENGTH << 4), count)
+            target.view[to + start:to + end] = part[start:end]
         return
     if target.buffer is source.buffer:
         part = memoryview(part.tobytes()).cast(source.kind.code)
@@ -19443,41 +19673,62 @@ def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
 
 
 def sorted_elements(realm, this, comparator):
-    """The elements in order: by value with -0 below +0 and NaN last, or by a comparator."""
+    """The elements in the order of a comparator."""
     if len(this.view) > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
     values = this.elements()
-    if comparator is not undefined:
-        values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif not this.kind.is_float:
-        values = sorted_numbers(realm, values)
-    else:
-        numbers = sorted_numbers(realm, [value for value in values if value == value])
-        low, high = bisect.bisect_left(numbers, 0), bisect.bisect_right(numbers, 0)
-        signs = map(math.copysign, itertools.repeat(1), numbers[low:high])
-        negative = sum(sign < 0 for sign in polled(realm, signs))
-        numbers[low:high] = [-0.0] * negative + [0.0] * (high - low - negative)
-        values = numbers + [NAN] * (len(values) - len(numbers))
+    values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
     return values
 
 
-def sorted_numbers(realm, values):
-    """Sorts a list that has no NaN; a long one in pieces, so that the clock is looked at."""
-    if len(values) <= SORTED_AT_ONCE:
-        return sorted(values)
-    pieces = []
-    for start in range(0, len(values), SORTED_AT_ONCE):
-        realm.poll()
-        pieces.append(sorted(values[start:start + SORTED_AT_ONCE]))
-    return list(polled(realm, heapq.merge(*pieces)))
+def sort_numbers(view, is_float):
+    """Sorts a view of numbers in place: by value, with -0 below +0 and NaN last. Few of them are ever Python
+    objects at the same time."""
+    runs, count, negative = [], 0, 0
+    for piece in sliced(view):
+        values = piece.tolist()
+        if is_float:
+            values = [value for value in values if value == value]
+        values.sort()
+        if is_float:
+            zeros = values[bisect.bisect_left(values, 0):bisect.bisect_right(values, 0)]
+            negative += sum([math.copysign(1, zero) < 0 for zero in zeros])
+        write_numbers(view, count, values)
+        runs.append((count, count + len(values)))
+        count += len(values)
+    if len(runs) > 1:
+        copy, start = bytearray(), 0
+        for piece in sliced(view[:count].cast("B")):
+            copy += piece
+        copied = memoryview(copy).cast(view.format)
+        for piece in merged_runs([copied[low:high] for low, high in runs]):
+            write_numbers(view, start, piece)
+            start += len(piece)
+    zero = bisect.bisect_left(view, 0, 0, count) if negative else count
+    fill_view(view, zero, zero + negative, -0.0)
+    fill_view(view, zero + negative, bisect.bisect_right(view, 0, zero, count), 0.0)
+    fill_view(view, count, len(view), NAN)
+
+
+def fill_view(view, start, end, value):
+    for at in range(start, end, SLICE_LENGTH):
+        poll_interrupt()
+        write_numbers(view, at, [value] * min(SLICE_LENGTH, end - at))
+
+
+def write_numbers(view, start, values):
+    """Writes a list of numbers, which all have the type of the view, into it."""
+    view[start:start + len(values)] = memoryview(array.array(view.format, values))
 
 
 @TYPED_ARRAY.method("sort", 1, receiver=False)
 def typed_array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
     validate_typed_array(this, "%TypedArray%.prototype.sort")
-    values = sorted_elements(realm, this, comparator)
-    this.store(values[:len(this.view)])
+    if comparator is undefined:
+        sort_numbers(this.view, this.kind.is_float)
+    else:
+        this.store(sorted_elements(realm, this, comparator)[:len(this.view)])
     return this
 
 
@@ -19510,7 +19761,11 @@ def typed_array_to_sorted(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
     validate_typed_array(this, "%TypedArray%.prototype.toSorted")
     result = new_typed_array(realm, this.kind, len(this.view))
-    result.store(sorted_elements(realm, this, comparator))
+    if comparator is undefined:
+        copy_elements(realm, result, this, 0, 0, len(this.view))
+        sort_numbers(result.view, this.kind.is_float)
+    else:
+        result.store(sorted_elements(realm, this, comparator))
     return result
 
 
@@ -23770,12 +24025,13 @@ for _name, _value in (("Infinity", INFINITY), ("NaN", NAN), ("undefined", undefi
     GLOBAL_FUNCTIONS.value(_name, _value, 0)
 
 #: What encodeURIComponent and escape change; encodeURI leaves more as it is.
-URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]+")
-URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]+")
+URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]{1,4096}")
+URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]{1,4096}")
 URI_RESERVED = frozenset(";/?:@&=+$,#")
 ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
 
-_PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2})+")
+#: A run of escapes, not too long; no character is divided.
+_PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
@@ -23801,7 +24057,7 @@ def encode_uri(text, changed):
     def encode_run(match):
         return "%" + match[0].encode().hex("%").upper()
     try:
-        encoded = changed.sub(encode_run, python_text(text))
+        encoded = replace_in_slices(changed, encode_run, python_text(text), check_string_length)
     except UnicodeEncodeError:
         raise JSURIError("URI malformed") from None
     check_string_length(len(encoded))
@@ -23822,7 +24078,7 @@ def decode_uri(text, preserved):
         return text
     if re.search("%(?![0-9a-fA-F]{2})", text):
         raise JSURIError("URI malformed")
-    return _PERCENT_RUN.sub(decode_run, text)
+    return replace_in_slices(_PERCENT_RUN, decode_run, text)
 
 
 def decode_except(escaped, decoded, preserved):
@@ -23857,19 +24113,18 @@ def global_encode_uri_component(realm, this, component=undefined, *_):
 
 @GLOBAL_FUNCTIONS.method("escape", 1)
 def global_escape(realm, this, text=undefined, *_):
-    escaped = ESCAPE_CHANGED.sub(percent_escape, to_string(text))
+    escaped = replace_in_slices(ESCAPE_CHANGED, percent_escape, to_string(text), check_string_length)
     check_string_length(len(escaped))
     return escaped
 
 
 def percent_escape(match):
-    poll_interrupt()
     return f"%{ord(match[0]):02X}" if match[0] < "\u0100" else f"%u{ord(match[0]):04X}"
 
 
 @GLOBAL_FUNCTIONS.method("unescape", 1)
 def global_unescape(realm, this, text=undefined, *_):
-    return _ESCAPE_SEQUENCE.sub(lambda m: chr(int(m[1] or m[2], 16)), to_string(text))
+    return replace_in_slices(_ESCAPE_SEQUENCE, lambda m: chr(int(m[1] or m[2], 16)), to_string(text))
 
 
 # -- URL ---------------------------------------------------------------------------------
@@ -24831,14 +25086,15 @@ class JSTextDecoder(JSObject):
             self.decoder = make("strict" if self.fatal else "replace")
             self.started = False
         try:
-            text = self.decoder.decode(data, not more)
+            text = "".join([self.decoder.decode(bytes(piece)) for piece in sliced(data)])
+            text += self.decoder.decode(b"", not more)
         except UnicodeDecodeError:
             self.decoder = None
             raise
         if not more:
             self.decoder = None
         if self.encoding == "windows-1252":
-            return text.translate(_WINDOWS_1252)
+            return in_slices(text, lambda piece: piece.translate(_WINDOWS_1252))
         if text and not self.started:
             self.started = True
             if text[0] == "\ufeff" and not self.ignore_bom:
@@ -24871,7 +25127,7 @@ def text_decoder_decode(realm, this, data=undefined, options=undefined, *_):
     if source is None:
         raise JSTypeError("The input must be an ArrayBuffer or a view of one")
     try:
-        text = this.decode(bytes(source), more)
+        text = this.decode(memoryview(source), more)
     except UnicodeDecodeError:
         raise JSTypeError(f"The encoded data was not valid for encoding {this.encoding}") from None
     if len(text) > MAX_STRING_LENGTH:
@@ -24905,10 +25161,14 @@ def web_option(options, name):
 
 # -- Base64 ------------------------------------------------------------------------------
 
+#: ASCII white space, which atob leaves out.
+_NO_BLANKS = dict.fromkeys(b"\t\n\f\r ")
+
+
 @GLOBAL_FUNCTIONS.method("atob", 1)
 def global_atob(realm, this, *args):
     [text] = web_arguments(args, 1, "atob")
-    text = re.sub("[\t\n\f\r ]", "", text)
+    text = in_slices(text, lambda piece: piece.translate(_NO_BLANKS))
     if len(text) % 4 == 0:
         text = re.sub("==?$", "", text)
     if len(text) % 4 == 1 or not re.fullmatch("[A-Za-z0-9+/]*", text):
@@ -29745,9 +30005,7 @@ SLICE = 256
 
 HEARTBEAT = b": heartbeat\n"
 _LINE_BREAK = re.compile("\r\n|\n|\r")
-_EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,15})\Z")
-#: The ids of streams whose messages go through Redis.
-_REDIS_ID = re.compile(r"([0-9]{10,15})-([0-9]{1,7})\Z")
+_EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
 
 def utf8(text):
@@ -29779,9 +30037,14 @@ def parse_event_id(text):
     return (found[1], int(found[2])) if found else None
 
 
+def gap_facts(last, resumes_after, reason):
+    """The data of a `gap` event: the ids between which something may be missing, and why."""
+    return json.dumps({"lastEventId": last, "resumesAfter": resumes_after, "reason": reason})
+
+
 def is_stream_id(text):
     """Could a text be an id that a stream gives out?"""
-    return bool(_EVENT_ID.match(text) or _REDIS_ID.match(text))
+    return bool(_EVENT_ID.match(text))
 
 
 def asks_like_event_source(fields):
@@ -30218,8 +30481,8 @@ class Stream:
         """Tells the client that messages between two ids are gone. It has an id as every event has:
         the one before the first message that is still there."""
         first = self.event_id(missed[1].sequence - 1 if len(missed) > 1 else self.sequence)
-        facts = json.dumps({"lastEventId": last_event_id and last_event_id[:MAX_EVENT_TEXT], "resumesAfter": first,
-                            "reason": "messages in between are no longer kept"})
+        facts = gap_facts(last_event_id and last_event_id[:MAX_EVENT_TEXT], first,
+                          "messages in between are no longer kept")
         return f"id: {first}\n".encode() + encode_data(facts, "gap")
 
     def detach(self, connection):
@@ -35605,10 +35868,10 @@ class GraphQLService:
         from Redis a client may have been connected to another process until now."""
         subscriptions = [item for item in self.subscriptions().values()
                          if channel.name in (item.name, None if item.visibility == "external" else item.name)]
-        messages, sequence, floor = [], 0, 0
+        messages, sequence, floor = [], channel.stream.sequence, channel.stream.floor
         for item in subscriptions:
             plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + item.name)
-            if plain is None:
+            if plain is None or plain.epoch != channel.stream.epoch:
                 continue
             with plain.lock:
                 kept = list(plain.history)
@@ -36632,7 +36895,12 @@ class LocalRelay:
 # Several processes, on one machine or many, that run the same scripts. A message goes to a Redis
 # stream first, with XADD; every process, also the one that sends, delivers what it reads from
 # there, with one XREAD that waits for all streams at once. So all deliver in the same order, and
-# the ids that Redis gives are the ids that clients see, wherever they are connected.
+# the numbers that Redis gives are those of the ids that clients see, wherever they are connected.
+#
+# A Redis that was started anew may have lost what it had accepted. So all processes agree, in a hash
+# of Redis, on the epoch of what it holds; ids and keys begin with it. One that finds that a message
+# is gone, or that nobody can tell, begins the next epoch: clients that were connected get a `gap`, and
+# so do those that come back with an id of an epoch before.
 
 #: Seconds that a command may take. The reader waits in Redis for shorter, in milliseconds.
 REDIS_TIMEOUT = 2.0
@@ -36656,13 +36924,35 @@ PRESENCE_SECONDS = 0.5
 PRESENCE_EXPIRY_SECONDS = 10
 #: A report without new or gone connections, for the counters in it, is made every so many times.
 PRESENCE_REPEAT = 10
-#: An id that is so many milliseconds ahead of this machine's clock was not given out by Redis.
+#: A number that is so many milliseconds ahead of Redis's clock was not given out by it.
 REDIS_CLOCK_TOLERANCE_MS = 60_000
 #: Every key of ours begins so. Different applications use different databases of a Redis server.
 REDIS_PREFIX = "aiwebengine:"
 
 #: A Redis id as one number: milliseconds, and twenty bits for those within one.
 _REDIS_SEQUENCE_BITS = 20
+#: Added to the numbers of the next epoch, beyond the largest known, so that those in one process only grow.
+_REDIS_EPOCH_STEP = 1 << 40
+#: Seconds that Redis keeps the messages of an epoch that is over: some process may not have read them yet.
+REDIS_LEFT_SECONDS = 60
+#: The hash that all processes agree by.
+_REDIS_STATE = REDIS_PREFIX + "state"
+
+#: Returns the epoch. The next one, whose name is given, begins when there is none, when the one in which
+#: messages are known to be missing is still there, and after a restart of a Redis that keeps no log.
+_REDIS_MEET = """
+local run, epoch = unpack(redis.call('HMGET', KEYS[1], 'run', 'epoch'))
+if run ~= ARGV[1] or epoch == ARGV[3] then
+  if not epoch or epoch == ARGV[3] or ARGV[4] == '0' then epoch = ARGV[2] end
+  redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', epoch)
+end
+return epoch
+"""
+#: XADD, unless the epoch is over: then nobody would read it.
+_REDIS_ADD = """
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
+return redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, 3))
+"""
 
 #: The token bucket of Gate.admit, for one address; the clock is that of Redis.
 _REDIS_BUCKET = """
@@ -36875,19 +37165,39 @@ class StoredInRedis:
 
 class RedisStream(Stream):
     """A stream whose messages are numbered by Redis. Processes do not read equally fast, so a client that
-    comes from another one may have seen more than this one has."""
+    comes from another one may have seen more than this one has. Here the numbers of an epoch begin
+    at `base`."""
+
+    def __init__(self, relay, path, broadcaster, history):
+        super().__init__(path, broadcaster, history)
+        self.relay = relay
+        self.enter(relay.era)
+
+    def enter(self, era):
+        """Begins an epoch, in which nothing was sent yet."""
+        with self.lock:
+            self.epoch, self.base = era
+            self.sequence = self.floor = self.base
+            self.history.clear()
+            self.history_bytes = 0
 
     def event_id(self, sequence):
-        return redis_id(sequence)
+        return f"{self.epoch}-{sequence - self.base}"
 
     def position_of(self, event_id):
-        found = _REDIS_ID.match(event_id)
-        if found is None:
-            return (0, False) if parse_event_id(event_id) else self.position_of_own(event_id)
-        if int(found[1]) > time.time() * 1000 + REDIS_CLOCK_TOLERANCE_MS:
+        known = parse_event_id(event_id)
+        if known is None:
+            return self.position_of_own(event_id)
+        epoch, number = known
+        sequence = number + self.base
+        if epoch != self.epoch or sequence > self.sequence and number > self.relay.newest():
             return 0, False
-        sequence = redis_sequence(event_id.encode())
         return sequence, sequence >= self.floor
+
+    def tell_gap(self, first, reason):
+        """Tells everyone that messages before the number `first` may be missing."""
+        facts = gap_facts(self.event_id(self.sequence), self.event_id(first - 1), reason)
+        self.send(facts, None, "gap", first - 1)
 
 
 class RelayedDelivery(Delivery):
@@ -36905,21 +37215,33 @@ class RelayedDelivery(Delivery):
         return f"{super().sentence()} here, and passed on to {others}"
 
 
+#: What ids and keys begin with, and what is added to Redis's numbers in this process.
+RedisEra = collections.namedtuple("RedisEra", "epoch base")
+
+
 class RedisRelay:
     """The way of messages through Redis, and who is connected where."""
 
     def __init__(self, link, registry, graphql, report):
         self.link, self.registry, self.graphql, self.report = link, registry, graphql, report
         link.report = report
-        self.presence = RedisPresence(link, registry)
+        self.presence = RedisPresence(link, registry, self._seen)
         self.lock = threading.Lock()
         self.streams = {}               # path -> RedisStream
         self.positions = {}             # key -> the number of the last message read from it
+        self.proofs = {}                # key -> the number of the last message known to be in it
         self.unread = []                # streams that Redis did not give when they were made
         self._ask_at = 0.0              # when to ask for them again
+        self._contact = (0, 0.0)        # Redis's clock in milliseconds, and ours, when it last answered
         self._wake_key = f"{REDIS_PREFIX}wake:{self.presence.name}"
         self._stopping = threading.Event()
         self._thread = None
+        self.epoch = ""                 # of what is sent now; the reader follows when it has read the rest
+        try:
+            self._meet()
+        except RedisTrouble as error:
+            raise StorageUnavailable(f"--redis {link.shown_address(link.url)}: {error}") from None
+        self.era = RedisEra(self.epoch, 0)
 
     def start(self):
         self.presence.start()
@@ -36934,11 +37256,76 @@ class RedisRelay:
             self._thread.join(REDIS_TIMEOUT)
         self.link.close()
 
+    # -- epochs ----
+
+    def _meet(self):
+        """Agrees with the other processes on the epoch. Is the last message still there that this process
+        knows of, in each stream? If not, others are gone too."""
+        facts = self.link.call("INFO")
+        with self.lock:
+            epoch, proofs = self.epoch, list(self.proofs.items())
+        found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number)) for key, number in proofs])
+        self._note_time(self.link.call("TIME"))
+        lost = "" if all(found) else epoch
+        self.epoch = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
+                                    facts.get("aof_enabled", 0)).decode()
+
+    def _note_time(self, answer):
+        seconds, microseconds = map(int, answer)
+        self._contact = seconds * 1000 + microseconds // 1000, time.monotonic()
+
+    def newest(self):
+        """A number that is larger than all that Redis has given out, as far as its clock says."""
+        milliseconds, moment = self._contact
+        now = milliseconds + (time.monotonic() - moment) * 1000
+        return int(now + REDIS_CLOCK_TOLERANCE_MS) << _REDIS_SEQUENCE_BITS
+
+    def _seen(self, epoch, answer):
+        """What Redis tells every now and then: another process may have begun an epoch, or somebody emptied
+        Redis."""
+        self._note_time(answer)
+        if epoch is None or epoch.decode() != self.epoch:
+            self._meet()
+        if self.epoch != self.era.epoch:
+            self._wake()
+
+    def _follow(self, connection):
+        """The epoch is over: reads the rest of it, and begins the new one."""
+        while self._take(connection, "0-0", None):
+            pass
+        streams = self.graphql.sse_streams()
+        with self.lock:
+            old, keys = self.era, [*self.positions]
+            base = max([old.base, *(stream.sequence for stream in [*self.streams.values(), *streams])])
+            self.era = era = RedisEra(self.epoch, base + _REDIS_EPOCH_STEP)
+            streams = list(self.streams.values())
+            self.unread.clear()
+            self.positions = {key_of_stream(era.epoch, path): 0 for path in self.streams}
+            self.proofs = {key: number for key, number in self.proofs.items() if key in self.positions}
+        self.report("warn", "Redis does not have all messages any more: clients are told, and a new epoch begins")
+        for stream in streams + self.graphql.sse_streams():
+            self._begin(stream, era, old)
+        self.link.calls([("EXPIRE", key, REDIS_LEFT_SECONDS) for key in keys])
+
+    @staticmethod
+    def _begin(stream, era, old):
+        """Takes a stream to the new epoch, and tells its clients."""
+        reason = "Redis does not have all messages any more"
+        if not isinstance(stream, RedisStream):
+            stream.send(gap_facts(None, None, reason), None, "gap")
+        elif stream.epoch == old.epoch:
+            last = stream.event_id(stream.sequence)
+            stream.enter(era)
+            stream.send(gap_facts(last, stream.event_id(era.base + 1), reason), None, "gap", era.base + 1)
+            with stream.lock:           # who comes later and needs to know is told anyway
+                stream.history.clear()
+                stream.history_bytes, stream.floor = 0, stream.sequence
+
     # -- sending ----
 
     def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
         more = [part for pair in fields._asdict().items() if pair[1] is not None for part in pair]
-        self._add(key_of_stream(stream.path), stream.depth, text, filter, function, *more)
+        self._add(stream.path, stream.depth, text, filter, function, *more)
         return RelayedDelivery(stream.audience(filter), len(self.presence.others))
 
     def send_subscription(self, name, text, filter, function):
@@ -36946,18 +37333,33 @@ class RedisRelay:
         if matched is None:
             return None
         path = GRAPHQL_SUBSCRIPTION_PATH + name
-        self._add(key_of_stream(path), REDIS_GRAPHQL_HISTORY, text, filter, function, "name", name)
+        self._add(path, REDIS_GRAPHQL_HISTORY, text, filter, function, "name", name)
         return RelayedDelivery(matched, len(self.presence.others))
 
-    def _add(self, key, depth, text, filter, function, *fields):
+    def _add(self, path, depth, text, filter, function, *fields):
         data = utf8(text)
         keep = messages_kept(depth, len(data))
         if filter:
             fields += ("filter", json.dumps(filter))
         try:
-            self.link.add("XADD", key, "MAXLEN", "~", keep, "*", "data", data, *fields)
+            for _ in range(3):
+                epoch = self.epoch
+                key = key_of_stream(epoch, path)
+                identifier = self.link.add("EVAL", _REDIS_ADD, 2, _REDIS_STATE, key, epoch, keep, "data", data, *fields)
+                if identifier is not None:
+                    self._prove(key, redis_sequence(identifier))
+                    return
+                self._meet()            # it was started anew, and somebody found out before us
+                self._wake()
+            raise RedisTrouble("Redis is started anew again and again")
         except RedisTrouble as error:
             raise HostError(f"{function}: the message was not sent: {error}") from None
+
+    def _prove(self, key, number):
+        """Remembers that a message is in Redis."""
+        with self.lock:
+            if number > self.proofs.get(key, 0):
+                self.proofs[key] = number
 
     def list_connections(self, stream):
         own = [{**item, "process": self.presence.name} for item in stream.list_connections()]
@@ -36968,40 +37370,52 @@ class RedisRelay:
 
     # -- new streams ----
 
+    def new_stream(self, path, broadcaster, history):
+        """Makes the streams of the registry."""
+        return RedisStream(self, path, broadcaster, history)
+
     def keep(self, stream):
-        """Lets a new stream begin where the other processes are."""
+        """Lets a new stream begin where the other processes are. One that Redis does not give now begins when
+        Redis last answered: what it has accepted since then comes when it does."""
         with self.lock:
             self.streams[stream.path] = stream
+            if stream.epoch != self.era.epoch:
+                stream.enter(self.era)
         try:
             self._load(stream)
         except RedisTrouble:
-            self.unread.append(stream)
+            with self.lock, stream.lock:
+                stream.sequence = stream.floor = stream.base + (self._contact[0] << _REDIS_SEQUENCE_BITS)
+                self.unread.append(stream)
             return
         if self._thread is not None:
             self._wake()
 
     def _load(self, stream):
-        """Reads what Redis has of a stream. `births` says since when it has all of it: a client that
-        was here before may have missed something."""
-        key = key_of_stream(stream.path)
-        shared = key == REDIS_GRAPHQL_KEY
+        """Reads what Redis has of a stream."""
+        era = self.era
+        key = key_of_stream(era.epoch, stream.path)
+        shared = stream.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
         count = REDIS_GRAPHQL_HISTORY if shared else stream.depth + 1
-        seconds, microseconds = self.link.call("TIME")
-        now = int(seconds) * 1000 + int(microseconds) // 1000
-        births = REDIS_PREFIX + "births"
-        _, birth, entries = self.link.calls([("HSETNX", births, key, now), ("HGET", births, key),
-                                             ("XREVRANGE", key, "+", "-", "COUNT", count)])
-        last = floor = (int(birth) << _REDIS_SEQUENCE_BITS) - 1
-        if entries:
-            last = redis_sequence(entries[0][0])
+        entries = self.link.call("XREVRANGE", key, "+", "-", "COUNT", count)
+        facts = self.link.call("XINFO STREAM", key) if entries else {}
+        last, floor = (redis_sequence(entries[0][0]) if entries else 0), 0
         if len(entries) == count:
             floor = redis_sequence(entries.pop()[0])
-        messages = [redis_message(redis_sequence(identifier), fields)
-                    for identifier, fields in reversed(entries)
-                    if not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path)]
-        stream.recall(stream.epoch, last, floor, messages)
+        elif facts.get("entries-added", 0) > facts.get("length", 0):
+            floor = redis_sequence(entries[-1][0]) - 1
         with self.lock:
+            if stream.epoch != era.epoch:
+                return                  # a new epoch has begun
+            begun = stream.sequence - era.base
+            last = min(last, begun or last)
+            messages = [redis_message(stream, redis_sequence(identifier), fields)
+                        for identifier, fields in reversed(entries) if redis_sequence(identifier) <= last
+                        and (not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path))]
+            stream.recall(era.epoch, era.base + last, era.base + min(floor, begun or floor), messages)
             self.positions.setdefault(key, last)
+        if last:
+            self._prove(key, last)
 
     def _wake(self):
         """Makes the reader look at the streams again."""
@@ -37018,15 +37432,14 @@ class RedisRelay:
         while not self._stopping.is_set():
             try:
                 if connection is None:
-                    connection = self.link.connection()
+                    connection, woken = self.link.connection(), "0-0"
                     self.link.back()
+                    self._meet()
+                if self.epoch != self.era.epoch:
+                    self._follow(connection)
                 self._load_unread()
                 delay = REDIS_RETRY_FIRST
-                for key, entries in self._read(connection, woken):
-                    if key == self._wake_key:
-                        woken = entries[-1][0].decode()
-                    else:
-                        self._deliver(key, entries)
+                woken = self._take(connection, woken, REDIS_BLOCK_MS) or woken
                 self.link.back()
                 self._stopping.wait(REDIS_PAUSE)
             except (*self.link.failures, RedisTrouble) as error:
@@ -37051,15 +37464,32 @@ class RedisRelay:
         except RedisTrouble:
             self._ask_at = time.monotonic() + REDIS_RETRY_MOST
 
-    def _read(self, connection, woken):
-        """The (key, entries) that came since the last time; waits for a moment if there are none."""
+    def _take(self, connection, woken, block):
+        """Reads once and delivers it; the Redis id by which the reader was woken last, or "" if nothing came."""
+        taken = ""
+        for key, entries in self._read(connection, woken, block):
+            taken = taken or woken
+            if key == self._wake_key:
+                taken = entries[-1][0].decode()
+            else:
+                self._deliver(key, entries)
+        return taken
+
+    def _read(self, connection, woken, block):
+        """The (key, entries) that came since the last time; waits for a moment if there are none, unless
+        `block` is None: then the wake-up call is not asked for."""
         with self.lock:
             self.streams = {path: stream for path, stream in self.streams.items() if not stream.closed}
-            wanted = {REDIS_GRAPHQL_KEY, *map(key_of_stream, self.streams)}
+            wanted = {key_of_stream(self.era.epoch, path) for path in self.streams}
+            wanted.add(key_of_stream(self.era.epoch, GRAPHQL_SUBSCRIPTION_PATH))
             self.positions = {key: position for key, position in self.positions.items() if key in wanted}
-            keys = [self._wake_key, *self.positions]
-            after = [woken, *map(redis_id, self.positions.values())]
-        connection.send_command("XREAD", "COUNT", REDIS_BATCH, "BLOCK", REDIS_BLOCK_MS, "STREAMS", *keys, *after)
+            places = {key: redis_id(position) for key, position in self.positions.items()}
+        if block is not None:
+            places[self._wake_key] = woken
+        elif not places:
+            return []
+        waiting = () if block is None else ("BLOCK", block)
+        connection.send_command("XREAD", "COUNT", REDIS_BATCH, *waiting, "STREAMS", *places, *places.values())
         answer = connection.read_response() or ()
         return [(key.decode(), entries) for key, entries in answer]
 
@@ -37068,15 +37498,18 @@ class RedisRelay:
         largest = max(sum(map(len, pairs)) for _, pairs in entries)
         if len(entries) >= min(REDIS_BATCH, messages_kept(0, largest)):
             self._check_lag(key, redis_sequence(entries[0][0]))
+        prefix = key_of_stream(self.era.epoch, "")
         for identifier, pairs in entries:
             fields = dict(zip(pairs[::2], pairs[1::2]))
-            sequence = redis_sequence(identifier)
+            number = redis_sequence(identifier)
             with self.lock:
-                self.positions[key] = sequence
+                self.positions[key] = number
+            self._prove(key, number)
+            sequence = self.era.base + number
             text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
-            if key == REDIS_GRAPHQL_KEY:
+            if b"name" in fields:
                 self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
-            elif (stream := self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))) is not None:
+            elif (stream := self.streams.get(key.removeprefix(prefix))) is not None:
                 stream.send(text, filter, sequence=sequence, **redis_event(fields)._asdict())
 
     def _check_lag(self, key, first):
@@ -37088,26 +37521,27 @@ class RedisRelay:
         if not oldest or redis_sequence(oldest[0]) < first or dropped <= 0:
             return
         self.report("warn", f"this process fell behind, and messages of {key} are lost to its clients")
-        lost = json.dumps({"lastEventId": redis_id(self.positions[key]), "resumesAfter": redis_id(first - 1),
-                           "reason": "messages in between are no longer kept"})
-        own = [stream for stream in list(self.streams.values()) if key_of_stream(stream.path) == key]
-        for stream in own + (self.graphql.sse_streams() if key == REDIS_GRAPHQL_KEY else []):
-            stream.send(lost, None, "gap", first - 1)
+        era, reason = self.era, "messages in between are no longer kept"
+        shared = key == key_of_stream(era.epoch, GRAPHQL_SUBSCRIPTION_PATH)
+        own = [stream for stream in list(self.streams.values()) if key_of_stream(era.epoch, stream.path) == key]
+        for stream in own + (self.graphql.sse_streams() if shared else []):
+            if isinstance(stream, RedisStream):
+                stream.tell_gap(era.base + first, reason)
+            else:
+                stream.send(gap_facts(None, None, reason), None, "gap")
 
 
-REDIS_STREAM_PREFIX = REDIS_PREFIX + "stream:"
-REDIS_GRAPHQL_KEY = REDIS_PREFIX + "graphql"
-
-
-def key_of_stream(path):
+def key_of_stream(epoch, path):
     """The Redis key for a path. All subscriptions share one: some clients listen to all of them, and need
     ids that are in one order."""
-    return REDIS_GRAPHQL_KEY if path.startswith(GRAPHQL_SUBSCRIPTION_PATH) else REDIS_STREAM_PREFIX + path
+    shared = path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
+    return f"{REDIS_PREFIX}{epoch}:graphql" if shared else f"{REDIS_PREFIX}{epoch}:stream:{path}"
 
 
 def messages_kept(depth, size):
-    """How many messages of about `size` bytes Redis is to keep of a stream whose clients may ask for `depth`."""
-    return max(depth, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (size + 100)))
+    """How many messages of about `size` bytes Redis is to keep of a stream whose clients may ask for `depth`:
+    one more, by which it is seen that there were others before."""
+    return max(depth + 1, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (size + 100)))
 
 
 def redis_event(fields):
@@ -37116,11 +37550,12 @@ def redis_event(fields):
     return EventFields(event and event.decode(), id and id.decode(), retry and int(retry))
 
 
-def redis_message(sequence, fields):
-    """A Message from the fields of an entry."""
+def redis_message(stream, number, fields):
+    """A Message of a stream from the fields of an entry."""
     event, id, retry = redis_event(fields)
-    frame = b"id: %b\n%b" % (utf8(id or redis_id(sequence)), encode_data(fields[b"data"].decode(), event, retry))
-    moment = (sequence >> _REDIS_SEQUENCE_BITS) / 1000
+    sequence = stream.base + number
+    frame = b"id: %b\n%b" % (utf8(id or stream.event_id(sequence)), encode_data(fields[b"data"].decode(), event, retry))
+    moment = (number >> _REDIS_SEQUENCE_BITS) / 1000
     return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")), moment)
 
 
@@ -37128,9 +37563,11 @@ class RedisPresence:
     """Tells the other processes who is connected here, and knows who is connected there. Each process
     has a hash, path -> JSON, that expires when it is not renewed."""
 
-    def __init__(self, link, registry):
+    def __init__(self, link, registry, seen):
         self.link = link
         self.registry = registry
+        #: Called with the epoch (bytes or None) and the time that Redis tells at each report.
+        self.seen = seen
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.others = []                # names of the other processes
         self._told = {}                 # path -> what the last report was made from
@@ -37179,9 +37616,12 @@ class RedisPresence:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
         commands += [("HSET", key, "", "here"), ("EXPIRE", key, PRESENCE_EXPIRY_SECONDS),
-                     ("SADD", REDIS_PREFIX + "processes", self.name), ("SMEMBERS", REDIS_PREFIX + "processes")]
-        names = sorted(name.decode() for name in self.link.calls(commands)[-1])
+                     ("SADD", REDIS_PREFIX + "processes", self.name), ("HGET", _REDIS_STATE, "epoch"), ("TIME",),
+                     ("SMEMBERS", REDIS_PREFIX + "processes")]
+        *_, epoch, moment, members = self.link.calls(commands)
+        names = sorted(name.decode() for name in members)
         self._told = seen
+        self.seen(epoch, moment)
         alive = self.link.calls([("EXISTS", self._key(name)) for name in names])
         gone = [name for name, found in zip(names, alive) if not found]
         if gone:
@@ -38242,7 +38682,7 @@ class Application:
             self.streams.keeper = storage.open
         if redis is not None:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
-            self.streams.kind, self.streams.keeper = RedisStream, self.relay.keep
+            self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
         self._storages = {}
         self._files = {}                # name -> path of every script that was tried
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
