@@ -125,8 +125,10 @@ MAX_SCRIPT_MEMORY = 768 * 1024 * 1024
 #: JavaScript calls within calls before a RangeError, in Python frames.
 MAX_CALL_DEPTH = 6000
 
-#: Bytes of stack for threads that run scripts: enough for MAX_CALL_DEPTH on every CPython.
+#: Bytes of stack for threads that run scripts, more than MAX_CALL_DEPTH takes on any CPython, and the bytes
+#: that a frame is counted with where the system gives less.
 SCRIPT_STACK_BYTES = 256 * 1024 * 1024
+FRAME_BYTES = 8 * 1024
 
 
 # ======================================================================================
@@ -27328,10 +27330,100 @@ def stack_depth():
     return depth
 
 
+_stack_size_lock = threading.Lock()
+
+
+@functools.cache
+def script_stack():
+    """The bytes of stack that scripts get: what the system accepts of SCRIPT_STACK_BYTES. Windows wants
+    less than 256 MiB, and where addresses have 32 bits a few such threads would fill the memory."""
+    size = SCRIPT_STACK_BYTES if sys.maxsize > 2**32 else SCRIPT_STACK_BYTES // 16
+    with _stack_size_lock:
+        before = threading.stack_size()
+        for size in (size, *((size >> halves) - 64 * 1024 for halves in range(9))):
+            try:
+                threading.stack_size(size)
+                threading.Thread(target=int, daemon=True).start()
+                break
+            except (ValueError, RuntimeError, MemoryError):
+                continue                # refused, or no room for it
+        else:
+            size = before
+        threading.stack_size(before)
+    return size
+
+
+def call_depth():
+    """How many Python frames fit on a thread that runs scripts, at most MAX_CALL_DEPTH."""
+    return min(MAX_CALL_DEPTH, script_stack() // FRAME_BYTES or MAX_CALL_DEPTH)
+
+
+class ScriptThread(threading.Thread):
+    """A thread whose stack is deep enough for scripts."""
+
+    def start(self):
+        size = script_stack()
+        with _stack_size_lock:
+            before = threading.stack_size(size)
+            try:
+                super().start()
+            finally:
+                threading.stack_size(before)
+
+
+def start_script_thread(function, *arguments, name=None):
+    """Starts a daemon thread with a stack deep enough for scripts."""
+    thread = ScriptThread(target=function, args=arguments, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def on_script_thread(function, *arguments, on_interrupt=None):
+    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
+    Ctrl-C calls that and goes on waiting."""
+    outcome = []
+    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
+
+    def work():
+        try:
+            outcome.append((True, function(*arguments)))
+        except BaseException as error:
+            outcome.append((False, error))
+        done.set()
+
+    start_script_thread(work, name="script")
+    while not done.is_set():
+        try:
+            done.wait(0.2)              # short waits, so that a signal is noticed
+        except KeyboardInterrupt:
+            if on_interrupt is None:
+                raise
+            on_interrupt()
+    succeeded, value = outcome[0]
+    if succeeded:
+        return value
+    raise value
+
+
+def needs_deep_stack(method, small=sys.platform == "win32"):
+    """Lets a method run on a thread for scripts when its caller's is not one, on systems whose other threads
+    have a `small` stack: with Windows' 2 MB, recursion would end the process."""
+    if not small:
+        return method
+
+    @functools.wraps(method)
+    def on_deep_stack(*arguments, **named):
+        if isinstance(threading.current_thread(), ScriptThread):
+            return method(*arguments, **named)
+        return on_script_thread(functools.partial(method, *arguments, **named))
+
+    return on_deep_stack
+
+
 @functools.cache
 def prepare_interpreter():
     """Makes room for deep calls and for many objects, once in a process."""
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_CALL_DEPTH))
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
@@ -27526,6 +27618,7 @@ class Realm:
         if self.interrupt:
             raise self.interruption
 
+    @needs_deep_stack
     def enter(self, work, timeout=None):
         """Runs work() under the lock and the deadline and then the microtasks; returns its result.
         Raises JSError or ScriptTimeout."""
@@ -27749,7 +27842,7 @@ class Realm:
             with HEADROOM:
                 return work()
         except JSSyntaxError as error:
-            if error.overflow and stack_depth() > MAX_CALL_DEPTH // 2:
+            if error.overflow and stack_depth() > sys.getrecursionlimit() // 2:
                 raise RecursionError from None
             raise
 
@@ -28070,52 +28163,6 @@ JSFunction.realm_of = staticmethod(realm_of_function)
 
 #: Timers of one realm that wait at the same time.
 MAX_TIMERS = 100_000
-
-
-def start_script_thread(function, *arguments, name=None):
-    """Starts a daemon thread with a stack deep enough for scripts."""
-    thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)
-    with _stack_size_lock:
-        before = threading.stack_size()
-        try:
-            threading.stack_size(SCRIPT_STACK_BYTES)
-        except (ValueError, RuntimeError):
-            pass                        # the platform knows better
-        try:
-            thread.start()
-        finally:
-            threading.stack_size(before)
-    return thread
-
-
-_stack_size_lock = threading.Lock()
-
-
-def on_script_thread(function, *arguments, on_interrupt=None):
-    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
-    Ctrl-C calls that and goes on waiting."""
-    outcome = []
-    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
-
-    def work():
-        try:
-            outcome.append((True, function(*arguments)))
-        except BaseException as error:
-            outcome.append((False, error))
-        done.set()
-
-    start_script_thread(work, name="script")
-    while not done.is_set():
-        try:
-            done.wait(0.2)              # short waits, so that a signal is noticed
-        except KeyboardInterrupt:
-            if on_interrupt is None:
-                raise
-            on_interrupt()
-    succeeded, value = outcome[0]
-    if succeeded:
-        return value
-    raise value
 
 
 class TimerQueue:
@@ -29630,8 +29677,7 @@ class Js2PyRealm:
     """
 
     def __init__(self, name="<realm>", *, console=None, timeout=None):
-        if sys.getrecursionlimit() < MAX_CALL_DEPTH:
-            sys.setrecursionlimit(MAX_CALL_DEPTH)
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
@@ -30175,9 +30221,7 @@ SLICE = 256
 
 HEARTBEAT = b": heartbeat\n"
 _LINE_BREAK = re.compile("\r\n|\n|\r")
-_EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,15})\Z")
-#: The ids of streams whose messages go through Redis.
-_REDIS_ID = re.compile(r"([0-9]{10,15})-([0-9]{1,7})\Z")
+_EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
 
 def utf8(text):
@@ -30209,9 +30253,14 @@ def parse_event_id(text):
     return (found[1], int(found[2])) if found else None
 
 
+def gap_facts(last, resumes_after, reason):
+    """The data of a `gap` event: the ids between which something may be missing, and why."""
+    return json.dumps({"lastEventId": last, "resumesAfter": resumes_after, "reason": reason})
+
+
 def is_stream_id(text):
     """Could a text be an id that a stream gives out?"""
-    return bool(_EVENT_ID.match(text) or _REDIS_ID.match(text))
+    return bool(_EVENT_ID.match(text))
 
 
 def asks_like_event_source(fields):
@@ -30648,8 +30697,8 @@ class Stream:
         """Tells the client that messages between two ids are gone. It has an id as every event has:
         the one before the first message that is still there."""
         first = self.event_id(missed[1].sequence - 1 if len(missed) > 1 else self.sequence)
-        facts = json.dumps({"lastEventId": last_event_id and last_event_id[:MAX_EVENT_TEXT], "resumesAfter": first,
-                            "reason": "messages in between are no longer kept"})
+        facts = gap_facts(last_event_id and last_event_id[:MAX_EVENT_TEXT], first,
+                          "messages in between are no longer kept")
         return f"id: {first}\n".encode() + encode_data(facts, "gap")
 
     def detach(self, connection):
@@ -30943,7 +30992,7 @@ class Broadcaster:
     # -- for other threads ----
 
     def start(self):
-        self._thread = threading.Thread(target=self._loop, name="broadcaster", daemon=True)
+        self._thread = ScriptThread(target=self._loop, name="broadcaster", daemon=True)
         self._thread.start()
 
     def stop(self):
@@ -36035,10 +36084,10 @@ class GraphQLService:
         from Redis a client may have been connected to another process until now."""
         subscriptions = [item for item in self.subscriptions().values()
                          if channel.name in (item.name, None if item.visibility == "external" else item.name)]
-        messages, sequence, floor = [], 0, 0
+        messages, sequence, floor = [], channel.stream.sequence, channel.stream.floor
         for item in subscriptions:
             plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + item.name)
-            if plain is None:
+            if plain is None or plain.epoch != channel.stream.epoch:
                 continue
             with plain.lock:
                 kept = list(plain.history)
@@ -37062,7 +37111,12 @@ class LocalRelay:
 # Several processes, on one machine or many, that run the same scripts. A message goes to a Redis
 # stream first, with XADD; every process, also the one that sends, delivers what it reads from
 # there, with one XREAD that waits for all streams at once. So all deliver in the same order, and
-# the ids that Redis gives are the ids that clients see, wherever they are connected.
+# the numbers that Redis gives are those of the ids that clients see, wherever they are connected.
+#
+# A Redis that was started anew may have lost what it had accepted. So all processes agree, in a hash
+# of Redis, on the epoch of what it holds; ids and keys begin with it. One that finds that a message
+# is gone, or that nobody can tell, begins the next epoch: clients that were connected get a `gap`, and
+# so do those that come back with an id of an epoch before.
 
 #: Seconds that a command may take. The reader waits in Redis for shorter, in milliseconds.
 REDIS_TIMEOUT = 2.0
@@ -37086,13 +37140,35 @@ PRESENCE_SECONDS = 0.5
 PRESENCE_EXPIRY_SECONDS = 10
 #: A report without new or gone connections, for the counters in it, is made every so many times.
 PRESENCE_REPEAT = 10
-#: An id that is so many milliseconds ahead of this machine's clock was not given out by Redis.
+#: A number that is so many milliseconds ahead of Redis's clock was not given out by it.
 REDIS_CLOCK_TOLERANCE_MS = 60_000
 #: Every key of ours begins so. Different applications use different databases of a Redis server.
 REDIS_PREFIX = "aiwebengine:"
 
 #: A Redis id as one number: milliseconds, and twenty bits for those within one.
 _REDIS_SEQUENCE_BITS = 20
+#: Added to the numbers of the next epoch, beyond the largest known, so that those in one process only grow.
+_REDIS_EPOCH_STEP = 1 << 40
+#: Seconds that Redis keeps the messages of an epoch that is over: some process may not have read them yet.
+REDIS_LEFT_SECONDS = 60
+#: The hash that all processes agree by.
+_REDIS_STATE = REDIS_PREFIX + "state"
+
+#: Returns the epoch. The next one, whose name is given, begins when there is none, when the one in which
+#: messages are known to be missing is still there, and after a restart of a Redis that keeps no log.
+_REDIS_MEET = """
+local run, epoch = unpack(redis.call('HMGET', KEYS[1], 'run', 'epoch'))
+if run ~= ARGV[1] or epoch == ARGV[3] then
+  if not epoch or epoch == ARGV[3] or ARGV[4] == '0' then epoch = ARGV[2] end
+  redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', epoch)
+end
+return epoch
+"""
+#: XADD, unless the epoch is over: then nobody would read it.
+_REDIS_ADD = """
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
+return redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, 3))
+"""
 
 #: The token bucket of Gate.admit, for one address; the clock is that of Redis.
 _REDIS_BUCKET = """
@@ -37305,19 +37381,39 @@ class StoredInRedis:
 
 class RedisStream(Stream):
     """A stream whose messages are numbered by Redis. Processes do not read equally fast, so a client that
-    comes from another one may have seen more than this one has."""
+    comes from another one may have seen more than this one has. Here the numbers of an epoch begin
+    at `base`."""
+
+    def __init__(self, relay, path, broadcaster, history):
+        super().__init__(path, broadcaster, history)
+        self.relay = relay
+        self.enter(relay.era)
+
+    def enter(self, era):
+        """Begins an epoch, in which nothing was sent yet."""
+        with self.lock:
+            self.epoch, self.base = era
+            self.sequence = self.floor = self.base
+            self.history.clear()
+            self.history_bytes = 0
 
     def event_id(self, sequence):
-        return redis_id(sequence)
+        return f"{self.epoch}-{sequence - self.base}"
 
     def position_of(self, event_id):
-        found = _REDIS_ID.match(event_id)
-        if found is None:
-            return (0, False) if parse_event_id(event_id) else self.position_of_own(event_id)
-        if int(found[1]) > time.time() * 1000 + REDIS_CLOCK_TOLERANCE_MS:
+        known = parse_event_id(event_id)
+        if known is None:
+            return self.position_of_own(event_id)
+        epoch, number = known
+        sequence = number + self.base
+        if epoch != self.epoch or sequence > self.sequence and number > self.relay.newest():
             return 0, False
-        sequence = redis_sequence(event_id.encode())
         return sequence, sequence >= self.floor
+
+    def tell_gap(self, first, reason):
+        """Tells everyone that messages before the number `first` may be missing."""
+        facts = gap_facts(self.event_id(self.sequence), self.event_id(first - 1), reason)
+        self.send(facts, None, "gap", first - 1)
 
 
 class RelayedDelivery(Delivery):
@@ -37335,25 +37431,37 @@ class RelayedDelivery(Delivery):
         return f"{super().sentence()} here, and passed on to {others}"
 
 
+#: What ids and keys begin with, and what is added to Redis's numbers in this process.
+RedisEra = collections.namedtuple("RedisEra", "epoch base")
+
+
 class RedisRelay:
     """The way of messages through Redis, and who is connected where."""
 
     def __init__(self, link, registry, graphql, report):
         self.link, self.registry, self.graphql, self.report = link, registry, graphql, report
         link.report = report
-        self.presence = RedisPresence(link, registry)
+        self.presence = RedisPresence(link, registry, self._seen)
         self.lock = threading.Lock()
         self.streams = {}               # path -> RedisStream
         self.positions = {}             # key -> the number of the last message read from it
+        self.proofs = {}                # key -> the number of the last message known to be in it
         self.unread = []                # streams that Redis did not give when they were made
         self._ask_at = 0.0              # when to ask for them again
+        self._contact = (0, 0.0)        # Redis's clock in milliseconds, and ours, when it last answered
         self._wake_key = f"{REDIS_PREFIX}wake:{self.presence.name}"
         self._stopping = threading.Event()
         self._thread = None
+        self.epoch = ""                 # of what is sent now; the reader follows when it has read the rest
+        try:
+            self._meet()
+        except RedisTrouble as error:
+            raise StorageUnavailable(f"--redis {link.shown_address(link.url)}: {error}") from None
+        self.era = RedisEra(self.epoch, 0)
 
     def start(self):
         self.presence.start()
-        self._thread = threading.Thread(target=self._loop, name="redis", daemon=True)
+        self._thread = ScriptThread(target=self._loop, name="redis", daemon=True)
         self._thread.start()
 
     def stop(self):
@@ -37364,11 +37472,76 @@ class RedisRelay:
             self._thread.join(REDIS_TIMEOUT)
         self.link.close()
 
+    # -- epochs ----
+
+    def _meet(self):
+        """Agrees with the other processes on the epoch. Is the last message still there that this process
+        knows of, in each stream? If not, others are gone too."""
+        facts = self.link.call("INFO")
+        with self.lock:
+            epoch, proofs = self.epoch, list(self.proofs.items())
+        found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number)) for key, number in proofs])
+        self._note_time(self.link.call("TIME"))
+        lost = "" if all(found) else epoch
+        self.epoch = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
+                                    facts.get("aof_enabled", 0)).decode()
+
+    def _note_time(self, answer):
+        seconds, microseconds = map(int, answer)
+        self._contact = seconds * 1000 + microseconds // 1000, time.monotonic()
+
+    def newest(self):
+        """A number that is larger than all that Redis has given out, as far as its clock says."""
+        milliseconds, moment = self._contact
+        now = milliseconds + (time.monotonic() - moment) * 1000
+        return int(now + REDIS_CLOCK_TOLERANCE_MS) << _REDIS_SEQUENCE_BITS
+
+    def _seen(self, epoch, answer):
+        """What Redis tells every now and then: another process may have begun an epoch, or somebody emptied
+        Redis."""
+        self._note_time(answer)
+        if epoch is None or epoch.decode() != self.epoch:
+            self._meet()
+        if self.epoch != self.era.epoch:
+            self._wake()
+
+    def _follow(self, connection):
+        """The epoch is over: reads the rest of it, and begins the new one."""
+        while self._take(connection, "0-0", None):
+            pass
+        streams = self.graphql.sse_streams()
+        with self.lock:
+            old, keys = self.era, [*self.positions]
+            base = max([old.base, *(stream.sequence for stream in [*self.streams.values(), *streams])])
+            self.era = era = RedisEra(self.epoch, base + _REDIS_EPOCH_STEP)
+            streams = list(self.streams.values())
+            self.unread.clear()
+            self.positions = {key_of_stream(era.epoch, path): 0 for path in self.streams}
+            self.proofs = {key: number for key, number in self.proofs.items() if key in self.positions}
+        self.report("warn", "Redis does not have all messages any more: clients are told, and a new epoch begins")
+        for stream in streams + self.graphql.sse_streams():
+            self._begin(stream, era, old)
+        self.link.calls([("EXPIRE", key, REDIS_LEFT_SECONDS) for key in keys])
+
+    @staticmethod
+    def _begin(stream, era, old):
+        """Takes a stream to the new epoch, and tells its clients."""
+        reason = "Redis does not have all messages any more"
+        if not isinstance(stream, RedisStream):
+            stream.send(gap_facts(None, None, reason), None, "gap")
+        elif stream.epoch == old.epoch:
+            last = stream.event_id(stream.sequence)
+            stream.enter(era)
+            stream.send(gap_facts(last, stream.event_id(era.base + 1), reason), None, "gap", era.base + 1)
+            with stream.lock:           # who comes later and needs to know is told anyway
+                stream.history.clear()
+                stream.history_bytes, stream.floor = 0, stream.sequence
+
     # -- sending ----
 
     def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
         more = [part for pair in fields._asdict().items() if pair[1] is not None for part in pair]
-        self._add(key_of_stream(stream.path), stream.depth, text, filter, function, *more)
+        self._add(stream.path, stream.depth, text, filter, function, *more)
         return RelayedDelivery(stream.audience(filter), len(self.presence.others))
 
     def send_subscription(self, name, text, filter, function):
@@ -37376,18 +37549,33 @@ class RedisRelay:
         if matched is None:
             return None
         path = GRAPHQL_SUBSCRIPTION_PATH + name
-        self._add(key_of_stream(path), REDIS_GRAPHQL_HISTORY, text, filter, function, "name", name)
+        self._add(path, REDIS_GRAPHQL_HISTORY, text, filter, function, "name", name)
         return RelayedDelivery(matched, len(self.presence.others))
 
-    def _add(self, key, depth, text, filter, function, *fields):
+    def _add(self, path, depth, text, filter, function, *fields):
         data = utf8(text)
         keep = messages_kept(depth, len(data))
         if filter:
             fields += ("filter", json.dumps(filter))
         try:
-            self.link.add("XADD", key, "MAXLEN", "~", keep, "*", "data", data, *fields)
+            for _ in range(3):
+                epoch = self.epoch
+                key = key_of_stream(epoch, path)
+                identifier = self.link.add("EVAL", _REDIS_ADD, 2, _REDIS_STATE, key, epoch, keep, "data", data, *fields)
+                if identifier is not None:
+                    self._prove(key, redis_sequence(identifier))
+                    return
+                self._meet()            # it was started anew, and somebody found out before us
+                self._wake()
+            raise RedisTrouble("Redis is started anew again and again")
         except RedisTrouble as error:
             raise HostError(f"{function}: the message was not sent: {error}") from None
+
+    def _prove(self, key, number):
+        """Remembers that a message is in Redis."""
+        with self.lock:
+            if number > self.proofs.get(key, 0):
+                self.proofs[key] = number
 
     def list_connections(self, stream):
         own = [{**item, "process": self.presence.name} for item in stream.list_connections()]
@@ -37398,40 +37586,52 @@ class RedisRelay:
 
     # -- new streams ----
 
+    def new_stream(self, path, broadcaster, history):
+        """Makes the streams of the registry."""
+        return RedisStream(self, path, broadcaster, history)
+
     def keep(self, stream):
-        """Lets a new stream begin where the other processes are."""
+        """Lets a new stream begin where the other processes are. One that Redis does not give now begins when
+        Redis last answered: what it has accepted since then comes when it does."""
         with self.lock:
             self.streams[stream.path] = stream
+            if stream.epoch != self.era.epoch:
+                stream.enter(self.era)
         try:
             self._load(stream)
         except RedisTrouble:
-            self.unread.append(stream)
+            with self.lock, stream.lock:
+                stream.sequence = stream.floor = stream.base + (self._contact[0] << _REDIS_SEQUENCE_BITS)
+                self.unread.append(stream)
             return
         if self._thread is not None:
             self._wake()
 
     def _load(self, stream):
-        """Reads what Redis has of a stream. `births` says since when it has all of it: a client that
-        was here before may have missed something."""
-        key = key_of_stream(stream.path)
-        shared = key == REDIS_GRAPHQL_KEY
+        """Reads what Redis has of a stream."""
+        era = self.era
+        key = key_of_stream(era.epoch, stream.path)
+        shared = stream.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
         count = REDIS_GRAPHQL_HISTORY if shared else stream.depth + 1
-        seconds, microseconds = self.link.call("TIME")
-        now = int(seconds) * 1000 + int(microseconds) // 1000
-        births = REDIS_PREFIX + "births"
-        _, birth, entries = self.link.calls([("HSETNX", births, key, now), ("HGET", births, key),
-                                             ("XREVRANGE", key, "+", "-", "COUNT", count)])
-        last = floor = (int(birth) << _REDIS_SEQUENCE_BITS) - 1
-        if entries:
-            last = redis_sequence(entries[0][0])
+        entries = self.link.call("XREVRANGE", key, "+", "-", "COUNT", count)
+        facts = self.link.call("XINFO STREAM", key) if entries else {}
+        last, floor = (redis_sequence(entries[0][0]) if entries else 0), 0
         if len(entries) == count:
             floor = redis_sequence(entries.pop()[0])
-        messages = [redis_message(redis_sequence(identifier), fields)
-                    for identifier, fields in reversed(entries)
-                    if not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path)]
-        stream.recall(stream.epoch, last, floor, messages)
+        elif facts.get("entries-added", 0) > facts.get("length", 0):
+            floor = redis_sequence(entries[-1][0]) - 1
         with self.lock:
+            if stream.epoch != era.epoch:
+                return                  # a new epoch has begun
+            begun = stream.sequence - era.base
+            last = min(last, begun or last)
+            messages = [redis_message(stream, redis_sequence(identifier), fields)
+                        for identifier, fields in reversed(entries) if redis_sequence(identifier) <= last
+                        and (not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path))]
+            stream.recall(era.epoch, era.base + last, era.base + min(floor, begun or floor), messages)
             self.positions.setdefault(key, last)
+        if last:
+            self._prove(key, last)
 
     def _wake(self):
         """Makes the reader look at the streams again."""
@@ -37448,15 +37648,14 @@ class RedisRelay:
         while not self._stopping.is_set():
             try:
                 if connection is None:
-                    connection = self.link.connection()
+                    connection, woken = self.link.connection(), "0-0"
                     self.link.back()
+                    self._meet()
+                if self.epoch != self.era.epoch:
+                    self._follow(connection)
                 self._load_unread()
                 delay = REDIS_RETRY_FIRST
-                for key, entries in self._read(connection, woken):
-                    if key == self._wake_key:
-                        woken = entries[-1][0].decode()
-                    else:
-                        self._deliver(key, entries)
+                woken = self._take(connection, woken, REDIS_BLOCK_MS) or woken
                 self.link.back()
                 self._stopping.wait(REDIS_PAUSE)
             except (*self.link.failures, RedisTrouble) as error:
@@ -37481,15 +37680,32 @@ class RedisRelay:
         except RedisTrouble:
             self._ask_at = time.monotonic() + REDIS_RETRY_MOST
 
-    def _read(self, connection, woken):
-        """The (key, entries) that came since the last time; waits for a moment if there are none."""
+    def _take(self, connection, woken, block):
+        """Reads once and delivers it; the Redis id by which the reader was woken last, or "" if nothing came."""
+        taken = ""
+        for key, entries in self._read(connection, woken, block):
+            taken = taken or woken
+            if key == self._wake_key:
+                taken = entries[-1][0].decode()
+            else:
+                self._deliver(key, entries)
+        return taken
+
+    def _read(self, connection, woken, block):
+        """The (key, entries) that came since the last time; waits for a moment if there are none, unless
+        `block` is None: then the wake-up call is not asked for."""
         with self.lock:
             self.streams = {path: stream for path, stream in self.streams.items() if not stream.closed}
-            wanted = {REDIS_GRAPHQL_KEY, *map(key_of_stream, self.streams)}
+            wanted = {key_of_stream(self.era.epoch, path) for path in self.streams}
+            wanted.add(key_of_stream(self.era.epoch, GRAPHQL_SUBSCRIPTION_PATH))
             self.positions = {key: position for key, position in self.positions.items() if key in wanted}
-            keys = [self._wake_key, *self.positions]
-            after = [woken, *map(redis_id, self.positions.values())]
-        connection.send_command("XREAD", "COUNT", REDIS_BATCH, "BLOCK", REDIS_BLOCK_MS, "STREAMS", *keys, *after)
+            places = {key: redis_id(position) for key, position in self.positions.items()}
+        if block is not None:
+            places[self._wake_key] = woken
+        elif not places:
+            return []
+        waiting = () if block is None else ("BLOCK", block)
+        connection.send_command("XREAD", "COUNT", REDIS_BATCH, *waiting, "STREAMS", *places, *places.values())
         answer = connection.read_response() or ()
         return [(key.decode(), entries) for key, entries in answer]
 
@@ -37498,15 +37714,18 @@ class RedisRelay:
         largest = max(sum(map(len, pairs)) for _, pairs in entries)
         if len(entries) >= min(REDIS_BATCH, messages_kept(0, largest)):
             self._check_lag(key, redis_sequence(entries[0][0]))
+        prefix = key_of_stream(self.era.epoch, "")
         for identifier, pairs in entries:
             fields = dict(zip(pairs[::2], pairs[1::2]))
-            sequence = redis_sequence(identifier)
+            number = redis_sequence(identifier)
             with self.lock:
-                self.positions[key] = sequence
+                self.positions[key] = number
+            self._prove(key, number)
+            sequence = self.era.base + number
             text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
-            if key == REDIS_GRAPHQL_KEY:
+            if b"name" in fields:
                 self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
-            elif (stream := self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))) is not None:
+            elif (stream := self.streams.get(key.removeprefix(prefix))) is not None:
                 stream.send(text, filter, sequence=sequence, **redis_event(fields)._asdict())
 
     def _check_lag(self, key, first):
@@ -37518,26 +37737,27 @@ class RedisRelay:
         if not oldest or redis_sequence(oldest[0]) < first or dropped <= 0:
             return
         self.report("warn", f"this process fell behind, and messages of {key} are lost to its clients")
-        lost = json.dumps({"lastEventId": redis_id(self.positions[key]), "resumesAfter": redis_id(first - 1),
-                           "reason": "messages in between are no longer kept"})
-        own = [stream for stream in list(self.streams.values()) if key_of_stream(stream.path) == key]
-        for stream in own + (self.graphql.sse_streams() if key == REDIS_GRAPHQL_KEY else []):
-            stream.send(lost, None, "gap", first - 1)
+        era, reason = self.era, "messages in between are no longer kept"
+        shared = key == key_of_stream(era.epoch, GRAPHQL_SUBSCRIPTION_PATH)
+        own = [stream for stream in list(self.streams.values()) if key_of_stream(era.epoch, stream.path) == key]
+        for stream in own + (self.graphql.sse_streams() if shared else []):
+            if isinstance(stream, RedisStream):
+                stream.tell_gap(era.base + first, reason)
+            else:
+                stream.send(gap_facts(None, None, reason), None, "gap")
 
 
-REDIS_STREAM_PREFIX = REDIS_PREFIX + "stream:"
-REDIS_GRAPHQL_KEY = REDIS_PREFIX + "graphql"
-
-
-def key_of_stream(path):
+def key_of_stream(epoch, path):
     """The Redis key for a path. All subscriptions share one: some clients listen to all of them, and need
     ids that are in one order."""
-    return REDIS_GRAPHQL_KEY if path.startswith(GRAPHQL_SUBSCRIPTION_PATH) else REDIS_STREAM_PREFIX + path
+    shared = path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
+    return f"{REDIS_PREFIX}{epoch}:graphql" if shared else f"{REDIS_PREFIX}{epoch}:stream:{path}"
 
 
 def messages_kept(depth, size):
-    """How many messages of about `size` bytes Redis is to keep of a stream whose clients may ask for `depth`."""
-    return max(depth, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (size + 100)))
+    """How many messages of about `size` bytes Redis is to keep of a stream whose clients may ask for `depth`:
+    one more, by which it is seen that there were others before."""
+    return max(depth + 1, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (size + 100)))
 
 
 def redis_event(fields):
@@ -37546,11 +37766,12 @@ def redis_event(fields):
     return EventFields(event and event.decode(), id and id.decode(), retry and int(retry))
 
 
-def redis_message(sequence, fields):
-    """A Message from the fields of an entry."""
+def redis_message(stream, number, fields):
+    """A Message of a stream from the fields of an entry."""
     event, id, retry = redis_event(fields)
-    frame = b"id: %b\n%b" % (utf8(id or redis_id(sequence)), encode_data(fields[b"data"].decode(), event, retry))
-    moment = (sequence >> _REDIS_SEQUENCE_BITS) / 1000
+    sequence = stream.base + number
+    frame = b"id: %b\n%b" % (utf8(id or stream.event_id(sequence)), encode_data(fields[b"data"].decode(), event, retry))
+    moment = (number >> _REDIS_SEQUENCE_BITS) / 1000
     return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")), moment)
 
 
@@ -37558,9 +37779,11 @@ class RedisPresence:
     """Tells the other processes who is connected here, and knows who is connected there. Each process
     has a hash, path -> JSON, that expires when it is not renewed."""
 
-    def __init__(self, link, registry):
+    def __init__(self, link, registry, seen):
         self.link = link
         self.registry = registry
+        #: Called with the epoch (bytes or None) and the time that Redis tells at each report.
+        self.seen = seen
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.others = []                # names of the other processes
         self._told = {}                 # path -> what the last report was made from
@@ -37609,9 +37832,12 @@ class RedisPresence:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
         commands += [("HSET", key, "", "here"), ("EXPIRE", key, PRESENCE_EXPIRY_SECONDS),
-                     ("SADD", REDIS_PREFIX + "processes", self.name), ("SMEMBERS", REDIS_PREFIX + "processes")]
-        names = sorted(name.decode() for name in self.link.calls(commands)[-1])
+                     ("SADD", REDIS_PREFIX + "processes", self.name), ("HGET", _REDIS_STATE, "epoch"), ("TIME",),
+                     ("SMEMBERS", REDIS_PREFIX + "processes")]
+        *_, epoch, moment, members = self.link.calls(commands)
+        names = sorted(name.decode() for name in members)
         self._told = seen
+        self.seen(epoch, moment)
         alive = self.link.calls([("EXISTS", self._key(name)) for name in names])
         gone = [name for name, found in zip(names, alive) if not found]
         if gone:
@@ -38672,7 +38898,7 @@ class Application:
             self.streams.keeper = storage.open
         if redis is not None:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
-            self.streams.kind, self.streams.keeper = RedisStream, self.relay.keep
+            self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
         self._storages = {}
         self._files = {}                # name -> path of every script that was tried
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
@@ -42824,7 +43050,7 @@ class Dashboard:
         handler.hand_over(head, self.stream, head.query)
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name="dashboard", daemon=True)
+                self._thread = ScriptThread(target=self._loop, name="dashboard", daemon=True)
                 self._thread.start()
         self._wake.set()
 

@@ -4856,6 +4856,32 @@ class LimitTest(unittest.TestCase):
             self.assertLessEqual(len(caught.exception.message), aiwebengine.MAX_ERROR_TEXT + 1)
 
     @needs(sys.platform in ("linux", "win32", "darwin"), "a way to ask how large a process is")
+    def test_where_the_system_gives_less_stack_the_depth_of_calls_follows_it(self):
+        def system(most):
+            def stack_size(size=0):
+                if size > most:
+                    raise ValueError(f"size not valid: {size} bytes")
+                return 0
+            return stack_size
+        self.addCleanup(aiwebengine.script_stack.cache_clear)
+        for most, size in ((1 << 30, 256 << 20), ((256 << 20) - 1, (256 << 20) - 65536), (20 << 20, (16 << 20) - 65536),
+                           (1 << 20, (1 << 20) - 65536)):
+            aiwebengine.script_stack.cache_clear()
+            with self.subTest(most), unittest.mock.patch.object(aiwebengine.threading, "stack_size", system(most)), \
+                    unittest.mock.patch.object(aiwebengine.sys, "maxsize", 2**63 - 1):
+                self.assertEqual(aiwebengine.script_stack(), size)
+                self.assertEqual(aiwebengine.call_depth(), min(aiwebengine.MAX_CALL_DEPTH, size // aiwebengine.FRAME_BYTES))
+
+    def test_a_realm_is_entered_on_a_deep_stack_where_other_threads_have_a_small_one(self):
+        enter = aiwebengine.needs_deep_stack(lambda value: (value, threading.current_thread()), small=True)
+        value, thread = enter(value=1)
+        self.assertEqual((value, type(thread)), (1, aiwebengine.ScriptThread))
+        both = aiwebengine.on_script_thread(lambda: (enter(2)[1], threading.current_thread()))
+        self.assertIs(*both)
+        with self.assertRaises(ZeroDivisionError):
+            aiwebengine.needs_deep_stack(lambda: 1 / 0, small=True)()
+
+    @unittest.skipUnless(sys.platform in ("linux", "win32", "darwin"), "only these systems say how large a process is")
     def test_the_size_of_the_process_follows_what_it_holds(self):
         before = aiwebengine.memory_used()
         held = b"x" * 100_000_000
@@ -9427,7 +9453,7 @@ class RedisTest(RedisCase):
         first, second = here.next(), there.next()
         self.assertEqual(first, second)
         self.assertEqual(first["data"], "é\n€")
-        self.assertRegex(first["id"], r"\A\d{13}-\d+\Z")
+        self.assertRegex(first["id"], r"\A[0-9a-f]{8}-\d+\Z")
         self.assertTrue(here.nothing() and there.nothing())
 
     def test_each_process_evaluates_the_filter(self):
@@ -9516,7 +9542,7 @@ class RedisTest(RedisCase):
             again = self.client(server, "/s", ids[10])
             self.assertEqual([again.next()["event"] for _ in range(2)], ["gap", "message"])
             self.assertEqual(self.take(self.client(server, "/s", ids[43]), 1), ["n44"])
-        for strange in ("0123abcd-7", "9999999999999-0"):
+        for strange in ("0123abcd-7", ids[0][:9] + "9" * 19):
             self.assertEqual(self.client(one, "/s", strange).next()["event"], "gap")
         one.stop()
         self.redis.ask("FLUSHALL")
@@ -9527,7 +9553,7 @@ class RedisTest(RedisCase):
         client = self.client(one, "/s?room=a")
         stream, gate = two.app.streams.get("/s"), threading.Event()
         send = stream.send
-        stream.send = lambda *arguments: gate.wait(WAIT) and send(*arguments)      # it lags
+        stream.send = lambda *arguments, **named: gate.wait(WAIT) and send(*arguments, **named)     # it lags
         for path in ("/send", "/send?room=a"):
             self.post_to(one, path, path)
         last = [client.next()["id"] for _ in range(2)][-1]
@@ -9630,8 +9656,210 @@ class RedisTest(RedisCase):
         self.assertGreaterEqual(answers.count("set"), 4)
 
 
+class RedisProxy:
+    """A way to Redis that can be cut, for one process alone."""
+
+    def __init__(self, target):
+        self.target, self.listener, self.socks = target, None, []
+        self.port = free_port()
+        self.mend()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def mend(self):
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+
+    def _accept(self, listener):
+        with contextlib.suppress(OSError):
+            while True:
+                here = listener.accept()[0]
+                there = socket.create_connection(("127.0.0.1", self.target))
+                self.socks += [here, there]
+                for pair in ((here, there), (there, here)):
+                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def cut(self):
+        for sock in [self.listener, *self.socks]:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+        self.socks = []
+
+
 class RedisFailureTest(RedisCase):
     """Redis goes away, and comes back."""
+
+    def read_to_the_end(self, clients):
+        """What each client gets up to the message "end": texts, and GAP for each gap."""
+        orders = []
+        for client in clients:
+            orders.append([])
+            while not orders[-1] or orders[-1][-1] != "end":
+                event = client.next()
+                orders[-1].append("GAP" if event["event"] == "gap" else event["data"])
+        return orders
+
+    def assert_honest(self, orders, accepted):
+        """All got the same in the same order, and all that was accepted; else each was told of a gap, before which it
+        got the beginning of the same, and after which all got the same."""
+        if any("GAP" in order for order in orders):
+            self.assertEqual({order.count("GAP") for order in orders}, {1})
+            before = [order[:order.index("GAP")] for order in orders]
+            longest = max(before, key=len)
+            self.assertEqual(before, [longest[:len(order)] for order in before])
+            orders = [order[order.index("GAP") + 1:] for order in orders]
+        else:
+            self.assertLessEqual(accepted, set(orders[0]))
+        self.assertEqual(orders, [orders[0]] * len(orders))
+        self.assertEqual(len(orders[0]), len(set(orders[0])))
+
+    def test_a_redis_that_lost_everything_is_a_gap_for_everyone(self):
+        self.redis.stop()
+        self.redis = RedisServer(self.enterTemporary(), append_only="no")
+        self.addCleanup(self.redis.stop)
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server, path) for server in (one, two)
+                   for path in ("/s", "/s?room=a", "/graphql/subscription/news", "/graphql/sse")]
+        for n in range(3):
+            self.post_to(one, "/send", str(n))
+            self.post_to(one, "/gql/news", str(n))
+        last = clients[4].next()["id"]
+        self.redis.stop(kill=True)
+        self.until(lambda: one.app.relay.link.down and two.app.relay.link.down)
+        self.redis.start()
+        self.until(lambda: self.post_to(two, "/send", "end") != 503)
+        self.post_to(two, "/gql/news", "end")
+        for client in clients:
+            events = []
+            while not events or "end" not in events[-1]["data"]:
+                events.append(client.next())
+            self.assertEqual([event["event"] for event in events][-2:], ["gap", "message"])
+            facts = json.loads(events[-2]["data"])
+            self.assertEqual(facts["resumesAfter"], events[-2]["id"])
+            self.assertTrue(client.nothing())
+        for server in (one, two, self.serve(REDIS_SCRIPT, redis=self.redis.url)):
+            self.assertEqual([self.client(server, "/s", last).next()["event"]], ["gap"])
+            again = self.client(server, "/s", events[-2]["id"][:9] + "1")
+            self.assertEqual(again.next()["data"], "end")
+        self.assertNotIn("GAP", self.read_to_the_end([self.client(two, "/s", facts["resumesAfter"])]))
+
+    def test_a_redis_that_lost_the_newest_messages_is_a_gap(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server) for server in (one, two) for _ in range(2)]
+        self.post_to(one, "/send", "kept")
+        for client in clients:
+            client.next()
+        copy = self.enterTemporary()
+        shutil.copytree(self.redis.folder, copy, dirs_exist_ok=True)
+        gate, read = threading.Event(), two.app.relay._read
+        two.app.relay._read = lambda *arguments: gate.wait(WAIT) and read(*arguments)
+        two.app.relay._wake()
+        for n in range(5):
+            self.post_to(one, "/send", f"lost {n}")
+        last = [clients[0].next() for _ in range(5)][-1]["id"]
+        self.redis.stop(kill=True)
+        shutil.rmtree(self.redis.folder)
+        shutil.copytree(copy, self.redis.folder)
+        self.redis.start()
+        gate.set()
+        self.until(lambda: self.post_to(one, "/send", "on") != 503)
+        self.until(lambda: two.app.relay.era.epoch == one.app.relay.era.epoch != last[:8])
+        self.post_to(two, "/send", "end")
+        orders = self.read_to_the_end(clients[1:])
+        self.assertEqual([order.count("GAP") for order in orders], [1, 1, 1])
+        self.assertEqual(self.client(two, "/s", last).next()["event"], "gap")
+        self.assertEqual(self.redis.ask("EXISTS", f"aiwebengine:{last[:8]}:stream:/s"), ":1")
+        self.assertNotEqual(self.redis.ask("TTL", f"aiwebengine:{last[:8]}:stream:/s"), ":-1")
+
+    def test_a_restart_that_loses_nothing_is_no_gap(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server) for server in (one, two)]
+        self.post_to(one, "/send", "0")
+        self.redis.stop()
+        self.until(lambda: one.app.relay.link.down and two.app.relay.link.down)
+        self.redis.start()
+        self.until(lambda: one.app.relay.link.down is two.app.relay.link.down is None)
+        self.post_to(one, "/send", "end")
+        self.assertEqual(self.read_to_the_end(clients), [["0", "end"]] * 2)
+
+    def test_ids_in_the_future_are_as_good_as_others_until_redis_is_emptied(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server) for server in (one, two)]
+        key = aiwebengine.key_of_stream(one.app.relay.epoch, "/s")
+        self.redis.ask("XADD", key, f"{time.time_ns() // 1000000 + 120000}-7", "data", "future")
+        for n in range(2):
+            self.post_to(one, "/send", str(n))
+        ids = [clients[0].next()["id"] for _ in range(3)]
+        clients += [self.client(server, "/s", ids[1]) for server in (one, two, self.serve(REDIS_SCRIPT, redis=self.redis.url))]
+        self.post_to(two, "/send", "2")
+        self.assertEqual([self.take(client, 2) for client in clients[2:]], [["1", "2"]] * 3)
+        self.redis.ask("FLUSHALL")
+        self.post_to(two, "/send", "end")
+        self.assertEqual({tuple(order[-2:]) for order in self.read_to_the_end(clients)}, {("GAP", "end")})
+        self.assertEqual(self.client(one, "/s", ids[2]).next()["event"], "gap")
+
+    def test_an_epoch_that_another_process_began_is_followed_and_nothing_is_sent_in_the_old_one(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        clients = [self.client(server) for server in (one, two)]
+        self.post_to(one, "/send", "0")
+        old = one.app.relay.epoch
+        with unittest.mock.patch.object(one.app.relay.presence, "_report"):
+            self.redis.ask("HSET", "aiwebengine:state", "epoch", "0123abcd")
+            self.assertIn("matched", self.post_to(one, "/send", "end"))
+        self.assertEqual(self.redis.ask("XLEN", aiwebengine.key_of_stream(old, "/s")), ":1")
+        self.assertEqual(self.read_to_the_end(clients), [["0", "GAP", "end"]] * 2)
+        self.assertEqual([client.last_id[:8] for client in clients], ["0123abcd"] * 2)
+
+    def test_what_redis_accepted_while_one_process_could_not_reach_it_arrives_there(self):
+        proxy = RedisProxy(self.redis.port)
+        self.addCleanup(proxy.cut)
+        script = REDIS_SCRIPT + """
+            routeRegistry.registerRoute("/open", () => routeRegistry.registerStreamRoute("/late"), "POST");
+            routeRegistry.registerRoute("/late-send", ({ request }) => routeRegistry.sendStreamMessage("/late", request.body), "POST");"""
+        one = self.serve(script, redis=self.redis.url)
+        two = self.serve(script, redis=proxy.url)
+        self.post_to(one, "/open")
+        self.post_to(one, "/late-send", "before")
+        old = self.client(one, "/late", f"{one.app.relay.epoch}-0").next()["id"]
+        self.until(lambda: two.app.relay._contact[0] > int(old[9:]) >> 20)
+        proxy.cut()
+        self.until(lambda: two.app.relay.link.down)
+        self.post_to(two, "/open")
+        clients = [self.client(two, path, last) for path, last in (("/late", None), ("/late", old), ("/s", None))]
+        for n in range(3):
+            self.post_to(one, "/late-send", f"late {n}")
+            self.post_to(one, "/send", f"late {n}")
+        proxy.mend()
+        self.until(lambda: two.app.relay.link.down is None)
+        self.post_to(two, "/send", "end")
+        self.post_to(two, "/late-send", "end")
+        wanted = [f"late {n}" for n in range(3)] + ["end"]
+        fresh, returned, other = self.read_to_the_end(clients)
+        self.assertEqual(other, wanted)
+        self.assertEqual(fresh, wanted)
+        self.assertEqual(returned, ["GAP"] + wanted)
+        self.assertEqual(self.read_to_the_end([self.client(two, "/late", old)]), [wanted])
+
+    def test_messages_that_redis_dropped_are_a_gap_also_when_exactly_a_history_is_left(self):
+        with unittest.mock.patch.object(aiwebengine, "REDIS_LAG_MESSAGES", 0):
+            one = self.serve(REDIS_SCRIPT, redis=self.redis.url)
+            client = self.client(one)
+            self.post_to(one, "/many?count=700", "n")
+            ids = [client.next()["id"] for _ in range(700)]
+            key = aiwebengine.key_of_stream(one.app.relay.epoch, "/s")
+            for left in (256, 100):
+                self.redis.ask("XTRIM", key, "MAXLEN", str(left))
+                two = self.serve(REDIS_SCRIPT, redis=self.redis.url)
+                self.assertEqual(self.client(two, "/s", ids[700 - left - 2]).next()["event"], "gap")
+                self.assertEqual(self.client(two, "/s", ids[700 - left]).next()["data"], f"n{700 - left + 1}")
 
     def test_while_redis_is_stopped_requests_go_on_sends_throw_and_then_it_resumes(self):
         one, two = self.serve_both(REDIS_SCRIPT)
@@ -9666,7 +9894,7 @@ class RedisFailureTest(RedisCase):
             self.assertTrue(client.nothing())
         self.assertIn("Redis is back", self.output.getvalue())
 
-    def test_traffic_of_both_during_a_restart_loses_nothing_that_was_accepted(self):
+    def test_traffic_of_both_during_a_restart_loses_nothing_that_was_accepted_or_tells_everyone(self):
         one, two = self.serve_both(REDIS_SCRIPT)
         clients = [self.client(server) for server in (one, two) for _ in range(5)]
         accepted, refused, stop = set(), [], threading.Event()
@@ -9692,14 +9920,7 @@ class RedisFailureTest(RedisCase):
         for thread in threads:
             thread.join()
         self.post_to(one, "/send", "end")
-        orders = []
-        for client in clients:
-            orders.append([])
-            while not orders[-1] or orders[-1][-1] != "end":
-                orders[-1].append(client.next()["data"])
-        self.assertEqual(orders, [orders[0]] * len(orders))
-        self.assertLessEqual(accepted, set(orders[0]))
-        self.assertEqual(len(orders[0]), len(set(orders[0])))
+        self.assert_honest(self.read_to_the_end(clients), accepted)
 
     def test_a_paused_redis_holds_up_one_send_and_loses_nothing(self):
         with unittest.mock.patch.object(aiwebengine, "REDIS_TIMEOUT", 1.5):
