@@ -26731,6 +26731,81 @@ def prepare_interpreter():
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
 
 
+class Outcome:
+    """Something that is not over yet: `done` says when it is, and then the listeners are called, each
+    once, by the thread that ends it or, later, by the one that adds the listener."""
+
+    __slots__ = ("done", "_listeners")
+
+    def __init__(self):
+        self.done = False
+        self._listeners = []
+
+    def then(self, listener):
+        self._listeners.append(listener)
+        if self.done:
+            self._tell()
+
+    def forget(self):
+        """Nobody wants to know any more."""
+        self._listeners.clear()
+
+    def conclude(self):
+        self.done = True
+        self._tell()
+
+    def _tell(self):
+        while self._listeners:
+            try:
+                listener = self._listeners.pop()    # another thread may have come first
+            except IndexError:
+                return
+            listener()
+
+
+class Pending(Outcome):
+    """The promise that a call of a script's function returned, while it is not settled. Listeners are called
+    inside the realm: they must not wait for anything."""
+
+    __slots__ = ("realm", "timeout", "convert", "started", "fulfilled", "result")
+
+    def __init__(self, realm, promise, timeout, convert, started):
+        super().__init__()
+        self.realm, self.timeout, self.convert, self.started = realm, timeout, convert, started
+        self.fulfilled = self.result = None
+        promise_react(realm, promise, lambda value: self._settle(True, value),
+                      lambda reason: self._settle(False, reason))
+
+    def _settle(self, fulfilled, result):
+        self.fulfilled, self.result = fulfilled, result
+        self.conclude()
+
+    def value(self):
+        """What the promise was fulfilled with, through `convert`, an entry of its own; raises JSError."""
+        if not self.fulfilled:
+            raise JSError(self.result)
+        return self.realm.enter(lambda: self.convert(self.result), self.timeout)
+
+    def wait(self):
+        """The value, once it is there; raises ScriptTimeout when the time is up."""
+        settled = threading.Event()
+        self.then(settled.set)
+        self.realm.await_settled(settled, self.timeout, self.started)
+        return self.value()
+
+    def seconds_left(self):
+        return max(0.0, self.timeout - (self.realm.clock.elapsed() - self.started) / 1000)
+
+
+def awaited(outcome):
+    """The value of what Realm.begin() returned."""
+    return outcome.wait() if type(outcome) is Pending else outcome
+
+
+def unsettled_error(seconds):
+    return ScriptTimeout(f"the promise did not settle within {seconds:g} s")
+
+
 def guards():
     """What generated code consults: `guarded` keys, and `appendable`, the length that an array must be
     below for an assignment to append to it without a look at its prototypes."""
@@ -27172,33 +27247,30 @@ class Realm:
     def run(self, function, *args, timeout=None, convert=None):
         """Calls a function value with plain Python arguments; returns its result through `convert`
         (default: to_python), which runs inside the time limit too. A promise is waited for."""
-        return self.settle(
+        return awaited(self.start(function, *args, timeout=timeout, convert=convert))
+
+    def start(self, function, *args, timeout=None, convert=None):
+        """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
+        return self.begin(
             lambda: call(function, undefined, *[self.from_python(arg) for arg in args]), timeout,
             convert or self.to_python)
 
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
+        return awaited(self.begin(start, timeout, convert))
+
+    def begin(self, start, timeout, convert):
+        """Runs start() as an entry; its result through `convert`, or a Pending for a promise that is not
+        settled yet."""
         started = self.clock.elapsed()
-        settled = None
-        outcome = []
 
         def work():
-            nonlocal settled
             result = start()
-            if not isinstance(result, JSPromise):
-                return convert(result)
-            settled = threading.Event()
-            promise_react(self, result, lambda value: outcome.append((True, value)) or settled.set(),
-                          lambda reason: outcome.append((False, reason)) or settled.set())
-            return settled
-        result = self.enter(work, timeout)
-        if settled is None:
-            return result
-        self.await_settled(settled, timeout, started)
-        fulfilled, value = outcome[0]
-        if not fulfilled:
-            raise JSError(value)
-        return self.enter(lambda: convert(value), timeout)
+            if isinstance(result, JSPromise):
+                return Pending(self, result, timeout, convert, started)
+            return convert(result)
+        outcome = self.enter(work, timeout)
+        return outcome.value() if type(outcome) is Pending and outcome.done else outcome
 
     def await_settled(self, settled, timeout, started):
         """Waits, lock released, for a promise that timers or other calls will settle."""
@@ -27209,7 +27281,7 @@ class Realm:
         if seconds is None and self.timers.is_empty():
             raise ScriptTimeout("the promise can never settle: nothing is left to run")
         if not self.clock.wait(settled, left):
-            raise ScriptTimeout(f"the promise did not settle within {seconds:g} s")
+            raise unsettled_error(seconds)
 
     def lookup(self, name):
         """The function value of a global function, or of a top-level variable of the script or module
@@ -27404,6 +27476,53 @@ def start_script_thread(function, *arguments, name=None):
 
 
 _stack_size_lock = threading.Lock()
+
+
+class ScriptThreads:
+    """Threads with deep stacks for work that may take long: a resting one, or a new one, for each piece.
+    When `most` of them are at work, what comes waits."""
+
+    def __init__(self, most, rest=10.0):
+        self.most, self.rest = most, rest
+        self.count = self.idle = 0
+        self.closed = False
+        self._work = collections.deque()
+        self._changed = threading.Condition()
+
+    def run(self, work, *arguments):
+        """Has work(*arguments) done by another thread. It must not raise."""
+        with self._changed:
+            self._work.append((work, arguments))
+            if self.idle >= len(self._work):
+                self._changed.notify()
+            elif self.count < self.most:
+                self.count += 1
+                try:
+                    start_script_thread(self._loop, name="scripts")
+                except RuntimeError:    # the system has no more: those that are there do it
+                    self.count -= 1
+                    if not self.count:
+                        raise
+
+    def _loop(self):
+        while True:
+            with self._changed:
+                while not self._work:
+                    self.idle += 1
+                    woken = not self.closed and self._changed.wait(self.rest)
+                    self.idle -= 1
+                    if not self._work and not woken:
+                        self.count -= 1
+                        return
+                work, arguments = self._work.popleft()
+            work(*arguments)
+            del work, arguments
+
+    def close(self):
+        """Lets the threads end that rest."""
+        with self._changed:
+            self.closed = True
+            self._changed.notify_all()
 
 
 def on_script_thread(function, *arguments, on_interrupt=None):
@@ -29101,6 +29220,8 @@ class Js2PyRealm:
         to_python), which runs inside the time limit too."""
         convert = convert or self.to_python
         return self.enter(lambda: convert(self.invoke(function, args)), timeout)
+
+    start = run                         # there are no promises to wait for
 
     def invoke(self, function, args):
         function = self.inward(function)
