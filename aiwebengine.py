@@ -37102,8 +37102,16 @@ def declaration_of(entry, indent, word):
 
 DEFAULT_LOAD_TIMEOUT = 10.0
 MAX_SCRIPT_BYTES = 16 * 1024 * 1024
-#: Calls that may run, or wait for their turn, in one script; more are answered 503.
+#: Calls that may wait for their turn in one script, when the first of them has waited for so many seconds; more
+#: are answered 503.
 MAX_CALLS_PER_SCRIPT = 128
+MAX_TURN_SECONDS = 3.0
+#: Threads for calls of scripts and for serving requests.
+MAX_THREADS = 512
+#: A handler whose calls computed no longer than that lately, in seconds, may be called by the thread that
+#: serves everybody; and how slowly a long call is forgotten.
+QUICK_SECONDS = 0.005
+PACE_FADING = 0.9
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
 WATCH_INTERVAL = 0.25
 SETTLE_SECONDS = 0.05
@@ -37279,6 +37287,176 @@ class ScriptBusy(Exception):
     """Too many calls of one script at once."""
 
 
+class ScriptReplaced(Exception):
+    """The version of a script that was to be called is gone; the table has another one, or none."""
+
+
+# -- Calls ----
+
+
+class Pace:
+    """How long the work of one kind took lately: the longest time, fading with each further one. What was
+    never done is not known to be quick."""
+
+    __slots__ = ("longest",)
+
+    def __init__(self):
+        self.longest = None
+
+    def note(self, seconds):
+        faded = (self.longest or 0.0) * PACE_FADING
+        self.longest = seconds if seconds > faded else faded
+
+    @property
+    def quick(self):
+        return self.longest is not None and self.longest < QUICK_SECONDS
+
+
+class Task(Outcome):
+    """Work that another thread may do. `value()` returns what it returned, or raises what it raised."""
+
+    __slots__ = ("work", "pace", "result", "error")
+
+    def __init__(self, work, pace):
+        super().__init__()
+        self.work, self.pace = work, pace
+        self.result = self.error = None
+
+    def run(self):
+        started = time.perf_counter()
+        try:
+            self.result = self.work()
+        except BaseException as error:
+            self.error = error
+        self.pace.note(time.perf_counter() - started)
+        self.conclude()
+
+    def value(self):
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class Call(Outcome):
+    """One call of a script's handler, from the wait for its turn to its outcome. `make_context()` gives the
+    argument, `convert(value)` what value() returns, which raises JSError, MissingHandler or ScriptBusy.
+
+    No thread waits for a promise: the call goes on when it is settled, or ends when its time is up.
+    """
+
+    __slots__ = ("host", "handler", "what", "make_context", "convert", "pace", "pending", "result", "error",
+                 "_open", "__weakref__")
+
+    def __init__(self, host, handler, what, make_context, convert=None):
+        super().__init__()
+        self.host, self.handler, self.what = host, handler, what
+        self.make_context, self.convert = make_context, convert
+        self.pace = host.pace(what)
+        self.pending = self.result = self.error = None
+        self._open = [True]
+
+    def run(self):
+        """Calls the handler. Its turn has come."""
+        host, started = self.host, time.perf_counter()
+        try:
+            outcome = host.realm.start(host.resolve(self.handler, self.what), self.make_context(),
+                                       timeout=host.app.handler_timeout, convert=self.convert)
+            if type(outcome) is Pending:
+                self._await(outcome)
+                return
+        except BaseException as error:
+            self.end(None, error)
+        else:
+            self.end(outcome)
+        finally:
+            self.pace.note(time.perf_counter() - started)
+
+    def run_and_wait(self):
+        """run() for a caller that waits for the outcome, a promise's too."""
+        host = self.host
+        try:
+            outcome = host.realm.run(host.resolve(self.handler, self.what), self.make_context(),
+                                     timeout=host.app.handler_timeout, convert=self.convert)
+        except BaseException as error:
+            self.end(None, error)
+        else:
+            self.end(outcome)
+
+    def _await(self, pending):
+        self.pending = pending
+        host, itself = self.host, weakref.ref(self)     # the alarm shall not keep what is long over
+        host.app.waiting.add(self)
+        host.app.later(pending.seconds_left(), lambda: (call := itself()) and call.expire())
+        pending.then(lambda: host.take_turn(self.go_on))
+
+    def go_on(self):
+        """The promise is settled."""
+        if self.done:
+            return
+        started = time.perf_counter()
+        try:
+            outcome = self.pending.value()
+        except BaseException as error:
+            self.end(None, error)
+        else:
+            self.end(outcome)
+        self.pace.note(time.perf_counter() - started)
+
+    def expire(self):
+        if not self.done:
+            self.end(None, unsettled_error(self.pending.timeout))
+
+    def end(self, result, error=None):
+        """The call is over, if it was not."""
+        try:
+            self._open.pop()
+        except IndexError:
+            return
+        self.result, self.error = result, error
+        if self.pending is not None:
+            self.pending.forget()
+            self.host.app.waiting.discard(self)
+        self.host.call_ended()
+        self.conclude()
+
+    def value(self):
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class Suspended(BaseException):
+    """Work that needs the outcome of a call cannot go on before that is over; then it is done once more from
+    the start. No Exception, so that nothing on the way takes it for an error of the resolver."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.call = call
+
+
+class CallsSoFar:
+    """The calls that a piece of work has made, so that it makes none of them twice when it is done again."""
+
+    __slots__ = ("calls", "position", "here")
+
+    def __init__(self):
+        self.calls = []
+        self.position = 0
+        self.here = False               # may quick ones run on this thread?
+
+    def begin(self, here):
+        self.position, self.here = 0, here
+
+    def next(self, what, make):
+        """The call of that name which comes next: the one of the last time, or make()."""
+        place, self.position = self.position, self.position + 1
+        if place < len(self.calls) and self.calls[place].what != what:
+            del self.calls[place:]      # the schema has changed meanwhile
+        if place == len(self.calls):
+            self.calls.append(make())
+        return self.calls[place]
+
+
 # -- Routes ----
 
 
@@ -37431,7 +37609,10 @@ class ScriptHost:
         self.graphql = app.graphql.stage(name)
         self.live = False
         self.retired = False
-        self.active = 0
+        self.active = 0                 # calls that are not over
+        self.turns = collections.deque()    # (since when, work) that waits for its turn
+        self.taken = False              # is it somebody's turn?
+        self.paces = {}                 # what is called -> Pace
         self.storage = app.storage_of(name)
         self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}", "worker": app.worker}
         self._warned = set()
@@ -37525,51 +37706,136 @@ class ScriptHost:
         return function
 
     def run(self, handler, what, context, convert=None):
-        """Calls a handler within the time limit; raises JSError, ScriptTimeout, MissingHandler or
-        ScriptBusy."""
+        """Calls a handler within the time limit and waits for it; raises JSError, ScriptTimeout,
+        MissingHandler or ScriptBusy."""
         function = self.resolve(handler, what)
         with self._lock:
-            if self.active >= MAX_CALLS_PER_SCRIPT:
-                raise ScriptBusy(f"{self.name} is busy: {self.active} calls are running or waiting for "
-                                 "their turn")
-            self.active += 1
+            self._count_call()
         try:
             return self.realm.run(function, context, timeout=self.app.handler_timeout, convert=convert)
         finally:
+            self.call_ended()
+
+    def _count_call(self):
+        """Counts a call, with `_lock` held; raises ScriptBusy."""
+        waiting = len(self.turns)
+        if waiting >= MAX_CALLS_PER_SCRIPT and time.monotonic() - self.turns[0][0] > MAX_TURN_SECONDS:
+            raise ScriptBusy(f"{self.name} is busy: {waiting} calls are waiting for their turn")
+        self.active += 1
+
+    def pace(self, what):
+        return self.paces.get(what) or self.paces.setdefault(what, Pace())
+
+    def begin(self, call, here, patient=False):
+        """Has a Call run when it is its turn: at once and on this thread if it may be `here`, is known to be
+        quick, and nobody is in the realm. The call tells about a script that is busy (not to those who are
+        `patient`) or that was replaced."""
+        alone = self.app.later is None  # then nobody else would do it
+        try:
             with self._lock:
-                self.active -= 1
-                last = self.retired and not self.active
-            if last:
-                self.realm.close()
+                if self.retired and not self.active:
+                    raise ScriptReplaced
+                if patient:
+                    self.active += 1
+                else:
+                    self._count_call()
+                if not alone:
+                    if self.taken:
+                        self.turns.append((time.monotonic(), call.run))
+                        return
+                    self.taken = True
+        except (ScriptBusy, ScriptReplaced) as error:
+            call.error = error
+            call.conclude()
+            return
+        if alone:
+            call.run_and_wait()
+        elif here and call.pace.quick and self.realm.lock.acquire(False):
+            try:
+                call.run()
+            finally:
+                self.realm.lock.release()
+                self.pass_turn()
+        else:
+            self.app.threads.run(self.take_turns, call.run)
+
+    def take_turn(self, work):
+        """Has work() done by another thread when it is its turn."""
+        with self._lock:
+            if self.taken:
+                self.turns.append((time.monotonic(), work))
+                return
+            self.taken = True
+        self.app.threads.run(self.take_turns, work)
+
+    def take_turns(self, work):
+        """Does the work whose turn it is, and then what waits for its turn."""
+        while work is not None:
+            work()
+            work = self._next_turn()
+
+    def pass_turn(self):
+        """The turn of this thread is over, and it has other things to do."""
+        work = self._next_turn()
+        if work is not None:
+            self.app.threads.run(self.take_turns, work)
+
+    def _next_turn(self):
+        with self._lock:
+            work = self.turns.popleft()[1] if self.turns else None
+            self.taken = work is not None
+            return work
+
+    def call_ended(self):
+        with self._lock:
+            self.active -= 1
+            last = self.retired and not self.active
+        if last:
+            self.realm.close()
 
     def call_resolver(self, kind, name, resolver, args, info):
         """The value of a GraphQL field. Older scripts expect the arguments themselves, so each is also a
         property of the context where its name is free."""
         request = info.context
-        context = self.context("graphql" + kind.capitalize(), request, args)
-        for key, value in args.items():
-            context.setdefault(key, value)
         what = f"{kind} {name}"
+
+        def begin():
+            def make_context():
+                context = self.context("graphql" + kind.capitalize(), request, args)
+                for key, value in args.items():
+                    context.setdefault(key, value)
+                return context
+
+            call = Call(self, resolver, what, make_context)
+            call.then(functools.partial(self._resolver_ended, kind, name, call, time.perf_counter()))
+            if calls is not None:
+                self.begin(call, calls.here)
+            return call
+
+        calls = getattr(request, "calls", None)
+        if calls is None:
+            call = begin()
+            with self._lock:
+                self._count_call()
+            call.run_and_wait()
+        else:
+            call = calls.next(what, begin)
+            if not call.done:
+                raise Suspended(call)
+        if kind == "subscription" and isinstance(call.error, MissingHandler):
+            self.warn_once(str(call.error))
+            return None
+        return call.value()
+
+    def _resolver_ended(self, kind, name, call, started):
         key, known = (self.name, kind, name), self.app.resolver_stats
         stats = known.get(key) or known.setdefault(key, CallStats())
-        started, failed = time.perf_counter(), True
+        error = call.error
         stats.calls += 1
-        try:
-            value = self.run(resolver, what, context)
-            failed = False
-            return value
-        except JSError as error:
-            self.app.report_error(self, error, f"{what}: the resolver failed")
-            raise
-        except MissingHandler as error:
-            if kind != "subscription":
-                raise
-            failed = False
-            self.warn_once(str(error))
-            return None
-        finally:
-            stats.errors += failed
-            stats.record(time.perf_counter() - started)
+        stats.errors += error is not None and not (kind == "subscription" and isinstance(error, MissingHandler))
+        stats.record(time.perf_counter() - started)
+        if isinstance(error, JSError):
+            self.app.report_error(self, error, f"{kind} {name}: the resolver failed")
 
     def context(self, kind, request=None, args=None, connection=None):
         """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
@@ -37683,6 +37949,11 @@ class Application:
         self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
+        #: `later(seconds, function)` of a server that is there to go on with calls that wait for a promise;
+        #: without one whoever calls a handler waits.
+        self.later = None
+        self.waiting = set()            # Calls that wait for a promise
+        self.threads = ScriptThreads(MAX_THREADS)
         self._tasks = queue.SimpleQueue()
         self._task_thread = None
 
@@ -37889,36 +38160,43 @@ class Application:
 
     def _connection_closed(self, connection):
         route = self.stream_routes.get(connection.stream.path)
-        if route is not None and route.on_disconnect is not None:
-            self._tasks.put((route, connection))
-            if self._task_thread is None:
-                self._task_thread = start_script_thread(self._run_tasks, name="disconnects")
+        if route is None or route.on_disconnect is None:
+            return
+        if self.later is not None:
+            self._call_on_disconnect(route, connection)
+            return
+        self._tasks.put(functools.partial(self._call_on_disconnect, route, connection))
+        if self._task_thread is None:
+            self._task_thread = start_script_thread(self._run_tasks, name="disconnects")
+
+    def _call_on_disconnect(self, route, connection):
+        """Calls onDisconnect when it is the script's turn; a reload waits for it."""
+        host, path = route.host, connection.stream.path
+        facts = {"path": path, "metadata": dict(connection.metadata)}
+        call = Call(host, route.on_disconnect, f"stream {path} (onDisconnect)",
+                    lambda: host.context("streamCustomization", None, None, facts), ignore_result)
+        call.then(functools.partial(self._on_disconnect_ended, call, connection))
+        host.begin(call, False, patient=True)
+
+    def _on_disconnect_ended(self, call, connection):
+        if isinstance(call.error, ScriptReplaced):
+            if self.hosts.get(call.host.name) is not call.host:
+                self._connection_closed(connection)     # the new version has its own handler, or none
+        elif isinstance(call.error, JSError):
+            self.report_error(call.host, call.error, f"onDisconnect of {connection.stream.path}")
+        elif call.error is not None:
+            self.log.write("error", str(call.error), call.host.name)
 
     def after_disconnects(self, function):
-        """Calls a function when the onDisconnect handlers of the connections that have gone were called; False
-        when there never was one, and it is not called."""
+        """Without a server: calls a function when the onDisconnect handlers of the connections that have gone
+        were called; False when there never was one, and it is not called."""
         if self._task_thread is not None:
             self._tasks.put(function)
         return self._task_thread is not None
 
     def _run_tasks(self):
-        while True:
-            item = self._tasks.get()
-            if item is None:
-                return
-            if callable(item):
-                item()
-                continue
-            route, connection = item
-            host = route.host
-            facts = {"path": connection.stream.path, "metadata": dict(connection.metadata)}
-            try:
-                host.run(route.on_disconnect, f"stream {connection.stream.path} (onDisconnect)",
-                         host.context("streamCustomization", None, None, facts), ignore_result)
-            except JSError as error:
-                self.report_error(host, error, f"onDisconnect of {connection.stream.path}")
-            except (MissingHandler, ScriptBusy) as error:
-                self.log.write("error", str(error), host.name)
+        while (task := self._tasks.get()) is not None:
+            task()
 
     def report_error(self, host, error, what):
         """Logs an error of a handler with its place in the source."""
@@ -37954,6 +38232,9 @@ class Application:
         self._tasks.put(None)
         for host in self.hosts.values():
             host.retire()
+        for call in list(self.waiting):
+            call.end(None, ScriptReplaced())
+        self.threads.close()
         self.relay.stop()
         self.broadcaster.stop()
         if self.storage is not None:
@@ -38224,8 +38505,10 @@ LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
-MAX_THREADS = 512
-SPARE_THREAD_SECONDS = 10
+#: When it happened, nobody is taken for quick for so long.
+CAUTIOUS_SECONDS = 1.0
+#: Larger bodies are read by another thread, too.
+MAX_LEADERS_BODY = 16 * 1024
 #: After the last response of a connection, what still comes is read for so long.
 DRAIN_SECONDS = 2
 #: A stopping server lets requests finish for so long.
@@ -38665,19 +38948,22 @@ def response_from(realm, value):
     return built_response(realm, *parts)
 
 
-def call_handler(host, handler, what, context, answer):
-    """Runs a handler; `answer(realm, result)` is applied inside the realm, under its time limit. What it
-    raises as HandlerMistake is raised here: the realm knows only errors of scripts."""
-    def convert(value):
-        try:
-            return answer(host.realm, value)
-        except HandlerMistake as mistake:
-            return mistake
-
-    result = host.run(handler, what, context, convert)
+def checked(result):
+    """A call's value; raises what convert() returned as a HandlerMistake."""
     if isinstance(result, HandlerMistake):
         raise result
     return result
+
+
+def converter(realm, answer):
+    """The `convert` of a Call: answer(realm, result) is applied inside the realm, under its time limit. What
+    it raises as HandlerMistake is returned: the realm knows only errors of scripts."""
+    def convert(value):
+        try:
+            return answer(realm, value)
+        except HandlerMistake as mistake:
+            return mistake
+    return convert
 
 
 def json_bytes(realm, value):
@@ -39445,7 +39731,8 @@ _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Con
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
 #: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
-READING, WRITING, DRAINING, CLOSED, TAKEN, HELD = "reading", "writing", "draining", "closed", "taken", "held"
+READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
+HELD, WAITING = "held", "waiting"
 #: What the log calls a request that fault injection left without an answer.
 DROPPED = 444
 
@@ -39481,6 +39768,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.started = 0.0
         self.fate = None                # what fault injection does to the request in `head`
         self.held = None                # (time to go on, body) while it is held
+        self.awaited = self.then = None     # what the answer waits for, and how it goes on
+        self.half_closed = False        # the client has said its last word
 
     # -- reading ----
 
@@ -39491,6 +39780,12 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return
             if self.state is HELD:
                 self.go_on()
+                return
+            if self.state is WAITING:
+                if self.awaited.done:
+                    self.go_on()
+                else:
+                    self.read_waiting()
                 return
             if self.state is READING and self.read_more():
                 self.advance()
@@ -39516,6 +39811,21 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.deadline = self.server.clock + REQUEST_SECONDS
         self.received = self.received + data if self.received else data
         return True
+
+    def read_waiting(self):
+        """Takes in what a client sends while it waits for its answer; whoever is gone raises OSError."""
+        try:
+            data = self.connection.recv(RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        self.received += data
+        if not data:                    # perhaps it still listens
+            self.closing = self.half_closed = True
+
+    @property
+    def is_deaf(self):
+        """Is there nothing to be read while the answer is not there?"""
+        return self.half_closed or len(self.received) >= RECEIVE_BYTES
 
     def advance(self):
         """Answers the requests that have arrived completely."""
@@ -39587,6 +39897,13 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.received = data[self.missing:]
         return b"".join(self.pieces)
 
+    def give_up(self):
+        """The server stops before there is an answer."""
+        if self.state is WAITING:
+            self.state = READING
+            self.refuse(Refusal(503, "The server is stopping", close=True))
+        self.end()
+
     def expire(self):
         """The deadline has passed."""
         if self.state is READING and (self.head is not None or self.received):
@@ -39615,10 +39932,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         return True
 
     def go_on(self):
-        """Answers the request that was held, and those that came after it."""
-        (_, body), self.held = self.held, None
-        self.state = READING
-        self.answer(self.head, body)
+        """Answers the request that was held or waited, and those that came after it."""
+        if self.state is HELD:
+            (_, body), self.held = self.held, None
+            self.state = READING
+            self.answer(self.head, body)
+        else:
+            awaited, then, self.awaited, self.then = self.awaited, self.then, None, None
+            self.state = READING
+            self.attempt(then, awaited)
         if self.state is READING:
             self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
             self.advance()
@@ -39628,18 +39950,54 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.note(DROPPED)
             self.end()
             return
+        self.attempt(self.begin_answer, head, body)
+
+    def begin_answer(self, head, body):
+        if head.refusal is not None:
+            raise head.refusal
+        if self.fate is not None and self.fate.error:
+            raise Refusal(500, "Fault injection chose this request to fail (--chaos error=…)")
+        method = getattr(self, "do_" + head.method, None)
+        if method is None:
+            raise Refusal(501, f"The method {head.method[:20]} is not supported")
+        method(head, body)
+
+    def attempt(self, step, *arguments):
+        """Takes a step towards the answer, perhaps the last one."""
         try:
-            if head.refusal is not None:
-                raise head.refusal
-            if self.fate is not None and self.fate.error:
-                raise Refusal(500, "Fault injection chose this request to fail (--chaos error=…)")
-            method = getattr(self, "do_" + head.method, None)
-            if method is None:
-                raise Refusal(501, f"The method {head.method[:20]} is not supported")
-            method(head, body)
+            step(*arguments)
         except Refusal as refusal:
             self.refuse(refusal)
-        self.head, self.body, self.fate = None, b"", None
+        if self.state is not WAITING:
+            self.head, self.body, self.fate = None, b"", None
+
+    def when_done(self, outcome, then):
+        """then(outcome) once it is done: at once, or when the leader finds time."""
+        if outcome.done:
+            then(outcome)
+            return
+        self.awaited, self.then = outcome, then
+        self.state, self.deadline = WAITING, math.inf
+        outcome.then(functools.partial(self.server.went_on, self))
+
+    def call(self, host, handler, what, make_context, answer, body, then):
+        """then(call) when a handler was called."""
+        call = Call(host, handler, what, make_context, converter(host.realm, answer))
+        host.begin(call, self.may_lead(body))
+        self.when_done(call, then)
+
+    def may_lead(self, body):
+        """May the thread that serves everybody do what is known to be quick?"""
+        return len(body) <= MAX_LEADERS_BODY and self.server.clock > self.server.cautious_until
+
+    def compute(self, pace, body, work, then):
+        """then(result) when work() was done, by another thread unless it is known to be quick."""
+        task = Task(work, pace)
+        if self.app.later is None or pace.quick and self.may_lead(body):
+            task.run()
+        else:
+            self.app.threads.run(task.run)
+        self.when_done(task, lambda task: then(task.value()))
 
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
@@ -39739,7 +40097,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Answers what only this machine may ask; a HEAD, too, as far as it is a GET."""
         check_local(head, self.address)
         method = "GET" if head.method == "HEAD" else head.method
-        response = LOCAL_PAGES[method, head.path](self, head, body)
+        page = LOCAL_PAGES[method, head.path]
+        if method == "POST":            # it may run code of a script
+            self.compute(Pace(), body, lambda: page(self, head, body), self.reply)
+            return
+        response = page(self, head, body)
         if response is not None:
             self.reply(response)
 
@@ -39789,7 +40151,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return True
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
-            self.reply_parts(service.http(head.method, head.fields, head.query, body, context))
+            self.ask_resolvers(context, body, lambda: service.http(head.method, head.fields, head.query, body,
+                                                                   context), self.reply_parts)
         elif path == GRAPHQL_SSE_PATH:
             self.graphql_limit(head)
             self.graphql_stream(head, body)
@@ -39807,7 +40170,28 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """`context.request` of resolvers. The body was a GraphQL request, not a form: it is text only."""
         request = Request(head, b"", None, self.address)
         request.text = body.decode("utf-8", "replace")
+        if self.app.later is not None:
+            request.calls = CallsSoFar()
         return request
+
+    def ask_resolvers(self, context, body, work, then):
+        """then(work()), where work() calls resolvers and is begun anew whenever one of them was waited for."""
+        def attempt():
+            if context.calls is not None:
+                context.calls.begin(self.may_lead(body))
+            try:
+                return work()
+            except Suspended as pause:
+                return pause
+
+        def go_on(result):
+            if isinstance(result, Suspended):
+                self.when_done(result.call, lambda call: self.compute(pace, body, attempt, go_on))
+            else:
+                then(result)
+
+        pace = self.server.graphql_pace
+        self.compute(pace, body, attempt, go_on)
 
     def reply_parts(self, parts):
         """Sends a (status, headers, body) triple."""
@@ -39818,8 +40202,12 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def graphql_stream(self, head, body):
         """/graphql/sse: a subscription, or an operation whose result is sent as events."""
-        answer = self.app.graphql.sse(head.method, head.fields, head.query, body,
-                                      self.graphql_context(head, body))
+        context = self.graphql_context(head, body)
+        self.ask_resolvers(context, body, lambda: self.app.graphql.sse(head.method, head.fields, head.query, body,
+                                                                       context),
+                           functools.partial(self.graphql_stream_answered, head))
+
+    def graphql_stream_answered(self, head, answer):
         if answer.advice:
             self.app.log.write("warn", answer.advice, "graphql")
         if answer.response is not None:
@@ -39842,14 +40230,22 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return True
         self.check_room()
         context = self.graphql_context(head, b"")
-        try:
-            first = service.subscribe_plain(name, head.query, context)
-        except GraphQLError as error:
-            text = json.dumps({"errors": service.format_errors([error], context)}, ensure_ascii=False)
-            self.reply(Response(403, JSON_TYPE, utf8(text)))
-            return True
-        self.hand_over(head, stream, self.query_metadata(head), self.last_event_id(head),
-                       b"" if first is None else encode_data(first))
+
+        def subscribe():
+            try:
+                return service.subscribe_plain(name, head.query, context)
+            except GraphQLError as error:
+                return error
+
+        def go_on(first):
+            if isinstance(first, GraphQLError):
+                text = json.dumps({"errors": service.format_errors([first], context)}, ensure_ascii=False)
+                self.reply(Response(403, JSON_TYPE, utf8(text)))
+                return
+            self.hand_over(head, stream, self.query_metadata(head), self.last_event_id(head),
+                           b"" if first is None else encode_data(first))
+
+        self.ask_resolvers(context, b"", subscribe, go_on)
         return True
 
     # -- scripts ----
@@ -39859,11 +40255,19 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         host, what = route.host, f"route {route.method} {route.path}"
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
-        context = host.realm.new_object(host.context("httpRoute", Request(head, body, params, self.address)))
-        stats = route.stats
-        stats.calls += 1
+        address = self.address
+        self.call(host, route.handler, what, lambda: host.realm.new_object(
+                      host.context("httpRoute", Request(head, body, params, address))),
+                  response_from, body, functools.partial(self.route_answered, route, what, head, body))
+
+    def route_answered(self, route, what, head, body, call):
+        host, stats = route.host, route.stats
+        if isinstance(call.error, ScriptReplaced):
+            self.ask_successor(host, head, body)
+            return
+        stats.calls += not isinstance(call.error, Refusal)
         try:
-            response = call_handler(host, route.handler, what, context, response_from)
+            response = checked(call.value())
         except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
             stats.errors += 1
             stats.record(time.perf_counter() - self.started)
@@ -39873,6 +40277,12 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             enliven(self.app.live, head, response)
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
+
+    def ask_successor(self, host, head, body):
+        """The script was replaced between the look at the table and the call."""
+        if self.app.hosts.get(host.name) is host:
+            raise Refusal(503, "The server is stopping", close=True)
+        self.begin_answer(head, body)
 
     def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
@@ -39904,10 +40314,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.check_room()
         metadata = self.query_metadata(head)
         if route.on_connect is not None:
-            metadata = self.ask_script(head, route, metadata)
-            if metadata is None:
-                return
-        self.hand_over(head, route.stream, metadata, self.last_event_id(head))
+            self.ask_script(head, route, metadata)
+        else:
+            self.hand_over(head, route.stream, metadata, self.last_event_id(head))
 
     def open_live(self, head):
         """Lets a page listen for changes. It counts as no stream of a script."""
@@ -39979,20 +40388,28 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.note(200)
 
     def ask_script(self, head, route, metadata):
-        """Calls onConnect. The metadata of the connection, or None when the refusal was sent."""
-        host, what = route.host, f"stream {route.stream.path} (onConnect)"
+        """Calls onConnect, and lets the client in or refuses it."""
+        host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
         facts = {"path": route.stream.path, "metadata": metadata}
-        context = host.context("streamCustomization", Request(head, b"", None, self.address), None,
-                               facts)
-        try:
-            answer = call_handler(host, route.on_connect, what, context, connect_answer)
-        except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
-            self.handler_failed(host, what, head, error)
-            return None
-        if isinstance(answer, Response):
-            self.reply(answer)
-            return None
-        return metadata if answer is None else answer
+
+        def go_on(call):
+            if isinstance(call.error, ScriptReplaced):
+                self.ask_successor(host, head, b"")
+                return
+            try:
+                answer = checked(call.value())
+            except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
+                self.handler_failed(host, what, head, error)
+                return
+            if isinstance(answer, Response):
+                self.reply(answer)
+            else:
+                self.hand_over(head, route.stream, metadata if answer is None else answer,
+                               self.last_event_id(head))
+
+        self.call(host, route.on_connect, what,
+                  lambda: host.context("streamCustomization", Request(head, b"", None, address), None, facts),
+                  connect_answer, b"", go_on)
 
     # -- writing ----
 
@@ -40119,14 +40536,14 @@ _AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail"
 class Request:
     """A request as scripts see it. Making one raises Refusal for a body that is not what it says."""
 
-    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes")
+    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "calls")
 
     def __init__(self, head, body=b"", params=None, address=""):
         self.head = head
         self.params = params
         self.address = address
         self.text = ""
-        self.form = self.json = self.bytes = None
+        self.form = self.json = self.bytes = self.calls = None
         self.files = ()
         if body:
             self._read(head, body)
@@ -40211,7 +40628,8 @@ def connect_answer(realm, value):
 # -- The server ----
 
 
-_EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITING: selectors.EVENT_WRITE}
+_EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITING: selectors.EVENT_WRITE,
+           WAITING: selectors.EVENT_READ}
 
 
 class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
@@ -40247,14 +40665,15 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._status_time = 0
         self._ready = collections.deque()
         self._returned = collections.deque()
+        self._went_on = collections.deque()
         self._turn = threading.Lock()
         self._term = 0
         self._serial = 0
         self._busy = None
-        self._away = 0
-        self._threads = 0
-        self._spare = 0
-        self._terms = queue.SimpleQueue()
+        self._away = set()              # connections that are still served by threads that led before
+        self._woken = False
+        self.cautious_until = 0.0
+        self.graphql_pace = Pace()
         self._active = threading.Event()
         self._ended = threading.Event()
         self._sweep_at = self._warned_at = self._grace_until = 0.0
@@ -40288,6 +40707,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def start(self):
         self._reserve = open(os.devnull, "rb")
+        self.app.later = self.later
         self._appoint()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
 
@@ -40304,9 +40724,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._active.set()
         self._wake()
         self._ended.wait(GRACE_SECONDS + 0.5)
-        with self._turn:
-            for _ in range(self._spare):
-                self._terms.put(None)
+        self.app.later = None
         for sock in (self._pulse, self._waker):
             sock.close()
         self.server_close()
@@ -40319,39 +40737,17 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     # -- threads ----
 
     def _appoint(self):
-        """Lets a spare or new thread begin the current term. With `_turn` held, or at the start."""
-        if self._spare:
-            self._spare -= 1
-            self._terms.put(self._term)
-        else:
-            self._threads += 1
-            start_script_thread(self._thread, self._term, name="http")
+        """Lets another thread begin the current term. With `_turn` held, or at the start."""
+        self.app.threads.run(self._thread, self._term)
 
     def _thread(self, term):
-        while term is not None:
+        while True:
             try:
                 self._lead(term)
+                return
             except Exception:           # nobody else would lead: log it, and go on
                 self.log.write("error", "internal error\n" + traceback.format_exc())
                 time.sleep(SUPERVISOR_INTERVAL)
-                continue
-            term = self._wait_for_term()
-
-    def _wait_for_term(self):
-        """The next term for this thread, or None when it was not needed for a while."""
-        with self._turn:
-            if self._ended.is_set():
-                return None
-            self._spare += 1
-        while True:
-            try:
-                return self._terms.get(timeout=SPARE_THREAD_SECONDS)
-            except queue.Empty:
-                with self._turn:
-                    if self._terms.empty():
-                        self._spare -= 1
-                        self._threads -= 1
-                        return None
 
     def _supervise(self):
         """Looks every few milliseconds, while there are requests, whether the leader is stuck in one."""
@@ -40365,7 +40761,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             time.sleep(SUPERVISOR_INTERVAL)
             with self._turn:
                 serial = self._serial
-                if self._busy is not None and serial == seen and self._threads < MAX_THREADS:
+                if self._busy is not None and serial == seen and self.app.threads.count < MAX_THREADS:
                     self._replace_leader()
                 quiet = 0 if serial != seen or self._busy is not None else quiet + 1
                 seen = serial
@@ -40373,8 +40769,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def _replace_leader(self):
         handler, self._busy = self._busy, None
         self._unwatch(handler)
-        self._away += 1
+        self._away.add(handler)
         self._term += 1
+        self.cautious_until = time.monotonic() + CAUTIOUS_SECONDS
         self._appoint()
 
     def _lead(self, term):
@@ -40382,7 +40779,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         while not self._ended.is_set():
             while self._ready:
                 handler = self._ready.popleft()
-                if handler.state is CLOSED or handler.state is TAKEN:
+                if handler.state is CLOSED or handler.state is TAKEN or handler in self._away:
                     continue
                 self._serial += 1
                 self._busy = handler
@@ -40424,12 +40821,14 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def later(self, seconds, function):
         """Calls a function, which must not block, after some time."""
-        self._put_later(time.monotonic() + seconds, function)
-        self._wake()
+        if self._put_later(time.monotonic() + seconds, function):
+            self._wake()                # else the leader wakes up for another one before
 
     def _put_later(self, due, item):
+        """True when it is the first thing to happen."""
         with self._turn:
             heapq.heappush(self._later, (due, next(self._later_count), item))
+            return self._later[0][2] is item
 
     def _until_later(self):
         with self._turn:
@@ -40447,20 +40846,34 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 item()
 
     def _wake(self):
+        if self._woken:
+            return
+        self._woken = True
         try:
             self._waker.send(b"\0")
         except OSError:
             pass
 
+    def went_on(self, handler):
+        """What a connection waited for is over."""
+        self._went_on.append(handler)
+        self._wake()
+
     def _take_back(self):
-        """Connections whose requests were finished by threads that no longer lead."""
+        """Connections whose requests were finished by threads that no longer lead, or that can go on."""
         try:
             self._pulse.recv(4096)
         except OSError:
             pass
+        self._woken = False             # before looking: whoever comes later wakes us again
         while self._returned:
-            self._away -= 1
-            self._settle(self._returned.popleft())
+            handler = self._returned.popleft()
+            self._away.discard(handler)
+            self._settle(handler)
+        while self._went_on:
+            handler = self._went_on.popleft()
+            if handler not in self._away:       # else it is looked at when it comes back
+                self._ready.append(handler)
 
     # -- sockets ----
 
@@ -40525,15 +40938,19 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Waits for what the connection waits for, or forgets it."""
         state = handler.state
         wanted = _EVENTS.get(state)
-        if handler.more:
+        if handler.more or state is WAITING and handler.awaited.done:
             handler.more = False
             self._ready.append(handler)
+        if state is WAITING and handler.is_deaf:
+            wanted = None
         if wanted == handler.watched and wanted is not None:
             return
         if wanted is None:
             self._unwatch(handler)
             if state is HELD:
                 self._put_later(handler.held[0], handler)
+                return
+            if state is WAITING:
                 return
             self.handlers.pop(handler, None)
             if state is CLOSED:
@@ -40567,15 +40984,18 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.socket.fileno() >= 0:
             self.selector.unregister(self.socket)
             self.socket.close()
-        for handler in [handler for handler in self.handlers if handler.state is HELD]:
-            handler.end()
+        late = time.monotonic() >= self._grace_until
+        for handler in [handler for handler in self.handlers
+                        if handler.state is HELD or late and handler.state is WAITING]:
+            handler.give_up()
             self._settle(handler)
         for handler in list(self.handlers):
             if handler.watched is not None and handler.state in (READING, DRAINING) and handler.head is None:
                 handler.end()
                 self._settle(handler)
-        waiting = [handler for handler in self.handlers if handler.watched is not None]
-        if (self._away or waiting) and time.monotonic() < self._grace_until:
+        waiting = [handler for handler in self.handlers
+                   if handler.watched is not None or handler.state is WAITING]
+        if (self._away or waiting) and not late:
             return False
         for handler in waiting:
             handler.end()
