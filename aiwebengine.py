@@ -26739,25 +26739,30 @@ class Outcome:
 
     def __init__(self):
         self.done = False
-        self._listeners = []
+        self._listeners = None
 
     def then(self, listener):
-        self._listeners.append(listener)
+        """Adds a listener; one thread at a time may do so."""
+        if self._listeners is None:
+            self._listeners = [listener]
+        else:
+            self._listeners.append(listener)
         if self.done:
             self._tell()
 
     def forget(self):
         """Nobody wants to know any more."""
-        self._listeners.clear()
+        self._listeners = None
 
     def conclude(self):
         self.done = True
         self._tell()
 
     def _tell(self):
-        while self._listeners:
+        listeners = self._listeners
+        while listeners:
             try:
-                listener = self._listeners.pop()    # another thread may have come first
+                listener = listeners.pop()          # another thread may have come first
             except IndexError:
                 return
             listener()
@@ -37294,22 +37299,23 @@ class ScriptReplaced(Exception):
 # -- Calls ----
 
 
+#: Instead of the outcome of a call that has to wait.
+NOT_NOW = object()
+
+
 class Pace:
     """How long the work of one kind took lately: the longest time, fading with each further one. What was
     never done is not known to be quick."""
 
-    __slots__ = ("longest",)
+    __slots__ = ("longest", "quick")
 
     def __init__(self):
-        self.longest = None
+        self.longest, self.quick = 0.0, False
 
     def note(self, seconds):
-        faded = (self.longest or 0.0) * PACE_FADING
-        self.longest = seconds if seconds > faded else faded
-
-    @property
-    def quick(self):
-        return self.longest is not None and self.longest < QUICK_SECONDS
+        faded = self.longest * PACE_FADING
+        self.longest = longest = seconds if seconds > faded else faded
+        self.quick = longest < QUICK_SECONDS
 
 
 class Task(Outcome):
@@ -37345,15 +37351,13 @@ class Call(Outcome):
     """
 
     __slots__ = ("host", "handler", "what", "make_context", "convert", "pace", "pending", "result", "error",
-                 "_open", "__weakref__")
+                 "__weakref__")
 
-    def __init__(self, host, handler, what, make_context, convert=None):
-        super().__init__()
-        self.host, self.handler, self.what = host, handler, what
+    def __init__(self, host, pace, handler, what, make_context, convert=None):
+        self.done = False
+        self.host, self.pace, self.handler, self.what = host, pace, handler, what
         self.make_context, self.convert = make_context, convert
-        self.pace = host.pace(what)
-        self.pending = self.result = self.error = None
-        self._open = [True]
+        self._listeners = self.pending = self.result = self.error = None
 
     def run(self):
         """Calls the handler. Its turn has come."""
@@ -37362,27 +37366,24 @@ class Call(Outcome):
             outcome = host.realm.start(host.resolve(self.handler, self.what), self.make_context(),
                                        timeout=host.app.handler_timeout, convert=self.convert)
             if type(outcome) is Pending:
-                self._await(outcome)
-                return
+                self.await_promise(outcome)
+            else:
+                self.end(outcome)
         except BaseException as error:
             self.end(None, error)
-        else:
-            self.end(outcome)
-        finally:
-            self.pace.note(time.perf_counter() - started)
+        self.pace.note(time.perf_counter() - started)
 
     def run_and_wait(self):
         """run() for a caller that waits for the outcome, a promise's too."""
         host = self.host
         try:
-            outcome = host.realm.run(host.resolve(self.handler, self.what), self.make_context(),
-                                     timeout=host.app.handler_timeout, convert=self.convert)
+            self.end(host.realm.run(host.resolve(self.handler, self.what), self.make_context(),
+                                    timeout=host.app.handler_timeout, convert=self.convert))
         except BaseException as error:
             self.end(None, error)
-        else:
-            self.end(outcome)
 
-    def _await(self, pending):
+    def await_promise(self, pending):
+        """The handler returned a promise that is not settled."""
         self.pending = pending
         host, itself = self.host, weakref.ref(self)     # the alarm shall not keep what is long over
         host.app.waiting.add(self)
@@ -37395,11 +37396,9 @@ class Call(Outcome):
             return
         started = time.perf_counter()
         try:
-            outcome = self.pending.value()
+            self.end(self.pending.value())
         except BaseException as error:
             self.end(None, error)
-        else:
-            self.end(outcome)
         self.pace.note(time.perf_counter() - started)
 
     def expire(self):
@@ -37407,15 +37406,14 @@ class Call(Outcome):
             self.end(None, unsettled_error(self.pending.timeout))
 
     def end(self, result, error=None):
-        """The call is over, if it was not."""
-        try:
-            self._open.pop()
-        except IndexError:
-            return
-        self.result, self.error = result, error
+        """The call is over, if it was not: its time may be up while the promise is settled."""
         if self.pending is not None:
+            try:
+                self.host.app.waiting.remove(self)
+            except KeyError:
+                return
             self.pending.forget()
-            self.host.app.waiting.discard(self)
+        self.result, self.error = result, error
         self.host.call_ended()
         self.conclude()
 
@@ -37427,34 +37425,80 @@ class Call(Outcome):
 
 class Suspended(BaseException):
     """Work that needs the outcome of a call cannot go on before that is over; then it is done once more from
-    the start. No Exception, so that nothing on the way takes it for an error of the resolver."""
+    the start, with the outcomes of the calls that it has made: see Request.calls. No Exception, so that
+    nothing on the way takes it for an error of the resolver."""
 
     def __init__(self, call):
         super().__init__()
         self.call = call
 
 
-class CallsSoFar:
-    """The calls that a piece of work has made, so that it makes none of them twice when it is done again."""
+class ResolverCall:
+    """A call of a GraphQL field's resolver, which may still be running."""
 
-    __slots__ = ("calls", "position", "here")
+    __slots__ = ("host", "resolver", "handler", "args", "request", "started", "call", "result", "error")
 
-    def __init__(self):
-        self.calls = []
-        self.position = 0
-        self.here = False               # may quick ones run on this thread?
+    def __init__(self, host, kind, name, handler, args, request):
+        self.host, self.resolver, self.handler, self.args = host, (host.name, kind, name), handler, args
+        self.request, self.started = request, time.perf_counter()
+        self.call = self.result = self.error = None
 
-    def begin(self, here):
-        self.position, self.here = 0, here
+    def make_context(self):
+        """Older scripts expect the arguments themselves, so each is also a property of the context where its
+        name is free."""
+        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request, self.args)
+        for key, value in self.args.items():
+            context.setdefault(key, value)
+        return context
 
-    def next(self, what, make):
-        """The call of that name which comes next: the one of the last time, or make()."""
-        place, self.position = self.position, self.position + 1
-        if place < len(self.calls) and self.calls[place].what != what:
-            del self.calls[place:]      # the schema has changed meanwhile
-        if place == len(self.calls):
-            self.calls.append(make())
-        return self.calls[place]
+    def begin(self):
+        """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
+        host, what = self.host, f"{self.resolver[1]} {self.resolver[2]}"
+        pace = host.app.resolver_pace
+        try:
+            if self.request is None or self.request.calls is None:
+                self.result = host.run(self.handler, what, self.make_context())
+            else:
+                self.result = host.run_now(pace, self.handler, what, self.make_context)
+        except Exception as error:
+            self.error = error
+        if self.result is not NOT_NOW and type(self.result) is not Pending:
+            self.ended()
+            return
+        self.call = call = Call(host, pace, self.handler, what, self.make_context)
+        if self.result is NOT_NOW:
+            host.begin(call)
+        else:
+            call.await_promise(self.result)
+        call.then(self.call_ended)
+
+    def call_ended(self):
+        self.result, self.error = self.call.result, self.call.error
+        self.ended()
+
+    def ended(self):
+        """Counts the call."""
+        host, error, known = self.host, self.error, self.host.app.resolver_stats
+        stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
+        stats.calls += 1
+        if error is not None:
+            stats.errors += not self.may_be_missing()
+            if isinstance(error, JSError):
+                host.app.report_error(host, error, f"{self.resolver[1]} {self.resolver[2]}: the resolver failed")
+        stats.record(time.perf_counter() - self.started)
+
+    def may_be_missing(self):
+        return self.resolver[1] == "subscription" and isinstance(self.error, MissingHandler)
+
+    def value(self):
+        if self.call is not None and not self.call.done:
+            raise Suspended(self.call)
+        if self.error is None:
+            return self.result
+        if not self.may_be_missing():
+            raise self.error
+        self.host.warn_once(str(self.error))
+        return None
 
 
 # -- Routes ----
@@ -37489,7 +37533,7 @@ class CallStats:
 class Route:
     """A path and method with the handler that answers."""
 
-    __slots__ = ("path", "method", "handler", "host", "stats")
+    __slots__ = ("path", "method", "handler", "host", "stats", "pace")
 
     def __init__(self, path, method, handler, host):
         self.path = path
@@ -37497,17 +37541,19 @@ class Route:
         self.handler = handler
         self.host = host
         self.stats = CallStats()
+        self.pace = Pace()
 
 
 class StreamRoute:
     """A stream with the handlers its script gave for it."""
 
-    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history")
+    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history", "pace")
 
     def __init__(self, stream, on_connect, on_disconnect, host, history):
         self.stream = stream
         self.on_connect = on_connect
         self.on_disconnect = on_disconnect
+        self.pace = Pace()              # of onConnect
         self.host = host
         self.history = history
 
@@ -37612,7 +37658,6 @@ class ScriptHost:
         self.active = 0                 # calls that are not over
         self.turns = collections.deque()    # (since when, work) that waits for its turn
         self.taken = False              # is it somebody's turn?
-        self.paces = {}                 # what is called -> Pace
         self.storage = app.storage_of(name)
         self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}", "worker": app.worker}
         self._warned = set()
@@ -37723,13 +37768,28 @@ class ScriptHost:
             raise ScriptBusy(f"{self.name} is busy: {waiting} calls are waiting for their turn")
         self.active += 1
 
-    def pace(self, what):
-        return self.paces.get(what) or self.paces.setdefault(what, Pace())
+    def run_now(self, pace, handler, what, make_context, convert=None):
+        """What Realm.start() gives, if nobody is in the realm; NOT_NOW else. Raises what the handler raises, or
+        MissingHandler."""
+        lock = self.realm.lock
+        with self._lock:
+            if self.taken or self.retired and not self.active or not lock.acquire(False):
+                return NOT_NOW
+            self.taken = True
+            self.active += 1
+        started, outcome = time.perf_counter(), None
+        try:
+            outcome = self.realm.start(self.resolve(handler, what), make_context(),
+                                       timeout=self.app.handler_timeout, convert=convert)
+            return outcome
+        finally:
+            lock.release()
+            pace.note(time.perf_counter() - started)
+            self.pass_turn(type(outcome) is not Pending)
 
-    def begin(self, call, here, patient=False):
-        """Has a Call run when it is its turn: at once and on this thread if it may be `here`, is known to be
-        quick, and nobody is in the realm. The call tells about a script that is busy (not to those who are
-        `patient`) or that was replaced."""
+    def begin(self, call, patient=False):
+        """Has a Call run by another thread when it is its turn. It tells about a script that is busy (but not
+        to those who are `patient`) or that was replaced."""
         alone = self.app.later is None  # then nobody else would do it
         try:
             with self._lock:
@@ -37739,25 +37799,14 @@ class ScriptHost:
                     self.active += 1
                 else:
                     self._count_call()
-                if not alone:
-                    if self.taken:
-                        self.turns.append((time.monotonic(), call.run))
-                        return
-                    self.taken = True
         except (ScriptBusy, ScriptReplaced) as error:
             call.error = error
             call.conclude()
             return
         if alone:
             call.run_and_wait()
-        elif here and call.pace.quick and self.realm.lock.acquire(False):
-            try:
-                call.run()
-            finally:
-                self.realm.lock.release()
-                self.pass_turn()
         else:
-            self.app.threads.run(self.take_turns, call.run)
+            self.take_turn(call.run)
 
     def take_turn(self, work):
         """Has work() done by another thread when it is its turn."""
@@ -37772,19 +37821,21 @@ class ScriptHost:
         """Does the work whose turn it is, and then what waits for its turn."""
         while work is not None:
             work()
-            work = self._next_turn()
+            with self._lock:
+                work = self.turns.popleft()[1] if self.turns else None
+                self.taken = work is not None
 
-    def pass_turn(self):
-        """The turn of this thread is over, and it has other things to do."""
-        work = self._next_turn()
-        if work is not None:
-            self.app.threads.run(self.take_turns, work)
-
-    def _next_turn(self):
+    def pass_turn(self, over):
+        """The turn of this thread is over, and it has other things to do; is the call over, too?"""
         with self._lock:
+            self.active -= over
             work = self.turns.popleft()[1] if self.turns else None
             self.taken = work is not None
-            return work
+            last = self.retired and not self.active
+        if work is not None:
+            self.app.threads.run(self.take_turns, work)
+        if last:
+            self.realm.close()
 
     def call_ended(self):
         with self._lock:
@@ -37794,48 +37845,20 @@ class ScriptHost:
             self.realm.close()
 
     def call_resolver(self, kind, name, resolver, args, info):
-        """The value of a GraphQL field. Older scripts expect the arguments themselves, so each is also a
-        property of the context where its name is free."""
+        """The value of a GraphQL field. Raises Suspended when that takes a wait and the request can be done
+        anew, what the resolver raises, MissingHandler or ScriptBusy."""
         request = info.context
-        what = f"{kind} {name}"
-
-        def begin():
-            def make_context():
-                context = self.context("graphql" + kind.capitalize(), request, args)
-                for key, value in args.items():
-                    context.setdefault(key, value)
-                return context
-
-            call = Call(self, resolver, what, make_context)
-            call.then(functools.partial(self._resolver_ended, kind, name, call, time.perf_counter()))
-            if calls is not None:
-                self.begin(call, calls.here)
-            return call
-
-        calls = getattr(request, "calls", None)
-        if calls is None:
-            call = begin()
-            with self._lock:
-                self._count_call()
-            call.run_and_wait()
-        else:
-            call = calls.next(what, begin)
-            if not call.done:
-                raise Suspended(call)
-        if kind == "subscription" and isinstance(call.error, MissingHandler):
-            self.warn_once(str(call.error))
-            return None
+        calls = request.calls if request is not None else None
+        if calls is not None:
+            place, request.position = request.position, request.position + 1
+            if place < len(calls) and calls[place].resolver == (self.name, kind, name):
+                return calls[place].value()
+            del calls[place:]           # the schema has changed meanwhile
+        call = ResolverCall(self, kind, name, resolver, args, request)
+        if calls is not None:
+            calls.append(call)
+        call.begin()
         return call.value()
-
-    def _resolver_ended(self, kind, name, call, started):
-        key, known = (self.name, kind, name), self.app.resolver_stats
-        stats = known.get(key) or known.setdefault(key, CallStats())
-        error = call.error
-        stats.calls += 1
-        stats.errors += error is not None and not (kind == "subscription" and isinstance(error, MissingHandler))
-        stats.record(time.perf_counter() - started)
-        if isinstance(error, JSError):
-            self.app.report_error(self, error, f"{kind} {name}: the resolver failed")
 
     def context(self, kind, request=None, args=None, connection=None):
         """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
@@ -37928,6 +37951,7 @@ class Application:
         self.troubles = {}              # script -> LoadFailure of its last error since it was loaded
         self.table = RouteTable()
         self.resolver_stats = {}        # (script, kind, root field) -> CallStats
+        self.resolver_pace = Pace()     # of what is done for a GraphQL request
         self.stream_routes = {}
         self.broadcaster = Broadcaster(report=self.log.write)
         self.streams = StreamRegistry(self.broadcaster)
@@ -38173,10 +38197,10 @@ class Application:
         """Calls onDisconnect when it is the script's turn; a reload waits for it."""
         host, path = route.host, connection.stream.path
         facts = {"path": path, "metadata": dict(connection.metadata)}
-        call = Call(host, route.on_disconnect, f"stream {path} (onDisconnect)",
+        call = Call(host, Pace(), route.on_disconnect, f"stream {path} (onDisconnect)",
                     lambda: host.context("streamCustomization", None, None, facts), ignore_result)
         call.then(functools.partial(self._on_disconnect_ended, call, connection))
-        host.begin(call, False, patient=True)
+        host.begin(call, patient=True)
 
     def _on_disconnect_ended(self, call, connection):
         if isinstance(call.error, ScriptReplaced):
@@ -38506,7 +38530,7 @@ RECEIVE_BYTES = 256 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
-CAUTIOUS_SECONDS = 1.0
+CAUTIOUS_SECONDS = 0.1
 #: Larger bodies are read by another thread, too.
 MAX_LEADERS_BODY = 16 * 1024
 #: After the last response of a connection, what still comes is read for so long.
@@ -38946,13 +38970,6 @@ def response_from(realm, value):
     if all(part is undefined for part in parts):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
     return built_response(realm, *parts)
-
-
-def checked(result):
-    """A call's value; raises what convert() returned as a HandlerMistake."""
-    if isinstance(result, HandlerMistake):
-        raise result
-    return result
 
 
 def converter(realm, answer):
@@ -39940,7 +39957,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         else:
             awaited, then, self.awaited, self.then = self.awaited, self.then, None, None
             self.state = READING
-            self.attempt(then, awaited)
+            self.go_on_with(then, awaited)
         if self.state is READING:
             self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
             self.advance()
@@ -39950,22 +39967,24 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.note(DROPPED)
             self.end()
             return
-        self.attempt(self.begin_answer, head, body)
-
-    def begin_answer(self, head, body):
-        if head.refusal is not None:
-            raise head.refusal
-        if self.fate is not None and self.fate.error:
-            raise Refusal(500, "Fault injection chose this request to fail (--chaos error=…)")
-        method = getattr(self, "do_" + head.method, None)
-        if method is None:
-            raise Refusal(501, f"The method {head.method[:20]} is not supported")
-        method(head, body)
-
-    def attempt(self, step, *arguments):
-        """Takes a step towards the answer, perhaps the last one."""
         try:
-            step(*arguments)
+            if head.refusal is not None:
+                raise head.refusal
+            if self.fate is not None and self.fate.error:
+                raise Refusal(500, "Fault injection chose this request to fail (--chaos error=…)")
+            method = getattr(self, "do_" + head.method, None)
+            if method is None:
+                raise Refusal(501, f"The method {head.method[:20]} is not supported")
+            method(head, body)
+        except Refusal as refusal:
+            self.refuse(refusal)
+        if self.state is not WAITING:
+            self.head, self.body, self.fate = None, b"", None
+
+    def go_on_with(self, then, outcome):
+        """Takes the next step towards the answer, perhaps the last one."""
+        try:
+            then(outcome)
         except Refusal as refusal:
             self.refuse(refusal)
         if self.state is not WAITING:
@@ -39980,11 +39999,24 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.state, self.deadline = WAITING, math.inf
         outcome.then(functools.partial(self.server.went_on, self))
 
-    def call(self, host, handler, what, make_context, answer, body, then):
-        """then(call) when a handler was called."""
-        call = Call(host, handler, what, make_context, converter(host.realm, answer))
-        host.begin(call, self.may_lead(body))
-        self.when_done(call, then)
+    def call(self, host, pace, handler, what, make_context, answer, body, then):
+        """Calls a handler, and then then(what it returned, through `answer`, or the exception it ended with)."""
+        convert = converter(host.realm, answer)
+        try:
+            outcome = NOT_NOW
+            if pace.quick and self.may_lead(body):
+                outcome = host.run_now(pace, handler, what, make_context, convert)
+        except (JSError, MissingHandler, Refusal) as error:
+            outcome = error
+        if outcome is not NOT_NOW and type(outcome) is not Pending:
+            then(outcome)
+            return
+        call = Call(host, pace, handler, what, make_context, convert)
+        if outcome is NOT_NOW:
+            host.begin(call)
+        else:
+            call.await_promise(outcome)
+        self.when_done(call, lambda call: then(call.result if call.error is None else call.error))
 
     def may_lead(self, body):
         """May the thread that serves everybody do what is known to be quick?"""
@@ -39992,12 +40024,19 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def compute(self, pace, body, work, then):
         """then(result) when work() was done, by another thread unless it is known to be quick."""
-        task = Task(work, pace)
-        if self.app.later is None or pace.quick and self.may_lead(body):
-            task.run()
+        if self.app.later is None:
+            then(work())
+        elif pace.quick and self.may_lead(body):
+            started = time.perf_counter()
+            try:
+                result = work()
+            finally:
+                pace.note(time.perf_counter() - started)
+            then(result)
         else:
+            task = Task(work, pace)
             self.app.threads.run(task.run)
-        self.when_done(task, lambda task: then(task.value()))
+            self.when_done(task, lambda task: then(task.value()))
 
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
@@ -40171,27 +40210,25 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         request = Request(head, b"", None, self.address)
         request.text = body.decode("utf-8", "replace")
         if self.app.later is not None:
-            request.calls = CallsSoFar()
+            request.calls = []
         return request
 
     def ask_resolvers(self, context, body, work, then):
         """then(work()), where work() calls resolvers and is begun anew whenever one of them was waited for."""
         def attempt():
-            if context.calls is not None:
-                context.calls.begin(self.may_lead(body))
+            context.position = 0
             try:
                 return work()
             except Suspended as pause:
                 return pause
 
         def go_on(result):
-            if isinstance(result, Suspended):
-                self.when_done(result.call, lambda call: self.compute(pace, body, attempt, go_on))
+            if type(result) is Suspended:
+                self.when_done(result.call, lambda call: self.ask_resolvers(context, body, work, then))
             else:
                 then(result)
 
-        pace = self.server.graphql_pace
-        self.compute(pace, body, attempt, go_on)
+        self.compute(self.app.resolver_pace, body, attempt, go_on)
 
     def reply_parts(self, parts):
         """Sends a (status, headers, body) triple."""
@@ -40256,23 +40293,27 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         address = self.address
-        self.call(host, route.handler, what, lambda: host.realm.new_object(
+        self.call(host, route.pace, route.handler, what,
+                  lambda: host.realm.new_object(
                       host.context("httpRoute", Request(head, body, params, address))),
-                  response_from, body, functools.partial(self.route_answered, route, what, head, body))
+                  response_from, body,
+                  lambda response: self.route_answered(route, what, head, body, response))
 
-    def route_answered(self, route, what, head, body, call):
-        host, stats = route.host, route.stats
-        if isinstance(call.error, ScriptReplaced):
-            self.ask_successor(host, head, body)
-            return
-        stats.calls += not isinstance(call.error, Refusal)
-        try:
-            response = checked(call.value())
-        except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
+    def route_answered(self, route, what, head, body, response):
+        """Sends what a handler returned, or tells about the exception it ended with."""
+        stats = route.stats
+        if isinstance(response, BaseException):
+            if isinstance(response, ScriptReplaced):
+                self.ask_successor(route.host, head, body)
+                return
+            if isinstance(response, Refusal):
+                raise response
+            stats.calls += 1
             stats.errors += 1
             stats.record(time.perf_counter() - self.started)
-            self.handler_failed(host, what, head, error, body)
+            self.handler_failed(route.host, what, head, response, body)
             return
+        stats.calls += 1
         if self.app.live is not None:
             enliven(self.app.live, head, response)
         self.reply(response)
@@ -40282,10 +40323,12 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The script was replaced between the look at the table and the call."""
         if self.app.hosts.get(host.name) is host:
             raise Refusal(503, "The server is stopping", close=True)
-        self.begin_answer(head, body)
+        self.answer(head, body)
 
     def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
+        if not isinstance(error, (JSError, HandlerMistake, MissingHandler, ScriptBusy)):
+            raise error                 # a fault of ours
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
@@ -40392,22 +40435,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
         facts = {"path": route.stream.path, "metadata": metadata}
 
-        def go_on(call):
-            if isinstance(call.error, ScriptReplaced):
+        def go_on(answer):
+            if isinstance(answer, ScriptReplaced):
                 self.ask_successor(host, head, b"")
-                return
-            try:
-                answer = checked(call.value())
-            except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
-                self.handler_failed(host, what, head, error)
-                return
-            if isinstance(answer, Response):
+            elif isinstance(answer, BaseException):
+                self.handler_failed(host, what, head, answer)
+            elif isinstance(answer, Response):
                 self.reply(answer)
             else:
                 self.hand_over(head, route.stream, metadata if answer is None else answer,
                                self.last_event_id(head))
 
-        self.call(host, route.on_connect, what,
+        self.call(host, route.pace, route.on_connect, what,
                   lambda: host.context("streamCustomization", Request(head, b"", None, address), None, facts),
                   connect_answer, b"", go_on)
 
@@ -40534,9 +40573,11 @@ _AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail"
 
 
 class Request:
-    """A request as scripts see it. Making one raises Refusal for a body that is not what it says."""
+    """A request as scripts see it. Making one raises Refusal for a body that is not what it says. `calls` are
+    the ResolverCalls that have been made for it, up to `position` again in this attempt at an answer; None
+    where resolvers are waited for."""
 
-    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "calls")
+    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "calls", "position")
 
     def __init__(self, head, body=b"", params=None, address=""):
         self.head = head
@@ -40544,6 +40585,7 @@ class Request:
         self.address = address
         self.text = ""
         self.form = self.json = self.bytes = self.calls = None
+        self.position = 0
         self.files = ()
         if body:
             self._read(head, body)
@@ -40673,7 +40715,6 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._away = set()              # connections that are still served by threads that led before
         self._woken = False
         self.cautious_until = 0.0
-        self.graphql_pace = Pace()
         self._active = threading.Event()
         self._ended = threading.Event()
         self._sweep_at = self._warned_at = self._grace_until = 0.0
