@@ -125,8 +125,10 @@ MAX_SCRIPT_MEMORY = 768 * 1024 * 1024
 #: JavaScript calls within calls before a RangeError, in Python frames.
 MAX_CALL_DEPTH = 6000
 
-#: Bytes of stack for threads that run scripts: enough for MAX_CALL_DEPTH on every CPython.
+#: Bytes of stack for threads that run scripts, more than MAX_CALL_DEPTH takes on any CPython, and the bytes
+#: that a frame is counted with where the system gives less.
 SCRIPT_STACK_BYTES = 256 * 1024 * 1024
+FRAME_BYTES = 8 * 1024
 
 
 # ======================================================================================
@@ -179,6 +181,8 @@ class JSSyntaxError(JSNativeError):
     kind = "SyntaxError"
     #: Whether the text was only too deep for the stack that was left.
     overflow = False
+    #: Whether it is an import or export declaration or import.meta in what was read as a script.
+    is_module_syntax = False
 
     def __init__(self, message="", line=None, column=None):
         super().__init__(message)
@@ -288,6 +292,15 @@ class EngineUnavailable(Exception):
     """An engine that cannot be used here; the text is one line that says why, and what to do instead."""
 
 
+class FinallyLeft(BaseException):
+    """On its way from a `return`, `break` or `continue` in a finally block to the end of its try statement."""
+
+    def __init__(self, left, value):
+        super().__init__()
+        self.left = left
+        self.value = value
+
+
 class GeneratorReturn(BaseException):
     """Thrown into a suspended generator by its `return` method."""
 
@@ -330,6 +343,37 @@ def in_slices(text, convert):
     if len(text) <= SLICE_LENGTH:
         return convert(text)
     return "".join([convert(piece) for piece in slices(text)])
+
+
+def replace_in_slices(pattern, replacement, text, check=None):
+    """pattern.sub(replacement, text) for a function and matches that are short and never empty. Keeps no object
+    for each of millions of matches; check(length) may refuse a result that grows too long."""
+    if len(text) <= SLICE_LENGTH:
+        return pattern.sub(replacement, text)
+    done, pieces, start, size = [], [], 0, 0
+    for match in pattern.finditer(text):
+        pieces += (text[start:match.start()], replacement(match))
+        start = match.end()
+        if len(pieces) >= 4096:
+            poll_interrupt()
+            done.append("".join(pieces))
+            pieces.clear()
+            if check is not None:
+                size += len(done[-1])
+                check(size)
+    return "".join(done + pieces + [text[start:]])
+
+
+def sliced(values):
+    """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
+    for start in range(0, len(values), SLICE_LENGTH):
+        poll_interrupt()
+        yield values[start:start + SLICE_LENGTH]
+
+
+def comparisons_at_once(value):
+    """How often a value may be compared with values like it between two looks."""
+    return max(1, (SLICE_LENGTH << 6) // len(value)) if type(value) is str and value else SLICE_LENGTH
 
 
 def slices(text):
@@ -388,8 +432,10 @@ _REST_OF_LINE = re.compile("[^\n\r\u2028\u2029]*").match
 _HASHBANG = re.compile("#![^\n\r\u2028\u2029]*").match
 _ODD_NAME = re.compile(r"(?:[^\x00-\x7f]|[A-Za-z0-9_$]|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
 _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
-_STRING = re.compile(r""""(?:[^"\\\n\r]|\\(?:\r\n|[\s\S]))*"|'(?:[^'\\\n\r]|\\(?:\r\n|[\s\S]))*'""").match
-_TEMPLATE_TEXT = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{))*").match
+# Parts of literals: many in one match, but not millions.
+_STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
+                 for quote in ("'", '"')}
+_TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
 _REGEXP = re.compile("/((?:[^/\\\\\\[\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029]"
                      "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029])*\\])+)/").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
@@ -656,16 +702,24 @@ class JSLexer:
     # -- literals ----
 
     def _read_string(self, start):
-        match = _STRING(self.source, start)
-        if not match:
+        quote = self.source[start]
+        end = self._end_of_parts(_STRING_PARTS[quote], start + 1)
+        if self.source[end:end + 1] != quote:
             raise self.error("Invalid or unexpected token", start)
-        self.type, self.pos = "string", match.end()
-        self.value = self._unescape(to_code_units(match[0][1:-1]), start + 1)
-        if _JS_LINE_BREAK.search(match[0]):
+        self.type, self.pos = "string", end + 1
+        self.value = self._unescape(to_code_units(self.source[start + 1:end]), start + 1)
+        if _JS_LINE_BREAK.search(self.source, start, end):
             line, line_start = self.line, self.line_start
-            self._count_lines(start, match.end())
+            self._count_lines(start, end + 1)
             self.line_after = self.line, self.line_start
             self.line, self.line_start = line, line_start
+
+    def _end_of_parts(self, match_parts, pos):
+        """Where the parts of a literal that begin at `pos` end."""
+        while (match := match_parts(self.source, pos)) is not None:
+            pos = match.end()
+            poll_interrupt()
+        return pos
 
     def _unescape(self, text, offset, in_template=False):
         """Return text with its escape sequences replaced. `offset` is where it stands in the source.
@@ -693,9 +747,9 @@ class JSLexer:
             code = int(code_point or unit or byte, 16)
             if code > 0x10FFFF:
                 raise self.error("Undefined Unicode code-point", offset + match.start())
-            return to_code_units(chr(code))
+            return chr(code) if code < 0x10000 else to_code_units(chr(code))
 
-        return _ESCAPE.sub(replace, text)
+        return replace_in_slices(_ESCAPE, replace, text)
 
     def _legacy_octal(self, message):
         """Note that the current literal is one that strict mode forbids; the parser knows the mode."""
@@ -786,11 +840,10 @@ class JSLexer:
         Returns (cooked, raw, error, is_last); cooked is None and error is an exception when an escape
         sequence is invalid. The caller moves on with `advance`.
         """
-        match = _TEMPLATE_TEXT(self.source, offset)
-        end = match.end()
+        end = self._end_of_parts(_TEMPLATE_PARTS, offset)
         if end >= len(self.source):
             raise self.error("Unterminated template literal", end)
-        raw, error = match[0], None
+        raw, error = self.source[offset:end], None
         if not self.plain_lines:
             raw = raw.replace("\r\n", "\n").replace("\r", "\n")
         raw = cooked = to_code_units(raw)
@@ -1336,7 +1389,7 @@ class JSParser(JSLexer):
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
-                 "exported", "local_exports")
+                 "exported", "local_exports", "saw_module_syntax")
 
     def __init__(self, source, is_module=False, strict=False, first_line=1):
         self.strict = strict or is_module
@@ -1351,6 +1404,7 @@ class JSParser(JSLexer):
         self.await_at = self.yield_at = self.await_name_at = self.await_name_end = -1
         self.rest_commas = set()  # offsets of the spread elements that a comma follows
         self.exported, self.local_exports = set(), []
+        self.saw_module_syntax = False
         super().__init__(source, is_module, first_line)
 
     # -- small helpers ----
@@ -2692,8 +2746,7 @@ class JSParser(JSLexer):
             self.advance()
             if not self.is_name("meta"):
                 self.unexpected()
-            if not self.is_module:
-                raise self.error("Cannot use 'import.meta' outside a module", start)
+            self.note_module_syntax("Cannot use 'import.meta' outside a module", start, True)
             self.advance()
             return self.finish(ImportMeta(), start, line, column)
         if self.type != "(":
@@ -3180,8 +3233,7 @@ class JSParser(JSLexer):
         if self.peek()[0] in ("(", "."):
             return self.parse_expression_statement()
         start, line, column = self.start, self.line, self.start - self.line_start
-        if not self.is_module or self.depth > 1:
-            raise self.error("Cannot use import statement outside a module")
+        self.note_module_syntax("Cannot use import statement outside a module", start)
         self.advance()
         specifiers = []
         if self.type != "string":
@@ -3201,6 +3253,15 @@ class JSParser(JSLexer):
             self.expect_word("from")
         source, attributes = self.parse_module_source()
         return self.finish(ImportDeclaration(specifiers, source, attributes), start, line, column)
+
+    def note_module_syntax(self, message, start, anywhere=False):
+        """Raise the error for what only modules have, and only at their top level unless `anywhere`."""
+        if self.is_module and (anywhere or self.depth <= 1):
+            self.saw_module_syntax = True
+            return
+        error = self.error(message, start)
+        error.is_module_syntax = not self.is_module and (anywhere or self.depth <= 1)
+        raise error
 
     def expect_word(self, word):
         if not self.is_name(word):
@@ -3296,8 +3357,7 @@ class JSParser(JSLexer):
 
     def parse_export(self):
         start, line, column = self.start, self.line, self.start - self.line_start
-        if not self.is_module or self.depth > 1:
-            self.unexpected()
+        self.note_module_syntax("Unexpected token 'export'", start)
         self.advance()
         if self.type == "default":
             node = self.parse_export_default()
@@ -3501,6 +3561,7 @@ class Variable:
     boxed        it lives in a Cell, made anew for each turn of the loop (or shared by modules)
     provided     its Cell comes from outside: the variable is imported or exported
     passed       captured in a loop but never assigned: inner functions get the value itself
+    remote       some inner function assigns it: any call may
     early        some reference stands before the declaration (or runs perhaps before it)
     sources      what is assigned to it: expression nodes and type names, for the inference
     type         the inferred type; see "Types of variables" below
@@ -3508,7 +3569,7 @@ class Variable:
 
     __slots__ = ("kind", "scope", "name", "python", "is_global", "captured", "assigned", "in_loop",
                  "boxed", "passed", "provided", "early", "sources", "type", "start", "end", "capturers",
-                 "region", "references", "dominates")
+                 "region", "references", "dominates", "remote")
 
     def __init__(self, kind, scope, name, start, end):
         self.kind = kind
@@ -3516,7 +3577,7 @@ class Variable:
         self.name = name
         self.python = None
         self.is_global = False
-        self.captured = self.assigned = self.boxed = self.passed = self.early = False
+        self.captured = self.assigned = self.boxed = self.passed = self.early = self.remote = False
         self.provided = False
         self.in_loop = scope.in_loop
         self.start = start
@@ -3675,6 +3736,7 @@ class ScopeAnalyzer:
         variable = scope.declare(kind, identifier.name, start, end)
         if variable.region is None:
             variable.region = self.region
+            self.variables.append(variable)
         return variable
 
     def declare_vars(self, statements, scope):
@@ -3957,14 +4019,12 @@ class ScopeAnalyzer:
     def visit_VariableDeclaration(self, node):
         for declarator in node.declarations:
             source = declarator.init
-            if source is None:
-                if node.kind == "var" and isinstance(declarator.id, Identifier):
-                    self.reference(declarator.id)
-                    continue
-                source = "any"
-            self.visit_pattern(declarator.id, source)
-            if declarator.init is not None:
-                self.visit(declarator.init)
+            if source is not None:
+                self.visit(source)          # first: it may read the variable, which is not set yet
+            elif node.kind == "var" and isinstance(declarator.id, Identifier):
+                self.reference(declarator.id)
+                continue
+            self.visit_pattern(declarator.id, "any" if source is None else source)
 
     def visit_BlockStatement(self, node):
         self.block(node, "block", node.body)
@@ -3995,7 +4055,7 @@ class ScopeAnalyzer:
             self.visit(node)
 
     def visit_LabeledStatement(self, node):
-        self.visit(node.body)
+        self.in_region(node, lambda: self.visit(node.body))
 
     def visit_WhileStatement(self, node):
         self.in_loop(node, lambda: self.visit_list((node.test, node.body)))
@@ -4215,10 +4275,12 @@ class ScopeAnalyzer:
                 variable.sources.append(source)
             if not declares:
                 variable.assigned = True
-            elif variable.kind in ("var", "function") and len(variable.sources) > 1:
+            elif variable.kind in ("var", "function", "catch") and len(variable.sources) > 1:
                 variable.assigned = True
         function = scope.function
         owner = variable.scope.function
+        if write and function is not owner:
+            variable.remote = True
         if function is not owner:
             variable.captured = True
             while function.parent_function is not owner:
@@ -4419,17 +4481,20 @@ class LoopBound:
     """What is known where a for loop steps its variable: that the loop's test held for it. Left on the
     step expression by note_loop_bound()."""
 
-    __slots__ = ("limit", "body")
+    __slots__ = ("limit", "loop")
 
-    def __init__(self, limit, body):
+    def __init__(self, limit, loop):
         self.limit = limit
-        self.body = body
+        self.loop = loop
 
     def range_of(self, variable, source):
-        """The range after the step, or None if the body may have changed the variable."""
-        body = self.body
+        """The range after the step, or None if anything between the test and the step may have changed
+        the variable."""
+        first, last = self.loop.test.start, self.loop.end
+        if variable.remote:
+            return None
         for other in variable.sources:
-            if isinstance(other, Node) and body.start <= other.start < body.end:
+            if other is not source and (type(other) is str or first <= other.start < last):
                 return None
         current, limit = variable.type, infer(self.limit)
         step = (1, 1) if isinstance(source, UpdateExpression) else infer(source.right)
@@ -4453,7 +4518,7 @@ def note_loop_bound(node):
     else:
         return
     if isinstance(target, Identifier) and target.name == test.left.name:
-        update.scope = LoopBound(test.right, node.body)
+        update.scope = LoopBound(test.right, node)
 
 
 def counter_range(variable, step):
@@ -5271,6 +5336,37 @@ class FunctionInfo:
                           "asyncgenerator": "AsyncGeneratorPrototype"}.get(kind)
 
 
+def argument_range(function):
+    """(least, most) positional arguments of a Python callable that a script may call; any number where
+    Python does not tell. Raises TypeError for one that needs keyword arguments."""
+    bound = 0
+    while getattr(function, "__code__", None) is None:
+        if isinstance(function, functools.partial):
+            bound += len(function.args)
+            function = function.func
+            continue
+        if isinstance(function, types.MethodType):
+            function = function.__func__
+        else:
+            function = function.__init__ if isinstance(function, type) else type(function).__call__
+            if not isinstance(function, types.FunctionType):
+                return 0, sys.maxsize       # written in C
+        bound += 1
+    if isinstance(function, types.MethodType):  # it shows the attributes of its function
+        bound, function = bound + 1, function.__func__
+    code = function.__code__
+    if code.co_kwonlyargcount > len(function.__kwdefaults__ or ()):
+        raise TypeError(f"{function.__name__} needs keyword arguments, which JavaScript cannot give")
+    least = code.co_argcount - len(function.__defaults__ or ()) - bound
+    return max(0, least), sys.maxsize if code.co_flags & 0x04 else max(0, code.co_argcount - bound)
+
+
+def fitted_arguments(args, least, most):
+    """A script's arguments for a Python function that takes so many: those past the last are dropped,
+    missing ones are undefined."""
+    return args[:most] + (undefined,) * (least - len(args))
+
+
 #: `props` of functions nobody has looked into yet. Never written to.
 UNTOUCHED = {}
 
@@ -5895,7 +5991,7 @@ def join_pair(high, low):
 
 def well_formed_text(text):
     """Code units as Python text that encodes to UTF-8: lone surrogates become U+FFFD."""
-    return _SURROGATE.sub("\ufffd", python_text(text)) if not text.isascii() else text
+    return text if text.isascii() else in_slices(text, lambda piece: _SURROGATE.sub("\ufffd", python_text(piece)))
 
 
 # -- Type conversion (7.1) ---------------------------------------------------------------
@@ -6669,7 +6765,10 @@ def code_points(text):
     """A Python iterator over the code points of a string, as strings of one or two units."""
     if text.isascii() or not _SURROGATE.search(text):
         return iter(text)
-    return iter(re.findall("[\ud800-\udbff][\udc00-\udfff]|[\\s\\S]", text))
+    return itertools.chain.from_iterable(map(_CODE_POINTS, slices(text)))
+
+
+_CODE_POINTS = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\\s\\S]").findall
 
 
 def iterate(realm, value):
@@ -6681,6 +6780,18 @@ def iterate(realm, value):
     elif type(value) is str and realm.string_iteration_untouched():
         return code_points(value)
     return get_iterator(realm, value)
+
+
+def copied_list(items, start=0, end=None):
+    """items[start:end], a long one in slices: new memory takes its time."""
+    end = len(items) if end is None else min(end, len(items))
+    if end - start <= 1 << 20:
+        return items[start:end]
+    copy = []
+    for at in range(start, end, 1 << 20):
+        poll_interrupt()
+        copy += items[at:min(at + (1 << 20), end)]
+    return copy
 
 
 def live_items(array):
@@ -6701,7 +6812,7 @@ def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched():
-        return list(value.items)
+        return copied_list(value.items)
     values = []
     for item in iterate(realm, value):
         values.append(item)
@@ -6729,7 +6840,7 @@ _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
 #: Everything generated code may call or name, besides `type`, `int`, `len` and the script's own.
 RUNTIME_NAMES = """
     check_depth undefined null interrupt stop guarded appendable ObjectPrototype ArrayPrototype JSObject JSArray JSFunction Cell
-    JSError GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
+    JSError FinallyLeft GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
     power bit_and bit_or bit_xor shift_left shift_right shift_right_unsigned negate bit_not to_number
     to_numeric increment decrement fix_number lt gt le ge strict_equal loose_equal typeof typeof_global
     has_property instance_of to_text template_string check_length too_long property_key get get_element
@@ -6805,7 +6916,10 @@ class Unit:
         self.positions = None
 
     def pooled(self, value):
-        """The placeholder of an object that shall be a constant: bytes, which no script has."""
+        """The placeholder of an object that shall be a constant: bytes, which no script has. CPython may
+        look at their truth, so that only 0n is empty."""
+        if type(value) is JSBigInt and not value:
+            return b""
         self.pool.append(value)
         return b"%d" % (len(self.pool) - 1)
 
@@ -6821,7 +6935,7 @@ class Unit:
         result = []
         for value in constants:
             if type(value) is bytes:
-                value = self.pool[int(value)]
+                value = self.pool[int(value)] if value else JSBigInt(0)
             elif type(value) is tuple:
                 value = self.unpooled(value)
             elif isinstance(value, types.CodeType):
@@ -7284,7 +7398,7 @@ class Emitter:
         if not declares and self.is_constant(variable):
             self.emit_value(self.refuse_assignment(variable, value))
             return
-        if not declares and variable.early and variable.kind in ("let", "class", "const"):
+        if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
             target = ast.Attribute(self.name(variable.python), "v", _STORE, lineno=self.line,
@@ -7298,7 +7412,7 @@ class Emitter:
         """variable = value, as an expression."""
         if not declares and self.is_constant(variable):
             return self.refuse_assignment(variable, value)
-        if not declares and variable.early and variable.kind in ("let", "class", "const"):
+        if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
             return self.apply(self.attribute(self.name(variable.python), "set"), [value])
@@ -7602,10 +7716,11 @@ class Emitter:
         self.while_loop(node, node.test, lambda: self.statement(node.body))
         self.finish_loop(jump)
 
-    def loop_body(self, node, jump):
-        """The body of a loop that does something after each turn: where a finally block stands between
-        a `continue` and that, the turn becomes a Python loop of its own, which `continue` leaves."""
-        if "finally" not in self.unit.source or not continues_through_finally(node):
+    def loop_body(self, node, jump, calm=False):
+        """The body of a loop that does something after each turn: where a `continue` stands in a try
+        statement, the turn becomes a Python loop of its own, which `continue` leaves. `calm`: what is done
+        cannot throw, so that only finally blocks matter."""
+        if ("finally" if calm else "try") not in self.unit.source or not continues_through_try(node, calm):
             self.statement(node)
             return
         jump.turn = turn = Jump((), None, False)
@@ -7674,7 +7789,7 @@ class Emitter:
             jump.update = update
 
             def body():
-                self.loop_body(node.body, jump)
+                self.loop_body(node.body, jump, node.update is None or is_own_count(node.update))
                 update()
             for variable in fresh:
                 self.emit_assign(variable.python, self.call("Cell", self.load_variable(variable)))
@@ -7856,9 +7971,11 @@ class Emitter:
         self.at(node)
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
-        self.emit(ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column))
+        made = ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column)
+        left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
+        self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
-            self.unit.must_outline = is_copied_much(self.out[-1])
+            self.unit.must_outline = is_copied_much(made)
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
@@ -8316,6 +8433,7 @@ class Emitter:
         self.at(node)
         scope = node.scope
         outer, self.block = self.block, scope
+        outer_strict, self.scope.strict = self.scope.strict, True       # all parts of a class are (11.2.2)
         own_name = node.id.name if node.id is not None else name
         self.class_privates(node, scope)
         for variable in scope.names.values():
@@ -8342,7 +8460,7 @@ class Emitter:
             self.emit_store(scope.names[node.id.name], self.name(klass), True)
         for emit_static in statics:
             emit_static()
-        self.block = outer
+        self.block, self.scope.strict = outer, outer_strict
         self.line, self.column = outer_position
         return self.name(klass)
 
@@ -9343,8 +9461,8 @@ class Emitter:
         return ast.Yield(value, lineno=self.line, col_offset=self.column)
 
     def visit_ImportExpression(self, node):
-        return self.call("import_module", self.expression(node.source),
-                         self.const(self.unit.filename))
+        source, *options = self.operands([part for part in (node.source, node.options) if part is not None])
+        return self.call("import_module", source, self.const(self.unit.filename), *options)
 
     def visit_ImportMeta(self, node):
         return self.call("import_meta", self.const(self.unit.filename))
@@ -9571,14 +9689,21 @@ def jumps_out(body):
     return any(isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement)) for node in own_parts(body))
 
 
-def continues_through_finally(body):
-    """Whether a loop's body has a `continue` inside a try statement with a finally block."""
+def is_own_count(node):
+    """Whether an expression only counts a variable of this function that is known to hold a Number."""
+    target = node.argument if isinstance(node, UpdateExpression) else None
+    variable = target.scope if isinstance(target, Identifier) else None
+    return type(variable) is Variable and is_numeric(variable.type) and not variable.early
+
+
+def continues_through_try(body, with_finally):
+    """Whether a loop's body has a `continue` inside a try statement, perhaps one `with_finally` block."""
     stack = [(body, False)]
     while stack:
         node, guarded = stack.pop()
         if guarded and isinstance(node, ContinueStatement):
             return True
-        guarded = guarded or (isinstance(node, TryStatement) and node.finalizer is not None)
+        guarded = guarded or isinstance(node, TryStatement) and not (with_finally and node.finalizer is None)
         if not isinstance(node, FUNCTION_NODES):
             stack.extend((child, guarded) for child in node.children())
     return False
@@ -9735,24 +9860,14 @@ class BlockOutliner:
         self.missing |= assigned - self.declared[ast.Global] - self.declared[ast.Nonlocal] \
             - {arg.arg for arg in self.owner.args.args}
         exits = set()
-        body = leaving_by_value(statements, exits, False)
+        body = leaving_by_value(statements, exits, False, lambda value, at: [ast.Return(value, **at)])
         call = ast.Call(ast.Name(name, _LOAD, **at), [], [], **at)
         if self.yields and has_yield(body):
             call = ast.YieldFrom(call, **at)
         heads = [kind(sorted(names), **at) for kind, names in declared if names]
         made = ast.FunctionDef(name, ast.arguments([], [], None, [], [], None, []), heads + body, [], **at)
-        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at)]
-
-        def on(op, value, then):
-            result.append(ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(value, **at)], **at),
-                                 [then], [], **at))
-        if ast.Break in exits and in_loop:
-            on(_IS, True, ast.Break(**at))
-        if ast.Continue in exits and in_loop:
-            on(_IS, False, ast.Continue(**at))
-        if ast.Return in exits:
-            on(_IS_NOT, None, ast.Return(ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD,
-                                                       **at), **at))
+        result = [made, ast.Assign([ast.Name(left, _STORE, **at)], call, **at),
+                  *leave(left, exits if in_loop else exits & {ast.Return}, at)]
         self.function(made)
         return result
 
@@ -9791,27 +9906,81 @@ def has_yield(statements):
     return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own_nodes(statements))
 
 
-def leaving_by_value(statements, exits, in_loop):
-    """Statements with what leaves them turned into returns of True, False or a tuple (see BlockOutliner);
-    adds the classes of what was met to `exits`. `in_loop`: break and continue stay inside."""
+def leaving_by_value(statements, exits, in_loop, leaving):
+    """Statements with what leaves them turned into leaving(value, position), statements, for True (break),
+    False or a tuple (see BlockOutliner); adds the classes of what was met to `exits`. `in_loop`: break and
+    continue stay inside."""
     result = []
     for node in statements:
         at = {"lineno": node.lineno, "col_offset": node.col_offset}
         if isinstance(node, ast.Return):
             exits.add(ast.Return)
-            node = ast.Return(ast.Tuple([node.value], _LOAD, **at), **at)
-        elif isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
+            result += leaving(ast.Tuple([node.value], _LOAD, **at), at)
+            continue
+        if isinstance(node, (ast.Break, ast.Continue)) and not in_loop:
             exits.add(type(node))
-            node = ast.Return(ast.Constant(isinstance(node, ast.Break), **at), **at)
-        elif not isinstance(node, ast.FunctionDef):
+            result += leaving(ast.Constant(isinstance(node, ast.Break), **at), at)
+            continue
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             inside = in_loop or isinstance(node, (ast.While, ast.For))
             for field in ("body", "orelse", "finalbody"):
                 if getattr(node, field, None):
-                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside))
+                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside, leaving))
             for handler in getattr(node, "handlers", ()):
-                handler.body = leaving_by_value(handler.body, exits, inside)
+                handler.body = leaving_by_value(handler.body, exits, inside, leaving)
         result.append(node)
     return result
+
+
+def leave(left, exits, at):
+    """Statements that do what leaving_by_value() met, after its value was assigned to the name `left`."""
+    ways = ((ast.Break, _IS, True), (ast.Continue, _IS, False), (ast.Return, _IS_NOT, None))
+    value = ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD, **at)
+    return [ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(constant, **at)], **at),
+                   [ast.Return(value, **at) if kind is ast.Return else kind(**at)], [], **at)
+            for kind, op, constant in ways if kind in exits]
+
+
+def left_after(node, left):
+    """-> what stands in the place of an ast.Try whose finally block is left by return, break or continue,
+    of which CPython 3.14 and newer warn. `left` is a free name.
+
+        left = None
+        try:
+            try: … finally: … raise FinallyLeft("left", (value,))
+        except FinallyLeft as error:
+            if error.left != "left": raise
+            left = error.value
+        if left is not None: return left[0]
+    """
+    at = {"lineno": node.lineno, "col_offset": node.col_offset}
+    exits = set()
+    node.finalbody = leaving_by_value(node.finalbody, exits, False, lambda value, at: [ast.Raise(ast.Call(
+        ast.Name("FinallyLeft", _LOAD, **at), [ast.Constant(left, **at), value], [], **at), None, **at)])
+    if not exits:
+        return [node]
+
+    def of_error(name):
+        return ast.Attribute(ast.Name("error", _LOAD, **at), name, _LOAD, **at)
+
+    def set_left(value):
+        return ast.Assign([ast.Name(left, _STORE, **at)], value, **at)
+    is_other = ast.Compare(of_error("left"), [ast.NotEq()], [ast.Constant(left, **at)], **at)
+    handler = ast.ExceptHandler(ast.Name("FinallyLeft", _LOAD, **at), "error", [
+        ast.If(is_other, [ast.Raise(None, None, **at)], [], **at), set_left(of_error("value"))], **at)
+    return [set_left(ast.Constant(None, **at)), ast.Try([node], [handler], [], [], **at), *leave(left, exits, at)]
+
+
+class FinallyMender(ast.NodeTransformer):
+    """Puts left_after() in the place of each try statement of a Python tree that needs it."""
+
+    def __init__(self):
+        self.count = 0
+
+    def visit_Try(self, node):
+        self.generic_visit(node)
+        self.count += 1
+        return left_after(node, f"left_{self.count}") if node.finalbody else node
 
 
 class CompiledScript:
@@ -9841,6 +10010,39 @@ def find_lifts(program):
     return False
 
 
+def refuses_clearly(compiler):
+    """Decorates what compiles a parsed text: whatever Python finds wrong with it becomes a JSSyntaxError that
+    names the place, as far as it is known."""
+    @functools.wraps(compiler)
+    def compile_text(*args, **options):
+        try:
+            return compiler(*args, **options)
+        except JSNativeError:
+            raise
+        except Exception as error:
+            deep = isinstance(error, (RecursionError, MemoryError)) or "nested" in str(error)
+            message = "The code here is too deeply nested" if deep else \
+                f"The engine cannot compile the code here (internal error: {type(error).__name__})"
+            refused = JSSyntaxError(message, *place_of_failure(error))
+            refused.overflow = isinstance(error, RecursionError)
+        raise refused
+    return compile_text
+
+
+def place_of_failure(error):
+    """(line, column) of the syntax node that was at work when a compiler of ours raised an exception."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return error.lineno, error.offset or 1
+    place, trace = (1, 1), error.__traceback__
+    while trace is not None:
+        node = trace.tb_frame.f_locals.get("node")
+        if isinstance(node, Node) and getattr(node, "line", None):
+            place = node.line, node.column + 1
+        trace = trace.tb_next
+    return place
+
+
+@refuses_clearly
 def compile_script(source, filename, program=None, is_eval=False, may_await=False,
                    keep_tree=False):
     """Compiles a script, or the text of an indirect eval; raises JSSyntaxError. Returns a
@@ -9891,16 +10093,18 @@ class CompiledModule:
     imports         [(local name, specifier, imported name or None for the namespace)]
     exports         {exported name: local name}
     indirect        {exported name: (specifier, imported name or None)}
+    awaits          whether its body awaits anything
     stars           specifiers of `export * from`
     places          {specifier or (specifier, imported name): (line, column) where it stands first}
     free_globals    global names it mentions
     tree            as in CompiledScript
     """
 
-    __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "stars", "places",
+    __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "awaits", "stars", "places",
                  "free_globals", "unit", "tree")
 
 
+@refuses_clearly
 def compile_module(source, filename, keep_tree=False):
     """Compiles a module; raises JSSyntaxError. Returns a CompiledModule."""
     program = parse_module(source)
@@ -9919,7 +10123,8 @@ def compile_module(source, filename, keep_tree=False):
             emitter.emit_store(scope.names["%default"],
                                emitter.function_value(statement.declaration, "default"), True)
     emitter.emit_value(ast.Yield(None, lineno=1, col_offset=0))
-    emitter.statements(program.body)
+    body = emitter.collect(lambda: emitter.statements(program.body))
+    emitter.out += body
     emitter.line, emitter.column = 1, 0
     if emitter.jump_codes:
         emitter.out.insert(0, emitter.no_jump())
@@ -9929,6 +10134,7 @@ def compile_module(source, filename, keep_tree=False):
     result = CompiledModule()
     result.unit = unit
     result.cells = [v.name for v in shared]
+    result.awaits = has_yield(body)
     tree = ast.Module([top], [])
     result.tree = tree if keep_tree else None
     result.code = code_of(unit, tree, filename)
@@ -9987,7 +10193,7 @@ def collect_module_entries(program, result):
                     result.exports[export_name(specifier.exported)] = specifier.local.name
     imported = {local: (source, name) for local, source, name in result.imports}
     for name, local in list(result.exports.items()):
-        if local in imported and imported[local][1] is not None:
+        if local in imported:
             del result.exports[name]
             result.indirect[name] = imported[local]
 
@@ -10126,6 +10332,18 @@ INTRINSICS = {}
 GLOBAL_NAMES = {}
 
 
+def any_arguments(impl):
+    """impl(realm, this, ...) for any list of arguments: nearly all take one already, and are returned as
+    they are."""
+    least, most = argument_range(impl)
+    if least <= 2 and most == sys.maxsize:
+        return impl
+
+    def fitted(realm, this, *args):
+        return impl(realm, this, *fitted_arguments(args, least - 2, most - 2))
+    return fitted
+
+
 class BuiltinTable:
     """The built-in functions and values of one object. `target` is its name in messages."""
 
@@ -10155,7 +10373,8 @@ class BuiltinTable:
             checked = self.checked(impl, label, receiver)
             info = FunctionInfo("get " + label, 0)
             set_info = None if setter is None else FunctionInfo("set " + label, 1)
-            self.entries.append(("accessor", key, checked, info, flags, setter, set_info))
+            set_impl = None if setter is None else any_arguments(setter)
+            self.entries.append(("accessor", key, checked, info, flags, set_impl, set_info))
             return impl
         return declare
 
@@ -10170,6 +10389,7 @@ class BuiltinTable:
     def checked(self, impl, label, receiver):
         """impl, behind a test of its receiver if there is to be one."""
         wanted = self.receiver if receiver is None else receiver
+        impl = any_arguments(impl)
         if not wanted:
             return impl
         title = f"{self.target}.{label}"
@@ -10244,8 +10464,8 @@ class BuiltinClass(BuiltinTable):
         """Declares impl(realm, new_target, *args). Calling without `new` runs `call(realm, this,
         *args)`; call=True runs impl with new_target undefined; None refuses."""
         def declare(impl):
-            self.construct_impl = impl
-            self.call_impl = call
+            self.construct_impl = any_arguments(impl)
+            self.call_impl = any_arguments(call) if callable(call) else call
             self.info = FunctionInfo(self.name, length)
             INTRINSICS[self.name] = self
             if self.is_global:
@@ -11348,7 +11568,7 @@ class SharedFunction:
         self.info = FunctionInfo(name, length)
 
     def __call__(self, impl):
-        self.impl = impl
+        self.impl = any_arguments(impl)
         INTRINSICS[self.info.name] = self
         GLOBAL_NAMES[self.info.name] = self.info.name
         return impl
@@ -12694,7 +12914,25 @@ def string_last_index_of(realm, this, search=undefined, position=undefined, *_):
     if len(search) > len(text):
         return -1
     start = clamp_position(position, len(text) - len(search))
-    return text.rfind(search, 0, start + len(search))
+    return last_position(text, search, start + len(search))
+
+
+def last_position(text, search, end):
+    """text.rfind(search, 0, end), which CPython does in quadratic time: long texts are searched backwards as
+    str.find() does it, piece by piece."""
+    if len(search) * end <= SLICE_LENGTH << 8:
+        return text.rfind(search, 0, end)
+    turned, step = search[::-1], max(SLICE_LENGTH, 4 * len(search))
+    while end >= len(search):
+        poll_interrupt()
+        start = max(0, end - step)
+        at = text[start:end][::-1].find(turned)
+        if at >= 0:
+            return end - at - len(search)
+        if not start:
+            break
+        end = start + len(search) - 1
+    return -1
 
 
 @STRING.method("slice", 2)
@@ -12778,7 +13016,24 @@ def normalized(form, text):
     if len(text) > MAX_MARKS_TO_SORT:
         decomposed = form.replace("C", "D")
         text = _many_marks(_ASTRAL.search(text) is not None).sub(in_order, text)
-    return unicodedata.normalize(form, text)
+    if len(text) <= SLICE_LENGTH:
+        return unicodedata.normalize(form, text)
+    pieces, start = [], 0
+    while start < len(text):
+        poll_interrupt()
+        end = start + SLICE_LENGTH
+        while end < len(text) and not stands_alone(text[end]):
+            end += 1
+        pieces.append(unicodedata.normalize(form, text[start:end]))
+        start = end
+    return "".join(pieces)
+
+
+def stands_alone(char):
+    """Whether a character never joins one before it: no mark, no vowel or final consonant of Hangul."""
+    first = unicodedata.normalize("NFKD", char)[0]
+    return not unicodedata.combining(first) and unicodedata.category(first)[0] != "M" \
+        and not ("\u1160" <= first <= "\u11ff" or "\ud7b0" <= first <= "\ud7ff")
 
 
 @STRING.method("padEnd", 1)
@@ -12823,9 +13078,24 @@ def string_to_lower_case(realm, this, *_):
     text = this_text(this, "toLowerCase")
     if text.isascii():
         return text.lower()
-    if "\u03a3" in text:                # how a sigma is written depends on what follows
-        return utf16(python_text(text).lower())
+    if "\u03a3" in text:                # how a sigma is written depends on what stands around it
+        return "".join([utf16(python_text(piece).lower()) for piece in pieces_between_words(text)])
     return in_slices(text, lambda piece: utf16(python_text(piece).lower()))
+
+
+#: Two letters or spaces: no sigma looks across the place between them.
+_PLAIN_PAIR = re.compile("[A-Za-z \n]{2}")
+
+
+def pieces_between_words(text):
+    """A long text in pieces whose letters change case as in the whole."""
+    start = 0
+    while start < len(text):
+        poll_interrupt()
+        pair = _PLAIN_PAIR.search(text, start + SLICE_LENGTH)
+        end = pair.start() + 1 if pair else len(text)
+        yield text[start:end]
+        start = end
 
 
 @STRING.method("toUpperCase", 0)
@@ -12977,8 +13247,10 @@ def replace_each(realm, text, search, replacement):
     pieces, end, total, step = [], 0, 0, max(1, len(search))
     position = text.find(search)
     while position >= 0:
+        realm.poll()
+        if len(pieces) >= SLICE_LENGTH:
+            pieces[:] = ["".join(pieces)]
         if type(replacement) is str:
-            realm.poll()
             new = get_substitution(search, text, position, [], undefined, replacement)
         else:
             new = to_string(replacement.fn(undefined, search, position, text))
@@ -13006,11 +13278,34 @@ def string_split(realm, this, separator=undefined, limit=undefined, *_):
     if separator:
         if text.count(separator) >= MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid array length")
-        parts = text.split(separator, limit) if limit <= len(text) else text.split(separator)
-        return realm.new_array(parts[:limit])
+        if limit > len(text):
+            return realm.new_array(split_in_slices(text, separator))
+        return realm.new_array(text.split(separator, limit)[:limit])
     if min(limit, len(text)) > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
-    return realm.new_array(list(text[:limit]))
+    parts = []
+    for piece in sliced(text[:limit]):
+        parts += piece
+    return realm.new_array(parts)
+
+
+def split_in_slices(text, separator):
+    """text.split(separator), with looks whether the script shall stop."""
+    if len(text) <= SLICE_LENGTH:
+        return text.split(separator)
+    # The part under way begins at `start`; no separator begins between that and `at`.
+    parts, start, at, step = [], 0, 0, max(SLICE_LENGTH, 4 * len(separator))
+    while True:
+        poll_interrupt()
+        end = min(at + step, len(text))
+        pieces = text[at:end].split(separator)
+        if len(pieces) > 1:
+            pieces[0] = text[start:at] + pieces[0]
+            start = at = end - len(pieces.pop())
+            parts += pieces
+        if end == len(text):
+            return parts + [text[start:]]
+        at = max(at, end - len(separator) + 1)
 
 
 # -- String: order of text
@@ -13578,7 +13873,11 @@ def concat_elements(realm, target, count, source):
     if is_dense(source) and type(target) is JSArray and len(target.items) == count:
         if count + length > MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid array length")
-        target.items.extend(source.items)
+        if length <= SLICE_LENGTH:
+            target.items += source.items
+        else:
+            for piece in sliced(source.items):
+                target.items += piece
     else:
         for index, value in present_items(realm, source, range(length)):
             append_element(target, count + index, value)
@@ -13594,7 +13893,7 @@ def array_copy_within(realm, this, target=undefined, start=undefined, end=undefi
     if count <= 0:
         return obj
     if is_dense(obj) and len(obj.items) == length:
-        obj.items[to:to + count] = obj.items[start:start + count]
+        obj.items[to:to + count] = copied_list(obj.items, start, start + count)
     else:
         move_elements(realm, obj, start, to, count, start < to < start + count)
     return obj
@@ -13636,7 +13935,10 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
         return obj
     if is_dense(obj) or end - start == length and simple_holes(realm, obj):
         if len(obj.items) == length:
-            obj.items[start:end] = [value] * (end - start)
+            for at in range(start, end, 1 << 20):
+                realm.poll()
+                count = min(1 << 20, end - at)
+                obj.items[at:at + count] = [value] * count
             is_dense(obj)
             return obj
     if end - start > MAX_ARRAY_ITEMS and isinstance(obj, JSArray):
@@ -13745,14 +14047,18 @@ def list_position(items, value, start, end):
     if value != value:
         return -1
     is_bool = type(value) is bool
-    while True:
+    step = SLICE_LENGTH if type(value) is not str or len(value) <= 64 else comparisons_at_once(value)
+    while start < end:
         try:
-            start = items.index(value, start, end)
+            start = items.index(value, start, end if end - start <= step else start + step)
+            if (type(items[start]) is bool) is is_bool:
+                return start
+            start += 1
         except ValueError:
-            return -1
-        if (type(items[start]) is bool) is is_bool:
-            return start
-        start += 1
+            start += step
+        if STOPPED_THREADS:
+            poll_interrupt()
+    return -1
 
 
 @ARRAY.method("includes", 1)
@@ -13766,10 +14072,9 @@ def array_includes(realm, this, value=undefined, start=undefined, *_):
         if len(items) < length and value is undefined:
             return True
         if value != value:
-            return any(item != item for item in items[start:length])
+            return any(item != item for item in interruptible(copied_list(items, start, length)))
         return list_position(items, value, start, length) >= 0
-    return any(same_value_zero(item, value)
-               for _, item in all_items(realm, obj, range(start, length)))
+    return first_equal(realm, all_items(realm, obj, range(start, length)), value, same_value_zero) >= 0
 
 
 @ARRAY.method("indexOf", 1)
@@ -13780,8 +14085,16 @@ def array_index_of(realm, this, value=undefined, start=undefined, *_):
     start = relative_index(start, length)
     if is_dense(obj) and len(obj.items) >= length:
         return list_position(obj.items, value, start, length)
-    for index, item in present_items(realm, obj, range(start, length)):
-        if strict_equal(item, value):
+    return first_equal(realm, present_items(realm, obj, range(start, length)), value)
+
+
+def first_equal(realm, items, value, equal=strict_equal):
+    """The index of the first of (index, value) pairs with a value, or -1."""
+    long = comparisons_at_once(value) < 4096
+    for index, item in items:
+        if long:
+            realm.poll()
+        if equal(item, value):
             return index
     return -1
 
@@ -13795,10 +14108,7 @@ def array_last_index_of(realm, this, value=undefined, *start):
     index = min(index, length - 1) if index >= 0 else length + index
     if index < 0:
         return -1
-    for index, item in present_items(realm, obj, range(int(index), -1, -1)):
-        if strict_equal(item, value):
-            return index
-    return -1
+    return first_equal(realm, present_items(realm, obj, range(int(index), -1, -1)), value)
 
 
 @ARRAY.method("join", 1)
@@ -13981,7 +14291,7 @@ def array_slice(realm, this, start=undefined, end=undefined, *_):
     start = relative_index(start, length)
     end = relative_index(end, length, length)
     if is_dense(obj) and len(obj.items) == length and has_array_constructor(realm, obj):
-        return realm.new_array(obj.items[start:end])
+        return realm.new_array(copied_list(obj.items, start, end))
     target = array_species_create(realm, obj, max(end - start, 0))
     copy_range(realm, target, obj, start, end)
     set_length_or_throw(target, max(end - start, 0))
@@ -14068,27 +14378,87 @@ def sort_by_numbers(values, comparator):
     if None in keys:
         return False
     ranks = keys[0] if len(keys) == 1 else list(zip(*keys))
-    values[:] = [values[index] for index in sorted(range(len(values)), key=ranks.__getitem__)]
+    values[:] = [values[index] for index in sort_in_slices(range(len(values)), ranks.__getitem__)]
     return True
 
 
 def sort_values(values, comparator):
     """Sorts a Python list of values in place, stably: undefined last (23.1.3.30.2)."""
-    rest = [value for value in values if value is not undefined]
+    rest = []
+    for piece in sliced(values):
+        rest += [value for value in piece if value is not undefined]
     count = len(values) - len(rest)
     if comparator is not undefined:
         if not sort_by_numbers(rest, comparator):
             rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif all(type(value) is str for value in rest):
-        rest.sort()
+    elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
+        rest = sort_texts(rest)
     else:
-        rest.sort(key=to_string)
+        texts = [to_string(value) for value in interruptible(rest)]
+        rest = [rest[index] for index in sort_in_slices(range(len(rest)), texts.__getitem__)]
     values[:] = rest + [undefined] * count
+
+
+#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
+MAX_SORTED_CHARACTERS = 1 << 22
+
+
+def sort_texts(texts):
+    """A sorted copy of a list of strings. Of long ones, each is compared once only, and polled for."""
+    if sum(map(len, texts[:SLICE_LENGTH])) <= MAX_SORTED_CHARACTERS and len(texts) <= SLICE_LENGTH:
+        return sorted(texts)
+    if max(len(text) for text in interruptible(texts)) <= 64:
+        return sort_in_slices(texts)
+
+    def compare(x, y):
+        poll_interrupt()
+        return -1 if x < y else x > y
+    counts = {}
+    for text in interruptible(texts):
+        counts[text] = counts.get(text, 0) + 1
+    result = []
+    for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
+        result += [text] * counts[text]
+    return result
+
+
+def sort_in_slices(values, key=None):
+    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
+    sorted in runs, which are then merged piece by piece."""
+    if len(values) <= SLICE_LENGTH:
+        return sorted(values, key=key)
+    runs = [sorted(piece, key=key) for piece in sliced(values)]
+    result = []
+    for piece in merged_runs(runs, key):
+        result += piece
+    return result
+
+
+def merged_runs(runs, key=None):
+    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
+    get_key = key or (lambda value: value)
+    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
+    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
+    starts = [0] * len(runs)
+    for bound in bounds + [None]:
+        items = []
+        for index, run in enumerate(runs):
+            poll_interrupt()
+            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
+            items += run[starts[index]:end]
+            starts[index] = end
+        yield sorted(items, key=key)
+        for index, run in enumerate(runs if bound is not None else ()):     # all alike
+            end = bisect.bisect_right(run, bound, starts[index], key=key)
+            yield list(run[starts[index]:end])
+            starts[index] = end
 
 
 def make_comparison(function):
     """A comparison for cmp_to_key, which asks only whether the result is below zero."""
     def compare(x, y):
+        if STOPPED_THREADS:
+            poll_interrupt()
         order = function(undefined, x, y)
         kind = type(order)
         return order if kind is int or kind is float else to_number(order)
@@ -14138,7 +14508,7 @@ def array_splice(realm, this, *args):
     if is_dense(obj) and len(obj.items) == length and total <= MAX_ARRAY_ITEMS \
             and has_array_constructor(realm, obj) \
             and (total <= length or not Guard.index or inherits_no_elements(realm, obj)):
-        removed = obj.items[start:start + deleted]
+        removed = copied_list(obj.items, start, start + deleted)
         obj.items[start:start + deleted] = items
         return realm.new_array(removed)
     target = array_species_create(realm, obj, deleted)
@@ -14180,7 +14550,7 @@ def copied_items(realm, obj, length):
     if length > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
     if is_dense(obj) and len(obj.items) == length:
-        return list(obj.items)
+        return copied_list(obj.items)
     return [value for _, value in all_items(realm, obj, range(length))]
 
 
@@ -17401,6 +17771,10 @@ def join_pieces(pieces):
     return "".join(pieces)
 
 
+#: Matches that `replace` finds before it calls its function for the first of them.
+MATCHES_AT_ONCE = 10_000
+
+
 def matches_to_replace(realm, regexp, text):
     """The matches that an untouched RegExp without the flag y replaces."""
     pattern = regexp.program.pattern
@@ -17414,23 +17788,29 @@ def matches_to_replace(realm, regexp, text):
 def replace_by_function(realm, regexp, text, function):
     """`replace` with a function, for an untouched RegExp."""
     pattern, names = regexp.program.pattern, regexp.program.pattern.names
-    pieces, position, function = [], 0, function.fn
-    matches = list(matches_to_replace(realm, regexp, text))
-    if matches:
+    done, pieces, position, size, function = [], [], 0, 0, function.fn
+    found = iter(matches_to_replace(realm, regexp, text))
+    # The matches come before the calls; millions of them do not all fit.
+    while matches := list(itertools.islice(found, MATCHES_AT_ONCE)):
+        realm.poll()
         realm.last_match = matches[-1]
-    for match in matches:
-        start, end = match.span()
-        captures = match.groups(undefined)
-        if names:
-            piece = function(undefined, text[start:end], *captures, start, text,
-                             named_groups(pattern, captures))
-        else:
-            piece = function(undefined, text[start:end], *captures, start, text)
-        pieces.append(text[position:start])
-        pieces.append(piece if type(piece) is str else to_string(piece))
-        position = end
-    pieces.append(text[position:])
-    return join_pieces(pieces)
+        for match in matches:
+            start, end = match.span()
+            captures = match.groups(undefined)
+            if names:
+                piece = function(undefined, text[start:end], *captures, start, text,
+                                 named_groups(pattern, captures))
+            else:
+                piece = function(undefined, text[start:end], *captures, start, text)
+            pieces.append(text[position:start])
+            pieces.append(piece if type(piece) is str else to_string(piece))
+            position = end
+            size += len(pieces[-1]) + len(pieces[-2])
+            if size > MAX_STRING_LENGTH:
+                raise JSRangeError("Invalid string length")
+        done.append("".join(pieces))
+        pieces.clear()
+    return join_pieces(done + [text[position:]])
 
 
 def replace_by_text(realm, regexp, text, replacement):
@@ -17449,7 +17829,7 @@ def replace_by_text(realm, regexp, text, replacement):
             if count:
                 realm.last_match = (regexp, text)
             return result
-    pieces, position, size = [], 0, 0
+    done, pieces, position, size = [], [], 0, 0
     match = None
     for match in matches_to_replace(realm, regexp, text):
         start, end = match.start(), match.end()
@@ -17467,12 +17847,13 @@ def replace_by_text(realm, regexp, text, replacement):
         position = end
         if size > MAX_STRING_LENGTH:
             raise JSRangeError("Invalid string length")
-        if not len(pieces) & 1023:
+        if len(pieces) >= 4096:
             realm.poll()
+            done.append("".join(pieces))
+            pieces.clear()
     if match is not None:
         realm.last_match = match
-    pieces.append(text[position:])
-    return join_pieces(pieces)
+    return join_pieces(done + pieces + [text[position:]])
 
 
 #: Parts of a template: the text before and after the match.
@@ -17578,7 +17959,7 @@ def split_at_once(realm, regexp, pattern, text, count):
     if not text:
         return [] if pattern.find(realm, regexp, text, 0) is not None else [text]
     native = pattern.native_alone(regexp, text)
-    if native is not None and len(text) * (pattern.group_count + 1) < MAX_ARRAY_ITEMS:
+    if native is not None and len(text) * (pattern.group_count + 1) <= MAX_UNPOLLED_MATCHES:
         pieces = native.split(text)
         if len(pieces) > 1:
             realm.last_match = (regexp, text)
@@ -18820,7 +19201,6 @@ UINT8_KIND = ELEMENT_KINDS[1]
 
 #: Elements that are turned into Python values in one go: between such blocks the clock is read.
 ELEMENTS_AT_ONCE = 65536
-SORTED_AT_ONCE = 2 ** 19
 
 #: A typed array with more elements does not tell its keys.
 MAX_ENUMERATED_ELEMENTS = 2 ** 22
@@ -19079,8 +19459,10 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
     first, last = clamp_range(length, start, end)
     require_attached(this.buffer, "%TypedArray%.prototype.fill")
     if last > first:
-        block = memoryview(this.kind.pack(value) * (last - first))
-        this.view[first:last] = block.cast(this.kind.code)
+        block = memoryview(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE)).cast(this.kind.code)
+        for start in range(first, last, ELEMENTS_AT_ONCE):
+            realm.poll()
+            this.view[start:min(start + ELEMENTS_AT_ONCE, last)] = block[:last - start]
     return this
 
 
@@ -19256,8 +19638,15 @@ def typed_array_reduce_right(realm, this, callback=undefined, *initial):
 
 @typed_array_method("reverse", 0)
 def typed_array_reverse(realm, this, *_):
-    if this.view:
-        this.view[:] = memoryview(this.view[::-1].tobytes()).cast(this.kind.code)
+    view = this.view
+    low, high = 0, len(view)
+    while high - low > 1:
+        realm.poll()
+        step = min(ELEMENTS_AT_ONCE, (high - low) // 2)
+        first, last = view[low:low + step][::-1].tobytes(), view[high - step:high][::-1].tobytes()
+        view[low:low + step] = memoryview(last).cast(this.kind.code)
+        view[high - step:high] = memoryview(first).cast(this.kind.code)
+        low, high = low + step, high - step
     return this
 
 
@@ -19301,7 +19690,13 @@ def copy_elements(realm, target, source, to, first, count):
         return
     part = source.view[first:first + count]
     if target.kind is source.kind:
-        target.view[to:to + count] = part
+        if target.buffer is source.buffer:
+            target.view[to:to + count] = part
+            return
+        for start in range(0, count, SLICE_LENGTH << 4):
+            realm.poll()
+            end = min(start + (SLICE_LENGTH << 4), count)
+            target.view[to + start:to + end] = part[start:end]
         return
     if target.buffer is source.buffer:
         part = memoryview(part.tobytes()).cast(source.kind.code)
@@ -19341,41 +19736,62 @@ def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
 
 
 def sorted_elements(realm, this, comparator):
-    """The elements in order: by value with -0 below +0 and NaN last, or by a comparator."""
+    """The elements in the order of a comparator."""
     if len(this.view) > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
     values = this.elements()
-    if comparator is not undefined:
-        values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif not this.kind.is_float:
-        values = sorted_numbers(realm, values)
-    else:
-        numbers = sorted_numbers(realm, [value for value in values if value == value])
-        low, high = bisect.bisect_left(numbers, 0), bisect.bisect_right(numbers, 0)
-        signs = map(math.copysign, itertools.repeat(1), numbers[low:high])
-        negative = sum(sign < 0 for sign in polled(realm, signs))
-        numbers[low:high] = [-0.0] * negative + [0.0] * (high - low - negative)
-        values = numbers + [NAN] * (len(values) - len(numbers))
+    values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
     return values
 
 
-def sorted_numbers(realm, values):
-    """Sorts a list that has no NaN; a long one in pieces, so that the clock is looked at."""
-    if len(values) <= SORTED_AT_ONCE:
-        return sorted(values)
-    pieces = []
-    for start in range(0, len(values), SORTED_AT_ONCE):
-        realm.poll()
-        pieces.append(sorted(values[start:start + SORTED_AT_ONCE]))
-    return list(polled(realm, heapq.merge(*pieces)))
+def sort_numbers(view, is_float):
+    """Sorts a view of numbers in place: by value, with -0 below +0 and NaN last. Few of them are ever Python
+    objects at the same time."""
+    runs, count, negative = [], 0, 0
+    for piece in sliced(view):
+        values = piece.tolist()
+        if is_float:
+            values = [value for value in values if value == value]
+        values.sort()
+        if is_float:
+            zeros = values[bisect.bisect_left(values, 0):bisect.bisect_right(values, 0)]
+            negative += sum([math.copysign(1, zero) < 0 for zero in zeros])
+        write_numbers(view, count, values)
+        runs.append((count, count + len(values)))
+        count += len(values)
+    if len(runs) > 1:
+        copy, start = bytearray(), 0
+        for piece in sliced(view[:count].cast("B")):
+            copy += piece
+        copied = memoryview(copy).cast(view.format)
+        for piece in merged_runs([copied[low:high] for low, high in runs]):
+            write_numbers(view, start, piece)
+            start += len(piece)
+    zero = bisect.bisect_left(view, 0, 0, count) if negative else count
+    fill_view(view, zero, zero + negative, -0.0)
+    fill_view(view, zero + negative, bisect.bisect_right(view, 0, zero, count), 0.0)
+    fill_view(view, count, len(view), NAN)
+
+
+def fill_view(view, start, end, value):
+    for at in range(start, end, SLICE_LENGTH):
+        poll_interrupt()
+        write_numbers(view, at, [value] * min(SLICE_LENGTH, end - at))
+
+
+def write_numbers(view, start, values):
+    """Writes a list of numbers, which all have the type of the view, into it."""
+    view[start:start + len(values)] = memoryview(array.array(view.format, values))
 
 
 @TYPED_ARRAY.method("sort", 1, receiver=False)
 def typed_array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
     validate_typed_array(this, "%TypedArray%.prototype.sort")
-    values = sorted_elements(realm, this, comparator)
-    this.store(values[:len(this.view)])
+    if comparator is undefined:
+        sort_numbers(this.view, this.kind.is_float)
+    else:
+        this.store(sorted_elements(realm, this, comparator)[:len(this.view)])
     return this
 
 
@@ -19408,7 +19824,11 @@ def typed_array_to_sorted(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
     validate_typed_array(this, "%TypedArray%.prototype.toSorted")
     result = new_typed_array(realm, this.kind, len(this.view))
-    result.store(sorted_elements(realm, this, comparator))
+    if comparator is undefined:
+        copy_elements(realm, result, this, 0, 0, len(this.view))
+        sort_numbers(result.view, this.kind.is_float)
+    else:
+        result.store(sorted_elements(realm, this, comparator))
     return result
 
 
@@ -20652,29 +21072,25 @@ _MINUS_ZERO = re.compile("-0(?![0-9.eE])")
 JSON_CONTEXT = 10
 
 
-class JSONParser:
-    """The settings that the standard library's C scanner asks for, making JavaScript values.
+class JSONParser(json.JSONDecoder):
+    """The standard library's decoder, making JavaScript values.
 
-    The scanner leaves lists and `None` in place, and joins escaped surrogate pairs; that is mended
+    It leaves lists and `None` in place, and joins escaped surrogate pairs; that is mended
     when the object around them is made, and only looked for where the text can contain it.
     """
 
-    strict = True
-    parse_float = float
-    object_pairs_hook = None
-
     def __init__(self, realm, text):
-        self.memo = {}
-        self.parse_int = self.integer if has_odd_integers(text) else int
         self.mend = mender(realm, "null" in text, "\\u" in text)
-        self.object_hook = object_maker(realm, self.mend, "null" in text, "\\u" in text)
+        super().__init__(object_hook=object_maker(realm, self.mend, "null" in text, "\\u" in text),
+                         parse_int=self.integer if has_odd_integers(text) else int,
+                         parse_constant=self.refuse_constant)
 
     @staticmethod
     def integer(digits):
         return number(float(digits))
 
     @staticmethod
-    def parse_constant(name):
+    def refuse_constant(name):
         raise ValueError(name)
 
 
@@ -20751,12 +21167,32 @@ def json_parse(realm, text):
     parser = JSONParser(realm, text)
     start = _JSON_SPACE.match(text).end()
     try:
-        value, end = json.scanner.make_scanner(parser)(text, start)
-    except (ValueError, StopIteration):
+        value, end = parser.raw_decode(text, start)
+    except ValueError:
         raise json_error(text) from None
     if _JSON_SPACE.match(text, end).end() != len(text):
         raise json_error(text)
     return parser.mend(value)
+
+
+def parse_plain_json(text):
+    """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    try:
+        return json.loads(text, parse_constant=refuse_json_constant)
+    except RecursionError:
+        raise JSSyntaxError("the JSON is nested too deeply") from None
+    except json.JSONDecodeError:
+        raise json_error(text) from None
+    except ValueError:
+        try:                            # Python refuses integers of thousands of digits
+            return json.loads(text, parse_constant=refuse_json_constant, parse_int=float)
+        except ValueError:
+            raise json_error(text) from None
+
+
+def refuse_json_constant(name):
+    """For json.loads(), which takes NaN and Infinity for numbers."""
+    raise ValueError(name)
 
 
 def json_error(text):
@@ -23652,12 +24088,13 @@ for _name, _value in (("Infinity", INFINITY), ("NaN", NAN), ("undefined", undefi
     GLOBAL_FUNCTIONS.value(_name, _value, 0)
 
 #: What encodeURIComponent and escape change; encodeURI leaves more as it is.
-URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]+")
-URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]+")
+URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]{1,4096}")
+URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]{1,4096}")
 URI_RESERVED = frozenset(";/?:@&=+$,#")
 ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
 
-_PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2})+")
+#: A run of escapes, not too long; no character is divided.
+_PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
@@ -23683,7 +24120,7 @@ def encode_uri(text, changed):
     def encode_run(match):
         return "%" + match[0].encode().hex("%").upper()
     try:
-        encoded = changed.sub(encode_run, python_text(text))
+        encoded = replace_in_slices(changed, encode_run, python_text(text), check_string_length)
     except UnicodeEncodeError:
         raise JSURIError("URI malformed") from None
     check_string_length(len(encoded))
@@ -23704,7 +24141,7 @@ def decode_uri(text, preserved):
         return text
     if re.search("%(?![0-9a-fA-F]{2})", text):
         raise JSURIError("URI malformed")
-    return _PERCENT_RUN.sub(decode_run, text)
+    return replace_in_slices(_PERCENT_RUN, decode_run, text)
 
 
 def decode_except(escaped, decoded, preserved):
@@ -23739,19 +24176,18 @@ def global_encode_uri_component(realm, this, component=undefined, *_):
 
 @GLOBAL_FUNCTIONS.method("escape", 1)
 def global_escape(realm, this, text=undefined, *_):
-    escaped = ESCAPE_CHANGED.sub(percent_escape, to_string(text))
+    escaped = replace_in_slices(ESCAPE_CHANGED, percent_escape, to_string(text), check_string_length)
     check_string_length(len(escaped))
     return escaped
 
 
 def percent_escape(match):
-    poll_interrupt()
     return f"%{ord(match[0]):02X}" if match[0] < "\u0100" else f"%u{ord(match[0]):04X}"
 
 
 @GLOBAL_FUNCTIONS.method("unescape", 1)
 def global_unescape(realm, this, text=undefined, *_):
-    return _ESCAPE_SEQUENCE.sub(lambda m: chr(int(m[1] or m[2], 16)), to_string(text))
+    return replace_in_slices(_ESCAPE_SEQUENCE, lambda m: chr(int(m[1] or m[2], 16)), to_string(text))
 
 
 # -- URL ---------------------------------------------------------------------------------
@@ -24713,14 +25149,15 @@ class JSTextDecoder(JSObject):
             self.decoder = make("strict" if self.fatal else "replace")
             self.started = False
         try:
-            text = self.decoder.decode(data, not more)
+            text = "".join([self.decoder.decode(bytes(piece)) for piece in sliced(data)])
+            text += self.decoder.decode(b"", not more)
         except UnicodeDecodeError:
             self.decoder = None
             raise
         if not more:
             self.decoder = None
         if self.encoding == "windows-1252":
-            return text.translate(_WINDOWS_1252)
+            return in_slices(text, lambda piece: piece.translate(_WINDOWS_1252))
         if text and not self.started:
             self.started = True
             if text[0] == "\ufeff" and not self.ignore_bom:
@@ -24753,7 +25190,7 @@ def text_decoder_decode(realm, this, data=undefined, options=undefined, *_):
     if source is None:
         raise JSTypeError("The input must be an ArrayBuffer or a view of one")
     try:
-        text = this.decode(bytes(source), more)
+        text = this.decode(memoryview(source), more)
     except UnicodeDecodeError:
         raise JSTypeError(f"The encoded data was not valid for encoding {this.encoding}") from None
     if len(text) > MAX_STRING_LENGTH:
@@ -24787,10 +25224,14 @@ def web_option(options, name):
 
 # -- Base64 ------------------------------------------------------------------------------
 
+#: ASCII white space, which atob leaves out.
+_NO_BLANKS = dict.fromkeys(b"\t\n\f\r ")
+
+
 @GLOBAL_FUNCTIONS.method("atob", 1)
 def global_atob(realm, this, *args):
     [text] = web_arguments(args, 1, "atob")
-    text = re.sub("[\t\n\f\r ]", "", text)
+    text = in_slices(text, lambda piece: piece.translate(_NO_BLANKS))
     if len(text) % 4 == 0:
         text = re.sub("==?$", "", text)
     if len(text) % 4 == 1 or not re.fullmatch("[A-Za-z0-9+/]*", text):
@@ -24968,7 +25409,8 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
     if len(target) > MAX_RANDOM_BYTES:
         raise JSError(new_dom_exception(
             realm, f"The requested length exceeds {MAX_RANDOM_BYTES} bytes", "QuotaExceededError"))
-    target[:] = secrets.token_bytes(len(target))
+    if target:                          # the view of a detached buffer is empty, and read-only
+        target[:] = secrets.token_bytes(len(target))
     return array
 
 
@@ -25393,7 +25835,7 @@ class ListDestructuring:
 SHARED_RUNTIME = {
     "undefined": undefined, "null": null, "interrupt": False,
     "JSObject": JSObject, "JSArray": JSArray, "JSFunction": JSFunction, "Cell": Cell,
-    "JSError": JSError, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
+    "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
     "Await": Await, "BaseException": BaseException, "Exception": Exception,
     "type": type, "int": int, "float": float, "str": str, "bool": bool, "len": len,
     "to_text": concat_string, "hole": HOLE,
@@ -26076,17 +26518,45 @@ def default_constructor(realm, klass, derived):
     return lambda new_target, *args: new_instance(realm, new_target, klass)
 
 
-def import_module(realm, specifier, referrer):
-    """import(…) (13.3.10): a promise of the module's namespace object."""
+def import_module(realm, specifier, referrer, options=undefined):
+    """import(…) (13.3.10): a promise of the module's namespace object. The module runs in a job of its own."""
     promise = new_promise(realm)
-    try:
-        module = realm.modules.load(to_string(specifier), referrer)
-        done = realm.modules.evaluate(module)
-        promise_react(realm, done, lambda _: resolve_promise(realm, promise, module.namespace(realm)),
+
+    def evaluate(module):
+        promise_react(realm, realm.modules.evaluate(module),
+                      lambda _: resolve_promise(realm, promise, module.namespace()),
                       lambda reason: reject_promise(realm, promise, reason))
+    try:
+        specifier = to_string(specifier)
+        module = realm.modules.load(specifier, referrer, import_type(options))
+        realm.enqueue_job(lambda: evaluate(module))
     except Exception as error:
         reject_promise(realm, promise, realm.thrown_value(error))
     return promise
+
+
+def import_type(options):
+    """The `type` among the import attributes that import(…) was given, or None."""
+    if options is undefined:
+        return None
+    if not isinstance(options, JSObject):
+        raise JSTypeError("The second argument of import() must be an object")
+    attributes = options.get("with")
+    if attributes is undefined:
+        return None
+    if not isinstance(attributes, JSObject):
+        raise JSTypeError("The 'with' option of import() must be an object")
+    found = {}
+    for key in attributes.own_keys():
+        own = attributes.get_own(key) if type(key) is str else None
+        if own is not None and own.enumerable:
+            found[key] = attributes.get(key)
+            if type(found[key]) is not str:
+                raise JSTypeError("The value of an import attribute must be a string")
+    for key in found:
+        if key != "type":
+            raise JSTypeError(f"Import attribute '{key}' is not supported")
+    return found.get("type")
 
 
 def import_meta(realm, filename):
@@ -26296,8 +26766,28 @@ class JSModuleScope(JSNamespace):
         return True
 
 
+class LazyNamespace(Cell):
+    """The cell of `import * as name`: the namespace is made when it is first read."""
+
+    __slots__ = ("module",)
+
+    def __init__(self, module):
+        self.module = module
+
+    @property
+    def v(self):
+        return self.module.namespace()
+
+
 class Module:
-    """One module of a realm: its cells, and how far it has come."""
+    """One module of a realm, a Cyclic Module Record (16.2.1.5): its cells, and how far it has come.
+
+    state        "new", "linked", "evaluating", "waiting" (for awaits of its own or below) or "done"
+    failure      (what its evaluation threw,) or None; thrown again each time
+    root         the module of its cycle that was entered first; that one has the promise
+    order        its place among the modules that wait, None before and after
+    pending      how many modules below it still wait; `parents` are those that count it so
+    """
 
     def __init__(self, name, compiled):
         self.name = name
@@ -26305,14 +26795,21 @@ class Module:
         self.cells = {} if compiled is None else {local: Cell() for local in compiled.cells}
         self.requested = {}             # specifier -> Module
         self.body = None                # the Python generator, once linked
-        self.promise = None             # of the evaluation, once begun
+        self.promise = None             # of the evaluation, once it was asked for
+        self.state = "new"
+        self.failure = self.order = None
+        self.root = self
+        self.index = self.ancestor = self.pending = 0
+        self.parents = []
         self.namespace_object = None
+        self.namespace_cell = LazyNamespace(self)
 
-    def resolve(self, name, seen=()):
+    def resolve(self, name, seen=None):
         """ResolveExport (16.2.1.6.3): the Cell of an export, None if there is none, or "ambiguous"."""
+        seen = set() if seen is None else seen
         if (self, name) in seen:
             return None
-        seen = (*seen, (self, name))
+        seen.add((self, name))
         compiled = self.compiled
         if compiled is None:
             return self.cells.get(name)
@@ -26321,7 +26818,7 @@ class Module:
         if name in compiled.indirect:
             specifier, imported = compiled.indirect[name]
             module = self.requested[specifier]
-            return Cell(module.namespace()) if imported is None else module.resolve(imported, seen)
+            return module.namespace_cell if imported is None else module.resolve(imported, seen)
         if name == "default":
             return None
         found = None
@@ -26347,12 +26844,50 @@ class Module:
             names |= self.requested[specifier].export_names(seen) - {"default"}
         return names
 
-    def namespace(self, realm=None):
+    def namespace(self):
         if self.namespace_object is None:
             found = {name: self.resolve(name) for name in sorted(self.export_names())}
             self.namespace_object = JSNamespace(
                 {name: cell for name, cell in found.items() if isinstance(cell, Cell)})
         return self.namespace_object
+
+    def link(self, realm):
+        """InitializeEnvironment (16.2.1.6.4), first half: imports get the exporters' cells."""
+        compiled = self.compiled
+        for name, (specifier, imported) in compiled.indirect.items():
+            if imported is not None:
+                self.require(specifier, imported)
+        for local, specifier, imported in compiled.imports:
+            self.cells[local] = self.requested[specifier].namespace_cell if imported is None \
+                else self.require(specifier, imported)
+        realm.link(compiled.free_globals)
+
+    def require(self, specifier, name):
+        """The cell of what this module imports by name."""
+        cell = self.requested[specifier].resolve(name)
+        if isinstance(cell, Cell):
+            return cell
+        what = "contains conflicting star exports for" if cell == "ambiguous" else "does not provide an export named"
+        with blamed_on(self, (specifier, name)):
+            raise JSSyntaxError(f"The requested module '{specifier}' {what} '{name}'")
+
+    def instantiate(self, realm):
+        """InitializeEnvironment, second half: its functions are there before any module runs."""
+        code = types.FunctionType(self.compiled.code, realm.globals)
+        self.body = code(undefined, *[self.cells[local] for local in self.compiled.cells])
+        self.body.send(None)
+        self.state = "linked"
+
+    def waiting_parents(self, found):
+        """GatherAvailableAncestors (16.2.1.5.3.3): adds to `found` the modules that only waited for this one."""
+        for module in self.parents:
+            if module not in found and module.root.failure is None:
+                module.pending -= 1
+                if module.pending == 0:
+                    found.append(module)
+                    if not module.compiled.awaits:
+                        module.waiting_parents(found)
+        return found
 
 
 class ModuleMap:
@@ -26363,6 +26898,7 @@ class ModuleMap:
         self.modules = {}
         self.metas = {}
         self.main = None                # the module that evaluate() ran last
+        self.waited = 0                 # how many modules had to wait so far
         #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
         self.loader = None
 
@@ -26375,96 +26911,172 @@ class ModuleMap:
             self.metas[filename] = JSObject(None, {"url": utf16(filename)})
         return self.metas[filename]
 
+    # loading and linking
+
     def load(self, specifier, referrer, kind=None):
-        """The linked module that a specifier names."""
+        """The Module that a specifier names, with all it requests, linked."""
+        return self.linked(lambda fresh: self.fetch(specifier, referrer, kind, fresh))
+
+    def add(self, name, source):
+        """The Module of a source text, with all it requests, linked."""
+        return self.linked(lambda fresh: self.parse(name, source, fresh))
+
+    def linked(self, work):
+        """work(fresh), which loads a graph of modules and lists them; all of them are linked, or none stays."""
+        fresh = []
+        try:
+            module = work(fresh)
+            for one in fresh:
+                one.link(self.realm)
+            for one in fresh:
+                one.instantiate(self.realm)
+            return module
+        except BaseException:
+            self.modules = {key: one for key, one in self.modules.items() if one not in fresh and one.state != "new"}
+            raise
+
+    def fetch(self, specifier, referrer, kind, fresh):
+        """The Module that a specifier names, from the map or the loader."""
+        if kind not in (None, "json"):
+            raise JSTypeError(f"Import attribute 'type' with value '{kind}' is not supported")
         if self.loader is None:
             raise JSTypeError(f"Cannot import '{specifier}': there is no folder to import from")
         name, source = self.loader(specifier, referrer, kind)
-        if name in self.modules:
-            return self.modules[name]
-        if kind == "json" or name.endswith(".json"):
-            module = self.modules[name] = Module(name, None)
-            module.cells["default"] = Cell(self.realm.parse_json(source))
-            module.promise = promise_resolve(self.realm, self.realm.Promise, undefined)
-            return module
-        return self.add(name, source)
+        key = (name, "json") if kind == "json" or name.endswith(".json") else name
+        if key in self.modules:
+            return self.modules[key]
+        if key == name:
+            return self.parse(name, source, fresh)
+        module = Module(name, None)
+        module.cells["default"] = Cell(self.realm.parse_json(source))
+        module.promise = promise_resolve(self.realm, self.realm.Promise, undefined)
+        module.state = "done"
+        self.modules[key] = module
+        return module
 
-    def add(self, name, source):
-        """Compiles and links a module and what it requests."""
+    def parse(self, name, source, fresh):
+        """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
         try:
             compiled = compile_module(source, name)
         except JSSyntaxError as error:
             error.filename = name
             raise
         module = self.modules[name] = Module(name, compiled)
-        try:
-            for specifier, kind in compiled.requests:
-                with blamed_on(module, specifier):
-                    module.requested[specifier] = self.load(specifier, name, kind)
-            self.link(module)
-        except BaseException:
-            del self.modules[name]
-            raise
+        for specifier, kind in compiled.requests:
+            with blamed_on(module, specifier):
+                module.requested[specifier] = self.fetch(specifier, name, kind, fresh)
+        fresh.append(module)
         return module
 
-    def link(self, module):
-        """InitializeEnvironment (16.2.1.6.4): imports get the exporters' cells."""
-        compiled = module.compiled
-        for name, (specifier, imported) in compiled.indirect.items():
-            if imported is not None:
-                self.require(module, specifier, imported)
-        for local, specifier, imported in compiled.imports:
-            if imported is None:
-                module.cells[local] = LazyNamespace(module.requested[specifier])
-            else:
-                module.cells[local] = self.require(module, specifier, imported)
-        self.realm.link(compiled.free_globals)
-        code = types.FunctionType(compiled.code, self.realm.globals)
-        module.body = code(undefined, *[module.cells[local] for local in compiled.cells])
-        module.body.send(None)
-
-    @staticmethod
-    def require(module, specifier, name):
-        """The cell of what a module imports by name."""
-        cell = module.requested[specifier].resolve(name)
-        if isinstance(cell, Cell):
-            return cell
-        what = "contains conflicting star exports for" if cell == "ambiguous" else "does not provide an export named"
-        with blamed_on(module, (specifier, name)):
-            raise JSSyntaxError(f"The requested module '{specifier}' {what} '{name}'")
+    # evaluation
 
     def evaluate(self, module):
-        """Evaluates a module after those it requests; returns the promise of that."""
+        """Evaluate (16.2.1.5.3): runs a module after those it requests; returns the promise of that."""
+        if module.state in ("waiting", "done"):
+            module = module.root
         if module.promise is None:
-            module.promise = new_promise(self.realm)            # cycles find it
-            done = run_async(self.realm, self.evaluation(module))
-            promise_react(self.realm, done,
-                          lambda _: resolve_promise(self.realm, module.promise, undefined),
-                          lambda reason: reject_promise(self.realm, module.promise, reason))
+            module.promise = new_promise(self.realm)
+            stack = []
+            try:
+                self.evaluate_inner(module, stack, 0)
+            except Exception as error:
+                failure = (self.realm.thrown_value(error),)
+                for one in stack:
+                    one.state, one.failure = "done", failure
+                reject_promise(self.realm, module.promise, failure[0])
+            else:
+                if module.state == "done":
+                    resolve_promise(self.realm, module.promise, undefined)
         return module.promise
 
-    def evaluation(self, module, path=()):
-        """A Python generator that runs a module's dependencies, then the module."""
-        for requested in module.requested.values():
-            if requested.promise is None:
-                yield self.evaluate(requested)
-            elif requested.promise.state != "fulfilled" and requested.body is not None \
-                    and not self.reaches(requested, module):
-                yield requested.promise
-        yield from module.body
+    def evaluate_inner(self, module, stack, index):
+        """InnerModuleEvaluation (16.2.1.5.3.1); returns the next index. A cycle is on `stack` until its root is
+        through."""
+        if module.state in ("waiting", "done"):
+            if module.failure is not None:
+                raise JSError(module.failure[0])
+            return index
+        if module.state == "evaluating":
+            return index
+        module.state, module.index, module.ancestor = "evaluating", index, index
+        index += 1
+        stack.append(module)
+        for specifier, _kind in module.compiled.requests:
+            requested = module.requested[specifier]
+            index = self.evaluate_inner(requested, stack, index)
+            if requested.state == "evaluating":
+                module.ancestor = min(module.ancestor, requested.ancestor)
+            else:
+                requested = requested.root
+                if requested.failure is not None:
+                    raise JSError(requested.failure[0])
+            if requested.order is not None:
+                module.pending += 1
+                requested.parents.append(module)
+        if module.pending or module.compiled.awaits:
+            self.waited += 1
+            module.order = self.waited
+            if not module.pending:
+                self.start(module)
+        else:
+            self.run(module)
+        if module.ancestor == module.index:
+            while True:
+                one = stack.pop()
+                one.state = "done" if one.order is None else "waiting"
+                one.root = module
+                if one is module:
+                    break
+        return index
 
     @staticmethod
-    def reaches(start, goal):
-        """Whether a module requests another, directly or not: then it must not be waited for."""
-        stack, seen = [start], set()
-        while stack:
-            module = stack.pop()
-            if module is goal:
-                return True
-            if module not in seen:
-                seen.add(module)
-                stack.extend(module.requested.values())
-        return False
+    def run(module):
+        """Runs the body of a module that awaits nothing."""
+        try:
+            module.body.send(None)
+        except StopIteration:
+            pass
+        finally:
+            module.body = None
+
+    def start(self, module):
+        """ExecuteAsyncModule (16.2.1.5.3.2)."""
+        body, module.body = module.body, None
+        promise_react(self.realm, run_async(self.realm, body), lambda _: self.fulfilled(module),
+                      lambda reason: self.rejected(module, reason))
+
+    def fulfilled(self, module):
+        """AsyncModuleExecutionFulfilled (16.2.1.5.3.4): runs what waited for the module, in order."""
+        if module.state == "done":
+            return
+        self.finish(module)
+        for one in sorted(module.waiting_parents([]), key=lambda one: one.order):
+            if one.state == "done":
+                continue
+            if one.compiled.awaits:
+                self.start(one)
+                continue
+            try:
+                self.run(one)
+            except Exception as error:
+                self.rejected(one, self.realm.thrown_value(error))
+            else:
+                self.finish(one)
+
+    def finish(self, module):
+        module.order, module.state = None, "done"
+        if module.promise is not None:
+            resolve_promise(self.realm, module.promise, undefined)
+
+    def rejected(self, module, reason):
+        """AsyncModuleExecutionRejected (16.2.1.5.3.5): so fails all that waited for the module."""
+        if module.state == "done":
+            return
+        module.order, module.state, module.failure = None, "done", (reason,)
+        if module.promise is not None:
+            reject_promise(self.realm, module.promise, reason)
+        for parent in module.parents:
+            self.rejected(parent, reason)
 
 
 @contextlib.contextmanager
@@ -26479,38 +27091,25 @@ def blamed_on(module, key):
         raise
 
 
-class LazyNamespace(Cell):
-    """The cell of `import * as name`: the namespace is made when it is first read."""
-
-    __slots__ = ("module",)
-
-    def __init__(self, module):
-        self.module = module
-
-    @property
-    def v(self):
-        return self.module.namespace()
-
-
-_MODULE_SYNTAX = re.compile(r"(?m)^[^\n/]*\b(?:import|export)\b")
+#: What a text must have to be a module; the parser decides.
+_MODULE_WORDS = re.compile(r"\b(?:import|export)\b")
 
 
 def is_module(source):
-    """Whether a source text is a module: it uses import or export at its top level."""
-    if not _MODULE_SYNTAX.search(source):
+    """Whether a source text is a module: no script, but it has an import or export declaration, or import.meta."""
+    if not _MODULE_WORDS.search(source):
         return False
     try:
-        compile_cached(source, "")
+        parse_script(source)
         return False
-    except (JSNativeError, RecursionError, MemoryError):
-        pass
-    try:
-        program = parse_module(source)
     except JSSyntaxError as error:
-        return error.message.startswith(("Cannot use import", "Unexpected token 'export'")) is False \
-            and bool(re.search(r"(?m)^\s*(?:import\b[^(.]|export\b)", source))
-    return any(isinstance(statement, (ImportDeclaration, ExportNamedDeclaration, ExportDefaultDeclaration,
-                                      ExportAllDeclaration)) for statement in program.body)
+        if error.is_module_syntax:
+            return True
+    # Something before the first declaration is wrong in a script, perhaps not in a module.
+    parser = JSParser(from_code_units(source), True)
+    with contextlib.suppress(JSSyntaxError):
+        _guarded(parser, parser.parse_program)
+    return parser.saw_module_syntax
 
 
 # -- Deadlines ---------------------------------------------------------------------------
@@ -26548,6 +27147,15 @@ def memory_used():
         return _MEMORY_READERS.get(sys.platform, _memory_on_linux)()
     except (OSError, AttributeError, ValueError):       # no such file or call; ctypes is None
         return 0
+
+
+def give_back_memory():
+    """Returns memory that is free to the system, where the C library is glibc. Compiling this file leaves
+    some 90 MiB behind, which other libraries return by themselves. Takes 30 ms, in which others may run."""
+    try:
+        ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
+    except (OSError, AttributeError, TypeError):        # no glibc; no ctypes; no CDLL(None) on Windows
+        pass
 
 
 class Watch:
@@ -26722,10 +27330,100 @@ def stack_depth():
     return depth
 
 
+_stack_size_lock = threading.Lock()
+
+
+@functools.cache
+def script_stack():
+    """The bytes of stack that scripts get: what the system accepts of SCRIPT_STACK_BYTES. Windows wants
+    less than 256 MiB, and where addresses have 32 bits a few such threads would fill the memory."""
+    size = SCRIPT_STACK_BYTES if sys.maxsize > 2**32 else SCRIPT_STACK_BYTES // 16
+    with _stack_size_lock:
+        before = threading.stack_size()
+        for size in (size, *((size >> halves) - 64 * 1024 for halves in range(9))):
+            try:
+                threading.stack_size(size)
+                threading.Thread(target=int, daemon=True).start()
+                break
+            except (ValueError, RuntimeError, MemoryError):
+                continue                # refused, or no room for it
+        else:
+            size = before
+        threading.stack_size(before)
+    return size
+
+
+def call_depth():
+    """How many Python frames fit on a thread that runs scripts, at most MAX_CALL_DEPTH."""
+    return min(MAX_CALL_DEPTH, script_stack() // FRAME_BYTES or MAX_CALL_DEPTH)
+
+
+class ScriptThread(threading.Thread):
+    """A thread whose stack is deep enough for scripts."""
+
+    def start(self):
+        size = script_stack()
+        with _stack_size_lock:
+            before = threading.stack_size(size)
+            try:
+                super().start()
+            finally:
+                threading.stack_size(before)
+
+
+def start_script_thread(function, *arguments, name=None):
+    """Starts a daemon thread with a stack deep enough for scripts."""
+    thread = ScriptThread(target=function, args=arguments, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def on_script_thread(function, *arguments, on_interrupt=None):
+    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
+    Ctrl-C calls that and goes on waiting."""
+    outcome = []
+    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
+
+    def work():
+        try:
+            outcome.append((True, function(*arguments)))
+        except BaseException as error:
+            outcome.append((False, error))
+        done.set()
+
+    start_script_thread(work, name="script")
+    while not done.is_set():
+        try:
+            done.wait(0.2)              # short waits, so that a signal is noticed
+        except KeyboardInterrupt:
+            if on_interrupt is None:
+                raise
+            on_interrupt()
+    succeeded, value = outcome[0]
+    if succeeded:
+        return value
+    raise value
+
+
+def needs_deep_stack(method, small=sys.platform == "win32"):
+    """Lets a method run on a thread for scripts when its caller's is not one, on systems whose other threads
+    have a `small` stack: with Windows' 2 MB, recursion would end the process."""
+    if not small:
+        return method
+
+    @functools.wraps(method)
+    def on_deep_stack(*arguments, **named):
+        if isinstance(threading.current_thread(), ScriptThread):
+            return method(*arguments, **named)
+        return on_script_thread(functools.partial(method, *arguments, **named))
+
+    return on_deep_stack
+
+
 @functools.cache
 def prepare_interpreter():
     """Makes room for deep calls and for many objects, once in a process."""
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_CALL_DEPTH))
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
@@ -26928,7 +27626,7 @@ class Realm:
         return JSFunction(self.FunctionPrototype, types.MethodType(impl, self), info)
 
     def function(self, fn, name="", length=0):
-        """A function object around fn(this, *args)."""
+        """A function object around fn(this, *args), which takes any list of arguments."""
         return JSFunction(self.FunctionPrototype, fn, FunctionInfo(name, length))
 
     def iter_result(self, value, done):
@@ -26961,8 +27659,13 @@ class Realm:
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
         if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
             return "ReferenceError", "Cannot access variable before initialization"
+        self.note_failure(error)
+        return "Error", self.internal_error_of(error).message
+
+    def internal_error_of(self, error):
+        """What scripts see of an exception that the engine does not expect of itself."""
         self.internal_error = error
-        return "Error", f"Internal error of the engine ({type(error).__name__})"
+        return internal_error(error)
 
     def unbound_message(self, python):
         if python in ("this", "this_bound"):
@@ -26995,6 +27698,7 @@ class Realm:
         if self.interrupt:
             raise self.interruption
 
+    @needs_deep_stack
     def enter(self, work, timeout=None):
         """Runs work() under the lock and the deadline and then the microtasks; returns its result.
         Raises JSError or ScriptTimeout."""
@@ -27159,10 +27863,6 @@ class Realm:
                 error.filename = filename
             with self.lock:
                 raise JSError(self.thrown_value(error), "parse") from None
-        except (RecursionError, MemoryError):
-            with self.lock:
-                value = make_error(self, "SyntaxError", "The script is too deeply nested")
-            raise JSError(value, "parse") from None
 
     def run_script(self, compiled):
         """ScriptEvaluation (16.1.6)."""
@@ -27222,7 +27922,7 @@ class Realm:
             with HEADROOM:
                 return work()
         except JSSyntaxError as error:
-            if error.overflow and stack_depth() > MAX_CALL_DEPTH // 2:
+            if error.overflow and stack_depth() > sys.getrecursionlimit() // 2:
                 raise RecursionError from None
             raise
 
@@ -27308,36 +28008,69 @@ class Realm:
                     inner = self.new_object()
                     target.put(part, inner, HIDDEN_ATTRS)
                 target = inner
-            target.put(last, self.host_value(value, last, raw), HIDDEN_ATTRS)
+            target.put(last, self.host_value(value, name, raw), HIDDEN_ATTRS)
 
     def host_value(self, value, name, raw):
         """A Python callable as a function, a dict as an object of such, or plain data."""
         if isinstance(value, JSObject):
             return value
         if callable(value):
-            return self.function(self.host_function(value, raw), name, count_parameters(value))
+            return self.function(self.host_function(value, name, raw), name.rpartition(".")[2],
+                                 argument_range(value)[0])
         if isinstance(value, dict):
             return self.new_object({utf16(key): self.host_value(item, key, raw)
                                     for key, item in value.items()})
         return self.from_python(value)
 
-    def host_function(self, function, raw):
-        """fn(this, *args) around a Python function."""
+    def new_function(self, function, name):
+        """A raw Python function as a function object of scripts."""
+        return self.host_value(function, name, True)
+
+    def host_function(self, function, name, raw):
+        """fn(this, *args) around a Python function: whatever the arguments are, scripts see no error of
+        Python's."""
+        least, most = argument_range(function)
+
         def host_call(this, *args):
-            if not raw:
-                args = [self.to_python(arg) for arg in args]
-            result = function(*args)
-            return undefined if result is None else self.from_python(result)
+            if not least <= len(args) <= most:
+                self.note_ignored(name, args[most:])
+                args = fitted_arguments(args, least, most)
+            try:
+                if not raw:
+                    args = [self.to_python(arg) for arg in args]
+                result = function(*args)
+                return undefined if result is None else self.from_python(result)
+            except Exception as error:
+                if self.is_expected(error):
+                    raise
+                self.note_failure(error)
+                raise (self.internal_error_of(error) if raw else host_failure(name)) from error
         return host_call
+
+    def is_expected(self, error):
+        """Is this an exception that scripts may see as it is: one of theirs, or one that the engine turns
+        into a JavaScript error?"""
+        if isinstance(error, (NameError, AttributeError)):
+            trace = error.__traceback__
+            while trace.tb_next is not None:
+                trace = trace.tb_next
+            return "%realm" in trace.tb_frame.f_globals
+        return isinstance(error, (JSError, JSNativeError, RecursionError, MemoryError))
+
+    def note_ignored(self, name, values):
+        """A script gave a host function more arguments than it takes."""
+
+    def note_failure(self, error):
+        """An exception of Python's that no script is to blame for."""
 
     # values in and out
 
     def to_python(self, value):
         """A JavaScript value as plain Python: undefined stays, null is None, arrays are lists, plain
         objects dicts, dates what JSON makes of them; functions come as they are."""
-        return self._to_python(value, ())
+        return self._to_python(value, set())
 
-    def _to_python(self, value, path):
+    def _to_python(self, value, around):
         kind = type(value)
         if kind is str:
             return python_text(value)
@@ -27347,23 +28080,28 @@ class Realm:
             return int(value) if kind is JSBigInt else value
         if value.fn is not None:
             return value
-        if any(outer is value for outer in path):
+        if id(value) in around:
             raise JSTypeError("Converting circular structure")
-        path = (*path, value)
+        around.add(id(value))
         self.poll()
+        result = self._object_to_python(value, around)
+        around.discard(id(value))
+        return result
+
+    def _object_to_python(self, value, around):
         if isinstance(value, JSArray):
-            return [self._to_python(item, path) for item in list_from_array_like(value)]
+            return [self._to_python(item, around) for item in list_from_array_like(value)]
         if isinstance(value, JSPrimitiveObject):
-            return self._to_python(value.value, path)
+            return self._to_python(value.value, around)
         to_json = value.get("toJSON")
         if is_callable(to_json):
-            return self._to_python(to_json.fn(value, ""), path)
+            return self._to_python(to_json.fn(value, ""), around)
         result = {}
         for key in value.own_keys():
             if type(key) is str:
                 desc = value.get_own(key)
                 if desc is not None and desc.enumerable:
-                    result[python_text(key)] = self._to_python(value.get(key), path)
+                    result[python_text(key)] = self._to_python(value.get(key), around)
         return result
 
     def from_python(self, value):
@@ -27400,6 +28138,39 @@ class Realm:
     def get(self, obj, key):
         return get_v(self, obj, utf16(key))
 
+    def peek(self, value, key):
+        """A property's value without running a script: undefined for a getter, and of what is no object."""
+        return peek(value, utf16(key)) if isinstance(value, JSObject) else undefined
+
+    def keys(self, obj):
+        """The names of an object's own enumerable properties."""
+        names = [key for key in obj.own_keys() if type(key) is str]
+        found = [(key, obj.get_own(key)) for key in names]
+        return [python_text(key) for key, desc in found if desc is not None and desc.enumerable]
+
+    def elements(self, array):
+        """The elements of an array, as a list."""
+        return list_from_array_like(array)
+
+    def class_of(self, obj):
+        """"Object", "Proxy", "Map", "Generator", "Uint8Array" … of an object."""
+        return "Proxy" if isinstance(obj, JSProxyBase) else obj.class_name
+
+    def bytes_of(self, value):
+        """The bytes of an ArrayBuffer, a typed array or a DataView; None for anything else."""
+        data = bytes_of(value) if isinstance(value, JSObject) else None
+        return None if data is None else bytes(data)
+
+    def put_getter(self, obj, key, function):
+        """Defines a property whose value is function(); a script may assign another."""
+        key = utf16(key)
+
+        def store(this, value=undefined, *_):
+            obj.define_own(key, data_descriptor(value))
+            return undefined
+        obj.put_accessor(key, self.function(lambda this, *_: function(), key),
+                         self.function(store, key, 1), DEFAULT_ATTRS)
+
     is_callable = staticmethod(is_callable)
     is_object = staticmethod(is_object)
     is_array = staticmethod(is_array)
@@ -27432,13 +28203,20 @@ _GENERATOR_NEXT = declared_info(GENERATOR, "next")
 _ITERATOR_ITERATOR = declared_info(ITERATOR, SYM_ITERATOR)
 
 
-def count_parameters(function):
-    """The number of required positional parameters of a Python callable."""
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    if code is None:
-        return 0
-    defaults = getattr(function, "__defaults__", None) or ()
-    return max(0, code.co_argcount - len(defaults) - (1 if hasattr(function, "__self__") else 0))
+def internal_error(error):
+    """The error in place of an exception that the engine does not expect of itself: what to report."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f", line {trace.tb_lineno}"
+    return HostError(f"Internal error of the engine ({type(error).__name__}{place}, version {__version__}). "
+                     "Please report this line with the script that causes it; the log shows more "
+                     "with --log-level debug")
+
+
+def host_failure(name):
+    """The error in place of an exception of a Python function that `Realm.define` made callable."""
+    return HostError(f"{name}() failed: the Python function behind it raised an exception")
 
 
 def realm_of_function(function):
@@ -27462,25 +28240,6 @@ JSFunction.realm_of = staticmethod(realm_of_function)
 
 #: Timers of one realm that wait at the same time.
 MAX_TIMERS = 100_000
-
-
-def start_script_thread(function, *arguments, name=None):
-    """Starts a daemon thread with a stack deep enough for scripts."""
-    thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)
-    with _stack_size_lock:
-        before = threading.stack_size()
-        try:
-            threading.stack_size(SCRIPT_STACK_BYTES)
-        except (ValueError, RuntimeError):
-            pass                        # the platform knows better
-        try:
-            thread.start()
-        finally:
-            threading.stack_size(before)
-    return thread
-
-
-_stack_size_lock = threading.Lock()
 
 
 class ScriptThreads:
@@ -27528,33 +28287,6 @@ class ScriptThreads:
         with self._changed:
             self.closed = True
             self._changed.notify_all()
-
-
-def on_script_thread(function, *arguments, on_interrupt=None):
-    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
-    Ctrl-C calls that and goes on waiting."""
-    outcome = []
-    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
-
-    def work():
-        try:
-            outcome.append((True, function(*arguments)))
-        except BaseException as error:
-            outcome.append((False, error))
-        done.set()
-
-    start_script_thread(work, name="script")
-    while not done.is_set():
-        try:
-            done.wait(0.2)              # short waits, so that a signal is noticed
-        except KeyboardInterrupt:
-            if on_interrupt is None:
-                raise
-            on_interrupt()
-    succeeded, value = outcome[0]
-    if succeeded:
-        return value
-    raise value
 
 
 class TimerQueue:
@@ -28662,6 +29394,8 @@ def translated(copy, source, filename):
     tree = ast.parse(text)
     TranslationCheck(tree)
     place_lines(tree, words)
+    if "finally:" in text:
+        tree = ast.fix_missing_locations(FinallyMender().visit(tree))
     return named_code(compile(insert_polls(tree), filename, "exec"), words)
 
 
@@ -29067,8 +29801,7 @@ class Js2PyRealm:
     """
 
     def __init__(self, name="<realm>", *, console=None, timeout=None):
-        if sys.getrecursionlimit() < MAX_CALL_DEPTH:
-            sys.setrecursionlimit(MAX_CALL_DEPTH)
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
@@ -29165,19 +29898,24 @@ class Js2PyRealm:
         """(name, message) of a thrown value; runs no script."""
         if thrown.is_primitive():
             return "", python_text(thrown.to_string().value)
-        name, message = self.peek(thrown, "name"), self.peek(thrown, "message")
+        name, message = self.text_at(thrown, "name"), self.text_at(thrown, "message")
         if message is None:
             return ("Error" if name is None else name) if thrown.Class == "Error" else "", f"[object {thrown.Class}]"
         return "Error" if name is None else name, message
 
-    def peek(self, value, key):
+    def text_at(self, obj, key):
         """The text of a property that is one, without running a getter, or None."""
-        for _ in range(_MAX_PEEK_DEPTH):
-            if value is None or key in value.own:
-                break
-            value = value.prototype
-        text = None if value is None else value.own.get(key, {}).get("value")
+        text = self.property_at(obj, key)
         return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
+
+    @staticmethod
+    def property_at(obj, key):
+        """The value of a property, own or inherited, without running a getter, or None."""
+        for _ in range(_MAX_PEEK_DEPTH):
+            if obj is None or key in obj.own:
+                break
+            obj = obj.prototype
+        return None if obj is None else obj.own.get(key, {}).get("value")
 
     def places(self, trace):
         """Where a traceback was in the script, deepest first: (function name, file name, line)."""
@@ -29254,7 +29992,7 @@ class Js2PyRealm:
                     inner = self.values.Js({})
                     self.put_hidden(target, part, inner)
                 target = inner
-            self.put_hidden(target, last, self.host_value(value, last, raw))
+            self.put_hidden(target, last, self.host_value(value, name, raw))
 
     @staticmethod
     def put_hidden(target, name, value):
@@ -29263,7 +30001,8 @@ class Js2PyRealm:
     def host_value(self, value, name, raw):
         """A Python callable as a function, a dict as an object of such, or plain data."""
         if callable(value):
-            return self.host_object(self.host_function(value, raw), name, count_parameters(value))
+            return self.host_object(self.host_function(value, name, raw), name.rpartition(".")[2],
+                                    argument_range(value)[0])
         if isinstance(value, dict):
             result = self.values.Js({})
             for key, item in value.items():
@@ -29282,15 +30021,34 @@ class Js2PyRealm:
         self.put_hidden(result, "length", self.values.Js(length))
         return result
 
-    def host_function(self, function, raw):
-        """fn(this, arguments) around a Python function of plain arguments."""
+    def new_function(self, function, name):
+        """A raw Python function as a handle of a function object."""
+        return self.outward(self.host_value(function, name, True))
+
+    def host_function(self, function, name, raw):
+        """fn(this, arguments) around a Python function of plain arguments. See Realm.host_function."""
+        least, most = argument_range(function)
+
         def host_call(this, arguments):
-            args = [self.outward(arg) for arg in arguments.to_list()]
-            if not raw:
-                args = [self.to_python(arg) for arg in args]
-            result = function(*args)
-            return self.values.undefined if result is None else self.inward(result)
+            args = tuple(self.outward(arg) for arg in arguments.to_list())
+            if not least <= len(args) <= most:
+                self.note_ignored(name, args[most:])
+                args = fitted_arguments(args, least, most)
+            try:
+                if not raw:
+                    args = [self.to_python(arg) for arg in args]
+                result = function(*args)
+                return self.values.undefined if result is None else self.inward(result)
+            except Exception as error:
+                if isinstance(error, (self.values.PyJsException, JSError, JSNativeError, RecursionError,
+                                      MemoryError)):
+                    raise
+                self.note_failure(error)
+                raise (internal_error(error) if raw else host_failure(name)) from error
         return host_call
+
+    note_ignored = Realm.note_ignored
+    note_failure = Realm.note_failure
 
     def declare_host_functions(self):
         """The console, timers and microtasks."""
@@ -29457,6 +30215,28 @@ class Js2PyRealm:
     def get(self, obj, key):
         return self.outward(self.inward(obj).get(utf16(key)))
 
+    def peek(self, value, key):
+        found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key)
+        return undefined if found is None else self.outward(found)
+
+    def keys(self, obj):
+        return [python_text(key.value) for key in obj.object]
+
+    def elements(self, array):
+        return [self.outward(item) for item in self.items(array.object)]
+
+    def class_of(self, obj):
+        return obj.object.Class
+
+    def bytes_of(self, value):
+        return None                     # js2py's typed arrays are switched off
+
+    def put_getter(self, obj, key, function):
+        getter = self.host_object(lambda this, arguments: self.inward(function()), key, 0)
+        store = self.host_object(lambda this, arguments: self.put_own(
+            obj.object, key, arguments.to_list()[0]) or self.values.undefined, key, 1)
+        obj.object.own[key] = {"get": getter, "set": store, "enumerable": True, "configurable": True}
+
     def type_of(self, value):
         if isinstance(value, Js2PyValue):
             return "function" if value.object.is_callable() else "object"
@@ -29470,11 +30250,6 @@ class Js2PyRealm:
 
     def is_callable(self, value):
         return isinstance(value, Js2PyValue) and value.object.is_callable()
-
-
-def refuse_json_constant(name):
-    """For json.loads(), which takes NaN and Infinity for numbers."""
-    raise ValueError(name)
 
 
 def check_js2py():
@@ -29505,8 +30280,10 @@ ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "wait_idle",                     # entering it
-    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
-    "new_object", "from_python", "to_python", "stringify", "parse_json")
+    "type_of", "is_object", "is_array", "is_callable",          # looking at values
+    "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
+    "note_ignored", "note_failure",                             # called where there is something to tell
+    "new_object", "new_function", "from_python", "to_python", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -29532,6 +30309,12 @@ def check_engine(name):
 # one thread that writes to every socket. Sending only appends to the stream and wakes that
 # thread, so it never waits for a client, and whatever was sent meanwhile leaves in one write per
 # connection, whose bytes are joined once for all who wait for the same run of messages.
+#
+# Readers differ in what a blank line means. A browser's EventSource takes an id over at a blank line,
+# even when no data came with it, and only so can it resume from a stream that has sent nothing yet.
+# Other readers take every blank line for a message, so they get blank lines after messages only: the id
+# of the opening and of a heartbeat is a line on its own, and also stands in the response's
+# Last-Event-ID. What tells EventSource apart is how it asks (`asks_like_event_source`).
 # Used by the sections on GraphQL, host API and HTTP.
 # ======================================================================================
 
@@ -29550,6 +30333,9 @@ HEARTBEAT_SECONDS = 15
 STALLED_SECONDS = 60
 #: What browsers wait before they connect again.
 RETRY_MILLISECONDS = 3000
+MAX_RETRY_MILLISECONDS = 86_400_000
+#: Characters of an event's name, and of an id that a script gives.
+MAX_EVENT_TEXT = 200
 #: Seconds for which a stream remembers how many messages were sent in each.
 COUNTED_SECONDS = 60
 #: Metadata keys for which a stream keeps an index; further keys are searched for one by one.
@@ -29559,9 +30345,9 @@ GATHER_BYTES = 16 * 1024
 #: Connections served in one go before the broadcaster looks at its other work.
 SLICE = 256
 
-HEARTBEAT = b": heartbeat\n\n"
+HEARTBEAT = b": heartbeat\n"
 _LINE_BREAK = re.compile("\r\n|\n|\r")
-_EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,15})\Z")
+_EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
 
 def utf8(text):
@@ -29572,22 +30358,48 @@ def utf8(text):
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
-def encode_data(data, event=None):
-    """The lines of a message after its id: `event:` if named, one `data:` per line of the payload,
-    and the blank line. A line break in an event name is refused with ValueError."""
+def encode_data(data, event=None, retry=None):
+    """The lines of a message after its id: `event:` if named, `retry:` in milliseconds if given, one
+    `data:` per line of the payload, and the blank line. A line break in an event name is refused
+    with ValueError."""
     if "\n" in data or "\r" in data:
         data = "\ndata: ".join(_LINE_BREAK.split(data))
-    if event is None:
+    if event is None and retry is None:
         return utf8(f"data: {data}\n\n")
-    if _LINE_BREAK.search(event) or "\0" in event:
+    if event is not None and (_LINE_BREAK.search(event) or "\0" in event):
         raise ValueError("an event name cannot contain line breaks")
-    return utf8(f"event: {event}\ndata: {data}\n\n")
+    named = "" if event is None else f"event: {event}\n"
+    timed = "" if retry is None else f"retry: {retry}\n"
+    return utf8(f"{named}{timed}data: {data}\n\n")
 
 
 def parse_event_id(text):
     """(epoch, sequence) of an id that a stream gave out, or None for any other text."""
     found = _EVENT_ID.match(text or "")
     return (found[1], int(found[2])) if found else None
+
+
+def gap_facts(last, resumes_after, reason):
+    """The data of a `gap` event: the ids between which something may be missing, and why."""
+    return json.dumps({"lastEventId": last, "resumesAfter": resumes_after, "reason": reason})
+
+
+def is_stream_id(text):
+    """Could a text be an id that a stream gives out?"""
+    return bool(_EVENT_ID.match(text))
+
+
+def asks_like_event_source(fields):
+    """Does a request come from an EventSource, to judge by its headers? Browsers send these two with it
+    (HTML, "The EventSource interface"), and no other readers of streams do unless they are told to."""
+    return (fields.get("accept", "").strip() == "text/event-stream"
+            and "no-cache" in fields.get("cache-control", ""))
+
+
+#: What a message may have beside its data: the name of its `event`, an `id` of the script's own in place of
+#: the stream's, and `retry`, the milliseconds that the client is to wait before it connects again.
+EventFields = collections.namedtuple("EventFields", "event id retry", defaults=(None, None, None))
+PLAIN_EVENT = EventFields()
 
 
 class Message:
@@ -29605,6 +30417,11 @@ class Message:
         #: When it was sent, in seconds since 1970.
         self.time = time.time() if moment is None else moment
         self.delivery = None
+
+    @property
+    def id(self):
+        """The id that clients know it by: the first line of the frame."""
+        return self.frame[4:self.frame.index(b"\n")].decode()
 
     @property
     def text(self):
@@ -29652,18 +30469,20 @@ class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
     `joined` is the last sequence before it came, `resumed` the one it had seen when it came back, or
-    None. `position` is the sequence of the last message for everyone that was handed to it; `mail`
-    are filtered messages it still has to get. `outbox` is None while the socket takes everything,
+    None. `event_source` says that it reads as a browser's EventSource does (see the section's opening).
+    `position` is the sequence of the last message for everyone that was handed to it; `mail` are
+    filtered messages it still has to get. `outbox` is None while the socket takes everything,
     else the bytes that wait, by reference where others have the same; `queued` counts them. Only
     the broadcaster touches these. `unsent` is what must go out first, until it takes over.
     """
 
     __slots__ = ("sock", "stream", "metadata", "address", "since", "position", "mail", "outbox", "queued",
                  "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent", "joined",
-                 "resumed")
+                 "resumed", "event_source")
 
-    def __init__(self, sock, stream, metadata, address=""):
+    def __init__(self, sock, stream, metadata, address="", event_source=True):
         self.sock = sock
+        self.event_source = event_source
         self.stream = stream
         self.metadata = metadata or NO_METADATA
         self.address = address
@@ -29716,6 +30535,25 @@ NO_METADATA = {}
 EMPTY_OUTBOX = ()
 
 
+class Expected:
+    """What is sent on a stream while an onConnect handler decides about a client: `messages`, the newest up
+    to MAX_HISTORY_BYTES, and whether they are `complete`."""
+
+    __slots__ = ("messages", "bytes", "complete")
+
+    def __init__(self):
+        self.messages = collections.deque()
+        self.bytes = 0
+        self.complete = True
+
+    def add(self, message):
+        self.messages.append(message)
+        self.bytes += len(message.frame)
+        while self.bytes > MAX_HISTORY_BYTES and len(self.messages) > 1:
+            self.bytes -= len(self.messages.popleft().frame)
+            self.complete = False
+
+
 class Stream:
     """A path that clients connect to. All public methods may be called from any thread."""
 
@@ -29730,6 +30568,8 @@ class Stream:
         self.epoch = secrets.token_hex(4)
         self.sequence = 0
         self.depth = history
+        #: Milliseconds that browsers wait before they connect again.
+        self.retry = RETRY_MILLISECONDS
         self.history = collections.deque()
         self.history_bytes = 0
         #: The sequence of the last message that is no longer kept.
@@ -29741,6 +30581,8 @@ class Stream:
         #: The highest position of a client that came from another process with later messages than ours.
         self.ahead = 0
         self.connections = set()
+        #: An Expected for each client that a handler decides about.
+        self.expected = []
         self.slow = set()
         self.closed = False
         self.sent = self.dropped = self.served = 0
@@ -29748,6 +30590,8 @@ class Stream:
         self.seconds = collections.deque(maxlen=COUNTED_SECONDS + 1)
         #: Called with a connection after it has gone, by the broadcaster's thread; must not block.
         self.on_close = None
+        #: Gives (connection, metadata) of clients of other streams that count as connections of this one.
+        self.guests = tuple
         self._indexes = {}
         self._pending = []
         self._pending_bytes = 0
@@ -29757,16 +30601,17 @@ class Stream:
 
     # -- sending ----
 
-    def send(self, data, filter=None, event=None, sequence=None):
+    def send(self, data, filter=None, event=None, sequence=None, id=None, retry=None):
         """Sends a text to every connection, or to those whose metadata hold all pairs of `filter`.
 
-        `sequence` is the number that it has in Redis; one that the stream already has is passed over.
-        Returns a `Delivery` at once; the network is the broadcaster's business."""
-        body = encode_data(data, event)
+        `event`, `id` and `retry` are those of EventFields. `sequence` is the number that it has in Redis;
+        one that the stream already has is passed over. Returns a `Delivery` at once; the network is the
+        broadcaster's business."""
+        body = encode_data(data, event, retry)
         with self.sending:
             if sequence is not None and sequence <= self.sequence:
                 return Delivery()
-            message = self._next_message(body, filter or None, sequence)
+            message = self._next_message(body, filter or None, sequence, id)
             delivery, crowded = self._take_in(message, filter)
         if delivery.matched:
             self.broadcaster.wake(self)
@@ -29790,6 +30635,8 @@ class Stream:
                 matched = len(self.connections)
             message.delivery = delivery = Delivery(matched, sequence=message.sequence)
             self._remember(message)
+            for expected in self.expected:
+                expected.add(message)
             if not matched:
                 return delivery, False
             if self.slow:
@@ -29807,16 +30654,16 @@ class Stream:
         else:
             seconds.append([second, 1])
 
-    def _next_message(self, body, filter, sequence=None):
+    def _next_message(self, body, filter, sequence=None, id=None):
         """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
         go on in an epoch of this process's own."""
         number = sequence or self.sequence + 1
-        message = Message(number, b"id: %b\n%b" % (self.event_id(number).encode(), body), filter)
+        message = Message(number, b"id: %b\n%b" % (utf8(id or self.event_id(number)), body), filter)
         if self.archive is not None and not self.archive.append(self, message):
             with self.lock:
                 self.former = self.epoch, self.sequence
                 self.epoch, self.archive = secrets.token_hex(4), None
-            return self._next_message(body, filter, sequence)
+            return self._next_message(body, filter, sequence, id)
         return message
 
     def _matching(self, filter):
@@ -29886,14 +30733,19 @@ class Stream:
 
     def position_of(self, event_id):
         """(sequence, whether nothing can be missing between this and the next message that is kept) of an
-        id, or None for what is no id at all. An id of another server gives (0, False)."""
+        id. One that this stream did not give out, or that is of no message it still has, gives (0, False)."""
         known = parse_event_id(event_id)
         if known is None:
-            return None
+            return self.position_of_own(event_id)
         epoch, sequence = known
-        if epoch == self.epoch or self.former and epoch == self.former[0] and sequence <= self.former[1]:
-            return min(sequence, self.sequence), sequence >= self.floor
-        return 0, False
+        last = self.sequence if epoch == self.epoch else \
+            self.former[1] if self.former and epoch == self.former[0] else -1
+        return (sequence, sequence >= self.floor) if sequence <= last else (0, False)
+
+    def position_of_own(self, event_id):
+        """The same for an id that a script gave to one of its messages; the last one that had it counts."""
+        found = next((message for message in reversed(self.history) if message.id == event_id), None)
+        return (0, False) if found is None else (found.sequence, True)
 
     def take_pending(self):
         """For the broadcaster: messages sent, and connections added, since it last asked."""
@@ -29909,15 +30761,30 @@ class Stream:
 
     # -- connecting ----
 
-    def attach(self, connection, last_event_id=None):
-        """Adds a connection; from here on it gets every message. Returns the bytes that must come
-        first: the retry time and the current id. What was missed since `last_event_id` becomes the
-        connection's `unsent`: the frames themselves, so that many who come back share them."""
+    def expect(self):
+        """For a handler that decides about a client: what is sent from now on is for that client too.
+        Returns an Expected for `attach`, or for `expect_no_more`."""
+        expected = Expected()
+        with self.lock:
+            self.expected.append(expected)
+        return expected
+
+    def expect_no_more(self, expected):
+        with self.lock:
+            self.expected = [other for other in self.expected if other is not expected]
+
+    def attach(self, connection, last_event_id=None, expected=None, greeting=b""):
+        """Adds a connection; from here on it gets every message. Returns the id of its position, and the
+        bytes that must come first: the retry time, `greeting` (frames for this client alone), and the id.
+        What was missed since `last_event_id`, or sent while it was `expected`, becomes the connection's
+        `unsent`: the frames themselves, so that many who come back share them."""
+        if expected is not None:
+            self.expect_no_more(expected)
         with self.lock:
             if self.closed:
                 raise LookupError(self.path)
-            known = self.position_of(last_event_id)
-            missed = self._missed(*known, connection) if known else []
+            known = self.position_of(last_event_id) if last_event_id else None
+            missed = self._missed(known, expected, connection) if known or expected else []
             connection.position = connection.joined = max(self.sequence, known[0]) if known else self.sequence
             self.ahead = max(self.ahead, connection.position)
             if known:
@@ -29929,22 +30796,26 @@ class Stream:
                 value = connection.metadata.get(key)
                 if value is not None:
                     index.setdefault(value, set()).add(connection)
-            current = self.event_id(connection.position)
+            current = utf8(self.event_id(connection.position))
+        opening = b"retry: %d\n%b" % (self.retry, greeting)
         if not missed:
-            return f"retry: {RETRY_MILLISECONDS}\nid: {current}\n\n".encode()
-        opening = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+            return current, opening + b"id: %b\n" % current + (b"\n" if connection.event_source else b"")
         connection.messages = sum(1 for item in missed if item is not GAP)
         connection.unsent = [self._gap_event(last_event_id, missed) if item is GAP else item.frame
                              for item in missed]
         connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
-        return opening
+        return current, opening
 
-    def _missed(self, sequence, complete, connection):
-        """The messages after a sequence that this connection should have got; GAP first when the history
-        does not reach back to it."""
-        missed = [] if complete else [GAP]
-        for message in self.history:
-            if message.sequence > sequence and (not message.filter or connection.matches(message.filter)):
+    def _missed(self, known, expected, connection):
+        """The messages that a connection should have got after its `known` position, and those of an Expected;
+        GAP first when some of them are not kept."""
+        after, complete = known or (0, True)
+        messages = {message.sequence: message for message in expected.messages} if expected else {}
+        if known:
+            messages.update((message.sequence, message) for message in self.history)
+        missed = [] if complete and (expected is None or expected.complete) else [GAP]
+        for sequence, message in sorted(messages.items()):
+            if sequence > after and (not message.filter or connection.matches(message.filter)):
                 missed.append(message)
         return missed
 
@@ -29952,8 +30823,8 @@ class Stream:
         """Tells the client that messages between two ids are gone. It has an id as every event has:
         the one before the first message that is still there."""
         first = self.event_id(missed[1].sequence - 1 if len(missed) > 1 else self.sequence)
-        facts = json.dumps({"lastEventId": last_event_id, "resumesAfter": first,
-                            "reason": "messages in between are no longer kept"})
+        facts = gap_facts(last_event_id and last_event_id[:MAX_EVENT_TEXT], first,
+                          "messages in between are no longer kept")
         return f"id: {first}\n".encode() + encode_data(facts, "gap")
 
     def detach(self, connection):
@@ -30024,13 +30895,16 @@ class Stream:
         return True, "its metadata match" if message.filter else "sent to everyone"
 
     def list_connections(self):
+        """Descriptions of the connections and the guests, oldest first."""
         with self.lock:
-            connections = list(self.connections)
-        return [connection.describe() for connection in sorted(connections, key=lambda c: c.since)]
+            connections = [(connection, None) for connection in self.connections]
+        found = sorted([*connections, *self.guests()], key=lambda pair: pair[0].since)
+        return [{**connection.describe(), "metadata": dict(connection.metadata if metadata is None else metadata)}
+                for connection, metadata in found]
 
     def describe(self):
         """For `listStreams`, health and the dashboard."""
-        return {"path": self.path, "connections": len(self.connections), "messages": self.sent,
+        return {"path": self.path, "connections": len(self.connections) + len(self.guests()), "messages": self.sent,
                 "dropped": self.dropped, "history": len(self.history)}
 
 
@@ -30244,7 +31118,7 @@ class Broadcaster:
     # -- for other threads ----
 
     def start(self):
-        self._thread = threading.Thread(target=self._loop, name="broadcaster", daemon=True)
+        self._thread = ScriptThread(target=self._loop, name="broadcaster", daemon=True)
         self._thread.start()
 
     def stop(self):
@@ -30271,12 +31145,16 @@ class Broadcaster:
             self._drained.wait_for(lambda: not stream.has_pending, BACKLOG_PATIENCE)
             self._patient -= 1
 
-    def attach(self, stream, sock, head, metadata=None, address="", last_event_id=None, first=b""):
-        """Makes a socket a connection of a stream: sends `head` (the response's head), the opening of
-        the stream, what the client missed, and `first` (frames for this client alone). Returns the
-        Connection; raises LookupError when the stream has ended."""
-        connection = Connection(sock, stream, metadata, address)
-        opening = stream.attach(connection, last_event_id)
+    def attach(self, stream, sock, head, metadata=None, address="", last_event_id=None, first=b"", *,
+               event_source=True, expected=None, greeting=b""):
+        """Makes a socket a connection of a stream: sends `head` (the response's head, without the blank line
+        at its end), the opening of the stream with `greeting`, what the client missed, and `first`
+        (frames for this client alone, as the greeting). Returns the Connection; raises LookupError when
+        the stream has ended."""
+        connection = Connection(sock, stream, metadata, address, event_source)
+        position, opening = stream.attach(connection, last_event_id, expected, greeting)
+        if head:
+            head += b"Last-Event-ID: %b\r\n\r\n" % position
         with self._count_lock:
             self.count += 1
         waiting = collections.deque([head + opening, *connection.unsent])
@@ -30562,7 +31440,8 @@ class Broadcaster:
     def _beat(self):
         """A comment to everyone, a slice at a time: it shows proxies and clients that the connection
         lives, and the kernel which ones do not. A quiet stream's carries the current id, so that
-        a client that comes back later does not ask for messages that were not for it."""
+        a client that comes back later does not ask for messages that were not for it. The blank line
+        that makes EventSource take the id over goes to no other reader."""
         batch, self._beating = self._beating[:SLICE], self._beating[SLICE:]
         now = time.monotonic()
         for connection in batch:
@@ -30581,7 +31460,7 @@ class Broadcaster:
             if stream.has_pending:
                 return HEARTBEAT
             current = stream.event_id(max(stream.sequence, connection.position))
-            return f": heartbeat\nid: {current}\n\n".encode()
+        return f": heartbeat\nid: {current}\n{chr(10) * connection.event_source}".encode()
 
 
 # ======================================================================================
@@ -32091,28 +32970,41 @@ enum __DirectiveLocation {
 _GRAPHQL_ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
 _GRAPHQL_KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
                     "enum": "ENUM", "input": "INPUT_OBJECT"}
+#: A field of a root type without the type around it, behind comments and a description.
+_GRAPHQL_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")|\\)*"""|"[^"\n]*")*'
+                                 r"[A-Za-z_][A-Za-z0-9_]*[\s,]*[(:]")
 #: What stands in for a missing `Query` type: tools want one with at least one field.
 _GRAPHQL_PLACEHOLDER = "_empty"
 
 
 class GraphQLRegistration:
-    """One call of `registerQuery`, `registerMutation` or `registerSubscription`.
+    """One call of `registerQuery`, `registerMutation`, `registerSubscription` or `registerTypes`.
 
-    `kind` is query, mutation or subscription; `name` the root field; `resolver` a callable
-    `resolver(args, info)` or None; `owner` says whose it is (the script's name); `visibility` is
-    external, engine or internal.
+    `kind` is query, mutation, subscription or types; `name` the root field (of types their SDL);
+    `resolver` a callable `resolver(args, info)` or None; `owner` says whose it is (the script's
+    name); `visibility` is external, engine or internal. A root field's SDL may be the bare field:
+    then `sdl` has `type Query {` and so on around it, `inset` characters before the script's text.
     """
 
-    __slots__ = ("kind", "name", "sdl", "resolver", "owner", "visibility", "parsed", "field", "resolver_name")
+    __slots__ = ("kind", "name", "sdl", "inset", "resolver", "owner", "visibility", "parsed", "field",
+                 "resolver_name")
 
     def __init__(self, kind, name, sdl, resolver, owner="", visibility="external", resolver_name=None):
         self.kind, self.name, self.sdl, self.resolver = kind, name, sdl, resolver
         self.owner, self.visibility, self.resolver_name = owner, visibility, resolver_name
         self.parsed = self.field = None
+        self.inset = 0
+        if kind in _GRAPHQL_ROOT_NAMES and isinstance(sdl, str) and _GRAPHQL_BARE_FIELD.match(sdl):
+            before = f"type {_GRAPHQL_ROOT_NAMES[kind]} {{ "
+            self.sdl, self.inset = f"{before}{sdl}\n}}", len(before)
 
     @property
     def label(self):
-        return f'register{self.kind.capitalize()}("{self.name}")'
+        return "registerTypes" if self.kind == "types" else f'register{self.kind.capitalize()}("{self.name}")'
+
+    def place(self, line, column):
+        """A place in `sdl` as one in the script's text."""
+        return line, column - self.inset if line == 1 else column
 
 
 class _SdlText:
@@ -32257,7 +33149,7 @@ class _SdlMerge:
     """The definitions of many registrations merged into one set; `problems` lists what does not fit."""
 
     def __init__(self, registrations):
-        self.types, self.directives, self.problems = {}, {}, []
+        self.types, self.directives, self.problems, self.missing = {}, {}, [], []
         self.seen_texts = set()
         for registration in registrations:
             self.take_definitions(registration)
@@ -32300,8 +33192,8 @@ class _SdlMerge:
         for node in parsed.extensions:
             known = self.types.get(node.name)
             if known is None:
-                self.problem(f'Cannot extend type "{node.name}" because it is not defined.'
-                             + _graphql_did_you_mean(node.name, self.types), node.name_start, registration)
+                self.missing.append((f'Cannot extend type "{node.name}" because it is not defined.'
+                                     + _graphql_did_you_mean(node.name, self.types), node.name_start, registration))
             elif known.kind != node.kind:
                 self.problem(f'Cannot extend non-{_GRAPHQL_KIND_WORDS[node.kind]} type "{node.name}".',
                              node.name_start, registration)
@@ -32325,14 +33217,15 @@ class GraphQLSchema:
     """Types, directives and root types made from a list of registrations.
 
     `visible` are the registrations whose root fields show; types that only others need are left out.
-    Problems are collected in `problems` (message, offset, registration), not raised.
+    Problems are collected in `problems` (message, offset, registration), not raised; `missing` are those
+    that a later registration may mend, because it defines what is not there yet.
     """
 
     def __init__(self, registrations, visible=None, core=None):
         visible = registrations if visible is None else visible
         self.core = core
         self.merge = _SdlMerge(registrations)
-        self.problems = self.merge.problems
+        self.problems, self.missing = self.merge.problems, self.merge.missing
         self.types = dict(core.types) if core else {}
         self.directives = {}
         self.description = next((item.parsed.description for item in visible if item.parsed.description),
@@ -32346,8 +33239,9 @@ class GraphQLSchema:
         self._create_types()
         self._fill_directives()
         self._fill_types()
-        self._add_roots(visible)
-        self._check_types()
+        self._add_roots([item for item in visible if item.kind != "types"])
+        if not self.missing:
+            self._check_types()
         if core:
             self._keep_reachable(visible)
         self._collect_possible()
@@ -32425,8 +33319,8 @@ class GraphQLSchema:
                 operation = registration.parsed.operation_of.get(node.name)
                 if operation:
                     return self.root_shell(operation)
-                self.problem(f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.types),
-                             node.start, registration)
+                self.missing.append((f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.types),
+                                     node.start, registration))
             return type_
         inner = self._reference(node.of, registration)
         if inner is None:
@@ -32592,7 +33486,7 @@ class GraphQLSchema:
             directive = self.directives.get(node.name)
             if directive is None:
                 if node.name not in self.merge.directives:
-                    self.problem(f'Unknown directive "@{node.name}".', node.start, registration)
+                    self.missing.append((f'Unknown directive "@{node.name}".', node.start, registration))
                 continue
             if place not in directive.locations:
                 self.problem(f'Directive "@{node.name}" may not be used on {place}.', node.start,
@@ -34340,9 +35234,11 @@ def _graphql_payload_value(text, type_, selected):
 
 
 def _graphql_plain_value(payload, field):
-    """A payload as it is, without projection: what JSON it is, or else the text."""
+    """A payload as it is, without projection: what JSON it is, or else the text. The text of a String that
+    is an object or an array in JSON counts as that, as it does where fields are selected."""
     try:
-        return _graphql_payload_value(payload, field.type, False)
+        return _graphql_payload_value(payload, field.type,
+                                      isinstance(payload, str) and payload.lstrip()[:1] in ("{", "["))
     except GraphQLError:
         return payload
 
@@ -34384,7 +35280,8 @@ class GraphQLSubscription:
     def __init__(self, service, source, operation_name, given, metadata, context):
         self.service, self.source, self.operation_name = service, source, operation_name
         self.given, self.context = given, context
-        self.schema = self.projection = self.failure = None
+        self.schema = self.projection = self.failure = self.name = None
+        self.args = {}
         self.prepare()
         self.metadata = dict(metadata or {})
         for name, value in self.args.items():
@@ -34594,11 +35491,9 @@ def read_graphql_request(method, headers, query, body):
 
 def _parse_graphql_json(text, what):
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise _GraphQLBadRequest(400, f"{what} is not JSON: {error}.") from None
-    except RecursionError:
-        raise _GraphQLBadRequest(400, f"{what} is nested too deeply.") from None
+        return parse_plain_json(text)
+    except JSSyntaxError as error:
+        raise _GraphQLBadRequest(400, f"{what} is not JSON: {error.message}.") from None
 
 
 def _graphql_content_type(header):
@@ -34652,13 +35547,22 @@ def wants_graphql_explorer(method, headers):
     return False
 
 
+def _graphql_takes_stream(header):
+    """Does an Accept header name event streams?"""
+    return any(media == "text/event-stream" for media, _quality in _graphql_accepted(header))
+
+
 def handle_graphql_http(method, headers, query, body, schema, context=None, format_errors=None, absent=None):
-    """Answers one GraphQL-over-HTTP request: (status, list of headers, body bytes).
+    """Answers one GraphQL-over-HTTP request: (status, list of headers, body bytes), or None when the client
+    is to get an event stream, as at GRAPHQL_SSE_PATH: it takes nothing else, or it subscribes and takes one.
 
     `headers`: dict with lower-case names. `query`: dict of the URL's parameters. `schema`: a GraphQLSchema.
     """
     format_errors = format_errors or (lambda errors, context: [error.formatted() for error in errors])
     media = _graphql_response_type(headers.get("accept"))
+    takes_stream = _graphql_takes_stream(headers.get("accept"))
+    if media is None and takes_stream:
+        return None
 
     def answer(status, result, extra=()):
         text = graphql_json(result).encode()
@@ -34670,7 +35574,8 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
             raise _GraphQLBadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
         if media is None:
             raise _GraphQLBadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
-                                          "application/json.")
+                                          "application/json, and subscriptions with text/event-stream, here "
+                                          "and at /graphql/sse.")
         request = read_graphql_request(method, headers, query, body)
     except _GraphQLBadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
@@ -34688,9 +35593,10 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
         return answer(405, {"errors": [{"message": "Mutations are only possible with POST."}]},
                       [("Allow", "POST")])
     if operation.operation == "subscription":
-        error = GraphQLError("Subscriptions are not answered here: send them to /graphql/sse.",
-                             [operation.start],
-                             document.source)
+        if takes_stream:
+            return None
+        error = GraphQLError("Subscriptions are answered with text/event-stream: accept that, or send them to "
+                             "/graphql/sse.", [operation.start], document.source)
         return answer(failed, {"errors": format_errors([error], context)})
     variables, errors = document.variables(operation, request.variables)
     if errors:
@@ -34827,20 +35733,37 @@ GRAPHQL_SUBSCRIPTION_PATH = "/graphql/subscription/"
 GRAPHQL_SSE_PATH = "/graphql/sse"
 
 
-class GraphQLStaging:
-    """Registrations of one owner that are checked now and take effect together, at `commit` (hot reload)."""
+def graphql_name(path):
+    """The subscription that a stream's path belongs to."""
+    return path.removeprefix(GRAPHQL_SUBSCRIPTION_PATH)
 
-    def __init__(self, service, owner):
+
+class GraphQLStaging:
+    """Registrations of one owner that are checked now and take effect together, at `commit` (hot reload).
+    `others()` are those that they must fit; None stands for the ones of all other owners."""
+
+    def __init__(self, service, owner, others=None):
         self.service, self.owner = service, owner
+        self.others = others or self._of_other_owners
         self.registrations = []
+        #: The owners of registrations that one did not fit.
+        self.blockers = set()
         self._view = None
+
+    def _of_other_owners(self):
+        return [known for known in self.service.registrations if known.owner != self.owner]
 
     def register(self, kind, name, sdl, resolver, visibility="external", resolver_name=None):
         """As GraphQLService.register, but only within this set. Returns the GraphQLRegistration."""
         item = GraphQLRegistration(kind, name, sdl, resolver, self.owner, visibility, resolver_name)
         with self.service.lock:
-            others = [known for known in self.service.registrations if known.owner != self.owner]
-            self.service.check(item, others + self.registrations)
+            others = self.others()
+            try:
+                self.service.check(item, others + self.registrations, complete=False)
+            except GraphQLSchemaError as error:
+                self.service.check(item, self.registrations, complete=False)
+                self.blockers.update(known.owner for known in others)
+                raise error
             self.registrations = [known for known in self.registrations
                                   if (known.kind, known.name) != (kind, name)] + [item]
             self._view = None
@@ -34853,7 +35776,8 @@ class GraphQLStaging:
         """The schema as the owner would see it if this set took effect now."""
         with self.service.lock:
             if self._view is None:
-                working = [item for item in self.service.working if item.owner != self.owner] + self.registrations
+                broken = set(self.service.broken)
+                working = [item for item in self.others() if item not in broken] + self.registrations
                 self._view = GraphQLSchema(working, visible_registrations(working, "internal", self.owner), _GRAPHQL_CORE)
             return self._view
 
@@ -34861,6 +35785,15 @@ class GraphQLStaging:
         """Puts this set in the place of what the owner had. Returns the GraphQLSchemaError messages of other
         owners' registrations that no longer fit and are switched off until they do."""
         return self.service.replace_owner(self.owner, self.registrations)
+
+    def conflicts_with(self, owner):
+        """Is there something in this set that does not fit what another owner has registered?"""
+        theirs = [known for known in self.service.registrations if known.owner == owner]
+        if not theirs or not self.registrations:
+            return False
+        return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
+                   for item in self.registrations for known in theirs) \
+            or bool(GraphQLSchema(theirs + self.registrations, core=_GRAPHQL_CORE).problems)
 
 
 def visible_registrations(registrations, visibility, owner):
@@ -34885,6 +35818,8 @@ class GraphQLService:
         self.lock = threading.RLock()
         self.registrations, self.working = [], []
         self.broken = []
+        #: Messages about the broken, and whether they are told at once: not while more scripts are to come.
+        self.faults, self.loading = [], False
         self.texts = {}
         self.views = {}
         self.projections = weakref.WeakValueDictionary()
@@ -34893,10 +35828,10 @@ class GraphQLService:
     # registering
 
     def register(self, kind, name, sdl, resolver, owner="", visibility="external", resolver_name=None):
-        """Adds a root field at once, in place of the same owner's field of that name.
+        """Adds a root field, or types, at once, in place of the same owner's of that name.
 
-        `kind` is query, mutation or subscription; `resolver(args, info)` returns the value, or is None
-        when the function is not defined. Raises GraphQLSchemaError (with line and column of the SDL)
+        `kind` is query, mutation, subscription or types; `resolver(args, info)` returns the value, or is
+        None when the function is not defined. Raises GraphQLSchemaError (with line and column of the SDL)
         when the SDL is wrong or does not fit the others'. Returns a sentence that says what was
         registered.
         """
@@ -34912,15 +35847,16 @@ class GraphQLService:
                 self.use(self.registrations, [])        # checked just now
         return graphql_registration_sentence(item)
 
-    def check(self, item, others):
+    def check(self, item, others, complete=True):
         """Parses a registration and sees whether it fits the others; returns it, or raises
-        GraphQLSchemaError."""
+        GraphQLSchemaError. Types may be missing if the set is not `complete` yet."""
         def refuse(message):
             raise GraphQLSchemaError([(message, None, None, item)])
 
-        if item.kind not in _GRAPHQL_ROOT_NAMES:
+        is_field = item.kind != "types"
+        if is_field and item.kind not in _GRAPHQL_ROOT_NAMES:
             refuse(f"There are queries, mutations and subscriptions, but no {item.kind}.")
-        if not isinstance(item.name, str) or not _GRAPHQL_NAME.match(item.name):
+        if is_field and (not isinstance(item.name, str) or not _GRAPHQL_NAME.match(item.name)):
             refuse(f"{_graphql_inspect(item.name)} is not a GraphQL name: letters, digits and _ only, no "
                    "digit first.")
         if item.visibility not in ("external", "engine", "internal"):
@@ -34928,11 +35864,10 @@ class GraphQLService:
                    '"external", '
                    '"engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
-            refuse(f'{item.label} needs the schema as a text, such as "type {_GRAPHQL_ROOT_NAMES[item.kind]} '
-                   f'{{ '
-                   f'{item.name}: String }}".')
+            example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
+            refuse(f'{item.label} needs the schema as a text, such as "{example}".')
         for known in others:
-            if (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
+            if is_field and (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
                 refuse(f'The {item.kind} "{item.name}" is already registered by '
                        f'{known.owner or "another script"}.')
         others = [known for known in others if (known.kind, known.name) != (item.kind, item.name)]
@@ -34940,12 +35875,16 @@ class GraphQLService:
             item.parsed = self.parse(item.sdl)
         except GraphQLSchemaError as error:
             message, line, column, _none = error.problems[0]
-            raise GraphQLSchemaError([(f"{item.label}: {message}", line, column, item)]) from None
+            raise GraphQLSchemaError([(f"{item.label}: {message}", *item.place(line, column), item)]) from None
+        if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
+            refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
+                   "registerMutation and registerSubscription.")
         broken = set(self.broken)
         schema = GraphQLSchema([known for known in others if known not in broken] + [item],
                                core=_GRAPHQL_CORE)
-        if schema.problems:
-            raise self.schema_error(schema, item)
+        problems = schema.problems + (schema.missing if complete else [])
+        if problems:
+            raise self.schema_error(problems, item)
         return item
 
     def parse(self, sdl):
@@ -34958,24 +35897,29 @@ class GraphQLService:
         return parsed
 
     @staticmethod
-    def schema_error(schema, item):
+    def schema_error(found, item):
+        """The GraphQLSchemaError of problems of a schema, those of `item` first."""
         problems = []
-        for message, offset, registration in schema.problems:
+        for message, offset, registration in found:
             place = _graphql_location(registration.sdl, offset)
             label = item.label if registration.sdl == item.sdl else _graphql_owner_of(registration)
-            problems.append((f"{label}: {message}", place["line"], place["column"], registration))
+            problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]), registration))
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
 
-    def stage(self, owner):
+    def stage(self, owner, others=None):
         """A GraphQLStaging for a new set of the owner's registrations."""
-        return GraphQLStaging(self, owner)
+        return GraphQLStaging(self, owner, others)
 
     def replace_owner(self, owner, registrations=()):
         """Replaces all of an owner's registrations in one step (none: the owner is gone)."""
+        return self.replace_owners({owner: registrations})
+
+    def replace_owners(self, sets):
+        """The same for several: owner -> registrations."""
         with self.lock:
-            self.registrations = [item for item in self.registrations
-                                  if item.owner != owner] + list(registrations)
+            self.registrations = [item for item in self.registrations if item.owner not in sets] \
+                + [item for registrations in sets.values() for item in registrations]
             return self.changed()
 
     def changed(self):
@@ -34983,16 +35927,32 @@ class GraphQLService:
         working, broken, messages = list(self.registrations), [], []
         while True:
             schema = GraphQLSchema(working, core=_GRAPHQL_CORE)
-            bad = {id(registration) for _message, _offset, registration in schema.problems}
+            problems = schema.problems + schema.missing
+            bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
-            messages.append(self.schema_error(schema, schema.problems[0][2]).message)
-            broken += [item for item in working if id(item) in bad]
+            messages += [f"{item.owner}: {self.schema_error(problems, item).message}" if item.owner else
+                         self.schema_error(problems, item).message for item in bad.values()]
+            broken += bad.values()
             working = [item for item in working if id(item) not in bad]
         self.use(working, broken)
-        for message in messages:
-            self.report("warn", "GraphQL: switched off until it fits again: " + message)
+        if not self.loading:
+            for message in messages:
+                if message not in self.faults:
+                    self.report("error", f"GraphQL: {message} This is switched off until it fits.")
+            self.faults = messages
         return messages
+
+    @contextlib.contextmanager
+    def all_loading(self):
+        """While many scripts are loaded, one after the other: what is missing is told at the end."""
+        self.loading = True
+        try:
+            yield
+        finally:
+            self.loading = False
+            with self.lock:
+                self.changed()
 
     def use(self, working, broken):
         self.working, self.broken = list(working), broken
@@ -35007,6 +35967,8 @@ class GraphQLService:
         """What is registered: dicts of kind, name, type, owner, visibility and path (of subscriptions)."""
         items = []
         for item in self.working:
+            if item.kind == "types":
+                continue
             field = item.parsed.roots[item.kind][item.name]
             entry = {"kind": item.kind, "name": item.name, "type": _print_graphql_type(field.type),
                      "owner": item.owner,
@@ -35063,11 +36025,16 @@ class GraphQLService:
         return result
 
     def http(self, method, headers, query, body, context=None):
-        """Answers a request to `/graphql`; see handle_graphql_http."""
+        """Answers a request to `/graphql`; see handle_graphql_http. None: `stream` has the answer."""
         return handle_graphql_http(method, headers, query, body, self.view(), context, self.format_errors,
                                    self.absent)
 
     # subscribing
+
+    def stream(self, method, headers, query, body, context=None):
+        """The GraphQLSseAnswer to a request to `/graphql` that wants an event stream."""
+        self.sweep()
+        return self.operation(_GraphQLSseOperation(self, method, headers, query, body, context))
 
     def prepare_subscription(self, query, variables=None, operation_name=None, metadata=None, context=None):
         """A GraphQLSubscription for a document; look at its `failure` before using it."""
@@ -35243,10 +36210,10 @@ class GraphQLService:
         from Redis a client may have been connected to another process until now."""
         subscriptions = [item for item in self.subscriptions().values()
                          if channel.name in (item.name, None if item.visibility == "external" else item.name)]
-        messages, sequence, floor = [], 0, 0
+        messages, sequence, floor = [], channel.stream.sequence, channel.stream.floor
         for item in subscriptions:
             plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + item.name)
-            if plain is None:
+            if plain is None or plain.epoch != channel.stream.epoch:
                 continue
             with plain.lock:
                 kept = list(plain.history)
@@ -35303,6 +36270,18 @@ class GraphQLService:
             kept.delivery = total       # what pages show of the subscription is its plain stream
         return total
 
+    def guests(self, name):
+        """(connection, metadata) of the clients of GRAPHQL_SSE_PATH that subscribed to this: they count as
+        connections of its plain stream."""
+        item = self.subscriptions().get(name)
+        if item is None:
+            return []
+        with self.lock:
+            channels, reserved = self.listeners(item)
+        found = [(stream, None) for stream in (channel.stream for channel in channels)]
+        found += [(reservation.stream, subscription.metadata) for (reservation, _), subscription in reserved]
+        return [(connection, metadata) for stream, metadata in found for connection in tuple(stream.connections)]
+
     def streams_of(self, name):
         """The streams that carry a subscription: the plain one, then those of its selections and of clients
         that subscribed to everything."""
@@ -35327,6 +36306,8 @@ class GraphQLService:
         names = set(self.subscriptions())
         added = [self.registry.create(GRAPHQL_SUBSCRIPTION_PATH + name) for name in names
                  if self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name) is None]
+        for stream in added:
+            stream.guests = functools.partial(self.guests, graphql_name(stream.path))
         gone = [stream.path for stream in self.registry if stream.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
                 and stream.path[len(GRAPHQL_SUBSCRIPTION_PATH):] not in names]
         if added or gone:
@@ -35360,6 +36341,8 @@ class GraphQLService:
 
 def graphql_registration_sentence(item):
     """What a script is told: `Registered query "users": [User!]! (external)`."""
+    if item.kind == "types":
+        return f"Registered types: {', '.join(dict.fromkeys(item.parsed.order)) or 'directives only'}"
     field = item.parsed.roots[item.kind][item.name]
     text = f'Registered {item.kind} "{item.name}": {_print_graphql_type(field.type)} ({item.visibility})'
     return text + (f" on {GRAPHQL_SUBSCRIPTION_PATH}{item.name}" if item.kind == "subscription" else "")
@@ -35511,17 +36494,18 @@ def check_filter(host, function, value):
         return None
     if isinstance(value, str):
         try:
-            pairs = json.loads(realm.to_python(value))
-        except (ValueError, RecursionError) as error:
-            raise HostError(f"{function}: filterJson is not valid JSON ({error}): {value[:80]!r}. "
+            pairs = parse_plain_json(realm.to_python(value))
+        except JSSyntaxError as error:
+            raise HostError(f"{function}: filterJson is not valid JSON ({error.message}): "
+                            f"{json.dumps(value[:80])}. "
                             "Pass JSON.stringify({ key: value }) or the object itself") from None
-    elif realm.is_object(value) and not realm.is_array(value) and not realm.is_callable(value):
+    elif is_options(realm, value):
         pairs = realm.to_python(value)
     else:
         pairs = value
     if not isinstance(pairs, dict):
-        kind = describe_value(realm, value) if pairs is value else \
-            {list: "an array", str: "a string"}.get(type(pairs)) or json.dumps(pairs)
+        kind = {list: "an array", str: "a string", int: f"{pairs}", float: f"{pairs}", bool: "a boolean",
+                type(None): "null"}.get(type(pairs)) if isinstance(value, str) else describe_value(realm, value)
         raise HostError(f"{function}: filterJson must be a JSON object such as '{{\"room\": \"general\"}}', "
                         f"not {kind}")
     return {key: filter_text(realm, function, key, item) for key, item in pairs.items()} or None
@@ -35546,6 +36530,11 @@ def payload_text(host, function, value):
         raise HostError(f"{function}: there is nothing to send: data is {describe_value(host.realm, value)}. "
                         "Pass an object, array, string, number, boolean or null")
     return text
+
+
+def is_options(realm, value):
+    """Is a value an object that may hold options?"""
+    return realm.is_object(value) and not realm.is_array(value) and not realm.is_callable(value)
 
 
 def is_whole(value, low, high):
@@ -35593,64 +36582,117 @@ def register_stream_route(host, path=undefined, options=undefined):
 
 
 def stream_options(host, options):
-    """(onConnect, onDisconnect, history) of registerStreamRoute's second argument."""
+    """(onConnect, onDisconnect, history, retry) of registerStreamRoute's second argument."""
     realm, function = host.realm, "registerStreamRoute"
-    if options is undefined or options is null:
-        return None, None, DEFAULT_HISTORY_MESSAGES
+    defaults = DEFAULT_HISTORY_MESSAGES, RETRY_MILLISECONDS
+    if options is undefined or options is null or realm.type_of(options) == "number":
+        return None, None, *defaults    # a number: paths.map(registerStreamRoute) gives it
     if isinstance(options, str) or realm.is_callable(options):
-        return check_handler(host, function, options, "onConnect handler"), None, DEFAULT_HISTORY_MESSAGES
-    if not realm.is_object(options) or realm.is_array(options):
+        return check_handler(host, function, options, "onConnect handler"), None, *defaults
+    if not is_options(realm, options):
         raise HostError(f"{function}: the second argument must be a handler or an object of options, "
                         f"not {describe_value(realm, options)}")
-    known = ("onConnect", "onDisconnect", "history")
-    for key in realm.to_python(options):
-        if key not in known:
-            raise HostError(f"{function}: there is no option {json.dumps(key)}; there are {', '.join(known)}")
+    known = ("onConnect", "onDisconnect", "history", "retry")
+    check_option_names(realm, function, options, known)
     handlers = []
     for key in known[:2]:
         value = realm.get(options, key)
         absent = value is undefined or value is null
         handlers.append(None if absent else check_handler(host, function, value, key + " handler"))
-    history = realm.get(options, "history")
-    if history is undefined or history is null:
-        history = DEFAULT_HISTORY_MESSAGES
-    if not is_whole(history, 0, MAX_HISTORY_MESSAGES):
-        raise HostError(f"{function}: history must be a whole number from 0 to {MAX_HISTORY_MESSAGES}")
-    return (*handlers, int(history))
+    return (*handlers, whole_option(realm, function, options, "history", DEFAULT_HISTORY_MESSAGES,
+                                    MAX_HISTORY_MESSAGES),
+            whole_option(realm, function, options, "retry", RETRY_MILLISECONDS, MAX_RETRY_MILLISECONDS))
 
 
-@host_function("routeRegistry.sendStreamMessage", "path: string, data: any", "string",
+def check_option_names(realm, function, options, known, hint=""):
+    """Refuses an object of options with a name that is none of the `known`."""
+    for key in realm.keys(options):
+        if key not in known:
+            raise HostError(f"{function}: there is no option {json.dumps(key)}; there are "
+                            f"{', '.join(known)}{hint}")
+
+
+def whole_option(realm, function, options, name, default, most):
+    """A whole number in an object of options, from 0 to `most`; `default` where it is absent."""
+    value = realm.get(options, name)
+    if value is undefined or value is null:
+        return default
+    if not is_whole(value, 0, most):
+        raise HostError(f"{function}: {name} must be a whole number from 0 to {most:,}, "
+                        f"not {describe_value(realm, value)}")
+    return int(value)
+
+
+def event_fields(host, function, options):
+    """The EventFields in the last argument of a function that sends. Only an object is one: other values
+    are left alone, as JavaScript does with arguments that nobody asked for."""
+    realm = host.realm
+    if isinstance(options, str) and options.strip() not in ("", "{}"):
+        host.warn_once(f"{function}: options are an object such as {{ event: \"news\" }}, not a string, so it is "
+                       "ignored. To choose the receivers, pass a filter to sendStreamMessageFiltered")
+    if not is_options(realm, options):
+        return PLAIN_EVENT
+    check_option_names(realm, function, options, EventFields._fields,
+                       ". To choose the receivers, pass a filter to sendStreamMessageFiltered")
+    return EventFields(event_text(realm, function, options, "event"), event_text(realm, function, options, "id"),
+                       whole_option(realm, function, options, "retry", None, MAX_RETRY_MILLISECONDS))
+
+
+def event_text(realm, function, options, name):
+    """The name or the id of an event, or None."""
+    value = realm.get(options, name)
+    if value is undefined or value is null:
+        return None
+    if name == "id" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = plain_text(realm, value)
+    text = realm.to_python(value) if isinstance(value, str) else None
+    if not text or len(text) > MAX_EVENT_TEXT or re.search("[\r\n\0]", text):
+        shown = json.dumps(text[:40], ensure_ascii=False) if text else describe_value(realm, value)
+        raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
+                        f"line breaks, not {shown}")
+    if name == "id" and is_stream_id(text):
+        raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
+                        "choose another form")
+    return text
+
+
+@host_function("routeRegistry.sendStreamMessage", "path: string, data: any, options?: EventOptions", "string",
                "Sends data to everyone connected to a stream: a string as it stands, anything else as JSON. "
                "The result says how many connections it went to.")
-def send_stream_message(host, path=undefined, data=undefined):
-    return broadcast(host, "sendStreamMessage", path, data, None)
+def send_stream_message(host, path=undefined, data=undefined, options=undefined):
+    return broadcast(host, "sendStreamMessage", path, data, undefined, options)
 
 
 @host_function("routeRegistry.sendStreamMessageFiltered",
-               "path: string, data: any, filterJson?: Filter",
-               "string",
+               "path: string, data: any, filterJson?: Filter, options?: EventOptions", "string",
                "Sends data to the connections whose metadata hold every key and value of the filter.")
-def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined):
-    name = "sendStreamMessageFiltered"
-    return broadcast(host, name, path, data, check_filter(host, name, filter_json))
+def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined, options=undefined):
+    return broadcast(host, "sendStreamMessageFiltered", path, data, filter_json, options)
 
 
 @host_function("sendStreamMessageToConnections",
-               "path: string, data: any, filterJson?: Filter",
-               "string",
+               "path: string, data: any, filterJson?: Filter, options?: EventOptions", "string",
                "The same as routeRegistry.sendStreamMessageFiltered.")
-def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined):
-    name = "sendStreamMessageToConnections"
-    return broadcast(host, name, path, data, check_filter(host, name, filter_json))
+def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined, options=undefined):
+    return broadcast(host, "sendStreamMessageToConnections", path, data, filter_json, options)
 
 
-def broadcast(host, function, path, data, filter):
+def broadcast(host, function, path, data, filter_json, options):
     """Sends and makes the sentence about it."""
     path = check_path(host, function, path, reserved=False)
+    filter = check_filter(host, function, filter_json)
+    fields = event_fields(host, function, options)
     text = payload_text(host, function, data)
     stream = host.find_stream(path)
+    if stream is not None and path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
+        if fields != PLAIN_EVENT:
+            raise HostError(f"{function}: messages of a GraphQL subscription have no event, id or retry of their "
+                            "own; leave the options out")
+        delivery = host.app.relay.send_subscription(graphql_name(path), text, filter, function)
+        return f"Broadcast to '{path}': {(delivery or Delivery()).sentence()}"
     if stream is not None:
-        return f"Broadcast to '{path}': {host.app.relay.send(stream, text, filter, function).sentence()}"
+        delivery = host.app.relay.send(stream, text, filter, function, fields)
+        return f"Broadcast to '{path}': {delivery.sentence()}"
     close = nearest(path, host.stream_paths())
     hint = f"; did you mean '{close}'?" if close else ""
     host.warn_once(f"{function}: no stream is registered at '{path}'{hint}")
@@ -35711,6 +36753,17 @@ for _kind in ("query", "mutation", "subscription"):
     declare_graphql(_kind)
 
 
+@host_function("graphQLRegistry.registerTypes", "sdl: string", "string",
+               "Adds types to the GraphQL schema that the fields of this script and of others may name, in any "
+               "order.")
+def register_types(host, sdl=undefined):
+    if not isinstance(sdl, str):
+        raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String }\", "
+                        f"not {describe_value(host.realm, sdl)}")
+    text = host.realm.to_python(sdl)
+    return host.add_graphql("types", text, text, None, "external")
+
+
 @host_function("graphQLRegistry.sendSubscriptionMessage", "name: string, data: any", "string",
                "Sends data to everyone who subscribed to a subscription.")
 def send_subscription_message(host, name=undefined, data=undefined):
@@ -35755,9 +36808,9 @@ def execute_graphql(host, query=undefined, variables=undefined):
         values = {}
     elif isinstance(variables, str):
         try:
-            values = json.loads(realm.to_python(variables))
-        except (ValueError, RecursionError) as error:
-            raise HostError(f"executeGraphQL: the variables are not valid JSON ({error})") from None
+            values = parse_plain_json(realm.to_python(variables))
+        except JSSyntaxError as error:
+            raise HostError(f"executeGraphQL: the variables are not valid JSON ({error.message})") from None
     else:
         values = realm.to_python(variables)
     if not isinstance(values, dict) and values is not None:
@@ -35770,71 +36823,123 @@ def execute_graphql(host, query=undefined, variables=undefined):
 
 # -- ResponseBuilder ----
 
+#: What the last argument of the functions may be.
+_RESPONSE_OPTIONS = "options?: number | ResponseOptions"
 
-def check_status(host, function, value, default, low=200, high=599):
+
+def header_items(realm, headers):
+    """[(name, value)] of an object of headers or an array of pairs; values may be anything yet. Raises
+    ValueError with what is wrong."""
+    if headers is undefined or headers is null:
+        return []
+    if not realm.is_object(headers) or realm.is_callable(headers):
+        raise ValueError(f"the headers must be an object or an array of pairs, not {describe_value(realm, headers)}")
+    if not realm.is_array(headers):
+        return [(name, realm.get(headers, name)) for name in realm.keys(headers)]
+    items = []
+    for index, pair in enumerate(realm.elements(headers)):
+        pair = realm.elements(pair) if realm.is_object(pair) and realm.is_array(pair) else pair
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError("the headers are an array, so each item must be a pair [name, value], but item "
+                             f"{index} is none")
+        name, value = pair
+        if not isinstance(name, str):
+            raise ValueError(f"the name of a header must be a string, not {describe_value(realm, name)}")
+        items.append((realm.to_python(name), value))
+    return items
+
+
+def response_options(host, function, value, default, low=200, high=599, known=("status", "headers")):
+    """The beginning of a response, from a status or an object with a status and headers."""
+    realm, headers = host.realm, undefined
+    function = f"ResponseBuilder.{function}"
+    if is_options(realm, value):
+        for key in realm.keys(value):
+            if key not in known:
+                host.warn_once(f"{function}: there is no option {json.dumps(key)}; there are {', '.join(known)}")
+        options, value = value, undefined
+        if "status" in known:
+            value = realm.get(options, "status")
+        headers = realm.get(options, "headers")
     if value is undefined or value is null:
-        return default
-    if not is_whole(value, low, high):
-        raise HostError(f"ResponseBuilder.{function}: the status must be a whole number from {low} to "
-                        f"{high}, "
-                        f"not {describe_value(host.realm, value)}")
-    return int(value)
+        value = default
+    elif not is_whole(value, low, high):
+        raise HostError(f"{function}: the status must be a whole number from {low} to {high}, "
+                        f"not {describe_value(realm, value)}")
+    return {"status": int(value)} if headers is undefined or headers is null else \
+        {"status": int(value), "headers": headers}
 
 
-def response_of(host, function, text, status, content_type):
+def response_of(host, function, text, options, content_type):
     if not isinstance(text, str):
         if host.realm.is_object(text) or host.realm.type_of(text) in ("symbol", "undefined"):
             raise HostError(f"ResponseBuilder.{function}: the body must be a string, "
                             f"not {describe_value(host.realm, text)}; use ResponseBuilder.json for data")
         text = plain_text(host.realm, text)
-    return {"status": check_status(host, function, status, 200), "body": host.realm.to_python(text),
+    return {**response_options(host, function, options, 200), "body": host.realm.to_python(text),
             "contentType": content_type}
 
 
-@host_function("ResponseBuilder.json", "data: any, status?: number", "HttpResponse", "Data as JSON.")
-def response_json(host, data=undefined, status=undefined):
+@host_function("ResponseBuilder.json", "data: any, " + _RESPONSE_OPTIONS, "HttpResponse",
+               "Data as JSON, with a status, or with { status, headers }.")
+def response_json(host, data=undefined, options=undefined):
     text = host.realm.stringify(data)
     if text is None:
         raise HostError(f"ResponseBuilder.json: {describe_value(host.realm, data)} cannot be written as JSON")
-    return {"status": check_status(host, "json", status, 200), "body": text,
-            "contentType": "application/json"}
+    return {**response_options(host, "json", options, 200), "body": text, "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.text", "text: string, status?: number", "HttpResponse", "Plain text.")
-def response_text(host, text=undefined, status=undefined):
-    return response_of(host, "text", text, status, "text/plain; charset=UTF-8")
+@host_function("ResponseBuilder.text", "text: string, " + _RESPONSE_OPTIONS, "HttpResponse", "Plain text.")
+def response_text(host, text=undefined, options=undefined):
+    return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.html", "html: string, status?: number", "HttpResponse", "An HTML page.")
-def response_html(host, text=undefined, status=undefined):
-    return response_of(host, "html", text, status, "text/html; charset=UTF-8")
+@host_function("ResponseBuilder.html", "html: string, " + _RESPONSE_OPTIONS, "HttpResponse", "An HTML page.")
+def response_html(host, text=undefined, options=undefined):
+    return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.error", "status: number, message: string", "HttpResponse",
-               "An error as JSON, { \"error\": message }. The two arguments may stand in either order.")
-def response_error(host, status=undefined, message=undefined):
+@host_function("ResponseBuilder.error", "status: number, message: string, options?: { headers: HeaderFields }",
+               "HttpResponse",
+               "An error as JSON, { \"error\": message }. The first two arguments may stand in either order.")
+def response_error(host, status=undefined, message=undefined, options=undefined):
     if isinstance(status, str):
         status, message = message, status
-    code = check_status(host, "error", status, 500, 400)
+    if not is_options(host.realm, options):
+        options = undefined
+    response = {**response_options(host, "error", options, 500, known=("headers",)),
+                **response_options(host, "error", undefined if is_options(host.realm, status) else status,
+                                   500, 400)}
     if message is undefined:
-        message = STATUS_TEXT.get(code, "Error")
+        message = STATUS_TEXT.get(response["status"], "Error")
     text = host.realm.stringify(message)
-    return {"status": code, "body": '{"error":%s}' % (text or "null"), "contentType": "application/json"}
+    return {**response, "body": '{"error":%s}' % (text or "null"), "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.redirect", "url: string, status?: number", "HttpResponse",
+@host_function("ResponseBuilder.redirect", "url: string, " + _RESPONSE_OPTIONS, "HttpResponse",
                "Sends the client to another address, with 302 unless given.")
-def response_redirect(host, url=undefined, status=undefined):
+def response_redirect(host, url=undefined, options=undefined):
     if not isinstance(url, str) or not url:
         raise HostError(f"ResponseBuilder.redirect: the address must be a string, "
                         f"not {describe_value(host.realm, url)}")
-    return {"status": check_status(host, "redirect", status, 302, 300, 399), "body": "",
-            "headers": {"Location": host.realm.to_python(url)}}
+    response = response_options(host, "redirect", options, 302, 300, 399)
+    try:
+        given = header_items(host.realm, response.get("headers", undefined))
+    except ValueError as error:
+        raise HostError(f"ResponseBuilder.redirect: {error}") from None
+    fields = {"Location": host.realm.to_python(url)}
+    for name, value in given:
+        fields[name] = [*fields[name], value] if isinstance(fields.get(name), list) else \
+            [fields[name], value] if name in fields and name != "Location" else value
+    return {**response, "body": "", "headers": fields}
 
 
-@host_function("ResponseBuilder.noContent", "", "HttpResponse", "Status 204 and no body.")
-def response_no_content(host):
-    return {"status": 204}
+@host_function("ResponseBuilder.noContent", "options?: { headers: HeaderFields }", "HttpResponse",
+               "Status 204 and no body.")
+def response_no_content(host, options=undefined):
+    if not is_options(host.realm, options):
+        options = undefined
+    return response_options(host, "noContent", options, 204, known=("headers",))
 
 
 # -- sharedStorage ----
@@ -36104,9 +37209,9 @@ class LocalRelay:
     def __init__(self, graphql):
         self.graphql = graphql
 
-    def send(self, stream, text, filter, function):
-        """Sends a text on a stream; returns a Delivery."""
-        return stream.send(text, filter)
+    def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
+        """Sends a text on a stream, with EventFields; returns a Delivery."""
+        return stream.send(text, filter, fields.event, None, fields.id, fields.retry)
 
     def send_subscription(self, name, text, filter, function):
         """Sends a text to subscribers; returns a Delivery, or None when no subscription has that name."""
@@ -36132,7 +37237,12 @@ class LocalRelay:
 # Several processes, on one machine or many, that run the same scripts. A message goes to a Redis
 # stream first, with XADD; every process, also the one that sends, delivers what it reads from
 # there, with one XREAD that waits for all streams at once. So all deliver in the same order, and
-# the ids that Redis gives are the ids that clients see, wherever they are connected.
+# the numbers that Redis gives are those of the ids that clients see, wherever they are connected.
+#
+# A Redis that was started anew may have lost what it had accepted. So all processes agree, in a hash
+# of Redis, on the epoch of what it holds; ids and keys begin with it. One that finds that a message
+# is gone, or that nobody can tell, begins the next epoch: clients that were connected get a `gap`, and
+# so do those that come back with an id of an epoch before.
 
 #: Seconds that a command may take. The reader waits in Redis for shorter, in milliseconds.
 REDIS_TIMEOUT = 2.0
@@ -36156,14 +37266,35 @@ PRESENCE_SECONDS = 0.5
 PRESENCE_EXPIRY_SECONDS = 10
 #: A report without new or gone connections, for the counters in it, is made every so many times.
 PRESENCE_REPEAT = 10
-#: An id that is so many milliseconds ahead of this machine's clock was not given out by Redis.
+#: A number that is so many milliseconds ahead of Redis's clock was not given out by it.
 REDIS_CLOCK_TOLERANCE_MS = 60_000
 #: Every key of ours begins so. Different applications use different databases of a Redis server.
 REDIS_PREFIX = "aiwebengine:"
 
-_REDIS_ID = re.compile(r"([0-9]{10,15})-([0-9]{1,7})\Z")
 #: A Redis id as one number: milliseconds, and twenty bits for those within one.
 _REDIS_SEQUENCE_BITS = 20
+#: Added to the numbers of the next epoch, beyond the largest known, so that those in one process only grow.
+_REDIS_EPOCH_STEP = 1 << 40
+#: Seconds that Redis keeps the messages of an epoch that is over: some process may not have read them yet.
+REDIS_LEFT_SECONDS = 60
+#: The hash that all processes agree by.
+_REDIS_STATE = REDIS_PREFIX + "state"
+
+#: Returns the epoch. The next one, whose name is given, begins when there is none, when the one in which
+#: messages are known to be missing is still there, and after a restart of a Redis that keeps no log.
+_REDIS_MEET = """
+local run, epoch = unpack(redis.call('HMGET', KEYS[1], 'run', 'epoch'))
+if run ~= ARGV[1] or epoch == ARGV[3] then
+  if not epoch or epoch == ARGV[3] or ARGV[4] == '0' then epoch = ARGV[2] end
+  redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', epoch)
+end
+return epoch
+"""
+#: XADD, unless the epoch is over: then nobody would read it.
+_REDIS_ADD = """
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
+return redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, 3))
+"""
 
 #: The token bucket of Gate.admit, for one address; the clock is that of Redis.
 _REDIS_BUCKET = """
@@ -36376,19 +37507,39 @@ class StoredInRedis:
 
 class RedisStream(Stream):
     """A stream whose messages are numbered by Redis. Processes do not read equally fast, so a client that
-    comes from another one may have seen more than this one has."""
+    comes from another one may have seen more than this one has. Here the numbers of an epoch begin
+    at `base`."""
+
+    def __init__(self, relay, path, broadcaster, history):
+        super().__init__(path, broadcaster, history)
+        self.relay = relay
+        self.enter(relay.era)
+
+    def enter(self, era):
+        """Begins an epoch, in which nothing was sent yet."""
+        with self.lock:
+            self.epoch, self.base = era
+            self.sequence = self.floor = self.base
+            self.history.clear()
+            self.history_bytes = 0
 
     def event_id(self, sequence):
-        return redis_id(sequence)
+        return f"{self.epoch}-{sequence - self.base}"
 
     def position_of(self, event_id):
-        found = _REDIS_ID.match(event_id or "")
-        if found is None:
-            return (0, False) if parse_event_id(event_id) else None
-        if int(found[1]) > time.time() * 1000 + REDIS_CLOCK_TOLERANCE_MS:
+        known = parse_event_id(event_id)
+        if known is None:
+            return self.position_of_own(event_id)
+        epoch, number = known
+        sequence = number + self.base
+        if epoch != self.epoch or sequence > self.sequence and number > self.relay.newest():
             return 0, False
-        sequence = redis_sequence(event_id.encode())
         return sequence, sequence >= self.floor
+
+    def tell_gap(self, first, reason):
+        """Tells everyone that messages before the number `first` may be missing."""
+        facts = gap_facts(self.event_id(self.sequence), self.event_id(first - 1), reason)
+        self.send(facts, None, "gap", first - 1)
 
 
 class RelayedDelivery(Delivery):
@@ -36406,25 +37557,37 @@ class RelayedDelivery(Delivery):
         return f"{super().sentence()} here, and passed on to {others}"
 
 
+#: What ids and keys begin with, and what is added to Redis's numbers in this process.
+RedisEra = collections.namedtuple("RedisEra", "epoch base")
+
+
 class RedisRelay:
     """The way of messages through Redis, and who is connected where."""
 
     def __init__(self, link, registry, graphql, report):
         self.link, self.registry, self.graphql, self.report = link, registry, graphql, report
         link.report = report
-        self.presence = RedisPresence(link, registry)
+        self.presence = RedisPresence(link, registry, self._seen)
         self.lock = threading.Lock()
         self.streams = {}               # path -> RedisStream
         self.positions = {}             # key -> the number of the last message read from it
+        self.proofs = {}                # key -> the number of the last message known to be in it
         self.unread = []                # streams that Redis did not give when they were made
         self._ask_at = 0.0              # when to ask for them again
+        self._contact = (0, 0.0)        # Redis's clock in milliseconds, and ours, when it last answered
         self._wake_key = f"{REDIS_PREFIX}wake:{self.presence.name}"
         self._stopping = threading.Event()
         self._thread = None
+        self.epoch = ""                 # of what is sent now; the reader follows when it has read the rest
+        try:
+            self._meet()
+        except RedisTrouble as error:
+            raise StorageUnavailable(f"--redis {link.shown_address(link.url)}: {error}") from None
+        self.era = RedisEra(self.epoch, 0)
 
     def start(self):
         self.presence.start()
-        self._thread = threading.Thread(target=self._loop, name="redis", daemon=True)
+        self._thread = ScriptThread(target=self._loop, name="redis", daemon=True)
         self._thread.start()
 
     def stop(self):
@@ -36435,10 +37598,76 @@ class RedisRelay:
             self._thread.join(REDIS_TIMEOUT)
         self.link.close()
 
+    # -- epochs ----
+
+    def _meet(self):
+        """Agrees with the other processes on the epoch. Is the last message still there that this process
+        knows of, in each stream? If not, others are gone too."""
+        facts = self.link.call("INFO")
+        with self.lock:
+            epoch, proofs = self.epoch, list(self.proofs.items())
+        found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number)) for key, number in proofs])
+        self._note_time(self.link.call("TIME"))
+        lost = "" if all(found) else epoch
+        self.epoch = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
+                                    facts.get("aof_enabled", 0)).decode()
+
+    def _note_time(self, answer):
+        seconds, microseconds = map(int, answer)
+        self._contact = seconds * 1000 + microseconds // 1000, time.monotonic()
+
+    def newest(self):
+        """A number that is larger than all that Redis has given out, as far as its clock says."""
+        milliseconds, moment = self._contact
+        now = milliseconds + (time.monotonic() - moment) * 1000
+        return int(now + REDIS_CLOCK_TOLERANCE_MS) << _REDIS_SEQUENCE_BITS
+
+    def _seen(self, epoch, answer):
+        """What Redis tells every now and then: another process may have begun an epoch, or somebody emptied
+        Redis."""
+        self._note_time(answer)
+        if epoch is None or epoch.decode() != self.epoch:
+            self._meet()
+        if self.epoch != self.era.epoch:
+            self._wake()
+
+    def _follow(self, connection):
+        """The epoch is over: reads the rest of it, and begins the new one."""
+        while self._take(connection, "0-0", None):
+            pass
+        streams = self.graphql.sse_streams()
+        with self.lock:
+            old, keys = self.era, [*self.positions]
+            base = max([old.base, *(stream.sequence for stream in [*self.streams.values(), *streams])])
+            self.era = era = RedisEra(self.epoch, base + _REDIS_EPOCH_STEP)
+            streams = list(self.streams.values())
+            self.unread.clear()
+            self.positions = {key_of_stream(era.epoch, path): 0 for path in self.streams}
+            self.proofs = {key: number for key, number in self.proofs.items() if key in self.positions}
+        self.report("warn", "Redis does not have all messages any more: clients are told, and a new epoch begins")
+        for stream in streams + self.graphql.sse_streams():
+            self._begin(stream, era, old)
+        self.link.calls([("EXPIRE", key, REDIS_LEFT_SECONDS) for key in keys])
+
+    @staticmethod
+    def _begin(stream, era, old):
+        """Takes a stream to the new epoch, and tells its clients."""
+        reason = "Redis does not have all messages any more"
+        if not isinstance(stream, RedisStream):
+            stream.send(gap_facts(None, None, reason), None, "gap")
+        elif stream.epoch == old.epoch:
+            last = stream.event_id(stream.sequence)
+            stream.enter(era)
+            stream.send(gap_facts(last, stream.event_id(era.base + 1), reason), None, "gap", era.base + 1)
+            with stream.lock:           # who comes later and needs to know is told anyway
+                stream.history.clear()
+                stream.history_bytes, stream.floor = 0, stream.sequence
+
     # -- sending ----
 
-    def send(self, stream, text, filter, function):
-        self._add(key_of_stream(stream.path), stream.depth, text, filter, function)
+    def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
+        more = [part for pair in fields._asdict().items() if pair[1] is not None for part in pair]
+        self._add(stream.path, stream.depth, text, filter, function, *more)
         return RelayedDelivery(stream.audience(filter), len(self.presence.others))
 
     def send_subscription(self, name, text, filter, function):
@@ -36446,18 +37675,33 @@ class RedisRelay:
         if matched is None:
             return None
         path = GRAPHQL_SUBSCRIPTION_PATH + name
-        self._add(key_of_stream(path), REDIS_GRAPHQL_HISTORY, text, filter, function, "name", name)
+        self._add(path, REDIS_GRAPHQL_HISTORY, text, filter, function, "name", name)
         return RelayedDelivery(matched, len(self.presence.others))
 
-    def _add(self, key, depth, text, filter, function, *fields):
+    def _add(self, path, depth, text, filter, function, *fields):
         data = utf8(text)
         keep = messages_kept(depth, len(data))
         if filter:
             fields += ("filter", json.dumps(filter))
         try:
-            self.link.add("XADD", key, "MAXLEN", "~", keep, "*", "data", data, *fields)
+            for _ in range(3):
+                epoch = self.epoch
+                key = key_of_stream(epoch, path)
+                identifier = self.link.add("EVAL", _REDIS_ADD, 2, _REDIS_STATE, key, epoch, keep, "data", data, *fields)
+                if identifier is not None:
+                    self._prove(key, redis_sequence(identifier))
+                    return
+                self._meet()            # it was started anew, and somebody found out before us
+                self._wake()
+            raise RedisTrouble("Redis is started anew again and again")
         except RedisTrouble as error:
             raise HostError(f"{function}: the message was not sent: {error}") from None
+
+    def _prove(self, key, number):
+        """Remembers that a message is in Redis."""
+        with self.lock:
+            if number > self.proofs.get(key, 0):
+                self.proofs[key] = number
 
     def list_connections(self, stream):
         own = [{**item, "process": self.presence.name} for item in stream.list_connections()]
@@ -36468,40 +37712,52 @@ class RedisRelay:
 
     # -- new streams ----
 
+    def new_stream(self, path, broadcaster, history):
+        """Makes the streams of the registry."""
+        return RedisStream(self, path, broadcaster, history)
+
     def keep(self, stream):
-        """Lets a new stream begin where the other processes are."""
+        """Lets a new stream begin where the other processes are. One that Redis does not give now begins when
+        Redis last answered: what it has accepted since then comes when it does."""
         with self.lock:
             self.streams[stream.path] = stream
+            if stream.epoch != self.era.epoch:
+                stream.enter(self.era)
         try:
             self._load(stream)
         except RedisTrouble:
-            self.unread.append(stream)
+            with self.lock, stream.lock:
+                stream.sequence = stream.floor = stream.base + (self._contact[0] << _REDIS_SEQUENCE_BITS)
+                self.unread.append(stream)
             return
         if self._thread is not None:
             self._wake()
 
     def _load(self, stream):
-        """Reads what Redis has of a stream. `births` says since when it has all of it: a client that
-        was here before may have missed something."""
-        key = key_of_stream(stream.path)
-        shared = key == REDIS_GRAPHQL_KEY
+        """Reads what Redis has of a stream."""
+        era = self.era
+        key = key_of_stream(era.epoch, stream.path)
+        shared = stream.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
         count = REDIS_GRAPHQL_HISTORY if shared else stream.depth + 1
-        seconds, microseconds = self.link.call("TIME")
-        now = int(seconds) * 1000 + int(microseconds) // 1000
-        births = REDIS_PREFIX + "births"
-        _, birth, entries = self.link.calls([("HSETNX", births, key, now), ("HGET", births, key),
-                                             ("XREVRANGE", key, "+", "-", "COUNT", count)])
-        last = floor = (int(birth) << _REDIS_SEQUENCE_BITS) - 1
-        if entries:
-            last = redis_sequence(entries[0][0])
+        entries = self.link.call("XREVRANGE", key, "+", "-", "COUNT", count)
+        facts = self.link.call("XINFO STREAM", key) if entries else {}
+        last, floor = (redis_sequence(entries[0][0]) if entries else 0), 0
         if len(entries) == count:
             floor = redis_sequence(entries.pop()[0])
-        messages = [redis_message(redis_sequence(identifier), fields)
-                    for identifier, fields in reversed(entries)
-                    if not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path)]
-        stream.recall(stream.epoch, last, floor, messages)
+        elif facts.get("entries-added", 0) > facts.get("length", 0):
+            floor = redis_sequence(entries[-1][0]) - 1
         with self.lock:
+            if stream.epoch != era.epoch:
+                return                  # a new epoch has begun
+            begun = stream.sequence - era.base
+            last = min(last, begun or last)
+            messages = [redis_message(stream, redis_sequence(identifier), fields)
+                        for identifier, fields in reversed(entries) if redis_sequence(identifier) <= last
+                        and (not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path))]
+            stream.recall(era.epoch, era.base + last, era.base + min(floor, begun or floor), messages)
             self.positions.setdefault(key, last)
+        if last:
+            self._prove(key, last)
 
     def _wake(self):
         """Makes the reader look at the streams again."""
@@ -36518,15 +37774,14 @@ class RedisRelay:
         while not self._stopping.is_set():
             try:
                 if connection is None:
-                    connection = self.link.connection()
+                    connection, woken = self.link.connection(), "0-0"
                     self.link.back()
+                    self._meet()
+                if self.epoch != self.era.epoch:
+                    self._follow(connection)
                 self._load_unread()
                 delay = REDIS_RETRY_FIRST
-                for key, entries in self._read(connection, woken):
-                    if key == self._wake_key:
-                        woken = entries[-1][0].decode()
-                    else:
-                        self._deliver(key, entries)
+                woken = self._take(connection, woken, REDIS_BLOCK_MS) or woken
                 self.link.back()
                 self._stopping.wait(REDIS_PAUSE)
             except (*self.link.failures, RedisTrouble) as error:
@@ -36551,15 +37806,32 @@ class RedisRelay:
         except RedisTrouble:
             self._ask_at = time.monotonic() + REDIS_RETRY_MOST
 
-    def _read(self, connection, woken):
-        """The (key, entries) that came since the last time; waits for a moment if there are none."""
+    def _take(self, connection, woken, block):
+        """Reads once and delivers it; the Redis id by which the reader was woken last, or "" if nothing came."""
+        taken = ""
+        for key, entries in self._read(connection, woken, block):
+            taken = taken or woken
+            if key == self._wake_key:
+                taken = entries[-1][0].decode()
+            else:
+                self._deliver(key, entries)
+        return taken
+
+    def _read(self, connection, woken, block):
+        """The (key, entries) that came since the last time; waits for a moment if there are none, unless
+        `block` is None: then the wake-up call is not asked for."""
         with self.lock:
             self.streams = {path: stream for path, stream in self.streams.items() if not stream.closed}
-            wanted = {REDIS_GRAPHQL_KEY, *map(key_of_stream, self.streams)}
+            wanted = {key_of_stream(self.era.epoch, path) for path in self.streams}
+            wanted.add(key_of_stream(self.era.epoch, GRAPHQL_SUBSCRIPTION_PATH))
             self.positions = {key: position for key, position in self.positions.items() if key in wanted}
-            keys = [self._wake_key, *self.positions]
-            after = [woken, *map(redis_id, self.positions.values())]
-        connection.send_command("XREAD", "COUNT", REDIS_BATCH, "BLOCK", REDIS_BLOCK_MS, "STREAMS", *keys, *after)
+            places = {key: redis_id(position) for key, position in self.positions.items()}
+        if block is not None:
+            places[self._wake_key] = woken
+        elif not places:
+            return []
+        waiting = () if block is None else ("BLOCK", block)
+        connection.send_command("XREAD", "COUNT", REDIS_BATCH, *waiting, "STREAMS", *places, *places.values())
         answer = connection.read_response() or ()
         return [(key.decode(), entries) for key, entries in answer]
 
@@ -36568,16 +37840,19 @@ class RedisRelay:
         largest = max(sum(map(len, pairs)) for _, pairs in entries)
         if len(entries) >= min(REDIS_BATCH, messages_kept(0, largest)):
             self._check_lag(key, redis_sequence(entries[0][0]))
+        prefix = key_of_stream(self.era.epoch, "")
         for identifier, pairs in entries:
             fields = dict(zip(pairs[::2], pairs[1::2]))
-            sequence = redis_sequence(identifier)
+            number = redis_sequence(identifier)
             with self.lock:
-                self.positions[key] = sequence
+                self.positions[key] = number
+            self._prove(key, number)
+            sequence = self.era.base + number
             text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
-            if key == REDIS_GRAPHQL_KEY:
+            if b"name" in fields:
                 self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
-            elif (stream := self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))) is not None:
-                stream.send(text, filter, None, sequence)
+            elif (stream := self.streams.get(key.removeprefix(prefix))) is not None:
+                stream.send(text, filter, sequence=sequence, **redis_event(fields)._asdict())
 
     def _check_lag(self, key, first):
         """This process reads much at once, so it has fallen behind: tells the clients when Redis does not
@@ -36588,36 +37863,41 @@ class RedisRelay:
         if not oldest or redis_sequence(oldest[0]) < first or dropped <= 0:
             return
         self.report("warn", f"this process fell behind, and messages of {key} are lost to its clients")
-        lost = json.dumps({"lastEventId": redis_id(self.positions[key]), "resumesAfter": redis_id(first - 1),
-                           "reason": "messages in between are no longer kept"})
-        own = [stream for stream in list(self.streams.values()) if key_of_stream(stream.path) == key]
-        for stream in own + (self.graphql.sse_streams() if key == REDIS_GRAPHQL_KEY else []):
-            stream.send(lost, None, "gap", first - 1)
+        era, reason = self.era, "messages in between are no longer kept"
+        shared = key == key_of_stream(era.epoch, GRAPHQL_SUBSCRIPTION_PATH)
+        own = [stream for stream in list(self.streams.values()) if key_of_stream(era.epoch, stream.path) == key]
+        for stream in own + (self.graphql.sse_streams() if shared else []):
+            if isinstance(stream, RedisStream):
+                stream.tell_gap(era.base + first, reason)
+            else:
+                stream.send(gap_facts(None, None, reason), None, "gap")
 
 
-REDIS_STREAM_PREFIX = REDIS_PREFIX + "stream:"
-REDIS_GRAPHQL_KEY = REDIS_PREFIX + "graphql"
-
-
-def key_of_stream(path):
+def key_of_stream(epoch, path):
     """The Redis key for a path. All subscriptions share one: some clients listen to all of them, and need
     ids that are in one order."""
-    return REDIS_GRAPHQL_KEY if path.startswith(GRAPHQL_SUBSCRIPTION_PATH) else REDIS_STREAM_PREFIX + path
+    shared = path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
+    return f"{REDIS_PREFIX}{epoch}:graphql" if shared else f"{REDIS_PREFIX}{epoch}:stream:{path}"
 
 
 def messages_kept(depth, size):
-    """How many messages of about `size` bytes Redis is to keep of a stream whose clients may ask for `depth`."""
-    return max(depth, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (size + 100)))
+    """How many messages of about `size` bytes Redis is to keep of a stream whose clients may ask for `depth`:
+    one more, by which it is seen that there were others before."""
+    return max(depth + 1, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (size + 100)))
 
 
-def graphql_name(path):
-    return path.removeprefix(GRAPHQL_SUBSCRIPTION_PATH)
+def redis_event(fields):
+    """The EventFields in those of an entry."""
+    event, id, retry = (fields.get(name) for name in (b"event", b"id", b"retry"))
+    return EventFields(event and event.decode(), id and id.decode(), retry and int(retry))
 
 
-def redis_message(sequence, fields):
-    """A Message from the fields of an entry."""
-    frame = b"id: %b\n%b" % (redis_id(sequence).encode(), encode_data(fields[b"data"].decode()))
-    moment = (sequence >> _REDIS_SEQUENCE_BITS) / 1000
+def redis_message(stream, number, fields):
+    """A Message of a stream from the fields of an entry."""
+    event, id, retry = redis_event(fields)
+    sequence = stream.base + number
+    frame = b"id: %b\n%b" % (utf8(id or stream.event_id(sequence)), encode_data(fields[b"data"].decode(), event, retry))
+    moment = (number >> _REDIS_SEQUENCE_BITS) / 1000
     return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")), moment)
 
 
@@ -36625,9 +37905,11 @@ class RedisPresence:
     """Tells the other processes who is connected here, and knows who is connected there. Each process
     has a hash, path -> JSON, that expires when it is not renewed."""
 
-    def __init__(self, link, registry):
+    def __init__(self, link, registry, seen):
         self.link = link
         self.registry = registry
+        #: Called with the epoch (bytes or None) and the time that Redis tells at each report.
+        self.seen = seen
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.others = []                # names of the other processes
         self._told = {}                 # path -> what the last report was made from
@@ -36669,14 +37951,19 @@ class RedisPresence:
         again = self._rounds % PRESENCE_REPEAT == 0
         key, commands, seen = self._key(self.name), [], {}
         for stream in self.registry:
-            seen[stream.path] = state = (stream.served, len(stream.connections))
+            guests = stream.guests()
+            newest = max((connection.since for connection, _ in guests), default=0)
+            seen[stream.path] = state = (stream.served, len(stream.connections) + len(guests), newest)
             if state != self._told.get(stream.path) or again and state[1]:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
         commands += [("HSET", key, "", "here"), ("EXPIRE", key, PRESENCE_EXPIRY_SECONDS),
-                     ("SADD", REDIS_PREFIX + "processes", self.name), ("SMEMBERS", REDIS_PREFIX + "processes")]
-        names = sorted(name.decode() for name in self.link.calls(commands)[-1])
+                     ("SADD", REDIS_PREFIX + "processes", self.name), ("HGET", _REDIS_STATE, "epoch"), ("TIME",),
+                     ("SMEMBERS", REDIS_PREFIX + "processes")]
+        *_, epoch, moment, members = self.link.calls(commands)
+        names = sorted(name.decode() for name in members)
         self._told = seen
+        self.seen(epoch, moment)
         alive = self.link.calls([("EXISTS", self._key(name)) for name in names])
         gone = [name for name, found in zip(names, alive) if not found]
         if gone:
@@ -36720,7 +38007,7 @@ interface Context {
   /** The arguments of a GraphQL field; otherwise empty. */
   args: Record<string, any>;
   /** The connection, in `onConnect` and `onDisconnect`. */
-  connection?: { path: string; metadata: Record<string, string> };
+  connection?: StreamConnection;
   /** `worker` is the number of this process among those of `--workers`, from 0. */
   meta: { scriptName: string; engine: string; worker: number };
 }
@@ -36728,6 +38015,23 @@ interface Context {
 /** What a GraphQL resolver gets: each argument is also a property of its own, where the name is free. */
 interface ResolverContext extends Context {
   [argument: string]: any;
+}
+
+interface StreamConnection {
+  path: string;
+  metadata: Record<string, string>;
+  /** In `onConnect`: sends to this client alone, before anything else. The message is not kept for replay. */
+  send(data: any, options?: EventOptions): string;
+}
+
+/** What a message may have beside its data. */
+interface EventOptions {
+  /** The name of the event: browsers listen for it with `addEventListener(name, …)`. */
+  event?: string;
+  /** An id of your own in place of the server's: the client sends it back as `Last-Event-ID`. */
+  id?: string | number;
+  /** Milliseconds that the client waits before it connects again, from now on. */
+  retry?: number;
 }
 
 interface HttpRequest {
@@ -36747,7 +38051,8 @@ interface HttpRequest {
   body: string;
   /** The body in base64, when it is not text. */
   bodyBase64?: string;
-  /** The parsed body if the content type is JSON, else null. */
+  /** The parsed body if the content type is JSON, else null. A body that is not valid JSON throws a SyntaxError
+   * here, which is answered with 400 unless the handler catches it. */
   json: any;
   /** Fields of a form, urlencoded or multipart. */
   form: Record<string, string>;
@@ -36775,12 +38080,22 @@ interface UploadedFile {
 interface HttpResponse {
   /** 200 unless given. */
   status?: number;
-  /** Text; anything else is sent as JSON. */
+  /** Text, or bytes (a typed array, ArrayBuffer or DataView); anything else is sent as JSON. */
   body?: any;
   /** Bytes in base64, in place of `body`. */
   bodyBase64?: string;
   contentType?: string;
-  headers?: Record<string, string>;
+  headers?: HeaderFields;
+}
+
+type HeaderValue = string | number | boolean;
+/** Header fields by name; several of one name as an array, or all as pairs. */
+type HeaderFields = Record<string, HeaderValue | HeaderValue[] | null | undefined> | [string, HeaderValue][];
+
+interface ResponseOptions {
+  /** 200 unless given; 302 for a redirect. */
+  status?: number;
+  headers?: HeaderFields;
 }
 
 /** A response, a text, data to send as JSON, or nothing (204). */
@@ -36800,6 +38115,8 @@ interface StreamOptions {
   onDisconnect?: string | StreamHandler;
   /** Messages kept for clients that come back; 256 unless given. */
   history?: number;
+  /** Milliseconds that clients wait before they connect again; 3000 unless given. */
+  retry?: number;
 }
 
 /** The value of a GraphQL field. Throwing gives the client a GraphQL error. */
@@ -37547,15 +38864,20 @@ class Route:
 class StreamRoute:
     """A stream with the handlers its script gave for it."""
 
-    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history", "pace")
+    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history", "retry", "pace")
 
-    def __init__(self, stream, on_connect, on_disconnect, host, history):
+    def __init__(self, stream, on_connect, on_disconnect, host, history, retry):
         self.stream = stream
         self.on_connect = on_connect
         self.on_disconnect = on_disconnect
         self.pace = Pace()              # of onConnect
         self.host = host
         self.history = history
+        self.retry = retry
+
+    def apply(self):
+        """Gives the stream what the options say; for when the script is live."""
+        self.stream.depth, self.stream.retry = self.history, self.retry
 
 
 class RouteTable:
@@ -37652,9 +38974,11 @@ class ScriptHost:
         self.source = source
         self.routes = {}                # (path, method) -> Route
         self.streams = {}               # path -> StreamRoute
-        self.graphql = app.graphql.stage(name)
+        self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
         self.retired = False
+        #: The scripts that have names which were refused to it.
+        self.blockers = self.graphql.blockers
         self.active = 0                 # calls that are not over
         self.turns = collections.deque()    # (since when, work) that waits for its turn
         self.taken = False              # is it somebody's turn?
@@ -37666,6 +38990,8 @@ class ScriptHost:
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.report = self.report_uncaught
+        self.realm.note_ignored = self.note_ignored
+        self.realm.note_failure = self.note_failure
         self.realm.modules.loader = self.load_module
 
     # -- modules ----
@@ -37688,6 +39014,19 @@ class ScriptHost:
         frame = code_frame({**self.app.sources(), **self.sources}.get(error.filename, ""), error.line, error.column)
         self.app.keep_error(self, error, f"{prefix} {error.stack}" + (f"\n{frame}" if frame else ""))
 
+    def note_ignored(self, name, values):
+        """Extra arguments are ignored, as JavaScript does; one that looks like a wish is worth a warning."""
+        entry = HOST_API.get(name)
+        realm = self.realm
+        for value in values if entry is not None else ():
+            if realm.is_object(value) and realm.class_of(value) == "Object" and realm.keys(value):
+                self.warn_once(f"{name.rpartition('.')[2]}: the options {', '.join(realm.keys(value)[:6])} are "
+                               f"ignored; the function takes ({entry.parameters})")
+
+    def note_failure(self, error):
+        """What Python tells about an internal error, for those who want to report it."""
+        self.app.log.write("debug", "".join(traceback.format_exception(error)).rstrip(), self.name)
+
     def warn_once(self, text):
         if text not in self._warned and len(self._warned) < 1000:
             self._warned.add(text)
@@ -37697,8 +39036,8 @@ class ScriptHost:
         self.app.add_route(self, Route(path, method, handler, self))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
 
-    def add_stream(self, path, on_connect, on_disconnect, history):
-        self.app.add_stream(self, path, on_connect, on_disconnect, history)
+    def add_stream(self, path, on_connect, on_disconnect, history, retry):
+        self.app.add_stream(self, path, on_connect, on_disconnect, history, retry)
         handlers = [f"{key} {self.handler_name(value)}" for key, value in
                     (("onConnect", on_connect), ("onDisconnect", on_disconnect)) if value is not None]
         return f"Stream {path} registered" + (f" with {' and '.join(handlers)}" if handlers else "")
@@ -37714,7 +39053,9 @@ class ScriptHost:
 
     def find_stream(self, path):
         own = self.streams.get(path)
-        return own.stream if own is not None else self.app.streams.get(path)
+        if own is not None and not own.stream.closed:
+            return own.stream
+        return self.app.streams.get(path) or self.app.staged_stream(self, path)
 
     def stream_paths(self):
         return {*self.streams, *self.app.streams.streams}
@@ -37916,14 +39257,16 @@ def ignore_result(value):
 
 class LoadFailure:
     """Why the current text of a script is not running, or what went wrong last in one that is;
-    `sources` are the texts that places in `error` are about."""
+    `sources` are the texts that places in `error` are about. `blockers` are the scripts that have names
+    which were refused to it: it is tried again when one of them changes."""
 
-    __slots__ = ("name", "text", "error", "time", "sources")
+    __slots__ = ("name", "text", "error", "time", "sources", "blockers")
 
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = error
+        self.blockers = set()
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
@@ -37966,10 +39309,14 @@ class Application:
             self.streams.keeper = storage.open
         if redis is not None:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
-            self.streams.kind, self.streams.keeper = RedisStream, self.relay.keep
+            self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
         self._storages = {}
+        self._files = {}                # name -> path of every script that was tried
+        self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
+        self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
         self._absent = {}               # name of a file that is gone or empty -> since when
+        self._unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
@@ -38015,92 +39362,144 @@ class Application:
 
     def load_all(self):
         """Loads every script, in name order. Failures are logged and kept."""
-        for name, path in self.script_files().items():
-            self._stamps[name] = file_stamp(path)
-            self.load(name, path)
+        with self.graphql.all_loading():
+            for name, path in self.script_files().items():
+                self._stamps[name] = file_stamp(path)
+                self.change({name: path}, again=False)
 
     def load(self, name, path):
-        """Loads or reloads one script; True when it runs now."""
-        with self._loading:
-            host = None
-            try:
-                source = read_script(path)
-                host = ScriptHost(self, name, source)
-                self.troubles.pop(name, None)
-                host.load()
-                self._commit(host)
-            except (OSError, UnicodeError, ValueError) as error:
-                self._fail(host, LoadFailure(name, f"{name}: cannot be read: {error}"))
-            except JSError as error:
-                self._fail(host, LoadFailure(name, error_report(error, host.sources), error, host.sources))
-            except HostError as error:
-                self._fail(host, LoadFailure(name, f"{name}: {error}"))
-            else:
-                self.failures.pop(name, None)
-                for problem in host.missing_handlers():
-                    self.log.write("warn", problem, name)
-                return True
-            finally:
-                self._imports[name] = host.imports if host is not None else {}
-                if self.live is not None:
-                    self.live.script_tried(name not in self.failures)
-        return False
+        """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
+        return name in self.change({name: path})
 
-    def _fail(self, host, failure):
+    def change(self, files, gone=(), again=True):
+        """Loads scripts (name -> path) and takes away those whose files are gone, in one step: a route may
+        move from one of them to another, and two may swap theirs. Scripts that failed because one of these
+        had a name are tried again with them. Returns the names of those that run now."""
+        with self._loading:
+            touched = {*files, *gone}
+            while again:
+                more = {name for name, failure in self.failures.items() if failure.blockers & touched} - touched
+                if not more:
+                    break
+                touched |= more
+            files = {name: files.get(name) or self._files[name] for name in sorted(touched) if name not in gone}
+            self._files.update(files)
+            loaded = self._load_together(files, set(gone))
+            for name in gone:
+                for table in (self.failures, self.troubles, self._files, self._imports):
+                    table.pop(name, None)
+            if self.live is not None:
+                for name in touched:
+                    self.live.script_tried(name not in self.failures)
+        return loaded
+
+    def _load_together(self, files, gone):
+        """The names of the scripts that could be loaded. A version that goes on serving, because the new one
+        fails, keeps its names: those that counted on them are tried without, and so on."""
+        self._going, self._staged, failures, wanted = gone | {*files}, {}, {}, files
+        try:
+            while True:
+                for name, path in wanted.items():
+                    failures.pop(name, None)
+                    failure = self._stage(name, path)
+                    if failure is not None:
+                        failures[name] = failure
+                with self._lock:
+                    self._going -= {*failures}
+                    staying = [host for name, host in self.hosts.items() if name not in self._going]
+                    clashing = {name for name, host in self._staged.items()
+                                if any(self._overlap(host, other) for other in staying)}
+                    if not clashing:
+                        ending = self._commit(list(self._staged.values()), gone)
+                        break
+                for name in clashing:
+                    self._give_up(self._staged.pop(name))
+                clashing |= {name for name, failure in failures.items() if failure.blockers & clashing}
+                wanted = {name: path for name, path in files.items() if name in clashing}
+            loaded = list(self._staged)
+        finally:
+            self._staged, self._going = {}, set()
+        for ended in ending:
+            ended()
+        for failure in failures.values():
+            self._fail(failure)
+        for name in loaded:
+            for problem in self.hosts[name].missing_handlers():
+                self.log.write("warn", problem, name)
+        return loaded
+
+    def _stage(self, name, path):
+        """Runs a script apart from those that serve, and keeps it among the staged; or returns the
+        LoadFailure."""
+        host = None
+        try:
+            host = ScriptHost(self, name, read_script(path))
+            self.troubles.pop(name, None)
+            host.load()
+            self._staged[name] = host
+            return None
+        except (OSError, UnicodeError, ValueError) as error:
+            failure = LoadFailure(name, f"{name}: cannot be read: {error}")
+        except JSError as error:
+            failure = LoadFailure(name, error_report(error, host.sources), error, host.sources)
+        except HostError as error:
+            failure = LoadFailure(name, f"{name}: {error}")
+        finally:
+            self._imports[name] = host.imports if host is not None else {}
         if host is not None:
-            host.retire()
-            for route in host.streams.values():
-                if self.streams.get(route.stream.path) is not route.stream:
-                    route.stream.close()
+            failure.blockers = host.blockers
+            self._give_up(host)
+        return failure
+
+    def _give_up(self, host):
+        """Ends a version that never served."""
+        host.retire()
+        for route in host.streams.values():
+            if not any(other.streams.get(route.stream.path) is not None
+                       and other.streams[route.stream.path].stream is route.stream
+                       for other in [*self.hosts.values(), *self._staged.values()]):
+                route.stream.close()
+
+    def _fail(self, failure):
+        known = self.failures.get(failure.name)
         self.failures[failure.name] = failure
+        if known is not None and failure.blockers and known.text == failure.text:
+            return                      # tried again in vain
         still = " (the version before goes on serving)" if failure.name in self.hosts else ""
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
 
-    def _commit(self, host):
-        """Puts a loaded script in the place of its earlier version, in one step."""
-        with self._lock:
-            for route in host.routes.values():
-                self._check_route(host, route.path, route.method)
-            for path in host.streams:
-                self._check_stream(host, path)
-            old = self.hosts.get(host.name)
-            removed = [path for path in (old.streams if old else ()) if path not in host.streams]
-            self.hosts = {**self.hosts, host.name: host}
-            host.live = True
-            if old is not None:
-                old.live = False
-            for key, route in host.routes.items():
-                if old is not None and key in old.routes:
-                    route.stats = old.routes[key].stats
-            for route in host.streams.values():
-                route.stream.depth = route.history
-            gone = self.streams.replace([route.stream for route in host.streams.values()], removed)
-            self._rebuild()
-            host.graphql.commit()
-        for stream in gone:
-            stream.close()
-        if old is not None:
-            old.retire()
+    @staticmethod
+    def _overlap(host, other):
+        """Does a version have a name that another script's running version has too?"""
+        return bool(host.routes.keys() & other.routes.keys() or host.streams.keys() & other.streams.keys()
+                    or {(path, "GET") for path in host.streams} & other.routes.keys()
+                    or {(path, "GET") for path in other.streams} & host.routes.keys()
+                    or host.graphql.conflicts_with(other.name))
 
-    def unload(self, name):
-        """A script's file is gone: everything it registered goes too."""
-        with self._loading, self._lock:
-            self.failures.pop(name, None)
-            self.troubles.pop(name, None)
-            host = self.hosts.get(name)
-            self.hosts = {other: host for other, host in self.hosts.items() if other != name}
-            gone = []
-            if host is not None:
-                host.live = False
-                gone = self.streams.replace([], list(host.streams))
-                self._rebuild()
-                self.graphql.replace_owner(name)
-        for stream in gone:
-            stream.close()
-        if host is not None:
-            host.retire()
-        if self.live is not None:
-            self.live.script_tried(True)
+    def _commit(self, hosts, gone=()):
+        """Puts loaded scripts in the place of their earlier versions, and takes away those that are gone, in
+        one step. Returns what is to be called then, to end what was replaced."""
+        replaced = [self.hosts[name] for name in [*gone, *(host.name for host in hosts)] if name in self.hosts]
+        self.hosts = {**{name: host for name, host in self.hosts.items() if name not in gone},
+                      **{host.name: host for host in hosts}}
+        stats = {}
+        for old in replaced:
+            old.live = False
+            stats.update((key, route.stats) for key, route in old.routes.items())
+        for host in hosts:
+            host.live = True
+            self.failures.pop(host.name, None)
+            for key, route in host.routes.items():
+                route.stats = stats.get(key, route.stats)
+            for route in host.streams.values():
+                route.apply()
+        registered = {path for host in self.hosts.values() for path in host.streams}
+        closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
+                                       [path for old in replaced for path in old.streams if path not in registered])
+        self._rebuild()
+        self.graphql.replace_owners({**dict.fromkeys(gone, ()),
+                                     **{host.name: host.graphql.registrations for host in hosts}})
+        return [*(stream.close for stream in closing), *(old.retire for old in replaced)]
 
     def _rebuild(self):
         hosts = [host for _, host in sorted(self.hosts.items())]
@@ -38119,16 +39518,16 @@ class Application:
             if host.live:
                 self._rebuild()
 
-    def add_stream(self, host, path, on_connect, on_disconnect, history):
+    def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
         with self._lock:
             self._check_current(host)
             self._check_stream(host, path)
             known = host.streams.get(path) or self.stream_routes.get(path)
             stream = known.stream if known is not None else self.streams.create(path, history)
             stream.on_close = self._connection_closed
-            host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history)
+            host.streams[path] = route = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
             if host.live:
-                stream.depth = history
+                route.apply()
                 self.streams.replace([stream])
                 self._rebuild()
 
@@ -38150,30 +39549,52 @@ class Application:
         if host.retired:
             raise HostError(f"this version of {host.name} was replaced; it cannot register anything any more")
 
+    def _rivals(self, host):
+        """The versions of other scripts whose names a version must leave to them: those that serve, but for
+        a version that is being loaded not those that are replaced in the same step."""
+        serving = [other for other in self.hosts.values()
+                   if other.name != host.name and (host.live or other.name not in self._going)]
+        return serving if host.live else serving + [other for other in self._staged.values() if other is not host]
+
     def _check_route(self, host, path, method):
-        other = self.table.exact.get(path) or next(
-            (methods for *_, methods in self.table.patterns if next(iter(methods.values())).path == path), {})
-        owner = other.get(method)
-        if owner is not None and owner.host.name != host.name:
-            raise HostError(f"{method} {path} is already registered by {owner.host.name}")
+        for other in self._rivals(host):
+            if (path, method) in other.routes:
+                self._refuse(host, other, f"{method} {path} is already registered by {other.name}")
         if method == "GET":
-            stream = host.streams.get(path) or self._stream_of_others(host, path)
-            if stream is not None:
-                raise HostError(f"GET {path} is already a stream, registered by {stream.host.name}; "
-                                "choose another path for the route")
+            for other in [host, *self._rivals(host)]:
+                if path in other.streams:
+                    self._refuse(host, other, f"GET {path} is already a stream, registered by {other.name}; "
+                                              "choose another path for the route")
 
     def _check_stream(self, host, path):
-        other = self._stream_of_others(host, path)
-        if other is not None:
-            raise HostError(f"stream {path} is already registered by {other.host.name}")
-        owner = host.routes.get((path, "GET")) or self.table.exact.get(path, {}).get("GET")
-        if owner is not None and (owner.host.name != host.name or owner.host is host):
-            raise HostError(f"GET {path} is already a route, registered by {owner.host.name}; "
-                            "choose another path for the stream")
+        for other in self._rivals(host):
+            if path in other.streams:
+                self._refuse(host, other, f"stream {path} is already registered by {other.name}")
+        for other in [host, *self._rivals(host)]:
+            if (path, "GET") in other.routes:
+                self._refuse(host, other, f"GET {path} is already a route, registered by {other.name}; "
+                                          "choose another path for the stream")
 
-    def _stream_of_others(self, host, path):
-        route = self.stream_routes.get(path)
-        return route if route is not None and route.host.name != host.name else None
+    @staticmethod
+    def _refuse(host, other, text):
+        if other is not host:
+            host.blockers.add(other.name)
+        raise HostError(text)
+
+    def graphql_beside(self, host):
+        """The GraphQL registrations that those of a version must fit."""
+        kept = [item for item in self.graphql.registrations
+                if item.owner != host.name and item.owner not in self._going]
+        return kept + [item for other in self._staged.values() if other is not host
+                       for item in other.graphql.registrations]
+
+    def staged_stream(self, host, path):
+        """For a version that is being loaded: a stream of one that will begin to serve in the same step."""
+        if not host.live:
+            for other in list(self._staged.values()):
+                if path in other.streams:
+                    return other.streams[path].stream
+        return None
 
     def all_routes(self):
         """((path, method), Route) of every script."""
@@ -38270,33 +39691,46 @@ class Application:
         """Looks at the files once and loads what changed; the names of scripts it touched. A file that is
         gone or empty gets so many seconds of patience before its streams are closed."""
         files = self.script_files()
-        touched = []
+        gone, changed, unsure = [], {}, False
         for name in [name for name in self._stamps if name not in files]:
-            if not self._is_meant(name, True, patience):
-                continue
-            del self._stamps[name]
-            self.unload(name)
-            self.log.write("info", "deleted: its routes and streams are gone", name)
-            touched.append(name)
+            if self._is_meant(name, True, patience):
+                gone.append(name)
+            else:
+                unsure = True
         for name, path in files.items():
             stamp = file_stamp(path)
             imported = self._changed_import(name)
             empty = stamp is not None and not stamp[1] and name in self.hosts
             if not self._is_meant(name, empty, patience):
+                unsure = True
                 continue
             if stamp is None or stamp == self._stamps.get(name) and imported is None:
                 continue
             newest = imported if stamp == self._stamps.get(name) else stamp
             if 0 <= time.time() - newest[0] / 1e9 < SETTLE_SECONDS:
-                continue                # perhaps still being written
-            new = name not in self.hosts
+                unsure = True           # perhaps still being written
+            else:
+                changed[name] = path
+        self._unsure = (self._unsure or time.monotonic()) if unsure else 0.0
+        if unsure and time.monotonic() - self._unsure < 2 * patience or not gone and not changed:
+            return []                   # what belongs together is taken together
+        self._take(changed, gone)
+        return [*gone, *changed]
+
+    def _take(self, changed, gone):
+        """Loads what changed, all in one step, and says so. Returns the names of those that run now."""
+        for name in gone:
+            del self._stamps[name], self._absent[name]
+        for name, path in changed.items():
             self._stamps[name] = file_stamp(path)
-            if self.load(name, path):
-                self.log.write("info", f"{'loaded' if new else 'reloaded'}: {summary_of(self.hosts[name])}",
-                               name)
-            self.reloads += 1
-            touched.append(name)
-        return touched
+        known = {*self.hosts}
+        loaded = self.change(changed, gone)
+        self.reloads += len(changed)
+        for name in gone:
+            self.log.write("info", "deleted: its routes and streams are gone", name)
+        for name in loaded:
+            self.log.write("info", f"{'reloaded' if name in known else 'loaded'}: {summary_of(self.hosts[name])}", name)
+        return loaded
 
     def _is_meant(self, name, absent, patience):
         """Whether what a look at a file shows may be believed: it is there, or has been absent for long."""
@@ -38304,21 +39738,12 @@ class Application:
             self._absent.pop(name, None)
             return True
         now = time.monotonic()
-        if now - self._absent.setdefault(name, now) < patience:
-            return False
-        del self._absent[name]
-        return True
+        return now - self._absent.setdefault(name, now) >= patience
 
     def reload(self, name):
         """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
         such file."""
-        path = self.script_files()[name]
-        self._stamps[name] = file_stamp(path)
-        loaded = self.load(name, path)
-        if loaded:
-            self.log.write("info", f"reloaded: {summary_of(self.hosts[name])}", name)
-        self.reloads += 1
-        return loaded
+        return name in self._take({name: self.script_files()[name]}, [])
 
     def _changed_import(self, name):
         """The stamp of a file that a script imports and that is not what it was, or None."""
@@ -38569,11 +39994,13 @@ class Refusal(Exception):
 
 
 class Response:
-    """What goes back: status, header pairs, body bytes (or a file opened for reading, of `size`)."""
+    """What goes back: status, header pairs, body bytes (or a file opened for reading, of `size`). The size
+    of an event stream, which only HEAD is answered with, is nobody's: −1."""
 
-    __slots__ = ("status", "content_type", "headers", "body", "file", "size")
+    __slots__ = ("status", "content_type", "headers", "body", "file", "size", "untyped")
 
-    def __init__(self, status, content_type=None, body=b"", headers=(), file=None, size=None):
+    def __init__(self, status, content_type=None, body=b"", headers=(), file=None, size=None, untyped=False):
+        self.untyped = untyped          # a text whose content type nobody gave
         self.status = status
         self.content_type = content_type
         self.headers = headers
@@ -38870,7 +40297,7 @@ def body_text(head, body):
             raise Refusal(415, f"The charset {charset[:40]!r} is not supported; send UTF-8")
         codec = "utf-8"
     try:
-        return body.decode(codec), True
+        return body.decode(codec).removeprefix("\ufeff"), True
     except UnicodeDecodeError as error:
         if declared:
             raise Refusal(400, f"The body is not valid {charset[:40]}: byte {error.start} is "
@@ -38878,19 +40305,14 @@ def body_text(head, body):
         return body.decode(codec, "replace"), False
 
 
-def refuse_constant(text):
-    raise ValueError(f"{text} is not JSON")
-
-
 def parse_json_body(text):
+    """(value, was it valid) of a body of JSON."""
     if not text.strip():
-        return None
+        return None, True
     try:
-        return json.loads(text, parse_constant=refuse_constant)
-    except RecursionError:
-        raise Refusal(400, "The body is not acceptable JSON: it is nested too deeply") from None
-    except ValueError as error:
-        raise Refusal(400, f"The body is not valid JSON: {error}") from None
+        return parse_plain_json(text), True
+    except JSSyntaxError:
+        return None, False
 
 
 def parse_multipart(content_type, body):
@@ -38946,6 +40368,7 @@ _OWN_HEADERS = frozenset(("content-length", "transfer-encoding", "connection", "
 _CONTROL_IN_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _NO_BODY = frozenset((204, 205, 304))
 TEXT, JSON_TYPE, HTML = "text/plain; charset=UTF-8", "application/json", "text/html; charset=UTF-8"
+BYTES = "application/octet-stream"
 #: Content types that need no look.
 _KNOWN_TYPES = frozenset((TEXT, JSON_TYPE, HTML, "text/html", "text/plain", "text/css",
                           "text/html; charset=utf-8"))
@@ -38958,7 +40381,7 @@ class HandlerMistake(Exception):
 def response_from(realm, value):
     """The Response that a handler's result stands for. To be run inside the realm."""
     if isinstance(value, str):
-        return Response(200, TEXT, utf8(realm.to_python(value)))
+        return Response(200, TEXT, utf8(realm.to_python(value)), untyped=True)
     if value is undefined or value is null:
         return Response(204)
     if not realm.is_object(value) or realm.is_callable(value):
@@ -38966,6 +40389,10 @@ def response_from(realm, value):
                              "{ status: 200, body: \"text\" }, a string, or data to be sent as JSON")
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
+    data = realm.bytes_of(value)
+    if data is not None:
+        return Response(200, BYTES, data)
+    refuse_collection(realm, value, "the handler returned")
     parts = [realm.get(value, key) for key in _RESPONSE_KEYS]
     if all(part is undefined for part in parts):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
@@ -38983,6 +40410,22 @@ def converter(realm, answer):
     return convert
 
 
+#: Classes of objects whose contents JSON does not show -> what to return instead.
+_NOT_JSON = {
+    "Map": "Object.fromEntries(map)", "Set": "[...set]", "WeakMap": "an object", "WeakSet": "an array",
+    "Generator": "[...generator]", "AsyncGenerator": "an array: for await (const item of generator) list.push(item)",
+    "Map Iterator": "[...iterator]", "Set Iterator": "[...iterator]", "Array Iterator": "[...iterator]",
+    "String Iterator": "[...iterator]", "RegExp String Iterator": "[...iterator]",
+    "Promise": "what it resolves to: await it", "URLSearchParams": "Object.fromEntries(parameters)"}
+
+
+def refuse_collection(realm, value, what):
+    """Raises HandlerMistake for an object that JSON would show as {}, though it has contents."""
+    kind = realm.class_of(value) if realm.is_object(value) else None
+    if kind in _NOT_JSON and realm.peek(value, "toJSON") is undefined:
+        raise HandlerMistake(f"{what} a {kind}, which JSON writes as {{}}; return {_NOT_JSON[kind]}")
+
+
 def json_bytes(realm, value):
     text = realm.stringify(value)
     if text is None:
@@ -38998,17 +40441,20 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     elif content_type is not undefined and content_type is not null:
         header_type = header_value(realm, "contentType", content_type)
     if base64_body is not undefined and base64_body is not null:
-        data, default = decode_base64(realm, base64_body), "application/octet-stream"
+        data, default = decode_base64(realm, base64_body), BYTES
     elif body is undefined or body is null:
         data, default = b"", None
     elif isinstance(body, str):
         data, default = utf8(realm.to_python(body)), TEXT
     else:
-        data, default = json_bytes(realm, body), JSON_TYPE
+        data, default = realm.bytes_of(body), BYTES
+        if data is None:
+            refuse_collection(realm, body, "the response's body is")
+            data, default = json_bytes(realm, body), JSON_TYPE
     kind = header_type or default
-    if kind and kind.lower().startswith("text/") and "charset" not in kind.lower():
+    if kind is not default and kind.lower().startswith("text/") and "charset" not in kind.lower():
         kind += "; charset=UTF-8"
-    return Response(code, kind, b"" if code in _NO_BODY else data, pairs)
+    return Response(code, kind, b"" if code in _NO_BODY else data, pairs, untyped=kind is TEXT and header_type is None)
 
 
 def check_response_status(realm, status):
@@ -39022,24 +40468,27 @@ def check_response_status(realm, status):
 
 
 def header_pairs(realm, headers):
-    """([(name, value)], content type or None) of a response's headers object."""
+    """([(name, value)], content type or None) of a response's headers."""
     if headers is undefined or headers is null:
         return (), None
-    if not realm.is_object(headers) or realm.is_array(headers):
-        raise HandlerMistake("the response's headers must be an object, "
-                             f"not {describe_value(realm, headers)}")
+    try:
+        items = header_items(realm, headers)
+    except ValueError as error:
+        raise HandlerMistake(f"the handler's response: {error}") from None
     pairs, kind = [], None
-    for name, value in realm.to_python(headers).items():
+    for name, value in items:
         if not _HEADER_NAME.match(name):
             raise HandlerMistake(f"{json.dumps(name[:60])} is not the name of a header")
         lower = name.lower()
         if lower in _OWN_HEADERS:
             continue
+        if realm.is_object(value) and realm.is_array(value):
+            value = realm.elements(value)
         for item in value if isinstance(value, list) else [value]:
             text = header_value(realm, name, item)
             if lower == "content-type":
                 kind = text
-            elif item is not None and item is not undefined:
+            elif item is not null and item is not undefined:
                 pairs.append((name, text))
     return pairs, kind
 
@@ -39047,7 +40496,7 @@ def header_pairs(realm, headers):
 def header_value(realm, name, value):
     """A header's value; line breaks and control characters would let it start another header."""
     if not isinstance(value, (str, bool, int, float)):
-        if value is None or value is undefined:
+        if value is null or value is undefined:
             return ""
         raise HandlerMistake(f"the value of the header {name} must be a string, not "
                              f"{describe_value(realm, value)}")
@@ -39743,6 +41192,8 @@ def byte_range(text, size):
 
 # -- One connection ----
 
+#: Headers of every response that a script may set instead.
+_REPLACED_HEADERS = frozenset(("server", "date", "x-content-type-options"))
 _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
                 "X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -39787,6 +41238,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.held = None                # (time to go on, body) while it is held
         self.awaited = self.then = None     # what the answer waits for, and how it goes on
         self.half_closed = False        # the client has said its last word
+        self.forget_expected = None     # what to do when it goes while onConnect decides about it
 
     # -- reading ----
 
@@ -40190,11 +41642,14 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return True
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
-            self.ask_resolvers(context, body, lambda: service.http(head.method, head.fields, head.query, body,
-                                                                   context), self.reply_parts)
+            self.ask_resolvers(context, body, functools.partial(self.graphql_answer, head, body, context),
+                               functools.partial(self.graphql_answered, head))
         elif path == GRAPHQL_SSE_PATH:
             self.graphql_limit(head)
-            self.graphql_stream(head, body)
+            context = self.graphql_context(head, body)
+            self.ask_resolvers(context, body,
+                               lambda: service.sse(head.method, head.fields, head.query, body, context),
+                               functools.partial(self.graphql_stream, head))
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
         else:
@@ -40237,14 +41692,19 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         rest = [pair for pair in headers if pair[0].lower() != "content-type"]
         self.reply(Response(status, kind, body, rest))
 
-    def graphql_stream(self, head, body):
-        """/graphql/sse: a subscription, or an operation whose result is sent as events."""
-        context = self.graphql_context(head, body)
-        self.ask_resolvers(context, body, lambda: self.app.graphql.sse(head.method, head.fields, head.query, body,
-                                                                       context),
-                           functools.partial(self.graphql_stream_answered, head))
+    def graphql_answer(self, head, body, context):
+        """(status, headers, body), or a GraphQLSseAnswer."""
+        service, request = self.app.graphql, (head.method, head.fields, head.query, body, context)
+        return service.http(*request) or service.stream(*request)
 
-    def graphql_stream_answered(self, head, answer):
+    def graphql_answered(self, head, answer):
+        if isinstance(answer, tuple):
+            self.reply_parts(answer)
+        else:
+            self.graphql_stream(head, answer)
+
+    def graphql_stream(self, head, answer):
+        """Sends a GraphQLSseAnswer: a subscription, or an operation whose result is sent as events."""
         if answer.advice:
             self.app.log.write("warn", answer.advice, "graphql")
         if answer.response is not None:
@@ -40262,9 +41722,6 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         root = service.view().roots.get("subscription")
         if stream is None or root is None or name not in root.fields:
             return False
-        if head.method == "HEAD":
-            self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")]))
-            return True
         self.check_room()
         context = self.graphql_context(head, b"")
 
@@ -40292,14 +41749,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         host, what = route.host, f"route {route.method} {route.path}"
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
-        address = self.address
-        self.call(host, route.pace, route.handler, what,
-                  lambda: host.realm.new_object(
-                      host.context("httpRoute", Request(head, body, params, address))),
-                  response_from, body,
-                  lambda response: self.route_answered(route, what, head, body, response))
+        address, requests = self.address, []
 
-    def route_answered(self, route, what, head, body, response):
+        def make_context():
+            requests[:] = [Request(head, body, params, address)]
+            return host.realm.new_object(host.context("httpRoute", requests[0]))
+
+        self.call(host, route.pace, route.handler, what, make_context, response_from, body,
+                  lambda response: self.route_answered(route, what, head, body, response, requests))
+
+    def route_answered(self, route, what, head, body, response, requests):
         """Sends what a handler returned, or tells about the exception it ended with."""
         stats = route.stats
         if isinstance(response, BaseException):
@@ -40311,11 +41770,17 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             stats.calls += 1
             stats.errors += 1
             stats.record(time.perf_counter() - self.started)
+            problem = requests[0].problem if requests else None
+            if problem is not None and isinstance(response, JSError) and response.message == problem:
+                raise Refusal(400, f"The body is not valid JSON: {problem}")
             self.handler_failed(route.host, what, head, response, body)
             return
         stats.calls += 1
         if self.app.live is not None:
             enliven(self.app.live, head, response)
+        if response.untyped and _PAGE_START.match(response.body.lstrip()[:20]):
+            host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
+                           "sent as plain text; return ResponseBuilder.html(text), or contentType: \"text/html\"")
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
 
@@ -40332,6 +41797,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
+            self.refuse_thrown(host, what, error)
             target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
             whose = "" if what.endswith(" " + target) else f" for {target}"
             self.app.report_error(host, error, f"{what}: the handler failed{whose}")
@@ -40347,19 +41813,25 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
 
+    def refuse_thrown(self, host, what, error):
+        """An error that was thrown with a status from 400 to 599 is an answer: raises it as Refusal."""
+        status, message = (host.realm.peek(error.value, key) for key in ("status", "message"))
+        if not is_whole(status, 400, 599):
+            return
+        if status >= 500:
+            self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
+        raise Refusal(int(status), host.realm.to_python(message) if isinstance(message, str) else error.message)
+
     # -- streams ----
 
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
-        if head.method == "HEAD":
-            self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")]))
-            return
         self.check_room()
         metadata = self.query_metadata(head)
-        if route.on_connect is not None:
-            self.ask_script(head, route, metadata)
-        else:
+        if route.on_connect is None:
             self.hand_over(head, route.stream, metadata, self.last_event_id(head))
+        else:
+            self.ask_script(head, route, metadata)
 
     def open_live(self, head):
         """Lets a page listen for changes. It counts as no stream of a script."""
@@ -40401,10 +41873,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     @staticmethod
     def last_event_id(head):
-        return head.fields.get("last-event-id") or head.query.get("lastEventId")
+        """The id that a client saw last: of the header, in UTF-8 (HTML), or of the query."""
+        text = head.fields.get("last-event-id")
+        return head.query.get("lastEventId") if not text else text.encode("latin-1").decode("utf-8", "replace")
 
-    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=()):
-        """Gives the socket to the broadcaster as a connection of a stream."""
+    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=(), expected=None, greeting=b""):
+        """Gives the socket to the broadcaster as a connection of a stream. To HEAD it answers what GET would
+        have begun with."""
+        if head.method == "HEAD":
+            self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store"), *headers], size=-1))
+            return
         headers = (*headers, *self.server.gate.cors_headers(head))
         extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
         sock, fate, lane = self.connection, self.fate, None
@@ -40415,9 +41893,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 sock = lane.near
         self.server.release(self)
         try:
-            connection = self.app.broadcaster.attach(stream, sock,
-                                                     (_STREAM_HEAD + extra + "\r\n").encode("latin-1"),
-                                                     metadata, self.address, last_id, first)
+            connection = self.app.broadcaster.attach(
+                stream, sock, (_STREAM_HEAD + extra).encode("latin-1"), metadata, self.address, last_id, first,
+                event_source=asks_like_event_source(head.fields), expected=expected, greeting=greeting)
         except LookupError:
             if lane is not None:
                 lane.cancel()
@@ -40431,24 +41909,31 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.note(200)
 
     def ask_script(self, head, route, metadata):
-        """Calls onConnect, and lets the client in or refuses it."""
+        """Calls onConnect, and lets the client in or refuses it. What is sent meanwhile is for the client too."""
         host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
-        facts = {"path": route.stream.path, "metadata": metadata}
+        expected, greeting = route.stream.expect(), Greeting(route)
+
+        def make_context():
+            facts = {"path": route.stream.path, "metadata": metadata,
+                     "send": host.realm.new_function(greeting.send, "send")}
+            return host.context("streamCustomization", Request(head, b"", None, address), None, facts)
 
         def go_on(answer):
-            if isinstance(answer, ScriptReplaced):
-                self.ask_successor(host, head, b"")
-            elif isinstance(answer, BaseException):
-                self.handler_failed(host, what, head, answer)
-            elif isinstance(answer, Response):
-                self.reply(answer)
-            else:
-                self.hand_over(head, route.stream, metadata if answer is None else answer,
-                               self.last_event_id(head))
+            try:
+                if isinstance(answer, ScriptReplaced):
+                    self.ask_successor(host, head, b"")
+                elif isinstance(answer, BaseException):
+                    self.handler_failed(host, what, head, answer)
+                elif isinstance(answer, Response):
+                    self.reply(answer)
+                else:
+                    self.hand_over(head, route.stream, metadata if answer is None else answer,
+                                   self.last_event_id(head), expected=expected, greeting=greeting.taken())
+            finally:
+                self.forget_expected()
 
-        self.call(host, route.pace, route.on_connect, what,
-                  lambda: host.context("streamCustomization", Request(head, b"", None, address), None, facts),
-                  connect_answer, b"", go_on)
+        self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
+        self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
 
     # -- writing ----
 
@@ -40468,16 +41953,21 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
         lines = [self.server.status_line(status)]
+        given = {name.lower() for name, _ in response.headers} if response.headers else ()
+        if given and not _REPLACED_HEADERS.isdisjoint(given):
+            lines = [line + "\r\n" for line in lines[0].split("\r\n")
+                     if line and line.partition(":")[0].lower() not in given]
         if response.content_type is not None:
             lines.append(f"Content-Type: {response.content_type}\r\n")
-        if status not in (204, 304):
+        if status not in (204, 304) and response.size >= 0:
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
             lines.append(f"{name}: {value}\r\n")
         if self.fate is not None:
             lines.append(f"X-Chaos: {self.fate.text()}\r\n")
         if self.server.gate.cors and head is not None:
-            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)]
+            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)
+                      if name == "Vary" or name.lower() not in given]
         if self.closing:
             lines.append("Connection: close\r\n\r\n")
         elif head is not None and "connection" in head.fields:
@@ -40562,6 +42052,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def end(self):
         """The connection is over; the leader closes the socket."""
+        if self.forget_expected is not None:
+            self.forget_expected()
         self.state = CLOSED
         self.received = b""
         if self.file is not None:
@@ -40577,7 +42069,8 @@ class Request:
     the ResolverCalls that have been made for it, up to `position` again in this attempt at an answer; None
     where resolvers are waited for."""
 
-    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "calls", "position")
+    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "broken", "problem",
+                 "calls", "position")
 
     def __init__(self, head, body=b"", params=None, address=""):
         self.head = head
@@ -40587,6 +42080,8 @@ class Request:
         self.form = self.json = self.bytes = self.calls = None
         self.position = 0
         self.files = ()
+        self.broken = False             # is the body no JSON, though it should be?
+        self.problem = None             # what a script was told about that, when it asked
         if body:
             self._read(head, body)
 
@@ -40600,7 +42095,8 @@ class Request:
         if head.content_type == "application/x-www-form-urlencoded":
             self.form = parse_pairs(text if text.isascii() else text.encode().decode("latin-1"), "form")
         elif is_json_type(head.content_type):
-            self.json = parse_json_body(text)
+            self.json, valid = parse_json_body(text)
+            self.broken = not valid
         elif not proper:
             self.bytes = base64.b64encode(body).decode()
 
@@ -40619,7 +42115,19 @@ class Request:
             "auth": realm.new_object(dict(_AUTH))}
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        return realm.new_object(parts)
+        request = realm.new_object(parts)
+        if self.broken:
+            realm.put_getter(request, "json", lambda: self.parse_again(realm))
+        return request
+
+    def parse_again(self, realm):
+        """What `request.json` does of a broken body: JSON.parse says what is wrong with it."""
+        try:
+            return realm.parse_json(self.text)
+        except (JSNativeError, RecursionError) as error:
+            problem = error if isinstance(error, JSSyntaxError) else JSSyntaxError("the JSON is nested too deeply")
+            self.problem = problem.message
+            raise problem from None
 
 
 def script_text(realm, text):
@@ -40641,6 +42149,34 @@ def text_object(realm, pairs):
     return realm.from_python(pairs)
 
 
+class Greeting:
+    """What an onConnect handler sends to its client with `connection.send`, until the client is connected."""
+
+    def __init__(self, route):
+        self.host = route.host
+        self.path = route.stream.path
+        self.frames = []
+        self.open = True
+
+    def send(self, data=undefined, options=undefined):
+        if not self.open:
+            raise HostError("connection.send: only onConnect can send to its client; later on, use "
+                            "sendStreamMessageFiltered with a filter that the client's metadata match")
+        fields = event_fields(self.host, "connection.send", options)
+        frame = encode_data(payload_text(self.host, "connection.send", data), fields.event, fields.retry)
+        self.frames.append(frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame))
+        if sum(map(len, self.frames)) > MAX_OUTBOX_BYTES:
+            self.frames.pop()
+            raise HostError(f"connection.send: the messages to one client may have {MAX_OUTBOX_BYTES >> 20} MiB "
+                            "in all")
+        return f"Sent to the new connection of '{self.path}'"
+
+    def taken(self):
+        """The frames; nothing can be added any more."""
+        self.open = False
+        return b"".join(self.frames)
+
+
 def connect_answer(realm, value):
     """What an onConnect handler returned: None (keep the query's metadata), a dict of metadata, or a
     Response that refuses. To be run inside the realm."""
@@ -40649,7 +42185,7 @@ def connect_answer(realm, value):
     if value is False:
         return Response(403, JSON_TYPE,
                         b'{"error":{"name":"Forbidden","message":"The stream refused this client"}}')
-    if not realm.is_object(value) or realm.is_array(value) or realm.is_callable(value):
+    if not is_options(realm, value):
         raise HandlerMistake(f"onConnect returned {describe_value(realm, value)}; it may return an object "
                              "of metadata, "
                              "false, a response with a status from 400, or nothing")
@@ -40657,10 +42193,11 @@ def connect_answer(realm, value):
     if isinstance(status, (int, float)) and not isinstance(status, bool) and status >= 400:
         return response_from(realm, value)
     metadata = {}
-    for key, item in realm.to_python(value).items():
+    for key in realm.keys(value):
+        item = realm.get(value, key)
         if isinstance(item, (str, bool, int, float)):
             metadata[key] = plain_text(realm, item)
-        elif item is not None and item is not undefined:
+        elif item is not null and item is not undefined:
             raise HandlerMistake(f"onConnect returned metadata whose {json.dumps(key)} is not a string, "
                                  "number "
                                  "or boolean")
@@ -42106,7 +43643,7 @@ class Dashboard:
         handler.hand_over(head, self.stream, head.query)
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name="dashboard", daemon=True)
+                self._thread = ScriptThread(target=self._loop, name="dashboard", daemon=True)
                 self._thread.start()
         self._wake.set()
 
@@ -42259,9 +43796,9 @@ def asked(head, body, **kinds):
     if head.content_type != "application/json":
         raise Refusal(415, "Send a JSON object, with Content-Type: application/json")
     try:
-        wish = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(400, f"The body is not JSON: {error}") from None
+        wish = parse_plain_json(body.decode())
+    except (UnicodeError, JSSyntaxError) as error:
+        raise Refusal(400, f"The body is not JSON: {getattr(error, 'message', 'it is not UTF-8')}") from None
     if not isinstance(wish, dict):
         raise Refusal(400, f"The body must be a JSON object with {', '.join(kinds)}")
     for name, kind in kinds.items():
@@ -44912,6 +46449,7 @@ class Server:
         if self.reload:
             self._watcher = Watcher(self.app)
             self._watcher.start()
+        give_back_memory()
         return self
 
     def stop(self):
@@ -45093,6 +46631,8 @@ def main(argv=None):
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
+    if options.code is not None or options.repl or options.run or options.test:
+        threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
         return run_code(options.code, "<code>", pathlib.Path(), options.engine)
     if options.repl:
@@ -45286,7 +46826,8 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
-    wrong = len({*app.failures, *app.troubles}) + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
+    wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) \
+        + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
     print(f"{len(app.hosts)} of {len(app.hosts) + len(app.failures)} scripts loaded, "
           f"{wrong} problem{'' if wrong == 1 else 's'}")
@@ -45536,6 +47077,8 @@ TEST_PRELUDE = r"""
 
   const REQUEST_OPTIONS = ["query", "headers", "form", "json", "body"];
   const CONNECT_OPTIONS = ["query", "headers", "lastEventId"];
+  /** What a browser's EventSource sends. */
+  const EVENT_SOURCE = { accept: "text/event-stream", "cache-control": "no-cache" };
 
   function checkOptions(name, options, known) {
     for (const key of Object.keys(options)) {
@@ -45591,7 +47134,7 @@ TEST_PRELUDE = r"""
 
   function connect(path, options = {}) {
     checkOptions("connect", options, CONNECT_OPTIONS);
-    const headers = { accept: "text/event-stream" };
+    const headers = { ...EVENT_SOURCE };
     for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = String(value);
     if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
     return client(addressOf(path, options.query), headers);
@@ -45599,7 +47142,7 @@ TEST_PRELUDE = r"""
 
   function subscribe(query, variables = {}, metadata = {}) {
     const parameters = { ...metadata, query, variables: JSON.stringify(variables) };
-    return client(addressOf("/graphql/sse", parameters), { accept: "text/event-stream" });
+    return client(addressOf("/graphql/sse", parameters), EVENT_SOURCE);
   }
 
   function client(address, headers) {
@@ -46510,6 +48053,7 @@ class Workers:
         except (OSError, OverflowError) as error:
             print(f"aiwebengine: {listen_trouble(self.options, error)}", file=sys.stderr)
             return EXIT_USAGE
+        give_back_memory()
         while not self.stopping:
             for worker in self.workers:
                 if worker.pid is None and time.monotonic() >= worker.started + WORKER_REST_SECONDS:
@@ -47173,8 +48717,29 @@ class History:
             pass
 
 
-if __name__ == "__main__":
+# -- The file as a program ----
+
+class ModuleEnd(Exception):
+    """Ends the module when it is run as a program: see run_program()."""
+
+
+def run_program(*_exception):
+    """main(), and then the end of the program. It runs as the hook of an exception that ends the module: as long as
+    the code of a program's first file runs, CPython keeps the syntax tree of that file, here 90 MiB."""
+    sys.excepthook = sys.__excepthook__
+    gc.freeze()                         # what is there by now stays: no collection need look at it again
     try:
-        sys.exit(main())
+        code = main()
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        code = EXIT_INTERRUPTED
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        code = EXIT_USAGE
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    if sys._getframe().f_back is not None:      # a debugger or the like runs this file, and keeps no tree
+        run_program()
+    sys.excepthook = run_program
+    raise ModuleEnd

