@@ -67,6 +67,7 @@ import mimetypes
 import operator
 import os
 import pathlib
+import posixpath
 import queue
 import random
 import re
@@ -38977,6 +38978,19 @@ def route_pattern(path):
 # -- Imported files ----
 
 
+def is_spelled_so(folder, parts):
+    """Whether the names of a path below a folder are written as the files are. Windows and macOS find x.js as
+    X.JS, Windows also as X~1.JS, `x.js.` and `x.js:$DATA`; what is found must not depend on the system."""
+    for part in parts:
+        other = part.swapcase()
+        if other != part and os.path.lexists(os.path.join(folder, other)) \
+                or not {*"~:\\"}.isdisjoint(part) or part[-1:] in (" ", "."):
+            if part not in os.listdir(folder):
+                return False
+        folder = os.path.join(folder, part)
+    return True
+
+
 def find_import(folder, specifier, referrer):
     """(path, name) of an imported file: relative to the importing file, inside the folder. Raises
     HostError."""
@@ -38986,10 +39000,14 @@ def find_import(folder, specifier, referrer):
     folder = folder.resolve()
     try:
         path = (folder / referrer).parent.joinpath(specifier).resolve()
+        named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
+        misspelled = path.exists() and not named.startswith("../") and not is_spelled_so(folder, named.split("/"))
     except (OSError, ValueError) as error:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: {error}") from None
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    if misspelled:
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this spelling")
     return path, path.relative_to(folder).as_posix()
 
 
@@ -41127,7 +41145,7 @@ def find_file(root, key):
     try:
         top = os.path.realpath(root)
         full = os.path.realpath(os.path.join(top, *parts))
-        if full != top and not full.startswith(top + os.sep):
+        if full != top and not full.startswith(top + os.sep) or not is_spelled_so(top, parts):
             return None
         if os.path.isdir(full):
             index = os.path.realpath(os.path.join(full, "index.html"))
@@ -47966,6 +47984,33 @@ class JunitReporter:
         return html.escape(printable(value)).encode("utf-8", "replace").decode()
 
 
+class ReportTrouble(Exception):
+    """The file of a report cannot be written; the text says which, and why."""
+
+
+class ReportFile:
+    """The file of a report, whose errors are ReportTrouble."""
+
+    def __init__(self, path):
+        self.path = path
+        self.file = self._attempt(open, path, "w", encoding="utf-8")
+
+    def write(self, text):
+        self._attempt(self.file.write, text)
+
+    def flush(self):
+        self._attempt(self.file.flush)
+
+    def close(self):
+        self._attempt(self.file.close)
+
+    def _attempt(self, function, *arguments, **options):
+        try:
+            return function(*arguments, **options)
+        except (OSError, ValueError) as error:          # ValueError: a NUL in the name
+            raise ReportTrouble(f"{self.path}: {getattr(error, 'strerror', None) or error}") from None
+
+
 REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 
 
@@ -47987,8 +48032,13 @@ def run_tests(scripts, options):
         if not options.watch:
             return on_script_thread(run_tests_once, scripts, options)
         return watch_tests(scripts, options)
-    except OSError as error:
+    except ReportTrouble as error:
         print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
+    except OSError as error:
+        print(f"aiwebengine: the tests cannot be run: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_SCRIPT
@@ -47999,7 +48049,7 @@ def run_tests_once(scripts, options):
     with contextlib.ExitStack() as stack:
         reporters = []
         if options.report:
-            stream = stack.enter_context(open(options.report, "w", encoding="utf-8"))
+            stream = stack.enter_context(contextlib.closing(ReportFile(options.report)))
             reporters.append(REPORTERS[options.reporter](stream))
         reporters.append(REPORTERS["spec" if options.report else options.reporter](sys.stdout))
         results, started = [], time.perf_counter()

@@ -10556,6 +10556,32 @@ class ScriptModuleTest(ServerCase):
                     self.server.app.load(name, self.folder / name)
                     self.assertIn(words, self.server.app.failures[name].text)
 
+    def test_files_are_found_by_their_spelling_alone_also_where_the_system_ignores_case(self):
+        self.serve({"app.js": "", "lib/x.js": "export default 'x'", "public/sub/x.js": "x", "good.js": "import './lib/x.js'",
+                    "upper.js": "import './lib/X.js'", "folder.js": "import './LIB/x.js'", "back.js": r"import './lib\\x.js'"})
+        lexists, realpath = os.path.lexists, os.path.realpath
+
+        def folded(path):
+            """The path of a file as Windows and macOS find it."""
+            head, name = os.path.split(os.fspath(path).replace("\\", "/"))
+            if not name:
+                return head
+            head = folded(head)
+            found = [other for other in (os.listdir(head) if os.path.isdir(head) else []) if other.lower() == name.lower()]
+            return os.path.join(head, found[0] if found else name)
+        with mock.patch("os.path.lexists", lambda path: lexists(folded(path))), \
+                mock.patch("os.path.realpath", lambda path, **options: realpath(folded(path), **options)):
+            self.assertEqual(self.get("/sub/x.js")[2], "x")
+            for path in ("/sub/X.JS", "/SUB/x.js", "/Sub/", "/sub%5Cx.js"):
+                self.assertEqual(self.get(path)[0], 404, path)
+            for name, told in (("good.js", None), ("upper.js", "spelling"), ("folder.js", "spelling"), ("back.js", "spelling")):
+                self.server.app.load(name, self.folder / name)
+                failure = self.server.app.failures.get(name)
+                self.assertEqual(failure and re.search("spelling", failure.text)[0], told, name)
+        for name in ("upper.js", "folder.js", "back.js"):
+            self.server.app.load(name, self.folder / name)
+            self.assertRegex(self.server.app.failures[name].text, "no such file|no file with this spelling")
+
     def test_an_error_in_an_imported_file_shows_that_file(self):
         self.serve({"app.js": "import './lib/bad.js'", "lib/bad.js": "let ok = 1;\nlet x = ;"})
         text = self.server.app.failures["app.js"].text
@@ -14313,7 +14339,16 @@ class ScriptTestsTest(ServerCase):
         self.write(self.folder / "a.test.js", "test('it', () => {});")
         code, text = self.run_again("--reporter", "tap", "--report", str(self.folder / "no" / "file"))
         self.assertEqual(code, 2)
-        self.assertIn("cannot be written", text)
+        self.assertRegex(text, r"the report cannot be written: .*file: ")
+        with mock.patch.object(aiwebengine, "test_files", side_effect=[[1], PermissionError(13, "Permission denied", "tests")]):
+            code, text = self.run_again()
+        self.assertEqual((code, text), (2, "aiwebengine: the tests cannot be run: [Errno 13] Permission denied: 'tests'\n"))
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "a device that is always full")
+    def test_a_report_on_a_full_disk_is_one_line(self):
+        code, text = self.run_tests("--reporter", "junit", "--report", "/dev/full", a_test="test('it', () => {});")
+        self.assertEqual(code, 2)
+        self.assertIn("aiwebengine: the report cannot be written: /dev/full: No space left on device", text)
 
     # -- other reports --
 
