@@ -30205,6 +30205,8 @@ BACKLOG_PATIENCE = 0.05
 #: Seconds between comment lines, and without progress until a client counts as gone.
 HEARTBEAT_SECONDS = 15
 STALLED_SECONDS = 60
+#: Seconds until the broadcaster looks at what was sent, after which it counts as late.
+LATE_SECONDS = 3
 #: What browsers wait before they connect again.
 RETRY_MILLISECONDS = 3000
 MAX_RETRY_MILLISECONDS = 86_400_000
@@ -30959,6 +30961,124 @@ def gathered(outbox):
     return b"".join(parts)
 
 
+class WindowsSelector(selectors.BaseSelector):
+    """Waits for any number of sockets with WSAPoll, where `select` takes 512. May be changed by one thread while
+    another waits; that one sees the change at its next wait.
+
+    The sockets stand in one array of WSAPOLLFD: SOCKET fd, SHORT events, SHORT revents.
+    """
+
+    POLLIN, POLLOUT = 0x0300, 0x0010
+    _RECORD = struct.Struct("@Phh0P")
+    _WORD = _RECORD.size // 2           # from one field to that of the next record, in units of a SHORT
+    _REVENTS = (struct.calcsize("@P") + 2) // 2
+
+    def __init__(self, poll=None):
+        self._poll = poll or ctypes.windll.ws2_32.WSAPoll
+        self._lock = threading.Lock()
+        self._places = {}               # descriptor -> index into the two below
+        self._keys = []
+        self._records = bytearray()
+
+    def register(self, fileobj, events, data=None):
+        handle = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if handle < 0 or not events or events & ~(selectors.EVENT_READ | selectors.EVENT_WRITE):
+            raise ValueError(f"cannot wait for {fileobj!r}")
+        key = selectors.SelectorKey(fileobj, handle, events, data)
+        with self._lock:
+            if handle in self._places:
+                raise KeyError(f"{fileobj!r} is already registered")
+            self._places[handle] = len(self._keys)
+            self._keys.append(key)
+            self._records += self._record(key)
+        return key
+
+    def _record(self, key):
+        return self._RECORD.pack(key.fd, (self.POLLIN if key.events & selectors.EVENT_READ else 0)
+                                 | (self.POLLOUT if key.events & selectors.EVENT_WRITE else 0), 0)
+
+    def _place_of(self, fileobj):
+        """The index of a file object, which may be closed by now."""
+        handle = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if handle >= 0:
+            return self._places[handle]
+        for place, key in enumerate(self._keys):
+            if key.fileobj is fileobj:
+                return place
+        raise KeyError(f"{fileobj!r} is not registered")
+
+    def unregister(self, fileobj):
+        with self._lock:
+            place = self._place_of(fileobj)
+            key, last, size = self._keys[place], self._keys.pop(), self._RECORD.size
+            if last is not key:         # the last one takes the free place
+                self._keys[place], self._places[last.fd] = last, place
+                self._records[place * size:(place + 1) * size] = self._records[-size:]
+            del self._places[key.fd], self._records[-size:]
+        return key
+
+    def modify(self, fileobj, events, data=None):
+        with self._lock:
+            place, size = self._place_of(fileobj), self._RECORD.size
+            key = self._keys[place] = self._keys[place]._replace(events=events, data=data)
+            self._records[place * size:(place + 1) * size] = self._record(key)
+        return key
+
+    def select(self, timeout=None):
+        with self._lock:
+            records, keys = (ctypes.c_char * len(self._records)).from_buffer_copy(self._records), list(self._keys)
+        wait = -1 if timeout is None else math.ceil(max(timeout, 0) * 1000)
+        count = self._poll(records, ctypes.c_ulong(len(keys)), ctypes.c_int(wait))
+        if count < 0:
+            raise OSError(f"WSAPoll fails with {len(keys)} sockets")
+        if not count:
+            return []
+        found = memoryview(records).cast("B").cast("H")[self._REVENTS::self._WORD].tolist()
+        ready = [(key, (selectors.EVENT_READ if got & ~self.POLLOUT else 0)
+                  | (selectors.EVENT_WRITE if got & ~self.POLLIN else 0)) for key, got in zip(keys, found) if got]
+        return [(key, events & key.events) for key, events in ready if events & key.events]
+
+    def get_map(self):
+        with self._lock:
+            return {key.fileobj: key for key in self._keys}
+
+    def close(self):
+        with self._lock:
+            self._places, self._keys, self._records = {}, [], bytearray()
+
+
+#: Descriptors that a process needs for other things than connections: files, pipes, the listening sockets.
+FILES_FOR_OTHERS = 48
+
+
+def new_selector():
+    """The system's best way to wait for many sockets."""
+    return WindowsSelector() if sys.platform == "win32" and ctypes else selectors.DefaultSelector()
+
+
+def socket_limit():
+    """The most connections that the system lets this process have and wait for."""
+    if selectors.DefaultSelector is selectors.SelectSelector and not (sys.platform == "win32" and ctypes):
+        most = 512 if sys.platform == "win32" else 1024
+    elif resource is None:
+        most = 1 << 20
+    else:
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = most if 0 <= most < 1 << 20 else 1 << 20
+    return most - min(FILES_FOR_OTHERS, most // 2)
+
+
+def bad_sockets(selector):
+    """The keys of a selector's sockets that the system knows no more: they let every wait fail."""
+    for key in list(selector.get_map().values()):
+        try:
+            if key.fileobj.fileno() != key.fd:
+                raise OSError
+            key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
+        except (OSError, ValueError):
+            yield key
+
+
 class Broadcaster:
     """The one thread that owns every event-stream socket.
 
@@ -30970,7 +31090,7 @@ class Broadcaster:
     def __init__(self, report=None):
         #: Called with (level, text) for what an operator may want to know.
         self.report = report or (lambda level, text: None)
-        self.selector = selectors.DefaultSelector()
+        self.selector = new_selector()
         #: Open connections of all streams.
         self.count = 0
         self._count_lock = threading.Lock()
@@ -30979,6 +31099,7 @@ class Broadcaster:
         self._waker.setblocking(False)
         self.selector.register(self._pulse, selectors.EVENT_READ, None)
         self._woken = False
+        self._woken_at = self._turned = time.monotonic()
         self._dirty = collections.deque()
         self._tasks = collections.deque()
         self._working = []
@@ -30988,8 +31109,18 @@ class Broadcaster:
         self._beating = []
         self._drained = threading.Condition()
         self._patient = 0
+        self._last_fault = "", 0.0
 
     # -- for other threads ----
+
+    def state(self):
+        """"ok", "late" while the thread does not come round, or "ended"."""
+        if self._thread is None or not self._thread.is_alive():
+            return "ended"
+        now = time.monotonic()
+        late = self._woken and now > self._woken_at + LATE_SECONDS \
+            or now > self._turned + HEARTBEAT_SECONDS + LATE_SECONDS
+        return "late" if late else "ok"
 
     def start(self):
         self._thread = ScriptThread(target=self._loop, name="broadcaster", daemon=True)
@@ -31077,6 +31208,7 @@ class Broadcaster:
     def _wake_up(self):
         if not self._woken:
             self._woken = True
+            self._woken_at = time.monotonic()
             try:
                 self._waker.send(b"\0")
             except OSError:
@@ -31087,22 +31219,58 @@ class Broadcaster:
     def _loop(self):
         try:
             while not self._stopping:
-                busy = self._working or self._dirty or self._tasks or self._beating
-                timeout = 0 if busy else max(0.0, self._beat_at - time.monotonic())
-                for key, events in self.selector.select(timeout):
-                    if key.data is None:
-                        self._rest()
-                    else:
-                        self._serve_socket(key.data, events)
                 try:
-                    self._work()
+                    self._turn()
                 except Exception as error:      # a fault with one stream must not end all others
-                    self.report("error", f"broadcaster: {type(error).__name__}: {error}")
+                    self._told(error)
             self._end_all()
         finally:
             self.selector.close()
             self._pulse.close()
             self._waker.close()
+
+    def _turn(self):
+        busy = self._working or self._dirty or self._tasks or self._beating
+        try:
+            ready = self.selector.select(0 if busy else max(0.0, self._beat_at - time.monotonic()))
+        except (OSError, ValueError) as error:
+            ready = self._without_bad_sockets(error)
+        self._turned = time.monotonic()
+        for key, events in ready:
+            if key.data is None:
+                self._rest()
+            else:
+                try:
+                    self._serve_socket(key.data, events)
+                except Exception as error:
+                    self._give_up(key.data, error)
+        self._work()
+
+    def _without_bad_sockets(self, error):
+        """After a wait that failed: closes the connections that let it fail. Nothing is ready then."""
+        bad = [key for key in bad_sockets(self.selector) if key.data is not None]
+        for key in bad:
+            self._give_up(key.data, error)
+        if not bad:
+            self._told(error)
+            time.sleep(0.05)            # not at full speed
+        self._rest()
+        return []
+
+    def _give_up(self, connection, error):
+        """A fault with one connection: it ends, and the others go on."""
+        self._told(error, f" {connection.stream.path}, client {connection.address}")
+        try:
+            self._close(connection)
+        finally:
+            connection.closed = True
+
+    def _told(self, error, where=""):
+        """A line of the log, at most one a second for the same fault."""
+        text, now = f"broadcaster{where}: {type(error).__name__}: {error}", time.monotonic()
+        if text != self._last_fault[0] or now > self._last_fault[1] + 1:
+            self._last_fault = text, now
+            self.report("error", text)
 
     def _rest(self):
         try:
@@ -31120,7 +31288,11 @@ class Broadcaster:
             stream.waking = False       # before looking, so that nothing sent later is overlooked
             self._absorb(stream)
         for stream in list(self._working):
-            self._deliver(stream)
+            try:
+                self._deliver(stream)
+            except Exception:
+                self._working.remove(stream)    # the next message to it tries again
+                raise
         if time.monotonic() >= self._beat_at:
             self._start_heartbeat()
         if self._beating:
@@ -31140,10 +31312,13 @@ class Broadcaster:
             run.absorb()
         for connection in run.turn():
             if not connection.closed and (connection.mail is not None or connection.position < run.last):
-                data, count = run.outstanding(connection)
-                if data:
-                    connection.messages += count
-                    self._send(connection, data)
+                try:
+                    data, count = run.outstanding(connection)
+                    if data:
+                        connection.messages += count
+                        self._send(connection, data)
+                except Exception as error:
+                    self._give_up(connection, error)
         if run.idle:
             run.rest()
             if stream in self._working:
@@ -31246,8 +31421,8 @@ class Broadcaster:
         connection.unsent = EMPTY_OUTBOX
         try:
             self.selector.register(connection.sock, selectors.EVENT_READ, connection)
-        except (ValueError, KeyError, OSError):
-            self._close(connection)
+        except (ValueError, KeyError, OSError) as error:
+            self._give_up(connection, error)
             return
         set_user_timeout(connection.sock)
         connection.outbox = None
@@ -31322,7 +31497,10 @@ class Broadcaster:
             if connection.closed:
                 continue
             if connection.outbox is None:
-                self._send(connection, self._heartbeat_of(connection))
+                try:
+                    self._send(connection, self._heartbeat_of(connection))
+                except Exception as error:
+                    self._give_up(connection, error)
             elif now - connection.progress > STALLED_SECONDS:
                 self._drop(connection)
 
@@ -39539,7 +39717,7 @@ MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
-_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 #: Requests that are remembered, and the largest body that is kept for sending one again.
 REQUESTS_KEPT = 200
@@ -41646,7 +41824,11 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.stopping = False
         self.clock = time.monotonic()
         self.handlers = {}              # open connections that are not streams, oldest first
-        self.selector = selectors.DefaultSelector()
+        self.selector = new_selector()
+        self.max_sockets = socket_limit()
+        if self.max_sockets < max_connections:
+            self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
+                                   f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
         self._heads = {}
         self._status_lines = {}
         self._status_time = 0
@@ -41791,7 +41973,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                     continue
                 self._serial += 1
                 self._busy = handler
-                handler.serve()
+                self._attempt(handler, handler.serve)
                 with self._turn:
                     if self._term != term:
                         self._returned.append(handler)
@@ -41808,7 +41990,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Waits for sockets that are ready; accepts, takes back, sweeps."""
         if self.stopping and self._finish():
             return
-        events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
+        try:
+            events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
+        except (OSError, ValueError) as error:
+            events = self._without_bad_sockets(error)
         self.clock = time.monotonic()
         if self._later:
             self._do_later()
@@ -41824,6 +42009,40 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.clock >= self._sweep_at:
             self._sweep_at = self.clock + 1
             self._sweep()
+
+    def _without_bad_sockets(self, error):
+        """After a wait that failed: closes the connections that let it fail. Nothing is ready then."""
+        bad = [key for key in bad_sockets(self.selector) if isinstance(key.data, RequestHandler)]
+        for key in bad:
+            self._give_up(key.data, error)
+        if not bad:
+            self._warn(f"waiting for sockets fails: {error}")
+            time.sleep(SUPERVISOR_INTERVAL)     # not at full speed
+        return []
+
+    def _attempt(self, handler, work):
+        """work() for one connection; a fault ends this one, and the others go on."""
+        try:
+            work()
+        except Exception as error:
+            self._give_up(handler, error)
+
+    def _give_up(self, handler, error):
+        self.log.write("error", f"internal error with a connection of {handler.address}\n"
+                                + "".join(traceback.format_exception(error)))
+        handler.end()
+        try:
+            self._unwatch(handler)
+        except (KeyError, ValueError, OSError):
+            pass
+        self.handlers.pop(handler, None)
+        handler.connection.close()
+
+    def _warn(self, text):
+        """A line of the log, at most one a second."""
+        if self.clock > self._warned_at + 1:
+            self._warned_at = self.clock
+            self.log.write("warn", text)
 
     # -- what is to happen later --
 
@@ -41878,6 +42097,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             except OSError as error:
                 if error.errno in _TOO_MANY_FILES:
                     self._shed()
+                elif not self.stopping:
+                    self._warn(f"a connection cannot be accepted: {error.strerror}")
+                    time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
                 return
             self.process_request(request, address)
 
@@ -41889,7 +42111,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         except OSError:
             pass
         handler = self.RequestHandlerClass(request, client_address, self)
-        if len(self.handlers) >= MAX_OPEN_REQUESTS and not self._make_room():
+        full = len(self.handlers) >= MAX_OPEN_REQUESTS \
+            or len(self.handlers) + self.app.broadcaster.count >= self.max_sockets
+        if full and not self._make_room():
             handler.closing = True
             handler.refuse(Refusal(503, "Too many open connections", close=True,
                                    headers=(("Retry-After", "1"),)))
@@ -41922,9 +42146,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self._reserve = open(os.devnull, "rb")
         except OSError:
             pass
-        if self.clock > self._warned_at + 1:
-            self._warned_at = self.clock
-            self.log.write("warn", "out of file descriptors: connections are refused (raise `ulimit -n`)")
+        self._warn("out of file descriptors: connections are refused (raise `ulimit -n`)")
 
     def _settle(self, handler):
         """Waits for what the connection waits for, or forgets it."""
@@ -41964,7 +42186,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Ends connections whose time is up."""
         for handler in [handler for handler in self.handlers if handler.deadline < self.clock]:
             if handler.watched is not None:
-                handler.expire()
+                self._attempt(handler, handler.expire)
                 self._settle(handler)
 
     def _finish(self):
@@ -42575,10 +42797,13 @@ def error_page(server, head, status, facts, error, body=b""):
 
 @page("/engine/health")
 def health_answer(server, head):
-    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded or Redis is away."""
+    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded, Redis is away or the
+    thread that writes to the streams does not come round; `threads` are "ok", "late" or "ended"."""
     app = server.app
     joined = app.relay.health()
-    facts = {"status": "degraded" if app.failures or joined.get("redis") == "down" else "ok", "version": __version__,
+    threads = {"http": "ok", "streams": app.broadcaster.state()}    # the first is the one that answers
+    well = not app.failures and joined.get("redis") != "down" and threads["streams"] == "ok"
+    facts = {"status": "ok" if well else "degraded", "version": __version__, "threads": threads,
              "uptime": round(time.monotonic() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
              "streams": len(app.stream_routes), "connections": open_streams(server), **joined}
@@ -45879,13 +46104,14 @@ def raise_file_limit():
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, 1 << 20) if hard != resource.RLIM_INFINITY else 1 << 20
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (ValueError, OSError):
-        pass
+    most = 1 << 20 if hard == resource.RLIM_INFINITY else min(hard, 1 << 20)
+    for wanted in (most, 65536, 10240):     # macOS calls its limit infinite, and often takes only the last
+        if soft == resource.RLIM_INFINITY or soft >= wanted:
+            return
+        try:
+            return resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), hard))
+        except (ValueError, OSError):
+            continue
 
 
 def free_port_after(host, port):

@@ -6978,6 +6978,226 @@ class ExplainTest(unittest.TestCase):
         self.assertEqual([item.text for item in self.stream.recent(2)], ["x", "one\ntwo: <&>"])
 
 
+def poll_as_windows_does(records, count, wait):
+    """WSAPoll by means of the system's own poll; on Windows itself nothing is replaced."""
+    selector, record = aiwebengine.WindowsSelector, aiwebengine.WindowsSelector._RECORD
+    poll, order = select.poll(), []
+    for fd, events, _ in record.iter_unpack(bytes(records)):
+        order.append(fd)
+        poll.register(fd, (select.POLLIN if events & selector.POLLIN else 0) | (select.POLLOUT if events & selector.POLLOUT else 0))
+    found = dict(poll.poll(wait.value))
+    for place, fd in enumerate(order):
+        got = found.get(fd, 0)
+        flags = (0x0100 if got & select.POLLIN else 0) | (0x0010 if got & select.POLLOUT else 0) | (0x0001 if got & select.POLLERR else 0) \
+            | (0x0002 if got & select.POLLHUP else 0) | (0x0004 if got & select.POLLNVAL else 0)
+        memoryview(records).cast("B")[place * record.size:(place + 1) * record.size] = record.pack(fd, 0, flags)
+    return len(found)
+
+
+def windows_selector():
+    return aiwebengine.WindowsSelector(None if sys.platform == "win32" else poll_as_windows_does)
+
+
+@unittest.skipUnless(sys.platform == "win32" or hasattr(select, "poll"), "the system has neither WSAPoll nor poll")
+class WindowsSelectorTest(ServerCase):
+    """The selector for Windows: thousands of sockets, and the server on it."""
+
+    def socket_pairs(self, count):
+        pairs = [socket.socketpair() for _ in range(count)]
+        for sock in itertools.chain(*pairs):
+            self.addCleanup(sock.close)
+        return pairs
+
+    def test_it_tells_which_of_many_sockets_are_ready(self):
+        selector, pairs = windows_selector(), self.socket_pairs(200)
+        self.assertEqual(selector.register(pairs[0][0], 1, 0).data, 0)
+        for number, (sock, _) in enumerate(pairs[1:], 1):
+            selector.register(sock, 1, number)
+        self.assertEqual(selector.select(0), [])
+        for number in 0, 7, 100, 199:
+            pairs[number][1].send(b"x")
+        pairs[150][1].close()
+        self.assertEqual({key.data: events for key, events in selector.select(1)}, dict.fromkeys((0, 7, 100, 150, 199), 1))
+        selector.modify(pairs[3][0], 3, "both")
+        selector.modify(pairs[7][0], 2, "writes")
+        for number in 0, 199, 150:                      # the first, the last, one between: the others keep their places
+            self.assertEqual(selector.unregister(pairs[number][0]).data, number)
+        self.assertEqual({key.data: events for key, events in selector.select(1)}, {100: 1, "both": 2, "writes": 2})
+        pairs[100][0].recv(9)
+        selector.unregister(pairs[3][0])
+        selector.unregister(pairs[7][0])
+        self.assertEqual(selector.select(0.01), [])
+        self.assertEqual(len(selector.get_map()), 195)
+        self.assertEqual(selector.get_key(pairs[9][0]).data, 9)
+
+    def test_what_cannot_be_waited_for_is_refused_and_a_closed_socket_can_be_taken_out(self):
+        selector, ((sock, other),) = windows_selector(), self.socket_pairs(1)
+        selector.register(sock, 1)
+        for fault, bad in ((KeyError, (sock, 1)), (ValueError, (other, 0)), (ValueError, (other, 4))):
+            with self.assertRaises(fault):
+                selector.register(*bad)
+        with self.assertRaises(KeyError):
+            selector.unregister(other)
+        sock.close()
+        self.assertEqual([key.fileobj for key in aiwebengine.bad_sockets(selector)], [sock])
+        self.assertEqual(selector.unregister(sock).fileobj, sock)
+        self.assertEqual(dict(selector.get_map()), {})
+        selector.close()
+
+    def test_a_wait_that_fails_is_an_error(self):
+        with self.assertRaises(OSError):
+            aiwebengine.WindowsSelector(lambda *_: -1).select(0)
+
+    def test_streams_and_requests_on_it(self):
+        with mock.patch.object(aiwebengine, "new_selector", windows_selector):
+            self.serve("""routeRegistry.registerStreamRoute("/s");
+                routeRegistry.registerRoute("/go", () => routeRegistry.sendStreamMessage("/s", "x".repeat(300000)), "POST");""")
+        idle = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(50)]
+        for sock in idle:
+            self.addCleanup(sock.close)
+        clients = [self.connect("/s") for _ in range(20)]
+        self.assertIn("20 connections matched, 20 delivered", self.post("/go")[2])
+        self.assertEqual({len(client.next()["data"]) for client in clients}, {300000})
+        for client in clients[:10]:
+            client.close()
+        end = time.monotonic() + WAIT
+        while self.get_json("/engine/health")["connections"] != 10:
+            self.assertLess(time.monotonic(), end)
+        self.assertIn("10 delivered", self.post("/go")[2])
+        idle[7].sendall(b"GET /engine/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        idle[7].settimeout(WAIT)
+        self.assertTrue(idle[7].recv(100).startswith(b"HTTP/1.1 200"))
+
+
+class BadSocketTest(ServerCase):
+    """One bad connection does not end the loops that all share: it is taken out, and told once."""
+
+    SOURCE = """routeRegistry.registerStreamRoute("/s");
+        routeRegistry.registerRoute("/go", () => routeRegistry.sendStreamMessage("/s", "x"), "POST");
+        routeRegistry.registerRoute("/hi", () => "hi");"""
+
+    def serve_with_select(self):
+        """`select` is the way to wait that fails as a whole for one bad socket."""
+        with mock.patch.object(aiwebengine, "new_selector", selectors.SelectSelector):
+            self.serve(self.SOURCE)
+        return self.server.app.broadcaster
+
+    def eventually(self, condition):
+        end = time.monotonic() + WAIT
+        while not condition():
+            self.assertLess(time.monotonic(), end, "it did not happen in time")
+            time.sleep(0.005)
+
+    def test_a_stream_whose_socket_the_system_forgot(self):
+        broadcaster = self.serve_with_select()
+        bad, good = self.connect("/s?n=1"), self.connect("/s?n=2")
+        (connection,) = [each for each in self.server.app.stream_routes["/s"].stream.connections if each.metadata == {"n": "1"}]
+        broadcaster._post(lambda: socket.socket(fileno=connection.sock.detach()).close())   # between two waits
+        self.eventually(lambda: broadcaster.count == 1)
+        self.assertIn("1 connection matched, 1 delivered", self.post("/go")[2])
+        self.assertEqual(good.next()["data"], "x")
+        self.assertEqual(self.output.getvalue().count("broadcaster"), 1, self.output.getvalue())
+        self.assertEqual(broadcaster.state(), "ok")
+        bad.close()
+
+    def test_a_stream_whose_socket_fails_in_an_unknown_way(self):
+        self.serve(self.SOURCE)
+        bad, good = self.connect("/s?n=1"), self.connect("/s?n=2")
+        (connection,) = [each for each in self.server.app.stream_routes["/s"].stream.connections if each.metadata == {"n": "1"}]
+        sock, connection.sock = connection.sock, mock.Mock(send=mock.Mock(side_effect=ValueError("odd")))
+        self.addCleanup(sock.close)
+        self.post("/go")
+        self.eventually(lambda: self.server.app.broadcaster.count == 1)
+        self.post("/go")
+        self.assertEqual([good.next()["data"], good.next()["data"]], ["x", "x"])
+        self.assertEqual(self.output.getvalue().count("ValueError"), 1)
+        bad.close()
+
+    def test_a_request_whose_socket_the_system_forgot(self):
+        self.serve_with_select()
+        http = self.server._http
+        with socket.create_connection(("127.0.0.1", self.server.port)) as sock:
+            self.eventually(lambda: [each for each in list(http.handlers) if each.watched is not None])
+            (handler,) = [each for each in list(http.handlers) if each.client_address == sock.getsockname()]
+            http.later(0, lambda: socket.socket(fileno=handler.connection.detach()).close())
+            self.eventually(lambda: handler not in http.handlers)
+        self.assertEqual(self.get("/hi")[2], "hi")
+        self.assertEqual(self.output.getvalue().count("internal error"), 1, self.output.getvalue())
+
+    def test_a_request_that_fails_in_an_unknown_way(self):
+        self.serve(self.SOURCE)
+        with mock.patch.object(aiwebengine.RequestHandler, "serve", lambda handler: 1 / 0):
+            with self.assertRaises((OSError, http.client.HTTPException)):
+                self.get("/hi")
+        self.assertEqual([self.get("/hi")[2] for _ in range(3)], ["hi"] * 3)
+        self.assertEqual(self.output.getvalue().count("ZeroDivisionError"), 1)
+        self.assertEqual(self.server._http._away, 0)
+
+    def test_a_wait_that_always_fails_is_neither_the_end_nor_a_flood(self):
+        broadcaster = self.serve_with_select()
+        client = self.connect("/s")
+        wait, failing = broadcaster.selector.select, threading.Event()
+        calls = []
+
+        def select(timeout):
+            if failing.is_set():
+                calls.append(1)
+                raise ValueError("too many file descriptors in select()")
+            return wait(timeout)
+        broadcaster.selector.select = select
+        failing.set()
+        self.post("/go")
+        self.eventually(lambda: len(calls) > 3)
+        failing.clear()
+        self.assertEqual(client.next()["data"], "x")
+        self.assertEqual(self.output.getvalue().count("too many file descriptors"), 1)
+
+    def test_health_tells_when_the_thread_of_the_streams_is_late(self):
+        self.serve(self.SOURCE)
+        broadcaster, go_on = self.server.app.broadcaster, threading.Event()
+        self.addCleanup(go_on.set)
+        self.assertEqual(self.get_json("/engine/health")["threads"], {"http": "ok", "streams": "ok"})
+        with mock.patch.object(aiwebengine, "LATE_SECONDS", 0.05):
+            broadcaster._post(go_on.wait)
+            self.eventually(lambda: not broadcaster._tasks)
+            self.post("/go")
+            self.eventually(lambda: self.get_json("/engine/health")["threads"]["streams"] == "late")
+            self.assertEqual(self.get_json("/engine/health")["status"], "degraded")
+            go_on.set()
+            self.eventually(lambda: self.get_json("/engine/health")["status"] == "ok")
+        broadcaster.stop()
+        self.assertEqual(self.get_json("/engine/health")["threads"]["streams"], "ended")
+
+    def test_connections_beyond_what_the_system_gives_get_503_and_the_start_says_how_many(self):
+        with mock.patch.object(aiwebengine, "socket_limit", lambda: 20):
+            self.serve(self.SOURCE)
+        self.assertIn("20 connections, not 1,000", self.output.getvalue().replace("10,000", "1,000"))
+        clients = [self.connect("/s") for _ in range(19)]
+        status, headers, _ = self.get("/hi")
+        self.assertEqual(status, 200)
+        clients.append(self.connect("/s"))
+        answer = self.raw(b"GET /hi HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertRegex(answer, r"^HTTP/1.1 503 [^<]*Retry-After: 1\r\n")
+        self.assertEqual(self.server.app.broadcaster.count, 20)
+
+    def test_an_accept_that_always_fails_does_not_spin(self):
+        self.serve(self.SOURCE)
+        server = self.server._http
+        listener, calls = server.socket, []
+        server.socket = mock.Mock(accept=mock.Mock(side_effect=lambda: calls.append(1) or (_ for _ in ()).throw(
+            PermissionError(1, "not permitted"))), fileno=listener.fileno, close=listener.close)
+        with socket.create_connection(("127.0.0.1", self.server.port)) as sock:
+            self.eventually(lambda: len(calls) > 2)
+            before = len(calls)
+            time.sleep(0.3)
+            self.assertLess(len(calls) - before, 40)
+            server.socket = listener
+            sock.settimeout(WAIT)
+            sock.sendall(b"GET /hi HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            self.assertTrue(sock.recv(99).startswith(b"HTTP/1.1 200"))
+        self.assertEqual(self.output.getvalue().count("cannot be accepted: not permitted"), 1)
+
+
 class StreamFaultTest(unittest.TestCase):
     """What slow, dead and greedy clients, full histories and odd clocks do to streams: nothing."""
 
