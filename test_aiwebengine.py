@@ -12089,7 +12089,7 @@ class FaultTest(ServerCase):
                 if answer.startswith(b"HTTP/1.1 200"):
                     held.append(sock)
                     continue
-                self.assertRegex(answer, rb"^HTTP/1.1 503 .*\r\nRetry-After: 1\r\n")
+                self.assertRegex(answer, rb"(?s)^HTTP/1.1 503 .*\r\nRetry-After: 1\r\n")
             refused += 1
         self.assertGreater(refused, 10)
         self.assertGreater(len(held), 20)
