@@ -30483,7 +30483,7 @@ class Stream:
         broadcaster's business."""
         body = encode_data(data, event, retry)
         with self.sending:
-            if sequence is not None and sequence <= self.sequence:
+            if self.closed or sequence is not None and sequence <= self.sequence:
                 return Delivery()
             message = self._next_message(body, filter or None, sequence, id)
             delivery, crowded = self._take_in(message, filter)
@@ -30529,8 +30529,8 @@ class Stream:
             seconds.append([second, 1])
 
     def _next_message(self, body, filter, sequence=None, id=None):
-        """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
-        go on in an epoch of this process's own."""
+        """Numbers a message. It is archived before anyone can have seen its id; when the archive goes on
+        without this process, so do the ids, in an epoch of their own. What can do neither is not sent."""
         number = sequence or self.sequence + 1
         message = Message(number, b"id: %b\n%b" % (utf8(id or self.event_id(number)), body), filter)
         if self.archive is not None and not self.archive.append(self, message):
@@ -30715,8 +30715,9 @@ class Stream:
                         del index[value]
 
     def close(self):
-        """Ends the stream: nobody can connect, and those connected are disconnected."""
-        with self.lock:
+        """Ends the stream: nobody can connect, those connected are disconnected, and what is sent goes
+        nowhere, or it would be archived between the messages of a later stream of this path."""
+        with self.sending, self.lock:
             self.closed = True
         self.broadcaster.end_stream(self)
 
@@ -36911,15 +36912,26 @@ STORAGE_PATIENCE = 1.0
 MAX_STORAGE_FILE = 4 * 1024 * 1024 * 1024
 #: Marks our files, so that no other program's database is written to ("aiwe").
 STORAGE_APPLICATION_ID = 0x61697765
+#: The version of the tables below; a file with a larger one is left alone.
+STORAGE_VERSION = 1
 #: Messages after which those that a stream does not keep any more are deleted from the file.
 STORAGE_PRUNE_EVERY = 32
+#: Seconds that one statement may take, and the steps of SQLite between two looks at the clock.
+STORAGE_SECONDS = 10.0
+STORAGE_STEPS = 100_000
+#: A sequence beyond this was not given out by a stream.
+MAX_STORED_SEQUENCE = 10**15
+#: Bytes of a message that are read from the file: longer ones are not kept for replay anyway.
+MAX_STORAGE_FRAME = MAX_HISTORY_BYTES + 1
 
-_STORAGE_TABLES = """
-CREATE TABLE IF NOT EXISTS items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key));
-CREATE TABLE IF NOT EXISTS streams (path TEXT PRIMARY KEY, epoch TEXT, sequence INTEGER);
-CREATE TABLE IF NOT EXISTS messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL,
-                                     PRIMARY KEY (path, sequence)) WITHOUT ROWID;
-"""
+_STORAGE_TABLES = (
+    "CREATE TABLE items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key))",
+    "CREATE TABLE streams (path TEXT PRIMARY KEY, epoch TEXT, sequence INTEGER)",
+    "CREATE TABLE messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL, "
+    "PRIMARY KEY (path, sequence)) WITHOUT ROWID")
+
+_STORED_FRAME = re.compile(rb"id: ([^\r\n\0]{1,400})\n(?:event: [^\r\n\0]*\n)?(?:retry: [0-9]{1,9}\n)?"
+                           rb"(?:data: [^\r\n]*\n)+\n\Z")
 
 
 class StorageUnavailable(Exception):
@@ -36939,8 +36951,14 @@ class StorageFile:
         self.report = report or (lambda level, text: None)
         self.lock = threading.Lock()
         self.closed = False
+        #: When the statement that runs is to be interrupted.
+        self.deadline = math.inf
+        #: Streams of which the file could not be read.
+        self.unread = weakref.WeakSet()
         if sqlite3 is None:
             raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            raise self._unusable("it is not an ordinary file")
         try:
             self.connection = sqlite3.connect(self.path, timeout=STORAGE_PATIENCE, isolation_level=None,
                                               check_same_thread=False)
@@ -36954,25 +36972,52 @@ class StorageFile:
 
     def _prepare(self):
         run = self.connection.execute
+        self.connection.set_progress_handler(self._is_overdue, STORAGE_STEPS)
+        run("PRAGMA trusted_schema = OFF")
+        found = run("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         if run("PRAGMA application_id").fetchone()[0] != STORAGE_APPLICATION_ID:
-            if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise StorageUnavailable(f"{self.path} cannot be used for --storage: it is the database of "
-                                         "another program")
+            if found:
+                raise self._unusable("it is the database of another program")
             run(f"PRAGMA application_id = {STORAGE_APPLICATION_ID}")
+        version = run("PRAGMA user_version").fetchone()[0]
+        if version > STORAGE_VERSION:
+            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this one knows "
+                                 f"{STORAGE_VERSION}); use that version, or another file")
+        for kind, name, sql in found:   # before anything in it can run
+            if kind != "table" or " ".join(sql.split()) not in _STORAGE_TABLES:
+                raise self._unusable(f"somebody has changed it: the {kind} {json.dumps(name[:40])} is not one that "
+                                     "aiwebengine made; use another file, or a copy from before")
         if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise StorageUnavailable(f"{self.path} cannot be used for --storage: the file is damaged; delete it, "
-                                     "or put a copy in its place")
+            raise self._unusable("the file is damaged; delete it, or put a copy in its place")
         if run("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-            raise StorageUnavailable(f"{self.path} cannot be used for --storage: its file system does not allow "
-                                     "write-ahead logging")
+            raise self._unusable("its file system does not allow write-ahead logging")
         run("PRAGMA synchronous = NORMAL")
         run(f"PRAGMA max_page_count = {MAX_STORAGE_FILE // run('PRAGMA page_size').fetchone()[0]}")
-        self.connection.executescript(_STORAGE_TABLES)
+        for table in _STORAGE_TABLES:
+            run(table.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+        if version < STORAGE_VERSION:
+            run(f"PRAGMA user_version = {STORAGE_VERSION}")
+
+    def _unusable(self, reason):
+        return StorageUnavailable(f"{self.path} cannot be used for --storage: {reason}")
+
+    def _is_overdue(self):
+        """For SQLite, which asks now and then: is its statement to be interrupted?"""
+        return time.monotonic() > self.deadline
 
     def execute(self, statement, *values):
         """The rows of one statement, which is committed. Raises sqlite3.Error."""
         with self.lock:
+            self.deadline = time.monotonic() + STORAGE_SECONDS
             return self.connection.execute(statement, values).fetchall()
+
+    @contextlib.contextmanager
+    def transaction(self):
+        """For several statements that take effect together; gives the function that runs one."""
+        with self.lock, self.connection:
+            self.deadline = time.monotonic() + STORAGE_SECONDS
+            self.connection.execute("BEGIN IMMEDIATE")
+            yield self.connection.execute
 
     def storage_of(self, script):
         return StoredInFile(self, script)
@@ -36985,29 +37030,37 @@ class StorageFile:
     # -- histories of streams ----
 
     def open(self, stream):
-        """Lets a stream go on where it was when it was last written to the file."""
+        """Lets a stream go on where it was when it was last written to the file. Its history begins anew when
+        what is there cannot be: somebody has changed it."""
+        stream.archive = self
         try:
             self.execute("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT DO NOTHING", stream.path, stream.epoch)
             [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?", stream.path)
-            rows = self.execute("SELECT sequence, frame, filter, time FROM messages WHERE path = ? "
-                                "ORDER BY sequence DESC LIMIT ?", stream.path, stream.depth)
-        except (sqlite3.Error, ValueError) as error:
-            self._give_up(stream, error)
-            return
-        messages = [Message(number, frame, json.loads(filter) if filter else None, moment)
-                    for number, frame, filter, moment in reversed(rows)]
-        if messages and messages[-1].sequence != sequence:
-            messages = []               # later ones were not kept: it had no history for a while
-        stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
-        stream.archive = self
+            rows = self.execute("SELECT sequence, substr(frame, 1, ?), filter, time FROM messages WHERE path = ? "
+                                "ORDER BY sequence DESC LIMIT ?", MAX_STORAGE_FRAME, stream.path, stream.depth)
+            rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
+            messages = stored_messages(epoch, sequence, rows)
+        except (TypeError, ValueError) as error:
+            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, and begins anew: {error}")
+            try:
+                self._set_aside(stream, stream.epoch)
+            except sqlite3.Error:
+                self.unread.add(stream)
+        except sqlite3.Error as error:
+            self.report("warn", f"stream {stream.path}: its history cannot be read from {self.path}: {error}")
+            self.unread.add(stream)
+        else:
+            stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
 
     def append(self, stream, message):
-        """Keeps a message of a stream; False when that failed. The condition on the sequence notices
-        another process that sends on the same stream: only one of them can go on in this file."""
+        """Keeps a message of a stream. False when the stream has to go on without the file: then the file
+        knows that it does not have what comes, by an epoch of which nobody has an id. Raises
+        StorageUnavailable when not even that can be written. The condition on the sequence notices
+        another process that sends on the same stream: neither can then say what clients missed."""
         try:
-            with self.lock, self.connection:
-                run = self.connection.execute
-                run("BEGIN IMMEDIATE")
+            if stream in self.unread:
+                raise sqlite3.OperationalError("its history could not be read")
+            with self.transaction() as run:
                 if not run("UPDATE streams SET sequence = ? WHERE path = ? AND epoch = ? AND sequence = ?",
                            (message.sequence, stream.path, stream.epoch, stream.sequence)).rowcount:
                     raise sqlite3.OperationalError("another process sends on the same stream")
@@ -37017,15 +37070,65 @@ class StorageFile:
                         (stream.path, message.sequence, message.frame, filter, message.time))
                 if message.sequence % STORAGE_PRUNE_EVERY == 0:
                     run("DELETE FROM messages WHERE path = ? AND sequence <= ?", (stream.path, stream.floor))
+            return True
         except sqlite3.Error as error:
-            self._give_up(stream, error)
+            reason = error
+        try:
+            self._set_aside(stream, secrets.token_hex(4))
+        except sqlite3.Error:
+            if not self.closed:
+                raise StorageUnavailable(f"it cannot be kept in {self.path}: {reason}") from None
             return False
-        return True
+        self.unread.discard(stream)
+        self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
+                            f"not in {self.path}: {reason}")
+        return False
 
-    def _give_up(self, stream, error):
-        if not self.closed:
-            self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
-                                f"not in {self.path}: {error}")
+    def _set_aside(self, stream, epoch):
+        """Makes the file forget the history of a stream, and know that no id of it is to be trusted. On a full
+        disk the log of what was written first makes room."""
+        for last in (False, True):
+            try:
+                with self.transaction() as run:
+                    run("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT (path) DO UPDATE SET epoch = excluded.epoch, "
+                        "sequence = 0", (stream.path, epoch))
+                    run("DELETE FROM messages WHERE path = ?", (stream.path,))
+                return
+            except sqlite3.Error:
+                if last:
+                    raise
+                with contextlib.suppress(sqlite3.Error):
+                    self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def stored_messages(epoch, sequence, rows):
+    """The Messages of a stream's rows, which come newest first; raises ValueError for what no stream wrote.
+    None at all when the newest are not kept: it had no history for a while."""
+    if not isinstance(epoch, str) or not isinstance(sequence, int) or not 0 <= sequence < MAX_STORED_SEQUENCE \
+            or not parse_event_id(f"{epoch}-0"):
+        raise ValueError("its epoch or sequence is not one")
+    messages = []
+    for number, frame, filter, moment in reversed(rows):
+        found = _STORED_FRAME.match(frame) if isinstance(frame, bytes) and isinstance(number, int) else None
+        if found is None or not 0 < number <= sequence or not isinstance(moment, float) or not 0 <= moment < 1e11:
+            raise ValueError("a message is not one that a stream sent")
+        id = parse_event_id(frame[4:found.end(1)].decode())
+        frame.decode()
+        if id is not None and id != (epoch, number):
+            raise ValueError("a message has the id of another one")
+        messages.append(Message(number, frame, stored_filter(filter), moment))
+    return messages if messages and messages[-1].sequence == sequence else []
+
+
+def stored_filter(text):
+    """The filter of a message in the file; raises ValueError."""
+    try:
+        filter = json.loads(text) if text is not None else None
+    except (TypeError, RecursionError):
+        filter = ()
+    if filter is not None and not (isinstance(filter, dict) and all(isinstance(value, str) for value in filter.values())):
+        raise ValueError("a filter is not an object of strings")
+    return filter or None
 
 
 class StoredInFile:
@@ -37042,8 +37145,9 @@ class StoredInFile:
             raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
 
     def get(self, key):
-        rows = self._run("getItem", "SELECT value FROM items WHERE script = ? AND key = ?", to_sql(key))
-        return from_sql(rows[0][0]) if rows else None
+        rows = self._run("getItem", "SELECT CASE WHEN length(CAST(value AS BLOB)) <= ?2 THEN value END FROM items "
+                                    "WHERE script = ?1 AND key = ?3", 4 * MAX_STORAGE_VALUE, to_sql(key))
+        return self._text("getItem", rows[0][0], MAX_STORAGE_VALUE) if rows else None
 
     def set(self, key, value):
         self._run("setItem", "INSERT INTO items VALUES (?, ?, ?) "
@@ -37058,7 +37162,19 @@ class StoredInFile:
 
     def keys(self):
         rows = self._run("keys", "SELECT key FROM items WHERE script = ? ORDER BY rowid")
-        return [from_sql(key) for key, in rows]
+        return [self._text("keys", key, MAX_STORAGE_KEY) for key, in rows]
+
+    def _text(self, function, value, limit):
+        """A key or value as a script kept it; what somebody else has put there is refused."""
+        try:
+            text = value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
+            if isinstance(text, str) and len(text) <= limit:
+                return text
+        except UnicodeDecodeError:
+            pass
+        raise HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
+                        f"{'value' if function == 'getItem' else 'key'} is not a text of up to {limit:,} characters; "
+                        "sharedStorage.clear() makes it usable again")
 
 
 def to_sql(text):
@@ -37069,11 +37185,16 @@ def to_sql(text):
     return data if any("\ud800" <= character <= "\udfff" for character in text) else text
 
 
-def from_sql(value):
-    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
-
-
 # -- Relays ----
+
+
+@contextlib.contextmanager
+def not_sent(function):
+    """Tells a script that a message could not be kept, and so was not sent."""
+    try:
+        yield
+    except StorageUnavailable as error:
+        raise HostError(f"{function}: the message was not sent: {error}") from None
 
 
 class LocalRelay:
@@ -37085,11 +37206,13 @@ class LocalRelay:
 
     def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
         """Sends a text on a stream, with EventFields; returns a Delivery."""
-        return stream.send(text, filter, fields.event, None, fields.id, fields.retry)
+        with not_sent(function):
+            return stream.send(text, filter, fields.event, None, fields.id, fields.retry)
 
     def send_subscription(self, name, text, filter, function):
         """Sends a text to subscribers; returns a Delivery, or None when no subscription has that name."""
-        return self.graphql.broadcast(name, text, filter)
+        with not_sent(function):
+            return self.graphql.broadcast(name, text, filter)
 
     def list_connections(self, stream):
         """Descriptions of a stream's connections, oldest first."""
@@ -39083,7 +39206,9 @@ class Application:
         self._rebuild()
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
-        return [*(stream.close for stream in closing), *(old.retire for old in replaced)]
+        for stream in closing:          # before anyone can make another of the same path
+            stream.close()
+        return [old.retire for old in replaced]
 
     def _rebuild(self):
         hosts = [host for _, host in sorted(self.hosts.items())]
