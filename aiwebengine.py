@@ -27429,6 +27429,86 @@ def prepare_interpreter():
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
 
 
+class Outcome:
+    """Something that is not over yet: `done` says when it is, and then the listeners are called, each
+    once, by the thread that ends it or, later, by the one that adds the listener."""
+
+    __slots__ = ("done", "_listeners")
+
+    def __init__(self):
+        self.done = False
+        self._listeners = None
+
+    def then(self, listener):
+        """Adds a listener; one thread at a time may do so."""
+        if self._listeners is None:
+            self._listeners = [listener]
+        else:
+            self._listeners.append(listener)
+        if self.done:
+            self._tell()
+
+    def forget(self):
+        """Nobody wants to know any more."""
+        self._listeners = None
+
+    def conclude(self):
+        self.done = True
+        self._tell()
+
+    def _tell(self):
+        listeners = self._listeners
+        while listeners:
+            try:
+                listener = listeners.pop()          # another thread may have come first
+            except IndexError:
+                return
+            listener()
+
+
+class Pending(Outcome):
+    """The promise that a call of a script's function returned, while it is not settled. Listeners are called
+    inside the realm: they must not wait for anything."""
+
+    __slots__ = ("realm", "timeout", "convert", "started", "fulfilled", "result")
+
+    def __init__(self, realm, promise, timeout, convert, started):
+        super().__init__()
+        self.realm, self.timeout, self.convert, self.started = realm, timeout, convert, started
+        self.fulfilled = self.result = None
+        promise_react(realm, promise, lambda value: self._settle(True, value),
+                      lambda reason: self._settle(False, reason))
+
+    def _settle(self, fulfilled, result):
+        self.fulfilled, self.result = fulfilled, result
+        self.conclude()
+
+    def value(self):
+        """What the promise was fulfilled with, through `convert`, an entry of its own; raises JSError."""
+        if not self.fulfilled:
+            raise JSError(self.result)
+        return self.realm.enter(lambda: self.convert(self.result), self.timeout)
+
+    def wait(self):
+        """The value, once it is there; raises ScriptTimeout when the time is up."""
+        settled = threading.Event()
+        self.then(settled.set)
+        self.realm.await_settled(settled, self.timeout, self.started)
+        return self.value()
+
+    def seconds_left(self):
+        return max(0.0, self.timeout - (self.realm.clock.elapsed() - self.started) / 1000)
+
+
+def awaited(outcome):
+    """The value of what Realm.begin() returned."""
+    return outcome.wait() if type(outcome) is Pending else outcome
+
+
+def unsettled_error(seconds):
+    return ScriptTimeout(f"the promise did not settle within {seconds:g} s")
+
+
 def guards():
     """What generated code consults: `guarded` keys, and `appendable`, the length that an array must be
     below for an assignment to append to it without a look at its prototypes."""
@@ -27872,33 +27952,30 @@ class Realm:
     def run(self, function, *args, timeout=None, convert=None):
         """Calls a function value with plain Python arguments; returns its result through `convert`
         (default: to_python), which runs inside the time limit too. A promise is waited for."""
-        return self.settle(
+        return awaited(self.start(function, *args, timeout=timeout, convert=convert))
+
+    def start(self, function, *args, timeout=None, convert=None):
+        """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
+        return self.begin(
             lambda: call(function, undefined, *[self.from_python(arg) for arg in args]), timeout,
             convert or self.to_python)
 
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
+        return awaited(self.begin(start, timeout, convert))
+
+    def begin(self, start, timeout, convert):
+        """Runs start() as an entry; its result through `convert`, or a Pending for a promise that is not
+        settled yet."""
         started = self.clock.elapsed()
-        settled = None
-        outcome = []
 
         def work():
-            nonlocal settled
             result = start()
-            if not isinstance(result, JSPromise):
-                return convert(result)
-            settled = threading.Event()
-            promise_react(self, result, lambda value: outcome.append((True, value)) or settled.set(),
-                          lambda reason: outcome.append((False, reason)) or settled.set())
-            return settled
-        result = self.enter(work, timeout)
-        if settled is None:
-            return result
-        self.await_settled(settled, timeout, started)
-        fulfilled, value = outcome[0]
-        if not fulfilled:
-            raise JSError(value)
-        return self.enter(lambda: convert(value), timeout)
+            if isinstance(result, JSPromise):
+                return Pending(self, result, timeout, convert, started)
+            return convert(result)
+        outcome = self.enter(work, timeout)
+        return outcome.value() if type(outcome) is Pending and outcome.done else outcome
 
     def await_settled(self, settled, timeout, started):
         """Waits, lock released, for a promise that timers or other calls will settle."""
@@ -27909,7 +27986,7 @@ class Realm:
         if seconds is None and self.timers.is_empty():
             raise ScriptTimeout("the promise can never settle: nothing is left to run")
         if not self.clock.wait(settled, left):
-            raise ScriptTimeout(f"the promise did not settle within {seconds:g} s")
+            raise unsettled_error(seconds)
 
     def lookup(self, name):
         """The function value of a global function, or of a top-level variable of the script or module
@@ -28163,6 +28240,53 @@ JSFunction.realm_of = staticmethod(realm_of_function)
 
 #: Timers of one realm that wait at the same time.
 MAX_TIMERS = 100_000
+
+
+class ScriptThreads:
+    """Threads with deep stacks for work that may take long: a resting one, or a new one, for each piece.
+    When `most` of them are at work, what comes waits."""
+
+    def __init__(self, most, rest=10.0):
+        self.most, self.rest = most, rest
+        self.count = self.idle = 0
+        self.closed = False
+        self._work = collections.deque()
+        self._changed = threading.Condition()
+
+    def run(self, work, *arguments):
+        """Has work(*arguments) done by another thread. It must not raise."""
+        with self._changed:
+            self._work.append((work, arguments))
+            if self.idle >= len(self._work):
+                self._changed.notify()
+            elif self.count < self.most:
+                self.count += 1
+                try:
+                    start_script_thread(self._loop, name="scripts")
+                except RuntimeError:    # the system has no more: those that are there do it
+                    self.count -= 1
+                    if not self.count:
+                        raise
+
+    def _loop(self):
+        while True:
+            with self._changed:
+                while not self._work:
+                    self.idle += 1
+                    woken = not self.closed and self._changed.wait(self.rest)
+                    self.idle -= 1
+                    if not self._work and not woken:
+                        self.count -= 1
+                        return
+                work, arguments = self._work.popleft()
+            work(*arguments)
+            del work, arguments
+
+    def close(self):
+        """Lets the threads end that rest."""
+        with self._changed:
+            self.closed = True
+            self._changed.notify_all()
 
 
 class TimerQueue:
@@ -28606,12 +28730,13 @@ class PromptRealm(ForegroundRealm):
 
 # -- js2py: the private copy -------------------------------------------------------------
 #
-# The package js2py as an engine for ECMAScript 5.1, where it is installed and imports (CPython 3.11 and
-# older). It translates JavaScript to Python text and runs that, and hands Python objects to scripts: no
-# sandbox. What is done here so that it becomes one, as far as it goes:
+# The package js2py, or a fork of it, as an engine for ECMAScript 5.1, where one is installed. It translates
+# JavaScript to Python text and runs that, and hands Python objects to scripts: no sandbox. What is done here
+# so that it becomes one, as far as it goes:
 #
 # Each realm has its own copy of js2py's modules, since js2py keeps one set of prototypes for all of its
-# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched.
+# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched. What js2py
+# does to the bytecode of its functions, which each CPython has broken anew, is done to their syntax trees.
 # Modules that a script could use to get at Python or at memory are not loaded at all: eval, the parser
 # with its `pyimport`, require, typed arrays. The rest runs without open, exec, import and their like.
 # What js2py cannot turn into a JavaScript value stays inside; it used to become a PyObjectWrapper, through
@@ -28620,8 +28745,9 @@ class PromptRealm(ForegroundRealm):
 # numbered words for them, and what it writes must pass an allow-list of shapes before it is compiled.
 # Loops and functions, js2py's own too, look at the realm's clock.
 
-#: Packages of which each realm has its own copy, and modules that such a copy does without.
-_JS2PY_PACKAGES = ("js2py", "pyjsparser")
+#: Modules that hold js2py: its own, and that of its forks, which CPython 3.12 and newer can import too.
+_JS2PY_MODULES = ("js2py", "js2py_")
+#: Modules that a realm's copy does without.
 _JS2PY_LEFT_OUT = frozenset((
     "pyjsparser", "warnings", "js2py.translators.translator", "js2py.host.jseval",
     "js2py.host.console", "js2py.constructors.jsarraybuffer",
@@ -28644,9 +28770,8 @@ _JS2PY_READY_NUMBERS = 256
 #: Characters that js2py keeps as strings, in each copy. (js2py itself: all that ever occurred.)
 _JS2PY_READY_CHARACTERS = 1024
 
-#: Code of js2py's modules by name, and what its injector makes of functions, for all copies.
+#: Code of js2py's modules by name, for all copies.
 _JS2PY_CODE = {}
-_JS2PY_INJECTED = {}
 
 
 class LeftOut(types.ModuleType):
@@ -28682,22 +28807,66 @@ def insert_polls(tree):
 
 @functools.cache
 def js2py_folder():
-    """Where the package js2py lies; raises ModuleNotFoundError where it is not installed."""
-    spec = importlib.util.find_spec("js2py")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("js2py is not installed", name="js2py")
-    return pathlib.Path(next(iter(spec.submodule_search_locations))).parent
+    """The folder of js2py's modules; raises ModuleNotFoundError where neither it nor a fork is installed."""
+    for name in _JS2PY_MODULES:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations:
+            return pathlib.Path(next(iter(spec.submodule_search_locations)))
+    raise ModuleNotFoundError("js2py is not installed", name="js2py")
+
+
+def js2py_path(name):
+    """The file or folder of one of js2py's modules, without its ending."""
+    return js2py_folder().joinpath(*name.split(".")[1:])
 
 
 def js2py_code(name):
     """The code of one of js2py's modules, with polls."""
     if name not in _JS2PY_CODE:
-        path = js2py_folder().joinpath(*name.split(".")).with_suffix(".py")
+        path = js2py_path(name).with_suffix(".py")
         tree = ast.parse(path.read_bytes())
         if name == "js2py.base":
             tree.body = [node for node in tree.body if not fills_number_bank(node)]
+        add_js_parameters(tree)
         _JS2PY_CODE[name] = compile(ast.fix_missing_locations(insert_polls(tree)), str(path), "exec")
     return _JS2PY_CODE[name]
+
+
+#: What js2py's built-in functions are called with after their own arguments, though few declare it.
+_JS_PARAMETERS = ("this", "arguments")
+
+
+def add_js_parameters(tree):
+    """Gives the functions of a module that mention `this` or `arguments`, but nobody passes it to them, both
+    as their last parameters."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            known = assigned_names(function.body) | {arg.arg for arg in function.args.args}
+            if any(isinstance(node, ast.Name) and node.id in _JS_PARAMETERS and node.id not in known
+                   for node in own_nodes(function.body)):
+                function.args.args += [ast.arg(name) for name in _JS_PARAMETERS]
+                function.args.defaults = []
+
+
+def with_js_parameters(function):
+    """What js2py's injector makes of a Python function that becomes a JavaScript one: a translated one has
+    (…, this, arguments, var) and stays as it is; of another one a twin that takes (…, this, arguments)."""
+    code = function.__code__
+    names = code.co_varnames[:code.co_argcount]
+    if names[-2:] == ("arguments", "var"):
+        return function
+    if names[-2:] == _JS_PARAMETERS:
+        return types.FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
+    made = js_twin_maker(names)(function)
+    made.__name__ = function.__name__
+    return made
+
+
+@functools.cache
+def js_twin_maker(names):
+    """A function that makes twins of functions with these parameters, which leave out `this` and `arguments`."""
+    own = ", ".join(names)
+    return eval(f"lambda function: lambda {', '.join((*names, *_JS_PARAMETERS))}: function({own})", {})
 
 
 def fills_number_bank(node):
@@ -28768,8 +28937,6 @@ class Js2PyCopy:
         runtime.update(vars(builtins))
         runtime["__import__"] = self.import_module
         runtime["print"] = lambda *_: None      # js2py prints what it cannot do
-        injector = self.load("js2py.utils.injector")
-        injector.append_arguments = functools.partial(self.injected, injector.append_arguments)
         self.base = self.load("js2py.base")
         self.pyjs = self.load("js2py.pyjs")
         self.json = self.load("js2py.prototypes.jsjson")
@@ -28778,6 +28945,7 @@ class Js2PyCopy:
             runtime.pop(name, None)
         runtime["__import__"] = self.import_late
         self.nodes.is_valid_py_name = lambda name: True     # the words of words_for() are
+        self.nodes.random = types.SimpleNamespace(randrange=lambda most: random.randrange(int(most)))
         self.nodes.globals = functools.partial(vars, self.nodes)
         self.nodes.Completion = self.completion
         self.nodes.Marked = self.marked
@@ -28792,13 +28960,18 @@ class Js2PyCopy:
         """__import__ of the copy."""
         if level:
             name = importlib.util.resolve_name("." * level + name, namespace["__package__"])
-        if name in _JS2PY_LEFT_OUT or name.partition(".")[0] == "pyjsparser":
+        package, dot, rest = name.partition(".")
+        if package in _JS2PY_MODULES:
+            name = "js2py" + dot + rest
+        if name in _JS2PY_LEFT_OUT or package == "pyjsparser":
             return LeftOut(name)
+        if name == "js2py.utils.injector":
+            return types.SimpleNamespace(fix_js_args=with_js_parameters)
         if name == "numpy":
             raise ImportError(name)
         if name == "re":
             return JS2PY_RE
-        if name.partition(".")[0] not in _JS2PY_PACKAGES:
+        if package not in _JS2PY_MODULES:
             return __import__(name, namespace, None, names or (), 0)
         module = self.load(name)
         for inner in names or ():
@@ -28817,20 +28990,12 @@ class Js2PyCopy:
         """A module of the copy; a package is a module without code of its own."""
         if name not in self.modules:
             module = self.modules[name] = types.ModuleType(name)
-            is_package = js2py_folder().joinpath(*name.split(".")).is_dir()
+            is_package = js2py_path(name).is_dir()
             module.__package__ = name if is_package else name.rpartition(".")[0]
             module.__builtins__ = self.runtime
             if not is_package:
                 exec(js2py_code(name), vars(module))
         return self.modules[name]
-
-    @staticmethod
-    def injected(append_arguments, code, names):
-        """append_arguments() of js2py's injector, which is slow, once for each code object."""
-        key = code.co_filename, code
-        if key not in _JS2PY_INJECTED:
-            _JS2PY_INJECTED[key] = append_arguments(code, names)
-        return _JS2PY_INJECTED[key]
 
     # translating
 
@@ -29690,7 +29855,7 @@ class Js2PyRealm:
         self.timers = TimerQueue(self)
         self.modules = types.SimpleNamespace(loader=None)
         self.joining = []
-        self.runtime = {"interrupt": False, "js2py_poll": self.poll}
+        self.runtime = {"interrupt": False, "js2py_poll": self.poll, "FinallyLeft": FinallyLeft}
         self.copy = Js2PyCopy(self.runtime)
         self.values = self.copy.base
         self.globals = self.make_globals()
@@ -29839,6 +30004,8 @@ class Js2PyRealm:
         to_python), which runs inside the time limit too."""
         convert = convert or self.to_python
         return self.enter(lambda: convert(self.invoke(function, args)), timeout)
+
+    start = run                         # there are no promises to wait for
 
     def invoke(self, function, args):
         function = self.inward(function)
@@ -30135,14 +30302,16 @@ def check_js2py():
         answer = realm.evaluate("[1, 2].map(function (x) { return x + 1 }).join()")
         realm.close()
     except ModuleNotFoundError as error:
+        package = "js2py" if sys.version_info < (3, 12) else \
+            "js2py-3-13" if sys.version_info < (3, 14) else "js2py-3-14"
         raise EngineUnavailable(f"js2py cannot be used: the module {error.name} is not installed. Install it with "
-                                f"pip install js2py, or {instead}") from None
+                                f"pip install {package}, or {instead}") from None
     except Exception as error:
         answer = " ".join(f"{type(error).__name__}: {error}".split())
     if answer != "2,3":
         version = "%d.%d" % sys.version_info[:2]
-        raise EngineUnavailable(f"js2py does not import on this CPython {version} ({answer}). It needs CPython 3.11 "
-                                f"or older; or {instead}")
+        raise EngineUnavailable(f"the js2py in {js2py_folder()} does not work on CPython {version} ({answer}): "
+                                f"{instead}")
 
 
 # -- Engines -----------------------------------------------------------------------------
@@ -37354,7 +37523,7 @@ class RedisLink:
             raise StorageUnavailable("--redis needs the package redis: pip install redis") from None
         try:
             client = redis.Redis.from_url(
-                url, protocol=2, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
+                url, protocol=2, max_connections=2**31, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
         except ValueError as error:
             raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such as "
@@ -37376,7 +37545,8 @@ class RedisLink:
 
     def connection(self):
         """A new connection for one thread alone; its errors are `failures`."""
-        connection = self.client.connection_pool.make_connection()
+        pool = self.client.connection_pool      # which counts those that it makes, and never forgets one
+        connection = pool.connection_class(**pool.connection_kwargs)
         connection.connect()
         connection.send_command("PING")
         connection.read_response()
@@ -38421,8 +38591,16 @@ def declaration_of(entry, indent, word):
 
 DEFAULT_LOAD_TIMEOUT = 10.0
 MAX_SCRIPT_BYTES = 16 * 1024 * 1024
-#: Calls that may run, or wait for their turn, in one script; more are answered 503.
+#: Calls that may wait for their turn in one script, when the first of them has waited for so many seconds; more
+#: are answered 503.
 MAX_CALLS_PER_SCRIPT = 128
+MAX_TURN_SECONDS = 3.0
+#: Threads for calls of scripts and for serving requests.
+MAX_THREADS = 512
+#: A handler whose calls computed no longer than that lately, in seconds, may be called by the thread that
+#: serves everybody; and how slowly a long call is forgotten.
+QUICK_SECONDS = 0.005
+PACE_FADING = 0.9
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
 WATCH_INTERVAL = 0.25
 SETTLE_SECONDS = 0.05
@@ -38598,6 +38776,215 @@ class ScriptBusy(Exception):
     """Too many calls of one script at once."""
 
 
+class ScriptReplaced(Exception):
+    """The version of a script that was to be called is gone; the table has another one, or none."""
+
+
+# -- Calls ----
+
+
+#: Instead of the outcome of a call that has to wait.
+NOT_NOW = object()
+
+
+class Pace:
+    """How long the work of one kind took lately: the longest time, fading with each further one. What was
+    never done is not known to be quick."""
+
+    __slots__ = ("longest", "quick")
+
+    def __init__(self):
+        self.longest, self.quick = 0.0, False
+
+    def note(self, seconds):
+        faded = self.longest * PACE_FADING
+        self.longest = longest = seconds if seconds > faded else faded
+        self.quick = longest < QUICK_SECONDS
+
+
+class Task(Outcome):
+    """Work that another thread may do. `value()` returns what it returned, or raises what it raised."""
+
+    __slots__ = ("work", "pace", "result", "error")
+
+    def __init__(self, work, pace):
+        super().__init__()
+        self.work, self.pace = work, pace
+        self.result = self.error = None
+
+    def run(self):
+        started = time.perf_counter()
+        try:
+            self.result = self.work()
+        except BaseException as error:
+            self.error = error
+        self.pace.note(time.perf_counter() - started)
+        self.conclude()
+
+    def value(self):
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class Call(Outcome):
+    """One call of a script's handler, from the wait for its turn to its outcome. `make_context()` gives the
+    argument, `convert(value)` what value() returns, which raises JSError, MissingHandler or ScriptBusy.
+
+    No thread waits for a promise: the call goes on when it is settled, or ends when its time is up.
+    """
+
+    __slots__ = ("host", "handler", "what", "make_context", "convert", "pace", "pending", "result", "error",
+                 "__weakref__")
+
+    def __init__(self, host, pace, handler, what, make_context, convert=None):
+        self.done = False
+        self.host, self.pace, self.handler, self.what = host, pace, handler, what
+        self.make_context, self.convert = make_context, convert
+        self._listeners = self.pending = self.result = self.error = None
+
+    def run(self):
+        """Calls the handler. Its turn has come."""
+        host, started = self.host, time.perf_counter()
+        try:
+            outcome = host.realm.start(host.resolve(self.handler, self.what), self.make_context(),
+                                       timeout=host.app.handler_timeout, convert=self.convert)
+            if type(outcome) is Pending:
+                self.await_promise(outcome)
+            else:
+                self.end(outcome)
+        except BaseException as error:
+            self.end(None, error)
+        self.pace.note(time.perf_counter() - started)
+
+    def run_and_wait(self):
+        """run() for a caller that waits for the outcome, a promise's too."""
+        host = self.host
+        try:
+            self.end(host.realm.run(host.resolve(self.handler, self.what), self.make_context(),
+                                    timeout=host.app.handler_timeout, convert=self.convert))
+        except BaseException as error:
+            self.end(None, error)
+
+    def await_promise(self, pending):
+        """The handler returned a promise that is not settled."""
+        self.pending = pending
+        host, itself = self.host, weakref.ref(self)     # the alarm shall not keep what is long over
+        host.app.waiting.add(self)
+        host.app.later(pending.seconds_left(), lambda: (call := itself()) and call.expire())
+        pending.then(lambda: host.take_turn(self.go_on))
+
+    def go_on(self):
+        """The promise is settled."""
+        if self.done:
+            return
+        started = time.perf_counter()
+        try:
+            self.end(self.pending.value())
+        except BaseException as error:
+            self.end(None, error)
+        self.pace.note(time.perf_counter() - started)
+
+    def expire(self):
+        if not self.done:
+            self.end(None, unsettled_error(self.pending.timeout))
+
+    def end(self, result, error=None):
+        """The call is over, if it was not: its time may be up while the promise is settled."""
+        if self.pending is not None:
+            try:
+                self.host.app.waiting.remove(self)
+            except KeyError:
+                return
+            self.pending.forget()
+        self.result, self.error = result, error
+        self.host.call_ended()
+        self.conclude()
+
+    def value(self):
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class Suspended(BaseException):
+    """Work that needs the outcome of a call cannot go on before that is over; then it is done once more from
+    the start, with the outcomes of the calls that it has made: see Request.calls. No Exception, so that
+    nothing on the way takes it for an error of the resolver."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.call = call
+
+
+class ResolverCall:
+    """A call of a GraphQL field's resolver, which may still be running."""
+
+    __slots__ = ("host", "resolver", "handler", "args", "request", "started", "call", "result", "error")
+
+    def __init__(self, host, kind, name, handler, args, request):
+        self.host, self.resolver, self.handler, self.args = host, (host.name, kind, name), handler, args
+        self.request, self.started = request, time.perf_counter()
+        self.call = self.result = self.error = None
+
+    def make_context(self):
+        """Older scripts expect the arguments themselves, so each is also a property of the context where its
+        name is free."""
+        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request, self.args)
+        for key, value in self.args.items():
+            context.setdefault(key, value)
+        return context
+
+    def begin(self):
+        """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
+        host, what = self.host, f"{self.resolver[1]} {self.resolver[2]}"
+        pace = host.app.resolver_pace
+        try:
+            if self.request is None or self.request.calls is None:
+                self.result = host.run(self.handler, what, self.make_context())
+            else:
+                self.result = host.run_now(pace, self.handler, what, self.make_context)
+        except Exception as error:
+            self.error = error
+        if self.result is not NOT_NOW and type(self.result) is not Pending:
+            self.ended()
+            return
+        self.call = call = Call(host, pace, self.handler, what, self.make_context)
+        if self.result is NOT_NOW:
+            host.begin(call)
+        else:
+            call.await_promise(self.result)
+        call.then(self.call_ended)
+
+    def call_ended(self):
+        self.result, self.error = self.call.result, self.call.error
+        self.ended()
+
+    def ended(self):
+        """Counts the call."""
+        host, error, known = self.host, self.error, self.host.app.resolver_stats
+        stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
+        stats.calls += 1
+        if error is not None:
+            stats.errors += not self.may_be_missing()
+            if isinstance(error, JSError):
+                host.app.report_error(host, error, f"{self.resolver[1]} {self.resolver[2]}: the resolver failed")
+        stats.record(time.perf_counter() - self.started)
+
+    def may_be_missing(self):
+        return self.resolver[1] == "subscription" and isinstance(self.error, MissingHandler)
+
+    def value(self):
+        if self.call is not None and not self.call.done:
+            raise Suspended(self.call)
+        if self.error is None:
+            return self.result
+        if not self.may_be_missing():
+            raise self.error
+        self.host.warn_once(str(self.error))
+        return None
+
+
 # -- Routes ----
 
 
@@ -38630,7 +39017,7 @@ class CallStats:
 class Route:
     """A path and method with the handler that answers."""
 
-    __slots__ = ("path", "method", "handler", "host", "stats")
+    __slots__ = ("path", "method", "handler", "host", "stats", "pace")
 
     def __init__(self, path, method, handler, host):
         self.path = path
@@ -38638,17 +39025,19 @@ class Route:
         self.handler = handler
         self.host = host
         self.stats = CallStats()
+        self.pace = Pace()
 
 
 class StreamRoute:
     """A stream with the handlers its script gave for it."""
 
-    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history", "retry")
+    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history", "retry", "pace")
 
     def __init__(self, stream, on_connect, on_disconnect, host, history, retry):
         self.stream = stream
         self.on_connect = on_connect
         self.on_disconnect = on_disconnect
+        self.pace = Pace()              # of onConnect
         self.host = host
         self.history = history
         self.retry = retry
@@ -38757,7 +39146,9 @@ class ScriptHost:
         self.retired = False
         #: The scripts that have names which were refused to it.
         self.blockers = self.graphql.blockers
-        self.active = 0
+        self.active = 0                 # calls that are not over
+        self.turns = collections.deque()    # (since when, work) that waits for its turn
+        self.taken = False              # is it somebody's turn?
         self.storage = app.storage_of(name)
         self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}", "worker": app.worker}
         self._warned = set()
@@ -38868,51 +39259,114 @@ class ScriptHost:
         return function
 
     def run(self, handler, what, context, convert=None):
-        """Calls a handler within the time limit; raises JSError, ScriptTimeout, MissingHandler or
-        ScriptBusy."""
+        """Calls a handler within the time limit and waits for it; raises JSError, ScriptTimeout,
+        MissingHandler or ScriptBusy."""
         function = self.resolve(handler, what)
         with self._lock:
-            if self.active >= MAX_CALLS_PER_SCRIPT:
-                raise ScriptBusy(f"{self.name} is busy: {self.active} calls are running or waiting for "
-                                 "their turn")
-            self.active += 1
+            self._count_call()
         try:
             return self.realm.run(function, context, timeout=self.app.handler_timeout, convert=convert)
         finally:
+            self.call_ended()
+
+    def _count_call(self):
+        """Counts a call, with `_lock` held; raises ScriptBusy."""
+        waiting = len(self.turns)
+        if waiting >= MAX_CALLS_PER_SCRIPT and time.monotonic() - self.turns[0][0] > MAX_TURN_SECONDS:
+            raise ScriptBusy(f"{self.name} is busy: {waiting} calls are waiting for their turn")
+        self.active += 1
+
+    def run_now(self, pace, handler, what, make_context, convert=None):
+        """What Realm.start() gives, if nobody is in the realm; NOT_NOW else. Raises what the handler raises, or
+        MissingHandler."""
+        lock = self.realm.lock
+        with self._lock:
+            if self.taken or self.retired and not self.active or not lock.acquire(False):
+                return NOT_NOW
+            self.taken = True
+            self.active += 1
+        started, outcome = time.perf_counter(), None
+        try:
+            outcome = self.realm.start(self.resolve(handler, what), make_context(),
+                                       timeout=self.app.handler_timeout, convert=convert)
+            return outcome
+        finally:
+            lock.release()
+            pace.note(time.perf_counter() - started)
+            self.pass_turn(type(outcome) is not Pending)
+
+    def begin(self, call, patient=False):
+        """Has a Call run by another thread when it is its turn. It tells about a script that is busy (but not
+        to those who are `patient`) or that was replaced."""
+        alone = self.app.later is None  # then nobody else would do it
+        try:
             with self._lock:
-                self.active -= 1
-                last = self.retired and not self.active
-            if last:
-                self.realm.close()
+                if self.retired and not self.active:
+                    raise ScriptReplaced
+                if patient:
+                    self.active += 1
+                else:
+                    self._count_call()
+        except (ScriptBusy, ScriptReplaced) as error:
+            call.error = error
+            call.conclude()
+            return
+        if alone:
+            call.run_and_wait()
+        else:
+            self.take_turn(call.run)
+
+    def take_turn(self, work):
+        """Has work() done by another thread when it is its turn."""
+        with self._lock:
+            if self.taken:
+                self.turns.append((time.monotonic(), work))
+                return
+            self.taken = True
+        self.app.threads.run(self.take_turns, work)
+
+    def take_turns(self, work):
+        """Does the work whose turn it is, and then what waits for its turn."""
+        while work is not None:
+            work()
+            with self._lock:
+                work = self.turns.popleft()[1] if self.turns else None
+                self.taken = work is not None
+
+    def pass_turn(self, over):
+        """The turn of this thread is over, and it has other things to do; is the call over, too?"""
+        with self._lock:
+            self.active -= over
+            work = self.turns.popleft()[1] if self.turns else None
+            self.taken = work is not None
+            last = self.retired and not self.active
+        if work is not None:
+            self.app.threads.run(self.take_turns, work)
+        if last:
+            self.realm.close()
+
+    def call_ended(self):
+        with self._lock:
+            self.active -= 1
+            last = self.retired and not self.active
+        if last:
+            self.realm.close()
 
     def call_resolver(self, kind, name, resolver, args, info):
-        """The value of a GraphQL field. Older scripts expect the arguments themselves, so each is also a
-        property of the context where its name is free."""
+        """The value of a GraphQL field. Raises Suspended when that takes a wait and the request can be done
+        anew, what the resolver raises, MissingHandler or ScriptBusy."""
         request = info.context
-        context = self.context("graphql" + kind.capitalize(), request, args)
-        for key, value in args.items():
-            context.setdefault(key, value)
-        what = f"{kind} {name}"
-        key, known = (self.name, kind, name), self.app.resolver_stats
-        stats = known.get(key) or known.setdefault(key, CallStats())
-        started, failed = time.perf_counter(), True
-        stats.calls += 1
-        try:
-            value = self.run(resolver, what, context)
-            failed = False
-            return value
-        except JSError as error:
-            self.app.report_error(self, error, f"{what}: the resolver failed")
-            raise
-        except MissingHandler as error:
-            if kind != "subscription":
-                raise
-            failed = False
-            self.warn_once(str(error))
-            return None
-        finally:
-            stats.errors += failed
-            stats.record(time.perf_counter() - started)
+        calls = request.calls if request is not None else None
+        if calls is not None:
+            place, request.position = request.position, request.position + 1
+            if place < len(calls) and calls[place].resolver == (self.name, kind, name):
+                return calls[place].value()
+            del calls[place:]           # the schema has changed meanwhile
+        call = ResolverCall(self, kind, name, resolver, args, request)
+        if calls is not None:
+            calls.append(call)
+        call.begin()
+        return call.value()
 
     def context(self, kind, request=None, args=None, connection=None):
         """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
@@ -39007,6 +39461,7 @@ class Application:
         self.troubles = {}              # script -> LoadFailure of its last error since it was loaded
         self.table = RouteTable()
         self.resolver_stats = {}        # (script, kind, root field) -> CallStats
+        self.resolver_pace = Pace()     # of what is done for a GraphQL request
         self.stream_routes = {}
         self.broadcaster = Broadcaster(report=self.log.write)
         self.streams = StreamRegistry(self.broadcaster)
@@ -39032,6 +39487,11 @@ class Application:
         self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
+        #: `later(seconds, function)` of a server that is there to go on with calls that wait for a promise;
+        #: without one whoever calls a handler waits.
+        self.later = None
+        self.waiting = set()            # Calls that wait for a promise
+        self.threads = ScriptThreads(MAX_THREADS)
         self._tasks = queue.SimpleQueue()
         self._task_thread = None
 
@@ -39314,36 +39774,43 @@ class Application:
 
     def _connection_closed(self, connection):
         route = self.stream_routes.get(connection.stream.path)
-        if route is not None and route.on_disconnect is not None:
-            self._tasks.put((route, connection))
-            if self._task_thread is None:
-                self._task_thread = start_script_thread(self._run_tasks, name="disconnects")
+        if route is None or route.on_disconnect is None:
+            return
+        if self.later is not None:
+            self._call_on_disconnect(route, connection)
+            return
+        self._tasks.put(functools.partial(self._call_on_disconnect, route, connection))
+        if self._task_thread is None:
+            self._task_thread = start_script_thread(self._run_tasks, name="disconnects")
+
+    def _call_on_disconnect(self, route, connection):
+        """Calls onDisconnect when it is the script's turn; a reload waits for it."""
+        host, path = route.host, connection.stream.path
+        facts = {"path": path, "metadata": dict(connection.metadata)}
+        call = Call(host, Pace(), route.on_disconnect, f"stream {path} (onDisconnect)",
+                    lambda: host.context("streamCustomization", None, None, facts), ignore_result)
+        call.then(functools.partial(self._on_disconnect_ended, call, connection))
+        host.begin(call, patient=True)
+
+    def _on_disconnect_ended(self, call, connection):
+        if isinstance(call.error, ScriptReplaced):
+            if self.hosts.get(call.host.name) is not call.host:
+                self._connection_closed(connection)     # the new version has its own handler, or none
+        elif isinstance(call.error, JSError):
+            self.report_error(call.host, call.error, f"onDisconnect of {connection.stream.path}")
+        elif call.error is not None:
+            self.log.write("error", str(call.error), call.host.name)
 
     def after_disconnects(self, function):
-        """Calls a function when the onDisconnect handlers of the connections that have gone were called; False
-        when there never was one, and it is not called."""
+        """Without a server: calls a function when the onDisconnect handlers of the connections that have gone
+        were called; False when there never was one, and it is not called."""
         if self._task_thread is not None:
             self._tasks.put(function)
         return self._task_thread is not None
 
     def _run_tasks(self):
-        while True:
-            item = self._tasks.get()
-            if item is None:
-                return
-            if callable(item):
-                item()
-                continue
-            route, connection = item
-            host = route.host
-            facts = {"path": connection.stream.path, "metadata": dict(connection.metadata)}
-            try:
-                host.run(route.on_disconnect, f"stream {connection.stream.path} (onDisconnect)",
-                         host.context("streamCustomization", None, None, facts), ignore_result)
-            except JSError as error:
-                self.report_error(host, error, f"onDisconnect of {connection.stream.path}")
-            except (MissingHandler, ScriptBusy) as error:
-                self.log.write("error", str(error), host.name)
+        while (task := self._tasks.get()) is not None:
+            task()
 
     def report_error(self, host, error, what):
         """Logs an error of a handler with its place in the source."""
@@ -39379,6 +39846,9 @@ class Application:
         self._tasks.put(None)
         for host in self.hosts.values():
             host.retire()
+        for call in list(self.waiting):
+            call.end(None, ScriptReplaced())
+        self.threads.close()
         self.relay.stop()
         self.broadcaster.stop()
         if self.storage is not None:
@@ -39653,8 +40123,10 @@ LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
-MAX_THREADS = 512
-SPARE_THREAD_SECONDS = 10
+#: When it happened, nobody is taken for quick for so long.
+CAUTIOUS_SECONDS = 0.1
+#: Larger bodies are read by another thread, too.
+MAX_LEADERS_BODY = 16 * 1024
 #: After the last response of a connection, what still comes is read for so long.
 DRAIN_SECONDS = 2
 #: A stopping server lets requests finish for so long.
@@ -40096,19 +40568,15 @@ def response_from(realm, value):
     return built_response(realm, *parts)
 
 
-def call_handler(host, handler, what, context, answer):
-    """Runs a handler; `answer(realm, result)` is applied inside the realm, under its time limit. What it
-    raises as HandlerMistake is raised here: the realm knows only errors of scripts."""
+def converter(realm, answer):
+    """The `convert` of a Call: answer(realm, result) is applied inside the realm, under its time limit. What
+    it raises as HandlerMistake is returned: the realm knows only errors of scripts."""
     def convert(value):
         try:
-            return answer(host.realm, value)
+            return answer(realm, value)
         except HandlerMistake as mistake:
             return mistake
-
-    result = host.run(handler, what, context, convert)
-    if isinstance(result, HandlerMistake):
-        raise result
-    return result
+    return convert
 
 
 #: Classes of objects whose contents JSON does not show -> what to return instead.
@@ -40900,7 +41368,8 @@ _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Con
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
 #: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
-READING, WRITING, DRAINING, CLOSED, TAKEN, HELD = "reading", "writing", "draining", "closed", "taken", "held"
+READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
+HELD, WAITING = "held", "waiting"
 #: What the log calls a request that fault injection left without an answer.
 DROPPED = 444
 
@@ -40936,6 +41405,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.started = 0.0
         self.fate = None                # what fault injection does to the request in `head`
         self.held = None                # (time to go on, body) while it is held
+        self.awaited = self.then = None     # what the answer waits for, and how it goes on
+        self.half_closed = False        # the client has said its last word
+        self.forget_expected = None     # what to do when it goes while onConnect decides about it
 
     # -- reading ----
 
@@ -40946,6 +41418,12 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return
             if self.state is HELD:
                 self.go_on()
+                return
+            if self.state is WAITING:
+                if self.awaited.done:
+                    self.go_on()
+                else:
+                    self.read_waiting()
                 return
             if self.state is READING and self.read_more():
                 self.advance()
@@ -40971,6 +41449,21 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.deadline = self.server.clock + REQUEST_SECONDS
         self.received = self.received + data if self.received else data
         return True
+
+    def read_waiting(self):
+        """Takes in what a client sends while it waits for its answer; whoever is gone raises OSError."""
+        try:
+            data = self.connection.recv(RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        self.received += data
+        if not data:                    # perhaps it still listens
+            self.closing = self.half_closed = True
+
+    @property
+    def is_deaf(self):
+        """Is there nothing to be read while the answer is not there?"""
+        return self.half_closed or len(self.received) >= RECEIVE_BYTES
 
     def advance(self):
         """Answers the requests that have arrived completely."""
@@ -41042,6 +41535,13 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.received = data[self.missing:]
         return b"".join(self.pieces)
 
+    def give_up(self):
+        """The server stops before there is an answer."""
+        if self.state is WAITING:
+            self.state = READING
+            self.refuse(Refusal(503, "The server is stopping", close=True))
+        self.end()
+
     def expire(self):
         """The deadline has passed."""
         if self.state is READING and (self.head is not None or self.received):
@@ -41070,10 +41570,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         return True
 
     def go_on(self):
-        """Answers the request that was held, and those that came after it."""
-        (_, body), self.held = self.held, None
-        self.state = READING
-        self.answer(self.head, body)
+        """Answers the request that was held or waited, and those that came after it."""
+        if self.state is HELD:
+            (_, body), self.held = self.held, None
+            self.state = READING
+            self.answer(self.head, body)
+        else:
+            awaited, then, self.awaited, self.then = self.awaited, self.then, None, None
+            self.state = READING
+            self.go_on_with(then, awaited)
         if self.state is READING:
             self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
             self.advance()
@@ -41094,7 +41599,65 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             method(head, body)
         except Refusal as refusal:
             self.refuse(refusal)
-        self.head, self.body, self.fate = None, b"", None
+        if self.state is not WAITING:
+            self.head, self.body, self.fate = None, b"", None
+
+    def go_on_with(self, then, outcome):
+        """Takes the next step towards the answer, perhaps the last one."""
+        try:
+            then(outcome)
+        except Refusal as refusal:
+            self.refuse(refusal)
+        if self.state is not WAITING:
+            self.head, self.body, self.fate = None, b"", None
+
+    def when_done(self, outcome, then):
+        """then(outcome) once it is done: at once, or when the leader finds time."""
+        if outcome.done:
+            then(outcome)
+            return
+        self.awaited, self.then = outcome, then
+        self.state, self.deadline = WAITING, math.inf
+        outcome.then(functools.partial(self.server.went_on, self))
+
+    def call(self, host, pace, handler, what, make_context, answer, body, then):
+        """Calls a handler, and then then(what it returned, through `answer`, or the exception it ended with)."""
+        convert = converter(host.realm, answer)
+        try:
+            outcome = NOT_NOW
+            if pace.quick and self.may_lead(body):
+                outcome = host.run_now(pace, handler, what, make_context, convert)
+        except (JSError, MissingHandler, Refusal) as error:
+            outcome = error
+        if outcome is not NOT_NOW and type(outcome) is not Pending:
+            then(outcome)
+            return
+        call = Call(host, pace, handler, what, make_context, convert)
+        if outcome is NOT_NOW:
+            host.begin(call)
+        else:
+            call.await_promise(outcome)
+        self.when_done(call, lambda call: then(call.result if call.error is None else call.error))
+
+    def may_lead(self, body):
+        """May the thread that serves everybody do what is known to be quick?"""
+        return len(body) <= MAX_LEADERS_BODY and self.server.clock > self.server.cautious_until
+
+    def compute(self, pace, body, work, then):
+        """then(result) when work() was done, by another thread unless it is known to be quick."""
+        if self.app.later is None:
+            then(work())
+        elif pace.quick and self.may_lead(body):
+            started = time.perf_counter()
+            try:
+                result = work()
+            finally:
+                pace.note(time.perf_counter() - started)
+            then(result)
+        else:
+            task = Task(work, pace)
+            self.app.threads.run(task.run)
+            self.when_done(task, lambda task: then(task.value()))
 
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
@@ -41194,7 +41757,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Answers what only this machine may ask; a HEAD, too, as far as it is a GET."""
         check_local(head, self.address)
         method = "GET" if head.method == "HEAD" else head.method
-        response = LOCAL_PAGES[method, head.path](self, head, body)
+        page = LOCAL_PAGES[method, head.path]
+        if method == "POST":            # it may run code of a script
+            self.compute(Pace(), body, lambda: page(self, head, body), self.reply)
+            return
+        response = page(self, head, body)
         if response is not None:
             self.reply(response)
 
@@ -41244,15 +41811,14 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return True
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
-            parts = service.http(head.method, head.fields, head.query, body, context)
-            if parts is None:
-                self.graphql_stream(head, service.stream(head.method, head.fields, head.query, body, context))
-            else:
-                self.reply_parts(parts)
+            self.ask_resolvers(context, body, functools.partial(self.graphql_answer, head, body, context),
+                               functools.partial(self.graphql_answered, head))
         elif path == GRAPHQL_SSE_PATH:
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
-            self.graphql_stream(head, service.sse(head.method, head.fields, head.query, body, context))
+            self.ask_resolvers(context, body,
+                               lambda: service.sse(head.method, head.fields, head.query, body, context),
+                               functools.partial(self.graphql_stream, head))
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
         else:
@@ -41267,7 +41833,26 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """`context.request` of resolvers. The body was a GraphQL request, not a form: it is text only."""
         request = Request(head, b"", None, self.address)
         request.text = body.decode("utf-8", "replace")
+        if self.app.later is not None:
+            request.calls = []
         return request
+
+    def ask_resolvers(self, context, body, work, then):
+        """then(work()), where work() calls resolvers and is begun anew whenever one of them was waited for."""
+        def attempt():
+            context.position = 0
+            try:
+                return work()
+            except Suspended as pause:
+                return pause
+
+        def go_on(result):
+            if type(result) is Suspended:
+                self.when_done(result.call, lambda call: self.ask_resolvers(context, body, work, then))
+            else:
+                then(result)
+
+        self.compute(self.app.resolver_pace, body, attempt, go_on)
 
     def reply_parts(self, parts):
         """Sends a (status, headers, body) triple."""
@@ -41275,6 +41860,17 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         kind = next((value for name, value in headers if name.lower() == "content-type"), None)
         rest = [pair for pair in headers if pair[0].lower() != "content-type"]
         self.reply(Response(status, kind, body, rest))
+
+    def graphql_answer(self, head, body, context):
+        """(status, headers, body), or a GraphQLSseAnswer."""
+        service, request = self.app.graphql, (head.method, head.fields, head.query, body, context)
+        return service.http(*request) or service.stream(*request)
+
+    def graphql_answered(self, head, answer):
+        if isinstance(answer, tuple):
+            self.reply_parts(answer)
+        else:
+            self.graphql_stream(head, answer)
 
     def graphql_stream(self, head, answer):
         """Sends a GraphQLSseAnswer: a subscription, or an operation whose result is sent as events."""
@@ -41297,14 +41893,22 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return False
         self.check_room()
         context = self.graphql_context(head, b"")
-        try:
-            first = service.subscribe_plain(name, head.query, context)
-        except GraphQLError as error:
-            text = json.dumps({"errors": service.format_errors([error], context)}, ensure_ascii=False)
-            self.reply(Response(403, JSON_TYPE, utf8(text)))
-            return True
-        self.hand_over(head, stream, self.query_metadata(head), self.last_event_id(head),
-                       b"" if first is None else encode_data(first))
+
+        def subscribe():
+            try:
+                return service.subscribe_plain(name, head.query, context)
+            except GraphQLError as error:
+                return error
+
+        def go_on(first):
+            if isinstance(first, GraphQLError):
+                text = json.dumps({"errors": service.format_errors([first], context)}, ensure_ascii=False)
+                self.reply(Response(403, JSON_TYPE, utf8(text)))
+                return
+            self.hand_over(head, stream, self.query_metadata(head), self.last_event_id(head),
+                           b"" if first is None else encode_data(first))
+
+        self.ask_resolvers(context, b"", subscribe, go_on)
         return True
 
     # -- scripts ----
@@ -41314,19 +41918,33 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         host, what = route.host, f"route {route.method} {route.path}"
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
-        request = Request(head, body, params, self.address)
-        context = host.realm.new_object(host.context("httpRoute", request))
+        address, requests = self.address, []
+
+        def make_context():
+            requests[:] = [Request(head, body, params, address)]
+            return host.realm.new_object(host.context("httpRoute", requests[0]))
+
+        self.call(host, route.pace, route.handler, what, make_context, response_from, body,
+                  lambda response: self.route_answered(route, what, head, body, response, requests))
+
+    def route_answered(self, route, what, head, body, response, requests):
+        """Sends what a handler returned, or tells about the exception it ended with."""
         stats = route.stats
-        stats.calls += 1
-        try:
-            response = call_handler(host, route.handler, what, context, response_from)
-        except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
+        if isinstance(response, BaseException):
+            if isinstance(response, ScriptReplaced):
+                self.ask_successor(route.host, head, body)
+                return
+            if isinstance(response, Refusal):
+                raise response
+            stats.calls += 1
             stats.errors += 1
             stats.record(time.perf_counter() - self.started)
-            if request.problem is not None and isinstance(error, JSError) and error.message == request.problem:
-                raise Refusal(400, f"The body is not valid JSON: {error.message}") from None
-            self.handler_failed(host, what, head, error, body)
+            problem = requests[0].problem if requests else None
+            if problem is not None and isinstance(response, JSError) and response.message == problem:
+                raise Refusal(400, f"The body is not valid JSON: {problem}")
+            self.handler_failed(route.host, what, head, response, body)
             return
+        stats.calls += 1
         if self.app.live is not None:
             enliven(self.app.live, head, response)
         if response.untyped and _PAGE_START.match(response.body.lstrip()[:20]):
@@ -41335,8 +41953,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
 
+    def ask_successor(self, host, head, body):
+        """The script was replaced between the look at the table and the call."""
+        if self.app.hosts.get(host.name) is host:
+            raise Refusal(503, "The server is stopping", close=True)
+        self.answer(head, body)
+
     def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
+        if not isinstance(error, (JSError, HandlerMistake, MissingHandler, ScriptBusy)):
+            raise error                 # a fault of ours
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
@@ -41373,15 +41999,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         metadata = self.query_metadata(head)
         if route.on_connect is None:
             self.hand_over(head, route.stream, metadata, self.last_event_id(head))
-            return
-        expected, greeting = route.stream.expect(), Greeting(route)
-        try:
-            metadata = self.ask_script(head, route, metadata, greeting)
-            if metadata is not None:
-                self.hand_over(head, route.stream, metadata, self.last_event_id(head), expected=expected,
-                               greeting=greeting.taken())
-        finally:
-            route.stream.expect_no_more(expected)
+        else:
+            self.ask_script(head, route, metadata)
 
     def open_live(self, head):
         """Lets a page listen for changes. It counts as no stream of a script."""
@@ -41458,22 +42077,32 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.received = b""
         self.note(200)
 
-    def ask_script(self, head, route, metadata, greeting):
-        """Calls onConnect. The metadata of the connection, or None when the refusal was sent."""
-        host, what = route.host, f"stream {route.stream.path} (onConnect)"
-        facts = {"path": route.stream.path, "metadata": metadata,
-                 "send": host.realm.new_function(greeting.send, "send")}
-        context = host.context("streamCustomization", Request(head, b"", None, self.address), None,
-                               facts)
-        try:
-            answer = call_handler(host, route.on_connect, what, context, connect_answer)
-        except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
-            self.handler_failed(host, what, head, error)
-            return None
-        if isinstance(answer, Response):
-            self.reply(answer)
-            return None
-        return metadata if answer is None else answer
+    def ask_script(self, head, route, metadata):
+        """Calls onConnect, and lets the client in or refuses it. What is sent meanwhile is for the client too."""
+        host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
+        expected, greeting = route.stream.expect(), Greeting(route)
+
+        def make_context():
+            facts = {"path": route.stream.path, "metadata": metadata,
+                     "send": host.realm.new_function(greeting.send, "send")}
+            return host.context("streamCustomization", Request(head, b"", None, address), None, facts)
+
+        def go_on(answer):
+            try:
+                if isinstance(answer, ScriptReplaced):
+                    self.ask_successor(host, head, b"")
+                elif isinstance(answer, BaseException):
+                    self.handler_failed(host, what, head, answer)
+                elif isinstance(answer, Response):
+                    self.reply(answer)
+                else:
+                    self.hand_over(head, route.stream, metadata if answer is None else answer,
+                                   self.last_event_id(head), expected=expected, greeting=greeting.taken())
+            finally:
+                self.forget_expected()
+
+        self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
+        self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
 
     # -- writing ----
 
@@ -41592,6 +42221,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def end(self):
         """The connection is over; the leader closes the socket."""
+        if self.forget_expected is not None:
+            self.forget_expected()
         self.state = CLOSED
         self.received = b""
         if self.file is not None:
@@ -41603,16 +42234,20 @@ _AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail"
 
 
 class Request:
-    """A request as scripts see it. Making one raises Refusal for a body that is not what it says."""
+    """A request as scripts see it. Making one raises Refusal for a body that is not what it says. `calls` are
+    the ResolverCalls that have been made for it, up to `position` again in this attempt at an answer; None
+    where resolvers are waited for."""
 
-    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "broken", "problem")
+    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "broken", "problem",
+                 "calls", "position")
 
     def __init__(self, head, body=b"", params=None, address=""):
         self.head = head
         self.params = params
         self.address = address
         self.text = ""
-        self.form = self.json = self.bytes = None
+        self.form = self.json = self.bytes = self.calls = None
+        self.position = 0
         self.files = ()
         self.broken = False             # is the body no JSON, though it should be?
         self.problem = None             # what a script was told about that, when it asked
@@ -41741,7 +42376,8 @@ def connect_answer(realm, value):
 # -- The server ----
 
 
-_EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITING: selectors.EVENT_WRITE}
+_EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITING: selectors.EVENT_WRITE,
+           WAITING: selectors.EVENT_READ}
 
 
 class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
@@ -41777,14 +42413,14 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._status_time = 0
         self._ready = collections.deque()
         self._returned = collections.deque()
+        self._went_on = collections.deque()
         self._turn = threading.Lock()
         self._term = 0
         self._serial = 0
         self._busy = None
-        self._away = 0
-        self._threads = 0
-        self._spare = 0
-        self._terms = queue.SimpleQueue()
+        self._away = set()              # connections that are still served by threads that led before
+        self._woken = False
+        self.cautious_until = 0.0
         self._active = threading.Event()
         self._ended = threading.Event()
         self._sweep_at = self._warned_at = self._grace_until = 0.0
@@ -41818,6 +42454,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def start(self):
         self._reserve = open(os.devnull, "rb")
+        self.app.later = self.later
         self._appoint()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
 
@@ -41834,9 +42471,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._active.set()
         self._wake()
         self._ended.wait(GRACE_SECONDS + 0.5)
-        with self._turn:
-            for _ in range(self._spare):
-                self._terms.put(None)
+        self.app.later = None
         for sock in (self._pulse, self._waker):
             sock.close()
         self.server_close()
@@ -41849,39 +42484,17 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     # -- threads ----
 
     def _appoint(self):
-        """Lets a spare or new thread begin the current term. With `_turn` held, or at the start."""
-        if self._spare:
-            self._spare -= 1
-            self._terms.put(self._term)
-        else:
-            self._threads += 1
-            start_script_thread(self._thread, self._term, name="http")
+        """Lets another thread begin the current term. With `_turn` held, or at the start."""
+        self.app.threads.run(self._thread, self._term)
 
     def _thread(self, term):
-        while term is not None:
+        while True:
             try:
                 self._lead(term)
+                return
             except Exception:           # nobody else would lead: log it, and go on
                 self.log.write("error", "internal error\n" + traceback.format_exc())
                 time.sleep(SUPERVISOR_INTERVAL)
-                continue
-            term = self._wait_for_term()
-
-    def _wait_for_term(self):
-        """The next term for this thread, or None when it was not needed for a while."""
-        with self._turn:
-            if self._ended.is_set():
-                return None
-            self._spare += 1
-        while True:
-            try:
-                return self._terms.get(timeout=SPARE_THREAD_SECONDS)
-            except queue.Empty:
-                with self._turn:
-                    if self._terms.empty():
-                        self._spare -= 1
-                        self._threads -= 1
-                        return None
 
     def _supervise(self):
         """Looks every few milliseconds, while there are requests, whether the leader is stuck in one."""
@@ -41895,7 +42508,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             time.sleep(SUPERVISOR_INTERVAL)
             with self._turn:
                 serial = self._serial
-                if self._busy is not None and serial == seen and self._threads < MAX_THREADS:
+                if self._busy is not None and serial == seen and self.app.threads.count < MAX_THREADS:
                     self._replace_leader()
                 quiet = 0 if serial != seen or self._busy is not None else quiet + 1
                 seen = serial
@@ -41903,8 +42516,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def _replace_leader(self):
         handler, self._busy = self._busy, None
         self._unwatch(handler)
-        self._away += 1
+        self._away.add(handler)
         self._term += 1
+        self.cautious_until = time.monotonic() + CAUTIOUS_SECONDS
         self._appoint()
 
     def _lead(self, term):
@@ -41912,7 +42526,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         while not self._ended.is_set():
             while self._ready:
                 handler = self._ready.popleft()
-                if handler.state is CLOSED or handler.state is TAKEN:
+                if handler.state is CLOSED or handler.state is TAKEN or handler in self._away:
                     continue
                 self._serial += 1
                 self._busy = handler
@@ -41954,12 +42568,14 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def later(self, seconds, function):
         """Calls a function, which must not block, after some time."""
-        self._put_later(time.monotonic() + seconds, function)
-        self._wake()
+        if self._put_later(time.monotonic() + seconds, function):
+            self._wake()                # else the leader wakes up for another one before
 
     def _put_later(self, due, item):
+        """True when it is the first thing to happen."""
         with self._turn:
             heapq.heappush(self._later, (due, next(self._later_count), item))
+            return self._later[0][2] is item
 
     def _until_later(self):
         with self._turn:
@@ -41977,20 +42593,34 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 item()
 
     def _wake(self):
+        if self._woken:
+            return
+        self._woken = True
         try:
             self._waker.send(b"\0")
         except OSError:
             pass
 
+    def went_on(self, handler):
+        """What a connection waited for is over."""
+        self._went_on.append(handler)
+        self._wake()
+
     def _take_back(self):
-        """Connections whose requests were finished by threads that no longer lead."""
+        """Connections whose requests were finished by threads that no longer lead, or that can go on."""
         try:
             self._pulse.recv(4096)
         except OSError:
             pass
+        self._woken = False             # before looking: whoever comes later wakes us again
         while self._returned:
-            self._away -= 1
-            self._settle(self._returned.popleft())
+            handler = self._returned.popleft()
+            self._away.discard(handler)
+            self._settle(handler)
+        while self._went_on:
+            handler = self._went_on.popleft()
+            if handler not in self._away:       # else it is looked at when it comes back
+                self._ready.append(handler)
 
     # -- sockets ----
 
@@ -42055,15 +42685,19 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Waits for what the connection waits for, or forgets it."""
         state = handler.state
         wanted = _EVENTS.get(state)
-        if handler.more:
+        if handler.more or state is WAITING and handler.awaited.done:
             handler.more = False
             self._ready.append(handler)
+        if state is WAITING and handler.is_deaf:
+            wanted = None
         if wanted == handler.watched and wanted is not None:
             return
         if wanted is None:
             self._unwatch(handler)
             if state is HELD:
                 self._put_later(handler.held[0], handler)
+                return
+            if state is WAITING:
                 return
             self.handlers.pop(handler, None)
             if state is CLOSED:
@@ -42097,15 +42731,18 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.socket.fileno() >= 0:
             self.selector.unregister(self.socket)
             self.socket.close()
-        for handler in [handler for handler in self.handlers if handler.state is HELD]:
-            handler.end()
+        late = time.monotonic() >= self._grace_until
+        for handler in [handler for handler in self.handlers
+                        if handler.state is HELD or late and handler.state is WAITING]:
+            handler.give_up()
             self._settle(handler)
         for handler in list(self.handlers):
             if handler.watched is not None and handler.state in (READING, DRAINING) and handler.head is None:
                 handler.end()
                 self._settle(handler)
-        waiting = [handler for handler in self.handlers if handler.watched is not None]
-        if (self._away or waiting) and time.monotonic() < self._grace_until:
+        waiting = [handler for handler in self.handlers
+                   if handler.watched is not None or handler.state is WAITING]
+        if (self._away or waiting) and not late:
             return False
         for handler in waiting:
             handler.end()
