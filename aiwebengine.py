@@ -26698,6 +26698,71 @@ class Watchdog:
 WATCHDOG = Watchdog()
 
 
+# -- Values for a reader that chooses ----
+
+
+class LiveValues:
+    """Converts JavaScript values for a reader that follows a selection, as GraphQL does.
+
+    What only a call can tell becomes `later(start)`; `start(*arguments)` makes the value, inside the
+    realm: of functions (called as methods of their object), getters and promises. Iterables become
+    lists, properties of prototypes count, and objects that refer to one another do so in Python too.
+    """
+
+    def __init__(self, realm, later):
+        self.realm = realm
+        self.later = later
+        self.made = {}                  # id of an object -> (the object, what it became)
+
+    def convert(self, value, holder=undefined):
+        """A value, found in the object `holder`, as Python."""
+        if not isinstance(value, JSObject):
+            return self.realm.to_python(value)
+        if value.fn is not None:
+            return self.later(lambda *arguments: call(value, holder, *arguments))
+        if isinstance(value, JSPromise):
+            return self.later(lambda *arguments: value)
+        known = self.made.get(id(value))
+        if known is not None:
+            return known[1]
+        self.realm.poll()
+        if isinstance(value, JSPrimitiveObject) or is_callable(value.get("toJSON")):
+            return self.realm.to_python(value)
+        if isinstance(value, JSArray):
+            items = list_from_array_like(value)
+        elif value.proto is not self.realm.ObjectPrototype and is_callable(value.get(SYM_ITERATOR)):
+            items = iterable_to_list(self.realm, value)
+        else:
+            return self.convert_object(value)
+        result = []
+        self.made[id(value)] = value, result
+        result += [self.convert(item) for item in items]
+        return result
+
+    def convert_object(self, value):
+        result, owner = {}, value
+        self.made[id(value)] = value, result
+        while owner is not None and owner is not self.realm.ObjectPrototype:
+            for key in owner.own_keys():
+                if type(key) is str and (owner is value or key != "constructor"):
+                    name = python_text(key)
+                    if name not in result:
+                        result[name] = self.property(value, key, owner.get_own(key))
+            owner = owner.get_proto()
+        return result
+
+    def property(self, holder, key, desc):
+        if desc is None:
+            return None
+        if not desc.is_accessor():
+            return self.convert(holder.get(key), holder)
+
+        def read(*arguments):
+            value = holder.get(key)
+            return call(value, holder, *arguments) if is_callable(value) else value
+        return self.later(read)
+
+
 # -- Realm -------------------------------------------------------------------------------
 
 def print_to_terminal(level, text):
@@ -27323,6 +27388,10 @@ class Realm:
         """A JavaScript value as plain Python: undefined stays, null is None, arrays are lists, plain
         objects dicts, dates what JSON makes of them; functions come as they are."""
         return self._to_python(value, set())
+
+    def to_live(self, value, later):
+        """A value for a reader that chooses; see LiveValues."""
+        return LiveValues(self, later).convert(value)
 
     def _to_python(self, value, around):
         kind = type(value)
@@ -29358,6 +29427,10 @@ class Js2PyRealm:
         dates what JSON makes of them; functions come as handles."""
         return self._to_python(value, ())
 
+    def to_live(self, value, later):
+        """js2py has neither promises nor getters that wait: plain data."""
+        return self.to_python(value)
+
     def _to_python(self, value, path):
         if type(value) is str:
             return python_text(value)
@@ -29455,7 +29528,8 @@ ENGINE_INTERFACE = (
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "wait_idle",                     # entering it
     "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
-    "new_object", "new_function", "from_python", "to_python", "stringify", "parse_json")
+    "new_object", "new_function", "from_python", "to_python", "to_live", "stringify",
+    "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -33740,14 +33814,15 @@ class GraphQLResolveInfo:
     """What a resolver may ask besides its arguments.
 
     `context` is whatever the caller of `execute` passed; `variables` the coerced variables; `selection`
-    the names of the fields asked for below this one.
+    the names of the fields asked for below this one; `plain` says that the value is not looked into but
+    written as it is, so it must be plain data.
     """
 
     __slots__ = ("field_name", "key", "parent_type", "return_type", "operation", "operation_name",
-                 "variables",
-                 "context", "path", "selection")
+                 "variables", "context", "path", "selection", "plain")
 
-    def __init__(self, plan, run, path):
+    def __init__(self, plan, run, path, plain=False):
+        self.plain = plain
         self.field_name, self.key = plan.name, plan.key
         self.parent_type, self.return_type = plan.parent.name, plan.field.type.text
         self.operation, self.operation_name = run.operation.operation, run.operation.name
@@ -33999,15 +34074,13 @@ class GraphQLPlanner:
 
     def abstract(self, type_, plan, selections):
         executors = {item: _GraphQLLazyObject(self, item, selections) for item in type_.possible}
-        schema = self.schema
 
         def complete(value, run, path, key):
             if value is None or value is run.absent:
                 return None
             if type(value) is not dict:
                 value = _graphql_object_source(value, run, plan, type_, path)
-            return executors[_graphql_concrete_type(value, type_, plan, schema)].get()(value, run,
-                                                                                       (path, key))
+            return executors[_graphql_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
         return complete
 
     def untyped_object(self, selection_sets):
@@ -34202,11 +34275,13 @@ def _graphql_object_source(value, run, plan, type_, path):
                        f"but got: {_graphql_inspect(given)}.")
 
 
-def _graphql_concrete_type(value, type_, plan, schema):
+def _graphql_concrete_type(value, type_, plan, run, path):
     """ResolveAbstractType: by `__typename`, else the only possible type whose fields fit."""
     name = value.get("__typename")
+    if callable(name):
+        name = name({}, GraphQLResolveInfo(plan, run, path))
     if isinstance(name, str):
-        found = schema.types.get(name)
+        found = run.schema.types.get(name)
         if found is None:
             raise GraphQLError(f'Abstract type "{type_}" was resolved to a type "{name}" that does not exist '
                                'inside '
@@ -34523,8 +34598,9 @@ class GraphQLSubscription:
         result["data"] = data
         return graphql_json(result), bool(errors)
 
-    def call_resolver(self):
-        """What the subscription's resolver returns, or None. What it raises comes out as GraphQLError."""
+    def call_resolver(self, plain=False):
+        """What the subscription's resolver returns, as `plain` data if that is said, or None. What it raises
+        comes out as GraphQLError."""
         resolver = self.field.resolver
         if resolver is None:
             return None
@@ -34535,7 +34611,7 @@ class GraphQLSubscription:
         run = _GraphQLRun(self.schema, self.source, self.operation, self.variables, self.context,
                           self.service.absent)
         try:
-            value = resolver(dict(self.args), GraphQLResolveInfo(plan, run, None))
+            value = resolver(dict(self.args), GraphQLResolveInfo(plan, run, None, plain))
         except Exception as error:
             raise run.located(error, plan, None, self.key) from error
         return None if value is self.service.absent else value
@@ -35270,7 +35346,7 @@ class GraphQLService:
         """The value of a subscription's resolver for a client that sent no document."""
         composite = self.subscription_field(name).type.named.is_composite
         document = f"subscription {{ {name}{' { __typename }' if composite else ''} }}"
-        return self.prepare_subscription(document, None, None, query, context).call_resolver()
+        return self.prepare_subscription(document, None, None, query, context).call_resolver(plain=True)
 
     def subscribe_plain(self, name, query=None, context=None):
         """For a client that opens a subscription's plain stream: the text that it gets first, or None. Raises
@@ -37799,24 +37875,16 @@ class ScriptHost:
                 self.realm.close()
 
     def call_resolver(self, kind, name, resolver, args, info):
-        """The value of a GraphQL field. Older scripts expect the arguments themselves, so each is also a
-        property of the context where its name is free."""
-        request = info.context
-        context = self.context("graphql" + kind.capitalize(), request, args)
-        for key, value in args.items():
-            context.setdefault(key, value)
+        """The value of a GraphQL field, from its resolver."""
         what = f"{kind} {name}"
         key, known = (self.name, kind, name), self.app.resolver_stats
         stats = known.get(key) or known.setdefault(key, CallStats())
         started, failed = time.perf_counter(), True
         stats.calls += 1
         try:
-            value = self.run(resolver, what, context)
+            value = self.ask_resolver(kind, what, resolver, args, info)
             failed = False
             return value
-        except JSError as error:
-            self.app.report_error(self, error, f"{what}: the resolver failed")
-            raise
         except MissingHandler as error:
             if kind != "subscription":
                 raise
@@ -37826,6 +37894,31 @@ class ScriptHost:
         finally:
             stats.errors += failed
             stats.record(time.perf_counter() - started)
+
+    def ask_resolver(self, kind, what, resolver, args, info):
+        """What a resolver returns. Where it has to be asked again, for a method, a getter or a promise in it,
+        the value holds functions `f(args, info)` that do it, as the default resolver of graphql-js would.
+        Older scripts expect the arguments themselves, so each is also a property of the context where
+        its name is free."""
+        context = self.context("graphql" + kind.capitalize(), info.context, args)
+        for key, value in args.items():
+            context.setdefault(key, value)
+
+        def later(start):
+            def call(context=undefined):
+                return start(self.realm.get(context, "args"), context)
+
+            def resolve(args, info):
+                place = f"{what.partition(' (')[0]} ({'.'.join(map(str, info.path))})"
+                return self.ask_resolver(kind, place, self.realm.new_function(call, info.field_name), args, info)
+            return resolve
+
+        convert = None if info.plain else lambda value: self.realm.to_live(value, later)
+        try:
+            return self.run(resolver, what, context, convert)
+        except JSError as error:
+            self.app.report_error(self, error, f"{what}: the resolver failed")
+            raise
 
     def context(self, kind, request=None, args=None, connection=None):
         """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
