@@ -28799,12 +28799,13 @@ class PromptRealm(ForegroundRealm):
 
 # -- js2py: the private copy -------------------------------------------------------------
 #
-# The package js2py as an engine for ECMAScript 5.1, where it is installed and imports (CPython 3.11 and
-# older). It translates JavaScript to Python text and runs that, and hands Python objects to scripts: no
-# sandbox. What is done here so that it becomes one, as far as it goes:
+# The package js2py, or a fork of it, as an engine for ECMAScript 5.1, where one is installed. It translates
+# JavaScript to Python text and runs that, and hands Python objects to scripts: no sandbox. What is done here
+# so that it becomes one, as far as it goes:
 #
 # Each realm has its own copy of js2py's modules, since js2py keeps one set of prototypes for all of its
-# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched.
+# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched. What js2py
+# does to the bytecode of its functions, which each CPython has broken anew, is done to their syntax trees.
 # Modules that a script could use to get at Python or at memory are not loaded at all: eval, the parser
 # with its `pyimport`, require, typed arrays. The rest runs without open, exec, import and their like.
 # What js2py cannot turn into a JavaScript value stays inside; it used to become a PyObjectWrapper, through
@@ -28813,8 +28814,9 @@ class PromptRealm(ForegroundRealm):
 # numbered words for them, and what it writes must pass an allow-list of shapes before it is compiled.
 # Loops and functions, js2py's own too, look at the realm's clock.
 
-#: Packages of which each realm has its own copy, and modules that such a copy does without.
-_JS2PY_PACKAGES = ("js2py", "pyjsparser")
+#: Modules that hold js2py: its own, and that of its forks, which CPython 3.12 and newer can import too.
+_JS2PY_MODULES = ("js2py", "js2py_")
+#: Modules that a realm's copy does without.
 _JS2PY_LEFT_OUT = frozenset((
     "pyjsparser", "warnings", "js2py.translators.translator", "js2py.host.jseval",
     "js2py.host.console", "js2py.constructors.jsarraybuffer",
@@ -28837,9 +28839,8 @@ _JS2PY_READY_NUMBERS = 256
 #: Characters that js2py keeps as strings, in each copy. (js2py itself: all that ever occurred.)
 _JS2PY_READY_CHARACTERS = 1024
 
-#: Code of js2py's modules by name, and what its injector makes of functions, for all copies.
+#: Code of js2py's modules by name, for all copies.
 _JS2PY_CODE = {}
-_JS2PY_INJECTED = {}
 
 
 class LeftOut(types.ModuleType):
@@ -28875,22 +28876,66 @@ def insert_polls(tree):
 
 @functools.cache
 def js2py_folder():
-    """Where the package js2py lies; raises ModuleNotFoundError where it is not installed."""
-    spec = importlib.util.find_spec("js2py")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("js2py is not installed", name="js2py")
-    return pathlib.Path(next(iter(spec.submodule_search_locations))).parent
+    """The folder of js2py's modules; raises ModuleNotFoundError where neither it nor a fork is installed."""
+    for name in _JS2PY_MODULES:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations:
+            return pathlib.Path(next(iter(spec.submodule_search_locations)))
+    raise ModuleNotFoundError("js2py is not installed", name="js2py")
+
+
+def js2py_path(name):
+    """The file or folder of one of js2py's modules, without its ending."""
+    return js2py_folder().joinpath(*name.split(".")[1:])
 
 
 def js2py_code(name):
     """The code of one of js2py's modules, with polls."""
     if name not in _JS2PY_CODE:
-        path = js2py_folder().joinpath(*name.split(".")).with_suffix(".py")
+        path = js2py_path(name).with_suffix(".py")
         tree = ast.parse(path.read_bytes())
         if name == "js2py.base":
             tree.body = [node for node in tree.body if not fills_number_bank(node)]
+        add_js_parameters(tree)
         _JS2PY_CODE[name] = compile(ast.fix_missing_locations(insert_polls(tree)), str(path), "exec")
     return _JS2PY_CODE[name]
+
+
+#: What js2py's built-in functions are called with after their own arguments, though few declare it.
+_JS_PARAMETERS = ("this", "arguments")
+
+
+def add_js_parameters(tree):
+    """Gives the functions of a module that mention `this` or `arguments`, but nobody passes it to them, both
+    as their last parameters."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            known = assigned_names(function.body) | {arg.arg for arg in function.args.args}
+            if any(isinstance(node, ast.Name) and node.id in _JS_PARAMETERS and node.id not in known
+                   for node in own_nodes(function.body)):
+                function.args.args += [ast.arg(name) for name in _JS_PARAMETERS]
+                function.args.defaults = []
+
+
+def with_js_parameters(function):
+    """What js2py's injector makes of a Python function that becomes a JavaScript one: a translated one has
+    (…, this, arguments, var) and stays as it is; of another one a twin that takes (…, this, arguments)."""
+    code = function.__code__
+    names = code.co_varnames[:code.co_argcount]
+    if names[-2:] == ("arguments", "var"):
+        return function
+    if names[-2:] == _JS_PARAMETERS:
+        return types.FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
+    made = js_twin_maker(names)(function)
+    made.__name__ = function.__name__
+    return made
+
+
+@functools.cache
+def js_twin_maker(names):
+    """A function that makes twins of functions with these parameters, which leave out `this` and `arguments`."""
+    own = ", ".join(names)
+    return eval(f"lambda function: lambda {', '.join((*names, *_JS_PARAMETERS))}: function({own})", {})
 
 
 def fills_number_bank(node):
@@ -28961,8 +29006,6 @@ class Js2PyCopy:
         runtime.update(vars(builtins))
         runtime["__import__"] = self.import_module
         runtime["print"] = lambda *_: None      # js2py prints what it cannot do
-        injector = self.load("js2py.utils.injector")
-        injector.append_arguments = functools.partial(self.injected, injector.append_arguments)
         self.base = self.load("js2py.base")
         self.pyjs = self.load("js2py.pyjs")
         self.json = self.load("js2py.prototypes.jsjson")
@@ -28971,6 +29014,7 @@ class Js2PyCopy:
             runtime.pop(name, None)
         runtime["__import__"] = self.import_late
         self.nodes.is_valid_py_name = lambda name: True     # the words of words_for() are
+        self.nodes.random = types.SimpleNamespace(randrange=lambda most: random.randrange(int(most)))
         self.nodes.globals = functools.partial(vars, self.nodes)
         self.nodes.Completion = self.completion
         self.nodes.Marked = self.marked
@@ -28985,13 +29029,18 @@ class Js2PyCopy:
         """__import__ of the copy."""
         if level:
             name = importlib.util.resolve_name("." * level + name, namespace["__package__"])
-        if name in _JS2PY_LEFT_OUT or name.partition(".")[0] == "pyjsparser":
+        package, dot, rest = name.partition(".")
+        if package in _JS2PY_MODULES:
+            name = "js2py" + dot + rest
+        if name in _JS2PY_LEFT_OUT or package == "pyjsparser":
             return LeftOut(name)
+        if name == "js2py.utils.injector":
+            return types.SimpleNamespace(fix_js_args=with_js_parameters)
         if name == "numpy":
             raise ImportError(name)
         if name == "re":
             return JS2PY_RE
-        if name.partition(".")[0] not in _JS2PY_PACKAGES:
+        if package not in _JS2PY_MODULES:
             return __import__(name, namespace, None, names or (), 0)
         module = self.load(name)
         for inner in names or ():
@@ -29010,20 +29059,12 @@ class Js2PyCopy:
         """A module of the copy; a package is a module without code of its own."""
         if name not in self.modules:
             module = self.modules[name] = types.ModuleType(name)
-            is_package = js2py_folder().joinpath(*name.split(".")).is_dir()
+            is_package = js2py_path(name).is_dir()
             module.__package__ = name if is_package else name.rpartition(".")[0]
             module.__builtins__ = self.runtime
             if not is_package:
                 exec(js2py_code(name), vars(module))
         return self.modules[name]
-
-    @staticmethod
-    def injected(append_arguments, code, names):
-        """append_arguments() of js2py's injector, which is slow, once for each code object."""
-        key = code.co_filename, code
-        if key not in _JS2PY_INJECTED:
-            _JS2PY_INJECTED[key] = append_arguments(code, names)
-        return _JS2PY_INJECTED[key]
 
     # translating
 
@@ -29883,7 +29924,7 @@ class Js2PyRealm:
         self.timers = TimerQueue(self)
         self.modules = types.SimpleNamespace(loader=None)
         self.joining = []
-        self.runtime = {"interrupt": False, "js2py_poll": self.poll}
+        self.runtime = {"interrupt": False, "js2py_poll": self.poll, "FinallyLeft": FinallyLeft}
         self.copy = Js2PyCopy(self.runtime)
         self.values = self.copy.base
         self.globals = self.make_globals()
@@ -30334,14 +30375,16 @@ def check_js2py():
         answer = realm.evaluate("[1, 2].map(function (x) { return x + 1 }).join()")
         realm.close()
     except ModuleNotFoundError as error:
+        package = "js2py" if sys.version_info < (3, 12) else \
+            "js2py-3-13" if sys.version_info < (3, 14) else "js2py-3-14"
         raise EngineUnavailable(f"js2py cannot be used: the module {error.name} is not installed. Install it with "
-                                f"pip install js2py, or {instead}") from None
+                                f"pip install {package}, or {instead}") from None
     except Exception as error:
         answer = " ".join(f"{type(error).__name__}: {error}".split())
     if answer != "2,3":
         version = "%d.%d" % sys.version_info[:2]
-        raise EngineUnavailable(f"js2py does not import on this CPython {version} ({answer}). It needs CPython 3.11 "
-                                f"or older; or {instead}")
+        raise EngineUnavailable(f"the js2py in {js2py_folder()} does not work on CPython {version} ({answer}): "
+                                f"{instead}")
 
 
 # -- Engines -----------------------------------------------------------------------------
@@ -30682,7 +30725,7 @@ class Stream:
         broadcaster's business."""
         body = encode_data(data, event, retry)
         with self.sending:
-            if sequence is not None and sequence <= self.sequence:
+            if self.closed or sequence is not None and sequence <= self.sequence:
                 return Delivery()
             message = self._next_message(body, filter or None, sequence, id)
             delivery, crowded = self._take_in(message, filter)
@@ -30728,8 +30771,8 @@ class Stream:
             seconds.append([second, 1])
 
     def _next_message(self, body, filter, sequence=None, id=None):
-        """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
-        go on in an epoch of this process's own."""
+        """Numbers a message. It is archived before anyone can have seen its id; when the archive goes on
+        without this process, so do the ids, in an epoch of their own. What can do neither is not sent."""
         number = sequence or self.sequence + 1
         message = Message(number, b"id: %b\n%b" % (utf8(id or self.event_id(number)), body), filter)
         if self.archive is not None and not self.archive.append(self, message):
@@ -30914,8 +30957,9 @@ class Stream:
                         del index[value]
 
     def close(self):
-        """Ends the stream: nobody can connect, and those connected are disconnected."""
-        with self.lock:
+        """Ends the stream: nobody can connect, those connected are disconnected, and what is sent goes
+        nowhere, or it would be archived between the messages of a later stream of this path."""
+        with self.sending, self.lock:
             self.closed = True
         self.broadcaster.end_stream(self)
 
@@ -37112,15 +37156,26 @@ STORAGE_PATIENCE = 1.0
 MAX_STORAGE_FILE = 4 * 1024 * 1024 * 1024
 #: Marks our files, so that no other program's database is written to ("aiwe").
 STORAGE_APPLICATION_ID = 0x61697765
+#: The version of the tables below; a file with a larger one is left alone.
+STORAGE_VERSION = 1
 #: Messages after which those that a stream does not keep any more are deleted from the file.
 STORAGE_PRUNE_EVERY = 32
+#: Seconds that one statement may take, and the steps of SQLite between two looks at the clock.
+STORAGE_SECONDS = 10.0
+STORAGE_STEPS = 100_000
+#: A sequence beyond this was not given out by a stream.
+MAX_STORED_SEQUENCE = 10**15
+#: Bytes of a message that are read from the file: longer ones are not kept for replay anyway.
+MAX_STORAGE_FRAME = MAX_HISTORY_BYTES + 1
 
-_STORAGE_TABLES = """
-CREATE TABLE IF NOT EXISTS items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key));
-CREATE TABLE IF NOT EXISTS streams (path TEXT PRIMARY KEY, epoch TEXT, sequence INTEGER);
-CREATE TABLE IF NOT EXISTS messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL,
-                                     PRIMARY KEY (path, sequence)) WITHOUT ROWID;
-"""
+_STORAGE_TABLES = (
+    "CREATE TABLE items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key))",
+    "CREATE TABLE streams (path TEXT PRIMARY KEY, epoch TEXT, sequence INTEGER)",
+    "CREATE TABLE messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL, "
+    "PRIMARY KEY (path, sequence)) WITHOUT ROWID")
+
+_STORED_FRAME = re.compile(rb"id: ([^\r\n\0]{1,400})\n(?:event: [^\r\n\0]*\n)?(?:retry: [0-9]{1,9}\n)?"
+                           rb"(?:data: [^\r\n]*\n)+\n\Z")
 
 
 class StorageUnavailable(Exception):
@@ -37140,8 +37195,14 @@ class StorageFile:
         self.report = report or (lambda level, text: None)
         self.lock = threading.Lock()
         self.closed = False
+        #: When the statement that runs is to be interrupted.
+        self.deadline = math.inf
+        #: Streams of which the file could not be read.
+        self.unread = weakref.WeakSet()
         if sqlite3 is None:
             raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            raise self._unusable("it is not an ordinary file")
         try:
             self.connection = sqlite3.connect(self.path, timeout=STORAGE_PATIENCE, isolation_level=None,
                                               check_same_thread=False)
@@ -37155,25 +37216,52 @@ class StorageFile:
 
     def _prepare(self):
         run = self.connection.execute
+        self.connection.set_progress_handler(self._is_overdue, STORAGE_STEPS)
+        run("PRAGMA trusted_schema = OFF")
+        found = run("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         if run("PRAGMA application_id").fetchone()[0] != STORAGE_APPLICATION_ID:
-            if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise StorageUnavailable(f"{self.path} cannot be used for --storage: it is the database of "
-                                         "another program")
+            if found:
+                raise self._unusable("it is the database of another program")
             run(f"PRAGMA application_id = {STORAGE_APPLICATION_ID}")
+        version = run("PRAGMA user_version").fetchone()[0]
+        if version > STORAGE_VERSION:
+            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this one knows "
+                                 f"{STORAGE_VERSION}); use that version, or another file")
+        for kind, name, sql in found:   # before anything in it can run
+            if kind != "table" or " ".join(sql.split()) not in _STORAGE_TABLES:
+                raise self._unusable(f"somebody has changed it: the {kind} {json.dumps(name[:40])} is not one that "
+                                     "aiwebengine made; use another file, or a copy from before")
         if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise StorageUnavailable(f"{self.path} cannot be used for --storage: the file is damaged; delete it, "
-                                     "or put a copy in its place")
+            raise self._unusable("the file is damaged; delete it, or put a copy in its place")
         if run("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-            raise StorageUnavailable(f"{self.path} cannot be used for --storage: its file system does not allow "
-                                     "write-ahead logging")
+            raise self._unusable("its file system does not allow write-ahead logging")
         run("PRAGMA synchronous = NORMAL")
         run(f"PRAGMA max_page_count = {MAX_STORAGE_FILE // run('PRAGMA page_size').fetchone()[0]}")
-        self.connection.executescript(_STORAGE_TABLES)
+        for table in _STORAGE_TABLES:
+            run(table.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+        if version < STORAGE_VERSION:
+            run(f"PRAGMA user_version = {STORAGE_VERSION}")
+
+    def _unusable(self, reason):
+        return StorageUnavailable(f"{self.path} cannot be used for --storage: {reason}")
+
+    def _is_overdue(self):
+        """For SQLite, which asks now and then: is its statement to be interrupted?"""
+        return time.monotonic() > self.deadline
 
     def execute(self, statement, *values):
         """The rows of one statement, which is committed. Raises sqlite3.Error."""
         with self.lock:
+            self.deadline = time.monotonic() + STORAGE_SECONDS
             return self.connection.execute(statement, values).fetchall()
+
+    @contextlib.contextmanager
+    def transaction(self):
+        """For several statements that take effect together; gives the function that runs one."""
+        with self.lock, self.connection:
+            self.deadline = time.monotonic() + STORAGE_SECONDS
+            self.connection.execute("BEGIN IMMEDIATE")
+            yield self.connection.execute
 
     def storage_of(self, script):
         return StoredInFile(self, script)
@@ -37186,29 +37274,37 @@ class StorageFile:
     # -- histories of streams ----
 
     def open(self, stream):
-        """Lets a stream go on where it was when it was last written to the file."""
+        """Lets a stream go on where it was when it was last written to the file. Its history begins anew when
+        what is there cannot be: somebody has changed it."""
+        stream.archive = self
         try:
             self.execute("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT DO NOTHING", stream.path, stream.epoch)
             [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?", stream.path)
-            rows = self.execute("SELECT sequence, frame, filter, time FROM messages WHERE path = ? "
-                                "ORDER BY sequence DESC LIMIT ?", stream.path, stream.depth)
-        except (sqlite3.Error, ValueError) as error:
-            self._give_up(stream, error)
-            return
-        messages = [Message(number, frame, json.loads(filter) if filter else None, moment)
-                    for number, frame, filter, moment in reversed(rows)]
-        if messages and messages[-1].sequence != sequence:
-            messages = []               # later ones were not kept: it had no history for a while
-        stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
-        stream.archive = self
+            rows = self.execute("SELECT sequence, substr(frame, 1, ?), filter, time FROM messages WHERE path = ? "
+                                "ORDER BY sequence DESC LIMIT ?", MAX_STORAGE_FRAME, stream.path, stream.depth)
+            rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
+            messages = stored_messages(epoch, sequence, rows)
+        except (TypeError, ValueError) as error:
+            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, and begins anew: {error}")
+            try:
+                self._set_aside(stream, stream.epoch)
+            except sqlite3.Error:
+                self.unread.add(stream)
+        except sqlite3.Error as error:
+            self.report("warn", f"stream {stream.path}: its history cannot be read from {self.path}: {error}")
+            self.unread.add(stream)
+        else:
+            stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
 
     def append(self, stream, message):
-        """Keeps a message of a stream; False when that failed. The condition on the sequence notices
-        another process that sends on the same stream: only one of them can go on in this file."""
+        """Keeps a message of a stream. False when the stream has to go on without the file: then the file
+        knows that it does not have what comes, by an epoch of which nobody has an id. Raises
+        StorageUnavailable when not even that can be written. The condition on the sequence notices
+        another process that sends on the same stream: neither can then say what clients missed."""
         try:
-            with self.lock, self.connection:
-                run = self.connection.execute
-                run("BEGIN IMMEDIATE")
+            if stream in self.unread:
+                raise sqlite3.OperationalError("its history could not be read")
+            with self.transaction() as run:
                 if not run("UPDATE streams SET sequence = ? WHERE path = ? AND epoch = ? AND sequence = ?",
                            (message.sequence, stream.path, stream.epoch, stream.sequence)).rowcount:
                     raise sqlite3.OperationalError("another process sends on the same stream")
@@ -37218,15 +37314,65 @@ class StorageFile:
                         (stream.path, message.sequence, message.frame, filter, message.time))
                 if message.sequence % STORAGE_PRUNE_EVERY == 0:
                     run("DELETE FROM messages WHERE path = ? AND sequence <= ?", (stream.path, stream.floor))
+            return True
         except sqlite3.Error as error:
-            self._give_up(stream, error)
+            reason = error
+        try:
+            self._set_aside(stream, secrets.token_hex(4))
+        except sqlite3.Error:
+            if not self.closed:
+                raise StorageUnavailable(f"it cannot be kept in {self.path}: {reason}") from None
             return False
-        return True
+        self.unread.discard(stream)
+        self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
+                            f"not in {self.path}: {reason}")
+        return False
 
-    def _give_up(self, stream, error):
-        if not self.closed:
-            self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
-                                f"not in {self.path}: {error}")
+    def _set_aside(self, stream, epoch):
+        """Makes the file forget the history of a stream, and know that no id of it is to be trusted. On a full
+        disk the log of what was written first makes room."""
+        for last in (False, True):
+            try:
+                with self.transaction() as run:
+                    run("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT (path) DO UPDATE SET epoch = excluded.epoch, "
+                        "sequence = 0", (stream.path, epoch))
+                    run("DELETE FROM messages WHERE path = ?", (stream.path,))
+                return
+            except sqlite3.Error:
+                if last:
+                    raise
+                with contextlib.suppress(sqlite3.Error):
+                    self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def stored_messages(epoch, sequence, rows):
+    """The Messages of a stream's rows, which come newest first; raises ValueError for what no stream wrote.
+    None at all when the newest are not kept: it had no history for a while."""
+    if not isinstance(epoch, str) or not isinstance(sequence, int) or not 0 <= sequence < MAX_STORED_SEQUENCE \
+            or not parse_event_id(f"{epoch}-0"):
+        raise ValueError("its epoch or sequence is not one")
+    messages = []
+    for number, frame, filter, moment in reversed(rows):
+        found = _STORED_FRAME.match(frame) if isinstance(frame, bytes) and isinstance(number, int) else None
+        if found is None or not 0 < number <= sequence or not isinstance(moment, float) or not 0 <= moment < 1e11:
+            raise ValueError("a message is not one that a stream sent")
+        id = parse_event_id(frame[4:found.end(1)].decode())
+        frame.decode()
+        if id is not None and id != (epoch, number):
+            raise ValueError("a message has the id of another one")
+        messages.append(Message(number, frame, stored_filter(filter), moment))
+    return messages if messages and messages[-1].sequence == sequence else []
+
+
+def stored_filter(text):
+    """The filter of a message in the file; raises ValueError."""
+    try:
+        filter = json.loads(text) if text is not None else None
+    except (TypeError, RecursionError):
+        filter = ()
+    if filter is not None and not (isinstance(filter, dict) and all(isinstance(value, str) for value in filter.values())):
+        raise ValueError("a filter is not an object of strings")
+    return filter or None
 
 
 class StoredInFile:
@@ -37243,8 +37389,9 @@ class StoredInFile:
             raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
 
     def get(self, key):
-        rows = self._run("getItem", "SELECT value FROM items WHERE script = ? AND key = ?", to_sql(key))
-        return from_sql(rows[0][0]) if rows else None
+        rows = self._run("getItem", "SELECT CASE WHEN length(CAST(value AS BLOB)) <= ?2 THEN value END FROM items "
+                                    "WHERE script = ?1 AND key = ?3", 4 * MAX_STORAGE_VALUE, to_sql(key))
+        return self._text("getItem", rows[0][0], MAX_STORAGE_VALUE) if rows else None
 
     def set(self, key, value):
         self._run("setItem", "INSERT INTO items VALUES (?, ?, ?) "
@@ -37259,7 +37406,19 @@ class StoredInFile:
 
     def keys(self):
         rows = self._run("keys", "SELECT key FROM items WHERE script = ? ORDER BY rowid")
-        return [from_sql(key) for key, in rows]
+        return [self._text("keys", key, MAX_STORAGE_KEY) for key, in rows]
+
+    def _text(self, function, value, limit):
+        """A key or value as a script kept it; what somebody else has put there is refused."""
+        try:
+            text = value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
+            if isinstance(text, str) and len(text) <= limit:
+                return text
+        except UnicodeDecodeError:
+            pass
+        raise HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
+                        f"{'value' if function == 'getItem' else 'key'} is not a text of up to {limit:,} characters; "
+                        "sharedStorage.clear() makes it usable again")
 
 
 def to_sql(text):
@@ -37270,11 +37429,16 @@ def to_sql(text):
     return data if any("\ud800" <= character <= "\udfff" for character in text) else text
 
 
-def from_sql(value):
-    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
-
-
 # -- Relays ----
+
+
+@contextlib.contextmanager
+def not_sent(function):
+    """Tells a script that a message could not be kept, and so was not sent."""
+    try:
+        yield
+    except StorageUnavailable as error:
+        raise HostError(f"{function}: the message was not sent: {error}") from None
 
 
 class LocalRelay:
@@ -37286,11 +37450,13 @@ class LocalRelay:
 
     def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
         """Sends a text on a stream, with EventFields; returns a Delivery."""
-        return stream.send(text, filter, fields.event, None, fields.id, fields.retry)
+        with not_sent(function):
+            return stream.send(text, filter, fields.event, None, fields.id, fields.retry)
 
     def send_subscription(self, name, text, filter, function):
         """Sends a text to subscribers; returns a Delivery, or None when no subscription has that name."""
-        return self.graphql.broadcast(name, text, filter)
+        with not_sent(function):
+            return self.graphql.broadcast(name, text, filter)
 
     def list_connections(self, stream):
         """Descriptions of a stream's connections, oldest first."""
@@ -37432,7 +37598,7 @@ class RedisLink:
             raise StorageUnavailable("--redis needs the package redis: pip install redis") from None
         try:
             client = redis.Redis.from_url(
-                url, protocol=2, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
+                url, protocol=2, max_connections=2**31, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
         except ValueError as error:
             raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such as "
@@ -37454,7 +37620,8 @@ class RedisLink:
 
     def connection(self):
         """A new connection for one thread alone; its errors are `failures`."""
-        connection = self.client.connection_pool.make_connection()
+        pool = self.client.connection_pool      # which counts those that it makes, and never forgets one
+        connection = pool.connection_class(**pool.connection_kwargs)
         connection.connect()
         connection.send_command("PING")
         connection.read_response()
@@ -39597,7 +39764,9 @@ class Application:
         self._rebuild()
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
-        return [*(stream.close for stream in closing), *(old.retire for old in replaced)]
+        for stream in closing:          # before anyone can make another of the same path
+            stream.close()
+        return [old.retire for old in replaced]
 
     def _rebuild(self):
         hosts = [host for _, host in sorted(self.hosts.items())]
