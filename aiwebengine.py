@@ -27245,6 +27245,71 @@ class Watchdog:
 WATCHDOG = Watchdog()
 
 
+# -- Values for a reader that chooses ----
+
+
+class LiveValues:
+    """Converts JavaScript values for a reader that follows a selection, as GraphQL does.
+
+    What only a call can tell becomes `later(start)`; `start(*arguments)` makes the value, inside the
+    realm: of functions (called as methods of their object), getters and promises. Iterables become
+    lists, properties of prototypes count, and objects that refer to one another do so in Python too.
+    """
+
+    def __init__(self, realm, later):
+        self.realm = realm
+        self.later = later
+        self.made = {}                  # id of an object -> (the object, what it became)
+
+    def convert(self, value, holder=undefined):
+        """A value, found in the object `holder`, as Python."""
+        if not isinstance(value, JSObject):
+            return self.realm.to_python(value)
+        if value.fn is not None:
+            return self.later(lambda *arguments: call(value, holder, *arguments))
+        if isinstance(value, JSPromise):
+            return self.later(lambda *arguments: value)
+        known = self.made.get(id(value))
+        if known is not None:
+            return known[1]
+        self.realm.poll()
+        if isinstance(value, JSPrimitiveObject) or is_callable(value.get("toJSON")):
+            return self.realm.to_python(value)
+        if isinstance(value, JSArray):
+            items = list_from_array_like(value)
+        elif value.proto is not self.realm.ObjectPrototype and is_callable(value.get(SYM_ITERATOR)):
+            items = iterable_to_list(self.realm, value)
+        else:
+            return self.convert_object(value)
+        result = []
+        self.made[id(value)] = value, result
+        result += [self.convert(item) for item in items]
+        return result
+
+    def convert_object(self, value):
+        result, owner = {}, value
+        self.made[id(value)] = value, result
+        while owner is not None and owner is not self.realm.ObjectPrototype:
+            for key in owner.own_keys():
+                if type(key) is str and (owner is value or key != "constructor"):
+                    name = python_text(key)
+                    if name not in result:
+                        result[name] = self.property(value, key, owner.get_own(key))
+            owner = owner.get_proto()
+        return result
+
+    def property(self, holder, key, desc):
+        if desc is None:
+            return None
+        if not desc.is_accessor():
+            return self.convert(holder.get(key), holder)
+
+        def read(*arguments):
+            value = holder.get(key)
+            return call(value, holder, *arguments) if is_callable(value) else value
+        return self.later(read)
+
+
 # -- Realm -------------------------------------------------------------------------------
 
 def print_to_terminal(level, text):
@@ -28068,6 +28133,10 @@ class Realm:
         """A JavaScript value as plain Python: undefined stays, null is None, arrays are lists, plain
         objects dicts, dates what JSON makes of them; functions come as they are."""
         return self._to_python(value, set())
+
+    def to_live(self, value, later):
+        """A value for a reader that chooses; see LiveValues."""
+        return LiveValues(self, later).convert(value)
 
     def _to_python(self, value, around):
         kind = type(value)
@@ -30207,6 +30276,10 @@ class Js2PyRealm:
         dates what JSON makes of them; functions come as handles."""
         return self._to_python(value, ())
 
+    def to_live(self, value, later):
+        """js2py has neither promises nor getters that wait: plain data."""
+        return self.to_python(value)
+
     def _to_python(self, value, path):
         if type(value) is str:
             return python_text(value)
@@ -30325,7 +30398,7 @@ ENGINE_INTERFACE = (
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "new_function", "from_python", "to_python", "stringify", "parse_json")
+    "new_object", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -34614,14 +34687,15 @@ class GraphQLResolveInfo:
     """What a resolver may ask besides its arguments.
 
     `context` is whatever the caller of `execute` passed; `variables` the coerced variables; `selection`
-    the names of the fields asked for below this one.
+    the names of the fields asked for below this one; `plain` says that the value is not looked into but
+    written as it is, so it must be plain data.
     """
 
     __slots__ = ("field_name", "key", "parent_type", "return_type", "operation", "operation_name",
-                 "variables",
-                 "context", "path", "selection")
+                 "variables", "context", "path", "selection", "plain")
 
-    def __init__(self, plan, run, path):
+    def __init__(self, plan, run, path, plain=False):
+        self.plain = plain
         self.field_name, self.key = plan.name, plan.key
         self.parent_type, self.return_type = plan.parent.name, plan.field.type.text
         self.operation, self.operation_name = run.operation.operation, run.operation.name
@@ -34873,15 +34947,13 @@ class GraphQLPlanner:
 
     def abstract(self, type_, plan, selections):
         executors = {item: _GraphQLLazyObject(self, item, selections) for item in type_.possible}
-        schema = self.schema
 
         def complete(value, run, path, key):
             if value is None or value is run.absent:
                 return None
             if type(value) is not dict:
                 value = _graphql_object_source(value, run, plan, type_, path)
-            return executors[_graphql_concrete_type(value, type_, plan, schema)].get()(value, run,
-                                                                                       (path, key))
+            return executors[_graphql_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
         return complete
 
     def untyped_object(self, selection_sets):
@@ -35076,11 +35148,13 @@ def _graphql_object_source(value, run, plan, type_, path):
                        f"but got: {_graphql_inspect(given)}.")
 
 
-def _graphql_concrete_type(value, type_, plan, schema):
+def _graphql_concrete_type(value, type_, plan, run, path):
     """ResolveAbstractType: by `__typename`, else the only possible type whose fields fit."""
     name = value.get("__typename")
+    if callable(name):
+        name = name({}, GraphQLResolveInfo(plan, run, path))
     if isinstance(name, str):
-        found = schema.types.get(name)
+        found = run.schema.types.get(name)
         if found is None:
             raise GraphQLError(f'Abstract type "{type_}" was resolved to a type "{name}" that does not exist '
                                'inside '
@@ -35397,8 +35471,9 @@ class GraphQLSubscription:
         result["data"] = data
         return graphql_json(result), bool(errors)
 
-    def call_resolver(self):
-        """What the subscription's resolver returns, or None. What it raises comes out as GraphQLError."""
+    def call_resolver(self, plain=False):
+        """What the subscription's resolver returns, as `plain` data if that is said, or None. What it raises
+        comes out as GraphQLError."""
         resolver = self.field.resolver
         if resolver is None:
             return None
@@ -35409,7 +35484,7 @@ class GraphQLSubscription:
         run = _GraphQLRun(self.schema, self.source, self.operation, self.variables, self.context,
                           self.service.absent)
         try:
-            value = resolver(dict(self.args), GraphQLResolveInfo(plan, run, None))
+            value = resolver(dict(self.args), GraphQLResolveInfo(plan, run, None, plain))
         except Exception as error:
             raise run.located(error, plan, None, self.key) from error
         return None if value is self.service.absent else value
@@ -36142,7 +36217,7 @@ class GraphQLService:
         """The value of a subscription's resolver for a client that sent no document."""
         composite = self.subscription_field(name).type.named.is_composite
         document = f"subscription {{ {name}{' { __typename }' if composite else ''} }}"
-        return self.prepare_subscription(document, None, None, query, context).call_resolver()
+        return self.prepare_subscription(document, None, None, query, context).call_resolver(plain=True)
 
     def subscribe_plain(self, name, query=None, context=None):
         """For a client that opens a subscription's plain stream: the text that it gets first, or None. Raises
@@ -38921,14 +38996,21 @@ class Suspended(BaseException):
 
 
 class ResolverCall:
-    """A call of a GraphQL field's resolver, which may still be running."""
+    """A call of a GraphQL field's resolver, or at a `place` further down in its value, which may still be
+    running."""
 
-    __slots__ = ("host", "resolver", "handler", "args", "request", "started", "call", "result", "error")
+    __slots__ = ("host", "resolver", "handler", "args", "request", "convert", "place", "started", "call",
+                 "result", "error")
 
-    def __init__(self, host, kind, name, handler, args, request):
+    def __init__(self, host, kind, name, handler, args, request, convert, place):
         self.host, self.resolver, self.handler, self.args = host, (host.name, kind, name), handler, args
+        self.convert, self.place = convert, place
         self.request, self.started = request, time.perf_counter()
         self.call = self.result = self.error = None
+
+    @property
+    def what(self):
+        return f"{self.resolver[1]} {self.resolver[2]}" + (f" ({self.place})" if self.place else "")
 
     def make_context(self):
         """Older scripts expect the arguments themselves, so each is also a property of the context where its
@@ -38940,19 +39022,18 @@ class ResolverCall:
 
     def begin(self):
         """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
-        host, what = self.host, f"{self.resolver[1]} {self.resolver[2]}"
-        pace = host.app.resolver_pace
+        host, what, pace = self.host, self.what, self.host.app.resolver_pace
         try:
             if self.request is None or self.request.calls is None:
-                self.result = host.run(self.handler, what, self.make_context())
+                self.result = host.run(self.handler, what, self.make_context(), self.convert)
             else:
-                self.result = host.run_now(pace, self.handler, what, self.make_context)
+                self.result = host.run_now(pace, self.handler, what, self.make_context, self.convert)
         except Exception as error:
             self.error = error
         if self.result is not NOT_NOW and type(self.result) is not Pending:
             self.ended()
             return
-        self.call = call = Call(host, pace, self.handler, what, self.make_context)
+        self.call = call = Call(host, pace, self.handler, what, self.make_context, self.convert)
         if self.result is NOT_NOW:
             host.begin(call)
         else:
@@ -38966,12 +39047,14 @@ class ResolverCall:
     def ended(self):
         """Counts the call."""
         host, error, known = self.host, self.error, self.host.app.resolver_stats
+        if isinstance(error, JSError):
+            host.app.report_error(host, error, f"{self.what}: the resolver failed")
+        if self.place is not None:
+            return
         stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
         stats.calls += 1
         if error is not None:
             stats.errors += not self.may_be_missing()
-            if isinstance(error, JSError):
-                host.app.report_error(host, error, f"{self.resolver[1]} {self.resolver[2]}: the resolver failed")
         stats.record(time.perf_counter() - self.started)
 
     def may_be_missing(self):
@@ -39407,21 +39490,36 @@ class ScriptHost:
         if last:
             self.realm.close()
 
-    def call_resolver(self, kind, name, resolver, args, info):
+    def call_resolver(self, kind, name, resolver, args, info, place=None):
         """The value of a GraphQL field. Raises Suspended when that takes a wait and the request can be done
-        anew, what the resolver raises, MissingHandler or ScriptBusy."""
+        anew, what the resolver raises, MissingHandler or ScriptBusy. `place` is where in the result this
+        is, when the value of a field further up is asked for more."""
         request = info.context
         calls = request.calls if request is not None else None
         if calls is not None:
-            place, request.position = request.position, request.position + 1
-            if place < len(calls) and calls[place].resolver == (self.name, kind, name):
-                return calls[place].value()
-            del calls[place:]           # the schema has changed meanwhile
-        call = ResolverCall(self, kind, name, resolver, args, request)
+            position, request.position = request.position, request.position + 1
+            if position < len(calls) and calls[position].resolver == (self.name, kind, name):
+                return calls[position].value()
+            del calls[position:]        # the schema has changed meanwhile
+        convert = None if info.plain else functools.partial(self.live_value, kind, name)
+        call = ResolverCall(self, kind, name, resolver, args, request, convert, place)
         if calls is not None:
             calls.append(call)
         call.begin()
         return call.value()
+
+    def live_value(self, kind, name, value):
+        """What a resolver returned. For a method, a getter or a promise in it, which take another call, it
+        holds functions `f(args, info)`, as the default resolver of graphql-js would call them."""
+        def later(start):
+            def call(context=undefined):
+                return start(self.realm.get(context, "args"), context)
+
+            def resolve(args, info):
+                return self.call_resolver(kind, name, self.realm.new_function(call, info.field_name), args, info,
+                                          ".".join(map(str, info.path)))
+            return resolve
+        return self.realm.to_live(value, later)
 
     def context(self, kind, request=None, args=None, connection=None):
         """The one argument of handlers; `request` has a method `object` that makes it a script's object."""

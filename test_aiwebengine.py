@@ -8812,6 +8812,74 @@ class GraphQLClientsTest(ServerCase):
         self.assertIn("defines no type", self.post_json("/types", "type Query { x: Int }"))
         self.assertIn("must be a string", self.post_json("/types", None))
 
+    LIVE = """
+      const SDL = `type Query { it(kind: String!): Thing list(kind: String!): [Thing] node: Node many: [Int] }
+        interface Node { id: ID! }
+        type Thing implements Node { id: ID! name: String double(n: Int!): Int all: [Int] next: Thing later: Thing bad: Int fine: Int who: String
+          things: [Thing] }`;
+      graphQLRegistry.registerTypes(SDL);
+      class Thing {
+        #secret = 7;
+        constructor(id) { this.id = id; this.fine = 1; }
+        get name() { return "thing " + this.id + this.#secret; }
+        double({ n }, context) { return n * 2 + (context.request.method === "POST" ? this.#secret : 0); }
+        get next() { return new Thing(this.id + 1); }
+        async later() { await null; return new Thing(this.id + 10); }
+        get bad() { throw new TypeError("no good"); }
+        get all() { return new Set([1, 2, 3]); }
+        get things() { return (function* () { yield new Thing(5); yield Promise.resolve(new Thing(6)); })(); }
+        get __typename() { return "Thing"; }
+        who(args, context) { return context.kind; }
+      }
+      const makers = {
+        instance: () => new Thing(1),
+        promises: () => ({ id: Promise.resolve(2), name: new Promise((done) => setTimeout(done, 1, "late")), next: Promise.resolve({ id: 3 }),
+          all: [Promise.resolve(1), 2], later: async () => ({ id: 4, name: () => "method", next: () => Promise.resolve({ id: 5 }) }) }),
+        function: () => () => ({ id: 6 }),
+        cycle: () => { const a = { id: 1, name: "a" }, b = { id: 2, name: "b", next: a }; a.next = b; return a; },
+        rejected: () => ({ id: 1, name: Promise.reject(new RangeError("too late")), fine: 5 }),
+        bare: () => Object.create({ name: "inherited" }, { id: { value: 8, enumerable: false } }),
+      };
+      graphQLRegistry.registerQuery("it", "it(kind: String!): Thing", ({ args }) => makers[args.kind]());
+      graphQLRegistry.registerQuery("list", "list(kind: String!): [Thing]",
+        ({ args }) => args.kind === "map" ? new Map([[1, new Thing(1)]]).values() : [new Thing(1), Promise.resolve(new Thing(2)), null]);
+      graphQLRegistry.registerQuery("node", "node: Node", () => new Thing(9));
+      graphQLRegistry.registerQuery("many", "many: [Int]", async () => new Set([Promise.resolve(1), 2]));
+    """
+
+    def test_values_of_resolvers_are_read_as_graphql_js_reads_them(self):
+        self.serve(self.LIVE)
+        for query, data in (
+                ('{ it(kind: "instance") { id name double(n: 2) b: double(n: 3) all fine who next { id next { id } } later { id name } '
+                 'things { id } } }',
+                 {"id": "1", "name": "thing 17", "double": 11, "b": 13, "all": [1, 2, 3], "fine": 1, "who": "graphqlQuery",
+                  "next": {"id": "2", "next": {"id": "3"}}, "later": {"id": "11", "name": "thing 117"},
+                  "things": [{"id": "5"}, {"id": "6"}]}),
+                ('{ it(kind: "promises") { id name next { id } all later { id name next { id } } } }',
+                 {"id": "2", "name": "late", "next": {"id": "3"}, "all": [1, 2],
+                  "later": {"id": "4", "name": "method", "next": {"id": "5"}}}),
+                ('{ it(kind: "function") { id } }', {"id": "6"}),
+                ('{ it(kind: "cycle") { name next { name next { name } } } }',
+                 {"name": "a", "next": {"name": "b", "next": {"name": "a"}}}),
+                ('{ it(kind: "bare") { id name } }', {"id": "8", "name": "inherited"})):
+            result = json.loads(self.post_json("/graphql", {"query": query}))
+            self.assertEqual(result, {"data": {"it": data}})
+        query = '{ list(kind: "map") { id } node { id } many }'
+        self.assertEqual(json.loads(self.post_json("/graphql", {"query": query})),
+                         {"data": {"list": [{"id": "1"}], "node": {"id": "9"}, "many": [1, 2]}})
+
+    def test_what_a_getter_or_a_promise_throws_is_the_error_of_its_field(self):
+        self.serve(self.LIVE)
+        for kind, field, message in (("instance", "bad", "no good"), ("rejected", "name", "too late")):
+            result = json.loads(self.post_json("/graphql", {"query": '{ it(kind: "%s") { fine %s } }' % (kind, field)}))
+            self.assertEqual(result["data"]["it"][field], None)
+            self.assertIn(result["data"]["it"]["fine"], (1, 5))
+            self.assertEqual([(item["message"], item["path"]) for item in result["errors"]], [(message, ["it", field])])
+        self.assertIn("query it (it.bad): the resolver failed", self.output.getvalue())
+        result = json.loads(self.post_json("/graphql", {"query": '{ list(kind: "") { id bad } }'}))
+        self.assertEqual(result["data"]["list"], [{"id": "1", "bad": None}, {"id": "2", "bad": None}, None])
+        self.assertEqual([item["path"] for item in result["errors"]], [["list", 0, "bad"], ["list", 1, "bad"]])
+
     def test_clients_of_the_endpoint_are_connections_of_the_subscriptions_path(self):
         self.serve(self.SCRIPT)
         path = "/graphql/subscription/news"
