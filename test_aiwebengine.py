@@ -14232,6 +14232,7 @@ routeRegistry.registerRoute("/send", ({ request }) => {
   try { return routeRegistry.sendStreamMessage("/s", request.body) } catch (error) { return { status: 503, body: error.message } }
 }, "POST");
 routeRegistry.registerRoute("/who", ({ meta }) => `${meta.worker} ${word}`);
+routeRegistry.registerRoute("/here", ({ meta }) => `${meta.worker} ${JSON.parse(routeRegistry.listConnections("/s")).length}`);
 """
 
 
@@ -14279,12 +14280,14 @@ class WorkerChannelTest(unittest.TestCase):
 class WorkersTest(RedisCase):
     """--workers: several processes on one port."""
 
+    command = COMMAND
+
     def start(self, count=3, redis=None, **files):
         folder = self.folder = pathlib.Path(self.enterTemporary())
         for name, text in {"app.js": WORKERS_SCRIPT, "lib/word.js": "export const word = 'one';", **files}.items():
             self.write(folder / name, text)
         self.parent = subprocess.Popen(
-            [*COMMAND, str(folder), "--port", "0", "--redis", self.redis.url, "--workers", str(count),
+            [*self.command, str(folder), "--port", "0", "--redis", self.redis.url, "--workers", str(count),
              "--log-level", "error"], cwd=MODULE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
         self.addCleanup(self.parent.wait)
         self.addCleanup(self.parent.stdout.close)
@@ -14400,6 +14403,32 @@ class WorkersTest(RedisCase):
                 with self.subTest(reason):
                     self.assertEqual(done.returncode, 2)
                     self.assertIn(reason, done.stderr.strip().split("\n")[-1])
+
+
+class DealtWorkersTest(WorkersTest):
+    """--workers where the system gives all connections of a port to one process, such as macOS."""
+
+    command = [sys.executable, "-c", "import aiwebengine, sys; aiwebengine.SYSTEM_DEALS_CONNECTIONS = False; "
+                                     "sys.exit(aiwebengine.main(sys.argv[1:]))"]
+
+    def test_each_process_gets_the_same_number_of_connections(self):
+        self.start(3)
+        streams = [EventClient(self.port, "/s") for _ in range(30)]
+        for stream in streams:
+            self.addCleanup(stream.close)
+        counts = {}
+        while len(counts) < 3:
+            _, _, text = self.get("/here")
+            counts.update([text.split()])
+        self.assertEqual(sorted(counts.values()), ["10", "10", "10"])
+
+    def test_a_client_that_left_before_it_was_accepted_hurts_nobody(self):
+        self.start(2)
+        for _ in range(200):
+            sock = socket.create_connection(("127.0.0.1", self.port))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+        self.assertEqual(len(self.answers()), 2)
 
 
 class ChaosOptionTest(unittest.TestCase):
