@@ -11824,7 +11824,7 @@ class StreamsOverHttpTest(ServerCase):
         for options, part in (({"room": "a"}, 'no option "room"; there are event, id, retry'), ({"event": ""}, "the event must be"),
                               ({"event": "a\nb"}, "line breaks"), ({"id": "x" * 201}, "1 to 200"), ({"id": True}, "the id must be"),
                               ({"retry": -1}, "retry must be a whole number"), ({"retry": "5"}, "not a string"),
-                              ({"id": "0123abcd-7"}, "looks like one"), ({"id": "1700000000000-0"}, "looks like one")):
+                              ({"id": "0123abcd-7"}, "looks like one")):
             with self.subTest(options):
                 self.assertIn(part, self.send("sendStreamMessage", "/plain", "x", options))
         for ignored in (None, "{}", 5, ["x"], True):
