@@ -30500,11 +30500,6 @@ def gap_facts(last, resumes_after, reason):
     return json.dumps({"lastEventId": last, "resumesAfter": resumes_after, "reason": reason})
 
 
-def is_stream_id(text):
-    """Could a text be an id that a stream gives out?"""
-    return bool(_EVENT_ID.match(text))
-
-
 def asks_like_event_source(fields):
     """Does a request come from an EventSource, to judge by its headers? Browsers send these two with it
     (HTML, "The EventSource interface"), and no other readers of streams do unless they are told to."""
@@ -36769,7 +36764,7 @@ def event_text(realm, function, options, name):
         shown = json.dumps(text[:40], ensure_ascii=False) if text else describe_value(realm, value)
         raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
                         f"line breaks, not {shown}")
-    if name == "id" and is_stream_id(text):
+    if name == "id" and parse_event_id(text):
         raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
                         "choose another form")
     return text
