@@ -10705,6 +10705,41 @@ class ScriptTest(ServerCase):
 
 
 class ScriptModuleTest(ServerCase):
+
+    @unittest.skipUnless(hasattr(os, "mkfifo"), "needs named pipes and devices")
+    def test_only_ordinary_files_are_read_and_nothing_waits_for_another(self):
+        folder = pathlib.Path(self.enterTemporary())
+        (folder / "public").mkdir()
+        for name in ("pipe.js", "pipe.json", "script.js", "some.test.js", "public/pipe.txt", "public/index.html"):
+            os.mkfifo(folder / name)
+        os.symlink("/dev/zero", folder / "zero.js")
+        (folder / "folder.js").mkdir()
+        self.write(folder / "app.js", """
+            const why = (promise) => promise.then(() => "read", (error) => error.message);
+            routeRegistry.registerRoute("/why", async () => [await why(import("./pipe.js")), await why(import("./zero.js")),
+              await why(import("./folder.js")), await why(import("./pipe.json", { with: { type: "json" } }))]);""")
+        self.serve({"app.js": (folder / "app.js").read_text()})
+        for name in ("pipe.js", "pipe.json", "script.js", "zero.js", "folder.js"):
+            os.rename(folder / name, self.folder / name)
+        (self.folder / "public").mkdir(exist_ok=True)
+        for name in ("pipe.txt", "index.html"):
+            os.rename(folder / "public" / name, self.folder / "public" / name)
+        self.server.app.refresh()
+        texts = self.get_json("/why")
+        for text, reason in zip(texts, ("it is not an ordinary file", "it leads out of the scripts folder", "it is a folder",
+                                        "it is not an ordinary file")):
+            self.assertRegex(text, rf"\Acannot import '[^']*' from app.js: {reason}\Z")
+        self.assertEqual([self.get(path)[0] for path in ("/pipe.txt", "/", "/index.html")], [404] * 3)
+        self.assertEqual(sorted(self.server.app.hosts), ["app.js"])
+        for arguments in (["--run", str(self.folder / "pipe.js")], ["--test", str(folder)], [str(self.folder / "pipe.js"), "--check"]):
+            done = subprocess.run([sys.executable, str(MODULE), *arguments], capture_output=True, text=True, timeout=WAIT)
+            self.assertEqual(done.returncode == 0, "--test" in arguments)
+            self.assertNotIn("Traceback", done.stderr)
+
+    def test_a_file_that_becomes_a_pipe_between_looking_and_opening_is_refused(self):
+        with unittest.mock.patch.object(aiwebengine.stat, "S_ISREG", return_value=False), \
+                self.assertRaisesRegex(ValueError, "not an ordinary file"):
+            aiwebengine.open_ordinary(MODULE)
     """Scripts that import files of their folder."""
 
     FILES = {"app.js": "import { greet } from './lib/greet.js';\nimport texts from './lib/texts.json' with { type: 'json' };\n"
