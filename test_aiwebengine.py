@@ -10733,7 +10733,7 @@ class ScriptModuleTest(ServerCase):
         self.assertEqual(sorted(self.server.app.hosts), ["app.js"])
         for arguments in (["--run", str(self.folder / "pipe.js")], ["--test", str(folder)], [str(self.folder / "pipe.js"), "--check"]):
             done = subprocess.run([sys.executable, str(MODULE), *arguments], capture_output=True, text=True, timeout=WAIT)
-            self.assertEqual(done.returncode == 0, "--test" in arguments)
+            self.assertNotEqual(done.returncode, 0)
             self.assertNotIn("Traceback", done.stderr)
 
     def test_a_file_that_becomes_a_pipe_between_looking_and_opening_is_refused(self):
