@@ -63,7 +63,6 @@ import ipaddress
 import itertools
 import json
 import math
-import mimetypes
 import operator
 import os
 import pathlib
@@ -30447,6 +30446,8 @@ BACKLOG_PATIENCE = 0.05
 #: Seconds between comment lines, and without progress until a client counts as gone.
 HEARTBEAT_SECONDS = 15
 STALLED_SECONDS = 60
+#: Seconds until the broadcaster looks at what was sent, after which it counts as late.
+LATE_SECONDS = 3
 #: What browsers wait before they connect again.
 RETRY_MILLISECONDS = 3000
 MAX_RETRY_MILLISECONDS = 86_400_000
@@ -31197,6 +31198,124 @@ def gathered(outbox):
     return b"".join(parts)
 
 
+class WindowsSelector(selectors.BaseSelector):
+    """Waits for any number of sockets with WSAPoll, where `select` takes 512. May be changed by one thread while
+    another waits; that one sees the change at its next wait.
+
+    The sockets stand in one array of WSAPOLLFD: SOCKET fd, SHORT events, SHORT revents.
+    """
+
+    POLLIN, POLLOUT = 0x0300, 0x0010
+    _RECORD = struct.Struct("@Phh0P")
+    _WORD = _RECORD.size // 2           # from one field to that of the next record, in units of a SHORT
+    _REVENTS = (struct.calcsize("@P") + 2) // 2
+
+    def __init__(self, poll=None):
+        self._poll = poll or ctypes.windll.ws2_32.WSAPoll
+        self._lock = threading.Lock()
+        self._places = {}               # descriptor -> index into the two below
+        self._keys = []
+        self._records = bytearray()
+
+    def register(self, fileobj, events, data=None):
+        handle = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if handle < 0 or not events or events & ~(selectors.EVENT_READ | selectors.EVENT_WRITE):
+            raise ValueError(f"cannot wait for {fileobj!r}")
+        key = selectors.SelectorKey(fileobj, handle, events, data)
+        with self._lock:
+            if handle in self._places:
+                raise KeyError(f"{fileobj!r} is already registered")
+            self._places[handle] = len(self._keys)
+            self._keys.append(key)
+            self._records += self._record(key)
+        return key
+
+    def _record(self, key):
+        return self._RECORD.pack(key.fd, (self.POLLIN if key.events & selectors.EVENT_READ else 0)
+                                 | (self.POLLOUT if key.events & selectors.EVENT_WRITE else 0), 0)
+
+    def _place_of(self, fileobj):
+        """The index of a file object, which may be closed by now."""
+        handle = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if handle >= 0:
+            return self._places[handle]
+        for place, key in enumerate(self._keys):
+            if key.fileobj is fileobj:
+                return place
+        raise KeyError(f"{fileobj!r} is not registered")
+
+    def unregister(self, fileobj):
+        with self._lock:
+            place = self._place_of(fileobj)
+            key, last, size = self._keys[place], self._keys.pop(), self._RECORD.size
+            if last is not key:         # the last one takes the free place
+                self._keys[place], self._places[last.fd] = last, place
+                self._records[place * size:(place + 1) * size] = self._records[-size:]
+            del self._places[key.fd], self._records[-size:]
+        return key
+
+    def modify(self, fileobj, events, data=None):
+        with self._lock:
+            place, size = self._place_of(fileobj), self._RECORD.size
+            key = self._keys[place] = self._keys[place]._replace(events=events, data=data)
+            self._records[place * size:(place + 1) * size] = self._record(key)
+        return key
+
+    def select(self, timeout=None):
+        with self._lock:
+            records, keys = (ctypes.c_char * len(self._records)).from_buffer_copy(self._records), list(self._keys)
+        wait = -1 if timeout is None else math.ceil(max(timeout, 0) * 1000)
+        count = self._poll(records, ctypes.c_ulong(len(keys)), ctypes.c_int(wait))
+        if count < 0:
+            raise OSError(f"WSAPoll fails with {len(keys)} sockets")
+        if not count:
+            return []
+        found = memoryview(records).cast("B").cast("H")[self._REVENTS::self._WORD].tolist()
+        ready = [(key, (selectors.EVENT_READ if got & ~self.POLLOUT else 0)
+                  | (selectors.EVENT_WRITE if got & ~self.POLLIN else 0)) for key, got in zip(keys, found) if got]
+        return [(key, events & key.events) for key, events in ready if events & key.events]
+
+    def get_map(self):
+        with self._lock:
+            return {key.fileobj: key for key in self._keys}
+
+    def close(self):
+        with self._lock:
+            self._places, self._keys, self._records = {}, [], bytearray()
+
+
+#: Descriptors that a process needs for other things than connections: files, pipes, the listening sockets.
+FILES_FOR_OTHERS = 48
+
+
+def new_selector():
+    """The system's best way to wait for many sockets."""
+    return WindowsSelector() if sys.platform == "win32" and ctypes else selectors.DefaultSelector()
+
+
+def socket_limit():
+    """The most connections that the system lets this process have and wait for."""
+    if selectors.DefaultSelector is selectors.SelectSelector and not (sys.platform == "win32" and ctypes):
+        most = 512 if sys.platform == "win32" else 1024
+    elif resource is None:
+        most = 1 << 20
+    else:
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = most if 0 <= most < 1 << 20 else 1 << 20
+    return most - min(FILES_FOR_OTHERS, most // 2)
+
+
+def bad_sockets(selector):
+    """The keys of a selector's sockets that the system knows no more: they let every wait fail."""
+    for key in list(selector.get_map().values()):
+        try:
+            if key.fileobj.fileno() != key.fd:
+                raise OSError
+            key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
+        except (OSError, ValueError):
+            yield key
+
+
 class Broadcaster:
     """The one thread that owns every event-stream socket.
 
@@ -31208,7 +31327,7 @@ class Broadcaster:
     def __init__(self, report=None):
         #: Called with (level, text) for what an operator may want to know.
         self.report = report or (lambda level, text: None)
-        self.selector = selectors.DefaultSelector()
+        self.selector = new_selector()
         #: Open connections of all streams.
         self.count = 0
         self._count_lock = threading.Lock()
@@ -31217,6 +31336,7 @@ class Broadcaster:
         self._waker.setblocking(False)
         self.selector.register(self._pulse, selectors.EVENT_READ, None)
         self._woken = False
+        self._woken_at = self._turned = time.monotonic()
         self._dirty = collections.deque()
         self._tasks = collections.deque()
         self._working = []
@@ -31226,8 +31346,18 @@ class Broadcaster:
         self._beating = []
         self._drained = threading.Condition()
         self._patient = 0
+        self._last_fault = "", 0.0
 
     # -- for other threads ----
+
+    def state(self):
+        """"ok", "late" while the thread does not come round, or "ended"."""
+        if self._thread is None or not self._thread.is_alive():
+            return "ended"
+        now = time.monotonic()
+        late = self._woken and now > self._woken_at + LATE_SECONDS \
+            or now > self._turned + HEARTBEAT_SECONDS + LATE_SECONDS
+        return "late" if late else "ok"
 
     def start(self):
         self._thread = ScriptThread(target=self._loop, name="broadcaster", daemon=True)
@@ -31315,6 +31445,7 @@ class Broadcaster:
     def _wake_up(self):
         if not self._woken:
             self._woken = True
+            self._woken_at = time.monotonic()
             try:
                 self._waker.send(b"\0")
             except OSError:
@@ -31325,22 +31456,58 @@ class Broadcaster:
     def _loop(self):
         try:
             while not self._stopping:
-                busy = self._working or self._dirty or self._tasks or self._beating
-                timeout = 0 if busy else max(0.0, self._beat_at - time.monotonic())
-                for key, events in self.selector.select(timeout):
-                    if key.data is None:
-                        self._rest()
-                    else:
-                        self._serve_socket(key.data, events)
                 try:
-                    self._work()
+                    self._turn()
                 except Exception as error:      # a fault with one stream must not end all others
-                    self.report("error", f"broadcaster: {type(error).__name__}: {error}")
+                    self._told(error)
             self._end_all()
         finally:
             self.selector.close()
             self._pulse.close()
             self._waker.close()
+
+    def _turn(self):
+        busy = self._working or self._dirty or self._tasks or self._beating
+        try:
+            ready = self.selector.select(0 if busy else max(0.0, self._beat_at - time.monotonic()))
+        except (OSError, ValueError) as error:
+            ready = self._without_bad_sockets(error)
+        self._turned = time.monotonic()
+        for key, events in ready:
+            if key.data is None:
+                self._rest()
+            else:
+                try:
+                    self._serve_socket(key.data, events)
+                except Exception as error:
+                    self._give_up(key.data, error)
+        self._work()
+
+    def _without_bad_sockets(self, error):
+        """After a wait that failed: closes the connections that let it fail. Nothing is ready then."""
+        bad = [key for key in bad_sockets(self.selector) if key.data is not None]
+        for key in bad:
+            self._give_up(key.data, error)
+        if not bad:
+            self._told(error)
+            time.sleep(0.05)            # not at full speed
+        self._rest()
+        return []
+
+    def _give_up(self, connection, error):
+        """A fault with one connection: it ends, and the others go on."""
+        self._told(error, f" {connection.stream.path}, client {connection.address}")
+        try:
+            self._close(connection)
+        finally:
+            connection.closed = True
+
+    def _told(self, error, where=""):
+        """A line of the log, at most one a second for the same fault."""
+        text, now = f"broadcaster{where}: {type(error).__name__}: {error}", time.monotonic()
+        if text != self._last_fault[0] or now > self._last_fault[1] + 1:
+            self._last_fault = text, now
+            self.report("error", text)
 
     def _rest(self):
         try:
@@ -31358,7 +31525,11 @@ class Broadcaster:
             stream.waking = False       # before looking, so that nothing sent later is overlooked
             self._absorb(stream)
         for stream in list(self._working):
-            self._deliver(stream)
+            try:
+                self._deliver(stream)
+            except Exception:
+                self._working.remove(stream)    # the next message to it tries again
+                raise
         if time.monotonic() >= self._beat_at:
             self._start_heartbeat()
         if self._beating:
@@ -31378,10 +31549,13 @@ class Broadcaster:
             run.absorb()
         for connection in run.turn():
             if not connection.closed and (connection.mail is not None or connection.position < run.last):
-                data, count = run.outstanding(connection)
-                if data:
-                    connection.messages += count
-                    self._send(connection, data)
+                try:
+                    data, count = run.outstanding(connection)
+                    if data:
+                        connection.messages += count
+                        self._send(connection, data)
+                except Exception as error:
+                    self._give_up(connection, error)
         if run.idle:
             run.rest()
             if stream in self._working:
@@ -31484,8 +31658,8 @@ class Broadcaster:
         connection.unsent = EMPTY_OUTBOX
         try:
             self.selector.register(connection.sock, selectors.EVENT_READ, connection)
-        except (ValueError, KeyError, OSError):
-            self._close(connection)
+        except (ValueError, KeyError, OSError) as error:
+            self._give_up(connection, error)
             return
         set_user_timeout(connection.sock)
         connection.outbox = None
@@ -31560,7 +31734,10 @@ class Broadcaster:
             if connection.closed:
                 continue
             if connection.outbox is None:
-                self._send(connection, self._heartbeat_of(connection))
+                try:
+                    self._send(connection, self._heartbeat_of(connection))
+                except Exception as error:
+                    self._give_up(connection, error)
             elif now - connection.progress > STALLED_SECONDS:
                 self._drop(connection)
 
@@ -38280,6 +38457,8 @@ interface HttpRequest {
   url: string;
   /** Parameters of the URL, decoded. The last of duplicate keys wins. */
   query: Record<string, string>;
+  /** The same with all values of each key. */
+  queryAll: Record<string, string[]>;
   /** Parameters of the path: `/users/:id` gives `params.id`, `/files/*` gives `params["*"]`. */
   params: Record<string, string>;
   /** Header fields by lower-case name. */
@@ -38291,8 +38470,10 @@ interface HttpRequest {
   /** The parsed body if the content type is JSON, else null. A body that is not valid JSON throws a SyntaxError
    * here, which is answered with 400 unless the handler catches it. */
   json: any;
-  /** Fields of a form, urlencoded or multipart. */
+  /** Fields of a form, urlencoded or multipart. The last of duplicate names wins. */
   form: Record<string, string>;
+  /** The same with all values of each field: what checkboxes of one name and `<select multiple>` send. */
+  formAll: Record<string, string[]>;
   /** Uploaded files. */
   files: UploadedFile[];
   cookies: Record<string, string>;
@@ -39093,12 +39274,15 @@ class CallStats:
 
 
 class Route:
-    """A path and method with the handler that answers."""
+    """A path and method with the handler that answers. A `fallback` ends in `*`: files of public/ come
+    first, as a page that does its own routing needs it."""
 
-    __slots__ = ("path", "method", "handler", "host", "stats", "pace")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace")
 
     def __init__(self, path, method, handler, host):
         self.path = path
+        self.place = route_place(path)
+        self.fallback = path.endswith("*")
         self.method = method
         self.handler = handler
         self.host = host
@@ -39120,59 +39304,108 @@ class StreamRoute:
         self.history = history
         self.retry = retry
 
-    def apply(self):
-        """Gives the stream what the options say; for when the script is live."""
-        self.stream.depth, self.stream.retry = self.history, self.retry
+    @property
+    def has_handlers(self):
+        return self.on_connect is not None or self.on_disconnect is not None
+
+
+def shared_stream(routes):
+    """Of the registrations of one stream, in the order of the scripts, the one whose handlers are called.
+    The stream gets the options that the first of them gives."""
+    stream = routes[0].stream
+    stream.depth = next((route.history for route in routes if route.history != DEFAULT_HISTORY_MESSAGES),
+                        DEFAULT_HISTORY_MESSAGES)
+    stream.retry = next((route.retry for route in routes if route.retry != RETRY_MILLISECONDS), RETRY_MILLISECONDS)
+    return next((route for route in routes if route.has_handlers), routes[0])
 
 
 class RouteTable:
-    """All routes, ready to be searched; made anew whenever one changes."""
+    """All routes, ready to be searched; made anew whenever one changes. Each method finds its own best
+    match: a fixed path, then patterns from the most to the least particular."""
 
     def __init__(self, routes=()):
-        self.exact = {}
-        self.patterns = []
-        patterns = {}
-        for route in routes:
-            if ":" in route.path or "*" in route.path:
-                patterns.setdefault(route.path, {})[route.method] = route
-            else:
-                self.exact.setdefault(route.path, {})[route.method] = route
-        for path in sorted(patterns, key=pattern_rank):
-            self.patterns.append((*route_pattern(path), patterns[path]))
+        self.exact = {}                 # place of a fixed path -> {method: Route}
+        self.patterns = {}              # method -> [(regular expression, names, Route)]
+        self.routes = list(routes)
+        places = {}
+        for route in self.routes:
+            places.setdefault(route.place, {})[route.method] = route
+        for methods in sorted(places.values(), key=lambda methods: pattern_rank(next(iter(methods.values())).path)):
+            path = next(iter(methods.values())).path
+            if not is_pattern(path):
+                self.exact[path_key(path)] = methods
+                continue
+            if "GET" in methods:
+                methods = {"HEAD": methods["GET"], **methods}
+            for method, route in methods.items():
+                self.patterns.setdefault(method, []).append((*route_pattern(route.path), route))
 
-    def find(self, path):
-        """(methods, params): a dict method -> Route of the best match, or None."""
-        methods = self.exact.get(path)
+    def find(self, key, method):
+        """(Route, params) of the best match for a method, or (None, {}). HEAD finds what GET does."""
+        methods = self.exact.get(key)
         if methods is not None:
-            return methods, {}
-        for pattern, names, methods in self.patterns:
-            found = pattern.match(path)
+            route = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
+            if route is not None:
+                return route, {}
+        for pattern, names, route in self.patterns.get(method, ()):
+            found = pattern.match(key)
             if found:
-                return methods, dict(zip(names, found.groups()))
+                return route, dict(zip(names, found.groups()))
         return None, {}
 
+    def methods(self, key):
+        """The methods that any route has at a path."""
+        return {*self.exact.get(key, ()), *[method for method, entries in self.patterns.items()
+                                            if any(pattern.match(key) for pattern, _, _ in entries)]}
+
     def paths(self):
-        return [*self.exact, *[next(iter(methods.values())).path for _, _, methods in self.patterns]]
+        return [route.path for route in self.routes]
+
+
+def is_pattern(path):
+    return ":" in path or "*" in path
 
 
 def pattern_rank(path):
-    """Sorts patterns from the most to the least particular: fixed text before :name before *."""
-    return [(2 if "*" in part else 1 if ":" in part else 0, part) for part in path.split("/")]
+    """Sorts patterns from the most to the least particular: fixed text before :name before *, and of two
+    names the one with more fixed text around it."""
+    return [(2 if "*" in part else 1 if ":" in part else 0, -len(_PATTERN_PART.sub("", part)), part)
+            for part in path.split("/")]
 
 
 _PATTERN_PART = re.compile(r":([A-Za-z_$][\w$]*)|\*")
+
+
+def route_place(path):
+    """What two paths have in common that answer the same requests: the key, of a pattern without its names."""
+    return _PATTERN_PART.sub(lambda found: ":" if found[1] else "*", path_key(path))
 
 
 def route_pattern(path):
     """(regular expression, names of its groups) of a path with `:name`, one segment, and `*`, any rest."""
     pieces, names, end = [], [], 0
     for found in _PATTERN_PART.finditer(path):
-        pieces.append(re.escape(path[end:found.start()]))
+        pieces.append(re.escape(path_key(path[end:found.start()])))
         pieces.append("(.*)" if found[1] is None else "([^/]+)")
         names.append(found[1] or "*")
         end = found.end()
-    pieces.append(re.escape(path[end:]))
+    pieces.append(re.escape(path_key(path[end:])))
     return re.compile("".join(pieces) + r"\Z", re.DOTALL), names
+
+
+def percent_decoded(text):
+    """A percent-decoded text. As in the URL Standard a % that begins no escape stands for itself, and bytes
+    that are not UTF-8 become U+FFFD. `text` holds one character per byte as it was received."""
+    return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8", "replace")
+
+
+def path_key(path):
+    """What routes are found by: the decoded path, in which an encoded slash is NUL. `path` may be written
+    with percent escapes or without."""
+    if "%" not in path and path.isascii():
+        return path
+    raw = re.sub("%2f", "%00", path, flags=re.IGNORECASE)
+    return percent_decoded(raw.encode("utf-8", "replace").decode("latin-1"))
 
 
 # -- Imported files ----
@@ -39194,12 +39427,24 @@ def find_import(folder, specifier, referrer):
     return path, path.relative_to(folder).as_posix()
 
 
+def open_ordinary(path):
+    """Opens a file for reading bytes. Pipes, devices and the like, which could keep a reader waiting, and
+    folders are refused with ValueError; opening never waits."""
+    extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra))
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise ValueError("it is not an ordinary file")
+
+
 def read_import(path, specifier, referrer):
     """The text of an imported file; raises HostError."""
     try:
         return read_script(path)
     except (OSError, ValueError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else \
+            "it is a folder" if path.is_dir() else getattr(error, "strerror", None) or error
         raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
 
 
@@ -39217,7 +39462,7 @@ class ScriptHost:
         self.app = app
         self.name = name
         self.source = source
-        self.routes = {}                # (path, method) -> Route
+        self.routes = {}                # (place, method) -> Route
         self.streams = {}               # path -> StreamRoute
         self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
@@ -39556,6 +39801,7 @@ class Application:
         self.resolver_stats = {}        # (script, kind, root field) -> CallStats
         self.resolver_pace = Pace()     # of what is done for a GraphQL request
         self.stream_routes = {}
+        self.stream_keys = {}           # the same by what requests find them by
         self.broadcaster = Broadcaster(report=self.log.write)
         self.streams = StreamRegistry(self.broadcaster)
         self.graphql = GraphQLService(self.streams, self._resolver_stack, undefined, self.log.write)
@@ -39699,7 +39945,7 @@ class Application:
             self._staged[name] = host
             return None
         except (OSError, UnicodeError, ValueError) as error:
-            failure = LoadFailure(name, f"{name}: cannot be read: {error}")
+            failure = LoadFailure(name, f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}")
         except JSError as error:
             failure = LoadFailure(name, error_report(error, host.sources), error, host.sources)
         except HostError as error:
@@ -39731,9 +39977,11 @@ class Application:
     @staticmethod
     def _overlap(host, other):
         """Does a version have a name that another script's running version has too?"""
-        return bool(host.routes.keys() & other.routes.keys() or host.streams.keys() & other.streams.keys()
-                    or {(path, "GET") for path in host.streams} & other.routes.keys()
-                    or {(path, "GET") for path in other.streams} & host.routes.keys()
+        both = host.streams.keys() & other.streams.keys()
+        return bool(host.routes.keys() & other.routes.keys()
+                    or any(host.streams[path].has_handlers and other.streams[path].has_handlers for path in both)
+                    or {(path_key(path), "GET") for path in host.streams} & other.routes.keys()
+                    or {(path_key(path), "GET") for path in other.streams} & host.routes.keys()
                     or host.graphql.conflicts_with(other.name))
 
     def _commit(self, hosts, gone=()):
@@ -39751,8 +39999,6 @@ class Application:
             self.failures.pop(host.name, None)
             for key, route in host.routes.items():
                 route.stats = stats.get(key, route.stats)
-            for route in host.streams.values():
-                route.apply()
         registered = {path for host in self.hosts.values() for path in host.streams}
         closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
                                        [path for old in replaced for path in old.streams if path not in registered])
@@ -39766,8 +40012,12 @@ class Application:
     def _rebuild(self):
         hosts = [host for _, host in sorted(self.hosts.items())]
         routes = [route for host in hosts for route in host.routes.values()]
-        stream_routes = {path: route for host in hosts for path, route in host.streams.items()}
-        self.stream_routes = stream_routes
+        shared = {}
+        for host in self.hosts.values():
+            for path, route in host.streams.items():
+                shared.setdefault(path, []).append(route)
+        self.stream_routes = {path: shared_stream(shared[path]) for path in sorted(shared)}
+        self.stream_keys = {path_key(path): route for path, route in self.stream_routes.items()}
         self.table = RouteTable(routes)
 
     # -- registering ----
@@ -39775,21 +40025,21 @@ class Application:
     def add_route(self, host, route):
         with self._lock:
             self._check_current(host)
-            self._check_route(host, route.path, route.method)
-            host.routes[route.path, route.method] = route
+            self._check_route(host, route)
+            host.routes[route.place, route.method] = route
             if host.live:
                 self._rebuild()
 
     def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
         with self._lock:
             self._check_current(host)
-            self._check_stream(host, path)
+            self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
-            stream = known.stream if known is not None else self.streams.create(path, history)
+            stream = known.stream if known is not None else \
+                self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
-            host.streams[path] = route = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
+            host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
             if host.live:
-                route.apply()
                 self.streams.replace([stream])
                 self._rebuild()
 
@@ -39818,22 +40068,25 @@ class Application:
                    if other.name != host.name and (host.live or other.name not in self._going)]
         return serving if host.live else serving + [other for other in self._staged.values() if other is not host]
 
-    def _check_route(self, host, path, method):
+    def _check_route(self, host, route):
         for other in self._rivals(host):
-            if (path, method) in other.routes:
-                self._refuse(host, other, f"{method} {path} is already registered by {other.name}")
-        if method == "GET":
+            taken = other.routes.get((route.place, route.method))
+            if taken is not None:
+                self._refuse(host, other, f"{route.method} {taken.path} is already registered by {other.name}")
+        if route.method == "GET":
             for other in [host, *self._rivals(host)]:
-                if path in other.streams:
-                    self._refuse(host, other, f"GET {path} is already a stream, registered by {other.name}; "
+                if any(path_key(path) == route.place for path in other.streams):
+                    self._refuse(host, other, f"GET {route.path} is already a stream, registered by {other.name}; "
                                               "choose another path for the route")
 
-    def _check_stream(self, host, path):
-        for other in self._rivals(host):
-            if path in other.streams:
-                self._refuse(host, other, f"stream {path} is already registered by {other.name}")
+    def _check_stream(self, host, path, has_handlers):
+        """Streams are shared by all scripts, but for their handlers."""
+        for other in self._rivals(host) if has_handlers else ():
+            if path in other.streams and other.streams[path].has_handlers:
+                self._refuse(host, other, f"the handlers of the stream {path} are already registered by {other.name}; "
+                                          "register the stream without onConnect and onDisconnect here")
         for other in [host, *self._rivals(host)]:
-            if (path, "GET") in other.routes:
+            if (path_key(path), "GET") in other.routes:
                 self._refuse(host, other, f"GET {path} is already a route, registered by {other.name}; "
                                           "choose another path for the stream")
 
@@ -40042,9 +40295,10 @@ def file_stamp(path):
 
 def read_script(path):
     """The text of a script. Raises OSError, or ValueError for a file that is no text."""
-    if os.path.getsize(path) > MAX_SCRIPT_BYTES:
+    with open_ordinary(path) as file:
+        data = file.read(MAX_SCRIPT_BYTES + 1)
+    if len(data) > MAX_SCRIPT_BYTES:
         raise ValueError(f"the file is larger than {MAX_SCRIPT_BYTES >> 20} MiB")
-    data = pathlib.Path(path).read_bytes()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -40229,7 +40483,7 @@ MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
-_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 #: Requests that are remembered, and the largest body that is kept for sending one again.
 REQUESTS_KEPT = 200
@@ -40298,12 +40552,13 @@ class RequestHead:
     """A request without its body. Heads are remembered by their bytes and shared between requests, so
     nothing may change them.
 
-    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. A `plain`
-    head has nothing but ASCII in any of its parts.
+    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
+    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
-                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain")
+                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
+                 "query_all", "reserved")
 
 
 def parse_head(data):
@@ -40314,13 +40569,14 @@ def parse_head(data):
         raise Refusal(400, "This is not an HTTP request: the request line is malformed", close=True)
     head = RequestHead()
     head.method, target, major, minor = line.groups()
-    if (major, minor) not in (("1", "1"), ("1", "0")):
+    if major != "1":
         raise Refusal(505, f"HTTP/{major}.{minor} is not supported; use HTTP/1.1", close=True)
     if len(target) > MAX_TARGET_BYTES:
         raise Refusal(414, f"The URL is longer than {MAX_TARGET_BYTES} bytes", close=True)
     fields = head.fields = parse_fields(text, line.end())
-    read_framing(head, fields, minor == "1")
-    read_target(head, target, fields, minor == "1")
+    modern = minor != "0"               # HTTP/1.2 would be answered as 1.1 (RFC 9110, 2.5)
+    read_framing(head, fields, modern)
+    read_target(head, target, fields, modern)
     head.content_type = fields.get("content-type", "").partition(";")[0].strip().lower()
     head.cookies = parse_cookies(fields["cookie"]) if "cookie" in fields else {}
     head.origin = fields.get("origin")
@@ -40373,7 +40629,7 @@ def read_framing(head, fields, modern):
             raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
     options = [option.strip() for option in fields.get("connection", "").lower().split(",")]
     head.keep_alive = "close" not in options if modern else "keep-alive" in options
-    head.expect = fields.get("expect", "").lower()
+    head.expect = fields.get("expect", "").lower() if modern else ""
     if head.expect and head.expect != "100-continue":
         raise Refusal(417, "The only expectation that can be met is 100-continue", close=True)
 
@@ -40386,7 +40642,8 @@ def read_target(head, target, fields, modern):
     if target[0] != "/":
         absolute = _ABSOLUTE.match(target)
         if absolute is not None:
-            head.host, target = absolute[1], absolute[2] or "/"
+            head.host = fields["host"] = absolute[1]
+            target = absolute[2] or "/"
             if not target.startswith("/"):
                 target = "/" + target
         elif target != "*" or head.method != "OPTIONS":
@@ -40394,31 +40651,29 @@ def read_target(head, target, fields, modern):
     target = target.partition("#")[0]
     path, _, query = target.partition("?")
     head.target = target
+    head.path = head.key = path
     if "%" in path or not path.isascii():
-        head.path = decode_escapes(path, "path")
-        head.key = head.path if "%2f" not in path.lower() else decode_escapes(
-            re.sub("%2f", "%00", path, flags=re.IGNORECASE), "path")
+        head.path = percent_decoded(path)
+        head.key = percent_decoded(re.sub("%2f", "%00", path, flags=re.IGNORECASE))
         if "\0" in head.path:
             raise Refusal(400, "The path contains a NUL character", close=True)
-    else:
-        head.path = head.key = path
-    head.query = parse_pairs(query, "query") if query else {}
+    head.reserved = any(head.path == owned or head.path.startswith(owned + "/") for owned in RESERVED_PATHS)
+    head.query_all = parse_pairs(query, "query") if query else {}
+    head.query = last_values(head.query_all)
 
 
-def decode_escapes(text, what):
-    """A percent-decoded text; `text` holds one character per byte as it was received."""
-    if _BAD_ESCAPE.search(text):
-        at = _BAD_ESCAPE.search(text).start()
-        raise Refusal(400, f"The {what} is malformed: {text[at:at + 3]!r} is not a percent escape; write % "
-                           "as %25")
+def decode_escapes(text):
+    """A percent-decoded text, or the text itself where it is not one."""
+    if "%" not in text and text.isascii() or _BAD_ESCAPE.search(text):
+        return text
     try:
         return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8")
     except UnicodeDecodeError:
-        raise Refusal(400, f"The {what} is malformed: it is not UTF-8 text") from None
+        return text
 
 
 def parse_pairs(text, what):
-    """The dict of `a=1&b=2`, urlencoded; the last of duplicate keys wins. One character per byte."""
+    """name -> [values] of `a=1&b=2`, urlencoded as the URL Standard has it. One character per byte."""
     pairs = {}
     items = text.split("&")
     if len(items) > MAX_FORM_FIELDS:
@@ -40426,16 +40681,19 @@ def parse_pairs(text, what):
     for item in items:
         if item:
             key, _, value = item.partition("=")
-            pairs[decode_field(key, what)] = decode_field(value, what)
+            pairs.setdefault(decode_field(key), []).append(decode_field(value))
     return pairs
 
 
-def decode_field(text, what):
+def last_values(pairs):
+    """name -> value: the last of duplicate names wins."""
+    return {key: values[-1] for key, values in pairs.items()}
+
+
+def decode_field(text):
     if "+" in text:
         text = text.replace("+", " ")
-    if "%" in text or not text.isascii():
-        return decode_escapes(text, what)
-    return text
+    return percent_decoded(text) if "%" in text or not text.isascii() else text
 
 
 def parse_cookies(text):
@@ -40449,11 +40707,7 @@ def parse_cookies(text):
         value = value.strip()
         if len(value) > 1 and value[0] == value[-1] == '"':
             value = value[1:-1]
-        try:
-            value = decode_escapes(value, "cookie")
-        except Refusal:
-            pass
-        cookies[name] = value
+        cookies[name] = decode_escapes(value)
     return cookies
 
 
@@ -40542,6 +40796,26 @@ _TEXT_TYPES = re.compile(r"text/|application/(?:[\w.+-]*json|[\w.+-]*xml|javascr
                          r"|x-www-form-urlencoded)\Z")
 
 
+def decoded_body(encoding, body):
+    """A body that a client compressed. Raises Refusal for what is broken, too large, or of another kind."""
+    name = encoding.strip().lower()
+    if name in ("identity", ""):
+        return body
+    if name not in ("gzip", "x-gzip", "deflate"):
+        raise Refusal(415, f"The content encoding {name[:40]} is not supported; send gzip, deflate or none",
+                      headers=(("Accept-Encoding", "gzip, deflate"),))
+    decoder = zlib.decompressobj(31 if name != "deflate" else 15 if body[0] & 15 == 8 else -15)
+    try:
+        data = decoder.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        data = None
+    if data is not None and len(data) > MAX_BODY_BYTES:
+        raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB when decoded")
+    if data is None or not decoder.eof or decoder.unused_data.strip(b"\0"):
+        raise Refusal(400, f"The body is not valid {name}")
+    return data
+
+
 def is_json_type(content_type):
     return content_type == "application/json" or content_type.endswith("+json")
 
@@ -40608,17 +40882,45 @@ def read_part(part, fields, files):
     name = parameter(disposition, "name")
     if not disposition.lower().startswith("form-data") or name is None:
         raise Refusal(400, "The multipart form is malformed: a part has no name")
-    name = name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
-    filename = parameter(disposition, "filename")
+    name = encoded_words(name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n"))
+    extended, filename = parameter(disposition, "filename*"), parameter(disposition, "filename")
+    if extended is not None:
+        filename = extended_value(extended) or filename
     if filename is None:
         try:
-            fields[name] = data.decode("utf-8")
+            fields.setdefault(name, []).append(data.decode("utf-8"))
         except UnicodeDecodeError:
-            raise Refusal(400, f"The form field {name[:60]!r} is not UTF-8 text") from None
+            raise Refusal(400, f"The form field {json.dumps(name[:60])} is not UTF-8 text") from None
         return
+    filename = encoded_words(filename)
     files.append({"field": name, "filename": re.split(r"[\\/]", filename.replace("%22", '"'))[-1],
                   "contentType": headers.get("content-type", "application/octet-stream"), "size": len(data),
                   "data": base64.b64encode(data).decode()})
+
+
+def extended_value(text):
+    """The text of an extended parameter, `UTF-8''na%C3%AFve.txt` (RFC 8187), or None."""
+    charset, _, rest = text.partition("'")
+    codec, value = _CHARSETS.get(charset.lower()), rest.partition("'")[2]
+    return urllib.parse.unquote_to_bytes(value).decode(codec, "replace") if codec and value else None
+
+
+_ENCODED_WORD = re.compile(r"=\?([\w-]+)(?:\*[\w-]*)?\?([bq])\?([^? ]*)\?=(?:[ \t]+(?==\?))?", re.IGNORECASE)
+
+
+def encoded_words(text):
+    """A text in which encoded words (RFC 2047), as some clients write names of files, are decoded."""
+    def decoded(found):
+        codec, data = _CHARSETS.get(found[1].lower()), found[3].encode("ascii", "replace")
+        if codec is None:
+            return found[0]
+        try:
+            data = base64.b64decode(data, validate=True) if found[2] in "bB" else \
+                urllib.parse.unquote_to_bytes(data.replace(b"%", b"%25").replace(b"_", b" ").replace(b"=", b"%"))
+            return data.decode(codec)
+        except ValueError:
+            return found[0]
+    return _ENCODED_WORD.sub(decoded, text) if "=?" in text else text
 
 
 # -- Responses of handlers ----
@@ -41313,34 +41615,110 @@ def enliven(live, head, response):
 
 # -- Static files ----
 
-_TYPES = {".html": "text/html", ".htm": "text/html", ".css": "text/css", ".js": "text/javascript",
-          ".mjs": "text/javascript", ".json": "application/json", ".map": "application/json",
-          ".txt": "text/plain",
-          ".md": "text/markdown", ".csv": "text/csv", ".xml": "application/xml", ".svg": "image/svg+xml",
-          ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
-          ".webp": "image/webp", ".avif": "image/avif", ".ico": "image/x-icon", ".woff": "font/woff",
-          ".woff2": "font/woff2", ".ttf": "font/ttf", ".otf": "font/otf", ".wasm": "application/wasm",
-          ".pdf": "application/pdf", ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".wav": "audio/wav",
-          ".mp4": "video/mp4", ".webm": "video/webm", ".zip": "application/zip",
-          ".webmanifest": "application/manifest+json"}
+#: Content types by ending: our own, since those of the system differ from machine to machine.
+_TYPES = {ending: kind for kind, endings in (line.split(None, 1) for line in """\
+    text/html                           html htm
+    text/css                            css
+    text/javascript                     js mjs cjs
+    text/plain                          txt text log conf ini cfg toml ts mts cts tsx jsx py sh scss sass less
+    text/markdown                       md markdown
+    text/csv                            csv
+    text/tab-separated-values           tsv
+    text/calendar                       ics
+    text/vtt                            vtt
+    text/vcard                          vcf
+    text/yaml                           yaml yml
+    application/json                    json map
+    application/geo+json                geojson
+    application/ld+json                 jsonld
+    application/manifest+json           webmanifest
+    application/xml                     xml xsl xslt
+    application/rss+xml                 rss
+    application/atom+xml                atom
+    application/xhtml+xml               xhtml
+    application/wasm                    wasm
+    application/pdf                     pdf
+    application/rtf                     rtf
+    application/zip                     zip
+    application/gzip                    gz tgz
+    application/x-tar                   tar
+    application/x-bzip2                 bz2
+    application/x-xz                    xz
+    application/zstd                    zst
+    application/x-7z-compressed         7z
+    application/epub+zip                epub
+    application/vnd.ms-excel            xls
+    application/vnd.ms-powerpoint       ppt
+    application/msword                  doc
+    application/vnd.openxmlformats-officedocument.spreadsheetml.sheet           xlsx
+    application/vnd.openxmlformats-officedocument.presentationml.presentation   pptx
+    application/vnd.openxmlformats-officedocument.wordprocessingml.document     docx
+    application/vnd.apple.mpegurl       m3u8
+    image/svg+xml                       svg svgz
+    image/png                           png
+    image/apng                          apng
+    image/jpeg                          jpg jpeg jfif
+    image/gif                           gif
+    image/webp                          webp
+    image/avif                          avif
+    image/heic                          heic
+    image/bmp                           bmp
+    image/tiff                          tif tiff
+    image/x-icon                        ico cur
+    font/woff                           woff
+    font/woff2                          woff2
+    font/ttf                            ttf
+    font/otf                            otf
+    font/collection                     ttc
+    application/vnd.ms-fontobject       eot
+    audio/mpeg                          mp3
+    audio/ogg                           ogg oga opus
+    audio/wav                           wav
+    audio/mp4                           m4a
+    audio/aac                           aac
+    audio/flac                          flac
+    audio/midi                          mid midi
+    audio/webm                          weba
+    video/mp4                           mp4 m4v
+    video/webm                          webm
+    video/ogg                           ogv
+    video/quicktime                     mov
+    video/x-msvideo                     avi
+    video/mpeg                          mpeg mpg
+    video/mp2t                          m2ts
+    model/gltf+json                     gltf
+    model/gltf-binary                   glb
+    model/stl                           stl
+    model/obj                           obj
+""".splitlines()) for ending in endings.split()}
+#: Endings of compressed files -> their encoding: `app.js.gz` is JavaScript, but `data.tar.gz` an archive.
+_ENCODINGS = {".gz": "gzip", ".svgz": "gzip", ".br": "br", ".zst": "zstd"}
+_TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "application/manifest+json",
+                    "application/geo+json", "application/ld+json", "application/rss+xml", "application/atom+xml",
+                    "application/xhtml+xml", "model/gltf+json"))
 
 
 def content_type_of(name):
-    kind = _TYPES.get(os.path.splitext(name)[1].lower()) or mimetypes.guess_type(name)[0]
+    """(content type, content encoding or None) of a file by its name."""
+    stem, ending = os.path.splitext(name.lower())
+    kind, encoding = _TYPES.get(ending[1:]), _ENCODINGS.get(ending)
+    if encoding is not None and ending != ".svgz":
+        inner = _TYPES.get(os.path.splitext(stem)[1][1:])
+        kind, encoding = (inner, encoding) if inner and inner != "application/x-tar" else (kind, None)
     kind = kind or "application/octet-stream"
-    text = kind.startswith("text/") or kind in ("application/json", "image/svg+xml", "application/xml")
-    return kind + "; charset=utf-8" if text else kind
+    return kind + "; charset=utf-8" if kind.startswith("text/") or kind in _TEXTS else kind, encoding
 
 
 def find_file(root, key):
-    """The path of the file under `root` that a decoded URL path names, its directory with a slash when
-    the URL lacks it, or None. Nothing outside of root can be named, not by links either."""
+    """The path of the file under `root` that a decoded URL path names, with `.html` where only that is
+    there, its directory with a slash when the URL lacks it, or None. Nothing outside of root can be named,
+    not by links either."""
     parts = key[1:].split("/")
     for part in parts[:-1]:
         if not part:
             return None
-    for part in parts:
-        if part.startswith(".") or any(c < " " or c in "\\:\x7f" for c in part) or part.endswith((" ", ".")):
+    for place, part in enumerate(parts):
+        if part.startswith(".") and (part != ".well-known" or place) or any(c < " " or c in "\\:\x7f" for c in part) or part.endswith((" ", ".")):
             return None
     try:
         top = os.path.realpath(root)
@@ -41352,20 +41730,26 @@ def find_file(root, key):
             if not index.startswith(top + os.sep) or not os.path.isfile(index):
                 return None
             return index if key.endswith("/") else full + os.sep
-        return full if os.path.isfile(full) and parts[-1] else None
+        if not parts[-1]:
+            return None
+        if not os.path.isfile(full):
+            full = os.path.realpath(full + ".html")
+        return full if full.startswith(top + os.sep) and os.path.isfile(full) else None
     except (OSError, ValueError):
         return None
 
 
 def file_response(head, path, live=None):
     """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
-    file = open(path, "rb")
+    file = open_ordinary(path)
     facts = os.fstat(file.fileno())
-    kind = content_type_of(path)
+    kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
     headers = [("ETag", tag), ("Cache-Control", "no-cache"),
                ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True))]
-    if live is not None and kind.startswith("text/html"):
+    if encoding is not None:
+        headers.append(("Content-Encoding", encoding))
+    elif live is not None and kind.startswith("text/html"):
         headers.append(_LIVE_VARY)
         file, live_size = live_file(live, head, file, facts.st_size)
         if live_size is not None:
@@ -41390,12 +41774,15 @@ def live_file(live, head, file, size):
 
 def ranged_response(head, file, kind, size, tag, modified, headers):
     """The Response for `size` bytes of an open file, or the part of them that is asked for."""
+    if has_changed(head.fields, tag, modified):
+        file.close()
+        raise Refusal(412, "The file is not the one that the request is about")
     if not_modified(head.fields, tag, modified):
         file.close()
         return Response(304, None, b"", headers)
     headers.append(("Accept-Ranges", "bytes"))
     status, start, end = 200, 0, size
-    wanted = head.fields.get("range")
+    wanted = head.fields.get("range") if head.method == "GET" else None     # RFC 9110, 14.2
     if wanted and head.fields.get("if-range", tag) == tag:
         span = byte_range(wanted, size)
         if span == ():
@@ -41427,17 +41814,31 @@ class FilePart:
 
 
 def not_modified(fields, tag, modified):
+    """If-None-Match and If-Modified-Since (RFC 9110, 13.1.2 and 13.1.3)."""
     matching = fields.get("if-none-match")
     if matching is not None:
         tags = [item.strip().removeprefix("W/") for item in matching.split(",")]
         return tag in tags or tags == ["*"]
-    since = fields.get("if-modified-since")
-    if since is None or not modified:
-        return False
+    since = http_date(fields.get("if-modified-since"))
+    return since is not None and bool(modified) and int(modified) <= since
+
+
+def has_changed(fields, tag, modified):
+    """If-Match and If-Unmodified-Since (RFC 9110, 13.1.1 and 13.1.4)."""
+    matching = fields.get("if-match")
+    if matching is not None:
+        tags = [item.strip() for item in matching.split(",")]
+        return tag not in tags and tags != ["*"]
+    since = http_date(fields.get("if-unmodified-since"))
+    return since is not None and bool(modified) and int(modified) > since
+
+
+def http_date(text):
+    """Seconds since 1970 of a date in a header, or None where there is none."""
     try:
-        return int(modified) <= email.utils.parsedate_to_datetime(since).timestamp()
+        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
     except (TypeError, ValueError, IndexError, OverflowError):
-        return False
+        return None
 
 
 def byte_range(text, size):
@@ -41689,6 +42090,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             method = getattr(self, "do_" + head.method, None)
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
+            if body and "content-encoding" in head.fields:
+                body = decoded_body(head.fields["content-encoding"], body)
             method(head, body)
         except Refusal as refusal:
             self.refuse(refusal)
@@ -41755,18 +42158,20 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
         app = self.app
-        stream = app.stream_routes.get(head.path)
+        stream = app.stream_keys.get(head.key)
         if stream is not None:
             self.open_stream(head, stream)
             return
         if head.path.startswith("/graphql") and self.graphql(head, body):
             return
-        methods, params = app.table.find(head.key)
-        if methods is not None:
-            route = methods.get(head.method) or (methods.get("GET") if head.method == "HEAD" else None)
-            if route is not None:
+        route, params = self.find_route(head)
+        if route is not None:
+            file = self.static(head) if route.fallback else None
+            if file is not None:
+                self.reply(file)
+            else:
                 self.call_route(route, head, params, body)
-                return
+            return
         if head.path == LIVE_PATH and head.method == "GET":
             self.open_live(head)
             return
@@ -41776,7 +42181,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         response = self.internal(head) or self.static(head)
         if response is not None:
             self.reply(response)
-        elif methods is not None or head.path.startswith("/engine/") and self.allowed(head):
+        elif self.allowed(head):
             self.refuse_method(head)
         else:
             self.not_found(head)
@@ -41787,14 +42192,13 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Every method that may change something."""
         if head.path.startswith("/graphql") and self.graphql(head, body):
             return
-        methods, params = self.app.table.find(head.key)
-        route = methods.get(head.method) if methods is not None else None
+        route, params = self.find_route(head)
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
         elif (head.method, head.path) in LOCAL_PAGES:
             self.local(head, body)
-        elif methods is not None or self.allowed(head):
+        elif self.allowed(head):
             self.refuse_method(head)
         else:
             self.not_found(head)
@@ -41803,9 +42207,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def do_OPTIONS(self, head, body):
         """A route of its own, or what the path allows; also the answer to a browser's preflight."""
-        methods, params = self.app.table.find(head.key)
-        if methods is not None and "OPTIONS" in methods:
-            self.call_route(methods["OPTIONS"], head, params, body)
+        route, params = self.find_route(head)
+        if route is not None:
+            self.call_route(route, head, params, body)
             return
         allowed = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] if head.target == "*" \
             else self.allowed(head)
@@ -41820,13 +42224,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                         ("Access-Control-Max-Age", "600")]
         self.reply(Response(204, None, b"", headers))
 
+    def find_route(self, head):
+        """(Route, params) for a request, or (None, {}). No route hides what is the server's own."""
+        return (None, {}) if head.reserved else self.app.table.find(head.key, head.method)
+
     def allowed(self, head):
         """The methods that a path answers, in the usual order; empty for an unknown path."""
-        methods, _ = self.app.table.find(head.key)
-        names = set(methods or ())
+        names = set() if head.reserved else self.app.table.methods(head.key)
         if head.path in ("/graphql", GRAPHQL_SSE_PATH):
             names.update(("GET", "POST"))
-        if self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
+        if head.path == GRAPHQL_SSE_PATH:
+            names.update(("PUT", "DELETE"))     # of clients that keep one stream for all their operations
+        if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
             names.add("GET")
         if head.path.startswith("/engine/"):
             names.update(method for method, path in LOCAL_PAGES if path == head.path)
@@ -41874,6 +42283,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return file_response(head, path, self.app.live)
         except PermissionError:
             raise Refusal(403, "The file may not be read") from None
+        except ValueError:
+            return None                 # replaced by something else just now
         except OSError as error:
             if error.errno in _TOO_MANY_FILES:
                 raise Refusal(503, "The server has too many files open",
@@ -41884,10 +42295,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         hints = self.app.suggestions(head.path)
         shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
         message = f"Nothing is registered at {head.method} {shown}"
+        if self.app.failures:
+            message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
-        elif self.app.failures:
-            message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if head.browser:
             self.reply(PAGES["missing"](self.server, head, message))
         else:
@@ -42369,9 +42780,10 @@ class Request:
         parts = {
             "method": head.method, "path": script_text(realm, head.path),
             "url": script_text(realm, head.target),
-            "query": pairs(realm, head.query), "params": pairs(realm, self.params),
+            "query": pairs(realm, head.query), "queryAll": list_object(realm, head.query_all), "params": pairs(realm, self.params),
             "headers": pairs(realm, head.fields), "body": script_text(realm, text),
-            "form": text_object(realm, self.form), "files": realm.from_python(list(self.files)),
+            "form": text_object(realm, self.form and last_values(self.form)),
+            "formAll": list_object(realm, self.form), "files": realm.from_python(list(self.files)),
             "json": null if self.json is None else realm.from_python(self.json),
             "cookies": pairs(realm, head.cookies), "ip": self.address,
             "auth": realm.new_object(dict(_AUTH))}
@@ -42439,6 +42851,11 @@ class Greeting:
         return b"".join(self.frames)
 
 
+def list_object(realm, pairs):
+    """A script's object with arrays of strings."""
+    return realm.from_python(pairs) if pairs else realm.new_object({})
+
+
 def connect_answer(realm, value):
     """What an onConnect handler returned: None (keep the query's metadata), a dict of metadata, or a
     Response that refuses. To be run inside the realm."""
@@ -42500,7 +42917,11 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.stopping = False
         self.clock = time.monotonic()
         self.handlers = {}              # open connections that are not streams, oldest first
-        self.selector = selectors.DefaultSelector()
+        self.selector = new_selector()
+        self.max_sockets = socket_limit()
+        if self.max_sockets < max_connections:
+            self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
+                                   f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
         self._heads = {}
         self._status_lines = {}
         self._status_time = 0
@@ -42623,7 +43044,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                     continue
                 self._serial += 1
                 self._busy = handler
-                handler.serve()
+                self._attempt(handler, handler.serve)
                 with self._turn:
                     if self._term != term:
                         self._returned.append(handler)
@@ -42640,7 +43061,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Waits for sockets that are ready; accepts, takes back, sweeps."""
         if self.stopping and self._finish():
             return
-        events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
+        try:
+            events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
+        except (OSError, ValueError) as error:
+            events = self._without_bad_sockets(error)
         self.clock = time.monotonic()
         if self._later:
             self._do_later()
@@ -42656,6 +43080,40 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.clock >= self._sweep_at:
             self._sweep_at = self.clock + 1
             self._sweep()
+
+    def _without_bad_sockets(self, error):
+        """After a wait that failed: closes the connections that let it fail. Nothing is ready then."""
+        bad = [key for key in bad_sockets(self.selector) if isinstance(key.data, RequestHandler)]
+        for key in bad:
+            self._give_up(key.data, error)
+        if not bad:
+            self._warn(f"waiting for sockets fails: {error}")
+            time.sleep(SUPERVISOR_INTERVAL)     # not at full speed
+        return []
+
+    def _attempt(self, handler, work):
+        """work() for one connection; a fault ends this one, and the others go on."""
+        try:
+            work()
+        except Exception as error:
+            self._give_up(handler, error)
+
+    def _give_up(self, handler, error):
+        self.log.write("error", f"internal error with a connection of {handler.address}\n"
+                                + "".join(traceback.format_exception(error)))
+        handler.end()
+        try:
+            self._unwatch(handler)
+        except (KeyError, ValueError, OSError):
+            pass
+        self.handlers.pop(handler, None)
+        handler.connection.close()
+
+    def _warn(self, text):
+        """A line of the log, at most one a second."""
+        if self.clock > self._warned_at + 1:
+            self._warned_at = self.clock
+            self.log.write("warn", text)
 
     # -- what is to happen later --
 
@@ -42726,6 +43184,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             except OSError as error:
                 if error.errno in _TOO_MANY_FILES:
                     self._shed()
+                elif not self.stopping:
+                    self._warn(f"a connection cannot be accepted: {error.strerror}")
+                    time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
                 return
             self.process_request(request, address)
 
@@ -42737,7 +43198,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         except OSError:
             pass
         handler = self.RequestHandlerClass(request, client_address, self)
-        if len(self.handlers) >= MAX_OPEN_REQUESTS and not self._make_room():
+        full = len(self.handlers) >= MAX_OPEN_REQUESTS \
+            or len(self.handlers) + self.app.broadcaster.count >= self.max_sockets
+        if full and not self._make_room():
             handler.closing = True
             handler.refuse(Refusal(503, "Too many open connections", close=True,
                                    headers=(("Retry-After", "1"),)))
@@ -42770,9 +43233,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self._reserve = open(os.devnull, "rb")
         except OSError:
             pass
-        if self.clock > self._warned_at + 1:
-            self._warned_at = self.clock
-            self.log.write("warn", "out of file descriptors: connections are refused (raise `ulimit -n`)")
+        self._warn("out of file descriptors: connections are refused (raise `ulimit -n`)")
 
     def _settle(self, handler):
         """Waits for what the connection waits for, or forgets it."""
@@ -42816,7 +43277,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Ends connections whose time is up."""
         for handler in [handler for handler in self.handlers if handler.deadline < self.clock]:
             if handler.watched is not None:
-                handler.expire()
+                self._attempt(handler, handler.expire)
                 self._settle(handler)
 
     def _finish(self):
@@ -43430,10 +43891,13 @@ def error_page(server, head, status, facts, error, body=b""):
 
 @page("/engine/health")
 def health_answer(server, head):
-    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded or Redis is away."""
+    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded, Redis is away or the
+    thread that writes to the streams does not come round; `threads` are "ok", "late" or "ended"."""
     app = server.app
     joined = app.relay.health()
-    facts = {"status": "degraded" if app.failures or joined.get("redis") == "down" else "ok", "version": __version__,
+    threads = {"http": "ok", "streams": app.broadcaster.state()}    # the first is the one that answers
+    well = not app.failures and joined.get("redis") != "down" and threads["streams"] == "ok"
+    facts = {"status": "ok" if well else "degraded", "version": __version__, "threads": threads,
              "uptime": round(time.monotonic() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
              "streams": len(app.stream_routes), "connections": open_streams(server), **joined}
@@ -46734,13 +47198,14 @@ def raise_file_limit():
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, 1 << 20) if hard != resource.RLIM_INFINITY else 1 << 20
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (ValueError, OSError):
-        pass
+    most = 1 << 20 if hard == resource.RLIM_INFINITY else min(hard, 1 << 20)
+    for wanted in (most, 65536, 10240):     # macOS calls its limit infinite, and often takes only the last
+        if soft == resource.RLIM_INFINITY or soft >= wanted:
+            return
+        try:
+            return resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), hard))
+        except (ValueError, OSError):
+            continue
 
 
 def free_port_after(host, port):
