@@ -30502,11 +30502,6 @@ def gap_facts(last, resumes_after, reason):
     return json.dumps({"lastEventId": last, "resumesAfter": resumes_after, "reason": reason})
 
 
-def is_stream_id(text):
-    """Could a text be an id that a stream gives out?"""
-    return bool(_EVENT_ID.match(text))
-
-
 def asks_like_event_source(fields):
     """Does a request come from an EventSource, to judge by its headers? Browsers send these two with it
     (HTML, "The EventSource interface"), and no other readers of streams do unless they are told to."""
@@ -36947,7 +36942,7 @@ def event_text(realm, function, options, name):
         shown = json.dumps(text[:40], ensure_ascii=False) if text else describe_value(realm, value)
         raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
                         f"line breaks, not {shown}")
-    if name == "id" and is_stream_id(text):
+    if name == "id" and parse_event_id(text):
         raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
                         "choose another form")
     return text
@@ -39450,12 +39445,24 @@ def find_import(folder, specifier, referrer):
     return path, path.relative_to(folder).as_posix()
 
 
+def open_ordinary(path):
+    """Opens a file for reading bytes. Pipes, devices and the like, which could keep a reader waiting, and
+    folders are refused with ValueError; opening never waits."""
+    extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra))
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise ValueError("it is not an ordinary file")
+
+
 def read_import(path, specifier, referrer):
     """The text of an imported file; raises HostError."""
     try:
         return read_script(path)
     except (OSError, ValueError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else \
+            "it is a folder" if path.is_dir() else getattr(error, "strerror", None) or error
         raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
 
 
@@ -39956,7 +39963,7 @@ class Application:
             self._staged[name] = host
             return None
         except (OSError, UnicodeError, ValueError) as error:
-            failure = LoadFailure(name, f"{name}: cannot be read: {error}")
+            failure = LoadFailure(name, f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}")
         except JSError as error:
             failure = LoadFailure(name, error_report(error, host.sources), error, host.sources)
         except HostError as error:
@@ -40306,9 +40313,10 @@ def file_stamp(path):
 
 def read_script(path):
     """The text of a script. Raises OSError, or ValueError for a file that is no text."""
-    if os.path.getsize(path) > MAX_SCRIPT_BYTES:
+    with open_ordinary(path) as file:
+        data = file.read(MAX_SCRIPT_BYTES + 1)
+    if len(data) > MAX_SCRIPT_BYTES:
         raise ValueError(f"the file is larger than {MAX_SCRIPT_BYTES >> 20} MiB")
-    data = pathlib.Path(path).read_bytes()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -41751,7 +41759,7 @@ def find_file(root, key):
 
 def file_response(head, path, live=None):
     """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
-    file = open(path, "rb")
+    file = open_ordinary(path)
     facts = os.fstat(file.fileno())
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
@@ -42293,6 +42301,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return file_response(head, path, self.app.live)
         except PermissionError:
             raise Refusal(403, "The file may not be read") from None
+        except ValueError:
+            return None                 # replaced by something else just now
         except OSError as error:
             if error.errno in _TOO_MANY_FILES:
                 raise Refusal(503, "The server has too many files open",
