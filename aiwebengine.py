@@ -27124,7 +27124,7 @@ def is_module(source):
 #: Seconds between two looks of the watchdog at the process's memory.
 MEMORY_CHECK_SECONDS = 0.05
 #: The watchdog is late by so much: a script's call holds up all threads.
-LATE_SECONDS = 0.05
+HELD_UP_SECONDS = 0.05
 #: Bytes by which the process grows between two looks when several running realms begin to take turns.
 TURNS_FROM_BYTES = 4 * 1024 * 1024
 #: Seconds that a stopped script gets to give back its memory before another one may be blamed.
@@ -27230,7 +27230,7 @@ class Watchdog:
         self.memory = self.first_memory = 0
         #: The realms that have been charged with memory.
         self.charged = weakref.WeakSet()
-        #: realm -> seconds of its entries that have ended since the last look.
+        #: Weak reference to a realm -> seconds of its entries that have ended since the last look.
         self.ended = {}
         #: The realm whose turn it is, until when turns are taken, and when garbage was last collected.
         self.turn = None
@@ -27258,7 +27258,7 @@ class Watchdog:
         """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it."""
         with self.condition:
             self.watches.discard(watch)
-            realm = watch.realm
+            realm = watch.realm.reference
             self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
 
     def run(self):
@@ -27287,14 +27287,15 @@ class Watchdog:
     def check(self, late):
         """Stops whatever has gone too far. `late` says by how many seconds nobody let this thread run."""
         now, memory = time.monotonic(), memory_used()
-        shares, self.ended = self.ended, {}
+        shares = {realm(): seconds for realm, seconds in self.ended.items() if realm() is not None}
+        self.ended = {}
         for watch in list(self.watches):
             seconds = watch.worked(now)
             shares[watch.realm] = shares.get(watch.realm, 0.0) + seconds
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
                 self.watches.discard(watch)
-            elif late > LATE_SECONDS and seconds > late / 2:
+            elif late > HELD_UP_SECONDS and seconds > late / 2:
                 watch.realm.interrupt_run(None)
         self.charge(memory - self.memory, shares)
         self.take_turns(now, memory - self.memory, [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
@@ -27379,7 +27380,6 @@ class Watchdog:
         told so."""
         freed = self.collect()
         with self.condition:
-            self.ended.pop(realm, None)
             self.stopping_until = 0.0
             realm.memory = max(0, min(realm.memory - freed, self.memory - self.first_memory))
         if realm.memory > self.max_memory // 2 and realm.outgrown is not None:
@@ -27764,6 +27764,7 @@ class Realm:
         self.thread = None
         #: Bytes by which the process grew while this realm ran, and what to call when it keeps too much of them.
         self.memory, self.outgrown = 0, None
+        self.reference = weakref.ref(self)
         #: The JSError that says why it cannot be entered any more, if there is more to say than that it is closed.
         self.unloaded = None
         self.jobs = collections.deque()
@@ -30114,6 +30115,7 @@ class Js2PyRealm:
         self.interrupt = self.closed = False
         self.interruption = self.stop_reason = self.time_limit = self.thread = None
         self.outgrown = self.unloaded = None
+        self.reference = weakref.ref(self)
         self.depth = self.memory = 0
         self.jobs = collections.deque()
         self.rejections = {}            # there are no promises
