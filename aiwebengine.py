@@ -66,6 +66,7 @@ import math
 import operator
 import os
 import pathlib
+import posixpath
 import queue
 import random
 import re
@@ -30501,11 +30502,6 @@ def gap_facts(last, resumes_after, reason):
     return json.dumps({"lastEventId": last, "resumesAfter": resumes_after, "reason": reason})
 
 
-def is_stream_id(text):
-    """Could a text be an id that a stream gives out?"""
-    return bool(_EVENT_ID.match(text))
-
-
 def asks_like_event_source(fields):
     """Does a request come from an EventSource, to judge by its headers? Browsers send these two with it
     (HTML, "The EventSource interface"), and no other readers of streams do unless they are told to."""
@@ -37023,7 +37019,7 @@ def event_text(realm, function, options, name):
         shown = json.dumps(text[:40], ensure_ascii=False) if text else describe_value(realm, value)
         raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
                         f"line breaks, not {shown}")
-    if name == "id" and is_stream_id(text):
+    if name == "id" and parse_event_id(text):
         raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
                         "choose another form")
     return text
@@ -39491,6 +39487,19 @@ def path_key(path):
 # -- Imported files ----
 
 
+def is_spelled_so(folder, parts):
+    """Whether the names of a path below a folder are written as the files are. Windows and macOS find x.js as
+    X.JS, Windows also as X~1.JS, `x.js.` and `x.js:$DATA`; what is found must not depend on the system."""
+    for part in parts:
+        other = part.swapcase()
+        if other != part and os.path.lexists(os.path.join(folder, other)) \
+                or not {*"~:\\"}.isdisjoint(part) or part[-1:] in (" ", "."):
+            if part not in os.listdir(folder):
+                return False
+        folder = os.path.join(folder, part)
+    return True
+
+
 def find_import(folder, specifier, referrer):
     """(path, name) of an imported file: relative to the importing file, inside the folder. Raises
     HostError."""
@@ -39500,10 +39509,14 @@ def find_import(folder, specifier, referrer):
     folder = folder.resolve()
     try:
         path = (folder / referrer).parent.joinpath(specifier).resolve()
+        named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
+        misspelled = path.exists() and not named.startswith("../") and not is_spelled_so(folder, named.split("/"))
     except (OSError, ValueError) as error:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: {error}") from None
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    if misspelled:
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this spelling")
     return path, path.relative_to(folder).as_posix()
 
 
@@ -41803,7 +41816,7 @@ def find_file(root, key):
     try:
         top = os.path.realpath(root)
         full = os.path.realpath(os.path.join(top, *parts))
-        if full != top and not full.startswith(top + os.sep):
+        if full != top and not full.startswith(top + os.sep) or not is_spelled_so(top, parts):
             return None
         if os.path.isdir(full):
             index = os.path.realpath(os.path.join(full, "index.html"))
@@ -42970,6 +42983,29 @@ _EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITIN
            WAITING: selectors.EVENT_READ}
 
 
+class DealtConnections:
+    """What a process of --workers listens on where its parent accepts the connections and deals them out:
+    the end of a socket pair, over which they come (SCM_RIGHTS)."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.fileno, self.close, self.setblocking = channel.fileno, channel.close, channel.setblocking
+
+    def accept(self):
+        data, numbers, _, _ = socket.recv_fds(self.channel, 1, 1)
+        if not data:
+            time.sleep(SUPERVISOR_INTERVAL)     # the parent is gone: so are we, in a moment
+            raise BlockingIOError
+        if not numbers:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        connection = socket.socket(fileno=numbers[0])
+        try:
+            return connection, connection.getpeername()
+        except OSError:
+            connection.close()
+            raise ConnectionAbortedError from None
+
+
 class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     """Listens, and serves an Application.
 
@@ -42983,7 +43019,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, dealt=None):
         self.app = app
         self.log = app.log
         self.shared_port = shared_port  # with other processes: the system deals out the connections
@@ -43020,7 +43056,11 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._sweep_at = self._warned_at = self._grace_until = 0.0
         self._reserve = None
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), RequestHandler)
+        super().__init__((host, port), RequestHandler, bind_and_activate=dealt is None)
+        if dealt is not None:
+            self.socket.close()
+            self.socket = DealtConnections(dealt)
+            self.server_name, self.server_port = host, port
         self.socket.setblocking(False)
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
@@ -47196,14 +47236,14 @@ class Server:
     (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
     other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
-    with others; None for one alone). `start` raises OSError when the port is taken or the folder cannot be
+    with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections). `start` raises OSError when the port is taken or the folder cannot be
     read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None, redis=None, chaos="", worker=None):
+                 storage=None, redis=None, chaos="", worker=None, dealt=None):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
@@ -47218,7 +47258,7 @@ class Server:
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
-                                         shared_port=worker is not None)
+                                         shared_port=worker is not None, dealt=dealt)
         self._http = None
         self._watcher = None
 
@@ -47499,8 +47539,8 @@ def trouble_with(scripts, options):
         return "--storage and --redis exclude each other: with --redis, Redis keeps what the file would"
     if options.workers and not options.redis:
         return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
-    if options.workers and not (hasattr(os, "fork") and hasattr(socket, "SO_REUSEPORT")):
-        return "--workers needs a system with fork and SO_REUSEPORT, such as Linux"
+    if options.workers and not hasattr(os, "fork"):
+        return "--workers needs a system with fork, such as Linux or macOS"
     if not scripts.exists():
         hint = "" if options.scripts else "; name the folder with your .js files, such as examples/"
         return f"{scripts} does not exist{hint}"
@@ -47526,7 +47566,7 @@ def trouble_with(scripts, options):
 # -- Serving ----
 
 
-def start_server(scripts, options, worker=None):
+def start_server(scripts, options, worker=None, dealt=None):
     """A running Server, or None when it cannot be had, for reasons that were printed."""
     try:
         server = Server(scripts, options.host, options.port, reload=not options.no_reload and worker is None,
@@ -47534,7 +47574,7 @@ def start_server(scripts, options, worker=None):
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
-                        redis=options.redis, chaos=options.chaos, worker=worker)
+                        redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt)
         return server.start()
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -48729,6 +48769,33 @@ class JunitReporter:
         return html.escape(printable(value)).encode("utf-8", "replace").decode()
 
 
+class ReportTrouble(Exception):
+    """The file of a report cannot be written; the text says which, and why."""
+
+
+class ReportFile:
+    """The file of a report, whose errors are ReportTrouble."""
+
+    def __init__(self, path):
+        self.path = path
+        self.file = self._attempt(open, path, "w", encoding="utf-8")
+
+    def write(self, text):
+        self._attempt(self.file.write, text)
+
+    def flush(self):
+        self._attempt(self.file.flush)
+
+    def close(self):
+        self._attempt(self.file.close)
+
+    def _attempt(self, function, *arguments, **options):
+        try:
+            return function(*arguments, **options)
+        except (OSError, ValueError) as error:          # ValueError: a NUL in the name
+            raise ReportTrouble(f"{self.path}: {getattr(error, 'strerror', None) or error}") from None
+
+
 REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 
 
@@ -48750,8 +48817,13 @@ def run_tests(scripts, options):
         if not options.watch:
             return on_script_thread(run_tests_once, scripts, options)
         return watch_tests(scripts, options)
-    except OSError as error:
+    except ReportTrouble as error:
         print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
+    except OSError as error:
+        print(f"aiwebengine: the tests cannot be run: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_SCRIPT
@@ -48762,7 +48834,7 @@ def run_tests_once(scripts, options):
     with contextlib.ExitStack() as stack:
         reporters = []
         if options.report:
-            stream = stack.enter_context(open(options.report, "w", encoding="utf-8"))
+            stream = stack.enter_context(contextlib.closing(ReportFile(options.report)))
             reporters.append(REPORTERS[options.reporter](stream))
         reporters.append(REPORTERS["spec" if options.report else options.reporter](sys.stdout))
         results, started = [], time.perf_counter()
@@ -48822,13 +48894,18 @@ WORKER_REST_SECONDS = 1.0
 WORKER_GRACE_SECONDS = 5.0
 
 
+#: Whether the system deals out the connections to a port that several processes listen on (SO_REUSEPORT).
+#: macOS and the BSDs give all of them to one process: there the parent accepts them and deals them out.
+SYSTEM_DEALS_CONNECTIONS = sys.platform == "linux"
+
+
 class WorkerProcess:
     """A child as its parent knows it. `channel` is a socket: its end tells the child to stop, also when
-    the parent was killed."""
+    the parent was killed. Over `dealer` the child gets connections, where the parent deals them out."""
 
     def __init__(self, number):
         self.number = number
-        self.pid = self.channel = None
+        self.pid = self.channel = self.dealer = None
         self.up = False
         self.started = 0.0
         self.files = []                 # what its scripts import
@@ -48891,27 +48968,38 @@ class Workers:
             probe.bind((options.host, options.port))
             options.port = probe.getsockname()[1]
         self.port = socket.socket(family)
-        self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if SYSTEM_DEALS_CONNECTIONS:
+            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        else:
+            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.port.bind((options.host, options.port))
+        if not SYSTEM_DEALS_CONNECTIONS:
+            self.port.listen(LISTEN_BACKLOG)
+            self.port.setblocking(False)
 
     def _start(self, worker):
         first = not worker.started
         worker.started = time.monotonic()
         worker.channel, other = socket.socketpair()
+        worker.dealer, dealt = (None, None) if SYSTEM_DEALS_CONNECTIONS else socket.socketpair()
         worker.files, worker.received = [], b""
         sys.stdout.flush()
         worker.pid = os.fork()
         if worker.pid:
             other.close()
             worker.channel.setblocking(False)
+            if dealt is not None:
+                dealt.close()
+                worker.dealer.setblocking(False)
             return
         code = EXIT_USAGE
         try:                            # the child never gets back to where its parent goes on
             self.port.close()
             for sibling in self.workers:
-                if sibling.channel is not None:
-                    sibling.channel.close()
-            code = serve_as_worker(self.scripts, self.options, worker.number, other, first)
+                for end in (sibling.channel, sibling.dealer):
+                    if end is not None:
+                        end.close()
+            code = serve_as_worker(self.scripts, self.options, worker.number, other, first, dealt)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -48919,9 +49007,18 @@ class Workers:
             os._exit(code)
 
     def _wait(self, seconds):
-        """Waits, and takes in what the children tell: the files that their scripts import."""
+        """Waits, deals out connections, and takes in what the children tell: the files that their scripts import."""
         channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
-        for channel in select.select(list(channels), [], [], seconds)[0]:
+        end = time.monotonic() + seconds
+        ready = [self.port]
+        while ready == [self.port] and not self.stopping and (left := end - time.monotonic()) > 0:
+            dealing = not SYSTEM_DEALS_CONNECTIONS and any(worker.up for worker in self.workers)
+            ready = select.select([*channels, self.port] if dealing else list(channels), [], [], left)[0]
+            if self.port in ready:
+                self._deal()
+        for channel in ready:
+            if channel is self.port:
+                continue
             worker = channels[channel]
             data = received(channel, 65536)
             worker.received += data
@@ -48931,6 +49028,27 @@ class Workers:
                 line, _, worker.received = worker.received.partition(b"\n")
                 worker.up, worker.files = True, json.loads(line)
 
+    def _deal(self):
+        """Accepts the connections that are there, and gives them to the children in turn."""
+        for _ in range(64):
+            try:
+                connection = self.port.accept()[0]
+            except (BlockingIOError, ConnectionError):
+                return
+            except OSError:
+                time.sleep(0.01)        # no file descriptor is left: not at full speed
+                return
+            with connection:
+                for _ in self.workers:
+                    worker = self.workers[0]
+                    self.workers.append(self.workers.pop(0))
+                    try:
+                        if worker.up and worker.dealer is not None:
+                            socket.send_fds(worker.dealer, [b"c"], [connection.fileno()])
+                            break
+                    except OSError:     # it has died, or has more connections than it can take
+                        pass
+
     def _reap(self):
         """Notices children that ended. True when one could not even start."""
         failed = False
@@ -48938,8 +49056,10 @@ class Workers:
             if worker.pid is None or os.waitpid(worker.pid, os.WNOHANG)[0] == 0:
                 continue
             worker.pid = None
-            worker.channel.close()
-            worker.channel = None
+            for end in (worker.channel, worker.dealer):
+                if end is not None:
+                    end.close()
+            worker.channel = worker.dealer = None
             failed = failed or not worker.up
             if worker.up and not self.stopping:
                 print(f"aiwebengine: process #{worker.number} ended and is started again", file=sys.stderr)
@@ -48988,12 +49108,12 @@ class Workers:
             self._reap()
 
 
-def serve_as_worker(scripts, options, number, channel, first):
+def serve_as_worker(scripts, options, number, channel, first, dealt):
     """One process of --workers: serves until its parent closes the channel; returns the exit code."""
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl+C reaches all; the parent decides
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    server = start_server(scripts, options, number)
+    server = start_server(scripts, options, number, dealt)
     if server is None:
         return EXIT_USAGE
     if first and number == 0:
