@@ -16662,7 +16662,9 @@ class Child(threading.Thread):
     def __init__(self, folder, number, orders, told):
         super().__init__(daemon=True)
         self.output = Path(folder) / f"output{number}"
-        self.env = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)}
+        self.env = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder),
+                    "PYTHONPYCACHEPREFIX": str(Path(folder, "compiled"))}   # or each of a thousand processes compiles anew
+        self.env.pop("PYTHONDONTWRITEBYTECODE", None)
         self.orders, self.told = orders, told
         self.process = None
         self.starting = threading.Lock()
