@@ -63,10 +63,10 @@ import ipaddress
 import itertools
 import json
 import math
-import mimetypes
 import operator
 import os
 import pathlib
+import posixpath
 import queue
 import random
 import re
@@ -125,8 +125,10 @@ MAX_SCRIPT_MEMORY = 768 * 1024 * 1024
 #: JavaScript calls within calls before a RangeError, in Python frames.
 MAX_CALL_DEPTH = 6000
 
-#: Bytes of stack for threads that run scripts: enough for MAX_CALL_DEPTH on every CPython.
+#: Bytes of stack for threads that run scripts, more than MAX_CALL_DEPTH takes on any CPython, and the bytes
+#: that a frame is counted with where the system gives less.
 SCRIPT_STACK_BYTES = 256 * 1024 * 1024
+FRAME_BYTES = 8 * 1024
 
 
 # ======================================================================================
@@ -179,6 +181,8 @@ class JSSyntaxError(JSNativeError):
     kind = "SyntaxError"
     #: Whether the text was only too deep for the stack that was left.
     overflow = False
+    #: Whether it is an import or export declaration or import.meta in what was read as a script.
+    is_module_syntax = False
 
     def __init__(self, message="", line=None, column=None):
         super().__init__(message)
@@ -341,6 +345,37 @@ def in_slices(text, convert):
     return "".join([convert(piece) for piece in slices(text)])
 
 
+def replace_in_slices(pattern, replacement, text, check=None):
+    """pattern.sub(replacement, text) for a function and matches that are short and never empty. Keeps no object
+    for each of millions of matches; check(length) may refuse a result that grows too long."""
+    if len(text) <= SLICE_LENGTH:
+        return pattern.sub(replacement, text)
+    done, pieces, start, size = [], [], 0, 0
+    for match in pattern.finditer(text):
+        pieces += (text[start:match.start()], replacement(match))
+        start = match.end()
+        if len(pieces) >= 4096:
+            poll_interrupt()
+            done.append("".join(pieces))
+            pieces.clear()
+            if check is not None:
+                size += len(done[-1])
+                check(size)
+    return "".join(done + pieces + [text[start:]])
+
+
+def sliced(values):
+    """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
+    for start in range(0, len(values), SLICE_LENGTH):
+        poll_interrupt()
+        yield values[start:start + SLICE_LENGTH]
+
+
+def comparisons_at_once(value):
+    """How often a value may be compared with values like it between two looks."""
+    return max(1, (SLICE_LENGTH << 6) // len(value)) if type(value) is str and value else SLICE_LENGTH
+
+
 def slices(text):
     start = 0
     while start < len(text):
@@ -397,8 +432,10 @@ _REST_OF_LINE = re.compile("[^\n\r\u2028\u2029]*").match
 _HASHBANG = re.compile("#![^\n\r\u2028\u2029]*").match
 _ODD_NAME = re.compile(r"(?:[^\x00-\x7f]|[A-Za-z0-9_$]|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
 _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
-_STRING = re.compile(r""""(?:[^"\\\n\r]|\\(?:\r\n|[\s\S]))*"|'(?:[^'\\\n\r]|\\(?:\r\n|[\s\S]))*'""").match
-_TEMPLATE_TEXT = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{))*").match
+# Parts of literals: many in one match, but not millions.
+_STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
+                 for quote in ("'", '"')}
+_TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
 _REGEXP = re.compile("/((?:[^/\\\\\\[\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029]"
                      "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029])*\\])+)/").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
@@ -665,16 +702,24 @@ class JSLexer:
     # -- literals ----
 
     def _read_string(self, start):
-        match = _STRING(self.source, start)
-        if not match:
+        quote = self.source[start]
+        end = self._end_of_parts(_STRING_PARTS[quote], start + 1)
+        if self.source[end:end + 1] != quote:
             raise self.error("Invalid or unexpected token", start)
-        self.type, self.pos = "string", match.end()
-        self.value = self._unescape(to_code_units(match[0][1:-1]), start + 1)
-        if _JS_LINE_BREAK.search(match[0]):
+        self.type, self.pos = "string", end + 1
+        self.value = self._unescape(to_code_units(self.source[start + 1:end]), start + 1)
+        if _JS_LINE_BREAK.search(self.source, start, end):
             line, line_start = self.line, self.line_start
-            self._count_lines(start, match.end())
+            self._count_lines(start, end + 1)
             self.line_after = self.line, self.line_start
             self.line, self.line_start = line, line_start
+
+    def _end_of_parts(self, match_parts, pos):
+        """Where the parts of a literal that begin at `pos` end."""
+        while (match := match_parts(self.source, pos)) is not None:
+            pos = match.end()
+            poll_interrupt()
+        return pos
 
     def _unescape(self, text, offset, in_template=False):
         """Return text with its escape sequences replaced. `offset` is where it stands in the source.
@@ -702,9 +747,9 @@ class JSLexer:
             code = int(code_point or unit or byte, 16)
             if code > 0x10FFFF:
                 raise self.error("Undefined Unicode code-point", offset + match.start())
-            return to_code_units(chr(code))
+            return chr(code) if code < 0x10000 else to_code_units(chr(code))
 
-        return _ESCAPE.sub(replace, text)
+        return replace_in_slices(_ESCAPE, replace, text)
 
     def _legacy_octal(self, message):
         """Note that the current literal is one that strict mode forbids; the parser knows the mode."""
@@ -795,11 +840,10 @@ class JSLexer:
         Returns (cooked, raw, error, is_last); cooked is None and error is an exception when an escape
         sequence is invalid. The caller moves on with `advance`.
         """
-        match = _TEMPLATE_TEXT(self.source, offset)
-        end = match.end()
+        end = self._end_of_parts(_TEMPLATE_PARTS, offset)
         if end >= len(self.source):
             raise self.error("Unterminated template literal", end)
-        raw, error = match[0], None
+        raw, error = self.source[offset:end], None
         if not self.plain_lines:
             raw = raw.replace("\r\n", "\n").replace("\r", "\n")
         raw = cooked = to_code_units(raw)
@@ -1345,7 +1389,7 @@ class JSParser(JSLexer):
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
-                 "exported", "local_exports")
+                 "exported", "local_exports", "saw_module_syntax")
 
     def __init__(self, source, is_module=False, strict=False, first_line=1):
         self.strict = strict or is_module
@@ -1360,6 +1404,7 @@ class JSParser(JSLexer):
         self.await_at = self.yield_at = self.await_name_at = self.await_name_end = -1
         self.rest_commas = set()  # offsets of the spread elements that a comma follows
         self.exported, self.local_exports = set(), []
+        self.saw_module_syntax = False
         super().__init__(source, is_module, first_line)
 
     # -- small helpers ----
@@ -2701,8 +2746,7 @@ class JSParser(JSLexer):
             self.advance()
             if not self.is_name("meta"):
                 self.unexpected()
-            if not self.is_module:
-                raise self.error("Cannot use 'import.meta' outside a module", start)
+            self.note_module_syntax("Cannot use 'import.meta' outside a module", start, True)
             self.advance()
             return self.finish(ImportMeta(), start, line, column)
         if self.type != "(":
@@ -3189,8 +3233,7 @@ class JSParser(JSLexer):
         if self.peek()[0] in ("(", "."):
             return self.parse_expression_statement()
         start, line, column = self.start, self.line, self.start - self.line_start
-        if not self.is_module or self.depth > 1:
-            raise self.error("Cannot use import statement outside a module")
+        self.note_module_syntax("Cannot use import statement outside a module", start)
         self.advance()
         specifiers = []
         if self.type != "string":
@@ -3210,6 +3253,15 @@ class JSParser(JSLexer):
             self.expect_word("from")
         source, attributes = self.parse_module_source()
         return self.finish(ImportDeclaration(specifiers, source, attributes), start, line, column)
+
+    def note_module_syntax(self, message, start, anywhere=False):
+        """Raise the error for what only modules have, and only at their top level unless `anywhere`."""
+        if self.is_module and (anywhere or self.depth <= 1):
+            self.saw_module_syntax = True
+            return
+        error = self.error(message, start)
+        error.is_module_syntax = not self.is_module and (anywhere or self.depth <= 1)
+        raise error
 
     def expect_word(self, word):
         if not self.is_name(word):
@@ -3305,8 +3357,7 @@ class JSParser(JSLexer):
 
     def parse_export(self):
         start, line, column = self.start, self.line, self.start - self.line_start
-        if not self.is_module or self.depth > 1:
-            self.unexpected()
+        self.note_module_syntax("Unexpected token 'export'", start)
         self.advance()
         if self.type == "default":
             node = self.parse_export_default()
@@ -3510,6 +3561,7 @@ class Variable:
     boxed        it lives in a Cell, made anew for each turn of the loop (or shared by modules)
     provided     its Cell comes from outside: the variable is imported or exported
     passed       captured in a loop but never assigned: inner functions get the value itself
+    remote       some inner function assigns it: any call may
     early        some reference stands before the declaration (or runs perhaps before it)
     sources      what is assigned to it: expression nodes and type names, for the inference
     type         the inferred type; see "Types of variables" below
@@ -3517,7 +3569,7 @@ class Variable:
 
     __slots__ = ("kind", "scope", "name", "python", "is_global", "captured", "assigned", "in_loop",
                  "boxed", "passed", "provided", "early", "sources", "type", "start", "end", "capturers",
-                 "region", "references", "dominates")
+                 "region", "references", "dominates", "remote")
 
     def __init__(self, kind, scope, name, start, end):
         self.kind = kind
@@ -3525,7 +3577,7 @@ class Variable:
         self.name = name
         self.python = None
         self.is_global = False
-        self.captured = self.assigned = self.boxed = self.passed = self.early = False
+        self.captured = self.assigned = self.boxed = self.passed = self.early = self.remote = False
         self.provided = False
         self.in_loop = scope.in_loop
         self.start = start
@@ -3684,6 +3736,7 @@ class ScopeAnalyzer:
         variable = scope.declare(kind, identifier.name, start, end)
         if variable.region is None:
             variable.region = self.region
+            self.variables.append(variable)
         return variable
 
     def declare_vars(self, statements, scope):
@@ -3966,14 +4019,12 @@ class ScopeAnalyzer:
     def visit_VariableDeclaration(self, node):
         for declarator in node.declarations:
             source = declarator.init
-            if source is None:
-                if node.kind == "var" and isinstance(declarator.id, Identifier):
-                    self.reference(declarator.id)
-                    continue
-                source = "any"
-            self.visit_pattern(declarator.id, source)
-            if declarator.init is not None:
-                self.visit(declarator.init)
+            if source is not None:
+                self.visit(source)          # first: it may read the variable, which is not set yet
+            elif node.kind == "var" and isinstance(declarator.id, Identifier):
+                self.reference(declarator.id)
+                continue
+            self.visit_pattern(declarator.id, "any" if source is None else source)
 
     def visit_BlockStatement(self, node):
         self.block(node, "block", node.body)
@@ -4004,7 +4055,7 @@ class ScopeAnalyzer:
             self.visit(node)
 
     def visit_LabeledStatement(self, node):
-        self.visit(node.body)
+        self.in_region(node, lambda: self.visit(node.body))
 
     def visit_WhileStatement(self, node):
         self.in_loop(node, lambda: self.visit_list((node.test, node.body)))
@@ -4224,10 +4275,12 @@ class ScopeAnalyzer:
                 variable.sources.append(source)
             if not declares:
                 variable.assigned = True
-            elif variable.kind in ("var", "function") and len(variable.sources) > 1:
+            elif variable.kind in ("var", "function", "catch") and len(variable.sources) > 1:
                 variable.assigned = True
         function = scope.function
         owner = variable.scope.function
+        if write and function is not owner:
+            variable.remote = True
         if function is not owner:
             variable.captured = True
             while function.parent_function is not owner:
@@ -4428,17 +4481,20 @@ class LoopBound:
     """What is known where a for loop steps its variable: that the loop's test held for it. Left on the
     step expression by note_loop_bound()."""
 
-    __slots__ = ("limit", "body")
+    __slots__ = ("limit", "loop")
 
-    def __init__(self, limit, body):
+    def __init__(self, limit, loop):
         self.limit = limit
-        self.body = body
+        self.loop = loop
 
     def range_of(self, variable, source):
-        """The range after the step, or None if the body may have changed the variable."""
-        body = self.body
+        """The range after the step, or None if anything between the test and the step may have changed
+        the variable."""
+        first, last = self.loop.test.start, self.loop.end
+        if variable.remote:
+            return None
         for other in variable.sources:
-            if isinstance(other, Node) and body.start <= other.start < body.end:
+            if other is not source and (type(other) is str or first <= other.start < last):
                 return None
         current, limit = variable.type, infer(self.limit)
         step = (1, 1) if isinstance(source, UpdateExpression) else infer(source.right)
@@ -4462,7 +4518,7 @@ def note_loop_bound(node):
     else:
         return
     if isinstance(target, Identifier) and target.name == test.left.name:
-        update.scope = LoopBound(test.right, node.body)
+        update.scope = LoopBound(test.right, node)
 
 
 def counter_range(variable, step):
@@ -5280,6 +5336,37 @@ class FunctionInfo:
                           "asyncgenerator": "AsyncGeneratorPrototype"}.get(kind)
 
 
+def argument_range(function):
+    """(least, most) positional arguments of a Python callable that a script may call; any number where
+    Python does not tell. Raises TypeError for one that needs keyword arguments."""
+    bound = 0
+    while getattr(function, "__code__", None) is None:
+        if isinstance(function, functools.partial):
+            bound += len(function.args)
+            function = function.func
+            continue
+        if isinstance(function, types.MethodType):
+            function = function.__func__
+        else:
+            function = function.__init__ if isinstance(function, type) else type(function).__call__
+            if not isinstance(function, types.FunctionType):
+                return 0, sys.maxsize       # written in C
+        bound += 1
+    if isinstance(function, types.MethodType):  # it shows the attributes of its function
+        bound, function = bound + 1, function.__func__
+    code = function.__code__
+    if code.co_kwonlyargcount > len(function.__kwdefaults__ or ()):
+        raise TypeError(f"{function.__name__} needs keyword arguments, which JavaScript cannot give")
+    least = code.co_argcount - len(function.__defaults__ or ()) - bound
+    return max(0, least), sys.maxsize if code.co_flags & 0x04 else max(0, code.co_argcount - bound)
+
+
+def fitted_arguments(args, least, most):
+    """A script's arguments for a Python function that takes so many: those past the last are dropped,
+    missing ones are undefined."""
+    return args[:most] + (undefined,) * (least - len(args))
+
+
 #: `props` of functions nobody has looked into yet. Never written to.
 UNTOUCHED = {}
 
@@ -5904,7 +5991,7 @@ def join_pair(high, low):
 
 def well_formed_text(text):
     """Code units as Python text that encodes to UTF-8: lone surrogates become U+FFFD."""
-    return _SURROGATE.sub("\ufffd", python_text(text)) if not text.isascii() else text
+    return text if text.isascii() else in_slices(text, lambda piece: _SURROGATE.sub("\ufffd", python_text(piece)))
 
 
 # -- Type conversion (7.1) ---------------------------------------------------------------
@@ -6678,7 +6765,10 @@ def code_points(text):
     """A Python iterator over the code points of a string, as strings of one or two units."""
     if text.isascii() or not _SURROGATE.search(text):
         return iter(text)
-    return iter(re.findall("[\ud800-\udbff][\udc00-\udfff]|[\\s\\S]", text))
+    return itertools.chain.from_iterable(map(_CODE_POINTS, slices(text)))
+
+
+_CODE_POINTS = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\\s\\S]").findall
 
 
 def iterate(realm, value):
@@ -6690,6 +6780,18 @@ def iterate(realm, value):
     elif type(value) is str and realm.string_iteration_untouched():
         return code_points(value)
     return get_iterator(realm, value)
+
+
+def copied_list(items, start=0, end=None):
+    """items[start:end], a long one in slices: new memory takes its time."""
+    end = len(items) if end is None else min(end, len(items))
+    if end - start <= 1 << 20:
+        return items[start:end]
+    copy = []
+    for at in range(start, end, 1 << 20):
+        poll_interrupt()
+        copy += items[at:min(at + (1 << 20), end)]
+    return copy
 
 
 def live_items(array):
@@ -6710,7 +6812,7 @@ def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched():
-        return list(value.items)
+        return copied_list(value.items)
     values = []
     for item in iterate(realm, value):
         values.append(item)
@@ -6814,7 +6916,10 @@ class Unit:
         self.positions = None
 
     def pooled(self, value):
-        """The placeholder of an object that shall be a constant: bytes, which no script has."""
+        """The placeholder of an object that shall be a constant: bytes, which no script has. CPython may
+        look at their truth, so that only 0n is empty."""
+        if type(value) is JSBigInt and not value:
+            return b""
         self.pool.append(value)
         return b"%d" % (len(self.pool) - 1)
 
@@ -6830,7 +6935,7 @@ class Unit:
         result = []
         for value in constants:
             if type(value) is bytes:
-                value = self.pool[int(value)]
+                value = self.pool[int(value)] if value else JSBigInt(0)
             elif type(value) is tuple:
                 value = self.unpooled(value)
             elif isinstance(value, types.CodeType):
@@ -7293,7 +7398,7 @@ class Emitter:
         if not declares and self.is_constant(variable):
             self.emit_value(self.refuse_assignment(variable, value))
             return
-        if not declares and variable.early and variable.kind in ("let", "class", "const"):
+        if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
             target = ast.Attribute(self.name(variable.python), "v", _STORE, lineno=self.line,
@@ -7307,7 +7412,7 @@ class Emitter:
         """variable = value, as an expression."""
         if not declares and self.is_constant(variable):
             return self.refuse_assignment(variable, value)
-        if not declares and variable.early and variable.kind in ("let", "class", "const"):
+        if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
             return self.apply(self.attribute(self.name(variable.python), "set"), [value])
@@ -7611,10 +7716,11 @@ class Emitter:
         self.while_loop(node, node.test, lambda: self.statement(node.body))
         self.finish_loop(jump)
 
-    def loop_body(self, node, jump):
-        """The body of a loop that does something after each turn: where a finally block stands between
-        a `continue` and that, the turn becomes a Python loop of its own, which `continue` leaves."""
-        if "finally" not in self.unit.source or not continues_through_finally(node):
+    def loop_body(self, node, jump, calm=False):
+        """The body of a loop that does something after each turn: where a `continue` stands in a try
+        statement, the turn becomes a Python loop of its own, which `continue` leaves. `calm`: what is done
+        cannot throw, so that only finally blocks matter."""
+        if ("finally" if calm else "try") not in self.unit.source or not continues_through_try(node, calm):
             self.statement(node)
             return
         jump.turn = turn = Jump((), None, False)
@@ -7683,7 +7789,7 @@ class Emitter:
             jump.update = update
 
             def body():
-                self.loop_body(node.body, jump)
+                self.loop_body(node.body, jump, node.update is None or is_own_count(node.update))
                 update()
             for variable in fresh:
                 self.emit_assign(variable.python, self.call("Cell", self.load_variable(variable)))
@@ -8327,6 +8433,7 @@ class Emitter:
         self.at(node)
         scope = node.scope
         outer, self.block = self.block, scope
+        outer_strict, self.scope.strict = self.scope.strict, True       # all parts of a class are (11.2.2)
         own_name = node.id.name if node.id is not None else name
         self.class_privates(node, scope)
         for variable in scope.names.values():
@@ -8353,7 +8460,7 @@ class Emitter:
             self.emit_store(scope.names[node.id.name], self.name(klass), True)
         for emit_static in statics:
             emit_static()
-        self.block = outer
+        self.block, self.scope.strict = outer, outer_strict
         self.line, self.column = outer_position
         return self.name(klass)
 
@@ -9354,8 +9461,8 @@ class Emitter:
         return ast.Yield(value, lineno=self.line, col_offset=self.column)
 
     def visit_ImportExpression(self, node):
-        return self.call("import_module", self.expression(node.source),
-                         self.const(self.unit.filename))
+        source, *options = self.operands([part for part in (node.source, node.options) if part is not None])
+        return self.call("import_module", source, self.const(self.unit.filename), *options)
 
     def visit_ImportMeta(self, node):
         return self.call("import_meta", self.const(self.unit.filename))
@@ -9582,14 +9689,21 @@ def jumps_out(body):
     return any(isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement)) for node in own_parts(body))
 
 
-def continues_through_finally(body):
-    """Whether a loop's body has a `continue` inside a try statement with a finally block."""
+def is_own_count(node):
+    """Whether an expression only counts a variable of this function that is known to hold a Number."""
+    target = node.argument if isinstance(node, UpdateExpression) else None
+    variable = target.scope if isinstance(target, Identifier) else None
+    return type(variable) is Variable and is_numeric(variable.type) and not variable.early
+
+
+def continues_through_try(body, with_finally):
+    """Whether a loop's body has a `continue` inside a try statement, perhaps one `with_finally` block."""
     stack = [(body, False)]
     while stack:
         node, guarded = stack.pop()
         if guarded and isinstance(node, ContinueStatement):
             return True
-        guarded = guarded or (isinstance(node, TryStatement) and node.finalizer is not None)
+        guarded = guarded or isinstance(node, TryStatement) and not (with_finally and node.finalizer is None)
         if not isinstance(node, FUNCTION_NODES):
             stack.extend((child, guarded) for child in node.children())
     return False
@@ -9896,6 +10010,39 @@ def find_lifts(program):
     return False
 
 
+def refuses_clearly(compiler):
+    """Decorates what compiles a parsed text: whatever Python finds wrong with it becomes a JSSyntaxError that
+    names the place, as far as it is known."""
+    @functools.wraps(compiler)
+    def compile_text(*args, **options):
+        try:
+            return compiler(*args, **options)
+        except JSNativeError:
+            raise
+        except Exception as error:
+            deep = isinstance(error, (RecursionError, MemoryError)) or "nested" in str(error)
+            message = "The code here is too deeply nested" if deep else \
+                f"The engine cannot compile the code here (internal error: {type(error).__name__})"
+            refused = JSSyntaxError(message, *place_of_failure(error))
+            refused.overflow = isinstance(error, RecursionError)
+        raise refused
+    return compile_text
+
+
+def place_of_failure(error):
+    """(line, column) of the syntax node that was at work when a compiler of ours raised an exception."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return error.lineno, error.offset or 1
+    place, trace = (1, 1), error.__traceback__
+    while trace is not None:
+        node = trace.tb_frame.f_locals.get("node")
+        if isinstance(node, Node) and getattr(node, "line", None):
+            place = node.line, node.column + 1
+        trace = trace.tb_next
+    return place
+
+
+@refuses_clearly
 def compile_script(source, filename, program=None, is_eval=False, may_await=False,
                    keep_tree=False):
     """Compiles a script, or the text of an indirect eval; raises JSSyntaxError. Returns a
@@ -9946,16 +10093,18 @@ class CompiledModule:
     imports         [(local name, specifier, imported name or None for the namespace)]
     exports         {exported name: local name}
     indirect        {exported name: (specifier, imported name or None)}
+    awaits          whether its body awaits anything
     stars           specifiers of `export * from`
     places          {specifier or (specifier, imported name): (line, column) where it stands first}
     free_globals    global names it mentions
     tree            as in CompiledScript
     """
 
-    __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "stars", "places",
+    __slots__ = ("code", "cells", "requests", "imports", "exports", "indirect", "awaits", "stars", "places",
                  "free_globals", "unit", "tree")
 
 
+@refuses_clearly
 def compile_module(source, filename, keep_tree=False):
     """Compiles a module; raises JSSyntaxError. Returns a CompiledModule."""
     program = parse_module(source)
@@ -9974,7 +10123,8 @@ def compile_module(source, filename, keep_tree=False):
             emitter.emit_store(scope.names["%default"],
                                emitter.function_value(statement.declaration, "default"), True)
     emitter.emit_value(ast.Yield(None, lineno=1, col_offset=0))
-    emitter.statements(program.body)
+    body = emitter.collect(lambda: emitter.statements(program.body))
+    emitter.out += body
     emitter.line, emitter.column = 1, 0
     if emitter.jump_codes:
         emitter.out.insert(0, emitter.no_jump())
@@ -9984,6 +10134,7 @@ def compile_module(source, filename, keep_tree=False):
     result = CompiledModule()
     result.unit = unit
     result.cells = [v.name for v in shared]
+    result.awaits = has_yield(body)
     tree = ast.Module([top], [])
     result.tree = tree if keep_tree else None
     result.code = code_of(unit, tree, filename)
@@ -10042,7 +10193,7 @@ def collect_module_entries(program, result):
                     result.exports[export_name(specifier.exported)] = specifier.local.name
     imported = {local: (source, name) for local, source, name in result.imports}
     for name, local in list(result.exports.items()):
-        if local in imported and imported[local][1] is not None:
+        if local in imported:
             del result.exports[name]
             result.indirect[name] = imported[local]
 
@@ -10181,6 +10332,18 @@ INTRINSICS = {}
 GLOBAL_NAMES = {}
 
 
+def any_arguments(impl):
+    """impl(realm, this, ...) for any list of arguments: nearly all take one already, and are returned as
+    they are."""
+    least, most = argument_range(impl)
+    if least <= 2 and most == sys.maxsize:
+        return impl
+
+    def fitted(realm, this, *args):
+        return impl(realm, this, *fitted_arguments(args, least - 2, most - 2))
+    return fitted
+
+
 class BuiltinTable:
     """The built-in functions and values of one object. `target` is its name in messages."""
 
@@ -10210,7 +10373,8 @@ class BuiltinTable:
             checked = self.checked(impl, label, receiver)
             info = FunctionInfo("get " + label, 0)
             set_info = None if setter is None else FunctionInfo("set " + label, 1)
-            self.entries.append(("accessor", key, checked, info, flags, setter, set_info))
+            set_impl = None if setter is None else any_arguments(setter)
+            self.entries.append(("accessor", key, checked, info, flags, set_impl, set_info))
             return impl
         return declare
 
@@ -10225,6 +10389,7 @@ class BuiltinTable:
     def checked(self, impl, label, receiver):
         """impl, behind a test of its receiver if there is to be one."""
         wanted = self.receiver if receiver is None else receiver
+        impl = any_arguments(impl)
         if not wanted:
             return impl
         title = f"{self.target}.{label}"
@@ -10299,8 +10464,8 @@ class BuiltinClass(BuiltinTable):
         """Declares impl(realm, new_target, *args). Calling without `new` runs `call(realm, this,
         *args)`; call=True runs impl with new_target undefined; None refuses."""
         def declare(impl):
-            self.construct_impl = impl
-            self.call_impl = call
+            self.construct_impl = any_arguments(impl)
+            self.call_impl = any_arguments(call) if callable(call) else call
             self.info = FunctionInfo(self.name, length)
             INTRINSICS[self.name] = self
             if self.is_global:
@@ -11403,7 +11568,7 @@ class SharedFunction:
         self.info = FunctionInfo(name, length)
 
     def __call__(self, impl):
-        self.impl = impl
+        self.impl = any_arguments(impl)
         INTRINSICS[self.info.name] = self
         GLOBAL_NAMES[self.info.name] = self.info.name
         return impl
@@ -12749,7 +12914,25 @@ def string_last_index_of(realm, this, search=undefined, position=undefined, *_):
     if len(search) > len(text):
         return -1
     start = clamp_position(position, len(text) - len(search))
-    return text.rfind(search, 0, start + len(search))
+    return last_position(text, search, start + len(search))
+
+
+def last_position(text, search, end):
+    """text.rfind(search, 0, end), which CPython does in quadratic time: long texts are searched backwards as
+    str.find() does it, piece by piece."""
+    if len(search) * end <= SLICE_LENGTH << 8:
+        return text.rfind(search, 0, end)
+    turned, step = search[::-1], max(SLICE_LENGTH, 4 * len(search))
+    while end >= len(search):
+        poll_interrupt()
+        start = max(0, end - step)
+        at = text[start:end][::-1].find(turned)
+        if at >= 0:
+            return end - at - len(search)
+        if not start:
+            break
+        end = start + len(search) - 1
+    return -1
 
 
 @STRING.method("slice", 2)
@@ -12833,7 +13016,24 @@ def normalized(form, text):
     if len(text) > MAX_MARKS_TO_SORT:
         decomposed = form.replace("C", "D")
         text = _many_marks(_ASTRAL.search(text) is not None).sub(in_order, text)
-    return unicodedata.normalize(form, text)
+    if len(text) <= SLICE_LENGTH:
+        return unicodedata.normalize(form, text)
+    pieces, start = [], 0
+    while start < len(text):
+        poll_interrupt()
+        end = start + SLICE_LENGTH
+        while end < len(text) and not stands_alone(text[end]):
+            end += 1
+        pieces.append(unicodedata.normalize(form, text[start:end]))
+        start = end
+    return "".join(pieces)
+
+
+def stands_alone(char):
+    """Whether a character never joins one before it: no mark, no vowel or final consonant of Hangul."""
+    first = unicodedata.normalize("NFKD", char)[0]
+    return not unicodedata.combining(first) and unicodedata.category(first)[0] != "M" \
+        and not ("\u1160" <= first <= "\u11ff" or "\ud7b0" <= first <= "\ud7ff")
 
 
 @STRING.method("padEnd", 1)
@@ -12878,9 +13078,24 @@ def string_to_lower_case(realm, this, *_):
     text = this_text(this, "toLowerCase")
     if text.isascii():
         return text.lower()
-    if "\u03a3" in text:                # how a sigma is written depends on what follows
-        return utf16(python_text(text).lower())
+    if "\u03a3" in text:                # how a sigma is written depends on what stands around it
+        return "".join([utf16(python_text(piece).lower()) for piece in pieces_between_words(text)])
     return in_slices(text, lambda piece: utf16(python_text(piece).lower()))
+
+
+#: Two letters or spaces: no sigma looks across the place between them.
+_PLAIN_PAIR = re.compile("[A-Za-z \n]{2}")
+
+
+def pieces_between_words(text):
+    """A long text in pieces whose letters change case as in the whole."""
+    start = 0
+    while start < len(text):
+        poll_interrupt()
+        pair = _PLAIN_PAIR.search(text, start + SLICE_LENGTH)
+        end = pair.start() + 1 if pair else len(text)
+        yield text[start:end]
+        start = end
 
 
 @STRING.method("toUpperCase", 0)
@@ -13032,8 +13247,10 @@ def replace_each(realm, text, search, replacement):
     pieces, end, total, step = [], 0, 0, max(1, len(search))
     position = text.find(search)
     while position >= 0:
+        realm.poll()
+        if len(pieces) >= SLICE_LENGTH:
+            pieces[:] = ["".join(pieces)]
         if type(replacement) is str:
-            realm.poll()
             new = get_substitution(search, text, position, [], undefined, replacement)
         else:
             new = to_string(replacement.fn(undefined, search, position, text))
@@ -13061,11 +13278,34 @@ def string_split(realm, this, separator=undefined, limit=undefined, *_):
     if separator:
         if text.count(separator) >= MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid array length")
-        parts = text.split(separator, limit) if limit <= len(text) else text.split(separator)
-        return realm.new_array(parts[:limit])
+        if limit > len(text):
+            return realm.new_array(split_in_slices(text, separator))
+        return realm.new_array(text.split(separator, limit)[:limit])
     if min(limit, len(text)) > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
-    return realm.new_array(list(text[:limit]))
+    parts = []
+    for piece in sliced(text[:limit]):
+        parts += piece
+    return realm.new_array(parts)
+
+
+def split_in_slices(text, separator):
+    """text.split(separator), with looks whether the script shall stop."""
+    if len(text) <= SLICE_LENGTH:
+        return text.split(separator)
+    # The part under way begins at `start`; no separator begins between that and `at`.
+    parts, start, at, step = [], 0, 0, max(SLICE_LENGTH, 4 * len(separator))
+    while True:
+        poll_interrupt()
+        end = min(at + step, len(text))
+        pieces = text[at:end].split(separator)
+        if len(pieces) > 1:
+            pieces[0] = text[start:at] + pieces[0]
+            start = at = end - len(pieces.pop())
+            parts += pieces
+        if end == len(text):
+            return parts + [text[start:]]
+        at = max(at, end - len(separator) + 1)
 
 
 # -- String: order of text
@@ -13633,7 +13873,11 @@ def concat_elements(realm, target, count, source):
     if is_dense(source) and type(target) is JSArray and len(target.items) == count:
         if count + length > MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid array length")
-        target.items.extend(source.items)
+        if length <= SLICE_LENGTH:
+            target.items += source.items
+        else:
+            for piece in sliced(source.items):
+                target.items += piece
     else:
         for index, value in present_items(realm, source, range(length)):
             append_element(target, count + index, value)
@@ -13649,7 +13893,7 @@ def array_copy_within(realm, this, target=undefined, start=undefined, end=undefi
     if count <= 0:
         return obj
     if is_dense(obj) and len(obj.items) == length:
-        obj.items[to:to + count] = obj.items[start:start + count]
+        obj.items[to:to + count] = copied_list(obj.items, start, start + count)
     else:
         move_elements(realm, obj, start, to, count, start < to < start + count)
     return obj
@@ -13691,7 +13935,10 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
         return obj
     if is_dense(obj) or end - start == length and simple_holes(realm, obj):
         if len(obj.items) == length:
-            obj.items[start:end] = [value] * (end - start)
+            for at in range(start, end, 1 << 20):
+                realm.poll()
+                count = min(1 << 20, end - at)
+                obj.items[at:at + count] = [value] * count
             is_dense(obj)
             return obj
     if end - start > MAX_ARRAY_ITEMS and isinstance(obj, JSArray):
@@ -13800,14 +14047,18 @@ def list_position(items, value, start, end):
     if value != value:
         return -1
     is_bool = type(value) is bool
-    while True:
+    step = SLICE_LENGTH if type(value) is not str or len(value) <= 64 else comparisons_at_once(value)
+    while start < end:
         try:
-            start = items.index(value, start, end)
+            start = items.index(value, start, end if end - start <= step else start + step)
+            if (type(items[start]) is bool) is is_bool:
+                return start
+            start += 1
         except ValueError:
-            return -1
-        if (type(items[start]) is bool) is is_bool:
-            return start
-        start += 1
+            start += step
+        if STOPPED_THREADS:
+            poll_interrupt()
+    return -1
 
 
 @ARRAY.method("includes", 1)
@@ -13821,10 +14072,9 @@ def array_includes(realm, this, value=undefined, start=undefined, *_):
         if len(items) < length and value is undefined:
             return True
         if value != value:
-            return any(item != item for item in items[start:length])
+            return any(item != item for item in interruptible(copied_list(items, start, length)))
         return list_position(items, value, start, length) >= 0
-    return any(same_value_zero(item, value)
-               for _, item in all_items(realm, obj, range(start, length)))
+    return first_equal(realm, all_items(realm, obj, range(start, length)), value, same_value_zero) >= 0
 
 
 @ARRAY.method("indexOf", 1)
@@ -13835,8 +14085,16 @@ def array_index_of(realm, this, value=undefined, start=undefined, *_):
     start = relative_index(start, length)
     if is_dense(obj) and len(obj.items) >= length:
         return list_position(obj.items, value, start, length)
-    for index, item in present_items(realm, obj, range(start, length)):
-        if strict_equal(item, value):
+    return first_equal(realm, present_items(realm, obj, range(start, length)), value)
+
+
+def first_equal(realm, items, value, equal=strict_equal):
+    """The index of the first of (index, value) pairs with a value, or -1."""
+    long = comparisons_at_once(value) < 4096
+    for index, item in items:
+        if long:
+            realm.poll()
+        if equal(item, value):
             return index
     return -1
 
@@ -13850,10 +14108,7 @@ def array_last_index_of(realm, this, value=undefined, *start):
     index = min(index, length - 1) if index >= 0 else length + index
     if index < 0:
         return -1
-    for index, item in present_items(realm, obj, range(int(index), -1, -1)):
-        if strict_equal(item, value):
-            return index
-    return -1
+    return first_equal(realm, present_items(realm, obj, range(int(index), -1, -1)), value)
 
 
 @ARRAY.method("join", 1)
@@ -14036,7 +14291,7 @@ def array_slice(realm, this, start=undefined, end=undefined, *_):
     start = relative_index(start, length)
     end = relative_index(end, length, length)
     if is_dense(obj) and len(obj.items) == length and has_array_constructor(realm, obj):
-        return realm.new_array(obj.items[start:end])
+        return realm.new_array(copied_list(obj.items, start, end))
     target = array_species_create(realm, obj, max(end - start, 0))
     copy_range(realm, target, obj, start, end)
     set_length_or_throw(target, max(end - start, 0))
@@ -14123,27 +14378,87 @@ def sort_by_numbers(values, comparator):
     if None in keys:
         return False
     ranks = keys[0] if len(keys) == 1 else list(zip(*keys))
-    values[:] = [values[index] for index in sorted(range(len(values)), key=ranks.__getitem__)]
+    values[:] = [values[index] for index in sort_in_slices(range(len(values)), ranks.__getitem__)]
     return True
 
 
 def sort_values(values, comparator):
     """Sorts a Python list of values in place, stably: undefined last (23.1.3.30.2)."""
-    rest = [value for value in values if value is not undefined]
+    rest = []
+    for piece in sliced(values):
+        rest += [value for value in piece if value is not undefined]
     count = len(values) - len(rest)
     if comparator is not undefined:
         if not sort_by_numbers(rest, comparator):
             rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif all(type(value) is str for value in rest):
-        rest.sort()
+    elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
+        rest = sort_texts(rest)
     else:
-        rest.sort(key=to_string)
+        texts = [to_string(value) for value in interruptible(rest)]
+        rest = [rest[index] for index in sort_in_slices(range(len(rest)), texts.__getitem__)]
     values[:] = rest + [undefined] * count
+
+
+#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
+MAX_SORTED_CHARACTERS = 1 << 22
+
+
+def sort_texts(texts):
+    """A sorted copy of a list of strings. Of long ones, each is compared once only, and polled for."""
+    if sum(map(len, texts[:SLICE_LENGTH])) <= MAX_SORTED_CHARACTERS and len(texts) <= SLICE_LENGTH:
+        return sorted(texts)
+    if max(len(text) for text in interruptible(texts)) <= 64:
+        return sort_in_slices(texts)
+
+    def compare(x, y):
+        poll_interrupt()
+        return -1 if x < y else x > y
+    counts = {}
+    for text in interruptible(texts):
+        counts[text] = counts.get(text, 0) + 1
+    result = []
+    for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
+        result += [text] * counts[text]
+    return result
+
+
+def sort_in_slices(values, key=None):
+    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
+    sorted in runs, which are then merged piece by piece."""
+    if len(values) <= SLICE_LENGTH:
+        return sorted(values, key=key)
+    runs = [sorted(piece, key=key) for piece in sliced(values)]
+    result = []
+    for piece in merged_runs(runs, key):
+        result += piece
+    return result
+
+
+def merged_runs(runs, key=None):
+    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
+    get_key = key or (lambda value: value)
+    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
+    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
+    starts = [0] * len(runs)
+    for bound in bounds + [None]:
+        items = []
+        for index, run in enumerate(runs):
+            poll_interrupt()
+            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
+            items += run[starts[index]:end]
+            starts[index] = end
+        yield sorted(items, key=key)
+        for index, run in enumerate(runs if bound is not None else ()):     # all alike
+            end = bisect.bisect_right(run, bound, starts[index], key=key)
+            yield list(run[starts[index]:end])
+            starts[index] = end
 
 
 def make_comparison(function):
     """A comparison for cmp_to_key, which asks only whether the result is below zero."""
     def compare(x, y):
+        if STOPPED_THREADS:
+            poll_interrupt()
         order = function(undefined, x, y)
         kind = type(order)
         return order if kind is int or kind is float else to_number(order)
@@ -14193,7 +14508,7 @@ def array_splice(realm, this, *args):
     if is_dense(obj) and len(obj.items) == length and total <= MAX_ARRAY_ITEMS \
             and has_array_constructor(realm, obj) \
             and (total <= length or not Guard.index or inherits_no_elements(realm, obj)):
-        removed = obj.items[start:start + deleted]
+        removed = copied_list(obj.items, start, start + deleted)
         obj.items[start:start + deleted] = items
         return realm.new_array(removed)
     target = array_species_create(realm, obj, deleted)
@@ -14235,7 +14550,7 @@ def copied_items(realm, obj, length):
     if length > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
     if is_dense(obj) and len(obj.items) == length:
-        return list(obj.items)
+        return copied_list(obj.items)
     return [value for _, value in all_items(realm, obj, range(length))]
 
 
@@ -17456,6 +17771,10 @@ def join_pieces(pieces):
     return "".join(pieces)
 
 
+#: Matches that `replace` finds before it calls its function for the first of them.
+MATCHES_AT_ONCE = 10_000
+
+
 def matches_to_replace(realm, regexp, text):
     """The matches that an untouched RegExp without the flag y replaces."""
     pattern = regexp.program.pattern
@@ -17469,23 +17788,29 @@ def matches_to_replace(realm, regexp, text):
 def replace_by_function(realm, regexp, text, function):
     """`replace` with a function, for an untouched RegExp."""
     pattern, names = regexp.program.pattern, regexp.program.pattern.names
-    pieces, position, function = [], 0, function.fn
-    matches = list(matches_to_replace(realm, regexp, text))
-    if matches:
+    done, pieces, position, size, function = [], [], 0, 0, function.fn
+    found = iter(matches_to_replace(realm, regexp, text))
+    # The matches come before the calls; millions of them do not all fit.
+    while matches := list(itertools.islice(found, MATCHES_AT_ONCE)):
+        realm.poll()
         realm.last_match = matches[-1]
-    for match in matches:
-        start, end = match.span()
-        captures = match.groups(undefined)
-        if names:
-            piece = function(undefined, text[start:end], *captures, start, text,
-                             named_groups(pattern, captures))
-        else:
-            piece = function(undefined, text[start:end], *captures, start, text)
-        pieces.append(text[position:start])
-        pieces.append(piece if type(piece) is str else to_string(piece))
-        position = end
-    pieces.append(text[position:])
-    return join_pieces(pieces)
+        for match in matches:
+            start, end = match.span()
+            captures = match.groups(undefined)
+            if names:
+                piece = function(undefined, text[start:end], *captures, start, text,
+                                 named_groups(pattern, captures))
+            else:
+                piece = function(undefined, text[start:end], *captures, start, text)
+            pieces.append(text[position:start])
+            pieces.append(piece if type(piece) is str else to_string(piece))
+            position = end
+            size += len(pieces[-1]) + len(pieces[-2])
+            if size > MAX_STRING_LENGTH:
+                raise JSRangeError("Invalid string length")
+        done.append("".join(pieces))
+        pieces.clear()
+    return join_pieces(done + [text[position:]])
 
 
 def replace_by_text(realm, regexp, text, replacement):
@@ -17504,7 +17829,7 @@ def replace_by_text(realm, regexp, text, replacement):
             if count:
                 realm.last_match = (regexp, text)
             return result
-    pieces, position, size = [], 0, 0
+    done, pieces, position, size = [], [], 0, 0
     match = None
     for match in matches_to_replace(realm, regexp, text):
         start, end = match.start(), match.end()
@@ -17522,12 +17847,13 @@ def replace_by_text(realm, regexp, text, replacement):
         position = end
         if size > MAX_STRING_LENGTH:
             raise JSRangeError("Invalid string length")
-        if not len(pieces) & 1023:
+        if len(pieces) >= 4096:
             realm.poll()
+            done.append("".join(pieces))
+            pieces.clear()
     if match is not None:
         realm.last_match = match
-    pieces.append(text[position:])
-    return join_pieces(pieces)
+    return join_pieces(done + pieces + [text[position:]])
 
 
 #: Parts of a template: the text before and after the match.
@@ -17633,7 +17959,7 @@ def split_at_once(realm, regexp, pattern, text, count):
     if not text:
         return [] if pattern.find(realm, regexp, text, 0) is not None else [text]
     native = pattern.native_alone(regexp, text)
-    if native is not None and len(text) * (pattern.group_count + 1) < MAX_ARRAY_ITEMS:
+    if native is not None and len(text) * (pattern.group_count + 1) <= MAX_UNPOLLED_MATCHES:
         pieces = native.split(text)
         if len(pieces) > 1:
             realm.last_match = (regexp, text)
@@ -18875,7 +19201,6 @@ UINT8_KIND = ELEMENT_KINDS[1]
 
 #: Elements that are turned into Python values in one go: between such blocks the clock is read.
 ELEMENTS_AT_ONCE = 65536
-SORTED_AT_ONCE = 2 ** 19
 
 #: A typed array with more elements does not tell its keys.
 MAX_ENUMERATED_ELEMENTS = 2 ** 22
@@ -19134,8 +19459,10 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
     first, last = clamp_range(length, start, end)
     require_attached(this.buffer, "%TypedArray%.prototype.fill")
     if last > first:
-        block = memoryview(this.kind.pack(value) * (last - first))
-        this.view[first:last] = block.cast(this.kind.code)
+        block = memoryview(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE)).cast(this.kind.code)
+        for start in range(first, last, ELEMENTS_AT_ONCE):
+            realm.poll()
+            this.view[start:min(start + ELEMENTS_AT_ONCE, last)] = block[:last - start]
     return this
 
 
@@ -19311,8 +19638,15 @@ def typed_array_reduce_right(realm, this, callback=undefined, *initial):
 
 @typed_array_method("reverse", 0)
 def typed_array_reverse(realm, this, *_):
-    if this.view:
-        this.view[:] = memoryview(this.view[::-1].tobytes()).cast(this.kind.code)
+    view = this.view
+    low, high = 0, len(view)
+    while high - low > 1:
+        realm.poll()
+        step = min(ELEMENTS_AT_ONCE, (high - low) // 2)
+        first, last = view[low:low + step][::-1].tobytes(), view[high - step:high][::-1].tobytes()
+        view[low:low + step] = memoryview(last).cast(this.kind.code)
+        view[high - step:high] = memoryview(first).cast(this.kind.code)
+        low, high = low + step, high - step
     return this
 
 
@@ -19356,7 +19690,13 @@ def copy_elements(realm, target, source, to, first, count):
         return
     part = source.view[first:first + count]
     if target.kind is source.kind:
-        target.view[to:to + count] = part
+        if target.buffer is source.buffer:
+            target.view[to:to + count] = part
+            return
+        for start in range(0, count, SLICE_LENGTH << 4):
+            realm.poll()
+            end = min(start + (SLICE_LENGTH << 4), count)
+            target.view[to + start:to + end] = part[start:end]
         return
     if target.buffer is source.buffer:
         part = memoryview(part.tobytes()).cast(source.kind.code)
@@ -19396,41 +19736,62 @@ def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
 
 
 def sorted_elements(realm, this, comparator):
-    """The elements in order: by value with -0 below +0 and NaN last, or by a comparator."""
+    """The elements in the order of a comparator."""
     if len(this.view) > MAX_ARRAY_ITEMS:
         raise JSRangeError("Invalid array length")
     values = this.elements()
-    if comparator is not undefined:
-        values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif not this.kind.is_float:
-        values = sorted_numbers(realm, values)
-    else:
-        numbers = sorted_numbers(realm, [value for value in values if value == value])
-        low, high = bisect.bisect_left(numbers, 0), bisect.bisect_right(numbers, 0)
-        signs = map(math.copysign, itertools.repeat(1), numbers[low:high])
-        negative = sum(sign < 0 for sign in polled(realm, signs))
-        numbers[low:high] = [-0.0] * negative + [0.0] * (high - low - negative)
-        values = numbers + [NAN] * (len(values) - len(numbers))
+    values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
     return values
 
 
-def sorted_numbers(realm, values):
-    """Sorts a list that has no NaN; a long one in pieces, so that the clock is looked at."""
-    if len(values) <= SORTED_AT_ONCE:
-        return sorted(values)
-    pieces = []
-    for start in range(0, len(values), SORTED_AT_ONCE):
-        realm.poll()
-        pieces.append(sorted(values[start:start + SORTED_AT_ONCE]))
-    return list(polled(realm, heapq.merge(*pieces)))
+def sort_numbers(view, is_float):
+    """Sorts a view of numbers in place: by value, with -0 below +0 and NaN last. Few of them are ever Python
+    objects at the same time."""
+    runs, count, negative = [], 0, 0
+    for piece in sliced(view):
+        values = piece.tolist()
+        if is_float:
+            values = [value for value in values if value == value]
+        values.sort()
+        if is_float:
+            zeros = values[bisect.bisect_left(values, 0):bisect.bisect_right(values, 0)]
+            negative += sum([math.copysign(1, zero) < 0 for zero in zeros])
+        write_numbers(view, count, values)
+        runs.append((count, count + len(values)))
+        count += len(values)
+    if len(runs) > 1:
+        copy, start = bytearray(), 0
+        for piece in sliced(view[:count].cast("B")):
+            copy += piece
+        copied = memoryview(copy).cast(view.format)
+        for piece in merged_runs([copied[low:high] for low, high in runs]):
+            write_numbers(view, start, piece)
+            start += len(piece)
+    zero = bisect.bisect_left(view, 0, 0, count) if negative else count
+    fill_view(view, zero, zero + negative, -0.0)
+    fill_view(view, zero + negative, bisect.bisect_right(view, 0, zero, count), 0.0)
+    fill_view(view, count, len(view), NAN)
+
+
+def fill_view(view, start, end, value):
+    for at in range(start, end, SLICE_LENGTH):
+        poll_interrupt()
+        write_numbers(view, at, [value] * min(SLICE_LENGTH, end - at))
+
+
+def write_numbers(view, start, values):
+    """Writes a list of numbers, which all have the type of the view, into it."""
+    view[start:start + len(values)] = memoryview(array.array(view.format, values))
 
 
 @TYPED_ARRAY.method("sort", 1, receiver=False)
 def typed_array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
     validate_typed_array(this, "%TypedArray%.prototype.sort")
-    values = sorted_elements(realm, this, comparator)
-    this.store(values[:len(this.view)])
+    if comparator is undefined:
+        sort_numbers(this.view, this.kind.is_float)
+    else:
+        this.store(sorted_elements(realm, this, comparator)[:len(this.view)])
     return this
 
 
@@ -19463,7 +19824,11 @@ def typed_array_to_sorted(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
     validate_typed_array(this, "%TypedArray%.prototype.toSorted")
     result = new_typed_array(realm, this.kind, len(this.view))
-    result.store(sorted_elements(realm, this, comparator))
+    if comparator is undefined:
+        copy_elements(realm, result, this, 0, 0, len(this.view))
+        sort_numbers(result.view, this.kind.is_float)
+    else:
+        result.store(sorted_elements(realm, this, comparator))
     return result
 
 
@@ -20808,6 +21173,26 @@ def json_parse(realm, text):
     if _JSON_SPACE.match(text, end).end() != len(text):
         raise json_error(text)
     return parser.mend(value)
+
+
+def parse_plain_json(text):
+    """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    try:
+        return json.loads(text, parse_constant=refuse_json_constant)
+    except RecursionError:
+        raise JSSyntaxError("the JSON is nested too deeply") from None
+    except json.JSONDecodeError:
+        raise json_error(text) from None
+    except ValueError:
+        try:                            # Python refuses integers of thousands of digits
+            return json.loads(text, parse_constant=refuse_json_constant, parse_int=float)
+        except ValueError:
+            raise json_error(text) from None
+
+
+def refuse_json_constant(name):
+    """For json.loads(), which takes NaN and Infinity for numbers."""
+    raise ValueError(name)
 
 
 def json_error(text):
@@ -23703,12 +24088,13 @@ for _name, _value in (("Infinity", INFINITY), ("NaN", NAN), ("undefined", undefi
     GLOBAL_FUNCTIONS.value(_name, _value, 0)
 
 #: What encodeURIComponent and escape change; encodeURI leaves more as it is.
-URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]+")
-URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]+")
+URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]{1,4096}")
+URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]{1,4096}")
 URI_RESERVED = frozenset(";/?:@&=+$,#")
 ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
 
-_PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2})+")
+#: A run of escapes, not too long; no character is divided.
+_PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
@@ -23734,7 +24120,7 @@ def encode_uri(text, changed):
     def encode_run(match):
         return "%" + match[0].encode().hex("%").upper()
     try:
-        encoded = changed.sub(encode_run, python_text(text))
+        encoded = replace_in_slices(changed, encode_run, python_text(text), check_string_length)
     except UnicodeEncodeError:
         raise JSURIError("URI malformed") from None
     check_string_length(len(encoded))
@@ -23755,7 +24141,7 @@ def decode_uri(text, preserved):
         return text
     if re.search("%(?![0-9a-fA-F]{2})", text):
         raise JSURIError("URI malformed")
-    return _PERCENT_RUN.sub(decode_run, text)
+    return replace_in_slices(_PERCENT_RUN, decode_run, text)
 
 
 def decode_except(escaped, decoded, preserved):
@@ -23790,19 +24176,18 @@ def global_encode_uri_component(realm, this, component=undefined, *_):
 
 @GLOBAL_FUNCTIONS.method("escape", 1)
 def global_escape(realm, this, text=undefined, *_):
-    escaped = ESCAPE_CHANGED.sub(percent_escape, to_string(text))
+    escaped = replace_in_slices(ESCAPE_CHANGED, percent_escape, to_string(text), check_string_length)
     check_string_length(len(escaped))
     return escaped
 
 
 def percent_escape(match):
-    poll_interrupt()
     return f"%{ord(match[0]):02X}" if match[0] < "\u0100" else f"%u{ord(match[0]):04X}"
 
 
 @GLOBAL_FUNCTIONS.method("unescape", 1)
 def global_unescape(realm, this, text=undefined, *_):
-    return _ESCAPE_SEQUENCE.sub(lambda m: chr(int(m[1] or m[2], 16)), to_string(text))
+    return replace_in_slices(_ESCAPE_SEQUENCE, lambda m: chr(int(m[1] or m[2], 16)), to_string(text))
 
 
 # -- URL ---------------------------------------------------------------------------------
@@ -24764,14 +25149,15 @@ class JSTextDecoder(JSObject):
             self.decoder = make("strict" if self.fatal else "replace")
             self.started = False
         try:
-            text = self.decoder.decode(data, not more)
+            text = "".join([self.decoder.decode(bytes(piece)) for piece in sliced(data)])
+            text += self.decoder.decode(b"", not more)
         except UnicodeDecodeError:
             self.decoder = None
             raise
         if not more:
             self.decoder = None
         if self.encoding == "windows-1252":
-            return text.translate(_WINDOWS_1252)
+            return in_slices(text, lambda piece: piece.translate(_WINDOWS_1252))
         if text and not self.started:
             self.started = True
             if text[0] == "\ufeff" and not self.ignore_bom:
@@ -24804,7 +25190,7 @@ def text_decoder_decode(realm, this, data=undefined, options=undefined, *_):
     if source is None:
         raise JSTypeError("The input must be an ArrayBuffer or a view of one")
     try:
-        text = this.decode(bytes(source), more)
+        text = this.decode(memoryview(source), more)
     except UnicodeDecodeError:
         raise JSTypeError(f"The encoded data was not valid for encoding {this.encoding}") from None
     if len(text) > MAX_STRING_LENGTH:
@@ -24838,10 +25224,14 @@ def web_option(options, name):
 
 # -- Base64 ------------------------------------------------------------------------------
 
+#: ASCII white space, which atob leaves out.
+_NO_BLANKS = dict.fromkeys(b"\t\n\f\r ")
+
+
 @GLOBAL_FUNCTIONS.method("atob", 1)
 def global_atob(realm, this, *args):
     [text] = web_arguments(args, 1, "atob")
-    text = re.sub("[\t\n\f\r ]", "", text)
+    text = in_slices(text, lambda piece: piece.translate(_NO_BLANKS))
     if len(text) % 4 == 0:
         text = re.sub("==?$", "", text)
     if len(text) % 4 == 1 or not re.fullmatch("[A-Za-z0-9+/]*", text):
@@ -25019,7 +25409,8 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
     if len(target) > MAX_RANDOM_BYTES:
         raise JSError(new_dom_exception(
             realm, f"The requested length exceeds {MAX_RANDOM_BYTES} bytes", "QuotaExceededError"))
-    target[:] = secrets.token_bytes(len(target))
+    if target:                          # the view of a detached buffer is empty, and read-only
+        target[:] = secrets.token_bytes(len(target))
     return array
 
 
@@ -26127,17 +26518,45 @@ def default_constructor(realm, klass, derived):
     return lambda new_target, *args: new_instance(realm, new_target, klass)
 
 
-def import_module(realm, specifier, referrer):
-    """import(…) (13.3.10): a promise of the module's namespace object."""
+def import_module(realm, specifier, referrer, options=undefined):
+    """import(…) (13.3.10): a promise of the module's namespace object. The module runs in a job of its own."""
     promise = new_promise(realm)
-    try:
-        module = realm.modules.load(to_string(specifier), referrer)
-        done = realm.modules.evaluate(module)
-        promise_react(realm, done, lambda _: resolve_promise(realm, promise, module.namespace(realm)),
+
+    def evaluate(module):
+        promise_react(realm, realm.modules.evaluate(module),
+                      lambda _: resolve_promise(realm, promise, module.namespace()),
                       lambda reason: reject_promise(realm, promise, reason))
+    try:
+        specifier = to_string(specifier)
+        module = realm.modules.load(specifier, referrer, import_type(options))
+        realm.enqueue_job(lambda: evaluate(module))
     except Exception as error:
         reject_promise(realm, promise, realm.thrown_value(error))
     return promise
+
+
+def import_type(options):
+    """The `type` among the import attributes that import(…) was given, or None."""
+    if options is undefined:
+        return None
+    if not isinstance(options, JSObject):
+        raise JSTypeError("The second argument of import() must be an object")
+    attributes = options.get("with")
+    if attributes is undefined:
+        return None
+    if not isinstance(attributes, JSObject):
+        raise JSTypeError("The 'with' option of import() must be an object")
+    found = {}
+    for key in attributes.own_keys():
+        own = attributes.get_own(key) if type(key) is str else None
+        if own is not None and own.enumerable:
+            found[key] = attributes.get(key)
+            if type(found[key]) is not str:
+                raise JSTypeError("The value of an import attribute must be a string")
+    for key in found:
+        if key != "type":
+            raise JSTypeError(f"Import attribute '{key}' is not supported")
+    return found.get("type")
 
 
 def import_meta(realm, filename):
@@ -26347,8 +26766,28 @@ class JSModuleScope(JSNamespace):
         return True
 
 
+class LazyNamespace(Cell):
+    """The cell of `import * as name`: the namespace is made when it is first read."""
+
+    __slots__ = ("module",)
+
+    def __init__(self, module):
+        self.module = module
+
+    @property
+    def v(self):
+        return self.module.namespace()
+
+
 class Module:
-    """One module of a realm: its cells, and how far it has come."""
+    """One module of a realm, a Cyclic Module Record (16.2.1.5): its cells, and how far it has come.
+
+    state        "new", "linked", "evaluating", "waiting" (for awaits of its own or below) or "done"
+    failure      (what its evaluation threw,) or None; thrown again each time
+    root         the module of its cycle that was entered first; that one has the promise
+    order        its place among the modules that wait, None before and after
+    pending      how many modules below it still wait; `parents` are those that count it so
+    """
 
     def __init__(self, name, compiled):
         self.name = name
@@ -26356,14 +26795,21 @@ class Module:
         self.cells = {} if compiled is None else {local: Cell() for local in compiled.cells}
         self.requested = {}             # specifier -> Module
         self.body = None                # the Python generator, once linked
-        self.promise = None             # of the evaluation, once begun
+        self.promise = None             # of the evaluation, once it was asked for
+        self.state = "new"
+        self.failure = self.order = None
+        self.root = self
+        self.index = self.ancestor = self.pending = 0
+        self.parents = []
         self.namespace_object = None
+        self.namespace_cell = LazyNamespace(self)
 
-    def resolve(self, name, seen=()):
+    def resolve(self, name, seen=None):
         """ResolveExport (16.2.1.6.3): the Cell of an export, None if there is none, or "ambiguous"."""
+        seen = set() if seen is None else seen
         if (self, name) in seen:
             return None
-        seen = (*seen, (self, name))
+        seen.add((self, name))
         compiled = self.compiled
         if compiled is None:
             return self.cells.get(name)
@@ -26372,7 +26818,7 @@ class Module:
         if name in compiled.indirect:
             specifier, imported = compiled.indirect[name]
             module = self.requested[specifier]
-            return Cell(module.namespace()) if imported is None else module.resolve(imported, seen)
+            return module.namespace_cell if imported is None else module.resolve(imported, seen)
         if name == "default":
             return None
         found = None
@@ -26398,12 +26844,50 @@ class Module:
             names |= self.requested[specifier].export_names(seen) - {"default"}
         return names
 
-    def namespace(self, realm=None):
+    def namespace(self):
         if self.namespace_object is None:
             found = {name: self.resolve(name) for name in sorted(self.export_names())}
             self.namespace_object = JSNamespace(
                 {name: cell for name, cell in found.items() if isinstance(cell, Cell)})
         return self.namespace_object
+
+    def link(self, realm):
+        """InitializeEnvironment (16.2.1.6.4), first half: imports get the exporters' cells."""
+        compiled = self.compiled
+        for name, (specifier, imported) in compiled.indirect.items():
+            if imported is not None:
+                self.require(specifier, imported)
+        for local, specifier, imported in compiled.imports:
+            self.cells[local] = self.requested[specifier].namespace_cell if imported is None \
+                else self.require(specifier, imported)
+        realm.link(compiled.free_globals)
+
+    def require(self, specifier, name):
+        """The cell of what this module imports by name."""
+        cell = self.requested[specifier].resolve(name)
+        if isinstance(cell, Cell):
+            return cell
+        what = "contains conflicting star exports for" if cell == "ambiguous" else "does not provide an export named"
+        with blamed_on(self, (specifier, name)):
+            raise JSSyntaxError(f"The requested module '{specifier}' {what} '{name}'")
+
+    def instantiate(self, realm):
+        """InitializeEnvironment, second half: its functions are there before any module runs."""
+        code = types.FunctionType(self.compiled.code, realm.globals)
+        self.body = code(undefined, *[self.cells[local] for local in self.compiled.cells])
+        self.body.send(None)
+        self.state = "linked"
+
+    def waiting_parents(self, found):
+        """GatherAvailableAncestors (16.2.1.5.3.3): adds to `found` the modules that only waited for this one."""
+        for module in self.parents:
+            if module not in found and module.root.failure is None:
+                module.pending -= 1
+                if module.pending == 0:
+                    found.append(module)
+                    if not module.compiled.awaits:
+                        module.waiting_parents(found)
+        return found
 
 
 class ModuleMap:
@@ -26414,6 +26898,7 @@ class ModuleMap:
         self.modules = {}
         self.metas = {}
         self.main = None                # the module that evaluate() ran last
+        self.waited = 0                 # how many modules had to wait so far
         #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
         self.loader = None
 
@@ -26426,96 +26911,172 @@ class ModuleMap:
             self.metas[filename] = JSObject(None, {"url": utf16(filename)})
         return self.metas[filename]
 
+    # loading and linking
+
     def load(self, specifier, referrer, kind=None):
-        """The linked module that a specifier names."""
+        """The Module that a specifier names, with all it requests, linked."""
+        return self.linked(lambda fresh: self.fetch(specifier, referrer, kind, fresh))
+
+    def add(self, name, source):
+        """The Module of a source text, with all it requests, linked."""
+        return self.linked(lambda fresh: self.parse(name, source, fresh))
+
+    def linked(self, work):
+        """work(fresh), which loads a graph of modules and lists them; all of them are linked, or none stays."""
+        fresh = []
+        try:
+            module = work(fresh)
+            for one in fresh:
+                one.link(self.realm)
+            for one in fresh:
+                one.instantiate(self.realm)
+            return module
+        except BaseException:
+            self.modules = {key: one for key, one in self.modules.items() if one not in fresh and one.state != "new"}
+            raise
+
+    def fetch(self, specifier, referrer, kind, fresh):
+        """The Module that a specifier names, from the map or the loader."""
+        if kind not in (None, "json"):
+            raise JSTypeError(f"Import attribute 'type' with value '{kind}' is not supported")
         if self.loader is None:
             raise JSTypeError(f"Cannot import '{specifier}': there is no folder to import from")
         name, source = self.loader(specifier, referrer, kind)
-        if name in self.modules:
-            return self.modules[name]
-        if kind == "json" or name.endswith(".json"):
-            module = self.modules[name] = Module(name, None)
-            module.cells["default"] = Cell(self.realm.parse_json(source))
-            module.promise = promise_resolve(self.realm, self.realm.Promise, undefined)
-            return module
-        return self.add(name, source)
+        key = (name, "json") if kind == "json" or name.endswith(".json") else name
+        if key in self.modules:
+            return self.modules[key]
+        if key == name:
+            return self.parse(name, source, fresh)
+        module = Module(name, None)
+        module.cells["default"] = Cell(self.realm.parse_json(source))
+        module.promise = promise_resolve(self.realm, self.realm.Promise, undefined)
+        module.state = "done"
+        self.modules[key] = module
+        return module
 
-    def add(self, name, source):
-        """Compiles and links a module and what it requests."""
+    def parse(self, name, source, fresh):
+        """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
         try:
             compiled = compile_module(source, name)
         except JSSyntaxError as error:
             error.filename = name
             raise
         module = self.modules[name] = Module(name, compiled)
-        try:
-            for specifier, kind in compiled.requests:
-                with blamed_on(module, specifier):
-                    module.requested[specifier] = self.load(specifier, name, kind)
-            self.link(module)
-        except BaseException:
-            del self.modules[name]
-            raise
+        for specifier, kind in compiled.requests:
+            with blamed_on(module, specifier):
+                module.requested[specifier] = self.fetch(specifier, name, kind, fresh)
+        fresh.append(module)
         return module
 
-    def link(self, module):
-        """InitializeEnvironment (16.2.1.6.4): imports get the exporters' cells."""
-        compiled = module.compiled
-        for name, (specifier, imported) in compiled.indirect.items():
-            if imported is not None:
-                self.require(module, specifier, imported)
-        for local, specifier, imported in compiled.imports:
-            if imported is None:
-                module.cells[local] = LazyNamespace(module.requested[specifier])
-            else:
-                module.cells[local] = self.require(module, specifier, imported)
-        self.realm.link(compiled.free_globals)
-        code = types.FunctionType(compiled.code, self.realm.globals)
-        module.body = code(undefined, *[module.cells[local] for local in compiled.cells])
-        module.body.send(None)
-
-    @staticmethod
-    def require(module, specifier, name):
-        """The cell of what a module imports by name."""
-        cell = module.requested[specifier].resolve(name)
-        if isinstance(cell, Cell):
-            return cell
-        what = "contains conflicting star exports for" if cell == "ambiguous" else "does not provide an export named"
-        with blamed_on(module, (specifier, name)):
-            raise JSSyntaxError(f"The requested module '{specifier}' {what} '{name}'")
+    # evaluation
 
     def evaluate(self, module):
-        """Evaluates a module after those it requests; returns the promise of that."""
+        """Evaluate (16.2.1.5.3): runs a module after those it requests; returns the promise of that."""
+        if module.state in ("waiting", "done"):
+            module = module.root
         if module.promise is None:
-            module.promise = new_promise(self.realm)            # cycles find it
-            done = run_async(self.realm, self.evaluation(module))
-            promise_react(self.realm, done,
-                          lambda _: resolve_promise(self.realm, module.promise, undefined),
-                          lambda reason: reject_promise(self.realm, module.promise, reason))
+            module.promise = new_promise(self.realm)
+            stack = []
+            try:
+                self.evaluate_inner(module, stack, 0)
+            except Exception as error:
+                failure = (self.realm.thrown_value(error),)
+                for one in stack:
+                    one.state, one.failure = "done", failure
+                reject_promise(self.realm, module.promise, failure[0])
+            else:
+                if module.state == "done":
+                    resolve_promise(self.realm, module.promise, undefined)
         return module.promise
 
-    def evaluation(self, module, path=()):
-        """A Python generator that runs a module's dependencies, then the module."""
-        for requested in module.requested.values():
-            if requested.promise is None:
-                yield self.evaluate(requested)
-            elif requested.promise.state != "fulfilled" and requested.body is not None \
-                    and not self.reaches(requested, module):
-                yield requested.promise
-        yield from module.body
+    def evaluate_inner(self, module, stack, index):
+        """InnerModuleEvaluation (16.2.1.5.3.1); returns the next index. A cycle is on `stack` until its root is
+        through."""
+        if module.state in ("waiting", "done"):
+            if module.failure is not None:
+                raise JSError(module.failure[0])
+            return index
+        if module.state == "evaluating":
+            return index
+        module.state, module.index, module.ancestor = "evaluating", index, index
+        index += 1
+        stack.append(module)
+        for specifier, _kind in module.compiled.requests:
+            requested = module.requested[specifier]
+            index = self.evaluate_inner(requested, stack, index)
+            if requested.state == "evaluating":
+                module.ancestor = min(module.ancestor, requested.ancestor)
+            else:
+                requested = requested.root
+                if requested.failure is not None:
+                    raise JSError(requested.failure[0])
+            if requested.order is not None:
+                module.pending += 1
+                requested.parents.append(module)
+        if module.pending or module.compiled.awaits:
+            self.waited += 1
+            module.order = self.waited
+            if not module.pending:
+                self.start(module)
+        else:
+            self.run(module)
+        if module.ancestor == module.index:
+            while True:
+                one = stack.pop()
+                one.state = "done" if one.order is None else "waiting"
+                one.root = module
+                if one is module:
+                    break
+        return index
 
     @staticmethod
-    def reaches(start, goal):
-        """Whether a module requests another, directly or not: then it must not be waited for."""
-        stack, seen = [start], set()
-        while stack:
-            module = stack.pop()
-            if module is goal:
-                return True
-            if module not in seen:
-                seen.add(module)
-                stack.extend(module.requested.values())
-        return False
+    def run(module):
+        """Runs the body of a module that awaits nothing."""
+        try:
+            module.body.send(None)
+        except StopIteration:
+            pass
+        finally:
+            module.body = None
+
+    def start(self, module):
+        """ExecuteAsyncModule (16.2.1.5.3.2)."""
+        body, module.body = module.body, None
+        promise_react(self.realm, run_async(self.realm, body), lambda _: self.fulfilled(module),
+                      lambda reason: self.rejected(module, reason))
+
+    def fulfilled(self, module):
+        """AsyncModuleExecutionFulfilled (16.2.1.5.3.4): runs what waited for the module, in order."""
+        if module.state == "done":
+            return
+        self.finish(module)
+        for one in sorted(module.waiting_parents([]), key=lambda one: one.order):
+            if one.state == "done":
+                continue
+            if one.compiled.awaits:
+                self.start(one)
+                continue
+            try:
+                self.run(one)
+            except Exception as error:
+                self.rejected(one, self.realm.thrown_value(error))
+            else:
+                self.finish(one)
+
+    def finish(self, module):
+        module.order, module.state = None, "done"
+        if module.promise is not None:
+            resolve_promise(self.realm, module.promise, undefined)
+
+    def rejected(self, module, reason):
+        """AsyncModuleExecutionRejected (16.2.1.5.3.5): so fails all that waited for the module."""
+        if module.state == "done":
+            return
+        module.order, module.state, module.failure = None, "done", (reason,)
+        if module.promise is not None:
+            reject_promise(self.realm, module.promise, reason)
+        for parent in module.parents:
+            self.rejected(parent, reason)
 
 
 @contextlib.contextmanager
@@ -26530,38 +27091,25 @@ def blamed_on(module, key):
         raise
 
 
-class LazyNamespace(Cell):
-    """The cell of `import * as name`: the namespace is made when it is first read."""
-
-    __slots__ = ("module",)
-
-    def __init__(self, module):
-        self.module = module
-
-    @property
-    def v(self):
-        return self.module.namespace()
-
-
-_MODULE_SYNTAX = re.compile(r"(?m)^[^\n/]*\b(?:import|export)\b")
+#: What a text must have to be a module; the parser decides.
+_MODULE_WORDS = re.compile(r"\b(?:import|export)\b")
 
 
 def is_module(source):
-    """Whether a source text is a module: it uses import or export at its top level."""
-    if not _MODULE_SYNTAX.search(source):
+    """Whether a source text is a module: no script, but it has an import or export declaration, or import.meta."""
+    if not _MODULE_WORDS.search(source):
         return False
     try:
-        compile_cached(source, "")
+        parse_script(source)
         return False
-    except (JSNativeError, RecursionError, MemoryError):
-        pass
-    try:
-        program = parse_module(source)
     except JSSyntaxError as error:
-        return error.message.startswith(("Cannot use import", "Unexpected token 'export'")) is False \
-            and bool(re.search(r"(?m)^\s*(?:import\b[^(.]|export\b)", source))
-    return any(isinstance(statement, (ImportDeclaration, ExportNamedDeclaration, ExportDefaultDeclaration,
-                                      ExportAllDeclaration)) for statement in program.body)
+        if error.is_module_syntax:
+            return True
+    # Something before the first declaration is wrong in a script, perhaps not in a module.
+    parser = JSParser(from_code_units(source), True)
+    with contextlib.suppress(JSSyntaxError):
+        _guarded(parser, parser.parse_program)
+    return parser.saw_module_syntax
 
 
 # -- Deadlines ---------------------------------------------------------------------------
@@ -26698,6 +27246,71 @@ class Watchdog:
 WATCHDOG = Watchdog()
 
 
+# -- Values for a reader that chooses ----
+
+
+class LiveValues:
+    """Converts JavaScript values for a reader that follows a selection, as GraphQL does.
+
+    What only a call can tell becomes `later(start)`; `start(*arguments)` makes the value, inside the
+    realm: of functions (called as methods of their object), getters and promises. Iterables become
+    lists, properties of prototypes count, and objects that refer to one another do so in Python too.
+    """
+
+    def __init__(self, realm, later):
+        self.realm = realm
+        self.later = later
+        self.made = {}                  # id of an object -> (the object, what it became)
+
+    def convert(self, value, holder=undefined):
+        """A value, found in the object `holder`, as Python."""
+        if not isinstance(value, JSObject):
+            return self.realm.to_python(value)
+        if value.fn is not None:
+            return self.later(lambda *arguments: call(value, holder, *arguments))
+        if isinstance(value, JSPromise):
+            return self.later(lambda *arguments: value)
+        known = self.made.get(id(value))
+        if known is not None:
+            return known[1]
+        self.realm.poll()
+        if isinstance(value, JSPrimitiveObject) or is_callable(value.get("toJSON")):
+            return self.realm.to_python(value)
+        if isinstance(value, JSArray):
+            items = list_from_array_like(value)
+        elif value.proto is not self.realm.ObjectPrototype and is_callable(value.get(SYM_ITERATOR)):
+            items = iterable_to_list(self.realm, value)
+        else:
+            return self.convert_object(value)
+        result = []
+        self.made[id(value)] = value, result
+        result += [self.convert(item) for item in items]
+        return result
+
+    def convert_object(self, value):
+        result, owner = {}, value
+        self.made[id(value)] = value, result
+        while owner is not None and owner is not self.realm.ObjectPrototype:
+            for key in owner.own_keys():
+                if type(key) is str and (owner is value or key != "constructor"):
+                    name = python_text(key)
+                    if name not in result:
+                        result[name] = self.property(value, key, owner.get_own(key))
+            owner = owner.get_proto()
+        return result
+
+    def property(self, holder, key, desc):
+        if desc is None:
+            return None
+        if not desc.is_accessor():
+            return self.convert(holder.get(key), holder)
+
+        def read(*arguments):
+            value = holder.get(key)
+            return call(value, holder, *arguments) if is_callable(value) else value
+        return self.later(read)
+
+
 # -- Realm -------------------------------------------------------------------------------
 
 def print_to_terminal(level, text):
@@ -26782,13 +27395,183 @@ def stack_depth():
     return depth
 
 
+_stack_size_lock = threading.Lock()
+
+
+@functools.cache
+def script_stack():
+    """The bytes of stack that scripts get: what the system accepts of SCRIPT_STACK_BYTES. Windows wants
+    less than 256 MiB, and where addresses have 32 bits a few such threads would fill the memory."""
+    size = SCRIPT_STACK_BYTES if sys.maxsize > 2**32 else SCRIPT_STACK_BYTES // 16
+    with _stack_size_lock:
+        before = threading.stack_size()
+        for size in (size, *((size >> halves) - 64 * 1024 for halves in range(9))):
+            try:
+                threading.stack_size(size)
+                threading.Thread(target=int, daemon=True).start()
+                break
+            except (ValueError, RuntimeError, MemoryError):
+                continue                # refused, or no room for it
+        else:
+            size = before
+        threading.stack_size(before)
+    return size
+
+
+def call_depth():
+    """How many Python frames fit on a thread that runs scripts, at most MAX_CALL_DEPTH."""
+    return min(MAX_CALL_DEPTH, script_stack() // FRAME_BYTES or MAX_CALL_DEPTH)
+
+
+class ScriptThread(threading.Thread):
+    """A thread whose stack is deep enough for scripts."""
+
+    def start(self):
+        size = script_stack()
+        with _stack_size_lock:
+            before = threading.stack_size(size)
+            try:
+                super().start()
+            finally:
+                threading.stack_size(before)
+
+
+def start_script_thread(function, *arguments, name=None):
+    """Starts a daemon thread with a stack deep enough for scripts."""
+    thread = ScriptThread(target=function, args=arguments, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def on_script_thread(function, *arguments, on_interrupt=None):
+    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
+    Ctrl-C calls that and goes on waiting."""
+    outcome = []
+    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
+
+    def work():
+        try:
+            outcome.append((True, function(*arguments)))
+        except BaseException as error:
+            outcome.append((False, error))
+        done.set()
+
+    start_script_thread(work, name="script")
+    while not done.is_set():
+        try:
+            done.wait(0.2)              # short waits, so that a signal is noticed
+        except KeyboardInterrupt:
+            if on_interrupt is None:
+                raise
+            on_interrupt()
+    succeeded, value = outcome[0]
+    if succeeded:
+        return value
+    raise value
+
+
+def needs_deep_stack(method, small=sys.platform == "win32"):
+    """Lets a method run on a thread for scripts when its caller's is not one, on systems whose other threads
+    have a `small` stack: with Windows' 2 MB, recursion would end the process."""
+    if not small:
+        return method
+
+    @functools.wraps(method)
+    def on_deep_stack(*arguments, **named):
+        if isinstance(threading.current_thread(), ScriptThread):
+            return method(*arguments, **named)
+        return on_script_thread(functools.partial(method, *arguments, **named))
+
+    return on_deep_stack
+
+
 @functools.cache
 def prepare_interpreter():
     """Makes room for deep calls and for many objects, once in a process."""
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_CALL_DEPTH))
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+
+
+class Outcome:
+    """Something that is not over yet: `done` says when it is, and then the listeners are called, each
+    once, by the thread that ends it or, later, by the one that adds the listener."""
+
+    __slots__ = ("done", "_listeners")
+
+    def __init__(self):
+        self.done = False
+        self._listeners = None
+
+    def then(self, listener):
+        """Adds a listener; one thread at a time may do so."""
+        if self._listeners is None:
+            self._listeners = [listener]
+        else:
+            self._listeners.append(listener)
+        if self.done:
+            self._tell()
+
+    def forget(self):
+        """Nobody wants to know any more."""
+        self._listeners = None
+
+    def conclude(self):
+        self.done = True
+        self._tell()
+
+    def _tell(self):
+        listeners = self._listeners
+        while listeners:
+            try:
+                listener = listeners.pop()          # another thread may have come first
+            except IndexError:
+                return
+            listener()
+
+
+class Pending(Outcome):
+    """The promise that a call of a script's function returned, while it is not settled. Listeners are called
+    inside the realm: they must not wait for anything."""
+
+    __slots__ = ("realm", "timeout", "convert", "started", "fulfilled", "result")
+
+    def __init__(self, realm, promise, timeout, convert, started):
+        super().__init__()
+        self.realm, self.timeout, self.convert, self.started = realm, timeout, convert, started
+        self.fulfilled = self.result = None
+        promise_react(realm, promise, lambda value: self._settle(True, value),
+                      lambda reason: self._settle(False, reason))
+
+    def _settle(self, fulfilled, result):
+        self.fulfilled, self.result = fulfilled, result
+        self.conclude()
+
+    def value(self):
+        """What the promise was fulfilled with, through `convert`, an entry of its own; raises JSError."""
+        if not self.fulfilled:
+            raise JSError(self.result)
+        return self.realm.enter(lambda: self.convert(self.result), self.timeout)
+
+    def wait(self):
+        """The value, once it is there; raises ScriptTimeout when the time is up."""
+        settled = threading.Event()
+        self.then(settled.set)
+        self.realm.await_settled(settled, self.timeout, self.started)
+        return self.value()
+
+    def seconds_left(self):
+        return max(0.0, self.timeout - (self.realm.clock.elapsed() - self.started) / 1000)
+
+
+def awaited(outcome):
+    """The value of what Realm.begin() returned."""
+    return outcome.wait() if type(outcome) is Pending else outcome
+
+
+def unsettled_error(seconds):
+    return ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
 
 def guards():
@@ -26908,7 +27691,7 @@ class Realm:
         return JSFunction(self.FunctionPrototype, types.MethodType(impl, self), info)
 
     def function(self, fn, name="", length=0):
-        """A function object around fn(this, *args)."""
+        """A function object around fn(this, *args), which takes any list of arguments."""
         return JSFunction(self.FunctionPrototype, fn, FunctionInfo(name, length))
 
     def iter_result(self, value, done):
@@ -26941,8 +27724,13 @@ class Realm:
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
         if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
             return "ReferenceError", "Cannot access variable before initialization"
+        self.note_failure(error)
+        return "Error", self.internal_error_of(error).message
+
+    def internal_error_of(self, error):
+        """What scripts see of an exception that the engine does not expect of itself."""
         self.internal_error = error
-        return "Error", f"Internal error of the engine ({type(error).__name__})"
+        return internal_error(error)
 
     def unbound_message(self, python):
         if python in ("this", "this_bound"):
@@ -26975,6 +27763,7 @@ class Realm:
         if self.interrupt:
             raise self.interruption
 
+    @needs_deep_stack
     def enter(self, work, timeout=None):
         """Runs work() under the lock and the deadline and then the microtasks; returns its result.
         Raises JSError or ScriptTimeout."""
@@ -27139,10 +27928,6 @@ class Realm:
                 error.filename = filename
             with self.lock:
                 raise JSError(self.thrown_value(error), "parse") from None
-        except (RecursionError, MemoryError):
-            with self.lock:
-                value = make_error(self, "SyntaxError", "The script is too deeply nested")
-            raise JSError(value, "parse") from None
 
     def run_script(self, compiled):
         """ScriptEvaluation (16.1.6)."""
@@ -27202,7 +27987,7 @@ class Realm:
             with HEADROOM:
                 return work()
         except JSSyntaxError as error:
-            if error.overflow and stack_depth() > MAX_CALL_DEPTH // 2:
+            if error.overflow and stack_depth() > sys.getrecursionlimit() // 2:
                 raise RecursionError from None
             raise
 
@@ -27232,33 +28017,30 @@ class Realm:
     def run(self, function, *args, timeout=None, convert=None):
         """Calls a function value with plain Python arguments; returns its result through `convert`
         (default: to_python), which runs inside the time limit too. A promise is waited for."""
-        return self.settle(
+        return awaited(self.start(function, *args, timeout=timeout, convert=convert))
+
+    def start(self, function, *args, timeout=None, convert=None):
+        """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
+        return self.begin(
             lambda: call(function, undefined, *[self.from_python(arg) for arg in args]), timeout,
             convert or self.to_python)
 
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
+        return awaited(self.begin(start, timeout, convert))
+
+    def begin(self, start, timeout, convert):
+        """Runs start() as an entry; its result through `convert`, or a Pending for a promise that is not
+        settled yet."""
         started = self.clock.elapsed()
-        settled = None
-        outcome = []
 
         def work():
-            nonlocal settled
             result = start()
-            if not isinstance(result, JSPromise):
-                return convert(result)
-            settled = threading.Event()
-            promise_react(self, result, lambda value: outcome.append((True, value)) or settled.set(),
-                          lambda reason: outcome.append((False, reason)) or settled.set())
-            return settled
-        result = self.enter(work, timeout)
-        if settled is None:
-            return result
-        self.await_settled(settled, timeout, started)
-        fulfilled, value = outcome[0]
-        if not fulfilled:
-            raise JSError(value)
-        return self.enter(lambda: convert(value), timeout)
+            if isinstance(result, JSPromise):
+                return Pending(self, result, timeout, convert, started)
+            return convert(result)
+        outcome = self.enter(work, timeout)
+        return outcome.value() if type(outcome) is Pending and outcome.done else outcome
 
     def await_settled(self, settled, timeout, started):
         """Waits, lock released, for a promise that timers or other calls will settle."""
@@ -27269,7 +28051,7 @@ class Realm:
         if seconds is None and self.timers.is_empty():
             raise ScriptTimeout("the promise can never settle: nothing is left to run")
         if not self.clock.wait(settled, left):
-            raise ScriptTimeout(f"the promise did not settle within {seconds:g} s")
+            raise unsettled_error(seconds)
 
     def lookup(self, name):
         """The function value of a global function, or of a top-level variable of the script or module
@@ -27291,14 +28073,15 @@ class Realm:
                     inner = self.new_object()
                     target.put(part, inner, HIDDEN_ATTRS)
                 target = inner
-            target.put(last, self.host_value(value, last, raw), HIDDEN_ATTRS)
+            target.put(last, self.host_value(value, name, raw), HIDDEN_ATTRS)
 
     def host_value(self, value, name, raw):
         """A Python callable as a function, a dict as an object of such, or plain data."""
         if isinstance(value, JSObject):
             return value
         if callable(value):
-            return self.function(self.host_function(value, raw), name, count_parameters(value))
+            return self.function(self.host_function(value, name, raw), name.rpartition(".")[2],
+                                 argument_range(value)[0])
         if isinstance(value, dict):
             return self.new_object({utf16(key): self.host_value(item, key, raw)
                                     for key, item in value.items()})
@@ -27308,14 +28091,42 @@ class Realm:
         """A raw Python function as a function object of scripts."""
         return self.host_value(function, name, True)
 
-    def host_function(self, function, raw):
-        """fn(this, *args) around a Python function."""
+    def host_function(self, function, name, raw):
+        """fn(this, *args) around a Python function: whatever the arguments are, scripts see no error of
+        Python's."""
+        least, most = argument_range(function)
+
         def host_call(this, *args):
-            if not raw:
-                args = [self.to_python(arg) for arg in args]
-            result = function(*args)
-            return undefined if result is None else self.from_python(result)
+            if not least <= len(args) <= most:
+                self.note_ignored(name, args[most:])
+                args = fitted_arguments(args, least, most)
+            try:
+                if not raw:
+                    args = [self.to_python(arg) for arg in args]
+                result = function(*args)
+                return undefined if result is None else self.from_python(result)
+            except Exception as error:
+                if self.is_expected(error):
+                    raise
+                self.note_failure(error)
+                raise (self.internal_error_of(error) if raw else host_failure(name)) from error
         return host_call
+
+    def is_expected(self, error):
+        """Is this an exception that scripts may see as it is: one of theirs, or one that the engine turns
+        into a JavaScript error?"""
+        if isinstance(error, (NameError, AttributeError)):
+            trace = error.__traceback__
+            while trace.tb_next is not None:
+                trace = trace.tb_next
+            return "%realm" in trace.tb_frame.f_globals
+        return isinstance(error, (JSError, JSNativeError, RecursionError, MemoryError))
+
+    def note_ignored(self, name, values):
+        """A script gave a host function more arguments than it takes."""
+
+    def note_failure(self, error):
+        """An exception of Python's that no script is to blame for."""
 
     # values in and out
 
@@ -27323,6 +28134,10 @@ class Realm:
         """A JavaScript value as plain Python: undefined stays, null is None, arrays are lists, plain
         objects dicts, dates what JSON makes of them; functions come as they are."""
         return self._to_python(value, set())
+
+    def to_live(self, value, later):
+        """A value for a reader that chooses; see LiveValues."""
+        return LiveValues(self, later).convert(value)
 
     def _to_python(self, value, around):
         kind = type(value)
@@ -27392,6 +28207,39 @@ class Realm:
     def get(self, obj, key):
         return get_v(self, obj, utf16(key))
 
+    def peek(self, value, key):
+        """A property's value without running a script: undefined for a getter, and of what is no object."""
+        return peek(value, utf16(key)) if isinstance(value, JSObject) else undefined
+
+    def keys(self, obj):
+        """The names of an object's own enumerable properties."""
+        names = [key for key in obj.own_keys() if type(key) is str]
+        found = [(key, obj.get_own(key)) for key in names]
+        return [python_text(key) for key, desc in found if desc is not None and desc.enumerable]
+
+    def elements(self, array):
+        """The elements of an array, as a list."""
+        return list_from_array_like(array)
+
+    def class_of(self, obj):
+        """"Object", "Proxy", "Map", "Generator", "Uint8Array" … of an object."""
+        return "Proxy" if isinstance(obj, JSProxyBase) else obj.class_name
+
+    def bytes_of(self, value):
+        """The bytes of an ArrayBuffer, a typed array or a DataView; None for anything else."""
+        data = bytes_of(value) if isinstance(value, JSObject) else None
+        return None if data is None else bytes(data)
+
+    def put_getter(self, obj, key, function):
+        """Defines a property whose value is function(); a script may assign another."""
+        key = utf16(key)
+
+        def store(this, value=undefined, *_):
+            obj.define_own(key, data_descriptor(value))
+            return undefined
+        obj.put_accessor(key, self.function(lambda this, *_: function(), key),
+                         self.function(store, key, 1), DEFAULT_ATTRS)
+
     is_callable = staticmethod(is_callable)
     is_object = staticmethod(is_object)
     is_array = staticmethod(is_array)
@@ -27424,13 +28272,20 @@ _GENERATOR_NEXT = declared_info(GENERATOR, "next")
 _ITERATOR_ITERATOR = declared_info(ITERATOR, SYM_ITERATOR)
 
 
-def count_parameters(function):
-    """The number of required positional parameters of a Python callable."""
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    if code is None:
-        return 0
-    defaults = getattr(function, "__defaults__", None) or ()
-    return max(0, code.co_argcount - len(defaults) - (1 if hasattr(function, "__self__") else 0))
+def internal_error(error):
+    """The error in place of an exception that the engine does not expect of itself: what to report."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f", line {trace.tb_lineno}"
+    return HostError(f"Internal error of the engine ({type(error).__name__}{place}, version {__version__}). "
+                     "Please report this line with the script that causes it; the log shows more "
+                     "with --log-level debug")
+
+
+def host_failure(name):
+    """The error in place of an exception of a Python function that `Realm.define` made callable."""
+    return HostError(f"{name}() failed: the Python function behind it raised an exception")
 
 
 def realm_of_function(function):
@@ -27456,50 +28311,51 @@ JSFunction.realm_of = staticmethod(realm_of_function)
 MAX_TIMERS = 100_000
 
 
-def start_script_thread(function, *arguments, name=None):
-    """Starts a daemon thread with a stack deep enough for scripts."""
-    thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)
-    with _stack_size_lock:
-        before = threading.stack_size()
-        try:
-            threading.stack_size(SCRIPT_STACK_BYTES)
-        except (ValueError, RuntimeError):
-            pass                        # the platform knows better
-        try:
-            thread.start()
-        finally:
-            threading.stack_size(before)
-    return thread
+class ScriptThreads:
+    """Threads with deep stacks for work that may take long: a resting one, or a new one, for each piece.
+    When `most` of them are at work, what comes waits."""
 
+    def __init__(self, most, rest=10.0):
+        self.most, self.rest = most, rest
+        self.count = self.idle = 0
+        self.closed = False
+        self._work = collections.deque()
+        self._changed = threading.Condition()
 
-_stack_size_lock = threading.Lock()
+    def run(self, work, *arguments):
+        """Has work(*arguments) done by another thread. It must not raise."""
+        with self._changed:
+            self._work.append((work, arguments))
+            if self.idle >= len(self._work):
+                self._changed.notify()
+            elif self.count < self.most:
+                self.count += 1
+                try:
+                    start_script_thread(self._loop, name="scripts")
+                except RuntimeError:    # the system has no more: those that are there do it
+                    self.count -= 1
+                    if not self.count:
+                        raise
 
+    def _loop(self):
+        while True:
+            with self._changed:
+                while not self._work:
+                    self.idle += 1
+                    woken = not self.closed and self._changed.wait(self.rest)
+                    self.idle -= 1
+                    if not self._work and not woken:
+                        self.count -= 1
+                        return
+                work, arguments = self._work.popleft()
+            work(*arguments)
+            del work, arguments
 
-def on_script_thread(function, *arguments, on_interrupt=None):
-    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
-    Ctrl-C calls that and goes on waiting."""
-    outcome = []
-    done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
-
-    def work():
-        try:
-            outcome.append((True, function(*arguments)))
-        except BaseException as error:
-            outcome.append((False, error))
-        done.set()
-
-    start_script_thread(work, name="script")
-    while not done.is_set():
-        try:
-            done.wait(0.2)              # short waits, so that a signal is noticed
-        except KeyboardInterrupt:
-            if on_interrupt is None:
-                raise
-            on_interrupt()
-    succeeded, value = outcome[0]
-    if succeeded:
-        return value
-    raise value
+    def close(self):
+        """Lets the threads end that rest."""
+        with self._changed:
+            self.closed = True
+            self._changed.notify_all()
 
 
 class TimerQueue:
@@ -27943,12 +28799,13 @@ class PromptRealm(ForegroundRealm):
 
 # -- js2py: the private copy -------------------------------------------------------------
 #
-# The package js2py as an engine for ECMAScript 5.1, where it is installed and imports (CPython 3.11 and
-# older). It translates JavaScript to Python text and runs that, and hands Python objects to scripts: no
-# sandbox. What is done here so that it becomes one, as far as it goes:
+# The package js2py, or a fork of it, as an engine for ECMAScript 5.1, where one is installed. It translates
+# JavaScript to Python text and runs that, and hands Python objects to scripts: no sandbox. What is done here
+# so that it becomes one, as far as it goes:
 #
 # Each realm has its own copy of js2py's modules, since js2py keeps one set of prototypes for all of its
-# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched.
+# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched. What js2py
+# does to the bytecode of its functions, which each CPython has broken anew, is done to their syntax trees.
 # Modules that a script could use to get at Python or at memory are not loaded at all: eval, the parser
 # with its `pyimport`, require, typed arrays. The rest runs without open, exec, import and their like.
 # What js2py cannot turn into a JavaScript value stays inside; it used to become a PyObjectWrapper, through
@@ -27957,8 +28814,9 @@ class PromptRealm(ForegroundRealm):
 # numbered words for them, and what it writes must pass an allow-list of shapes before it is compiled.
 # Loops and functions, js2py's own too, look at the realm's clock.
 
-#: Packages of which each realm has its own copy, and modules that such a copy does without.
-_JS2PY_PACKAGES = ("js2py", "pyjsparser")
+#: Modules that hold js2py: its own, and that of its forks, which CPython 3.12 and newer can import too.
+_JS2PY_MODULES = ("js2py", "js2py_")
+#: Modules that a realm's copy does without.
 _JS2PY_LEFT_OUT = frozenset((
     "pyjsparser", "warnings", "js2py.translators.translator", "js2py.host.jseval",
     "js2py.host.console", "js2py.constructors.jsarraybuffer",
@@ -27981,9 +28839,8 @@ _JS2PY_READY_NUMBERS = 256
 #: Characters that js2py keeps as strings, in each copy. (js2py itself: all that ever occurred.)
 _JS2PY_READY_CHARACTERS = 1024
 
-#: Code of js2py's modules by name, and what its injector makes of functions, for all copies.
+#: Code of js2py's modules by name, for all copies.
 _JS2PY_CODE = {}
-_JS2PY_INJECTED = {}
 
 
 class LeftOut(types.ModuleType):
@@ -28019,22 +28876,66 @@ def insert_polls(tree):
 
 @functools.cache
 def js2py_folder():
-    """Where the package js2py lies; raises ModuleNotFoundError where it is not installed."""
-    spec = importlib.util.find_spec("js2py")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("js2py is not installed", name="js2py")
-    return pathlib.Path(next(iter(spec.submodule_search_locations))).parent
+    """The folder of js2py's modules; raises ModuleNotFoundError where neither it nor a fork is installed."""
+    for name in _JS2PY_MODULES:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations:
+            return pathlib.Path(next(iter(spec.submodule_search_locations)))
+    raise ModuleNotFoundError("js2py is not installed", name="js2py")
+
+
+def js2py_path(name):
+    """The file or folder of one of js2py's modules, without its ending."""
+    return js2py_folder().joinpath(*name.split(".")[1:])
 
 
 def js2py_code(name):
     """The code of one of js2py's modules, with polls."""
     if name not in _JS2PY_CODE:
-        path = js2py_folder().joinpath(*name.split(".")).with_suffix(".py")
+        path = js2py_path(name).with_suffix(".py")
         tree = ast.parse(path.read_bytes())
         if name == "js2py.base":
             tree.body = [node for node in tree.body if not fills_number_bank(node)]
+        add_js_parameters(tree)
         _JS2PY_CODE[name] = compile(ast.fix_missing_locations(insert_polls(tree)), str(path), "exec")
     return _JS2PY_CODE[name]
+
+
+#: What js2py's built-in functions are called with after their own arguments, though few declare it.
+_JS_PARAMETERS = ("this", "arguments")
+
+
+def add_js_parameters(tree):
+    """Gives the functions of a module that mention `this` or `arguments`, but nobody passes it to them, both
+    as their last parameters."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            known = assigned_names(function.body) | {arg.arg for arg in function.args.args}
+            if any(isinstance(node, ast.Name) and node.id in _JS_PARAMETERS and node.id not in known
+                   for node in own_nodes(function.body)):
+                function.args.args += [ast.arg(name) for name in _JS_PARAMETERS]
+                function.args.defaults = []
+
+
+def with_js_parameters(function):
+    """What js2py's injector makes of a Python function that becomes a JavaScript one: a translated one has
+    (…, this, arguments, var) and stays as it is; of another one a twin that takes (…, this, arguments)."""
+    code = function.__code__
+    names = code.co_varnames[:code.co_argcount]
+    if names[-2:] == ("arguments", "var"):
+        return function
+    if names[-2:] == _JS_PARAMETERS:
+        return types.FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
+    made = js_twin_maker(names)(function)
+    made.__name__ = function.__name__
+    return made
+
+
+@functools.cache
+def js_twin_maker(names):
+    """A function that makes twins of functions with these parameters, which leave out `this` and `arguments`."""
+    own = ", ".join(names)
+    return eval(f"lambda function: lambda {', '.join((*names, *_JS_PARAMETERS))}: function({own})", {})
 
 
 def fills_number_bank(node):
@@ -28105,8 +29006,6 @@ class Js2PyCopy:
         runtime.update(vars(builtins))
         runtime["__import__"] = self.import_module
         runtime["print"] = lambda *_: None      # js2py prints what it cannot do
-        injector = self.load("js2py.utils.injector")
-        injector.append_arguments = functools.partial(self.injected, injector.append_arguments)
         self.base = self.load("js2py.base")
         self.pyjs = self.load("js2py.pyjs")
         self.json = self.load("js2py.prototypes.jsjson")
@@ -28115,6 +29014,7 @@ class Js2PyCopy:
             runtime.pop(name, None)
         runtime["__import__"] = self.import_late
         self.nodes.is_valid_py_name = lambda name: True     # the words of words_for() are
+        self.nodes.random = types.SimpleNamespace(randrange=lambda most: random.randrange(int(most)))
         self.nodes.globals = functools.partial(vars, self.nodes)
         self.nodes.Completion = self.completion
         self.nodes.Marked = self.marked
@@ -28129,13 +29029,18 @@ class Js2PyCopy:
         """__import__ of the copy."""
         if level:
             name = importlib.util.resolve_name("." * level + name, namespace["__package__"])
-        if name in _JS2PY_LEFT_OUT or name.partition(".")[0] == "pyjsparser":
+        package, dot, rest = name.partition(".")
+        if package in _JS2PY_MODULES:
+            name = "js2py" + dot + rest
+        if name in _JS2PY_LEFT_OUT or package == "pyjsparser":
             return LeftOut(name)
+        if name == "js2py.utils.injector":
+            return types.SimpleNamespace(fix_js_args=with_js_parameters)
         if name == "numpy":
             raise ImportError(name)
         if name == "re":
             return JS2PY_RE
-        if name.partition(".")[0] not in _JS2PY_PACKAGES:
+        if package not in _JS2PY_MODULES:
             return __import__(name, namespace, None, names or (), 0)
         module = self.load(name)
         for inner in names or ():
@@ -28154,20 +29059,12 @@ class Js2PyCopy:
         """A module of the copy; a package is a module without code of its own."""
         if name not in self.modules:
             module = self.modules[name] = types.ModuleType(name)
-            is_package = js2py_folder().joinpath(*name.split(".")).is_dir()
+            is_package = js2py_path(name).is_dir()
             module.__package__ = name if is_package else name.rpartition(".")[0]
             module.__builtins__ = self.runtime
             if not is_package:
                 exec(js2py_code(name), vars(module))
         return self.modules[name]
-
-    @staticmethod
-    def injected(append_arguments, code, names):
-        """append_arguments() of js2py's injector, which is slow, once for each code object."""
-        key = code.co_filename, code
-        if key not in _JS2PY_INJECTED:
-            _JS2PY_INJECTED[key] = append_arguments(code, names)
-        return _JS2PY_INJECTED[key]
 
     # translating
 
@@ -29014,8 +29911,7 @@ class Js2PyRealm:
     """
 
     def __init__(self, name="<realm>", *, console=None, timeout=None):
-        if sys.getrecursionlimit() < MAX_CALL_DEPTH:
-            sys.setrecursionlimit(MAX_CALL_DEPTH)
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
@@ -29028,7 +29924,7 @@ class Js2PyRealm:
         self.timers = TimerQueue(self)
         self.modules = types.SimpleNamespace(loader=None)
         self.joining = []
-        self.runtime = {"interrupt": False, "js2py_poll": self.poll}
+        self.runtime = {"interrupt": False, "js2py_poll": self.poll, "FinallyLeft": FinallyLeft}
         self.copy = Js2PyCopy(self.runtime)
         self.values = self.copy.base
         self.globals = self.make_globals()
@@ -29112,19 +30008,24 @@ class Js2PyRealm:
         """(name, message) of a thrown value; runs no script."""
         if thrown.is_primitive():
             return "", python_text(thrown.to_string().value)
-        name, message = self.peek(thrown, "name"), self.peek(thrown, "message")
+        name, message = self.text_at(thrown, "name"), self.text_at(thrown, "message")
         if message is None:
             return ("Error" if name is None else name) if thrown.Class == "Error" else "", f"[object {thrown.Class}]"
         return "Error" if name is None else name, message
 
-    def peek(self, value, key):
+    def text_at(self, obj, key):
         """The text of a property that is one, without running a getter, or None."""
-        for _ in range(_MAX_PEEK_DEPTH):
-            if value is None or key in value.own:
-                break
-            value = value.prototype
-        text = None if value is None else value.own.get(key, {}).get("value")
+        text = self.property_at(obj, key)
         return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
+
+    @staticmethod
+    def property_at(obj, key):
+        """The value of a property, own or inherited, without running a getter, or None."""
+        for _ in range(_MAX_PEEK_DEPTH):
+            if obj is None or key in obj.own:
+                break
+            obj = obj.prototype
+        return None if obj is None else obj.own.get(key, {}).get("value")
 
     def places(self, trace):
         """Where a traceback was in the script, deepest first: (function name, file name, line)."""
@@ -29173,6 +30074,8 @@ class Js2PyRealm:
         convert = convert or self.to_python
         return self.enter(lambda: convert(self.invoke(function, args)), timeout)
 
+    start = run                         # there are no promises to wait for
+
     def invoke(self, function, args):
         function = self.inward(function)
         if not function.is_callable():
@@ -29199,7 +30102,7 @@ class Js2PyRealm:
                     inner = self.values.Js({})
                     self.put_hidden(target, part, inner)
                 target = inner
-            self.put_hidden(target, last, self.host_value(value, last, raw))
+            self.put_hidden(target, last, self.host_value(value, name, raw))
 
     @staticmethod
     def put_hidden(target, name, value):
@@ -29208,7 +30111,8 @@ class Js2PyRealm:
     def host_value(self, value, name, raw):
         """A Python callable as a function, a dict as an object of such, or plain data."""
         if callable(value):
-            return self.host_object(self.host_function(value, raw), name, count_parameters(value))
+            return self.host_object(self.host_function(value, name, raw), name.rpartition(".")[2],
+                                    argument_range(value)[0])
         if isinstance(value, dict):
             result = self.values.Js({})
             for key, item in value.items():
@@ -29231,15 +30135,30 @@ class Js2PyRealm:
         """A raw Python function as a handle of a function object."""
         return self.outward(self.host_value(function, name, True))
 
-    def host_function(self, function, raw):
-        """fn(this, arguments) around a Python function of plain arguments."""
+    def host_function(self, function, name, raw):
+        """fn(this, arguments) around a Python function of plain arguments. See Realm.host_function."""
+        least, most = argument_range(function)
+
         def host_call(this, arguments):
-            args = [self.outward(arg) for arg in arguments.to_list()]
-            if not raw:
-                args = [self.to_python(arg) for arg in args]
-            result = function(*args)
-            return self.values.undefined if result is None else self.inward(result)
+            args = tuple(self.outward(arg) for arg in arguments.to_list())
+            if not least <= len(args) <= most:
+                self.note_ignored(name, args[most:])
+                args = fitted_arguments(args, least, most)
+            try:
+                if not raw:
+                    args = [self.to_python(arg) for arg in args]
+                result = function(*args)
+                return self.values.undefined if result is None else self.inward(result)
+            except Exception as error:
+                if isinstance(error, (self.values.PyJsException, JSError, JSNativeError, RecursionError,
+                                      MemoryError)):
+                    raise
+                self.note_failure(error)
+                raise (internal_error(error) if raw else host_failure(name)) from error
         return host_call
+
+    note_ignored = Realm.note_ignored
+    note_failure = Realm.note_failure
 
     def declare_host_functions(self):
         """The console, timers and microtasks."""
@@ -29358,6 +30277,10 @@ class Js2PyRealm:
         dates what JSON makes of them; functions come as handles."""
         return self._to_python(value, ())
 
+    def to_live(self, value, later):
+        """js2py has neither promises nor getters that wait: plain data."""
+        return self.to_python(value)
+
     def _to_python(self, value, path):
         if type(value) is str:
             return python_text(value)
@@ -29406,6 +30329,28 @@ class Js2PyRealm:
     def get(self, obj, key):
         return self.outward(self.inward(obj).get(utf16(key)))
 
+    def peek(self, value, key):
+        found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key)
+        return undefined if found is None else self.outward(found)
+
+    def keys(self, obj):
+        return [python_text(key.value) for key in obj.object]
+
+    def elements(self, array):
+        return [self.outward(item) for item in self.items(array.object)]
+
+    def class_of(self, obj):
+        return obj.object.Class
+
+    def bytes_of(self, value):
+        return None                     # js2py's typed arrays are switched off
+
+    def put_getter(self, obj, key, function):
+        getter = self.host_object(lambda this, arguments: self.inward(function()), key, 0)
+        store = self.host_object(lambda this, arguments: self.put_own(
+            obj.object, key, arguments.to_list()[0]) or self.values.undefined, key, 1)
+        obj.object.own[key] = {"get": getter, "set": store, "enumerable": True, "configurable": True}
+
     def type_of(self, value):
         if isinstance(value, Js2PyValue):
             return "function" if value.object.is_callable() else "object"
@@ -29421,11 +30366,6 @@ class Js2PyRealm:
         return isinstance(value, Js2PyValue) and value.object.is_callable()
 
 
-def refuse_json_constant(name):
-    """For json.loads(), which takes NaN and Infinity for numbers."""
-    raise ValueError(name)
-
-
 def check_js2py():
     """Raises EngineUnavailable where js2py cannot be used, with one line that says why."""
     instead = "use --engine builtin"
@@ -29435,14 +30375,16 @@ def check_js2py():
         answer = realm.evaluate("[1, 2].map(function (x) { return x + 1 }).join()")
         realm.close()
     except ModuleNotFoundError as error:
+        package = "js2py" if sys.version_info < (3, 12) else \
+            "js2py-3-13" if sys.version_info < (3, 14) else "js2py-3-14"
         raise EngineUnavailable(f"js2py cannot be used: the module {error.name} is not installed. Install it with "
-                                f"pip install js2py, or {instead}") from None
+                                f"pip install {package}, or {instead}") from None
     except Exception as error:
         answer = " ".join(f"{type(error).__name__}: {error}".split())
     if answer != "2,3":
         version = "%d.%d" % sys.version_info[:2]
-        raise EngineUnavailable(f"js2py does not import on this CPython {version} ({answer}). It needs CPython 3.11 "
-                                f"or older; or {instead}")
+        raise EngineUnavailable(f"the js2py in {js2py_folder()} does not work on CPython {version} ({answer}): "
+                                f"{instead}")
 
 
 # -- Engines -----------------------------------------------------------------------------
@@ -29454,8 +30396,10 @@ ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "wait_idle",                     # entering it
-    "type_of", "is_object", "is_array", "is_callable", "get",   # looking at values
-    "new_object", "new_function", "from_python", "to_python", "stringify", "parse_json")
+    "type_of", "is_object", "is_array", "is_callable",          # looking at values
+    "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
+    "note_ignored", "note_failure",                             # called where there is something to tell
+    "new_object", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -29503,6 +30447,8 @@ BACKLOG_PATIENCE = 0.05
 #: Seconds between comment lines, and without progress until a client counts as gone.
 HEARTBEAT_SECONDS = 15
 STALLED_SECONDS = 60
+#: Seconds until the broadcaster looks at what was sent, after which it counts as late.
+LATE_SECONDS = 3
 #: What browsers wait before they connect again.
 RETRY_MILLISECONDS = 3000
 MAX_RETRY_MILLISECONDS = 86_400_000
@@ -29519,9 +30465,7 @@ SLICE = 256
 
 HEARTBEAT = b": heartbeat\n"
 _LINE_BREAK = re.compile("\r\n|\n|\r")
-_EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,15})\Z")
-#: The ids of streams whose messages go through Redis.
-_REDIS_ID = re.compile(r"([0-9]{10,15})-([0-9]{1,7})\Z")
+_EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
 
 def utf8(text):
@@ -29553,9 +30497,9 @@ def parse_event_id(text):
     return (found[1], int(found[2])) if found else None
 
 
-def is_stream_id(text):
-    """Could a text be an id that a stream gives out?"""
-    return bool(_EVENT_ID.match(text) or _REDIS_ID.match(text))
+def gap_facts(last, resumes_after, reason):
+    """The data of a `gap` event: the ids between which something may be missing, and why."""
+    return json.dumps({"lastEventId": last, "resumesAfter": resumes_after, "reason": reason})
 
 
 def asks_like_event_source(fields):
@@ -29778,7 +30722,7 @@ class Stream:
         broadcaster's business."""
         body = encode_data(data, event, retry)
         with self.sending:
-            if sequence is not None and sequence <= self.sequence:
+            if self.closed or sequence is not None and sequence <= self.sequence:
                 return Delivery()
             message = self._next_message(body, filter or None, sequence, id)
             delivery, crowded = self._take_in(message, filter)
@@ -29824,8 +30768,8 @@ class Stream:
             seconds.append([second, 1])
 
     def _next_message(self, body, filter, sequence=None, id=None):
-        """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
-        go on in an epoch of this process's own."""
+        """Numbers a message. It is archived before anyone can have seen its id; when the archive goes on
+        without this process, so do the ids, in an epoch of their own. What can do neither is not sent."""
         number = sequence or self.sequence + 1
         message = Message(number, b"id: %b\n%b" % (utf8(id or self.event_id(number)), body), filter)
         if self.archive is not None and not self.archive.append(self, message):
@@ -29992,8 +30936,8 @@ class Stream:
         """Tells the client that messages between two ids are gone. It has an id as every event has:
         the one before the first message that is still there."""
         first = self.event_id(missed[1].sequence - 1 if len(missed) > 1 else self.sequence)
-        facts = json.dumps({"lastEventId": last_event_id and last_event_id[:MAX_EVENT_TEXT], "resumesAfter": first,
-                            "reason": "messages in between are no longer kept"})
+        facts = gap_facts(last_event_id and last_event_id[:MAX_EVENT_TEXT], first,
+                          "messages in between are no longer kept")
         return f"id: {first}\n".encode() + encode_data(facts, "gap")
 
     def detach(self, connection):
@@ -30010,8 +30954,9 @@ class Stream:
                         del index[value]
 
     def close(self):
-        """Ends the stream: nobody can connect, and those connected are disconnected."""
-        with self.lock:
+        """Ends the stream: nobody can connect, those connected are disconnected, and what is sent goes
+        nowhere, or it would be archived between the messages of a later stream of this path."""
+        with self.sending, self.lock:
             self.closed = True
         self.broadcaster.end_stream(self)
 
@@ -30254,6 +31199,124 @@ def gathered(outbox):
     return b"".join(parts)
 
 
+class WindowsSelector(selectors.BaseSelector):
+    """Waits for any number of sockets with WSAPoll, where `select` takes 512. May be changed by one thread while
+    another waits; that one sees the change at its next wait.
+
+    The sockets stand in one array of WSAPOLLFD: SOCKET fd, SHORT events, SHORT revents.
+    """
+
+    POLLIN, POLLOUT = 0x0300, 0x0010
+    _RECORD = struct.Struct("@Phh0P")
+    _WORD = _RECORD.size // 2           # from one field to that of the next record, in units of a SHORT
+    _REVENTS = (struct.calcsize("@P") + 2) // 2
+
+    def __init__(self, poll=None):
+        self._poll = poll or ctypes.windll.ws2_32.WSAPoll
+        self._lock = threading.Lock()
+        self._places = {}               # descriptor -> index into the two below
+        self._keys = []
+        self._records = bytearray()
+
+    def register(self, fileobj, events, data=None):
+        handle = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if handle < 0 or not events or events & ~(selectors.EVENT_READ | selectors.EVENT_WRITE):
+            raise ValueError(f"cannot wait for {fileobj!r}")
+        key = selectors.SelectorKey(fileobj, handle, events, data)
+        with self._lock:
+            if handle in self._places:
+                raise KeyError(f"{fileobj!r} is already registered")
+            self._places[handle] = len(self._keys)
+            self._keys.append(key)
+            self._records += self._record(key)
+        return key
+
+    def _record(self, key):
+        return self._RECORD.pack(key.fd, (self.POLLIN if key.events & selectors.EVENT_READ else 0)
+                                 | (self.POLLOUT if key.events & selectors.EVENT_WRITE else 0), 0)
+
+    def _place_of(self, fileobj):
+        """The index of a file object, which may be closed by now."""
+        handle = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if handle >= 0:
+            return self._places[handle]
+        for place, key in enumerate(self._keys):
+            if key.fileobj is fileobj:
+                return place
+        raise KeyError(f"{fileobj!r} is not registered")
+
+    def unregister(self, fileobj):
+        with self._lock:
+            place = self._place_of(fileobj)
+            key, last, size = self._keys[place], self._keys.pop(), self._RECORD.size
+            if last is not key:         # the last one takes the free place
+                self._keys[place], self._places[last.fd] = last, place
+                self._records[place * size:(place + 1) * size] = self._records[-size:]
+            del self._places[key.fd], self._records[-size:]
+        return key
+
+    def modify(self, fileobj, events, data=None):
+        with self._lock:
+            place, size = self._place_of(fileobj), self._RECORD.size
+            key = self._keys[place] = self._keys[place]._replace(events=events, data=data)
+            self._records[place * size:(place + 1) * size] = self._record(key)
+        return key
+
+    def select(self, timeout=None):
+        with self._lock:
+            records, keys = (ctypes.c_char * len(self._records)).from_buffer_copy(self._records), list(self._keys)
+        wait = -1 if timeout is None else math.ceil(max(timeout, 0) * 1000)
+        count = self._poll(records, ctypes.c_ulong(len(keys)), ctypes.c_int(wait))
+        if count < 0:
+            raise OSError(f"WSAPoll fails with {len(keys)} sockets")
+        if not count:
+            return []
+        found = memoryview(records).cast("B").cast("H")[self._REVENTS::self._WORD].tolist()
+        ready = [(key, (selectors.EVENT_READ if got & ~self.POLLOUT else 0)
+                  | (selectors.EVENT_WRITE if got & ~self.POLLIN else 0)) for key, got in zip(keys, found) if got]
+        return [(key, events & key.events) for key, events in ready if events & key.events]
+
+    def get_map(self):
+        with self._lock:
+            return {key.fileobj: key for key in self._keys}
+
+    def close(self):
+        with self._lock:
+            self._places, self._keys, self._records = {}, [], bytearray()
+
+
+#: Descriptors that a process needs for other things than connections: files, pipes, the listening sockets.
+FILES_FOR_OTHERS = 48
+
+
+def new_selector():
+    """The system's best way to wait for many sockets."""
+    return WindowsSelector() if sys.platform == "win32" and ctypes else selectors.DefaultSelector()
+
+
+def socket_limit():
+    """The most connections that the system lets this process have and wait for."""
+    if selectors.DefaultSelector is selectors.SelectSelector and not (sys.platform == "win32" and ctypes):
+        most = 512 if sys.platform == "win32" else 1024
+    elif resource is None:
+        most = 1 << 20
+    else:
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = most if 0 <= most < 1 << 20 else 1 << 20
+    return most - min(FILES_FOR_OTHERS, most // 2)
+
+
+def bad_sockets(selector):
+    """The keys of a selector's sockets that the system knows no more: they let every wait fail."""
+    for key in list(selector.get_map().values()):
+        try:
+            if key.fileobj.fileno() != key.fd:
+                raise OSError
+            key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
+        except (OSError, ValueError):
+            yield key
+
+
 class Broadcaster:
     """The one thread that owns every event-stream socket.
 
@@ -30265,7 +31328,7 @@ class Broadcaster:
     def __init__(self, report=None):
         #: Called with (level, text) for what an operator may want to know.
         self.report = report or (lambda level, text: None)
-        self.selector = selectors.DefaultSelector()
+        self.selector = new_selector()
         #: Open connections of all streams.
         self.count = 0
         self._count_lock = threading.Lock()
@@ -30274,6 +31337,7 @@ class Broadcaster:
         self._waker.setblocking(False)
         self.selector.register(self._pulse, selectors.EVENT_READ, None)
         self._woken = False
+        self._woken_at = self._turned = time.monotonic()
         self._dirty = collections.deque()
         self._tasks = collections.deque()
         self._working = []
@@ -30283,11 +31347,21 @@ class Broadcaster:
         self._beating = []
         self._drained = threading.Condition()
         self._patient = 0
+        self._last_fault = "", 0.0
 
     # -- for other threads ----
 
+    def state(self):
+        """"ok", "late" while the thread does not come round, or "ended"."""
+        if self._thread is None or not self._thread.is_alive():
+            return "ended"
+        now = time.monotonic()
+        late = self._woken and now > self._woken_at + LATE_SECONDS \
+            or now > self._turned + HEARTBEAT_SECONDS + LATE_SECONDS
+        return "late" if late else "ok"
+
     def start(self):
-        self._thread = threading.Thread(target=self._loop, name="broadcaster", daemon=True)
+        self._thread = ScriptThread(target=self._loop, name="broadcaster", daemon=True)
         self._thread.start()
 
     def stop(self):
@@ -30372,6 +31446,7 @@ class Broadcaster:
     def _wake_up(self):
         if not self._woken:
             self._woken = True
+            self._woken_at = time.monotonic()
             try:
                 self._waker.send(b"\0")
             except OSError:
@@ -30382,22 +31457,58 @@ class Broadcaster:
     def _loop(self):
         try:
             while not self._stopping:
-                busy = self._working or self._dirty or self._tasks or self._beating
-                timeout = 0 if busy else max(0.0, self._beat_at - time.monotonic())
-                for key, events in self.selector.select(timeout):
-                    if key.data is None:
-                        self._rest()
-                    else:
-                        self._serve_socket(key.data, events)
                 try:
-                    self._work()
+                    self._turn()
                 except Exception as error:      # a fault with one stream must not end all others
-                    self.report("error", f"broadcaster: {type(error).__name__}: {error}")
+                    self._told(error)
             self._end_all()
         finally:
             self.selector.close()
             self._pulse.close()
             self._waker.close()
+
+    def _turn(self):
+        busy = self._working or self._dirty or self._tasks or self._beating
+        try:
+            ready = self.selector.select(0 if busy else max(0.0, self._beat_at - time.monotonic()))
+        except (OSError, ValueError) as error:
+            ready = self._without_bad_sockets(error)
+        self._turned = time.monotonic()
+        for key, events in ready:
+            if key.data is None:
+                self._rest()
+            else:
+                try:
+                    self._serve_socket(key.data, events)
+                except Exception as error:
+                    self._give_up(key.data, error)
+        self._work()
+
+    def _without_bad_sockets(self, error):
+        """After a wait that failed: closes the connections that let it fail. Nothing is ready then."""
+        bad = [key for key in bad_sockets(self.selector) if key.data is not None]
+        for key in bad:
+            self._give_up(key.data, error)
+        if not bad:
+            self._told(error)
+            time.sleep(0.05)            # not at full speed
+        self._rest()
+        return []
+
+    def _give_up(self, connection, error):
+        """A fault with one connection: it ends, and the others go on."""
+        self._told(error, f" {connection.stream.path}, client {connection.address}")
+        try:
+            self._close(connection)
+        finally:
+            connection.closed = True
+
+    def _told(self, error, where=""):
+        """A line of the log, at most one a second for the same fault."""
+        text, now = f"broadcaster{where}: {type(error).__name__}: {error}", time.monotonic()
+        if text != self._last_fault[0] or now > self._last_fault[1] + 1:
+            self._last_fault = text, now
+            self.report("error", text)
 
     def _rest(self):
         try:
@@ -30415,7 +31526,11 @@ class Broadcaster:
             stream.waking = False       # before looking, so that nothing sent later is overlooked
             self._absorb(stream)
         for stream in list(self._working):
-            self._deliver(stream)
+            try:
+                self._deliver(stream)
+            except Exception:
+                self._working.remove(stream)    # the next message to it tries again
+                raise
         if time.monotonic() >= self._beat_at:
             self._start_heartbeat()
         if self._beating:
@@ -30435,10 +31550,13 @@ class Broadcaster:
             run.absorb()
         for connection in run.turn():
             if not connection.closed and (connection.mail is not None or connection.position < run.last):
-                data, count = run.outstanding(connection)
-                if data:
-                    connection.messages += count
-                    self._send(connection, data)
+                try:
+                    data, count = run.outstanding(connection)
+                    if data:
+                        connection.messages += count
+                        self._send(connection, data)
+                except Exception as error:
+                    self._give_up(connection, error)
         if run.idle:
             run.rest()
             if stream in self._working:
@@ -30541,8 +31659,8 @@ class Broadcaster:
         connection.unsent = EMPTY_OUTBOX
         try:
             self.selector.register(connection.sock, selectors.EVENT_READ, connection)
-        except (ValueError, KeyError, OSError):
-            self._close(connection)
+        except (ValueError, KeyError, OSError) as error:
+            self._give_up(connection, error)
             return
         set_user_timeout(connection.sock)
         connection.outbox = None
@@ -30617,7 +31735,10 @@ class Broadcaster:
             if connection.closed:
                 continue
             if connection.outbox is None:
-                self._send(connection, self._heartbeat_of(connection))
+                try:
+                    self._send(connection, self._heartbeat_of(connection))
+                except Exception as error:
+                    self._give_up(connection, error)
             elif now - connection.progress > STALLED_SECONDS:
                 self._drop(connection)
 
@@ -33740,14 +34861,15 @@ class GraphQLResolveInfo:
     """What a resolver may ask besides its arguments.
 
     `context` is whatever the caller of `execute` passed; `variables` the coerced variables; `selection`
-    the names of the fields asked for below this one.
+    the names of the fields asked for below this one; `plain` says that the value is not looked into but
+    written as it is, so it must be plain data.
     """
 
     __slots__ = ("field_name", "key", "parent_type", "return_type", "operation", "operation_name",
-                 "variables",
-                 "context", "path", "selection")
+                 "variables", "context", "path", "selection", "plain")
 
-    def __init__(self, plan, run, path):
+    def __init__(self, plan, run, path, plain=False):
+        self.plain = plain
         self.field_name, self.key = plan.name, plan.key
         self.parent_type, self.return_type = plan.parent.name, plan.field.type.text
         self.operation, self.operation_name = run.operation.operation, run.operation.name
@@ -33999,15 +35121,13 @@ class GraphQLPlanner:
 
     def abstract(self, type_, plan, selections):
         executors = {item: _GraphQLLazyObject(self, item, selections) for item in type_.possible}
-        schema = self.schema
 
         def complete(value, run, path, key):
             if value is None or value is run.absent:
                 return None
             if type(value) is not dict:
                 value = _graphql_object_source(value, run, plan, type_, path)
-            return executors[_graphql_concrete_type(value, type_, plan, schema)].get()(value, run,
-                                                                                       (path, key))
+            return executors[_graphql_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
         return complete
 
     def untyped_object(self, selection_sets):
@@ -34202,11 +35322,13 @@ def _graphql_object_source(value, run, plan, type_, path):
                        f"but got: {_graphql_inspect(given)}.")
 
 
-def _graphql_concrete_type(value, type_, plan, schema):
+def _graphql_concrete_type(value, type_, plan, run, path):
     """ResolveAbstractType: by `__typename`, else the only possible type whose fields fit."""
     name = value.get("__typename")
+    if callable(name):
+        name = name({}, GraphQLResolveInfo(plan, run, path))
     if isinstance(name, str):
-        found = schema.types.get(name)
+        found = run.schema.types.get(name)
         if found is None:
             raise GraphQLError(f'Abstract type "{type_}" was resolved to a type "{name}" that does not exist '
                                'inside '
@@ -34523,8 +35645,9 @@ class GraphQLSubscription:
         result["data"] = data
         return graphql_json(result), bool(errors)
 
-    def call_resolver(self):
-        """What the subscription's resolver returns, or None. What it raises comes out as GraphQLError."""
+    def call_resolver(self, plain=False):
+        """What the subscription's resolver returns, as `plain` data if that is said, or None. What it raises
+        comes out as GraphQLError."""
         resolver = self.field.resolver
         if resolver is None:
             return None
@@ -34535,7 +35658,7 @@ class GraphQLSubscription:
         run = _GraphQLRun(self.schema, self.source, self.operation, self.variables, self.context,
                           self.service.absent)
         try:
-            value = resolver(dict(self.args), GraphQLResolveInfo(plan, run, None))
+            value = resolver(dict(self.args), GraphQLResolveInfo(plan, run, None, plain))
         except Exception as error:
             raise run.located(error, plan, None, self.key) from error
         return None if value is self.service.absent else value
@@ -34660,11 +35783,9 @@ def read_graphql_request(method, headers, query, body):
 
 def _parse_graphql_json(text, what):
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise _GraphQLBadRequest(400, f"{what} is not JSON: {error}.") from None
-    except RecursionError:
-        raise _GraphQLBadRequest(400, f"{what} is nested too deeply.") from None
+        return parse_plain_json(text)
+    except JSSyntaxError as error:
+        raise _GraphQLBadRequest(400, f"{what} is not JSON: {error.message}.") from None
 
 
 def _graphql_content_type(header):
@@ -35270,7 +36391,7 @@ class GraphQLService:
         """The value of a subscription's resolver for a client that sent no document."""
         composite = self.subscription_field(name).type.named.is_composite
         document = f"subscription {{ {name}{' { __typename }' if composite else ''} }}"
-        return self.prepare_subscription(document, None, None, query, context).call_resolver()
+        return self.prepare_subscription(document, None, None, query, context).call_resolver(plain=True)
 
     def subscribe_plain(self, name, query=None, context=None):
         """For a client that opens a subscription's plain stream: the text that it gets first, or None. Raises
@@ -35381,10 +36502,10 @@ class GraphQLService:
         from Redis a client may have been connected to another process until now."""
         subscriptions = [item for item in self.subscriptions().values()
                          if channel.name in (item.name, None if item.visibility == "external" else item.name)]
-        messages, sequence, floor = [], 0, 0
+        messages, sequence, floor = [], channel.stream.sequence, channel.stream.floor
         for item in subscriptions:
             plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + item.name)
-            if plain is None:
+            if plain is None or plain.epoch != channel.stream.epoch:
                 continue
             with plain.lock:
                 kept = list(plain.history)
@@ -35665,17 +36786,18 @@ def check_filter(host, function, value):
         return None
     if isinstance(value, str):
         try:
-            pairs = json.loads(realm.to_python(value))
-        except (ValueError, RecursionError) as error:
-            raise HostError(f"{function}: filterJson is not valid JSON ({error}): {value[:80]!r}. "
+            pairs = parse_plain_json(realm.to_python(value))
+        except JSSyntaxError as error:
+            raise HostError(f"{function}: filterJson is not valid JSON ({error.message}): "
+                            f"{json.dumps(value[:80])}. "
                             "Pass JSON.stringify({ key: value }) or the object itself") from None
-    elif realm.is_object(value) and not realm.is_array(value) and not realm.is_callable(value):
+    elif is_options(realm, value):
         pairs = realm.to_python(value)
     else:
         pairs = value
     if not isinstance(pairs, dict):
-        kind = describe_value(realm, value) if pairs is value else \
-            {list: "an array", str: "a string"}.get(type(pairs)) or json.dumps(pairs)
+        kind = {list: "an array", str: "a string", int: f"{pairs}", float: f"{pairs}", bool: "a boolean",
+                type(None): "null"}.get(type(pairs)) if isinstance(value, str) else describe_value(realm, value)
         raise HostError(f"{function}: filterJson must be a JSON object such as '{{\"room\": \"general\"}}', "
                         f"not {kind}")
     return {key: filter_text(realm, function, key, item) for key, item in pairs.items()} or None
@@ -35700,6 +36822,11 @@ def payload_text(host, function, value):
         raise HostError(f"{function}: there is nothing to send: data is {describe_value(host.realm, value)}. "
                         "Pass an object, array, string, number, boolean or null")
     return text
+
+
+def is_options(realm, value):
+    """Is a value an object that may hold options?"""
+    return realm.is_object(value) and not realm.is_array(value) and not realm.is_callable(value)
 
 
 def is_whole(value, low, high):
@@ -35750,11 +36877,11 @@ def stream_options(host, options):
     """(onConnect, onDisconnect, history, retry) of registerStreamRoute's second argument."""
     realm, function = host.realm, "registerStreamRoute"
     defaults = DEFAULT_HISTORY_MESSAGES, RETRY_MILLISECONDS
-    if options is undefined or options is null:
-        return None, None, *defaults
+    if options is undefined or options is null or realm.type_of(options) == "number":
+        return None, None, *defaults    # a number: paths.map(registerStreamRoute) gives it
     if isinstance(options, str) or realm.is_callable(options):
         return check_handler(host, function, options, "onConnect handler"), None, *defaults
-    if not realm.is_object(options) or realm.is_array(options):
+    if not is_options(realm, options):
         raise HostError(f"{function}: the second argument must be a handler or an object of options, "
                         f"not {describe_value(realm, options)}")
     known = ("onConnect", "onDisconnect", "history", "retry")
@@ -35771,7 +36898,7 @@ def stream_options(host, options):
 
 def check_option_names(realm, function, options, known, hint=""):
     """Refuses an object of options with a name that is none of the `known`."""
-    for key in realm.to_python(options):
+    for key in realm.keys(options):
         if key not in known:
             raise HostError(f"{function}: there is no option {json.dumps(key)}; there are "
                             f"{', '.join(known)}{hint}")
@@ -35795,7 +36922,7 @@ def event_fields(host, function, options):
     if isinstance(options, str) and options.strip() not in ("", "{}"):
         host.warn_once(f"{function}: options are an object such as {{ event: \"news\" }}, not a string, so it is "
                        "ignored. To choose the receivers, pass a filter to sendStreamMessageFiltered")
-    if not realm.is_object(options) or realm.is_array(options) or realm.is_callable(options):
+    if not is_options(realm, options):
         return PLAIN_EVENT
     check_option_names(realm, function, options, EventFields._fields,
                        ". To choose the receivers, pass a filter to sendStreamMessageFiltered")
@@ -35815,7 +36942,7 @@ def event_text(realm, function, options, name):
         shown = json.dumps(text[:40], ensure_ascii=False) if text else describe_value(realm, value)
         raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
                         f"line breaks, not {shown}")
-    if name == "id" and is_stream_id(text):
+    if name == "id" and parse_event_id(text):
         raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
                         "choose another form")
     return text
@@ -35973,9 +37100,9 @@ def execute_graphql(host, query=undefined, variables=undefined):
         values = {}
     elif isinstance(variables, str):
         try:
-            values = json.loads(realm.to_python(variables))
-        except (ValueError, RecursionError) as error:
-            raise HostError(f"executeGraphQL: the variables are not valid JSON ({error})") from None
+            values = parse_plain_json(realm.to_python(variables))
+        except JSSyntaxError as error:
+            raise HostError(f"executeGraphQL: the variables are not valid JSON ({error.message})") from None
     else:
         values = realm.to_python(variables)
     if not isinstance(values, dict) and values is not None:
@@ -35988,71 +37115,123 @@ def execute_graphql(host, query=undefined, variables=undefined):
 
 # -- ResponseBuilder ----
 
+#: What the last argument of the functions may be.
+_RESPONSE_OPTIONS = "options?: number | ResponseOptions"
 
-def check_status(host, function, value, default, low=200, high=599):
+
+def header_items(realm, headers):
+    """[(name, value)] of an object of headers or an array of pairs; values may be anything yet. Raises
+    ValueError with what is wrong."""
+    if headers is undefined or headers is null:
+        return []
+    if not realm.is_object(headers) or realm.is_callable(headers):
+        raise ValueError(f"the headers must be an object or an array of pairs, not {describe_value(realm, headers)}")
+    if not realm.is_array(headers):
+        return [(name, realm.get(headers, name)) for name in realm.keys(headers)]
+    items = []
+    for index, pair in enumerate(realm.elements(headers)):
+        pair = realm.elements(pair) if realm.is_object(pair) and realm.is_array(pair) else pair
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError("the headers are an array, so each item must be a pair [name, value], but item "
+                             f"{index} is none")
+        name, value = pair
+        if not isinstance(name, str):
+            raise ValueError(f"the name of a header must be a string, not {describe_value(realm, name)}")
+        items.append((realm.to_python(name), value))
+    return items
+
+
+def response_options(host, function, value, default, low=200, high=599, known=("status", "headers")):
+    """The beginning of a response, from a status or an object with a status and headers."""
+    realm, headers = host.realm, undefined
+    function = f"ResponseBuilder.{function}"
+    if is_options(realm, value):
+        for key in realm.keys(value):
+            if key not in known:
+                host.warn_once(f"{function}: there is no option {json.dumps(key)}; there are {', '.join(known)}")
+        options, value = value, undefined
+        if "status" in known:
+            value = realm.get(options, "status")
+        headers = realm.get(options, "headers")
     if value is undefined or value is null:
-        return default
-    if not is_whole(value, low, high):
-        raise HostError(f"ResponseBuilder.{function}: the status must be a whole number from {low} to "
-                        f"{high}, "
-                        f"not {describe_value(host.realm, value)}")
-    return int(value)
+        value = default
+    elif not is_whole(value, low, high):
+        raise HostError(f"{function}: the status must be a whole number from {low} to {high}, "
+                        f"not {describe_value(realm, value)}")
+    return {"status": int(value)} if headers is undefined or headers is null else \
+        {"status": int(value), "headers": headers}
 
 
-def response_of(host, function, text, status, content_type):
+def response_of(host, function, text, options, content_type):
     if not isinstance(text, str):
         if host.realm.is_object(text) or host.realm.type_of(text) in ("symbol", "undefined"):
             raise HostError(f"ResponseBuilder.{function}: the body must be a string, "
                             f"not {describe_value(host.realm, text)}; use ResponseBuilder.json for data")
         text = plain_text(host.realm, text)
-    return {"status": check_status(host, function, status, 200), "body": host.realm.to_python(text),
+    return {**response_options(host, function, options, 200), "body": host.realm.to_python(text),
             "contentType": content_type}
 
 
-@host_function("ResponseBuilder.json", "data: any, status?: number", "HttpResponse", "Data as JSON.")
-def response_json(host, data=undefined, status=undefined):
+@host_function("ResponseBuilder.json", "data: any, " + _RESPONSE_OPTIONS, "HttpResponse",
+               "Data as JSON, with a status, or with { status, headers }.")
+def response_json(host, data=undefined, options=undefined):
     text = host.realm.stringify(data)
     if text is None:
         raise HostError(f"ResponseBuilder.json: {describe_value(host.realm, data)} cannot be written as JSON")
-    return {"status": check_status(host, "json", status, 200), "body": text,
-            "contentType": "application/json"}
+    return {**response_options(host, "json", options, 200), "body": text, "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.text", "text: string, status?: number", "HttpResponse", "Plain text.")
-def response_text(host, text=undefined, status=undefined):
-    return response_of(host, "text", text, status, "text/plain; charset=UTF-8")
+@host_function("ResponseBuilder.text", "text: string, " + _RESPONSE_OPTIONS, "HttpResponse", "Plain text.")
+def response_text(host, text=undefined, options=undefined):
+    return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.html", "html: string, status?: number", "HttpResponse", "An HTML page.")
-def response_html(host, text=undefined, status=undefined):
-    return response_of(host, "html", text, status, "text/html; charset=UTF-8")
+@host_function("ResponseBuilder.html", "html: string, " + _RESPONSE_OPTIONS, "HttpResponse", "An HTML page.")
+def response_html(host, text=undefined, options=undefined):
+    return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.error", "status: number, message: string", "HttpResponse",
-               "An error as JSON, { \"error\": message }. The two arguments may stand in either order.")
-def response_error(host, status=undefined, message=undefined):
+@host_function("ResponseBuilder.error", "status: number, message: string, options?: { headers: HeaderFields }",
+               "HttpResponse",
+               "An error as JSON, { \"error\": message }. The first two arguments may stand in either order.")
+def response_error(host, status=undefined, message=undefined, options=undefined):
     if isinstance(status, str):
         status, message = message, status
-    code = check_status(host, "error", status, 500, 400)
+    if not is_options(host.realm, options):
+        options = undefined
+    response = {**response_options(host, "error", options, 500, known=("headers",)),
+                **response_options(host, "error", undefined if is_options(host.realm, status) else status,
+                                   500, 400)}
     if message is undefined:
-        message = STATUS_TEXT.get(code, "Error")
+        message = STATUS_TEXT.get(response["status"], "Error")
     text = host.realm.stringify(message)
-    return {"status": code, "body": '{"error":%s}' % (text or "null"), "contentType": "application/json"}
+    return {**response, "body": '{"error":%s}' % (text or "null"), "contentType": "application/json"}
 
 
-@host_function("ResponseBuilder.redirect", "url: string, status?: number", "HttpResponse",
+@host_function("ResponseBuilder.redirect", "url: string, " + _RESPONSE_OPTIONS, "HttpResponse",
                "Sends the client to another address, with 302 unless given.")
-def response_redirect(host, url=undefined, status=undefined):
+def response_redirect(host, url=undefined, options=undefined):
     if not isinstance(url, str) or not url:
         raise HostError(f"ResponseBuilder.redirect: the address must be a string, "
                         f"not {describe_value(host.realm, url)}")
-    return {"status": check_status(host, "redirect", status, 302, 300, 399), "body": "",
-            "headers": {"Location": host.realm.to_python(url)}}
+    response = response_options(host, "redirect", options, 302, 300, 399)
+    try:
+        given = header_items(host.realm, response.get("headers", undefined))
+    except ValueError as error:
+        raise HostError(f"ResponseBuilder.redirect: {error}") from None
+    fields = {"Location": host.realm.to_python(url)}
+    for name, value in given:
+        fields[name] = [*fields[name], value] if isinstance(fields.get(name), list) else \
+            [fields[name], value] if name in fields and name != "Location" else value
+    return {**response, "body": "", "headers": fields}
 
 
-@host_function("ResponseBuilder.noContent", "", "HttpResponse", "Status 204 and no body.")
-def response_no_content(host):
-    return {"status": 204}
+@host_function("ResponseBuilder.noContent", "options?: { headers: HeaderFields }", "HttpResponse",
+               "Status 204 and no body.")
+def response_no_content(host, options=undefined):
+    if not is_options(host.realm, options):
+        options = undefined
+    return response_options(host, "noContent", options, 204, known=("headers",))
 
 
 # -- sharedStorage ----
@@ -36150,15 +37329,26 @@ STORAGE_PATIENCE = 1.0
 MAX_STORAGE_FILE = 4 * 1024 * 1024 * 1024
 #: Marks our files, so that no other program's database is written to ("aiwe").
 STORAGE_APPLICATION_ID = 0x61697765
+#: The version of the tables below; a file with a larger one is left alone.
+STORAGE_VERSION = 1
 #: Messages after which those that a stream does not keep any more are deleted from the file.
 STORAGE_PRUNE_EVERY = 32
+#: Seconds that one statement may take, and the steps of SQLite between two looks at the clock.
+STORAGE_SECONDS = 10.0
+STORAGE_STEPS = 100_000
+#: A sequence beyond this was not given out by a stream.
+MAX_STORED_SEQUENCE = 10**15
+#: Bytes of a message that are read from the file: longer ones are not kept for replay anyway.
+MAX_STORAGE_FRAME = MAX_HISTORY_BYTES + 1
 
-_STORAGE_TABLES = """
-CREATE TABLE IF NOT EXISTS items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key));
-CREATE TABLE IF NOT EXISTS streams (path TEXT PRIMARY KEY, epoch TEXT, sequence INTEGER);
-CREATE TABLE IF NOT EXISTS messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL,
-                                     PRIMARY KEY (path, sequence)) WITHOUT ROWID;
-"""
+_STORAGE_TABLES = (
+    "CREATE TABLE items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key))",
+    "CREATE TABLE streams (path TEXT PRIMARY KEY, epoch TEXT, sequence INTEGER)",
+    "CREATE TABLE messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL, "
+    "PRIMARY KEY (path, sequence)) WITHOUT ROWID")
+
+_STORED_FRAME = re.compile(rb"id: ([^\r\n\0]{1,400})\n(?:event: [^\r\n\0]*\n)?(?:retry: [0-9]{1,9}\n)?"
+                           rb"(?:data: [^\r\n]*\n)+\n\Z")
 
 
 class StorageUnavailable(Exception):
@@ -36178,8 +37368,14 @@ class StorageFile:
         self.report = report or (lambda level, text: None)
         self.lock = threading.Lock()
         self.closed = False
+        #: When the statement that runs is to be interrupted.
+        self.deadline = math.inf
+        #: Streams of which the file could not be read.
+        self.unread = weakref.WeakSet()
         if sqlite3 is None:
             raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            raise self._unusable("it is not an ordinary file")
         try:
             self.connection = sqlite3.connect(self.path, timeout=STORAGE_PATIENCE, isolation_level=None,
                                               check_same_thread=False)
@@ -36193,25 +37389,52 @@ class StorageFile:
 
     def _prepare(self):
         run = self.connection.execute
+        self.connection.set_progress_handler(self._is_overdue, STORAGE_STEPS)
+        run("PRAGMA trusted_schema = OFF")
+        found = run("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         if run("PRAGMA application_id").fetchone()[0] != STORAGE_APPLICATION_ID:
-            if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise StorageUnavailable(f"{self.path} cannot be used for --storage: it is the database of "
-                                         "another program")
+            if found:
+                raise self._unusable("it is the database of another program")
             run(f"PRAGMA application_id = {STORAGE_APPLICATION_ID}")
+        version = run("PRAGMA user_version").fetchone()[0]
+        if version > STORAGE_VERSION:
+            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this one knows "
+                                 f"{STORAGE_VERSION}); use that version, or another file")
+        for kind, name, sql in found:   # before anything in it can run
+            if kind != "table" or " ".join(sql.split()) not in _STORAGE_TABLES:
+                raise self._unusable(f"somebody has changed it: the {kind} {json.dumps(name[:40])} is not one that "
+                                     "aiwebengine made; use another file, or a copy from before")
         if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise StorageUnavailable(f"{self.path} cannot be used for --storage: the file is damaged; delete it, "
-                                     "or put a copy in its place")
+            raise self._unusable("the file is damaged; delete it, or put a copy in its place")
         if run("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-            raise StorageUnavailable(f"{self.path} cannot be used for --storage: its file system does not allow "
-                                     "write-ahead logging")
+            raise self._unusable("its file system does not allow write-ahead logging")
         run("PRAGMA synchronous = NORMAL")
         run(f"PRAGMA max_page_count = {MAX_STORAGE_FILE // run('PRAGMA page_size').fetchone()[0]}")
-        self.connection.executescript(_STORAGE_TABLES)
+        for table in _STORAGE_TABLES:
+            run(table.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+        if version < STORAGE_VERSION:
+            run(f"PRAGMA user_version = {STORAGE_VERSION}")
+
+    def _unusable(self, reason):
+        return StorageUnavailable(f"{self.path} cannot be used for --storage: {reason}")
+
+    def _is_overdue(self):
+        """For SQLite, which asks now and then: is its statement to be interrupted?"""
+        return time.monotonic() > self.deadline
 
     def execute(self, statement, *values):
         """The rows of one statement, which is committed. Raises sqlite3.Error."""
         with self.lock:
+            self.deadline = time.monotonic() + STORAGE_SECONDS
             return self.connection.execute(statement, values).fetchall()
+
+    @contextlib.contextmanager
+    def transaction(self):
+        """For several statements that take effect together; gives the function that runs one."""
+        with self.lock, self.connection:
+            self.deadline = time.monotonic() + STORAGE_SECONDS
+            self.connection.execute("BEGIN IMMEDIATE")
+            yield self.connection.execute
 
     def storage_of(self, script):
         return StoredInFile(self, script)
@@ -36224,29 +37447,37 @@ class StorageFile:
     # -- histories of streams ----
 
     def open(self, stream):
-        """Lets a stream go on where it was when it was last written to the file."""
+        """Lets a stream go on where it was when it was last written to the file. Its history begins anew when
+        what is there cannot be: somebody has changed it."""
+        stream.archive = self
         try:
             self.execute("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT DO NOTHING", stream.path, stream.epoch)
             [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?", stream.path)
-            rows = self.execute("SELECT sequence, frame, filter, time FROM messages WHERE path = ? "
-                                "ORDER BY sequence DESC LIMIT ?", stream.path, stream.depth)
-        except (sqlite3.Error, ValueError) as error:
-            self._give_up(stream, error)
-            return
-        messages = [Message(number, frame, json.loads(filter) if filter else None, moment)
-                    for number, frame, filter, moment in reversed(rows)]
-        if messages and messages[-1].sequence != sequence:
-            messages = []               # later ones were not kept: it had no history for a while
-        stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
-        stream.archive = self
+            rows = self.execute("SELECT sequence, substr(frame, 1, ?), filter, time FROM messages WHERE path = ? "
+                                "ORDER BY sequence DESC LIMIT ?", MAX_STORAGE_FRAME, stream.path, stream.depth)
+            rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
+            messages = stored_messages(epoch, sequence, rows)
+        except (TypeError, ValueError) as error:
+            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, and begins anew: {error}")
+            try:
+                self._set_aside(stream, stream.epoch)
+            except sqlite3.Error:
+                self.unread.add(stream)
+        except sqlite3.Error as error:
+            self.report("warn", f"stream {stream.path}: its history cannot be read from {self.path}: {error}")
+            self.unread.add(stream)
+        else:
+            stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
 
     def append(self, stream, message):
-        """Keeps a message of a stream; False when that failed. The condition on the sequence notices
-        another process that sends on the same stream: only one of them can go on in this file."""
+        """Keeps a message of a stream. False when the stream has to go on without the file: then the file
+        knows that it does not have what comes, by an epoch of which nobody has an id. Raises
+        StorageUnavailable when not even that can be written. The condition on the sequence notices
+        another process that sends on the same stream: neither can then say what clients missed."""
         try:
-            with self.lock, self.connection:
-                run = self.connection.execute
-                run("BEGIN IMMEDIATE")
+            if stream in self.unread:
+                raise sqlite3.OperationalError("its history could not be read")
+            with self.transaction() as run:
                 if not run("UPDATE streams SET sequence = ? WHERE path = ? AND epoch = ? AND sequence = ?",
                            (message.sequence, stream.path, stream.epoch, stream.sequence)).rowcount:
                     raise sqlite3.OperationalError("another process sends on the same stream")
@@ -36256,15 +37487,65 @@ class StorageFile:
                         (stream.path, message.sequence, message.frame, filter, message.time))
                 if message.sequence % STORAGE_PRUNE_EVERY == 0:
                     run("DELETE FROM messages WHERE path = ? AND sequence <= ?", (stream.path, stream.floor))
+            return True
         except sqlite3.Error as error:
-            self._give_up(stream, error)
+            reason = error
+        try:
+            self._set_aside(stream, secrets.token_hex(4))
+        except sqlite3.Error:
+            if not self.closed:
+                raise StorageUnavailable(f"it cannot be kept in {self.path}: {reason}") from None
             return False
-        return True
+        self.unread.discard(stream)
+        self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
+                            f"not in {self.path}: {reason}")
+        return False
 
-    def _give_up(self, stream, error):
-        if not self.closed:
-            self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
-                                f"not in {self.path}: {error}")
+    def _set_aside(self, stream, epoch):
+        """Makes the file forget the history of a stream, and know that no id of it is to be trusted. On a full
+        disk the log of what was written first makes room."""
+        for last in (False, True):
+            try:
+                with self.transaction() as run:
+                    run("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT (path) DO UPDATE SET epoch = excluded.epoch, "
+                        "sequence = 0", (stream.path, epoch))
+                    run("DELETE FROM messages WHERE path = ?", (stream.path,))
+                return
+            except sqlite3.Error:
+                if last:
+                    raise
+                with contextlib.suppress(sqlite3.Error):
+                    self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def stored_messages(epoch, sequence, rows):
+    """The Messages of a stream's rows, which come newest first; raises ValueError for what no stream wrote.
+    None at all when the newest are not kept: it had no history for a while."""
+    if not isinstance(epoch, str) or not isinstance(sequence, int) or not 0 <= sequence < MAX_STORED_SEQUENCE \
+            or not parse_event_id(f"{epoch}-0"):
+        raise ValueError("its epoch or sequence is not one")
+    messages = []
+    for number, frame, filter, moment in reversed(rows):
+        found = _STORED_FRAME.match(frame) if isinstance(frame, bytes) and isinstance(number, int) else None
+        if found is None or not 0 < number <= sequence or not isinstance(moment, float) or not 0 <= moment < 1e11:
+            raise ValueError("a message is not one that a stream sent")
+        id = parse_event_id(frame[4:found.end(1)].decode())
+        frame.decode()
+        if id is not None and id != (epoch, number):
+            raise ValueError("a message has the id of another one")
+        messages.append(Message(number, frame, stored_filter(filter), moment))
+    return messages if messages and messages[-1].sequence == sequence else []
+
+
+def stored_filter(text):
+    """The filter of a message in the file; raises ValueError."""
+    try:
+        filter = json.loads(text) if text is not None else None
+    except (TypeError, RecursionError):
+        filter = ()
+    if filter is not None and not (isinstance(filter, dict) and all(isinstance(value, str) for value in filter.values())):
+        raise ValueError("a filter is not an object of strings")
+    return filter or None
 
 
 class StoredInFile:
@@ -36281,8 +37562,9 @@ class StoredInFile:
             raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
 
     def get(self, key):
-        rows = self._run("getItem", "SELECT value FROM items WHERE script = ? AND key = ?", to_sql(key))
-        return from_sql(rows[0][0]) if rows else None
+        rows = self._run("getItem", "SELECT CASE WHEN length(CAST(value AS BLOB)) <= ?2 THEN value END FROM items "
+                                    "WHERE script = ?1 AND key = ?3", 4 * MAX_STORAGE_VALUE, to_sql(key))
+        return self._text("getItem", rows[0][0], MAX_STORAGE_VALUE) if rows else None
 
     def set(self, key, value):
         self._run("setItem", "INSERT INTO items VALUES (?, ?, ?) "
@@ -36297,7 +37579,19 @@ class StoredInFile:
 
     def keys(self):
         rows = self._run("keys", "SELECT key FROM items WHERE script = ? ORDER BY rowid")
-        return [from_sql(key) for key, in rows]
+        return [self._text("keys", key, MAX_STORAGE_KEY) for key, in rows]
+
+    def _text(self, function, value, limit):
+        """A key or value as a script kept it; what somebody else has put there is refused."""
+        try:
+            text = value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
+            if isinstance(text, str) and len(text) <= limit:
+                return text
+        except UnicodeDecodeError:
+            pass
+        raise HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
+                        f"{'value' if function == 'getItem' else 'key'} is not a text of up to {limit:,} characters; "
+                        "sharedStorage.clear() makes it usable again")
 
 
 def to_sql(text):
@@ -36308,11 +37602,16 @@ def to_sql(text):
     return data if any("\ud800" <= character <= "\udfff" for character in text) else text
 
 
-def from_sql(value):
-    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
-
-
 # -- Relays ----
+
+
+@contextlib.contextmanager
+def not_sent(function):
+    """Tells a script that a message could not be kept, and so was not sent."""
+    try:
+        yield
+    except StorageUnavailable as error:
+        raise HostError(f"{function}: the message was not sent: {error}") from None
 
 
 class LocalRelay:
@@ -36324,11 +37623,13 @@ class LocalRelay:
 
     def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
         """Sends a text on a stream, with EventFields; returns a Delivery."""
-        return stream.send(text, filter, fields.event, None, fields.id, fields.retry)
+        with not_sent(function):
+            return stream.send(text, filter, fields.event, None, fields.id, fields.retry)
 
     def send_subscription(self, name, text, filter, function):
         """Sends a text to subscribers; returns a Delivery, or None when no subscription has that name."""
-        return self.graphql.broadcast(name, text, filter)
+        with not_sent(function):
+            return self.graphql.broadcast(name, text, filter)
 
     def list_connections(self, stream):
         """Descriptions of a stream's connections, oldest first."""
@@ -36350,7 +37651,12 @@ class LocalRelay:
 # Several processes, on one machine or many, that run the same scripts. A message goes to a Redis
 # stream first, with XADD; every process, also the one that sends, delivers what it reads from
 # there, with one XREAD that waits for all streams at once. So all deliver in the same order, and
-# the ids that Redis gives are the ids that clients see, wherever they are connected.
+# the numbers that Redis gives are those of the ids that clients see, wherever they are connected.
+#
+# A Redis that was started anew may have lost what it had accepted. So all processes agree, in a hash
+# of Redis, on the epoch of what it holds; ids and keys begin with it. One that finds that a message
+# is gone, or that nobody can tell, begins the next epoch: clients that were connected get a `gap`, and
+# so do those that come back with an id of an epoch before.
 
 #: Seconds that a command may take. The reader waits in Redis for shorter, in milliseconds.
 REDIS_TIMEOUT = 2.0
@@ -36374,13 +37680,35 @@ PRESENCE_SECONDS = 0.5
 PRESENCE_EXPIRY_SECONDS = 10
 #: A report without new or gone connections, for the counters in it, is made every so many times.
 PRESENCE_REPEAT = 10
-#: An id that is so many milliseconds ahead of this machine's clock was not given out by Redis.
+#: A number that is so many milliseconds ahead of Redis's clock was not given out by it.
 REDIS_CLOCK_TOLERANCE_MS = 60_000
 #: Every key of ours begins so. Different applications use different databases of a Redis server.
 REDIS_PREFIX = "aiwebengine:"
 
 #: A Redis id as one number: milliseconds, and twenty bits for those within one.
 _REDIS_SEQUENCE_BITS = 20
+#: Added to the numbers of the next epoch, beyond the largest known, so that those in one process only grow.
+_REDIS_EPOCH_STEP = 1 << 40
+#: Seconds that Redis keeps the messages of an epoch that is over: some process may not have read them yet.
+REDIS_LEFT_SECONDS = 60
+#: The hash that all processes agree by.
+_REDIS_STATE = REDIS_PREFIX + "state"
+
+#: Returns the epoch. The next one, whose name is given, begins when there is none, when the one in which
+#: messages are known to be missing is still there, and after a restart of a Redis that keeps no log.
+_REDIS_MEET = """
+local run, epoch = unpack(redis.call('HMGET', KEYS[1], 'run', 'epoch'))
+if run ~= ARGV[1] or epoch == ARGV[3] then
+  if not epoch or epoch == ARGV[3] or ARGV[4] == '0' then epoch = ARGV[2] end
+  redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', epoch)
+end
+return epoch
+"""
+#: XADD, unless the epoch is over: then nobody would read it.
+_REDIS_ADD = """
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
+return redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, 3))
+"""
 
 #: The token bucket of Gate.admit, for one address; the clock is that of Redis.
 _REDIS_BUCKET = """
@@ -36443,7 +37771,7 @@ class RedisLink:
             raise StorageUnavailable("--redis needs the package redis: pip install redis") from None
         try:
             client = redis.Redis.from_url(
-                url, protocol=2, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
+                url, protocol=2, max_connections=2**31, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
         except ValueError as error:
             raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such as "
@@ -36465,7 +37793,8 @@ class RedisLink:
 
     def connection(self):
         """A new connection for one thread alone; its errors are `failures`."""
-        connection = self.client.connection_pool.make_connection()
+        pool = self.client.connection_pool      # which counts those that it makes, and never forgets one
+        connection = pool.connection_class(**pool.connection_kwargs)
         connection.connect()
         connection.send_command("PING")
         connection.read_response()
@@ -36593,19 +37922,39 @@ class StoredInRedis:
 
 class RedisStream(Stream):
     """A stream whose messages are numbered by Redis. Processes do not read equally fast, so a client that
-    comes from another one may have seen more than this one has."""
+    comes from another one may have seen more than this one has. Here the numbers of an epoch begin
+    at `base`."""
+
+    def __init__(self, relay, path, broadcaster, history):
+        super().__init__(path, broadcaster, history)
+        self.relay = relay
+        self.enter(relay.era)
+
+    def enter(self, era):
+        """Begins an epoch, in which nothing was sent yet."""
+        with self.lock:
+            self.epoch, self.base = era
+            self.sequence = self.floor = self.base
+            self.history.clear()
+            self.history_bytes = 0
 
     def event_id(self, sequence):
-        return redis_id(sequence)
+        return f"{self.epoch}-{sequence - self.base}"
 
     def position_of(self, event_id):
-        found = _REDIS_ID.match(event_id)
-        if found is None:
-            return (0, False) if parse_event_id(event_id) else self.position_of_own(event_id)
-        if int(found[1]) > time.time() * 1000 + REDIS_CLOCK_TOLERANCE_MS:
+        known = parse_event_id(event_id)
+        if known is None:
+            return self.position_of_own(event_id)
+        epoch, number = known
+        sequence = number + self.base
+        if epoch != self.epoch or sequence > self.sequence and number > self.relay.newest():
             return 0, False
-        sequence = redis_sequence(event_id.encode())
         return sequence, sequence >= self.floor
+
+    def tell_gap(self, first, reason):
+        """Tells everyone that messages before the number `first` may be missing."""
+        facts = gap_facts(self.event_id(self.sequence), self.event_id(first - 1), reason)
+        self.send(facts, None, "gap", first - 1)
 
 
 class RelayedDelivery(Delivery):
@@ -36623,25 +37972,37 @@ class RelayedDelivery(Delivery):
         return f"{super().sentence()} here, and passed on to {others}"
 
 
+#: What ids and keys begin with, and what is added to Redis's numbers in this process.
+RedisEra = collections.namedtuple("RedisEra", "epoch base")
+
+
 class RedisRelay:
     """The way of messages through Redis, and who is connected where."""
 
     def __init__(self, link, registry, graphql, report):
         self.link, self.registry, self.graphql, self.report = link, registry, graphql, report
         link.report = report
-        self.presence = RedisPresence(link, registry)
+        self.presence = RedisPresence(link, registry, self._seen)
         self.lock = threading.Lock()
         self.streams = {}               # path -> RedisStream
         self.positions = {}             # key -> the number of the last message read from it
+        self.proofs = {}                # key -> the number of the last message known to be in it
         self.unread = []                # streams that Redis did not give when they were made
         self._ask_at = 0.0              # when to ask for them again
+        self._contact = (0, 0.0)        # Redis's clock in milliseconds, and ours, when it last answered
         self._wake_key = f"{REDIS_PREFIX}wake:{self.presence.name}"
         self._stopping = threading.Event()
         self._thread = None
+        self.epoch = ""                 # of what is sent now; the reader follows when it has read the rest
+        try:
+            self._meet()
+        except RedisTrouble as error:
+            raise StorageUnavailable(f"--redis {link.shown_address(link.url)}: {error}") from None
+        self.era = RedisEra(self.epoch, 0)
 
     def start(self):
         self.presence.start()
-        self._thread = threading.Thread(target=self._loop, name="redis", daemon=True)
+        self._thread = ScriptThread(target=self._loop, name="redis", daemon=True)
         self._thread.start()
 
     def stop(self):
@@ -36652,11 +38013,76 @@ class RedisRelay:
             self._thread.join(REDIS_TIMEOUT)
         self.link.close()
 
+    # -- epochs ----
+
+    def _meet(self):
+        """Agrees with the other processes on the epoch. Is the last message still there that this process
+        knows of, in each stream? If not, others are gone too."""
+        facts = self.link.call("INFO")
+        with self.lock:
+            epoch, proofs = self.epoch, list(self.proofs.items())
+        found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number)) for key, number in proofs])
+        self._note_time(self.link.call("TIME"))
+        lost = "" if all(found) else epoch
+        self.epoch = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
+                                    facts.get("aof_enabled", 0)).decode()
+
+    def _note_time(self, answer):
+        seconds, microseconds = map(int, answer)
+        self._contact = seconds * 1000 + microseconds // 1000, time.monotonic()
+
+    def newest(self):
+        """A number that is larger than all that Redis has given out, as far as its clock says."""
+        milliseconds, moment = self._contact
+        now = milliseconds + (time.monotonic() - moment) * 1000
+        return int(now + REDIS_CLOCK_TOLERANCE_MS) << _REDIS_SEQUENCE_BITS
+
+    def _seen(self, epoch, answer):
+        """What Redis tells every now and then: another process may have begun an epoch, or somebody emptied
+        Redis."""
+        self._note_time(answer)
+        if epoch is None or epoch.decode() != self.epoch:
+            self._meet()
+        if self.epoch != self.era.epoch:
+            self._wake()
+
+    def _follow(self, connection):
+        """The epoch is over: reads the rest of it, and begins the new one."""
+        while self._take(connection, "0-0", None):
+            pass
+        streams = self.graphql.sse_streams()
+        with self.lock:
+            old, keys = self.era, [*self.positions]
+            base = max([old.base, *(stream.sequence for stream in [*self.streams.values(), *streams])])
+            self.era = era = RedisEra(self.epoch, base + _REDIS_EPOCH_STEP)
+            streams = list(self.streams.values())
+            self.unread.clear()
+            self.positions = {key_of_stream(era.epoch, path): 0 for path in self.streams}
+            self.proofs = {key: number for key, number in self.proofs.items() if key in self.positions}
+        self.report("warn", "Redis does not have all messages any more: clients are told, and a new epoch begins")
+        for stream in streams + self.graphql.sse_streams():
+            self._begin(stream, era, old)
+        self.link.calls([("EXPIRE", key, REDIS_LEFT_SECONDS) for key in keys])
+
+    @staticmethod
+    def _begin(stream, era, old):
+        """Takes a stream to the new epoch, and tells its clients."""
+        reason = "Redis does not have all messages any more"
+        if not isinstance(stream, RedisStream):
+            stream.send(gap_facts(None, None, reason), None, "gap")
+        elif stream.epoch == old.epoch:
+            last = stream.event_id(stream.sequence)
+            stream.enter(era)
+            stream.send(gap_facts(last, stream.event_id(era.base + 1), reason), None, "gap", era.base + 1)
+            with stream.lock:           # who comes later and needs to know is told anyway
+                stream.history.clear()
+                stream.history_bytes, stream.floor = 0, stream.sequence
+
     # -- sending ----
 
     def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
         more = [part for pair in fields._asdict().items() if pair[1] is not None for part in pair]
-        self._add(key_of_stream(stream.path), stream.depth, text, filter, function, *more)
+        self._add(stream.path, stream.depth, text, filter, function, *more)
         return RelayedDelivery(stream.audience(filter), len(self.presence.others))
 
     def send_subscription(self, name, text, filter, function):
@@ -36664,18 +38090,33 @@ class RedisRelay:
         if matched is None:
             return None
         path = GRAPHQL_SUBSCRIPTION_PATH + name
-        self._add(key_of_stream(path), REDIS_GRAPHQL_HISTORY, text, filter, function, "name", name)
+        self._add(path, REDIS_GRAPHQL_HISTORY, text, filter, function, "name", name)
         return RelayedDelivery(matched, len(self.presence.others))
 
-    def _add(self, key, depth, text, filter, function, *fields):
+    def _add(self, path, depth, text, filter, function, *fields):
         data = utf8(text)
         keep = messages_kept(depth, len(data))
         if filter:
             fields += ("filter", json.dumps(filter))
         try:
-            self.link.add("XADD", key, "MAXLEN", "~", keep, "*", "data", data, *fields)
+            for _ in range(3):
+                epoch = self.epoch
+                key = key_of_stream(epoch, path)
+                identifier = self.link.add("EVAL", _REDIS_ADD, 2, _REDIS_STATE, key, epoch, keep, "data", data, *fields)
+                if identifier is not None:
+                    self._prove(key, redis_sequence(identifier))
+                    return
+                self._meet()            # it was started anew, and somebody found out before us
+                self._wake()
+            raise RedisTrouble("Redis is started anew again and again")
         except RedisTrouble as error:
             raise HostError(f"{function}: the message was not sent: {error}") from None
+
+    def _prove(self, key, number):
+        """Remembers that a message is in Redis."""
+        with self.lock:
+            if number > self.proofs.get(key, 0):
+                self.proofs[key] = number
 
     def list_connections(self, stream):
         own = [{**item, "process": self.presence.name} for item in stream.list_connections()]
@@ -36686,40 +38127,52 @@ class RedisRelay:
 
     # -- new streams ----
 
+    def new_stream(self, path, broadcaster, history):
+        """Makes the streams of the registry."""
+        return RedisStream(self, path, broadcaster, history)
+
     def keep(self, stream):
-        """Lets a new stream begin where the other processes are."""
+        """Lets a new stream begin where the other processes are. One that Redis does not give now begins when
+        Redis last answered: what it has accepted since then comes when it does."""
         with self.lock:
             self.streams[stream.path] = stream
+            if stream.epoch != self.era.epoch:
+                stream.enter(self.era)
         try:
             self._load(stream)
         except RedisTrouble:
-            self.unread.append(stream)
+            with self.lock, stream.lock:
+                stream.sequence = stream.floor = stream.base + (self._contact[0] << _REDIS_SEQUENCE_BITS)
+                self.unread.append(stream)
             return
         if self._thread is not None:
             self._wake()
 
     def _load(self, stream):
-        """Reads what Redis has of a stream. `births` says since when it has all of it: a client that
-        was here before may have missed something."""
-        key = key_of_stream(stream.path)
-        shared = key == REDIS_GRAPHQL_KEY
+        """Reads what Redis has of a stream."""
+        era = self.era
+        key = key_of_stream(era.epoch, stream.path)
+        shared = stream.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
         count = REDIS_GRAPHQL_HISTORY if shared else stream.depth + 1
-        seconds, microseconds = self.link.call("TIME")
-        now = int(seconds) * 1000 + int(microseconds) // 1000
-        births = REDIS_PREFIX + "births"
-        _, birth, entries = self.link.calls([("HSETNX", births, key, now), ("HGET", births, key),
-                                             ("XREVRANGE", key, "+", "-", "COUNT", count)])
-        last = floor = (int(birth) << _REDIS_SEQUENCE_BITS) - 1
-        if entries:
-            last = redis_sequence(entries[0][0])
+        entries = self.link.call("XREVRANGE", key, "+", "-", "COUNT", count)
+        facts = self.link.call("XINFO STREAM", key) if entries else {}
+        last, floor = (redis_sequence(entries[0][0]) if entries else 0), 0
         if len(entries) == count:
             floor = redis_sequence(entries.pop()[0])
-        messages = [redis_message(redis_sequence(identifier), fields)
-                    for identifier, fields in reversed(entries)
-                    if not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path)]
-        stream.recall(stream.epoch, last, floor, messages)
+        elif facts.get("entries-added", 0) > facts.get("length", 0):
+            floor = redis_sequence(entries[-1][0]) - 1
         with self.lock:
+            if stream.epoch != era.epoch:
+                return                  # a new epoch has begun
+            begun = stream.sequence - era.base
+            last = min(last, begun or last)
+            messages = [redis_message(stream, redis_sequence(identifier), fields)
+                        for identifier, fields in reversed(entries) if redis_sequence(identifier) <= last
+                        and (not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path))]
+            stream.recall(era.epoch, era.base + last, era.base + min(floor, begun or floor), messages)
             self.positions.setdefault(key, last)
+        if last:
+            self._prove(key, last)
 
     def _wake(self):
         """Makes the reader look at the streams again."""
@@ -36736,15 +38189,14 @@ class RedisRelay:
         while not self._stopping.is_set():
             try:
                 if connection is None:
-                    connection = self.link.connection()
+                    connection, woken = self.link.connection(), "0-0"
                     self.link.back()
+                    self._meet()
+                if self.epoch != self.era.epoch:
+                    self._follow(connection)
                 self._load_unread()
                 delay = REDIS_RETRY_FIRST
-                for key, entries in self._read(connection, woken):
-                    if key == self._wake_key:
-                        woken = entries[-1][0].decode()
-                    else:
-                        self._deliver(key, entries)
+                woken = self._take(connection, woken, REDIS_BLOCK_MS) or woken
                 self.link.back()
                 self._stopping.wait(REDIS_PAUSE)
             except (*self.link.failures, RedisTrouble) as error:
@@ -36769,15 +38221,32 @@ class RedisRelay:
         except RedisTrouble:
             self._ask_at = time.monotonic() + REDIS_RETRY_MOST
 
-    def _read(self, connection, woken):
-        """The (key, entries) that came since the last time; waits for a moment if there are none."""
+    def _take(self, connection, woken, block):
+        """Reads once and delivers it; the Redis id by which the reader was woken last, or "" if nothing came."""
+        taken = ""
+        for key, entries in self._read(connection, woken, block):
+            taken = taken or woken
+            if key == self._wake_key:
+                taken = entries[-1][0].decode()
+            else:
+                self._deliver(key, entries)
+        return taken
+
+    def _read(self, connection, woken, block):
+        """The (key, entries) that came since the last time; waits for a moment if there are none, unless
+        `block` is None: then the wake-up call is not asked for."""
         with self.lock:
             self.streams = {path: stream for path, stream in self.streams.items() if not stream.closed}
-            wanted = {REDIS_GRAPHQL_KEY, *map(key_of_stream, self.streams)}
+            wanted = {key_of_stream(self.era.epoch, path) for path in self.streams}
+            wanted.add(key_of_stream(self.era.epoch, GRAPHQL_SUBSCRIPTION_PATH))
             self.positions = {key: position for key, position in self.positions.items() if key in wanted}
-            keys = [self._wake_key, *self.positions]
-            after = [woken, *map(redis_id, self.positions.values())]
-        connection.send_command("XREAD", "COUNT", REDIS_BATCH, "BLOCK", REDIS_BLOCK_MS, "STREAMS", *keys, *after)
+            places = {key: redis_id(position) for key, position in self.positions.items()}
+        if block is not None:
+            places[self._wake_key] = woken
+        elif not places:
+            return []
+        waiting = () if block is None else ("BLOCK", block)
+        connection.send_command("XREAD", "COUNT", REDIS_BATCH, *waiting, "STREAMS", *places, *places.values())
         answer = connection.read_response() or ()
         return [(key.decode(), entries) for key, entries in answer]
 
@@ -36786,15 +38255,18 @@ class RedisRelay:
         largest = max(sum(map(len, pairs)) for _, pairs in entries)
         if len(entries) >= min(REDIS_BATCH, messages_kept(0, largest)):
             self._check_lag(key, redis_sequence(entries[0][0]))
+        prefix = key_of_stream(self.era.epoch, "")
         for identifier, pairs in entries:
             fields = dict(zip(pairs[::2], pairs[1::2]))
-            sequence = redis_sequence(identifier)
+            number = redis_sequence(identifier)
             with self.lock:
-                self.positions[key] = sequence
+                self.positions[key] = number
+            self._prove(key, number)
+            sequence = self.era.base + number
             text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
-            if key == REDIS_GRAPHQL_KEY:
+            if b"name" in fields:
                 self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
-            elif (stream := self.streams.get(key.removeprefix(REDIS_STREAM_PREFIX))) is not None:
+            elif (stream := self.streams.get(key.removeprefix(prefix))) is not None:
                 stream.send(text, filter, sequence=sequence, **redis_event(fields)._asdict())
 
     def _check_lag(self, key, first):
@@ -36806,26 +38278,27 @@ class RedisRelay:
         if not oldest or redis_sequence(oldest[0]) < first or dropped <= 0:
             return
         self.report("warn", f"this process fell behind, and messages of {key} are lost to its clients")
-        lost = json.dumps({"lastEventId": redis_id(self.positions[key]), "resumesAfter": redis_id(first - 1),
-                           "reason": "messages in between are no longer kept"})
-        own = [stream for stream in list(self.streams.values()) if key_of_stream(stream.path) == key]
-        for stream in own + (self.graphql.sse_streams() if key == REDIS_GRAPHQL_KEY else []):
-            stream.send(lost, None, "gap", first - 1)
+        era, reason = self.era, "messages in between are no longer kept"
+        shared = key == key_of_stream(era.epoch, GRAPHQL_SUBSCRIPTION_PATH)
+        own = [stream for stream in list(self.streams.values()) if key_of_stream(era.epoch, stream.path) == key]
+        for stream in own + (self.graphql.sse_streams() if shared else []):
+            if isinstance(stream, RedisStream):
+                stream.tell_gap(era.base + first, reason)
+            else:
+                stream.send(gap_facts(None, None, reason), None, "gap")
 
 
-REDIS_STREAM_PREFIX = REDIS_PREFIX + "stream:"
-REDIS_GRAPHQL_KEY = REDIS_PREFIX + "graphql"
-
-
-def key_of_stream(path):
+def key_of_stream(epoch, path):
     """The Redis key for a path. All subscriptions share one: some clients listen to all of them, and need
     ids that are in one order."""
-    return REDIS_GRAPHQL_KEY if path.startswith(GRAPHQL_SUBSCRIPTION_PATH) else REDIS_STREAM_PREFIX + path
+    shared = path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
+    return f"{REDIS_PREFIX}{epoch}:graphql" if shared else f"{REDIS_PREFIX}{epoch}:stream:{path}"
 
 
 def messages_kept(depth, size):
-    """How many messages of about `size` bytes Redis is to keep of a stream whose clients may ask for `depth`."""
-    return max(depth, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (size + 100)))
+    """How many messages of about `size` bytes Redis is to keep of a stream whose clients may ask for `depth`:
+    one more, by which it is seen that there were others before."""
+    return max(depth + 1, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (size + 100)))
 
 
 def redis_event(fields):
@@ -36834,11 +38307,12 @@ def redis_event(fields):
     return EventFields(event and event.decode(), id and id.decode(), retry and int(retry))
 
 
-def redis_message(sequence, fields):
-    """A Message from the fields of an entry."""
+def redis_message(stream, number, fields):
+    """A Message of a stream from the fields of an entry."""
     event, id, retry = redis_event(fields)
-    frame = b"id: %b\n%b" % (utf8(id or redis_id(sequence)), encode_data(fields[b"data"].decode(), event, retry))
-    moment = (sequence >> _REDIS_SEQUENCE_BITS) / 1000
+    sequence = stream.base + number
+    frame = b"id: %b\n%b" % (utf8(id or stream.event_id(sequence)), encode_data(fields[b"data"].decode(), event, retry))
+    moment = (number >> _REDIS_SEQUENCE_BITS) / 1000
     return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")), moment)
 
 
@@ -36846,9 +38320,11 @@ class RedisPresence:
     """Tells the other processes who is connected here, and knows who is connected there. Each process
     has a hash, path -> JSON, that expires when it is not renewed."""
 
-    def __init__(self, link, registry):
+    def __init__(self, link, registry, seen):
         self.link = link
         self.registry = registry
+        #: Called with the epoch (bytes or None) and the time that Redis tells at each report.
+        self.seen = seen
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.others = []                # names of the other processes
         self._told = {}                 # path -> what the last report was made from
@@ -36897,9 +38373,12 @@ class RedisPresence:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
         commands += [("HSET", key, "", "here"), ("EXPIRE", key, PRESENCE_EXPIRY_SECONDS),
-                     ("SADD", REDIS_PREFIX + "processes", self.name), ("SMEMBERS", REDIS_PREFIX + "processes")]
-        names = sorted(name.decode() for name in self.link.calls(commands)[-1])
+                     ("SADD", REDIS_PREFIX + "processes", self.name), ("HGET", _REDIS_STATE, "epoch"), ("TIME",),
+                     ("SMEMBERS", REDIS_PREFIX + "processes")]
+        *_, epoch, moment, members = self.link.calls(commands)
+        names = sorted(name.decode() for name in members)
         self._told = seen
+        self.seen(epoch, moment)
         alive = self.link.calls([("EXISTS", self._key(name)) for name in names])
         gone = [name for name, found in zip(names, alive) if not found]
         if gone:
@@ -36979,6 +38458,8 @@ interface HttpRequest {
   url: string;
   /** Parameters of the URL, decoded. The last of duplicate keys wins. */
   query: Record<string, string>;
+  /** The same with all values of each key. */
+  queryAll: Record<string, string[]>;
   /** Parameters of the path: `/users/:id` gives `params.id`, `/files/*` gives `params["*"]`. */
   params: Record<string, string>;
   /** Header fields by lower-case name. */
@@ -36987,10 +38468,13 @@ interface HttpRequest {
   body: string;
   /** The body in base64, when it is not text. */
   bodyBase64?: string;
-  /** The parsed body if the content type is JSON, else null. */
+  /** The parsed body if the content type is JSON, else null. A body that is not valid JSON throws a SyntaxError
+   * here, which is answered with 400 unless the handler catches it. */
   json: any;
-  /** Fields of a form, urlencoded or multipart. */
+  /** Fields of a form, urlencoded or multipart. The last of duplicate names wins. */
   form: Record<string, string>;
+  /** The same with all values of each field: what checkboxes of one name and `<select multiple>` send. */
+  formAll: Record<string, string[]>;
   /** Uploaded files. */
   files: UploadedFile[];
   cookies: Record<string, string>;
@@ -37015,12 +38499,22 @@ interface UploadedFile {
 interface HttpResponse {
   /** 200 unless given. */
   status?: number;
-  /** Text; anything else is sent as JSON. */
+  /** Text, or bytes (a typed array, ArrayBuffer or DataView); anything else is sent as JSON. */
   body?: any;
   /** Bytes in base64, in place of `body`. */
   bodyBase64?: string;
   contentType?: string;
-  headers?: Record<string, string>;
+  headers?: HeaderFields;
+}
+
+type HeaderValue = string | number | boolean;
+/** Header fields by name; several of one name as an array, or all as pairs. */
+type HeaderFields = Record<string, HeaderValue | HeaderValue[] | null | undefined> | [string, HeaderValue][];
+
+interface ResponseOptions {
+  /** 200 unless given; 302 for a redirect. */
+  status?: number;
+  headers?: HeaderFields;
 }
 
 /** A response, a text, data to send as JSON, or nothing (204). */
@@ -37349,8 +38843,16 @@ def declaration_of(entry, indent, word):
 
 DEFAULT_LOAD_TIMEOUT = 10.0
 MAX_SCRIPT_BYTES = 16 * 1024 * 1024
-#: Calls that may run, or wait for their turn, in one script; more are answered 503.
+#: Calls that may wait for their turn in one script, when the first of them has waited for so many seconds; more
+#: are answered 503.
 MAX_CALLS_PER_SCRIPT = 128
+MAX_TURN_SECONDS = 3.0
+#: Threads for calls of scripts and for serving requests.
+MAX_THREADS = 512
+#: A handler whose calls computed no longer than that lately, in seconds, may be called by the thread that
+#: serves everybody; and how slowly a long call is forgotten.
+QUICK_SECONDS = 0.005
+PACE_FADING = 0.9
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
 WATCH_INTERVAL = 0.25
 SETTLE_SECONDS = 0.05
@@ -37526,6 +39028,223 @@ class ScriptBusy(Exception):
     """Too many calls of one script at once."""
 
 
+class ScriptReplaced(Exception):
+    """The version of a script that was to be called is gone; the table has another one, or none."""
+
+
+# -- Calls ----
+
+
+#: Instead of the outcome of a call that has to wait.
+NOT_NOW = object()
+
+
+class Pace:
+    """How long the work of one kind took lately: the longest time, fading with each further one. What was
+    never done is not known to be quick."""
+
+    __slots__ = ("longest", "quick")
+
+    def __init__(self):
+        self.longest, self.quick = 0.0, False
+
+    def note(self, seconds):
+        faded = self.longest * PACE_FADING
+        self.longest = longest = seconds if seconds > faded else faded
+        self.quick = longest < QUICK_SECONDS
+
+
+class Task(Outcome):
+    """Work that another thread may do. `value()` returns what it returned, or raises what it raised."""
+
+    __slots__ = ("work", "pace", "result", "error")
+
+    def __init__(self, work, pace):
+        super().__init__()
+        self.work, self.pace = work, pace
+        self.result = self.error = None
+
+    def run(self):
+        started = time.perf_counter()
+        try:
+            self.result = self.work()
+        except BaseException as error:
+            self.error = error
+        self.pace.note(time.perf_counter() - started)
+        self.conclude()
+
+    def value(self):
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class Call(Outcome):
+    """One call of a script's handler, from the wait for its turn to its outcome. `make_context()` gives the
+    argument, `convert(value)` what value() returns, which raises JSError, MissingHandler or ScriptBusy.
+
+    No thread waits for a promise: the call goes on when it is settled, or ends when its time is up.
+    """
+
+    __slots__ = ("host", "handler", "what", "make_context", "convert", "pace", "pending", "result", "error",
+                 "__weakref__")
+
+    def __init__(self, host, pace, handler, what, make_context, convert=None):
+        self.done = False
+        self.host, self.pace, self.handler, self.what = host, pace, handler, what
+        self.make_context, self.convert = make_context, convert
+        self._listeners = self.pending = self.result = self.error = None
+
+    def run(self):
+        """Calls the handler. Its turn has come."""
+        host, started = self.host, time.perf_counter()
+        try:
+            outcome = host.realm.start(host.resolve(self.handler, self.what), self.make_context(),
+                                       timeout=host.app.handler_timeout, convert=self.convert)
+            if type(outcome) is Pending:
+                self.await_promise(outcome)
+            else:
+                self.end(outcome)
+        except BaseException as error:
+            self.end(None, error)
+        self.pace.note(time.perf_counter() - started)
+
+    def run_and_wait(self):
+        """run() for a caller that waits for the outcome, a promise's too."""
+        host = self.host
+        try:
+            self.end(host.realm.run(host.resolve(self.handler, self.what), self.make_context(),
+                                    timeout=host.app.handler_timeout, convert=self.convert))
+        except BaseException as error:
+            self.end(None, error)
+
+    def await_promise(self, pending):
+        """The handler returned a promise that is not settled."""
+        self.pending = pending
+        host, itself = self.host, weakref.ref(self)     # the alarm shall not keep what is long over
+        host.app.waiting.add(self)
+        host.app.later(pending.seconds_left(), lambda: (call := itself()) and call.expire())
+        pending.then(lambda: host.take_turn(self.go_on))
+
+    def go_on(self):
+        """The promise is settled."""
+        if self.done:
+            return
+        started = time.perf_counter()
+        try:
+            self.end(self.pending.value())
+        except BaseException as error:
+            self.end(None, error)
+        self.pace.note(time.perf_counter() - started)
+
+    def expire(self):
+        if not self.done:
+            self.end(None, unsettled_error(self.pending.timeout))
+
+    def end(self, result, error=None):
+        """The call is over, if it was not: its time may be up while the promise is settled."""
+        if self.pending is not None:
+            try:
+                self.host.app.waiting.remove(self)
+            except KeyError:
+                return
+            self.pending.forget()
+        self.result, self.error = result, error
+        self.host.call_ended()
+        self.conclude()
+
+    def value(self):
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class Suspended(BaseException):
+    """Work that needs the outcome of a call cannot go on before that is over; then it is done once more from
+    the start, with the outcomes of the calls that it has made: see Request.calls. No Exception, so that
+    nothing on the way takes it for an error of the resolver."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.call = call
+
+
+class ResolverCall:
+    """A call of a GraphQL field's resolver, or at a `place` further down in its value, which may still be
+    running."""
+
+    __slots__ = ("host", "resolver", "handler", "args", "request", "convert", "place", "started", "call",
+                 "result", "error")
+
+    def __init__(self, host, kind, name, handler, args, request, convert, place):
+        self.host, self.resolver, self.handler, self.args = host, (host.name, kind, name), handler, args
+        self.convert, self.place = convert, place
+        self.request, self.started = request, time.perf_counter()
+        self.call = self.result = self.error = None
+
+    @property
+    def what(self):
+        return f"{self.resolver[1]} {self.resolver[2]}" + (f" ({self.place})" if self.place else "")
+
+    def make_context(self):
+        """Older scripts expect the arguments themselves, so each is also a property of the context where its
+        name is free."""
+        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request, self.args)
+        for key, value in self.args.items():
+            context.setdefault(key, value)
+        return context
+
+    def begin(self):
+        """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
+        host, what, pace = self.host, self.what, self.host.app.resolver_pace
+        try:
+            if self.request is None or self.request.calls is None:
+                self.result = host.run(self.handler, what, self.make_context(), self.convert)
+            else:
+                self.result = host.run_now(pace, self.handler, what, self.make_context, self.convert)
+        except Exception as error:
+            self.error = error
+        if self.result is not NOT_NOW and type(self.result) is not Pending:
+            self.ended()
+            return
+        self.call = call = Call(host, pace, self.handler, what, self.make_context, self.convert)
+        if self.result is NOT_NOW:
+            host.begin(call)
+        else:
+            call.await_promise(self.result)
+        call.then(self.call_ended)
+
+    def call_ended(self):
+        self.result, self.error = self.call.result, self.call.error
+        self.ended()
+
+    def ended(self):
+        """Counts the call."""
+        host, error, known = self.host, self.error, self.host.app.resolver_stats
+        if isinstance(error, JSError):
+            host.app.report_error(host, error, f"{self.what}: the resolver failed")
+        if self.place is not None:
+            return
+        stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
+        stats.calls += 1
+        if error is not None:
+            stats.errors += not self.may_be_missing()
+        stats.record(time.perf_counter() - self.started)
+
+    def may_be_missing(self):
+        return self.resolver[1] == "subscription" and isinstance(self.error, MissingHandler)
+
+    def value(self):
+        if self.call is not None and not self.call.done:
+            raise Suspended(self.call)
+        if self.error is None:
+            return self.result
+        if not self.may_be_missing():
+            raise self.error
+        self.host.warn_once(str(self.error))
+        return None
+
+
 # -- Routes ----
 
 
@@ -37556,87 +39275,154 @@ class CallStats:
 
 
 class Route:
-    """A path and method with the handler that answers."""
+    """A path and method with the handler that answers. A `fallback` ends in `*`: files of public/ come
+    first, as a page that does its own routing needs it."""
 
-    __slots__ = ("path", "method", "handler", "host", "stats")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace")
 
     def __init__(self, path, method, handler, host):
         self.path = path
+        self.place = route_place(path)
+        self.fallback = path.endswith("*")
         self.method = method
         self.handler = handler
         self.host = host
         self.stats = CallStats()
+        self.pace = Pace()
 
 
 class StreamRoute:
     """A stream with the handlers its script gave for it."""
 
-    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history", "retry")
+    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history", "retry", "pace")
 
     def __init__(self, stream, on_connect, on_disconnect, host, history, retry):
         self.stream = stream
         self.on_connect = on_connect
         self.on_disconnect = on_disconnect
+        self.pace = Pace()              # of onConnect
         self.host = host
         self.history = history
         self.retry = retry
 
-    def apply(self):
-        """Gives the stream what the options say; for when the script is live."""
-        self.stream.depth, self.stream.retry = self.history, self.retry
+    @property
+    def has_handlers(self):
+        return self.on_connect is not None or self.on_disconnect is not None
+
+
+def shared_stream(routes):
+    """Of the registrations of one stream, in the order of the scripts, the one whose handlers are called.
+    The stream gets the options that the first of them gives."""
+    stream = routes[0].stream
+    stream.depth = next((route.history for route in routes if route.history != DEFAULT_HISTORY_MESSAGES),
+                        DEFAULT_HISTORY_MESSAGES)
+    stream.retry = next((route.retry for route in routes if route.retry != RETRY_MILLISECONDS), RETRY_MILLISECONDS)
+    return next((route for route in routes if route.has_handlers), routes[0])
 
 
 class RouteTable:
-    """All routes, ready to be searched; made anew whenever one changes."""
+    """All routes, ready to be searched; made anew whenever one changes. Each method finds its own best
+    match: a fixed path, then patterns from the most to the least particular."""
 
     def __init__(self, routes=()):
-        self.exact = {}
-        self.patterns = []
-        patterns = {}
-        for route in routes:
-            if ":" in route.path or "*" in route.path:
-                patterns.setdefault(route.path, {})[route.method] = route
-            else:
-                self.exact.setdefault(route.path, {})[route.method] = route
-        for path in sorted(patterns, key=pattern_rank):
-            self.patterns.append((*route_pattern(path), patterns[path]))
+        self.exact = {}                 # place of a fixed path -> {method: Route}
+        self.patterns = {}              # method -> [(regular expression, names, Route)]
+        self.routes = list(routes)
+        places = {}
+        for route in self.routes:
+            places.setdefault(route.place, {})[route.method] = route
+        for methods in sorted(places.values(), key=lambda methods: pattern_rank(next(iter(methods.values())).path)):
+            path = next(iter(methods.values())).path
+            if not is_pattern(path):
+                self.exact[path_key(path)] = methods
+                continue
+            if "GET" in methods:
+                methods = {"HEAD": methods["GET"], **methods}
+            for method, route in methods.items():
+                self.patterns.setdefault(method, []).append((*route_pattern(route.path), route))
 
-    def find(self, path):
-        """(methods, params): a dict method -> Route of the best match, or None."""
-        methods = self.exact.get(path)
+    def find(self, key, method):
+        """(Route, params) of the best match for a method, or (None, {}). HEAD finds what GET does."""
+        methods = self.exact.get(key)
         if methods is not None:
-            return methods, {}
-        for pattern, names, methods in self.patterns:
-            found = pattern.match(path)
+            route = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
+            if route is not None:
+                return route, {}
+        for pattern, names, route in self.patterns.get(method, ()):
+            found = pattern.match(key)
             if found:
-                return methods, dict(zip(names, found.groups()))
+                return route, dict(zip(names, found.groups()))
         return None, {}
 
+    def methods(self, key):
+        """The methods that any route has at a path."""
+        return {*self.exact.get(key, ()), *[method for method, entries in self.patterns.items()
+                                            if any(pattern.match(key) for pattern, _, _ in entries)]}
+
     def paths(self):
-        return [*self.exact, *[next(iter(methods.values())).path for _, _, methods in self.patterns]]
+        return [route.path for route in self.routes]
+
+
+def is_pattern(path):
+    return ":" in path or "*" in path
 
 
 def pattern_rank(path):
-    """Sorts patterns from the most to the least particular: fixed text before :name before *."""
-    return [(2 if "*" in part else 1 if ":" in part else 0, part) for part in path.split("/")]
+    """Sorts patterns from the most to the least particular: fixed text before :name before *, and of two
+    names the one with more fixed text around it."""
+    return [(2 if "*" in part else 1 if ":" in part else 0, -len(_PATTERN_PART.sub("", part)), part)
+            for part in path.split("/")]
 
 
 _PATTERN_PART = re.compile(r":([A-Za-z_$][\w$]*)|\*")
+
+
+def route_place(path):
+    """What two paths have in common that answer the same requests: the key, of a pattern without its names."""
+    return _PATTERN_PART.sub(lambda found: ":" if found[1] else "*", path_key(path))
 
 
 def route_pattern(path):
     """(regular expression, names of its groups) of a path with `:name`, one segment, and `*`, any rest."""
     pieces, names, end = [], [], 0
     for found in _PATTERN_PART.finditer(path):
-        pieces.append(re.escape(path[end:found.start()]))
+        pieces.append(re.escape(path_key(path[end:found.start()])))
         pieces.append("(.*)" if found[1] is None else "([^/]+)")
         names.append(found[1] or "*")
         end = found.end()
-    pieces.append(re.escape(path[end:]))
+    pieces.append(re.escape(path_key(path[end:])))
     return re.compile("".join(pieces) + r"\Z", re.DOTALL), names
 
 
+def percent_decoded(text):
+    """A percent-decoded text. As in the URL Standard a % that begins no escape stands for itself, and bytes
+    that are not UTF-8 become U+FFFD. `text` holds one character per byte as it was received."""
+    return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8", "replace")
+
+
+def path_key(path):
+    """What routes are found by: the decoded path, in which an encoded slash is NUL. `path` may be written
+    with percent escapes or without."""
+    if "%" not in path and path.isascii():
+        return path
+    raw = re.sub("%2f", "%00", path, flags=re.IGNORECASE)
+    return percent_decoded(raw.encode("utf-8", "replace").decode("latin-1"))
+
+
 # -- Imported files ----
+
+
+def is_spelled_so(folder, parts):
+    """Whether the names of a path below a folder are written as the files are. Windows and macOS find x.js as
+    X.JS, Windows also as X~1.JS, `x.js.` and `x.js:$DATA`; what is found must not depend on the system."""
+    for part in parts:
+        other = part.swapcase()
+        if other != part and os.path.lexists(os.path.join(folder, other)) \
+                or not {*"~:\\"}.isdisjoint(part) or part[-1:] in (" ", "."):
+            if part not in os.listdir(folder):
+                return False
+        folder = os.path.join(folder, part)
+    return True
 
 
 def find_import(folder, specifier, referrer):
@@ -37648,11 +39434,26 @@ def find_import(folder, specifier, referrer):
     folder = folder.resolve()
     try:
         path = (folder / referrer).parent.joinpath(specifier).resolve()
+        named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
+        misspelled = path.exists() and not named.startswith("../") and not is_spelled_so(folder, named.split("/"))
     except (OSError, ValueError) as error:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: {error}") from None
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    if misspelled:
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this spelling")
     return path, path.relative_to(folder).as_posix()
+
+
+def open_ordinary(path):
+    """Opens a file for reading bytes. Pipes, devices and the like, which could keep a reader waiting, and
+    folders are refused with ValueError; opening never waits."""
+    extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra))
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise ValueError("it is not an ordinary file")
 
 
 def read_import(path, specifier, referrer):
@@ -37660,7 +39461,8 @@ def read_import(path, specifier, referrer):
     try:
         return read_script(path)
     except (OSError, ValueError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else \
+            "it is a folder" if path.is_dir() else getattr(error, "strerror", None) or error
         raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
 
 
@@ -37678,14 +39480,16 @@ class ScriptHost:
         self.app = app
         self.name = name
         self.source = source
-        self.routes = {}                # (path, method) -> Route
+        self.routes = {}                # (place, method) -> Route
         self.streams = {}               # path -> StreamRoute
         self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
         self.retired = False
         #: The scripts that have names which were refused to it.
         self.blockers = self.graphql.blockers
-        self.active = 0
+        self.active = 0                 # calls that are not over
+        self.turns = collections.deque()    # (since when, work) that waits for its turn
+        self.taken = False              # is it somebody's turn?
         self.storage = app.storage_of(name)
         self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}", "worker": app.worker}
         self._warned = set()
@@ -37694,6 +39498,8 @@ class ScriptHost:
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.report = self.report_uncaught
+        self.realm.note_ignored = self.note_ignored
+        self.realm.note_failure = self.note_failure
         self.realm.modules.loader = self.load_module
 
     # -- modules ----
@@ -37715,6 +39521,19 @@ class ScriptHost:
         """An error in a timer, or of a promise, that no code was there to catch."""
         frame = code_frame({**self.app.sources(), **self.sources}.get(error.filename, ""), error.line, error.column)
         self.app.keep_error(self, error, f"{prefix} {error.stack}" + (f"\n{frame}" if frame else ""))
+
+    def note_ignored(self, name, values):
+        """Extra arguments are ignored, as JavaScript does; one that looks like a wish is worth a warning."""
+        entry = HOST_API.get(name)
+        realm = self.realm
+        for value in values if entry is not None else ():
+            if realm.is_object(value) and realm.class_of(value) == "Object" and realm.keys(value):
+                self.warn_once(f"{name.rpartition('.')[2]}: the options {', '.join(realm.keys(value)[:6])} are "
+                               f"ignored; the function takes ({entry.parameters})")
+
+    def note_failure(self, error):
+        """What Python tells about an internal error, for those who want to report it."""
+        self.app.log.write("debug", "".join(traceback.format_exception(error)).rstrip(), self.name)
 
     def warn_once(self, text):
         if text not in self._warned and len(self._warned) < 1000:
@@ -37781,51 +39600,129 @@ class ScriptHost:
         return function
 
     def run(self, handler, what, context, convert=None):
-        """Calls a handler within the time limit; raises JSError, ScriptTimeout, MissingHandler or
-        ScriptBusy."""
+        """Calls a handler within the time limit and waits for it; raises JSError, ScriptTimeout,
+        MissingHandler or ScriptBusy."""
         function = self.resolve(handler, what)
         with self._lock:
-            if self.active >= MAX_CALLS_PER_SCRIPT:
-                raise ScriptBusy(f"{self.name} is busy: {self.active} calls are running or waiting for "
-                                 "their turn")
-            self.active += 1
+            self._count_call()
         try:
             return self.realm.run(function, context, timeout=self.app.handler_timeout, convert=convert)
         finally:
-            with self._lock:
-                self.active -= 1
-                last = self.retired and not self.active
-            if last:
-                self.realm.close()
+            self.call_ended()
 
-    def call_resolver(self, kind, name, resolver, args, info):
-        """The value of a GraphQL field. Older scripts expect the arguments themselves, so each is also a
-        property of the context where its name is free."""
-        request = info.context
-        context = self.context("graphql" + kind.capitalize(), request, args)
-        for key, value in args.items():
-            context.setdefault(key, value)
-        what = f"{kind} {name}"
-        key, known = (self.name, kind, name), self.app.resolver_stats
-        stats = known.get(key) or known.setdefault(key, CallStats())
-        started, failed = time.perf_counter(), True
-        stats.calls += 1
+    def _count_call(self):
+        """Counts a call, with `_lock` held; raises ScriptBusy."""
+        waiting = len(self.turns)
+        if waiting >= MAX_CALLS_PER_SCRIPT and time.monotonic() - self.turns[0][0] > MAX_TURN_SECONDS:
+            raise ScriptBusy(f"{self.name} is busy: {waiting} calls are waiting for their turn")
+        self.active += 1
+
+    def run_now(self, pace, handler, what, make_context, convert=None):
+        """What Realm.start() gives, if nobody is in the realm; NOT_NOW else. Raises what the handler raises, or
+        MissingHandler."""
+        lock = self.realm.lock
+        with self._lock:
+            if self.taken or self.retired and not self.active or not lock.acquire(False):
+                return NOT_NOW
+            self.taken = True
+            self.active += 1
+        started, outcome = time.perf_counter(), None
         try:
-            value = self.run(resolver, what, context)
-            failed = False
-            return value
-        except JSError as error:
-            self.app.report_error(self, error, f"{what}: the resolver failed")
-            raise
-        except MissingHandler as error:
-            if kind != "subscription":
-                raise
-            failed = False
-            self.warn_once(str(error))
-            return None
+            outcome = self.realm.start(self.resolve(handler, what), make_context(),
+                                       timeout=self.app.handler_timeout, convert=convert)
+            return outcome
         finally:
-            stats.errors += failed
-            stats.record(time.perf_counter() - started)
+            lock.release()
+            pace.note(time.perf_counter() - started)
+            self.pass_turn(type(outcome) is not Pending)
+
+    def begin(self, call, patient=False):
+        """Has a Call run by another thread when it is its turn. It tells about a script that is busy (but not
+        to those who are `patient`) or that was replaced."""
+        alone = self.app.later is None  # then nobody else would do it
+        try:
+            with self._lock:
+                if self.retired and not self.active:
+                    raise ScriptReplaced
+                if patient:
+                    self.active += 1
+                else:
+                    self._count_call()
+        except (ScriptBusy, ScriptReplaced) as error:
+            call.error = error
+            call.conclude()
+            return
+        if alone:
+            call.run_and_wait()
+        else:
+            self.take_turn(call.run)
+
+    def take_turn(self, work):
+        """Has work() done by another thread when it is its turn."""
+        with self._lock:
+            if self.taken:
+                self.turns.append((time.monotonic(), work))
+                return
+            self.taken = True
+        self.app.threads.run(self.take_turns, work)
+
+    def take_turns(self, work):
+        """Does the work whose turn it is, and then what waits for its turn."""
+        while work is not None:
+            work()
+            with self._lock:
+                work = self.turns.popleft()[1] if self.turns else None
+                self.taken = work is not None
+
+    def pass_turn(self, over):
+        """The turn of this thread is over, and it has other things to do; is the call over, too?"""
+        with self._lock:
+            self.active -= over
+            work = self.turns.popleft()[1] if self.turns else None
+            self.taken = work is not None
+            last = self.retired and not self.active
+        if work is not None:
+            self.app.threads.run(self.take_turns, work)
+        if last:
+            self.realm.close()
+
+    def call_ended(self):
+        with self._lock:
+            self.active -= 1
+            last = self.retired and not self.active
+        if last:
+            self.realm.close()
+
+    def call_resolver(self, kind, name, resolver, args, info, place=None):
+        """The value of a GraphQL field. Raises Suspended when that takes a wait and the request can be done
+        anew, what the resolver raises, MissingHandler or ScriptBusy. `place` is where in the result this
+        is, when the value of a field further up is asked for more."""
+        request = info.context
+        calls = request.calls if request is not None else None
+        if calls is not None:
+            position, request.position = request.position, request.position + 1
+            if position < len(calls) and calls[position].resolver == (self.name, kind, name):
+                return calls[position].value()
+            del calls[position:]        # the schema has changed meanwhile
+        convert = None if info.plain else functools.partial(self.live_value, kind, name)
+        call = ResolverCall(self, kind, name, resolver, args, request, convert, place)
+        if calls is not None:
+            calls.append(call)
+        call.begin()
+        return call.value()
+
+    def live_value(self, kind, name, value):
+        """What a resolver returned. For a method, a getter or a promise in it, which take another call, it
+        holds functions `f(args, info)`, as the default resolver of graphql-js would call them."""
+        def later(start):
+            def call(context=undefined):
+                return start(self.realm.get(context, "args"), context)
+
+            def resolve(args, info):
+                return self.call_resolver(kind, name, self.realm.new_function(call, info.field_name), args, info,
+                                          ".".join(map(str, info.path)))
+            return resolve
+        return self.realm.to_live(value, later)
 
     def context(self, kind, request=None, args=None, connection=None):
         """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
@@ -37920,7 +39817,9 @@ class Application:
         self.troubles = {}              # script -> LoadFailure of its last error since it was loaded
         self.table = RouteTable()
         self.resolver_stats = {}        # (script, kind, root field) -> CallStats
+        self.resolver_pace = Pace()     # of what is done for a GraphQL request
         self.stream_routes = {}
+        self.stream_keys = {}           # the same by what requests find them by
         self.broadcaster = Broadcaster(report=self.log.write)
         self.streams = StreamRegistry(self.broadcaster)
         self.graphql = GraphQLService(self.streams, self._resolver_stack, undefined, self.log.write)
@@ -37934,7 +39833,7 @@ class Application:
             self.streams.keeper = storage.open
         if redis is not None:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
-            self.streams.kind, self.streams.keeper = RedisStream, self.relay.keep
+            self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
         self._storages = {}
         self._files = {}                # name -> path of every script that was tried
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
@@ -37945,6 +39844,11 @@ class Application:
         self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
+        #: `later(seconds, function)` of a server that is there to go on with calls that wait for a promise;
+        #: without one whoever calls a handler waits.
+        self.later = None
+        self.waiting = set()            # Calls that wait for a promise
+        self.threads = ScriptThreads(MAX_THREADS)
         self._tasks = queue.SimpleQueue()
         self._task_thread = None
 
@@ -38059,7 +39963,7 @@ class Application:
             self._staged[name] = host
             return None
         except (OSError, UnicodeError, ValueError) as error:
-            failure = LoadFailure(name, f"{name}: cannot be read: {error}")
+            failure = LoadFailure(name, f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}")
         except JSError as error:
             failure = LoadFailure(name, error_report(error, host.sources), error, host.sources)
         except HostError as error:
@@ -38091,9 +39995,11 @@ class Application:
     @staticmethod
     def _overlap(host, other):
         """Does a version have a name that another script's running version has too?"""
-        return bool(host.routes.keys() & other.routes.keys() or host.streams.keys() & other.streams.keys()
-                    or {(path, "GET") for path in host.streams} & other.routes.keys()
-                    or {(path, "GET") for path in other.streams} & host.routes.keys()
+        both = host.streams.keys() & other.streams.keys()
+        return bool(host.routes.keys() & other.routes.keys()
+                    or any(host.streams[path].has_handlers and other.streams[path].has_handlers for path in both)
+                    or {(path_key(path), "GET") for path in host.streams} & other.routes.keys()
+                    or {(path_key(path), "GET") for path in other.streams} & host.routes.keys()
                     or host.graphql.conflicts_with(other.name))
 
     def _commit(self, hosts, gone=()):
@@ -38111,21 +40017,25 @@ class Application:
             self.failures.pop(host.name, None)
             for key, route in host.routes.items():
                 route.stats = stats.get(key, route.stats)
-            for route in host.streams.values():
-                route.apply()
         registered = {path for host in self.hosts.values() for path in host.streams}
         closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
                                        [path for old in replaced for path in old.streams if path not in registered])
         self._rebuild()
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
-        return [*(stream.close for stream in closing), *(old.retire for old in replaced)]
+        for stream in closing:          # before anyone can make another of the same path
+            stream.close()
+        return [old.retire for old in replaced]
 
     def _rebuild(self):
         hosts = [host for _, host in sorted(self.hosts.items())]
         routes = [route for host in hosts for route in host.routes.values()]
-        stream_routes = {path: route for host in hosts for path, route in host.streams.items()}
-        self.stream_routes = stream_routes
+        shared = {}
+        for host in self.hosts.values():
+            for path, route in host.streams.items():
+                shared.setdefault(path, []).append(route)
+        self.stream_routes = {path: shared_stream(shared[path]) for path in sorted(shared)}
+        self.stream_keys = {path_key(path): route for path, route in self.stream_routes.items()}
         self.table = RouteTable(routes)
 
     # -- registering ----
@@ -38133,21 +40043,21 @@ class Application:
     def add_route(self, host, route):
         with self._lock:
             self._check_current(host)
-            self._check_route(host, route.path, route.method)
-            host.routes[route.path, route.method] = route
+            self._check_route(host, route)
+            host.routes[route.place, route.method] = route
             if host.live:
                 self._rebuild()
 
     def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
         with self._lock:
             self._check_current(host)
-            self._check_stream(host, path)
+            self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
-            stream = known.stream if known is not None else self.streams.create(path, history)
+            stream = known.stream if known is not None else \
+                self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
-            host.streams[path] = route = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
+            host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
             if host.live:
-                route.apply()
                 self.streams.replace([stream])
                 self._rebuild()
 
@@ -38176,22 +40086,25 @@ class Application:
                    if other.name != host.name and (host.live or other.name not in self._going)]
         return serving if host.live else serving + [other for other in self._staged.values() if other is not host]
 
-    def _check_route(self, host, path, method):
+    def _check_route(self, host, route):
         for other in self._rivals(host):
-            if (path, method) in other.routes:
-                self._refuse(host, other, f"{method} {path} is already registered by {other.name}")
-        if method == "GET":
+            taken = other.routes.get((route.place, route.method))
+            if taken is not None:
+                self._refuse(host, other, f"{route.method} {taken.path} is already registered by {other.name}")
+        if route.method == "GET":
             for other in [host, *self._rivals(host)]:
-                if path in other.streams:
-                    self._refuse(host, other, f"GET {path} is already a stream, registered by {other.name}; "
+                if any(path_key(path) == route.place for path in other.streams):
+                    self._refuse(host, other, f"GET {route.path} is already a stream, registered by {other.name}; "
                                               "choose another path for the route")
 
-    def _check_stream(self, host, path):
-        for other in self._rivals(host):
-            if path in other.streams:
-                self._refuse(host, other, f"stream {path} is already registered by {other.name}")
+    def _check_stream(self, host, path, has_handlers):
+        """Streams are shared by all scripts, but for their handlers."""
+        for other in self._rivals(host) if has_handlers else ():
+            if path in other.streams and other.streams[path].has_handlers:
+                self._refuse(host, other, f"the handlers of the stream {path} are already registered by {other.name}; "
+                                          "register the stream without onConnect and onDisconnect here")
         for other in [host, *self._rivals(host)]:
-            if (path, "GET") in other.routes:
+            if (path_key(path), "GET") in other.routes:
                 self._refuse(host, other, f"GET {path} is already a route, registered by {other.name}; "
                                           "choose another path for the stream")
 
@@ -38225,36 +40138,43 @@ class Application:
 
     def _connection_closed(self, connection):
         route = self.stream_routes.get(connection.stream.path)
-        if route is not None and route.on_disconnect is not None:
-            self._tasks.put((route, connection))
-            if self._task_thread is None:
-                self._task_thread = start_script_thread(self._run_tasks, name="disconnects")
+        if route is None or route.on_disconnect is None:
+            return
+        if self.later is not None:
+            self._call_on_disconnect(route, connection)
+            return
+        self._tasks.put(functools.partial(self._call_on_disconnect, route, connection))
+        if self._task_thread is None:
+            self._task_thread = start_script_thread(self._run_tasks, name="disconnects")
+
+    def _call_on_disconnect(self, route, connection):
+        """Calls onDisconnect when it is the script's turn; a reload waits for it."""
+        host, path = route.host, connection.stream.path
+        facts = {"path": path, "metadata": dict(connection.metadata)}
+        call = Call(host, Pace(), route.on_disconnect, f"stream {path} (onDisconnect)",
+                    lambda: host.context("streamCustomization", None, None, facts), ignore_result)
+        call.then(functools.partial(self._on_disconnect_ended, call, connection))
+        host.begin(call, patient=True)
+
+    def _on_disconnect_ended(self, call, connection):
+        if isinstance(call.error, ScriptReplaced):
+            if self.hosts.get(call.host.name) is not call.host:
+                self._connection_closed(connection)     # the new version has its own handler, or none
+        elif isinstance(call.error, JSError):
+            self.report_error(call.host, call.error, f"onDisconnect of {connection.stream.path}")
+        elif call.error is not None:
+            self.log.write("error", str(call.error), call.host.name)
 
     def after_disconnects(self, function):
-        """Calls a function when the onDisconnect handlers of the connections that have gone were called; False
-        when there never was one, and it is not called."""
+        """Without a server: calls a function when the onDisconnect handlers of the connections that have gone
+        were called; False when there never was one, and it is not called."""
         if self._task_thread is not None:
             self._tasks.put(function)
         return self._task_thread is not None
 
     def _run_tasks(self):
-        while True:
-            item = self._tasks.get()
-            if item is None:
-                return
-            if callable(item):
-                item()
-                continue
-            route, connection = item
-            host = route.host
-            facts = {"path": connection.stream.path, "metadata": dict(connection.metadata)}
-            try:
-                host.run(route.on_disconnect, f"stream {connection.stream.path} (onDisconnect)",
-                         host.context("streamCustomization", None, None, facts), ignore_result)
-            except JSError as error:
-                self.report_error(host, error, f"onDisconnect of {connection.stream.path}")
-            except (MissingHandler, ScriptBusy) as error:
-                self.log.write("error", str(error), host.name)
+        while (task := self._tasks.get()) is not None:
+            task()
 
     def report_error(self, host, error, what):
         """Logs an error of a handler with its place in the source."""
@@ -38290,6 +40210,9 @@ class Application:
         self._tasks.put(None)
         for host in self.hosts.values():
             host.retire()
+        for call in list(self.waiting):
+            call.end(None, ScriptReplaced())
+        self.threads.close()
         self.relay.stop()
         self.broadcaster.stop()
         if self.storage is not None:
@@ -38390,9 +40313,10 @@ def file_stamp(path):
 
 def read_script(path):
     """The text of a script. Raises OSError, or ValueError for a file that is no text."""
-    if os.path.getsize(path) > MAX_SCRIPT_BYTES:
+    with open_ordinary(path) as file:
+        data = file.read(MAX_SCRIPT_BYTES + 1)
+    if len(data) > MAX_SCRIPT_BYTES:
         raise ValueError(f"the file is larger than {MAX_SCRIPT_BYTES >> 20} MiB")
-    data = pathlib.Path(path).read_bytes()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -38564,8 +40488,10 @@ LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
-MAX_THREADS = 512
-SPARE_THREAD_SECONDS = 10
+#: When it happened, nobody is taken for quick for so long.
+CAUTIOUS_SECONDS = 0.1
+#: Larger bodies are read by another thread, too.
+MAX_LEADERS_BODY = 16 * 1024
 #: After the last response of a connection, what still comes is read for so long.
 DRAIN_SECONDS = 2
 #: A stopping server lets requests finish for so long.
@@ -38575,7 +40501,7 @@ MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
-_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 #: Requests that are remembered, and the largest body that is kept for sending one again.
 REQUESTS_KEPT = 200
@@ -38605,9 +40531,10 @@ class Response:
     """What goes back: status, header pairs, body bytes (or a file opened for reading, of `size`). The size
     of an event stream, which only HEAD is answered with, is nobody's: −1."""
 
-    __slots__ = ("status", "content_type", "headers", "body", "file", "size")
+    __slots__ = ("status", "content_type", "headers", "body", "file", "size", "untyped")
 
-    def __init__(self, status, content_type=None, body=b"", headers=(), file=None, size=None):
+    def __init__(self, status, content_type=None, body=b"", headers=(), file=None, size=None, untyped=False):
+        self.untyped = untyped          # a text whose content type nobody gave
         self.status = status
         self.content_type = content_type
         self.headers = headers
@@ -38643,12 +40570,13 @@ class RequestHead:
     """A request without its body. Heads are remembered by their bytes and shared between requests, so
     nothing may change them.
 
-    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. A `plain`
-    head has nothing but ASCII in any of its parts.
+    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
+    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
-                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain")
+                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
+                 "query_all", "reserved")
 
 
 def parse_head(data):
@@ -38659,13 +40587,14 @@ def parse_head(data):
         raise Refusal(400, "This is not an HTTP request: the request line is malformed", close=True)
     head = RequestHead()
     head.method, target, major, minor = line.groups()
-    if (major, minor) not in (("1", "1"), ("1", "0")):
+    if major != "1":
         raise Refusal(505, f"HTTP/{major}.{minor} is not supported; use HTTP/1.1", close=True)
     if len(target) > MAX_TARGET_BYTES:
         raise Refusal(414, f"The URL is longer than {MAX_TARGET_BYTES} bytes", close=True)
     fields = head.fields = parse_fields(text, line.end())
-    read_framing(head, fields, minor == "1")
-    read_target(head, target, fields, minor == "1")
+    modern = minor != "0"               # HTTP/1.2 would be answered as 1.1 (RFC 9110, 2.5)
+    read_framing(head, fields, modern)
+    read_target(head, target, fields, modern)
     head.content_type = fields.get("content-type", "").partition(";")[0].strip().lower()
     head.cookies = parse_cookies(fields["cookie"]) if "cookie" in fields else {}
     head.origin = fields.get("origin")
@@ -38718,7 +40647,7 @@ def read_framing(head, fields, modern):
             raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
     options = [option.strip() for option in fields.get("connection", "").lower().split(",")]
     head.keep_alive = "close" not in options if modern else "keep-alive" in options
-    head.expect = fields.get("expect", "").lower()
+    head.expect = fields.get("expect", "").lower() if modern else ""
     if head.expect and head.expect != "100-continue":
         raise Refusal(417, "The only expectation that can be met is 100-continue", close=True)
 
@@ -38731,7 +40660,8 @@ def read_target(head, target, fields, modern):
     if target[0] != "/":
         absolute = _ABSOLUTE.match(target)
         if absolute is not None:
-            head.host, target = absolute[1], absolute[2] or "/"
+            head.host = fields["host"] = absolute[1]
+            target = absolute[2] or "/"
             if not target.startswith("/"):
                 target = "/" + target
         elif target != "*" or head.method != "OPTIONS":
@@ -38739,31 +40669,29 @@ def read_target(head, target, fields, modern):
     target = target.partition("#")[0]
     path, _, query = target.partition("?")
     head.target = target
+    head.path = head.key = path
     if "%" in path or not path.isascii():
-        head.path = decode_escapes(path, "path")
-        head.key = head.path if "%2f" not in path.lower() else decode_escapes(
-            re.sub("%2f", "%00", path, flags=re.IGNORECASE), "path")
+        head.path = percent_decoded(path)
+        head.key = percent_decoded(re.sub("%2f", "%00", path, flags=re.IGNORECASE))
         if "\0" in head.path:
             raise Refusal(400, "The path contains a NUL character", close=True)
-    else:
-        head.path = head.key = path
-    head.query = parse_pairs(query, "query") if query else {}
+    head.reserved = any(head.path == owned or head.path.startswith(owned + "/") for owned in RESERVED_PATHS)
+    head.query_all = parse_pairs(query, "query") if query else {}
+    head.query = last_values(head.query_all)
 
 
-def decode_escapes(text, what):
-    """A percent-decoded text; `text` holds one character per byte as it was received."""
-    if _BAD_ESCAPE.search(text):
-        at = _BAD_ESCAPE.search(text).start()
-        raise Refusal(400, f"The {what} is malformed: {text[at:at + 3]!r} is not a percent escape; write % "
-                           "as %25")
+def decode_escapes(text):
+    """A percent-decoded text, or the text itself where it is not one."""
+    if "%" not in text and text.isascii() or _BAD_ESCAPE.search(text):
+        return text
     try:
         return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8")
     except UnicodeDecodeError:
-        raise Refusal(400, f"The {what} is malformed: it is not UTF-8 text") from None
+        return text
 
 
 def parse_pairs(text, what):
-    """The dict of `a=1&b=2`, urlencoded; the last of duplicate keys wins. One character per byte."""
+    """name -> [values] of `a=1&b=2`, urlencoded as the URL Standard has it. One character per byte."""
     pairs = {}
     items = text.split("&")
     if len(items) > MAX_FORM_FIELDS:
@@ -38771,16 +40699,19 @@ def parse_pairs(text, what):
     for item in items:
         if item:
             key, _, value = item.partition("=")
-            pairs[decode_field(key, what)] = decode_field(value, what)
+            pairs.setdefault(decode_field(key), []).append(decode_field(value))
     return pairs
 
 
-def decode_field(text, what):
+def last_values(pairs):
+    """name -> value: the last of duplicate names wins."""
+    return {key: values[-1] for key, values in pairs.items()}
+
+
+def decode_field(text):
     if "+" in text:
         text = text.replace("+", " ")
-    if "%" in text or not text.isascii():
-        return decode_escapes(text, what)
-    return text
+    return percent_decoded(text) if "%" in text or not text.isascii() else text
 
 
 def parse_cookies(text):
@@ -38794,11 +40725,7 @@ def parse_cookies(text):
         value = value.strip()
         if len(value) > 1 and value[0] == value[-1] == '"':
             value = value[1:-1]
-        try:
-            value = decode_escapes(value, "cookie")
-        except Refusal:
-            pass
-        cookies[name] = value
+        cookies[name] = decode_escapes(value)
     return cookies
 
 
@@ -38887,6 +40814,26 @@ _TEXT_TYPES = re.compile(r"text/|application/(?:[\w.+-]*json|[\w.+-]*xml|javascr
                          r"|x-www-form-urlencoded)\Z")
 
 
+def decoded_body(encoding, body):
+    """A body that a client compressed. Raises Refusal for what is broken, too large, or of another kind."""
+    name = encoding.strip().lower()
+    if name in ("identity", ""):
+        return body
+    if name not in ("gzip", "x-gzip", "deflate"):
+        raise Refusal(415, f"The content encoding {name[:40]} is not supported; send gzip, deflate or none",
+                      headers=(("Accept-Encoding", "gzip, deflate"),))
+    decoder = zlib.decompressobj(31 if name != "deflate" else 15 if body[0] & 15 == 8 else -15)
+    try:
+        data = decoder.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        data = None
+    if data is not None and len(data) > MAX_BODY_BYTES:
+        raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB when decoded")
+    if data is None or not decoder.eof or decoder.unused_data.strip(b"\0"):
+        raise Refusal(400, f"The body is not valid {name}")
+    return data
+
+
 def is_json_type(content_type):
     return content_type == "application/json" or content_type.endswith("+json")
 
@@ -38904,7 +40851,7 @@ def body_text(head, body):
             raise Refusal(415, f"The charset {charset[:40]!r} is not supported; send UTF-8")
         codec = "utf-8"
     try:
-        return body.decode(codec), True
+        return body.decode(codec).removeprefix("\ufeff"), True
     except UnicodeDecodeError as error:
         if declared:
             raise Refusal(400, f"The body is not valid {charset[:40]}: byte {error.start} is "
@@ -38912,19 +40859,14 @@ def body_text(head, body):
         return body.decode(codec, "replace"), False
 
 
-def refuse_constant(text):
-    raise ValueError(f"{text} is not JSON")
-
-
 def parse_json_body(text):
+    """(value, was it valid) of a body of JSON."""
     if not text.strip():
-        return None
+        return None, True
     try:
-        return json.loads(text, parse_constant=refuse_constant)
-    except RecursionError:
-        raise Refusal(400, "The body is not acceptable JSON: it is nested too deeply") from None
-    except ValueError as error:
-        raise Refusal(400, f"The body is not valid JSON: {error}") from None
+        return parse_plain_json(text), True
+    except JSSyntaxError:
+        return None, False
 
 
 def parse_multipart(content_type, body):
@@ -38958,17 +40900,45 @@ def read_part(part, fields, files):
     name = parameter(disposition, "name")
     if not disposition.lower().startswith("form-data") or name is None:
         raise Refusal(400, "The multipart form is malformed: a part has no name")
-    name = name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
-    filename = parameter(disposition, "filename")
+    name = encoded_words(name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n"))
+    extended, filename = parameter(disposition, "filename*"), parameter(disposition, "filename")
+    if extended is not None:
+        filename = extended_value(extended) or filename
     if filename is None:
         try:
-            fields[name] = data.decode("utf-8")
+            fields.setdefault(name, []).append(data.decode("utf-8"))
         except UnicodeDecodeError:
-            raise Refusal(400, f"The form field {name[:60]!r} is not UTF-8 text") from None
+            raise Refusal(400, f"The form field {json.dumps(name[:60])} is not UTF-8 text") from None
         return
+    filename = encoded_words(filename)
     files.append({"field": name, "filename": re.split(r"[\\/]", filename.replace("%22", '"'))[-1],
                   "contentType": headers.get("content-type", "application/octet-stream"), "size": len(data),
                   "data": base64.b64encode(data).decode()})
+
+
+def extended_value(text):
+    """The text of an extended parameter, `UTF-8''na%C3%AFve.txt` (RFC 8187), or None."""
+    charset, _, rest = text.partition("'")
+    codec, value = _CHARSETS.get(charset.lower()), rest.partition("'")[2]
+    return urllib.parse.unquote_to_bytes(value).decode(codec, "replace") if codec and value else None
+
+
+_ENCODED_WORD = re.compile(r"=\?([\w-]+)(?:\*[\w-]*)?\?([bq])\?([^? ]*)\?=(?:[ \t]+(?==\?))?", re.IGNORECASE)
+
+
+def encoded_words(text):
+    """A text in which encoded words (RFC 2047), as some clients write names of files, are decoded."""
+    def decoded(found):
+        codec, data = _CHARSETS.get(found[1].lower()), found[3].encode("ascii", "replace")
+        if codec is None:
+            return found[0]
+        try:
+            data = base64.b64decode(data, validate=True) if found[2] in "bB" else \
+                urllib.parse.unquote_to_bytes(data.replace(b"%", b"%25").replace(b"_", b" ").replace(b"=", b"%"))
+            return data.decode(codec)
+        except ValueError:
+            return found[0]
+    return _ENCODED_WORD.sub(decoded, text) if "=?" in text else text
 
 
 # -- Responses of handlers ----
@@ -38980,6 +40950,7 @@ _OWN_HEADERS = frozenset(("content-length", "transfer-encoding", "connection", "
 _CONTROL_IN_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _NO_BODY = frozenset((204, 205, 304))
 TEXT, JSON_TYPE, HTML = "text/plain; charset=UTF-8", "application/json", "text/html; charset=UTF-8"
+BYTES = "application/octet-stream"
 #: Content types that need no look.
 _KNOWN_TYPES = frozenset((TEXT, JSON_TYPE, HTML, "text/html", "text/plain", "text/css",
                           "text/html; charset=utf-8"))
@@ -38992,7 +40963,7 @@ class HandlerMistake(Exception):
 def response_from(realm, value):
     """The Response that a handler's result stands for. To be run inside the realm."""
     if isinstance(value, str):
-        return Response(200, TEXT, utf8(realm.to_python(value)))
+        return Response(200, TEXT, utf8(realm.to_python(value)), untyped=True)
     if value is undefined or value is null:
         return Response(204)
     if not realm.is_object(value) or realm.is_callable(value):
@@ -39000,25 +40971,41 @@ def response_from(realm, value):
                              "{ status: 200, body: \"text\" }, a string, or data to be sent as JSON")
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
+    data = realm.bytes_of(value)
+    if data is not None:
+        return Response(200, BYTES, data)
+    refuse_collection(realm, value, "the handler returned")
     parts = [realm.get(value, key) for key in _RESPONSE_KEYS]
     if all(part is undefined for part in parts):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
     return built_response(realm, *parts)
 
 
-def call_handler(host, handler, what, context, answer):
-    """Runs a handler; `answer(realm, result)` is applied inside the realm, under its time limit. What it
-    raises as HandlerMistake is raised here: the realm knows only errors of scripts."""
+def converter(realm, answer):
+    """The `convert` of a Call: answer(realm, result) is applied inside the realm, under its time limit. What
+    it raises as HandlerMistake is returned: the realm knows only errors of scripts."""
     def convert(value):
         try:
-            return answer(host.realm, value)
+            return answer(realm, value)
         except HandlerMistake as mistake:
             return mistake
+    return convert
 
-    result = host.run(handler, what, context, convert)
-    if isinstance(result, HandlerMistake):
-        raise result
-    return result
+
+#: Classes of objects whose contents JSON does not show -> what to return instead.
+_NOT_JSON = {
+    "Map": "Object.fromEntries(map)", "Set": "[...set]", "WeakMap": "an object", "WeakSet": "an array",
+    "Generator": "[...generator]", "AsyncGenerator": "an array: for await (const item of generator) list.push(item)",
+    "Map Iterator": "[...iterator]", "Set Iterator": "[...iterator]", "Array Iterator": "[...iterator]",
+    "String Iterator": "[...iterator]", "RegExp String Iterator": "[...iterator]",
+    "Promise": "what it resolves to: await it", "URLSearchParams": "Object.fromEntries(parameters)"}
+
+
+def refuse_collection(realm, value, what):
+    """Raises HandlerMistake for an object that JSON would show as {}, though it has contents."""
+    kind = realm.class_of(value) if realm.is_object(value) else None
+    if kind in _NOT_JSON and realm.peek(value, "toJSON") is undefined:
+        raise HandlerMistake(f"{what} a {kind}, which JSON writes as {{}}; return {_NOT_JSON[kind]}")
 
 
 def json_bytes(realm, value):
@@ -39036,17 +41023,20 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     elif content_type is not undefined and content_type is not null:
         header_type = header_value(realm, "contentType", content_type)
     if base64_body is not undefined and base64_body is not null:
-        data, default = decode_base64(realm, base64_body), "application/octet-stream"
+        data, default = decode_base64(realm, base64_body), BYTES
     elif body is undefined or body is null:
         data, default = b"", None
     elif isinstance(body, str):
         data, default = utf8(realm.to_python(body)), TEXT
     else:
-        data, default = json_bytes(realm, body), JSON_TYPE
+        data, default = realm.bytes_of(body), BYTES
+        if data is None:
+            refuse_collection(realm, body, "the response's body is")
+            data, default = json_bytes(realm, body), JSON_TYPE
     kind = header_type or default
-    if kind and kind.lower().startswith("text/") and "charset" not in kind.lower():
+    if kind is not default and kind.lower().startswith("text/") and "charset" not in kind.lower():
         kind += "; charset=UTF-8"
-    return Response(code, kind, b"" if code in _NO_BODY else data, pairs)
+    return Response(code, kind, b"" if code in _NO_BODY else data, pairs, untyped=kind is TEXT and header_type is None)
 
 
 def check_response_status(realm, status):
@@ -39060,24 +41050,27 @@ def check_response_status(realm, status):
 
 
 def header_pairs(realm, headers):
-    """([(name, value)], content type or None) of a response's headers object."""
+    """([(name, value)], content type or None) of a response's headers."""
     if headers is undefined or headers is null:
         return (), None
-    if not realm.is_object(headers) or realm.is_array(headers):
-        raise HandlerMistake("the response's headers must be an object, "
-                             f"not {describe_value(realm, headers)}")
+    try:
+        items = header_items(realm, headers)
+    except ValueError as error:
+        raise HandlerMistake(f"the handler's response: {error}") from None
     pairs, kind = [], None
-    for name, value in realm.to_python(headers).items():
+    for name, value in items:
         if not _HEADER_NAME.match(name):
             raise HandlerMistake(f"{json.dumps(name[:60])} is not the name of a header")
         lower = name.lower()
         if lower in _OWN_HEADERS:
             continue
+        if realm.is_object(value) and realm.is_array(value):
+            value = realm.elements(value)
         for item in value if isinstance(value, list) else [value]:
             text = header_value(realm, name, item)
             if lower == "content-type":
                 kind = text
-            elif item is not None and item is not undefined:
+            elif item is not null and item is not undefined:
                 pairs.append((name, text))
     return pairs, kind
 
@@ -39085,7 +41078,7 @@ def header_pairs(realm, headers):
 def header_value(realm, name, value):
     """A header's value; line breaks and control characters would let it start another header."""
     if not isinstance(value, (str, bool, int, float)):
-        if value is None or value is undefined:
+        if value is null or value is undefined:
             return ""
         raise HandlerMistake(f"the value of the header {name} must be a string, not "
                              f"{describe_value(realm, value)}")
@@ -39640,59 +41633,141 @@ def enliven(live, head, response):
 
 # -- Static files ----
 
-_TYPES = {".html": "text/html", ".htm": "text/html", ".css": "text/css", ".js": "text/javascript",
-          ".mjs": "text/javascript", ".json": "application/json", ".map": "application/json",
-          ".txt": "text/plain",
-          ".md": "text/markdown", ".csv": "text/csv", ".xml": "application/xml", ".svg": "image/svg+xml",
-          ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
-          ".webp": "image/webp", ".avif": "image/avif", ".ico": "image/x-icon", ".woff": "font/woff",
-          ".woff2": "font/woff2", ".ttf": "font/ttf", ".otf": "font/otf", ".wasm": "application/wasm",
-          ".pdf": "application/pdf", ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".wav": "audio/wav",
-          ".mp4": "video/mp4", ".webm": "video/webm", ".zip": "application/zip",
-          ".webmanifest": "application/manifest+json"}
+#: Content types by ending: our own, since those of the system differ from machine to machine.
+_TYPES = {ending: kind for kind, endings in (line.split(None, 1) for line in """\
+    text/html                           html htm
+    text/css                            css
+    text/javascript                     js mjs cjs
+    text/plain                          txt text log conf ini cfg toml ts mts cts tsx jsx py sh scss sass less
+    text/markdown                       md markdown
+    text/csv                            csv
+    text/tab-separated-values           tsv
+    text/calendar                       ics
+    text/vtt                            vtt
+    text/vcard                          vcf
+    text/yaml                           yaml yml
+    application/json                    json map
+    application/geo+json                geojson
+    application/ld+json                 jsonld
+    application/manifest+json           webmanifest
+    application/xml                     xml xsl xslt
+    application/rss+xml                 rss
+    application/atom+xml                atom
+    application/xhtml+xml               xhtml
+    application/wasm                    wasm
+    application/pdf                     pdf
+    application/rtf                     rtf
+    application/zip                     zip
+    application/gzip                    gz tgz
+    application/x-tar                   tar
+    application/x-bzip2                 bz2
+    application/x-xz                    xz
+    application/zstd                    zst
+    application/x-7z-compressed         7z
+    application/epub+zip                epub
+    application/vnd.ms-excel            xls
+    application/vnd.ms-powerpoint       ppt
+    application/msword                  doc
+    application/vnd.openxmlformats-officedocument.spreadsheetml.sheet           xlsx
+    application/vnd.openxmlformats-officedocument.presentationml.presentation   pptx
+    application/vnd.openxmlformats-officedocument.wordprocessingml.document     docx
+    application/vnd.apple.mpegurl       m3u8
+    image/svg+xml                       svg svgz
+    image/png                           png
+    image/apng                          apng
+    image/jpeg                          jpg jpeg jfif
+    image/gif                           gif
+    image/webp                          webp
+    image/avif                          avif
+    image/heic                          heic
+    image/bmp                           bmp
+    image/tiff                          tif tiff
+    image/x-icon                        ico cur
+    font/woff                           woff
+    font/woff2                          woff2
+    font/ttf                            ttf
+    font/otf                            otf
+    font/collection                     ttc
+    application/vnd.ms-fontobject       eot
+    audio/mpeg                          mp3
+    audio/ogg                           ogg oga opus
+    audio/wav                           wav
+    audio/mp4                           m4a
+    audio/aac                           aac
+    audio/flac                          flac
+    audio/midi                          mid midi
+    audio/webm                          weba
+    video/mp4                           mp4 m4v
+    video/webm                          webm
+    video/ogg                           ogv
+    video/quicktime                     mov
+    video/x-msvideo                     avi
+    video/mpeg                          mpeg mpg
+    video/mp2t                          m2ts
+    model/gltf+json                     gltf
+    model/gltf-binary                   glb
+    model/stl                           stl
+    model/obj                           obj
+""".splitlines()) for ending in endings.split()}
+#: Endings of compressed files -> their encoding: `app.js.gz` is JavaScript, but `data.tar.gz` an archive.
+_ENCODINGS = {".gz": "gzip", ".svgz": "gzip", ".br": "br", ".zst": "zstd"}
+_TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "application/manifest+json",
+                    "application/geo+json", "application/ld+json", "application/rss+xml", "application/atom+xml",
+                    "application/xhtml+xml", "model/gltf+json"))
 
 
 def content_type_of(name):
-    kind = _TYPES.get(os.path.splitext(name)[1].lower()) or mimetypes.guess_type(name)[0]
+    """(content type, content encoding or None) of a file by its name."""
+    stem, ending = os.path.splitext(name.lower())
+    kind, encoding = _TYPES.get(ending[1:]), _ENCODINGS.get(ending)
+    if encoding is not None and ending != ".svgz":
+        inner = _TYPES.get(os.path.splitext(stem)[1][1:])
+        kind, encoding = (inner, encoding) if inner and inner != "application/x-tar" else (kind, None)
     kind = kind or "application/octet-stream"
-    text = kind.startswith("text/") or kind in ("application/json", "image/svg+xml", "application/xml")
-    return kind + "; charset=utf-8" if text else kind
+    return kind + "; charset=utf-8" if kind.startswith("text/") or kind in _TEXTS else kind, encoding
 
 
 def find_file(root, key):
-    """The path of the file under `root` that a decoded URL path names, its directory with a slash when
-    the URL lacks it, or None. Nothing outside of root can be named, not by links either."""
+    """The path of the file under `root` that a decoded URL path names, with `.html` where only that is
+    there, its directory with a slash when the URL lacks it, or None. Nothing outside of root can be named,
+    not by links either."""
     parts = key[1:].split("/")
     for part in parts[:-1]:
         if not part:
             return None
-    for part in parts:
-        if part.startswith(".") or any(c < " " or c in "\\:\x7f" for c in part) or part.endswith((" ", ".")):
+    for place, part in enumerate(parts):
+        if part.startswith(".") and (part != ".well-known" or place) or any(c < " " or c in "\\:\x7f" for c in part) or part.endswith((" ", ".")):
             return None
     try:
         top = os.path.realpath(root)
         full = os.path.realpath(os.path.join(top, *parts))
-        if full != top and not full.startswith(top + os.sep):
+        if full != top and not full.startswith(top + os.sep) or not is_spelled_so(top, parts):
             return None
         if os.path.isdir(full):
             index = os.path.realpath(os.path.join(full, "index.html"))
             if not index.startswith(top + os.sep) or not os.path.isfile(index):
                 return None
             return index if key.endswith("/") else full + os.sep
-        return full if os.path.isfile(full) and parts[-1] else None
+        if not parts[-1]:
+            return None
+        if not os.path.isfile(full):
+            full = os.path.realpath(full + ".html")
+        return full if full.startswith(top + os.sep) and os.path.isfile(full) else None
     except (OSError, ValueError):
         return None
 
 
 def file_response(head, path, live=None):
     """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
-    file = open(path, "rb")
+    file = open_ordinary(path)
     facts = os.fstat(file.fileno())
-    kind = content_type_of(path)
+    kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
     headers = [("ETag", tag), ("Cache-Control", "no-cache"),
                ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True))]
-    if live is not None and kind.startswith("text/html"):
+    if encoding is not None:
+        headers.append(("Content-Encoding", encoding))
+    elif live is not None and kind.startswith("text/html"):
         headers.append(_LIVE_VARY)
         file, live_size = live_file(live, head, file, facts.st_size)
         if live_size is not None:
@@ -39717,12 +41792,15 @@ def live_file(live, head, file, size):
 
 def ranged_response(head, file, kind, size, tag, modified, headers):
     """The Response for `size` bytes of an open file, or the part of them that is asked for."""
+    if has_changed(head.fields, tag, modified):
+        file.close()
+        raise Refusal(412, "The file is not the one that the request is about")
     if not_modified(head.fields, tag, modified):
         file.close()
         return Response(304, None, b"", headers)
     headers.append(("Accept-Ranges", "bytes"))
     status, start, end = 200, 0, size
-    wanted = head.fields.get("range")
+    wanted = head.fields.get("range") if head.method == "GET" else None     # RFC 9110, 14.2
     if wanted and head.fields.get("if-range", tag) == tag:
         span = byte_range(wanted, size)
         if span == ():
@@ -39754,17 +41832,31 @@ class FilePart:
 
 
 def not_modified(fields, tag, modified):
+    """If-None-Match and If-Modified-Since (RFC 9110, 13.1.2 and 13.1.3)."""
     matching = fields.get("if-none-match")
     if matching is not None:
         tags = [item.strip().removeprefix("W/") for item in matching.split(",")]
         return tag in tags or tags == ["*"]
-    since = fields.get("if-modified-since")
-    if since is None or not modified:
-        return False
+    since = http_date(fields.get("if-modified-since"))
+    return since is not None and bool(modified) and int(modified) <= since
+
+
+def has_changed(fields, tag, modified):
+    """If-Match and If-Unmodified-Since (RFC 9110, 13.1.1 and 13.1.4)."""
+    matching = fields.get("if-match")
+    if matching is not None:
+        tags = [item.strip() for item in matching.split(",")]
+        return tag not in tags and tags != ["*"]
+    since = http_date(fields.get("if-unmodified-since"))
+    return since is not None and bool(modified) and int(modified) > since
+
+
+def http_date(text):
+    """Seconds since 1970 of a date in a header, or None where there is none."""
     try:
-        return int(modified) <= email.utils.parsedate_to_datetime(since).timestamp()
+        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
     except (TypeError, ValueError, IndexError, OverflowError):
-        return False
+        return None
 
 
 def byte_range(text, size):
@@ -39781,12 +41873,15 @@ def byte_range(text, size):
 
 # -- One connection ----
 
+#: Headers of every response that a script may set instead.
+_REPLACED_HEADERS = frozenset(("server", "date", "x-content-type-options"))
 _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
                 "X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
 #: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
-READING, WRITING, DRAINING, CLOSED, TAKEN, HELD = "reading", "writing", "draining", "closed", "taken", "held"
+READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
+HELD, WAITING = "held", "waiting"
 #: What the log calls a request that fault injection left without an answer.
 DROPPED = 444
 
@@ -39822,6 +41917,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.started = 0.0
         self.fate = None                # what fault injection does to the request in `head`
         self.held = None                # (time to go on, body) while it is held
+        self.awaited = self.then = None     # what the answer waits for, and how it goes on
+        self.half_closed = False        # the client has said its last word
+        self.forget_expected = None     # what to do when it goes while onConnect decides about it
 
     # -- reading ----
 
@@ -39832,6 +41930,12 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return
             if self.state is HELD:
                 self.go_on()
+                return
+            if self.state is WAITING:
+                if self.awaited.done:
+                    self.go_on()
+                else:
+                    self.read_waiting()
                 return
             if self.state is READING and self.read_more():
                 self.advance()
@@ -39857,6 +41961,21 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.deadline = self.server.clock + REQUEST_SECONDS
         self.received = self.received + data if self.received else data
         return True
+
+    def read_waiting(self):
+        """Takes in what a client sends while it waits for its answer; whoever is gone raises OSError."""
+        try:
+            data = self.connection.recv(RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        self.received += data
+        if not data:                    # perhaps it still listens
+            self.closing = self.half_closed = True
+
+    @property
+    def is_deaf(self):
+        """Is there nothing to be read while the answer is not there?"""
+        return self.half_closed or len(self.received) >= RECEIVE_BYTES
 
     def advance(self):
         """Answers the requests that have arrived completely."""
@@ -39928,6 +42047,13 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.received = data[self.missing:]
         return b"".join(self.pieces)
 
+    def give_up(self):
+        """The server stops before there is an answer."""
+        if self.state is WAITING:
+            self.state = READING
+            self.refuse(Refusal(503, "The server is stopping", close=True))
+        self.end()
+
     def expire(self):
         """The deadline has passed."""
         if self.state is READING and (self.head is not None or self.received):
@@ -39956,10 +42082,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         return True
 
     def go_on(self):
-        """Answers the request that was held, and those that came after it."""
-        (_, body), self.held = self.held, None
-        self.state = READING
-        self.answer(self.head, body)
+        """Answers the request that was held or waited, and those that came after it."""
+        if self.state is HELD:
+            (_, body), self.held = self.held, None
+            self.state = READING
+            self.answer(self.head, body)
+        else:
+            awaited, then, self.awaited, self.then = self.awaited, self.then, None, None
+            self.state = READING
+            self.go_on_with(then, awaited)
         if self.state is READING:
             self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
             self.advance()
@@ -39977,26 +42108,88 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             method = getattr(self, "do_" + head.method, None)
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
+            if body and "content-encoding" in head.fields:
+                body = decoded_body(head.fields["content-encoding"], body)
             method(head, body)
         except Refusal as refusal:
             self.refuse(refusal)
-        self.head, self.body, self.fate = None, b"", None
+        if self.state is not WAITING:
+            self.head, self.body, self.fate = None, b"", None
+
+    def go_on_with(self, then, outcome):
+        """Takes the next step towards the answer, perhaps the last one."""
+        try:
+            then(outcome)
+        except Refusal as refusal:
+            self.refuse(refusal)
+        if self.state is not WAITING:
+            self.head, self.body, self.fate = None, b"", None
+
+    def when_done(self, outcome, then):
+        """then(outcome) once it is done: at once, or when the leader finds time."""
+        if outcome.done:
+            then(outcome)
+            return
+        self.awaited, self.then = outcome, then
+        self.state, self.deadline = WAITING, math.inf
+        outcome.then(functools.partial(self.server.went_on, self))
+
+    def call(self, host, pace, handler, what, make_context, answer, body, then):
+        """Calls a handler, and then then(what it returned, through `answer`, or the exception it ended with)."""
+        convert = converter(host.realm, answer)
+        try:
+            outcome = NOT_NOW
+            if pace.quick and self.may_lead(body):
+                outcome = host.run_now(pace, handler, what, make_context, convert)
+        except (JSError, MissingHandler, Refusal) as error:
+            outcome = error
+        if outcome is not NOT_NOW and type(outcome) is not Pending:
+            then(outcome)
+            return
+        call = Call(host, pace, handler, what, make_context, convert)
+        if outcome is NOT_NOW:
+            host.begin(call)
+        else:
+            call.await_promise(outcome)
+        self.when_done(call, lambda call: then(call.result if call.error is None else call.error))
+
+    def may_lead(self, body):
+        """May the thread that serves everybody do what is known to be quick?"""
+        return len(body) <= MAX_LEADERS_BODY and self.server.clock > self.server.cautious_until
+
+    def compute(self, pace, body, work, then):
+        """then(result) when work() was done, by another thread unless it is known to be quick."""
+        if self.app.later is None:
+            then(work())
+        elif pace.quick and self.may_lead(body):
+            started = time.perf_counter()
+            try:
+                result = work()
+            finally:
+                pace.note(time.perf_counter() - started)
+            then(result)
+        else:
+            task = Task(work, pace)
+            self.app.threads.run(task.run)
+            self.when_done(task, lambda task: then(task.value()))
 
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
         app = self.app
-        stream = app.stream_routes.get(head.path)
+        stream = app.stream_keys.get(head.key)
         if stream is not None:
             self.open_stream(head, stream)
             return
         if head.path.startswith("/graphql") and self.graphql(head, body):
             return
-        methods, params = app.table.find(head.key)
-        if methods is not None:
-            route = methods.get(head.method) or (methods.get("GET") if head.method == "HEAD" else None)
-            if route is not None:
+        route, params = self.find_route(head)
+        if route is not None:
+            file = self.static(head) if route.fallback else None
+            if file is not None:
+                self.reply(file)
+            else:
                 self.call_route(route, head, params, body)
-                return
+            return
         if head.path == LIVE_PATH and head.method == "GET":
             self.open_live(head)
             return
@@ -40006,7 +42199,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         response = self.internal(head) or self.static(head)
         if response is not None:
             self.reply(response)
-        elif methods is not None or head.path.startswith("/engine/") and self.allowed(head):
+        elif self.allowed(head):
             self.refuse_method(head)
         else:
             self.not_found(head)
@@ -40017,14 +42210,13 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Every method that may change something."""
         if head.path.startswith("/graphql") and self.graphql(head, body):
             return
-        methods, params = self.app.table.find(head.key)
-        route = methods.get(head.method) if methods is not None else None
+        route, params = self.find_route(head)
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
         elif (head.method, head.path) in LOCAL_PAGES:
             self.local(head, body)
-        elif methods is not None or self.allowed(head):
+        elif self.allowed(head):
             self.refuse_method(head)
         else:
             self.not_found(head)
@@ -40033,9 +42225,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def do_OPTIONS(self, head, body):
         """A route of its own, or what the path allows; also the answer to a browser's preflight."""
-        methods, params = self.app.table.find(head.key)
-        if methods is not None and "OPTIONS" in methods:
-            self.call_route(methods["OPTIONS"], head, params, body)
+        route, params = self.find_route(head)
+        if route is not None:
+            self.call_route(route, head, params, body)
             return
         allowed = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] if head.target == "*" \
             else self.allowed(head)
@@ -40050,13 +42242,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                         ("Access-Control-Max-Age", "600")]
         self.reply(Response(204, None, b"", headers))
 
+    def find_route(self, head):
+        """(Route, params) for a request, or (None, {}). No route hides what is the server's own."""
+        return (None, {}) if head.reserved else self.app.table.find(head.key, head.method)
+
     def allowed(self, head):
         """The methods that a path answers, in the usual order; empty for an unknown path."""
-        methods, _ = self.app.table.find(head.key)
-        names = set(methods or ())
+        names = set() if head.reserved else self.app.table.methods(head.key)
         if head.path in ("/graphql", GRAPHQL_SSE_PATH):
             names.update(("GET", "POST"))
-        if self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
+        if head.path == GRAPHQL_SSE_PATH:
+            names.update(("PUT", "DELETE"))     # of clients that keep one stream for all their operations
+        if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
             names.add("GET")
         if head.path.startswith("/engine/"):
             names.update(method for method, path in LOCAL_PAGES if path == head.path)
@@ -40080,7 +42277,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Answers what only this machine may ask; a HEAD, too, as far as it is a GET."""
         check_local(head, self.address)
         method = "GET" if head.method == "HEAD" else head.method
-        response = LOCAL_PAGES[method, head.path](self, head, body)
+        page = LOCAL_PAGES[method, head.path]
+        if method == "POST":            # it may run code of a script
+            self.compute(Pace(), body, lambda: page(self, head, body), self.reply)
+            return
+        response = page(self, head, body)
         if response is not None:
             self.reply(response)
 
@@ -40100,6 +42301,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return file_response(head, path, self.app.live)
         except PermissionError:
             raise Refusal(403, "The file may not be read") from None
+        except ValueError:
+            return None                 # replaced by something else just now
         except OSError as error:
             if error.errno in _TOO_MANY_FILES:
                 raise Refusal(503, "The server has too many files open",
@@ -40110,10 +42313,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         hints = self.app.suggestions(head.path)
         shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
         message = f"Nothing is registered at {head.method} {shown}"
+        if self.app.failures:
+            message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
-        elif self.app.failures:
-            message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if head.browser:
             self.reply(PAGES["missing"](self.server, head, message))
         else:
@@ -40130,15 +42333,14 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return True
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
-            parts = service.http(head.method, head.fields, head.query, body, context)
-            if parts is None:
-                self.graphql_stream(head, service.stream(head.method, head.fields, head.query, body, context))
-            else:
-                self.reply_parts(parts)
+            self.ask_resolvers(context, body, functools.partial(self.graphql_answer, head, body, context),
+                               functools.partial(self.graphql_answered, head))
         elif path == GRAPHQL_SSE_PATH:
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
-            self.graphql_stream(head, service.sse(head.method, head.fields, head.query, body, context))
+            self.ask_resolvers(context, body,
+                               lambda: service.sse(head.method, head.fields, head.query, body, context),
+                               functools.partial(self.graphql_stream, head))
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
         else:
@@ -40153,7 +42355,26 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """`context.request` of resolvers. The body was a GraphQL request, not a form: it is text only."""
         request = Request(head, b"", None, self.address)
         request.text = body.decode("utf-8", "replace")
+        if self.app.later is not None:
+            request.calls = []
         return request
+
+    def ask_resolvers(self, context, body, work, then):
+        """then(work()), where work() calls resolvers and is begun anew whenever one of them was waited for."""
+        def attempt():
+            context.position = 0
+            try:
+                return work()
+            except Suspended as pause:
+                return pause
+
+        def go_on(result):
+            if type(result) is Suspended:
+                self.when_done(result.call, lambda call: self.ask_resolvers(context, body, work, then))
+            else:
+                then(result)
+
+        self.compute(self.app.resolver_pace, body, attempt, go_on)
 
     def reply_parts(self, parts):
         """Sends a (status, headers, body) triple."""
@@ -40161,6 +42382,17 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         kind = next((value for name, value in headers if name.lower() == "content-type"), None)
         rest = [pair for pair in headers if pair[0].lower() != "content-type"]
         self.reply(Response(status, kind, body, rest))
+
+    def graphql_answer(self, head, body, context):
+        """(status, headers, body), or a GraphQLSseAnswer."""
+        service, request = self.app.graphql, (head.method, head.fields, head.query, body, context)
+        return service.http(*request) or service.stream(*request)
+
+    def graphql_answered(self, head, answer):
+        if isinstance(answer, tuple):
+            self.reply_parts(answer)
+        else:
+            self.graphql_stream(head, answer)
 
     def graphql_stream(self, head, answer):
         """Sends a GraphQLSseAnswer: a subscription, or an operation whose result is sent as events."""
@@ -40183,14 +42415,22 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return False
         self.check_room()
         context = self.graphql_context(head, b"")
-        try:
-            first = service.subscribe_plain(name, head.query, context)
-        except GraphQLError as error:
-            text = json.dumps({"errors": service.format_errors([error], context)}, ensure_ascii=False)
-            self.reply(Response(403, JSON_TYPE, utf8(text)))
-            return True
-        self.hand_over(head, stream, self.query_metadata(head), self.last_event_id(head),
-                       b"" if first is None else encode_data(first))
+
+        def subscribe():
+            try:
+                return service.subscribe_plain(name, head.query, context)
+            except GraphQLError as error:
+                return error
+
+        def go_on(first):
+            if isinstance(first, GraphQLError):
+                text = json.dumps({"errors": service.format_errors([first], context)}, ensure_ascii=False)
+                self.reply(Response(403, JSON_TYPE, utf8(text)))
+                return
+            self.hand_over(head, stream, self.query_metadata(head), self.last_event_id(head),
+                           b"" if first is None else encode_data(first))
+
+        self.ask_resolvers(context, b"", subscribe, go_on)
         return True
 
     # -- scripts ----
@@ -40200,26 +42440,55 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         host, what = route.host, f"route {route.method} {route.path}"
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
-        context = host.realm.new_object(host.context("httpRoute", Request(head, body, params, self.address)))
+        address, requests = self.address, []
+
+        def make_context():
+            requests[:] = [Request(head, body, params, address)]
+            return host.realm.new_object(host.context("httpRoute", requests[0]))
+
+        self.call(host, route.pace, route.handler, what, make_context, response_from, body,
+                  lambda response: self.route_answered(route, what, head, body, response, requests))
+
+    def route_answered(self, route, what, head, body, response, requests):
+        """Sends what a handler returned, or tells about the exception it ended with."""
         stats = route.stats
-        stats.calls += 1
-        try:
-            response = call_handler(host, route.handler, what, context, response_from)
-        except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
+        if isinstance(response, BaseException):
+            if isinstance(response, ScriptReplaced):
+                self.ask_successor(route.host, head, body)
+                return
+            if isinstance(response, Refusal):
+                raise response
+            stats.calls += 1
             stats.errors += 1
             stats.record(time.perf_counter() - self.started)
-            self.handler_failed(host, what, head, error, body)
+            problem = requests[0].problem if requests else None
+            if problem is not None and isinstance(response, JSError) and response.message == problem:
+                raise Refusal(400, f"The body is not valid JSON: {problem}")
+            self.handler_failed(route.host, what, head, response, body)
             return
+        stats.calls += 1
         if self.app.live is not None:
             enliven(self.app.live, head, response)
+        if response.untyped and _PAGE_START.match(response.body.lstrip()[:20]):
+            host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
+                           "sent as plain text; return ResponseBuilder.html(text), or contentType: \"text/html\"")
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
 
+    def ask_successor(self, host, head, body):
+        """The script was replaced between the look at the table and the call."""
+        if self.app.hosts.get(host.name) is host:
+            raise Refusal(503, "The server is stopping", close=True)
+        self.answer(head, body)
+
     def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
+        if not isinstance(error, (JSError, HandlerMistake, MissingHandler, ScriptBusy)):
+            raise error                 # a fault of ours
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
+            self.refuse_thrown(host, what, error)
             target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
             whose = "" if what.endswith(" " + target) else f" for {target}"
             self.app.report_error(host, error, f"{what}: the handler failed{whose}")
@@ -40235,6 +42504,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
 
+    def refuse_thrown(self, host, what, error):
+        """An error that was thrown with a status from 400 to 599 is an answer: raises it as Refusal."""
+        status, message = (host.realm.peek(error.value, key) for key in ("status", "message"))
+        if not is_whole(status, 400, 599):
+            return
+        if status >= 500:
+            self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
+        raise Refusal(int(status), host.realm.to_python(message) if isinstance(message, str) else error.message)
+
     # -- streams ----
 
     def open_stream(self, head, route):
@@ -40243,15 +42521,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         metadata = self.query_metadata(head)
         if route.on_connect is None:
             self.hand_over(head, route.stream, metadata, self.last_event_id(head))
-            return
-        expected, greeting = route.stream.expect(), Greeting(route)
-        try:
-            metadata = self.ask_script(head, route, metadata, greeting)
-            if metadata is not None:
-                self.hand_over(head, route.stream, metadata, self.last_event_id(head), expected=expected,
-                               greeting=greeting.taken())
-        finally:
-            route.stream.expect_no_more(expected)
+        else:
+            self.ask_script(head, route, metadata)
 
     def open_live(self, head):
         """Lets a page listen for changes. It counts as no stream of a script."""
@@ -40328,22 +42599,32 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.received = b""
         self.note(200)
 
-    def ask_script(self, head, route, metadata, greeting):
-        """Calls onConnect. The metadata of the connection, or None when the refusal was sent."""
-        host, what = route.host, f"stream {route.stream.path} (onConnect)"
-        facts = {"path": route.stream.path, "metadata": metadata,
-                 "send": host.realm.new_function(greeting.send, "send")}
-        context = host.context("streamCustomization", Request(head, b"", None, self.address), None,
-                               facts)
-        try:
-            answer = call_handler(host, route.on_connect, what, context, connect_answer)
-        except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
-            self.handler_failed(host, what, head, error)
-            return None
-        if isinstance(answer, Response):
-            self.reply(answer)
-            return None
-        return metadata if answer is None else answer
+    def ask_script(self, head, route, metadata):
+        """Calls onConnect, and lets the client in or refuses it. What is sent meanwhile is for the client too."""
+        host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
+        expected, greeting = route.stream.expect(), Greeting(route)
+
+        def make_context():
+            facts = {"path": route.stream.path, "metadata": metadata,
+                     "send": host.realm.new_function(greeting.send, "send")}
+            return host.context("streamCustomization", Request(head, b"", None, address), None, facts)
+
+        def go_on(answer):
+            try:
+                if isinstance(answer, ScriptReplaced):
+                    self.ask_successor(host, head, b"")
+                elif isinstance(answer, BaseException):
+                    self.handler_failed(host, what, head, answer)
+                elif isinstance(answer, Response):
+                    self.reply(answer)
+                else:
+                    self.hand_over(head, route.stream, metadata if answer is None else answer,
+                                   self.last_event_id(head), expected=expected, greeting=greeting.taken())
+            finally:
+                self.forget_expected()
+
+        self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
+        self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
 
     # -- writing ----
 
@@ -40363,6 +42644,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
         lines = [self.server.status_line(status)]
+        given = {name.lower() for name, _ in response.headers} if response.headers else ()
+        if given and not _REPLACED_HEADERS.isdisjoint(given):
+            lines = [line + "\r\n" for line in lines[0].split("\r\n")
+                     if line and line.partition(":")[0].lower() not in given]
         if response.content_type is not None:
             lines.append(f"Content-Type: {response.content_type}\r\n")
         if status not in (204, 304) and response.size >= 0:
@@ -40372,7 +42657,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if self.fate is not None:
             lines.append(f"X-Chaos: {self.fate.text()}\r\n")
         if self.server.gate.cors and head is not None:
-            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)]
+            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)
+                      if name == "Vary" or name.lower() not in given]
         if self.closing:
             lines.append("Connection: close\r\n\r\n")
         elif head is not None and "connection" in head.fields:
@@ -40457,6 +42743,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def end(self):
         """The connection is over; the leader closes the socket."""
+        if self.forget_expected is not None:
+            self.forget_expected()
         self.state = CLOSED
         self.received = b""
         if self.file is not None:
@@ -40468,17 +42756,23 @@ _AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail"
 
 
 class Request:
-    """A request as scripts see it. Making one raises Refusal for a body that is not what it says."""
+    """A request as scripts see it. Making one raises Refusal for a body that is not what it says. `calls` are
+    the ResolverCalls that have been made for it, up to `position` again in this attempt at an answer; None
+    where resolvers are waited for."""
 
-    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes")
+    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "broken", "problem",
+                 "calls", "position")
 
     def __init__(self, head, body=b"", params=None, address=""):
         self.head = head
         self.params = params
         self.address = address
         self.text = ""
-        self.form = self.json = self.bytes = None
+        self.form = self.json = self.bytes = self.calls = None
+        self.position = 0
         self.files = ()
+        self.broken = False             # is the body no JSON, though it should be?
+        self.problem = None             # what a script was told about that, when it asked
         if body:
             self._read(head, body)
 
@@ -40492,7 +42786,8 @@ class Request:
         if head.content_type == "application/x-www-form-urlencoded":
             self.form = parse_pairs(text if text.isascii() else text.encode().decode("latin-1"), "form")
         elif is_json_type(head.content_type):
-            self.json = parse_json_body(text)
+            self.json, valid = parse_json_body(text)
+            self.broken = not valid
         elif not proper:
             self.bytes = base64.b64encode(body).decode()
 
@@ -40503,15 +42798,28 @@ class Request:
         parts = {
             "method": head.method, "path": script_text(realm, head.path),
             "url": script_text(realm, head.target),
-            "query": pairs(realm, head.query), "params": pairs(realm, self.params),
+            "query": pairs(realm, head.query), "queryAll": list_object(realm, head.query_all), "params": pairs(realm, self.params),
             "headers": pairs(realm, head.fields), "body": script_text(realm, text),
-            "form": text_object(realm, self.form), "files": realm.from_python(list(self.files)),
+            "form": text_object(realm, self.form and last_values(self.form)),
+            "formAll": list_object(realm, self.form), "files": realm.from_python(list(self.files)),
             "json": null if self.json is None else realm.from_python(self.json),
             "cookies": pairs(realm, head.cookies), "ip": self.address,
             "auth": realm.new_object(dict(_AUTH))}
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        return realm.new_object(parts)
+        request = realm.new_object(parts)
+        if self.broken:
+            realm.put_getter(request, "json", lambda: self.parse_again(realm))
+        return request
+
+    def parse_again(self, realm):
+        """What `request.json` does of a broken body: JSON.parse says what is wrong with it."""
+        try:
+            return realm.parse_json(self.text)
+        except (JSNativeError, RecursionError) as error:
+            problem = error if isinstance(error, JSSyntaxError) else JSSyntaxError("the JSON is nested too deeply")
+            self.problem = problem.message
+            raise problem from None
 
 
 def script_text(realm, text):
@@ -40561,6 +42869,11 @@ class Greeting:
         return b"".join(self.frames)
 
 
+def list_object(realm, pairs):
+    """A script's object with arrays of strings."""
+    return realm.from_python(pairs) if pairs else realm.new_object({})
+
+
 def connect_answer(realm, value):
     """What an onConnect handler returned: None (keep the query's metadata), a dict of metadata, or a
     Response that refuses. To be run inside the realm."""
@@ -40569,7 +42882,7 @@ def connect_answer(realm, value):
     if value is False:
         return Response(403, JSON_TYPE,
                         b'{"error":{"name":"Forbidden","message":"The stream refused this client"}}')
-    if not realm.is_object(value) or realm.is_array(value) or realm.is_callable(value):
+    if not is_options(realm, value):
         raise HandlerMistake(f"onConnect returned {describe_value(realm, value)}; it may return an object "
                              "of metadata, "
                              "false, a response with a status from 400, or nothing")
@@ -40577,10 +42890,11 @@ def connect_answer(realm, value):
     if isinstance(status, (int, float)) and not isinstance(status, bool) and status >= 400:
         return response_from(realm, value)
     metadata = {}
-    for key, item in realm.to_python(value).items():
+    for key in realm.keys(value):
+        item = realm.get(value, key)
         if isinstance(item, (str, bool, int, float)):
             metadata[key] = plain_text(realm, item)
-        elif item is not None and item is not undefined:
+        elif item is not null and item is not undefined:
             raise HandlerMistake(f"onConnect returned metadata whose {json.dumps(key)} is not a string, "
                                  "number "
                                  "or boolean")
@@ -40590,7 +42904,31 @@ def connect_answer(realm, value):
 # -- The server ----
 
 
-_EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITING: selectors.EVENT_WRITE}
+_EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITING: selectors.EVENT_WRITE,
+           WAITING: selectors.EVENT_READ}
+
+
+class DealtConnections:
+    """What a process of --workers listens on where its parent accepts the connections and deals them out:
+    the end of a socket pair, over which they come (SCM_RIGHTS)."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.fileno, self.close, self.setblocking = channel.fileno, channel.close, channel.setblocking
+
+    def accept(self):
+        data, numbers, _, _ = socket.recv_fds(self.channel, 1, 1)
+        if not data:
+            time.sleep(SUPERVISOR_INTERVAL)     # the parent is gone: so are we, in a moment
+            raise BlockingIOError
+        if not numbers:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        connection = socket.socket(fileno=numbers[0])
+        try:
+            return connection, connection.getpeername()
+        except OSError:
+            connection.close()
+            raise ConnectionAbortedError from None
 
 
 class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
@@ -40606,7 +42944,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, dealt=None):
         self.app = app
         self.log = app.log
         self.shared_port = shared_port  # with other processes: the system deals out the connections
@@ -40620,26 +42958,34 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.stopping = False
         self.clock = time.monotonic()
         self.handlers = {}              # open connections that are not streams, oldest first
-        self.selector = selectors.DefaultSelector()
+        self.selector = new_selector()
+        self.max_sockets = socket_limit()
+        if self.max_sockets < max_connections:
+            self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
+                                   f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
         self._heads = {}
         self._status_lines = {}
         self._status_time = 0
         self._ready = collections.deque()
         self._returned = collections.deque()
+        self._went_on = collections.deque()
         self._turn = threading.Lock()
         self._term = 0
         self._serial = 0
         self._busy = None
-        self._away = 0
-        self._threads = 0
-        self._spare = 0
-        self._terms = queue.SimpleQueue()
+        self._away = set()              # connections that are still served by threads that led before
+        self._woken = False
+        self.cautious_until = 0.0
         self._active = threading.Event()
         self._ended = threading.Event()
         self._sweep_at = self._warned_at = self._grace_until = 0.0
         self._reserve = None
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), RequestHandler)
+        super().__init__((host, port), RequestHandler, bind_and_activate=dealt is None)
+        if dealt is not None:
+            self.socket.close()
+            self.socket = DealtConnections(dealt)
+            self.server_name, self.server_port = host, port
         self.socket.setblocking(False)
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
@@ -40667,6 +43013,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def start(self):
         self._reserve = open(os.devnull, "rb")
+        self.app.later = self.later
         self._appoint()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
 
@@ -40683,9 +43030,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._active.set()
         self._wake()
         self._ended.wait(GRACE_SECONDS + 0.5)
-        with self._turn:
-            for _ in range(self._spare):
-                self._terms.put(None)
+        self.app.later = None
         for sock in (self._pulse, self._waker):
             sock.close()
         self.server_close()
@@ -40698,39 +43043,17 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     # -- threads ----
 
     def _appoint(self):
-        """Lets a spare or new thread begin the current term. With `_turn` held, or at the start."""
-        if self._spare:
-            self._spare -= 1
-            self._terms.put(self._term)
-        else:
-            self._threads += 1
-            start_script_thread(self._thread, self._term, name="http")
+        """Lets another thread begin the current term. With `_turn` held, or at the start."""
+        self.app.threads.run(self._thread, self._term)
 
     def _thread(self, term):
-        while term is not None:
+        while True:
             try:
                 self._lead(term)
+                return
             except Exception:           # nobody else would lead: log it, and go on
                 self.log.write("error", "internal error\n" + traceback.format_exc())
                 time.sleep(SUPERVISOR_INTERVAL)
-                continue
-            term = self._wait_for_term()
-
-    def _wait_for_term(self):
-        """The next term for this thread, or None when it was not needed for a while."""
-        with self._turn:
-            if self._ended.is_set():
-                return None
-            self._spare += 1
-        while True:
-            try:
-                return self._terms.get(timeout=SPARE_THREAD_SECONDS)
-            except queue.Empty:
-                with self._turn:
-                    if self._terms.empty():
-                        self._spare -= 1
-                        self._threads -= 1
-                        return None
 
     def _supervise(self):
         """Looks every few milliseconds, while there are requests, whether the leader is stuck in one."""
@@ -40744,7 +43067,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             time.sleep(SUPERVISOR_INTERVAL)
             with self._turn:
                 serial = self._serial
-                if self._busy is not None and serial == seen and self._threads < MAX_THREADS:
+                if self._busy is not None and serial == seen and self.app.threads.count < MAX_THREADS:
                     self._replace_leader()
                 quiet = 0 if serial != seen or self._busy is not None else quiet + 1
                 seen = serial
@@ -40752,8 +43075,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def _replace_leader(self):
         handler, self._busy = self._busy, None
         self._unwatch(handler)
-        self._away += 1
+        self._away.add(handler)
         self._term += 1
+        self.cautious_until = time.monotonic() + CAUTIOUS_SECONDS
         self._appoint()
 
     def _lead(self, term):
@@ -40761,11 +43085,11 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         while not self._ended.is_set():
             while self._ready:
                 handler = self._ready.popleft()
-                if handler.state is CLOSED or handler.state is TAKEN:
+                if handler.state is CLOSED or handler.state is TAKEN or handler in self._away:
                     continue
                 self._serial += 1
                 self._busy = handler
-                handler.serve()
+                self._attempt(handler, handler.serve)
                 with self._turn:
                     if self._term != term:
                         self._returned.append(handler)
@@ -40782,7 +43106,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Waits for sockets that are ready; accepts, takes back, sweeps."""
         if self.stopping and self._finish():
             return
-        events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
+        try:
+            events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
+        except (OSError, ValueError) as error:
+            events = self._without_bad_sockets(error)
         self.clock = time.monotonic()
         if self._later:
             self._do_later()
@@ -40799,16 +43126,52 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self._sweep_at = self.clock + 1
             self._sweep()
 
+    def _without_bad_sockets(self, error):
+        """After a wait that failed: closes the connections that let it fail. Nothing is ready then."""
+        bad = [key for key in bad_sockets(self.selector) if isinstance(key.data, RequestHandler)]
+        for key in bad:
+            self._give_up(key.data, error)
+        if not bad:
+            self._warn(f"waiting for sockets fails: {error}")
+            time.sleep(SUPERVISOR_INTERVAL)     # not at full speed
+        return []
+
+    def _attempt(self, handler, work):
+        """work() for one connection; a fault ends this one, and the others go on."""
+        try:
+            work()
+        except Exception as error:
+            self._give_up(handler, error)
+
+    def _give_up(self, handler, error):
+        self.log.write("error", f"internal error with a connection of {handler.address}\n"
+                                + "".join(traceback.format_exception(error)))
+        handler.end()
+        try:
+            self._unwatch(handler)
+        except (KeyError, ValueError, OSError):
+            pass
+        self.handlers.pop(handler, None)
+        handler.connection.close()
+
+    def _warn(self, text):
+        """A line of the log, at most one a second."""
+        if self.clock > self._warned_at + 1:
+            self._warned_at = self.clock
+            self.log.write("warn", text)
+
     # -- what is to happen later --
 
     def later(self, seconds, function):
         """Calls a function, which must not block, after some time."""
-        self._put_later(time.monotonic() + seconds, function)
-        self._wake()
+        if self._put_later(time.monotonic() + seconds, function):
+            self._wake()                # else the leader wakes up for another one before
 
     def _put_later(self, due, item):
+        """True when it is the first thing to happen."""
         with self._turn:
             heapq.heappush(self._later, (due, next(self._later_count), item))
+            return self._later[0][2] is item
 
     def _until_later(self):
         with self._turn:
@@ -40826,20 +43189,34 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 item()
 
     def _wake(self):
+        if self._woken:
+            return
+        self._woken = True
         try:
             self._waker.send(b"\0")
         except OSError:
             pass
 
+    def went_on(self, handler):
+        """What a connection waited for is over."""
+        self._went_on.append(handler)
+        self._wake()
+
     def _take_back(self):
-        """Connections whose requests were finished by threads that no longer lead."""
+        """Connections whose requests were finished by threads that no longer lead, or that can go on."""
         try:
             self._pulse.recv(4096)
         except OSError:
             pass
+        self._woken = False             # before looking: whoever comes later wakes us again
         while self._returned:
-            self._away -= 1
-            self._settle(self._returned.popleft())
+            handler = self._returned.popleft()
+            self._away.discard(handler)
+            self._settle(handler)
+        while self._went_on:
+            handler = self._went_on.popleft()
+            if handler not in self._away:       # else it is looked at when it comes back
+                self._ready.append(handler)
 
     # -- sockets ----
 
@@ -40852,6 +43229,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             except OSError as error:
                 if error.errno in _TOO_MANY_FILES:
                     self._shed()
+                elif not self.stopping:
+                    self._warn(f"a connection cannot be accepted: {error.strerror}")
+                    time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
                 return
             self.process_request(request, address)
 
@@ -40863,7 +43243,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         except OSError:
             pass
         handler = self.RequestHandlerClass(request, client_address, self)
-        if len(self.handlers) >= MAX_OPEN_REQUESTS and not self._make_room():
+        full = len(self.handlers) >= MAX_OPEN_REQUESTS \
+            or len(self.handlers) + self.app.broadcaster.count >= self.max_sockets
+        if full and not self._make_room():
             handler.closing = True
             handler.refuse(Refusal(503, "Too many open connections", close=True,
                                    headers=(("Retry-After", "1"),)))
@@ -40896,23 +43278,25 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self._reserve = open(os.devnull, "rb")
         except OSError:
             pass
-        if self.clock > self._warned_at + 1:
-            self._warned_at = self.clock
-            self.log.write("warn", "out of file descriptors: connections are refused (raise `ulimit -n`)")
+        self._warn("out of file descriptors: connections are refused (raise `ulimit -n`)")
 
     def _settle(self, handler):
         """Waits for what the connection waits for, or forgets it."""
         state = handler.state
         wanted = _EVENTS.get(state)
-        if handler.more:
+        if handler.more or state is WAITING and handler.awaited.done:
             handler.more = False
             self._ready.append(handler)
+        if state is WAITING and handler.is_deaf:
+            wanted = None
         if wanted == handler.watched and wanted is not None:
             return
         if wanted is None:
             self._unwatch(handler)
             if state is HELD:
                 self._put_later(handler.held[0], handler)
+                return
+            if state is WAITING:
                 return
             self.handlers.pop(handler, None)
             if state is CLOSED:
@@ -40938,7 +43322,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Ends connections whose time is up."""
         for handler in [handler for handler in self.handlers if handler.deadline < self.clock]:
             if handler.watched is not None:
-                handler.expire()
+                self._attempt(handler, handler.expire)
                 self._settle(handler)
 
     def _finish(self):
@@ -40946,15 +43330,18 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.socket.fileno() >= 0:
             self.selector.unregister(self.socket)
             self.socket.close()
-        for handler in [handler for handler in self.handlers if handler.state is HELD]:
-            handler.end()
+        late = time.monotonic() >= self._grace_until
+        for handler in [handler for handler in self.handlers
+                        if handler.state is HELD or late and handler.state is WAITING]:
+            handler.give_up()
             self._settle(handler)
         for handler in list(self.handlers):
             if handler.watched is not None and handler.state in (READING, DRAINING) and handler.head is None:
                 handler.end()
                 self._settle(handler)
-        waiting = [handler for handler in self.handlers if handler.watched is not None]
-        if (self._away or waiting) and time.monotonic() < self._grace_until:
+        waiting = [handler for handler in self.handlers
+                   if handler.watched is not None or handler.state is WAITING]
+        if (self._away or waiting) and not late:
             return False
         for handler in waiting:
             handler.end()
@@ -41549,10 +43936,13 @@ def error_page(server, head, status, facts, error, body=b""):
 
 @page("/engine/health")
 def health_answer(server, head):
-    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded or Redis is away."""
+    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded, Redis is away or the
+    thread that writes to the streams does not come round; `threads` are "ok", "late" or "ended"."""
     app = server.app
     joined = app.relay.health()
-    facts = {"status": "degraded" if app.failures or joined.get("redis") == "down" else "ok", "version": __version__,
+    threads = {"http": "ok", "streams": app.broadcaster.state()}    # the first is the one that answers
+    well = not app.failures and joined.get("redis") != "down" and threads["streams"] == "ok"
+    facts = {"status": "ok" if well else "degraded", "version": __version__, "threads": threads,
              "uptime": round(time.monotonic() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
              "streams": len(app.stream_routes), "connections": open_streams(server), **joined}
@@ -42024,7 +44414,7 @@ class Dashboard:
         handler.hand_over(head, self.stream, head.query)
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name="dashboard", daemon=True)
+                self._thread = ScriptThread(target=self._loop, name="dashboard", daemon=True)
                 self._thread.start()
         self._wake.set()
 
@@ -42177,9 +44567,9 @@ def asked(head, body, **kinds):
     if head.content_type != "application/json":
         raise Refusal(415, "Send a JSON object, with Content-Type: application/json")
     try:
-        wish = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(400, f"The body is not JSON: {error}") from None
+        wish = parse_plain_json(body.decode())
+    except (UnicodeError, JSSyntaxError) as error:
+        raise Refusal(400, f"The body is not JSON: {getattr(error, 'message', 'it is not UTF-8')}") from None
     if not isinstance(wish, dict):
         raise Refusal(400, f"The body must be a JSON object with {', '.join(kinds)}")
     for name, kind in kinds.items():
@@ -44771,14 +47161,14 @@ class Server:
     (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
     other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
-    with others; None for one alone). `start` raises OSError when the port is taken or the folder cannot be
+    with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections). `start` raises OSError when the port is taken or the folder cannot be
     read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None, redis=None, chaos="", worker=None):
+                 storage=None, redis=None, chaos="", worker=None, dealt=None):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
@@ -44793,7 +47183,7 @@ class Server:
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
-                                         shared_port=worker is not None)
+                                         shared_port=worker is not None, dealt=dealt)
         self._http = None
         self._watcher = None
 
@@ -44853,13 +47243,14 @@ def raise_file_limit():
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, 1 << 20) if hard != resource.RLIM_INFINITY else 1 << 20
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (ValueError, OSError):
-        pass
+    most = 1 << 20 if hard == resource.RLIM_INFINITY else min(hard, 1 << 20)
+    for wanted in (most, 65536, 10240):     # macOS calls its limit infinite, and often takes only the last
+        if soft == resource.RLIM_INFINITY or soft >= wanted:
+            return
+        try:
+            return resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), hard))
+        except (ValueError, OSError):
+            continue
 
 
 def free_port_after(host, port):
@@ -45073,8 +47464,8 @@ def trouble_with(scripts, options):
         return "--storage and --redis exclude each other: with --redis, Redis keeps what the file would"
     if options.workers and not options.redis:
         return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
-    if options.workers and not (hasattr(os, "fork") and hasattr(socket, "SO_REUSEPORT")):
-        return "--workers needs a system with fork and SO_REUSEPORT, such as Linux"
+    if options.workers and not hasattr(os, "fork"):
+        return "--workers needs a system with fork, such as Linux or macOS"
     if not scripts.exists():
         hint = "" if options.scripts else "; name the folder with your .js files, such as examples/"
         return f"{scripts} does not exist{hint}"
@@ -45100,7 +47491,7 @@ def trouble_with(scripts, options):
 # -- Serving ----
 
 
-def start_server(scripts, options, worker=None):
+def start_server(scripts, options, worker=None, dealt=None):
     """A running Server, or None when it cannot be had, for reasons that were printed."""
     try:
         server = Server(scripts, options.host, options.port, reload=not options.no_reload and worker is None,
@@ -45108,7 +47499,7 @@ def start_server(scripts, options, worker=None):
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
-                        redis=options.redis, chaos=options.chaos, worker=worker)
+                        redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt)
         return server.start()
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -46303,6 +48694,33 @@ class JunitReporter:
         return html.escape(printable(value)).encode("utf-8", "replace").decode()
 
 
+class ReportTrouble(Exception):
+    """The file of a report cannot be written; the text says which, and why."""
+
+
+class ReportFile:
+    """The file of a report, whose errors are ReportTrouble."""
+
+    def __init__(self, path):
+        self.path = path
+        self.file = self._attempt(open, path, "w", encoding="utf-8")
+
+    def write(self, text):
+        self._attempt(self.file.write, text)
+
+    def flush(self):
+        self._attempt(self.file.flush)
+
+    def close(self):
+        self._attempt(self.file.close)
+
+    def _attempt(self, function, *arguments, **options):
+        try:
+            return function(*arguments, **options)
+        except (OSError, ValueError) as error:          # ValueError: a NUL in the name
+            raise ReportTrouble(f"{self.path}: {getattr(error, 'strerror', None) or error}") from None
+
+
 REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 
 
@@ -46324,8 +48742,13 @@ def run_tests(scripts, options):
         if not options.watch:
             return on_script_thread(run_tests_once, scripts, options)
         return watch_tests(scripts, options)
-    except OSError as error:
+    except ReportTrouble as error:
         print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
+    except OSError as error:
+        print(f"aiwebengine: the tests cannot be run: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_SCRIPT
@@ -46336,7 +48759,7 @@ def run_tests_once(scripts, options):
     with contextlib.ExitStack() as stack:
         reporters = []
         if options.report:
-            stream = stack.enter_context(open(options.report, "w", encoding="utf-8"))
+            stream = stack.enter_context(contextlib.closing(ReportFile(options.report)))
             reporters.append(REPORTERS[options.reporter](stream))
         reporters.append(REPORTERS["spec" if options.report else options.reporter](sys.stdout))
         results, started = [], time.perf_counter()
@@ -46396,13 +48819,18 @@ WORKER_REST_SECONDS = 1.0
 WORKER_GRACE_SECONDS = 5.0
 
 
+#: Whether the system deals out the connections to a port that several processes listen on (SO_REUSEPORT).
+#: macOS and the BSDs give all of them to one process: there the parent accepts them and deals them out.
+SYSTEM_DEALS_CONNECTIONS = sys.platform == "linux"
+
+
 class WorkerProcess:
     """A child as its parent knows it. `channel` is a socket: its end tells the child to stop, also when
-    the parent was killed."""
+    the parent was killed. Over `dealer` the child gets connections, where the parent deals them out."""
 
     def __init__(self, number):
         self.number = number
-        self.pid = self.channel = None
+        self.pid = self.channel = self.dealer = None
         self.up = False
         self.started = 0.0
         self.files = []                 # what its scripts import
@@ -46465,27 +48893,38 @@ class Workers:
             probe.bind((options.host, options.port))
             options.port = probe.getsockname()[1]
         self.port = socket.socket(family)
-        self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if SYSTEM_DEALS_CONNECTIONS:
+            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        else:
+            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.port.bind((options.host, options.port))
+        if not SYSTEM_DEALS_CONNECTIONS:
+            self.port.listen(LISTEN_BACKLOG)
+            self.port.setblocking(False)
 
     def _start(self, worker):
         first = not worker.started
         worker.started = time.monotonic()
         worker.channel, other = socket.socketpair()
+        worker.dealer, dealt = (None, None) if SYSTEM_DEALS_CONNECTIONS else socket.socketpair()
         worker.files, worker.received = [], b""
         sys.stdout.flush()
         worker.pid = os.fork()
         if worker.pid:
             other.close()
             worker.channel.setblocking(False)
+            if dealt is not None:
+                dealt.close()
+                worker.dealer.setblocking(False)
             return
         code = EXIT_USAGE
         try:                            # the child never gets back to where its parent goes on
             self.port.close()
             for sibling in self.workers:
-                if sibling.channel is not None:
-                    sibling.channel.close()
-            code = serve_as_worker(self.scripts, self.options, worker.number, other, first)
+                for end in (sibling.channel, sibling.dealer):
+                    if end is not None:
+                        end.close()
+            code = serve_as_worker(self.scripts, self.options, worker.number, other, first, dealt)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -46493,9 +48932,18 @@ class Workers:
             os._exit(code)
 
     def _wait(self, seconds):
-        """Waits, and takes in what the children tell: the files that their scripts import."""
+        """Waits, deals out connections, and takes in what the children tell: the files that their scripts import."""
         channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
-        for channel in select.select(list(channels), [], [], seconds)[0]:
+        end = time.monotonic() + seconds
+        ready = [self.port]
+        while ready == [self.port] and not self.stopping and (left := end - time.monotonic()) > 0:
+            dealing = not SYSTEM_DEALS_CONNECTIONS and any(worker.up for worker in self.workers)
+            ready = select.select([*channels, self.port] if dealing else list(channels), [], [], left)[0]
+            if self.port in ready:
+                self._deal()
+        for channel in ready:
+            if channel is self.port:
+                continue
             worker = channels[channel]
             data = received(channel, 65536)
             worker.received += data
@@ -46505,6 +48953,27 @@ class Workers:
                 line, _, worker.received = worker.received.partition(b"\n")
                 worker.up, worker.files = True, json.loads(line)
 
+    def _deal(self):
+        """Accepts the connections that are there, and gives them to the children in turn."""
+        for _ in range(64):
+            try:
+                connection = self.port.accept()[0]
+            except (BlockingIOError, ConnectionError):
+                return
+            except OSError:
+                time.sleep(0.01)        # no file descriptor is left: not at full speed
+                return
+            with connection:
+                for _ in self.workers:
+                    worker = self.workers[0]
+                    self.workers.append(self.workers.pop(0))
+                    try:
+                        if worker.up and worker.dealer is not None:
+                            socket.send_fds(worker.dealer, [b"c"], [connection.fileno()])
+                            break
+                    except OSError:     # it has died, or has more connections than it can take
+                        pass
+
     def _reap(self):
         """Notices children that ended. True when one could not even start."""
         failed = False
@@ -46512,8 +48981,10 @@ class Workers:
             if worker.pid is None or os.waitpid(worker.pid, os.WNOHANG)[0] == 0:
                 continue
             worker.pid = None
-            worker.channel.close()
-            worker.channel = None
+            for end in (worker.channel, worker.dealer):
+                if end is not None:
+                    end.close()
+            worker.channel = worker.dealer = None
             failed = failed or not worker.up
             if worker.up and not self.stopping:
                 print(f"aiwebengine: process #{worker.number} ended and is started again", file=sys.stderr)
@@ -46562,12 +49033,12 @@ class Workers:
             self._reap()
 
 
-def serve_as_worker(scripts, options, number, channel, first):
+def serve_as_worker(scripts, options, number, channel, first, dealt):
     """One process of --workers: serves until its parent closes the channel; returns the exit code."""
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl+C reaches all; the parent decides
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    server = start_server(scripts, options, number)
+    server = start_server(scripts, options, number, dealt)
     if server is None:
         return EXIT_USAGE
     if first and number == 0:
