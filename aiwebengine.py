@@ -30833,6 +30833,12 @@ class Stream:
             for number in sorted(merged):
                 self._remember(merged[number])
 
+    def forget(self):
+        """Keeps none of the messages sent so far any more."""
+        with self.lock:
+            self.history.clear()
+            self.history_bytes, self.floor = 0, self.sequence
+
     def audience(self, filter=None):
         """How many connections a message would go to now."""
         with self.lock:
@@ -31787,6 +31793,11 @@ MAX_GRAPHQL_CACHED_DOCUMENTS = 256
 MAX_GRAPHQL_CACHED_PLANS = 16
 #: Seconds that a reservation of the single connection mode waits for its connection, and how many may wait.
 GRAPHQL_RESERVATION_SECONDS = 60.0
+#: Seconds after which a channel that nobody listens to gets no messages, and how many such ones there may be.
+GRAPHQL_IDLE_SECONDS = 5.0
+MAX_GRAPHQL_IDLE_CHANNELS = 100
+#: Bytes of the histories of all channels together; they can be made anew from those of the plain streams.
+MAX_GRAPHQL_HISTORY_BYTES = 32 * 1024 * 1024
 MAX_GRAPHQL_RESERVATIONS = 1_000
 MAX_GRAPHQL_RESERVED_OPERATIONS = 100
 
@@ -35674,13 +35685,19 @@ def _graphql_metadata_text(value):
 
 
 class _GraphQLChannel:
-    """Subscribers that get the same texts: one stream (section 13) for each document and kind of event."""
+    """Subscribers that get the same texts: one stream (section 13) for each document and kind of event. Its
+    messages have the ids that they have on the plain stream of the subscription, so what is not kept
+    here can be made from what is kept there."""
 
     __slots__ = ("subscription", "name", "event", "stream", "idle_since")
 
     def __init__(self, subscription, name, event, stream):
         self.subscription, self.name, self.event, self.stream = subscription, name, event, stream
         self.idle_since = time.monotonic()
+
+    def idle(self):
+        """For how many seconds nobody has been listening."""
+        return 0.0 if self.stream.connections else time.monotonic() - self.idle_since
 
     def text(self, name, payload, service):
         """What subscribers get of a message of the subscription `name`."""
@@ -35977,7 +35994,7 @@ class _GraphQLSseOperation:
                       "its messages are read as JSON. Better declare an object type.")
         if self.single:
             return self.subscribe_reserved(subscription, first, advice)
-        stream = self.service.channel(subscription, self.event)
+        stream = self.service.channel(subscription, self.event, self.last_event_id())
         opening = encode_data(first, self.event) if first is not None else b""
         return GraphQLSseAnswer(None, stream, subscription.metadata, opening, self.last_event_id(), advice,
                                 subscription.name)
@@ -36116,6 +36133,8 @@ class GraphQLService:
         self.views = {}
         self.projections = weakref.WeakValueDictionary()
         self.channels, self.reservations, self.reserved = {}, {}, {}
+        self.orders = collections.defaultdict(threading.RLock)      # by name: one message after the other
+        self.swept = 0.0
 
     # registering
 
@@ -36372,7 +36391,7 @@ class GraphQLService:
                 first += encode_data(payload, None)
         metadata = {key: value for key, value in query.items() if key not in _GRAPHQL_PARAMETERS}
         last = headers.get("last-event-id") or query.get("lastEventId")
-        return GraphQLSseAnswer(None, self.channel(None, None), metadata, first, last)
+        return GraphQLSseAnswer(None, self.channel(None, None, last), metadata, first, last)
 
     def first_payload(self, name, query, context):
         """What the resolver of a subscription gives a client that subscribed to everything, as JSON text."""
@@ -36477,7 +36496,7 @@ class GraphQLService:
 
     # streams and broadcasting
 
-    def channel(self, subscription, event):
+    def channel(self, subscription, event, last_event_id=None):
         """The stream of the subscribers that see what this one sees; `subscription` None means everything."""
         if subscription is None:
             key = None
@@ -36491,31 +36510,54 @@ class GraphQLService:
                 kind = _GraphQLChannel if subscription else _GraphQLEverythingChannel
                 path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else GRAPHQL_SSE_PATH
                 channel = group[key] = kind(subscription, name, event, self.registry.create(path, lasting=False))
-                if self.registry.kind is not Stream:
-                    self.recall(channel)
+                self.begin(channel)
                 channel.stream.on_close = lambda connection: setattr(channel, "idle_since", time.monotonic())
             channel.idle_since = time.monotonic()
+            if last_event_id and not channel.stream.position_of(last_event_id)[1]:
+                self.recall(channel)
             return channel.stream
 
+    def plain_streams(self, channel):
+        """(name, plain stream) of the subscriptions of a channel, where it has their ids."""
+        if channel.name is None and self.registry.kind is Stream:
+            return []                   # ids of several streams, each with a count of its own
+        names = [item.name for item in self.subscriptions().values()
+                 if channel.name in (item.name, None if item.visibility == "external" else item.name)]
+        found = [(name, self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)) for name in names]
+        return [(name, plain) for name, plain in found if plain is not None]
+
+    def begin(self, channel):
+        """Lets a new channel go on where its plain streams are."""
+        stream = channel.stream
+        for _, plain in self.plain_streams(channel):
+            self.follow(channel, plain)
+            if plain.epoch == stream.epoch:
+                stream.sequence = stream.floor = max(stream.sequence, plain.sequence)
+
+    def follow(self, channel, plain):
+        """The epoch of a channel is that of its plain stream; where ids come from Redis they agree anyway."""
+        if channel.name is not None and self.registry.kind is Stream and channel.stream.epoch != plain.epoch:
+            with channel.stream.lock:
+                channel.stream.former, channel.stream.epoch = plain.former, plain.epoch
+
     def recall(self, channel):
-        """Gives a new channel what the plain streams of its subscriptions still have, because where ids come
-        from Redis a client may have been connected to another process until now."""
-        subscriptions = [item for item in self.subscriptions().values()
-                         if channel.name in (item.name, None if item.visibility == "external" else item.name)]
-        messages, sequence, floor = [], channel.stream.sequence, channel.stream.floor
-        for item in subscriptions:
-            plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + item.name)
-            if plain is None or plain.epoch != channel.stream.epoch:
+        """Gives a channel what its plain streams still have of the messages that it has had, for a client that
+        was connected to another process, or to a channel that is gone."""
+        stream = channel.stream
+        messages, last, floor = [], stream.sequence, 0
+        for name, plain in self.plain_streams(channel):
+            if plain.epoch != stream.epoch:
+                floor = stream.floor
                 continue
             with plain.lock:
-                kept = list(plain.history)
-                sequence, floor = max(sequence, plain.sequence), max(floor, plain.floor)
+                kept, floor = list(plain.history), max(floor, plain.floor)
             for message in kept:
-                text = channel.text(item.name, message.text, self)
-                frame = b"id: %b\n%b" % (plain.event_id(message.sequence).encode(),
-                                         encode_data(text, channel.event))
-                messages.append(Message(message.sequence, frame, message.filter, message.time))
-        channel.stream.recall(channel.stream.epoch, sequence, floor, messages)
+                if message.sequence <= last:
+                    frame = b"id: %b\n%b" % (message.id.encode(),
+                                             encode_data(channel.text(name, message.text, self), channel.event))
+                    messages.append(Message(message.sequence, frame, message.filter, message.time))
+        if messages:
+            stream.recall(stream.epoch, last, floor, messages)
 
     def listeners(self, item):
         """(channels, channels of clients that opened everything, reserved operations) of a subscription."""
@@ -36544,23 +36586,53 @@ class GraphQLService:
         item = self.subscriptions().get(name)
         if item is None:
             return None
-        filter = filter or None
-        total = Delivery()
+        if time.monotonic() > self.swept + 1:
+            self.sweep()
+        with self.orders[name]:
+            return self._broadcast(item, payload, filter or None, sequence)
+
+    def _broadcast(self, item, payload, filter, sequence):
+        name, total = item.name, Delivery()
         plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
         with self.lock:                 # a channel made now gets the message either from here or by recall
             channels, reserved = self.listeners(item)
             if plain is not None:
                 total.add(plain.send(payload, filter, None, sequence))
+        number = total.sequence
         for channel in channels:
-            total.add(channel.stream.send(channel.text(name, payload, self), filter, channel.event, sequence))
+            stream = channel.stream
+            if plain is not None:
+                self.follow(channel, plain)
+            if number and channel.name is not None and channel.idle() > GRAPHQL_IDLE_SECONDS:
+                with stream.lock:
+                    stream.sequence = max(stream.sequence, number)
+                stream.forget()
+                continue
+            total.add(stream.send(channel.text(name, payload, self), filter, channel.event,
+                                  sequence if channel.name is None else number or None))
         for (reservation, operation_id), subscription in reserved:
             if subscription.matches(filter):
                 sent = reservation.send(operation_id, subscription.project(payload))
                 total.add(sent if sent.matched else Delivery(1, 0))
-        kept = plain.find(total.sequence) if plain is not None else None
+        kept = plain.find(number) if plain is not None else None
         if kept is not None:
             kept.delivery = total       # what pages show of the subscription is its plain stream
+        self.save_memory()
         return total
+
+    def save_memory(self):
+        """Keeps the histories of all channels together within MAX_GRAPHQL_HISTORY_BYTES: first those go that
+        nobody listens to, then the largest."""
+        with self.lock:
+            channels = [channel for name, group in self.channels.items() if name is not None for channel in group.values()]
+        total = sum(channel.stream.history_bytes for channel in channels)
+        if total <= MAX_GRAPHQL_HISTORY_BYTES:
+            return
+        for channel in sorted(channels, key=lambda channel: (-channel.idle(), -channel.stream.history_bytes)):
+            total -= channel.stream.history_bytes
+            channel.stream.forget()
+            if total <= MAX_GRAPHQL_HISTORY_BYTES // 2:
+                return
 
     def guests(self, name):
         """(connection, metadata) of the clients of GRAPHQL_SSE_PATH that subscribed to this: they count as
@@ -36616,16 +36688,21 @@ class GraphQLService:
 
     def sweep(self):
         """Forgets channels and reservations that nobody has been connected to for a while."""
-        limit = time.monotonic() - GRAPHQL_RESERVATION_SECONDS
+        self.swept = time.monotonic()
+        limit, ended = self.swept - GRAPHQL_RESERVATION_SECONDS, []
         with self.lock:
-            for group in self.channels.values():
-                for key in [key for key, channel in group.items()
-                            if not channel.stream.connections and channel.idle_since < limit]:
-                    del group[key]
+            idle = [(channel.idle(), name, key) for name, group in self.channels.items() if name is not None
+                    for key, channel in group.items() if channel.idle() > GRAPHQL_IDLE_SECONDS]
+            idle.sort(key=lambda item: -item[0])
+            for number, (seconds, name, key) in enumerate(idle):
+                if seconds > GRAPHQL_RESERVATION_SECONDS or len(idle) - number > MAX_GRAPHQL_IDLE_CHANNELS:
+                    ended.append(self.channels[name].pop(key).stream)
             expired = [item for item in self.reservations.values()
                        if not item.stream.connections and item.idle_since < limit]
             for reservation in expired:
                 del self.reservations[reservation.token]
+        for stream in ended:
+            stream.close()
         for reservation in expired:
             for operation_id in list(reservation.operations):
                 self.remove_reserved(reservation, operation_id, False)
@@ -38074,9 +38151,7 @@ class RedisRelay:
             last = stream.event_id(stream.sequence)
             stream.enter(era)
             stream.send(gap_facts(last, stream.event_id(era.base + 1), reason), None, "gap", era.base + 1)
-            with stream.lock:           # who comes later and needs to know is told anyway
-                stream.history.clear()
-                stream.history_bytes, stream.floor = 0, stream.sequence
+            stream.forget()             # who comes later and needs to know is told anyway
 
     # -- sending ----
 

@@ -8948,6 +8948,83 @@ class GraphQLClientsTest(ServerCase):
         body = json.dumps({"query": query, "variables": variables}).encode()
         return self.connect(path, ["Content-Type: application/json", f"Accept: {accept}"], method="POST", body=body)
 
+    def test_a_subscriber_that_comes_back_misses_nothing_although_its_channel_is_gone(self):
+        self.serve(self.SCRIPT)
+        service = self.server.app.graphql
+        texts = ["subscription { news }", "subscription Other { news }"]
+        first = [self.subscribe("/graphql/sse", text) for text in texts]
+        self.post("/push", "0")
+        ids = [client.next()["id"] for client in first]
+        self.assertEqual(ids[0], ids[1])
+        for client in first:
+            client.close()
+        channels = service.channels["news"]
+        self.eventually(lambda: not any(channel.stream.connections for channel in channels.values()))
+        with unittest.mock.patch.multiple(aiwebengine, GRAPHQL_IDLE_SECONDS=-1.0, MAX_GRAPHQL_IDLE_CHANNELS=1):
+            service.sweep()
+            self.assertEqual(len(channels), 1)
+            self.post("/push", "1")                 # the other one is there, but gets nothing any more
+        self.post("/push", "2")
+        for text in texts + ["subscription Third { news }"]:
+            again = self.connect("/graphql/sse", ["Content-Type: application/json", "Accept: text/event-stream",
+                                                  f"Last-Event-ID: {ids[0]}"], method="POST",
+                                 body=json.dumps({"query": text}).encode())
+            self.assertEqual([again.json()["data"]["news"] for _ in "12"], ["1", "2"])
+            self.assertTrue(again.nothing())
+            self.post("/push", "now")
+            self.assertEqual(again.json()["data"]["news"], "now")
+            again.close()
+            service.registry.get("/graphql/subscription/news").history.pop()
+            channels.clear()
+
+    def test_subscribers_resume_across_a_restart_with_a_file(self):
+        file = pathlib.Path(self.enterTemporary(), "data.db")
+        self.serve(self.SCRIPT, storage=file)
+        client = self.subscribe("/graphql/sse", "subscription { news }")
+        for n in range(3):
+            self.post("/push", str(n))
+        last = client.next()["id"]
+        self.server.stop()
+        self.serve(self.SCRIPT, storage=file)
+        query = urllib.parse.quote("subscription { news }")
+        again = self.connect(f"/graphql/sse?query={query}", [f"Last-Event-ID: {last}"])
+        self.post("/push", "3")
+        self.assertEqual([again.json()["data"]["news"] for _ in range(3)], ["1", "2", "3"])
+
+    def test_the_histories_of_all_channels_together_are_bounded_and_nothing_is_lost_by_that(self):
+        with unittest.mock.patch.object(aiwebengine, "MAX_GRAPHQL_HISTORY_BYTES", 300_000):
+            self.serve(self.SCRIPT)
+            service = self.server.app.graphql
+            clients = [self.subscribe("/graphql/sse", f"subscription Q{n} {{ news }}") for n in range(20)]
+            for n in range(30):
+                self.post("/push", f"{n} " + "x" * 5000)
+                self.assertLessEqual(sum(channel.stream.history_bytes for channel in service.channels["news"].values()), 300_000)
+            self.assertEqual(len(service.channels["news"]), 20)
+            ids = [clients[0].next()["id"] for _ in range(30)]
+            again = self.connect("/graphql/sse", ["Content-Type: application/json", "Accept: text/event-stream",
+                                                  f"Last-Event-ID: {ids[0]}"], method="POST",
+                                 body=json.dumps({"query": "subscription Q0 { news }"}).encode())
+            self.assertEqual([int(again.json()["data"]["news"].split()[0]) for _ in range(29)], list(range(1, 30)))
+            self.assertEqual([int(clients[1].json()["data"]["news"].split()[0]) for _ in range(30)], list(range(30)))
+
+    def test_messages_that_several_threads_send_at_once_reach_all_channels_in_one_order(self):
+        self.serve(self.SCRIPT)
+        service = self.server.app.graphql
+        clients = [self.subscribe("/graphql/sse", f"subscription Q{n} {{ news }}") for n in range(3)]
+        clients.append(self.connect("/graphql/subscription/news"))
+        threads = [threading.Thread(target=lambda name=name: [service.broadcast("news", f"{name}{n}") for n in range(50)])
+                   for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        orders = [[client.next() for _ in range(200)] for client in clients]
+        texts = [[json.loads(event["data"])["data"]["news"] for event in order] for order in orders[:3]] \
+            + [[event["data"] for event in orders[3]]]
+        self.assertEqual(texts, [texts[3]] * 4)
+        self.assertEqual(len({tuple(event["id"] for event in order) for order in orders}), 1)
+        self.assertEqual(len(set(texts[0])), 200)
+
     def test_missing_and_wrong_variables_of_a_subscription_are_errors_of_the_specification(self):
         self.serve(self.SCRIPT)
         query = "subscription ($room: String!) { chat(room: $room) }"
