@@ -63,10 +63,10 @@ import ipaddress
 import itertools
 import json
 import math
-import mimetypes
 import operator
 import os
 import pathlib
+import posixpath
 import queue
 import random
 import re
@@ -27246,6 +27246,71 @@ class Watchdog:
 WATCHDOG = Watchdog()
 
 
+# -- Values for a reader that chooses ----
+
+
+class LiveValues:
+    """Converts JavaScript values for a reader that follows a selection, as GraphQL does.
+
+    What only a call can tell becomes `later(start)`; `start(*arguments)` makes the value, inside the
+    realm: of functions (called as methods of their object), getters and promises. Iterables become
+    lists, properties of prototypes count, and objects that refer to one another do so in Python too.
+    """
+
+    def __init__(self, realm, later):
+        self.realm = realm
+        self.later = later
+        self.made = {}                  # id of an object -> (the object, what it became)
+
+    def convert(self, value, holder=undefined):
+        """A value, found in the object `holder`, as Python."""
+        if not isinstance(value, JSObject):
+            return self.realm.to_python(value)
+        if value.fn is not None:
+            return self.later(lambda *arguments: call(value, holder, *arguments))
+        if isinstance(value, JSPromise):
+            return self.later(lambda *arguments: value)
+        known = self.made.get(id(value))
+        if known is not None:
+            return known[1]
+        self.realm.poll()
+        if isinstance(value, JSPrimitiveObject) or is_callable(value.get("toJSON")):
+            return self.realm.to_python(value)
+        if isinstance(value, JSArray):
+            items = list_from_array_like(value)
+        elif value.proto is not self.realm.ObjectPrototype and is_callable(value.get(SYM_ITERATOR)):
+            items = iterable_to_list(self.realm, value)
+        else:
+            return self.convert_object(value)
+        result = []
+        self.made[id(value)] = value, result
+        result += [self.convert(item) for item in items]
+        return result
+
+    def convert_object(self, value):
+        result, owner = {}, value
+        self.made[id(value)] = value, result
+        while owner is not None and owner is not self.realm.ObjectPrototype:
+            for key in owner.own_keys():
+                if type(key) is str and (owner is value or key != "constructor"):
+                    name = python_text(key)
+                    if name not in result:
+                        result[name] = self.property(value, key, owner.get_own(key))
+            owner = owner.get_proto()
+        return result
+
+    def property(self, holder, key, desc):
+        if desc is None:
+            return None
+        if not desc.is_accessor():
+            return self.convert(holder.get(key), holder)
+
+        def read(*arguments):
+            value = holder.get(key)
+            return call(value, holder, *arguments) if is_callable(value) else value
+        return self.later(read)
+
+
 # -- Realm -------------------------------------------------------------------------------
 
 def print_to_terminal(level, text):
@@ -27427,6 +27492,86 @@ def prepare_interpreter():
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+
+
+class Outcome:
+    """Something that is not over yet: `done` says when it is, and then the listeners are called, each
+    once, by the thread that ends it or, later, by the one that adds the listener."""
+
+    __slots__ = ("done", "_listeners")
+
+    def __init__(self):
+        self.done = False
+        self._listeners = None
+
+    def then(self, listener):
+        """Adds a listener; one thread at a time may do so."""
+        if self._listeners is None:
+            self._listeners = [listener]
+        else:
+            self._listeners.append(listener)
+        if self.done:
+            self._tell()
+
+    def forget(self):
+        """Nobody wants to know any more."""
+        self._listeners = None
+
+    def conclude(self):
+        self.done = True
+        self._tell()
+
+    def _tell(self):
+        listeners = self._listeners
+        while listeners:
+            try:
+                listener = listeners.pop()          # another thread may have come first
+            except IndexError:
+                return
+            listener()
+
+
+class Pending(Outcome):
+    """The promise that a call of a script's function returned, while it is not settled. Listeners are called
+    inside the realm: they must not wait for anything."""
+
+    __slots__ = ("realm", "timeout", "convert", "started", "fulfilled", "result")
+
+    def __init__(self, realm, promise, timeout, convert, started):
+        super().__init__()
+        self.realm, self.timeout, self.convert, self.started = realm, timeout, convert, started
+        self.fulfilled = self.result = None
+        promise_react(realm, promise, lambda value: self._settle(True, value),
+                      lambda reason: self._settle(False, reason))
+
+    def _settle(self, fulfilled, result):
+        self.fulfilled, self.result = fulfilled, result
+        self.conclude()
+
+    def value(self):
+        """What the promise was fulfilled with, through `convert`, an entry of its own; raises JSError."""
+        if not self.fulfilled:
+            raise JSError(self.result)
+        return self.realm.enter(lambda: self.convert(self.result), self.timeout)
+
+    def wait(self):
+        """The value, once it is there; raises ScriptTimeout when the time is up."""
+        settled = threading.Event()
+        self.then(settled.set)
+        self.realm.await_settled(settled, self.timeout, self.started)
+        return self.value()
+
+    def seconds_left(self):
+        return max(0.0, self.timeout - (self.realm.clock.elapsed() - self.started) / 1000)
+
+
+def awaited(outcome):
+    """The value of what Realm.begin() returned."""
+    return outcome.wait() if type(outcome) is Pending else outcome
+
+
+def unsettled_error(seconds):
+    return ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
 
 def guards():
@@ -27882,33 +28027,30 @@ class Realm:
     def run(self, function, *args, timeout=None, convert=None):
         """Calls a function value with plain Python arguments; returns its result through `convert`
         (default: to_python), which runs inside the time limit too. A promise is waited for."""
-        return self.settle(
+        return awaited(self.start(function, *args, timeout=timeout, convert=convert))
+
+    def start(self, function, *args, timeout=None, convert=None):
+        """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
+        return self.begin(
             lambda: call(function, undefined, *[self.from_python(arg) for arg in args]), timeout,
             convert or self.to_python)
 
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
+        return awaited(self.begin(start, timeout, convert))
+
+    def begin(self, start, timeout, convert):
+        """Runs start() as an entry; its result through `convert`, or a Pending for a promise that is not
+        settled yet."""
         started = self.clock.elapsed()
-        settled = None
-        outcome = []
 
         def work():
-            nonlocal settled
             result = start()
-            if not isinstance(result, JSPromise):
-                return convert(result)
-            settled = threading.Event()
-            promise_react(self, result, lambda value: outcome.append((True, value)) or settled.set(),
-                          lambda reason: outcome.append((False, reason)) or settled.set())
-            return settled
-        result = self.enter(work, timeout)
-        if settled is None:
-            return result
-        self.await_settled(settled, timeout, started)
-        fulfilled, value = outcome[0]
-        if not fulfilled:
-            raise JSError(value)
-        return self.enter(lambda: convert(value), timeout)
+            if isinstance(result, JSPromise):
+                return Pending(self, result, timeout, convert, started)
+            return convert(result)
+        outcome = self.enter(work, timeout)
+        return outcome.value() if type(outcome) is Pending and outcome.done else outcome
 
     def await_settled(self, settled, timeout, started):
         """Waits, lock released, for a promise that timers or other calls will settle."""
@@ -27919,7 +28061,7 @@ class Realm:
         if seconds is None and self.timers.is_empty():
             raise ScriptTimeout("the promise can never settle: nothing is left to run")
         if not self.clock.wait(settled, left):
-            raise ScriptTimeout(f"the promise did not settle within {seconds:g} s")
+            raise unsettled_error(seconds)
 
     def lookup(self, name):
         """The function value of a global function, or of a top-level variable of the script or module
@@ -28002,6 +28144,10 @@ class Realm:
         """A JavaScript value as plain Python: undefined stays, null is None, arrays are lists, plain
         objects dicts, dates what JSON makes of them; functions come as they are."""
         return self._to_python(value, set())
+
+    def to_live(self, value, later):
+        """A value for a reader that chooses; see LiveValues."""
+        return LiveValues(self, later).convert(value)
 
     def _to_python(self, value, around):
         kind = type(value)
@@ -28173,6 +28319,53 @@ JSFunction.realm_of = staticmethod(realm_of_function)
 
 #: Timers of one realm that wait at the same time.
 MAX_TIMERS = 100_000
+
+
+class ScriptThreads:
+    """Threads with deep stacks for work that may take long: a resting one, or a new one, for each piece.
+    When `most` of them are at work, what comes waits."""
+
+    def __init__(self, most, rest=10.0):
+        self.most, self.rest = most, rest
+        self.count = self.idle = 0
+        self.closed = False
+        self._work = collections.deque()
+        self._changed = threading.Condition()
+
+    def run(self, work, *arguments):
+        """Has work(*arguments) done by another thread. It must not raise."""
+        with self._changed:
+            self._work.append((work, arguments))
+            if self.idle >= len(self._work):
+                self._changed.notify()
+            elif self.count < self.most:
+                self.count += 1
+                try:
+                    start_script_thread(self._loop, name="scripts")
+                except RuntimeError:    # the system has no more: those that are there do it
+                    self.count -= 1
+                    if not self.count:
+                        raise
+
+    def _loop(self):
+        while True:
+            with self._changed:
+                while not self._work:
+                    self.idle += 1
+                    woken = not self.closed and self._changed.wait(self.rest)
+                    self.idle -= 1
+                    if not self._work and not woken:
+                        self.count -= 1
+                        return
+                work, arguments = self._work.popleft()
+            work(*arguments)
+            del work, arguments
+
+    def close(self):
+        """Lets the threads end that rest."""
+        with self._changed:
+            self.closed = True
+            self._changed.notify_all()
 
 
 class TimerQueue:
@@ -28616,12 +28809,13 @@ class PromptRealm(ForegroundRealm):
 
 # -- js2py: the private copy -------------------------------------------------------------
 #
-# The package js2py as an engine for ECMAScript 5.1, where it is installed and imports (CPython 3.11 and
-# older). It translates JavaScript to Python text and runs that, and hands Python objects to scripts: no
-# sandbox. What is done here so that it becomes one, as far as it goes:
+# The package js2py, or a fork of it, as an engine for ECMAScript 5.1, where one is installed. It translates
+# JavaScript to Python text and runs that, and hands Python objects to scripts: no sandbox. What is done here
+# so that it becomes one, as far as it goes:
 #
 # Each realm has its own copy of js2py's modules, since js2py keeps one set of prototypes for all of its
-# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched.
+# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched. What js2py
+# does to the bytecode of its functions, which each CPython has broken anew, is done to their syntax trees.
 # Modules that a script could use to get at Python or at memory are not loaded at all: eval, the parser
 # with its `pyimport`, require, typed arrays. The rest runs without open, exec, import and their like.
 # What js2py cannot turn into a JavaScript value stays inside; it used to become a PyObjectWrapper, through
@@ -28630,8 +28824,9 @@ class PromptRealm(ForegroundRealm):
 # numbered words for them, and what it writes must pass an allow-list of shapes before it is compiled.
 # Loops and functions, js2py's own too, look at the realm's clock.
 
-#: Packages of which each realm has its own copy, and modules that such a copy does without.
-_JS2PY_PACKAGES = ("js2py", "pyjsparser")
+#: Modules that hold js2py: its own, and that of its forks, which CPython 3.12 and newer can import too.
+_JS2PY_MODULES = ("js2py", "js2py_")
+#: Modules that a realm's copy does without.
 _JS2PY_LEFT_OUT = frozenset((
     "pyjsparser", "warnings", "js2py.translators.translator", "js2py.host.jseval",
     "js2py.host.console", "js2py.constructors.jsarraybuffer",
@@ -28654,9 +28849,8 @@ _JS2PY_READY_NUMBERS = 256
 #: Characters that js2py keeps as strings, in each copy. (js2py itself: all that ever occurred.)
 _JS2PY_READY_CHARACTERS = 1024
 
-#: Code of js2py's modules by name, and what its injector makes of functions, for all copies.
+#: Code of js2py's modules by name, for all copies.
 _JS2PY_CODE = {}
-_JS2PY_INJECTED = {}
 
 
 class LeftOut(types.ModuleType):
@@ -28692,22 +28886,66 @@ def insert_polls(tree):
 
 @functools.cache
 def js2py_folder():
-    """Where the package js2py lies; raises ModuleNotFoundError where it is not installed."""
-    spec = importlib.util.find_spec("js2py")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("js2py is not installed", name="js2py")
-    return pathlib.Path(next(iter(spec.submodule_search_locations))).parent
+    """The folder of js2py's modules; raises ModuleNotFoundError where neither it nor a fork is installed."""
+    for name in _JS2PY_MODULES:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations:
+            return pathlib.Path(next(iter(spec.submodule_search_locations)))
+    raise ModuleNotFoundError("js2py is not installed", name="js2py")
+
+
+def js2py_path(name):
+    """The file or folder of one of js2py's modules, without its ending."""
+    return js2py_folder().joinpath(*name.split(".")[1:])
 
 
 def js2py_code(name):
     """The code of one of js2py's modules, with polls."""
     if name not in _JS2PY_CODE:
-        path = js2py_folder().joinpath(*name.split(".")).with_suffix(".py")
+        path = js2py_path(name).with_suffix(".py")
         tree = ast.parse(path.read_bytes())
         if name == "js2py.base":
             tree.body = [node for node in tree.body if not fills_number_bank(node)]
+        add_js_parameters(tree)
         _JS2PY_CODE[name] = compile(ast.fix_missing_locations(insert_polls(tree)), str(path), "exec")
     return _JS2PY_CODE[name]
+
+
+#: What js2py's built-in functions are called with after their own arguments, though few declare it.
+_JS_PARAMETERS = ("this", "arguments")
+
+
+def add_js_parameters(tree):
+    """Gives the functions of a module that mention `this` or `arguments`, but nobody passes it to them, both
+    as their last parameters."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            known = assigned_names(function.body) | {arg.arg for arg in function.args.args}
+            if any(isinstance(node, ast.Name) and node.id in _JS_PARAMETERS and node.id not in known
+                   for node in own_nodes(function.body)):
+                function.args.args += [ast.arg(name) for name in _JS_PARAMETERS]
+                function.args.defaults = []
+
+
+def with_js_parameters(function):
+    """What js2py's injector makes of a Python function that becomes a JavaScript one: a translated one has
+    (…, this, arguments, var) and stays as it is; of another one a twin that takes (…, this, arguments)."""
+    code = function.__code__
+    names = code.co_varnames[:code.co_argcount]
+    if names[-2:] == ("arguments", "var"):
+        return function
+    if names[-2:] == _JS_PARAMETERS:
+        return types.FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
+    made = js_twin_maker(names)(function)
+    made.__name__ = function.__name__
+    return made
+
+
+@functools.cache
+def js_twin_maker(names):
+    """A function that makes twins of functions with these parameters, which leave out `this` and `arguments`."""
+    own = ", ".join(names)
+    return eval(f"lambda function: lambda {', '.join((*names, *_JS_PARAMETERS))}: function({own})", {})
 
 
 def fills_number_bank(node):
@@ -28778,8 +29016,6 @@ class Js2PyCopy:
         runtime.update(vars(builtins))
         runtime["__import__"] = self.import_module
         runtime["print"] = lambda *_: None      # js2py prints what it cannot do
-        injector = self.load("js2py.utils.injector")
-        injector.append_arguments = functools.partial(self.injected, injector.append_arguments)
         self.base = self.load("js2py.base")
         self.pyjs = self.load("js2py.pyjs")
         self.json = self.load("js2py.prototypes.jsjson")
@@ -28788,6 +29024,7 @@ class Js2PyCopy:
             runtime.pop(name, None)
         runtime["__import__"] = self.import_late
         self.nodes.is_valid_py_name = lambda name: True     # the words of words_for() are
+        self.nodes.random = types.SimpleNamespace(randrange=lambda most: random.randrange(int(most)))
         self.nodes.globals = functools.partial(vars, self.nodes)
         self.nodes.Completion = self.completion
         self.nodes.Marked = self.marked
@@ -28802,13 +29039,18 @@ class Js2PyCopy:
         """__import__ of the copy."""
         if level:
             name = importlib.util.resolve_name("." * level + name, namespace["__package__"])
-        if name in _JS2PY_LEFT_OUT or name.partition(".")[0] == "pyjsparser":
+        package, dot, rest = name.partition(".")
+        if package in _JS2PY_MODULES:
+            name = "js2py" + dot + rest
+        if name in _JS2PY_LEFT_OUT or package == "pyjsparser":
             return LeftOut(name)
+        if name == "js2py.utils.injector":
+            return types.SimpleNamespace(fix_js_args=with_js_parameters)
         if name == "numpy":
             raise ImportError(name)
         if name == "re":
             return JS2PY_RE
-        if name.partition(".")[0] not in _JS2PY_PACKAGES:
+        if package not in _JS2PY_MODULES:
             return __import__(name, namespace, None, names or (), 0)
         module = self.load(name)
         for inner in names or ():
@@ -28827,20 +29069,12 @@ class Js2PyCopy:
         """A module of the copy; a package is a module without code of its own."""
         if name not in self.modules:
             module = self.modules[name] = types.ModuleType(name)
-            is_package = js2py_folder().joinpath(*name.split(".")).is_dir()
+            is_package = js2py_path(name).is_dir()
             module.__package__ = name if is_package else name.rpartition(".")[0]
             module.__builtins__ = self.runtime
             if not is_package:
                 exec(js2py_code(name), vars(module))
         return self.modules[name]
-
-    @staticmethod
-    def injected(append_arguments, code, names):
-        """append_arguments() of js2py's injector, which is slow, once for each code object."""
-        key = code.co_filename, code
-        if key not in _JS2PY_INJECTED:
-            _JS2PY_INJECTED[key] = append_arguments(code, names)
-        return _JS2PY_INJECTED[key]
 
     # translating
 
@@ -29700,7 +29934,7 @@ class Js2PyRealm:
         self.timers = TimerQueue(self)
         self.modules = types.SimpleNamespace(loader=None)
         self.joining = []
-        self.runtime = {"interrupt": False, "js2py_poll": self.poll}
+        self.runtime = {"interrupt": False, "js2py_poll": self.poll, "FinallyLeft": FinallyLeft}
         self.copy = Js2PyCopy(self.runtime)
         self.values = self.copy.base
         self.globals = self.make_globals()
@@ -29849,6 +30083,8 @@ class Js2PyRealm:
         to_python), which runs inside the time limit too."""
         convert = convert or self.to_python
         return self.enter(lambda: convert(self.invoke(function, args)), timeout)
+
+    start = run                         # there are no promises to wait for
 
     def invoke(self, function, args):
         function = self.inward(function)
@@ -30051,6 +30287,10 @@ class Js2PyRealm:
         dates what JSON makes of them; functions come as handles."""
         return self._to_python(value, ())
 
+    def to_live(self, value, later):
+        """js2py has neither promises nor getters that wait: plain data."""
+        return self.to_python(value)
+
     def _to_python(self, value, path):
         if type(value) is str:
             return python_text(value)
@@ -30145,14 +30385,16 @@ def check_js2py():
         answer = realm.evaluate("[1, 2].map(function (x) { return x + 1 }).join()")
         realm.close()
     except ModuleNotFoundError as error:
+        package = "js2py" if sys.version_info < (3, 12) else \
+            "js2py-3-13" if sys.version_info < (3, 14) else "js2py-3-14"
         raise EngineUnavailable(f"js2py cannot be used: the module {error.name} is not installed. Install it with "
-                                f"pip install js2py, or {instead}") from None
+                                f"pip install {package}, or {instead}") from None
     except Exception as error:
         answer = " ".join(f"{type(error).__name__}: {error}".split())
     if answer != "2,3":
         version = "%d.%d" % sys.version_info[:2]
-        raise EngineUnavailable(f"js2py does not import on this CPython {version} ({answer}). It needs CPython 3.11 "
-                                f"or older; or {instead}")
+        raise EngineUnavailable(f"the js2py in {js2py_folder()} does not work on CPython {version} ({answer}): "
+                                f"{instead}")
 
 
 # -- Engines -----------------------------------------------------------------------------
@@ -30167,7 +30409,7 @@ ENGINE_INTERFACE = (
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "new_function", "from_python", "to_python", "stringify", "parse_json")
+    "new_object", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -30215,6 +30457,8 @@ BACKLOG_PATIENCE = 0.05
 #: Seconds between comment lines, and without progress until a client counts as gone.
 HEARTBEAT_SECONDS = 15
 STALLED_SECONDS = 60
+#: Seconds until the broadcaster looks at what was sent, after which it counts as late.
+LATE_SECONDS = 3
 #: What browsers wait before they connect again.
 RETRY_MILLISECONDS = 3000
 MAX_RETRY_MILLISECONDS = 86_400_000
@@ -30266,11 +30510,6 @@ def parse_event_id(text):
 def gap_facts(last, resumes_after, reason):
     """The data of a `gap` event: the ids between which something may be missing, and why."""
     return json.dumps({"lastEventId": last, "resumesAfter": resumes_after, "reason": reason})
-
-
-def is_stream_id(text):
-    """Could a text be an id that a stream gives out?"""
-    return bool(_EVENT_ID.match(text))
 
 
 def asks_like_event_source(fields):
@@ -30493,7 +30732,7 @@ class Stream:
         broadcaster's business."""
         body = encode_data(data, event, retry)
         with self.sending:
-            if sequence is not None and sequence <= self.sequence:
+            if self.closed or sequence is not None and sequence <= self.sequence:
                 return Delivery()
             message = self._next_message(body, filter or None, sequence, id)
             delivery, crowded = self._take_in(message, filter)
@@ -30539,8 +30778,8 @@ class Stream:
             seconds.append([second, 1])
 
     def _next_message(self, body, filter, sequence=None, id=None):
-        """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
-        go on in an epoch of this process's own."""
+        """Numbers a message. It is archived before anyone can have seen its id; when the archive goes on
+        without this process, so do the ids, in an epoch of their own. What can do neither is not sent."""
         number = sequence or self.sequence + 1
         message = Message(number, b"id: %b\n%b" % (utf8(id or self.event_id(number)), body), filter)
         if self.archive is not None and not self.archive.append(self, message):
@@ -30603,6 +30842,12 @@ class Stream:
             self.history_bytes = 0
             for number in sorted(merged):
                 self._remember(merged[number])
+
+    def forget(self):
+        """Keeps none of the messages sent so far any more."""
+        with self.lock:
+            self.history.clear()
+            self.history_bytes, self.floor = 0, self.sequence
 
     def audience(self, filter=None):
         """How many connections a message would go to now."""
@@ -30725,8 +30970,9 @@ class Stream:
                         del index[value]
 
     def close(self):
-        """Ends the stream: nobody can connect, and those connected are disconnected."""
-        with self.lock:
+        """Ends the stream: nobody can connect, those connected are disconnected, and what is sent goes
+        nowhere, or it would be archived between the messages of a later stream of this path."""
+        with self.sending, self.lock:
             self.closed = True
         self.broadcaster.end_stream(self)
 
@@ -30969,6 +31215,124 @@ def gathered(outbox):
     return b"".join(parts)
 
 
+class WindowsSelector(selectors.BaseSelector):
+    """Waits for any number of sockets with WSAPoll, where `select` takes 512. May be changed by one thread while
+    another waits; that one sees the change at its next wait.
+
+    The sockets stand in one array of WSAPOLLFD: SOCKET fd, SHORT events, SHORT revents.
+    """
+
+    POLLIN, POLLOUT = 0x0300, 0x0010
+    _RECORD = struct.Struct("@Phh0P")
+    _WORD = _RECORD.size // 2           # from one field to that of the next record, in units of a SHORT
+    _REVENTS = (struct.calcsize("@P") + 2) // 2
+
+    def __init__(self, poll=None):
+        self._poll = poll or ctypes.windll.ws2_32.WSAPoll
+        self._lock = threading.Lock()
+        self._places = {}               # descriptor -> index into the two below
+        self._keys = []
+        self._records = bytearray()
+
+    def register(self, fileobj, events, data=None):
+        handle = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if handle < 0 or not events or events & ~(selectors.EVENT_READ | selectors.EVENT_WRITE):
+            raise ValueError(f"cannot wait for {fileobj!r}")
+        key = selectors.SelectorKey(fileobj, handle, events, data)
+        with self._lock:
+            if handle in self._places:
+                raise KeyError(f"{fileobj!r} is already registered")
+            self._places[handle] = len(self._keys)
+            self._keys.append(key)
+            self._records += self._record(key)
+        return key
+
+    def _record(self, key):
+        return self._RECORD.pack(key.fd, (self.POLLIN if key.events & selectors.EVENT_READ else 0)
+                                 | (self.POLLOUT if key.events & selectors.EVENT_WRITE else 0), 0)
+
+    def _place_of(self, fileobj):
+        """The index of a file object, which may be closed by now."""
+        handle = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if handle >= 0:
+            return self._places[handle]
+        for place, key in enumerate(self._keys):
+            if key.fileobj is fileobj:
+                return place
+        raise KeyError(f"{fileobj!r} is not registered")
+
+    def unregister(self, fileobj):
+        with self._lock:
+            place = self._place_of(fileobj)
+            key, last, size = self._keys[place], self._keys.pop(), self._RECORD.size
+            if last is not key:         # the last one takes the free place
+                self._keys[place], self._places[last.fd] = last, place
+                self._records[place * size:(place + 1) * size] = self._records[-size:]
+            del self._places[key.fd], self._records[-size:]
+        return key
+
+    def modify(self, fileobj, events, data=None):
+        with self._lock:
+            place, size = self._place_of(fileobj), self._RECORD.size
+            key = self._keys[place] = self._keys[place]._replace(events=events, data=data)
+            self._records[place * size:(place + 1) * size] = self._record(key)
+        return key
+
+    def select(self, timeout=None):
+        with self._lock:
+            records, keys = (ctypes.c_char * len(self._records)).from_buffer_copy(self._records), list(self._keys)
+        wait = -1 if timeout is None else math.ceil(max(timeout, 0) * 1000)
+        count = self._poll(records, ctypes.c_ulong(len(keys)), ctypes.c_int(wait))
+        if count < 0:
+            raise OSError(f"WSAPoll fails with {len(keys)} sockets")
+        if not count:
+            return []
+        found = memoryview(records).cast("B").cast("H")[self._REVENTS::self._WORD].tolist()
+        ready = [(key, (selectors.EVENT_READ if got & ~self.POLLOUT else 0)
+                  | (selectors.EVENT_WRITE if got & ~self.POLLIN else 0)) for key, got in zip(keys, found) if got]
+        return [(key, events & key.events) for key, events in ready if events & key.events]
+
+    def get_map(self):
+        with self._lock:
+            return {key.fileobj: key for key in self._keys}
+
+    def close(self):
+        with self._lock:
+            self._places, self._keys, self._records = {}, [], bytearray()
+
+
+#: Descriptors that a process needs for other things than connections: files, pipes, the listening sockets.
+FILES_FOR_OTHERS = 48
+
+
+def new_selector():
+    """The system's best way to wait for many sockets."""
+    return WindowsSelector() if sys.platform == "win32" and ctypes else selectors.DefaultSelector()
+
+
+def socket_limit():
+    """The most connections that the system lets this process have and wait for."""
+    if selectors.DefaultSelector is selectors.SelectSelector and not (sys.platform == "win32" and ctypes):
+        most = 512 if sys.platform == "win32" else 1024
+    elif resource is None:
+        most = 1 << 20
+    else:
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = most if 0 <= most < 1 << 20 else 1 << 20
+    return most - min(FILES_FOR_OTHERS, most // 2)
+
+
+def bad_sockets(selector):
+    """The keys of a selector's sockets that the system knows no more: they let every wait fail."""
+    for key in list(selector.get_map().values()):
+        try:
+            if key.fileobj.fileno() != key.fd:
+                raise OSError
+            key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
+        except (OSError, ValueError):
+            yield key
+
+
 class Broadcaster:
     """The one thread that owns every event-stream socket.
 
@@ -30980,7 +31344,7 @@ class Broadcaster:
     def __init__(self, report=None):
         #: Called with (level, text) for what an operator may want to know.
         self.report = report or (lambda level, text: None)
-        self.selector = selectors.DefaultSelector()
+        self.selector = new_selector()
         #: Open connections of all streams.
         self.count = 0
         self._count_lock = threading.Lock()
@@ -30989,6 +31353,7 @@ class Broadcaster:
         self._waker.setblocking(False)
         self.selector.register(self._pulse, selectors.EVENT_READ, None)
         self._woken = False
+        self._woken_at = self._turned = time.monotonic()
         self._dirty = collections.deque()
         self._tasks = collections.deque()
         self._working = []
@@ -30998,8 +31363,18 @@ class Broadcaster:
         self._beating = []
         self._drained = threading.Condition()
         self._patient = 0
+        self._last_fault = "", 0.0
 
     # -- for other threads ----
+
+    def state(self):
+        """"ok", "late" while the thread does not come round, or "ended"."""
+        if self._thread is None or not self._thread.is_alive():
+            return "ended"
+        now = time.monotonic()
+        late = self._woken and now > self._woken_at + LATE_SECONDS \
+            or now > self._turned + HEARTBEAT_SECONDS + LATE_SECONDS
+        return "late" if late else "ok"
 
     def start(self):
         self._thread = ScriptThread(target=self._loop, name="broadcaster", daemon=True)
@@ -31087,6 +31462,7 @@ class Broadcaster:
     def _wake_up(self):
         if not self._woken:
             self._woken = True
+            self._woken_at = time.monotonic()
             try:
                 self._waker.send(b"\0")
             except OSError:
@@ -31097,22 +31473,58 @@ class Broadcaster:
     def _loop(self):
         try:
             while not self._stopping:
-                busy = self._working or self._dirty or self._tasks or self._beating
-                timeout = 0 if busy else max(0.0, self._beat_at - time.monotonic())
-                for key, events in self.selector.select(timeout):
-                    if key.data is None:
-                        self._rest()
-                    else:
-                        self._serve_socket(key.data, events)
                 try:
-                    self._work()
+                    self._turn()
                 except Exception as error:      # a fault with one stream must not end all others
-                    self.report("error", f"broadcaster: {type(error).__name__}: {error}")
+                    self._told(error)
             self._end_all()
         finally:
             self.selector.close()
             self._pulse.close()
             self._waker.close()
+
+    def _turn(self):
+        busy = self._working or self._dirty or self._tasks or self._beating
+        try:
+            ready = self.selector.select(0 if busy else max(0.0, self._beat_at - time.monotonic()))
+        except (OSError, ValueError) as error:
+            ready = self._without_bad_sockets(error)
+        self._turned = time.monotonic()
+        for key, events in ready:
+            if key.data is None:
+                self._rest()
+            else:
+                try:
+                    self._serve_socket(key.data, events)
+                except Exception as error:
+                    self._give_up(key.data, error)
+        self._work()
+
+    def _without_bad_sockets(self, error):
+        """After a wait that failed: closes the connections that let it fail. Nothing is ready then."""
+        bad = [key for key in bad_sockets(self.selector) if key.data is not None]
+        for key in bad:
+            self._give_up(key.data, error)
+        if not bad:
+            self._told(error)
+            time.sleep(0.05)            # not at full speed
+        self._rest()
+        return []
+
+    def _give_up(self, connection, error):
+        """A fault with one connection: it ends, and the others go on."""
+        self._told(error, f" {connection.stream.path}, client {connection.address}")
+        try:
+            self._close(connection)
+        finally:
+            connection.closed = True
+
+    def _told(self, error, where=""):
+        """A line of the log, at most one a second for the same fault."""
+        text, now = f"broadcaster{where}: {type(error).__name__}: {error}", time.monotonic()
+        if text != self._last_fault[0] or now > self._last_fault[1] + 1:
+            self._last_fault = text, now
+            self.report("error", text)
 
     def _rest(self):
         try:
@@ -31130,7 +31542,11 @@ class Broadcaster:
             stream.waking = False       # before looking, so that nothing sent later is overlooked
             self._absorb(stream)
         for stream in list(self._working):
-            self._deliver(stream)
+            try:
+                self._deliver(stream)
+            except Exception:
+                self._working.remove(stream)    # the next message to it tries again
+                raise
         if time.monotonic() >= self._beat_at:
             self._start_heartbeat()
         if self._beating:
@@ -31150,10 +31566,13 @@ class Broadcaster:
             run.absorb()
         for connection in run.turn():
             if not connection.closed and (connection.mail is not None or connection.position < run.last):
-                data, count = run.outstanding(connection)
-                if data:
-                    connection.messages += count
-                    self._send(connection, data)
+                try:
+                    data, count = run.outstanding(connection)
+                    if data:
+                        connection.messages += count
+                        self._send(connection, data)
+                except Exception as error:
+                    self._give_up(connection, error)
         if run.idle:
             run.rest()
             if stream in self._working:
@@ -31256,8 +31675,8 @@ class Broadcaster:
         connection.unsent = EMPTY_OUTBOX
         try:
             self.selector.register(connection.sock, selectors.EVENT_READ, connection)
-        except (ValueError, KeyError, OSError):
-            self._close(connection)
+        except (ValueError, KeyError, OSError) as error:
+            self._give_up(connection, error)
             return
         set_user_timeout(connection.sock)
         connection.outbox = None
@@ -31332,7 +31751,10 @@ class Broadcaster:
             if connection.closed:
                 continue
             if connection.outbox is None:
-                self._send(connection, self._heartbeat_of(connection))
+                try:
+                    self._send(connection, self._heartbeat_of(connection))
+                except Exception as error:
+                    self._give_up(connection, error)
             elif now - connection.progress > STALLED_SECONDS:
                 self._drop(connection)
 
@@ -31381,6 +31803,11 @@ MAX_GRAPHQL_CACHED_DOCUMENTS = 256
 MAX_GRAPHQL_CACHED_PLANS = 16
 #: Seconds that a reservation of the single connection mode waits for its connection, and how many may wait.
 GRAPHQL_RESERVATION_SECONDS = 60.0
+#: Seconds after which a channel that nobody listens to gets no messages, and how many such ones there may be.
+GRAPHQL_IDLE_SECONDS = 5.0
+MAX_GRAPHQL_IDLE_CHANNELS = 100
+#: Bytes of the histories of all channels together; they can be made anew from those of the plain streams.
+MAX_GRAPHQL_HISTORY_BYTES = 32 * 1024 * 1024
 MAX_GRAPHQL_RESERVATIONS = 1_000
 MAX_GRAPHQL_RESERVED_OPERATIONS = 100
 
@@ -34455,14 +34882,15 @@ class GraphQLResolveInfo:
     """What a resolver may ask besides its arguments.
 
     `context` is whatever the caller of `execute` passed; `variables` the coerced variables; `selection`
-    the names of the fields asked for below this one.
+    the names of the fields asked for below this one; `plain` says that the value is not looked into but
+    written as it is, so it must be plain data.
     """
 
     __slots__ = ("field_name", "key", "parent_type", "return_type", "operation", "operation_name",
-                 "variables",
-                 "context", "path", "selection")
+                 "variables", "context", "path", "selection", "plain")
 
-    def __init__(self, plan, run, path):
+    def __init__(self, plan, run, path, plain=False):
+        self.plain = plain
         self.field_name, self.key = plan.name, plan.key
         self.parent_type, self.return_type = plan.parent.name, plan.field.type.text
         self.operation, self.operation_name = run.operation.operation, run.operation.name
@@ -34714,15 +35142,13 @@ class GraphQLPlanner:
 
     def abstract(self, type_, plan, selections):
         executors = {item: _GraphQLLazyObject(self, item, selections) for item in type_.possible}
-        schema = self.schema
 
         def complete(value, run, path, key):
             if value is None or value is run.absent:
                 return None
             if type(value) is not dict:
                 value = _graphql_object_source(value, run, plan, type_, path)
-            return executors[_graphql_concrete_type(value, type_, plan, schema)].get()(value, run,
-                                                                                       (path, key))
+            return executors[_graphql_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
         return complete
 
     def untyped_object(self, selection_sets):
@@ -34917,11 +35343,13 @@ def _graphql_object_source(value, run, plan, type_, path):
                        f"but got: {_graphql_inspect(given)}.")
 
 
-def _graphql_concrete_type(value, type_, plan, schema):
+def _graphql_concrete_type(value, type_, plan, run, path):
     """ResolveAbstractType: by `__typename`, else the only possible type whose fields fit."""
     name = value.get("__typename")
+    if callable(name):
+        name = name({}, GraphQLResolveInfo(plan, run, path))
     if isinstance(name, str):
-        found = schema.types.get(name)
+        found = run.schema.types.get(name)
         if found is None:
             raise GraphQLError(f'Abstract type "{type_}" was resolved to a type "{name}" that does not exist '
                                'inside '
@@ -35238,8 +35666,9 @@ class GraphQLSubscription:
         result["data"] = data
         return graphql_json(result), bool(errors)
 
-    def call_resolver(self):
-        """What the subscription's resolver returns, or None. What it raises comes out as GraphQLError."""
+    def call_resolver(self, plain=False):
+        """What the subscription's resolver returns, as `plain` data if that is said, or None. What it raises
+        comes out as GraphQLError."""
         resolver = self.field.resolver
         if resolver is None:
             return None
@@ -35250,7 +35679,7 @@ class GraphQLSubscription:
         run = _GraphQLRun(self.schema, self.source, self.operation, self.variables, self.context,
                           self.service.absent)
         try:
-            value = resolver(dict(self.args), GraphQLResolveInfo(plan, run, None))
+            value = resolver(dict(self.args), GraphQLResolveInfo(plan, run, None, plain))
         except Exception as error:
             raise run.located(error, plan, None, self.key) from error
         return None if value is self.service.absent else value
@@ -35266,13 +35695,19 @@ def _graphql_metadata_text(value):
 
 
 class _GraphQLChannel:
-    """Subscribers that get the same texts: one stream (section 13) for each document and kind of event."""
+    """Subscribers that get the same texts: one stream (section 13) for each document and kind of event. Its
+    messages have the ids that they have on the plain stream of the subscription, so what is not kept
+    here can be made from what is kept there."""
 
     __slots__ = ("subscription", "name", "event", "stream", "idle_since")
 
     def __init__(self, subscription, name, event, stream):
         self.subscription, self.name, self.event, self.stream = subscription, name, event, stream
         self.idle_since = time.monotonic()
+
+    def idle(self):
+        """For how many seconds nobody has been listening."""
+        return 0.0 if self.stream.connections else time.monotonic() - self.idle_since
 
     def text(self, name, payload, service):
         """What subscribers get of a message of the subscription `name`."""
@@ -35569,7 +36004,7 @@ class _GraphQLSseOperation:
                       "its messages are read as JSON. Better declare an object type.")
         if self.single:
             return self.subscribe_reserved(subscription, first, advice)
-        stream = self.service.channel(subscription, self.event)
+        stream = self.service.channel(subscription, self.event, self.last_event_id())
         opening = encode_data(first, self.event) if first is not None else b""
         return GraphQLSseAnswer(None, stream, subscription.metadata, opening, self.last_event_id(), advice,
                                 subscription.name)
@@ -35708,6 +36143,8 @@ class GraphQLService:
         self.views = {}
         self.projections = weakref.WeakValueDictionary()
         self.channels, self.reservations, self.reserved = {}, {}, {}
+        self.orders = collections.defaultdict(threading.RLock)      # by name: one message after the other
+        self.swept = 0.0
 
     # registering
 
@@ -35964,7 +36401,7 @@ class GraphQLService:
                 first += encode_data(payload, None)
         metadata = {key: value for key, value in query.items() if key not in _GRAPHQL_PARAMETERS}
         last = headers.get("last-event-id") or query.get("lastEventId")
-        return GraphQLSseAnswer(None, self.channel(None, None), metadata, first, last)
+        return GraphQLSseAnswer(None, self.channel(None, None, last), metadata, first, last)
 
     def first_payload(self, name, query, context):
         """What the resolver of a subscription gives a client that subscribed to everything, as JSON text."""
@@ -35983,7 +36420,7 @@ class GraphQLService:
         """The value of a subscription's resolver for a client that sent no document."""
         composite = self.subscription_field(name).type.named.is_composite
         document = f"subscription {{ {name}{' { __typename }' if composite else ''} }}"
-        return self.prepare_subscription(document, None, None, query, context).call_resolver()
+        return self.prepare_subscription(document, None, None, query, context).call_resolver(plain=True)
 
     def subscribe_plain(self, name, query=None, context=None):
         """For a client that opens a subscription's plain stream: the text that it gets first, or None. Raises
@@ -36069,7 +36506,7 @@ class GraphQLService:
 
     # streams and broadcasting
 
-    def channel(self, subscription, event):
+    def channel(self, subscription, event, last_event_id=None):
         """The stream of the subscribers that see what this one sees; `subscription` None means everything."""
         if subscription is None:
             key = None
@@ -36083,31 +36520,54 @@ class GraphQLService:
                 kind = _GraphQLChannel if subscription else _GraphQLEverythingChannel
                 path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else GRAPHQL_SSE_PATH
                 channel = group[key] = kind(subscription, name, event, self.registry.create(path, lasting=False))
-                if self.registry.kind is not Stream:
-                    self.recall(channel)
+                self.begin(channel)
                 channel.stream.on_close = lambda connection: setattr(channel, "idle_since", time.monotonic())
             channel.idle_since = time.monotonic()
+            if last_event_id and not channel.stream.position_of(last_event_id)[1]:
+                self.recall(channel)
             return channel.stream
 
+    def plain_streams(self, channel):
+        """(name, plain stream) of the subscriptions of a channel, where it has their ids."""
+        if channel.name is None and self.registry.kind is Stream:
+            return []                   # ids of several streams, each with a count of its own
+        names = [item.name for item in self.subscriptions().values()
+                 if channel.name in (item.name, None if item.visibility == "external" else item.name)]
+        found = [(name, self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)) for name in names]
+        return [(name, plain) for name, plain in found if plain is not None]
+
+    def begin(self, channel):
+        """Lets a new channel go on where its plain streams are."""
+        stream = channel.stream
+        for _, plain in self.plain_streams(channel):
+            self.follow(channel, plain)
+            if plain.epoch == stream.epoch:
+                stream.sequence = stream.floor = max(stream.sequence, plain.sequence)
+
+    def follow(self, channel, plain):
+        """The epoch of a channel is that of its plain stream; where ids come from Redis they agree anyway."""
+        if channel.name is not None and self.registry.kind is Stream and channel.stream.epoch != plain.epoch:
+            with channel.stream.lock:
+                channel.stream.former, channel.stream.epoch = plain.former, plain.epoch
+
     def recall(self, channel):
-        """Gives a new channel what the plain streams of its subscriptions still have, because where ids come
-        from Redis a client may have been connected to another process until now."""
-        subscriptions = [item for item in self.subscriptions().values()
-                         if channel.name in (item.name, None if item.visibility == "external" else item.name)]
-        messages, sequence, floor = [], channel.stream.sequence, channel.stream.floor
-        for item in subscriptions:
-            plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + item.name)
-            if plain is None or plain.epoch != channel.stream.epoch:
+        """Gives a channel what its plain streams still have of the messages that it has had, for a client that
+        was connected to another process, or to a channel that is gone."""
+        stream = channel.stream
+        messages, last, floor = [], stream.sequence, 0
+        for name, plain in self.plain_streams(channel):
+            if plain.epoch != stream.epoch:
+                floor = stream.floor
                 continue
             with plain.lock:
-                kept = list(plain.history)
-                sequence, floor = max(sequence, plain.sequence), max(floor, plain.floor)
+                kept, floor = list(plain.history), max(floor, plain.floor)
             for message in kept:
-                text = channel.text(item.name, message.text, self)
-                frame = b"id: %b\n%b" % (plain.event_id(message.sequence).encode(),
-                                         encode_data(text, channel.event))
-                messages.append(Message(message.sequence, frame, message.filter, message.time))
-        channel.stream.recall(channel.stream.epoch, sequence, floor, messages)
+                if message.sequence <= last:
+                    frame = b"id: %b\n%b" % (message.id.encode(),
+                                             encode_data(channel.text(name, message.text, self), channel.event))
+                    messages.append(Message(message.sequence, frame, message.filter, message.time))
+        if messages:
+            stream.recall(stream.epoch, last, floor, messages)
 
     def listeners(self, item):
         """(channels, channels of clients that opened everything, reserved operations) of a subscription."""
@@ -36136,23 +36596,53 @@ class GraphQLService:
         item = self.subscriptions().get(name)
         if item is None:
             return None
-        filter = filter or None
-        total = Delivery()
+        if time.monotonic() > self.swept + 1:
+            self.sweep()
+        with self.orders[name]:
+            return self._broadcast(item, payload, filter or None, sequence)
+
+    def _broadcast(self, item, payload, filter, sequence):
+        name, total = item.name, Delivery()
         plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
         with self.lock:                 # a channel made now gets the message either from here or by recall
             channels, reserved = self.listeners(item)
             if plain is not None:
                 total.add(plain.send(payload, filter, None, sequence))
+        number = total.sequence
         for channel in channels:
-            total.add(channel.stream.send(channel.text(name, payload, self), filter, channel.event, sequence))
+            stream = channel.stream
+            if plain is not None:
+                self.follow(channel, plain)
+            if number and channel.name is not None and channel.idle() > GRAPHQL_IDLE_SECONDS:
+                with stream.lock:
+                    stream.sequence = max(stream.sequence, number)
+                stream.forget()
+                continue
+            total.add(stream.send(channel.text(name, payload, self), filter, channel.event,
+                                  sequence if channel.name is None else number or None))
         for (reservation, operation_id), subscription in reserved:
             if subscription.matches(filter):
                 sent = reservation.send(operation_id, subscription.project(payload))
                 total.add(sent if sent.matched else Delivery(1, 0))
-        kept = plain.find(total.sequence) if plain is not None else None
+        kept = plain.find(number) if plain is not None else None
         if kept is not None:
             kept.delivery = total       # what pages show of the subscription is its plain stream
+        self.save_memory()
         return total
+
+    def save_memory(self):
+        """Keeps the histories of all channels together within MAX_GRAPHQL_HISTORY_BYTES: first those go that
+        nobody listens to, then the largest."""
+        with self.lock:
+            channels = [channel for name, group in self.channels.items() if name is not None for channel in group.values()]
+        total = sum(channel.stream.history_bytes for channel in channels)
+        if total <= MAX_GRAPHQL_HISTORY_BYTES:
+            return
+        for channel in sorted(channels, key=lambda channel: (-channel.idle(), -channel.stream.history_bytes)):
+            total -= channel.stream.history_bytes
+            channel.stream.forget()
+            if total <= MAX_GRAPHQL_HISTORY_BYTES // 2:
+                return
 
     def guests(self, name):
         """(connection, metadata) of the clients of GRAPHQL_SSE_PATH that subscribed to this: they count as
@@ -36208,16 +36698,21 @@ class GraphQLService:
 
     def sweep(self):
         """Forgets channels and reservations that nobody has been connected to for a while."""
-        limit = time.monotonic() - GRAPHQL_RESERVATION_SECONDS
+        self.swept = time.monotonic()
+        limit, ended = self.swept - GRAPHQL_RESERVATION_SECONDS, []
         with self.lock:
-            for group in self.channels.values():
-                for key in [key for key, channel in group.items()
-                            if not channel.stream.connections and channel.idle_since < limit]:
-                    del group[key]
+            idle = [(channel.idle(), name, key) for name, group in self.channels.items() if name is not None
+                    for key, channel in group.items() if channel.idle() > GRAPHQL_IDLE_SECONDS]
+            idle.sort(key=lambda item: -item[0])
+            for number, (seconds, name, key) in enumerate(idle):
+                if seconds > GRAPHQL_RESERVATION_SECONDS or len(idle) - number > MAX_GRAPHQL_IDLE_CHANNELS:
+                    ended.append(self.channels[name].pop(key).stream)
             expired = [item for item in self.reservations.values()
                        if not item.stream.connections and item.idle_since < limit]
             for reservation in expired:
                 del self.reservations[reservation.token]
+        for stream in ended:
+            stream.close()
         for reservation in expired:
             for operation_id in list(reservation.operations):
                 self.remove_reserved(reservation, operation_id, False)
@@ -36534,7 +37029,7 @@ def event_text(realm, function, options, name):
         shown = json.dumps(text[:40], ensure_ascii=False) if text else describe_value(realm, value)
         raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
                         f"line breaks, not {shown}")
-    if name == "id" and is_stream_id(text):
+    if name == "id" and parse_event_id(text):
         raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
                         "choose another form")
     return text
@@ -36921,15 +37416,26 @@ STORAGE_PATIENCE = 1.0
 MAX_STORAGE_FILE = 4 * 1024 * 1024 * 1024
 #: Marks our files, so that no other program's database is written to ("aiwe").
 STORAGE_APPLICATION_ID = 0x61697765
+#: The version of the tables below; a file with a larger one is left alone.
+STORAGE_VERSION = 1
 #: Messages after which those that a stream does not keep any more are deleted from the file.
 STORAGE_PRUNE_EVERY = 32
+#: Seconds that one statement may take, and the steps of SQLite between two looks at the clock.
+STORAGE_SECONDS = 10.0
+STORAGE_STEPS = 100_000
+#: A sequence beyond this was not given out by a stream.
+MAX_STORED_SEQUENCE = 10**15
+#: Bytes of a message that are read from the file: longer ones are not kept for replay anyway.
+MAX_STORAGE_FRAME = MAX_HISTORY_BYTES + 1
 
-_STORAGE_TABLES = """
-CREATE TABLE IF NOT EXISTS items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key));
-CREATE TABLE IF NOT EXISTS streams (path TEXT PRIMARY KEY, epoch TEXT, sequence INTEGER);
-CREATE TABLE IF NOT EXISTS messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL,
-                                     PRIMARY KEY (path, sequence)) WITHOUT ROWID;
-"""
+_STORAGE_TABLES = (
+    "CREATE TABLE items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key))",
+    "CREATE TABLE streams (path TEXT PRIMARY KEY, epoch TEXT, sequence INTEGER)",
+    "CREATE TABLE messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL, "
+    "PRIMARY KEY (path, sequence)) WITHOUT ROWID")
+
+_STORED_FRAME = re.compile(rb"id: ([^\r\n\0]{1,400})\n(?:event: [^\r\n\0]*\n)?(?:retry: [0-9]{1,9}\n)?"
+                           rb"(?:data: [^\r\n]*\n)+\n\Z")
 
 
 class StorageUnavailable(Exception):
@@ -36949,8 +37455,14 @@ class StorageFile:
         self.report = report or (lambda level, text: None)
         self.lock = threading.Lock()
         self.closed = False
+        #: When the statement that runs is to be interrupted.
+        self.deadline = math.inf
+        #: Streams of which the file could not be read.
+        self.unread = weakref.WeakSet()
         if sqlite3 is None:
             raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            raise self._unusable("it is not an ordinary file")
         try:
             self.connection = sqlite3.connect(self.path, timeout=STORAGE_PATIENCE, isolation_level=None,
                                               check_same_thread=False)
@@ -36964,25 +37476,52 @@ class StorageFile:
 
     def _prepare(self):
         run = self.connection.execute
+        self.connection.set_progress_handler(self._is_overdue, STORAGE_STEPS)
+        run("PRAGMA trusted_schema = OFF")
+        found = run("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         if run("PRAGMA application_id").fetchone()[0] != STORAGE_APPLICATION_ID:
-            if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise StorageUnavailable(f"{self.path} cannot be used for --storage: it is the database of "
-                                         "another program")
+            if found:
+                raise self._unusable("it is the database of another program")
             run(f"PRAGMA application_id = {STORAGE_APPLICATION_ID}")
+        version = run("PRAGMA user_version").fetchone()[0]
+        if version > STORAGE_VERSION:
+            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this one knows "
+                                 f"{STORAGE_VERSION}); use that version, or another file")
+        for kind, name, sql in found:   # before anything in it can run
+            if kind != "table" or " ".join(sql.split()) not in _STORAGE_TABLES:
+                raise self._unusable(f"somebody has changed it: the {kind} {json.dumps(name[:40])} is not one that "
+                                     "aiwebengine made; use another file, or a copy from before")
         if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise StorageUnavailable(f"{self.path} cannot be used for --storage: the file is damaged; delete it, "
-                                     "or put a copy in its place")
+            raise self._unusable("the file is damaged; delete it, or put a copy in its place")
         if run("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-            raise StorageUnavailable(f"{self.path} cannot be used for --storage: its file system does not allow "
-                                     "write-ahead logging")
+            raise self._unusable("its file system does not allow write-ahead logging")
         run("PRAGMA synchronous = NORMAL")
         run(f"PRAGMA max_page_count = {MAX_STORAGE_FILE // run('PRAGMA page_size').fetchone()[0]}")
-        self.connection.executescript(_STORAGE_TABLES)
+        for table in _STORAGE_TABLES:
+            run(table.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+        if version < STORAGE_VERSION:
+            run(f"PRAGMA user_version = {STORAGE_VERSION}")
+
+    def _unusable(self, reason):
+        return StorageUnavailable(f"{self.path} cannot be used for --storage: {reason}")
+
+    def _is_overdue(self):
+        """For SQLite, which asks now and then: is its statement to be interrupted?"""
+        return time.monotonic() > self.deadline
 
     def execute(self, statement, *values):
         """The rows of one statement, which is committed. Raises sqlite3.Error."""
         with self.lock:
+            self.deadline = time.monotonic() + STORAGE_SECONDS
             return self.connection.execute(statement, values).fetchall()
+
+    @contextlib.contextmanager
+    def transaction(self):
+        """For several statements that take effect together; gives the function that runs one."""
+        with self.lock, self.connection:
+            self.deadline = time.monotonic() + STORAGE_SECONDS
+            self.connection.execute("BEGIN IMMEDIATE")
+            yield self.connection.execute
 
     def storage_of(self, script):
         return StoredInFile(self, script)
@@ -36995,29 +37534,37 @@ class StorageFile:
     # -- histories of streams ----
 
     def open(self, stream):
-        """Lets a stream go on where it was when it was last written to the file."""
+        """Lets a stream go on where it was when it was last written to the file. Its history begins anew when
+        what is there cannot be: somebody has changed it."""
+        stream.archive = self
         try:
             self.execute("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT DO NOTHING", stream.path, stream.epoch)
             [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?", stream.path)
-            rows = self.execute("SELECT sequence, frame, filter, time FROM messages WHERE path = ? "
-                                "ORDER BY sequence DESC LIMIT ?", stream.path, stream.depth)
-        except (sqlite3.Error, ValueError) as error:
-            self._give_up(stream, error)
-            return
-        messages = [Message(number, frame, json.loads(filter) if filter else None, moment)
-                    for number, frame, filter, moment in reversed(rows)]
-        if messages and messages[-1].sequence != sequence:
-            messages = []               # later ones were not kept: it had no history for a while
-        stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
-        stream.archive = self
+            rows = self.execute("SELECT sequence, substr(frame, 1, ?), filter, time FROM messages WHERE path = ? "
+                                "ORDER BY sequence DESC LIMIT ?", MAX_STORAGE_FRAME, stream.path, stream.depth)
+            rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
+            messages = stored_messages(epoch, sequence, rows)
+        except (TypeError, ValueError) as error:
+            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, and begins anew: {error}")
+            try:
+                self._set_aside(stream, stream.epoch)
+            except sqlite3.Error:
+                self.unread.add(stream)
+        except sqlite3.Error as error:
+            self.report("warn", f"stream {stream.path}: its history cannot be read from {self.path}: {error}")
+            self.unread.add(stream)
+        else:
+            stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
 
     def append(self, stream, message):
-        """Keeps a message of a stream; False when that failed. The condition on the sequence notices
-        another process that sends on the same stream: only one of them can go on in this file."""
+        """Keeps a message of a stream. False when the stream has to go on without the file: then the file
+        knows that it does not have what comes, by an epoch of which nobody has an id. Raises
+        StorageUnavailable when not even that can be written. The condition on the sequence notices
+        another process that sends on the same stream: neither can then say what clients missed."""
         try:
-            with self.lock, self.connection:
-                run = self.connection.execute
-                run("BEGIN IMMEDIATE")
+            if stream in self.unread:
+                raise sqlite3.OperationalError("its history could not be read")
+            with self.transaction() as run:
                 if not run("UPDATE streams SET sequence = ? WHERE path = ? AND epoch = ? AND sequence = ?",
                            (message.sequence, stream.path, stream.epoch, stream.sequence)).rowcount:
                     raise sqlite3.OperationalError("another process sends on the same stream")
@@ -37027,15 +37574,65 @@ class StorageFile:
                         (stream.path, message.sequence, message.frame, filter, message.time))
                 if message.sequence % STORAGE_PRUNE_EVERY == 0:
                     run("DELETE FROM messages WHERE path = ? AND sequence <= ?", (stream.path, stream.floor))
+            return True
         except sqlite3.Error as error:
-            self._give_up(stream, error)
+            reason = error
+        try:
+            self._set_aside(stream, secrets.token_hex(4))
+        except sqlite3.Error:
+            if not self.closed:
+                raise StorageUnavailable(f"it cannot be kept in {self.path}: {reason}") from None
             return False
-        return True
+        self.unread.discard(stream)
+        self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
+                            f"not in {self.path}: {reason}")
+        return False
 
-    def _give_up(self, stream, error):
-        if not self.closed:
-            self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
-                                f"not in {self.path}: {error}")
+    def _set_aside(self, stream, epoch):
+        """Makes the file forget the history of a stream, and know that no id of it is to be trusted. On a full
+        disk the log of what was written first makes room."""
+        for last in (False, True):
+            try:
+                with self.transaction() as run:
+                    run("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT (path) DO UPDATE SET epoch = excluded.epoch, "
+                        "sequence = 0", (stream.path, epoch))
+                    run("DELETE FROM messages WHERE path = ?", (stream.path,))
+                return
+            except sqlite3.Error:
+                if last:
+                    raise
+                with contextlib.suppress(sqlite3.Error):
+                    self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def stored_messages(epoch, sequence, rows):
+    """The Messages of a stream's rows, which come newest first; raises ValueError for what no stream wrote.
+    None at all when the newest are not kept: it had no history for a while."""
+    if not isinstance(epoch, str) or not isinstance(sequence, int) or not 0 <= sequence < MAX_STORED_SEQUENCE \
+            or not parse_event_id(f"{epoch}-0"):
+        raise ValueError("its epoch or sequence is not one")
+    messages = []
+    for number, frame, filter, moment in reversed(rows):
+        found = _STORED_FRAME.match(frame) if isinstance(frame, bytes) and isinstance(number, int) else None
+        if found is None or not 0 < number <= sequence or not isinstance(moment, float) or not 0 <= moment < 1e11:
+            raise ValueError("a message is not one that a stream sent")
+        id = parse_event_id(frame[4:found.end(1)].decode())
+        frame.decode()
+        if id is not None and id != (epoch, number):
+            raise ValueError("a message has the id of another one")
+        messages.append(Message(number, frame, stored_filter(filter), moment))
+    return messages if messages and messages[-1].sequence == sequence else []
+
+
+def stored_filter(text):
+    """The filter of a message in the file; raises ValueError."""
+    try:
+        filter = json.loads(text) if text is not None else None
+    except (TypeError, RecursionError):
+        filter = ()
+    if filter is not None and not (isinstance(filter, dict) and all(isinstance(value, str) for value in filter.values())):
+        raise ValueError("a filter is not an object of strings")
+    return filter or None
 
 
 class StoredInFile:
@@ -37052,8 +37649,9 @@ class StoredInFile:
             raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
 
     def get(self, key):
-        rows = self._run("getItem", "SELECT value FROM items WHERE script = ? AND key = ?", to_sql(key))
-        return from_sql(rows[0][0]) if rows else None
+        rows = self._run("getItem", "SELECT CASE WHEN length(CAST(value AS BLOB)) <= ?2 THEN value END FROM items "
+                                    "WHERE script = ?1 AND key = ?3", 4 * MAX_STORAGE_VALUE, to_sql(key))
+        return self._text("getItem", rows[0][0], MAX_STORAGE_VALUE) if rows else None
 
     def set(self, key, value):
         self._run("setItem", "INSERT INTO items VALUES (?, ?, ?) "
@@ -37068,7 +37666,19 @@ class StoredInFile:
 
     def keys(self):
         rows = self._run("keys", "SELECT key FROM items WHERE script = ? ORDER BY rowid")
-        return [from_sql(key) for key, in rows]
+        return [self._text("keys", key, MAX_STORAGE_KEY) for key, in rows]
+
+    def _text(self, function, value, limit):
+        """A key or value as a script kept it; what somebody else has put there is refused."""
+        try:
+            text = value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
+            if isinstance(text, str) and len(text) <= limit:
+                return text
+        except UnicodeDecodeError:
+            pass
+        raise HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
+                        f"{'value' if function == 'getItem' else 'key'} is not a text of up to {limit:,} characters; "
+                        "sharedStorage.clear() makes it usable again")
 
 
 def to_sql(text):
@@ -37079,11 +37689,16 @@ def to_sql(text):
     return data if any("\ud800" <= character <= "\udfff" for character in text) else text
 
 
-def from_sql(value):
-    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
-
-
 # -- Relays ----
+
+
+@contextlib.contextmanager
+def not_sent(function):
+    """Tells a script that a message could not be kept, and so was not sent."""
+    try:
+        yield
+    except StorageUnavailable as error:
+        raise HostError(f"{function}: the message was not sent: {error}") from None
 
 
 class LocalRelay:
@@ -37095,11 +37710,13 @@ class LocalRelay:
 
     def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
         """Sends a text on a stream, with EventFields; returns a Delivery."""
-        return stream.send(text, filter, fields.event, None, fields.id, fields.retry)
+        with not_sent(function):
+            return stream.send(text, filter, fields.event, None, fields.id, fields.retry)
 
     def send_subscription(self, name, text, filter, function):
         """Sends a text to subscribers; returns a Delivery, or None when no subscription has that name."""
-        return self.graphql.broadcast(name, text, filter)
+        with not_sent(function):
+            return self.graphql.broadcast(name, text, filter)
 
     def list_connections(self, stream):
         """Descriptions of a stream's connections, oldest first."""
@@ -37241,7 +37858,7 @@ class RedisLink:
             raise StorageUnavailable("--redis needs the package redis: pip install redis") from None
         try:
             client = redis.Redis.from_url(
-                url, protocol=2, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
+                url, protocol=2, max_connections=2**31, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
         except ValueError as error:
             raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such as "
@@ -37263,7 +37880,8 @@ class RedisLink:
 
     def connection(self):
         """A new connection for one thread alone; its errors are `failures`."""
-        connection = self.client.connection_pool.make_connection()
+        pool = self.client.connection_pool      # which counts those that it makes, and never forgets one
+        connection = pool.connection_class(**pool.connection_kwargs)
         connection.connect()
         connection.send_command("PING")
         connection.read_response()
@@ -37543,9 +38161,7 @@ class RedisRelay:
             last = stream.event_id(stream.sequence)
             stream.enter(era)
             stream.send(gap_facts(last, stream.event_id(era.base + 1), reason), None, "gap", era.base + 1)
-            with stream.lock:           # who comes later and needs to know is told anyway
-                stream.history.clear()
-                stream.history_bytes, stream.floor = 0, stream.sequence
+            stream.forget()             # who comes later and needs to know is told anyway
 
     # -- sending ----
 
@@ -37927,6 +38543,8 @@ interface HttpRequest {
   url: string;
   /** Parameters of the URL, decoded. The last of duplicate keys wins. */
   query: Record<string, string>;
+  /** The same with all values of each key. */
+  queryAll: Record<string, string[]>;
   /** Parameters of the path: `/users/:id` gives `params.id`, `/files/*` gives `params["*"]`. */
   params: Record<string, string>;
   /** Header fields by lower-case name. */
@@ -37938,8 +38556,10 @@ interface HttpRequest {
   /** The parsed body if the content type is JSON, else null. A body that is not valid JSON throws a SyntaxError
    * here, which is answered with 400 unless the handler catches it. */
   json: any;
-  /** Fields of a form, urlencoded or multipart. */
+  /** Fields of a form, urlencoded or multipart. The last of duplicate names wins. */
   form: Record<string, string>;
+  /** The same with all values of each field: what checkboxes of one name and `<select multiple>` send. */
+  formAll: Record<string, string[]>;
   /** Uploaded files. */
   files: UploadedFile[];
   cookies: Record<string, string>;
@@ -38308,8 +38928,16 @@ def declaration_of(entry, indent, word):
 
 DEFAULT_LOAD_TIMEOUT = 10.0
 MAX_SCRIPT_BYTES = 16 * 1024 * 1024
-#: Calls that may run, or wait for their turn, in one script; more are answered 503.
+#: Calls that may wait for their turn in one script, when the first of them has waited for so many seconds; more
+#: are answered 503.
 MAX_CALLS_PER_SCRIPT = 128
+MAX_TURN_SECONDS = 3.0
+#: Threads for calls of scripts and for serving requests.
+MAX_THREADS = 512
+#: A handler whose calls computed no longer than that lately, in seconds, may be called by the thread that
+#: serves everybody; and how slowly a long call is forgotten.
+QUICK_SECONDS = 0.005
+PACE_FADING = 0.9
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
 WATCH_INTERVAL = 0.25
 SETTLE_SECONDS = 0.05
@@ -38485,6 +39113,223 @@ class ScriptBusy(Exception):
     """Too many calls of one script at once."""
 
 
+class ScriptReplaced(Exception):
+    """The version of a script that was to be called is gone; the table has another one, or none."""
+
+
+# -- Calls ----
+
+
+#: Instead of the outcome of a call that has to wait.
+NOT_NOW = object()
+
+
+class Pace:
+    """How long the work of one kind took lately: the longest time, fading with each further one. What was
+    never done is not known to be quick."""
+
+    __slots__ = ("longest", "quick")
+
+    def __init__(self):
+        self.longest, self.quick = 0.0, False
+
+    def note(self, seconds):
+        faded = self.longest * PACE_FADING
+        self.longest = longest = seconds if seconds > faded else faded
+        self.quick = longest < QUICK_SECONDS
+
+
+class Task(Outcome):
+    """Work that another thread may do. `value()` returns what it returned, or raises what it raised."""
+
+    __slots__ = ("work", "pace", "result", "error")
+
+    def __init__(self, work, pace):
+        super().__init__()
+        self.work, self.pace = work, pace
+        self.result = self.error = None
+
+    def run(self):
+        started = time.perf_counter()
+        try:
+            self.result = self.work()
+        except BaseException as error:
+            self.error = error
+        self.pace.note(time.perf_counter() - started)
+        self.conclude()
+
+    def value(self):
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class Call(Outcome):
+    """One call of a script's handler, from the wait for its turn to its outcome. `make_context()` gives the
+    argument, `convert(value)` what value() returns, which raises JSError, MissingHandler or ScriptBusy.
+
+    No thread waits for a promise: the call goes on when it is settled, or ends when its time is up.
+    """
+
+    __slots__ = ("host", "handler", "what", "make_context", "convert", "pace", "pending", "result", "error",
+                 "__weakref__")
+
+    def __init__(self, host, pace, handler, what, make_context, convert=None):
+        self.done = False
+        self.host, self.pace, self.handler, self.what = host, pace, handler, what
+        self.make_context, self.convert = make_context, convert
+        self._listeners = self.pending = self.result = self.error = None
+
+    def run(self):
+        """Calls the handler. Its turn has come."""
+        host, started = self.host, time.perf_counter()
+        try:
+            outcome = host.realm.start(host.resolve(self.handler, self.what), self.make_context(),
+                                       timeout=host.app.handler_timeout, convert=self.convert)
+            if type(outcome) is Pending:
+                self.await_promise(outcome)
+            else:
+                self.end(outcome)
+        except BaseException as error:
+            self.end(None, error)
+        self.pace.note(time.perf_counter() - started)
+
+    def run_and_wait(self):
+        """run() for a caller that waits for the outcome, a promise's too."""
+        host = self.host
+        try:
+            self.end(host.realm.run(host.resolve(self.handler, self.what), self.make_context(),
+                                    timeout=host.app.handler_timeout, convert=self.convert))
+        except BaseException as error:
+            self.end(None, error)
+
+    def await_promise(self, pending):
+        """The handler returned a promise that is not settled."""
+        self.pending = pending
+        host, itself = self.host, weakref.ref(self)     # the alarm shall not keep what is long over
+        host.app.waiting.add(self)
+        host.app.later(pending.seconds_left(), lambda: (call := itself()) and call.expire())
+        pending.then(lambda: host.take_turn(self.go_on))
+
+    def go_on(self):
+        """The promise is settled."""
+        if self.done:
+            return
+        started = time.perf_counter()
+        try:
+            self.end(self.pending.value())
+        except BaseException as error:
+            self.end(None, error)
+        self.pace.note(time.perf_counter() - started)
+
+    def expire(self):
+        if not self.done:
+            self.end(None, unsettled_error(self.pending.timeout))
+
+    def end(self, result, error=None):
+        """The call is over, if it was not: its time may be up while the promise is settled."""
+        if self.pending is not None:
+            try:
+                self.host.app.waiting.remove(self)
+            except KeyError:
+                return
+            self.pending.forget()
+        self.result, self.error = result, error
+        self.host.call_ended()
+        self.conclude()
+
+    def value(self):
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class Suspended(BaseException):
+    """Work that needs the outcome of a call cannot go on before that is over; then it is done once more from
+    the start, with the outcomes of the calls that it has made: see Request.calls. No Exception, so that
+    nothing on the way takes it for an error of the resolver."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.call = call
+
+
+class ResolverCall:
+    """A call of a GraphQL field's resolver, or at a `place` further down in its value, which may still be
+    running."""
+
+    __slots__ = ("host", "resolver", "handler", "args", "request", "convert", "place", "started", "call",
+                 "result", "error")
+
+    def __init__(self, host, kind, name, handler, args, request, convert, place):
+        self.host, self.resolver, self.handler, self.args = host, (host.name, kind, name), handler, args
+        self.convert, self.place = convert, place
+        self.request, self.started = request, time.perf_counter()
+        self.call = self.result = self.error = None
+
+    @property
+    def what(self):
+        return f"{self.resolver[1]} {self.resolver[2]}" + (f" ({self.place})" if self.place else "")
+
+    def make_context(self):
+        """Older scripts expect the arguments themselves, so each is also a property of the context where its
+        name is free."""
+        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request, self.args)
+        for key, value in self.args.items():
+            context.setdefault(key, value)
+        return context
+
+    def begin(self):
+        """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
+        host, what, pace = self.host, self.what, self.host.app.resolver_pace
+        try:
+            if self.request is None or self.request.calls is None:
+                self.result = host.run(self.handler, what, self.make_context(), self.convert)
+            else:
+                self.result = host.run_now(pace, self.handler, what, self.make_context, self.convert)
+        except Exception as error:
+            self.error = error
+        if self.result is not NOT_NOW and type(self.result) is not Pending:
+            self.ended()
+            return
+        self.call = call = Call(host, pace, self.handler, what, self.make_context, self.convert)
+        if self.result is NOT_NOW:
+            host.begin(call)
+        else:
+            call.await_promise(self.result)
+        call.then(self.call_ended)
+
+    def call_ended(self):
+        self.result, self.error = self.call.result, self.call.error
+        self.ended()
+
+    def ended(self):
+        """Counts the call."""
+        host, error, known = self.host, self.error, self.host.app.resolver_stats
+        if isinstance(error, JSError):
+            host.app.report_error(host, error, f"{self.what}: the resolver failed")
+        if self.place is not None:
+            return
+        stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
+        stats.calls += 1
+        if error is not None:
+            stats.errors += not self.may_be_missing()
+        stats.record(time.perf_counter() - self.started)
+
+    def may_be_missing(self):
+        return self.resolver[1] == "subscription" and isinstance(self.error, MissingHandler)
+
+    def value(self):
+        if self.call is not None and not self.call.done:
+            raise Suspended(self.call)
+        if self.error is None:
+            return self.result
+        if not self.may_be_missing():
+            raise self.error
+        self.host.warn_once(str(self.error))
+        return None
+
+
 # -- Routes ----
 
 
@@ -38515,87 +39360,154 @@ class CallStats:
 
 
 class Route:
-    """A path and method with the handler that answers."""
+    """A path and method with the handler that answers. A `fallback` ends in `*`: files of public/ come
+    first, as a page that does its own routing needs it."""
 
-    __slots__ = ("path", "method", "handler", "host", "stats")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace")
 
     def __init__(self, path, method, handler, host):
         self.path = path
+        self.place = route_place(path)
+        self.fallback = path.endswith("*")
         self.method = method
         self.handler = handler
         self.host = host
         self.stats = CallStats()
+        self.pace = Pace()
 
 
 class StreamRoute:
     """A stream with the handlers its script gave for it."""
 
-    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history", "retry")
+    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history", "retry", "pace")
 
     def __init__(self, stream, on_connect, on_disconnect, host, history, retry):
         self.stream = stream
         self.on_connect = on_connect
         self.on_disconnect = on_disconnect
+        self.pace = Pace()              # of onConnect
         self.host = host
         self.history = history
         self.retry = retry
 
-    def apply(self):
-        """Gives the stream what the options say; for when the script is live."""
-        self.stream.depth, self.stream.retry = self.history, self.retry
+    @property
+    def has_handlers(self):
+        return self.on_connect is not None or self.on_disconnect is not None
+
+
+def shared_stream(routes):
+    """Of the registrations of one stream, in the order of the scripts, the one whose handlers are called.
+    The stream gets the options that the first of them gives."""
+    stream = routes[0].stream
+    stream.depth = next((route.history for route in routes if route.history != DEFAULT_HISTORY_MESSAGES),
+                        DEFAULT_HISTORY_MESSAGES)
+    stream.retry = next((route.retry for route in routes if route.retry != RETRY_MILLISECONDS), RETRY_MILLISECONDS)
+    return next((route for route in routes if route.has_handlers), routes[0])
 
 
 class RouteTable:
-    """All routes, ready to be searched; made anew whenever one changes."""
+    """All routes, ready to be searched; made anew whenever one changes. Each method finds its own best
+    match: a fixed path, then patterns from the most to the least particular."""
 
     def __init__(self, routes=()):
-        self.exact = {}
-        self.patterns = []
-        patterns = {}
-        for route in routes:
-            if ":" in route.path or "*" in route.path:
-                patterns.setdefault(route.path, {})[route.method] = route
-            else:
-                self.exact.setdefault(route.path, {})[route.method] = route
-        for path in sorted(patterns, key=pattern_rank):
-            self.patterns.append((*route_pattern(path), patterns[path]))
+        self.exact = {}                 # place of a fixed path -> {method: Route}
+        self.patterns = {}              # method -> [(regular expression, names, Route)]
+        self.routes = list(routes)
+        places = {}
+        for route in self.routes:
+            places.setdefault(route.place, {})[route.method] = route
+        for methods in sorted(places.values(), key=lambda methods: pattern_rank(next(iter(methods.values())).path)):
+            path = next(iter(methods.values())).path
+            if not is_pattern(path):
+                self.exact[path_key(path)] = methods
+                continue
+            if "GET" in methods:
+                methods = {"HEAD": methods["GET"], **methods}
+            for method, route in methods.items():
+                self.patterns.setdefault(method, []).append((*route_pattern(route.path), route))
 
-    def find(self, path):
-        """(methods, params): a dict method -> Route of the best match, or None."""
-        methods = self.exact.get(path)
+    def find(self, key, method):
+        """(Route, params) of the best match for a method, or (None, {}). HEAD finds what GET does."""
+        methods = self.exact.get(key)
         if methods is not None:
-            return methods, {}
-        for pattern, names, methods in self.patterns:
-            found = pattern.match(path)
+            route = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
+            if route is not None:
+                return route, {}
+        for pattern, names, route in self.patterns.get(method, ()):
+            found = pattern.match(key)
             if found:
-                return methods, dict(zip(names, found.groups()))
+                return route, dict(zip(names, found.groups()))
         return None, {}
 
+    def methods(self, key):
+        """The methods that any route has at a path."""
+        return {*self.exact.get(key, ()), *[method for method, entries in self.patterns.items()
+                                            if any(pattern.match(key) for pattern, _, _ in entries)]}
+
     def paths(self):
-        return [*self.exact, *[next(iter(methods.values())).path for _, _, methods in self.patterns]]
+        return [route.path for route in self.routes]
+
+
+def is_pattern(path):
+    return ":" in path or "*" in path
 
 
 def pattern_rank(path):
-    """Sorts patterns from the most to the least particular: fixed text before :name before *."""
-    return [(2 if "*" in part else 1 if ":" in part else 0, part) for part in path.split("/")]
+    """Sorts patterns from the most to the least particular: fixed text before :name before *, and of two
+    names the one with more fixed text around it."""
+    return [(2 if "*" in part else 1 if ":" in part else 0, -len(_PATTERN_PART.sub("", part)), part)
+            for part in path.split("/")]
 
 
 _PATTERN_PART = re.compile(r":([A-Za-z_$][\w$]*)|\*")
+
+
+def route_place(path):
+    """What two paths have in common that answer the same requests: the key, of a pattern without its names."""
+    return _PATTERN_PART.sub(lambda found: ":" if found[1] else "*", path_key(path))
 
 
 def route_pattern(path):
     """(regular expression, names of its groups) of a path with `:name`, one segment, and `*`, any rest."""
     pieces, names, end = [], [], 0
     for found in _PATTERN_PART.finditer(path):
-        pieces.append(re.escape(path[end:found.start()]))
+        pieces.append(re.escape(path_key(path[end:found.start()])))
         pieces.append("(.*)" if found[1] is None else "([^/]+)")
         names.append(found[1] or "*")
         end = found.end()
-    pieces.append(re.escape(path[end:]))
+    pieces.append(re.escape(path_key(path[end:])))
     return re.compile("".join(pieces) + r"\Z", re.DOTALL), names
 
 
+def percent_decoded(text):
+    """A percent-decoded text. As in the URL Standard a % that begins no escape stands for itself, and bytes
+    that are not UTF-8 become U+FFFD. `text` holds one character per byte as it was received."""
+    return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8", "replace")
+
+
+def path_key(path):
+    """What routes are found by: the decoded path, in which an encoded slash is NUL. `path` may be written
+    with percent escapes or without."""
+    if "%" not in path and path.isascii():
+        return path
+    raw = re.sub("%2f", "%00", path, flags=re.IGNORECASE)
+    return percent_decoded(raw.encode("utf-8", "replace").decode("latin-1"))
+
+
 # -- Imported files ----
+
+
+def is_spelled_so(folder, parts):
+    """Whether the names of a path below a folder are written as the files are. Windows and macOS find x.js as
+    X.JS, Windows also as X~1.JS, `x.js.` and `x.js:$DATA`; what is found must not depend on the system."""
+    for part in parts:
+        other = part.swapcase()
+        if other != part and os.path.lexists(os.path.join(folder, other)) \
+                or not {*"~:\\"}.isdisjoint(part) or part[-1:] in (" ", "."):
+            if part not in os.listdir(folder):
+                return False
+        folder = os.path.join(folder, part)
+    return True
 
 
 def find_import(folder, specifier, referrer):
@@ -38607,11 +39519,26 @@ def find_import(folder, specifier, referrer):
     folder = folder.resolve()
     try:
         path = (folder / referrer).parent.joinpath(specifier).resolve()
+        named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
+        misspelled = path.exists() and not named.startswith("../") and not is_spelled_so(folder, named.split("/"))
     except (OSError, ValueError) as error:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: {error}") from None
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    if misspelled:
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this spelling")
     return path, path.relative_to(folder).as_posix()
+
+
+def open_ordinary(path):
+    """Opens a file for reading bytes. Pipes, devices and the like, which could keep a reader waiting, and
+    folders are refused with ValueError; opening never waits."""
+    extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra))
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise ValueError("it is not an ordinary file")
 
 
 def read_import(path, specifier, referrer):
@@ -38619,7 +39546,8 @@ def read_import(path, specifier, referrer):
     try:
         return read_script(path)
     except (OSError, ValueError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else \
+            "it is a folder" if path.is_dir() else getattr(error, "strerror", None) or error
         raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
 
 
@@ -38637,14 +39565,16 @@ class ScriptHost:
         self.app = app
         self.name = name
         self.source = source
-        self.routes = {}                # (path, method) -> Route
+        self.routes = {}                # (place, method) -> Route
         self.streams = {}               # path -> StreamRoute
         self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
         self.retired = False
         #: The scripts that have names which were refused to it.
         self.blockers = self.graphql.blockers
-        self.active = 0
+        self.active = 0                 # calls that are not over
+        self.turns = collections.deque()    # (since when, work) that waits for its turn
+        self.taken = False              # is it somebody's turn?
         self.storage = app.storage_of(name)
         self.meta = {"scriptName": name, "engine": f"aiwebengine {__version__}", "worker": app.worker}
         self._warned = set()
@@ -38755,51 +39685,129 @@ class ScriptHost:
         return function
 
     def run(self, handler, what, context, convert=None):
-        """Calls a handler within the time limit; raises JSError, ScriptTimeout, MissingHandler or
-        ScriptBusy."""
+        """Calls a handler within the time limit and waits for it; raises JSError, ScriptTimeout,
+        MissingHandler or ScriptBusy."""
         function = self.resolve(handler, what)
         with self._lock:
-            if self.active >= MAX_CALLS_PER_SCRIPT:
-                raise ScriptBusy(f"{self.name} is busy: {self.active} calls are running or waiting for "
-                                 "their turn")
-            self.active += 1
+            self._count_call()
         try:
             return self.realm.run(function, context, timeout=self.app.handler_timeout, convert=convert)
         finally:
-            with self._lock:
-                self.active -= 1
-                last = self.retired and not self.active
-            if last:
-                self.realm.close()
+            self.call_ended()
 
-    def call_resolver(self, kind, name, resolver, args, info):
-        """The value of a GraphQL field. Older scripts expect the arguments themselves, so each is also a
-        property of the context where its name is free."""
-        request = info.context
-        context = self.context("graphql" + kind.capitalize(), request, args)
-        for key, value in args.items():
-            context.setdefault(key, value)
-        what = f"{kind} {name}"
-        key, known = (self.name, kind, name), self.app.resolver_stats
-        stats = known.get(key) or known.setdefault(key, CallStats())
-        started, failed = time.perf_counter(), True
-        stats.calls += 1
+    def _count_call(self):
+        """Counts a call, with `_lock` held; raises ScriptBusy."""
+        waiting = len(self.turns)
+        if waiting >= MAX_CALLS_PER_SCRIPT and time.monotonic() - self.turns[0][0] > MAX_TURN_SECONDS:
+            raise ScriptBusy(f"{self.name} is busy: {waiting} calls are waiting for their turn")
+        self.active += 1
+
+    def run_now(self, pace, handler, what, make_context, convert=None):
+        """What Realm.start() gives, if nobody is in the realm; NOT_NOW else. Raises what the handler raises, or
+        MissingHandler."""
+        lock = self.realm.lock
+        with self._lock:
+            if self.taken or self.retired and not self.active or not lock.acquire(False):
+                return NOT_NOW
+            self.taken = True
+            self.active += 1
+        started, outcome = time.perf_counter(), None
         try:
-            value = self.run(resolver, what, context)
-            failed = False
-            return value
-        except JSError as error:
-            self.app.report_error(self, error, f"{what}: the resolver failed")
-            raise
-        except MissingHandler as error:
-            if kind != "subscription":
-                raise
-            failed = False
-            self.warn_once(str(error))
-            return None
+            outcome = self.realm.start(self.resolve(handler, what), make_context(),
+                                       timeout=self.app.handler_timeout, convert=convert)
+            return outcome
         finally:
-            stats.errors += failed
-            stats.record(time.perf_counter() - started)
+            lock.release()
+            pace.note(time.perf_counter() - started)
+            self.pass_turn(type(outcome) is not Pending)
+
+    def begin(self, call, patient=False):
+        """Has a Call run by another thread when it is its turn. It tells about a script that is busy (but not
+        to those who are `patient`) or that was replaced."""
+        alone = self.app.later is None  # then nobody else would do it
+        try:
+            with self._lock:
+                if self.retired and not self.active:
+                    raise ScriptReplaced
+                if patient:
+                    self.active += 1
+                else:
+                    self._count_call()
+        except (ScriptBusy, ScriptReplaced) as error:
+            call.error = error
+            call.conclude()
+            return
+        if alone:
+            call.run_and_wait()
+        else:
+            self.take_turn(call.run)
+
+    def take_turn(self, work):
+        """Has work() done by another thread when it is its turn."""
+        with self._lock:
+            if self.taken:
+                self.turns.append((time.monotonic(), work))
+                return
+            self.taken = True
+        self.app.threads.run(self.take_turns, work)
+
+    def take_turns(self, work):
+        """Does the work whose turn it is, and then what waits for its turn."""
+        while work is not None:
+            work()
+            with self._lock:
+                work = self.turns.popleft()[1] if self.turns else None
+                self.taken = work is not None
+
+    def pass_turn(self, over):
+        """The turn of this thread is over, and it has other things to do; is the call over, too?"""
+        with self._lock:
+            self.active -= over
+            work = self.turns.popleft()[1] if self.turns else None
+            self.taken = work is not None
+            last = self.retired and not self.active
+        if work is not None:
+            self.app.threads.run(self.take_turns, work)
+        if last:
+            self.realm.close()
+
+    def call_ended(self):
+        with self._lock:
+            self.active -= 1
+            last = self.retired and not self.active
+        if last:
+            self.realm.close()
+
+    def call_resolver(self, kind, name, resolver, args, info, place=None):
+        """The value of a GraphQL field. Raises Suspended when that takes a wait and the request can be done
+        anew, what the resolver raises, MissingHandler or ScriptBusy. `place` is where in the result this
+        is, when the value of a field further up is asked for more."""
+        request = info.context
+        calls = request.calls if request is not None else None
+        if calls is not None:
+            position, request.position = request.position, request.position + 1
+            if position < len(calls) and calls[position].resolver == (self.name, kind, name):
+                return calls[position].value()
+            del calls[position:]        # the schema has changed meanwhile
+        convert = None if info.plain else functools.partial(self.live_value, kind, name)
+        call = ResolverCall(self, kind, name, resolver, args, request, convert, place)
+        if calls is not None:
+            calls.append(call)
+        call.begin()
+        return call.value()
+
+    def live_value(self, kind, name, value):
+        """What a resolver returned. For a method, a getter or a promise in it, which take another call, it
+        holds functions `f(args, info)`, as the default resolver of graphql-js would call them."""
+        def later(start):
+            def call(context=undefined):
+                return start(self.realm.get(context, "args"), context)
+
+            def resolve(args, info):
+                return self.call_resolver(kind, name, self.realm.new_function(call, info.field_name), args, info,
+                                          ".".join(map(str, info.path)))
+            return resolve
+        return self.realm.to_live(value, later)
 
     def context(self, kind, request=None, args=None, connection=None):
         """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
@@ -38894,7 +39902,9 @@ class Application:
         self.troubles = {}              # script -> LoadFailure of its last error since it was loaded
         self.table = RouteTable()
         self.resolver_stats = {}        # (script, kind, root field) -> CallStats
+        self.resolver_pace = Pace()     # of what is done for a GraphQL request
         self.stream_routes = {}
+        self.stream_keys = {}           # the same by what requests find them by
         self.broadcaster = Broadcaster(report=self.log.write)
         self.streams = StreamRegistry(self.broadcaster)
         self.graphql = GraphQLService(self.streams, self._resolver_stack, undefined, self.log.write)
@@ -38919,6 +39929,11 @@ class Application:
         self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
+        #: `later(seconds, function)` of a server that is there to go on with calls that wait for a promise;
+        #: without one whoever calls a handler waits.
+        self.later = None
+        self.waiting = set()            # Calls that wait for a promise
+        self.threads = ScriptThreads(MAX_THREADS)
         self._tasks = queue.SimpleQueue()
         self._task_thread = None
 
@@ -39033,7 +40048,7 @@ class Application:
             self._staged[name] = host
             return None
         except (OSError, UnicodeError, ValueError) as error:
-            failure = LoadFailure(name, f"{name}: cannot be read: {error}")
+            failure = LoadFailure(name, f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}")
         except JSError as error:
             failure = LoadFailure(name, error_report(error, host.sources), error, host.sources)
         except HostError as error:
@@ -39065,9 +40080,11 @@ class Application:
     @staticmethod
     def _overlap(host, other):
         """Does a version have a name that another script's running version has too?"""
-        return bool(host.routes.keys() & other.routes.keys() or host.streams.keys() & other.streams.keys()
-                    or {(path, "GET") for path in host.streams} & other.routes.keys()
-                    or {(path, "GET") for path in other.streams} & host.routes.keys()
+        both = host.streams.keys() & other.streams.keys()
+        return bool(host.routes.keys() & other.routes.keys()
+                    or any(host.streams[path].has_handlers and other.streams[path].has_handlers for path in both)
+                    or {(path_key(path), "GET") for path in host.streams} & other.routes.keys()
+                    or {(path_key(path), "GET") for path in other.streams} & host.routes.keys()
                     or host.graphql.conflicts_with(other.name))
 
     def _commit(self, hosts, gone=()):
@@ -39085,21 +40102,25 @@ class Application:
             self.failures.pop(host.name, None)
             for key, route in host.routes.items():
                 route.stats = stats.get(key, route.stats)
-            for route in host.streams.values():
-                route.apply()
         registered = {path for host in self.hosts.values() for path in host.streams}
         closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
                                        [path for old in replaced for path in old.streams if path not in registered])
         self._rebuild()
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
-        return [*(stream.close for stream in closing), *(old.retire for old in replaced)]
+        for stream in closing:          # before anyone can make another of the same path
+            stream.close()
+        return [old.retire for old in replaced]
 
     def _rebuild(self):
         hosts = [host for _, host in sorted(self.hosts.items())]
         routes = [route for host in hosts for route in host.routes.values()]
-        stream_routes = {path: route for host in hosts for path, route in host.streams.items()}
-        self.stream_routes = stream_routes
+        shared = {}
+        for host in self.hosts.values():
+            for path, route in host.streams.items():
+                shared.setdefault(path, []).append(route)
+        self.stream_routes = {path: shared_stream(shared[path]) for path in sorted(shared)}
+        self.stream_keys = {path_key(path): route for path, route in self.stream_routes.items()}
         self.table = RouteTable(routes)
 
     # -- registering ----
@@ -39107,21 +40128,21 @@ class Application:
     def add_route(self, host, route):
         with self._lock:
             self._check_current(host)
-            self._check_route(host, route.path, route.method)
-            host.routes[route.path, route.method] = route
+            self._check_route(host, route)
+            host.routes[route.place, route.method] = route
             if host.live:
                 self._rebuild()
 
     def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
         with self._lock:
             self._check_current(host)
-            self._check_stream(host, path)
+            self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
-            stream = known.stream if known is not None else self.streams.create(path, history)
+            stream = known.stream if known is not None else \
+                self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
-            host.streams[path] = route = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
+            host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
             if host.live:
-                route.apply()
                 self.streams.replace([stream])
                 self._rebuild()
 
@@ -39150,22 +40171,25 @@ class Application:
                    if other.name != host.name and (host.live or other.name not in self._going)]
         return serving if host.live else serving + [other for other in self._staged.values() if other is not host]
 
-    def _check_route(self, host, path, method):
+    def _check_route(self, host, route):
         for other in self._rivals(host):
-            if (path, method) in other.routes:
-                self._refuse(host, other, f"{method} {path} is already registered by {other.name}")
-        if method == "GET":
+            taken = other.routes.get((route.place, route.method))
+            if taken is not None:
+                self._refuse(host, other, f"{route.method} {taken.path} is already registered by {other.name}")
+        if route.method == "GET":
             for other in [host, *self._rivals(host)]:
-                if path in other.streams:
-                    self._refuse(host, other, f"GET {path} is already a stream, registered by {other.name}; "
+                if any(path_key(path) == route.place for path in other.streams):
+                    self._refuse(host, other, f"GET {route.path} is already a stream, registered by {other.name}; "
                                               "choose another path for the route")
 
-    def _check_stream(self, host, path):
-        for other in self._rivals(host):
-            if path in other.streams:
-                self._refuse(host, other, f"stream {path} is already registered by {other.name}")
+    def _check_stream(self, host, path, has_handlers):
+        """Streams are shared by all scripts, but for their handlers."""
+        for other in self._rivals(host) if has_handlers else ():
+            if path in other.streams and other.streams[path].has_handlers:
+                self._refuse(host, other, f"the handlers of the stream {path} are already registered by {other.name}; "
+                                          "register the stream without onConnect and onDisconnect here")
         for other in [host, *self._rivals(host)]:
-            if (path, "GET") in other.routes:
+            if (path_key(path), "GET") in other.routes:
                 self._refuse(host, other, f"GET {path} is already a route, registered by {other.name}; "
                                           "choose another path for the stream")
 
@@ -39199,36 +40223,43 @@ class Application:
 
     def _connection_closed(self, connection):
         route = self.stream_routes.get(connection.stream.path)
-        if route is not None and route.on_disconnect is not None:
-            self._tasks.put((route, connection))
-            if self._task_thread is None:
-                self._task_thread = start_script_thread(self._run_tasks, name="disconnects")
+        if route is None or route.on_disconnect is None:
+            return
+        if self.later is not None:
+            self._call_on_disconnect(route, connection)
+            return
+        self._tasks.put(functools.partial(self._call_on_disconnect, route, connection))
+        if self._task_thread is None:
+            self._task_thread = start_script_thread(self._run_tasks, name="disconnects")
+
+    def _call_on_disconnect(self, route, connection):
+        """Calls onDisconnect when it is the script's turn; a reload waits for it."""
+        host, path = route.host, connection.stream.path
+        facts = {"path": path, "metadata": dict(connection.metadata)}
+        call = Call(host, Pace(), route.on_disconnect, f"stream {path} (onDisconnect)",
+                    lambda: host.context("streamCustomization", None, None, facts), ignore_result)
+        call.then(functools.partial(self._on_disconnect_ended, call, connection))
+        host.begin(call, patient=True)
+
+    def _on_disconnect_ended(self, call, connection):
+        if isinstance(call.error, ScriptReplaced):
+            if self.hosts.get(call.host.name) is not call.host:
+                self._connection_closed(connection)     # the new version has its own handler, or none
+        elif isinstance(call.error, JSError):
+            self.report_error(call.host, call.error, f"onDisconnect of {connection.stream.path}")
+        elif call.error is not None:
+            self.log.write("error", str(call.error), call.host.name)
 
     def after_disconnects(self, function):
-        """Calls a function when the onDisconnect handlers of the connections that have gone were called; False
-        when there never was one, and it is not called."""
+        """Without a server: calls a function when the onDisconnect handlers of the connections that have gone
+        were called; False when there never was one, and it is not called."""
         if self._task_thread is not None:
             self._tasks.put(function)
         return self._task_thread is not None
 
     def _run_tasks(self):
-        while True:
-            item = self._tasks.get()
-            if item is None:
-                return
-            if callable(item):
-                item()
-                continue
-            route, connection = item
-            host = route.host
-            facts = {"path": connection.stream.path, "metadata": dict(connection.metadata)}
-            try:
-                host.run(route.on_disconnect, f"stream {connection.stream.path} (onDisconnect)",
-                         host.context("streamCustomization", None, None, facts), ignore_result)
-            except JSError as error:
-                self.report_error(host, error, f"onDisconnect of {connection.stream.path}")
-            except (MissingHandler, ScriptBusy) as error:
-                self.log.write("error", str(error), host.name)
+        while (task := self._tasks.get()) is not None:
+            task()
 
     def report_error(self, host, error, what):
         """Logs an error of a handler with its place in the source."""
@@ -39264,6 +40295,9 @@ class Application:
         self._tasks.put(None)
         for host in self.hosts.values():
             host.retire()
+        for call in list(self.waiting):
+            call.end(None, ScriptReplaced())
+        self.threads.close()
         self.relay.stop()
         self.broadcaster.stop()
         if self.storage is not None:
@@ -39364,9 +40398,10 @@ def file_stamp(path):
 
 def read_script(path):
     """The text of a script. Raises OSError, or ValueError for a file that is no text."""
-    if os.path.getsize(path) > MAX_SCRIPT_BYTES:
+    with open_ordinary(path) as file:
+        data = file.read(MAX_SCRIPT_BYTES + 1)
+    if len(data) > MAX_SCRIPT_BYTES:
         raise ValueError(f"the file is larger than {MAX_SCRIPT_BYTES >> 20} MiB")
-    data = pathlib.Path(path).read_bytes()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -39538,8 +40573,10 @@ LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
-MAX_THREADS = 512
-SPARE_THREAD_SECONDS = 10
+#: When it happened, nobody is taken for quick for so long.
+CAUTIOUS_SECONDS = 0.1
+#: Larger bodies are read by another thread, too.
+MAX_LEADERS_BODY = 16 * 1024
 #: After the last response of a connection, what still comes is read for so long.
 DRAIN_SECONDS = 2
 #: A stopping server lets requests finish for so long.
@@ -39549,7 +40586,7 @@ MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
-_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 #: Requests that are remembered, and the largest body that is kept for sending one again.
 REQUESTS_KEPT = 200
@@ -39618,12 +40655,13 @@ class RequestHead:
     """A request without its body. Heads are remembered by their bytes and shared between requests, so
     nothing may change them.
 
-    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. A `plain`
-    head has nothing but ASCII in any of its parts.
+    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
+    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
-                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain")
+                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
+                 "query_all", "reserved")
 
 
 def parse_head(data):
@@ -39634,13 +40672,14 @@ def parse_head(data):
         raise Refusal(400, "This is not an HTTP request: the request line is malformed", close=True)
     head = RequestHead()
     head.method, target, major, minor = line.groups()
-    if (major, minor) not in (("1", "1"), ("1", "0")):
+    if major != "1":
         raise Refusal(505, f"HTTP/{major}.{minor} is not supported; use HTTP/1.1", close=True)
     if len(target) > MAX_TARGET_BYTES:
         raise Refusal(414, f"The URL is longer than {MAX_TARGET_BYTES} bytes", close=True)
     fields = head.fields = parse_fields(text, line.end())
-    read_framing(head, fields, minor == "1")
-    read_target(head, target, fields, minor == "1")
+    modern = minor != "0"               # HTTP/1.2 would be answered as 1.1 (RFC 9110, 2.5)
+    read_framing(head, fields, modern)
+    read_target(head, target, fields, modern)
     head.content_type = fields.get("content-type", "").partition(";")[0].strip().lower()
     head.cookies = parse_cookies(fields["cookie"]) if "cookie" in fields else {}
     head.origin = fields.get("origin")
@@ -39693,7 +40732,7 @@ def read_framing(head, fields, modern):
             raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
     options = [option.strip() for option in fields.get("connection", "").lower().split(",")]
     head.keep_alive = "close" not in options if modern else "keep-alive" in options
-    head.expect = fields.get("expect", "").lower()
+    head.expect = fields.get("expect", "").lower() if modern else ""
     if head.expect and head.expect != "100-continue":
         raise Refusal(417, "The only expectation that can be met is 100-continue", close=True)
 
@@ -39706,7 +40745,8 @@ def read_target(head, target, fields, modern):
     if target[0] != "/":
         absolute = _ABSOLUTE.match(target)
         if absolute is not None:
-            head.host, target = absolute[1], absolute[2] or "/"
+            head.host = fields["host"] = absolute[1]
+            target = absolute[2] or "/"
             if not target.startswith("/"):
                 target = "/" + target
         elif target != "*" or head.method != "OPTIONS":
@@ -39714,31 +40754,29 @@ def read_target(head, target, fields, modern):
     target = target.partition("#")[0]
     path, _, query = target.partition("?")
     head.target = target
+    head.path = head.key = path
     if "%" in path or not path.isascii():
-        head.path = decode_escapes(path, "path")
-        head.key = head.path if "%2f" not in path.lower() else decode_escapes(
-            re.sub("%2f", "%00", path, flags=re.IGNORECASE), "path")
+        head.path = percent_decoded(path)
+        head.key = percent_decoded(re.sub("%2f", "%00", path, flags=re.IGNORECASE))
         if "\0" in head.path:
             raise Refusal(400, "The path contains a NUL character", close=True)
-    else:
-        head.path = head.key = path
-    head.query = parse_pairs(query, "query") if query else {}
+    head.reserved = any(head.path == owned or head.path.startswith(owned + "/") for owned in RESERVED_PATHS)
+    head.query_all = parse_pairs(query, "query") if query else {}
+    head.query = last_values(head.query_all)
 
 
-def decode_escapes(text, what):
-    """A percent-decoded text; `text` holds one character per byte as it was received."""
-    if _BAD_ESCAPE.search(text):
-        at = _BAD_ESCAPE.search(text).start()
-        raise Refusal(400, f"The {what} is malformed: {text[at:at + 3]!r} is not a percent escape; write % "
-                           "as %25")
+def decode_escapes(text):
+    """A percent-decoded text, or the text itself where it is not one."""
+    if "%" not in text and text.isascii() or _BAD_ESCAPE.search(text):
+        return text
     try:
         return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8")
     except UnicodeDecodeError:
-        raise Refusal(400, f"The {what} is malformed: it is not UTF-8 text") from None
+        return text
 
 
 def parse_pairs(text, what):
-    """The dict of `a=1&b=2`, urlencoded; the last of duplicate keys wins. One character per byte."""
+    """name -> [values] of `a=1&b=2`, urlencoded as the URL Standard has it. One character per byte."""
     pairs = {}
     items = text.split("&")
     if len(items) > MAX_FORM_FIELDS:
@@ -39746,16 +40784,19 @@ def parse_pairs(text, what):
     for item in items:
         if item:
             key, _, value = item.partition("=")
-            pairs[decode_field(key, what)] = decode_field(value, what)
+            pairs.setdefault(decode_field(key), []).append(decode_field(value))
     return pairs
 
 
-def decode_field(text, what):
+def last_values(pairs):
+    """name -> value: the last of duplicate names wins."""
+    return {key: values[-1] for key, values in pairs.items()}
+
+
+def decode_field(text):
     if "+" in text:
         text = text.replace("+", " ")
-    if "%" in text or not text.isascii():
-        return decode_escapes(text, what)
-    return text
+    return percent_decoded(text) if "%" in text or not text.isascii() else text
 
 
 def parse_cookies(text):
@@ -39769,11 +40810,7 @@ def parse_cookies(text):
         value = value.strip()
         if len(value) > 1 and value[0] == value[-1] == '"':
             value = value[1:-1]
-        try:
-            value = decode_escapes(value, "cookie")
-        except Refusal:
-            pass
-        cookies[name] = value
+        cookies[name] = decode_escapes(value)
     return cookies
 
 
@@ -39862,6 +40899,26 @@ _TEXT_TYPES = re.compile(r"text/|application/(?:[\w.+-]*json|[\w.+-]*xml|javascr
                          r"|x-www-form-urlencoded)\Z")
 
 
+def decoded_body(encoding, body):
+    """A body that a client compressed. Raises Refusal for what is broken, too large, or of another kind."""
+    name = encoding.strip().lower()
+    if name in ("identity", ""):
+        return body
+    if name not in ("gzip", "x-gzip", "deflate"):
+        raise Refusal(415, f"The content encoding {name[:40]} is not supported; send gzip, deflate or none",
+                      headers=(("Accept-Encoding", "gzip, deflate"),))
+    decoder = zlib.decompressobj(31 if name != "deflate" else 15 if body[0] & 15 == 8 else -15)
+    try:
+        data = decoder.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        data = None
+    if data is not None and len(data) > MAX_BODY_BYTES:
+        raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB when decoded")
+    if data is None or not decoder.eof or decoder.unused_data.strip(b"\0"):
+        raise Refusal(400, f"The body is not valid {name}")
+    return data
+
+
 def is_json_type(content_type):
     return content_type == "application/json" or content_type.endswith("+json")
 
@@ -39928,17 +40985,45 @@ def read_part(part, fields, files):
     name = parameter(disposition, "name")
     if not disposition.lower().startswith("form-data") or name is None:
         raise Refusal(400, "The multipart form is malformed: a part has no name")
-    name = name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
-    filename = parameter(disposition, "filename")
+    name = encoded_words(name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n"))
+    extended, filename = parameter(disposition, "filename*"), parameter(disposition, "filename")
+    if extended is not None:
+        filename = extended_value(extended) or filename
     if filename is None:
         try:
-            fields[name] = data.decode("utf-8")
+            fields.setdefault(name, []).append(data.decode("utf-8"))
         except UnicodeDecodeError:
-            raise Refusal(400, f"The form field {name[:60]!r} is not UTF-8 text") from None
+            raise Refusal(400, f"The form field {json.dumps(name[:60])} is not UTF-8 text") from None
         return
+    filename = encoded_words(filename)
     files.append({"field": name, "filename": re.split(r"[\\/]", filename.replace("%22", '"'))[-1],
                   "contentType": headers.get("content-type", "application/octet-stream"), "size": len(data),
                   "data": base64.b64encode(data).decode()})
+
+
+def extended_value(text):
+    """The text of an extended parameter, `UTF-8''na%C3%AFve.txt` (RFC 8187), or None."""
+    charset, _, rest = text.partition("'")
+    codec, value = _CHARSETS.get(charset.lower()), rest.partition("'")[2]
+    return urllib.parse.unquote_to_bytes(value).decode(codec, "replace") if codec and value else None
+
+
+_ENCODED_WORD = re.compile(r"=\?([\w-]+)(?:\*[\w-]*)?\?([bq])\?([^? ]*)\?=(?:[ \t]+(?==\?))?", re.IGNORECASE)
+
+
+def encoded_words(text):
+    """A text in which encoded words (RFC 2047), as some clients write names of files, are decoded."""
+    def decoded(found):
+        codec, data = _CHARSETS.get(found[1].lower()), found[3].encode("ascii", "replace")
+        if codec is None:
+            return found[0]
+        try:
+            data = base64.b64decode(data, validate=True) if found[2] in "bB" else \
+                urllib.parse.unquote_to_bytes(data.replace(b"%", b"%25").replace(b"_", b" ").replace(b"=", b"%"))
+            return data.decode(codec)
+        except ValueError:
+            return found[0]
+    return _ENCODED_WORD.sub(decoded, text) if "=?" in text else text
 
 
 # -- Responses of handlers ----
@@ -39981,19 +41066,15 @@ def response_from(realm, value):
     return built_response(realm, *parts)
 
 
-def call_handler(host, handler, what, context, answer):
-    """Runs a handler; `answer(realm, result)` is applied inside the realm, under its time limit. What it
-    raises as HandlerMistake is raised here: the realm knows only errors of scripts."""
+def converter(realm, answer):
+    """The `convert` of a Call: answer(realm, result) is applied inside the realm, under its time limit. What
+    it raises as HandlerMistake is returned: the realm knows only errors of scripts."""
     def convert(value):
         try:
-            return answer(host.realm, value)
+            return answer(realm, value)
         except HandlerMistake as mistake:
             return mistake
-
-    result = host.run(handler, what, context, convert)
-    if isinstance(result, HandlerMistake):
-        raise result
-    return result
+    return convert
 
 
 #: Classes of objects whose contents JSON does not show -> what to return instead.
@@ -40637,59 +41718,141 @@ def enliven(live, head, response):
 
 # -- Static files ----
 
-_TYPES = {".html": "text/html", ".htm": "text/html", ".css": "text/css", ".js": "text/javascript",
-          ".mjs": "text/javascript", ".json": "application/json", ".map": "application/json",
-          ".txt": "text/plain",
-          ".md": "text/markdown", ".csv": "text/csv", ".xml": "application/xml", ".svg": "image/svg+xml",
-          ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
-          ".webp": "image/webp", ".avif": "image/avif", ".ico": "image/x-icon", ".woff": "font/woff",
-          ".woff2": "font/woff2", ".ttf": "font/ttf", ".otf": "font/otf", ".wasm": "application/wasm",
-          ".pdf": "application/pdf", ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".wav": "audio/wav",
-          ".mp4": "video/mp4", ".webm": "video/webm", ".zip": "application/zip",
-          ".webmanifest": "application/manifest+json"}
+#: Content types by ending: our own, since those of the system differ from machine to machine.
+_TYPES = {ending: kind for kind, endings in (line.split(None, 1) for line in """\
+    text/html                           html htm
+    text/css                            css
+    text/javascript                     js mjs cjs
+    text/plain                          txt text log conf ini cfg toml ts mts cts tsx jsx py sh scss sass less
+    text/markdown                       md markdown
+    text/csv                            csv
+    text/tab-separated-values           tsv
+    text/calendar                       ics
+    text/vtt                            vtt
+    text/vcard                          vcf
+    text/yaml                           yaml yml
+    application/json                    json map
+    application/geo+json                geojson
+    application/ld+json                 jsonld
+    application/manifest+json           webmanifest
+    application/xml                     xml xsl xslt
+    application/rss+xml                 rss
+    application/atom+xml                atom
+    application/xhtml+xml               xhtml
+    application/wasm                    wasm
+    application/pdf                     pdf
+    application/rtf                     rtf
+    application/zip                     zip
+    application/gzip                    gz tgz
+    application/x-tar                   tar
+    application/x-bzip2                 bz2
+    application/x-xz                    xz
+    application/zstd                    zst
+    application/x-7z-compressed         7z
+    application/epub+zip                epub
+    application/vnd.ms-excel            xls
+    application/vnd.ms-powerpoint       ppt
+    application/msword                  doc
+    application/vnd.openxmlformats-officedocument.spreadsheetml.sheet           xlsx
+    application/vnd.openxmlformats-officedocument.presentationml.presentation   pptx
+    application/vnd.openxmlformats-officedocument.wordprocessingml.document     docx
+    application/vnd.apple.mpegurl       m3u8
+    image/svg+xml                       svg svgz
+    image/png                           png
+    image/apng                          apng
+    image/jpeg                          jpg jpeg jfif
+    image/gif                           gif
+    image/webp                          webp
+    image/avif                          avif
+    image/heic                          heic
+    image/bmp                           bmp
+    image/tiff                          tif tiff
+    image/x-icon                        ico cur
+    font/woff                           woff
+    font/woff2                          woff2
+    font/ttf                            ttf
+    font/otf                            otf
+    font/collection                     ttc
+    application/vnd.ms-fontobject       eot
+    audio/mpeg                          mp3
+    audio/ogg                           ogg oga opus
+    audio/wav                           wav
+    audio/mp4                           m4a
+    audio/aac                           aac
+    audio/flac                          flac
+    audio/midi                          mid midi
+    audio/webm                          weba
+    video/mp4                           mp4 m4v
+    video/webm                          webm
+    video/ogg                           ogv
+    video/quicktime                     mov
+    video/x-msvideo                     avi
+    video/mpeg                          mpeg mpg
+    video/mp2t                          m2ts
+    model/gltf+json                     gltf
+    model/gltf-binary                   glb
+    model/stl                           stl
+    model/obj                           obj
+""".splitlines()) for ending in endings.split()}
+#: Endings of compressed files -> their encoding: `app.js.gz` is JavaScript, but `data.tar.gz` an archive.
+_ENCODINGS = {".gz": "gzip", ".svgz": "gzip", ".br": "br", ".zst": "zstd"}
+_TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "application/manifest+json",
+                    "application/geo+json", "application/ld+json", "application/rss+xml", "application/atom+xml",
+                    "application/xhtml+xml", "model/gltf+json"))
 
 
 def content_type_of(name):
-    kind = _TYPES.get(os.path.splitext(name)[1].lower()) or mimetypes.guess_type(name)[0]
+    """(content type, content encoding or None) of a file by its name."""
+    stem, ending = os.path.splitext(name.lower())
+    kind, encoding = _TYPES.get(ending[1:]), _ENCODINGS.get(ending)
+    if encoding is not None and ending != ".svgz":
+        inner = _TYPES.get(os.path.splitext(stem)[1][1:])
+        kind, encoding = (inner, encoding) if inner and inner != "application/x-tar" else (kind, None)
     kind = kind or "application/octet-stream"
-    text = kind.startswith("text/") or kind in ("application/json", "image/svg+xml", "application/xml")
-    return kind + "; charset=utf-8" if text else kind
+    return kind + "; charset=utf-8" if kind.startswith("text/") or kind in _TEXTS else kind, encoding
 
 
 def find_file(root, key):
-    """The path of the file under `root` that a decoded URL path names, its directory with a slash when
-    the URL lacks it, or None. Nothing outside of root can be named, not by links either."""
+    """The path of the file under `root` that a decoded URL path names, with `.html` where only that is
+    there, its directory with a slash when the URL lacks it, or None. Nothing outside of root can be named,
+    not by links either."""
     parts = key[1:].split("/")
     for part in parts[:-1]:
         if not part:
             return None
-    for part in parts:
-        if part.startswith(".") or any(c < " " or c in "\\:\x7f" for c in part) or part.endswith((" ", ".")):
+    for place, part in enumerate(parts):
+        if part.startswith(".") and (part != ".well-known" or place) or any(c < " " or c in "\\:\x7f" for c in part) or part.endswith((" ", ".")):
             return None
     try:
         top = os.path.realpath(root)
         full = os.path.realpath(os.path.join(top, *parts))
-        if full != top and not full.startswith(top + os.sep):
+        if full != top and not full.startswith(top + os.sep) or not is_spelled_so(top, parts):
             return None
         if os.path.isdir(full):
             index = os.path.realpath(os.path.join(full, "index.html"))
             if not index.startswith(top + os.sep) or not os.path.isfile(index):
                 return None
             return index if key.endswith("/") else full + os.sep
-        return full if os.path.isfile(full) and parts[-1] else None
+        if not parts[-1]:
+            return None
+        if not os.path.isfile(full):
+            full = os.path.realpath(full + ".html")
+        return full if full.startswith(top + os.sep) and os.path.isfile(full) else None
     except (OSError, ValueError):
         return None
 
 
 def file_response(head, path, live=None):
     """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
-    file = open(path, "rb")
+    file = open_ordinary(path)
     facts = os.fstat(file.fileno())
-    kind = content_type_of(path)
+    kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
     headers = [("ETag", tag), ("Cache-Control", "no-cache"),
                ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True))]
-    if live is not None and kind.startswith("text/html"):
+    if encoding is not None:
+        headers.append(("Content-Encoding", encoding))
+    elif live is not None and kind.startswith("text/html"):
         headers.append(_LIVE_VARY)
         file, live_size = live_file(live, head, file, facts.st_size)
         if live_size is not None:
@@ -40714,12 +41877,15 @@ def live_file(live, head, file, size):
 
 def ranged_response(head, file, kind, size, tag, modified, headers):
     """The Response for `size` bytes of an open file, or the part of them that is asked for."""
+    if has_changed(head.fields, tag, modified):
+        file.close()
+        raise Refusal(412, "The file is not the one that the request is about")
     if not_modified(head.fields, tag, modified):
         file.close()
         return Response(304, None, b"", headers)
     headers.append(("Accept-Ranges", "bytes"))
     status, start, end = 200, 0, size
-    wanted = head.fields.get("range")
+    wanted = head.fields.get("range") if head.method == "GET" else None     # RFC 9110, 14.2
     if wanted and head.fields.get("if-range", tag) == tag:
         span = byte_range(wanted, size)
         if span == ():
@@ -40751,17 +41917,31 @@ class FilePart:
 
 
 def not_modified(fields, tag, modified):
+    """If-None-Match and If-Modified-Since (RFC 9110, 13.1.2 and 13.1.3)."""
     matching = fields.get("if-none-match")
     if matching is not None:
         tags = [item.strip().removeprefix("W/") for item in matching.split(",")]
         return tag in tags or tags == ["*"]
-    since = fields.get("if-modified-since")
-    if since is None or not modified:
-        return False
+    since = http_date(fields.get("if-modified-since"))
+    return since is not None and bool(modified) and int(modified) <= since
+
+
+def has_changed(fields, tag, modified):
+    """If-Match and If-Unmodified-Since (RFC 9110, 13.1.1 and 13.1.4)."""
+    matching = fields.get("if-match")
+    if matching is not None:
+        tags = [item.strip() for item in matching.split(",")]
+        return tag not in tags and tags != ["*"]
+    since = http_date(fields.get("if-unmodified-since"))
+    return since is not None and bool(modified) and int(modified) > since
+
+
+def http_date(text):
+    """Seconds since 1970 of a date in a header, or None where there is none."""
     try:
-        return int(modified) <= email.utils.parsedate_to_datetime(since).timestamp()
+        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
     except (TypeError, ValueError, IndexError, OverflowError):
-        return False
+        return None
 
 
 def byte_range(text, size):
@@ -40785,7 +41965,8 @@ _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Con
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
 #: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
-READING, WRITING, DRAINING, CLOSED, TAKEN, HELD = "reading", "writing", "draining", "closed", "taken", "held"
+READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
+HELD, WAITING = "held", "waiting"
 #: What the log calls a request that fault injection left without an answer.
 DROPPED = 444
 
@@ -40821,6 +42002,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.started = 0.0
         self.fate = None                # what fault injection does to the request in `head`
         self.held = None                # (time to go on, body) while it is held
+        self.awaited = self.then = None     # what the answer waits for, and how it goes on
+        self.half_closed = False        # the client has said its last word
+        self.forget_expected = None     # what to do when it goes while onConnect decides about it
 
     # -- reading ----
 
@@ -40831,6 +42015,12 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return
             if self.state is HELD:
                 self.go_on()
+                return
+            if self.state is WAITING:
+                if self.awaited.done:
+                    self.go_on()
+                else:
+                    self.read_waiting()
                 return
             if self.state is READING and self.read_more():
                 self.advance()
@@ -40856,6 +42046,21 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.deadline = self.server.clock + REQUEST_SECONDS
         self.received = self.received + data if self.received else data
         return True
+
+    def read_waiting(self):
+        """Takes in what a client sends while it waits for its answer; whoever is gone raises OSError."""
+        try:
+            data = self.connection.recv(RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        self.received += data
+        if not data:                    # perhaps it still listens
+            self.closing = self.half_closed = True
+
+    @property
+    def is_deaf(self):
+        """Is there nothing to be read while the answer is not there?"""
+        return self.half_closed or len(self.received) >= RECEIVE_BYTES
 
     def advance(self):
         """Answers the requests that have arrived completely."""
@@ -40927,6 +42132,13 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.received = data[self.missing:]
         return b"".join(self.pieces)
 
+    def give_up(self):
+        """The server stops before there is an answer."""
+        if self.state is WAITING:
+            self.state = READING
+            self.refuse(Refusal(503, "The server is stopping", close=True))
+        self.end()
+
     def expire(self):
         """The deadline has passed."""
         if self.state is READING and (self.head is not None or self.received):
@@ -40955,10 +42167,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         return True
 
     def go_on(self):
-        """Answers the request that was held, and those that came after it."""
-        (_, body), self.held = self.held, None
-        self.state = READING
-        self.answer(self.head, body)
+        """Answers the request that was held or waited, and those that came after it."""
+        if self.state is HELD:
+            (_, body), self.held = self.held, None
+            self.state = READING
+            self.answer(self.head, body)
+        else:
+            awaited, then, self.awaited, self.then = self.awaited, self.then, None, None
+            self.state = READING
+            self.go_on_with(then, awaited)
         if self.state is READING:
             self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
             self.advance()
@@ -40976,26 +42193,88 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             method = getattr(self, "do_" + head.method, None)
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
+            if body and "content-encoding" in head.fields:
+                body = decoded_body(head.fields["content-encoding"], body)
             method(head, body)
         except Refusal as refusal:
             self.refuse(refusal)
-        self.head, self.body, self.fate = None, b"", None
+        if self.state is not WAITING:
+            self.head, self.body, self.fate = None, b"", None
+
+    def go_on_with(self, then, outcome):
+        """Takes the next step towards the answer, perhaps the last one."""
+        try:
+            then(outcome)
+        except Refusal as refusal:
+            self.refuse(refusal)
+        if self.state is not WAITING:
+            self.head, self.body, self.fate = None, b"", None
+
+    def when_done(self, outcome, then):
+        """then(outcome) once it is done: at once, or when the leader finds time."""
+        if outcome.done:
+            then(outcome)
+            return
+        self.awaited, self.then = outcome, then
+        self.state, self.deadline = WAITING, math.inf
+        outcome.then(functools.partial(self.server.went_on, self))
+
+    def call(self, host, pace, handler, what, make_context, answer, body, then):
+        """Calls a handler, and then then(what it returned, through `answer`, or the exception it ended with)."""
+        convert = converter(host.realm, answer)
+        try:
+            outcome = NOT_NOW
+            if pace.quick and self.may_lead(body):
+                outcome = host.run_now(pace, handler, what, make_context, convert)
+        except (JSError, MissingHandler, Refusal) as error:
+            outcome = error
+        if outcome is not NOT_NOW and type(outcome) is not Pending:
+            then(outcome)
+            return
+        call = Call(host, pace, handler, what, make_context, convert)
+        if outcome is NOT_NOW:
+            host.begin(call)
+        else:
+            call.await_promise(outcome)
+        self.when_done(call, lambda call: then(call.result if call.error is None else call.error))
+
+    def may_lead(self, body):
+        """May the thread that serves everybody do what is known to be quick?"""
+        return len(body) <= MAX_LEADERS_BODY and self.server.clock > self.server.cautious_until
+
+    def compute(self, pace, body, work, then):
+        """then(result) when work() was done, by another thread unless it is known to be quick."""
+        if self.app.later is None:
+            then(work())
+        elif pace.quick and self.may_lead(body):
+            started = time.perf_counter()
+            try:
+                result = work()
+            finally:
+                pace.note(time.perf_counter() - started)
+            then(result)
+        else:
+            task = Task(work, pace)
+            self.app.threads.run(task.run)
+            self.when_done(task, lambda task: then(task.value()))
 
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
         app = self.app
-        stream = app.stream_routes.get(head.path)
+        stream = app.stream_keys.get(head.key)
         if stream is not None:
             self.open_stream(head, stream)
             return
         if head.path.startswith("/graphql") and self.graphql(head, body):
             return
-        methods, params = app.table.find(head.key)
-        if methods is not None:
-            route = methods.get(head.method) or (methods.get("GET") if head.method == "HEAD" else None)
-            if route is not None:
+        route, params = self.find_route(head)
+        if route is not None:
+            file = self.static(head) if route.fallback else None
+            if file is not None:
+                self.reply(file)
+            else:
                 self.call_route(route, head, params, body)
-                return
+            return
         if head.path == LIVE_PATH and head.method == "GET":
             self.open_live(head)
             return
@@ -41005,7 +42284,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         response = self.internal(head) or self.static(head)
         if response is not None:
             self.reply(response)
-        elif methods is not None or head.path.startswith("/engine/") and self.allowed(head):
+        elif self.allowed(head):
             self.refuse_method(head)
         else:
             self.not_found(head)
@@ -41016,14 +42295,13 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Every method that may change something."""
         if head.path.startswith("/graphql") and self.graphql(head, body):
             return
-        methods, params = self.app.table.find(head.key)
-        route = methods.get(head.method) if methods is not None else None
+        route, params = self.find_route(head)
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
         elif (head.method, head.path) in LOCAL_PAGES:
             self.local(head, body)
-        elif methods is not None or self.allowed(head):
+        elif self.allowed(head):
             self.refuse_method(head)
         else:
             self.not_found(head)
@@ -41032,9 +42310,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def do_OPTIONS(self, head, body):
         """A route of its own, or what the path allows; also the answer to a browser's preflight."""
-        methods, params = self.app.table.find(head.key)
-        if methods is not None and "OPTIONS" in methods:
-            self.call_route(methods["OPTIONS"], head, params, body)
+        route, params = self.find_route(head)
+        if route is not None:
+            self.call_route(route, head, params, body)
             return
         allowed = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] if head.target == "*" \
             else self.allowed(head)
@@ -41049,13 +42327,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                         ("Access-Control-Max-Age", "600")]
         self.reply(Response(204, None, b"", headers))
 
+    def find_route(self, head):
+        """(Route, params) for a request, or (None, {}). No route hides what is the server's own."""
+        return (None, {}) if head.reserved else self.app.table.find(head.key, head.method)
+
     def allowed(self, head):
         """The methods that a path answers, in the usual order; empty for an unknown path."""
-        methods, _ = self.app.table.find(head.key)
-        names = set(methods or ())
+        names = set() if head.reserved else self.app.table.methods(head.key)
         if head.path in ("/graphql", GRAPHQL_SSE_PATH):
             names.update(("GET", "POST"))
-        if self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
+        if head.path == GRAPHQL_SSE_PATH:
+            names.update(("PUT", "DELETE"))     # of clients that keep one stream for all their operations
+        if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
             names.add("GET")
         if head.path.startswith("/engine/"):
             names.update(method for method, path in LOCAL_PAGES if path == head.path)
@@ -41079,7 +42362,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Answers what only this machine may ask; a HEAD, too, as far as it is a GET."""
         check_local(head, self.address)
         method = "GET" if head.method == "HEAD" else head.method
-        response = LOCAL_PAGES[method, head.path](self, head, body)
+        page = LOCAL_PAGES[method, head.path]
+        if method == "POST":            # it may run code of a script
+            self.compute(Pace(), body, lambda: page(self, head, body), self.reply)
+            return
+        response = page(self, head, body)
         if response is not None:
             self.reply(response)
 
@@ -41099,6 +42386,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return file_response(head, path, self.app.live)
         except PermissionError:
             raise Refusal(403, "The file may not be read") from None
+        except ValueError:
+            return None                 # replaced by something else just now
         except OSError as error:
             if error.errno in _TOO_MANY_FILES:
                 raise Refusal(503, "The server has too many files open",
@@ -41109,10 +42398,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         hints = self.app.suggestions(head.path)
         shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
         message = f"Nothing is registered at {head.method} {shown}"
+        if self.app.failures:
+            message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
-        elif self.app.failures:
-            message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if head.browser:
             self.reply(PAGES["missing"](self.server, head, message))
         else:
@@ -41129,15 +42418,14 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 return True
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
-            parts = service.http(head.method, head.fields, head.query, body, context)
-            if parts is None:
-                self.graphql_stream(head, service.stream(head.method, head.fields, head.query, body, context))
-            else:
-                self.reply_parts(parts)
+            self.ask_resolvers(context, body, functools.partial(self.graphql_answer, head, body, context),
+                               functools.partial(self.graphql_answered, head))
         elif path == GRAPHQL_SSE_PATH:
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
-            self.graphql_stream(head, service.sse(head.method, head.fields, head.query, body, context))
+            self.ask_resolvers(context, body,
+                               lambda: service.sse(head.method, head.fields, head.query, body, context),
+                               functools.partial(self.graphql_stream, head))
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
         else:
@@ -41152,7 +42440,26 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """`context.request` of resolvers. The body was a GraphQL request, not a form: it is text only."""
         request = Request(head, b"", None, self.address)
         request.text = body.decode("utf-8", "replace")
+        if self.app.later is not None:
+            request.calls = []
         return request
+
+    def ask_resolvers(self, context, body, work, then):
+        """then(work()), where work() calls resolvers and is begun anew whenever one of them was waited for."""
+        def attempt():
+            context.position = 0
+            try:
+                return work()
+            except Suspended as pause:
+                return pause
+
+        def go_on(result):
+            if type(result) is Suspended:
+                self.when_done(result.call, lambda call: self.ask_resolvers(context, body, work, then))
+            else:
+                then(result)
+
+        self.compute(self.app.resolver_pace, body, attempt, go_on)
 
     def reply_parts(self, parts):
         """Sends a (status, headers, body) triple."""
@@ -41160,6 +42467,17 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         kind = next((value for name, value in headers if name.lower() == "content-type"), None)
         rest = [pair for pair in headers if pair[0].lower() != "content-type"]
         self.reply(Response(status, kind, body, rest))
+
+    def graphql_answer(self, head, body, context):
+        """(status, headers, body), or a GraphQLSseAnswer."""
+        service, request = self.app.graphql, (head.method, head.fields, head.query, body, context)
+        return service.http(*request) or service.stream(*request)
+
+    def graphql_answered(self, head, answer):
+        if isinstance(answer, tuple):
+            self.reply_parts(answer)
+        else:
+            self.graphql_stream(head, answer)
 
     def graphql_stream(self, head, answer):
         """Sends a GraphQLSseAnswer: a subscription, or an operation whose result is sent as events."""
@@ -41182,14 +42500,22 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return False
         self.check_room()
         context = self.graphql_context(head, b"")
-        try:
-            first = service.subscribe_plain(name, head.query, context)
-        except GraphQLError as error:
-            text = json.dumps({"errors": service.format_errors([error], context)}, ensure_ascii=False)
-            self.reply(Response(403, JSON_TYPE, utf8(text)))
-            return True
-        self.hand_over(head, stream, self.query_metadata(head), self.last_event_id(head),
-                       b"" if first is None else encode_data(first))
+
+        def subscribe():
+            try:
+                return service.subscribe_plain(name, head.query, context)
+            except GraphQLError as error:
+                return error
+
+        def go_on(first):
+            if isinstance(first, GraphQLError):
+                text = json.dumps({"errors": service.format_errors([first], context)}, ensure_ascii=False)
+                self.reply(Response(403, JSON_TYPE, utf8(text)))
+                return
+            self.hand_over(head, stream, self.query_metadata(head), self.last_event_id(head),
+                           b"" if first is None else encode_data(first))
+
+        self.ask_resolvers(context, b"", subscribe, go_on)
         return True
 
     # -- scripts ----
@@ -41199,19 +42525,33 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         host, what = route.host, f"route {route.method} {route.path}"
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
-        request = Request(head, body, params, self.address)
-        context = host.realm.new_object(host.context("httpRoute", request))
+        address, requests = self.address, []
+
+        def make_context():
+            requests[:] = [Request(head, body, params, address)]
+            return host.realm.new_object(host.context("httpRoute", requests[0]))
+
+        self.call(host, route.pace, route.handler, what, make_context, response_from, body,
+                  lambda response: self.route_answered(route, what, head, body, response, requests))
+
+    def route_answered(self, route, what, head, body, response, requests):
+        """Sends what a handler returned, or tells about the exception it ended with."""
         stats = route.stats
-        stats.calls += 1
-        try:
-            response = call_handler(host, route.handler, what, context, response_from)
-        except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
+        if isinstance(response, BaseException):
+            if isinstance(response, ScriptReplaced):
+                self.ask_successor(route.host, head, body)
+                return
+            if isinstance(response, Refusal):
+                raise response
+            stats.calls += 1
             stats.errors += 1
             stats.record(time.perf_counter() - self.started)
-            if request.problem is not None and isinstance(error, JSError) and error.message == request.problem:
-                raise Refusal(400, f"The body is not valid JSON: {error.message}") from None
-            self.handler_failed(host, what, head, error, body)
+            problem = requests[0].problem if requests else None
+            if problem is not None and isinstance(response, JSError) and response.message == problem:
+                raise Refusal(400, f"The body is not valid JSON: {problem}")
+            self.handler_failed(route.host, what, head, response, body)
             return
+        stats.calls += 1
         if self.app.live is not None:
             enliven(self.app.live, head, response)
         if response.untyped and _PAGE_START.match(response.body.lstrip()[:20]):
@@ -41220,8 +42560,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
 
+    def ask_successor(self, host, head, body):
+        """The script was replaced between the look at the table and the call."""
+        if self.app.hosts.get(host.name) is host:
+            raise Refusal(503, "The server is stopping", close=True)
+        self.answer(head, body)
+
     def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
+        if not isinstance(error, (JSError, HandlerMistake, MissingHandler, ScriptBusy)):
+            raise error                 # a fault of ours
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
@@ -41258,15 +42606,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         metadata = self.query_metadata(head)
         if route.on_connect is None:
             self.hand_over(head, route.stream, metadata, self.last_event_id(head))
-            return
-        expected, greeting = route.stream.expect(), Greeting(route)
-        try:
-            metadata = self.ask_script(head, route, metadata, greeting)
-            if metadata is not None:
-                self.hand_over(head, route.stream, metadata, self.last_event_id(head), expected=expected,
-                               greeting=greeting.taken())
-        finally:
-            route.stream.expect_no_more(expected)
+        else:
+            self.ask_script(head, route, metadata)
 
     def open_live(self, head):
         """Lets a page listen for changes. It counts as no stream of a script."""
@@ -41343,22 +42684,32 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.received = b""
         self.note(200)
 
-    def ask_script(self, head, route, metadata, greeting):
-        """Calls onConnect. The metadata of the connection, or None when the refusal was sent."""
-        host, what = route.host, f"stream {route.stream.path} (onConnect)"
-        facts = {"path": route.stream.path, "metadata": metadata,
-                 "send": host.realm.new_function(greeting.send, "send")}
-        context = host.context("streamCustomization", Request(head, b"", None, self.address), None,
-                               facts)
-        try:
-            answer = call_handler(host, route.on_connect, what, context, connect_answer)
-        except (JSError, HandlerMistake, MissingHandler, ScriptBusy) as error:
-            self.handler_failed(host, what, head, error)
-            return None
-        if isinstance(answer, Response):
-            self.reply(answer)
-            return None
-        return metadata if answer is None else answer
+    def ask_script(self, head, route, metadata):
+        """Calls onConnect, and lets the client in or refuses it. What is sent meanwhile is for the client too."""
+        host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
+        expected, greeting = route.stream.expect(), Greeting(route)
+
+        def make_context():
+            facts = {"path": route.stream.path, "metadata": metadata,
+                     "send": host.realm.new_function(greeting.send, "send")}
+            return host.context("streamCustomization", Request(head, b"", None, address), None, facts)
+
+        def go_on(answer):
+            try:
+                if isinstance(answer, ScriptReplaced):
+                    self.ask_successor(host, head, b"")
+                elif isinstance(answer, BaseException):
+                    self.handler_failed(host, what, head, answer)
+                elif isinstance(answer, Response):
+                    self.reply(answer)
+                else:
+                    self.hand_over(head, route.stream, metadata if answer is None else answer,
+                                   self.last_event_id(head), expected=expected, greeting=greeting.taken())
+            finally:
+                self.forget_expected()
+
+        self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
+        self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
 
     # -- writing ----
 
@@ -41477,6 +42828,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def end(self):
         """The connection is over; the leader closes the socket."""
+        if self.forget_expected is not None:
+            self.forget_expected()
         self.state = CLOSED
         self.received = b""
         if self.file is not None:
@@ -41488,16 +42841,20 @@ _AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail"
 
 
 class Request:
-    """A request as scripts see it. Making one raises Refusal for a body that is not what it says."""
+    """A request as scripts see it. Making one raises Refusal for a body that is not what it says. `calls` are
+    the ResolverCalls that have been made for it, up to `position` again in this attempt at an answer; None
+    where resolvers are waited for."""
 
-    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "broken", "problem")
+    __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "broken", "problem",
+                 "calls", "position")
 
     def __init__(self, head, body=b"", params=None, address=""):
         self.head = head
         self.params = params
         self.address = address
         self.text = ""
-        self.form = self.json = self.bytes = None
+        self.form = self.json = self.bytes = self.calls = None
+        self.position = 0
         self.files = ()
         self.broken = False             # is the body no JSON, though it should be?
         self.problem = None             # what a script was told about that, when it asked
@@ -41526,9 +42883,10 @@ class Request:
         parts = {
             "method": head.method, "path": script_text(realm, head.path),
             "url": script_text(realm, head.target),
-            "query": pairs(realm, head.query), "params": pairs(realm, self.params),
+            "query": pairs(realm, head.query), "queryAll": list_object(realm, head.query_all), "params": pairs(realm, self.params),
             "headers": pairs(realm, head.fields), "body": script_text(realm, text),
-            "form": text_object(realm, self.form), "files": realm.from_python(list(self.files)),
+            "form": text_object(realm, self.form and last_values(self.form)),
+            "formAll": list_object(realm, self.form), "files": realm.from_python(list(self.files)),
             "json": null if self.json is None else realm.from_python(self.json),
             "cookies": pairs(realm, head.cookies), "ip": self.address,
             "auth": realm.new_object(dict(_AUTH))}
@@ -41596,6 +42954,11 @@ class Greeting:
         return b"".join(self.frames)
 
 
+def list_object(realm, pairs):
+    """A script's object with arrays of strings."""
+    return realm.from_python(pairs) if pairs else realm.new_object({})
+
+
 def connect_answer(realm, value):
     """What an onConnect handler returned: None (keep the query's metadata), a dict of metadata, or a
     Response that refuses. To be run inside the realm."""
@@ -41626,7 +42989,31 @@ def connect_answer(realm, value):
 # -- The server ----
 
 
-_EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITING: selectors.EVENT_WRITE}
+_EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITING: selectors.EVENT_WRITE,
+           WAITING: selectors.EVENT_READ}
+
+
+class DealtConnections:
+    """What a process of --workers listens on where its parent accepts the connections and deals them out:
+    the end of a socket pair, over which they come (SCM_RIGHTS)."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.fileno, self.close, self.setblocking = channel.fileno, channel.close, channel.setblocking
+
+    def accept(self):
+        data, numbers, _, _ = socket.recv_fds(self.channel, 1, 1)
+        if not data:
+            time.sleep(SUPERVISOR_INTERVAL)     # the parent is gone: so are we, in a moment
+            raise BlockingIOError
+        if not numbers:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        connection = socket.socket(fileno=numbers[0])
+        try:
+            return connection, connection.getpeername()
+        except OSError:
+            connection.close()
+            raise ConnectionAbortedError from None
 
 
 class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
@@ -41642,7 +43029,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, dealt=None):
         self.app = app
         self.log = app.log
         self.shared_port = shared_port  # with other processes: the system deals out the connections
@@ -41656,26 +43043,34 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.stopping = False
         self.clock = time.monotonic()
         self.handlers = {}              # open connections that are not streams, oldest first
-        self.selector = selectors.DefaultSelector()
+        self.selector = new_selector()
+        self.max_sockets = socket_limit()
+        if self.max_sockets < max_connections:
+            self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
+                                   f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
         self._heads = {}
         self._status_lines = {}
         self._status_time = 0
         self._ready = collections.deque()
         self._returned = collections.deque()
+        self._went_on = collections.deque()
         self._turn = threading.Lock()
         self._term = 0
         self._serial = 0
         self._busy = None
-        self._away = 0
-        self._threads = 0
-        self._spare = 0
-        self._terms = queue.SimpleQueue()
+        self._away = set()              # connections that are still served by threads that led before
+        self._woken = False
+        self.cautious_until = 0.0
         self._active = threading.Event()
         self._ended = threading.Event()
         self._sweep_at = self._warned_at = self._grace_until = 0.0
         self._reserve = None
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), RequestHandler)
+        super().__init__((host, port), RequestHandler, bind_and_activate=dealt is None)
+        if dealt is not None:
+            self.socket.close()
+            self.socket = DealtConnections(dealt)
+            self.server_name, self.server_port = host, port
         self.socket.setblocking(False)
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
@@ -41703,6 +43098,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def start(self):
         self._reserve = open(os.devnull, "rb")
+        self.app.later = self.later
         self._appoint()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
 
@@ -41719,9 +43115,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._active.set()
         self._wake()
         self._ended.wait(GRACE_SECONDS + 0.5)
-        with self._turn:
-            for _ in range(self._spare):
-                self._terms.put(None)
+        self.app.later = None
         for sock in (self._pulse, self._waker):
             sock.close()
         self.server_close()
@@ -41734,39 +43128,17 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     # -- threads ----
 
     def _appoint(self):
-        """Lets a spare or new thread begin the current term. With `_turn` held, or at the start."""
-        if self._spare:
-            self._spare -= 1
-            self._terms.put(self._term)
-        else:
-            self._threads += 1
-            start_script_thread(self._thread, self._term, name="http")
+        """Lets another thread begin the current term. With `_turn` held, or at the start."""
+        self.app.threads.run(self._thread, self._term)
 
     def _thread(self, term):
-        while term is not None:
+        while True:
             try:
                 self._lead(term)
+                return
             except Exception:           # nobody else would lead: log it, and go on
                 self.log.write("error", "internal error\n" + traceback.format_exc())
                 time.sleep(SUPERVISOR_INTERVAL)
-                continue
-            term = self._wait_for_term()
-
-    def _wait_for_term(self):
-        """The next term for this thread, or None when it was not needed for a while."""
-        with self._turn:
-            if self._ended.is_set():
-                return None
-            self._spare += 1
-        while True:
-            try:
-                return self._terms.get(timeout=SPARE_THREAD_SECONDS)
-            except queue.Empty:
-                with self._turn:
-                    if self._terms.empty():
-                        self._spare -= 1
-                        self._threads -= 1
-                        return None
 
     def _supervise(self):
         """Looks every few milliseconds, while there are requests, whether the leader is stuck in one."""
@@ -41780,7 +43152,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             time.sleep(SUPERVISOR_INTERVAL)
             with self._turn:
                 serial = self._serial
-                if self._busy is not None and serial == seen and self._threads < MAX_THREADS:
+                if self._busy is not None and serial == seen and self.app.threads.count < MAX_THREADS:
                     self._replace_leader()
                 quiet = 0 if serial != seen or self._busy is not None else quiet + 1
                 seen = serial
@@ -41788,8 +43160,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def _replace_leader(self):
         handler, self._busy = self._busy, None
         self._unwatch(handler)
-        self._away += 1
+        self._away.add(handler)
         self._term += 1
+        self.cautious_until = time.monotonic() + CAUTIOUS_SECONDS
         self._appoint()
 
     def _lead(self, term):
@@ -41797,11 +43170,11 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         while not self._ended.is_set():
             while self._ready:
                 handler = self._ready.popleft()
-                if handler.state is CLOSED or handler.state is TAKEN:
+                if handler.state is CLOSED or handler.state is TAKEN or handler in self._away:
                     continue
                 self._serial += 1
                 self._busy = handler
-                handler.serve()
+                self._attempt(handler, handler.serve)
                 with self._turn:
                     if self._term != term:
                         self._returned.append(handler)
@@ -41818,7 +43191,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Waits for sockets that are ready; accepts, takes back, sweeps."""
         if self.stopping and self._finish():
             return
-        events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
+        try:
+            events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
+        except (OSError, ValueError) as error:
+            events = self._without_bad_sockets(error)
         self.clock = time.monotonic()
         if self._later:
             self._do_later()
@@ -41835,16 +43211,52 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self._sweep_at = self.clock + 1
             self._sweep()
 
+    def _without_bad_sockets(self, error):
+        """After a wait that failed: closes the connections that let it fail. Nothing is ready then."""
+        bad = [key for key in bad_sockets(self.selector) if isinstance(key.data, RequestHandler)]
+        for key in bad:
+            self._give_up(key.data, error)
+        if not bad:
+            self._warn(f"waiting for sockets fails: {error}")
+            time.sleep(SUPERVISOR_INTERVAL)     # not at full speed
+        return []
+
+    def _attempt(self, handler, work):
+        """work() for one connection; a fault ends this one, and the others go on."""
+        try:
+            work()
+        except Exception as error:
+            self._give_up(handler, error)
+
+    def _give_up(self, handler, error):
+        self.log.write("error", f"internal error with a connection of {handler.address}\n"
+                                + "".join(traceback.format_exception(error)))
+        handler.end()
+        try:
+            self._unwatch(handler)
+        except (KeyError, ValueError, OSError):
+            pass
+        self.handlers.pop(handler, None)
+        handler.connection.close()
+
+    def _warn(self, text):
+        """A line of the log, at most one a second."""
+        if self.clock > self._warned_at + 1:
+            self._warned_at = self.clock
+            self.log.write("warn", text)
+
     # -- what is to happen later --
 
     def later(self, seconds, function):
         """Calls a function, which must not block, after some time."""
-        self._put_later(time.monotonic() + seconds, function)
-        self._wake()
+        if self._put_later(time.monotonic() + seconds, function):
+            self._wake()                # else the leader wakes up for another one before
 
     def _put_later(self, due, item):
+        """True when it is the first thing to happen."""
         with self._turn:
             heapq.heappush(self._later, (due, next(self._later_count), item))
+            return self._later[0][2] is item
 
     def _until_later(self):
         with self._turn:
@@ -41862,20 +43274,34 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 item()
 
     def _wake(self):
+        if self._woken:
+            return
+        self._woken = True
         try:
             self._waker.send(b"\0")
         except OSError:
             pass
 
+    def went_on(self, handler):
+        """What a connection waited for is over."""
+        self._went_on.append(handler)
+        self._wake()
+
     def _take_back(self):
-        """Connections whose requests were finished by threads that no longer lead."""
+        """Connections whose requests were finished by threads that no longer lead, or that can go on."""
         try:
             self._pulse.recv(4096)
         except OSError:
             pass
+        self._woken = False             # before looking: whoever comes later wakes us again
         while self._returned:
-            self._away -= 1
-            self._settle(self._returned.popleft())
+            handler = self._returned.popleft()
+            self._away.discard(handler)
+            self._settle(handler)
+        while self._went_on:
+            handler = self._went_on.popleft()
+            if handler not in self._away:       # else it is looked at when it comes back
+                self._ready.append(handler)
 
     # -- sockets ----
 
@@ -41888,6 +43314,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             except OSError as error:
                 if error.errno in _TOO_MANY_FILES:
                     self._shed()
+                elif not self.stopping:
+                    self._warn(f"a connection cannot be accepted: {error.strerror}")
+                    time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
                 return
             self.process_request(request, address)
 
@@ -41899,7 +43328,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         except OSError:
             pass
         handler = self.RequestHandlerClass(request, client_address, self)
-        if len(self.handlers) >= MAX_OPEN_REQUESTS and not self._make_room():
+        full = len(self.handlers) >= MAX_OPEN_REQUESTS \
+            or len(self.handlers) + self.app.broadcaster.count >= self.max_sockets
+        if full and not self._make_room():
             handler.closing = True
             handler.refuse(Refusal(503, "Too many open connections", close=True,
                                    headers=(("Retry-After", "1"),)))
@@ -41932,23 +43363,25 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self._reserve = open(os.devnull, "rb")
         except OSError:
             pass
-        if self.clock > self._warned_at + 1:
-            self._warned_at = self.clock
-            self.log.write("warn", "out of file descriptors: connections are refused (raise `ulimit -n`)")
+        self._warn("out of file descriptors: connections are refused (raise `ulimit -n`)")
 
     def _settle(self, handler):
         """Waits for what the connection waits for, or forgets it."""
         state = handler.state
         wanted = _EVENTS.get(state)
-        if handler.more:
+        if handler.more or state is WAITING and handler.awaited.done:
             handler.more = False
             self._ready.append(handler)
+        if state is WAITING and handler.is_deaf:
+            wanted = None
         if wanted == handler.watched and wanted is not None:
             return
         if wanted is None:
             self._unwatch(handler)
             if state is HELD:
                 self._put_later(handler.held[0], handler)
+                return
+            if state is WAITING:
                 return
             self.handlers.pop(handler, None)
             if state is CLOSED:
@@ -41974,7 +43407,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Ends connections whose time is up."""
         for handler in [handler for handler in self.handlers if handler.deadline < self.clock]:
             if handler.watched is not None:
-                handler.expire()
+                self._attempt(handler, handler.expire)
                 self._settle(handler)
 
     def _finish(self):
@@ -41982,15 +43415,18 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.socket.fileno() >= 0:
             self.selector.unregister(self.socket)
             self.socket.close()
-        for handler in [handler for handler in self.handlers if handler.state is HELD]:
-            handler.end()
+        late = time.monotonic() >= self._grace_until
+        for handler in [handler for handler in self.handlers
+                        if handler.state is HELD or late and handler.state is WAITING]:
+            handler.give_up()
             self._settle(handler)
         for handler in list(self.handlers):
             if handler.watched is not None and handler.state in (READING, DRAINING) and handler.head is None:
                 handler.end()
                 self._settle(handler)
-        waiting = [handler for handler in self.handlers if handler.watched is not None]
-        if (self._away or waiting) and time.monotonic() < self._grace_until:
+        waiting = [handler for handler in self.handlers
+                   if handler.watched is not None or handler.state is WAITING]
+        if (self._away or waiting) and not late:
             return False
         for handler in waiting:
             handler.end()
@@ -42585,10 +44021,13 @@ def error_page(server, head, status, facts, error, body=b""):
 
 @page("/engine/health")
 def health_answer(server, head):
-    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded or Redis is away."""
+    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded, Redis is away or the
+    thread that writes to the streams does not come round; `threads` are "ok", "late" or "ended"."""
     app = server.app
     joined = app.relay.health()
-    facts = {"status": "degraded" if app.failures or joined.get("redis") == "down" else "ok", "version": __version__,
+    threads = {"http": "ok", "streams": app.broadcaster.state()}    # the first is the one that answers
+    well = not app.failures and joined.get("redis") != "down" and threads["streams"] == "ok"
+    facts = {"status": "ok" if well else "degraded", "version": __version__, "threads": threads,
              "uptime": round(time.monotonic() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
              "streams": len(app.stream_routes), "connections": open_streams(server), **joined}
@@ -45807,14 +47246,14 @@ class Server:
     (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
     other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
-    with others; None for one alone). `start` raises OSError when the port is taken or the folder cannot be
+    with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections). `start` raises OSError when the port is taken or the folder cannot be
     read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None, redis=None, chaos="", worker=None):
+                 storage=None, redis=None, chaos="", worker=None, dealt=None):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
@@ -45829,7 +47268,7 @@ class Server:
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
-                                         shared_port=worker is not None)
+                                         shared_port=worker is not None, dealt=dealt)
         self._http = None
         self._watcher = None
 
@@ -45889,13 +47328,14 @@ def raise_file_limit():
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, 1 << 20) if hard != resource.RLIM_INFINITY else 1 << 20
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (ValueError, OSError):
-        pass
+    most = 1 << 20 if hard == resource.RLIM_INFINITY else min(hard, 1 << 20)
+    for wanted in (most, 65536, 10240):     # macOS calls its limit infinite, and often takes only the last
+        if soft == resource.RLIM_INFINITY or soft >= wanted:
+            return
+        try:
+            return resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), hard))
+        except (ValueError, OSError):
+            continue
 
 
 def free_port_after(host, port):
@@ -46109,8 +47549,8 @@ def trouble_with(scripts, options):
         return "--storage and --redis exclude each other: with --redis, Redis keeps what the file would"
     if options.workers and not options.redis:
         return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
-    if options.workers and not (hasattr(os, "fork") and hasattr(socket, "SO_REUSEPORT")):
-        return "--workers needs a system with fork and SO_REUSEPORT, such as Linux"
+    if options.workers and not hasattr(os, "fork"):
+        return "--workers needs a system with fork, such as Linux or macOS"
     if not scripts.exists():
         hint = "" if options.scripts else "; name the folder with your .js files, such as examples/"
         return f"{scripts} does not exist{hint}"
@@ -46136,7 +47576,7 @@ def trouble_with(scripts, options):
 # -- Serving ----
 
 
-def start_server(scripts, options, worker=None):
+def start_server(scripts, options, worker=None, dealt=None):
     """A running Server, or None when it cannot be had, for reasons that were printed."""
     try:
         server = Server(scripts, options.host, options.port, reload=not options.no_reload and worker is None,
@@ -46144,7 +47584,7 @@ def start_server(scripts, options, worker=None):
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
-                        redis=options.redis, chaos=options.chaos, worker=worker)
+                        redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt)
         return server.start()
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -47339,6 +48779,33 @@ class JunitReporter:
         return html.escape(printable(value)).encode("utf-8", "replace").decode()
 
 
+class ReportTrouble(Exception):
+    """The file of a report cannot be written; the text says which, and why."""
+
+
+class ReportFile:
+    """The file of a report, whose errors are ReportTrouble."""
+
+    def __init__(self, path):
+        self.path = path
+        self.file = self._attempt(open, path, "w", encoding="utf-8")
+
+    def write(self, text):
+        self._attempt(self.file.write, text)
+
+    def flush(self):
+        self._attempt(self.file.flush)
+
+    def close(self):
+        self._attempt(self.file.close)
+
+    def _attempt(self, function, *arguments, **options):
+        try:
+            return function(*arguments, **options)
+        except (OSError, ValueError) as error:          # ValueError: a NUL in the name
+            raise ReportTrouble(f"{self.path}: {getattr(error, 'strerror', None) or error}") from None
+
+
 REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 
 
@@ -47360,8 +48827,13 @@ def run_tests(scripts, options):
         if not options.watch:
             return on_script_thread(run_tests_once, scripts, options)
         return watch_tests(scripts, options)
-    except OSError as error:
+    except ReportTrouble as error:
         print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
+    except OSError as error:
+        print(f"aiwebengine: the tests cannot be run: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_SCRIPT
@@ -47372,7 +48844,7 @@ def run_tests_once(scripts, options):
     with contextlib.ExitStack() as stack:
         reporters = []
         if options.report:
-            stream = stack.enter_context(open(options.report, "w", encoding="utf-8"))
+            stream = stack.enter_context(contextlib.closing(ReportFile(options.report)))
             reporters.append(REPORTERS[options.reporter](stream))
         reporters.append(REPORTERS["spec" if options.report else options.reporter](sys.stdout))
         results, started = [], time.perf_counter()
@@ -47432,13 +48904,18 @@ WORKER_REST_SECONDS = 1.0
 WORKER_GRACE_SECONDS = 5.0
 
 
+#: Whether the system deals out the connections to a port that several processes listen on (SO_REUSEPORT).
+#: macOS and the BSDs give all of them to one process: there the parent accepts them and deals them out.
+SYSTEM_DEALS_CONNECTIONS = sys.platform == "linux"
+
+
 class WorkerProcess:
     """A child as its parent knows it. `channel` is a socket: its end tells the child to stop, also when
-    the parent was killed."""
+    the parent was killed. Over `dealer` the child gets connections, where the parent deals them out."""
 
     def __init__(self, number):
         self.number = number
-        self.pid = self.channel = None
+        self.pid = self.channel = self.dealer = None
         self.up = False
         self.started = 0.0
         self.files = []                 # what its scripts import
@@ -47501,27 +48978,38 @@ class Workers:
             probe.bind((options.host, options.port))
             options.port = probe.getsockname()[1]
         self.port = socket.socket(family)
-        self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if SYSTEM_DEALS_CONNECTIONS:
+            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        else:
+            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.port.bind((options.host, options.port))
+        if not SYSTEM_DEALS_CONNECTIONS:
+            self.port.listen(LISTEN_BACKLOG)
+            self.port.setblocking(False)
 
     def _start(self, worker):
         first = not worker.started
         worker.started = time.monotonic()
         worker.channel, other = socket.socketpair()
+        worker.dealer, dealt = (None, None) if SYSTEM_DEALS_CONNECTIONS else socket.socketpair()
         worker.files, worker.received = [], b""
         sys.stdout.flush()
         worker.pid = os.fork()
         if worker.pid:
             other.close()
             worker.channel.setblocking(False)
+            if dealt is not None:
+                dealt.close()
+                worker.dealer.setblocking(False)
             return
         code = EXIT_USAGE
         try:                            # the child never gets back to where its parent goes on
             self.port.close()
             for sibling in self.workers:
-                if sibling.channel is not None:
-                    sibling.channel.close()
-            code = serve_as_worker(self.scripts, self.options, worker.number, other, first)
+                for end in (sibling.channel, sibling.dealer):
+                    if end is not None:
+                        end.close()
+            code = serve_as_worker(self.scripts, self.options, worker.number, other, first, dealt)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -47529,9 +49017,18 @@ class Workers:
             os._exit(code)
 
     def _wait(self, seconds):
-        """Waits, and takes in what the children tell: the files that their scripts import."""
+        """Waits, deals out connections, and takes in what the children tell: the files that their scripts import."""
         channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
-        for channel in select.select(list(channels), [], [], seconds)[0]:
+        end = time.monotonic() + seconds
+        ready = [self.port]
+        while ready == [self.port] and not self.stopping and (left := end - time.monotonic()) > 0:
+            dealing = not SYSTEM_DEALS_CONNECTIONS and any(worker.up for worker in self.workers)
+            ready = select.select([*channels, self.port] if dealing else list(channels), [], [], left)[0]
+            if self.port in ready:
+                self._deal()
+        for channel in ready:
+            if channel is self.port:
+                continue
             worker = channels[channel]
             data = received(channel, 65536)
             worker.received += data
@@ -47541,6 +49038,27 @@ class Workers:
                 line, _, worker.received = worker.received.partition(b"\n")
                 worker.up, worker.files = True, json.loads(line)
 
+    def _deal(self):
+        """Accepts the connections that are there, and gives them to the children in turn."""
+        for _ in range(64):
+            try:
+                connection = self.port.accept()[0]
+            except (BlockingIOError, ConnectionError):
+                return
+            except OSError:
+                time.sleep(0.01)        # no file descriptor is left: not at full speed
+                return
+            with connection:
+                for _ in self.workers:
+                    worker = self.workers[0]
+                    self.workers.append(self.workers.pop(0))
+                    try:
+                        if worker.up and worker.dealer is not None:
+                            socket.send_fds(worker.dealer, [b"c"], [connection.fileno()])
+                            break
+                    except OSError:     # it has died, or has more connections than it can take
+                        pass
+
     def _reap(self):
         """Notices children that ended. True when one could not even start."""
         failed = False
@@ -47548,8 +49066,10 @@ class Workers:
             if worker.pid is None or os.waitpid(worker.pid, os.WNOHANG)[0] == 0:
                 continue
             worker.pid = None
-            worker.channel.close()
-            worker.channel = None
+            for end in (worker.channel, worker.dealer):
+                if end is not None:
+                    end.close()
+            worker.channel = worker.dealer = None
             failed = failed or not worker.up
             if worker.up and not self.stopping:
                 print(f"aiwebengine: process #{worker.number} ended and is started again", file=sys.stderr)
@@ -47598,12 +49118,12 @@ class Workers:
             self._reap()
 
 
-def serve_as_worker(scripts, options, number, channel, first):
+def serve_as_worker(scripts, options, number, channel, first, dealt):
     """One process of --workers: serves until its parent closes the channel; returns the exit code."""
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl+C reaches all; the parent decides
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    server = start_server(scripts, options, number)
+    server = start_server(scripts, options, number, dealt)
     if server is None:
         return EXIT_USAGE
     if first and number == 0:
