@@ -27852,9 +27852,19 @@ class Realm:
             found = _UNBOUND.search(str(error))
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
         if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
-            return "ReferenceError", "Cannot access variable before initialization"
+            return "ReferenceError", f"Cannot access {self.name_of_cell(error)} before initialization"
         self.note_failure(error)
         return "Error", self.internal_error_of(error).message
+
+    @staticmethod
+    def name_of_cell(error):
+        """The variable, in quotes, whose Cell is empty; found among those of the frame that looked at it."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        names = [] if trace is None else [
+            name for name, value in trace.tb_frame.f_locals.items() if value is error.obj]
+        return f"'{script_name(names[0])}'" if names else "variable"
 
     def internal_error_of(self, error):
         """What scripts see of an exception that the engine does not expect of itself."""
