@@ -78,6 +78,7 @@ import secrets
 import select
 import selectors
 import shlex
+import shutil
 import signal
 import socket
 import socketserver
@@ -100,6 +101,11 @@ try:
     import resource
 except ImportError:                     # not on Windows
     resource = None
+try:
+    import msvcrt
+    import winreg
+except ImportError:                     # only on Windows
+    msvcrt = winreg = None
 try:
     import ctypes
 except ImportError:                     # a Python that was built without it
@@ -12251,8 +12257,117 @@ def week_day(value):
 
 # -- Date: local time
 
+#: Names of zones whose abbreviation means another zone in ZONE_NAMES, by offset in hours.
+OTHER_ZONE_NAMES = {("CST", 8): "China Standard Time", ("IST", 2): "Israel Standard Time",
+                    ("IDT", 3): "Israel Daylight Time", ("IST", 1): "Irish Standard Time",
+                    ("CST", -5): "Cuba Standard Time", ("CDT", -4): "Cuba Daylight Time"}
+
+#: IANA names of the time zones of Windows, whose own names have "Standard Time" in them (CLDR,
+#: windowsZones.xml, territory 001).
+WINDOWS_ZONES = {name: f"{area}/{city}" for area, zones in {
+    "Africa":
+        "E. Africa=Nairobi, Egypt=Cairo, Libya=Tripoli, Morocco=Casablanca, Namibia=Windhoek, Sao "
+        "Tome=Sao_Tome, South Africa=Johannesburg, South Sudan=Juba, Sudan=Khartoum, W. Central "
+        "Africa=Lagos",
+    "America":
+        "Alaskan=Anchorage, Alberta=Edmonton, Aleutian=Adak, Argentina=Buenos_Aires, Atlantic=Halifax, "
+        "Bahia=Bahia, British Columbia=Vancouver, Canada Central=Regina, Central America=Guatemala, "
+        "Central Brazilian=Cuiaba, Central=Chicago, Central (Mexico)=Mexico_City, Cuba=Havana, E. South "
+        "America=Sao_Paulo, Eastern=New_York, Eastern (Mexico)=Cancun, Greenland=Godthab, "
+        "Haiti=Port-au-Prince, Magallanes=Punta_Arenas, Manitoba=Winnipeg, Montevideo=Montevideo, "
+        "Mountain=Denver, Mountain (Mexico)=Mazatlan, Newfoundland=St_Johns, Pacific SA=Santiago, "
+        "Pacific=Los_Angeles, Pacific (Mexico)=Tijuana, Paraguay=Asuncion, SA Eastern=Cayenne, SA "
+        "Pacific=Bogota, SA Western=La_Paz, Saint Pierre=Miquelon, Tocantins=Araguaina, Turks And "
+        "Caicos=Grand_Turk, US Eastern=Indianapolis, US Mountain=Phoenix, Venezuela=Caracas, "
+        "Yukon=Whitehorse",
+    "Asia":
+        "Afghanistan=Kabul, Altai=Barnaul, Arab=Riyadh, Arabian=Dubai, Arabic=Baghdad, Azerbaijan=Baku, "
+        "Bangladesh=Dhaka, Caucasus=Yerevan, Central Asia=Bishkek, China=Shanghai, "
+        "Ekaterinburg=Yekaterinburg, Georgian=Tbilisi, India=Calcutta, Iran=Tehran, Israel=Jerusalem, "
+        "Jordan=Amman, Korea=Seoul, Magadan=Magadan, Middle East=Beirut, Myanmar=Rangoon, N. Central "
+        "Asia=Novosibirsk, Nepal=Katmandu, North Asia East=Irkutsk, North Asia=Krasnoyarsk, North "
+        "Korea=Pyongyang, Omsk=Omsk, Pakistan=Karachi, Qyzylorda=Qyzylorda, Russia Time Zone "
+        "10=Srednekolymsk, Russia Time Zone 11=Kamchatka, SE Asia=Bangkok, Sakhalin=Sakhalin, "
+        "Singapore=Singapore, Sri Lanka=Colombo, Syria=Damascus, Taipei=Taipei, Tokyo=Tokyo, Tomsk=Tomsk, "
+        "Transbaikal=Chita, Ulaanbaatar=Ulaanbaatar, Vladivostok=Vladivostok, W. Mongolia=Hovd, West "
+        "Asia=Tashkent, West Bank=Hebron, Yakutsk=Yakutsk",
+    "Atlantic": "Azores=Azores, Cape Verde=Cape_Verde, Greenwich=Reykjavik",
+    "Australia":
+        "AUS Central=Darwin, AUS Eastern=Sydney, Aus Central W.=Eucla, Cen. Australia=Adelaide, E. "
+        "Australia=Brisbane, Lord Howe=Lord_Howe, Tasmania=Hobart, W. Australia=Perth",
+    "Etc":
+        "Dateline=GMT+12, UTC=UTC, UTC+12=GMT-12, UTC+13=GMT-13, UTC-02=GMT+2, UTC-08=GMT+8, "
+        "UTC-09=GMT+9, UTC-11=GMT+11",
+    "Europe":
+        "Astrakhan=Astrakhan, Belarus=Minsk, Central Europe=Budapest, Central European=Warsaw, E. "
+        "Europe=Chisinau, FLE=Kiev, GMT=London, GTB=Bucharest, Kaliningrad=Kaliningrad, Romance=Paris, "
+        "Russia Time Zone 3=Samara, Russian=Moscow, Saratov=Saratov, Turkey=Istanbul, "
+        "Volgograd=Volgograd, W. Europe=Berlin",
+    "Indian": "Mauritius=Mauritius",
+    "Pacific":
+        "Bougainville=Bougainville, Central Pacific=Guadalcanal, Chatham Islands=Chatham, Easter "
+        "Island=Easter, Fiji=Fiji, Hawaiian=Honolulu, Line Islands=Kiritimati, Marquesas=Marquesas, New "
+        "Zealand=Auckland, Norfolk=Norfolk, Samoa=Apia, Tonga=Tongatapu, West Pacific=Port_Moresby"
+}.items() for name, city in (zone.split("=") for zone in zones.split(", "))}
+
+
+def windows_zone_name():
+    """The IANA name of the zone that Windows is set to; "" where it is none of the table's."""
+    place = r"SYSTEM\CurrentControlSet\Control\TimeZoneInformation"
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, place) as key:
+            name = winreg.QueryValueEx(key, "TimeZoneKeyName")[0].partition("\0")[0]
+    except OSError:
+        return ""
+    return WINDOWS_ZONES.get(name.replace(" Standard Time", ""), "")
+
+
+def load_zone(name):
+    """The zone of an IANA name, or None."""
+    if not re.fullmatch(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", name) or len(name) > 100:
+        return None
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        return None
+
+
+def local_zone_name():
+    """The IANA name of the machine's time zone, as far as one can tell."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    if not name and winreg is not None:
+        name = windows_zone_name()      # known even where its rules are not
+    elif not name:
+        name = os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    known = name and (load_zone(name) or name in WINDOWS_ZONES.values())
+    return name if known and name != "Etc/UTC" else "UTC"
+
+
+@functools.cache
+def windows_zone():
+    """The zone of the machine where the system's own functions know neither the past nor the time after
+    2038, which is Windows; or None."""
+    return load_zone(local_zone_name()) if winreg is not None else None
+
+
+def zone_facts(zone, value):
+    """(offset from UTC in ms, name) of a zone at a time value."""
+    if not -60_000_000_000_000 < value < 250_000_000_000_000:
+        value = equivalent_time(value)
+    moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc) \
+        + datetime.timedelta(milliseconds=int(value))
+    moment = moment.astimezone(zone)
+    offset, short = round(moment.utcoffset().total_seconds()), moment.tzname()
+    name = OTHER_ZONE_NAMES.get((short, offset // 3600)) or ZONE_NAMES.get(short, short)
+    return offset * 1000, name
+
+
 def local_facts(value):
     """(offset from UTC in ms, name) of the machine's time zone at a time value."""
+    zone = windows_zone()
+    if zone is not None:
+        offset, name = zone_facts(zone, value)
+        return offset, name if name != "LMT" else time.tzname[0]
     seconds = int(value) // 1000
     try:
         facts = time.localtime(seconds)
@@ -12260,7 +12375,8 @@ def local_facts(value):
         facts = time.localtime(equivalent_time(int(value)) // 1000)
     # Names of the days before zones existed, such as LMT, nobody knows.
     zone = facts.tm_zone if facts.tm_zone in ZONE_NAMES else time.tzname[facts.tm_isdst > 0]
-    return facts.tm_gmtoff * 1000, ZONE_NAMES.get(zone, zone)
+    # Windows computes the offset with 32 bits.
+    return ((facts.tm_gmtoff + 2**31) % 2**32 - 2**31) * 1000, ZONE_NAMES.get(zone, zone)
 
 
 def equivalent_time(value):
@@ -22735,28 +22851,6 @@ ERA_NAMES = {"narrow": "BA", "short": ("BC", "AD"), "long": ("Before Christ", "A
 #: Abbreviations that people in the United States read for their zones.
 US_ZONES = {ZONE_NAMES[short]: short for short in (
     "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "AKST", "AKDT", "HST")}
-#: Names of zones whose abbreviation means another zone in ZONE_NAMES, by offset in hours.
-OTHER_ZONE_NAMES = {("CST", 8): "China Standard Time", ("IST", 2): "Israel Standard Time",
-                    ("IDT", 3): "Israel Daylight Time", ("IST", 1): "Irish Standard Time",
-                    ("CST", -5): "Cuba Standard Time", ("CDT", -4): "Cuba Daylight Time"}
-
-
-def local_zone_name():
-    """The IANA name of the machine's time zone, as far as one can tell."""
-    name = os.environ.get("TZ", "").lstrip(":")
-    if not name:
-        _, _, name = os.path.realpath("/etc/localtime").partition("/zoneinfo/")
-    return name if name and load_zone(name) else "UTC"
-
-
-def load_zone(name):
-    """The zone of an IANA name, or None."""
-    if not re.fullmatch(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", name) or len(name) > 100:
-        return None
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (ValueError, OSError, LookupError):
-        return None
 
 
 def find_zone(name):
@@ -22767,21 +22861,12 @@ def find_zone(name):
     if zone is None or zone.key.islower() or zone.key.isupper():
         matches = [each for each in zoneinfo.available_timezones() if each.lower() == name.lower()]
         zone = load_zone(matches[0]) if matches else zone
+    if zone is None and load_zone("Europe/London") is None:
+        raise JSRangeError(f"Time zone {name} cannot be used: this machine has no time zone database, only UTC "
+                           "(install one with: pip install tzdata)")
     if zone is None:
         raise JSRangeError(f"Invalid time zone specified: {name}")
     return zone.key, lambda value: zone_facts(zone, value)
-
-
-def zone_facts(zone, value):
-    """(offset from UTC in ms, name) of a zone at a time value."""
-    if not -60_000_000_000_000 < value < 250_000_000_000_000:
-        value = equivalent_time(value)
-    moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc) \
-        + datetime.timedelta(milliseconds=int(value))
-    moment = moment.astimezone(zone)
-    offset, short = round(moment.utcoffset().total_seconds()), moment.tzname()
-    name = OTHER_ZONE_NAMES.get((short, offset // 3600)) or ZONE_NAMES.get(short, short)
-    return offset * 1000, name
 
 
 def zone_name_text(offset, name, width):
@@ -27491,9 +27576,23 @@ class LiveValues:
 
 # -- Realm -------------------------------------------------------------------------------
 
+def write_line(stream, text):
+    """Writes a line to a text stream and flushes it. Characters that its encoding lacks are escaped, and only
+    those. In one piece, since timers print from their own thread."""
+    if stream is None:
+        return                          # started without one
+    text += "\n"
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = getattr(stream, "encoding", None) or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
 def print_to_terminal(level, text):
     """The console of realms that nobody gave another one."""
-    print(text, file=sys.stderr if level in ("error", "warn") else sys.stdout, flush=True)
+    write_line(sys.stderr if level in ("error", "warn") else sys.stdout, text)
 
 
 #: Source texts compiled lately, by (text, file name): a reload or a second realm need not do it again.
@@ -27906,9 +28005,19 @@ class Realm:
             found = _UNBOUND.search(str(error))
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
         if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
-            return "ReferenceError", "Cannot access variable before initialization"
+            return "ReferenceError", f"Cannot access {self.name_of_cell(error)} before initialization"
         self.note_failure(error)
         return "Error", self.internal_error_of(error).message
+
+    @staticmethod
+    def name_of_cell(error):
+        """The variable, in quotes, whose Cell is empty; found among those of the frame that looked at it."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        names = [] if trace is None else [
+            name for name, value in trace.tb_frame.f_locals.items() if value is error.obj]
+        return f"'{script_name(names[0])}'" if names else "variable"
 
     def internal_error_of(self, error):
         """What scripts see of an exception that the engine does not expect of itself."""
@@ -39262,8 +39371,6 @@ class Log:
 
     def emit(self, text, level="info"):
         stream = self.stream or sys.stderr
-        if stream is None:
-            return                      # started with its standard error closed
         try:
             colour = self.colour if self.colour is not None else wants_colour(stream)
             if colour and level in _COLOURS:
@@ -39272,15 +39379,6 @@ class Log:
                 write_line(stream, text)
         except (OSError, ValueError):
             pass                        # a full disk or a closed terminal must not stop the server
-
-
-def write_line(stream, text):
-    """Writes and flushes a line; characters that the stream cannot encode are escaped."""
-    try:
-        stream.write(text + "\n")
-    except UnicodeEncodeError:
-        stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
-    stream.flush()
 
 
 #: Lines of a report that are not in the colour of its level: pattern -> colour.
@@ -39298,9 +39396,21 @@ def paint(line, level):
 
 
 def wants_colour(stream):
-    """Colours only on a terminal, and not when the user says no (no-color.org)."""
+    """Colours only on a terminal that shows them, and not when the user says no (no-color.org)."""
     return stream is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" \
-        and stream.isatty()
+        and stream.isatty() and (msvcrt is None or console_takes_escapes(stream))
+
+
+def console_takes_escapes(stream):
+    """Whether a console of Windows understands escape sequences; it is asked to (SetConsoleMode with
+    ENABLE_VIRTUAL_TERMINAL_PROCESSING)."""
+    try:
+        handle, mode = ctypes.c_void_p(msvcrt.get_osfhandle(stream.fileno())), ctypes.c_uint32()
+        kernel = ctypes.windll.kernel32
+        return bool(kernel.GetConsoleMode(handle, ctypes.byref(mode))
+                    and (mode.value & 4 or kernel.SetConsoleMode(handle, mode.value | 4)))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 # -- Errors of scripts ----
@@ -47736,8 +47846,20 @@ def chaos_rules(text):
     return text
 
 
+def escape_what_streams_lack():
+    """Lets nothing fail that is printed: characters that the terminal's encoding lacks are escaped, and a
+    process that was started without a terminal prints nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(argv=None):
     """The command line; returns the exit code."""
+    escape_what_streams_lack()
     parser = option_parser()
     options = parser.parse_args(argv)
     problem = trouble_with_engine(options)
@@ -48939,8 +49061,7 @@ class SpecReporter:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code else text
 
     def write(self, text=""):
-        encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        write_line(self.stream, text)
 
     def result(self, result):
         if result.file != self.file:
@@ -48978,7 +49099,7 @@ class TapReporter:
     def __init__(self, stream):
         self.stream = stream
         self.count = 0
-        self.stream.write("TAP version 14\n")
+        write_line(self.stream, "TAP version 14")
 
     def result(self, result):
         self.count += 1
@@ -48990,12 +49111,10 @@ class TapReporter:
             if result.place:
                 lines.append(f"  at: {json.dumps('%s:%s' % result.place)}")
             lines += ["  message: |"] + ["    " + line for line in printable(result.failure).split("\n")]
-        self.stream.write("\n".join(lines + ["  ..."]).encode("utf-8", "replace").decode() + "\n")
-        self.stream.flush()
+        write_line(self.stream, "\n".join(lines + ["  ..."]))
 
     def end(self, results, seconds):
-        self.stream.write(f"1..{self.count}\n")
-        self.stream.flush()
+        write_line(self.stream, f"1..{self.count}")
 
 
 class JunitReporter:
@@ -49015,8 +49134,7 @@ class JunitReporter:
             for result in own:
                 lines += self.case(result)
             lines.append("  </testsuite>")
-        self.stream.write("\n".join([*lines, "</testsuites>"]) + "\n")
-        self.stream.flush()
+        write_line(self.stream, "\n".join([*lines, "</testsuites>"]))
 
     def numbers(self, results):
         outcomes = [result.outcome for result in results]
@@ -49057,7 +49175,7 @@ class ReportFile:
 
     def __init__(self, path):
         self.path = path
-        self.file = self._attempt(open, path, "w", encoding="utf-8")
+        self.file = self._attempt(open, path, "w", encoding="utf-8", errors="backslashreplace")
 
     def write(self, text):
         self._attempt(self.file.write, text)
@@ -49597,6 +49715,14 @@ STARTER_NOTES = {
 }
 
 
+def shell_word(text):
+    """A word of a command line, quoted for the shell at hand: on Windows double quotes serve cmd and
+    PowerShell alike, and no file name has one in it; SHELL is set by the shells from Unix."""
+    if os.name == "posix" or os.environ.get("SHELL"):
+        return shlex.quote(text)
+    return text if re.fullmatch(r"[\w.:/\\~+-]+", text) else f'"{text}"'
+
+
 def write_starter(folder):
     """--init: a folder to begin with; returns the exit code. Nothing is written over."""
     files = {**STARTER, "aiwebengine.d.ts": type_declarations(), "jsconfig.json": JSCONFIG}
@@ -49614,8 +49740,9 @@ def write_starter(folder):
     except OSError as error:
         print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
-    command = f"python {shlex.quote(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
-    place = shlex.quote(str(folder))
+    python = next((name for name in ("python", "python3", "py") if shutil.which(name)), sys.executable)
+    command = f"{shell_word(python)} {shell_word(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
+    place = shell_word(str(folder))
     print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
                      "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
                      f"  {command} --test {place}", "      runs the tests",
@@ -49628,14 +49755,12 @@ def write_starter(folder):
 
 def print_console(level, text):
     """console.* of code that runs without a server."""
-    stream = sys.stderr if level in ("warn", "error") else sys.stdout
-    line = text + "\n"                  # in one piece: timers print from their own thread
     try:
-        print(line, end="", file=stream, flush=True)
-    except UnicodeEncodeError:
-        print(line.encode("ascii", "backslashreplace").decode(), end="", file=stream, flush=True)
-    except BrokenPipeError:             # `| head` has seen enough
-        os._exit(EXIT_PIPE)
+        print_to_terminal(level, text)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EINVAL):  # the second is what Windows says
+            raise
+        os._exit(EXIT_PIPE)             # `| head` has seen enough
 
 
 def terminal_colors():
