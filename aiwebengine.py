@@ -18001,6 +18001,19 @@ def parse_plain_json(text):
             raise json_error(text) from None
 
 
+#: Values in one JSON text that a client sends.
+MAX_JSON_VALUES = 1_000_000
+_JSON_TEXT_OR_VALUE = re.compile(r'"(?:[^"\\]+|\\.)*"|[,\[{]', re.DOTALL)
+
+
+def has_too_many_values(text):
+    """Whether a JSON text has more than MAX_JSON_VALUES: each takes many times its characters of memory."""
+    if text.count(",") + text.count("[") + text.count("{") <= MAX_JSON_VALUES:
+        return False
+    separators = (1 for found in _JSON_TEXT_OR_VALUE.finditer(text) if found[0][0] != '"')
+    return sum(itertools.islice(separators, MAX_JSON_VALUES + 1)) > MAX_JSON_VALUES
+
+
 def refuse_json_constant(name):
     """For json.loads(), which takes NaN and Infinity for numbers."""
     raise ValueError(name)
@@ -24930,7 +24943,17 @@ def parse_urlencoded(text):
 
 
 def decode_urlencoded(text):
-    return utf16(urllib.parse.unquote_to_bytes(text.replace("+", " ")).decode("utf-8", "replace"))
+    text = text.replace("+", " ").encode().decode("latin-1")
+    return utf16(unescaped_bytes(text).decode("utf-8", "replace"))
+
+
+_ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
+
+
+def unescaped_bytes(text):
+    """The bytes of a text that holds one character for each byte, its percent escapes decoded."""
+    return replace_in_slices(_ESCAPED_BYTES, lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
+                             text).encode("latin-1")
 
 
 def encode_urlencoded(text):
@@ -36157,6 +36180,8 @@ def read_graphql_request(method, headers, query, body):
 
 
 def _parse_graphql_json(text, what):
+    if has_too_many_values(text):
+        raise _GraphQLBadRequest(413, f"{what} has more than {MAX_JSON_VALUES:,} values.")
     try:
         return parse_plain_json(text)
     except JSSyntaxError as error:
@@ -39831,7 +39856,7 @@ def route_pattern(path):
 def percent_decoded(text):
     """A percent-decoded text. As in the URL Standard a % that begins no escape stands for itself, and bytes
     that are not UTF-8 become U+FFFD. `text` holds one character per byte as it was received."""
-    return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8", "replace")
+    return unescaped_bytes(text).decode("utf-8", "replace")
 
 
 def path_key(path):
@@ -40936,6 +40961,8 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_FIELDS = 200
 MAX_BODY_BYTES = 10 * 1024 * 1024
+#: Bytes of bodies that may be arriving at the same time.
+MAX_BUFFERED_BYTES = 128 * 1024 * 1024
 MAX_FORM_FIELDS = 10_000
 MAX_PART_HEAD_BYTES = 16 * 1024
 #: Seconds to send a whole request, to take a response, and of rest between two requests.
@@ -41146,7 +41173,7 @@ def decode_escapes(text):
     if "%" not in text and text.isascii() or _BAD_ESCAPE.search(text):
         return text
     try:
-        return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8")
+        return unescaped_bytes(text).decode("utf-8")
     except UnicodeDecodeError:
         return text
 
@@ -41199,8 +41226,11 @@ class ChunkedBody:
 
     _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\Z")
 
+    #: The first digit of a size below 16 -> a pattern for a run of chunks of that size.
+    _SMALL = {b"%X" % size: re.compile(rb"(?:%X\r\n[\s\S]{%d}\r\n)+" % (size, size)) for size in range(1, 16)}
+
     def __init__(self):
-        self.pieces = []
+        self.body = bytearray()
         self.size = 0
         self._rest = b""
         self._need = None               # bytes of the current chunk still to come; None: at a size line
@@ -41208,50 +41238,70 @@ class ChunkedBody:
         self._trailer_lines = 0
 
     def feed(self, data):
-        data = self._rest + data
+        data, at = self._rest + data, 0
         while True:
             if self._need is None:
-                line, found, after = data.partition(b"\r\n")
-                if not found:
-                    if len(data) > 4096:
+                if not self._trailer:
+                    at = self._take_small(data, at)
+                end = data.find(b"\r\n", at)
+                if end < 0:
+                    if len(data) - at > 4096:
                         raise Refusal(400, "A chunk's size line is too long", close=True)
-                    self._rest = data
+                    self._rest = data[at:]
                     return None
-                if self._trailer:
-                    if not line:
-                        return after
-                    self._trailer_lines += 1
-                    if self._trailer_lines > MAX_HEADER_FIELDS:
-                        raise Refusal(431, f"There are more than {MAX_HEADER_FIELDS} trailer fields", close=True)
-                    if not _HEADER_LINE.match(line.decode("latin-1") + "\r\n"):
-                        raise Refusal(400, "A trailer line is malformed", close=True)
-                    data = after
-                    continue
-                self._begin_chunk(line)
-                data = after
+                line, at = data[at:end], end + 2
+                if not self._trailer:
+                    self._begin_chunk(line)
+                elif not line:
+                    return data[at:]
+                else:
+                    self._check_trailer(line)
                 if self._trailer:
                     continue
             if self._need:
-                piece = data[:self._need]
-                self.pieces.append(piece)   # at once: gathering a chunk from small pieces stays linear
+                piece = data[at:at + self._need]
+                self.body += piece
                 self._need -= len(piece)
-                data = data[len(piece):]
-            if self._need or len(data) < 2:
-                self._rest = data
+                at += len(piece)
+            if self._need or len(data) - at < 2:
+                self._rest = data[at:]
                 return None
-            if data[:2] != b"\r\n":
+            if data[at:at + 2] != b"\r\n":
                 raise Refusal(400, "A chunk does not end where its size says", close=True)
-            data = data[2:]
+            at += 2
             self._need = None
+
+    def _take_small(self, data, at):
+        """Takes runs of small chunks of one size, all at once; where the rest begins."""
+        while (pattern := self._SMALL.get(data[at:at + 1].upper())) and (run := pattern.match(data, at)):
+            size = int(data[at:at + 1], 16)
+            count, run = (run.end() - at) // (size + 5), run[0]
+            self._count(size * count)
+            part = bytearray(size * count)
+            for offset in range(size):
+                part[offset::size] = run[offset + 3::size + 5]
+            self.body += part
+            at += len(run)
+        return at
+
+    def _check_trailer(self, line):
+        self._trailer_lines += 1
+        if self._trailer_lines > MAX_HEADER_FIELDS:
+            raise Refusal(431, f"There are more than {MAX_HEADER_FIELDS} trailer fields", close=True)
+        if not _HEADER_LINE.match(line.decode("latin-1") + "\r\n"):
+            raise Refusal(400, "A trailer line is malformed", close=True)
+
+    def _count(self, size):
+        self.size += size
+        if self.size > MAX_BODY_BYTES:
+            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
 
     def _begin_chunk(self, line):
         found = self._SIZE.match(line)
         if not found:
             raise Refusal(400, "A chunk's size is malformed", close=True)
         size = int(found[1], 16)
-        self.size += size
-        if self.size > MAX_BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
+        self._count(size)
         if size:
             self._need = size
         else:
@@ -41324,6 +41374,8 @@ def parse_json_body(text):
     """(value, was it valid) of a body of JSON."""
     if not text.strip():
         return None, True
+    if has_too_many_values(text):
+        raise Refusal(413, f"The JSON has more than {MAX_JSON_VALUES:,} values")
     try:
         return parse_plain_json(text), True
     except JSSyntaxError:
@@ -42371,6 +42423,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.body = b""                 # of the request that is being answered
         self.pieces = None
         self.missing = 0
+        self.buffered = 0               # bytes of the body that count among the server's `buffered`
         self.unsent = b""
         self.file = None
         self.closing = False
@@ -42453,6 +42506,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.respond(body)
             if self.state is not READING:
                 return
+            if self.buffered:
+                self.hold(-self.buffered)
             self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
             if not self.received:
                 return
@@ -42461,6 +42516,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def next_request(self):
         """The body of the next request, whose head is in `self.head`, or None while it is incomplete."""
         if self.head is None:
+            if self.buffered:
+                self.hold(-self.buffered)
             data = self.received
             if data[:2] == b"\r\n":
                 data = self.received = data.lstrip(b"\r\n")     # blank lines before a request are allowed
@@ -42493,13 +42550,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if isinstance(self.pieces, ChunkedBody):
             rest = self.pieces.feed(data) if data else None
             self.received = rest or b""
-            return b"".join(self.pieces.pieces) if rest is not None else None
+            if rest is None:
+                self.hold(len(self.pieces.body) - self.buffered)
+            return bytes(self.pieces.body) if rest is not None else None
         if self.pieces is None:
             if len(data) >= self.missing:
                 self.received = data[self.missing:]
                 return data[:self.missing]
             self.pieces = []
         if len(data) < self.missing:
+            self.hold(len(data))
             self.pieces.append(data)
             self.missing -= len(data)
             self.received = b""
@@ -42507,6 +42567,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.pieces.append(data[:self.missing])
         self.received = data[self.missing:]
         return b"".join(self.pieces)
+
+    def hold(self, size):
+        """Counts bytes of a body that does not arrive at once; raises Refusal when all together are too many."""
+        server = self.server
+        with server.buffer_lock:
+            if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
+                raise Refusal(503, "The server is receiving too much at the same time", close=True,
+                              headers=(("Retry-After", "1"),))
+            server.buffered += size
+            self.buffered += size
 
     def give_up(self):
         """The server stops before there is an answer."""
@@ -43185,7 +43255,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The last response is out. What the client still sends is read and forgotten for a moment: a
         socket closed with unread data resets the connection, and the response may be lost."""
         self.received = b""
-        self.head = None
+        self.head = self.pieces = None
+        self.hold(-self.buffered)
         self.state = DRAINING
         self.deadline = self.server.clock + DRAIN_SECONDS
         try:
@@ -43208,6 +43279,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.forget_expected()
         self.state = CLOSED
         self.received = b""
+        self.hold(-self.buffered)
         if self.file is not None:
             self.file.close()
             self.file = None
@@ -43424,6 +43496,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.max_sockets < max_connections:
             self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
                                    f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
+        self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
         self._status_lines = {}
         self._status_time = 0

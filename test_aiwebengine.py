@@ -12922,8 +12922,51 @@ class HostileClientTest(ServerCase):
             self.assertIsNone(body.feed(b"x" * 102))
         rest = 0xa00000 - 102_400 * 102
         self.assertEqual(body.feed(b"x" * rest + b"\r\n0\r\n\r\nnext"), b"next")
-        self.assertEqual(len(b"".join(body.pieces)), 0xa00000)
+        self.assertEqual(len(body.body), 0xa00000)
         self.assertLess(time.monotonic() - start, STUCK)        # copying what came before each time: minutes
+
+    def test_ten_megabytes_in_chunks_of_one_byte_are_read_in_linear_time(self):
+        for size, count in ((1, 10 << 20), (7, 100_000), (15, 10_000)):
+            body, chunk = aiwebengine.ChunkedBody(), b"%x\r\n%b\r\n" % (size, b"abcdefghijklmno"[:size])
+            data = chunk * count + b"0\r\n\r\n"
+            start = time.process_time()
+            found = [body.feed(data[at:at + 65536]) for at in range(0, len(data), 65536)]
+            self.assertLess(time.process_time() - start, 5)     # one after the other, copying the rest: 19
+            self.assertEqual((found[-1], bytes(body.body)), (b"", b"abcdefghijklmno"[:size] * count))
+        with self.assertRaises(aiwebengine.Refusal):
+            aiwebengine.ChunkedBody().feed(b"1\r\na\r\n" * (11 << 20))
+
+    @unittest.skipUnless(aiwebengine.memory_used(), "the system does not say how large a process is")
+    def test_bodies_take_no_many_times_their_size_of_memory(self):
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        self.assertEqual(len(aiwebengine.parse_pairs("a=" + "%41" * (10 << 17), "form")["a"][0]), 10 << 17)
+        self.assertLess(tracemalloc.get_traced_memory()[1], 60 << 20)       # a list of all escapes: 300 MiB
+        self.serve(self.SOURCE)
+        for path, content_type in (("/echo", "application/json"), ("/graphql", "application/json")):
+            status, _, text = self.post(path, "[" + "{}," * 1_100_000 + "1]", {"Content-Type": content_type})
+            self.assertEqual(status, 413)
+            self.assertIn("1,000,000 values", text)
+        text = json.dumps(["[," * 600_000])
+        self.assertEqual(self.post("/echo", text, {"Content-Type": "application/json"})[0], 200)
+
+    def test_bodies_that_arrive_together_have_a_limit(self):
+        self.serve(self.SOURCE)
+        with mock.patch.object(aiwebengine, "MAX_BUFFERED_BYTES", 300_000):
+            held = []
+            for number in range(2):
+                sock = socket.create_connection(("127.0.0.1", self.server.port))
+                self.addCleanup(sock.close)
+                sock.sendall(b"POST /echo" + HEAD + b"Content-Length: 200000\r\n\r\n" + b"x" * 140_000)
+                held.append(sock)
+            self.eventually(lambda: self.server._http.buffered == 280_000)
+            answer = self.raw(b"POST /echo" + HEAD + b"Content-Length: 200000\r\n\r\n" + b"x" * 199_999)
+            self.assertIn(" 503 ", answer[:20])
+            self.assertIn("Retry-After: 1\r\n", answer)
+            for sock in held:
+                sock.sendall(b"x" * 60_000)
+                self.assertIn(b" 200 ", sock.recv(1000))
+            self.eventually(lambda: self.server._http.buffered == 0)
 
     def test_chunks_may_be_cut_anywhere(self):
         self.serve(self.SOURCE)
@@ -12931,7 +12974,7 @@ class HostileClientTest(ServerCase):
         for size in (1, 2, 3, 7):
             body = aiwebengine.ChunkedBody()
             found = [body.feed(data[at:at + size]) for at in range(0, len(data), size)]
-            self.assertEqual((b"".join(body.pieces), found[-1], set(found[:-1])), (b"abc0123456789abcdef", b"", {None}))
+            self.assertEqual((bytes(body.body), found[-1], set(found[:-1])), (b"abc0123456789abcdef", b"", {None}))
 
     def test_sending_byte_by_byte_gains_no_time(self):
         self.serve(self.SOURCE)
