@@ -30819,6 +30819,11 @@ def check_engine(name):
 DEFAULT_HISTORY_MESSAGES = 256
 MAX_HISTORY_MESSAGES = 100_000
 MAX_HISTORY_BYTES = 4 * 1024 * 1024
+#: Bytes that all streams together keep; they are counted again when one has grown by so many.
+MAX_ALL_HISTORY_BYTES = 128 * 1024 * 1024
+HISTORY_STEP_BYTES = 64 * 1024
+#: Streams that scripts may register.
+MAX_STREAMS = 10_000
 #: What may wait for one client that does not read; a single larger message may still wait.
 MAX_OUTBOX_BYTES = 1024 * 1024
 #: A sender gives way to the broadcaster when so much of its stream has not been looked at yet.
@@ -31065,7 +31070,7 @@ class Stream:
         #: Milliseconds that browsers wait before they connect again.
         self.retry = RETRY_MILLISECONDS
         self.history = collections.deque()
-        self.history_bytes = 0
+        self.history_bytes = self.counted_bytes = 0
         #: The sequence of the last message that is no longer kept.
         self.floor = 0
         #: Keeps messages beyond the life of this process, by `append(stream, message)`, or None.
@@ -31111,6 +31116,8 @@ class Stream:
             self.broadcaster.wake(self)
         if crowded:
             self.broadcaster.give_way(self)
+        if self.history_bytes > self.counted_bytes + HISTORY_STEP_BYTES:
+            self.broadcaster.histories.count(self)
         return delivery
 
     def _take_in(self, message, filter):
@@ -31203,6 +31210,15 @@ class Stream:
             oldest = history.popleft()
             self.history_bytes -= len(oldest.frame)
             self.floor = oldest.sequence
+
+    def shed(self):
+        """Keeps the newer half of its history only; clients that come back for more get a gap."""
+        with self.lock:
+            target = self.history_bytes // 2
+            while self.history_bytes > target:
+                oldest = self.history.popleft()
+                self.history_bytes -= len(oldest.frame)
+                self.floor = oldest.sequence
 
     def recall(self, epoch, sequence, floor, messages):
         """Takes up where an earlier process, or another one, is: its ids, and the messages it kept."""
@@ -31527,6 +31543,34 @@ class DeliveryRun:
         return not self.left and not self.mailed
 
 
+class Histories:
+    """What all streams keep together: when that is too much, the largest histories are cut in half."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.streams = weakref.WeakSet()
+        self.total = 0                  # at least what it is: what streams dropped since is still in it
+
+    def count(self, stream):
+        """Takes note of a stream that has grown."""
+        with self.lock:
+            self.streams.add(stream)
+            self.total += stream.history_bytes - stream.counted_bytes
+            stream.counted_bytes = stream.history_bytes
+            if self.total <= MAX_ALL_HISTORY_BYTES:
+                return
+            streams = sorted(self.streams, key=lambda stream: -stream.history_bytes)
+            self.total = sum([stream.history_bytes for stream in streams])
+            for large in itertools.cycle(streams[:len(streams) // 2 + 1]):
+                if self.total <= MAX_ALL_HISTORY_BYTES * 3 // 4:
+                    break
+                before = large.history_bytes
+                large.shed()
+                self.total -= before - large.history_bytes
+            for stream in streams:
+                stream.counted_bytes = stream.history_bytes
+
+
 class StreamRegistry:
     """The streams by path. Reading needs no lock; `replace` changes several entries in one step."""
 
@@ -31715,6 +31759,7 @@ class Broadcaster:
     def __init__(self, report=None):
         #: Called with (level, text) for what an operator may want to know.
         self.report = report or (lambda level, text: None)
+        self.histories = Histories()
         self.selector = new_selector()
         #: Open connections of all streams.
         self.count = 0
@@ -40539,6 +40584,9 @@ class Application:
             self._check_current(host)
             self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
+            if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
+                raise HostError(f"there are {MAX_STREAMS:,} streams already; register one for many clients and "
+                                "send with a filter")
             stream = known.stream if known is not None else \
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed

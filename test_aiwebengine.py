@@ -6984,6 +6984,18 @@ class StreamTest(unittest.TestCase):
     def frames(self, data):
         return re.findall(rb"data: (.*)\n", data)
 
+    def test_all_histories_together_have_a_limit_and_the_largest_shrink(self):
+        with mock.patch.object(aiwebengine, "MAX_ALL_HISTORY_BYTES", 2_000_000):
+            streams = [aiwebengine.Stream(f"/{number}", self.broadcaster) for number in range(20)]
+            streams[0].send("small")
+            for stream in streams[1:]:
+                for _ in range(20):
+                    stream.send("x" * 50_000)
+        self.assertLess(sum(stream.history_bytes for stream in streams), 2_000_000 + 21 * aiwebengine.HISTORY_STEP_BYTES)
+        self.assertEqual((len(streams[0].history), streams[0].floor), (1, 0))
+        self.assertGreater(streams[5].floor, 0)             # who comes back for that gets a gap
+        self.assertTrue(all(stream.history for stream in streams[1:]))
+
     def test_counts_are_known_at_once(self):
         stream = self.stream()
         for room in ("a", "a", "b"):
