@@ -39780,6 +39780,7 @@ class Application:
                  load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None):
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
+        self.base_path = ""             # where a proxy shows this server, without a slash at the end
         self.clock = clock              # of the scripts' realms; None is the system's
         self.worker = 0                 # the number of this process among those of --workers
         self.folder = self.path if self.path.is_dir() else self.path.parent
@@ -39840,6 +39841,14 @@ class Application:
     @property
     def public(self):
         return self.folder / "public"
+
+    def in_base(self, path):
+        """A path of this server as a browser has to write it: below the base path."""
+        base = self.base_path
+        if not base or not path.startswith("/") or path.startswith("//") \
+                or path == base or path.startswith((base + "/", base + "?", base + "#")):
+            return path
+        return base + path
 
     def new_realm(self, name, console):
         """The realm of a script. A clock that is not the system's needs the built-in engine."""
@@ -40105,7 +40114,7 @@ class Application:
         return None
 
     def all_routes(self):
-        """((path, method), Route) of every script."""
+        """((place, method), Route) of every script."""
         for _, host in sorted(self.hosts.items()):
             yield from list(host.routes.items())
 
@@ -40444,7 +40453,7 @@ def public_stamps(folder):
 # ======================================================================================
 
 SERVER_NAME = "aiwebengine"
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 3000
+DEFAULT_HOST, DEFAULT_PORT = "localhost", 3000
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_FIELDS = 200
@@ -40550,11 +40559,12 @@ class RequestHead:
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved")
+                 "query_all", "reserved", "client")
 
 
-def parse_head(data):
-    """The RequestHead of bytes up to and with the blank line; raises Refusal."""
+def parse_head(data, base_path="", proxies=0):
+    """The RequestHead of bytes up to and with the blank line; raises Refusal. `base_path` is where a proxy
+    shows this server, `proxies` how many of them are believed."""
     text = data.decode("latin-1")
     line = _REQUEST_LINE.match(text)
     if line is None:
@@ -40568,7 +40578,8 @@ def parse_head(data):
     fields = head.fields = parse_fields(text, line.end())
     modern = minor != "0"               # HTTP/1.2 would be answered as 1.1 (RFC 9110, 2.5)
     read_framing(head, fields, modern)
-    read_target(head, target, fields, modern)
+    read_target(head, target, fields, modern, base_path)
+    head.client = forwarded_client(fields, proxies) if proxies else None
     head.content_type = fields.get("content-type", "").partition(";")[0].strip().lower()
     head.cookies = parse_cookies(fields["cookie"]) if "cookie" in fields else {}
     head.origin = fields.get("origin")
@@ -40626,8 +40637,8 @@ def read_framing(head, fields, modern):
         raise Refusal(417, "The only expectation that can be met is 100-continue", close=True)
 
 
-def read_target(head, target, fields, modern):
-    """Path and query of the request, and the host it was meant for."""
+def read_target(head, target, fields, modern, base_path):
+    """Path and query of the request, without the base path, and the host it was meant for."""
     head.host = fields.get("host")
     if head.host is None and modern:
         raise Refusal(400, "The Host header is missing", close=True)
@@ -40641,7 +40652,10 @@ def read_target(head, target, fields, modern):
         elif target != "*" or head.method != "OPTIONS":
             raise Refusal(400, "The request target must be a path", close=True)
     target = target.partition("#")[0]
-    path, _, query = target.partition("?")
+    path, mark, query = target.partition("?")
+    if base_path and (path == base_path or path.startswith(base_path + "/")):
+        path = path[len(base_path):] or "/"
+        target = path + mark + query
     head.target = target
     head.path = head.key = path
     if "%" in path or not path.isascii():
@@ -40652,6 +40666,24 @@ def read_target(head, target, fields, modern):
     head.reserved = any(head.path == owned or head.path.startswith(owned + "/") for owned in RESERVED_PATHS)
     head.query_all = parse_pairs(query, "query") if query else {}
     head.query = last_values(head.query_all)
+
+
+def forwarded_client(fields, proxies):
+    """The address of the client, from what so many proxies between it and us wrote: each adds, at the end,
+    who asked it. None where they wrote nothing."""
+    text = fields.get("x-forwarded-for") or ", ".join(
+        found[1].strip('"') for found in _FORWARDED_FOR.finditer(fields.get("forwarded", ""))) \
+        or fields.get("x-real-ip")
+    if not text:
+        return None
+    chain = [item.strip() for item in text.split(",")]
+    item = chain[max(0, len(chain) - proxies)]
+    found = re.fullmatch(r"\[([^\]]*)\](?::\d+)?|([\d.]+):\d+", item)
+    address = found[1] or found[2] if found else item
+    return address.removeprefix("::ffff:") if is_address(address) else None
+
+
+_FORWARDED_FOR = re.compile(r"\bfor=(\"[^\"]*\"|[^;,\s]+)", re.IGNORECASE)
 
 
 def decode_escapes(text):
@@ -41092,6 +41124,16 @@ def is_address(name):
     return True
 
 
+def is_own_page(head):
+    """Was a request made by a page of this server, or by no page at all? What a browser says of itself in
+    Sec-Fetch-Site no page can forge, and it is right behind a proxy too, which may change the Host."""
+    site = head.fields.get("sec-fetch-site", "none").lower()
+    if head.origin is None or site == "same-origin":
+        return site in ("none", "same-origin")
+    origin = _ABSOLUTE.match(head.origin)
+    return origin is not None and head.host is not None and origin[1].lower() == head.host.lower()
+
+
 class Gate:
     """Decides which requests are let in: by Host, against names that other sites point here; by Origin,
     against pages of other sites; by rate."""
@@ -41122,24 +41164,19 @@ class Gate:
         return None
 
     def _same_site(self, head):
-        origin = head.origin
-        if origin is None:
-            return head.fields.get("sec-fetch-site", "none").lower() in ("none", "same-origin")
-        found = _ABSOLUTE.match(origin)
-        if found and head.host and found[1].lower() == head.host.lower():
-            return True
-        return self.allows_origin(origin)
+        return is_own_page(head) or head.origin is not None and self.allows_origin(head.origin)
 
     def allows_origin(self, origin):
         return "*" in self.cors or origin.lower() in self.cors
 
-    def cors_headers(self, head):
-        """Header pairs for a request from an allowed other origin."""
+    def cors_headers(self, origin):
+        """Header pairs for a request from an origin, or None; with cookies where the origin was named."""
         if not self.cors:
             return ()
-        if head.origin is None or not self.allows_origin(head.origin):
+        if origin is None or not self.allows_origin(origin):
             return (("Vary", "Origin"),)
-        return (("Access-Control-Allow-Origin", head.origin), ("Vary", "Origin"))
+        named = (("Access-Control-Allow-Credentials", "true"),) if origin.lower() in self.cors else ()
+        return (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"), *named)
 
     def admit(self, address, now):
         """Counts a request against --rate-limit; raises Refusal when there were too many."""
@@ -41178,11 +41215,9 @@ def check_local(head, address):
         raise Refusal(403, "This is answered to requests from the machine that the server runs on only")
     if name != "localhost" and not name.endswith(".localhost") and not is_address(name):
         raise Refusal(403, f"This is answered under localhost or an IP address only, not as {name!r}")
-    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
-    same = head.origin is None or (origin and origin[1].lower() == head.host.lower())
     if head.method == "GET" and head.fields.get("sec-fetch-mode") == "navigate":
         return                          # a link from elsewhere: that page does not see the answer
-    if not same or head.fields.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
+    if not is_own_page(head):
         raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
 
 
@@ -41847,6 +41882,8 @@ def byte_range(text, size):
 
 # -- One connection ----
 
+#: The origin in a head that was refused before it was understood.
+_ORIGIN_LINE = re.compile(rb"\r\nOrigin:[ \t]*([!-~]+)[ \t]*\r\n", re.IGNORECASE)
 #: Headers of every response that a script may set instead.
 _REPLACED_HEADERS = frozenset(("server", "date", "x-content-type-options"))
 _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
@@ -41873,7 +41910,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def __init__(self, request, client_address, server):
         self.request = self.connection = request
         self.client_address = client_address
-        self.address = sys.intern(client_address[0].removeprefix("::ffff:"))
+        #: Who is at the other end, and whose request it is: behind proxies that are believed somebody else.
+        self.peer = self.address = sys.intern(client_address[0].removeprefix("::ffff:"))
         self.server = server
         self.app = server.app
         self.state = READING
@@ -42041,6 +42079,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Answers the request in `self.head`."""
         head, self.started, self.body = self.head, time.perf_counter(), body
         self.command, self.path = head.method, head.target
+        self.address = head.client or self.peer
         self.closing = not head.keep_alive or self.server.stopping
         if self.server.chaos.rules and self.meddle(head, body):
             return
@@ -42441,8 +42480,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         stats.calls += 1
         if self.app.live is not None:
             enliven(self.app.live, head, response)
-        if response.untyped and _PAGE_START.match(response.body.lstrip()[:20]):
-            host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
+        if response.untyped and _PAGE_START.match(response.body[:100].lstrip()):
+            route.host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
                            "sent as plain text; return ResponseBuilder.html(text), or contentType: \"text/html\"")
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
@@ -42451,7 +42490,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The script was replaced between the look at the table and the call."""
         if self.app.hosts.get(host.name) is host:
             raise Refusal(503, "The server is stopping", close=True)
-        self.answer(head, body)
+        self.answer(head, self.body)    # the body as it came, for it may be compressed
 
     def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
@@ -42546,7 +42585,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if head.method == "HEAD":
             self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store"), *headers], size=-1))
             return
-        headers = (*headers, *self.server.gate.cors_headers(head))
+        headers = (*headers, *self.server.gate.cors_headers(head.origin))
         extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
         sock, fate, lane = self.connection, self.fate, None
         if fate is not None:
@@ -42625,11 +42664,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if status not in (204, 304) and response.size >= 0:
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
+            if name.lower() == "location":
+                value = self.app.in_base(value)
             lines.append(f"{name}: {value}\r\n")
         if self.fate is not None:
             lines.append(f"X-Chaos: {self.fate.text()}\r\n")
-        if self.server.gate.cors and head is not None:
-            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)
+        if self.server.gate.cors:
+            found = None if head is not None else _ORIGIN_LINE.search(self.received, 0, MAX_HEAD_BYTES)
+            origin = head.origin if head is not None else found and found[1].decode("latin-1")
+            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(origin)
                       if name == "Vary" or name.lower() not in given]
         if self.closing:
             lines.append("Connection: close\r\n\r\n")
@@ -42880,6 +42923,67 @@ _EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITIN
            WAITING: selectors.EVENT_READ}
 
 
+#: How often a free port is looked for that is free at all addresses.
+PORT_ATTEMPTS = 20
+
+
+def addresses_of(host):
+    """[(family, address)] to listen on. `localhost` is this machine by IPv4 and by IPv6: browsers try both."""
+    if host.lower() == "localhost":
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    return [(socket.AF_INET6 if ":" in host else socket.AF_INET, host)]
+
+
+def bound_sockets(host, port, shared=False):
+    """Sockets at one port of all addresses of a host, not listening yet; those of a family that the system
+    does not have are left out. `shared`: with other processes. Raises OSError."""
+    for attempt in range(PORT_ATTEMPTS):
+        sockets, missing = [], None
+        try:
+            for family, address in addresses_of(host):
+                try:
+                    sockets.append(bound_socket(family, address, port or (
+                        sockets[0].getsockname()[1] if sockets else 0), shared))
+                except OSError as error:
+                    if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
+                        raise
+                    missing = error
+            if not sockets:
+                raise missing
+            return sockets
+        except BaseException as error:
+            for sock in sockets:
+                sock.close()
+            if port or attempt == PORT_ATTEMPTS - 1 or getattr(error, "errno", None) != errno.EADDRINUSE:
+                raise
+
+
+def bound_socket(family, address, port, shared):
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        if port and not shared and sys.platform != "linux" and is_answered(family, address, port):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        sock.bind((address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def is_answered(family, address, port):
+    """Does a program listen there already? Some systems let another one bind its address all the same, when
+    the first listens on all addresses."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), port)) == 0
+
+
 class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     """Listens, and serves an Application.
 
@@ -42893,8 +42997,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0):
         self.app = app
+        self.proxies = proxies          # how many proxies are believed about whose request it is
         self.log = app.log
         self.shared_port = shared_port  # with other processes: the system deals out the connections
         self.chaos = Chaos(self)
@@ -42929,30 +43034,37 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._ended = threading.Event()
         self._sweep_at = self._warned_at = self._grace_until = 0.0
         self._reserve = None
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.listeners = []
         super().__init__((host, port), RequestHandler)
-        self.socket.setblocking(False)
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
         self._waker.setblocking(False)
         self.selector.register(self._pulse, selectors.EVENT_READ, "wake")
-        self.selector.register(self.socket, selectors.EVENT_READ, "accept")
+        for listener in self.listeners:
+            listener.setblocking(False)
+            self.selector.register(listener, selectors.EVENT_READ, "accept")
 
     def server_bind(self):
         """Without the base class's look-up of the host's full name, which can take seconds."""
-        if self.shared_port:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]
+        self.socket.close()
+        host, port = self.server_address
+        self.listeners = bound_sockets(host, port, self.shared_port)
+        self.socket = self.listeners[0]
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = host, self.server_address[1]
+
+    def server_activate(self):
+        for listener in self.listeners:
+            listener.listen(self.request_queue_size)
 
     @property
     def url(self):
-        name, port = self.server_address[:2]
-        if name in ("127.0.0.1", "0.0.0.0", "::1", "::"):
+        name = self.server_name
+        if name in ("0.0.0.0", "::", ""):
             name = "localhost"
         elif ":" in name:
             name = f"[{name}]"
-        return f"http://{name}:{port}"
+        return f"http://{name}:{self.server_port}{self.app.base_path}"
 
     # -- running ----
 
@@ -42981,7 +43093,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.server_close()
 
     def server_close(self):
-        self.socket.close()
+        for listener in [self.socket, *self.listeners]:
+            listener.close()
         if self._reserve is not None:
             self._reserve.close()
 
@@ -43064,7 +43177,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             if key.data == "wake":
                 self._take_back()
             elif key.data == "accept":
-                self._accept()
+                self._accept(key.fileobj)
             else:
                 self._ready.append(key.data)
         if self.clock >= self._sweep_at:
@@ -43165,15 +43278,15 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     # -- sockets ----
 
-    def _accept(self):
+    def _accept(self, listener):
         for _ in range(64):
             try:
-                request, address = self.socket.accept()
+                request, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionError):
                 return
             except OSError as error:
                 if error.errno in _TOO_MANY_FILES:
-                    self._shed()
+                    self._shed(listener)
                 elif not self.stopping:
                     self._warn(f"a connection cannot be accepted: {error.strerror}")
                     time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
@@ -43208,11 +43321,11 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 return True
         return False
 
-    def _shed(self):
+    def _shed(self, listener):
         """No file descriptor is left: gives up the reserve to tell the client so, and takes it again."""
         self._reserve.close()
         try:
-            request, _ = self.socket.accept()
+            request, _ = listener.accept()
             request.setblocking(False)
             request.send(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
                          b"Connection: close\r\n\r\n")
@@ -43272,9 +43385,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def _finish(self):
         """While stopping: True once everything is done or the time for that is over."""
-        if self.socket.fileno() >= 0:
-            self.selector.unregister(self.socket)
-            self.socket.close()
+        for listener in self.listeners:
+            if listener.fileno() >= 0:
+                self.selector.unregister(listener)
+                listener.close()
         late = time.monotonic() >= self._grace_until
         for handler in [handler for handler in self.handlers
                         if handler.state is HELD or late and handler.state is WAITING]:
@@ -43300,7 +43414,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """The parsed head of a request; equal bytes, as browsers send them, are parsed once."""
         head = self._heads.get(data)
         if head is None:
-            head = parse_head(data)
+            head = parse_head(data, self.app.base_path, self.proxies)
             head.refusal = self.gate.check(head)
             if len(data) <= 4096:
                 if len(self._heads) >= HEADS_REMEMBERED:
@@ -43441,6 +43555,7 @@ LIVE_SCRIPT = r"""
       page.onmessage = () => pages.delete(page);
       if (last) page.postMessage(last);
     };
+    const channel = new URL("live", location.href).pathname;
     // A browser opens six connections to one name of a server. This one goes to the other name of this
     // machine, if it has one, so that all six remain for pages.
     const twin = { "localhost": "127.0.0.1", "127.0.0.1": "localhost" }[location.hostname];
@@ -43448,7 +43563,7 @@ LIVE_SCRIPT = r"""
     listen((state) => {
       last = state;
       if (state) for (const page of pages) page.postMessage(state);
-    }, ...(twin ? [`${location.protocol}//${twin}${port}/engine/live`] : []), "/engine/live");
+    }, ...(twin ? [`${location.protocol}//${twin}${port}${channel}`] : []), channel);
     return;
   }
 
@@ -43493,9 +43608,10 @@ LIVE_SCRIPT = r"""
 
   const leaving = new WeakSet();
   function restyle(paths) {
+    const base = new URL("..", tag.src).pathname.length - 1;
     const links = [...document.querySelectorAll('link[rel~="stylesheet"][href]')].filter((link) =>
       !leaving.has(link) && new URL(link.href).origin === location.origin);
-    const named = links.filter((link) => paths.includes(decodeURI(new URL(link.href).pathname)));
+    const named = links.filter((link) => paths.includes(decodeURI(new URL(link.href).pathname.slice(base))));
     for (const link of named.length ? named : links) {    // none named: one of them may import it
       const address = new URL(link.href);
       address.searchParams.set("live", version);
@@ -43568,7 +43684,7 @@ LIVE_SCRIPT = r"""
   function alone() {
     let stop = null;
     const follow = () => {
-      if (document.visibilityState === "visible") stop ??= listen(onState, "/engine/live");
+      if (document.visibilityState === "visible") stop ??= listen(onState, new URL("live", tag.src).href);
       else if (stop) stop = stop() ?? null;
     };
     document.addEventListener("visibilitychange", follow);
@@ -43600,7 +43716,8 @@ def live_script_tag(live, head, more=""):
     reloading would send the form again."""
     if head.method not in ("GET", "HEAD"):
         more += " data-sent"
-    return f'<script src="/engine/live.js?{_LIVE_VERSION}" data-live="{live.mark}"{more} async></script>\n'.encode()
+    return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" data-live="{live.mark}"{more} async>'
+            "</script>\n").encode()
 
 
 @page("/engine/live.js")
@@ -43816,7 +43933,7 @@ def missing_page(server, head, message):
     if known:
         parts.append('<h2>What is there, nearest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
-            text = f'<a href="{esc(urllib.parse.quote(path))}">{esc(path)}</a>' if link else esc(path)
+            text = f'<a href="{esc(app.in_base(urllib.parse.quote(path, "/%")))}">{esc(path)}</a>' if link else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
                          f'<span class="soft">{esc(what)}</span></li>')
         parts.append("</ul>")
@@ -43824,14 +43941,15 @@ def missing_page(server, head, message):
             parts.append(f'<p class="soft">and {len(known) - MAX_SHOWN_PATHS:,} more</p>')
     else:
         parts.append(f"<p>No script has registered anything yet. Put one into {esc(app.folder)}.</p>")
-    parts.append('<footer>Scripts, routes and streams as they are now: <a href="/engine">/engine</a></footer>')
+    parts.append('<footer>Scripts, routes and streams as they are now: '
+                 f'<a href="{esc(app.base_path)}/engine">/engine</a></footer>')
     return trouble_response(server, head, 404, "404 Not Found", parts)
 
 
 def known_paths(app):
     """(method, path, what it is, can it be opened in a browser) of all that is served."""
-    known = [(method, path, route.host.name, method == "GET" and ":" not in path and "*" not in path)
-             for (path, method), route in app.all_routes()]
+    known = [(route.method, route.path, route.host.name, route.method == "GET" and not is_pattern(route.path))
+             for _, route in app.all_routes()]
     known += [("stream", path, route.host.name, True) for path, route in app.stream_routes.items()]
     files = app.live.files if app.live is not None else public_stamps(app.public)
     for path in files:
@@ -44918,7 +45036,7 @@ DASHBOARD_BODY = r"""
 </header>
 <div id="faults" role="status" hidden></div>
 <main>
-<noscript><p>The dashboard needs JavaScript. <a href="/engine/metrics">The figures</a> do not.</p></noscript>
+<noscript><p>The dashboard needs JavaScript. <a href="engine/metrics">The figures</a> do not.</p></noscript>
 
 <div id="view-overview" hidden>
   <div class="tiles" id="tiles"></div>
@@ -44940,7 +45058,7 @@ DASHBOARD_BODY = r"""
       <div class="scroll"><table id="latest"></table></div>
     </section>
     <section class="panel">
-      <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="/graphql">Explorer</a></div>
+      <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="graphql">Explorer</a></div>
       <div class="scroll"><table id="graphql"></table></div>
     </section>
   </div>
@@ -45280,7 +45398,7 @@ function connect() {
   if (held || paused) query.set("hold", heldAt);
   if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
   let first = true;
-  events = new EventSource("/engine/events?" + query);
+  events = new EventSource("engine/events?" + query);
   events.onopen = () => { first = true; status("live", "live"); };
   events.onerror = () => status("lost", "the server does not answer");
   events.addEventListener("state", (event) => {
@@ -45443,7 +45561,7 @@ function renderChaos() {
 }
 async function setChaos(rules) {
   try {
-    state.chaos = await ask("/engine/chaos", { chaos: rules });
+    state.chaos = await ask("engine/chaos", { chaos: rules });
     answer("chaos-answer", "");
     render();
   } catch (error) {
@@ -45569,7 +45687,7 @@ $("send").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
     const wish = { path: at.name, data: $("send-data").value, filter: $("send-filter").value };
-    const { sentence, sequence } = await ask("/engine/send", wish);
+    const { sentence, sequence } = await ask("engine/send", wish);
     answer("send-answer", sentence);
     if (sequence) choose(sequence, false);
   } catch (error) {
@@ -45657,7 +45775,7 @@ function renderLines() {
 $("reload").addEventListener("click", async () => {
   $("reload").disabled = true;
   try {
-    const { loaded } = await ask("/engine/reload", { script: at.name });
+    const { loaded } = await ask("engine/reload", { script: at.name });
     const text = loaded ? "Loaded again at " + clock(now()) + "." : "It does not load; the error is below.";
     answer("script-answer", text, loaded);
     if (source) await openSource();
@@ -45669,7 +45787,7 @@ $("reload").addEventListener("click", async () => {
 $("open-source").addEventListener("click", () => source ? closeSource() : openSource());
 async function openSource() {
   try {
-    source = await ask("/engine/source?script=" + encodeURIComponent(at.name));
+    source = await ask("engine/source?script=" + encodeURIComponent(at.name));
   } catch (error) {
     answer("script-answer", error.message, false);
     return;
@@ -45728,7 +45846,7 @@ async function evaluate(code) {
   $("code").value = "";
   putResult("code", code);
   try {
-    const { value, error } = await ask("/engine/evaluate", { script: at.name, code });
+    const { value, error } = await ask("engine/evaluate", { script: at.name, code });
     if (error) putResult("error", error.stack || error.name + ": " + error.message);
     else putResult("value", value);
   } catch (error) {
@@ -45755,7 +45873,7 @@ async function openRequest(key) {
   request = { number: key, wanted: Number(location.hash.split("/")[2]) };
   let text = "", facts = "", line = "", body = null;
   try {
-    const entry = await ask("/engine/request?number=" + key + "&worker=" + state.server.worker);
+    const entry = await ask("engine/request?number=" + key + "&worker=" + state.server.worker);
     body = entry.body;
     line = entry.method + " " + entry.target;
     facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from " + entry.address].join(" · ");
@@ -45778,7 +45896,7 @@ $("replay").addEventListener("click", async () => {
   setText($("replay-facts"), "waiting for the answer");
   try {
     const wish = { number: String(request.number), worker: String(state.server.worker) };
-    const reply = await ask("/engine/replay", wish);
+    const reply = await ask("engine/replay", wish);
     facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
     text = headerText(reply.headers) + "\n\n" + reply.body;
   } catch (error) {
@@ -46024,7 +46142,7 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
 </head>
 <body>
 <header>
-  <h1><a href="/engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
+  <h1><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
   <button id="run" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
   <button id="tidy" title="Format the document (Shift+Alt+F)">Format</button>
   <button id="share" title="Copy a link to this document">Share</button>
@@ -47106,19 +47224,21 @@ class Server:
     (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
     other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
-    with others; None for one alone). `start` raises OSError when the port is taken or the folder cannot be
+    with others; None for one alone), `base_path` (where a proxy shows the server, "/app"), `proxies` (how many
+    are believed about whose request it is). `start` raises OSError when the port is taken or the folder cannot be
     read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None, redis=None, chaos="", worker=None):
+                 storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage,
                                redis=self._redis)
+        self.app.base_path = base_path.rstrip("/")
         if worker is not None:
             self.app.worker = worker
             self.app.log.mark = f"#{worker} "
@@ -47128,7 +47248,7 @@ class Server:
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
-                                         shared_port=worker is not None)
+                                         shared_port=worker is not None, proxies=proxies)
         self._http = None
         self._watcher = None
 
@@ -47200,14 +47320,13 @@ def raise_file_limit():
 
 def free_port_after(host, port):
     """The next port that nobody listens on, or None."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in range(port + 1, min(port + 100, 65536)):
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
-            try:
-                sock.bind((host, candidate))
-                return candidate
-            except OSError:
-                continue
+        try:
+            for sock in bound_sockets(host, candidate):
+                sock.close()
+            return candidate
+        except OSError:
+            continue
     return None
 
 
@@ -47234,8 +47353,12 @@ def option_parser():
     add("--no-reload", action="store_true", help="do not watch the files for changes")
     add("--handler-timeout", type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
         help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")
-    add("--cors", type=origin, action="append", default=[], metavar="ORIGIN",
-        help="let pages of this origin use the server; * for all")
+    add("--cors", type=origins, action="extend", default=[], metavar="ORIGIN",
+        help="let pages of this origin use the server, with cookies; * for all, without; may be given again")
+    add("--base-path", type=base_path, default="", metavar="/PATH",
+        help="where a proxy shows this server: for redirects and for the links of its own pages")
+    add("--trust-proxy", type=positive, nargs="?", const=1, default=0, metavar="N",
+        help="believe the N proxies before this server (1) whose request it is: request.ip, --rate-limit")
     add("--allow-host", type=allowed_host, action="append", default=[], metavar="NAME",
         help="answer for this host name too; * for all")
     add("--rate-limit", type=rate, metavar="N/s", help="POSTs and new streams per second and client address")
@@ -47300,6 +47423,18 @@ def rate(text):
 
 _ORIGIN = re.compile(r"([a-z][a-z\d+.-]*)://([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?/?", re.ASCII | re.IGNORECASE)
 _HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
+
+
+def base_path(text):
+    path = "/" + text.strip("/") if text.strip("/") else ""
+    if not re.fullmatch(r"[\w/.~%-]*", path, re.ASCII) or "//" in path:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /app")
+    return path
+
+
+def origins(text):
+    """Origins with commas between them."""
+    return [origin(part.strip()) for part in text.split(",")]
 
 
 def origin(text):
@@ -47441,6 +47576,7 @@ def start_server(scripts, options, worker=None):
     try:
         server = Server(scripts, options.host, options.port, reload=not options.no_reload and worker is None,
                         handler_timeout=options.handler_timeout, cors=options.cors,
+                        base_path=options.base_path, proxies=options.trust_proxy,
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
@@ -48752,7 +48888,7 @@ class Workers:
     def __init__(self, scripts, options):
         self.scripts, self.options = scripts, options
         self.workers = [WorkerProcess(number) for number in range(options.workers)]
-        self.port = None                # keeps the port for us; connections go to those who listen
+        self.ports = []                 # sockets that keep the port for us; connections go to those who listen
         self.stopping = False
         self.stamps = None
         self.settling = 0
@@ -48795,14 +48931,11 @@ class Workers:
     def _take_port(self):
         """Binds the port twice: the first time alone, to see that nobody else has it."""
         options = self.options
-        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((options.host, options.port))
-            options.port = probe.getsockname()[1]
-        self.port = socket.socket(family)
-        self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self.port.bind((options.host, options.port))
+        probes = bound_sockets(options.host, options.port)
+        options.port = probes[0].getsockname()[1]
+        for probe in probes:
+            probe.close()
+        self.ports = bound_sockets(options.host, options.port, shared=True)
 
     def _start(self, worker):
         first = not worker.started
@@ -48817,7 +48950,8 @@ class Workers:
             return
         code = EXIT_USAGE
         try:                            # the child never gets back to where its parent goes on
-            self.port.close()
+            for sock in self.ports:
+                sock.close()
             for sibling in self.workers:
                 if sibling.channel is not None:
                     sibling.channel.close()

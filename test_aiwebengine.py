@@ -11644,6 +11644,117 @@ class RoutingTest(ServerCase):
         self.assertRegex(text, r"Not loaded because of an error: dogs\.js.* Did you mean /cats\?")
 
 
+class OtherOriginsTest(ServerCase):
+    """--cors, proxies before the server, and the addresses it listens on."""
+
+    ORIGIN = b"Origin: http://a.test\r\n"
+
+    def test_credentials_for_origins_that_were_named(self):
+        self.serve(ECHO, cors=["http://a.test", "http://B.test/", "*"])
+        for origin, credentials in (("http://a.test", "true"), ("http://b.test", "true"), ("http://c.test", None)):
+            headers = self.get("/hello", Origin=origin)[1]
+            self.assertEqual((headers["access-control-allow-origin"], headers.get("access-control-allow-credentials")),
+                             (origin, credentials))
+            self.assertEqual(self.connect("/events", [f"Origin: {origin}"]).headers.get("access-control-allow-credentials"), credentials)
+        self.assertNotIn("access-control-allow-origin", self.get("/hello")[1])
+
+    def test_refusals_of_what_was_not_understood_carry_the_headers(self):
+        self.serve(ECHO, cors=["http://a.test"])
+        for start, status in ((b"POST /echo" + HEAD + b"Content-Length: 99999999\r\n", 413), (b"GET /hello HTTP/3.0\r\n", 505),
+                              (b"GET /" + HEAD + b"X: " + b"a" * 70000 + b"\r\n", 431), (b"GET /hello" + HEAD + b"Bad Header: x\r\n", 400)):
+            for lines in (start + self.ORIGIN, start.replace(b"\r\n", b"\r\n" + self.ORIGIN, 1)):
+                if b"a" * 70000 in lines and lines.endswith(self.ORIGIN):
+                    continue            # what is past the limit is not read
+                answer = self.raw(lines + b"\r\n")
+                self.assertTrue(answer.startswith(f"HTTP/1.1 {status} "), answer[:200])
+                self.assertEqual(answer.count("Access-Control-Allow-Origin: http://a.test\r\n"), 1, answer[:400])
+        self.assertNotIn("Allow-Origin", self.raw(b"GET /hello HTTP/3.0\r\nOrigin: http://b.test\r\n\r\n"))
+
+    def test_preflights(self):
+        self.serve(ECHO, cors=["http://a.test"])
+        for path, methods in (("/graphql/sse", ("PUT", "DELETE", "POST", "GET")), ("/echo", ("PUT", "PATCH", "DELETE"))):
+            headers = self.request("OPTIONS", path, None, {"Origin": "http://a.test", "Access-Control-Request-Method": "PUT"})[1]
+            for method in methods:
+                self.assertIn(method, headers["access-control-allow-methods"])
+
+    def test_several_origins_on_the_command_line(self):
+        options = aiwebengine.option_parser().parse_args(["--cors", "http://a.test", "--cors", "http://b.test,http://c.test"])
+        self.assertEqual(options.cors, ["http://a.test", "http://b.test", "http://c.test"])
+
+    def test_a_page_of_the_server_is_known_behind_a_proxy(self):
+        self.serve(ECHO)
+        for fields, status in (({"Origin": "http://localhost:5173", "Sec-Fetch-Site": "same-origin"}, 200),
+                               ({"Origin": "http://localhost:5173", "Sec-Fetch-Site": "same-site"}, 403),
+                               ({"Origin": "http://evil.test", "Sec-Fetch-Site": "cross-site"}, 403),
+                               ({"Origin": "http://localhost:5173"}, 403), ({"Sec-Fetch-Site": "cross-site"}, 403),
+                               ({"Origin": "http://evil.test", "Sec-Fetch-Site": "none"}, 403),
+                               ({"Origin": "null", "Sec-Fetch-Site": "same-origin"}, 200)):
+            self.assertEqual(self.request("POST", "/echo", "x", {**fields, "Content-Type": "text/plain"})[0], status, fields)
+
+    def test_base_path(self):
+        self.serve({"app.js": "routeRegistry.registerRoute('/to', () => ResponseBuilder.redirect('/from?a'));"
+                              "routeRegistry.registerRoute('/out', () => ResponseBuilder.redirect('//other.test/x'));"
+                              "routeRegistry.registerRoute('/own', () => ResponseBuilder.redirect('/app/x'));"
+                              "routeRegistry.registerRoute('/from', ({ request }) => request.path + ' ' + request.url);"
+                              "routeRegistry.registerStreamRoute('/events')",
+                    "public/sub/index.html": "sub", "public/index.html": "<html>home"}, base_path="/app", reload=True)
+        self.assertTrue(self.server.url.endswith("/app"))
+        for path in ("/app/from?a", "/from?a"):
+            self.assertEqual(self.get(path)[2], "/from /from?a")
+        self.assertEqual([self.get(path)[1].get("location") for path in ("/app/to", "/to", "/out", "/own", "/app/sub", "/engine/")],
+                         ["/app/from?a", "/app/from?a", "//other.test/x", "/app/x", "/app/sub/", "/app/engine"])
+        self.assertEqual([self.get(path)[0] for path in ("/app", "/app/", "/application", "/app/events/x")], [200, 200, 404, 404])
+        self.connect("/app/events")
+        self.assertIn('<script src="/app/engine/live.js', self.get("/app", Accept="text/html")[2])
+        missing = self.get("/nothing", Accept="text/html")[2]
+        self.assertIn('href="/app/engine"', missing)
+        for path in ("/engine", "/graphql"):
+            page = self.get(path, Accept="text/html")[2]
+            self.assertEqual(re.findall(r'(?:href=|src=|fetch\(|EventSource\(|ask\()["\']/\w+', page), [], path)
+
+    def test_trusted_proxies_tell_the_address(self):
+        fields = ({"X-Forwarded-For": "6.6.6.6, 1.2.3.4"}, {"X-Forwarded-For": "[2001:db8::1]:443"}, {"X-Forwarded-For": "1.2.3.4:99"},
+                  {"Forwarded": 'for="[2001:db8::2]:47";proto=https, for=5.6.7.8;by=x'}, {"X-Real-IP": "7.7.7.7"},
+                  {"X-Forwarded-For": "unknown"}, {"X-Forwarded-For": "::ffff:1.2.3.4"}, {})
+        for proxies, expected in ((0, ["127.0.0.1"] * 8),
+                                  (1, ["1.2.3.4", "2001:db8::1", "1.2.3.4", "5.6.7.8", "7.7.7.7", "127.0.0.1", "1.2.3.4", "127.0.0.1"]),
+                                  (2, ["6.6.6.6", "2001:db8::1", "1.2.3.4", "2001:db8::2", "7.7.7.7", "127.0.0.1", "1.2.3.4", "127.0.0.1"])):
+            self.serve(ECHO, proxies=proxies)
+            self.assertEqual([self.get_json("/echo", **given)["ip"] for given in fields], expected, proxies)
+        self.serve(ECHO, proxies=1, rate=1)
+        post = lambda address: self.request("POST", "/echo", "x", {"X-Forwarded-For": address, "Content-Type": "text/plain"})[0]
+        self.assertEqual([post("1.1.1.1"), post("1.1.1.1"), post("2.2.2.2")], [200, 429, 200])
+
+    def test_localhost_is_both_families(self):
+        if not socket.has_ipv6:
+            self.skipTest("no IPv6")
+        try:
+            with socket.socket(socket.AF_INET6) as probe:
+                probe.bind(("::1", 0))
+        except OSError:
+            self.skipTest("no IPv6 address of this machine")
+        self.serve(ECHO)
+        with socket.create_connection(("::1", self.server.port), WAIT) as sock:
+            sock.sendall(b"GET /hello" + HEAD + b"Connection: close\r\n\r\n")
+            self.assertIn(b"200 OK", sock.recv(65536))
+        self.assertEqual(self.get("/hello")[2], "Hello")
+        for family, address in ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")):
+            with socket.socket(family) as other:
+                other.bind((address, 0))
+                other.listen()
+                port = other.getsockname()[1]
+                for host in ("localhost", "LOCALHOST"):
+                    with self.assertRaises(OSError) as caught:
+                        aiwebengine.Server(self.folder, host, port, log=aiwebengine.Log("silent")).start()
+                    self.assertEqual(caught.exception.errno, aiwebengine.errno.EADDRINUSE)
+                self.assertNotEqual(aiwebengine.free_port_after("localhost", port - 1), port)
+        single = aiwebengine.Server(self.folder, "127.0.0.1", 0, reload=False, log=aiwebengine.Log("silent"))
+        with single:
+            self.assertEqual(single.url, f"http://127.0.0.1:{single.port}")
+            with self.assertRaises(OSError):
+                socket.create_connection(("::1", single.port), WAIT)
+
+
 class ResponseTest(ServerCase):
     """What handlers return, throw, and are given."""
 
