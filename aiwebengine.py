@@ -66,6 +66,7 @@ import math
 import operator
 import os
 import pathlib
+import posixpath
 import queue
 import random
 import re
@@ -30501,11 +30502,6 @@ def gap_facts(last, resumes_after, reason):
     return json.dumps({"lastEventId": last, "resumesAfter": resumes_after, "reason": reason})
 
 
-def is_stream_id(text):
-    """Could a text be an id that a stream gives out?"""
-    return bool(_EVENT_ID.match(text))
-
-
 def asks_like_event_source(fields):
     """Does a request come from an EventSource, to judge by its headers? Browsers send these two with it
     (HTML, "The EventSource interface"), and no other readers of streams do unless they are told to."""
@@ -30836,6 +30832,12 @@ class Stream:
             self.history_bytes = 0
             for number in sorted(merged):
                 self._remember(merged[number])
+
+    def forget(self):
+        """Keeps none of the messages sent so far any more."""
+        with self.lock:
+            self.history.clear()
+            self.history_bytes, self.floor = 0, self.sequence
 
     def audience(self, filter=None):
         """How many connections a message would go to now."""
@@ -31791,6 +31793,11 @@ MAX_GRAPHQL_CACHED_DOCUMENTS = 256
 MAX_GRAPHQL_CACHED_PLANS = 16
 #: Seconds that a reservation of the single connection mode waits for its connection, and how many may wait.
 GRAPHQL_RESERVATION_SECONDS = 60.0
+#: Seconds after which a channel that nobody listens to gets no messages, and how many such ones there may be.
+GRAPHQL_IDLE_SECONDS = 5.0
+MAX_GRAPHQL_IDLE_CHANNELS = 100
+#: Bytes of the histories of all channels together; they can be made anew from those of the plain streams.
+MAX_GRAPHQL_HISTORY_BYTES = 32 * 1024 * 1024
 MAX_GRAPHQL_RESERVATIONS = 1_000
 MAX_GRAPHQL_RESERVED_OPERATIONS = 100
 
@@ -35678,13 +35685,19 @@ def _graphql_metadata_text(value):
 
 
 class _GraphQLChannel:
-    """Subscribers that get the same texts: one stream (section 13) for each document and kind of event."""
+    """Subscribers that get the same texts: one stream (section 13) for each document and kind of event. Its
+    messages have the ids that they have on the plain stream of the subscription, so what is not kept
+    here can be made from what is kept there."""
 
     __slots__ = ("subscription", "name", "event", "stream", "idle_since")
 
     def __init__(self, subscription, name, event, stream):
         self.subscription, self.name, self.event, self.stream = subscription, name, event, stream
         self.idle_since = time.monotonic()
+
+    def idle(self):
+        """For how many seconds nobody has been listening."""
+        return 0.0 if self.stream.connections else time.monotonic() - self.idle_since
 
     def text(self, name, payload, service):
         """What subscribers get of a message of the subscription `name`."""
@@ -35981,7 +35994,7 @@ class _GraphQLSseOperation:
                       "its messages are read as JSON. Better declare an object type.")
         if self.single:
             return self.subscribe_reserved(subscription, first, advice)
-        stream = self.service.channel(subscription, self.event)
+        stream = self.service.channel(subscription, self.event, self.last_event_id())
         opening = encode_data(first, self.event) if first is not None else b""
         return GraphQLSseAnswer(None, stream, subscription.metadata, opening, self.last_event_id(), advice,
                                 subscription.name)
@@ -36120,6 +36133,8 @@ class GraphQLService:
         self.views = {}
         self.projections = weakref.WeakValueDictionary()
         self.channels, self.reservations, self.reserved = {}, {}, {}
+        self.orders = collections.defaultdict(threading.RLock)      # by name: one message after the other
+        self.swept = 0.0
 
     # registering
 
@@ -36376,7 +36391,7 @@ class GraphQLService:
                 first += encode_data(payload, None)
         metadata = {key: value for key, value in query.items() if key not in _GRAPHQL_PARAMETERS}
         last = headers.get("last-event-id") or query.get("lastEventId")
-        return GraphQLSseAnswer(None, self.channel(None, None), metadata, first, last)
+        return GraphQLSseAnswer(None, self.channel(None, None, last), metadata, first, last)
 
     def first_payload(self, name, query, context):
         """What the resolver of a subscription gives a client that subscribed to everything, as JSON text."""
@@ -36481,7 +36496,7 @@ class GraphQLService:
 
     # streams and broadcasting
 
-    def channel(self, subscription, event):
+    def channel(self, subscription, event, last_event_id=None):
         """The stream of the subscribers that see what this one sees; `subscription` None means everything."""
         if subscription is None:
             key = None
@@ -36495,31 +36510,54 @@ class GraphQLService:
                 kind = _GraphQLChannel if subscription else _GraphQLEverythingChannel
                 path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else GRAPHQL_SSE_PATH
                 channel = group[key] = kind(subscription, name, event, self.registry.create(path, lasting=False))
-                if self.registry.kind is not Stream:
-                    self.recall(channel)
+                self.begin(channel)
                 channel.stream.on_close = lambda connection: setattr(channel, "idle_since", time.monotonic())
             channel.idle_since = time.monotonic()
+            if last_event_id and not channel.stream.position_of(last_event_id)[1]:
+                self.recall(channel)
             return channel.stream
 
+    def plain_streams(self, channel):
+        """(name, plain stream) of the subscriptions of a channel, where it has their ids."""
+        if channel.name is None and self.registry.kind is Stream:
+            return []                   # ids of several streams, each with a count of its own
+        names = [item.name for item in self.subscriptions().values()
+                 if channel.name in (item.name, None if item.visibility == "external" else item.name)]
+        found = [(name, self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)) for name in names]
+        return [(name, plain) for name, plain in found if plain is not None]
+
+    def begin(self, channel):
+        """Lets a new channel go on where its plain streams are."""
+        stream = channel.stream
+        for _, plain in self.plain_streams(channel):
+            self.follow(channel, plain)
+            if plain.epoch == stream.epoch:
+                stream.sequence = stream.floor = max(stream.sequence, plain.sequence)
+
+    def follow(self, channel, plain):
+        """The epoch of a channel is that of its plain stream; where ids come from Redis they agree anyway."""
+        if channel.name is not None and self.registry.kind is Stream and channel.stream.epoch != plain.epoch:
+            with channel.stream.lock:
+                channel.stream.former, channel.stream.epoch = plain.former, plain.epoch
+
     def recall(self, channel):
-        """Gives a new channel what the plain streams of its subscriptions still have, because where ids come
-        from Redis a client may have been connected to another process until now."""
-        subscriptions = [item for item in self.subscriptions().values()
-                         if channel.name in (item.name, None if item.visibility == "external" else item.name)]
-        messages, sequence, floor = [], channel.stream.sequence, channel.stream.floor
-        for item in subscriptions:
-            plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + item.name)
-            if plain is None or plain.epoch != channel.stream.epoch:
+        """Gives a channel what its plain streams still have of the messages that it has had, for a client that
+        was connected to another process, or to a channel that is gone."""
+        stream = channel.stream
+        messages, last, floor = [], stream.sequence, 0
+        for name, plain in self.plain_streams(channel):
+            if plain.epoch != stream.epoch:
+                floor = stream.floor
                 continue
             with plain.lock:
-                kept = list(plain.history)
-                sequence, floor = max(sequence, plain.sequence), max(floor, plain.floor)
+                kept, floor = list(plain.history), max(floor, plain.floor)
             for message in kept:
-                text = channel.text(item.name, message.text, self)
-                frame = b"id: %b\n%b" % (plain.event_id(message.sequence).encode(),
-                                         encode_data(text, channel.event))
-                messages.append(Message(message.sequence, frame, message.filter, message.time))
-        channel.stream.recall(channel.stream.epoch, sequence, floor, messages)
+                if message.sequence <= last:
+                    frame = b"id: %b\n%b" % (message.id.encode(),
+                                             encode_data(channel.text(name, message.text, self), channel.event))
+                    messages.append(Message(message.sequence, frame, message.filter, message.time))
+        if messages:
+            stream.recall(stream.epoch, last, floor, messages)
 
     def listeners(self, item):
         """(channels, channels of clients that opened everything, reserved operations) of a subscription."""
@@ -36548,23 +36586,53 @@ class GraphQLService:
         item = self.subscriptions().get(name)
         if item is None:
             return None
-        filter = filter or None
-        total = Delivery()
+        if time.monotonic() > self.swept + 1:
+            self.sweep()
+        with self.orders[name]:
+            return self._broadcast(item, payload, filter or None, sequence)
+
+    def _broadcast(self, item, payload, filter, sequence):
+        name, total = item.name, Delivery()
         plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
         with self.lock:                 # a channel made now gets the message either from here or by recall
             channels, reserved = self.listeners(item)
             if plain is not None:
                 total.add(plain.send(payload, filter, None, sequence))
+        number = total.sequence
         for channel in channels:
-            total.add(channel.stream.send(channel.text(name, payload, self), filter, channel.event, sequence))
+            stream = channel.stream
+            if plain is not None:
+                self.follow(channel, plain)
+            if number and channel.name is not None and channel.idle() > GRAPHQL_IDLE_SECONDS:
+                with stream.lock:
+                    stream.sequence = max(stream.sequence, number)
+                stream.forget()
+                continue
+            total.add(stream.send(channel.text(name, payload, self), filter, channel.event,
+                                  sequence if channel.name is None else number or None))
         for (reservation, operation_id), subscription in reserved:
             if subscription.matches(filter):
                 sent = reservation.send(operation_id, subscription.project(payload))
                 total.add(sent if sent.matched else Delivery(1, 0))
-        kept = plain.find(total.sequence) if plain is not None else None
+        kept = plain.find(number) if plain is not None else None
         if kept is not None:
             kept.delivery = total       # what pages show of the subscription is its plain stream
+        self.save_memory()
         return total
+
+    def save_memory(self):
+        """Keeps the histories of all channels together within MAX_GRAPHQL_HISTORY_BYTES: first those go that
+        nobody listens to, then the largest."""
+        with self.lock:
+            channels = [channel for name, group in self.channels.items() if name is not None for channel in group.values()]
+        total = sum(channel.stream.history_bytes for channel in channels)
+        if total <= MAX_GRAPHQL_HISTORY_BYTES:
+            return
+        for channel in sorted(channels, key=lambda channel: (-channel.idle(), -channel.stream.history_bytes)):
+            total -= channel.stream.history_bytes
+            channel.stream.forget()
+            if total <= MAX_GRAPHQL_HISTORY_BYTES // 2:
+                return
 
     def guests(self, name):
         """(connection, metadata) of the clients of GRAPHQL_SSE_PATH that subscribed to this: they count as
@@ -36620,16 +36688,21 @@ class GraphQLService:
 
     def sweep(self):
         """Forgets channels and reservations that nobody has been connected to for a while."""
-        limit = time.monotonic() - GRAPHQL_RESERVATION_SECONDS
+        self.swept = time.monotonic()
+        limit, ended = self.swept - GRAPHQL_RESERVATION_SECONDS, []
         with self.lock:
-            for group in self.channels.values():
-                for key in [key for key, channel in group.items()
-                            if not channel.stream.connections and channel.idle_since < limit]:
-                    del group[key]
+            idle = [(channel.idle(), name, key) for name, group in self.channels.items() if name is not None
+                    for key, channel in group.items() if channel.idle() > GRAPHQL_IDLE_SECONDS]
+            idle.sort(key=lambda item: -item[0])
+            for number, (seconds, name, key) in enumerate(idle):
+                if seconds > GRAPHQL_RESERVATION_SECONDS or len(idle) - number > MAX_GRAPHQL_IDLE_CHANNELS:
+                    ended.append(self.channels[name].pop(key).stream)
             expired = [item for item in self.reservations.values()
                        if not item.stream.connections and item.idle_since < limit]
             for reservation in expired:
                 del self.reservations[reservation.token]
+        for stream in ended:
+            stream.close()
         for reservation in expired:
             for operation_id in list(reservation.operations):
                 self.remove_reserved(reservation, operation_id, False)
@@ -36946,7 +37019,7 @@ def event_text(realm, function, options, name):
         shown = json.dumps(text[:40], ensure_ascii=False) if text else describe_value(realm, value)
         raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
                         f"line breaks, not {shown}")
-    if name == "id" and is_stream_id(text):
+    if name == "id" and parse_event_id(text):
         raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
                         "choose another form")
     return text
@@ -38078,9 +38151,7 @@ class RedisRelay:
             last = stream.event_id(stream.sequence)
             stream.enter(era)
             stream.send(gap_facts(last, stream.event_id(era.base + 1), reason), None, "gap", era.base + 1)
-            with stream.lock:           # who comes later and needs to know is told anyway
-                stream.history.clear()
-                stream.history_bytes, stream.floor = 0, stream.sequence
+            stream.forget()             # who comes later and needs to know is told anyway
 
     # -- sending ----
 
@@ -39416,6 +39487,19 @@ def path_key(path):
 # -- Imported files ----
 
 
+def is_spelled_so(folder, parts):
+    """Whether the names of a path below a folder are written as the files are. Windows and macOS find x.js as
+    X.JS, Windows also as X~1.JS, `x.js.` and `x.js:$DATA`; what is found must not depend on the system."""
+    for part in parts:
+        other = part.swapcase()
+        if other != part and os.path.lexists(os.path.join(folder, other)) \
+                or not {*"~:\\"}.isdisjoint(part) or part[-1:] in (" ", "."):
+            if part not in os.listdir(folder):
+                return False
+        folder = os.path.join(folder, part)
+    return True
+
+
 def find_import(folder, specifier, referrer):
     """(path, name) of an imported file: relative to the importing file, inside the folder. Raises
     HostError."""
@@ -39425,11 +39509,26 @@ def find_import(folder, specifier, referrer):
     folder = folder.resolve()
     try:
         path = (folder / referrer).parent.joinpath(specifier).resolve()
+        named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
+        misspelled = path.exists() and not named.startswith("../") and not is_spelled_so(folder, named.split("/"))
     except (OSError, ValueError) as error:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: {error}") from None
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    if misspelled:
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this spelling")
     return path, path.relative_to(folder).as_posix()
+
+
+def open_ordinary(path):
+    """Opens a file for reading bytes. Pipes, devices and the like, which could keep a reader waiting, and
+    folders are refused with ValueError; opening never waits."""
+    extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra))
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise ValueError("it is not an ordinary file")
 
 
 def read_import(path, specifier, referrer):
@@ -39437,7 +39536,8 @@ def read_import(path, specifier, referrer):
     try:
         return read_script(path)
     except (OSError, ValueError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else \
+            "it is a folder" if path.is_dir() else getattr(error, "strerror", None) or error
         raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
 
 
@@ -39947,7 +40047,7 @@ class Application:
             self._staged[name] = host
             return None
         except (OSError, UnicodeError, ValueError) as error:
-            failure = LoadFailure(name, f"{name}: cannot be read: {error}")
+            failure = LoadFailure(name, f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}")
         except JSError as error:
             failure = LoadFailure(name, error_report(error, host.sources), error, host.sources)
         except HostError as error:
@@ -40297,9 +40397,10 @@ def file_stamp(path):
 
 def read_script(path):
     """The text of a script. Raises OSError, or ValueError for a file that is no text."""
-    if os.path.getsize(path) > MAX_SCRIPT_BYTES:
+    with open_ordinary(path) as file:
+        data = file.read(MAX_SCRIPT_BYTES + 1)
+    if len(data) > MAX_SCRIPT_BYTES:
         raise ValueError(f"the file is larger than {MAX_SCRIPT_BYTES >> 20} MiB")
-    data = pathlib.Path(path).read_bytes()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -41750,7 +41851,7 @@ def find_file(root, key):
     try:
         top = os.path.realpath(root)
         full = os.path.realpath(os.path.join(top, *parts))
-        if full != top and not full.startswith(top + os.sep):
+        if full != top and not full.startswith(top + os.sep) or not is_spelled_so(top, parts):
             return None
         if os.path.isdir(full):
             index = os.path.realpath(os.path.join(full, "index.html"))
@@ -41768,7 +41869,7 @@ def find_file(root, key):
 
 def file_response(head, path, live=None):
     """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
-    file = open(path, "rb")
+    file = open_ordinary(path)
     facts = os.fstat(file.fileno())
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
@@ -42314,6 +42415,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return file_response(head, path, self.app.live)
         except PermissionError:
             raise Refusal(403, "The file may not be read") from None
+        except ValueError:
+            return None                 # replaced by something else just now
         except OSError as error:
             if error.errno in _TOO_MANY_FILES:
                 raise Refusal(503, "The server has too many files open",
@@ -42984,6 +43087,29 @@ def is_answered(family, address, port):
         return probe.connect_ex(({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), port)) == 0
 
 
+class DealtConnections:
+    """What a process of --workers listens on where its parent accepts the connections and deals them out:
+    the end of a socket pair, over which they come (SCM_RIGHTS)."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.fileno, self.close, self.setblocking = channel.fileno, channel.close, channel.setblocking
+
+    def accept(self):
+        data, numbers, _, _ = socket.recv_fds(self.channel, 1, 1)
+        if not data:
+            time.sleep(SUPERVISOR_INTERVAL)     # the parent is gone: so are we, in a moment
+            raise BlockingIOError
+        if not numbers:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        connection = socket.socket(fileno=numbers[0])
+        try:
+            return connection, connection.getpeername()
+        except OSError:
+            connection.close()
+            raise ConnectionAbortedError from None
+
+
 class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     """Listens, and serves an Application.
 
@@ -42997,7 +43123,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
+                 dealt=None):
         self.app = app
         self.proxies = proxies          # how many proxies are believed about whose request it is
         self.log = app.log
@@ -43035,7 +43162,12 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._sweep_at = self._warned_at = self._grace_until = 0.0
         self._reserve = None
         self.listeners = []
-        super().__init__((host, port), RequestHandler)
+        super().__init__((host, port), RequestHandler, bind_and_activate=dealt is None)
+        if dealt is not None:
+            self.socket.close()
+            self.socket = DealtConnections(dealt)
+            self.listeners = [self.socket]
+            self.server_name, self.server_port = host, port
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
         self._waker.setblocking(False)
@@ -47224,15 +47356,17 @@ class Server:
     (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
     other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
-    with others; None for one alone), `base_path` (where a proxy shows the server, "/app"), `proxies` (how many
-    are believed about whose request it is). `start` raises OSError when the port is taken or the folder cannot be
+    with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
+    `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
+    it is). `start` raises OSError when the port is taken or the folder cannot be
     read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0):
+                 storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
+                 dealt=None):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
@@ -47248,7 +47382,7 @@ class Server:
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
-                                         shared_port=worker is not None, proxies=proxies)
+                                         shared_port=worker is not None, proxies=proxies, dealt=dealt)
         self._http = None
         self._watcher = None
 
@@ -47544,8 +47678,8 @@ def trouble_with(scripts, options):
         return "--storage and --redis exclude each other: with --redis, Redis keeps what the file would"
     if options.workers and not options.redis:
         return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
-    if options.workers and not (hasattr(os, "fork") and hasattr(socket, "SO_REUSEPORT")):
-        return "--workers needs a system with fork and SO_REUSEPORT, such as Linux"
+    if options.workers and not hasattr(os, "fork"):
+        return "--workers needs a system with fork, such as Linux or macOS"
     if not scripts.exists():
         hint = "" if options.scripts else "; name the folder with your .js files, such as examples/"
         return f"{scripts} does not exist{hint}"
@@ -47571,7 +47705,7 @@ def trouble_with(scripts, options):
 # -- Serving ----
 
 
-def start_server(scripts, options, worker=None):
+def start_server(scripts, options, worker=None, dealt=None):
     """A running Server, or None when it cannot be had, for reasons that were printed."""
     try:
         server = Server(scripts, options.host, options.port, reload=not options.no_reload and worker is None,
@@ -47580,7 +47714,7 @@ def start_server(scripts, options, worker=None):
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
-                        redis=options.redis, chaos=options.chaos, worker=worker)
+                        redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt)
         return server.start()
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -48775,6 +48909,33 @@ class JunitReporter:
         return html.escape(printable(value)).encode("utf-8", "replace").decode()
 
 
+class ReportTrouble(Exception):
+    """The file of a report cannot be written; the text says which, and why."""
+
+
+class ReportFile:
+    """The file of a report, whose errors are ReportTrouble."""
+
+    def __init__(self, path):
+        self.path = path
+        self.file = self._attempt(open, path, "w", encoding="utf-8")
+
+    def write(self, text):
+        self._attempt(self.file.write, text)
+
+    def flush(self):
+        self._attempt(self.file.flush)
+
+    def close(self):
+        self._attempt(self.file.close)
+
+    def _attempt(self, function, *arguments, **options):
+        try:
+            return function(*arguments, **options)
+        except (OSError, ValueError) as error:          # ValueError: a NUL in the name
+            raise ReportTrouble(f"{self.path}: {getattr(error, 'strerror', None) or error}") from None
+
+
 REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 
 
@@ -48796,8 +48957,13 @@ def run_tests(scripts, options):
         if not options.watch:
             return on_script_thread(run_tests_once, scripts, options)
         return watch_tests(scripts, options)
-    except OSError as error:
+    except ReportTrouble as error:
         print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
+    except OSError as error:
+        print(f"aiwebengine: the tests cannot be run: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_SCRIPT
@@ -48808,7 +48974,7 @@ def run_tests_once(scripts, options):
     with contextlib.ExitStack() as stack:
         reporters = []
         if options.report:
-            stream = stack.enter_context(open(options.report, "w", encoding="utf-8"))
+            stream = stack.enter_context(contextlib.closing(ReportFile(options.report)))
             reporters.append(REPORTERS[options.reporter](stream))
         reporters.append(REPORTERS["spec" if options.report else options.reporter](sys.stdout))
         results, started = [], time.perf_counter()
@@ -48868,13 +49034,18 @@ WORKER_REST_SECONDS = 1.0
 WORKER_GRACE_SECONDS = 5.0
 
 
+#: Whether the system deals out the connections to a port that several processes listen on (SO_REUSEPORT).
+#: macOS and the BSDs give all of them to one process: there the parent accepts them and deals them out.
+SYSTEM_DEALS_CONNECTIONS = sys.platform == "linux"
+
+
 class WorkerProcess:
     """A child as its parent knows it. `channel` is a socket: its end tells the child to stop, also when
-    the parent was killed."""
+    the parent was killed. Over `dealer` the child gets connections, where the parent deals them out."""
 
     def __init__(self, number):
         self.number = number
-        self.pid = self.channel = None
+        self.pid = self.channel = self.dealer = None
         self.up = False
         self.started = 0.0
         self.files = []                 # what its scripts import
@@ -48935,27 +49106,36 @@ class Workers:
         options.port = probes[0].getsockname()[1]
         for probe in probes:
             probe.close()
-        self.ports = bound_sockets(options.host, options.port, shared=True)
+        self.ports = bound_sockets(options.host, options.port, shared=SYSTEM_DEALS_CONNECTIONS)
+        if not SYSTEM_DEALS_CONNECTIONS:
+            for port in self.ports:
+                port.listen(LISTEN_BACKLOG)
+                port.setblocking(False)
 
     def _start(self, worker):
         first = not worker.started
         worker.started = time.monotonic()
         worker.channel, other = socket.socketpair()
+        worker.dealer, dealt = (None, None) if SYSTEM_DEALS_CONNECTIONS else socket.socketpair()
         worker.files, worker.received = [], b""
         sys.stdout.flush()
         worker.pid = os.fork()
         if worker.pid:
             other.close()
             worker.channel.setblocking(False)
+            if dealt is not None:
+                dealt.close()
+                worker.dealer.setblocking(False)
             return
         code = EXIT_USAGE
         try:                            # the child never gets back to where its parent goes on
             for sock in self.ports:
                 sock.close()
             for sibling in self.workers:
-                if sibling.channel is not None:
-                    sibling.channel.close()
-            code = serve_as_worker(self.scripts, self.options, worker.number, other, first)
+                for end in (sibling.channel, sibling.dealer):
+                    if end is not None:
+                        end.close()
+            code = serve_as_worker(self.scripts, self.options, worker.number, other, first, dealt)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -48963,9 +49143,19 @@ class Workers:
             os._exit(code)
 
     def _wait(self, seconds):
-        """Waits, and takes in what the children tell: the files that their scripts import."""
+        """Waits, deals out connections, and takes in what the children tell: the files that their scripts import."""
         channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
-        for channel in select.select(list(channels), [], [], seconds)[0]:
+        end = time.monotonic() + seconds
+        ready = self.ports
+        while set(ready) <= set(self.ports) and not self.stopping and (left := end - time.monotonic()) > 0:
+            dealing = not SYSTEM_DEALS_CONNECTIONS and any(worker.up for worker in self.workers)
+            ready = select.select([*channels, *self.ports] if dealing else list(channels), [], [], left)[0]
+            for port in self.ports:
+                if port in ready:
+                    self._deal(port)
+        for channel in ready:
+            if channel in self.ports:
+                continue
             worker = channels[channel]
             data = received(channel, 65536)
             worker.received += data
@@ -48975,6 +49165,27 @@ class Workers:
                 line, _, worker.received = worker.received.partition(b"\n")
                 worker.up, worker.files = True, json.loads(line)
 
+    def _deal(self, port):
+        """Accepts the connections that are there, and gives them to the children in turn."""
+        for _ in range(64):
+            try:
+                connection = port.accept()[0]
+            except (BlockingIOError, ConnectionError):
+                return
+            except OSError:
+                time.sleep(0.01)        # no file descriptor is left: not at full speed
+                return
+            with connection:
+                for _ in self.workers:
+                    worker = self.workers[0]
+                    self.workers.append(self.workers.pop(0))
+                    try:
+                        if worker.up and worker.dealer is not None:
+                            socket.send_fds(worker.dealer, [b"c"], [connection.fileno()])
+                            break
+                    except OSError:     # it has died, or has more connections than it can take
+                        pass
+
     def _reap(self):
         """Notices children that ended. True when one could not even start."""
         failed = False
@@ -48982,8 +49193,10 @@ class Workers:
             if worker.pid is None or os.waitpid(worker.pid, os.WNOHANG)[0] == 0:
                 continue
             worker.pid = None
-            worker.channel.close()
-            worker.channel = None
+            for end in (worker.channel, worker.dealer):
+                if end is not None:
+                    end.close()
+            worker.channel = worker.dealer = None
             failed = failed or not worker.up
             if worker.up and not self.stopping:
                 print(f"aiwebengine: process #{worker.number} ended and is started again", file=sys.stderr)
@@ -49032,12 +49245,12 @@ class Workers:
             self._reap()
 
 
-def serve_as_worker(scripts, options, number, channel, first):
+def serve_as_worker(scripts, options, number, channel, first, dealt):
     """One process of --workers: serves until its parent closes the channel; returns the exit code."""
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl+C reaches all; the parent decides
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    server = start_server(scripts, options, number)
+    server = start_server(scripts, options, number, dealt)
     if server is None:
         return EXIT_USAGE
     if first and number == 0:

@@ -8947,6 +8947,83 @@ class GraphQLClientsTest(ServerCase):
         body = json.dumps({"query": query, "variables": variables}).encode()
         return self.connect(path, ["Content-Type: application/json", f"Accept: {accept}"], method="POST", body=body)
 
+    def test_a_subscriber_that_comes_back_misses_nothing_although_its_channel_is_gone(self):
+        self.serve(self.SCRIPT)
+        service = self.server.app.graphql
+        texts = ["subscription { news }", "subscription Other { news }"]
+        first = [self.subscribe("/graphql/sse", text) for text in texts]
+        self.post("/push", "0")
+        ids = [client.next()["id"] for client in first]
+        self.assertEqual(ids[0], ids[1])
+        for client in first:
+            client.close()
+        channels = service.channels["news"]
+        self.eventually(lambda: not any(channel.stream.connections for channel in channels.values()))
+        with unittest.mock.patch.multiple(aiwebengine, GRAPHQL_IDLE_SECONDS=-1.0, MAX_GRAPHQL_IDLE_CHANNELS=1):
+            service.sweep()
+            self.assertEqual(len(channels), 1)
+            self.post("/push", "1")                 # the other one is there, but gets nothing any more
+        self.post("/push", "2")
+        for text in texts + ["subscription Third { news }"]:
+            again = self.connect("/graphql/sse", ["Content-Type: application/json", "Accept: text/event-stream",
+                                                  f"Last-Event-ID: {ids[0]}"], method="POST",
+                                 body=json.dumps({"query": text}).encode())
+            self.assertEqual([again.json()["data"]["news"] for _ in "12"], ["1", "2"])
+            self.assertTrue(again.nothing())
+            self.post("/push", "now")
+            self.assertEqual(again.json()["data"]["news"], "now")
+            again.close()
+            service.registry.get("/graphql/subscription/news").history.pop()
+            channels.clear()
+
+    def test_subscribers_resume_across_a_restart_with_a_file(self):
+        file = pathlib.Path(self.enterTemporary(), "data.db")
+        self.serve(self.SCRIPT, storage=file)
+        client = self.subscribe("/graphql/sse", "subscription { news }")
+        for n in range(3):
+            self.post("/push", str(n))
+        last = client.next()["id"]
+        self.server.stop()
+        self.serve(self.SCRIPT, storage=file)
+        query = urllib.parse.quote("subscription { news }")
+        again = self.connect(f"/graphql/sse?query={query}", [f"Last-Event-ID: {last}"])
+        self.post("/push", "3")
+        self.assertEqual([again.json()["data"]["news"] for _ in range(3)], ["1", "2", "3"])
+
+    def test_the_histories_of_all_channels_together_are_bounded_and_nothing_is_lost_by_that(self):
+        with unittest.mock.patch.object(aiwebengine, "MAX_GRAPHQL_HISTORY_BYTES", 300_000):
+            self.serve(self.SCRIPT)
+            service = self.server.app.graphql
+            clients = [self.subscribe("/graphql/sse", f"subscription Q{n} {{ news }}") for n in range(20)]
+            for n in range(30):
+                self.post("/push", f"{n} " + "x" * 5000)
+                self.assertLessEqual(sum(channel.stream.history_bytes for channel in service.channels["news"].values()), 300_000)
+            self.assertEqual(len(service.channels["news"]), 20)
+            ids = [clients[0].next()["id"] for _ in range(30)]
+            again = self.connect("/graphql/sse", ["Content-Type: application/json", "Accept: text/event-stream",
+                                                  f"Last-Event-ID: {ids[0]}"], method="POST",
+                                 body=json.dumps({"query": "subscription Q0 { news }"}).encode())
+            self.assertEqual([int(again.json()["data"]["news"].split()[0]) for _ in range(29)], list(range(1, 30)))
+            self.assertEqual([int(clients[1].json()["data"]["news"].split()[0]) for _ in range(30)], list(range(30)))
+
+    def test_messages_that_several_threads_send_at_once_reach_all_channels_in_one_order(self):
+        self.serve(self.SCRIPT)
+        service = self.server.app.graphql
+        clients = [self.subscribe("/graphql/sse", f"subscription Q{n} {{ news }}") for n in range(3)]
+        clients.append(self.connect("/graphql/subscription/news"))
+        threads = [threading.Thread(target=lambda name=name: [service.broadcast("news", f"{name}{n}") for n in range(50)])
+                   for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        orders = [[client.next() for _ in range(200)] for client in clients]
+        texts = [[json.loads(event["data"])["data"]["news"] for event in order] for order in orders[:3]] \
+            + [[event["data"] for event in orders[3]]]
+        self.assertEqual(texts, [texts[3]] * 4)
+        self.assertEqual(len({tuple(event["id"] for event in order) for order in orders}), 1)
+        self.assertEqual(len(set(texts[0])), 200)
+
     def test_missing_and_wrong_variables_of_a_subscription_are_errors_of_the_specification(self):
         self.serve(self.SCRIPT)
         query = "subscription ($room: String!) { chat(room: $room) }"
@@ -11034,6 +11111,41 @@ class ScriptTest(ServerCase):
 
 
 class ScriptModuleTest(ServerCase):
+
+    @unittest.skipUnless(hasattr(os, "mkfifo"), "needs named pipes and devices")
+    def test_only_ordinary_files_are_read_and_nothing_waits_for_another(self):
+        folder = pathlib.Path(self.enterTemporary())
+        (folder / "public").mkdir()
+        for name in ("pipe.js", "pipe.json", "script.js", "some.test.js", "public/pipe.txt", "public/index.html"):
+            os.mkfifo(folder / name)
+        os.symlink("/dev/zero", folder / "zero.js")
+        (folder / "folder.js").mkdir()
+        self.write(folder / "app.js", """
+            const why = (promise) => promise.then(() => "read", (error) => error.message);
+            routeRegistry.registerRoute("/why", async () => [await why(import("./pipe.js")), await why(import("./zero.js")),
+              await why(import("./folder.js")), await why(import("./pipe.json", { with: { type: "json" } }))]);""")
+        self.serve({"app.js": (folder / "app.js").read_text()})
+        for name in ("pipe.js", "pipe.json", "script.js", "zero.js", "folder.js"):
+            os.rename(folder / name, self.folder / name)
+        (self.folder / "public").mkdir(exist_ok=True)
+        for name in ("pipe.txt", "index.html"):
+            os.rename(folder / "public" / name, self.folder / "public" / name)
+        self.server.app.refresh()
+        texts = self.get_json("/why")
+        for text, reason in zip(texts, ("it is not an ordinary file", "it leads out of the scripts folder", "it is a folder",
+                                        "it is not an ordinary file")):
+            self.assertRegex(text, rf"\Acannot import '[^']*' from app.js: {reason}\Z")
+        self.assertEqual([self.get(path)[0] for path in ("/pipe.txt", "/", "/index.html")], [404] * 3)
+        self.assertEqual(sorted(self.server.app.hosts), ["app.js"])
+        for arguments in (["--run", str(self.folder / "pipe.js")], ["--test", str(folder)], [str(self.folder / "pipe.js"), "--check"]):
+            done = subprocess.run([sys.executable, str(MODULE), *arguments], capture_output=True, text=True, timeout=WAIT)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertNotIn("Traceback", done.stderr)
+
+    def test_a_file_that_becomes_a_pipe_between_looking_and_opening_is_refused(self):
+        with unittest.mock.patch.object(aiwebengine.stat, "S_ISREG", return_value=False), \
+                self.assertRaisesRegex(ValueError, "not an ordinary file"):
+            aiwebengine.open_ordinary(MODULE)
     """Scripts that import files of their folder."""
 
     FILES = {"app.js": "import { greet } from './lib/greet.js';\nimport texts from './lib/texts.json' with { type: 'json' };\n"
@@ -11069,6 +11181,32 @@ class ScriptModuleTest(ServerCase):
                 with self.subTest(name):
                     self.server.app.load(name, self.folder / name)
                     self.assertIn(words, self.server.app.failures[name].text)
+
+    def test_files_are_found_by_their_spelling_alone_also_where_the_system_ignores_case(self):
+        self.serve({"app.js": "", "lib/x.js": "export default 'x'", "public/sub/x.js": "x", "good.js": "import './lib/x.js'",
+                    "upper.js": "import './lib/X.js'", "folder.js": "import './LIB/x.js'", "back.js": r"import './lib\\x.js'"})
+        lexists, realpath = os.path.lexists, os.path.realpath
+
+        def folded(path):
+            """The path of a file as Windows and macOS find it."""
+            head, name = os.path.split(os.fspath(path).replace("\\", "/"))
+            if not name:
+                return head
+            head = folded(head)
+            found = [other for other in (os.listdir(head) if os.path.isdir(head) else []) if other.lower() == name.lower()]
+            return os.path.join(head, found[0] if found else name)
+        with mock.patch("os.path.lexists", lambda path: lexists(folded(path))), \
+                mock.patch("os.path.realpath", lambda path, **options: realpath(folded(path), **options)):
+            self.assertEqual(self.get("/sub/x.js")[2], "x")
+            for path in ("/sub/X.JS", "/SUB/x.js", "/Sub/", "/sub%5Cx.js"):
+                self.assertEqual(self.get(path)[0], 404, path)
+            for name, told in (("good.js", None), ("upper.js", "spelling"), ("folder.js", "spelling"), ("back.js", "spelling")):
+                self.server.app.load(name, self.folder / name)
+                failure = self.server.app.failures.get(name)
+                self.assertEqual(failure and re.search("spelling", failure.text)[0], told, name)
+        for name in ("upper.js", "folder.js", "back.js"):
+            self.server.app.load(name, self.folder / name)
+            self.assertRegex(self.server.app.failures[name].text, "no such file|no file with this spelling")
 
     def test_an_error_in_an_imported_file_shows_that_file(self):
         self.serve({"app.js": "import './lib/bad.js'", "lib/bad.js": "let ok = 1;\nlet x = ;"})
@@ -12355,7 +12493,7 @@ class StreamsOverHttpTest(ServerCase):
         for options, part in (({"room": "a"}, 'no option "room"; there are event, id, retry'), ({"event": ""}, "the event must be"),
                               ({"event": "a\nb"}, "line breaks"), ({"id": "x" * 201}, "1 to 200"), ({"id": True}, "the id must be"),
                               ({"retry": -1}, "retry must be a whole number"), ({"retry": "5"}, "not a string"),
-                              ({"id": "0123abcd-7"}, "looks like one"), ({"id": "1700000000000-0"}, "looks like one")):
+                              ({"id": "0123abcd-7"}, "looks like one")):
             with self.subTest(options):
                 self.assertIn(part, self.send("sendStreamMessage", "/plain", "x", options))
         for ignored in (None, "{}", 5, ["x"], True):
@@ -14317,6 +14455,7 @@ routeRegistry.registerRoute("/send", ({ request }) => {
   try { return routeRegistry.sendStreamMessage("/s", request.body) } catch (error) { return { status: 503, body: error.message } }
 }, "POST");
 routeRegistry.registerRoute("/who", ({ meta }) => `${meta.worker} ${word}`);
+routeRegistry.registerRoute("/here", ({ meta }) => `${meta.worker} ${JSON.parse(routeRegistry.listConnections("/s")).length}`);
 """
 
 
@@ -14364,12 +14503,14 @@ class WorkerChannelTest(unittest.TestCase):
 class WorkersTest(RedisCase):
     """--workers: several processes on one port."""
 
+    command = COMMAND
+
     def start(self, count=3, redis=None, **files):
         folder = self.folder = pathlib.Path(self.enterTemporary())
         for name, text in {"app.js": WORKERS_SCRIPT, "lib/word.js": "export const word = 'one';", **files}.items():
             self.write(folder / name, text)
         self.parent = subprocess.Popen(
-            [*COMMAND, str(folder), "--port", "0", "--redis", self.redis.url, "--workers", str(count),
+            [*self.command, str(folder), "--port", "0", "--redis", self.redis.url, "--workers", str(count),
              "--log-level", "error"], cwd=MODULE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
         self.addCleanup(self.parent.wait)
         self.addCleanup(self.parent.stdout.close)
@@ -14485,6 +14626,32 @@ class WorkersTest(RedisCase):
                 with self.subTest(reason):
                     self.assertEqual(done.returncode, 2)
                     self.assertIn(reason, done.stderr.strip().split("\n")[-1])
+
+
+class DealtWorkersTest(WorkersTest):
+    """--workers where the system gives all connections of a port to one process, such as macOS."""
+
+    command = [sys.executable, "-c", "import aiwebengine, sys; aiwebengine.SYSTEM_DEALS_CONNECTIONS = False; "
+                                     "sys.exit(aiwebengine.main(sys.argv[1:]))"]
+
+    def test_each_process_gets_the_same_number_of_connections(self):
+        self.start(3)
+        streams = [EventClient(self.port, "/s") for _ in range(30)]
+        for stream in streams:
+            self.addCleanup(stream.close)
+        counts = {}
+        while len(counts) < 3:
+            _, _, text = self.get("/here")
+            counts.update([text.split()])
+        self.assertEqual(sorted(counts.values()), ["10", "10", "10"])
+
+    def test_a_client_that_left_before_it_was_accepted_hurts_nobody(self):
+        self.start(2)
+        for _ in range(200):
+            sock = socket.create_connection(("127.0.0.1", self.port))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+        self.assertEqual(len(self.answers()), 2)
 
 
 class ChaosOptionTest(unittest.TestCase):
@@ -15097,7 +15264,16 @@ class ScriptTestsTest(ServerCase):
         self.write(self.folder / "a.test.js", "test('it', () => {});")
         code, text = self.run_again("--reporter", "tap", "--report", str(self.folder / "no" / "file"))
         self.assertEqual(code, 2)
-        self.assertIn("cannot be written", text)
+        self.assertRegex(text, r"the report cannot be written: .*file: ")
+        with mock.patch.object(aiwebengine, "test_files", side_effect=[[1], PermissionError(13, "Permission denied", "tests")]):
+            code, text = self.run_again()
+        self.assertEqual((code, text), (2, "aiwebengine: the tests cannot be run: [Errno 13] Permission denied: 'tests'\n"))
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "a device that is always full")
+    def test_a_report_on_a_full_disk_is_one_line(self):
+        code, text = self.run_tests("--reporter", "junit", "--report", "/dev/full", a_test="test('it', () => {});")
+        self.assertEqual(code, 2)
+        self.assertIn("aiwebengine: the report cannot be written: /dev/full: No space left on device", text)
 
     # -- other reports --
 
@@ -16860,6 +17036,335 @@ class DashboardInTheBrowser(ServerCase):
         self.assertEqual(page.text("#messages"), held)
         page.click("#messages tbody tr:nth-child(5)")
         self.see(page, "#reasons", "got it: sent to everyone")
+
+
+# ======================================================================================
+# CLIENTS
+#
+# Readers of streams that people use, from npm and PyPI, each as its documentation says. They must
+# get every message once, none that is empty, and what was sent while they were away.
+# ======================================================================================
+
+
+class ClientCase(ServerCase):
+    """A server whose heartbeats come fast, for a client in a program of its own or in a browser's page."""
+
+    SCRIPT = """
+      routeRegistry.registerStreamRoute("/events", { retry: 10 });
+      graphQLRegistry.registerTypes("type Note { text: String }");
+      graphQLRegistry.registerSubscription("notes", "notes(room: String): Note", "none");
+      graphQLRegistry.registerQuery("hello", "hello: String", () => "world");
+      graphQLRegistry.registerMutation("note", "note(text: String!): Note", ({ args }) => {
+        graphQLRegistry.sendSubscriptionMessage("notes", args);
+        return args;
+      });
+    """
+
+    def setUp(self):
+        patch = mock.patch.object(aiwebengine, "HEARTBEAT_SECONDS", 0.05)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def start(self, **options):
+        self.serve(self.SCRIPT, **options)
+        self.server.app.broadcaster._beat_at = 0
+        self.server.app.broadcaster.wake(self.stream)
+        return self.server.url.rstrip("/")
+
+    @property
+    def stream(self):
+        return self.server.app.streams.get("/events")
+
+    def needs(self, *packages):
+        missing = [name for name in packages if not (NODE_MODULES and pathlib.Path(NODE_MODULES, name).is_dir())]
+        if missing or NODE_MISSING:
+            self.skipTest(MODULES_MISSING or f"AIWEBENGINE_NODE_MODULES has no {', '.join(missing)}")
+
+    def program(self, command, **environment):
+        """Starts a program that prints a line of JSON for each thing that happens to its client."""
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   encoding="utf-8", env={**os.environ, "ADDRESS": self.server.url.rstrip("/"), **environment})
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        lines = queue.Queue()
+
+        def read():
+            for line in process.stdout:
+                lines.put(line.strip())
+            lines.put("the program ended")
+        threading.Thread(target=read, daemon=True).start()
+        return lambda: lines.get(timeout=STUCK)
+
+    def node(self, code):
+        return self.program([NODE, "-e", "const say = (text) => console.log(JSON.stringify(text));" + code], NODE_PATH=NODE_MODULES)
+
+    def follow(self, next_line, comes_back=True, from_the_start=True):
+        """Sends to a client that reads /events, and takes its connection away, if it comes back by itself: it
+        gets each message once. Some remember an id only with a message, and so not `from_the_start`."""
+        stream = self.stream
+        self.eventually(lambda: stream.connections)
+        self.heartbeats(stream)
+        if comes_back and from_the_start:
+            self.cut(stream, "before any message")
+            self.assertEqual(next_line(), '"before any message"')
+        self.send(stream, "one")
+        self.assertEqual(next_line(), '"one"')
+        self.send(stream, "for others", {"n": "none"})
+        self.heartbeats(stream)
+        if comes_back:
+            self.cut(stream, "two")
+            self.assertEqual(next_line(), '"two"')
+            self.eventually(lambda: stream.connections)
+            self.heartbeats(stream)
+        self.send(stream, "three\nlines")
+        self.assertEqual(next_line(), '"three\\nlines"')
+
+    @staticmethod
+    def send(stream, text, filter=None):
+        stream.send(text, filter)
+
+    def cut(self, stream, text):
+        """Ends the connections, and sends while nobody is there."""
+        for connection in list(stream.connections):
+            self.server.app.broadcaster.finish(connection)
+        self.server.app.broadcaster.flush()
+        self.send(stream, text)
+
+    def heartbeats(self, stream):
+        """Waits until each connection had two heartbeats."""
+        counted = []
+        original = self.server.app.broadcaster._heartbeat_of
+        with mock.patch.object(self.server.app.broadcaster, "_heartbeat_of",
+                               lambda connection: counted.append(connection) or original(connection)):
+            self.eventually(lambda: all(counted.count(connection) > 1 for connection in list(stream.connections)))
+
+
+class NodeClientsTest(ClientCase):
+    """Clients of node's."""
+
+    def test_eventsource_of_npm(self):
+        for package, take in (("eventsource", "{ EventSource }"), ("eventsource2", "EventSource")):
+            with self.subTest(package):
+                self.needs(package)
+                self.start()
+                self.follow(self.node(f"""
+                  const {take} = require("{package}");
+                  new EventSource(process.env.ADDRESS + "/events").onmessage = ({{ data }}) => say(data);"""),
+                            from_the_start=package != "eventsource")
+
+    def test_fetch_event_source(self):
+        self.needs("@microsoft/fetch-event-source")
+        self.start()
+        self.follow(self.node("""
+          globalThis.window = globalThis;
+          globalThis.document = { hidden: false, addEventListener() {}, removeEventListener() {} };
+          const { fetchEventSource } = require("@microsoft/fetch-event-source");
+          fetchEventSource(process.env.ADDRESS + "/events", {
+            onmessage({ data, id }) { say(data); if (!id) throw new Error("a message without an id"); },
+            onclose() { throw new Error("again"); },
+            onerror() { return 10; } });"""))
+
+    def graphql_client(self, setup, subscribe):
+        """A subscription of two notes, and a query and a mutation between, through a client of npm's."""
+        self.start()
+        found = self.node("""
+          (async () => {
+            const address = process.env.ADDRESS;
+            %s
+            const texts = [];
+            const both = new Promise((resolve) => {
+              const next = ({ data }) => { texts.push(data.notes.text); if (texts.length === 2) resolve(); };
+              %s
+            });
+            const run = (query) => fetch(address + "/graphql", { method: "POST", headers: { "content-type": "application/json" },
+              body: JSON.stringify({ query }) }).then((answer) => answer.json());
+            say("ready");
+            while (texts.length < 1) await run('mutation { note(text: "a") { text } }').then(() => new Promise((done) => setTimeout(done, 50)));
+            await run('mutation { note(text: "b") { text } }');
+            await both;
+            say([...new Set(texts)]);
+            process.exit(0);
+          })();""" % (setup, subscribe))
+        self.assertEqual(found(), '"ready"')
+        self.assertIn(found(), ('["a"]', '["a","b"]'))
+
+    def test_graphql_sse_in_both_modes(self):
+        self.needs("graphql-sse", "graphql")
+        for single in ("false", "true"):
+            self.graphql_client("""
+              const { createClient } = require("graphql-sse");
+              const client = createClient({ url: address + "/graphql/sse", singleConnection: %s });""" % single, """
+              client.subscribe({ query: "subscription { notes { text } }" }, { next, error: say, complete() {} });""")
+
+    def test_apollo_client_over_graphql_sse(self):
+        self.needs("@apollo/client", "graphql-sse", "graphql", "rxjs")
+        self.graphql_client("""
+          const { ApolloClient, ApolloLink, InMemoryCache, gql } = require("@apollo/client");
+          const { Observable } = require("rxjs");
+          const { print } = require("graphql");
+          const { createClient } = require("graphql-sse");
+          const sse = createClient({ url: address + "/graphql/sse" });
+          const link = new ApolloLink((operation) => new Observable((sink) => sse.subscribe(
+            { ...operation, query: print(operation.query) },
+            { next: sink.next.bind(sink), complete: sink.complete.bind(sink), error: sink.error.bind(sink) })));
+          const client = new ApolloClient({ link, cache: new InMemoryCache() });""", """
+          client.subscribe({ query: gql`subscription { notes { text } }` }).subscribe({ next, error: (e) => say(String(e)) });""")
+
+    def test_urql_with_its_own_event_streams(self):
+        self.needs("@urql/core", "graphql", "wonka")
+        self.graphql_client("""
+          const { Client, fetchExchange } = require("@urql/core");
+          const client = new Client({ url: address + "/graphql", exchanges: [fetchExchange], fetchSubscriptions: true, preferGetMethod: false });""",
+                            """client.subscription("subscription { notes { text } }", {}).subscribe((result) => result.data ? next(result) : say(String(result.error)));""")
+
+    def test_the_proxy_of_vite(self):
+        self.needs("vite")
+        self.serve(self.SCRIPT + """
+          routeRegistry.registerRoute("/api/echo", ({ request }) => request.body, "POST");""")
+        found = self.program([NODE, "--input-type=module", "-e", """
+          const { createServer } = await import(process.env.NODE_PATH + "/vite/dist/node/index.js");
+          const target = process.env.ADDRESS;
+          const server = await createServer({ configFile: false, root: process.env.ROOT, logLevel: "error", appType: "custom",
+            server: { port: 0, host: "127.0.0.1", hmr: false, ws: false, watch: null, proxy: { "/api": target, "/events": { target, changeOrigin: true } } } });
+          await server.listen();
+          console.log(server.httpServer.address().port);"""], NODE_PATH=str(pathlib.Path(NODE_MODULES).resolve()), ROOT=str(self.folder))
+        port = int(found())
+        headers = {"Origin": f"http://127.0.0.1:{port}", "Sec-Fetch-Site": "same-origin", "Content-Type": "text/plain"}
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=STUCK)
+        self.addCleanup(connection.close)
+        connection.request("POST", "/api/echo", b"hello", headers)
+        answer = connection.getresponse()
+        self.assertEqual((answer.status, answer.read()), (200, b"hello"))
+        client = EventClient(port, "/events", ["Accept: text/event-stream"])
+        self.addCleanup(client.close)
+        self.eventually(lambda: self.stream.connections)
+        self.stream.send("through the proxy")
+        self.assertEqual(client.next()["data"], "through the proxy")
+
+
+class PythonClientsTest(ClientCase):
+    """Clients of PyPI's, in the Python that AIWEBENGINE_CLIENTS_PYTHON names: they are not installed for every one."""
+
+    def python(self, package, code):
+        path = os.environ.get("AIWEBENGINE_CLIENTS_PYTHON")
+        if not path:
+            self.skipTest(f"needs a Python with {package} in AIWEBENGINE_CLIENTS_PYTHON")
+        self.start()
+        return self.program([path, "-c", "import json, os\ndef say(text): print(json.dumps(text), flush=True)\n"
+                                         "address = os.environ['ADDRESS'] + '/events'\n" + textwrap.dedent(code)])
+
+    def test_httpx_sse_with_resuming_by_hand(self):
+        self.follow(self.python("httpx-sse", """
+            import time, httpx
+            from httpx_sse import connect_sse
+            last = None
+            with httpx.Client(timeout=60) as client:
+                while True:
+                    try:
+                        with connect_sse(client, "GET", address, headers={"Last-Event-ID": last} if last else {}) as source:
+                            last = source.response.headers["last-event-id"]
+                            for event in source.iter_sse():
+                                last = event.id
+                                say(event.data)
+                    except httpx.TransportError:
+                        pass
+                    time.sleep(0.01)"""))
+
+    def test_sseclient_py(self):
+        self.follow(self.python("sseclient-py and requests", """
+            import requests, sseclient
+            for event in sseclient.SSEClient(requests.get(address, stream=True)).events():
+                say(event.data)"""), comes_back=False)
+
+    def test_aiohttp_sse_client(self):
+        self.follow(self.python("aiohttp-sse-client", """
+            import asyncio, datetime
+            from aiohttp_sse_client import client
+            async def main():
+                async with client.EventSource(address, reconnection_time=datetime.timedelta(seconds=0.01), max_connect_retry=50) as source:
+                    async for event in source:
+                        say(event.data)
+            asyncio.run(main())"""), comes_back=False)
+
+    def test_gql_for_queries_and_mutations(self):
+        found = self.python("gql", """
+            from gql import Client, gql
+            from gql.transport.httpx import HTTPXTransport
+            client = Client(transport=HTTPXTransport(url=address.replace("/events", "/graphql")), fetch_schema_from_transport=True)
+            say(client.execute(gql("{ hello }")))
+            say(client.execute(gql('mutation { note(text: "x") { text } }')))""")
+        self.assertEqual(json.loads(found()), {"hello": "world"})
+        self.assertEqual(json.loads(found()), {"note": {"text": "x"}})
+
+
+@unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
+class BrowserClientsTest(ClientCase):
+    """Clients in a page of Chromium's."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.browser = Browser()
+        cls.browser.__enter__()
+        cls.addClassCleanup(cls.browser.__exit__, None, None, None)
+
+    def page(self, html, files=(), packages=(), **options):
+        """A page that calls say(text); returns what gives the next of these texts."""
+        self.needs(*packages)
+        copies = {"public/" + name: pathlib.Path(NODE_MODULES, path).read_text(encoding="utf-8") for name, path in dict(files).items()}
+        start = "<!doctype html><script>const said = []; const say = (text) => said.push(JSON.stringify(text));</script>"
+        self.serve({"app.js": self.SCRIPT, "public/index.html": start + html, **copies}, **options)
+        self.server.app.broadcaster._beat_at = 0
+        self.server.app.broadcaster.wake(self.stream)
+        return self.open(self.server.url)
+
+    def open(self, address):
+        page = self.browser.page(address)
+        self.addCleanup(page.close)
+        return lambda: page.wait_for("said.shift()")
+
+    def test_event_source_of_the_browser(self):
+        self.follow(self.page("<script>new EventSource('/events').onmessage = ({ data }) => say(data);</script>"))
+
+    def test_event_source_polyfill(self):
+        self.follow(self.page("""<script src="/polyfill.js"></script><script>
+            new EventSourcePolyfill("/events").onmessage = ({ data }) => say(data);</script>""",
+                              {"polyfill.js": "event-source-polyfill/src/eventsource.js"}, ["event-source-polyfill"]),
+                    from_the_start=False)
+
+    def test_sse_js(self):
+        self.follow(self.page("""<script type="module">import { SSE } from "/sse.js";
+            new SSE("/events").onmessage = ({ data }) => say(data);</script>""",
+                              {"sse.js": "sse.js/lib/sse.js"}, ["sse.js"]), comes_back=False)
+
+    def test_htmx_with_its_extension(self):
+        self.follow(self.page("""<script src="/htmx.js"></script><script src="/sse.js"></script>
+            <div hx-ext="sse" sse-connect="/events" sse-swap="message"></div>
+            <script>document.body.addEventListener("htmx:sseMessage", ({ detail }) => say(detail.data));</script>""",
+                              {"htmx.js": "htmx.org/dist/htmx.js", "sse.js": "htmx-ext-sse/sse.js"}, ["htmx.org", "htmx-ext-sse"]))
+
+    def test_graphql_sse_across_origins(self):
+        for single in ("false", "true"):
+            with self.subTest(single=single):
+                self.needs("graphql-sse")
+                pages = aiwebengine.Server(self.enterTemporary(), port=0, reload=False)
+                public = pathlib.Path(pages.app.folder, "public")
+                public.mkdir()
+                self.write(public / "graphql-sse.js", pathlib.Path(NODE_MODULES, "graphql-sse/umd/graphql-sse.js").read_text("utf-8"))
+                pages.start()
+                self.addCleanup(pages.stop)
+                address = self.start(cors=[pages.url.rstrip("/")])
+                self.write(public / "index.html", """<!doctype html><script src="/graphql-sse.js"></script><script>
+                  const said = [], say = (text) => said.push(JSON.stringify(text));
+                  const client = graphqlSse.createClient({ url: "%s/graphql/sse", singleConnection: %s });
+                  client.subscribe({ query: "subscription { notes { text } }" },
+                    { next: ({ data }) => say(data.notes.text), error: (error) => say(String(error)), complete() {} });
+                  </script>""" % (address, single))
+                said = self.open(pages.url)
+                graphql = self.server.app.graphql
+                self.eventually(lambda: graphql.audience("notes"))
+                graphql.broadcast("notes", '{"text": "across"}')
+                self.assertEqual(said(), '"across"')
 
 
 # ======================================================================================
