@@ -424,7 +424,7 @@ class StructureTest(unittest.TestCase):
         self.assertLessEqual(at_top, set(sys.stdlib_module_names))
         late = [alias.name for node in ast.walk(self.tree) if isinstance(node, (ast.Import, ast.ImportFrom))
                 and node not in self.tree.body for alias in node.names]
-        self.assertLessEqual({name.split(".")[0] for name in late}, {"ctypes", "js2py", "redis", "readline", "resource", "sqlite3"})
+        self.assertLessEqual({name.split(".")[0] for name in late}, {"ctypes", "js2py", "redis", "readline", "resource", "sqlite3", "winreg", "msvcrt"})
 
     def test_starts_with_a_shebang_and_inline_metadata(self):
         lines = self.source.splitlines()
@@ -4452,6 +4452,69 @@ console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(ne
         self.assertTrue(text.endswith("Bad {}\n"), text)
 
 
+class WindowsTimeZoneTest(unittest.TestCase):
+    """Local time where the system's functions know neither its IANA name nor the time before 1970 and after 2038."""
+
+    def windows(self, key_name, tz=None):
+        """As on a Windows that is set to a time zone."""
+        key = mock.MagicMock()
+        registry = mock.Mock(OpenKey=mock.Mock(return_value=key) if key_name else mock.Mock(side_effect=FileNotFoundError),
+                             QueryValueEx=mock.Mock(return_value=(key_name, 1)))
+        environment = {name: value for name, value in os.environ.items() if name != "TZ"}
+        for patch in (mock.patch.object(aiwebengine, "winreg", registry),
+                      mock.patch.dict(os.environ, {**environment, **({"TZ": tz} if tz else {})}, clear=True)):
+            patch.start()
+            self.addCleanup(patch.stop)
+        aiwebengine.windows_zone.cache_clear()
+        self.addCleanup(aiwebengine.windows_zone.cache_clear)
+
+    def test_the_name_of_the_zone_comes_from_the_registry(self):
+        for key_name, tz, expected in (("W. Europe Standard Time", None, "Europe/Berlin"), ("UTC", None, "UTC"),
+                                       ("Central Standard Time (Mexico)\0rest", None, "America/Mexico_City"),
+                                       ("Russia Time Zone 11", None, "Asia/Kamchatka"), ("Mars Standard Time", None, "UTC"),
+                                       ("", None, "UTC"), ("W. Europe Standard Time", "Asia/Tokyo", "Asia/Tokyo")):
+            with self.subTest(key_name):
+                self.windows(key_name, tz)
+                self.assertEqual(run("Intl.DateTimeFormat().resolvedOptions().timeZone"), expected)
+
+    def test_every_zone_of_the_table_exists(self):
+        self.assertEqual([name for name in aiwebengine.WINDOWS_ZONES.values() if not aiwebengine.load_zone(name)], [])
+        self.assertEqual(len(aiwebengine.WINDOWS_ZONES), 142)
+
+    def test_local_time_from_year_1_to_9999(self):
+        self.windows("W. Europe Standard Time")
+        cases = {"new Date(2038, 0, 19, 5).toISOString()": "2038-01-19T04:00:00.000Z",
+                 "new Date(2040, 6, 1).toISOString()": "2040-06-30T22:00:00.000Z",
+                 "new Date(9999, 11, 31, 23).toISOString()": "9999-12-31T22:00:00.000Z",
+                 "new Date(1960, 6, 1).toISOString()": "1960-06-30T23:00:00.000Z",      # no summer time then
+                 "new Date(1980, 6, 1).getTimezoneOffset()": -120, "new Date(2100, 0, 1).getTimezoneOffset()": -60,
+                 "new Date('0001-06-01T12:00:00Z').getFullYear()": 1,
+                 "String(new Date(2050, 6, 1))": "Fri Jul 01 2050 00:00:00 GMT+0200 (Central European Summer Time)",
+                 "new Date(2050, 6, 1, 7).toLocaleString()": "7/1/2050, 7:00:00 AM"}
+        for source, expected in cases.items():
+            with self.subTest(source):
+                self.assertEqual(run(source), expected)
+
+    def test_an_offset_that_the_system_computed_with_32_bits(self):
+        facts = mock.Mock(tm_zone="X", tm_isdst=0, tm_gmtoff=3600 - 2**33)
+        with mock.patch.object(aiwebengine, "winreg", None), mock.patch.object(aiwebengine.time, "localtime", lambda _: facts):
+            aiwebengine.windows_zone.cache_clear()
+            self.assertEqual(aiwebengine.local_facts(3e12)[0], 3600_000)
+        aiwebengine.windows_zone.cache_clear()
+
+    def test_without_a_time_zone_database_the_error_says_what_to_install(self):
+        with mock.patch.object(aiwebengine.zoneinfo, "ZoneInfo", mock.Mock(side_effect=LookupError)), \
+                mock.patch.object(aiwebengine.zoneinfo, "available_timezones", set):
+            with self.assertRaises(aiwebengine.JSError) as caught:
+                run("new Date(0).toLocaleString('en', { timeZone: 'Europe/Berlin' })")
+            self.assertEqual(caught.exception.name, "RangeError")
+            self.assertIn("Europe/Berlin", caught.exception.message)
+            self.assertIn("pip install tzdata", caught.exception.message)
+            self.assertEqual(run("new Date(0).toLocaleTimeString('en', { timeZone: 'UTC' })"), "12:00:00 AM")
+            self.windows("W. Europe Standard Time")
+            self.assertEqual(run("Intl.DateTimeFormat().resolvedOptions().timeZone"), "Europe/Berlin")
+
+
 # ======================================================================================
 # 15  REALM, JOBS AND TIMERS
 # ======================================================================================
@@ -5334,7 +5397,7 @@ class EngineSeamTest(unittest.TestCase):
 
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
-            attributes = ("name", "modules", "console")
+            attributes = ("name", "modules", "console", "memory", "outgrown", "unloaded")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
@@ -6745,6 +6808,44 @@ class MemoryTest(AttackTestCase):
     def test_properties(self):
         self.assert_bounded("for (var i = 0;; i++) Object.defineProperty({}, 'x'.repeat(1e5) + i, {get() {}})",
                             "memory", "timeout")
+
+    @unittest.skipUnless(aiwebengine.memory_used(), "the system does not say how large a process is")
+    def test_who_takes_nothing_is_not_stopped_for_another(self):
+        outcome = {}
+
+        def run(name, source):
+            realm = aiwebengine.Realm(name, console=lambda level, text: None)
+            try:
+                outcome[name] = realm.evaluate(source, timeout=STUCK)
+            except aiwebengine.ScriptTimeout as error:
+                outcome[name] = error.name
+        with mock.patch.object(aiwebengine.WATCHDOG, "max_memory", 300 << 20):
+            threads = [threading.Thread(target=run, args=item) for item in {
+                "computes": "var grown = false, n = 0; for (const end = Date.now() + 3000; Date.now() < end;) n++; n > 0",
+                "grows": "var kept = []; for (let i = 0;; i++) kept.push('x'.repeat(1e5) + i)"}.items()]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(outcome, {"computes": True, "grows": "OutOfMemoryError"})
+
+    @unittest.skipUnless(aiwebengine.memory_used(), "the system does not say how large a process is")
+    def test_stops_in_a_row_leave_nothing(self):
+        process = subprocess.run([sys.executable, "-c", """
+import aiwebengine, threading
+aiwebengine.WATCHDOG.max_memory = 200 << 20
+realm = aiwebengine.Realm(console=lambda level, text: None)
+peak = []
+for turn in range(8):
+    try:
+        realm.evaluate("(() => { const a = []; for (;;) a.push([a, new Array(1e4).fill(0)]) })()", timeout=20)
+    except aiwebengine.ScriptTimeout as error:
+        assert error.name == "OutOfMemoryError", error
+    peak.append(aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory >> 20)
+print(max(peak))"""], capture_output=True, text=True, timeout=4 * STUCK,
+            env={**os.environ, "PYTHONPATH": str(pathlib.Path(aiwebengine.__file__).parent)})
+        self.assertEqual(process.returncode, 0, process.stderr[-1000:])
+        self.assertLess(int(process.stdout), 100)
 
     def test_memory_comes_back(self):
         process = subprocess.run([sys.executable, "-c", """
@@ -10884,6 +10985,24 @@ class ScriptTest(ServerCase):
         os.utime(path, (old, old))
         self.server.app.refresh()
 
+    @unittest.skipUnless(aiwebengine.memory_used(), "the system does not say how large a process is")
+    def test_a_script_that_keeps_too_much_is_unloaded_until_it_is_saved(self):
+        growing = """
+            const kept = [];
+            routeRegistry.registerRoute('/kept', () => String(kept.length));
+            setInterval(() => kept.push(new Uint8Array(2e7).fill(1)), 5);"""
+        with mock.patch.object(aiwebengine.WATCHDOG, "max_memory", 200 << 20):
+            self.serve({"grow.js": growing, "other.js": "routeRegistry.registerRoute('/other', () => 'here');"})
+            self.eventually(lambda: "grow.js" in self.server.app.failures, STUCK)
+            status, _, text = self.get("/kept")
+            self.assertEqual((status, json.loads(text)["error"]["name"]), (500, "OutOfMemoryError"))
+            self.assertIn("save it to load it again", text)
+            self.eventually(lambda: aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory < 150 << 20)
+            self.assertEqual(self.get("/other")[2], "here")
+            self.change("grow.js", growing.replace("setInterval", "void"))
+            self.eventually(lambda: self.get("/kept")[0] == 200)
+            self.assertEqual(self.server.app.failures, {})
+
     def test_graphql_fields_are_there_while_the_script_that_registers_them_loads(self):
         self.serve("""
             graphQLRegistry.registerQuery("n", "type Query { n: Int }", () => 5, "internal");
@@ -11710,7 +11829,7 @@ class HttpTest(ServerCase):
     def test_a_handler_that_takes_too_much_memory(self):
         self.serve("routeRegistry.registerRoute('/grow', () => {"
                    "for (const all = [];;) all.push(new Array(1e4).fill(0)) });")
-        with mock.patch.object(aiwebengine, "MAX_SCRIPT_MEMORY", 64 << 20):
+        with mock.patch.object(aiwebengine.WATCHDOG, "max_memory", 64 << 20):
             status, _, text = self.get("/grow")
         self.assertEqual((status, json.loads(text)["error"]["name"]), (500, "OutOfMemoryError"))
 
@@ -14327,6 +14446,79 @@ class DashboardTest(ServerCase):
 # ======================================================================================
 # 23  COMMAND LINE
 # ======================================================================================
+
+class OutputTest(ServerCase):
+    """Nothing that is printed can fail: what the encoding of a stream lacks is escaped, and only that."""
+
+    def run_in(self, encoding, *arguments, cwd=None):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding + ":strict", "PYTHONUTF8": "0"}
+        done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, timeout=2 * STUCK, env=environment, cwd=cwd)
+        self.assertNotIn(b"Traceback", done.stderr)
+        return done.returncode, done.stdout.decode(encoding), done.stderr.decode(encoding)
+
+    def test_every_mode_in_a_code_page(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "größe→.js", "routeRegistry.registerRoute('/ü→', () => '');")
+        self.write(folder / "größe→.test.js", "test('Maß → ok', () => {}); test('\\ud83d', () => { throw new Error('ü→\\ud83d') })")
+        for encoding, umlaut in (("cp1252", "ü"), ("ascii", "\\xfc"), ("utf-8", "ü"), ("cp437", "ü")):
+            arrow = "→" if encoding == "utf-8" else "\\u2192"
+            with self.subTest(encoding):
+                code, out, err = self.run_in(encoding, folder, "--check")
+                self.assertEqual((code, err), (0, ""))
+                self.assertIn(f"/{umlaut}{arrow}", out)
+                for reporter in "spec", "tap", "junit":
+                    code, out, err = self.run_in(encoding, folder, "--test", "--reporter", reporter)
+                    self.assertEqual((code, err), (1, ""), reporter)
+                    self.assertIn(f"{arrow} ok", out)
+                    self.assertIn(f"{umlaut}{arrow}", out)
+                code, out, err = self.run_in(encoding, "-e", "console.log('ü→'); console.error('ü→!'); throw new Error('ü→?')")
+                self.assertEqual((code, out), (1, f"{umlaut}{arrow}{os.linesep}"))
+                self.assertTrue(f"{umlaut}{arrow}!" in err and f"{umlaut}{arrow}?" in err, err)
+                code, out, err = self.run_in(encoding, "--init", folder / f"ü→ {encoding}")
+                self.assertEqual((code, err), (0, ""))
+                self.assertIn(f"{umlaut}{arrow} {encoding}", out)
+                self.assertEqual(self.run_in(encoding, folder / "→nothing")[0], 2)
+                self.assertEqual(self.run_in(encoding, "--→")[0], 2)
+
+    def test_a_report_in_a_file_is_utf_8(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.test.js", "test('ü→', () => { throw new Error('ü→\\ud83d') })")
+        for reporter in "tap", "junit":
+            code, _, err = self.run_in("ascii", folder, "--test", "--reporter", reporter, "--report", folder / "out")
+            self.assertEqual((code, err), (1, ""))
+            self.assertEqual((folder / "out").read_bytes().decode("utf-8").count("ü→") > 1, True, reporter)
+
+    def test_a_line_for_any_stream(self):
+        for encoding, expected in (("cp1252", "ü\\u2192\\ud83d\n"), ("ascii", "\\xfc\\u2192\\ud83d\n"), ("utf-8", "ü→\\ud83d\n")):
+            stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
+            aiwebengine.write_line(stream, "ü→\ud83d")
+            self.assertEqual(stream.buffer.getvalue().decode(encoding), expected)
+        self.assertIsNone(aiwebengine.write_line(None, "x"))
+
+    def test_colours_only_in_a_console_that_shows_them(self):
+        console, asked = mock.Mock(isatty=lambda: True, fileno=lambda: 1), []
+        for mode, accepts, expected in ((3, 1, True), (3, 0, False), (7, 0, True), (None, 1, False)):
+            def get_mode(handle, answer):
+                if mode is not None:
+                    answer._obj.value = mode
+                return mode is not None
+            kernel = mock.Mock(GetConsoleMode=get_mode, SetConsoleMode=lambda handle, value: asked.append(value) or accepts)
+            windows = mock.Mock(c_void_p=int, c_uint32=aiwebengine.ctypes.c_uint32, byref=aiwebengine.ctypes.byref,
+                                windll=mock.Mock(kernel32=kernel))
+            with mock.patch.object(aiwebengine, "msvcrt", mock.Mock(get_osfhandle=lambda number: number)), \
+                    mock.patch.object(aiwebengine, "ctypes", windows), mock.patch.dict(os.environ, {"TERM": "x", "NO_COLOR": ""}):
+                self.assertEqual(aiwebengine.wants_colour(console), expected, (mode, accepts))
+        self.assertEqual(asked, [7, 7])
+
+    def test_words_of_a_command_are_quoted_for_the_shell_at_hand(self):
+        words = {r"C:\Users\me\poll": r"C:\Users\me\poll", r"C:\my poll": r'"C:\my poll"', "a&b": '"a&b"', "größe": "größe",
+                 "it's": '"it\'s"'}
+        environment = {name: value for name, value in os.environ.items() if name != "SHELL"}
+        with mock.patch.object(aiwebengine.os, "name", "nt"), mock.patch.dict(os.environ, environment, clear=True):
+            self.assertEqual({word: aiwebengine.shell_word(word) for word in words}, words)
+            with mock.patch.dict(os.environ, {"SHELL": "/usr/bin/bash"}):
+                self.assertEqual(aiwebengine.shell_word("my poll"), "'my poll'")
+
 
 class CommandLineTest(ServerCase):
 
