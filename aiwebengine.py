@@ -37,6 +37,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 import argparse
 import array
 import ast
+import atexit
 import base64
 import binascii
 import bisect
@@ -38441,6 +38442,11 @@ SETTLE_SECONDS = 0.05
 ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
+MAX_KEPT_LOG_TEXT = 20_000
+#: Characters and lines of log that may wait to be written, and how long the end of the program waits for them.
+MAX_LOG_BACKLOG = 4 * 1024 * 1024
+MAX_LOG_LINES = 20_000
+LOG_FLUSH_SECONDS = 1.0
 MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
@@ -38475,8 +38481,78 @@ def printable(text):
                         text)
 
 
+class LogWriter:
+    """Writes lines to streams, in order, on a thread of its own: a pipe that nobody reads stops that thread
+    and nobody else. What does not fit into the queue is dropped; later a line says how much."""
+
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._lines = collections.deque()
+        self._size = self._dropped = 0
+        self._thread = None
+        self._writing = False
+
+    def put(self, stream, text):
+        with self._changed:
+            if self._lines and (self._size + len(text) > MAX_LOG_BACKLOG or len(self._lines) >= MAX_LOG_LINES):
+                self._dropped += 1
+                return
+            self._tell_dropped(stream)
+            self._add(stream, text)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
+                atexit.register(self.flush, LOG_FLUSH_SECONDS)
+            self._changed.notify_all()
+
+    def _add(self, stream, text):
+        self._lines.append((stream, text))
+        self._size += len(text)
+
+    def _tell_dropped(self, stream):
+        count, self._dropped = self._dropped, 0
+        if count:
+            self._add(stream, f"{time.strftime('%H:%M:%S')}  server          warning: {count:,} "
+                              f"line{'' if count == 1 else 's'} of the log dropped: they came faster than they "
+                              "were read")
+
+    def _run(self):
+        stream = None
+        while True:
+            with self._changed:
+                self._writing = False
+                if not self._lines:
+                    self._tell_dropped(stream)
+                self._changed.notify_all()
+                while not self._lines:
+                    self._changed.wait()
+                stream, text = self._lines.popleft()
+                self._size -= len(text)
+                self._writing = True
+            try:
+                write_line(stream, text)
+            except (OSError, ValueError):
+                pass                    # a full disk or a closed terminal must not stop the server
+
+    def flush(self, seconds):
+        """Returns when everything is written, or the time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lines and not self._writing, seconds)
+
+
+LOG_WRITER = LogWriter()
+
+
+def file_number(stream):
+    """The descriptor under a stream, or None: then writing to it does not block."""
+    try:
+        return stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 class Log:
-    """Lines for the terminal, and the last ones of each script for pages."""
+    """Lines for the terminal, and the last ones of each script for pages. Whoever writes never waits."""
 
     def __init__(self, level="info", stream=None, colour=None):
         self.threshold = LEVELS[level]
@@ -38494,7 +38570,7 @@ class Log:
         kept = self.kept.get(source)
         if kept is None:
             kept = self.kept.setdefault(source, collections.deque(maxlen=LOG_LINES_KEPT))
-        kept.append((time.time(), level, text))
+        kept.append((time.time(), level, text[:MAX_KEPT_LOG_TEXT]))
         if LEVELS.get(level, 1) < self.threshold:
             return
         mark = {"warn": "warning: ", "error": "error: "}.get(level, "")
@@ -38525,14 +38601,27 @@ class Log:
             colour = self.colour if self.colour is not None else wants_colour(stream)
             if colour and level in _COLOURS:
                 text = "\n".join(paint(line, level) for line in text.split("\n"))
+            if file_number(stream) is not None:
+                LOG_WRITER.put(stream, text)
+                return
             with self.lock:
                 write_line(stream, text)
         except (OSError, ValueError):
-            pass                        # a full disk or a closed terminal must not stop the server
+            pass
 
 
 def write_line(stream, text):
-    """Writes and flushes a line; characters that the stream cannot encode are escaped."""
+    """Writes and flushes a line; characters that the stream cannot encode are escaped. A stream that has a
+    descriptor keeps no lock meanwhile, or the end of the program could wait for whoever reads the log."""
+    number = file_number(stream)
+    if number is not None and not (os.name == "nt" and os.isatty(number)):      # there the console has a say
+        data = memoryview((text + "\n").encode(getattr(stream, "encoding", None) or "utf-8", "backslashreplace"))
+        while data:
+            try:
+                data = data[os.write(number, data):]
+            except BlockingIOError:
+                select.select([], [number], [], 1.0)
+        return
     try:
         stream.write(text + "\n")
     except UnicodeEncodeError:
@@ -46459,6 +46548,7 @@ class Server:
         if self._http is not None:
             self._http.shutdown()
         self.app.close()
+        LOG_WRITER.flush(LOG_FLUSH_SECONDS)
 
     def __enter__(self):
         return self.start()
@@ -46738,17 +46828,32 @@ def start_server(scripts, options, worker=None):
 
 def serve(scripts, options):
     signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: signals.put("stop") if signals.empty() else os._exit(EXIT_OK))
+    on_stop_signals(lambda: signals.put("stop"), lambda: os._exit(EXIT_OK))
     server = start_server(scripts, options)
     if server is None:
         return EXIT_USAGE
     print_banner(server, options)
     wait_for_signal(signals)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(EXIT_OK))     # whoever asks twice is in a hurry
     server.stop()
     return EXIT_OK
+
+
+def on_stop_signals(stop, stop_at_once):
+    """Calls stop() at the first signal that ends a program: Ctrl+C, a kill, a closed terminal (which may
+    tell so twice), and stop_at_once() at the next one of the first two kinds: whoever asks twice is in a hurry."""
+    told = []
+
+    def handle(number, _frame):
+        if not told:
+            told.append(number)
+            stop()
+        elif number != getattr(signal, "SIGHUP", None):
+            stop_at_once()
+
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and (name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN):
+            signal.signal(number, handle)       # under nohup a closed terminal is no reason to stop
 
 
 def wait_for_signal(signals):
@@ -46772,6 +46877,7 @@ def listen_trouble(options, error):
 
 def print_banner(server, options):
     """The address, and by script what it registered."""
+    LOG_WRITER.flush(LOG_FLUSH_SECONDS)     # what the scripts said while they were loaded comes first
     app = server.app
     bold = (lambda text: f"\x1b[1m{text}\x1b[0m") if wants_colour(sys.stdout) else str
     lines = [f"aiwebengine {__version__}  {bold(server.url)}", *registrations(app)]
@@ -46826,6 +46932,7 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
+    LOG_WRITER.flush(LOG_FLUSH_SECONDS)
     wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) \
         + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
@@ -48042,8 +48149,7 @@ class Workers:
 
     def serve(self):
         """Serves until a signal; returns the exit code."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
+        on_stop_signals(self._stop, self._kill)
         try:
             RedisLink(self.options.redis).close()
             self._take_port()
@@ -48067,13 +48173,14 @@ class Workers:
         self._end()
         return EXIT_OK
 
-    def _stop(self, *_signal):
-        if self.stopping:
-            for worker in self.workers:
-                if worker.pid is not None:
-                    os.kill(worker.pid, signal.SIGKILL)
-            os._exit(EXIT_OK)
+    def _stop(self):
         self.stopping = True
+
+    def _kill(self):
+        for worker in self.workers:
+            if worker.pid is not None:
+                os.kill(worker.pid, signal.SIGKILL)
+        os._exit(EXIT_OK)
 
     def _take_port(self):
         """Binds the port twice: the first time alone, to see that nobody else has it."""
@@ -48108,7 +48215,8 @@ class Workers:
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
+            with contextlib.suppress(OSError, ValueError):      # the terminal may be closed
+                sys.stdout.flush()
             os._exit(code)
 
     def _wait(self, seconds):
@@ -48184,7 +48292,8 @@ class Workers:
 def serve_as_worker(scripts, options, number, channel, first):
     """One process of --workers: serves until its parent closes the channel; returns the exit code."""
     stop = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl+C reaches all; the parent decides
+    for number in (signal.SIGINT, signal.SIGHUP):       # they reach all; the parent decides
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     server = start_server(scripts, options, number)
     if server is None:

@@ -10125,6 +10125,71 @@ class TypesTest(unittest.TestCase):
 # 16  SCRIPTS: LOADING AND HOT RELOAD
 # ======================================================================================
 
+class LogTest(ServerCase):
+    def pipe(self):
+        """(reading end, a text stream into it)"""
+        near, far = os.pipe()
+        stream = open(far, "w", encoding="utf-8")
+        self.addCleanup(stream.close)
+        return near, stream
+
+    def test_a_pipe_that_nobody_reads_stops_nobody_and_the_rest_is_counted(self):
+        self.addCleanup(setattr, aiwebengine, "MAX_LOG_LINES", aiwebengine.MAX_LOG_LINES)
+        aiwebengine.MAX_LOG_LINES = 1000
+        near, stream = self.pipe()
+        log = aiwebengine.Log("debug", stream, False)
+        for number in range(20000):     # far more than a pipe holds
+            log.write("info", f"line {number} {'x' * 100}")
+        data = b""
+        while b"dropped" not in data or not data.endswith(b"\n"):
+            data += os.read(near, 65536)
+        log.write("info", "the end")
+        while b"the end" not in data:
+            data += os.read(near, 65536)
+        os.close(near)
+        lines = data.decode().splitlines()
+        numbers = [int(found[1]) for found in map(re.compile(r" line (\d+) ").search, lines) if found]
+        self.assertEqual(numbers, list(range(len(numbers))))        # in order, none missing in between
+        self.assertIn("warning: %s lines of the log dropped" % format(20000 - len(numbers), ","), lines[-2])
+
+    def test_requests_and_streams_go_on_while_nobody_reads_the_log(self):
+        self.serve("routeRegistry.registerStreamRoute('/s'); routeRegistry.registerRoute('/log', () => {"
+                   "for (let i = 0; i < 200; i++) console.log('y'.repeat(10000));"
+                   "return routeRegistry.sendStreamMessage('/s', 'logged'); });")
+        near, self.server.app.log.stream = self.pipe()
+        self.addCleanup(os.close, near)
+        client = self.connect("/s")
+        for _ in range(3):
+            self.assertEqual(self.get("/log")[0], 200)
+            self.assertEqual(client.next()["data"], "logged")
+        while not aiwebengine.LOG_WRITER._writing or aiwebengine.LOG_WRITER._lines:     # let the writer end
+            os.read(near, 65536)
+            if not aiwebengine.LOG_WRITER._lines:
+                break
+
+    @needs(hasattr(signal, "SIGHUP"), "a terminal that can be closed")
+    def test_the_end_does_not_wait_for_whoever_reads_the_log(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "for (let i = 0; i < 300; i++) console.log('z'.repeat(10000));")
+        process = subprocess.Popen([*COMMAND, str(folder), "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.stdout.close)
+        self.assertIn(b"http://", process.stdout.readline())
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGHUP)
+        self.assertEqual(process.wait(STUCK), 0)
+
+    def test_the_last_lines_are_written_before_the_end(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "for (let i = 0; i < 3000; i++) console.log('line ' + i);")
+        code = (f"import aiwebengine as a; s = a.Server({str(folder)!r}, port=0, reload=False).start();"
+                "s.app.log.write('info', 'the last line'); raise SystemError('a crash')")
+        done = subprocess.run([sys.executable, "-c", code], cwd=MODULE.parent, capture_output=True, text=True,
+                              encoding="utf-8", timeout=STUCK)
+        for text in ("line 2999\n", "the last line\n", "SystemError: a crash"):
+            self.assertIn(text, done.stderr)
+
+
 class ScriptTest(ServerCase):
 
     def change(self, name, text):
@@ -13459,7 +13524,7 @@ class CommandLineTest(ServerCase):
     @needs_signals
     def test_serve_and_stop(self):
         folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             process = subprocess.Popen([*COMMAND, str(folder), "--port", "0"],
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8")
             self.addCleanup(process.stderr.close)
@@ -13469,6 +13534,27 @@ class CommandLineTest(ServerCase):
             self.assertIn("GET /a", process.stdout.readline())
             self.assertTrue(self.raw(b"GET /a" + HEAD + b"\r\n", port=port).endswith("\r\n\r\na"))
             process.send_signal(number)
+            self.assertEqual(process.wait(STUCK), 0)
+
+    @needs_signals
+    def test_a_closed_terminal_loses_nothing_and_nohup_goes_on(self):
+        """Whoever got an answer can rely on it: the streams get what was sent before the server ends."""
+        folder = self.folder_with(a_js="routeRegistry.registerStreamRoute('/s'); routeRegistry.registerRoute('/send',"
+                                       " () => { for (let i = 0; i < 200; i++)"
+                                       " routeRegistry.sendStreamMessage('/s', String(i)); return 'sent'; });")
+        for nohup in (False, True):
+            process = subprocess.Popen(
+                [*COMMAND, str(folder), "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL))
+            self.addCleanup(process.stdout.close)
+            port = int(re.search(r":(\d+)", process.stdout.readline())[1])
+            client = EventClient(port, "/s")
+            self.addCleanup(client.close)
+            process.send_signal(signal.SIGHUP) if nohup else None
+            self.assertIn("sent", self.raw(b"GET /send" + HEAD + b"\r\n", port=port))
+            process.send_signal(signal.SIGTERM if nohup else signal.SIGHUP)
+            process.send_signal(signal.SIGHUP)
+            self.assertEqual([client.next()["data"] for _ in range(200)], [str(number) for number in range(200)])
             self.assertEqual(process.wait(STUCK), 0)
 
     @unittest.skipUnless(sys.platform == "linux", "the figure is for Linux")
