@@ -64,10 +64,10 @@ import ipaddress
 import itertools
 import json
 import math
-import mimetypes
 import operator
 import os
 import pathlib
+import posixpath
 import queue
 import random
 import re
@@ -27247,6 +27247,71 @@ class Watchdog:
 WATCHDOG = Watchdog()
 
 
+# -- Values for a reader that chooses ----
+
+
+class LiveValues:
+    """Converts JavaScript values for a reader that follows a selection, as GraphQL does.
+
+    What only a call can tell becomes `later(start)`; `start(*arguments)` makes the value, inside the
+    realm: of functions (called as methods of their object), getters and promises. Iterables become
+    lists, properties of prototypes count, and objects that refer to one another do so in Python too.
+    """
+
+    def __init__(self, realm, later):
+        self.realm = realm
+        self.later = later
+        self.made = {}                  # id of an object -> (the object, what it became)
+
+    def convert(self, value, holder=undefined):
+        """A value, found in the object `holder`, as Python."""
+        if not isinstance(value, JSObject):
+            return self.realm.to_python(value)
+        if value.fn is not None:
+            return self.later(lambda *arguments: call(value, holder, *arguments))
+        if isinstance(value, JSPromise):
+            return self.later(lambda *arguments: value)
+        known = self.made.get(id(value))
+        if known is not None:
+            return known[1]
+        self.realm.poll()
+        if isinstance(value, JSPrimitiveObject) or is_callable(value.get("toJSON")):
+            return self.realm.to_python(value)
+        if isinstance(value, JSArray):
+            items = list_from_array_like(value)
+        elif value.proto is not self.realm.ObjectPrototype and is_callable(value.get(SYM_ITERATOR)):
+            items = iterable_to_list(self.realm, value)
+        else:
+            return self.convert_object(value)
+        result = []
+        self.made[id(value)] = value, result
+        result += [self.convert(item) for item in items]
+        return result
+
+    def convert_object(self, value):
+        result, owner = {}, value
+        self.made[id(value)] = value, result
+        while owner is not None and owner is not self.realm.ObjectPrototype:
+            for key in owner.own_keys():
+                if type(key) is str and (owner is value or key != "constructor"):
+                    name = python_text(key)
+                    if name not in result:
+                        result[name] = self.property(value, key, owner.get_own(key))
+            owner = owner.get_proto()
+        return result
+
+    def property(self, holder, key, desc):
+        if desc is None:
+            return None
+        if not desc.is_accessor():
+            return self.convert(holder.get(key), holder)
+
+        def read(*arguments):
+            value = holder.get(key)
+            return call(value, holder, *arguments) if is_callable(value) else value
+        return self.later(read)
+
+
 # -- Realm -------------------------------------------------------------------------------
 
 def print_to_terminal(level, text):
@@ -28071,6 +28136,10 @@ class Realm:
         objects dicts, dates what JSON makes of them; functions come as they are."""
         return self._to_python(value, set())
 
+    def to_live(self, value, later):
+        """A value for a reader that chooses; see LiveValues."""
+        return LiveValues(self, later).convert(value)
+
     def _to_python(self, value, around):
         kind = type(value)
         if kind is str:
@@ -28731,12 +28800,13 @@ class PromptRealm(ForegroundRealm):
 
 # -- js2py: the private copy -------------------------------------------------------------
 #
-# The package js2py as an engine for ECMAScript 5.1, where it is installed and imports (CPython 3.11 and
-# older). It translates JavaScript to Python text and runs that, and hands Python objects to scripts: no
-# sandbox. What is done here so that it becomes one, as far as it goes:
+# The package js2py, or a fork of it, as an engine for ECMAScript 5.1, where one is installed. It translates
+# JavaScript to Python text and runs that, and hands Python objects to scripts: no sandbox. What is done here
+# so that it becomes one, as far as it goes:
 #
 # Each realm has its own copy of js2py's modules, since js2py keeps one set of prototypes for all of its
-# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched.
+# contexts. The copy is loaded past sys.modules, so that `import js2py` elsewhere is not touched. What js2py
+# does to the bytecode of its functions, which each CPython has broken anew, is done to their syntax trees.
 # Modules that a script could use to get at Python or at memory are not loaded at all: eval, the parser
 # with its `pyimport`, require, typed arrays. The rest runs without open, exec, import and their like.
 # What js2py cannot turn into a JavaScript value stays inside; it used to become a PyObjectWrapper, through
@@ -28745,8 +28815,9 @@ class PromptRealm(ForegroundRealm):
 # numbered words for them, and what it writes must pass an allow-list of shapes before it is compiled.
 # Loops and functions, js2py's own too, look at the realm's clock.
 
-#: Packages of which each realm has its own copy, and modules that such a copy does without.
-_JS2PY_PACKAGES = ("js2py", "pyjsparser")
+#: Modules that hold js2py: its own, and that of its forks, which CPython 3.12 and newer can import too.
+_JS2PY_MODULES = ("js2py", "js2py_")
+#: Modules that a realm's copy does without.
 _JS2PY_LEFT_OUT = frozenset((
     "pyjsparser", "warnings", "js2py.translators.translator", "js2py.host.jseval",
     "js2py.host.console", "js2py.constructors.jsarraybuffer",
@@ -28769,9 +28840,8 @@ _JS2PY_READY_NUMBERS = 256
 #: Characters that js2py keeps as strings, in each copy. (js2py itself: all that ever occurred.)
 _JS2PY_READY_CHARACTERS = 1024
 
-#: Code of js2py's modules by name, and what its injector makes of functions, for all copies.
+#: Code of js2py's modules by name, for all copies.
 _JS2PY_CODE = {}
-_JS2PY_INJECTED = {}
 
 
 class LeftOut(types.ModuleType):
@@ -28807,22 +28877,66 @@ def insert_polls(tree):
 
 @functools.cache
 def js2py_folder():
-    """Where the package js2py lies; raises ModuleNotFoundError where it is not installed."""
-    spec = importlib.util.find_spec("js2py")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("js2py is not installed", name="js2py")
-    return pathlib.Path(next(iter(spec.submodule_search_locations))).parent
+    """The folder of js2py's modules; raises ModuleNotFoundError where neither it nor a fork is installed."""
+    for name in _JS2PY_MODULES:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations:
+            return pathlib.Path(next(iter(spec.submodule_search_locations)))
+    raise ModuleNotFoundError("js2py is not installed", name="js2py")
+
+
+def js2py_path(name):
+    """The file or folder of one of js2py's modules, without its ending."""
+    return js2py_folder().joinpath(*name.split(".")[1:])
 
 
 def js2py_code(name):
     """The code of one of js2py's modules, with polls."""
     if name not in _JS2PY_CODE:
-        path = js2py_folder().joinpath(*name.split(".")).with_suffix(".py")
+        path = js2py_path(name).with_suffix(".py")
         tree = ast.parse(path.read_bytes())
         if name == "js2py.base":
             tree.body = [node for node in tree.body if not fills_number_bank(node)]
+        add_js_parameters(tree)
         _JS2PY_CODE[name] = compile(ast.fix_missing_locations(insert_polls(tree)), str(path), "exec")
     return _JS2PY_CODE[name]
+
+
+#: What js2py's built-in functions are called with after their own arguments, though few declare it.
+_JS_PARAMETERS = ("this", "arguments")
+
+
+def add_js_parameters(tree):
+    """Gives the functions of a module that mention `this` or `arguments`, but nobody passes it to them, both
+    as their last parameters."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            known = assigned_names(function.body) | {arg.arg for arg in function.args.args}
+            if any(isinstance(node, ast.Name) and node.id in _JS_PARAMETERS and node.id not in known
+                   for node in own_nodes(function.body)):
+                function.args.args += [ast.arg(name) for name in _JS_PARAMETERS]
+                function.args.defaults = []
+
+
+def with_js_parameters(function):
+    """What js2py's injector makes of a Python function that becomes a JavaScript one: a translated one has
+    (…, this, arguments, var) and stays as it is; of another one a twin that takes (…, this, arguments)."""
+    code = function.__code__
+    names = code.co_varnames[:code.co_argcount]
+    if names[-2:] == ("arguments", "var"):
+        return function
+    if names[-2:] == _JS_PARAMETERS:
+        return types.FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
+    made = js_twin_maker(names)(function)
+    made.__name__ = function.__name__
+    return made
+
+
+@functools.cache
+def js_twin_maker(names):
+    """A function that makes twins of functions with these parameters, which leave out `this` and `arguments`."""
+    own = ", ".join(names)
+    return eval(f"lambda function: lambda {', '.join((*names, *_JS_PARAMETERS))}: function({own})", {})
 
 
 def fills_number_bank(node):
@@ -28893,8 +29007,6 @@ class Js2PyCopy:
         runtime.update(vars(builtins))
         runtime["__import__"] = self.import_module
         runtime["print"] = lambda *_: None      # js2py prints what it cannot do
-        injector = self.load("js2py.utils.injector")
-        injector.append_arguments = functools.partial(self.injected, injector.append_arguments)
         self.base = self.load("js2py.base")
         self.pyjs = self.load("js2py.pyjs")
         self.json = self.load("js2py.prototypes.jsjson")
@@ -28903,6 +29015,7 @@ class Js2PyCopy:
             runtime.pop(name, None)
         runtime["__import__"] = self.import_late
         self.nodes.is_valid_py_name = lambda name: True     # the words of words_for() are
+        self.nodes.random = types.SimpleNamespace(randrange=lambda most: random.randrange(int(most)))
         self.nodes.globals = functools.partial(vars, self.nodes)
         self.nodes.Completion = self.completion
         self.nodes.Marked = self.marked
@@ -28917,13 +29030,18 @@ class Js2PyCopy:
         """__import__ of the copy."""
         if level:
             name = importlib.util.resolve_name("." * level + name, namespace["__package__"])
-        if name in _JS2PY_LEFT_OUT or name.partition(".")[0] == "pyjsparser":
+        package, dot, rest = name.partition(".")
+        if package in _JS2PY_MODULES:
+            name = "js2py" + dot + rest
+        if name in _JS2PY_LEFT_OUT or package == "pyjsparser":
             return LeftOut(name)
+        if name == "js2py.utils.injector":
+            return types.SimpleNamespace(fix_js_args=with_js_parameters)
         if name == "numpy":
             raise ImportError(name)
         if name == "re":
             return JS2PY_RE
-        if name.partition(".")[0] not in _JS2PY_PACKAGES:
+        if package not in _JS2PY_MODULES:
             return __import__(name, namespace, None, names or (), 0)
         module = self.load(name)
         for inner in names or ():
@@ -28942,20 +29060,12 @@ class Js2PyCopy:
         """A module of the copy; a package is a module without code of its own."""
         if name not in self.modules:
             module = self.modules[name] = types.ModuleType(name)
-            is_package = js2py_folder().joinpath(*name.split(".")).is_dir()
+            is_package = js2py_path(name).is_dir()
             module.__package__ = name if is_package else name.rpartition(".")[0]
             module.__builtins__ = self.runtime
             if not is_package:
                 exec(js2py_code(name), vars(module))
         return self.modules[name]
-
-    @staticmethod
-    def injected(append_arguments, code, names):
-        """append_arguments() of js2py's injector, which is slow, once for each code object."""
-        key = code.co_filename, code
-        if key not in _JS2PY_INJECTED:
-            _JS2PY_INJECTED[key] = append_arguments(code, names)
-        return _JS2PY_INJECTED[key]
 
     # translating
 
@@ -29815,7 +29925,7 @@ class Js2PyRealm:
         self.timers = TimerQueue(self)
         self.modules = types.SimpleNamespace(loader=None)
         self.joining = []
-        self.runtime = {"interrupt": False, "js2py_poll": self.poll}
+        self.runtime = {"interrupt": False, "js2py_poll": self.poll, "FinallyLeft": FinallyLeft}
         self.copy = Js2PyCopy(self.runtime)
         self.values = self.copy.base
         self.globals = self.make_globals()
@@ -30168,6 +30278,10 @@ class Js2PyRealm:
         dates what JSON makes of them; functions come as handles."""
         return self._to_python(value, ())
 
+    def to_live(self, value, later):
+        """js2py has neither promises nor getters that wait: plain data."""
+        return self.to_python(value)
+
     def _to_python(self, value, path):
         if type(value) is str:
             return python_text(value)
@@ -30262,14 +30376,16 @@ def check_js2py():
         answer = realm.evaluate("[1, 2].map(function (x) { return x + 1 }).join()")
         realm.close()
     except ModuleNotFoundError as error:
+        package = "js2py" if sys.version_info < (3, 12) else \
+            "js2py-3-13" if sys.version_info < (3, 14) else "js2py-3-14"
         raise EngineUnavailable(f"js2py cannot be used: the module {error.name} is not installed. Install it with "
-                                f"pip install js2py, or {instead}") from None
+                                f"pip install {package}, or {instead}") from None
     except Exception as error:
         answer = " ".join(f"{type(error).__name__}: {error}".split())
     if answer != "2,3":
         version = "%d.%d" % sys.version_info[:2]
-        raise EngineUnavailable(f"js2py does not import on this CPython {version} ({answer}). It needs CPython 3.11 "
-                                f"or older; or {instead}")
+        raise EngineUnavailable(f"the js2py in {js2py_folder()} does not work on CPython {version} ({answer}): "
+                                f"{instead}")
 
 
 # -- Engines -----------------------------------------------------------------------------
@@ -30284,7 +30400,7 @@ ENGINE_INTERFACE = (
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "new_function", "from_python", "to_python", "stringify", "parse_json")
+    "new_object", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -30332,6 +30448,8 @@ BACKLOG_PATIENCE = 0.05
 #: Seconds between comment lines, and without progress until a client counts as gone.
 HEARTBEAT_SECONDS = 15
 STALLED_SECONDS = 60
+#: Seconds until the broadcaster looks at what was sent, after which it counts as late.
+LATE_SECONDS = 3
 #: What browsers wait before they connect again.
 RETRY_MILLISECONDS = 3000
 MAX_RETRY_MILLISECONDS = 86_400_000
@@ -30383,11 +30501,6 @@ def parse_event_id(text):
 def gap_facts(last, resumes_after, reason):
     """The data of a `gap` event: the ids between which something may be missing, and why."""
     return json.dumps({"lastEventId": last, "resumesAfter": resumes_after, "reason": reason})
-
-
-def is_stream_id(text):
-    """Could a text be an id that a stream gives out?"""
-    return bool(_EVENT_ID.match(text))
 
 
 def asks_like_event_source(fields):
@@ -30610,7 +30723,7 @@ class Stream:
         broadcaster's business."""
         body = encode_data(data, event, retry)
         with self.sending:
-            if sequence is not None and sequence <= self.sequence:
+            if self.closed or sequence is not None and sequence <= self.sequence:
                 return Delivery()
             message = self._next_message(body, filter or None, sequence, id)
             delivery, crowded = self._take_in(message, filter)
@@ -30656,8 +30769,8 @@ class Stream:
             seconds.append([second, 1])
 
     def _next_message(self, body, filter, sequence=None, id=None):
-        """Numbers a message. It is archived before anyone can have seen its id; when that fails, the ids
-        go on in an epoch of this process's own."""
+        """Numbers a message. It is archived before anyone can have seen its id; when the archive goes on
+        without this process, so do the ids, in an epoch of their own. What can do neither is not sent."""
         number = sequence or self.sequence + 1
         message = Message(number, b"id: %b\n%b" % (utf8(id or self.event_id(number)), body), filter)
         if self.archive is not None and not self.archive.append(self, message):
@@ -30720,6 +30833,12 @@ class Stream:
             self.history_bytes = 0
             for number in sorted(merged):
                 self._remember(merged[number])
+
+    def forget(self):
+        """Keeps none of the messages sent so far any more."""
+        with self.lock:
+            self.history.clear()
+            self.history_bytes, self.floor = 0, self.sequence
 
     def audience(self, filter=None):
         """How many connections a message would go to now."""
@@ -30842,8 +30961,9 @@ class Stream:
                         del index[value]
 
     def close(self):
-        """Ends the stream: nobody can connect, and those connected are disconnected."""
-        with self.lock:
+        """Ends the stream: nobody can connect, those connected are disconnected, and what is sent goes
+        nowhere, or it would be archived between the messages of a later stream of this path."""
+        with self.sending, self.lock:
             self.closed = True
         self.broadcaster.end_stream(self)
 
@@ -31086,6 +31206,124 @@ def gathered(outbox):
     return b"".join(parts)
 
 
+class WindowsSelector(selectors.BaseSelector):
+    """Waits for any number of sockets with WSAPoll, where `select` takes 512. May be changed by one thread while
+    another waits; that one sees the change at its next wait.
+
+    The sockets stand in one array of WSAPOLLFD: SOCKET fd, SHORT events, SHORT revents.
+    """
+
+    POLLIN, POLLOUT = 0x0300, 0x0010
+    _RECORD = struct.Struct("@Phh0P")
+    _WORD = _RECORD.size // 2           # from one field to that of the next record, in units of a SHORT
+    _REVENTS = (struct.calcsize("@P") + 2) // 2
+
+    def __init__(self, poll=None):
+        self._poll = poll or ctypes.windll.ws2_32.WSAPoll
+        self._lock = threading.Lock()
+        self._places = {}               # descriptor -> index into the two below
+        self._keys = []
+        self._records = bytearray()
+
+    def register(self, fileobj, events, data=None):
+        handle = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if handle < 0 or not events or events & ~(selectors.EVENT_READ | selectors.EVENT_WRITE):
+            raise ValueError(f"cannot wait for {fileobj!r}")
+        key = selectors.SelectorKey(fileobj, handle, events, data)
+        with self._lock:
+            if handle in self._places:
+                raise KeyError(f"{fileobj!r} is already registered")
+            self._places[handle] = len(self._keys)
+            self._keys.append(key)
+            self._records += self._record(key)
+        return key
+
+    def _record(self, key):
+        return self._RECORD.pack(key.fd, (self.POLLIN if key.events & selectors.EVENT_READ else 0)
+                                 | (self.POLLOUT if key.events & selectors.EVENT_WRITE else 0), 0)
+
+    def _place_of(self, fileobj):
+        """The index of a file object, which may be closed by now."""
+        handle = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if handle >= 0:
+            return self._places[handle]
+        for place, key in enumerate(self._keys):
+            if key.fileobj is fileobj:
+                return place
+        raise KeyError(f"{fileobj!r} is not registered")
+
+    def unregister(self, fileobj):
+        with self._lock:
+            place = self._place_of(fileobj)
+            key, last, size = self._keys[place], self._keys.pop(), self._RECORD.size
+            if last is not key:         # the last one takes the free place
+                self._keys[place], self._places[last.fd] = last, place
+                self._records[place * size:(place + 1) * size] = self._records[-size:]
+            del self._places[key.fd], self._records[-size:]
+        return key
+
+    def modify(self, fileobj, events, data=None):
+        with self._lock:
+            place, size = self._place_of(fileobj), self._RECORD.size
+            key = self._keys[place] = self._keys[place]._replace(events=events, data=data)
+            self._records[place * size:(place + 1) * size] = self._record(key)
+        return key
+
+    def select(self, timeout=None):
+        with self._lock:
+            records, keys = (ctypes.c_char * len(self._records)).from_buffer_copy(self._records), list(self._keys)
+        wait = -1 if timeout is None else math.ceil(max(timeout, 0) * 1000)
+        count = self._poll(records, ctypes.c_ulong(len(keys)), ctypes.c_int(wait))
+        if count < 0:
+            raise OSError(f"WSAPoll fails with {len(keys)} sockets")
+        if not count:
+            return []
+        found = memoryview(records).cast("B").cast("H")[self._REVENTS::self._WORD].tolist()
+        ready = [(key, (selectors.EVENT_READ if got & ~self.POLLOUT else 0)
+                  | (selectors.EVENT_WRITE if got & ~self.POLLIN else 0)) for key, got in zip(keys, found) if got]
+        return [(key, events & key.events) for key, events in ready if events & key.events]
+
+    def get_map(self):
+        with self._lock:
+            return {key.fileobj: key for key in self._keys}
+
+    def close(self):
+        with self._lock:
+            self._places, self._keys, self._records = {}, [], bytearray()
+
+
+#: Descriptors that a process needs for other things than connections: files, pipes, the listening sockets.
+FILES_FOR_OTHERS = 48
+
+
+def new_selector():
+    """The system's best way to wait for many sockets."""
+    return WindowsSelector() if sys.platform == "win32" and ctypes else selectors.DefaultSelector()
+
+
+def socket_limit():
+    """The most connections that the system lets this process have and wait for."""
+    if selectors.DefaultSelector is selectors.SelectSelector and not (sys.platform == "win32" and ctypes):
+        most = 512 if sys.platform == "win32" else 1024
+    elif resource is None:
+        most = 1 << 20
+    else:
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = most if 0 <= most < 1 << 20 else 1 << 20
+    return most - min(FILES_FOR_OTHERS, most // 2)
+
+
+def bad_sockets(selector):
+    """The keys of a selector's sockets that the system knows no more: they let every wait fail."""
+    for key in list(selector.get_map().values()):
+        try:
+            if key.fileobj.fileno() != key.fd:
+                raise OSError
+            key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
+        except (OSError, ValueError):
+            yield key
+
+
 class Broadcaster:
     """The one thread that owns every event-stream socket.
 
@@ -31097,7 +31335,7 @@ class Broadcaster:
     def __init__(self, report=None):
         #: Called with (level, text) for what an operator may want to know.
         self.report = report or (lambda level, text: None)
-        self.selector = selectors.DefaultSelector()
+        self.selector = new_selector()
         #: Open connections of all streams.
         self.count = 0
         self._count_lock = threading.Lock()
@@ -31106,6 +31344,7 @@ class Broadcaster:
         self._waker.setblocking(False)
         self.selector.register(self._pulse, selectors.EVENT_READ, None)
         self._woken = False
+        self._woken_at = self._turned = time.monotonic()
         self._dirty = collections.deque()
         self._tasks = collections.deque()
         self._working = []
@@ -31115,8 +31354,18 @@ class Broadcaster:
         self._beating = []
         self._drained = threading.Condition()
         self._patient = 0
+        self._last_fault = "", 0.0
 
     # -- for other threads ----
+
+    def state(self):
+        """"ok", "late" while the thread does not come round, or "ended"."""
+        if self._thread is None or not self._thread.is_alive():
+            return "ended"
+        now = time.monotonic()
+        late = self._woken and now > self._woken_at + LATE_SECONDS \
+            or now > self._turned + HEARTBEAT_SECONDS + LATE_SECONDS
+        return "late" if late else "ok"
 
     def start(self):
         self._thread = ScriptThread(target=self._loop, name="broadcaster", daemon=True)
@@ -31204,6 +31453,7 @@ class Broadcaster:
     def _wake_up(self):
         if not self._woken:
             self._woken = True
+            self._woken_at = time.monotonic()
             try:
                 self._waker.send(b"\0")
             except OSError:
@@ -31214,22 +31464,58 @@ class Broadcaster:
     def _loop(self):
         try:
             while not self._stopping:
-                busy = self._working or self._dirty or self._tasks or self._beating
-                timeout = 0 if busy else max(0.0, self._beat_at - time.monotonic())
-                for key, events in self.selector.select(timeout):
-                    if key.data is None:
-                        self._rest()
-                    else:
-                        self._serve_socket(key.data, events)
                 try:
-                    self._work()
+                    self._turn()
                 except Exception as error:      # a fault with one stream must not end all others
-                    self.report("error", f"broadcaster: {type(error).__name__}: {error}")
+                    self._told(error)
             self._end_all()
         finally:
             self.selector.close()
             self._pulse.close()
             self._waker.close()
+
+    def _turn(self):
+        busy = self._working or self._dirty or self._tasks or self._beating
+        try:
+            ready = self.selector.select(0 if busy else max(0.0, self._beat_at - time.monotonic()))
+        except (OSError, ValueError) as error:
+            ready = self._without_bad_sockets(error)
+        self._turned = time.monotonic()
+        for key, events in ready:
+            if key.data is None:
+                self._rest()
+            else:
+                try:
+                    self._serve_socket(key.data, events)
+                except Exception as error:
+                    self._give_up(key.data, error)
+        self._work()
+
+    def _without_bad_sockets(self, error):
+        """After a wait that failed: closes the connections that let it fail. Nothing is ready then."""
+        bad = [key for key in bad_sockets(self.selector) if key.data is not None]
+        for key in bad:
+            self._give_up(key.data, error)
+        if not bad:
+            self._told(error)
+            time.sleep(0.05)            # not at full speed
+        self._rest()
+        return []
+
+    def _give_up(self, connection, error):
+        """A fault with one connection: it ends, and the others go on."""
+        self._told(error, f" {connection.stream.path}, client {connection.address}")
+        try:
+            self._close(connection)
+        finally:
+            connection.closed = True
+
+    def _told(self, error, where=""):
+        """A line of the log, at most one a second for the same fault."""
+        text, now = f"broadcaster{where}: {type(error).__name__}: {error}", time.monotonic()
+        if text != self._last_fault[0] or now > self._last_fault[1] + 1:
+            self._last_fault = text, now
+            self.report("error", text)
 
     def _rest(self):
         try:
@@ -31247,7 +31533,11 @@ class Broadcaster:
             stream.waking = False       # before looking, so that nothing sent later is overlooked
             self._absorb(stream)
         for stream in list(self._working):
-            self._deliver(stream)
+            try:
+                self._deliver(stream)
+            except Exception:
+                self._working.remove(stream)    # the next message to it tries again
+                raise
         if time.monotonic() >= self._beat_at:
             self._start_heartbeat()
         if self._beating:
@@ -31267,10 +31557,13 @@ class Broadcaster:
             run.absorb()
         for connection in run.turn():
             if not connection.closed and (connection.mail is not None or connection.position < run.last):
-                data, count = run.outstanding(connection)
-                if data:
-                    connection.messages += count
-                    self._send(connection, data)
+                try:
+                    data, count = run.outstanding(connection)
+                    if data:
+                        connection.messages += count
+                        self._send(connection, data)
+                except Exception as error:
+                    self._give_up(connection, error)
         if run.idle:
             run.rest()
             if stream in self._working:
@@ -31373,8 +31666,8 @@ class Broadcaster:
         connection.unsent = EMPTY_OUTBOX
         try:
             self.selector.register(connection.sock, selectors.EVENT_READ, connection)
-        except (ValueError, KeyError, OSError):
-            self._close(connection)
+        except (ValueError, KeyError, OSError) as error:
+            self._give_up(connection, error)
             return
         set_user_timeout(connection.sock)
         connection.outbox = None
@@ -31449,7 +31742,10 @@ class Broadcaster:
             if connection.closed:
                 continue
             if connection.outbox is None:
-                self._send(connection, self._heartbeat_of(connection))
+                try:
+                    self._send(connection, self._heartbeat_of(connection))
+                except Exception as error:
+                    self._give_up(connection, error)
             elif now - connection.progress > STALLED_SECONDS:
                 self._drop(connection)
 
@@ -31498,6 +31794,11 @@ MAX_GRAPHQL_CACHED_DOCUMENTS = 256
 MAX_GRAPHQL_CACHED_PLANS = 16
 #: Seconds that a reservation of the single connection mode waits for its connection, and how many may wait.
 GRAPHQL_RESERVATION_SECONDS = 60.0
+#: Seconds after which a channel that nobody listens to gets no messages, and how many such ones there may be.
+GRAPHQL_IDLE_SECONDS = 5.0
+MAX_GRAPHQL_IDLE_CHANNELS = 100
+#: Bytes of the histories of all channels together; they can be made anew from those of the plain streams.
+MAX_GRAPHQL_HISTORY_BYTES = 32 * 1024 * 1024
 MAX_GRAPHQL_RESERVATIONS = 1_000
 MAX_GRAPHQL_RESERVED_OPERATIONS = 100
 
@@ -34572,14 +34873,15 @@ class GraphQLResolveInfo:
     """What a resolver may ask besides its arguments.
 
     `context` is whatever the caller of `execute` passed; `variables` the coerced variables; `selection`
-    the names of the fields asked for below this one.
+    the names of the fields asked for below this one; `plain` says that the value is not looked into but
+    written as it is, so it must be plain data.
     """
 
     __slots__ = ("field_name", "key", "parent_type", "return_type", "operation", "operation_name",
-                 "variables",
-                 "context", "path", "selection")
+                 "variables", "context", "path", "selection", "plain")
 
-    def __init__(self, plan, run, path):
+    def __init__(self, plan, run, path, plain=False):
+        self.plain = plain
         self.field_name, self.key = plan.name, plan.key
         self.parent_type, self.return_type = plan.parent.name, plan.field.type.text
         self.operation, self.operation_name = run.operation.operation, run.operation.name
@@ -34831,15 +35133,13 @@ class GraphQLPlanner:
 
     def abstract(self, type_, plan, selections):
         executors = {item: _GraphQLLazyObject(self, item, selections) for item in type_.possible}
-        schema = self.schema
 
         def complete(value, run, path, key):
             if value is None or value is run.absent:
                 return None
             if type(value) is not dict:
                 value = _graphql_object_source(value, run, plan, type_, path)
-            return executors[_graphql_concrete_type(value, type_, plan, schema)].get()(value, run,
-                                                                                       (path, key))
+            return executors[_graphql_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
         return complete
 
     def untyped_object(self, selection_sets):
@@ -35034,11 +35334,13 @@ def _graphql_object_source(value, run, plan, type_, path):
                        f"but got: {_graphql_inspect(given)}.")
 
 
-def _graphql_concrete_type(value, type_, plan, schema):
+def _graphql_concrete_type(value, type_, plan, run, path):
     """ResolveAbstractType: by `__typename`, else the only possible type whose fields fit."""
     name = value.get("__typename")
+    if callable(name):
+        name = name({}, GraphQLResolveInfo(plan, run, path))
     if isinstance(name, str):
-        found = schema.types.get(name)
+        found = run.schema.types.get(name)
         if found is None:
             raise GraphQLError(f'Abstract type "{type_}" was resolved to a type "{name}" that does not exist '
                                'inside '
@@ -35355,8 +35657,9 @@ class GraphQLSubscription:
         result["data"] = data
         return graphql_json(result), bool(errors)
 
-    def call_resolver(self):
-        """What the subscription's resolver returns, or None. What it raises comes out as GraphQLError."""
+    def call_resolver(self, plain=False):
+        """What the subscription's resolver returns, as `plain` data if that is said, or None. What it raises
+        comes out as GraphQLError."""
         resolver = self.field.resolver
         if resolver is None:
             return None
@@ -35367,7 +35670,7 @@ class GraphQLSubscription:
         run = _GraphQLRun(self.schema, self.source, self.operation, self.variables, self.context,
                           self.service.absent)
         try:
-            value = resolver(dict(self.args), GraphQLResolveInfo(plan, run, None))
+            value = resolver(dict(self.args), GraphQLResolveInfo(plan, run, None, plain))
         except Exception as error:
             raise run.located(error, plan, None, self.key) from error
         return None if value is self.service.absent else value
@@ -35383,13 +35686,19 @@ def _graphql_metadata_text(value):
 
 
 class _GraphQLChannel:
-    """Subscribers that get the same texts: one stream (section 13) for each document and kind of event."""
+    """Subscribers that get the same texts: one stream (section 13) for each document and kind of event. Its
+    messages have the ids that they have on the plain stream of the subscription, so what is not kept
+    here can be made from what is kept there."""
 
     __slots__ = ("subscription", "name", "event", "stream", "idle_since")
 
     def __init__(self, subscription, name, event, stream):
         self.subscription, self.name, self.event, self.stream = subscription, name, event, stream
         self.idle_since = time.monotonic()
+
+    def idle(self):
+        """For how many seconds nobody has been listening."""
+        return 0.0 if self.stream.connections else time.monotonic() - self.idle_since
 
     def text(self, name, payload, service):
         """What subscribers get of a message of the subscription `name`."""
@@ -35686,7 +35995,7 @@ class _GraphQLSseOperation:
                       "its messages are read as JSON. Better declare an object type.")
         if self.single:
             return self.subscribe_reserved(subscription, first, advice)
-        stream = self.service.channel(subscription, self.event)
+        stream = self.service.channel(subscription, self.event, self.last_event_id())
         opening = encode_data(first, self.event) if first is not None else b""
         return GraphQLSseAnswer(None, stream, subscription.metadata, opening, self.last_event_id(), advice,
                                 subscription.name)
@@ -35825,6 +36134,8 @@ class GraphQLService:
         self.views = {}
         self.projections = weakref.WeakValueDictionary()
         self.channels, self.reservations, self.reserved = {}, {}, {}
+        self.orders = collections.defaultdict(threading.RLock)      # by name: one message after the other
+        self.swept = 0.0
 
     # registering
 
@@ -36081,7 +36392,7 @@ class GraphQLService:
                 first += encode_data(payload, None)
         metadata = {key: value for key, value in query.items() if key not in _GRAPHQL_PARAMETERS}
         last = headers.get("last-event-id") or query.get("lastEventId")
-        return GraphQLSseAnswer(None, self.channel(None, None), metadata, first, last)
+        return GraphQLSseAnswer(None, self.channel(None, None, last), metadata, first, last)
 
     def first_payload(self, name, query, context):
         """What the resolver of a subscription gives a client that subscribed to everything, as JSON text."""
@@ -36100,7 +36411,7 @@ class GraphQLService:
         """The value of a subscription's resolver for a client that sent no document."""
         composite = self.subscription_field(name).type.named.is_composite
         document = f"subscription {{ {name}{' { __typename }' if composite else ''} }}"
-        return self.prepare_subscription(document, None, None, query, context).call_resolver()
+        return self.prepare_subscription(document, None, None, query, context).call_resolver(plain=True)
 
     def subscribe_plain(self, name, query=None, context=None):
         """For a client that opens a subscription's plain stream: the text that it gets first, or None. Raises
@@ -36186,7 +36497,7 @@ class GraphQLService:
 
     # streams and broadcasting
 
-    def channel(self, subscription, event):
+    def channel(self, subscription, event, last_event_id=None):
         """The stream of the subscribers that see what this one sees; `subscription` None means everything."""
         if subscription is None:
             key = None
@@ -36200,31 +36511,54 @@ class GraphQLService:
                 kind = _GraphQLChannel if subscription else _GraphQLEverythingChannel
                 path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else GRAPHQL_SSE_PATH
                 channel = group[key] = kind(subscription, name, event, self.registry.create(path, lasting=False))
-                if self.registry.kind is not Stream:
-                    self.recall(channel)
+                self.begin(channel)
                 channel.stream.on_close = lambda connection: setattr(channel, "idle_since", time.monotonic())
             channel.idle_since = time.monotonic()
+            if last_event_id and not channel.stream.position_of(last_event_id)[1]:
+                self.recall(channel)
             return channel.stream
 
+    def plain_streams(self, channel):
+        """(name, plain stream) of the subscriptions of a channel, where it has their ids."""
+        if channel.name is None and self.registry.kind is Stream:
+            return []                   # ids of several streams, each with a count of its own
+        names = [item.name for item in self.subscriptions().values()
+                 if channel.name in (item.name, None if item.visibility == "external" else item.name)]
+        found = [(name, self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)) for name in names]
+        return [(name, plain) for name, plain in found if plain is not None]
+
+    def begin(self, channel):
+        """Lets a new channel go on where its plain streams are."""
+        stream = channel.stream
+        for _, plain in self.plain_streams(channel):
+            self.follow(channel, plain)
+            if plain.epoch == stream.epoch:
+                stream.sequence = stream.floor = max(stream.sequence, plain.sequence)
+
+    def follow(self, channel, plain):
+        """The epoch of a channel is that of its plain stream; where ids come from Redis they agree anyway."""
+        if channel.name is not None and self.registry.kind is Stream and channel.stream.epoch != plain.epoch:
+            with channel.stream.lock:
+                channel.stream.former, channel.stream.epoch = plain.former, plain.epoch
+
     def recall(self, channel):
-        """Gives a new channel what the plain streams of its subscriptions still have, because where ids come
-        from Redis a client may have been connected to another process until now."""
-        subscriptions = [item for item in self.subscriptions().values()
-                         if channel.name in (item.name, None if item.visibility == "external" else item.name)]
-        messages, sequence, floor = [], channel.stream.sequence, channel.stream.floor
-        for item in subscriptions:
-            plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + item.name)
-            if plain is None or plain.epoch != channel.stream.epoch:
+        """Gives a channel what its plain streams still have of the messages that it has had, for a client that
+        was connected to another process, or to a channel that is gone."""
+        stream = channel.stream
+        messages, last, floor = [], stream.sequence, 0
+        for name, plain in self.plain_streams(channel):
+            if plain.epoch != stream.epoch:
+                floor = stream.floor
                 continue
             with plain.lock:
-                kept = list(plain.history)
-                sequence, floor = max(sequence, plain.sequence), max(floor, plain.floor)
+                kept, floor = list(plain.history), max(floor, plain.floor)
             for message in kept:
-                text = channel.text(item.name, message.text, self)
-                frame = b"id: %b\n%b" % (plain.event_id(message.sequence).encode(),
-                                         encode_data(text, channel.event))
-                messages.append(Message(message.sequence, frame, message.filter, message.time))
-        channel.stream.recall(channel.stream.epoch, sequence, floor, messages)
+                if message.sequence <= last:
+                    frame = b"id: %b\n%b" % (message.id.encode(),
+                                             encode_data(channel.text(name, message.text, self), channel.event))
+                    messages.append(Message(message.sequence, frame, message.filter, message.time))
+        if messages:
+            stream.recall(stream.epoch, last, floor, messages)
 
     def listeners(self, item):
         """(channels, channels of clients that opened everything, reserved operations) of a subscription."""
@@ -36253,23 +36587,53 @@ class GraphQLService:
         item = self.subscriptions().get(name)
         if item is None:
             return None
-        filter = filter or None
-        total = Delivery()
+        if time.monotonic() > self.swept + 1:
+            self.sweep()
+        with self.orders[name]:
+            return self._broadcast(item, payload, filter or None, sequence)
+
+    def _broadcast(self, item, payload, filter, sequence):
+        name, total = item.name, Delivery()
         plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
         with self.lock:                 # a channel made now gets the message either from here or by recall
             channels, reserved = self.listeners(item)
             if plain is not None:
                 total.add(plain.send(payload, filter, None, sequence))
+        number = total.sequence
         for channel in channels:
-            total.add(channel.stream.send(channel.text(name, payload, self), filter, channel.event, sequence))
+            stream = channel.stream
+            if plain is not None:
+                self.follow(channel, plain)
+            if number and channel.name is not None and channel.idle() > GRAPHQL_IDLE_SECONDS:
+                with stream.lock:
+                    stream.sequence = max(stream.sequence, number)
+                stream.forget()
+                continue
+            total.add(stream.send(channel.text(name, payload, self), filter, channel.event,
+                                  sequence if channel.name is None else number or None))
         for (reservation, operation_id), subscription in reserved:
             if subscription.matches(filter):
                 sent = reservation.send(operation_id, subscription.project(payload))
                 total.add(sent if sent.matched else Delivery(1, 0))
-        kept = plain.find(total.sequence) if plain is not None else None
+        kept = plain.find(number) if plain is not None else None
         if kept is not None:
             kept.delivery = total       # what pages show of the subscription is its plain stream
+        self.save_memory()
         return total
+
+    def save_memory(self):
+        """Keeps the histories of all channels together within MAX_GRAPHQL_HISTORY_BYTES: first those go that
+        nobody listens to, then the largest."""
+        with self.lock:
+            channels = [channel for name, group in self.channels.items() if name is not None for channel in group.values()]
+        total = sum(channel.stream.history_bytes for channel in channels)
+        if total <= MAX_GRAPHQL_HISTORY_BYTES:
+            return
+        for channel in sorted(channels, key=lambda channel: (-channel.idle(), -channel.stream.history_bytes)):
+            total -= channel.stream.history_bytes
+            channel.stream.forget()
+            if total <= MAX_GRAPHQL_HISTORY_BYTES // 2:
+                return
 
     def guests(self, name):
         """(connection, metadata) of the clients of GRAPHQL_SSE_PATH that subscribed to this: they count as
@@ -36325,16 +36689,21 @@ class GraphQLService:
 
     def sweep(self):
         """Forgets channels and reservations that nobody has been connected to for a while."""
-        limit = time.monotonic() - GRAPHQL_RESERVATION_SECONDS
+        self.swept = time.monotonic()
+        limit, ended = self.swept - GRAPHQL_RESERVATION_SECONDS, []
         with self.lock:
-            for group in self.channels.values():
-                for key in [key for key, channel in group.items()
-                            if not channel.stream.connections and channel.idle_since < limit]:
-                    del group[key]
+            idle = [(channel.idle(), name, key) for name, group in self.channels.items() if name is not None
+                    for key, channel in group.items() if channel.idle() > GRAPHQL_IDLE_SECONDS]
+            idle.sort(key=lambda item: -item[0])
+            for number, (seconds, name, key) in enumerate(idle):
+                if seconds > GRAPHQL_RESERVATION_SECONDS or len(idle) - number > MAX_GRAPHQL_IDLE_CHANNELS:
+                    ended.append(self.channels[name].pop(key).stream)
             expired = [item for item in self.reservations.values()
                        if not item.stream.connections and item.idle_since < limit]
             for reservation in expired:
                 del self.reservations[reservation.token]
+        for stream in ended:
+            stream.close()
         for reservation in expired:
             for operation_id in list(reservation.operations):
                 self.remove_reserved(reservation, operation_id, False)
@@ -36651,7 +37020,7 @@ def event_text(realm, function, options, name):
         shown = json.dumps(text[:40], ensure_ascii=False) if text else describe_value(realm, value)
         raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
                         f"line breaks, not {shown}")
-    if name == "id" and is_stream_id(text):
+    if name == "id" and parse_event_id(text):
         raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
                         "choose another form")
     return text
@@ -37038,15 +37407,26 @@ STORAGE_PATIENCE = 1.0
 MAX_STORAGE_FILE = 4 * 1024 * 1024 * 1024
 #: Marks our files, so that no other program's database is written to ("aiwe").
 STORAGE_APPLICATION_ID = 0x61697765
+#: The version of the tables below; a file with a larger one is left alone.
+STORAGE_VERSION = 1
 #: Messages after which those that a stream does not keep any more are deleted from the file.
 STORAGE_PRUNE_EVERY = 32
+#: Seconds that one statement may take, and the steps of SQLite between two looks at the clock.
+STORAGE_SECONDS = 10.0
+STORAGE_STEPS = 100_000
+#: A sequence beyond this was not given out by a stream.
+MAX_STORED_SEQUENCE = 10**15
+#: Bytes of a message that are read from the file: longer ones are not kept for replay anyway.
+MAX_STORAGE_FRAME = MAX_HISTORY_BYTES + 1
 
-_STORAGE_TABLES = """
-CREATE TABLE IF NOT EXISTS items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key));
-CREATE TABLE IF NOT EXISTS streams (path TEXT PRIMARY KEY, epoch TEXT, sequence INTEGER);
-CREATE TABLE IF NOT EXISTS messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL,
-                                     PRIMARY KEY (path, sequence)) WITHOUT ROWID;
-"""
+_STORAGE_TABLES = (
+    "CREATE TABLE items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key))",
+    "CREATE TABLE streams (path TEXT PRIMARY KEY, epoch TEXT, sequence INTEGER)",
+    "CREATE TABLE messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL, "
+    "PRIMARY KEY (path, sequence)) WITHOUT ROWID")
+
+_STORED_FRAME = re.compile(rb"id: ([^\r\n\0]{1,400})\n(?:event: [^\r\n\0]*\n)?(?:retry: [0-9]{1,9}\n)?"
+                           rb"(?:data: [^\r\n]*\n)+\n\Z")
 
 
 class StorageUnavailable(Exception):
@@ -37066,8 +37446,14 @@ class StorageFile:
         self.report = report or (lambda level, text: None)
         self.lock = threading.Lock()
         self.closed = False
+        #: When the statement that runs is to be interrupted.
+        self.deadline = math.inf
+        #: Streams of which the file could not be read.
+        self.unread = weakref.WeakSet()
         if sqlite3 is None:
             raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            raise self._unusable("it is not an ordinary file")
         try:
             self.connection = sqlite3.connect(self.path, timeout=STORAGE_PATIENCE, isolation_level=None,
                                               check_same_thread=False)
@@ -37081,25 +37467,52 @@ class StorageFile:
 
     def _prepare(self):
         run = self.connection.execute
+        self.connection.set_progress_handler(self._is_overdue, STORAGE_STEPS)
+        run("PRAGMA trusted_schema = OFF")
+        found = run("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         if run("PRAGMA application_id").fetchone()[0] != STORAGE_APPLICATION_ID:
-            if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise StorageUnavailable(f"{self.path} cannot be used for --storage: it is the database of "
-                                         "another program")
+            if found:
+                raise self._unusable("it is the database of another program")
             run(f"PRAGMA application_id = {STORAGE_APPLICATION_ID}")
+        version = run("PRAGMA user_version").fetchone()[0]
+        if version > STORAGE_VERSION:
+            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this one knows "
+                                 f"{STORAGE_VERSION}); use that version, or another file")
+        for kind, name, sql in found:   # before anything in it can run
+            if kind != "table" or " ".join(sql.split()) not in _STORAGE_TABLES:
+                raise self._unusable(f"somebody has changed it: the {kind} {json.dumps(name[:40])} is not one that "
+                                     "aiwebengine made; use another file, or a copy from before")
         if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise StorageUnavailable(f"{self.path} cannot be used for --storage: the file is damaged; delete it, "
-                                     "or put a copy in its place")
+            raise self._unusable("the file is damaged; delete it, or put a copy in its place")
         if run("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-            raise StorageUnavailable(f"{self.path} cannot be used for --storage: its file system does not allow "
-                                     "write-ahead logging")
+            raise self._unusable("its file system does not allow write-ahead logging")
         run("PRAGMA synchronous = NORMAL")
         run(f"PRAGMA max_page_count = {MAX_STORAGE_FILE // run('PRAGMA page_size').fetchone()[0]}")
-        self.connection.executescript(_STORAGE_TABLES)
+        for table in _STORAGE_TABLES:
+            run(table.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+        if version < STORAGE_VERSION:
+            run(f"PRAGMA user_version = {STORAGE_VERSION}")
+
+    def _unusable(self, reason):
+        return StorageUnavailable(f"{self.path} cannot be used for --storage: {reason}")
+
+    def _is_overdue(self):
+        """For SQLite, which asks now and then: is its statement to be interrupted?"""
+        return time.monotonic() > self.deadline
 
     def execute(self, statement, *values):
         """The rows of one statement, which is committed. Raises sqlite3.Error."""
         with self.lock:
+            self.deadline = time.monotonic() + STORAGE_SECONDS
             return self.connection.execute(statement, values).fetchall()
+
+    @contextlib.contextmanager
+    def transaction(self):
+        """For several statements that take effect together; gives the function that runs one."""
+        with self.lock, self.connection:
+            self.deadline = time.monotonic() + STORAGE_SECONDS
+            self.connection.execute("BEGIN IMMEDIATE")
+            yield self.connection.execute
 
     def storage_of(self, script):
         return StoredInFile(self, script)
@@ -37112,29 +37525,37 @@ class StorageFile:
     # -- histories of streams ----
 
     def open(self, stream):
-        """Lets a stream go on where it was when it was last written to the file."""
+        """Lets a stream go on where it was when it was last written to the file. Its history begins anew when
+        what is there cannot be: somebody has changed it."""
+        stream.archive = self
         try:
             self.execute("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT DO NOTHING", stream.path, stream.epoch)
             [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?", stream.path)
-            rows = self.execute("SELECT sequence, frame, filter, time FROM messages WHERE path = ? "
-                                "ORDER BY sequence DESC LIMIT ?", stream.path, stream.depth)
-        except (sqlite3.Error, ValueError) as error:
-            self._give_up(stream, error)
-            return
-        messages = [Message(number, frame, json.loads(filter) if filter else None, moment)
-                    for number, frame, filter, moment in reversed(rows)]
-        if messages and messages[-1].sequence != sequence:
-            messages = []               # later ones were not kept: it had no history for a while
-        stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
-        stream.archive = self
+            rows = self.execute("SELECT sequence, substr(frame, 1, ?), filter, time FROM messages WHERE path = ? "
+                                "ORDER BY sequence DESC LIMIT ?", MAX_STORAGE_FRAME, stream.path, stream.depth)
+            rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
+            messages = stored_messages(epoch, sequence, rows)
+        except (TypeError, ValueError) as error:
+            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, and begins anew: {error}")
+            try:
+                self._set_aside(stream, stream.epoch)
+            except sqlite3.Error:
+                self.unread.add(stream)
+        except sqlite3.Error as error:
+            self.report("warn", f"stream {stream.path}: its history cannot be read from {self.path}: {error}")
+            self.unread.add(stream)
+        else:
+            stream.recall(epoch, sequence, messages[0].sequence - 1 if messages else sequence, messages)
 
     def append(self, stream, message):
-        """Keeps a message of a stream; False when that failed. The condition on the sequence notices
-        another process that sends on the same stream: only one of them can go on in this file."""
+        """Keeps a message of a stream. False when the stream has to go on without the file: then the file
+        knows that it does not have what comes, by an epoch of which nobody has an id. Raises
+        StorageUnavailable when not even that can be written. The condition on the sequence notices
+        another process that sends on the same stream: neither can then say what clients missed."""
         try:
-            with self.lock, self.connection:
-                run = self.connection.execute
-                run("BEGIN IMMEDIATE")
+            if stream in self.unread:
+                raise sqlite3.OperationalError("its history could not be read")
+            with self.transaction() as run:
                 if not run("UPDATE streams SET sequence = ? WHERE path = ? AND epoch = ? AND sequence = ?",
                            (message.sequence, stream.path, stream.epoch, stream.sequence)).rowcount:
                     raise sqlite3.OperationalError("another process sends on the same stream")
@@ -37144,15 +37565,65 @@ class StorageFile:
                         (stream.path, message.sequence, message.frame, filter, message.time))
                 if message.sequence % STORAGE_PRUNE_EVERY == 0:
                     run("DELETE FROM messages WHERE path = ? AND sequence <= ?", (stream.path, stream.floor))
+            return True
         except sqlite3.Error as error:
-            self._give_up(stream, error)
+            reason = error
+        try:
+            self._set_aside(stream, secrets.token_hex(4))
+        except sqlite3.Error:
+            if not self.closed:
+                raise StorageUnavailable(f"it cannot be kept in {self.path}: {reason}") from None
             return False
-        return True
+        self.unread.discard(stream)
+        self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
+                            f"not in {self.path}: {reason}")
+        return False
 
-    def _give_up(self, stream, error):
-        if not self.closed:
-            self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
-                                f"not in {self.path}: {error}")
+    def _set_aside(self, stream, epoch):
+        """Makes the file forget the history of a stream, and know that no id of it is to be trusted. On a full
+        disk the log of what was written first makes room."""
+        for last in (False, True):
+            try:
+                with self.transaction() as run:
+                    run("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT (path) DO UPDATE SET epoch = excluded.epoch, "
+                        "sequence = 0", (stream.path, epoch))
+                    run("DELETE FROM messages WHERE path = ?", (stream.path,))
+                return
+            except sqlite3.Error:
+                if last:
+                    raise
+                with contextlib.suppress(sqlite3.Error):
+                    self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def stored_messages(epoch, sequence, rows):
+    """The Messages of a stream's rows, which come newest first; raises ValueError for what no stream wrote.
+    None at all when the newest are not kept: it had no history for a while."""
+    if not isinstance(epoch, str) or not isinstance(sequence, int) or not 0 <= sequence < MAX_STORED_SEQUENCE \
+            or not parse_event_id(f"{epoch}-0"):
+        raise ValueError("its epoch or sequence is not one")
+    messages = []
+    for number, frame, filter, moment in reversed(rows):
+        found = _STORED_FRAME.match(frame) if isinstance(frame, bytes) and isinstance(number, int) else None
+        if found is None or not 0 < number <= sequence or not isinstance(moment, float) or not 0 <= moment < 1e11:
+            raise ValueError("a message is not one that a stream sent")
+        id = parse_event_id(frame[4:found.end(1)].decode())
+        frame.decode()
+        if id is not None and id != (epoch, number):
+            raise ValueError("a message has the id of another one")
+        messages.append(Message(number, frame, stored_filter(filter), moment))
+    return messages if messages and messages[-1].sequence == sequence else []
+
+
+def stored_filter(text):
+    """The filter of a message in the file; raises ValueError."""
+    try:
+        filter = json.loads(text) if text is not None else None
+    except (TypeError, RecursionError):
+        filter = ()
+    if filter is not None and not (isinstance(filter, dict) and all(isinstance(value, str) for value in filter.values())):
+        raise ValueError("a filter is not an object of strings")
+    return filter or None
 
 
 class StoredInFile:
@@ -37169,8 +37640,9 @@ class StoredInFile:
             raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
 
     def get(self, key):
-        rows = self._run("getItem", "SELECT value FROM items WHERE script = ? AND key = ?", to_sql(key))
-        return from_sql(rows[0][0]) if rows else None
+        rows = self._run("getItem", "SELECT CASE WHEN length(CAST(value AS BLOB)) <= ?2 THEN value END FROM items "
+                                    "WHERE script = ?1 AND key = ?3", 4 * MAX_STORAGE_VALUE, to_sql(key))
+        return self._text("getItem", rows[0][0], MAX_STORAGE_VALUE) if rows else None
 
     def set(self, key, value):
         self._run("setItem", "INSERT INTO items VALUES (?, ?, ?) "
@@ -37185,7 +37657,19 @@ class StoredInFile:
 
     def keys(self):
         rows = self._run("keys", "SELECT key FROM items WHERE script = ? ORDER BY rowid")
-        return [from_sql(key) for key, in rows]
+        return [self._text("keys", key, MAX_STORAGE_KEY) for key, in rows]
+
+    def _text(self, function, value, limit):
+        """A key or value as a script kept it; what somebody else has put there is refused."""
+        try:
+            text = value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
+            if isinstance(text, str) and len(text) <= limit:
+                return text
+        except UnicodeDecodeError:
+            pass
+        raise HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
+                        f"{'value' if function == 'getItem' else 'key'} is not a text of up to {limit:,} characters; "
+                        "sharedStorage.clear() makes it usable again")
 
 
 def to_sql(text):
@@ -37196,11 +37680,16 @@ def to_sql(text):
     return data if any("\ud800" <= character <= "\udfff" for character in text) else text
 
 
-def from_sql(value):
-    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
-
-
 # -- Relays ----
+
+
+@contextlib.contextmanager
+def not_sent(function):
+    """Tells a script that a message could not be kept, and so was not sent."""
+    try:
+        yield
+    except StorageUnavailable as error:
+        raise HostError(f"{function}: the message was not sent: {error}") from None
 
 
 class LocalRelay:
@@ -37212,11 +37701,13 @@ class LocalRelay:
 
     def send(self, stream, text, filter, function, fields=PLAIN_EVENT):
         """Sends a text on a stream, with EventFields; returns a Delivery."""
-        return stream.send(text, filter, fields.event, None, fields.id, fields.retry)
+        with not_sent(function):
+            return stream.send(text, filter, fields.event, None, fields.id, fields.retry)
 
     def send_subscription(self, name, text, filter, function):
         """Sends a text to subscribers; returns a Delivery, or None when no subscription has that name."""
-        return self.graphql.broadcast(name, text, filter)
+        with not_sent(function):
+            return self.graphql.broadcast(name, text, filter)
 
     def list_connections(self, stream):
         """Descriptions of a stream's connections, oldest first."""
@@ -37358,7 +37849,7 @@ class RedisLink:
             raise StorageUnavailable("--redis needs the package redis: pip install redis") from None
         try:
             client = redis.Redis.from_url(
-                url, protocol=2, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
+                url, protocol=2, max_connections=2**31, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
         except ValueError as error:
             raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such as "
@@ -37380,7 +37871,8 @@ class RedisLink:
 
     def connection(self):
         """A new connection for one thread alone; its errors are `failures`."""
-        connection = self.client.connection_pool.make_connection()
+        pool = self.client.connection_pool      # which counts those that it makes, and never forgets one
+        connection = pool.connection_class(**pool.connection_kwargs)
         connection.connect()
         connection.send_command("PING")
         connection.read_response()
@@ -37660,9 +38152,7 @@ class RedisRelay:
             last = stream.event_id(stream.sequence)
             stream.enter(era)
             stream.send(gap_facts(last, stream.event_id(era.base + 1), reason), None, "gap", era.base + 1)
-            with stream.lock:           # who comes later and needs to know is told anyway
-                stream.history.clear()
-                stream.history_bytes, stream.floor = 0, stream.sequence
+            stream.forget()             # who comes later and needs to know is told anyway
 
     # -- sending ----
 
@@ -38044,6 +38534,8 @@ interface HttpRequest {
   url: string;
   /** Parameters of the URL, decoded. The last of duplicate keys wins. */
   query: Record<string, string>;
+  /** The same with all values of each key. */
+  queryAll: Record<string, string[]>;
   /** Parameters of the path: `/users/:id` gives `params.id`, `/files/*` gives `params["*"]`. */
   params: Record<string, string>;
   /** Header fields by lower-case name. */
@@ -38055,8 +38547,10 @@ interface HttpRequest {
   /** The parsed body if the content type is JSON, else null. A body that is not valid JSON throws a SyntaxError
    * here, which is answered with 400 unless the handler catches it. */
   json: any;
-  /** Fields of a form, urlencoded or multipart. */
+  /** Fields of a form, urlencoded or multipart. The last of duplicate names wins. */
   form: Record<string, string>;
+  /** The same with all values of each field: what checkboxes of one name and `<select multiple>` send. */
+  formAll: Record<string, string[]>;
   /** Uploaded files. */
   files: UploadedFile[];
   cookies: Record<string, string>;
@@ -38847,14 +39341,21 @@ class Suspended(BaseException):
 
 
 class ResolverCall:
-    """A call of a GraphQL field's resolver, which may still be running."""
+    """A call of a GraphQL field's resolver, or at a `place` further down in its value, which may still be
+    running."""
 
-    __slots__ = ("host", "resolver", "handler", "args", "request", "started", "call", "result", "error")
+    __slots__ = ("host", "resolver", "handler", "args", "request", "convert", "place", "started", "call",
+                 "result", "error")
 
-    def __init__(self, host, kind, name, handler, args, request):
+    def __init__(self, host, kind, name, handler, args, request, convert, place):
         self.host, self.resolver, self.handler, self.args = host, (host.name, kind, name), handler, args
+        self.convert, self.place = convert, place
         self.request, self.started = request, time.perf_counter()
         self.call = self.result = self.error = None
+
+    @property
+    def what(self):
+        return f"{self.resolver[1]} {self.resolver[2]}" + (f" ({self.place})" if self.place else "")
 
     def make_context(self):
         """Older scripts expect the arguments themselves, so each is also a property of the context where its
@@ -38866,19 +39367,18 @@ class ResolverCall:
 
     def begin(self):
         """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
-        host, what = self.host, f"{self.resolver[1]} {self.resolver[2]}"
-        pace = host.app.resolver_pace
+        host, what, pace = self.host, self.what, self.host.app.resolver_pace
         try:
             if self.request is None or self.request.calls is None:
-                self.result = host.run(self.handler, what, self.make_context())
+                self.result = host.run(self.handler, what, self.make_context(), self.convert)
             else:
-                self.result = host.run_now(pace, self.handler, what, self.make_context)
+                self.result = host.run_now(pace, self.handler, what, self.make_context, self.convert)
         except Exception as error:
             self.error = error
         if self.result is not NOT_NOW and type(self.result) is not Pending:
             self.ended()
             return
-        self.call = call = Call(host, pace, self.handler, what, self.make_context)
+        self.call = call = Call(host, pace, self.handler, what, self.make_context, self.convert)
         if self.result is NOT_NOW:
             host.begin(call)
         else:
@@ -38892,14 +39392,16 @@ class ResolverCall:
     def ended(self):
         """Counts the call."""
         host, error, known = self.host, self.error, self.host.app.resolver_stats
+        if isinstance(error, JSError):
+            here = self.request is None or self.request.made_here()
+            host.app.report_error(host, error, f"{self.what}: the resolver failed",
+                                  "" if here else trouble_mark(error))
+        if self.place is not None:
+            return
         stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
         stats.calls += 1
         if error is not None:
             stats.errors += not self.may_be_missing()
-            if isinstance(error, JSError):
-                here = self.request is None or self.request.made_here()
-                host.app.report_error(host, error, f"{self.resolver[1]} {self.resolver[2]}: the resolver failed",
-                                      "" if here else trouble_mark(error))
         stats.record(time.perf_counter() - self.started)
 
     def may_be_missing(self):
@@ -38946,12 +39448,15 @@ class CallStats:
 
 
 class Route:
-    """A path and method with the handler that answers."""
+    """A path and method with the handler that answers. A `fallback` ends in `*`: files of public/ come
+    first, as a page that does its own routing needs it."""
 
-    __slots__ = ("path", "method", "handler", "host", "stats", "pace")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace")
 
     def __init__(self, path, method, handler, host):
         self.path = path
+        self.place = route_place(path)
+        self.fallback = path.endswith("*")
         self.method = method
         self.handler = handler
         self.host = host
@@ -38973,62 +39478,124 @@ class StreamRoute:
         self.history = history
         self.retry = retry
 
-    def apply(self):
-        """Gives the stream what the options say; for when the script is live."""
-        self.stream.depth, self.stream.retry = self.history, self.retry
+    @property
+    def has_handlers(self):
+        return self.on_connect is not None or self.on_disconnect is not None
+
+
+def shared_stream(routes):
+    """Of the registrations of one stream, in the order of the scripts, the one whose handlers are called.
+    The stream gets the options that the first of them gives."""
+    stream = routes[0].stream
+    stream.depth = next((route.history for route in routes if route.history != DEFAULT_HISTORY_MESSAGES),
+                        DEFAULT_HISTORY_MESSAGES)
+    stream.retry = next((route.retry for route in routes if route.retry != RETRY_MILLISECONDS), RETRY_MILLISECONDS)
+    return next((route for route in routes if route.has_handlers), routes[0])
 
 
 class RouteTable:
-    """All routes, ready to be searched; made anew whenever one changes."""
+    """All routes, ready to be searched; made anew whenever one changes. Each method finds its own best
+    match: a fixed path, then patterns from the most to the least particular."""
 
     def __init__(self, routes=()):
-        self.exact = {}
-        self.patterns = []
-        patterns = {}
-        for route in routes:
-            if ":" in route.path or "*" in route.path:
-                patterns.setdefault(route.path, {})[route.method] = route
-            else:
-                self.exact.setdefault(route.path, {})[route.method] = route
-        for path in sorted(patterns, key=pattern_rank):
-            self.patterns.append((*route_pattern(path), patterns[path]))
+        self.exact = {}                 # place of a fixed path -> {method: Route}
+        self.patterns = {}              # method -> [(regular expression, names, Route)]
+        self.routes = list(routes)
+        places = {}
+        for route in self.routes:
+            places.setdefault(route.place, {})[route.method] = route
+        for methods in sorted(places.values(), key=lambda methods: pattern_rank(next(iter(methods.values())).path)):
+            path = next(iter(methods.values())).path
+            if not is_pattern(path):
+                self.exact[path_key(path)] = methods
+                continue
+            if "GET" in methods:
+                methods = {"HEAD": methods["GET"], **methods}
+            for method, route in methods.items():
+                self.patterns.setdefault(method, []).append((*route_pattern(route.path), route))
 
-    def find(self, path):
-        """(methods, params): a dict method -> Route of the best match, or None."""
-        methods = self.exact.get(path)
+    def find(self, key, method):
+        """(Route, params) of the best match for a method, or (None, {}). HEAD finds what GET does."""
+        methods = self.exact.get(key)
         if methods is not None:
-            return methods, {}
-        for pattern, names, methods in self.patterns:
-            found = pattern.match(path)
+            route = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
+            if route is not None:
+                return route, {}
+        for pattern, names, route in self.patterns.get(method, ()):
+            found = pattern.match(key)
             if found:
-                return methods, dict(zip(names, found.groups()))
+                return route, dict(zip(names, found.groups()))
         return None, {}
 
+    def methods(self, key):
+        """The methods that any route has at a path."""
+        return {*self.exact.get(key, ()), *[method for method, entries in self.patterns.items()
+                                            if any(pattern.match(key) for pattern, _, _ in entries)]}
+
     def paths(self):
-        return [*self.exact, *[next(iter(methods.values())).path for _, _, methods in self.patterns]]
+        return [route.path for route in self.routes]
+
+
+def is_pattern(path):
+    return ":" in path or "*" in path
 
 
 def pattern_rank(path):
-    """Sorts patterns from the most to the least particular: fixed text before :name before *."""
-    return [(2 if "*" in part else 1 if ":" in part else 0, part) for part in path.split("/")]
+    """Sorts patterns from the most to the least particular: fixed text before :name before *, and of two
+    names the one with more fixed text around it."""
+    return [(2 if "*" in part else 1 if ":" in part else 0, -len(_PATTERN_PART.sub("", part)), part)
+            for part in path.split("/")]
 
 
 _PATTERN_PART = re.compile(r":([A-Za-z_$][\w$]*)|\*")
+
+
+def route_place(path):
+    """What two paths have in common that answer the same requests: the key, of a pattern without its names."""
+    return _PATTERN_PART.sub(lambda found: ":" if found[1] else "*", path_key(path))
 
 
 def route_pattern(path):
     """(regular expression, names of its groups) of a path with `:name`, one segment, and `*`, any rest."""
     pieces, names, end = [], [], 0
     for found in _PATTERN_PART.finditer(path):
-        pieces.append(re.escape(path[end:found.start()]))
+        pieces.append(re.escape(path_key(path[end:found.start()])))
         pieces.append("(.*)" if found[1] is None else "([^/]+)")
         names.append(found[1] or "*")
         end = found.end()
-    pieces.append(re.escape(path[end:]))
+    pieces.append(re.escape(path_key(path[end:])))
     return re.compile("".join(pieces) + r"\Z", re.DOTALL), names
 
 
+def percent_decoded(text):
+    """A percent-decoded text. As in the URL Standard a % that begins no escape stands for itself, and bytes
+    that are not UTF-8 become U+FFFD. `text` holds one character per byte as it was received."""
+    return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8", "replace")
+
+
+def path_key(path):
+    """What routes are found by: the decoded path, in which an encoded slash is NUL. `path` may be written
+    with percent escapes or without."""
+    if "%" not in path and path.isascii():
+        return path
+    raw = re.sub("%2f", "%00", path, flags=re.IGNORECASE)
+    return percent_decoded(raw.encode("utf-8", "replace").decode("latin-1"))
+
+
 # -- Imported files ----
+
+
+def is_spelled_so(folder, parts):
+    """Whether the names of a path below a folder are written as the files are. Windows and macOS find x.js as
+    X.JS, Windows also as X~1.JS, `x.js.` and `x.js:$DATA`; what is found must not depend on the system."""
+    for part in parts:
+        other = part.swapcase()
+        if other != part and os.path.lexists(os.path.join(folder, other)) \
+                or not {*"~:\\"}.isdisjoint(part) or part[-1:] in (" ", "."):
+            if part not in os.listdir(folder):
+                return False
+        folder = os.path.join(folder, part)
+    return True
 
 
 def find_import(folder, specifier, referrer):
@@ -39040,11 +39607,26 @@ def find_import(folder, specifier, referrer):
     folder = folder.resolve()
     try:
         path = (folder / referrer).parent.joinpath(specifier).resolve()
+        named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
+        misspelled = path.exists() and not named.startswith("../") and not is_spelled_so(folder, named.split("/"))
     except (OSError, ValueError) as error:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: {error}") from None
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    if misspelled:
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this spelling")
     return path, path.relative_to(folder).as_posix()
+
+
+def open_ordinary(path):
+    """Opens a file for reading bytes. Pipes, devices and the like, which could keep a reader waiting, and
+    folders are refused with ValueError; opening never waits."""
+    extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra))
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise ValueError("it is not an ordinary file")
 
 
 def read_import(path, specifier, referrer):
@@ -39052,7 +39634,8 @@ def read_import(path, specifier, referrer):
     try:
         return read_script(path)
     except (OSError, ValueError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else \
+            "it is a folder" if path.is_dir() else getattr(error, "strerror", None) or error
         raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
 
 
@@ -39070,7 +39653,7 @@ class ScriptHost:
         self.app = app
         self.name = name
         self.source = source
-        self.routes = {}                # (path, method) -> Route
+        self.routes = {}                # (place, method) -> Route
         self.streams = {}               # path -> StreamRoute
         self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
@@ -39283,21 +39866,36 @@ class ScriptHost:
         if last:
             self.realm.close()
 
-    def call_resolver(self, kind, name, resolver, args, info):
+    def call_resolver(self, kind, name, resolver, args, info, place=None):
         """The value of a GraphQL field. Raises Suspended when that takes a wait and the request can be done
-        anew, what the resolver raises, MissingHandler or ScriptBusy."""
+        anew, what the resolver raises, MissingHandler or ScriptBusy. `place` is where in the result this
+        is, when the value of a field further up is asked for more."""
         request = info.context
         calls = request.calls if request is not None else None
         if calls is not None:
-            place, request.position = request.position, request.position + 1
-            if place < len(calls) and calls[place].resolver == (self.name, kind, name):
-                return calls[place].value()
-            del calls[place:]           # the schema has changed meanwhile
-        call = ResolverCall(self, kind, name, resolver, args, request)
+            position, request.position = request.position, request.position + 1
+            if position < len(calls) and calls[position].resolver == (self.name, kind, name):
+                return calls[position].value()
+            del calls[position:]        # the schema has changed meanwhile
+        convert = None if info.plain else functools.partial(self.live_value, kind, name)
+        call = ResolverCall(self, kind, name, resolver, args, request, convert, place)
         if calls is not None:
             calls.append(call)
         call.begin()
         return call.value()
+
+    def live_value(self, kind, name, value):
+        """What a resolver returned. For a method, a getter or a promise in it, which take another call, it
+        holds functions `f(args, info)`, as the default resolver of graphql-js would call them."""
+        def later(start):
+            def call(context=undefined):
+                return start(self.realm.get(context, "args"), context)
+
+            def resolve(args, info):
+                return self.call_resolver(kind, name, self.realm.new_function(call, info.field_name), args, info,
+                                          ".".join(map(str, info.path)))
+            return resolve
+        return self.realm.to_live(value, later)
 
     def context(self, kind, request=None, args=None, connection=None):
         """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
@@ -39402,6 +40000,7 @@ class Application:
         self.resolver_stats = {}        # (script, kind, root field) -> CallStats
         self.resolver_pace = Pace()     # of what is done for a GraphQL request
         self.stream_routes = {}
+        self.stream_keys = {}           # the same by what requests find them by
         self.broadcaster = Broadcaster(report=self.log.write)
         self.streams = StreamRegistry(self.broadcaster)
         self.graphql = GraphQLService(self.streams, self._resolver_stack, undefined, self.log.write)
@@ -39545,7 +40144,7 @@ class Application:
             self._staged[name] = host
             return None
         except (OSError, UnicodeError, ValueError) as error:
-            failure = LoadFailure(name, f"{name}: cannot be read: {error}")
+            failure = LoadFailure(name, f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}")
         except JSError as error:
             failure = LoadFailure(name, error_report(error, host.sources), error, host.sources)
         except HostError as error:
@@ -39577,9 +40176,11 @@ class Application:
     @staticmethod
     def _overlap(host, other):
         """Does a version have a name that another script's running version has too?"""
-        return bool(host.routes.keys() & other.routes.keys() or host.streams.keys() & other.streams.keys()
-                    or {(path, "GET") for path in host.streams} & other.routes.keys()
-                    or {(path, "GET") for path in other.streams} & host.routes.keys()
+        both = host.streams.keys() & other.streams.keys()
+        return bool(host.routes.keys() & other.routes.keys()
+                    or any(host.streams[path].has_handlers and other.streams[path].has_handlers for path in both)
+                    or {(path_key(path), "GET") for path in host.streams} & other.routes.keys()
+                    or {(path_key(path), "GET") for path in other.streams} & host.routes.keys()
                     or host.graphql.conflicts_with(other.name))
 
     def _commit(self, hosts, gone=()):
@@ -39597,21 +40198,25 @@ class Application:
             self.failures.pop(host.name, None)
             for key, route in host.routes.items():
                 route.stats = stats.get(key, route.stats)
-            for route in host.streams.values():
-                route.apply()
         registered = {path for host in self.hosts.values() for path in host.streams}
         closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
                                        [path for old in replaced for path in old.streams if path not in registered])
         self._rebuild()
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
-        return [*(stream.close for stream in closing), *(old.retire for old in replaced)]
+        for stream in closing:          # before anyone can make another of the same path
+            stream.close()
+        return [old.retire for old in replaced]
 
     def _rebuild(self):
         hosts = [host for _, host in sorted(self.hosts.items())]
         routes = [route for host in hosts for route in host.routes.values()]
-        stream_routes = {path: route for host in hosts for path, route in host.streams.items()}
-        self.stream_routes = stream_routes
+        shared = {}
+        for host in self.hosts.values():
+            for path, route in host.streams.items():
+                shared.setdefault(path, []).append(route)
+        self.stream_routes = {path: shared_stream(shared[path]) for path in sorted(shared)}
+        self.stream_keys = {path_key(path): route for path, route in self.stream_routes.items()}
         self.table = RouteTable(routes)
 
     # -- registering ----
@@ -39619,21 +40224,21 @@ class Application:
     def add_route(self, host, route):
         with self._lock:
             self._check_current(host)
-            self._check_route(host, route.path, route.method)
-            host.routes[route.path, route.method] = route
+            self._check_route(host, route)
+            host.routes[route.place, route.method] = route
             if host.live:
                 self._rebuild()
 
     def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
         with self._lock:
             self._check_current(host)
-            self._check_stream(host, path)
+            self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
-            stream = known.stream if known is not None else self.streams.create(path, history)
+            stream = known.stream if known is not None else \
+                self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
-            host.streams[path] = route = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
+            host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
             if host.live:
-                route.apply()
                 self.streams.replace([stream])
                 self._rebuild()
 
@@ -39663,22 +40268,25 @@ class Application:
                    if other.name != host.name and (host.live or other.name not in self._going)]
         return serving if host.live else serving + [other for other in self._staged.values() if other is not host]
 
-    def _check_route(self, host, path, method):
+    def _check_route(self, host, route):
         for other in self._rivals(host):
-            if (path, method) in other.routes:
-                self._refuse(host, other, f"{method} {path} is already registered by {other.name}")
-        if method == "GET":
+            taken = other.routes.get((route.place, route.method))
+            if taken is not None:
+                self._refuse(host, other, f"{route.method} {taken.path} is already registered by {other.name}")
+        if route.method == "GET":
             for other in [host, *self._rivals(host)]:
-                if path in other.streams:
-                    self._refuse(host, other, f"GET {path} is already a stream, registered by {other.name}; "
+                if any(path_key(path) == route.place for path in other.streams):
+                    self._refuse(host, other, f"GET {route.path} is already a stream, registered by {other.name}; "
                                               "choose another path for the route")
 
-    def _check_stream(self, host, path):
-        for other in self._rivals(host):
-            if path in other.streams:
-                self._refuse(host, other, f"stream {path} is already registered by {other.name}")
+    def _check_stream(self, host, path, has_handlers):
+        """Streams are shared by all scripts, but for their handlers."""
+        for other in self._rivals(host) if has_handlers else ():
+            if path in other.streams and other.streams[path].has_handlers:
+                self._refuse(host, other, f"the handlers of the stream {path} are already registered by {other.name}; "
+                                          "register the stream without onConnect and onDisconnect here")
         for other in [host, *self._rivals(host)]:
-            if (path, "GET") in other.routes:
+            if (path_key(path), "GET") in other.routes:
                 self._refuse(host, other, f"GET {path} is already a route, registered by {other.name}; "
                                           "choose another path for the stream")
 
@@ -39889,9 +40497,10 @@ def file_stamp(path):
 
 def read_script(path):
     """The text of a script. Raises OSError, or ValueError for a file that is no text."""
-    if os.path.getsize(path) > MAX_SCRIPT_BYTES:
+    with open_ordinary(path) as file:
+        data = file.read(MAX_SCRIPT_BYTES + 1)
+    if len(data) > MAX_SCRIPT_BYTES:
         raise ValueError(f"the file is larger than {MAX_SCRIPT_BYTES >> 20} MiB")
-    data = pathlib.Path(path).read_bytes()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -40102,7 +40711,7 @@ MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
-_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 #: Requests that are remembered, and the largest body that is kept for sending one again.
 REQUESTS_KEPT = 200
@@ -40171,12 +40780,13 @@ class RequestHead:
     """A request without its body. Heads are remembered by their bytes and shared between requests, so
     nothing may change them.
 
-    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. A `plain`
-    head has nothing but ASCII in any of its parts.
+    `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
+    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
-                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain")
+                 "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
+                 "query_all", "reserved")
 
 
 def parse_head(data):
@@ -40187,13 +40797,14 @@ def parse_head(data):
         raise Refusal(400, "This is not an HTTP request: the request line is malformed", close=True)
     head = RequestHead()
     head.method, target, major, minor = line.groups()
-    if (major, minor) not in (("1", "1"), ("1", "0")):
+    if major != "1":
         raise Refusal(505, f"HTTP/{major}.{minor} is not supported; use HTTP/1.1", close=True)
     if len(target) > MAX_TARGET_BYTES:
         raise Refusal(414, f"The URL is longer than {MAX_TARGET_BYTES} bytes", close=True)
     fields = head.fields = parse_fields(text, line.end())
-    read_framing(head, fields, minor == "1")
-    read_target(head, target, fields, minor == "1")
+    modern = minor != "0"               # HTTP/1.2 would be answered as 1.1 (RFC 9110, 2.5)
+    read_framing(head, fields, modern)
+    read_target(head, target, fields, modern)
     head.content_type = fields.get("content-type", "").partition(";")[0].strip().lower()
     head.cookies = parse_cookies(fields["cookie"]) if "cookie" in fields else {}
     head.origin = fields.get("origin")
@@ -40246,7 +40857,7 @@ def read_framing(head, fields, modern):
             raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
     options = [option.strip() for option in fields.get("connection", "").lower().split(",")]
     head.keep_alive = "close" not in options if modern else "keep-alive" in options
-    head.expect = fields.get("expect", "").lower()
+    head.expect = fields.get("expect", "").lower() if modern else ""
     if head.expect and head.expect != "100-continue":
         raise Refusal(417, "The only expectation that can be met is 100-continue", close=True)
 
@@ -40259,7 +40870,8 @@ def read_target(head, target, fields, modern):
     if target[0] != "/":
         absolute = _ABSOLUTE.match(target)
         if absolute is not None:
-            head.host, target = absolute[1], absolute[2] or "/"
+            head.host = fields["host"] = absolute[1]
+            target = absolute[2] or "/"
             if not target.startswith("/"):
                 target = "/" + target
         elif target != "*" or head.method != "OPTIONS":
@@ -40267,31 +40879,29 @@ def read_target(head, target, fields, modern):
     target = target.partition("#")[0]
     path, _, query = target.partition("?")
     head.target = target
+    head.path = head.key = path
     if "%" in path or not path.isascii():
-        head.path = decode_escapes(path, "path")
-        head.key = head.path if "%2f" not in path.lower() else decode_escapes(
-            re.sub("%2f", "%00", path, flags=re.IGNORECASE), "path")
+        head.path = percent_decoded(path)
+        head.key = percent_decoded(re.sub("%2f", "%00", path, flags=re.IGNORECASE))
         if "\0" in head.path:
             raise Refusal(400, "The path contains a NUL character", close=True)
-    else:
-        head.path = head.key = path
-    head.query = parse_pairs(query, "query") if query else {}
+    head.reserved = any(head.path == owned or head.path.startswith(owned + "/") for owned in RESERVED_PATHS)
+    head.query_all = parse_pairs(query, "query") if query else {}
+    head.query = last_values(head.query_all)
 
 
-def decode_escapes(text, what):
-    """A percent-decoded text; `text` holds one character per byte as it was received."""
-    if _BAD_ESCAPE.search(text):
-        at = _BAD_ESCAPE.search(text).start()
-        raise Refusal(400, f"The {what} is malformed: {text[at:at + 3]!r} is not a percent escape; write % "
-                           "as %25")
+def decode_escapes(text):
+    """A percent-decoded text, or the text itself where it is not one."""
+    if "%" not in text and text.isascii() or _BAD_ESCAPE.search(text):
+        return text
     try:
         return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8")
     except UnicodeDecodeError:
-        raise Refusal(400, f"The {what} is malformed: it is not UTF-8 text") from None
+        return text
 
 
 def parse_pairs(text, what):
-    """The dict of `a=1&b=2`, urlencoded; the last of duplicate keys wins. One character per byte."""
+    """name -> [values] of `a=1&b=2`, urlencoded as the URL Standard has it. One character per byte."""
     pairs = {}
     items = text.split("&")
     if len(items) > MAX_FORM_FIELDS:
@@ -40299,16 +40909,19 @@ def parse_pairs(text, what):
     for item in items:
         if item:
             key, _, value = item.partition("=")
-            pairs[decode_field(key, what)] = decode_field(value, what)
+            pairs.setdefault(decode_field(key), []).append(decode_field(value))
     return pairs
 
 
-def decode_field(text, what):
+def last_values(pairs):
+    """name -> value: the last of duplicate names wins."""
+    return {key: values[-1] for key, values in pairs.items()}
+
+
+def decode_field(text):
     if "+" in text:
         text = text.replace("+", " ")
-    if "%" in text or not text.isascii():
-        return decode_escapes(text, what)
-    return text
+    return percent_decoded(text) if "%" in text or not text.isascii() else text
 
 
 def parse_cookies(text):
@@ -40322,11 +40935,7 @@ def parse_cookies(text):
         value = value.strip()
         if len(value) > 1 and value[0] == value[-1] == '"':
             value = value[1:-1]
-        try:
-            value = decode_escapes(value, "cookie")
-        except Refusal:
-            pass
-        cookies[name] = value
+        cookies[name] = decode_escapes(value)
     return cookies
 
 
@@ -40415,6 +41024,26 @@ _TEXT_TYPES = re.compile(r"text/|application/(?:[\w.+-]*json|[\w.+-]*xml|javascr
                          r"|x-www-form-urlencoded)\Z")
 
 
+def decoded_body(encoding, body):
+    """A body that a client compressed. Raises Refusal for what is broken, too large, or of another kind."""
+    name = encoding.strip().lower()
+    if name in ("identity", ""):
+        return body
+    if name not in ("gzip", "x-gzip", "deflate"):
+        raise Refusal(415, f"The content encoding {name[:40]} is not supported; send gzip, deflate or none",
+                      headers=(("Accept-Encoding", "gzip, deflate"),))
+    decoder = zlib.decompressobj(31 if name != "deflate" else 15 if body[0] & 15 == 8 else -15)
+    try:
+        data = decoder.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        data = None
+    if data is not None and len(data) > MAX_BODY_BYTES:
+        raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB when decoded")
+    if data is None or not decoder.eof or decoder.unused_data.strip(b"\0"):
+        raise Refusal(400, f"The body is not valid {name}")
+    return data
+
+
 def is_json_type(content_type):
     return content_type == "application/json" or content_type.endswith("+json")
 
@@ -40481,17 +41110,45 @@ def read_part(part, fields, files):
     name = parameter(disposition, "name")
     if not disposition.lower().startswith("form-data") or name is None:
         raise Refusal(400, "The multipart form is malformed: a part has no name")
-    name = name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
-    filename = parameter(disposition, "filename")
+    name = encoded_words(name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n"))
+    extended, filename = parameter(disposition, "filename*"), parameter(disposition, "filename")
+    if extended is not None:
+        filename = extended_value(extended) or filename
     if filename is None:
         try:
-            fields[name] = data.decode("utf-8")
+            fields.setdefault(name, []).append(data.decode("utf-8"))
         except UnicodeDecodeError:
-            raise Refusal(400, f"The form field {name[:60]!r} is not UTF-8 text") from None
+            raise Refusal(400, f"The form field {json.dumps(name[:60])} is not UTF-8 text") from None
         return
+    filename = encoded_words(filename)
     files.append({"field": name, "filename": re.split(r"[\\/]", filename.replace("%22", '"'))[-1],
                   "contentType": headers.get("content-type", "application/octet-stream"), "size": len(data),
                   "data": base64.b64encode(data).decode()})
+
+
+def extended_value(text):
+    """The text of an extended parameter, `UTF-8''na%C3%AFve.txt` (RFC 8187), or None."""
+    charset, _, rest = text.partition("'")
+    codec, value = _CHARSETS.get(charset.lower()), rest.partition("'")[2]
+    return urllib.parse.unquote_to_bytes(value).decode(codec, "replace") if codec and value else None
+
+
+_ENCODED_WORD = re.compile(r"=\?([\w-]+)(?:\*[\w-]*)?\?([bq])\?([^? ]*)\?=(?:[ \t]+(?==\?))?", re.IGNORECASE)
+
+
+def encoded_words(text):
+    """A text in which encoded words (RFC 2047), as some clients write names of files, are decoded."""
+    def decoded(found):
+        codec, data = _CHARSETS.get(found[1].lower()), found[3].encode("ascii", "replace")
+        if codec is None:
+            return found[0]
+        try:
+            data = base64.b64decode(data, validate=True) if found[2] in "bB" else \
+                urllib.parse.unquote_to_bytes(data.replace(b"%", b"%25").replace(b"_", b" ").replace(b"=", b"%"))
+            return data.decode(codec)
+        except ValueError:
+            return found[0]
+    return _ENCODED_WORD.sub(decoded, text) if "=?" in text else text
 
 
 # -- Responses of handlers ----
@@ -41251,59 +41908,141 @@ def enliven(live, head, response):
 
 # -- Static files ----
 
-_TYPES = {".html": "text/html", ".htm": "text/html", ".css": "text/css", ".js": "text/javascript",
-          ".mjs": "text/javascript", ".json": "application/json", ".map": "application/json",
-          ".txt": "text/plain",
-          ".md": "text/markdown", ".csv": "text/csv", ".xml": "application/xml", ".svg": "image/svg+xml",
-          ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
-          ".webp": "image/webp", ".avif": "image/avif", ".ico": "image/x-icon", ".woff": "font/woff",
-          ".woff2": "font/woff2", ".ttf": "font/ttf", ".otf": "font/otf", ".wasm": "application/wasm",
-          ".pdf": "application/pdf", ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".wav": "audio/wav",
-          ".mp4": "video/mp4", ".webm": "video/webm", ".zip": "application/zip",
-          ".webmanifest": "application/manifest+json"}
+#: Content types by ending: our own, since those of the system differ from machine to machine.
+_TYPES = {ending: kind for kind, endings in (line.split(None, 1) for line in """\
+    text/html                           html htm
+    text/css                            css
+    text/javascript                     js mjs cjs
+    text/plain                          txt text log conf ini cfg toml ts mts cts tsx jsx py sh scss sass less
+    text/markdown                       md markdown
+    text/csv                            csv
+    text/tab-separated-values           tsv
+    text/calendar                       ics
+    text/vtt                            vtt
+    text/vcard                          vcf
+    text/yaml                           yaml yml
+    application/json                    json map
+    application/geo+json                geojson
+    application/ld+json                 jsonld
+    application/manifest+json           webmanifest
+    application/xml                     xml xsl xslt
+    application/rss+xml                 rss
+    application/atom+xml                atom
+    application/xhtml+xml               xhtml
+    application/wasm                    wasm
+    application/pdf                     pdf
+    application/rtf                     rtf
+    application/zip                     zip
+    application/gzip                    gz tgz
+    application/x-tar                   tar
+    application/x-bzip2                 bz2
+    application/x-xz                    xz
+    application/zstd                    zst
+    application/x-7z-compressed         7z
+    application/epub+zip                epub
+    application/vnd.ms-excel            xls
+    application/vnd.ms-powerpoint       ppt
+    application/msword                  doc
+    application/vnd.openxmlformats-officedocument.spreadsheetml.sheet           xlsx
+    application/vnd.openxmlformats-officedocument.presentationml.presentation   pptx
+    application/vnd.openxmlformats-officedocument.wordprocessingml.document     docx
+    application/vnd.apple.mpegurl       m3u8
+    image/svg+xml                       svg svgz
+    image/png                           png
+    image/apng                          apng
+    image/jpeg                          jpg jpeg jfif
+    image/gif                           gif
+    image/webp                          webp
+    image/avif                          avif
+    image/heic                          heic
+    image/bmp                           bmp
+    image/tiff                          tif tiff
+    image/x-icon                        ico cur
+    font/woff                           woff
+    font/woff2                          woff2
+    font/ttf                            ttf
+    font/otf                            otf
+    font/collection                     ttc
+    application/vnd.ms-fontobject       eot
+    audio/mpeg                          mp3
+    audio/ogg                           ogg oga opus
+    audio/wav                           wav
+    audio/mp4                           m4a
+    audio/aac                           aac
+    audio/flac                          flac
+    audio/midi                          mid midi
+    audio/webm                          weba
+    video/mp4                           mp4 m4v
+    video/webm                          webm
+    video/ogg                           ogv
+    video/quicktime                     mov
+    video/x-msvideo                     avi
+    video/mpeg                          mpeg mpg
+    video/mp2t                          m2ts
+    model/gltf+json                     gltf
+    model/gltf-binary                   glb
+    model/stl                           stl
+    model/obj                           obj
+""".splitlines()) for ending in endings.split()}
+#: Endings of compressed files -> their encoding: `app.js.gz` is JavaScript, but `data.tar.gz` an archive.
+_ENCODINGS = {".gz": "gzip", ".svgz": "gzip", ".br": "br", ".zst": "zstd"}
+_TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "application/manifest+json",
+                    "application/geo+json", "application/ld+json", "application/rss+xml", "application/atom+xml",
+                    "application/xhtml+xml", "model/gltf+json"))
 
 
 def content_type_of(name):
-    kind = _TYPES.get(os.path.splitext(name)[1].lower()) or mimetypes.guess_type(name)[0]
+    """(content type, content encoding or None) of a file by its name."""
+    stem, ending = os.path.splitext(name.lower())
+    kind, encoding = _TYPES.get(ending[1:]), _ENCODINGS.get(ending)
+    if encoding is not None and ending != ".svgz":
+        inner = _TYPES.get(os.path.splitext(stem)[1][1:])
+        kind, encoding = (inner, encoding) if inner and inner != "application/x-tar" else (kind, None)
     kind = kind or "application/octet-stream"
-    text = kind.startswith("text/") or kind in ("application/json", "image/svg+xml", "application/xml")
-    return kind + "; charset=utf-8" if text else kind
+    return kind + "; charset=utf-8" if kind.startswith("text/") or kind in _TEXTS else kind, encoding
 
 
 def find_file(root, key):
-    """The path of the file under `root` that a decoded URL path names, its directory with a slash when
-    the URL lacks it, or None. Nothing outside of root can be named, not by links either."""
+    """The path of the file under `root` that a decoded URL path names, with `.html` where only that is
+    there, its directory with a slash when the URL lacks it, or None. Nothing outside of root can be named,
+    not by links either."""
     parts = key[1:].split("/")
     for part in parts[:-1]:
         if not part:
             return None
-    for part in parts:
-        if part.startswith(".") or any(c < " " or c in "\\:\x7f" for c in part) or part.endswith((" ", ".")):
+    for place, part in enumerate(parts):
+        if part.startswith(".") and (part != ".well-known" or place) or any(c < " " or c in "\\:\x7f" for c in part) or part.endswith((" ", ".")):
             return None
     try:
         top = os.path.realpath(root)
         full = os.path.realpath(os.path.join(top, *parts))
-        if full != top and not full.startswith(top + os.sep):
+        if full != top and not full.startswith(top + os.sep) or not is_spelled_so(top, parts):
             return None
         if os.path.isdir(full):
             index = os.path.realpath(os.path.join(full, "index.html"))
             if not index.startswith(top + os.sep) or not os.path.isfile(index):
                 return None
             return index if key.endswith("/") else full + os.sep
-        return full if os.path.isfile(full) and parts[-1] else None
+        if not parts[-1]:
+            return None
+        if not os.path.isfile(full):
+            full = os.path.realpath(full + ".html")
+        return full if full.startswith(top + os.sep) and os.path.isfile(full) else None
     except (OSError, ValueError):
         return None
 
 
 def file_response(head, path, live=None):
     """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
-    file = open(path, "rb")
+    file = open_ordinary(path)
     facts = os.fstat(file.fileno())
-    kind = content_type_of(path)
+    kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
     headers = [("ETag", tag), ("Cache-Control", "no-cache"),
                ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True))]
-    if live is not None and kind.startswith("text/html"):
+    if encoding is not None:
+        headers.append(("Content-Encoding", encoding))
+    elif live is not None and kind.startswith("text/html"):
         headers.append(_LIVE_VARY)
         file, live_size = live_file(live, head, file, facts.st_size)
         if live_size is not None:
@@ -41328,12 +42067,15 @@ def live_file(live, head, file, size):
 
 def ranged_response(head, file, kind, size, tag, modified, headers):
     """The Response for `size` bytes of an open file, or the part of them that is asked for."""
+    if has_changed(head.fields, tag, modified):
+        file.close()
+        raise Refusal(412, "The file is not the one that the request is about")
     if not_modified(head.fields, tag, modified):
         file.close()
         return Response(304, None, b"", headers)
     headers.append(("Accept-Ranges", "bytes"))
     status, start, end = 200, 0, size
-    wanted = head.fields.get("range")
+    wanted = head.fields.get("range") if head.method == "GET" else None     # RFC 9110, 14.2
     if wanted and head.fields.get("if-range", tag) == tag:
         span = byte_range(wanted, size)
         if span == ():
@@ -41365,17 +42107,31 @@ class FilePart:
 
 
 def not_modified(fields, tag, modified):
+    """If-None-Match and If-Modified-Since (RFC 9110, 13.1.2 and 13.1.3)."""
     matching = fields.get("if-none-match")
     if matching is not None:
         tags = [item.strip().removeprefix("W/") for item in matching.split(",")]
         return tag in tags or tags == ["*"]
-    since = fields.get("if-modified-since")
-    if since is None or not modified:
-        return False
+    since = http_date(fields.get("if-modified-since"))
+    return since is not None and bool(modified) and int(modified) <= since
+
+
+def has_changed(fields, tag, modified):
+    """If-Match and If-Unmodified-Since (RFC 9110, 13.1.1 and 13.1.4)."""
+    matching = fields.get("if-match")
+    if matching is not None:
+        tags = [item.strip() for item in matching.split(",")]
+        return tag not in tags and tags != ["*"]
+    since = http_date(fields.get("if-unmodified-since"))
+    return since is not None and bool(modified) and int(modified) > since
+
+
+def http_date(text):
+    """Seconds since 1970 of a date in a header, or None where there is none."""
     try:
-        return int(modified) <= email.utils.parsedate_to_datetime(since).timestamp()
+        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
     except (TypeError, ValueError, IndexError, OverflowError):
-        return False
+        return None
 
 
 def byte_range(text, size):
@@ -41628,6 +42384,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             method = getattr(self, "do_" + head.method, None)
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
+            if body and "content-encoding" in head.fields:
+                body = decoded_body(head.fields["content-encoding"], body)
             method(head, body)
         except Refusal as refusal:
             self.refuse(refusal)
@@ -41694,18 +42452,20 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
         app = self.app
-        stream = app.stream_routes.get(head.path)
+        stream = app.stream_keys.get(head.key)
         if stream is not None:
             self.open_stream(head, stream)
             return
         if head.path.startswith("/graphql") and self.graphql(head, body):
             return
-        methods, params = app.table.find(head.key)
-        if methods is not None:
-            route = methods.get(head.method) or (methods.get("GET") if head.method == "HEAD" else None)
-            if route is not None:
+        route, params = self.find_route(head)
+        if route is not None:
+            file = self.static(head) if route.fallback else None
+            if file is not None:
+                self.reply(file)
+            else:
                 self.call_route(route, head, params, body)
-                return
+            return
         if head.path == LIVE_PATH and head.method == "GET":
             self.open_live(head)
             return
@@ -41715,7 +42475,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         response = self.internal(head) or self.static(head)
         if response is not None:
             self.reply(response)
-        elif methods is not None or head.path.startswith("/engine/") and self.allowed(head):
+        elif self.allowed(head):
             self.refuse_method(head)
         else:
             self.not_found(head)
@@ -41726,14 +42486,13 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Every method that may change something."""
         if head.path.startswith("/graphql") and self.graphql(head, body):
             return
-        methods, params = self.app.table.find(head.key)
-        route = methods.get(head.method) if methods is not None else None
+        route, params = self.find_route(head)
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
         elif (head.method, head.path) in LOCAL_PAGES:
             self.local(head, body)
-        elif methods is not None or self.allowed(head):
+        elif self.allowed(head):
             self.refuse_method(head)
         else:
             self.not_found(head)
@@ -41742,9 +42501,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def do_OPTIONS(self, head, body):
         """A route of its own, or what the path allows; also the answer to a browser's preflight."""
-        methods, params = self.app.table.find(head.key)
-        if methods is not None and "OPTIONS" in methods:
-            self.call_route(methods["OPTIONS"], head, params, body)
+        route, params = self.find_route(head)
+        if route is not None:
+            self.call_route(route, head, params, body)
             return
         allowed = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] if head.target == "*" \
             else self.allowed(head)
@@ -41759,13 +42518,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                         ("Access-Control-Max-Age", "600")]
         self.reply(Response(204, None, b"", headers))
 
+    def find_route(self, head):
+        """(Route, params) for a request, or (None, {}). No route hides what is the server's own."""
+        return (None, {}) if head.reserved else self.app.table.find(head.key, head.method)
+
     def allowed(self, head):
         """The methods that a path answers, in the usual order; empty for an unknown path."""
-        methods, _ = self.app.table.find(head.key)
-        names = set(methods or ())
+        names = set() if head.reserved else self.app.table.methods(head.key)
         if head.path in ("/graphql", GRAPHQL_SSE_PATH):
             names.update(("GET", "POST"))
-        if self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
+        if head.path == GRAPHQL_SSE_PATH:
+            names.update(("PUT", "DELETE"))     # of clients that keep one stream for all their operations
+        if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
             names.add("GET")
         if head.path.startswith("/engine/"):
             names.update(method for method, path in LOCAL_PAGES if path == head.path)
@@ -41820,6 +42584,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return file_response(head, path, self.app.live)
         except PermissionError:
             raise Refusal(403, "The file may not be read") from None
+        except ValueError:
+            return None                 # replaced by something else just now
         except OSError as error:
             if error.errno in _TOO_MANY_FILES:
                 raise Refusal(503, "The server has too many files open",
@@ -41831,10 +42597,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         hints = self.app.suggestions(head.path) if here else ()
         shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
         message = f"Nothing is registered at {head.method} {shown}"
+        if here and self.app.failures:
+            message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
-        elif here and self.app.failures:
-            message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if head.browser and here:
             self.reply(PAGES["missing"](self.server, head, message))
         else:
@@ -42328,9 +43094,10 @@ class Request:
         parts = {
             "method": head.method, "path": script_text(realm, head.path),
             "url": script_text(realm, head.target),
-            "query": pairs(realm, head.query), "params": pairs(realm, self.params),
+            "query": pairs(realm, head.query), "queryAll": list_object(realm, head.query_all), "params": pairs(realm, self.params),
             "headers": pairs(realm, head.fields), "body": script_text(realm, text),
-            "form": text_object(realm, self.form), "files": realm.from_python(list(self.files)),
+            "form": text_object(realm, self.form and last_values(self.form)),
+            "formAll": list_object(realm, self.form), "files": realm.from_python(list(self.files)),
             "json": null if self.json is None else realm.from_python(self.json),
             "cookies": pairs(realm, head.cookies), "ip": self.address,
             "auth": realm.new_object(dict(_AUTH))}
@@ -42398,6 +43165,11 @@ class Greeting:
         return b"".join(self.frames)
 
 
+def list_object(realm, pairs):
+    """A script's object with arrays of strings."""
+    return realm.from_python(pairs) if pairs else realm.new_object({})
+
+
 def connect_answer(realm, value):
     """What an onConnect handler returned: None (keep the query's metadata), a dict of metadata, or a
     Response that refuses. To be run inside the realm."""
@@ -42432,6 +43204,29 @@ _EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITIN
            WAITING: selectors.EVENT_READ}
 
 
+class DealtConnections:
+    """What a process of --workers listens on where its parent accepts the connections and deals them out:
+    the end of a socket pair, over which they come (SCM_RIGHTS)."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.fileno, self.close, self.setblocking = channel.fileno, channel.close, channel.setblocking
+
+    def accept(self):
+        data, numbers, _, _ = socket.recv_fds(self.channel, 1, 1)
+        if not data:
+            time.sleep(SUPERVISOR_INTERVAL)     # the parent is gone: so are we, in a moment
+            raise BlockingIOError
+        if not numbers:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        connection = socket.socket(fileno=numbers[0])
+        try:
+            return connection, connection.getpeername()
+        except OSError:
+            connection.close()
+            raise ConnectionAbortedError from None
+
+
 class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     """Listens, and serves an Application.
 
@@ -42445,7 +43240,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, dealt=None):
         self.app = app
         self.log = app.log
         self.shared_port = shared_port  # with other processes: the system deals out the connections
@@ -42461,7 +43256,11 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.clock = time.monotonic()
         self.handlers = {}              # open connections that are not streams, oldest first
         self.open_of = collections.Counter()    # address -> how many of them it has
-        self.selector = selectors.DefaultSelector()
+        self.selector = new_selector()
+        self.max_sockets = socket_limit()
+        if self.max_sockets < max_connections:
+            self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
+                                   f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
         self._heads = {}
         self._status_lines = {}
         self._status_time = 0
@@ -42480,7 +43279,11 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._sweep_at = self._warned_at = self._grace_until = 0.0
         self._reserve = None
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), RequestHandler)
+        super().__init__((host, port), RequestHandler, bind_and_activate=dealt is None)
+        if dealt is not None:
+            self.socket.close()
+            self.socket = DealtConnections(dealt)
+            self.server_name, self.server_port = host, port
         self.socket.setblocking(False)
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
@@ -42584,7 +43387,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                     continue
                 self._serial += 1
                 self._busy = handler
-                handler.serve()
+                self._attempt(handler, handler.serve)
                 with self._turn:
                     if self._term != term:
                         self._returned.append(handler)
@@ -42601,7 +43404,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Waits for sockets that are ready; accepts, takes back, sweeps."""
         if self.stopping and self._finish():
             return
-        events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
+        try:
+            events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
+        except (OSError, ValueError) as error:
+            events = self._without_bad_sockets(error)
         self.clock = time.monotonic()
         if self._later:
             self._do_later()
@@ -42617,6 +43423,40 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.clock >= self._sweep_at:
             self._sweep_at = self.clock + 1
             self._sweep()
+
+    def _without_bad_sockets(self, error):
+        """After a wait that failed: closes the connections that let it fail. Nothing is ready then."""
+        bad = [key for key in bad_sockets(self.selector) if isinstance(key.data, RequestHandler)]
+        for key in bad:
+            self._give_up(key.data, error)
+        if not bad:
+            self._warn(f"waiting for sockets fails: {error}")
+            time.sleep(SUPERVISOR_INTERVAL)     # not at full speed
+        return []
+
+    def _attempt(self, handler, work):
+        """work() for one connection; a fault ends this one, and the others go on."""
+        try:
+            work()
+        except Exception as error:
+            self._give_up(handler, error)
+
+    def _give_up(self, handler, error):
+        self.log.write("error", f"internal error with a connection of {handler.address}\n"
+                                + "".join(traceback.format_exception(error)))
+        handler.end()
+        try:
+            self._unwatch(handler)
+        except (KeyError, ValueError, OSError):
+            pass
+        self.handlers.pop(handler, None)
+        handler.connection.close()
+
+    def _warn(self, text):
+        """A line of the log, at most one a second."""
+        if self.clock > self._warned_at + 1:
+            self._warned_at = self.clock
+            self.log.write("warn", text)
 
     # -- what is to happen later --
 
@@ -42687,6 +43527,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             except OSError as error:
                 if error.errno in _TOO_MANY_FILES:
                     self._shed()
+                elif not self.stopping:
+                    self._warn(f"a connection cannot be accepted: {error.strerror}")
+                    time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
                 return
             self.process_request(request, address)
 
@@ -42698,10 +43541,11 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         except OSError:
             pass
         handler = self.RequestHandlerClass(request, client_address, self)
-        count = self.open_of[handler.address] + 1
-        most = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.address) else MAX_OPEN_OF_ADDRESS
-        if count > most and not self._make_room(handler.address) \
-                or len(self.handlers) >= MAX_OPEN_REQUESTS and not self._make_room():
+        mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.address) else MAX_OPEN_OF_ADDRESS
+        full = len(self.handlers) >= MAX_OPEN_REQUESTS \
+            or len(self.handlers) + self.app.broadcaster.count >= self.max_sockets
+        if self.open_of[handler.address] >= mine and not self._make_room(handler.address) \
+                or full and not self._make_room():
             handler.closing = True
             handler.refuse(Refusal(503, "Too many open connections", close=True,
                                    headers=(("Retry-After", "1"),)))
@@ -42742,9 +43586,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self._reserve = open(os.devnull, "rb")
         except OSError:
             pass
-        if self.clock > self._warned_at + 1:
-            self._warned_at = self.clock
-            self.log.write("warn", "out of file descriptors: connections are refused (raise `ulimit -n`)")
+        self._warn("out of file descriptors: connections are refused (raise `ulimit -n`)")
 
     def _settle(self, handler):
         """Waits for what the connection waits for, or forgets it."""
@@ -42791,7 +43633,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Ends connections whose time is up."""
         for handler in [handler for handler in self.handlers if handler.deadline < self.clock]:
             if handler.watched is not None:
-                handler.expire()
+                self._attempt(handler, handler.expire)
                 self._settle(handler)
 
     def _finish(self):
@@ -43423,10 +44265,13 @@ def failed_page(server, head, status, facts, error, body=b""):
 
 @page("/engine/health")
 def health_answer(server, head, _all):
-    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded or Redis is away."""
+    """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded, Redis is away or the
+    thread that writes to the streams does not come round; `threads` are "ok", "late" or "ended"."""
     app = server.app
     joined = app.relay.health()
-    facts = {"status": "degraded" if app.failures or joined.get("redis") == "down" else "ok", "version": __version__,
+    threads = {"http": "ok", "streams": app.broadcaster.state()}    # the first is the one that answers
+    well = not app.failures and joined.get("redis") != "down" and threads["streams"] == "ok"
+    facts = {"status": "ok" if well else "degraded", "version": __version__, "threads": threads,
              "uptime": round(time.monotonic() - app.started, 1), "scripts": len(app.hosts),
              "failed": sorted(app.failures), "routes": sum(1 for _ in app.all_routes()),
              "streams": len(app.stream_routes), "connections": open_streams(server), **joined}
@@ -46634,14 +47479,14 @@ class Server:
     (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
     other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
-    with others; None for one alone). `start` raises OSError when the port is taken or the folder cannot be
+    with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections). `start` raises OSError when the port is taken or the folder cannot be
     read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None, redis=None, chaos="", worker=None):
+                 storage=None, redis=None, chaos="", worker=None, dealt=None):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
@@ -46656,7 +47501,7 @@ class Server:
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
-                                         shared_port=worker is not None)
+                                         shared_port=worker is not None, dealt=dealt)
         self._http = None
         self._watcher = None
 
@@ -46722,13 +47567,14 @@ def raise_file_limit():
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, 1 << 20) if hard != resource.RLIM_INFINITY else 1 << 20
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (ValueError, OSError):
-        pass
+    most = 1 << 20 if hard == resource.RLIM_INFINITY else min(hard, 1 << 20)
+    for wanted in (most, 65536, 10240):     # macOS calls its limit infinite, and often takes only the last
+        if soft == resource.RLIM_INFINITY or soft >= wanted:
+            return
+        try:
+            return resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), hard))
+        except (ValueError, OSError):
+            continue
 
 
 def free_port_after(host, port):
@@ -46942,8 +47788,8 @@ def trouble_with(scripts, options):
         return "--storage and --redis exclude each other: with --redis, Redis keeps what the file would"
     if options.workers and not options.redis:
         return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
-    if options.workers and not (hasattr(os, "fork") and hasattr(socket, "SO_REUSEPORT")):
-        return "--workers needs a system with fork and SO_REUSEPORT, such as Linux"
+    if options.workers and not hasattr(os, "fork"):
+        return "--workers needs a system with fork, such as Linux or macOS"
     if not scripts.exists():
         hint = "" if options.scripts else "; name the folder with your .js files, such as examples/"
         return f"{scripts} does not exist{hint}"
@@ -46969,7 +47815,7 @@ def trouble_with(scripts, options):
 # -- Serving ----
 
 
-def start_server(scripts, options, worker=None):
+def start_server(scripts, options, worker=None, dealt=None):
     """A running Server, or None when it cannot be had, for reasons that were printed."""
     try:
         server = Server(scripts, options.host, options.port, reload=not options.no_reload and worker is None,
@@ -46977,7 +47823,7 @@ def start_server(scripts, options, worker=None):
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
-                        redis=options.redis, chaos=options.chaos, worker=worker)
+                        redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt)
         return server.start()
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -48191,6 +49037,33 @@ class JunitReporter:
         return html.escape(printable(value)).encode("utf-8", "replace").decode()
 
 
+class ReportTrouble(Exception):
+    """The file of a report cannot be written; the text says which, and why."""
+
+
+class ReportFile:
+    """The file of a report, whose errors are ReportTrouble."""
+
+    def __init__(self, path):
+        self.path = path
+        self.file = self._attempt(open, path, "w", encoding="utf-8")
+
+    def write(self, text):
+        self._attempt(self.file.write, text)
+
+    def flush(self):
+        self._attempt(self.file.flush)
+
+    def close(self):
+        self._attempt(self.file.close)
+
+    def _attempt(self, function, *arguments, **options):
+        try:
+            return function(*arguments, **options)
+        except (OSError, ValueError) as error:          # ValueError: a NUL in the name
+            raise ReportTrouble(f"{self.path}: {getattr(error, 'strerror', None) or error}") from None
+
+
 REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 
 
@@ -48212,8 +49085,13 @@ def run_tests(scripts, options):
         if not options.watch:
             return on_script_thread(run_tests_once, scripts, options)
         return watch_tests(scripts, options)
-    except OSError as error:
+    except ReportTrouble as error:
         print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
+    except OSError as error:
+        print(f"aiwebengine: the tests cannot be run: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_SCRIPT
@@ -48224,7 +49102,7 @@ def run_tests_once(scripts, options):
     with contextlib.ExitStack() as stack:
         reporters = []
         if options.report:
-            stream = stack.enter_context(open(options.report, "w", encoding="utf-8"))
+            stream = stack.enter_context(contextlib.closing(ReportFile(options.report)))
             reporters.append(REPORTERS[options.reporter](stream))
         reporters.append(REPORTERS["spec" if options.report else options.reporter](sys.stdout))
         results, started = [], time.perf_counter()
@@ -48284,13 +49162,18 @@ WORKER_REST_SECONDS = 1.0
 WORKER_GRACE_SECONDS = 5.0
 
 
+#: Whether the system deals out the connections to a port that several processes listen on (SO_REUSEPORT).
+#: macOS and the BSDs give all of them to one process: there the parent accepts them and deals them out.
+SYSTEM_DEALS_CONNECTIONS = sys.platform == "linux"
+
+
 class WorkerProcess:
     """A child as its parent knows it. `channel` is a socket: its end tells the child to stop, also when
-    the parent was killed."""
+    the parent was killed. Over `dealer` the child gets connections, where the parent deals them out."""
 
     def __init__(self, number):
         self.number = number
-        self.pid = self.channel = None
+        self.pid = self.channel = self.dealer = None
         self.up = False
         self.started = 0.0
         self.files = []                 # what its scripts import
@@ -48353,27 +49236,38 @@ class Workers:
             probe.bind((options.host, options.port))
             options.port = probe.getsockname()[1]
         self.port = socket.socket(family)
-        self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if SYSTEM_DEALS_CONNECTIONS:
+            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        else:
+            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.port.bind((options.host, options.port))
+        if not SYSTEM_DEALS_CONNECTIONS:
+            self.port.listen(LISTEN_BACKLOG)
+            self.port.setblocking(False)
 
     def _start(self, worker):
         first = not worker.started
         worker.started = time.monotonic()
         worker.channel, other = socket.socketpair()
+        worker.dealer, dealt = (None, None) if SYSTEM_DEALS_CONNECTIONS else socket.socketpair()
         worker.files, worker.received = [], b""
         sys.stdout.flush()
         worker.pid = os.fork()
         if worker.pid:
             other.close()
             worker.channel.setblocking(False)
+            if dealt is not None:
+                dealt.close()
+                worker.dealer.setblocking(False)
             return
         code = EXIT_USAGE
         try:                            # the child never gets back to where its parent goes on
             self.port.close()
             for sibling in self.workers:
-                if sibling.channel is not None:
-                    sibling.channel.close()
-            code = serve_as_worker(self.scripts, self.options, worker.number, other, first)
+                for end in (sibling.channel, sibling.dealer):
+                    if end is not None:
+                        end.close()
+            code = serve_as_worker(self.scripts, self.options, worker.number, other, first, dealt)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -48382,9 +49276,18 @@ class Workers:
             os._exit(code)
 
     def _wait(self, seconds):
-        """Waits, and takes in what the children tell: the files that their scripts import."""
+        """Waits, deals out connections, and takes in what the children tell: the files that their scripts import."""
         channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
-        for channel in select.select(list(channels), [], [], seconds)[0]:
+        end = time.monotonic() + seconds
+        ready = [self.port]
+        while ready == [self.port] and not self.stopping and (left := end - time.monotonic()) > 0:
+            dealing = not SYSTEM_DEALS_CONNECTIONS and any(worker.up for worker in self.workers)
+            ready = select.select([*channels, self.port] if dealing else list(channels), [], [], left)[0]
+            if self.port in ready:
+                self._deal()
+        for channel in ready:
+            if channel is self.port:
+                continue
             worker = channels[channel]
             data = received(channel, 65536)
             worker.received += data
@@ -48394,6 +49297,27 @@ class Workers:
                 line, _, worker.received = worker.received.partition(b"\n")
                 worker.up, worker.files = True, json.loads(line)
 
+    def _deal(self):
+        """Accepts the connections that are there, and gives them to the children in turn."""
+        for _ in range(64):
+            try:
+                connection = self.port.accept()[0]
+            except (BlockingIOError, ConnectionError):
+                return
+            except OSError:
+                time.sleep(0.01)        # no file descriptor is left: not at full speed
+                return
+            with connection:
+                for _ in self.workers:
+                    worker = self.workers[0]
+                    self.workers.append(self.workers.pop(0))
+                    try:
+                        if worker.up and worker.dealer is not None:
+                            socket.send_fds(worker.dealer, [b"c"], [connection.fileno()])
+                            break
+                    except OSError:     # it has died, or has more connections than it can take
+                        pass
+
     def _reap(self):
         """Notices children that ended. True when one could not even start."""
         failed = False
@@ -48401,8 +49325,10 @@ class Workers:
             if worker.pid is None or os.waitpid(worker.pid, os.WNOHANG)[0] == 0:
                 continue
             worker.pid = None
-            worker.channel.close()
-            worker.channel = None
+            for end in (worker.channel, worker.dealer):
+                if end is not None:
+                    end.close()
+            worker.channel = worker.dealer = None
             failed = failed or not worker.up
             if worker.up and not self.stopping:
                 print(f"aiwebengine: process #{worker.number} ended and is started again", file=sys.stderr)
@@ -48451,13 +49377,13 @@ class Workers:
             self._reap()
 
 
-def serve_as_worker(scripts, options, number, channel, first):
+def serve_as_worker(scripts, options, number, channel, first, dealt):
     """One process of --workers: serves until its parent closes the channel; returns the exit code."""
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGHUP):       # they reach all; the parent decides
-        signal.signal(number, signal.SIG_IGN)
+    for kind in (signal.SIGINT, signal.SIGHUP):         # they reach all; the parent decides
+        signal.signal(kind, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    server = start_server(scripts, options, number)
+    server = start_server(scripts, options, number, dealt)
     if server is None:
         return EXIT_USAGE
     if first and number == 0:
