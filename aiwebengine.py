@@ -14,7 +14,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version
-     2  Constants and limits
+     2  Limits of scripts
      3  Errors
      4  JavaScript lexer
      5  Syntax tree
@@ -23,15 +23,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
      8  Values and objects
      9  Conversions and operators
     10  Code generator
-    11  Built-ins
-    12  Realm, jobs and timers
-    13  Streams: registry, connections, broadcaster
-    14  GraphQL
-    15  Host API
-    16  Scripts: loading and hot reload
-    17  HTTP server
-    18  Pages
-    19  Command line
+    11  Built-ins of the language
+    12  Regular expressions
+    13  Intl
+    14  Functions of the web
+    15  Realm, jobs and timers
+    16  js2py, and the choice of an engine
+    17  Streams: registry, connections, broadcaster
+    18  GraphQL
+    19  Host API
+    20  Scripts: loading and hot reload
+    21  HTTP server
+    22  Pages
+    23  Command line
 """
 
 import argparse
@@ -111,7 +115,7 @@ __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "
 
 
 # ======================================================================================
-# 2  CONSTANTS AND LIMITS
+# 2  LIMITS OF SCRIPTS
 #
 # Numbers that somebody may want to know or change, each in one place. Limits keep a mistaken or
 # hostile script from taking the machine down with it; they end in a JavaScript error.
@@ -10317,7 +10321,7 @@ class PythonDump:
 
 
 # ======================================================================================
-# 11  BUILT-INS
+# 11  BUILT-INS OF THE LANGUAGE
 #
 # The standard library of JavaScript, one subsection per class in the order of the specification.
 # Every built-in function is declared once, beside its code, by a decorator of its table:
@@ -14785,3322 +14789,6 @@ def array_iterator_next(realm, this, *_):
     return realm.iter_result(value, False)
 
 
-# -- Unicode properties ------------------------------------------------------------------
-#
-# What \p{…} in regular expressions stands for (22.2.2.9, tables 67 to 71), for version 17.0 of the
-# Unicode Character Database, whichever version the running Python knows. The facts are packed:
-# see unicode_tables(). Sets of characters are sorted tuples of (first, last) code points.
-
-
-def merge_ranges(ranges):
-    """Any pairs as a sorted tuple of disjoint, non-adjacent ones."""
-    merged = []
-    for low, high in sorted(ranges):
-        if merged and low <= merged[-1][1] + 1:
-            if high > merged[-1][1]:
-                merged[-1] = (merged[-1][0], high)
-        else:
-            merged.append((low, high))
-    return tuple(merged)
-
-
-@functools.lru_cache(maxsize=300)
-def invert_ranges(ranges, top):
-    """The complement within 0 … top."""
-    result, start = [], 0
-    for low, high in ranges:
-        if low > start:
-            result.append((start, low - 1))
-        start = high + 1
-    if start <= top:
-        result.append((start, top))
-    return tuple(result)
-
-
-def ranges_meet(one, other):
-    """Whether two sets have a character in common."""
-    i = j = 0
-    while i < len(one) and j < len(other):
-        if one[i][1] < other[j][0]:
-            i += 1
-        elif other[j][1] < one[i][0]:
-            j += 1
-        else:
-            return True
-    return False
-
-
-def ranges_contain(ranges, code):
-    index = bisect.bisect_right(ranges, (code, 0x110000)) - 1
-    return index >= 0 and ranges[index][1] >= code
-
-
-def ranges_of(text):
-    return merge_ranges([(ord(c), ord(c)) for c in text])
-
-
-def toggle_ranges(one, other):
-    """The characters that are in exactly one of two sets."""
-    edges = {}
-    for start, end in one + other:
-        edges[start] = not edges.get(start)
-        edges[end + 1] = not edges.get(end + 1)
-    changes = sorted(edge for edge, odd in edges.items() if odd)
-    return tuple([(start, end - 1) for start, end in zip(changes[::2], changes[1::2])])
-
-
-#: General categories in the order of the packed table, each with its other names.
-GENERAL_CATEGORIES = """
-    Lu=Uppercase_Letter Ll=Lowercase_Letter Lt=Titlecase_Letter Lm=Modifier_Letter Lo=Other_Letter
-    Mn=Nonspacing_Mark Mc=Spacing_Mark Me=Enclosing_Mark Nd=Decimal_Number=digit Nl=Letter_Number
-    No=Other_Number Pc=Connector_Punctuation Pd=Dash_Punctuation Ps=Open_Punctuation
-    Pe=Close_Punctuation Pi=Initial_Punctuation Pf=Final_Punctuation Po=Other_Punctuation
-    Sm=Math_Symbol Sc=Currency_Symbol Sk=Modifier_Symbol So=Other_Symbol Zs=Space_Separator
-    Zl=Line_Separator Zp=Paragraph_Separator Cc=Control=cntrl Cf=Format Cs=Surrogate Co=Private_Use
-    Cn=Unassigned
-""".split()
-
-#: Groups of general categories.
-CATEGORY_GROUPS = {
-    "L=Letter": "Lu Ll Lt Lm Lo", "LC=Cased_Letter": "Lu Ll Lt", "M=Mark=Combining_Mark": "Mn Mc Me",
-    "N=Number": "Nd Nl No", "P=Punctuation=punct": "Pc Pd Ps Pe Pi Pf Po", "S=Symbol": "Sm Sc Sk So",
-    "Z=Separator": "Zs Zl Zp", "C=Other": "Cc Cf Cs Co Cn",
-}
-
-#: Scripts in the order of the packed table, each with its other names.
-SCRIPTS = """
-    Adlam=Adlm Ahom Anatolian_Hieroglyphs=Hluw Arabic=Arab Armenian=Armn Avestan=Avst Balinese=Bali
-    Bamum=Bamu Bassa_Vah=Bass Batak=Batk Bengali=Beng Beria_Erfe=Berf Bhaiksuki=Bhks Bopomofo=Bopo
-    Brahmi=Brah Braille=Brai Buginese=Bugi Buhid=Buhd Canadian_Aboriginal=Cans Carian=Cari
-    Caucasian_Albanian=Aghb Chakma=Cakm Cham Cherokee=Cher Chorasmian=Chrs Common=Zyyy
-    Coptic=Copt=Qaac Cuneiform=Xsux Cypriot=Cprt Cypro_Minoan=Cpmn Cyrillic=Cyrl Deseret=Dsrt
-    Devanagari=Deva Dives_Akuru=Diak Dogra=Dogr Duployan=Dupl Egyptian_Hieroglyphs=Egyp Elbasan=Elba
-    Elymaic=Elym Ethiopic=Ethi Garay=Gara Georgian=Geor Glagolitic=Glag Gothic=Goth Grantha=Gran
-    Greek=Grek Gujarati=Gujr Gunjala_Gondi=Gong Gurmukhi=Guru Gurung_Khema=Gukh Han=Hani Hangul=Hang
-    Hanifi_Rohingya=Rohg Hanunoo=Hano Hatran=Hatr Hebrew=Hebr Hiragana=Hira Imperial_Aramaic=Armi
-    Inherited=Qaai=Zinh Inscriptional_Pahlavi=Phli Inscriptional_Parthian=Prti Javanese=Java
-    Kaithi=Kthi Kannada=Knda Katakana=Kana Kawi Kayah_Li=Kali Kharoshthi=Khar
-    Khitan_Small_Script=Kits Khmer=Khmr Khojki=Khoj Khudawadi=Sind Kirat_Rai=Krai Lao=Laoo
-    Latin=Latn Lepcha=Lepc Limbu=Limb Linear_A=Lina Linear_B=Linb Lisu Lycian=Lyci Lydian=Lydi
-    Mahajani=Mahj Makasar=Maka Malayalam=Mlym Mandaic=Mand Manichaean=Mani Marchen=Marc
-    Masaram_Gondi=Gonm Medefaidrin=Medf Meetei_Mayek=Mtei Mende_Kikakui=Mend Meroitic_Cursive=Merc
-    Meroitic_Hieroglyphs=Mero Miao=Plrd Modi Mongolian=Mong Mro=Mroo Multani=Mult Myanmar=Mymr
-    Nabataean=Nbat Nag_Mundari=Nagm Nandinagari=Nand New_Tai_Lue=Talu Newa Nko=Nkoo Nushu=Nshu
-    Nyiakeng_Puachue_Hmong=Hmnp Ogham=Ogam Ol_Chiki=Olck Ol_Onal=Onao Old_Hungarian=Hung
-    Old_Italic=Ital Old_North_Arabian=Narb Old_Permic=Perm Old_Persian=Xpeo Old_Sogdian=Sogo
-    Old_South_Arabian=Sarb Old_Turkic=Orkh Old_Uyghur=Ougr Oriya=Orya Osage=Osge Osmanya=Osma
-    Pahawh_Hmong=Hmng Palmyrene=Palm Pau_Cin_Hau=Pauc Phags_Pa=Phag Phoenician=Phnx
-    Psalter_Pahlavi=Phlp Rejang=Rjng Runic=Runr Samaritan=Samr Saurashtra=Saur Sharada=Shrd
-    Shavian=Shaw Siddham=Sidd Sidetic=Sidt SignWriting=Sgnw Sinhala=Sinh Sogdian=Sogd
-    Sora_Sompeng=Sora Soyombo=Soyo Sundanese=Sund Sunuwar=Sunu Syloti_Nagri=Sylo Syriac=Syrc
-    Tagalog=Tglg Tagbanwa=Tagb Tai_Le=Tale Tai_Tham=Lana Tai_Viet=Tavt Tai_Yo=Tayo Takri=Takr
-    Tamil=Taml Tangsa=Tnsa Tangut=Tang Telugu=Telu Thaana=Thaa Thai Tibetan=Tibt Tifinagh=Tfng
-    Tirhuta=Tirh Todhri=Todr Tolong_Siki=Tols Toto Tulu_Tigalari=Tutg Ugaritic=Ugar Unknown=Zzzz
-    Vai=Vaii Vithkuqi=Vith Wancho=Wcho Warang_Citi=Wara Yezidi=Yezi Yi=Yiii Zanabazar_Square=Zanb
-""".split()
-
-#: Binary properties in the order of the packed table, each with its other name.
-BINARY_PROPERTIES = """
-    ASCII_Hex_Digit=AHex Alphabetic=Alpha Bidi_Control=Bidi_C Bidi_Mirrored=Bidi_M Case_Ignorable=CI
-    Cased Changes_When_Casefolded=CWCF Changes_When_Casemapped=CWCM Changes_When_Lowercased=CWL
-    Changes_When_NFKC_Casefolded=CWKCF Changes_When_Titlecased=CWT Changes_When_Uppercased=CWU Dash
-    Default_Ignorable_Code_Point=DI Deprecated=Dep Diacritic=Dia Emoji Emoji_Component=EComp
-    Emoji_Modifier=EMod Emoji_Modifier_Base=EBase Emoji_Presentation=EPres
-    Extended_Pictographic=ExtPict Extender=Ext Grapheme_Base=Gr_Base Grapheme_Extend=Gr_Ext
-    Hex_Digit=Hex IDS_Binary_Operator=IDSB IDS_Trinary_Operator=IDST ID_Continue=IDC ID_Start=IDS
-    Ideographic=Ideo Join_Control=Join_C Logical_Order_Exception=LOE Lowercase=Lower Math
-    Noncharacter_Code_Point=NChar Pattern_Syntax=Pat_Syn Pattern_White_Space=Pat_WS
-    Quotation_Mark=QMark Radical Regional_Indicator=RI Sentence_Terminal=STerm Soft_Dotted=SD
-    Terminal_Punctuation=Term Unified_Ideograph=UIdeo Uppercase=Upper Variation_Selector=VS
-    White_Space=space XID_Continue=XIDC XID_Start=XIDS
-""".split()
-
-#: Most binary properties are nearly a union of categories and other properties.
-SIMILAR_PROPERTIES = {
-    "Alphabetic": "Lu Ll Lt Lm Lo Nl", "Bidi_Mirrored": "Ps Pe Pi Pf",
-    "Case_Ignorable": "Mn Me Cf Lm Sk", "Cased": "Lu Ll Lt",
-    "Changes_When_Casefolded": "Changes_When_Lowercased", "Changes_When_Casemapped": "Cased",
-    "Changes_When_Lowercased": "Uppercase",
-    "Changes_When_NFKC_Casefolded": "Changes_When_Casefolded",
-    "Changes_When_Titlecased": "Changes_When_Uppercased", "Changes_When_Uppercased": "Lowercase",
-    "Dash": "Pd", "Diacritic": "Sk", "Extended_Pictographic": "Emoji",
-    "Grapheme_Base": "Lu Ll Lt Lm Lo Mc Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs",
-    "Grapheme_Extend": "Mn Me", "ID_Continue": "ID_Start Mn Mc Nd Pc",
-    "ID_Start": "Lu Ll Lt Lm Lo Nl", "Lowercase": "Ll", "Math": "Sm",
-    "Terminal_Punctuation": "Sentence_Terminal", "Unified_Ideograph": "Ideographic",
-    "Uppercase": "Lu", "White_Space": "Zs Zl Zp", "XID_Continue": "ID_Continue",
-    "XID_Start": "ID_Start",
-}
-
-#: base64.b85encode(zlib.compress(…)) of the tables.
-PACKED_TABLES = (
-    "c-qx_37i~Nwf;GGsjauE?&-<&%=C07%S^UOGMPX&vJePM01*U%00JV&qJa8bpFT(eK|tV%Yykp<tpG(31rga16j0ekMK%Q#6$v1s"
-    "2+sS?t?pSu!Xo<r`R_AbUCXU|&pqpRZq-~hy3!Jt;#@v1#@RT)mU3~vIn&I!V!kNX%5ihq6pC%-=5jG==D0aBO;Jom;v&<3I2rj<"
-    "T>pD}Qvd4lSvNPx$_d>}T-6*?wVAL1vHQLy72oM_W$P3F=M$!_V~(@ca;a*wHg;4sRTEd+iZI5qjoV_QjSXUB4Zdw<t8Lkuz?7v8"
-    "PNKOr)xcO?j&;?Ru;Zv2<AQ9errESrt<kp4dd7Ozc-VMyE36!Sd(vi*<Z{)kqFL2lu;{xKl}iSUt=ANd(XN`390t;7bweFm>9O8j"
-    "T#}y+w5ktWzl4@$6X8Pj&E!dcX^&nt0C(l8Ol+_(Tpr>|daA}z8E5152CVbd7_VyNOnT3t7|J*s$yM|)lI!~H!9mp%X`@jIVun<Q"
-    "Gi!}w47!m4s-_%+Y#H5Ip<F(fcSB+Vv2<apI9-)i)l^e5Gw9!wjy&TO=gxV7XUooWsvK+Hkeo(HIF2y5G_GdBglRFkJPa)q7Creo"
-    "gGuLQ>f^>bE;+$ORm4OX5N4o<=H!?bAwdr1Y8*6%3Zkk=8|Ig4wccA5w?h*eCgMBwc#Ux&07wn<j<MUA^5DfrH!(&J3>?Ne4xyXa"
-    "I;n`VOqI2e{r|!5|83D^@VA;8hC5{C2p3f|H`jl$tu`|?SJUHaOItQBH09(k9@W~`f`d2{7hO8c#4T;rwn$ea9BbLYoJ*ob=&?+o"
-    "H0V;fNaY5(ppPwLcDY#QaugDWQMp<yznR1d+)w=&))bYa5toMu=X3eu&~dR`9NA#-LVeTd^UV^||1Z?y#)VlT2E{DmmS_-fD6m-w"
-    "9b!-avT-)uYfJ}@Bj<9642@Gr94WQLWo^QtsSk=Qi~Z1gSzQjbiOVubvo={1>vTv+89_n5BJh-uTW}R^bu52y>vx&!t&cqRma^5>"
-    "gh&<5f&%_^q}M-gu0x;qL{-ehAig#tjaRl+mvWGSC0a>blH`o^jF=T07qEtcTU^x$dPvJ6$n=~GpprHux0g*l8`sH+UG6j5v%`#o"
-    "n-SgMu4#OXy?QzUwRgDdVp!G`hZz*$YCb3G1g|Av3D^*9ESp*1QRG4<Mu@K;7PG}F(1+`!t-5hgoZg8!=%GPN#b$sR@wc|}dgdJ?"
-    "jg&*Nu+(Vl*#>C|f1wG}{3AI!4q<Z0BQBD;TkGMh%GHJorKBB=7$q|0$Y3Zrh|qPM_UZN`mtY&oOUA}5qgWU~#;Qhf%0T4)V%Ld`"
-    ">GD5-kTwLIrny>lmuy!0!Q|ms)<mLS>A}WsMpdU*bP_nV)-xLborO?kaxRfqCAG_)aia;47PK3PMWwT-=VEJynL}JnZ{8q|65!&X"
-    "k@1F5P});9z38Qh6FQg6^^7aPCAMZ5?1+s6Mb@>C&0te^J|2V#=qGU2*hut26qoD$#L#3A4P&9|IjkmAjZ+g&5dsGDQpYe31Un98"
-    "D5sNp*HyFLJ%Tmj6pE#ul|s2x%Y!cB)f>3!Xtx!|v`+Gk=>>APb8K`NrqCIiwn4e0QQDt4ZaQD5?XrgcgSy4R84wSMVF;=5S{WTi"
-    "8UvGiI^3w;Hb^jkwH(xar0AwnKLFnI+8k;uJCGQOL*bidc~?LU=Ka)9hRzMUxE^RIO8L5>4FiGOI>n9;WOVdu2T42Q!t4TpmaY~F"
-    "01N<vMZzXXg;<YlI6Z8dkp+|P&R9}UDUxl~yk{ylgjG#Z#PGxB5l17axZ(3b`Aq`=31QY9pc*NV`)~+=RY~{V&uAh|!#?c(2<=<Q"
-    "8$~|-b02=2<9BkqVz;Lp`cbaXAL5YRj2L@Lzf&d}XB7R@ACKLbgF|k~l~`wT#>0No;X}h<2+iq8OidJwAyyk3)};6FjA`$H0mJ_S"
-    "g)sfQKjWF~gj7FM+<@5e+qCA$iXu6JY-$uXhmg{TAyy)bwwgm+%}EE<Hr_p=TsS%qVG26c6kyMAo?68+A~OowFu?>GMK#*Q>D3oY"
-    "@j~X1D34vA8K~A18*zq$L*YYIqtJ+fcByVfR;Nu}tdYh5X`(U@sz#5{U5K;7LE1|6piF9sOnG)=dSq$Xu-wpAI<Uu$fiWDuWYND)"
-    "tsHfaQW?R8O1b%3%w1VA4h4qA8w;te;}*|}L_VP>vy&lRldwLZaa=LP<JzI1p$xMyKY`Oe#1=JXC)@-n*RdLf`4M}<lw9{MBt)5M"
-    "IHl3VhXls4>wOfq=rj<_Dzgq*BgW)KYBmgq*_lscb&h0BFQT#N!8(LGZW2p}B9qWU?_fk>Se>O*BO$mRFXQkebonFj!=97k1bjyi"
-    "9_48^wu@N>B~=LRu56k90EU_*vZ<v?`ChCjkOUFLoXLvNGX2nlkF1x9fI|xoL=xa+49)ZmcVXZqVW(J&SdA5Nafpl(P1Y5tO?9=f"
-    "2zRENxtk>9MA8w|&pGPkOi9yJrv)P-fR@4_P?FeS2-4eR(YQ#<*JFKHi!z~7VbwySWG1oleMMPvQWxtolNV&EYurNmPy7V`{t<i&"
-    ")%y6j-^OX*&$*MnZ=^tmIF<a0mt*T2xKvs=0~B*T==q|OK#WJUA2~BN_#(rr)bNP1sw<a851Bmt)#aZwikmc8NbJ{gfnogGbz2xC"
-    "r&t?PFVsC4fehDqf^zJZ#A4r1)z%)nbvbIDw?p|_1{<6BhtaF+#p3E@m`&%<abbX0Y$RMSkWGzfxti9@wwsURY18UiGi4Lj%j(~6"
-    "0cjM)Kt?zGb{6KFqn1Fz({QTsQ2q_lG{nObVdxZ@9maK6g?7(8%$36WS(}IN23lfms;6DkD8Gj!i%GOM^b*#_2UO^!u<BF37Ix=v"
-    "RyX%AJoO@`zXWR2pvUqF2nU6bOYe5-io&;%4KE4V`Yi#kci(&a_-~THTXk&e5M$`0Hv|Go=~+)w3`vlK6Nu;7e(iH#fqg{FSo{Rh"
-    "uHEOB2wA)XPB)cYuFS%Jv?PQeG&I4A76Qp#f;n}8oP$xH7%00eH42^*xg@|6ec{^H*~=u-Fb%!qm=yTCAbsI(nHD`=4-^Lao>zSE"
-    "crRm&_-@wCOqw0qRQNqcC@kbn{8|Rul-O(wE|<T_a3sI!A&EJ=LCL(zCH{><<@#Bg!kx;o%c>4hQ{ciGv@1F^kn8$_QF@9BX6h!G"
-    "Wfnr3Ld&^BP0v%CuIZoz!I<#|RXZ{yb|?1q?0|WW)nj#!-yb0~<sE>i|Em7XwJIow{wPZmDcDlfGFfs6x4;-$*z5FzX&Bm=GUQw_"
-    "R2e@DIw^3kBt4@g<#!;TQQ!q$2SaT&pV~2JFW5wRW%i54k3F67cHCyu8QB>g81a$OAfqxs4wZermpd`CB))=@q~?#d9U=MUNSku3"
-    "_4sD5)FP>1X5Q1KP{a=9PjQe7qQ;3<FSKf`5f~vs(jOyk%QQ^|thIKLScG4SV&FTGt1Ly*e3$AWgpll1iRz)?#9;u-DPKlWf|(G3"
-    "0VGTmI;|iUDVyr2VeM$`bH_~OOR&&JFdeDtG-;+&;OB=I^HinX8eNO#u4!oN(sdNtY;n?HyhFY(wYNF_YeYVQh~9NPSxH#izg7!_"
-    "jL$Cn)2I~c)Xgmjm-yVBW-0l!QP?A+`vQ+x^=4%(likJ(cTFvGx6y!tHlT4Syd)EbMOh>-QwmqNk?r`@FFoPkir{Ld?ma-SK;j63"
-    "ub@;GOo;eOT|kC%F&ok@lyCNRQ<hfy2OLHwx}EQ7-j}mi25{MYcvj8aX|CI(ngKq!BX^zgI>pJ~2Y&@3qHvlgwne~v9yOcdm0I;M"
-    "8gi}HqD?EePF{+un|eCCP)3WOrQqQ?6KeZ@^7SpW<NgAm#ty;!+CM?BEFNOADgfLToj%(60=!CnTicd=f%3iF5`1djD;#$7JUE^O"
-    "Zt|*nv*yheeZG__Wj+|RuHs6i;!#|wI84tXVqZI)7F8-@CO&p$N5Y1}?yyfgw^A$F4Q<d{-+<m!_xVU_Z1RTk_XZ)AtbGWHy@{P6"
-    "n)##Y@F~jkSls4jRi&oM8j<i`-9|cmSk^dj;bypzz<WS*35`$SUa`$Q{Q%L@o6yyTV+i<vy}1&Fx0^!wTQP~YdeIxEQOh=hml`bB"
-    "hl+QRtESYUnt=ZeHTCm}YO>xRfF_TT#)aAQc~(buvJO1X+130So1a_Nq_XN4Y%_4SjGhH6>hY_LiX<0wKcWD&vMN%uVW$P0482pB"
-    "_6+Ih;EA88+L|$ZVlQ7cH~+j@TUukD%G}*;E?d0njLB5p=g1fM<k$5Z1DfS~O|G(ZJ<3()_Evh6`d79>ZM~gyI}_t*mLpvmq`9Dq"
-    "{%Qi!Ym$SLgI6XilU+eyO|-NdJ$H0vbd+qIroRnMeGB^BThQvap>sAy3zLn}E+gppjnKJC<=kZ34bpi-R5>r%e`4aOGO@oWd3zcK"
-    "Dt;_kQCX3klAN+hC5e--Ia=aq-wG%ZDkj@E=+xxY<fADqX-b+-OBys6<R#uoVG?eafIi+SoSc-*tqf7Jw6}9<F9_SYOY6q4QIZ=f"
-    "OYw*Mk_x(q0X6I@aa6!}($co1EuHuILT{dCXC;~8s4_!nZa=okY%n&vvZ%5s$tC>>>@=w?!f(Hvl2%tFS0p=LnsoXy{?cUW|6;uV"
-    "Nsb1MUR+tcJXzkK%ug!wlll86Eh+7PdUE=*VZ-9KUNAapS+Wcx2ni2M2Tk4)>^aex=iJV8N;r~VnW8Y#pEM}F{Js(7&OuI2R>}L5"
-    "66TZ~ksL8O`DAiQa>=KXPbIZgUr4@?d>%ADX-=9iOGeTK$qtT|I_emrImw(aekA!wvZ>IK$&ouHJAFCXd#?nvMKY2;{fXp*Ae-3D"
-    "lFjBN^Nvb{K9d|SG&7l*OmL)=Z#a?}>i<ekNIsjiCf!M1XhE_d`3k5E+BrD}CchQv!-KRnXvzqhJ7v8S7jKXb0<8rd3)%;?Z*nGR"
-    "|AZZlNxq(Zy(<|>2Riy@a$-{aQZgFMoD9m=X*Wl^kDzJ8=t9s3lFc3MC_$k;NvWEQ1F57h@ss_8&PvWo0?>aC(l*H+Ne1*GM`s^0"
-    "V@sIJ*;^)Co}HYXEJ|tiA{g#$w|_`7wn24oa6U4(u|Mc@y-DTW(s7B9n8c((>I5BHr;C!yK?fv<fzEK$F#0_~<fviI@0HeLZFVL3"
-    "=V``zl!|Oo#a5;wbD9=Z=C|l>pv=<Y+AU0{nOI<2i5BDvM>AgvFvfkraGUyV+D1lJ^3b40VN{_*sVhf-FVp&RbAk1ckK5f+W|vt?"
-    "9q-q9uILeqmVsaxw_a(u6@9M1N@<2IQZ|KZ#QJ0?r3|2j=8Pvb-SAaO=~sEm^&5x0ft5%jXWTMmv&q)iAA@0wkEnROAUn9~SifZC"
-    "CJgKr+h&k3TtE$_Ml3Gc`r4w(%+b_7Y)P?Y*mC05sEfL3tdu{R$DKF09;gR+o3~jHtf`7y3>+{WYN?96azM=-l<EtBd%HD15njpe"
-    "?oD!QeHopR1)s(uU!=I!&b$C6Q-roT?&VBrd+J-*@9SAAuhg_?y;VAh4%Hk@HyXlPLJJ4D3<kyzTdwNlnV3rswL_6bPZ|CoiaVD2"
-    "P8OU-=f}(9DUe>%1f^Hoa@2gDKfo^=K92XPead)^brs&=vdZ3#Ws+tL)fxck0+!1{h@w4Mxn+<-eGz0~=liG9ZVBJqzi{9}{z|Ae"
-    "4W@lvmG;@q?>a#3RLW0Lp`GO~@iVs8i{eyD{2g3n-$|PWIjQAqi$|H35e0hyx$7N!2MhI;iwCRp%3y^aKCk&?t`!O*(J?5Lb))32"
-    "!M~!Bbv618&4vo<_pM({j}26tnUogNxrsYYtNv4EG`uFL4HnVu^%}Z1N|(4-UaRoy1vHG_tJP}VI<t|&xd+I3yy|Ea%nJ3g^@Gtk"
-    "Ke1dH-;N@A2e3?w>lN`#iv8|jA6NEH9V~VuI~Rqn9#Q8~Fj(YzBWm2RUg3tWwB3_Tb!(|%H{tPJTe_NcPQ6sk>z3<y-u^ph+*2$+"
-    "eUFtht|0B@sBLS1=WJm%>P~;RE?03*LE+h<YG5Jfip<Hb#tiBe<~Uhj#1tk=Y1!&E(FE0jVzO^UCHdj(!$G5noU?ubX~QK$mE)W{"
-    "cv-z<ob5F&l#wDY7}(@tJ%Kuh3Pw6tZMbCAC>USov|MZ&UM<d7P4!Z7$xxxV3vD%6B4%9BSyV3%+Xt(|2NhqaxbFm;7JQu>D)-<J"
-    "nr~K}O>?BuoA@wKN^88b&m(HP!i4S8x^9c@Hv2bJbXV}K3h_`$_jCW<*K-HH!)h*L&dX94ojj9XYL}w^D_JUlr!LAw?es*yoPA@B"
-    "=Czr2{xb5;cbWdS%*`lwgQe4QT;xA=OSWKHJeB#&^Ox7oa7*t$L@0%NFI}c=sInOZF(1;SyU)^mwk$;Py$?b{*Gz>1(C>u{arZ+|"
-    "*wG&Kg4DC6@cwK__9#zDz8l3^rmfKM7y~6EtsxF5I-BWCTW9$qk54bqx{TU}e=NcBry;}{XoY;J=^Bql<33H-w^IeN2)xl1x*(Sn"
-    "xRa$&tM@|A+LKS^Lf80+`g-O}Z_3Q1Jz6tnzs?oUvVWO^bI@9*7cOC5rDPTvn#xZpWv7_n0^N4;%Szwa8$U6heK2~Lam&~r=L>eF"
-    "yDrn1+EFWvYs%Q+2ol`VJs_0zOOO7n_@x<i&uHY+A=!2-e$}U2PEyFjPZu+{-l#$kUEe1iSNO~i($nW4XNg{ZDiS>j##L9L#kmJU"
-    "dZ~q;=%h#5DZ=rO<pJb?47WnnuRPaI-&mJw;3x9LV<Khlm-jH1+uUPah<G(+goAsY)^u70gJ#^sIDPDxp=s!A8vS@Cp996a8}9*&"
-    "!p{{k51rs=iqwXa-}}&@#8Z2)`Ua-cHYV_!zR4owzb9H`8Z6(}SyDX0j_jbxp312;@v-omMqAM<@1;erccnLo%BXsjmzQTjO)5Yf"
-    "jxmdptjJ|gSA2(t=|5%pAKeOG=gG5D!#`x6g$e(~()FGCV|?dDnjRfZbsN^t7Q@@NrGb|@4BV8(ClG&HamNj(D_c0m1J-<ekGJHA"
-    "zxjY$t5(mJ!&|S1gq}`CM^stg=zE5--qT?Fo{%pq&>I!{uAy6*k~VtoMfMZ13J9N%U16pS+MkAj#dPB`=3g#y#`D@T(oSd2!pOQ="
-    "ywZ&s+;qB9d`p((OAMY|AbV^PHdoyTbg^POSh>839;nHKWq!6ftWU(hzepus?uV}dEdx|s3qi<9UfBcTMD8Is!e3o`=lw~iJ!1p|"
-    "rd%j!l3<!TlBY7XE|m|i{;Zu8___Kxc-RoDX1Rn`pLR%}lQcMcuts(6|In-WTYDk$g0)pWE^KKCRMYL?4a|QxeV_#vPV7l<K`uGU"
-    "ljUMGs><VgTwBgzex=6}@+wXRk0Jn}qcmoIc^aibO}+*<%i`d7+QNFrqEWxW^6E1co%E1E@Y&d`+o!M&all<%*UciGR`NtX=zR0="
-    "xECb38ECE@xqK?|m-p3Xh13E{w+-Hg@}x<07JAFmJR|n99p;Yv?6Z|{<><Oi-q6TP4GnA_+U5JQ7i#}Wrf1KAed_69VB75g-vRT@"
-    "-fD7Ef{5j98}-34Vmi>XS_9{fqgvsk(Sd9NSg1af=4XuOmu9if%bNfhAi;T_tifl<?HkK-R}F&6s(C){;T9f+FrBuFIKwsC%or(M"
-    "Xrh^m_^%K`vaX-TeiI-=dX)CMJ={w9CE$GRmFOcVOvJ4(;$jr3v4>}%Yu$=-;LkHUkK>GfCCfEOTNH0(9!sCi*x(5^b3<L)4jFZZ"
-    ">C4YoHQ?{LQGaob?z%14|7u)&WgYut`8Sg9TFoBZUr;ocdQ3GlRrh7OY0F#=CC^mV4{w!Prq_7%C-%Q{F4NDO%&|F4*3+kXdNJLm"
-    "_<ibVr8dn?#b{H5h!&{vnG(-cec1x<9f&DwI+w#%JtV$e1Bu=W<=sJ9r4Eh%gx<VP{y<*Qq0vFP6)O8zw(`1*MEa9)5$LWOP6pgA"
-    "MbmP3vHv6XmA6Y-<^J2szh+5DF|>s|U)PT*9YMQ&o>7ml<fgS9gmOZEh_6`9^y{rW)ucT%GY8N^S?~~Gat|1Ku2Ato=A10O)X(i^"
-    "w%%<s4E@W6{#u1Nq>Ys<Xta{|LP%;11&A%<C|}jI_9$Xq^f*HGYe(rq7oP_h!A8mkjA!(<&{_@w1pQbeQPn!hW^7zk?opVC!^5m9"
-    "unMbX?sk&)RgbuaF`kkKNs5*$`hlTGwK@+m_vg&jg60nKcttl}siDG@ntCAhEPaXYv-ESMJf@3gvcQHveqWOyl&je_s9i2^g8fAY"
-    "0oTlav<a<fr>j~Q<Z0}<t1Vzhoc#gUzU%dWt-$B~nfXCRjiU|!22-aqu48#<IZ*|Fxk}H!y~_!({TfE?bqH-rcWMluhXmT7#8Wh_"
-    "?$}k^m2q&2;b+(nK^de_`A)|7Z>OsrZ#|d2oH@d=^gpyKRaqQ*f7HYs<Rqj7mq{GcvQQwu@=66fMOTFX)0uWx6X<D06X?$^bad<I"
-    "U={^6{V_pN4`?@?0|nWIB2k|lu2E9qLVxDc76~-oN9nqknZL%oFld2@+Gw#h>RN9M2Fwl3_|7x+E@~@TY=K2<1wX{~MNlNHQnkZK"
-    "1QL7dL8V(&tLj|u>tB-(Rmr!jR6}fY@6ayH_0W@AeP@;vkA%SKv`R^JrDX06o+V^wV7A|X#;ddo(I6u}jyPpQD#MhGj<l7dTI-kw"
-    "(X%t$*aLh%yG5E*#uBeSjrhBY>m1$4C>6EY3o$c;(#``9qJ!;JCtYr65B;R|zl7sm(0DAk{0H;TEFHx(k*Cot1a9jnCn4MfD4mDS"
-    "+^%SUekjWyG;1OS=pU<gXL%_qYtSMTQ-&h<%`+4V7IFYgP#z2X4FS%BqHa^!EbR{Upd;9*b`ilT7`|hTUx*74T`1-1-<YpeySBGo"
-    "5Ya*EKssOZOH5bE3~~?iWSFi}`$3@l(u}=LZof{|6HZkFYRxn2+yB`pc$~~ahke;>p%31Y)F_d<%P@zI`MoMF)SFDqn#!nVol$Ug"
-    "S=Caj1bEikS91Ly4i#+0Q^9csBgXaYb4q`E^w?(tui$TPZ!z!C(k@iG?^{jtzt*l*n{y7qr!HK%U?ZgJ=NlwPTGrfLyHGVD6B*TX"
-    "hl#vS@TbPn5h_2~B08K`3XlD(USoc9!jyqp_6OSiQ&cxUUY(@Xan)h=diZ+o>({Ml+PiV%6}%BIevXF?^=aqPhe=$f4rfvtmG8Uq"
-    "<0sG5m3B|Xa1HGw8?{%~qxNd6vhC}A6%Dztd2kU}ZK7i}#aA$0VCg58Zf{8q`}KlpH!}*abkRAhbzz+=yWSsM`ZuNTo9M54Z2CYg"
-    "xC`(uqN9r>Fpuwy?e&%)`Q9vgSi<_>bZj#PBkoyzpYlChg!Lb%%mYlbr!;`f(d=73mf5mVTej^L&5OqJ;nd_$3gh+#K*&Z{0iI$y"
-    "y#Af8=3^Vs=LXLl29WV3I)ZYT*~chvw&xCKA(pp*%`Bu(V5Es`O`9j7=QgXZ@d0j5<0ztEDRr@;vahKxuOpM!nQbAAo?sTwqbzU1"
-    "o7)exO7Wpp|AM};UZy)*S5-GD`n$G=@Q3N;-!tVfhbn)7yMu%2VARMt>ZUW9I^wx{JlrscsB=22#d;<k2)|p&{4KzcQ@QDJQ@B;3"
-    "=(yFR^Fu58{09mHLREW%u|3poPJ|_>t)m(GR>?}+^5-#?9S}wi=5I6aggI9{W0qltdEOVc`bB=7`AGUK{}-L4c%_7wHH@%OqMhjy"
-    "O)Ev-JJVwNo#Iw{eq#QYd(f>Vvzd2|;R{XEPCRg=I1{f}(5qY48ic6O*IrGptj@oky}v42pa(2JWxc~-(cdbYGgw|f^}-`yxhE~e"
-    "G=IS~iuSZkyiP#|2~%5S)sL8dC$I5DG!M=$2wuB4RnxV832~tkjNoOm5>+6|5?Yi5M<V$GJ;N-rfbZJ5oZ>QjRuG5ufM`??2flOF"
-    "4DhI1I(CciS?*I2Ky`s$QGB0P%{&v=9u2|iF9nzV;Wdx$5sT&=TwRCTS41vl(m@Mf$zA$z__xwK!_!tNwIFNNsDL$mS6;2L5V;1z"
-    "j8GEgBu>egDHpr;E%AJ<O(?()@I8DQD2dKdQ_<`?{zTS9W;PlZbjF5JD#3>q($AQ_alNKTeyc05YxAv)e*P=d_u;?));AN@Y)`*p"
-    "iuGU5^l82lllTnlsHJFRmP%Z!LU+qszAa$uN<c%i3&ogumTr-^DMR0<DAZ~WEpXmeL_Pg1tI5GmXKlqlm3Oo>9dCgB`!iFhSzZf5"
-    "3FEOWBDMftDktdxT~|?Iq>^2rDv;{0JSWgAkMl*0H*+dNFar@H3yTm(=K{4vm2;D<$u&XOTR~UXvtE$bYE+5ZIZwOo(znDHfPj>j"
-    "<sf(qVNFPd_3{(GJ|NQsRX0(0cqQ*-vb{R;bk1K5`!~O|NK<+BDBGM?`JA5PXY543#yPEXQTH#DU*NpTs=0uxF-~T@<?0Q8GD6jA"
-    "!!LLQ9lUDjc&26aqJsfHDAF8y+R(|GmeBD%G{qdmA5v#L&h%=AZuepFX#8<%;ny!^`f3yZIOBr(k3zac(Wm)kt?mm69{$`}%xmP0"
-    "rUKvfYv!v%de~FbZYn`uzZIc<6yN9A#Vpk2d=L&lhZ$a5q#7*`+#7@*A4uEq_b2d0FUgRPf1P>lIHZx|&?)?DKUW{iI{#Dh!av#^"
-    "tLQa@-J`Q~CCvQKw=p7Z-#;<t>VPg7{oaQC=3~?M@zPTE@;9{m)$8_Q9lnH;|D}E0QXSC#uWP|`S-LvQf9j&&p94obrjJjFVTsGz"
-    "=#PfWtM=u#prG#bZ|>iG;6h%0H9xQP!6zUJ=S}qRoJqA0fASw&ouH37i=X(3>RK~KpV+Ifn%nfexv+%npSio+yKFIkWfA+gbeJ!i"
-    "7t8Rczpqs;@^rjyG4T)=?)NHhUremx57A42CGt8TuboXDDob6u!UbNO1sX;oDh<c+f{2x}1}J`e13=^4R7oYqHWsvusEo7%fOMIF"
-    "2zh>UlPo%WM%F)!k@tADt+2e`)QO_*5yhj!Q+0Wf?&7B}O+%Ag-?;6v_XPWO-|{K%8JrdG`@624Y<OTmzo&0US3ctj>S@<wy>vK9"
-    "cn~kO(r8+}U{sjbMHODH?zL<A6;t~|u-qKELMz+aL?@y8TqXZl0Yw}@$1UUv=f>dPqs0OqTj00xmpkZgt@G-FbF{umo)GQH`l!7t"
-    "YIk64e)czhW%n*vcuaRk$m9xD;}rEO(*pP3G?yrTCdX&Uzb>ru=!eYbGEap!eP8i!fOC-zp|(zS1M_0O*r!&G)KwMrZ3P<}#oyHQ"
-    "27K~l#ZSv4ssY8jA-S(+#xP%HevK))NM5_!3<F)xj)%qcN}2x=nqF|qpV3FLS^<xvnD>AseVo3o_%r+$#a{jp+^$wh?gLQRoiEmW"
-    "jpgn5^3$17E-mIPDk8p2(Xr<+JvWcW9L#qxou%CW0+k6^Wq;gy{0x%Eu7-|b0*(Q&c!c@eEp*Af9`|pAj*aPR#qBhI3QFqRJqqat"
-    "L)#*J{EmG^e*_q`5<<q%>lp?Hwf0`5HGPb)o)Z~Na8Ti4kDkQL#>omSU)_)r{g&1Jmd;f4;wAC~{k!sHb6fg;Kz(#<NI)O=YrDiQ"
-    "(^rJ%c}-tKT;k^x|0?9Q@((2g1#`!VOpklC?h*O7gi<5Ed{w`>IC^uGIo_@@_Q}PCA9|Ii&h*nIm=mTWL%w*AF1&cm%okXN=5v$<"
-    "(pbBUZ#zTVGc<pCM0toHimTr%ORo9d78`4GzT*D_cdwyX"
-)
-
-
-def read_numbers(data):
-    """The integers of a byte string, seven bits in each byte, the low ones first."""
-    number = shift = 0
-    for byte in data:
-        number |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            yield number
-            number = shift = 0
-
-
-def read_partition(data, position, count):
-    """A table that gives every code point one of `count` values, or none (255): the number of
-    runs, a byte with the value for each run, and the length of each run less one.
-    Returns (a list with the ranges of each value, the position behind)."""
-    numbers = read_numbers(data[position:])
-    runs = next(numbers)
-    position += len(encode_number(runs))
-    values = data[position:position + runs]
-    position += runs
-    ranges, start = [[] for _ in range(count)], 0
-    for value, length in zip(values, read_numbers(data[position:])):
-        if value != 255:
-            ranges[value].append((start, start + length))
-        start += length + 1
-        position += len(encode_number(length))
-    return [tuple(each) for each in ranges], position
-
-
-def encode_number(number):
-    encoded = bytearray()
-    while number > 127:
-        encoded.append(number & 127 | 128)
-        number >>= 7
-    encoded.append(number)
-    return encoded
-
-
-@functools.lru_cache(maxsize=1)
-def unicode_tables():
-    """(categories, scripts, extensions, binary): lists of sets in the order of the name tables.
-
-    `extensions` holds where Script_Extensions differs from Script, `binary` where a property
-    differs from what SIMILAR_PROPERTIES says. Packed as: number of ranges; for each range the
-    distance of its first from the previous last code point, and of its last from its first.
-    """
-    data = zlib.decompress(base64.b85decode(PACKED_TABLES))
-    categories, position = read_partition(data, 0, len(GENERAL_CATEGORIES))
-    scripts, position = read_partition(data, position, len(SCRIPTS))
-    numbers = read_numbers(data[position:])
-
-    def read_set():
-        ranges, end = [], 0
-        for _ in range(next(numbers)):
-            start = end + next(numbers)
-            end = start + next(numbers)
-            ranges.append((start, end))
-        return tuple(ranges)
-    extensions = [read_set() for _ in SCRIPTS]
-    return categories, scripts, extensions, [read_set() for _ in BINARY_PROPERTIES]
-
-
-@functools.lru_cache(maxsize=4)
-def property_names(kind):
-    """name -> index in the table, for "category", "script" or "binary"."""
-    table = {"category": GENERAL_CATEGORIES, "script": SCRIPTS, "binary": BINARY_PROPERTIES}[kind]
-    return {name: index for index, names in enumerate(table) for name in names.split("=")}
-
-
-@functools.lru_cache(maxsize=300)
-def unicode_property(name, value=None):
-    """The set for \\p{name=value} or \\p{name}; None if there is no such property."""
-    if value is not None:
-        if name in ("General_Category", "gc"):
-            return category_set(value)
-        if name in ("Script", "sc", "Script_Extensions", "scx"):
-            return script_set(value, name in ("Script_Extensions", "scx"))
-        return None
-    if name in ("Any", "ASCII"):
-        return ((0, 0x10FFFF if name == "Any" else 0x7F),)
-    if name == "Assigned":
-        return toggle_ranges(((0, 0x10FFFF),), category_set("Cn"))
-    ranges = category_set(name)
-    return binary_set(name) if ranges is None else ranges
-
-
-def category_set(name):
-    for names, members in CATEGORY_GROUPS.items():
-        if name in names.split("="):
-            return union_of_sets(members)
-    index = property_names("category").get(name)
-    return None if index is None else unicode_tables()[0][index]
-
-
-def script_set(name, extended):
-    index = property_names("script").get(name)
-    if index is None:
-        return None
-    _, scripts, extensions, _ = unicode_tables()
-    return toggle_ranges(scripts[index], extensions[index]) if extended else scripts[index]
-
-
-def binary_set(name):
-    index = property_names("binary").get(name)
-    if index is None:
-        return None
-    full_name = BINARY_PROPERTIES[index].split("=")[0]
-    similar = union_of_sets(SIMILAR_PROPERTIES.get(full_name, ""))
-    return toggle_ranges(similar, unicode_tables()[3][index])
-
-
-def union_of_sets(names):
-    """The union of some categories and properties, given as one text."""
-    return merge_ranges([r for name in names.split() for r in unicode_property(name)])
-
-
-# -- RegExp ------------------------------------------------------------------------------
-#
-# A pattern becomes a tree, the tree becomes one of two machines.
-#
-# The tree (22.2.1): characters, classes and escapes all are CharSet nodes whose ranges are already
-# closed under Canonicalize, so that neither machine knows about the flags i, s, m and u. With the
-# flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
-# and the positions are mapped back.
-#
-# NativeWriter writes the tree as a pattern for Python's `re` where that means the same. It refuses
-# what Python does differently: captures that a later turn of a loop must forget, loops whose body can
-# match nothing, lookbehind of varying width, captures in negative lookaround, backreferences under i.
-#
-# Python's `re` cannot be interrupted and keeps every other thread waiting. Growth therefore
-# estimates how many steps a pattern can take. Patterns that may take exponentially many never
-# go to `re`; the others go to it as long as (starts × product of the longest runs of the
-# classes they repeat, in this very subject) stays below MAX_NATIVE_STEPS, well under a second.
-# All the rest is matched by ThreadedMatcher, which looks at the clock every few hundred steps and,
-# where nothing but the position matters, remembers dead ends: classics such as (a+)+$ take it
-# about linear time. What does not hold: patterns with backreferences, lookaround or counted loops
-# over groups may still take exponential time in ThreadedMatcher; they are stopped at the
-# script's deadline, and other threads run meanwhile. One step of either machine that scans a
-# very long string (10^8 characters) is not interrupted.
-#
-# All of ECMAScript 2023, and of the flag v everything but the properties of strings.
-
-#: Longer patterns are refused; so are patterns that nest deeper.
-MAX_PATTERN_LENGTH = 2 ** 16
-MAX_PATTERN_DEPTH = 500
-#: Short compiled patterns that are kept, how long those may be, and how many characters of longer
-#: patterns are kept together.
-MAX_CACHED_PATTERNS = 500
-MAX_SHORT_PATTERN = 500
-MAX_LONG_PATTERNS = 500_000
-#: Steps that Python's `re` may be trusted with in one search; about 5 to 10 ns each.
-MAX_NATIVE_STEPS = 60_000_000
-#: Ranges of characters, over all sets of a pattern, that `re` is given to compile.
-MAX_NATIVE_RANGES = 30_000
-#: Loops over groups cost `re` memory for each turn: no longer subjects than this.
-MAX_NATIVE_GROUP_LOOP = 2_000_000
-#: Choices that ThreadedMatcher keeps open, dead ends that it remembers, and after how many steps
-#: it starts to remember and how often it looks at the clock.
-MAX_OPEN_CHOICES = 2_000_000
-MAX_DEAD_ENDS = 1_000_000
-REMEMBER_AFTER = 2_000
-STEPS_PER_POLL = 500
-MAX_STEPS_BACK = 200
-
-
-MAX_UNIT, MAX_CODE_POINT = 0xFFFF, 0x10FFFF
-DIGIT_RANGES = ((48, 57),)
-WORD_RANGES = ((48, 57), (65, 90), (95, 95), (97, 122))
-#: WordCharacters under the flags u and i (22.2.2.9.3): ſ and the Kelvin sign fold to s and k.
-FOLDED_WORD_RANGES = merge_ranges(WORD_RANGES + ((0x17F, 0x17F), (0x212A, 0x212A)))
-SPACE_RANGES = ranges_of(WHITE_SPACE)
-LINE_END_RANGES = ((10, 10), (13, 13), (0x2028, 0x2029))
-
-
-# Case (22.2.2.7.3 Canonicalize)
-
-def simple_upper(char):
-    """Canonicalize without the flag u: one code unit to one code unit, never into ASCII."""
-    upper = char.upper()
-    if len(upper) != 1 or (upper < "\x80" <= char):
-        return char
-    return upper
-
-
-#: Simple foldings that str.casefold() cannot tell, because the full folding differs.
-_SIMPLE_FOLDS = {"\u1e9e": "\xdf", "\ufb05": "\ufb06", "\u1fd3": "\u0390", "\u1fe3": "\u03b0"}
-
-
-def simple_fold(char):
-    """Canonicalize with the flag u: the simple case folding of Unicode."""
-    folded = char.casefold()
-    if len(folded) == 1:
-        return folded
-    if char in _SIMPLE_FOLDS:
-        return _SIMPLE_FOLDS[char]
-    lower = char.lower()
-    return lower if len(lower) == 1 else char
-
-
-@functools.lru_cache(maxsize=2)
-def case_siblings(unicode):
-    """code -> the other codes with the same canonical character, for all that have any."""
-    canonicalize = simple_fold if unicode else simple_upper
-    families = {}
-    blocks = [range(0x41, 0xD800), range(0xF900, 0x10000)]
-    if unicode:
-        blocks += [range(0x10400, 0x11000), range(0x118A0, 0x118E0), range(0x16E40, 0x16EA0),
-                   range(0x1E900, 0x1E944)]
-    for block in blocks:
-        for code in block:
-            char = chr(code)
-            canonical = canonicalize(char)
-            if canonical != char:
-                families.setdefault(canonical, {ord(canonical)}).add(code)
-    return {code: family - {code} for family in families.values() for code in family}
-
-
-@functools.lru_cache(maxsize=300)
-def close_case(ranges, unicode):
-    """The characters that canonicalize to the same as one of `ranges`."""
-    extra = []
-    if ranges and ranges[-1][1] < 0x80:
-        for low, high in ranges:
-            for first, last, shift in ((65, 90, 32), (97, 122, -32)):
-                start, end = max(low, first), min(high, last)
-                if start <= end:
-                    extra.append((start + shift, end + shift))
-        if unicode:
-            extra += [(code, code) for code, letters in ((0x17F, (83, 115)), (0x212A, (75, 107)))
-                      if any(ranges_contain(ranges, letter) for letter in letters)]
-        return merge_ranges(ranges + tuple(extra)) if extra else ranges
-    siblings = case_siblings(unicode)
-    if sum(high - low for low, high in ranges) < len(siblings):
-        codes = (code for low, high in ranges for code in range(low, high + 1) if code in siblings)
-    else:
-        codes = (code for code in siblings if ranges_contain(ranges, code))
-    for code in codes:
-        extra += [(other, other) for other in siblings[code]]
-    return merge_ranges(ranges + tuple(extra)) if extra else ranges
-
-
-# The tree
-
-class CharSet:
-    """One character out of `ranges`."""
-
-    __slots__ = ("ranges",)
-
-    def __init__(self, ranges):
-        self.ranges = ranges
-
-
-class Composite:
-    """A node with nodes below it; `size` and `first` keep what width() and first_ranges() found."""
-
-    __slots__ = ("size", "first")
-
-
-class Sequence(Composite):
-    __slots__ = ("items",)
-
-    def __init__(self, items):
-        self.items = items
-
-
-class Choice(Composite):
-    __slots__ = ("options",)
-
-    def __init__(self, options):
-        self.options = options
-
-
-class Capture(Composite):
-    __slots__ = ("body", "index")
-
-    def __init__(self, body, index):
-        self.body = body
-        self.index = index
-
-
-class Loop(Composite):
-    """A quantified atom; `maximum` None means no limit. `captures` is the range of the numbers of
-    the groups in the body."""
-
-    __slots__ = ("body", "minimum", "maximum", "greedy", "captures")
-
-    def __init__(self, body, minimum, maximum, greedy, captures):
-        self.body = body
-        self.minimum = minimum
-        self.maximum = maximum
-        self.greedy = greedy
-        self.captures = captures
-
-
-class Border:
-    """An assertion about the characters before and after; `kind` is "start" or "end" (of the
-    input, or of lines), "word" or "not word" (for `words`, the set of word characters)."""
-
-    __slots__ = ("kind", "lines", "words")
-
-    def __init__(self, kind, lines=False, words=WORD_RANGES):
-        self.kind = kind
-        self.lines = lines
-        self.words = words
-
-
-class Look:
-    __slots__ = ("body", "ahead", "negative", "captures")
-
-    def __init__(self, body, ahead, negative, captures):
-        self.body = body
-        self.ahead = ahead
-        self.negative = negative
-        self.captures = captures
-
-
-class BackReference:
-    """`index` is filled in at the end for references by name; `open` when the group contains it;
-    `fold` is Canonicalize, or None without the flag i."""
-
-    __slots__ = ("index", "name", "open", "fold")
-
-    def __init__(self, index, name=None, fold=None):
-        self.index = index
-        self.name = name
-        self.open = False
-        self.fold = fold
-
-
-NOTHING = Sequence(())
-
-
-def children(node):
-    """The nodes directly below a node."""
-    kind = type(node)
-    if kind is Sequence:
-        return node.items
-    if kind is Choice:
-        return node.options
-    return (node.body,) if kind in (Capture, Loop, Look) else ()
-
-
-def tree_nodes(node):
-    """All nodes of a tree, the root first."""
-    pending = [node]
-    while pending:
-        node = pending.pop()
-        yield node
-        pending.extend(reversed(children(node)))
-
-
-def width(node):
-    """(least, most) characters that a node consumes; most is None without limit."""
-    kind = type(node)
-    if kind is CharSet:
-        return 1, 1
-    if not isinstance(node, Composite):
-        return (0, None) if kind is BackReference else (0, 0)
-    if not hasattr(node, "size"):
-        node.size = composite_width(node, kind)
-    return node.size
-
-
-def composite_width(node, kind):
-    pairs = [width(child) for child in children(node)]
-    endless = any(high is None for _, high in pairs)
-    if kind is Choice:
-        return min(low for low, _ in pairs), None if endless else max(high for _, high in pairs)
-    least = sum(low for low, _ in pairs)
-    most = None if endless else sum(high for _, high in pairs)
-    if kind is not Loop:
-        return least, most
-    if most == 0 or node.maximum == 0:
-        return 0, 0
-    return least * node.minimum, None if endless or node.maximum is None else most * node.maximum
-
-
-# Equivalent trees that either machine likes better
-
-def merge_single_characters(options):
-    """a|b|cd as [ab]|cd."""
-    merged = [options[0]]
-    for option in options[1:]:
-        if type(option) is CharSet and type(merged[-1]) is CharSet:
-            merged[-1] = CharSet(merge_ranges(merged[-1].ranges + option.ranges))
-        else:
-            merged.append(option)
-    return merged
-
-
-def without_nothing(node):
-    """A tree for the matches of `node` other than the empty one, in the same order and with the
-    same captures, or None if there is no simple one. A turn of a loop that need not be taken
-    may not match nothing (22.2.2.3.1), so that (a*)* is (a+)*."""
-    kind = type(node)
-    least, most = width(node)
-    if least > 0:
-        return node
-    if kind is Choice:
-        options = [without_nothing(option) for option in node.options
-                   if width(option)[1] != 0 or any(type(n) is Capture for n in tree_nodes(option))]
-        return None if None in options or not options else \
-            options[0] if len(options) == 1 else Choice(options)
-    if kind is Capture:
-        body = without_nothing(node.body) if most != 0 else None
-        return None if body is None else Capture(body, node.index)
-    if kind is Loop and node.minimum == 0 and node.maximum != 0 and width(node.body)[0] > 0:
-        return node.body if node.maximum == 1 else \
-            Loop(node.body, 1, node.maximum, node.greedy, node.captures)
-    if kind is Sequence and len(node.items) == 1:
-        return without_nothing(node.items[0])
-    return None
-
-
-# The parser
-
-_SYNTAX_CHARACTERS = "^$\\.*+?()[]{}|/"
-#: With the flag v: what may be escaped in classes, and what may not stand there twice.
-_SET_PUNCTUATION = "&-!#%,:;<=>@`~"
-_SET_DOUBLES = "&!#$%*+,.:;<=>?@^`~"
-_CONTROL_ESCAPES = {"f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_QUANTIFIER = re.compile(r"\{([0-9]+)(?:(,)([0-9]*))?\}")
-_HEX = {2: re.compile("[0-9a-fA-F]{2}"), 4: re.compile("[0-9a-fA-F]{4}")}
-_CODE_POINT_ESCAPE = re.compile(r"\{([0-9a-fA-F]+)\}")
-_PROPERTY_ESCAPE = re.compile(r"\{([A-Za-z0-9_]+)(?:=([A-Za-z0-9_]+))?\}")
-_LEGACY_OCTAL = re.compile("[0-3][0-7]{0,2}|[4-7][0-7]?")
-_DECIMAL_ESCAPE = re.compile("[1-9][0-9]*")
-_GROUP_SCAN = re.compile(r"\\[\s\S]|\[(?:[^\]\\]|\\[\s\S])*\]?|\((?!\?)|\(\?<(?![=!])")
-#: Bodies of loops larger than this are not copied for their first turn.
-MAX_NODES_COPIED = 20
-#: A quantifier's limit from which on it is no limit: no string is that long.
-_MANY_TIMES = 2 ** 31
-
-
-def is_group_name_part(char, kind):
-    """Whether a character is an IdentifierStart or IdentifierContinue (12.7)."""
-    if not char or char in "$_" or kind == "Continue" and char in "\u200c\u200d":
-        return bool(char)
-    return ranges_contain(unicode_property("ID_" + kind), ord(char))
-
-
-class PatternParser:
-    """Reads a pattern (22.2.1 with B.1.2); raises JSSyntaxError with the reason as V8 words it."""
-
-    def __init__(self, source, flags):
-        self.sets = "v" in flags
-        self.unicode = self.sets or "u" in flags
-        self.ignore_case = "i" in flags
-        self.multiline = "m" in flags
-        self.dot_all = "s" in flags
-        self.text = python_text(source) if self.unicode else source
-        self.top = MAX_CODE_POINT if self.unicode else MAX_UNIT
-        self.pos = self.depth = self.group_count = self.behind = 0
-        self.names = {}
-        self.characters = {}
-        self.references = []
-        self.open_groups = []
-        openers = [m for m in _GROUP_SCAN.findall(self.text) if m[0] == "("]
-        self.total_groups = len(openers)
-        self.named = self.unicode or "(?<" in openers
-        self.words = FOLDED_WORD_RANGES if self.unicode and self.ignore_case else WORD_RANGES
-
-    def parse(self):
-        """The tree of the whole pattern."""
-        if len(self.text) > MAX_PATTERN_LENGTH:
-            self.fail("Regular expression too large")
-        tree = self.disjunction()
-        if self.pos < len(self.text):
-            self.fail("Unmatched ')'")
-        for reference in self.references:
-            if reference.name is not None:
-                if reference.name not in self.names:
-                    self.fail("Invalid named capture referenced")
-                reference.index = self.names[reference.name]
-                reference.open = reference.index in reference.open
-        return tree
-
-    def fail(self, reason):
-        raise JSSyntaxError(reason)
-
-    def peek(self):
-        return self.text[self.pos] if self.pos < len(self.text) else ""
-
-    def eat(self, text):
-        if self.text.startswith(text, self.pos):
-            self.pos += len(text)
-            return True
-        return False
-
-    def disjunction(self):
-        self.depth += 1
-        if self.depth > MAX_PATTERN_DEPTH:
-            self.fail("Regular expression too large")
-        options = [self.alternative()]
-        while self.eat("|"):
-            options.append(self.alternative())
-        self.depth -= 1
-        options = merge_single_characters(options)
-        return options[0] if len(options) == 1 else Choice(options)
-
-    def alternative(self):
-        items = []
-        while self.peek() not in ("", "|", ")"):
-            first_group = self.group_count + 1
-            term, quantifiable = self.term()
-            if quantifiable is not None:
-                term = self.quantified(term, first_group, quantifiable)
-            items.append(term)
-        return items[0] if len(items) == 1 else Sequence(items)
-
-    def term(self):
-        """(node, whether a quantifier may follow: None where it is simply not read)."""
-        char = self.text[self.pos]
-        self.pos += 1
-        if char == "(":
-            return self.group()
-        if char == "\\":
-            return self.escape()
-        if char == "[":
-            return self.class_set_node() if self.sets else CharSet(self.char_class()), True
-        if char == ".":
-            return CharSet(((0, self.top),) if self.dot_all
-                           else invert_ranges(LINE_END_RANGES, self.top)), True
-        if char == "^":
-            return Border("start", self.multiline), None
-        if char == "$":
-            return Border("end", self.multiline), None
-        if char in "*+?":
-            self.fail("Nothing to repeat")
-        if char == "{":
-            if self.unicode:
-                self.fail("Nothing to repeat" if _QUANTIFIER.match(self.text, self.pos - 1)
-                          else "Lone quantifier brackets")
-            if _QUANTIFIER.match(self.text, self.pos - 1):
-                self.fail("Nothing to repeat")
-        elif char in "]}" and self.unicode:
-            self.fail("Lone quantifier brackets")
-        return self.character(ord(char)), True
-
-    def character(self, code):
-        node = self.characters.get(code)
-        if node is None:
-            node = self.characters[code] = CharSet(self.closed(((code, code),)))
-        return node
-
-    def closed(self, ranges):
-        return close_case(ranges, self.unicode) if self.ignore_case else ranges
-
-    def quantified(self, node, first_group, quantifiable):
-        """Reads a quantifier, if there is one."""
-        char = self.peek()
-        if char in ("*", "+", "?") and char:
-            self.pos += 1
-            minimum, maximum = {"*": (0, None), "+": (1, None), "?": (0, 1)}[char]
-        elif char == "{":
-            match = _QUANTIFIER.match(self.text, self.pos)
-            if match is None:
-                if self.unicode:
-                    self.fail("Incomplete quantifier")
-                return node
-            self.pos = match.end()
-            minimum, maximum = self.bounds(match)
-        else:
-            return node
-        if not quantifiable:
-            self.fail("Invalid quantifier")
-        greedy = not self.eat("?")
-        captures = range(first_group, self.group_count + 1)
-        if width(node)[0] == 0:
-            turn = without_nothing(node)
-            if turn is not None and minimum == 0:
-                node = turn
-            elif turn is not None and minimum == 1 and maximum is None and not self.behind \
-                    and sum(1 for _ in itertools.islice(tree_nodes(node), MAX_NODES_COPIED)) \
-                    < MAX_NODES_COPIED:
-                return Sequence([node, Loop(turn, 0, None, greedy, captures)])
-        return Loop(node, minimum, maximum, greedy, captures)
-
-    def bounds(self, match):
-        low, comma, high = match.groups()
-        minimum = parse_integer(low)
-        maximum = None if comma and not high else parse_integer(high) if comma else minimum
-        if maximum is not None and maximum < minimum:
-            self.fail("numbers out of order in {} quantifier")
-        if maximum is not None and maximum >= _MANY_TIMES:
-            maximum = None
-        return min(minimum, _MANY_TIMES), maximum
-
-    def group(self):
-        """After "("."""
-        if not self.eat("?"):
-            return self.capture(None), True
-        if self.eat(":"):
-            body = self.disjunction()
-            self.close_group()
-            return body, True
-        for text, ahead, negative in (("=", True, False), ("!", True, True),
-                                      ("<=", False, False), ("<!", False, True)):
-            if self.eat(text):
-                first_group = self.group_count + 1
-                self.behind += not ahead
-                body = self.disjunction()
-                self.behind -= not ahead
-                self.close_group()
-                look = Look(body, ahead, negative, range(first_group, self.group_count + 1))
-                return look, ahead and not self.unicode
-        if self.eat("<"):
-            return self.capture(self.group_name()), True
-        self.fail("Invalid group")
-
-    def capture(self, name):
-        self.group_count += 1
-        index = self.group_count
-        if name is not None:
-            if name in self.names:
-                self.fail("Duplicate capture group name")
-            self.names[name] = index
-        self.open_groups.append(index)
-        body = self.disjunction()
-        self.close_group()
-        self.open_groups.pop()
-        return Capture(body, index)
-
-    def close_group(self):
-        if not self.eat(")"):
-            self.fail("Unterminated group")
-
-    def group_name(self):
-        """After "<": a RegExpIdentifierName up to and including ">", as code units."""
-        name = ""
-        while not self.eat(">"):
-            char = self.peek()
-            self.pos += 1
-            if char == "\\":
-                code = self.unicode_escape(True) if self.eat("u") else None
-                char = "" if code is None else chr(code)
-            elif "\ud800" <= char <= "\udbff" and "\udc00" <= self.peek() <= "\udfff":
-                char = chr(join_pair(char, self.peek()))
-                self.pos += 1
-            if not is_group_name_part(char, "Continue" if name else "Start"):
-                self.fail("Invalid capture group name")
-            name += char
-        if not name:
-            self.fail("Invalid capture group name")
-        return utf16(name)
-
-    # escapes
-
-    def escape(self):
-        """After a backslash outside classes."""
-        char = self.peek()
-        if char in ("b", "B") and char:
-            self.pos += 1
-            return Border("word" if char == "b" else "not word", words=self.words), None
-        if char == "k" and self.named:
-            self.pos += 1
-            if not self.eat("<"):
-                self.fail("Invalid named reference")
-            return self.reference(None, self.group_name()), True
-        match = _DECIMAL_ESCAPE.match(self.text, self.pos)
-        if match is not None:
-            index = parse_integer(match[0])
-            if index <= self.total_groups:
-                self.pos = match.end()
-                return self.reference(index, None), True
-            if self.unicode:
-                self.fail("Invalid escape")
-        ranges = self.class_escape()
-        if ranges is not None:
-            return CharSet(ranges), True
-        return self.character(self.character_escape(False)), True
-
-    def reference(self, index, name):
-        fold = (simple_fold if self.unicode else simple_upper) if self.ignore_case else None
-        node = BackReference(index, name, fold)
-        node.open = index in self.open_groups if name is None else tuple(self.open_groups)
-        self.references.append(node)
-        return node
-
-    def class_escape(self, in_class=False):
-        """The ranges of \\d \\D \\s \\S \\w \\W \\p{…} \\P{…}, or None if there is no such escape."""
-        char = self.peek()
-        if not char or char not in "dDsSwWpP" or char in "pP" and not self.unicode:
-            return None
-        self.pos += 1
-        if char in "pP":
-            ranges = self.property_escape(in_class)
-            if self.sets:
-                ranges = self.closed(ranges)
-            if char == "P":
-                ranges = invert_ranges(ranges, self.top)
-            return self.closed(ranges)
-        ranges = {"d": DIGIT_RANGES, "s": SPACE_RANGES, "w": self.words}[char.lower()]
-        return ranges if char.islower() else invert_ranges(ranges, self.top)
-
-    def property_escape(self, in_class):
-        match = _PROPERTY_ESCAPE.match(self.text, self.pos)
-        ranges = None if match is None else unicode_property(match[1], match[2])
-        if ranges is None:
-            self.fail("Invalid property name" + (" in character class" if in_class else ""))
-        self.pos = match.end()
-        return ranges
-
-    def character_escape(self, in_class):
-        """The code of an escape that stands for one character (22.2.1, CharacterEscape)."""
-        char = self.peek()
-        if not char:
-            self.fail("\\ at end of pattern")
-        self.pos += 1
-        if char in _CONTROL_ESCAPES:
-            return ord(_CONTROL_ESCAPES[char])
-        if char in "01234567":
-            return self.octal_escape(char, in_class)
-        if char == "c":
-            return self.control_escape(in_class)
-        if char == "x":
-            match = _HEX[2].match(self.text, self.pos)
-            if match is not None:
-                self.pos = match.end()
-                return int(match[0], 16)
-            if self.unicode:
-                self.fail("Invalid escape")
-        elif char == "u":
-            code = self.unicode_escape(self.unicode)
-            if code is not None:
-                return code
-            if self.unicode:
-                self.fail("Invalid Unicode escape")
-        elif self.unicode:
-            punctuation = _SET_PUNCTUATION if self.sets else "-"
-            if char not in _SYNTAX_CHARACTERS and not (in_class and char in punctuation):
-                self.fail("Invalid class escape" if in_class and char.isdigit() else "Invalid escape")
-        elif char == "k" and self.named:
-            self.fail("Invalid escape")
-        return ord(char)
-
-    def octal_escape(self, char, in_class):
-        """\\0, or without the flag u a LegacyOctalEscapeSequence."""
-        if self.unicode:
-            following = self.peek()
-            if char != "0" or (following and following in "0123456789"):
-                self.fail("Invalid class escape" if in_class else "Invalid decimal escape")
-            return 0
-        match = _LEGACY_OCTAL.match(self.text, self.pos - 1)
-        self.pos = match.end()
-        return int(match[0], 8)
-
-    def control_escape(self, in_class):
-        """After \\c; without a letter the backslash stands for itself (B.1.2)."""
-        char = self.peek()
-        if char and char.isascii() and (char.isalpha() or in_class and not self.unicode
-                                        and (char.isdigit() or char == "_")):
-            self.pos += 1
-            return ord(char) % 32
-        if self.unicode:
-            self.fail("Invalid Unicode escape")
-        self.pos -= 1
-        return 92
-
-    def unicode_escape(self, full):
-        """After \\u: the code, or None. `full` allows \\u{…} and joins escaped pairs."""
-        if full and self.peek() == "{":
-            match = _CODE_POINT_ESCAPE.match(self.text, self.pos)
-            if match is None or len(match[1].lstrip("0")) > 6 or int(match[1], 16) > MAX_CODE_POINT:
-                return None
-            self.pos = match.end()
-            return int(match[1], 16)
-        match = _HEX[4].match(self.text, self.pos)
-        if match is None:
-            return None
-        self.pos = match.end()
-        code = int(match[0], 16)
-        if full and 0xD800 <= code <= 0xDBFF and self.text.startswith("\\u", self.pos):
-            match = _HEX[4].match(self.text, self.pos + 2)
-            if match is not None and 0xDC00 <= int(match[0], 16) <= 0xDFFF:
-                self.pos = match.end()
-                return join_pair(chr(code), chr(int(match[0], 16)))
-        return code
-
-    # classes
-
-    def char_class(self):
-        """After "[": the ranges of a CharacterClass."""
-        negated = self.eat("^")
-        plain, closed = [], []
-        while not self.eat("]"):
-            first = self.class_atom()
-            if self.peek() == "-" and self.text[self.pos + 1:self.pos + 2] not in ("]", ""):
-                self.pos += 1
-                self.class_range(first, self.class_atom(), plain, closed)
-            elif type(first) is int:
-                plain.append((first, first))
-            else:
-                closed.extend(first)
-        ranges = self.closed(merge_ranges(plain))
-        if closed:
-            ranges = merge_ranges(ranges + tuple(closed))
-        return invert_ranges(ranges, self.top) if negated else ranges
-
-    def class_range(self, first, last, plain, closed):
-        """first-last, where either may be a class escape without the flag u (B.1.2)."""
-        if type(first) is int and type(last) is int:
-            if first > last:
-                self.fail("Range out of order in character class")
-            plain.append((first, last))
-            return
-        if self.unicode:
-            self.fail("Invalid character class")
-        plain.append((45, 45))
-        for atom in (first, last):
-            if type(atom) is int:
-                plain.append((atom, atom))
-            else:
-                closed.extend(atom)
-
-    def class_atom(self):
-        """A code, or the ranges of a class escape."""
-        char = self.peek()
-        if not char:
-            self.fail("Unterminated character class")
-        self.pos += 1
-        if char != "\\":
-            return ord(char)
-        if self.eat("b"):
-            return 8
-        ranges = self.class_escape(True)
-        return self.character_escape(True) if ranges is None else ranges
-
-
-    # classes with the flag v: (ranges, strings that are not one character long)
-
-    def class_set_node(self):
-        """After "[": the longest strings are tried first (22.2.2.4)."""
-        ranges, strings = self.class_set()
-        if not strings:
-            return CharSet(ranges)
-        options = [Sequence([self.character(ord(c)) for c in string])
-                   for string in sorted(strings, key=len, reverse=True)]
-        options.insert(len(options) - ("" in strings), CharSet(ranges))
-        return Choice(options)
-
-    def class_set(self):
-        """After "[": a ClassUnion, ClassIntersection or ClassSubtraction."""
-        negated = self.eat("^")
-        ranges, strings = (), frozenset()
-        if self.peek() != "]":
-            ranges, strings, is_operand = self.class_set_item()
-            sign = self.text[self.pos:self.pos + 2]
-            while is_operand and sign in ("--", "&&") and self.eat(sign):
-                more, more_strings, _ = self.class_set_operand()
-                if sign == "&&":
-                    more, strings = invert_ranges(more, self.top), strings & more_strings
-                else:
-                    strings -= more_strings
-                ranges = invert_ranges(merge_ranges(invert_ranges(ranges, self.top) + more), self.top)
-                if self.peek() != "]" and not self.text.startswith(sign, self.pos):
-                    self.fail("Invalid set operation in character class" if self.peek()
-                              else "Unterminated character class")
-        while not self.eat("]"):
-            more, more_strings, _ = self.class_set_item()
-            ranges, strings = merge_ranges(ranges + more), strings | more_strings
-        if negated and strings:
-            self.fail("Negated character class may contain strings")
-        return invert_ranges(ranges, self.top) if negated else ranges, strings
-
-    def class_set_item(self):
-        """An operand or a range; returns (ranges, strings, whether it is an operand)."""
-        ranges, strings, code = self.class_set_operand()
-        if self.peek() != "-" or self.text.startswith("--", self.pos):
-            return ranges, strings, True
-        self.pos += 1
-        last = self.class_set_operand()[2]
-        if code is None or last is None:
-            self.fail("Invalid character class")
-        if code > last:
-            self.fail("Range out of order in character class")
-        return self.closed(((code, last),)), strings, False
-
-    def class_set_operand(self):
-        """(ranges, strings, the code if it is a single character)."""
-        char = self.peek()
-        if not char:
-            self.fail("Unterminated character class")
-        if char in _SET_DOUBLES and self.text.startswith(char, self.pos + 1):
-            self.fail("Invalid set operation in character class")
-        self.pos += 1
-        if char == "[":
-            return self.nested_class() + (None,)
-        if char in "()]{}/-|":
-            self.fail("Invalid character in character class")
-        code = ord(char)
-        if char == "\\":
-            if self.eat("q{"):
-                return self.string_disjunction() + (None,)
-            ranges = self.class_escape(True)
-            if ranges is not None:
-                return ranges, frozenset(), None
-            code = 8 if self.eat("b") else self.character_escape(True)
-        return self.closed(((code, code),)), frozenset(), code
-
-    def nested_class(self):
-        self.depth += 1
-        if self.depth > MAX_PATTERN_DEPTH:
-            self.fail("Regular expression too large")
-        result = self.class_set()
-        self.depth -= 1
-        return result
-
-    def string_disjunction(self):
-        """After \\q{: alternatives up to "}"."""
-        ranges, strings, string = (), set(), ""
-        while True:
-            char = self.peek()
-            if char in ("|", "}"):
-                self.pos += 1
-                if len(string) == 1:
-                    ranges += self.closed(((ord(string), ord(string)),))
-                else:
-                    strings.add("".join(map(simple_fold, string)) if self.ignore_case else string)
-                if char == "}":
-                    return merge_ranges(ranges), frozenset(strings)
-                string = ""
-                continue
-            code = self.class_set_operand()[2]
-            if code is None:
-                self.fail("Invalid escape")
-            string += chr(code)
-
-
-# Python's `re`
-
-class NotNative(Exception):
-    """Python's `re` would mean something else."""
-
-
-@functools.lru_cache(maxsize=300)
-def set_text(ranges):
-    """Ranges as a piece of a Python pattern; needs re.DOTALL."""
-    if not ranges:
-        return "(?!)"
-    if ranges[0][0] == 0 and ranges[-1][1] in (MAX_UNIT, MAX_CODE_POINT):
-        rest = invert_ranges(ranges, ranges[-1][1])
-        return f"[^{range_text(rest)}]" if rest else "."
-    if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
-        return char_text(ranges[0][0])
-    return f"[{range_text(ranges)}]"
-
-
-def range_text(ranges):
-    parts = []
-    for low, high in ranges:
-        parts.append(char_text(low))
-        if high > low:
-            parts.append(("-" if high > low + 1 else "") + char_text(high))
-    return "".join(parts)
-
-
-def char_text(code):
-    if code < 128 and chr(code).isalnum():
-        return chr(code)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-#: Flags of all patterns for `re`: \b is ASCII, "." is any character.
-NATIVE_FLAGS = re.ASCII | re.DOTALL
-_NOT_LINE_END = set_text(invert_ranges(LINE_END_RANGES, MAX_CODE_POINT))
-
-
-class NativeWriter:
-    """Writes a tree for Python's `re`; raises NotNative where that cannot mean the same."""
-
-    def __init__(self, guards=()):
-        self.closed = set()
-        self.guards = guards
-        self.range_count = 0
-
-    def write(self, node):
-        return getattr(self, "write_" + type(node).__name__.lower())(node)
-
-    def write_atom(self, node):
-        """A node as something that can be quantified."""
-        text = self.write(node)
-        return text if type(node) in (CharSet, Capture) else f"(?:{text})"
-
-    def write_charset(self, node):
-        self.range_count += len(node.ranges)
-        if self.range_count > MAX_NATIVE_RANGES:
-            raise NotNative("large sets are slow to compile")
-        return set_text(node.ranges)
-
-    def write_sequence(self, node):
-        return "".join([f"(?:{self.write(item)})" if type(item) is Choice else self.write(item)
-                        for item in node.items])
-
-    def write_choice(self, node):
-        return "|".join([self.write(option) for option in node.options])
-
-    def write_capture(self, node):
-        text = f"({self.write(node.body)})"
-        if node.index in self.closed:
-            raise NotNative("a group that was copied")
-        self.closed.add(node.index)
-        return text
-
-    def write_loop(self, node):
-        low, _ = width(node.body)
-        if low == 0:
-            raise NotNative("the body of a loop can match nothing")
-        if node.captures and node.maximum != 1:
-            if not node.greedy or set(node.captures) - certain_captures(node.body):
-                raise NotNative("captures must be forgotten in each turn")
-        if node.maximum == 0 and node.captures:
-            raise NotNative("captures of a loop without turns")
-        atom = self.write_atom(node.body)
-        guard = f"(?<!{set_text(single_set(node.body))})" if node in self.guards else ""
-        maximum = "" if node.maximum is None else node.maximum
-        bounds = {(0, ""): "*", (1, ""): "+", (0, 1): "?"}.get(
-            (node.minimum, maximum), f"{{{node.minimum},{maximum}}}")
-        return guard + atom + bounds + ("" if node.greedy else "?")
-
-    def write_border(self, node):
-        if node.kind == "start":
-            return f"(?<!{_NOT_LINE_END})" if node.lines else r"\A"
-        if node.kind == "end":
-            return f"(?!{_NOT_LINE_END})" if node.lines else r"\Z"
-        if node.words is WORD_RANGES:
-            return r"\b" if node.kind == "word" else r"(?!\b)"  # \B fails on an empty subject
-        word = set_text(node.words)
-        if node.kind == "word":
-            return f"(?:(?<={word})(?!{word})|(?<!{word})(?={word}))"
-        return f"(?:(?<={word})(?={word})|(?<!{word})(?!{word}))"
-
-    def write_look(self, node):
-        if node.captures and (node.negative or not node.ahead):
-            raise NotNative("captures in lookbehind or negative lookaround")
-        if not node.ahead:
-            low, high = width(node.body)
-            if low != high or any(type(n) is BackReference for n in tree_nodes(node.body)):
-                raise NotNative("lookbehind of varying width")
-        text = self.write(node.body)
-        return f"(?{'' if node.ahead else '<'}{'!' if node.negative else '='}{text})"
-
-    def write_backreference(self, node):
-        """Groups that have not (yet) matched anything match nothing; a reference before or inside
-        its group always sees that, because loops reset their groups."""
-        if node.open or node.index not in self.closed:
-            return ""
-        if node.fold is not None:
-            raise NotNative("backreference under the flag i")
-        return f"(?({node.index})\\{node.index}|)"
-
-
-def certain_captures(node):
-    """The groups that take part in every match of a node."""
-    kind = type(node)
-    if kind is Capture:
-        return certain_captures(node.body) | {node.index}
-    if kind is Sequence:
-        return set().union(*map(certain_captures, node.items))
-    if kind is Choice:
-        return set.intersection(*map(certain_captures, node.options))
-    if kind is Loop and node.minimum > 0 or kind is Look and not node.negative:
-        return certain_captures(node.body)
-    return set()
-
-
-# How many steps a pattern can take
-
-#: Positions in a loop, and pairs of them, that the analysis looks at; larger loops count as risky.
-MAX_POSITIONS = 1000
-MAX_PAIRS = 20_000
-MAX_PRODUCTS = 16
-#: Loops with a limit up to this are unrolled: over single characters, and over groups.
-MAX_UNROLLED = 32
-MAX_UNROLLED_GROUPS = 8
-
-
-class Risky(Exception):
-    """A pattern may take exponentially many steps."""
-
-
-class PositionAutomaton:
-    """The positions (occurrences of character sets) of a loop and which may follow which.
-
-    A pattern can take exponential time only if it is ambiguous within a loop: if some string
-    leads from a position back to itself along two ways. That is decided exactly, for the
-    language without lookaround; counted loops count as unlimited unless they are small.
-    """
-
-    def __init__(self, tree):
-        self.ranges = []
-        self.follow = []
-        self.double = set()
-        self.add(tree)
-
-    def position(self, ranges):
-        if len(self.ranges) >= MAX_POSITIONS:
-            raise Risky("too large")
-        self.ranges.append(ranges)
-        self.follow.append(set())
-        return len(self.ranges) - 1
-
-    def link(self, sources, targets):
-        for source in sources:
-            following = self.follow[source]
-            for target in targets:
-                if target in following:
-                    self.double.add((source, target))
-                following.add(target)
-
-    def add(self, node):
-        """Adds a node's positions; returns (nullable, first, last)."""
-        kind = type(node)
-        if kind is CharSet:
-            only = {self.position(node.ranges)}
-            return False, only, only
-        if kind is Sequence:
-            return self.add_sequence([lambda n=n: self.add(n) for n in node.items])
-        if kind is Choice:
-            parts = [self.add(option) for option in node.options]
-            return (any(p[0] for p in parts), set().union(*[p[1] for p in parts]),
-                    set().union(*[p[2] for p in parts]))
-        if kind is Capture:
-            return self.add(node.body)
-        if kind is Loop:
-            return self.add_loop(node)
-        if kind is BackReference:
-            only = {self.position(((0, MAX_CODE_POINT),))}
-            self.link(only, only)
-            return True, only, only
-        return True, set(), set()
-
-    def add_sequence(self, adders):
-        nullable, first, last = True, set(), set()
-        for adder in adders:
-            empty, starts, ends = adder()
-            self.link(last, starts)
-            first = first | starts if nullable else first
-            last = last | ends if empty else ends
-            nullable = nullable and empty
-        return nullable, first, last
-
-    def add_loop(self, node):
-        if node.maximum == 0:
-            return True, set(), set()
-        if is_unrolled(node):
-            return self.add_counted(node.body, node.minimum, node.maximum)
-        nullable, first, last = self.add(node.body)
-        self.link(last, first)
-        return nullable or node.minimum == 0, first, last
-
-    def add_counted(self, body, minimum, maximum):
-        """x{1,3} as x(x(x)?)?: every repetition is reached in one way only."""
-        if maximum == 0:
-            return True, set(), set()
-        nullable, first, last = self.add_sequence([
-            lambda: self.add(body), lambda: self.add_counted(body, max(minimum - 1, 0), maximum - 1)])
-        return nullable or minimum == 0, first, last
-
-    def check(self):
-        """Raises Risky if matching may take exponential time."""
-        for knot in self.knots():
-            inside = {p: [q for q in self.follow[p] if q in knot] for p in knot}
-            if any(q in knot and p in knot for p, q in self.double):
-                raise Risky("two ways around a loop")
-            if not all(map(self.disjoint, set(map(frozenset, inside.values())))):
-                self.check_pairs(inside)
-
-    def disjoint(self, positions):
-        edges = sorted(edge for p in positions for edge in self.ranges[p])
-        return not any(low[1] >= high[0] for low, high in zip(edges, edges[1:]))
-
-    def knots(self):
-        """The strongly connected components with a cycle, as sets."""
-        return [set(group) for group in strong_components(self.follow)
-                if len(group) > 1 or group[0] in self.follow[group[0]]]
-
-    def check_pairs(self, inside):
-        """Looks for a pair of different positions that lies, in the product of the component with
-        itself, on a way from the diagonal to the diagonal."""
-        meets = functools.lru_cache(maxsize=None)(
-            lambda p, q: ranges_meet(self.ranges[p], self.ranges[q]))
-        back = {}
-        pending = [(p, p) for p in inside]
-        seen = set(pending)
-        while pending:
-            pair = pending.pop()
-            for p in inside[pair[0]]:
-                for q in inside[pair[1]]:
-                    if meets(p, q):
-                        back.setdefault((p, q), set()).add(pair)
-                        if (p, q) not in seen:
-                            if len(seen) > MAX_PAIRS:
-                                raise Risky("too large")
-                            seen.add((p, q))
-                            pending.append((p, q))
-        pending = [(p, p) for p in inside]
-        returning = set(pending)
-        while pending:
-            for pair in back.get(pending.pop(), ()):
-                if pair not in returning:
-                    if pair[0] != pair[1]:
-                        raise Risky("two ways around a loop")
-                    returning.add(pair)
-                    pending.append(pair)
-
-
-def is_unrolled(loop):
-    return loop.maximum is not None and loop.maximum <= (
-        MAX_UNROLLED if type(loop.body) is CharSet else MAX_UNROLLED_GROUPS)
-
-
-def outermost_loops(tree):
-    """The loops that count as unlimited and are in no other such loop."""
-    pending = [tree]
-    while pending:
-        node = pending.pop()
-        if type(node) is Loop and not is_unrolled(node):
-            yield node
-        else:
-            pending.extend(children(node))
-
-
-def strong_components(follow):
-    """Tarjan's algorithm without recursion, over lists of successors."""
-    index, low, on_stack, stack, groups = {}, {}, set(), [], []
-    for root in range(len(follow)):
-        if root in index:
-            continue
-        work = [(root, iter(follow[root]))]
-        index[root] = low[root] = len(index)
-        stack.append(root)
-        on_stack.add(root)
-        while work:
-            node, successors = work[-1]
-            for target in successors:
-                if target not in index:
-                    index[target] = low[target] = len(index)
-                    stack.append(target)
-                    on_stack.add(target)
-                    work.append((target, iter(follow[target])))
-                    break
-                if target in on_stack:
-                    low[node] = min(low[node], index[target])
-            else:
-                work.pop()
-                if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
-                if low[node] == index[node]:
-                    cut = stack.index(node)
-                    groups.append(stack[cut:])
-                    on_stack.difference_update(stack[cut:])
-                    del stack[cut:]
-    return groups
-
-
-class Growth:
-    """An upper bound of the steps that a backtracking matcher takes for a pattern.
-
-    `products` is a list of (constant, loops): the sum over them of the constant times the lengths of
-    the longest runs of the loops' characters, times the number of starting positions, is the bound.
-    A loop followed by something that cannot begin with one of its characters adds instead of
-    multiplying, as giving back characters fails at once there.
-
-    A pattern (or option of it) that begins with an unlimited loop over single characters and has
-    failed somewhere fails in the rest of that run, too. Guards are lookbehinds that skip those
-    starting positions; with them the run counts once, not for every character of it.
-    """
-
-    def __init__(self, tree):
-        for node in tree_nodes(tree):
-            if type(node) is Look or node is tree:
-                for loop in outermost_loops(node.body if type(node) is Look else tree):
-                    if type(loop.body) is not CharSet:
-                        PositionAutomaton(loop).check()
-        self.groups = {n.index: width(n.body)[1] for n in tree_nodes(tree) if type(n) is Capture}
-        self.first, nullable = first_ranges(tree)
-        if nullable:
-            self.first = None
-        self.products = []
-        for option in tree.options if type(tree) is Choice else (tree,):
-            anchored = is_anchored(option)
-            self.products += [(factor, loops, anchored) for factor, loops
-                              in self.steps(option, [(1, ())], None)]
-        self.free = self.free_loops(tree)
-        self.guards = leading_runs(tree)
-        self.degree = max(len(loops) + (not anchored) for _, loops, anchored in self.products)
-        self.factor = sum(factor for factor, _, _ in self.products)
-        loops = any(type(n) is Loop and type(n.body) is not CharSet for n in tree_nodes(tree))
-        self.limit = MAX_NATIVE_GROUP_LOOP if loops else MAX_STRING_LENGTH
-        #: Subjects up to this length need no closer look.
-        self.safe_length = MAX_STRING_LENGTH if self.degree <= 1 and self.factor < 1000 else \
-            int((MAX_NATIVE_STEPS / self.factor) ** (1 / max(self.degree, 1)))
-        self.safe_length = min(self.safe_length, self.limit)
-
-    def steps(self, node, rest, rest_first):
-        """The products for `node` followed by what takes `rest` and begins with `rest_first`
-        (None if it may be empty)."""
-        kind = type(node)
-        if kind is Sequence:
-            for item in reversed(node.items):
-                rest = self.steps(item, rest, rest_first)
-                first, nullable = first_ranges(item)
-                if not nullable:
-                    rest_first = first
-                elif rest_first is not None:
-                    rest_first = merge_ranges(first + rest_first)
-            return rest
-        if kind is Choice:
-            return few_products([p for option in node.options
-                                 for p in self.steps(option, rest, rest_first)])
-        if kind is Capture:
-            return self.steps(node.body, rest, rest_first)
-        if kind is Look:
-            return few_products(self.steps(node.body, [(1, ())], None) + rest)
-        if kind is BackReference:
-            size = self.groups.get(node.index)
-            return rest if size is not None and size < 50 else product([(1, (node,))], rest)
-        if kind is Loop and node.maximum != 0:
-            return self.loop_steps(node, rest, rest_first)
-        return rest
-
-    def loop_steps(self, node, rest, rest_first):
-        decided = rest_first is not None and not ranges_meet(first_ranges(node.body)[0], rest_first)
-        if width(node)[1] is not None and node.maximum - node.minimum <= 16 and node.maximum <= 64:
-            inner = sum(factor for factor, _ in self.steps(node.body, [(1, ())], None))
-            ways = inner ** min(node.maximum, 20)
-            if not decided or ways > 1:
-                ways *= node.maximum - node.minimum + 1
-            return [(factor * ways, loops) for factor, loops in rest]
-        inner = [(1 if type(node.body) is CharSet else 3, (node,))]
-        for look in tree_nodes(node.body):
-            if type(look) is Look:
-                inner = product(inner, self.steps(look.body, [(1, ())], None))
-        return few_products(inner + rest) if decided else product(inner, rest)
-
-    def free_loops(self, tree):
-        """Loops at the left end whose runs, from different starting positions, cannot overlap: the
-        pattern begins with a character that none of them repeats. All starts together pay once."""
-        free = set()
-        if self.first is None:
-            return free
-        for item in tree.items if type(tree) is Sequence else (tree,):
-            while type(item) is Capture:
-                item = item.body
-            if type(item) is Loop and type(item.body) is CharSet and item.maximum is None:
-                if ranges_meet(item.body.ranges, self.first):
-                    break
-                free.add(item)
-            elif width(item)[1] is None:
-                break
-        return free
-
-    def affordable(self, text, guarded=False):
-        """Whether `re` will be done with this subject in time, with the guards or without."""
-        if len(text) > self.limit:
-            return False
-        if not guarded and self.surely_affordable(text):
-            return True
-        free = self.free | self.guards if guarded else self.free
-        starts = len(text) + 1 if self.first is None else count_of(self.first, text) + 1
-        longest, total = {}, len(text)
-        for factor, loops, anchored in self.products:
-            spared = None if anchored else next((loop for loop in loops if loop in free), None)
-            steps = factor * (1 if anchored else starts if spared is None else len(text) + 1)
-            for loop in loops:
-                if loop is spared:
-                    spared = None
-                    continue
-                ranges = all_ranges(loop)
-                if ranges not in longest:
-                    longest[ranges] = longest_run(ranges, text)
-                least = 1 if type(loop) is BackReference else width(loop.body)[0]
-                steps *= longest[ranges] // least + 1
-            total += steps
-            if total > MAX_NATIVE_STEPS:
-                return False
-        return True
-
-    def surely_affordable(self, text):
-        """A quick look at samples: True if all runs are so short that every product is small."""
-        most = max(len(loops) for _, loops, _ in self.products)
-        longest = int((MAX_NATIVE_STEPS / (self.factor * (len(text) + 1))) ** (1 / max(most, 1)))
-        return longest >= 32 and not any(
-            has_long_run(all_ranges(loop), text, longest - 1)
-            for loop in {loop for _, loops, _ in self.products for loop in loops})
-
-
-def product(one, other):
-    return few_products([(f * g, a + b) for f, a in one for g, b in other])
-
-
-def leading_runs(tree):
-    """The unlimited loops over single characters that options of a pattern begin with. None if what
-    follows may depend on where the match began, as backreferences do."""
-    if any(type(node) is BackReference for node in tree_nodes(tree)):
-        return frozenset()
-    runs = []
-    for option in tree.options if type(tree) is Choice else (tree,):
-        runs.append(leading_run(option))
-    return frozenset(run for run in runs if run is not None)
-
-
-def leading_run(node):
-    while type(node) is Capture or type(node) is Sequence and node.items:
-        node = node.body if type(node) is Capture else node.items[0]
-    if type(node) is Loop and node.maximum is None and single_set(node.body) is not None:
-        return node
-    return None
-
-
-def single_set(node):
-    """The ranges of a character set, be it captured; or None."""
-    while type(node) is Capture:
-        node = node.body
-    return node.ranges if type(node) is CharSet else None
-
-
-def few_products(products):
-    """Merges equal products, and all of them if there are too many."""
-    merged = {}
-    for factor, loops in products:
-        merged[loops] = merged.get(loops, 0) + factor
-    if len(merged) > MAX_PRODUCTS:
-        needed = {}
-        for loops in merged:
-            for loop in loops:
-                needed[loop] = max(needed.get(loop, 0), loops.count(loop))
-        return [(sum(merged.values()), tuple(loop for loop, n in needed.items() for _ in range(n)))]
-    return [(factor, loops) for loops, factor in merged.items()]
-
-
-def first_ranges(node):
-    """(the characters a node's matches can begin with, whether it can match nothing)."""
-    kind = type(node)
-    if kind is CharSet:
-        return node.ranges, False
-    if not isinstance(node, Composite):
-        return (((0, MAX_CODE_POINT),) if kind is BackReference else ()), True
-    if not hasattr(node, "first"):
-        node.first = composite_first(node, kind)
-    return node.first
-
-
-def composite_first(node, kind):
-    if kind is Choice:
-        parts = [first_ranges(option) for option in node.options]
-        return merge_ranges([r for ranges, _ in parts for r in ranges]), any(n for _, n in parts)
-    if kind is Sequence:
-        first = []
-        for item in node.items:
-            ranges, nullable = first_ranges(item)
-            first += ranges
-            if not nullable:
-                return merge_ranges(first), False
-        return merge_ranges(first), True
-    ranges, nullable = first_ranges(node.body)
-    return ranges, nullable or kind is Loop and node.minimum == 0
-
-
-def is_anchored(node):
-    """Whether a pattern can match at the start of the input only."""
-    kind = type(node)
-    if kind is Border:
-        return node.kind == "start" and not node.lines
-    if kind is Sequence:
-        return any(is_anchored(item) for item in node.items)
-    if kind is Choice:
-        return all(is_anchored(option) for option in node.options)
-    return kind is Capture and is_anchored(node.body)
-
-
-def all_ranges(node):
-    """All characters that a node can consume."""
-    ranges = []
-    for part in tree_nodes(node):
-        if type(part) is CharSet:
-            ranges.extend(part.ranges)
-        elif type(part) is BackReference:
-            return ((0, MAX_CODE_POINT),)
-    return merge_ranges(ranges)
-
-
-@functools.lru_cache(maxsize=200)
-def run_finder(ranges):
-    return re.compile(set_text(ranges) + "+", NATIVE_FLAGS).findall
-
-
-def is_universal(ranges):
-    return ranges[0][0] == 0 and ranges[0][1] >= MAX_UNIT
-
-
-def longest_run(ranges, text):
-    """Length of the longest piece of text that consists of these characters only."""
-    if not ranges or is_universal(ranges):
-        return len(text) if ranges else 0
-    return max(map(len, run_finder(ranges)(text)), default=0)
-
-
-def has_long_run(ranges, text, length):
-    """False if the text has no run of `length` characters out of the set; True if it has one of
-    half that length (or more). Looks only where such a run must pass by."""
-    if not ranges or is_universal(ranges):
-        return bool(ranges)
-    half = length // 2
-    match = run_tester(ranges, half)
-    return any(match(text, start) for start in range(0, len(text), half))
-
-
-@functools.lru_cache(maxsize=200)
-def run_tester(ranges, length):
-    return re.compile(f"{set_text(ranges)}{{{length}}}", NATIVE_FLAGS).match
-
-
-def count_of(ranges, text):
-    """How many characters of the text are in the set."""
-    if not ranges or is_universal(ranges):
-        return len(text) if ranges else 0
-    return sum(map(len, run_finder(ranges)(text)))
-
-
-# The other machine
-
-class CharTest(dict):
-    """character -> whether it is one of `ranges`; fills itself."""
-
-    __slots__ = ("ranges",)
-
-    def __init__(self, ranges):
-        dict.__init__(self)
-        self.ranges = ranges
-
-    def __missing__(self, char):
-        result = self[char] = ranges_contain(self.ranges, ord(char))
-        return result
-
-
-#: The bounds of no positions at all.
-NEVER = (-1, -2)
-
-
-class MatchState:
-    """One attempt of a ThreadedMatcher.
-
-    cells   start and end of each group (or -1), then the registers of counted loops
-    stack   what to do when stuck: (step, pos, extra) resumes there, (None, cell, old) is undone
-    looks   for each lookaround that is being tried: (height of the stack, pos, copy of cells)
-    dead    None, or the (step, pos) that were tried without success
-    spent   step of a run -> (low, high): going on at any pos from low to high leads nowhere
-    extra   the third item of the entry that was resumed
-    """
-
-    __slots__ = ("text", "size", "pos", "cells", "stack", "looks", "dead", "spent", "matched",
-                 "extra", "poll")
-
-    def __init__(self, text, poll):
-        self.poll = poll
-        self.spent = {}
-        self.text = text
-        self.size = len(text)
-        self.stack = []
-        self.looks = []
-        self.dead = None
-        self.matched = False
-        self.extra = None
-
-
-def back_track(state):
-    """Goes back to the last open choice; None when there is none."""
-    stack, cells, dead = state.stack, state.cells, state.dead
-    for _ in range(MAX_STEPS_BACK):
-        if not stack:
-            return None
-        step, pos, extra = stack.pop()
-        if step is None:
-            cells[pos] = extra
-            continue
-        if extra is not None and pos > extra >= 0:
-            stack.append((step, pos - 1, extra))
-        if dead is not None:
-            key = (step, pos) if extra is None or extra >= 0 else (step, pos, extra)
-            if key in dead:
-                continue
-            if len(dead) < MAX_DEAD_ENDS:
-                dead.add(key)
-        state.pos = pos
-        state.extra = extra
-        return step
-    return back_track
-
-
-def accept(state):
-    state.matched = True
-    return None
-
-
-class ThreadedMatcher:
-    """A backtracking matcher for any tree (22.2.2), as threaded code.
-
-    Every node becomes a closure step(state) that returns the next step. The steps are called in one loop,
-    so that neither patterns nor subjects meet Python's recursion limit, and the clock is
-    looked at in between.
-    """
-
-    def __init__(self, tree, group_count):
-        self.cell_count = 2 * group_count + 2
-        self.tests = {}
-        nodes = list(tree_nodes(tree))
-        # Whether success from (step, pos) depends on nothing else, so that failures can be kept.
-        self.forgetful = not any(type(n) in (Look, BackReference) or (
-            type(n) is Loop and self.is_counted(n)) for n in nodes)
-        self.start = self.compile(tree, accept, True)
-        first, nullable = first_ranges(tree)
-        self.finder = None
-        if not nullable and first:
-            self.finder = re.compile(set_text(first), NATIVE_FLAGS).search
-        self.anchored = is_anchored(tree)
-
-    @staticmethod
-    def is_counted(node):
-        """Whether a loop needs registers: for its count, or to notice turns that match nothing."""
-        return type(node.body) is not CharSet and (
-            node.minimum > 1 or node.maximum not in (None, 1) or width(node.body)[0] == 0)
-
-    def find(self, realm, text, pos, sticky):
-        """The spans of the groups of the first match at or after `pos` (exactly there if sticky),
-        as a list of alternating starts and ends with -1 for none; or None."""
-        state = MatchState(text, realm.poll)
-        budget = [REMEMBER_AFTER]
-        size = len(text)
-        while pos <= size:
-            if self.finder is not None:
-                found = self.finder(text, pos)
-                if found is None or sticky and found.start() > pos:
-                    return None
-                pos = found.start()
-            state.pos = pos
-            state.cells = [-1] * self.cell_count
-            state.stack.clear()
-            self.run(realm, state, budget)
-            if state.matched:
-                state.cells[0], state.cells[1] = pos, state.pos
-                return state.cells
-            if sticky or self.anchored:
-                return None
-            pos += 1
-            if not pos & 255:
-                realm.poll()
-        return None
-
-    def run(self, realm, state, budget):
-        step = self.start
-        while True:
-            for taken in range(STEPS_PER_POLL):
-                step = step(state)
-                if step is None:
-                    budget[0] -= taken
-                    return
-            realm.poll()
-            if len(state.stack) > MAX_OPEN_CHOICES:
-                raise JSRangeError("Maximum call stack size exceeded")
-            budget[0] -= STEPS_PER_POLL
-            if budget[0] < 0 and state.dead is None and self.forgetful:
-                state.dead = set()
-
-    def test(self, ranges):
-        if ranges not in self.tests:
-            self.tests[ranges] = CharTest(ranges)
-        return self.tests[ranges]
-
-    # one method per kind of node: (node, the step that follows, whether to go forward) -> step
-
-    def compile(self, node, following, forward):
-        return getattr(self, "compile_" + type(node).__name__.lower())(node, following, forward)
-
-    def compile_sequence(self, node, following, forward):
-        items = list(node.items) if forward else list(node.items)[::-1]
-        while items:
-            item = items.pop()
-            literal = ""
-            while forward and is_literal(item):
-                literal = chr(item.ranges[0][0]) + literal
-                if not items or not is_literal(items[-1]):
-                    break
-                item = items.pop()
-            following = self.literal(literal, following) if len(literal) > 1 \
-                else self.compile(item, following, forward)
-        return following
-
-    def literal(self, literal, following):
-        length = len(literal)
-
-        def match_literal(state):
-            pos = state.pos
-            if state.text.startswith(literal, pos):
-                state.pos = pos + length
-                return following
-            return back_track(state)
-        return match_literal
-
-    def compile_charset(self, node, following, forward):
-        test = self.test(node.ranges)
-
-        def match_char(state):
-            pos = state.pos
-            if pos < state.size and test[state.text[pos]]:
-                state.pos = pos + 1
-                return following
-            return back_track(state)
-
-        def match_char_before(state):
-            pos = state.pos - 1
-            if pos >= 0 and test[state.text[pos]]:
-                state.pos = pos
-                return following
-            return back_track(state)
-        return match_char if forward else match_char_before
-
-    def compile_choice(self, node, following, forward):
-        options = [self.compile(option, following, forward) for option in node.options]
-        first, others = options[0], options[:0:-1]
-
-        def choose(state):
-            pos, push = state.pos, state.stack.append
-            for option in others:
-                push((option, pos, None))
-            return first
-        return choose
-
-    def compile_capture(self, node, following, forward):
-        begin, end = 2 * node.index, 2 * node.index + 1
-        if not forward:
-            begin, end = end, begin
-
-        def close(state):
-            cells, stack = state.cells, state.stack
-            stack.append((None, end, cells[end]))
-            cells[end] = state.pos
-            # The start is only now made visible: references inside the group see it undefined.
-            stack.append((None, begin, cells[begin]))
-            cells[begin] = cells[mark]
-            return following
-
-        def open_group(state):
-            cells = state.cells
-            state.stack.append((None, mark, cells[mark]))
-            cells[mark] = state.pos
-            return body
-
-        mark = self.register()
-        body = self.compile(node.body, close, forward)
-        return open_group
-
-    def register(self):
-        self.cell_count += 1
-        return self.cell_count - 1
-
-    def compile_border(self, node, following, forward):
-        def at_start(state):
-            return following if state.pos == 0 else back_track(state)
-
-        def at_end(state):
-            return following if state.pos == state.size else back_track(state)
-
-        def at_line_start(state):
-            pos = state.pos
-            return following if pos == 0 or state.text[pos - 1] in "\n\r\u2028\u2029" \
-                else back_track(state)
-
-        def at_line_end(state):
-            pos = state.pos
-            return following if pos == state.size or state.text[pos] in "\n\r\u2028\u2029" \
-                else back_track(state)
-        if node.kind == "start":
-            return at_line_start if node.lines else at_start
-        if node.kind == "end":
-            return at_line_end if node.lines else at_end
-        wanted, test = node.kind == "word", self.test(node.words)
-
-        def at_word_border(state):
-            pos = state.pos
-            before = pos > 0 and test[state.text[pos - 1]]
-            after = pos < state.size and test[state.text[pos]]
-            return following if (before is not after) is wanted else back_track(state)
-        return at_word_border
-
-    def compile_look(self, node, following, forward):
-        def look(state):
-            state.looks.append((len(state.stack), state.pos, state.cells[:]))
-            state.stack.append((failed, state.pos, None))
-            return body
-
-        def found(state):
-            height, state.pos, before = state.looks.pop()
-            stack, cells = state.stack, state.cells
-            del stack[height:]
-            if negative:
-                cells[:] = before
-                return back_track(state)
-            stack.extend([(None, i, old) for i, old in enumerate(before) if cells[i] != old])
-            return following
-
-        def failed(state):
-            state.looks.pop()
-            return following if negative else back_track(state)
-        negative = node.negative
-        body = self.compile(node.body, found, node.ahead)
-        return look
-
-    def compile_backreference(self, node, following, forward):
-        begin, end, fold = 2 * node.index, 2 * node.index + 1, node.fold
-
-        def refer(state):
-            start, text = state.cells[begin], state.text
-            if start < 0:
-                return following
-            wanted = text[start:state.cells[end]]
-            low = state.pos if forward else state.pos - len(wanted)
-            if low < 0:
-                return back_track(state)
-            piece = text[low:low + len(wanted)]
-            if len(wanted) > 1000:
-                state.poll()
-            if piece != wanted and (fold is None or len(piece) != len(wanted)
-                                    or list(map(fold, piece)) != list(map(fold, wanted))):
-                return back_track(state)
-            state.pos = low + len(wanted) if forward else low
-            return following
-        return following if node.open else refer
-
-    # loops
-
-    def compile_loop(self, node, following, forward):
-        if node.maximum == 0:
-            return following
-        if node.maximum == node.minimum == 1:
-            return self.compile(node.body, following, forward)
-        if type(node.body) is CharSet:
-            if not forward:
-                return self.run_before(node, following)
-            return self.run_ahead(node, following) if node.greedy else self.lazy_run(node, following)
-        if self.is_counted(node):
-            return self.counted_loop(node, following, forward)
-        if node.maximum == 1:
-            return self.optional(node, following, forward)
-        return self.simple_loop(node, following, forward)
-
-    def run_ahead(self, node, following):
-        """A greedy loop over one character set, forward."""
-        minimum, maximum = node.minimum, node.maximum
-        high = "" if maximum is None else maximum
-        runner = re.compile(f"{set_text(node.body.ranges)}{{{minimum},{high}}}", NATIVE_FLAGS).match \
-            if minimum <= MAX_STRING_LENGTH else (lambda text, pos: None)
-
-        def run(state):
-            low = state.pos + minimum
-            spent_low, spent_high = state.spent.get(run, NEVER)
-            if maximum is None and spent_low <= low <= spent_high:
-                return back_track(state)  # this run would end where the spent one ends
-            found = runner(state.text, state.pos)
-            if found is None:
-                return back_track(state)
-            end = found.end()
-            if state.dead is not None:
-                state.stack.append((all_tried, end, -1 - low))
-                if low < spent_low <= end <= spent_high:
-                    end = spent_low - 1
-            state.pos = end
-            if end > low:
-                state.stack.append((following, end - 1, low))
-            return following
-
-        def all_tried(state):
-            low, high = -1 - state.extra, state.pos
-            spent_low, spent_high = state.spent.get(run, (low, high))
-            state.spent[run] = (min(low, spent_low) if high == spent_high else low), high
-            return back_track(state)
-        return run
-
-    def lazy_run(self, node, following):
-        """A lazy loop over one character set, forward."""
-        minimum, maximum = node.minimum, node.maximum
-        runner = re.compile(f"{set_text(node.body.ranges)}{{{minimum}}}", NATIVE_FLAGS).match \
-            if minimum <= MAX_STRING_LENGTH else (lambda text, pos: None)
-        test = self.test(node.body.ranges)
-        extra = None if maximum is None else maximum - minimum
-
-        def run(state):
-            found = runner(state.text, state.pos)
-            if found is None:
-                return back_track(state)
-            state.pos = found.end()
-            if extra != 0:
-                state.stack.append((more, state.pos, None if extra is None else -extra))
-            return following
-
-        def more(state):
-            pos, left = state.pos, state.extra
-            if pos >= state.size or not test[state.text[pos]]:
-                return back_track(state)
-            state.pos = pos + 1
-            if left is None:
-                state.stack.append((more, pos + 1, None))
-            elif left < -1:
-                state.stack.append((more, pos + 1, left + 1))
-            return following
-        return run
-
-    def run_before(self, node, following):
-        """A loop over one character set, backward."""
-        minimum, maximum, greedy = node.minimum, node.maximum, node.greedy
-        test = self.test(node.body.ranges)
-
-        def run(state):
-            pos, text, limit = state.pos, state.text, state.pos - minimum
-            low = -1 if maximum is None else max(pos - maximum, 0) - 1
-            end = pos - 1
-            while end > low and test[text[end]]:
-                end -= 1
-                if not end & 4095:
-                    state.poll()
-            end += 1
-            if end > limit:
-                return back_track(state)
-            if end < limit:
-                state.stack.append((give_back, end + 1, limit) if greedy else
-                                   (following, limit - 1, end))
-            state.pos = end if greedy else limit
-            return following
-
-        def give_back(state):
-            if state.pos < state.extra:
-                state.stack.append((give_back, state.pos + 1, state.extra))
-            return following
-        return run
-
-    def resetter(self, node):
-        """reset(state) forgets the captures of a loop's body; None if it has none."""
-        if not node.captures:
-            return None
-        low, high = 2 * node.captures[0], 2 * node.captures[-1] + 2
-
-        def reset(state):
-            cells = state.cells
-            for index in range(low, high):
-                if cells[index] >= 0:
-                    state.stack.append((None, index, cells[index]))
-                    cells[index] = -1
-        return reset
-
-    def optional(self, node, following, forward):
-        body, greedy = self.compile(node.body, following, forward), node.greedy
-        first, second = (body, following) if greedy else (following, body)
-
-        def choose(state):
-            state.stack.append((second, state.pos, None))
-            return first
-        return choose
-
-    def simple_loop(self, node, following, forward):
-        """Any number of turns (or at least one) of a body that cannot match nothing."""
-        greedy, reset = node.greedy, self.resetter(node)
-
-        def turn(state):
-            if reset is not None:
-                reset(state)
-            return body
-
-        def loop(state):
-            if state.dead is not None:
-                key = (loop, state.pos)
-                if key in state.dead:
-                    return back_track(state)
-                if len(state.dead) < MAX_DEAD_ENDS:
-                    state.dead.add(key)
-            if greedy:
-                state.stack.append((following, state.pos, None))
-                return turn(state)
-            state.stack.append((turn, state.pos, None))
-            return following
-        body = self.compile(node.body, loop, forward)
-        return turn if node.minimum else loop
-
-    def counted_loop(self, node, following, forward):
-        """RepeatMatcher (22.2.2.3.1) with the count and the start of the turn in cells."""
-        greedy, reset = node.greedy, self.resetter(node)
-        minimum, maximum = node.minimum, node.maximum
-        counter, origin = self.register(), self.register()
-
-        def enter(state):
-            cells = state.cells
-            state.stack.append((None, counter, cells[counter]))
-            state.stack.append((None, origin, cells[origin]))
-            cells[counter] = 0
-            return loop(state)
-
-        def loop(state):
-            count = state.cells[counter]
-            if count < minimum:
-                return turn(state)
-            if maximum is not None and count >= maximum:
-                return following
-            if greedy:
-                state.stack.append((following, state.pos, None))
-                return turn(state)
-            state.stack.append((turn, state.pos, None))
-            return following
-
-        def turn(state):
-            cells = state.cells
-            state.stack.append((None, counter, cells[counter]))
-            state.stack.append((None, origin, cells[origin]))
-            cells[counter] += 1
-            cells[origin] = state.pos
-            if reset is not None:
-                reset(state)
-            return body
-
-        def end_turn(state):
-            cells = state.cells
-            if state.pos == cells[origin]:
-                if cells[counter] > minimum:
-                    return back_track(state)
-                if minimum > 1000:
-                    # Turns that match nothing all do the same: the rest of them is skipped.
-                    state.stack.append((None, counter, cells[counter]))
-                    cells[counter] = minimum
-            return loop(state)
-        body = self.compile(node.body, end_turn, forward)
-        return enter
-
-
-def is_literal(node):
-    return type(node) is CharSet and len(node.ranges) == 1 and node.ranges[0][0] == node.ranges[0][1]
-
-
-# Compiled patterns
-
-_UTF_16 = f"utf-16-{sys.byteorder[0]}e"
-
-
-class CodePointView:
-    """A string with surrogate pairs as code points, and the way back to code units."""
-
-    __slots__ = ("points", "unit_count", "astral", "astral_units")
-
-    def __init__(self, text):
-        # Through an array, since encoding a surrogate by "surrogatepass" takes as long as ten characters.
-        self.points = array.array("H", map(ord, text)).tobytes().decode(_UTF_16, "surrogatepass")
-        self.unit_count = len(text)
-        self.astral = None
-
-    def locate(self):
-        """Notes where the astral characters are, once a position within the text is asked for."""
-        self.astral = [m.start() for m in interruptible_slowly(_ASTRAL_CHARACTER.finditer(self.points))]
-        self.astral_units = [index + i for i, index in enumerate(self.astral)]
-
-    def to_point(self, unit):
-        """The code point that contains this code unit."""
-        if unit == 0:
-            return 0
-        if self.astral is None:
-            self.locate()
-        return unit - bisect.bisect_left(self.astral_units, unit)
-
-    def to_unit(self, point):
-        if point <= 0:
-            return point
-        if point == len(self.points):
-            return self.unit_count
-        if self.astral is None:
-            self.locate()
-        return point + bisect.bisect_left(self.astral, point)
-
-
-_ASTRAL_CHARACTER = re.compile("[\U00010000-\U0010ffff]")
-
-
-class JSMatch:
-    """What `re.Match` is, for matches of ThreadedMatcher and through a CodePointView."""
-
-    __slots__ = ("string", "regs")
-
-    def __init__(self, text, cells, group_count):
-        self.string = text
-        self.regs = tuple([(cells[i], cells[i + 1]) for i in range(0, 2 * group_count + 2, 2)])
-
-    def start(self):
-        return self.regs[0][0]
-
-    def end(self):
-        return self.regs[0][1]
-
-    def span(self):
-        return self.regs[0]
-
-    def __getitem__(self, group):
-        start, end = self.regs[group]
-        return None if start < 0 else self.string[start:end]
-
-    def groups(self, default=None):
-        text = self.string
-        return tuple([default if start < 0 else text[start:end] for start, end in self.regs[1:]])
-
-
-class GuardedPattern:
-    """A pattern for `re` whose search skips the rest of a run where the pattern has failed."""
-
-    __slots__ = ("match", "search_guarded")
-
-    def __init__(self, tree, guards, native):
-        self.match = native.match
-        self.search_guarded = re.compile(NativeWriter(guards).write(tree), NATIVE_FLAGS).search
-
-    def search(self, text, index):
-        """The guards look at the character before, so that `index` itself is tried without."""
-        return self.match(text, index) or self.search_guarded(text, index)
-
-
-class CompiledPattern:
-    """A pattern under the flags that concern matching; both machines are made when first needed.
-
-    names      group name -> number
-    nullable   whether it can match the empty string
-    """
-
-    __slots__ = ("tree", "group_count", "names", "unicode", "nullable", "native", "guarded",
-                 "growth", "threaded", "prepared")
-
-    def __init__(self, source, flags):
-        parser = PatternParser(source, flags)
-        try:
-            self.tree = parser.parse()
-            self.nullable = width(self.tree)[0] == 0
-        except RecursionError:
-            parser.fail("Regular expression too large")
-        self.group_count = parser.group_count
-        self.names = parser.names
-        self.unicode = parser.unicode
-        self.prepared = False
-        self.native = self.guarded = self.growth = self.threaded = None
-
-    def prepare(self):
-        """Decides which machine may be used."""
-        try:
-            text = NativeWriter().write(self.tree)
-            self.growth = Growth(self.tree)
-            native = re.compile(text, NATIVE_FLAGS)
-            self.native = native if native.groups == self.group_count else None
-        except (NotNative, Risky, RecursionError, OverflowError, re.error):
-            self.native = None
-        if self.native is None:
-            self.threaded = ThreadedMatcher(self.tree, self.group_count)
-        self.prepared = True
-
-    def native_for(self, regexp, text):
-        """The `re` pattern if this subject may be given to it; `regexp` remembers the answer."""
-        if not self.prepared:
-            self.prepare()
-        if self.native is None or len(text) <= self.growth.safe_length:
-            return self.native
-        known = regexp.judged
-        if known is None or known[0] is not text:
-            known = regexp.judged = (text, self.judge(text))
-        return known[1]
-
-    def judge(self, text):
-        """The machine for a long subject: an object with the methods `match` and `search` of
-        `re` patterns, or None for ThreadedMatcher."""
-        if self.growth.affordable(text):
-            return self.native
-        if self.growth.guards and self.growth.affordable(text, True):
-            if self.guarded is None:
-                self.guarded = GuardedPattern(self.tree, self.growth.guards, self.native)
-            return self.guarded
-        if self.threaded is None:
-            self.threaded = ThreadedMatcher(self.tree, self.group_count)
-        return None
-
-    def view(self, regexp, text):
-        """The CodePointView to match through, or None if units are code points here."""
-        if not self.unicode or text.isascii():
-            return None
-        known = regexp.viewed
-        if known is None or known[0] is not text:
-            view = CodePointView(text) if SURROGATE_PAIR.search(text) else None
-            known = regexp.viewed = (text, view)
-        return known[1]
-
-    def find(self, realm, regexp, text, index, sticky=False):
-        """The first match at or after `index` (exactly there if sticky), or None."""
-        view = self.view(regexp, text)
-        if view is not None:
-            return self.find_through(view, realm, regexp, text, index, sticky)
-        native = self.native_for(regexp, text)
-        if native is not None:
-            return native.match(text, index) if sticky else native.search(text, index)
-        cells = self.threaded.find(realm, text, index, sticky)
-        return None if cells is None else JSMatch(text, cells, self.group_count)
-
-    def find_through(self, view, realm, regexp, text, index, sticky):
-        points, index = view.points, view.to_point(index)
-        native = self.native_for(regexp, points)
-        if native is None:
-            cells = self.threaded.find(realm, points, index, sticky)
-        else:
-            match = native.match(points, index) if sticky else native.search(points, index)
-            cells = None if match is None else [cell for span in match.regs for cell in span]
-        if cells is None:
-            return None
-        cells = [view.to_unit(cell) for cell in cells]
-        return JSMatch(text, cells, self.group_count)
-
-    def find_all(self, realm, regexp, text):
-        """A Python iterator over the matches of a global search."""
-        native = self.native_alone(regexp, text)
-        return self.find_each(realm, regexp, text) if native is None else native.finditer(text)
-
-    def native_alone(self, regexp, text):
-        """The `re` pattern, if its own iteration over the matches is that of JavaScript (which
-        differs after empty matches) and may be given this subject; or None."""
-        if not self.nullable and self.view(regexp, text) is None:
-            native = self.native_for(regexp, text)
-            if native is not None and native is self.native:
-                return native
-        return None
-
-    def find_each(self, realm, regexp, text):
-        index, size = 0, len(text)
-        while index <= size:
-            match = self.find(realm, regexp, text, index)
-            if match is None:
-                return
-            yield match
-            index = match.end()
-            if index == match.start():
-                index = advance_string_index(text, index, self.unicode)
-
-
-def advance_string_index(text, index, unicode):
-    """AdvanceStringIndex (22.2.7.3)."""
-    if unicode and index + 1 < len(text) and "\ud800" <= text[index] <= "\udbff" \
-            and "\udc00" <= text[index + 1] <= "\udfff":
-        return index + 2
-    return index + 1
-
-
-REGEXP_FLAGS = "dgimsuvy"
-
-
-def are_flags(flags):
-    """Whether a string is made of flags, each at most once, and not both of u and v."""
-    return len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
-        and not ("u" in flags and "v" in flags)
-
-
-class RegExpProgram:
-    """A pattern with its flags: all that RegExp objects of one source and flags share."""
-
-    __slots__ = ("source", "flags", "pattern", "is_global", "sticky", "has_indices", "unicode",
-                 "escaped")
-
-    def __init__(self, source, flags):
-        if not are_flags(flags):
-            raise JSSyntaxError(f"Invalid flags supplied to RegExp constructor '{flags[:100]}'")
-        self.source = source
-        self.flags = flags
-        try:
-            self.pattern = compile_pattern(source, "".join([f for f in "imsuv" if f in flags]))
-        except JSSyntaxError as wrong:
-            shown = source if len(source) <= 500 else source[:500] + "…"
-            raise JSSyntaxError(f"Invalid regular expression: /{shown}/{''.join(sorted(flags))}: "
-                                f"{wrong.message}") from None
-        self.is_global = "g" in flags
-        self.sticky = "y" in flags
-        self.has_indices = "d" in flags
-        self.unicode = "u" in flags or "v" in flags
-        self.escaped = None
-
-    def source_text(self):
-        """EscapeRegExpPattern (22.2.6.13.1): what can stand between slashes."""
-        if self.escaped is None:
-            self.escaped = _UNESCAPED.sub(escape_source_piece, self.source) or "(?:)"
-        return self.escaped
-
-
-_UNESCAPED = re.compile("\\\\[\\s\\S]|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\.)*|[/\n\r\u2028\u2029]")
-_LINE_END_ESCAPES = {"\n": "\\n", "\r": "\\r", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-
-
-def escape_source_piece(match):
-    piece = match[0]
-    if piece[0] == "[":
-        return piece
-    if piece[-1] in _LINE_END_ESCAPES:
-        return _LINE_END_ESCAPES[piece[-1]]
-    return "\\/" if piece == "/" else piece
-
-
-@functools.lru_cache(maxsize=MAX_CACHED_PATTERNS)
-def _cached_program(source, flags):
-    return RegExpProgram(source, flags)
-
-
-@functools.lru_cache(maxsize=MAX_CACHED_PATTERNS)
-def _cached_pattern(source, flags):
-    return CompiledPattern(source, flags)
-
-
-class LongPatterns(dict):
-    """(source, flags) -> RegExpProgram for long sources; drops the oldest when they are too many."""
-
-    def __init__(self):
-        dict.__init__(self)
-        self.lock = threading.Lock()
-        self.total = 0
-
-    def __missing__(self, key):
-        program = RegExpProgram(*key)
-        with self.lock:
-            self[key] = program
-            self.total += len(key[0])
-            while self.total > MAX_LONG_PATTERNS:
-                oldest = next(iter(self))
-                self.total -= len(oldest[0])
-                del self[oldest]
-        return program
-
-
-_long_patterns = LongPatterns()
-
-
-def compile_pattern(source, flags):
-    """The CompiledPattern of a source under some of the flags "imsuv"; raises JSSyntaxError."""
-    if len(source) > MAX_SHORT_PATTERN:
-        return CompiledPattern(source, flags)
-    return _cached_pattern(source, flags)
-
-
-def regexp_program(source, flags):
-    """The RegExpProgram of a source and flags; raises JSSyntaxError."""
-    if len(source) > MAX_SHORT_PATTERN:
-        return _long_patterns[source, flags]
-    return _cached_program(source, flags)
-
-
-# RegExp objects
-
-class JSRegExp(JSObject):
-    """A RegExp object (22.2.8). `lastIndex` is an ordinary own property.
-
-    program          the RegExpProgram
-    judged, viewed   what CompiledPattern found out about the last subject: (text, answer)
-    """
-
-    __slots__ = ("program", "judged", "viewed")
-    class_name = "RegExp"
-
-    def __init__(self, proto, program):
-        self.proto = proto
-        self.props = {"lastIndex": 0}
-        self.attrs = {"lastIndex": WRITABLE}
-        self.program = program
-        self.judged = self.viewed = None
-
-
-class JSRegExpPrototype(JSObject):
-    """%RegExp.prototype%, which can tell whether scripts have changed what exec, flags and
-    the like mean; the shortcuts below are open only while they have not."""
-
-    __slots__ = ("original_exec", "original_getters", "original_species")
-
-    def remember(self, ctor):
-        self.original_exec = self.props["exec"]
-        self.original_getters = _FLAG_GETTERS(self.attrs)
-        self.original_species = ctor.attrs[SYM_SPECIES].getter
-
-    def untouched(self):
-        try:
-            return self.props["exec"] is self.original_exec \
-                and _FLAG_GETTERS(self.attrs) == self.original_getters
-        except KeyError:
-            return False
-
-
-_FLAG_NAMES = {"d": "hasIndices", "g": "global", "i": "ignoreCase", "m": "multiline", "s": "dotAll",
-               "u": "unicode", "v": "unicodeSets", "y": "sticky"}
-_FLAG_GETTERS = operator.itemgetter("flags", *_FLAG_NAMES.values())
-
-
-class RegExpClass(BuiltinClass):
-    def install(self, realm):
-        BuiltinClass.install(self, realm)
-        realm.RegExpPrototype.remember(realm.RegExp)
-
-
-REGEXP = RegExpClass("RegExp", prototype=lambda realm, proto: JSRegExpPrototype(proto))
-
-
-def new_regexp(realm, pattern, flags):
-    """The object for a regular expression literal."""
-    return JSRegExp(realm.RegExpPrototype, regexp_program(pattern, flags))
-
-
-def validate_literal(pattern, flags):
-    """What the parser asks about a literal; raises JSSyntaxError."""
-    if not are_flags(flags):
-        raise JSSyntaxError("Invalid regular expression flags")
-    regexp_program(pattern, flags)
-
-
-REGEXP_VALIDATOR.append(validate_literal)
-
-
-def is_untouched(regexp):
-    """Whether an object is a RegExp whose methods and flags do what the specification says."""
-    if type(regexp) is not JSRegExp:
-        return False
-    attrs, proto = regexp.attrs, regexp.proto
-    return len(attrs) == 1 and attrs["lastIndex"] == WRITABLE \
-        and type(proto) is JSRegExpPrototype and proto.untouched()
-
-
-def require_regexp(value, method):
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"RegExp.prototype.{method} called on incompatible receiver {display(value)}")
-    return value
-
-
-def set_last_index(regexp, index):
-    if type(regexp) is JSRegExp and regexp.attrs["lastIndex"] == WRITABLE:
-        regexp.props["lastIndex"] = index
-    else:
-        regexp.set_or_throw("lastIndex", index)
-
-
-def builtin_exec(realm, regexp, text):
-    """RegExpBuiltinExec (22.2.7.2), up to the match: a match or None."""
-    last_index = regexp.props["lastIndex"]
-    if type(last_index) is not int or last_index < 0:
-        last_index = to_length(last_index)
-    program = regexp.program
-    sticky = program.sticky
-    if not (program.is_global or sticky):
-        match = program.pattern.find(realm, regexp, text, 0)
-        if match is not None:
-            realm.last_match = match
-        return match
-    match = None
-    if last_index <= len(text):
-        match = program.pattern.find(realm, regexp, text, last_index, sticky)
-    if match is not None:
-        realm.last_match = match
-    set_last_index(regexp, 0 if match is None else match.end())
-    return match
-
-
-def match_array(realm, program, text, match):
-    """The array that exec returns."""
-    pattern = program.pattern
-    captures = match.groups(undefined)
-    result = realm.new_array([match[0], *captures])
-    groups = named_groups(pattern, captures) if pattern.names else undefined
-    result.props = {"index": match.start(), "input": text, "groups": groups}
-    if program.has_indices:
-        result.props["indices"] = match_indices(realm, pattern, match)
-    return result
-
-
-def named_groups(pattern, values):
-    """The `groups` object, from the values of all groups but the first."""
-    return JSObject(None, {name: values[index - 1] for name, index in pattern.names.items()})
-
-
-def match_indices(realm, pattern, match):
-    """MakeMatchIndicesIndexPairArray (22.2.7.8)."""
-    pairs = [undefined if start < 0 else realm.new_array([start, end]) for start, end in match.regs]
-    result = realm.new_array(pairs)
-    result.props = {"groups": named_groups(pattern, pairs[1:]) if pattern.names else undefined}
-    return result
-
-
-def regexp_exec(realm, regexp, text):
-    """RegExpExec (22.2.7.1): an object or null."""
-    method = regexp.get("exec")
-    if method is realm.RegExpPrototype.original_exec and type(regexp) is JSRegExp:
-        match = builtin_exec(realm, regexp, text)
-        return null if match is None else match_array(realm, regexp.program, text, match)
-    if is_callable(method):
-        result = method.fn(regexp, text)
-        if result is not null and not isinstance(result, JSObject):
-            raise JSTypeError("object null is not a function" if result is undefined else
-                              f"{display(result)} is not an object or null")
-        return result
-    if type(regexp) is not JSRegExp:
-        raise JSTypeError(f"Receiver is not a RegExp: {display(regexp)}")
-    match = builtin_exec(realm, regexp, text)
-    return null if match is None else match_array(realm, regexp.program, text, match)
-
-
-# RegExp.prototype
-
-@REGEXP.method("exec", 1, receiver=JSRegExp)
-def regexp_prototype_exec(realm, this, string=undefined, *_):
-    text = string if type(string) is str else to_string(string)
-    match = builtin_exec(realm, this, text)
-    return null if match is None else match_array(realm, this.program, text, match)
-
-
-def declare_flag(flag, name):
-    """The getter of one flag (22.2.6.4.1 RegExpHasFlag)."""
-    @REGEXP.getter(name)
-    def regexp_flag(realm, this, *_):
-        if type(this) is JSRegExp:
-            return flag in this.program.flags
-        if this is realm.RegExpPrototype:
-            return undefined
-        raise JSTypeError(f"RegExp.prototype.{name} getter called on "
-                          f"non-{'RegExp ' if is_object(this) else ''}object {display(this)}")
-
-
-for _flag, _name in _FLAG_NAMES.items():
-    declare_flag(_flag, _name)
-
-
-@REGEXP.getter("flags")
-def regexp_flags(realm, this, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError(f"RegExp.prototype.flags getter called on non-object {display(this)}")
-    return "".join([flag for flag, name in _FLAG_NAMES.items() if to_boolean(this.get(name))])
-
-
-@REGEXP.getter("source")
-def regexp_source(realm, this, *_):
-    if type(this) is JSRegExp:
-        return this.program.source_text()
-    if this is realm.RegExpPrototype:
-        return "(?:)"
-    raise JSTypeError("RegExp.prototype.source getter called on "
-                      f"non-{'RegExp ' if is_object(this) else ''}object {display(this)}")
-
-
-@REGEXP.method("test", 1)
-def regexp_test(realm, this, string=undefined, *_):
-    require_regexp(this, "test")
-    text = to_string(string)
-    if type(this) is JSRegExp and this.get("exec") is realm.RegExpPrototype.original_exec:
-        return builtin_exec(realm, this, text) is not None
-    return regexp_exec(realm, this, text) is not null
-
-
-@REGEXP.method("toString")
-def regexp_to_string(realm, this, *_):
-    require_regexp(this, "toString")
-    source = to_string(this.get("source"))
-    return f"/{source}/{to_string(this.get('flags'))}"
-
-
-@REGEXP.method("compile", 2, receiver=JSRegExp)
-def regexp_compile(realm, this, pattern=undefined, flags=undefined, *_):
-    """B.2.4.1."""
-    if type(pattern) is JSRegExp:
-        if flags is not undefined:
-            raise JSTypeError("Invalid flags supplied to RegExp constructor")
-        pattern, flags = pattern.program.source, pattern.program.flags
-    return regexp_initialize(this, pattern, flags)
-
-
-@REGEXP.method(SYM_MATCH, 1)
-def regexp_match(realm, this, string=undefined, *_):
-    require_regexp(this, "@@match")
-    text = to_string(string)
-    if is_untouched(this):
-        if not this.program.is_global:
-            return regexp_exec(realm, this, text)
-        if not this.program.sticky:
-            return match_all_at_once(realm, this, text)
-    flags = to_string(this.get("flags"))
-    if "g" not in flags:
-        return regexp_exec(realm, this, text)
-    this.set_or_throw("lastIndex", 0)
-    matches = []
-    while True:
-        result = regexp_exec(realm, this, text)
-        if result is null:
-            return realm.new_array(matches) if matches else null
-        matched = to_string(result.get("0"))
-        add_match(realm, matches, matched)
-        if matched == "":
-            skip_empty_match(this, text, "u" in flags or "v" in flags)
-
-
-def add_match(realm, matches, item):
-    matches.append(item)
-    if not len(matches) & 1023:
-        realm.poll()
-        if len(matches) > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
-
-
-def skip_empty_match(regexp, text, unicode):
-    index = to_length(regexp.get("lastIndex"))
-    regexp.set_or_throw("lastIndex", advance_string_index(text, index, unicode))
-
-
-#: The length of a text in which `re` may look for all matches without anybody asking whether it shall stop.
-MAX_UNPOLLED_MATCHES = 1_000_000
-
-
-def match_all_at_once(realm, regexp, text):
-    """All matched strings of an untouched global RegExp."""
-    regexp.props["lastIndex"] = 0
-    pattern = regexp.program.pattern
-    native = pattern.native_alone(regexp, text)
-    if native is not None and not pattern.group_count and len(text) <= MAX_UNPOLLED_MATCHES:
-        matches = native.findall(text)
-    else:
-        matches = []
-        for match in pattern.find_all(realm, regexp, text):
-            add_match(realm, matches, match[0])
-    if matches:
-        realm.last_match = (regexp, text)
-    return realm.new_array(matches) if matches else null
-
-
-@REGEXP.method(SYM_MATCH_ALL, 1)
-def regexp_match_all(realm, this, string=undefined, *_):
-    require_regexp(this, "@@matchAll")
-    text = to_string(string)
-    ctor = species_constructor(this, realm.RegExp)
-    flags = to_string(this.get("flags"))
-    matcher = construct(ctor, (this, flags))
-    matcher.set_or_throw("lastIndex", to_length(this.get("lastIndex")))
-    return JSRegExpStringIterator(realm.RegExpStringIteratorPrototype, matcher, text, flags)
-
-
-@REGEXP.method(SYM_SEARCH, 1)
-def regexp_search(realm, this, string=undefined, *_):
-    require_regexp(this, "@@search")
-    text = to_string(string)
-    previous = this.get("lastIndex")
-    if not same_value(previous, 0):
-        this.set_or_throw("lastIndex", 0)
-    result = regexp_exec(realm, this, text)
-    current = this.get("lastIndex")
-    if not same_value(current, previous):
-        this.set_or_throw("lastIndex", previous)
-    return -1 if result is null else result.get("index")
-
-
-# replace
-
-@REGEXP.method(SYM_REPLACE, 2)
-def regexp_replace(realm, this, string=undefined, replacement=undefined, *_):
-    require_regexp(this, "@@replace")
-    text = to_string(string)
-    functional = is_callable(replacement)
-    if not functional:
-        replacement = to_string(replacement)
-    if is_untouched(this) and not this.program.sticky \
-            and (this.program.is_global or type(this.props["lastIndex"]) is int):
-        return (replace_by_function if functional else replace_by_text)(
-            realm, this, text, replacement)
-    results = results_to_replace(realm, this, text)
-    pieces, position = [], 0
-    for result in results:
-        start, matched, captures, groups = describe_result(result, text)
-        if functional:
-            args = [matched, *captures, start, text]
-            if groups is not undefined:
-                args.append(groups)
-            piece = to_string(replacement.fn(undefined, *args))
-        else:
-            if groups is not undefined:
-                groups = to_object(realm, groups)
-            piece = get_substitution(matched, text, start, captures, groups, replacement)
-        if start >= position:
-            pieces += (text[position:start], piece)
-            position = start + len(matched)
-    pieces.append(text[position:])
-    return join_pieces(pieces)
-
-
-def results_to_replace(realm, regexp, text):
-    """RegExp.prototype[@@replace], steps 7 to 11: the results of exec."""
-    flags = to_string(regexp.get("flags"))
-    is_global = "g" in flags
-    if is_global:
-        regexp.set_or_throw("lastIndex", 0)
-    results = []
-    while True:
-        result = regexp_exec(realm, regexp, text)
-        if result is null:
-            return results
-        add_match(realm, results, result)
-        if not is_global:
-            return results
-        if to_string(result.get("0")) == "":
-            skip_empty_match(regexp, text, "u" in flags or "v" in flags)
-
-
-def describe_result(result, text):
-    """(position, matched, captures, groups) of a result of exec (step 14)."""
-    count = max(length_of_array_like(result) - 1, 0)
-    if count > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
-    matched = to_string(result.get("0"))
-    start = int(max(min(to_integer_or_infinity(result.get("index")), len(text)), 0))
-    captures = []
-    for index in range(1, count + 1):
-        capture = result.get(str(index))
-        captures.append(capture if capture is undefined else to_string(capture))
-    return start, matched, captures, result.get("groups")
-
-
-def join_pieces(pieces):
-    if sum(map(len, pieces)) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
-    return "".join(pieces)
-
-
-#: Matches that `replace` finds before it calls its function for the first of them.
-MATCHES_AT_ONCE = 10_000
-
-
-def matches_to_replace(realm, regexp, text):
-    """The matches that an untouched RegExp without the flag y replaces."""
-    pattern = regexp.program.pattern
-    if regexp.program.is_global:
-        regexp.props["lastIndex"] = 0
-        return pattern.find_all(realm, regexp, text)
-    match = pattern.find(realm, regexp, text, 0)
-    return () if match is None else (match,)
-
-
-def replace_by_function(realm, regexp, text, function):
-    """`replace` with a function, for an untouched RegExp."""
-    pattern, names = regexp.program.pattern, regexp.program.pattern.names
-    done, pieces, position, size, function = [], [], 0, 0, function.fn
-    found = iter(matches_to_replace(realm, regexp, text))
-    # The matches come before the calls; millions of them do not all fit.
-    while matches := list(itertools.islice(found, MATCHES_AT_ONCE)):
-        realm.poll()
-        realm.last_match = matches[-1]
-        for match in matches:
-            start, end = match.span()
-            captures = match.groups(undefined)
-            if names:
-                piece = function(undefined, text[start:end], *captures, start, text,
-                                 named_groups(pattern, captures))
-            else:
-                piece = function(undefined, text[start:end], *captures, start, text)
-            pieces.append(text[position:start])
-            pieces.append(piece if type(piece) is str else to_string(piece))
-            position = end
-            size += len(pieces[-1]) + len(pieces[-2])
-            if size > MAX_STRING_LENGTH:
-                raise JSRangeError("Invalid string length")
-        done.append("".join(pieces))
-        pieces.clear()
-    return join_pieces(done + [text[position:]])
-
-
-def replace_by_text(realm, regexp, text, replacement):
-    """`replace` with a template, for an untouched RegExp."""
-    pattern = regexp.program.pattern
-    template = replacement_template(replacement, pattern)
-    if regexp.program.is_global and len(template) <= 1:
-        # Nothing, one text or one group: `re` can do it alone if the result cannot grow too long.
-        native = pattern.native_alone(regexp, text)
-        part = template[0] if template else ""
-        if native is not None and type(part) in (str, int) and len(text) <= MAX_UNPOLLED_MATCHES \
-                and (1 if type(part) is int else len(part) + 1) * (len(text) + 1) <= MAX_STRING_LENGTH:
-            regexp.props["lastIndex"] = 0
-            result, count = native.subn(
-                f"\\g<{part}>" if type(part) is int else part.replace("\\", "\\\\"), text)
-            if count:
-                realm.last_match = (regexp, text)
-            return result
-    done, pieces, position, size = [], [], 0, 0
-    match = None
-    for match in matches_to_replace(realm, regexp, text):
-        start, end = match.start(), match.end()
-        pieces.append(text[position:start])
-        size += start - position
-        for part in template:
-            if type(part) is int:
-                part = match[part] or ""
-            elif part is BEFORE:
-                part = text[:start]
-            elif part is AFTER:
-                part = text[end:]
-            pieces.append(part)
-            size += len(part)
-        position = end
-        if size > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
-        if len(pieces) >= 4096:
-            realm.poll()
-            done.append("".join(pieces))
-            pieces.clear()
-    if match is not None:
-        realm.last_match = match
-    return join_pieces(done + pieces + [text[position:]])
-
-
-#: Parts of a template: the text before and after the match.
-BEFORE, AFTER = ("before",), ("after",)
-_TEMPLATE_REFERENCE = re.compile(r"\$(?:\$|&|`|'|[0-9]{1,2}|<[^>]*>)")
-
-
-@functools.lru_cache(maxsize=200)
-def parsed_template(replacement, group_count, names):
-    """GetSubstitution (22.1.3.19.1) ahead of the match: strings, group numbers, BEFORE, AFTER."""
-    names, parts, position = dict(names), [], 0
-    while True:
-        match = _TEMPLATE_REFERENCE.search(replacement, position)
-        if match is None:
-            parts.append(replacement[position:])
-            return [part for part in parts if part != ""]
-        parts.append(replacement[position:match.start()])
-        position = match.end()
-        sign = match[0][1:]
-        if sign.isdigit():
-            number = int(sign)
-            if len(sign) == 2 and not 1 <= number <= group_count:
-                number, position = int(sign[0]), position - 1
-            parts.append(number if 1 <= number <= group_count else replacement[match.start():position])
-        elif sign[0] == "<":
-            if names:
-                parts.append(names.get(sign[1:-1], ""))
-            else:
-                parts.append("$<")
-                position = match.start() + 2
-        else:
-            parts.append({"$": "$", "&": 0, "`": BEFORE, "'": AFTER}[sign])
-
-
-def replacement_template(replacement, pattern):
-    if "$" not in replacement:
-        return [replacement] if replacement else []
-    if len(replacement) > MAX_SHORT_PATTERN:
-        return parsed_template.__wrapped__(replacement, pattern.group_count, tuple(pattern.names.items()))
-    return parsed_template(replacement, pattern.group_count, tuple(pattern.names.items()))
-
-
-# split
-
-@REGEXP.method(SYM_SPLIT, 2)
-def regexp_split(realm, this, string=undefined, limit=undefined, *_):
-    require_regexp(this, "@@split")
-    text = to_string(string)
-    if is_untouched(this) and splits_as_regexp(realm, this):
-        # The flags are read before the limit is converted, which may run a script.
-        program = this.program
-        count = MAX_ARRAY_LENGTH if limit is undefined else to_uint32(limit)
-        return realm.new_array(split_at_once(realm, this, program.pattern, text, count))
-    ctor = species_constructor(this, realm.RegExp)
-    flags = to_string(this.get("flags"))
-    unicode = "u" in flags or "v" in flags
-    splitter = construct(ctor, (this, flags if "y" in flags else flags + "y"))
-    count = MAX_ARRAY_LENGTH if limit is undefined else to_uint32(limit)
-    if count == 0:
-        return realm.new_array([])
-    if not text:
-        return realm.new_array([text] if regexp_exec(realm, splitter, text) is null else [])
-    return realm.new_array(split_step_by_step(realm, splitter, text, count, unicode))
-
-
-def splits_as_regexp(realm, regexp):
-    """Whether SpeciesConstructor would give the original RegExp."""
-    ctor = realm.RegExp
-    species = ctor.attrs.get(SYM_SPECIES) if ctor.attrs else None
-    return regexp.proto.props.get("constructor") is ctor \
-        and type(species) is Accessor and species.getter is realm.RegExpPrototype.original_species
-
-
-def split_step_by_step(realm, splitter, text, count, unicode):
-    """RegExp.prototype[@@split], steps 14 to 20."""
-    pieces, start, index = [], 0, 0
-    while index < len(text):
-        splitter.set_or_throw("lastIndex", index)
-        result = regexp_exec(realm, splitter, text)
-        end = start if result is null else min(to_length(splitter.get("lastIndex")), len(text))
-        if end == start:
-            index = advance_string_index(text, index, unicode)
-            if not index & 255:
-                realm.poll()
-            continue
-        pieces.append(text[start:index])
-        if len(pieces) == count:
-            return pieces
-        start = index = end
-        captures = max(length_of_array_like(result) - 1, 0)
-        for number in range(1, captures + 1):
-            add_match(realm, pieces, result.get(str(number)))
-            if len(pieces) == count:
-                return pieces
-    pieces.append(text[start:])
-    return pieces
-
-
-def split_at_once(realm, regexp, pattern, text, count):
-    """The same for an untouched RegExp, searching instead of trying every index."""
-    if count == 0:
-        return []
-    if not text:
-        return [] if pattern.find(realm, regexp, text, 0) is not None else [text]
-    native = pattern.native_alone(regexp, text)
-    if native is not None and len(text) * (pattern.group_count + 1) <= MAX_UNPOLLED_MATCHES:
-        pieces = native.split(text)
-        if len(pieces) > 1:
-            realm.last_match = (regexp, text)
-        if pattern.group_count:
-            pieces = [undefined if piece is None else piece for piece in pieces]
-        return pieces if len(pieces) <= count else pieces[:count]
-    pieces, start = [], 0
-    for match in separators(realm, regexp, pattern, text):
-        realm.last_match = match
-        add_match(realm, pieces, text[start:match.start()])
-        if pattern.group_count:
-            pieces.extend(match.groups(undefined))
-        if len(pieces) >= count:
-            return pieces[:count]
-        start = match.end()
-    pieces.append(text[start:])
-    return pieces
-
-
-def separators(realm, regexp, pattern, text):
-    """The matches that `split` cuts out: none at the end, none empty right after another."""
-    if not pattern.nullable:
-        yield from pattern.find_all(realm, regexp, text)
-        return
-    start = index = 0
-    while index < len(text):
-        match = pattern.find(realm, regexp, text, index)
-        if match is None or match.start() >= len(text):
-            return
-        if match.end() == start:
-            index = advance_string_index(text, match.start(), pattern.unicode)
-        else:
-            yield match
-            start = index = match.end()
-
-
-# The constructor
-
-def regexp_initialize(regexp, pattern, flags):
-    """RegExpInitialize (22.2.3.3)."""
-    pattern = "" if pattern is undefined else to_string(pattern)
-    flags = "" if flags is undefined else to_string(flags)
-    regexp.program = regexp_program(pattern, flags)
-    regexp.judged = regexp.viewed = None
-    regexp.set_or_throw("lastIndex", 0)
-    return regexp
-
-
-@REGEXP.constructor(2, call=True)
-def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_):
-    pattern_is_regexp = is_regexp(pattern)
-    if new_target is undefined:
-        new_target = realm.RegExp
-        if pattern_is_regexp and flags is undefined and pattern.get("constructor") is new_target:
-            return pattern
-    if type(pattern) is JSRegExp:
-        if flags is undefined:
-            flags = pattern.program.flags
-        pattern = pattern.program.source
-    elif pattern_is_regexp:
-        source = pattern.get("source")
-        if flags is undefined:
-            flags = pattern.get("flags")
-        pattern = source
-    proto = prototype_for(new_target, lambda: realm.RegExpPrototype)
-    return regexp_initialize(JSRegExp(proto, None), pattern, flags)
-
-
-@REGEXP.static.getter(SYM_SPECIES)
-def regexp_species(realm, this, *_):
-    return this
-
-
-# RegExp.$1 and its kin, which old libraries read: about the last match in the realm. What searches many
-# times at once notes (regexp, text) only, and the last match is looked for when somebody asks.
-
-def last_match(realm):
-    """The last match, or None."""
-    if type(realm.last_match) is tuple:
-        regexp, text = realm.last_match
-        for realm.last_match in regexp.program.pattern.find_all(realm, regexp, text):
-            pass
-    return realm.last_match
-
-
-def declare_legacy_property(names, read, setter=None):
-    """A getter of RegExp itself: read(match) of the last match."""
-    def getter(realm, this, *_):
-        match = last_match(realm)
-        return "" if match is None else read(match) or ""
-    for name in names:
-        REGEXP.static.getter(name, setter=setter)(getter)
-
-
-declare_legacy_property(["input", "$_"], lambda match: match.string, lambda realm, this, *_: undefined)
-declare_legacy_property(["lastMatch", "$&"], lambda match: match[0])
-declare_legacy_property(["lastParen", "$+"], lambda match: match.groups("")[-1] if match.groups() else "")
-declare_legacy_property(["leftContext", "$`"], lambda match: match.string[:match.start()])
-declare_legacy_property(["rightContext", "$'"], lambda match: match.string[match.end():])
-for _number in range(1, 10):
-    declare_legacy_property([f"${_number}"], lambda match, number=_number: (
-        match[number] if number <= len(match.groups()) else ""))
-
-
-# %RegExpStringIteratorPrototype% (22.2.9)
-
-class JSRegExpStringIterator(JSObject):
-    """What String.prototype.matchAll returns; `regexp` is None when it is done."""
-
-    __slots__ = ("regexp", "text", "is_global", "unicode")
-    class_name = "RegExp String Iterator"
-
-    def __init__(self, proto, regexp, text, flags):
-        JSObject.__init__(self, proto)
-        self.regexp = regexp
-        self.text = text
-        self.is_global = "g" in flags
-        self.unicode = "u" in flags or "v" in flags
-
-
-REGEXP_STRING_ITERATOR = BuiltinClass(
-    "RegExpStringIterator", receiver=JSRegExpStringIterator, parent="IteratorPrototype",
-    tag="RegExp String Iterator", is_global=False)
-
-
-@REGEXP_STRING_ITERATOR.method("next")
-def regexp_string_iterator_next(realm, this, *_):
-    if this.regexp is None:
-        return realm.iter_result(undefined, True)
-    result = regexp_exec(realm, this.regexp, this.text)
-    if result is null:
-        this.regexp = None
-        return realm.iter_result(undefined, True)
-    if not this.is_global:
-        this.regexp = None
-    elif to_string(result.get("0")) == "":
-        skip_empty_match(this.regexp, this.text, this.unicode)
-    return realm.iter_result(result, False)
-
-
 # -- Map and Set -------------------------------------------------------------------------
 #
 # ECMA-262, 24.1 and 24.2. The entries stand in lists in the order of their insertion, a dict
@@ -21683,6 +18371,3812 @@ def json_stringify_function(realm, this, value=undefined, replacer=undefined, sp
     return json_stringify(realm, value, replacer, space)
 
 
+# -- Reflect -----------------------------------------------------------------------------
+
+REFLECT = Namespace("Reflect", "Reflect")
+
+
+def require_target(value, method):
+    """The object that a function of Reflect works on."""
+    if not isinstance(value, JSObject):
+        raise JSTypeError(f"Reflect.{method} called on non-object")
+    return value
+
+
+@REFLECT.method("apply", 3)
+def reflect_apply(realm, this, function=undefined, receiver=undefined, args=undefined, *_):
+    require_callable(function)
+    return function.fn(receiver, *list_from_array_like(args))
+
+
+@REFLECT.method("construct", 2)
+def reflect_construct(realm, this, ctor=undefined, args=undefined, *new_target):
+    new_target = new_target[0] if new_target else ctor
+    for function in (ctor, new_target):
+        if not is_constructor(function):
+            raise JSTypeError(f"{display(function)} is not a constructor")
+    return construct(ctor, list_from_array_like(args), new_target)
+
+
+@REFLECT.method("defineProperty", 3)
+def reflect_define_property(realm, this, target=undefined, key=undefined, attributes=undefined, *_):
+    require_target(target, "defineProperty")
+    key = to_property_key(key)
+    return target.define_own(key, to_property_descriptor(attributes))
+
+
+@REFLECT.method("deleteProperty", 2)
+def reflect_delete_property(realm, this, target=undefined, key=undefined, *_):
+    return require_target(target, "deleteProperty").delete(to_property_key(key))
+
+
+@REFLECT.method("get", 2)
+def reflect_get(realm, this, target=undefined, key=undefined, *receiver):
+    require_target(target, "get")
+    key = to_property_key(key)
+    return target.get(key, receiver[0]) if receiver else target.get(key)
+
+
+@REFLECT.method("getOwnPropertyDescriptor", 2)
+def reflect_get_own_property_descriptor(realm, this, target=undefined, key=undefined, *_):
+    require_target(target, "getOwnPropertyDescriptor")
+    return from_property_descriptor(realm, target.get_own(to_property_key(key)))
+
+
+@REFLECT.method("getPrototypeOf", 1)
+def reflect_get_prototype_of(realm, this, target=undefined, *_):
+    proto = require_target(target, "getPrototypeOf").get_proto()
+    return null if proto is None else proto
+
+
+@REFLECT.method("has", 2)
+def reflect_has(realm, this, target=undefined, key=undefined, *_):
+    return require_target(target, "has").has(to_property_key(key))
+
+
+@REFLECT.method("isExtensible", 1)
+def reflect_is_extensible(realm, this, target=undefined, *_):
+    return require_target(target, "isExtensible").is_extensible()
+
+
+@REFLECT.method("ownKeys", 1)
+def reflect_own_keys(realm, this, target=undefined, *_):
+    return realm.new_array(list(require_target(target, "ownKeys").own_keys()))
+
+
+@REFLECT.method("preventExtensions", 1)
+def reflect_prevent_extensions(realm, this, target=undefined, *_):
+    return require_target(target, "preventExtensions").prevent_extensions()
+
+
+@REFLECT.method("set", 3)
+def reflect_set(realm, this, target=undefined, key=undefined, value=undefined, *receiver):
+    require_target(target, "set")
+    key = to_property_key(key)
+    return target.set(key, value, receiver[0] if receiver else target)
+
+
+@REFLECT.method("setPrototypeOf", 2)
+def reflect_set_prototype_of(realm, this, target=undefined, proto=undefined, *_):
+    require_target(target, "setPrototypeOf")
+    if proto is not null and not isinstance(proto, JSObject):
+        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
+    return target.set_proto(None if proto is null else proto)
+
+
+# -- Proxy -------------------------------------------------------------------------------
+
+class JSProxy(JSProxyBase):
+    """A Proxy (10.5). `target` and `handler` are None once it is revoked. `fn` and `ctor` are set
+    when the target can be called or constructed."""
+
+    __slots__ = ("realm", "target", "handler", "fn", "ctor")
+
+    def __init__(self, realm, target, handler):
+        self.proto = None
+        self.props = {}
+        self.attrs = None
+        self.realm = realm
+        self.target = target
+        self.handler = handler
+        self.fn = None if target.fn is None else self.apply
+        self.ctor = None if target.ctor is None else self.construct
+
+    @property
+    def class_name(self):
+        return "Object" if self.fn is None else "Function"
+
+    def trap(self, name):
+        """The target, and the handler's function of that name as a Python callable, or None: then
+        the target is asked itself."""
+        self.realm.poll()       # a Proxy may stand in a cycle of prototypes: walks come by here
+        target, handler = self.target, self.handler
+        if handler is None:
+            raise JSTypeError(f"Cannot perform '{name}' on a proxy that has been revoked")
+        trap = handler.get(name)
+        if trap is undefined or trap is null:
+            return target, None
+        if not is_callable(trap):
+            raise JSTypeError(f"{display(trap)} returned for property '{name}' of object "
+                              f"'{display(handler)}' is not a function")
+        return target, lambda *args: trap.fn(handler, *args)
+
+    def refuse(self, name, key, reason):
+        """Raises the TypeError for a broken invariant."""
+        about = "" if key is None else f" for property '{key_text(key)}'"
+        raise JSTypeError(f"'{name}' on proxy: trap {reason}{about}")
+
+    # internal methods, in the order of 10.5
+
+    def get_proto(self):
+        target, trap = self.trap("getPrototypeOf")
+        if trap is None:
+            return target.get_proto()
+        proto = trap(target)
+        if proto is not null and not isinstance(proto, JSObject):
+            self.refuse("getPrototypeOf", None, "returned neither object nor null")
+        proto = None if proto is null else proto
+        if not target.is_extensible() and proto is not target.get_proto():
+            self.refuse("getPrototypeOf", None,
+                        "result differs from the prototype of the non-extensible proxy target")
+        return proto
+
+    def set_proto(self, proto):
+        target, trap = self.trap("setPrototypeOf")
+        if trap is None:
+            return target.set_proto(proto)
+        if not to_boolean(trap(target, null if proto is None else proto)):
+            return False
+        if not target.is_extensible() and proto is not target.get_proto():
+            self.refuse("setPrototypeOf", None,
+                        "returned truish for setting a new prototype on the non-extensible proxy "
+                        "target")
+        return True
+
+    def is_extensible(self):
+        target, trap = self.trap("isExtensible")
+        if trap is None:
+            return target.is_extensible()
+        answer = to_boolean(trap(target))
+        if answer is not target.is_extensible():
+            self.refuse("isExtensible", None, "result does not reflect extensibility of proxy target")
+        return answer
+
+    def prevent_extensions(self):
+        target, trap = self.trap("preventExtensions")
+        if trap is None:
+            return target.prevent_extensions()
+        answer = to_boolean(trap(target))
+        if answer and target.is_extensible():
+            self.refuse("preventExtensions", None, "returned truish but the proxy target is extensible")
+        return answer
+
+    def get_own(self, key):
+        name = "getOwnPropertyDescriptor"
+        target, trap = self.trap(name)
+        if trap is None:
+            return target.get_own(key)
+        answer = trap(target, key)
+        if answer is not undefined and not isinstance(answer, JSObject):
+            self.refuse(name, key, "returned neither object nor undefined")
+        own = target.get_own(key)
+        if answer is undefined:
+            if own is not None and not own.configurable:
+                self.refuse(name, key, "returned undefined for a non-configurable property")
+            if own is not None and not target.is_extensible():
+                self.refuse(name, key, "returned undefined for a property of the non-extensible "
+                            "proxy target")
+            return None
+        extensible = target.is_extensible()
+        desc = to_property_descriptor(answer).complete()
+        if not validate_property(own, desc, extensible):
+            self.refuse(name, key, "returned a descriptor that is incompatible with the existing "
+                        "property in the proxy target")
+        if not desc.configurable and (own is None or own.configurable or
+                                      desc.writable is False and own.writable is True):
+            self.refuse(name, key, "reported non-configurability for a property that is not there "
+                        "or configurable in the proxy target")
+        return desc
+
+    def define_own(self, key, desc):
+        name = "defineProperty"
+        target, trap = self.trap(name)
+        if trap is None:
+            return target.define_own(key, desc)
+        if not to_boolean(trap(target, key, from_property_descriptor(self.realm, desc))):
+            return False
+        own = target.get_own(key)
+        extensible = target.is_extensible()
+        setting_fixed = desc.configurable is not ABSENT and not desc.configurable
+        if own is None:
+            if not extensible or setting_fixed:
+                self.refuse(name, key, "returned truish for adding a property that the proxy "
+                            "target cannot have")
+            return True
+        if not validate_property(own, desc, extensible) or setting_fixed and own.configurable:
+            self.refuse(name, key, "returned truish for defining an incompatible property")
+        if own.is_data() and not own.configurable and own.writable and desc.writable is not ABSENT \
+                and not desc.writable:
+            self.refuse(name, key, "returned truish for defining a non-configurable property that "
+                        "is writable in the proxy target as non-writable")
+        return True
+
+    def has(self, key):
+        target, trap = self.trap("has")
+        if trap is None:
+            return target.has(key)
+        answer = to_boolean(trap(target, key))
+        if not answer:
+            self.check_removal("has", target, key, "returned falsish")
+        return answer
+
+    def check_removal(self, name, target, key, reason):
+        """The invariants of saying that a property is not there."""
+        own = target.get_own(key)
+        if own is not None and not own.configurable:
+            self.refuse(name, key, reason + " for a property that is non-configurable")
+        if own is not None and not target.is_extensible():
+            self.refuse(name, key, reason + " but the proxy target is not extensible")
+
+    def get(self, key, receiver=None):
+        target, trap = self.trap("get")
+        receiver = self if receiver is None else receiver
+        if trap is None:
+            return target.get(key, receiver)
+        value = trap(target, key, receiver)
+        own = target.get_own(key)
+        if own is not None and not own.configurable:
+            if own.is_data() and not own.writable and not same_value(value, own.value):
+                self.refuse("get", key, "returned another value for a read-only, non-configurable "
+                            "data property")
+            if own.is_accessor() and own.get is undefined and value is not undefined:
+                self.refuse("get", key, "returned a value for a non-configurable accessor without "
+                            "getter")
+        return value
+
+    def set(self, key, value, receiver=None):
+        target, trap = self.trap("set")
+        receiver = self if receiver is None else receiver
+        if trap is None:
+            return target.set(key, value, receiver)
+        if not to_boolean(trap(target, key, value, receiver)):
+            return False
+        own = target.get_own(key)
+        if own is not None and not own.configurable:
+            if own.is_data() and not own.writable and not same_value(value, own.value):
+                self.refuse("set", key, "returned truish for a read-only, non-configurable data "
+                            "property with another value")
+            if own.is_accessor() and own.set is undefined:
+                self.refuse("set", key, "returned truish for a non-configurable accessor without "
+                            "setter")
+        return True
+
+    def delete(self, key):
+        target, trap = self.trap("deleteProperty")
+        if trap is None:
+            return target.delete(key)
+        if not to_boolean(trap(target, key)):
+            return False
+        self.check_removal("deleteProperty", target, key, "returned truish")
+        return True
+
+    def own_keys(self):
+        target, trap = self.trap("ownKeys")
+        if trap is None:
+            return target.own_keys()
+        keys = list_from_array_like(trap(target))
+        for key in keys:
+            if type(key) is not str and type(key) is not JSSymbol:
+                raise JSTypeError(f"{display(key)} is not a valid property name")
+        if len(set(keys)) != len(keys):
+            self.refuse("ownKeys", None, "returned duplicate entries")
+        self.check_keys(target, keys)
+        return keys
+
+    def check_keys(self, target, keys):
+        """The invariants of [[OwnPropertyKeys]] (10.5.11, steps 8 to 23)."""
+        extensible = target.is_extensible()
+        own_keys = target.own_keys()
+        answered = set(keys)
+        for key in own_keys:
+            own = target.get_own(key)
+            fixed = own is not None and not own.configurable
+            if (fixed or not extensible) and key not in answered:
+                self.refuse("ownKeys", None, f"result did not include '{key_text(key)}'")
+        if not extensible and len(keys) != len(own_keys):
+            self.refuse("ownKeys", None, "returned extra keys but proxy target is non-extensible")
+
+    def apply(self, this, *args):
+        """[[Call]] (10.5.12)."""
+        target, trap = self.trap("apply")
+        if trap is None:
+            return target.fn(this, *args)
+        return trap(target, this, self.realm.new_array(list(args)))
+
+    def construct(self, new_target, *args):
+        """[[Construct]] (10.5.13)."""
+        target, trap = self.trap("construct")
+        if trap is None:
+            return construct(target, args, new_target)
+        result = trap(target, self.realm.new_array(list(args)), new_target)
+        if not isinstance(result, JSObject):
+            raise JSTypeError("proxy [[Construct]] must return an object")
+        return result
+
+    def create_data_property(self, key, value):
+        return self.define_own(key, data_descriptor(value))
+
+
+class ProxyTable(BuiltinClass):
+    """Proxy is a constructor without a `prototype` (28.2.2)."""
+
+    def install(self, realm):
+        realm.Proxy = self.make_constructor(realm)
+        self.static.fill(realm, realm.Proxy)
+
+
+PROXY = ProxyTable("Proxy")
+del INTRINSICS["ProxyPrototype"]
+
+
+@PROXY.constructor(2)
+def proxy_construct(realm, new_target, target=undefined, handler=undefined, *_):
+    if not isinstance(target, JSObject) or not isinstance(handler, JSObject):
+        raise JSTypeError("Cannot create proxy with a non-object as target or handler")
+    return JSProxy(realm, target, handler)
+
+
+@PROXY.static.method("revocable", 2)
+def proxy_revocable(realm, this, target=undefined, handler=undefined, *_):
+    proxy = proxy_construct(realm, undefined, target, handler)
+
+    def revoke(this, *_):
+        proxy.target = proxy.handler = None
+        return undefined
+    return realm.new_object({"proxy": proxy, "revoke": realm.function(revoke)})
+
+
+# -- Global functions and values (19.1, 19.2, B.2.1) -------------------------------------
+
+for _name, _value in (("Infinity", INFINITY), ("NaN", NAN), ("undefined", undefined)):
+    GLOBAL_FUNCTIONS.value(_name, _value, 0)
+
+#: What encodeURIComponent and escape change; encodeURI leaves more as it is.
+URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]{1,4096}")
+URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]{1,4096}")
+URI_RESERVED = frozenset(";/?:@&=+$,#")
+ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
+
+#: A run of escapes, not too long; no character is divided.
+_PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
+_ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
+
+
+@GLOBAL_FUNCTIONS.method("isFinite", 1)
+def global_is_finite(realm, this, value=undefined, *_):
+    return is_finite(to_number(value))
+
+
+@GLOBAL_FUNCTIONS.method("isNaN", 1)
+def global_is_nan(realm, this, value=undefined, *_):
+    value = to_number(value)
+    return value != value
+
+
+@GLOBAL_FUNCTIONS.method("eval", 1)
+def global_eval(realm, this, source=undefined, *_):
+    """Indirect eval (19.2.1): the text runs as a script of its own."""
+    return realm.evaluate_global(source) if type(source) is str else source
+
+
+def encode_uri(text, changed):
+    """Encode (19.2.6.5); `changed` matches runs of characters that are escaped."""
+    def encode_run(match):
+        return "%" + match[0].encode().hex("%").upper()
+    try:
+        encoded = replace_in_slices(changed, encode_run, python_text(text), check_string_length)
+    except UnicodeEncodeError:
+        raise JSURIError("URI malformed") from None
+    check_string_length(len(encoded))
+    return encoded
+
+
+def decode_uri(text, preserved):
+    """Decode (19.2.6.6); escapes of the characters in `preserved` stay."""
+    def decode_run(match):
+        try:
+            decoded = bytes.fromhex(match[0].replace("%", "")).decode()
+        except UnicodeDecodeError:
+            raise JSURIError("URI malformed") from None
+        if preserved and not preserved.isdisjoint(decoded):
+            return decode_except(match[0], decoded, preserved)
+        return utf16(decoded)
+    if "%" not in text:
+        return text
+    if re.search("%(?![0-9a-fA-F]{2})", text):
+        raise JSURIError("URI malformed")
+    return replace_in_slices(_PERCENT_RUN, decode_run, text)
+
+
+def decode_except(escaped, decoded, preserved):
+    """The characters of a run of escapes, but those of `preserved` as they were escaped."""
+    pieces, at = [], 0
+    for char in decoded:
+        size = 3 * len(char.encode())
+        pieces.append(escaped[at:at + size] if char in preserved else utf16(char))
+        at += size
+    return "".join(pieces)
+
+
+@GLOBAL_FUNCTIONS.method("decodeURI", 1)
+def global_decode_uri(realm, this, uri=undefined, *_):
+    return decode_uri(to_string(uri), URI_RESERVED)
+
+
+@GLOBAL_FUNCTIONS.method("decodeURIComponent", 1)
+def global_decode_uri_component(realm, this, component=undefined, *_):
+    return decode_uri(to_string(component), frozenset())
+
+
+@GLOBAL_FUNCTIONS.method("encodeURI", 1)
+def global_encode_uri(realm, this, uri=undefined, *_):
+    return encode_uri(to_string(uri), URI_CHANGED)
+
+
+@GLOBAL_FUNCTIONS.method("encodeURIComponent", 1)
+def global_encode_uri_component(realm, this, component=undefined, *_):
+    return encode_uri(to_string(component), URI_COMPONENT_CHANGED)
+
+
+@GLOBAL_FUNCTIONS.method("escape", 1)
+def global_escape(realm, this, text=undefined, *_):
+    escaped = replace_in_slices(ESCAPE_CHANGED, percent_escape, to_string(text), check_string_length)
+    check_string_length(len(escaped))
+    return escaped
+
+
+def percent_escape(match):
+    return f"%{ord(match[0]):02X}" if match[0] < "\u0100" else f"%u{ord(match[0]):04X}"
+
+
+@GLOBAL_FUNCTIONS.method("unescape", 1)
+def global_unescape(realm, this, text=undefined, *_):
+    return replace_in_slices(_ESCAPE_SEQUENCE, lambda m: chr(int(m[1] or m[2], 16)), to_string(text))
+
+
+# ======================================================================================
+# 12  REGULAR EXPRESSIONS
+#
+# RegExp, from the text of a pattern to matches: the properties of Unicode's characters, the tree of a
+# pattern, and the two machines that match it. One is Python's `re`, where it means the same; the other is
+# our own, which can be interrupted. Used by the built-ins of strings through Symbol.match and its kin.
+# ======================================================================================
+
+
+# -- Unicode properties ------------------------------------------------------------------
+#
+# What \p{…} in regular expressions stands for (22.2.2.9, tables 67 to 71), for version 17.0 of the
+# Unicode Character Database, whichever version the running Python knows. The facts are packed:
+# see unicode_tables(). Sets of characters are sorted tuples of (first, last) code points.
+
+
+def merge_ranges(ranges):
+    """Any pairs as a sorted tuple of disjoint, non-adjacent ones."""
+    merged = []
+    for low, high in sorted(ranges):
+        if merged and low <= merged[-1][1] + 1:
+            if high > merged[-1][1]:
+                merged[-1] = (merged[-1][0], high)
+        else:
+            merged.append((low, high))
+    return tuple(merged)
+
+
+@functools.lru_cache(maxsize=300)
+def invert_ranges(ranges, top):
+    """The complement within 0 … top."""
+    result, start = [], 0
+    for low, high in ranges:
+        if low > start:
+            result.append((start, low - 1))
+        start = high + 1
+    if start <= top:
+        result.append((start, top))
+    return tuple(result)
+
+
+def ranges_meet(one, other):
+    """Whether two sets have a character in common."""
+    i = j = 0
+    while i < len(one) and j < len(other):
+        if one[i][1] < other[j][0]:
+            i += 1
+        elif other[j][1] < one[i][0]:
+            j += 1
+        else:
+            return True
+    return False
+
+
+def ranges_contain(ranges, code):
+    index = bisect.bisect_right(ranges, (code, 0x110000)) - 1
+    return index >= 0 and ranges[index][1] >= code
+
+
+def ranges_of(text):
+    return merge_ranges([(ord(c), ord(c)) for c in text])
+
+
+def toggle_ranges(one, other):
+    """The characters that are in exactly one of two sets."""
+    edges = {}
+    for start, end in one + other:
+        edges[start] = not edges.get(start)
+        edges[end + 1] = not edges.get(end + 1)
+    changes = sorted(edge for edge, odd in edges.items() if odd)
+    return tuple([(start, end - 1) for start, end in zip(changes[::2], changes[1::2])])
+
+
+#: General categories in the order of the packed table, each with its other names.
+GENERAL_CATEGORIES = """
+    Lu=Uppercase_Letter Ll=Lowercase_Letter Lt=Titlecase_Letter Lm=Modifier_Letter Lo=Other_Letter
+    Mn=Nonspacing_Mark Mc=Spacing_Mark Me=Enclosing_Mark Nd=Decimal_Number=digit Nl=Letter_Number
+    No=Other_Number Pc=Connector_Punctuation Pd=Dash_Punctuation Ps=Open_Punctuation
+    Pe=Close_Punctuation Pi=Initial_Punctuation Pf=Final_Punctuation Po=Other_Punctuation
+    Sm=Math_Symbol Sc=Currency_Symbol Sk=Modifier_Symbol So=Other_Symbol Zs=Space_Separator
+    Zl=Line_Separator Zp=Paragraph_Separator Cc=Control=cntrl Cf=Format Cs=Surrogate Co=Private_Use
+    Cn=Unassigned
+""".split()
+
+#: Groups of general categories.
+CATEGORY_GROUPS = {
+    "L=Letter": "Lu Ll Lt Lm Lo", "LC=Cased_Letter": "Lu Ll Lt", "M=Mark=Combining_Mark": "Mn Mc Me",
+    "N=Number": "Nd Nl No", "P=Punctuation=punct": "Pc Pd Ps Pe Pi Pf Po", "S=Symbol": "Sm Sc Sk So",
+    "Z=Separator": "Zs Zl Zp", "C=Other": "Cc Cf Cs Co Cn",
+}
+
+#: Scripts in the order of the packed table, each with its other names.
+SCRIPTS = """
+    Adlam=Adlm Ahom Anatolian_Hieroglyphs=Hluw Arabic=Arab Armenian=Armn Avestan=Avst Balinese=Bali
+    Bamum=Bamu Bassa_Vah=Bass Batak=Batk Bengali=Beng Beria_Erfe=Berf Bhaiksuki=Bhks Bopomofo=Bopo
+    Brahmi=Brah Braille=Brai Buginese=Bugi Buhid=Buhd Canadian_Aboriginal=Cans Carian=Cari
+    Caucasian_Albanian=Aghb Chakma=Cakm Cham Cherokee=Cher Chorasmian=Chrs Common=Zyyy
+    Coptic=Copt=Qaac Cuneiform=Xsux Cypriot=Cprt Cypro_Minoan=Cpmn Cyrillic=Cyrl Deseret=Dsrt
+    Devanagari=Deva Dives_Akuru=Diak Dogra=Dogr Duployan=Dupl Egyptian_Hieroglyphs=Egyp Elbasan=Elba
+    Elymaic=Elym Ethiopic=Ethi Garay=Gara Georgian=Geor Glagolitic=Glag Gothic=Goth Grantha=Gran
+    Greek=Grek Gujarati=Gujr Gunjala_Gondi=Gong Gurmukhi=Guru Gurung_Khema=Gukh Han=Hani Hangul=Hang
+    Hanifi_Rohingya=Rohg Hanunoo=Hano Hatran=Hatr Hebrew=Hebr Hiragana=Hira Imperial_Aramaic=Armi
+    Inherited=Qaai=Zinh Inscriptional_Pahlavi=Phli Inscriptional_Parthian=Prti Javanese=Java
+    Kaithi=Kthi Kannada=Knda Katakana=Kana Kawi Kayah_Li=Kali Kharoshthi=Khar
+    Khitan_Small_Script=Kits Khmer=Khmr Khojki=Khoj Khudawadi=Sind Kirat_Rai=Krai Lao=Laoo
+    Latin=Latn Lepcha=Lepc Limbu=Limb Linear_A=Lina Linear_B=Linb Lisu Lycian=Lyci Lydian=Lydi
+    Mahajani=Mahj Makasar=Maka Malayalam=Mlym Mandaic=Mand Manichaean=Mani Marchen=Marc
+    Masaram_Gondi=Gonm Medefaidrin=Medf Meetei_Mayek=Mtei Mende_Kikakui=Mend Meroitic_Cursive=Merc
+    Meroitic_Hieroglyphs=Mero Miao=Plrd Modi Mongolian=Mong Mro=Mroo Multani=Mult Myanmar=Mymr
+    Nabataean=Nbat Nag_Mundari=Nagm Nandinagari=Nand New_Tai_Lue=Talu Newa Nko=Nkoo Nushu=Nshu
+    Nyiakeng_Puachue_Hmong=Hmnp Ogham=Ogam Ol_Chiki=Olck Ol_Onal=Onao Old_Hungarian=Hung
+    Old_Italic=Ital Old_North_Arabian=Narb Old_Permic=Perm Old_Persian=Xpeo Old_Sogdian=Sogo
+    Old_South_Arabian=Sarb Old_Turkic=Orkh Old_Uyghur=Ougr Oriya=Orya Osage=Osge Osmanya=Osma
+    Pahawh_Hmong=Hmng Palmyrene=Palm Pau_Cin_Hau=Pauc Phags_Pa=Phag Phoenician=Phnx
+    Psalter_Pahlavi=Phlp Rejang=Rjng Runic=Runr Samaritan=Samr Saurashtra=Saur Sharada=Shrd
+    Shavian=Shaw Siddham=Sidd Sidetic=Sidt SignWriting=Sgnw Sinhala=Sinh Sogdian=Sogd
+    Sora_Sompeng=Sora Soyombo=Soyo Sundanese=Sund Sunuwar=Sunu Syloti_Nagri=Sylo Syriac=Syrc
+    Tagalog=Tglg Tagbanwa=Tagb Tai_Le=Tale Tai_Tham=Lana Tai_Viet=Tavt Tai_Yo=Tayo Takri=Takr
+    Tamil=Taml Tangsa=Tnsa Tangut=Tang Telugu=Telu Thaana=Thaa Thai Tibetan=Tibt Tifinagh=Tfng
+    Tirhuta=Tirh Todhri=Todr Tolong_Siki=Tols Toto Tulu_Tigalari=Tutg Ugaritic=Ugar Unknown=Zzzz
+    Vai=Vaii Vithkuqi=Vith Wancho=Wcho Warang_Citi=Wara Yezidi=Yezi Yi=Yiii Zanabazar_Square=Zanb
+""".split()
+
+#: Binary properties in the order of the packed table, each with its other name.
+BINARY_PROPERTIES = """
+    ASCII_Hex_Digit=AHex Alphabetic=Alpha Bidi_Control=Bidi_C Bidi_Mirrored=Bidi_M Case_Ignorable=CI
+    Cased Changes_When_Casefolded=CWCF Changes_When_Casemapped=CWCM Changes_When_Lowercased=CWL
+    Changes_When_NFKC_Casefolded=CWKCF Changes_When_Titlecased=CWT Changes_When_Uppercased=CWU Dash
+    Default_Ignorable_Code_Point=DI Deprecated=Dep Diacritic=Dia Emoji Emoji_Component=EComp
+    Emoji_Modifier=EMod Emoji_Modifier_Base=EBase Emoji_Presentation=EPres
+    Extended_Pictographic=ExtPict Extender=Ext Grapheme_Base=Gr_Base Grapheme_Extend=Gr_Ext
+    Hex_Digit=Hex IDS_Binary_Operator=IDSB IDS_Trinary_Operator=IDST ID_Continue=IDC ID_Start=IDS
+    Ideographic=Ideo Join_Control=Join_C Logical_Order_Exception=LOE Lowercase=Lower Math
+    Noncharacter_Code_Point=NChar Pattern_Syntax=Pat_Syn Pattern_White_Space=Pat_WS
+    Quotation_Mark=QMark Radical Regional_Indicator=RI Sentence_Terminal=STerm Soft_Dotted=SD
+    Terminal_Punctuation=Term Unified_Ideograph=UIdeo Uppercase=Upper Variation_Selector=VS
+    White_Space=space XID_Continue=XIDC XID_Start=XIDS
+""".split()
+
+#: Most binary properties are nearly a union of categories and other properties.
+SIMILAR_PROPERTIES = {
+    "Alphabetic": "Lu Ll Lt Lm Lo Nl", "Bidi_Mirrored": "Ps Pe Pi Pf",
+    "Case_Ignorable": "Mn Me Cf Lm Sk", "Cased": "Lu Ll Lt",
+    "Changes_When_Casefolded": "Changes_When_Lowercased", "Changes_When_Casemapped": "Cased",
+    "Changes_When_Lowercased": "Uppercase",
+    "Changes_When_NFKC_Casefolded": "Changes_When_Casefolded",
+    "Changes_When_Titlecased": "Changes_When_Uppercased", "Changes_When_Uppercased": "Lowercase",
+    "Dash": "Pd", "Diacritic": "Sk", "Extended_Pictographic": "Emoji",
+    "Grapheme_Base": "Lu Ll Lt Lm Lo Mc Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs",
+    "Grapheme_Extend": "Mn Me", "ID_Continue": "ID_Start Mn Mc Nd Pc",
+    "ID_Start": "Lu Ll Lt Lm Lo Nl", "Lowercase": "Ll", "Math": "Sm",
+    "Terminal_Punctuation": "Sentence_Terminal", "Unified_Ideograph": "Ideographic",
+    "Uppercase": "Lu", "White_Space": "Zs Zl Zp", "XID_Continue": "ID_Continue",
+    "XID_Start": "ID_Start",
+}
+
+#: base64.b85encode(zlib.compress(…)) of the tables.
+PACKED_TABLES = (
+    "c-qx_37i~Nwf;GGsjauE?&-<&%=C07%S^UOGMPX&vJePM01*U%00JV&qJa8bpFT(eK|tV%Yykp<tpG(31rga16j0ekMK%Q#6$v1s"
+    "2+sS?t?pSu!Xo<r`R_AbUCXU|&pqpRZq-~hy3!Jt;#@v1#@RT)mU3~vIn&I!V!kNX%5ihq6pC%-=5jG==D0aBO;Jom;v&<3I2rj<"
+    "T>pD}Qvd4lSvNPx$_d>}T-6*?wVAL1vHQLy72oM_W$P3F=M$!_V~(@ca;a*wHg;4sRTEd+iZI5qjoV_QjSXUB4Zdw<t8Lkuz?7v8"
+    "PNKOr)xcO?j&;?Ru;Zv2<AQ9errESrt<kp4dd7Ozc-VMyE36!Sd(vi*<Z{)kqFL2lu;{xKl}iSUt=ANd(XN`390t;7bweFm>9O8j"
+    "T#}y+w5ktWzl4@$6X8Pj&E!dcX^&nt0C(l8Ol+_(Tpr>|daA}z8E5152CVbd7_VyNOnT3t7|J*s$yM|)lI!~H!9mp%X`@jIVun<Q"
+    "Gi!}w47!m4s-_%+Y#H5Ip<F(fcSB+Vv2<apI9-)i)l^e5Gw9!wjy&TO=gxV7XUooWsvK+Hkeo(HIF2y5G_GdBglRFkJPa)q7Creo"
+    "gGuLQ>f^>bE;+$ORm4OX5N4o<=H!?bAwdr1Y8*6%3Zkk=8|Ig4wccA5w?h*eCgMBwc#Ux&07wn<j<MUA^5DfrH!(&J3>?Ne4xyXa"
+    "I;n`VOqI2e{r|!5|83D^@VA;8hC5{C2p3f|H`jl$tu`|?SJUHaOItQBH09(k9@W~`f`d2{7hO8c#4T;rwn$ea9BbLYoJ*ob=&?+o"
+    "H0V;fNaY5(ppPwLcDY#QaugDWQMp<yznR1d+)w=&))bYa5toMu=X3eu&~dR`9NA#-LVeTd^UV^||1Z?y#)VlT2E{DmmS_-fD6m-w"
+    "9b!-avT-)uYfJ}@Bj<9642@Gr94WQLWo^QtsSk=Qi~Z1gSzQjbiOVubvo={1>vTv+89_n5BJh-uTW}R^bu52y>vx&!t&cqRma^5>"
+    "gh&<5f&%_^q}M-gu0x;qL{-ehAig#tjaRl+mvWGSC0a>blH`o^jF=T07qEtcTU^x$dPvJ6$n=~GpprHux0g*l8`sH+UG6j5v%`#o"
+    "n-SgMu4#OXy?QzUwRgDdVp!G`hZz*$YCb3G1g|Av3D^*9ESp*1QRG4<Mu@K;7PG}F(1+`!t-5hgoZg8!=%GPN#b$sR@wc|}dgdJ?"
+    "jg&*Nu+(Vl*#>C|f1wG}{3AI!4q<Z0BQBD;TkGMh%GHJorKBB=7$q|0$Y3Zrh|qPM_UZN`mtY&oOUA}5qgWU~#;Qhf%0T4)V%Ld`"
+    ">GD5-kTwLIrny>lmuy!0!Q|ms)<mLS>A}WsMpdU*bP_nV)-xLborO?kaxRfqCAG_)aia;47PK3PMWwT-=VEJynL}JnZ{8q|65!&X"
+    "k@1F5P});9z38Qh6FQg6^^7aPCAMZ5?1+s6Mb@>C&0te^J|2V#=qGU2*hut26qoD$#L#3A4P&9|IjkmAjZ+g&5dsGDQpYe31Un98"
+    "D5sNp*HyFLJ%Tmj6pE#ul|s2x%Y!cB)f>3!Xtx!|v`+Gk=>>APb8K`NrqCIiwn4e0QQDt4ZaQD5?XrgcgSy4R84wSMVF;=5S{WTi"
+    "8UvGiI^3w;Hb^jkwH(xar0AwnKLFnI+8k;uJCGQOL*bidc~?LU=Ka)9hRzMUxE^RIO8L5>4FiGOI>n9;WOVdu2T42Q!t4TpmaY~F"
+    "01N<vMZzXXg;<YlI6Z8dkp+|P&R9}UDUxl~yk{ylgjG#Z#PGxB5l17axZ(3b`Aq`=31QY9pc*NV`)~+=RY~{V&uAh|!#?c(2<=<Q"
+    "8$~|-b02=2<9BkqVz;Lp`cbaXAL5YRj2L@Lzf&d}XB7R@ACKLbgF|k~l~`wT#>0No;X}h<2+iq8OidJwAyyk3)};6FjA`$H0mJ_S"
+    "g)sfQKjWF~gj7FM+<@5e+qCA$iXu6JY-$uXhmg{TAyy)bwwgm+%}EE<Hr_p=TsS%qVG26c6kyMAo?68+A~OowFu?>GMK#*Q>D3oY"
+    "@j~X1D34vA8K~A18*zq$L*YYIqtJ+fcByVfR;Nu}tdYh5X`(U@sz#5{U5K;7LE1|6piF9sOnG)=dSq$Xu-wpAI<Uu$fiWDuWYND)"
+    "tsHfaQW?R8O1b%3%w1VA4h4qA8w;te;}*|}L_VP>vy&lRldwLZaa=LP<JzI1p$xMyKY`Oe#1=JXC)@-n*RdLf`4M}<lw9{MBt)5M"
+    "IHl3VhXls4>wOfq=rj<_Dzgq*BgW)KYBmgq*_lscb&h0BFQT#N!8(LGZW2p}B9qWU?_fk>Se>O*BO$mRFXQkebonFj!=97k1bjyi"
+    "9_48^wu@N>B~=LRu56k90EU_*vZ<v?`ChCjkOUFLoXLvNGX2nlkF1x9fI|xoL=xa+49)ZmcVXZqVW(J&SdA5Nafpl(P1Y5tO?9=f"
+    "2zRENxtk>9MA8w|&pGPkOi9yJrv)P-fR@4_P?FeS2-4eR(YQ#<*JFKHi!z~7VbwySWG1oleMMPvQWxtolNV&EYurNmPy7V`{t<i&"
+    ")%y6j-^OX*&$*MnZ=^tmIF<a0mt*T2xKvs=0~B*T==q|OK#WJUA2~BN_#(rr)bNP1sw<a851Bmt)#aZwikmc8NbJ{gfnogGbz2xC"
+    "r&t?PFVsC4fehDqf^zJZ#A4r1)z%)nbvbIDw?p|_1{<6BhtaF+#p3E@m`&%<abbX0Y$RMSkWGzfxti9@wwsURY18UiGi4Lj%j(~6"
+    "0cjM)Kt?zGb{6KFqn1Fz({QTsQ2q_lG{nObVdxZ@9maK6g?7(8%$36WS(}IN23lfms;6DkD8Gj!i%GOM^b*#_2UO^!u<BF37Ix=v"
+    "RyX%AJoO@`zXWR2pvUqF2nU6bOYe5-io&;%4KE4V`Yi#kci(&a_-~THTXk&e5M$`0Hv|Go=~+)w3`vlK6Nu;7e(iH#fqg{FSo{Rh"
+    "uHEOB2wA)XPB)cYuFS%Jv?PQeG&I4A76Qp#f;n}8oP$xH7%00eH42^*xg@|6ec{^H*~=u-Fb%!qm=yTCAbsI(nHD`=4-^Lao>zSE"
+    "crRm&_-@wCOqw0qRQNqcC@kbn{8|Rul-O(wE|<T_a3sI!A&EJ=LCL(zCH{><<@#Bg!kx;o%c>4hQ{ciGv@1F^kn8$_QF@9BX6h!G"
+    "Wfnr3Ld&^BP0v%CuIZoz!I<#|RXZ{yb|?1q?0|WW)nj#!-yb0~<sE>i|Em7XwJIow{wPZmDcDlfGFfs6x4;-$*z5FzX&Bm=GUQw_"
+    "R2e@DIw^3kBt4@g<#!;TQQ!q$2SaT&pV~2JFW5wRW%i54k3F67cHCyu8QB>g81a$OAfqxs4wZermpd`CB))=@q~?#d9U=MUNSku3"
+    "_4sD5)FP>1X5Q1KP{a=9PjQe7qQ;3<FSKf`5f~vs(jOyk%QQ^|thIKLScG4SV&FTGt1Ly*e3$AWgpll1iRz)?#9;u-DPKlWf|(G3"
+    "0VGTmI;|iUDVyr2VeM$`bH_~OOR&&JFdeDtG-;+&;OB=I^HinX8eNO#u4!oN(sdNtY;n?HyhFY(wYNF_YeYVQh~9NPSxH#izg7!_"
+    "jL$Cn)2I~c)Xgmjm-yVBW-0l!QP?A+`vQ+x^=4%(likJ(cTFvGx6y!tHlT4Syd)EbMOh>-QwmqNk?r`@FFoPkir{Ld?ma-SK;j63"
+    "ub@;GOo;eOT|kC%F&ok@lyCNRQ<hfy2OLHwx}EQ7-j}mi25{MYcvj8aX|CI(ngKq!BX^zgI>pJ~2Y&@3qHvlgwne~v9yOcdm0I;M"
+    "8gi}HqD?EePF{+un|eCCP)3WOrQqQ?6KeZ@^7SpW<NgAm#ty;!+CM?BEFNOADgfLToj%(60=!CnTicd=f%3iF5`1djD;#$7JUE^O"
+    "Zt|*nv*yheeZG__Wj+|RuHs6i;!#|wI84tXVqZI)7F8-@CO&p$N5Y1}?yyfgw^A$F4Q<d{-+<m!_xVU_Z1RTk_XZ)AtbGWHy@{P6"
+    "n)##Y@F~jkSls4jRi&oM8j<i`-9|cmSk^dj;bypzz<WS*35`$SUa`$Q{Q%L@o6yyTV+i<vy}1&Fx0^!wTQP~YdeIxEQOh=hml`bB"
+    "hl+QRtESYUnt=ZeHTCm}YO>xRfF_TT#)aAQc~(buvJO1X+130So1a_Nq_XN4Y%_4SjGhH6>hY_LiX<0wKcWD&vMN%uVW$P0482pB"
+    "_6+Ih;EA88+L|$ZVlQ7cH~+j@TUukD%G}*;E?d0njLB5p=g1fM<k$5Z1DfS~O|G(ZJ<3()_Evh6`d79>ZM~gyI}_t*mLpvmq`9Dq"
+    "{%Qi!Ym$SLgI6XilU+eyO|-NdJ$H0vbd+qIroRnMeGB^BThQvap>sAy3zLn}E+gppjnKJC<=kZ34bpi-R5>r%e`4aOGO@oWd3zcK"
+    "Dt;_kQCX3klAN+hC5e--Ia=aq-wG%ZDkj@E=+xxY<fADqX-b+-OBys6<R#uoVG?eafIi+SoSc-*tqf7Jw6}9<F9_SYOY6q4QIZ=f"
+    "OYw*Mk_x(q0X6I@aa6!}($co1EuHuILT{dCXC;~8s4_!nZa=okY%n&vvZ%5s$tC>>>@=w?!f(Hvl2%tFS0p=LnsoXy{?cUW|6;uV"
+    "Nsb1MUR+tcJXzkK%ug!wlll86Eh+7PdUE=*VZ-9KUNAapS+Wcx2ni2M2Tk4)>^aex=iJV8N;r~VnW8Y#pEM}F{Js(7&OuI2R>}L5"
+    "66TZ~ksL8O`DAiQa>=KXPbIZgUr4@?d>%ADX-=9iOGeTK$qtT|I_emrImw(aekA!wvZ>IK$&ouHJAFCXd#?nvMKY2;{fXp*Ae-3D"
+    "lFjBN^Nvb{K9d|SG&7l*OmL)=Z#a?}>i<ekNIsjiCf!M1XhE_d`3k5E+BrD}CchQv!-KRnXvzqhJ7v8S7jKXb0<8rd3)%;?Z*nGR"
+    "|AZZlNxq(Zy(<|>2Riy@a$-{aQZgFMoD9m=X*Wl^kDzJ8=t9s3lFc3MC_$k;NvWEQ1F57h@ss_8&PvWo0?>aC(l*H+Ne1*GM`s^0"
+    "V@sIJ*;^)Co}HYXEJ|tiA{g#$w|_`7wn24oa6U4(u|Mc@y-DTW(s7B9n8c((>I5BHr;C!yK?fv<fzEK$F#0_~<fviI@0HeLZFVL3"
+    "=V``zl!|Oo#a5;wbD9=Z=C|l>pv=<Y+AU0{nOI<2i5BDvM>AgvFvfkraGUyV+D1lJ^3b40VN{_*sVhf-FVp&RbAk1ckK5f+W|vt?"
+    "9q-q9uILeqmVsaxw_a(u6@9M1N@<2IQZ|KZ#QJ0?r3|2j=8Pvb-SAaO=~sEm^&5x0ft5%jXWTMmv&q)iAA@0wkEnROAUn9~SifZC"
+    "CJgKr+h&k3TtE$_Ml3Gc`r4w(%+b_7Y)P?Y*mC05sEfL3tdu{R$DKF09;gR+o3~jHtf`7y3>+{WYN?96azM=-l<EtBd%HD15njpe"
+    "?oD!QeHopR1)s(uU!=I!&b$C6Q-roT?&VBrd+J-*@9SAAuhg_?y;VAh4%Hk@HyXlPLJJ4D3<kyzTdwNlnV3rswL_6bPZ|CoiaVD2"
+    "P8OU-=f}(9DUe>%1f^Hoa@2gDKfo^=K92XPead)^brs&=vdZ3#Ws+tL)fxck0+!1{h@w4Mxn+<-eGz0~=liG9ZVBJqzi{9}{z|Ae"
+    "4W@lvmG;@q?>a#3RLW0Lp`GO~@iVs8i{eyD{2g3n-$|PWIjQAqi$|H35e0hyx$7N!2MhI;iwCRp%3y^aKCk&?t`!O*(J?5Lb))32"
+    "!M~!Bbv618&4vo<_pM({j}26tnUogNxrsYYtNv4EG`uFL4HnVu^%}Z1N|(4-UaRoy1vHG_tJP}VI<t|&xd+I3yy|Ea%nJ3g^@Gtk"
+    "Ke1dH-;N@A2e3?w>lN`#iv8|jA6NEH9V~VuI~Rqn9#Q8~Fj(YzBWm2RUg3tWwB3_Tb!(|%H{tPJTe_NcPQ6sk>z3<y-u^ph+*2$+"
+    "eUFtht|0B@sBLS1=WJm%>P~;RE?03*LE+h<YG5Jfip<Hb#tiBe<~Uhj#1tk=Y1!&E(FE0jVzO^UCHdj(!$G5noU?ubX~QK$mE)W{"
+    "cv-z<ob5F&l#wDY7}(@tJ%Kuh3Pw6tZMbCAC>USov|MZ&UM<d7P4!Z7$xxxV3vD%6B4%9BSyV3%+Xt(|2NhqaxbFm;7JQu>D)-<J"
+    "nr~K}O>?BuoA@wKN^88b&m(HP!i4S8x^9c@Hv2bJbXV}K3h_`$_jCW<*K-HH!)h*L&dX94ojj9XYL}w^D_JUlr!LAw?es*yoPA@B"
+    "=Czr2{xb5;cbWdS%*`lwgQe4QT;xA=OSWKHJeB#&^Ox7oa7*t$L@0%NFI}c=sInOZF(1;SyU)^mwk$;Py$?b{*Gz>1(C>u{arZ+|"
+    "*wG&Kg4DC6@cwK__9#zDz8l3^rmfKM7y~6EtsxF5I-BWCTW9$qk54bqx{TU}e=NcBry;}{XoY;J=^Bql<33H-w^IeN2)xl1x*(Sn"
+    "xRa$&tM@|A+LKS^Lf80+`g-O}Z_3Q1Jz6tnzs?oUvVWO^bI@9*7cOC5rDPTvn#xZpWv7_n0^N4;%Szwa8$U6heK2~Lam&~r=L>eF"
+    "yDrn1+EFWvYs%Q+2ol`VJs_0zOOO7n_@x<i&uHY+A=!2-e$}U2PEyFjPZu+{-l#$kUEe1iSNO~i($nW4XNg{ZDiS>j##L9L#kmJU"
+    "dZ~q;=%h#5DZ=rO<pJb?47WnnuRPaI-&mJw;3x9LV<Khlm-jH1+uUPah<G(+goAsY)^u70gJ#^sIDPDxp=s!A8vS@Cp996a8}9*&"
+    "!p{{k51rs=iqwXa-}}&@#8Z2)`Ua-cHYV_!zR4owzb9H`8Z6(}SyDX0j_jbxp312;@v-omMqAM<@1;erccnLo%BXsjmzQTjO)5Yf"
+    "jxmdptjJ|gSA2(t=|5%pAKeOG=gG5D!#`x6g$e(~()FGCV|?dDnjRfZbsN^t7Q@@NrGb|@4BV8(ClG&HamNj(D_c0m1J-<ekGJHA"
+    "zxjY$t5(mJ!&|S1gq}`CM^stg=zE5--qT?Fo{%pq&>I!{uAy6*k~VtoMfMZ13J9N%U16pS+MkAj#dPB`=3g#y#`D@T(oSd2!pOQ="
+    "ywZ&s+;qB9d`p((OAMY|AbV^PHdoyTbg^POSh>839;nHKWq!6ftWU(hzepus?uV}dEdx|s3qi<9UfBcTMD8Is!e3o`=lw~iJ!1p|"
+    "rd%j!l3<!TlBY7XE|m|i{;Zu8___Kxc-RoDX1Rn`pLR%}lQcMcuts(6|In-WTYDk$g0)pWE^KKCRMYL?4a|QxeV_#vPV7l<K`uGU"
+    "ljUMGs><VgTwBgzex=6}@+wXRk0Jn}qcmoIc^aibO}+*<%i`d7+QNFrqEWxW^6E1co%E1E@Y&d`+o!M&all<%*UciGR`NtX=zR0="
+    "xECb38ECE@xqK?|m-p3Xh13E{w+-Hg@}x<07JAFmJR|n99p;Yv?6Z|{<><Oi-q6TP4GnA_+U5JQ7i#}Wrf1KAed_69VB75g-vRT@"
+    "-fD7Ef{5j98}-34Vmi>XS_9{fqgvsk(Sd9NSg1af=4XuOmu9if%bNfhAi;T_tifl<?HkK-R}F&6s(C){;T9f+FrBuFIKwsC%or(M"
+    "Xrh^m_^%K`vaX-TeiI-=dX)CMJ={w9CE$GRmFOcVOvJ4(;$jr3v4>}%Yu$=-;LkHUkK>GfCCfEOTNH0(9!sCi*x(5^b3<L)4jFZZ"
+    ">C4YoHQ?{LQGaob?z%14|7u)&WgYut`8Sg9TFoBZUr;ocdQ3GlRrh7OY0F#=CC^mV4{w!Prq_7%C-%Q{F4NDO%&|F4*3+kXdNJLm"
+    "_<ibVr8dn?#b{H5h!&{vnG(-cec1x<9f&DwI+w#%JtV$e1Bu=W<=sJ9r4Eh%gx<VP{y<*Qq0vFP6)O8zw(`1*MEa9)5$LWOP6pgA"
+    "MbmP3vHv6XmA6Y-<^J2szh+5DF|>s|U)PT*9YMQ&o>7ml<fgS9gmOZEh_6`9^y{rW)ucT%GY8N^S?~~Gat|1Ku2Ato=A10O)X(i^"
+    "w%%<s4E@W6{#u1Nq>Ys<Xta{|LP%;11&A%<C|}jI_9$Xq^f*HGYe(rq7oP_h!A8mkjA!(<&{_@w1pQbeQPn!hW^7zk?opVC!^5m9"
+    "unMbX?sk&)RgbuaF`kkKNs5*$`hlTGwK@+m_vg&jg60nKcttl}siDG@ntCAhEPaXYv-ESMJf@3gvcQHveqWOyl&je_s9i2^g8fAY"
+    "0oTlav<a<fr>j~Q<Z0}<t1Vzhoc#gUzU%dWt-$B~nfXCRjiU|!22-aqu48#<IZ*|Fxk}H!y~_!({TfE?bqH-rcWMluhXmT7#8Wh_"
+    "?$}k^m2q&2;b+(nK^de_`A)|7Z>OsrZ#|d2oH@d=^gpyKRaqQ*f7HYs<Rqj7mq{GcvQQwu@=66fMOTFX)0uWx6X<D06X?$^bad<I"
+    "U={^6{V_pN4`?@?0|nWIB2k|lu2E9qLVxDc76~-oN9nqknZL%oFld2@+Gw#h>RN9M2Fwl3_|7x+E@~@TY=K2<1wX{~MNlNHQnkZK"
+    "1QL7dL8V(&tLj|u>tB-(Rmr!jR6}fY@6ayH_0W@AeP@;vkA%SKv`R^JrDX06o+V^wV7A|X#;ddo(I6u}jyPpQD#MhGj<l7dTI-kw"
+    "(X%t$*aLh%yG5E*#uBeSjrhBY>m1$4C>6EY3o$c;(#``9qJ!;JCtYr65B;R|zl7sm(0DAk{0H;TEFHx(k*Cot1a9jnCn4MfD4mDS"
+    "+^%SUekjWyG;1OS=pU<gXL%_qYtSMTQ-&h<%`+4V7IFYgP#z2X4FS%BqHa^!EbR{Upd;9*b`ilT7`|hTUx*74T`1-1-<YpeySBGo"
+    "5Ya*EKssOZOH5bE3~~?iWSFi}`$3@l(u}=LZof{|6HZkFYRxn2+yB`pc$~~ahke;>p%31Y)F_d<%P@zI`MoMF)SFDqn#!nVol$Ug"
+    "S=Caj1bEikS91Ly4i#+0Q^9csBgXaYb4q`E^w?(tui$TPZ!z!C(k@iG?^{jtzt*l*n{y7qr!HK%U?ZgJ=NlwPTGrfLyHGVD6B*TX"
+    "hl#vS@TbPn5h_2~B08K`3XlD(USoc9!jyqp_6OSiQ&cxUUY(@Xan)h=diZ+o>({Ml+PiV%6}%BIevXF?^=aqPhe=$f4rfvtmG8Uq"
+    "<0sG5m3B|Xa1HGw8?{%~qxNd6vhC}A6%Dztd2kU}ZK7i}#aA$0VCg58Zf{8q`}KlpH!}*abkRAhbzz+=yWSsM`ZuNTo9M54Z2CYg"
+    "xC`(uqN9r>Fpuwy?e&%)`Q9vgSi<_>bZj#PBkoyzpYlChg!Lb%%mYlbr!;`f(d=73mf5mVTej^L&5OqJ;nd_$3gh+#K*&Z{0iI$y"
+    "y#Af8=3^Vs=LXLl29WV3I)ZYT*~chvw&xCKA(pp*%`Bu(V5Es`O`9j7=QgXZ@d0j5<0ztEDRr@;vahKxuOpM!nQbAAo?sTwqbzU1"
+    "o7)exO7Wpp|AM};UZy)*S5-GD`n$G=@Q3N;-!tVfhbn)7yMu%2VARMt>ZUW9I^wx{JlrscsB=22#d;<k2)|p&{4KzcQ@QDJQ@B;3"
+    "=(yFR^Fu58{09mHLREW%u|3poPJ|_>t)m(GR>?}+^5-#?9S}wi=5I6aggI9{W0qltdEOVc`bB=7`AGUK{}-L4c%_7wHH@%OqMhjy"
+    "O)Ev-JJVwNo#Iw{eq#QYd(f>Vvzd2|;R{XEPCRg=I1{f}(5qY48ic6O*IrGptj@oky}v42pa(2JWxc~-(cdbYGgw|f^}-`yxhE~e"
+    "G=IS~iuSZkyiP#|2~%5S)sL8dC$I5DG!M=$2wuB4RnxV832~tkjNoOm5>+6|5?Yi5M<V$GJ;N-rfbZJ5oZ>QjRuG5ufM`??2flOF"
+    "4DhI1I(CciS?*I2Ky`s$QGB0P%{&v=9u2|iF9nzV;Wdx$5sT&=TwRCTS41vl(m@Mf$zA$z__xwK!_!tNwIFNNsDL$mS6;2L5V;1z"
+    "j8GEgBu>egDHpr;E%AJ<O(?()@I8DQD2dKdQ_<`?{zTS9W;PlZbjF5JD#3>q($AQ_alNKTeyc05YxAv)e*P=d_u;?));AN@Y)`*p"
+    "iuGU5^l82lllTnlsHJFRmP%Z!LU+qszAa$uN<c%i3&ogumTr-^DMR0<DAZ~WEpXmeL_Pg1tI5GmXKlqlm3Oo>9dCgB`!iFhSzZf5"
+    "3FEOWBDMftDktdxT~|?Iq>^2rDv;{0JSWgAkMl*0H*+dNFar@H3yTm(=K{4vm2;D<$u&XOTR~UXvtE$bYE+5ZIZwOo(znDHfPj>j"
+    "<sf(qVNFPd_3{(GJ|NQsRX0(0cqQ*-vb{R;bk1K5`!~O|NK<+BDBGM?`JA5PXY543#yPEXQTH#DU*NpTs=0uxF-~T@<?0Q8GD6jA"
+    "!!LLQ9lUDjc&26aqJsfHDAF8y+R(|GmeBD%G{qdmA5v#L&h%=AZuepFX#8<%;ny!^`f3yZIOBr(k3zac(Wm)kt?mm69{$`}%xmP0"
+    "rUKvfYv!v%de~FbZYn`uzZIc<6yN9A#Vpk2d=L&lhZ$a5q#7*`+#7@*A4uEq_b2d0FUgRPf1P>lIHZx|&?)?DKUW{iI{#Dh!av#^"
+    "tLQa@-J`Q~CCvQKw=p7Z-#;<t>VPg7{oaQC=3~?M@zPTE@;9{m)$8_Q9lnH;|D}E0QXSC#uWP|`S-LvQf9j&&p94obrjJjFVTsGz"
+    "=#PfWtM=u#prG#bZ|>iG;6h%0H9xQP!6zUJ=S}qRoJqA0fASw&ouH37i=X(3>RK~KpV+Ifn%nfexv+%npSio+yKFIkWfA+gbeJ!i"
+    "7t8Rczpqs;@^rjyG4T)=?)NHhUremx57A42CGt8TuboXDDob6u!UbNO1sX;oDh<c+f{2x}1}J`e13=^4R7oYqHWsvusEo7%fOMIF"
+    "2zh>UlPo%WM%F)!k@tADt+2e`)QO_*5yhj!Q+0Wf?&7B}O+%Ag-?;6v_XPWO-|{K%8JrdG`@624Y<OTmzo&0US3ctj>S@<wy>vK9"
+    "cn~kO(r8+}U{sjbMHODH?zL<A6;t~|u-qKELMz+aL?@y8TqXZl0Yw}@$1UUv=f>dPqs0OqTj00xmpkZgt@G-FbF{umo)GQH`l!7t"
+    "YIk64e)czhW%n*vcuaRk$m9xD;}rEO(*pP3G?yrTCdX&Uzb>ru=!eYbGEap!eP8i!fOC-zp|(zS1M_0O*r!&G)KwMrZ3P<}#oyHQ"
+    "27K~l#ZSv4ssY8jA-S(+#xP%HevK))NM5_!3<F)xj)%qcN}2x=nqF|qpV3FLS^<xvnD>AseVo3o_%r+$#a{jp+^$wh?gLQRoiEmW"
+    "jpgn5^3$17E-mIPDk8p2(Xr<+JvWcW9L#qxou%CW0+k6^Wq;gy{0x%Eu7-|b0*(Q&c!c@eEp*Af9`|pAj*aPR#qBhI3QFqRJqqat"
+    "L)#*J{EmG^e*_q`5<<q%>lp?Hwf0`5HGPb)o)Z~Na8Ti4kDkQL#>omSU)_)r{g&1Jmd;f4;wAC~{k!sHb6fg;Kz(#<NI)O=YrDiQ"
+    "(^rJ%c}-tKT;k^x|0?9Q@((2g1#`!VOpklC?h*O7gi<5Ed{w`>IC^uGIo_@@_Q}PCA9|Ii&h*nIm=mTWL%w*AF1&cm%okXN=5v$<"
+    "(pbBUZ#zTVGc<pCM0toHimTr%ORo9d78`4GzT*D_cdwyX"
+)
+
+
+def read_numbers(data):
+    """The integers of a byte string, seven bits in each byte, the low ones first."""
+    number = shift = 0
+    for byte in data:
+        number |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            yield number
+            number = shift = 0
+
+
+def read_partition(data, position, count):
+    """A table that gives every code point one of `count` values, or none (255): the number of
+    runs, a byte with the value for each run, and the length of each run less one.
+    Returns (a list with the ranges of each value, the position behind)."""
+    numbers = read_numbers(data[position:])
+    runs = next(numbers)
+    position += len(encode_number(runs))
+    values = data[position:position + runs]
+    position += runs
+    ranges, start = [[] for _ in range(count)], 0
+    for value, length in zip(values, read_numbers(data[position:])):
+        if value != 255:
+            ranges[value].append((start, start + length))
+        start += length + 1
+        position += len(encode_number(length))
+    return [tuple(each) for each in ranges], position
+
+
+def encode_number(number):
+    encoded = bytearray()
+    while number > 127:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return encoded
+
+
+@functools.lru_cache(maxsize=1)
+def unicode_tables():
+    """(categories, scripts, extensions, binary): lists of sets in the order of the name tables.
+
+    `extensions` holds where Script_Extensions differs from Script, `binary` where a property
+    differs from what SIMILAR_PROPERTIES says. Packed as: number of ranges; for each range the
+    distance of its first from the previous last code point, and of its last from its first.
+    """
+    data = zlib.decompress(base64.b85decode(PACKED_TABLES))
+    categories, position = read_partition(data, 0, len(GENERAL_CATEGORIES))
+    scripts, position = read_partition(data, position, len(SCRIPTS))
+    numbers = read_numbers(data[position:])
+
+    def read_set():
+        ranges, end = [], 0
+        for _ in range(next(numbers)):
+            start = end + next(numbers)
+            end = start + next(numbers)
+            ranges.append((start, end))
+        return tuple(ranges)
+    extensions = [read_set() for _ in SCRIPTS]
+    return categories, scripts, extensions, [read_set() for _ in BINARY_PROPERTIES]
+
+
+@functools.lru_cache(maxsize=4)
+def property_names(kind):
+    """name -> index in the table, for "category", "script" or "binary"."""
+    table = {"category": GENERAL_CATEGORIES, "script": SCRIPTS, "binary": BINARY_PROPERTIES}[kind]
+    return {name: index for index, names in enumerate(table) for name in names.split("=")}
+
+
+@functools.lru_cache(maxsize=300)
+def unicode_property(name, value=None):
+    """The set for \\p{name=value} or \\p{name}; None if there is no such property."""
+    if value is not None:
+        if name in ("General_Category", "gc"):
+            return category_set(value)
+        if name in ("Script", "sc", "Script_Extensions", "scx"):
+            return script_set(value, name in ("Script_Extensions", "scx"))
+        return None
+    if name in ("Any", "ASCII"):
+        return ((0, 0x10FFFF if name == "Any" else 0x7F),)
+    if name == "Assigned":
+        return toggle_ranges(((0, 0x10FFFF),), category_set("Cn"))
+    ranges = category_set(name)
+    return binary_set(name) if ranges is None else ranges
+
+
+def category_set(name):
+    for names, members in CATEGORY_GROUPS.items():
+        if name in names.split("="):
+            return union_of_sets(members)
+    index = property_names("category").get(name)
+    return None if index is None else unicode_tables()[0][index]
+
+
+def script_set(name, extended):
+    index = property_names("script").get(name)
+    if index is None:
+        return None
+    _, scripts, extensions, _ = unicode_tables()
+    return toggle_ranges(scripts[index], extensions[index]) if extended else scripts[index]
+
+
+def binary_set(name):
+    index = property_names("binary").get(name)
+    if index is None:
+        return None
+    full_name = BINARY_PROPERTIES[index].split("=")[0]
+    similar = union_of_sets(SIMILAR_PROPERTIES.get(full_name, ""))
+    return toggle_ranges(similar, unicode_tables()[3][index])
+
+
+def union_of_sets(names):
+    """The union of some categories and properties, given as one text."""
+    return merge_ranges([r for name in names.split() for r in unicode_property(name)])
+
+
+# -- RegExp ------------------------------------------------------------------------------
+#
+# A pattern becomes a tree, the tree becomes one of two machines.
+#
+# The tree (22.2.1): characters, classes and escapes all are CharSet nodes whose ranges are already
+# closed under Canonicalize, so that neither machine knows about the flags i, s, m and u. With the
+# flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
+# and the positions are mapped back.
+#
+# NativeWriter writes the tree as a pattern for Python's `re` where that means the same. It refuses
+# what Python does differently: captures that a later turn of a loop must forget, loops whose body can
+# match nothing, lookbehind of varying width, captures in negative lookaround, backreferences under i.
+#
+# Python's `re` cannot be interrupted and keeps every other thread waiting. Growth therefore
+# estimates how many steps a pattern can take. Patterns that may take exponentially many never
+# go to `re`; the others go to it as long as (starts × product of the longest runs of the
+# classes they repeat, in this very subject) stays below MAX_NATIVE_STEPS, well under a second.
+# All the rest is matched by ThreadedMatcher, which looks at the clock every few hundred steps and,
+# where nothing but the position matters, remembers dead ends: classics such as (a+)+$ take it
+# about linear time. What does not hold: patterns with backreferences, lookaround or counted loops
+# over groups may still take exponential time in ThreadedMatcher; they are stopped at the
+# script's deadline, and other threads run meanwhile. One step of either machine that scans a
+# very long string (10^8 characters) is not interrupted.
+#
+# All of ECMAScript 2023, and of the flag v everything but the properties of strings.
+
+#: Longer patterns are refused; so are patterns that nest deeper.
+MAX_PATTERN_LENGTH = 2 ** 16
+MAX_PATTERN_DEPTH = 500
+#: Short compiled patterns that are kept, how long those may be, and how many characters of longer
+#: patterns are kept together.
+MAX_CACHED_PATTERNS = 500
+MAX_SHORT_PATTERN = 500
+MAX_LONG_PATTERNS = 500_000
+#: Steps that Python's `re` may be trusted with in one search; about 5 to 10 ns each.
+MAX_NATIVE_STEPS = 60_000_000
+#: Ranges of characters, over all sets of a pattern, that `re` is given to compile.
+MAX_NATIVE_RANGES = 30_000
+#: Loops over groups cost `re` memory for each turn: no longer subjects than this.
+MAX_NATIVE_GROUP_LOOP = 2_000_000
+#: Choices that ThreadedMatcher keeps open, dead ends that it remembers, and after how many steps
+#: it starts to remember and how often it looks at the clock.
+MAX_OPEN_CHOICES = 2_000_000
+MAX_DEAD_ENDS = 1_000_000
+REMEMBER_AFTER = 2_000
+STEPS_PER_POLL = 500
+MAX_STEPS_BACK = 200
+
+
+MAX_UNIT, MAX_CODE_POINT = 0xFFFF, 0x10FFFF
+DIGIT_RANGES = ((48, 57),)
+WORD_RANGES = ((48, 57), (65, 90), (95, 95), (97, 122))
+#: WordCharacters under the flags u and i (22.2.2.9.3): ſ and the Kelvin sign fold to s and k.
+FOLDED_WORD_RANGES = merge_ranges(WORD_RANGES + ((0x17F, 0x17F), (0x212A, 0x212A)))
+SPACE_RANGES = ranges_of(WHITE_SPACE)
+LINE_END_RANGES = ((10, 10), (13, 13), (0x2028, 0x2029))
+
+
+# Case (22.2.2.7.3 Canonicalize)
+
+def simple_upper(char):
+    """Canonicalize without the flag u: one code unit to one code unit, never into ASCII."""
+    upper = char.upper()
+    if len(upper) != 1 or (upper < "\x80" <= char):
+        return char
+    return upper
+
+
+#: Simple foldings that str.casefold() cannot tell, because the full folding differs.
+_SIMPLE_FOLDS = {"\u1e9e": "\xdf", "\ufb05": "\ufb06", "\u1fd3": "\u0390", "\u1fe3": "\u03b0"}
+
+
+def simple_fold(char):
+    """Canonicalize with the flag u: the simple case folding of Unicode."""
+    folded = char.casefold()
+    if len(folded) == 1:
+        return folded
+    if char in _SIMPLE_FOLDS:
+        return _SIMPLE_FOLDS[char]
+    lower = char.lower()
+    return lower if len(lower) == 1 else char
+
+
+@functools.lru_cache(maxsize=2)
+def case_siblings(unicode):
+    """code -> the other codes with the same canonical character, for all that have any."""
+    canonicalize = simple_fold if unicode else simple_upper
+    families = {}
+    blocks = [range(0x41, 0xD800), range(0xF900, 0x10000)]
+    if unicode:
+        blocks += [range(0x10400, 0x11000), range(0x118A0, 0x118E0), range(0x16E40, 0x16EA0),
+                   range(0x1E900, 0x1E944)]
+    for block in blocks:
+        for code in block:
+            char = chr(code)
+            canonical = canonicalize(char)
+            if canonical != char:
+                families.setdefault(canonical, {ord(canonical)}).add(code)
+    return {code: family - {code} for family in families.values() for code in family}
+
+
+@functools.lru_cache(maxsize=300)
+def close_case(ranges, unicode):
+    """The characters that canonicalize to the same as one of `ranges`."""
+    extra = []
+    if ranges and ranges[-1][1] < 0x80:
+        for low, high in ranges:
+            for first, last, shift in ((65, 90, 32), (97, 122, -32)):
+                start, end = max(low, first), min(high, last)
+                if start <= end:
+                    extra.append((start + shift, end + shift))
+        if unicode:
+            extra += [(code, code) for code, letters in ((0x17F, (83, 115)), (0x212A, (75, 107)))
+                      if any(ranges_contain(ranges, letter) for letter in letters)]
+        return merge_ranges(ranges + tuple(extra)) if extra else ranges
+    siblings = case_siblings(unicode)
+    if sum(high - low for low, high in ranges) < len(siblings):
+        codes = (code for low, high in ranges for code in range(low, high + 1) if code in siblings)
+    else:
+        codes = (code for code in siblings if ranges_contain(ranges, code))
+    for code in codes:
+        extra += [(other, other) for other in siblings[code]]
+    return merge_ranges(ranges + tuple(extra)) if extra else ranges
+
+
+# The tree
+
+class CharSet:
+    """One character out of `ranges`."""
+
+    __slots__ = ("ranges",)
+
+    def __init__(self, ranges):
+        self.ranges = ranges
+
+
+class Composite:
+    """A node with nodes below it; `size` and `first` keep what width() and first_ranges() found."""
+
+    __slots__ = ("size", "first")
+
+
+class Sequence(Composite):
+    __slots__ = ("items",)
+
+    def __init__(self, items):
+        self.items = items
+
+
+class Choice(Composite):
+    __slots__ = ("options",)
+
+    def __init__(self, options):
+        self.options = options
+
+
+class Capture(Composite):
+    __slots__ = ("body", "index")
+
+    def __init__(self, body, index):
+        self.body = body
+        self.index = index
+
+
+class Loop(Composite):
+    """A quantified atom; `maximum` None means no limit. `captures` is the range of the numbers of
+    the groups in the body."""
+
+    __slots__ = ("body", "minimum", "maximum", "greedy", "captures")
+
+    def __init__(self, body, minimum, maximum, greedy, captures):
+        self.body = body
+        self.minimum = minimum
+        self.maximum = maximum
+        self.greedy = greedy
+        self.captures = captures
+
+
+class Border:
+    """An assertion about the characters before and after; `kind` is "start" or "end" (of the
+    input, or of lines), "word" or "not word" (for `words`, the set of word characters)."""
+
+    __slots__ = ("kind", "lines", "words")
+
+    def __init__(self, kind, lines=False, words=WORD_RANGES):
+        self.kind = kind
+        self.lines = lines
+        self.words = words
+
+
+class Look:
+    __slots__ = ("body", "ahead", "negative", "captures")
+
+    def __init__(self, body, ahead, negative, captures):
+        self.body = body
+        self.ahead = ahead
+        self.negative = negative
+        self.captures = captures
+
+
+class BackReference:
+    """`index` is filled in at the end for references by name; `open` when the group contains it;
+    `fold` is Canonicalize, or None without the flag i."""
+
+    __slots__ = ("index", "name", "open", "fold")
+
+    def __init__(self, index, name=None, fold=None):
+        self.index = index
+        self.name = name
+        self.open = False
+        self.fold = fold
+
+
+NOTHING = Sequence(())
+
+
+def children(node):
+    """The nodes directly below a node."""
+    kind = type(node)
+    if kind is Sequence:
+        return node.items
+    if kind is Choice:
+        return node.options
+    return (node.body,) if kind in (Capture, Loop, Look) else ()
+
+
+def tree_nodes(node):
+    """All nodes of a tree, the root first."""
+    pending = [node]
+    while pending:
+        node = pending.pop()
+        yield node
+        pending.extend(reversed(children(node)))
+
+
+def width(node):
+    """(least, most) characters that a node consumes; most is None without limit."""
+    kind = type(node)
+    if kind is CharSet:
+        return 1, 1
+    if not isinstance(node, Composite):
+        return (0, None) if kind is BackReference else (0, 0)
+    if not hasattr(node, "size"):
+        node.size = composite_width(node, kind)
+    return node.size
+
+
+def composite_width(node, kind):
+    pairs = [width(child) for child in children(node)]
+    endless = any(high is None for _, high in pairs)
+    if kind is Choice:
+        return min(low for low, _ in pairs), None if endless else max(high for _, high in pairs)
+    least = sum(low for low, _ in pairs)
+    most = None if endless else sum(high for _, high in pairs)
+    if kind is not Loop:
+        return least, most
+    if most == 0 or node.maximum == 0:
+        return 0, 0
+    return least * node.minimum, None if endless or node.maximum is None else most * node.maximum
+
+
+# Equivalent trees that either machine likes better
+
+def merge_single_characters(options):
+    """a|b|cd as [ab]|cd."""
+    merged = [options[0]]
+    for option in options[1:]:
+        if type(option) is CharSet and type(merged[-1]) is CharSet:
+            merged[-1] = CharSet(merge_ranges(merged[-1].ranges + option.ranges))
+        else:
+            merged.append(option)
+    return merged
+
+
+def without_nothing(node):
+    """A tree for the matches of `node` other than the empty one, in the same order and with the
+    same captures, or None if there is no simple one. A turn of a loop that need not be taken
+    may not match nothing (22.2.2.3.1), so that (a*)* is (a+)*."""
+    kind = type(node)
+    least, most = width(node)
+    if least > 0:
+        return node
+    if kind is Choice:
+        options = [without_nothing(option) for option in node.options
+                   if width(option)[1] != 0 or any(type(n) is Capture for n in tree_nodes(option))]
+        return None if None in options or not options else \
+            options[0] if len(options) == 1 else Choice(options)
+    if kind is Capture:
+        body = without_nothing(node.body) if most != 0 else None
+        return None if body is None else Capture(body, node.index)
+    if kind is Loop and node.minimum == 0 and node.maximum != 0 and width(node.body)[0] > 0:
+        return node.body if node.maximum == 1 else \
+            Loop(node.body, 1, node.maximum, node.greedy, node.captures)
+    if kind is Sequence and len(node.items) == 1:
+        return without_nothing(node.items[0])
+    return None
+
+
+# The parser
+
+_SYNTAX_CHARACTERS = "^$\\.*+?()[]{}|/"
+#: With the flag v: what may be escaped in classes, and what may not stand there twice.
+_SET_PUNCTUATION = "&-!#%,:;<=>@`~"
+_SET_DOUBLES = "&!#$%*+,.:;<=>?@^`~"
+_CONTROL_ESCAPES = {"f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_QUANTIFIER = re.compile(r"\{([0-9]+)(?:(,)([0-9]*))?\}")
+_HEX = {2: re.compile("[0-9a-fA-F]{2}"), 4: re.compile("[0-9a-fA-F]{4}")}
+_CODE_POINT_ESCAPE = re.compile(r"\{([0-9a-fA-F]+)\}")
+_PROPERTY_ESCAPE = re.compile(r"\{([A-Za-z0-9_]+)(?:=([A-Za-z0-9_]+))?\}")
+_LEGACY_OCTAL = re.compile("[0-3][0-7]{0,2}|[4-7][0-7]?")
+_DECIMAL_ESCAPE = re.compile("[1-9][0-9]*")
+_GROUP_SCAN = re.compile(r"\\[\s\S]|\[(?:[^\]\\]|\\[\s\S])*\]?|\((?!\?)|\(\?<(?![=!])")
+#: Bodies of loops larger than this are not copied for their first turn.
+MAX_NODES_COPIED = 20
+#: A quantifier's limit from which on it is no limit: no string is that long.
+_MANY_TIMES = 2 ** 31
+
+
+def is_group_name_part(char, kind):
+    """Whether a character is an IdentifierStart or IdentifierContinue (12.7)."""
+    if not char or char in "$_" or kind == "Continue" and char in "\u200c\u200d":
+        return bool(char)
+    return ranges_contain(unicode_property("ID_" + kind), ord(char))
+
+
+class PatternParser:
+    """Reads a pattern (22.2.1 with B.1.2); raises JSSyntaxError with the reason as V8 words it."""
+
+    def __init__(self, source, flags):
+        self.sets = "v" in flags
+        self.unicode = self.sets or "u" in flags
+        self.ignore_case = "i" in flags
+        self.multiline = "m" in flags
+        self.dot_all = "s" in flags
+        self.text = python_text(source) if self.unicode else source
+        self.top = MAX_CODE_POINT if self.unicode else MAX_UNIT
+        self.pos = self.depth = self.group_count = self.behind = 0
+        self.names = {}
+        self.characters = {}
+        self.references = []
+        self.open_groups = []
+        openers = [m for m in _GROUP_SCAN.findall(self.text) if m[0] == "("]
+        self.total_groups = len(openers)
+        self.named = self.unicode or "(?<" in openers
+        self.words = FOLDED_WORD_RANGES if self.unicode and self.ignore_case else WORD_RANGES
+
+    def parse(self):
+        """The tree of the whole pattern."""
+        if len(self.text) > MAX_PATTERN_LENGTH:
+            self.fail("Regular expression too large")
+        tree = self.disjunction()
+        if self.pos < len(self.text):
+            self.fail("Unmatched ')'")
+        for reference in self.references:
+            if reference.name is not None:
+                if reference.name not in self.names:
+                    self.fail("Invalid named capture referenced")
+                reference.index = self.names[reference.name]
+                reference.open = reference.index in reference.open
+        return tree
+
+    def fail(self, reason):
+        raise JSSyntaxError(reason)
+
+    def peek(self):
+        return self.text[self.pos] if self.pos < len(self.text) else ""
+
+    def eat(self, text):
+        if self.text.startswith(text, self.pos):
+            self.pos += len(text)
+            return True
+        return False
+
+    def disjunction(self):
+        self.depth += 1
+        if self.depth > MAX_PATTERN_DEPTH:
+            self.fail("Regular expression too large")
+        options = [self.alternative()]
+        while self.eat("|"):
+            options.append(self.alternative())
+        self.depth -= 1
+        options = merge_single_characters(options)
+        return options[0] if len(options) == 1 else Choice(options)
+
+    def alternative(self):
+        items = []
+        while self.peek() not in ("", "|", ")"):
+            first_group = self.group_count + 1
+            term, quantifiable = self.term()
+            if quantifiable is not None:
+                term = self.quantified(term, first_group, quantifiable)
+            items.append(term)
+        return items[0] if len(items) == 1 else Sequence(items)
+
+    def term(self):
+        """(node, whether a quantifier may follow: None where it is simply not read)."""
+        char = self.text[self.pos]
+        self.pos += 1
+        if char == "(":
+            return self.group()
+        if char == "\\":
+            return self.escape()
+        if char == "[":
+            return self.class_set_node() if self.sets else CharSet(self.char_class()), True
+        if char == ".":
+            return CharSet(((0, self.top),) if self.dot_all
+                           else invert_ranges(LINE_END_RANGES, self.top)), True
+        if char == "^":
+            return Border("start", self.multiline), None
+        if char == "$":
+            return Border("end", self.multiline), None
+        if char in "*+?":
+            self.fail("Nothing to repeat")
+        if char == "{":
+            if self.unicode:
+                self.fail("Nothing to repeat" if _QUANTIFIER.match(self.text, self.pos - 1)
+                          else "Lone quantifier brackets")
+            if _QUANTIFIER.match(self.text, self.pos - 1):
+                self.fail("Nothing to repeat")
+        elif char in "]}" and self.unicode:
+            self.fail("Lone quantifier brackets")
+        return self.character(ord(char)), True
+
+    def character(self, code):
+        node = self.characters.get(code)
+        if node is None:
+            node = self.characters[code] = CharSet(self.closed(((code, code),)))
+        return node
+
+    def closed(self, ranges):
+        return close_case(ranges, self.unicode) if self.ignore_case else ranges
+
+    def quantified(self, node, first_group, quantifiable):
+        """Reads a quantifier, if there is one."""
+        char = self.peek()
+        if char in ("*", "+", "?") and char:
+            self.pos += 1
+            minimum, maximum = {"*": (0, None), "+": (1, None), "?": (0, 1)}[char]
+        elif char == "{":
+            match = _QUANTIFIER.match(self.text, self.pos)
+            if match is None:
+                if self.unicode:
+                    self.fail("Incomplete quantifier")
+                return node
+            self.pos = match.end()
+            minimum, maximum = self.bounds(match)
+        else:
+            return node
+        if not quantifiable:
+            self.fail("Invalid quantifier")
+        greedy = not self.eat("?")
+        captures = range(first_group, self.group_count + 1)
+        if width(node)[0] == 0:
+            turn = without_nothing(node)
+            if turn is not None and minimum == 0:
+                node = turn
+            elif turn is not None and minimum == 1 and maximum is None and not self.behind \
+                    and sum(1 for _ in itertools.islice(tree_nodes(node), MAX_NODES_COPIED)) \
+                    < MAX_NODES_COPIED:
+                return Sequence([node, Loop(turn, 0, None, greedy, captures)])
+        return Loop(node, minimum, maximum, greedy, captures)
+
+    def bounds(self, match):
+        low, comma, high = match.groups()
+        minimum = parse_integer(low)
+        maximum = None if comma and not high else parse_integer(high) if comma else minimum
+        if maximum is not None and maximum < minimum:
+            self.fail("numbers out of order in {} quantifier")
+        if maximum is not None and maximum >= _MANY_TIMES:
+            maximum = None
+        return min(minimum, _MANY_TIMES), maximum
+
+    def group(self):
+        """After "("."""
+        if not self.eat("?"):
+            return self.capture(None), True
+        if self.eat(":"):
+            body = self.disjunction()
+            self.close_group()
+            return body, True
+        for text, ahead, negative in (("=", True, False), ("!", True, True),
+                                      ("<=", False, False), ("<!", False, True)):
+            if self.eat(text):
+                first_group = self.group_count + 1
+                self.behind += not ahead
+                body = self.disjunction()
+                self.behind -= not ahead
+                self.close_group()
+                look = Look(body, ahead, negative, range(first_group, self.group_count + 1))
+                return look, ahead and not self.unicode
+        if self.eat("<"):
+            return self.capture(self.group_name()), True
+        self.fail("Invalid group")
+
+    def capture(self, name):
+        self.group_count += 1
+        index = self.group_count
+        if name is not None:
+            if name in self.names:
+                self.fail("Duplicate capture group name")
+            self.names[name] = index
+        self.open_groups.append(index)
+        body = self.disjunction()
+        self.close_group()
+        self.open_groups.pop()
+        return Capture(body, index)
+
+    def close_group(self):
+        if not self.eat(")"):
+            self.fail("Unterminated group")
+
+    def group_name(self):
+        """After "<": a RegExpIdentifierName up to and including ">", as code units."""
+        name = ""
+        while not self.eat(">"):
+            char = self.peek()
+            self.pos += 1
+            if char == "\\":
+                code = self.unicode_escape(True) if self.eat("u") else None
+                char = "" if code is None else chr(code)
+            elif "\ud800" <= char <= "\udbff" and "\udc00" <= self.peek() <= "\udfff":
+                char = chr(join_pair(char, self.peek()))
+                self.pos += 1
+            if not is_group_name_part(char, "Continue" if name else "Start"):
+                self.fail("Invalid capture group name")
+            name += char
+        if not name:
+            self.fail("Invalid capture group name")
+        return utf16(name)
+
+    # escapes
+
+    def escape(self):
+        """After a backslash outside classes."""
+        char = self.peek()
+        if char in ("b", "B") and char:
+            self.pos += 1
+            return Border("word" if char == "b" else "not word", words=self.words), None
+        if char == "k" and self.named:
+            self.pos += 1
+            if not self.eat("<"):
+                self.fail("Invalid named reference")
+            return self.reference(None, self.group_name()), True
+        match = _DECIMAL_ESCAPE.match(self.text, self.pos)
+        if match is not None:
+            index = parse_integer(match[0])
+            if index <= self.total_groups:
+                self.pos = match.end()
+                return self.reference(index, None), True
+            if self.unicode:
+                self.fail("Invalid escape")
+        ranges = self.class_escape()
+        if ranges is not None:
+            return CharSet(ranges), True
+        return self.character(self.character_escape(False)), True
+
+    def reference(self, index, name):
+        fold = (simple_fold if self.unicode else simple_upper) if self.ignore_case else None
+        node = BackReference(index, name, fold)
+        node.open = index in self.open_groups if name is None else tuple(self.open_groups)
+        self.references.append(node)
+        return node
+
+    def class_escape(self, in_class=False):
+        """The ranges of \\d \\D \\s \\S \\w \\W \\p{…} \\P{…}, or None if there is no such escape."""
+        char = self.peek()
+        if not char or char not in "dDsSwWpP" or char in "pP" and not self.unicode:
+            return None
+        self.pos += 1
+        if char in "pP":
+            ranges = self.property_escape(in_class)
+            if self.sets:
+                ranges = self.closed(ranges)
+            if char == "P":
+                ranges = invert_ranges(ranges, self.top)
+            return self.closed(ranges)
+        ranges = {"d": DIGIT_RANGES, "s": SPACE_RANGES, "w": self.words}[char.lower()]
+        return ranges if char.islower() else invert_ranges(ranges, self.top)
+
+    def property_escape(self, in_class):
+        match = _PROPERTY_ESCAPE.match(self.text, self.pos)
+        ranges = None if match is None else unicode_property(match[1], match[2])
+        if ranges is None:
+            self.fail("Invalid property name" + (" in character class" if in_class else ""))
+        self.pos = match.end()
+        return ranges
+
+    def character_escape(self, in_class):
+        """The code of an escape that stands for one character (22.2.1, CharacterEscape)."""
+        char = self.peek()
+        if not char:
+            self.fail("\\ at end of pattern")
+        self.pos += 1
+        if char in _CONTROL_ESCAPES:
+            return ord(_CONTROL_ESCAPES[char])
+        if char in "01234567":
+            return self.octal_escape(char, in_class)
+        if char == "c":
+            return self.control_escape(in_class)
+        if char == "x":
+            match = _HEX[2].match(self.text, self.pos)
+            if match is not None:
+                self.pos = match.end()
+                return int(match[0], 16)
+            if self.unicode:
+                self.fail("Invalid escape")
+        elif char == "u":
+            code = self.unicode_escape(self.unicode)
+            if code is not None:
+                return code
+            if self.unicode:
+                self.fail("Invalid Unicode escape")
+        elif self.unicode:
+            punctuation = _SET_PUNCTUATION if self.sets else "-"
+            if char not in _SYNTAX_CHARACTERS and not (in_class and char in punctuation):
+                self.fail("Invalid class escape" if in_class and char.isdigit() else "Invalid escape")
+        elif char == "k" and self.named:
+            self.fail("Invalid escape")
+        return ord(char)
+
+    def octal_escape(self, char, in_class):
+        """\\0, or without the flag u a LegacyOctalEscapeSequence."""
+        if self.unicode:
+            following = self.peek()
+            if char != "0" or (following and following in "0123456789"):
+                self.fail("Invalid class escape" if in_class else "Invalid decimal escape")
+            return 0
+        match = _LEGACY_OCTAL.match(self.text, self.pos - 1)
+        self.pos = match.end()
+        return int(match[0], 8)
+
+    def control_escape(self, in_class):
+        """After \\c; without a letter the backslash stands for itself (B.1.2)."""
+        char = self.peek()
+        if char and char.isascii() and (char.isalpha() or in_class and not self.unicode
+                                        and (char.isdigit() or char == "_")):
+            self.pos += 1
+            return ord(char) % 32
+        if self.unicode:
+            self.fail("Invalid Unicode escape")
+        self.pos -= 1
+        return 92
+
+    def unicode_escape(self, full):
+        """After \\u: the code, or None. `full` allows \\u{…} and joins escaped pairs."""
+        if full and self.peek() == "{":
+            match = _CODE_POINT_ESCAPE.match(self.text, self.pos)
+            if match is None or len(match[1].lstrip("0")) > 6 or int(match[1], 16) > MAX_CODE_POINT:
+                return None
+            self.pos = match.end()
+            return int(match[1], 16)
+        match = _HEX[4].match(self.text, self.pos)
+        if match is None:
+            return None
+        self.pos = match.end()
+        code = int(match[0], 16)
+        if full and 0xD800 <= code <= 0xDBFF and self.text.startswith("\\u", self.pos):
+            match = _HEX[4].match(self.text, self.pos + 2)
+            if match is not None and 0xDC00 <= int(match[0], 16) <= 0xDFFF:
+                self.pos = match.end()
+                return join_pair(chr(code), chr(int(match[0], 16)))
+        return code
+
+    # classes
+
+    def char_class(self):
+        """After "[": the ranges of a CharacterClass."""
+        negated = self.eat("^")
+        plain, closed = [], []
+        while not self.eat("]"):
+            first = self.class_atom()
+            if self.peek() == "-" and self.text[self.pos + 1:self.pos + 2] not in ("]", ""):
+                self.pos += 1
+                self.class_range(first, self.class_atom(), plain, closed)
+            elif type(first) is int:
+                plain.append((first, first))
+            else:
+                closed.extend(first)
+        ranges = self.closed(merge_ranges(plain))
+        if closed:
+            ranges = merge_ranges(ranges + tuple(closed))
+        return invert_ranges(ranges, self.top) if negated else ranges
+
+    def class_range(self, first, last, plain, closed):
+        """first-last, where either may be a class escape without the flag u (B.1.2)."""
+        if type(first) is int and type(last) is int:
+            if first > last:
+                self.fail("Range out of order in character class")
+            plain.append((first, last))
+            return
+        if self.unicode:
+            self.fail("Invalid character class")
+        plain.append((45, 45))
+        for atom in (first, last):
+            if type(atom) is int:
+                plain.append((atom, atom))
+            else:
+                closed.extend(atom)
+
+    def class_atom(self):
+        """A code, or the ranges of a class escape."""
+        char = self.peek()
+        if not char:
+            self.fail("Unterminated character class")
+        self.pos += 1
+        if char != "\\":
+            return ord(char)
+        if self.eat("b"):
+            return 8
+        ranges = self.class_escape(True)
+        return self.character_escape(True) if ranges is None else ranges
+
+
+    # classes with the flag v: (ranges, strings that are not one character long)
+
+    def class_set_node(self):
+        """After "[": the longest strings are tried first (22.2.2.4)."""
+        ranges, strings = self.class_set()
+        if not strings:
+            return CharSet(ranges)
+        options = [Sequence([self.character(ord(c)) for c in string])
+                   for string in sorted(strings, key=len, reverse=True)]
+        options.insert(len(options) - ("" in strings), CharSet(ranges))
+        return Choice(options)
+
+    def class_set(self):
+        """After "[": a ClassUnion, ClassIntersection or ClassSubtraction."""
+        negated = self.eat("^")
+        ranges, strings = (), frozenset()
+        if self.peek() != "]":
+            ranges, strings, is_operand = self.class_set_item()
+            sign = self.text[self.pos:self.pos + 2]
+            while is_operand and sign in ("--", "&&") and self.eat(sign):
+                more, more_strings, _ = self.class_set_operand()
+                if sign == "&&":
+                    more, strings = invert_ranges(more, self.top), strings & more_strings
+                else:
+                    strings -= more_strings
+                ranges = invert_ranges(merge_ranges(invert_ranges(ranges, self.top) + more), self.top)
+                if self.peek() != "]" and not self.text.startswith(sign, self.pos):
+                    self.fail("Invalid set operation in character class" if self.peek()
+                              else "Unterminated character class")
+        while not self.eat("]"):
+            more, more_strings, _ = self.class_set_item()
+            ranges, strings = merge_ranges(ranges + more), strings | more_strings
+        if negated and strings:
+            self.fail("Negated character class may contain strings")
+        return invert_ranges(ranges, self.top) if negated else ranges, strings
+
+    def class_set_item(self):
+        """An operand or a range; returns (ranges, strings, whether it is an operand)."""
+        ranges, strings, code = self.class_set_operand()
+        if self.peek() != "-" or self.text.startswith("--", self.pos):
+            return ranges, strings, True
+        self.pos += 1
+        last = self.class_set_operand()[2]
+        if code is None or last is None:
+            self.fail("Invalid character class")
+        if code > last:
+            self.fail("Range out of order in character class")
+        return self.closed(((code, last),)), strings, False
+
+    def class_set_operand(self):
+        """(ranges, strings, the code if it is a single character)."""
+        char = self.peek()
+        if not char:
+            self.fail("Unterminated character class")
+        if char in _SET_DOUBLES and self.text.startswith(char, self.pos + 1):
+            self.fail("Invalid set operation in character class")
+        self.pos += 1
+        if char == "[":
+            return self.nested_class() + (None,)
+        if char in "()]{}/-|":
+            self.fail("Invalid character in character class")
+        code = ord(char)
+        if char == "\\":
+            if self.eat("q{"):
+                return self.string_disjunction() + (None,)
+            ranges = self.class_escape(True)
+            if ranges is not None:
+                return ranges, frozenset(), None
+            code = 8 if self.eat("b") else self.character_escape(True)
+        return self.closed(((code, code),)), frozenset(), code
+
+    def nested_class(self):
+        self.depth += 1
+        if self.depth > MAX_PATTERN_DEPTH:
+            self.fail("Regular expression too large")
+        result = self.class_set()
+        self.depth -= 1
+        return result
+
+    def string_disjunction(self):
+        """After \\q{: alternatives up to "}"."""
+        ranges, strings, string = (), set(), ""
+        while True:
+            char = self.peek()
+            if char in ("|", "}"):
+                self.pos += 1
+                if len(string) == 1:
+                    ranges += self.closed(((ord(string), ord(string)),))
+                else:
+                    strings.add("".join(map(simple_fold, string)) if self.ignore_case else string)
+                if char == "}":
+                    return merge_ranges(ranges), frozenset(strings)
+                string = ""
+                continue
+            code = self.class_set_operand()[2]
+            if code is None:
+                self.fail("Invalid escape")
+            string += chr(code)
+
+
+# Python's `re`
+
+class NotNative(Exception):
+    """Python's `re` would mean something else."""
+
+
+@functools.lru_cache(maxsize=300)
+def set_text(ranges):
+    """Ranges as a piece of a Python pattern; needs re.DOTALL."""
+    if not ranges:
+        return "(?!)"
+    if ranges[0][0] == 0 and ranges[-1][1] in (MAX_UNIT, MAX_CODE_POINT):
+        rest = invert_ranges(ranges, ranges[-1][1])
+        return f"[^{range_text(rest)}]" if rest else "."
+    if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
+        return char_text(ranges[0][0])
+    return f"[{range_text(ranges)}]"
+
+
+def range_text(ranges):
+    parts = []
+    for low, high in ranges:
+        parts.append(char_text(low))
+        if high > low:
+            parts.append(("-" if high > low + 1 else "") + char_text(high))
+    return "".join(parts)
+
+
+def char_text(code):
+    if code < 128 and chr(code).isalnum():
+        return chr(code)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+#: Flags of all patterns for `re`: \b is ASCII, "." is any character.
+NATIVE_FLAGS = re.ASCII | re.DOTALL
+_NOT_LINE_END = set_text(invert_ranges(LINE_END_RANGES, MAX_CODE_POINT))
+
+
+class NativeWriter:
+    """Writes a tree for Python's `re`; raises NotNative where that cannot mean the same."""
+
+    def __init__(self, guards=()):
+        self.closed = set()
+        self.guards = guards
+        self.range_count = 0
+
+    def write(self, node):
+        return getattr(self, "write_" + type(node).__name__.lower())(node)
+
+    def write_atom(self, node):
+        """A node as something that can be quantified."""
+        text = self.write(node)
+        return text if type(node) in (CharSet, Capture) else f"(?:{text})"
+
+    def write_charset(self, node):
+        self.range_count += len(node.ranges)
+        if self.range_count > MAX_NATIVE_RANGES:
+            raise NotNative("large sets are slow to compile")
+        return set_text(node.ranges)
+
+    def write_sequence(self, node):
+        return "".join([f"(?:{self.write(item)})" if type(item) is Choice else self.write(item)
+                        for item in node.items])
+
+    def write_choice(self, node):
+        return "|".join([self.write(option) for option in node.options])
+
+    def write_capture(self, node):
+        text = f"({self.write(node.body)})"
+        if node.index in self.closed:
+            raise NotNative("a group that was copied")
+        self.closed.add(node.index)
+        return text
+
+    def write_loop(self, node):
+        low, _ = width(node.body)
+        if low == 0:
+            raise NotNative("the body of a loop can match nothing")
+        if node.captures and node.maximum != 1:
+            if not node.greedy or set(node.captures) - certain_captures(node.body):
+                raise NotNative("captures must be forgotten in each turn")
+        if node.maximum == 0 and node.captures:
+            raise NotNative("captures of a loop without turns")
+        atom = self.write_atom(node.body)
+        guard = f"(?<!{set_text(single_set(node.body))})" if node in self.guards else ""
+        maximum = "" if node.maximum is None else node.maximum
+        bounds = {(0, ""): "*", (1, ""): "+", (0, 1): "?"}.get(
+            (node.minimum, maximum), f"{{{node.minimum},{maximum}}}")
+        return guard + atom + bounds + ("" if node.greedy else "?")
+
+    def write_border(self, node):
+        if node.kind == "start":
+            return f"(?<!{_NOT_LINE_END})" if node.lines else r"\A"
+        if node.kind == "end":
+            return f"(?!{_NOT_LINE_END})" if node.lines else r"\Z"
+        if node.words is WORD_RANGES:
+            return r"\b" if node.kind == "word" else r"(?!\b)"  # \B fails on an empty subject
+        word = set_text(node.words)
+        if node.kind == "word":
+            return f"(?:(?<={word})(?!{word})|(?<!{word})(?={word}))"
+        return f"(?:(?<={word})(?={word})|(?<!{word})(?!{word}))"
+
+    def write_look(self, node):
+        if node.captures and (node.negative or not node.ahead):
+            raise NotNative("captures in lookbehind or negative lookaround")
+        if not node.ahead:
+            low, high = width(node.body)
+            if low != high or any(type(n) is BackReference for n in tree_nodes(node.body)):
+                raise NotNative("lookbehind of varying width")
+        text = self.write(node.body)
+        return f"(?{'' if node.ahead else '<'}{'!' if node.negative else '='}{text})"
+
+    def write_backreference(self, node):
+        """Groups that have not (yet) matched anything match nothing; a reference before or inside
+        its group always sees that, because loops reset their groups."""
+        if node.open or node.index not in self.closed:
+            return ""
+        if node.fold is not None:
+            raise NotNative("backreference under the flag i")
+        return f"(?({node.index})\\{node.index}|)"
+
+
+def certain_captures(node):
+    """The groups that take part in every match of a node."""
+    kind = type(node)
+    if kind is Capture:
+        return certain_captures(node.body) | {node.index}
+    if kind is Sequence:
+        return set().union(*map(certain_captures, node.items))
+    if kind is Choice:
+        return set.intersection(*map(certain_captures, node.options))
+    if kind is Loop and node.minimum > 0 or kind is Look and not node.negative:
+        return certain_captures(node.body)
+    return set()
+
+
+# How many steps a pattern can take
+
+#: Positions in a loop, and pairs of them, that the analysis looks at; larger loops count as risky.
+MAX_POSITIONS = 1000
+MAX_PAIRS = 20_000
+MAX_PRODUCTS = 16
+#: Loops with a limit up to this are unrolled: over single characters, and over groups.
+MAX_UNROLLED = 32
+MAX_UNROLLED_GROUPS = 8
+
+
+class Risky(Exception):
+    """A pattern may take exponentially many steps."""
+
+
+class PositionAutomaton:
+    """The positions (occurrences of character sets) of a loop and which may follow which.
+
+    A pattern can take exponential time only if it is ambiguous within a loop: if some string
+    leads from a position back to itself along two ways. That is decided exactly, for the
+    language without lookaround; counted loops count as unlimited unless they are small.
+    """
+
+    def __init__(self, tree):
+        self.ranges = []
+        self.follow = []
+        self.double = set()
+        self.add(tree)
+
+    def position(self, ranges):
+        if len(self.ranges) >= MAX_POSITIONS:
+            raise Risky("too large")
+        self.ranges.append(ranges)
+        self.follow.append(set())
+        return len(self.ranges) - 1
+
+    def link(self, sources, targets):
+        for source in sources:
+            following = self.follow[source]
+            for target in targets:
+                if target in following:
+                    self.double.add((source, target))
+                following.add(target)
+
+    def add(self, node):
+        """Adds a node's positions; returns (nullable, first, last)."""
+        kind = type(node)
+        if kind is CharSet:
+            only = {self.position(node.ranges)}
+            return False, only, only
+        if kind is Sequence:
+            return self.add_sequence([lambda n=n: self.add(n) for n in node.items])
+        if kind is Choice:
+            parts = [self.add(option) for option in node.options]
+            return (any(p[0] for p in parts), set().union(*[p[1] for p in parts]),
+                    set().union(*[p[2] for p in parts]))
+        if kind is Capture:
+            return self.add(node.body)
+        if kind is Loop:
+            return self.add_loop(node)
+        if kind is BackReference:
+            only = {self.position(((0, MAX_CODE_POINT),))}
+            self.link(only, only)
+            return True, only, only
+        return True, set(), set()
+
+    def add_sequence(self, adders):
+        nullable, first, last = True, set(), set()
+        for adder in adders:
+            empty, starts, ends = adder()
+            self.link(last, starts)
+            first = first | starts if nullable else first
+            last = last | ends if empty else ends
+            nullable = nullable and empty
+        return nullable, first, last
+
+    def add_loop(self, node):
+        if node.maximum == 0:
+            return True, set(), set()
+        if is_unrolled(node):
+            return self.add_counted(node.body, node.minimum, node.maximum)
+        nullable, first, last = self.add(node.body)
+        self.link(last, first)
+        return nullable or node.minimum == 0, first, last
+
+    def add_counted(self, body, minimum, maximum):
+        """x{1,3} as x(x(x)?)?: every repetition is reached in one way only."""
+        if maximum == 0:
+            return True, set(), set()
+        nullable, first, last = self.add_sequence([
+            lambda: self.add(body), lambda: self.add_counted(body, max(minimum - 1, 0), maximum - 1)])
+        return nullable or minimum == 0, first, last
+
+    def check(self):
+        """Raises Risky if matching may take exponential time."""
+        for knot in self.knots():
+            inside = {p: [q for q in self.follow[p] if q in knot] for p in knot}
+            if any(q in knot and p in knot for p, q in self.double):
+                raise Risky("two ways around a loop")
+            if not all(map(self.disjoint, set(map(frozenset, inside.values())))):
+                self.check_pairs(inside)
+
+    def disjoint(self, positions):
+        edges = sorted(edge for p in positions for edge in self.ranges[p])
+        return not any(low[1] >= high[0] for low, high in zip(edges, edges[1:]))
+
+    def knots(self):
+        """The strongly connected components with a cycle, as sets."""
+        return [set(group) for group in strong_components(self.follow)
+                if len(group) > 1 or group[0] in self.follow[group[0]]]
+
+    def check_pairs(self, inside):
+        """Looks for a pair of different positions that lies, in the product of the component with
+        itself, on a way from the diagonal to the diagonal."""
+        meets = functools.lru_cache(maxsize=None)(
+            lambda p, q: ranges_meet(self.ranges[p], self.ranges[q]))
+        back = {}
+        pending = [(p, p) for p in inside]
+        seen = set(pending)
+        while pending:
+            pair = pending.pop()
+            for p in inside[pair[0]]:
+                for q in inside[pair[1]]:
+                    if meets(p, q):
+                        back.setdefault((p, q), set()).add(pair)
+                        if (p, q) not in seen:
+                            if len(seen) > MAX_PAIRS:
+                                raise Risky("too large")
+                            seen.add((p, q))
+                            pending.append((p, q))
+        pending = [(p, p) for p in inside]
+        returning = set(pending)
+        while pending:
+            for pair in back.get(pending.pop(), ()):
+                if pair not in returning:
+                    if pair[0] != pair[1]:
+                        raise Risky("two ways around a loop")
+                    returning.add(pair)
+                    pending.append(pair)
+
+
+def is_unrolled(loop):
+    return loop.maximum is not None and loop.maximum <= (
+        MAX_UNROLLED if type(loop.body) is CharSet else MAX_UNROLLED_GROUPS)
+
+
+def outermost_loops(tree):
+    """The loops that count as unlimited and are in no other such loop."""
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        if type(node) is Loop and not is_unrolled(node):
+            yield node
+        else:
+            pending.extend(children(node))
+
+
+def strong_components(follow):
+    """Tarjan's algorithm without recursion, over lists of successors."""
+    index, low, on_stack, stack, groups = {}, {}, set(), [], []
+    for root in range(len(follow)):
+        if root in index:
+            continue
+        work = [(root, iter(follow[root]))]
+        index[root] = low[root] = len(index)
+        stack.append(root)
+        on_stack.add(root)
+        while work:
+            node, successors = work[-1]
+            for target in successors:
+                if target not in index:
+                    index[target] = low[target] = len(index)
+                    stack.append(target)
+                    on_stack.add(target)
+                    work.append((target, iter(follow[target])))
+                    break
+                if target in on_stack:
+                    low[node] = min(low[node], index[target])
+            else:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
+                if low[node] == index[node]:
+                    cut = stack.index(node)
+                    groups.append(stack[cut:])
+                    on_stack.difference_update(stack[cut:])
+                    del stack[cut:]
+    return groups
+
+
+class Growth:
+    """An upper bound of the steps that a backtracking matcher takes for a pattern.
+
+    `products` is a list of (constant, loops): the sum over them of the constant times the lengths of
+    the longest runs of the loops' characters, times the number of starting positions, is the bound.
+    A loop followed by something that cannot begin with one of its characters adds instead of
+    multiplying, as giving back characters fails at once there.
+
+    A pattern (or option of it) that begins with an unlimited loop over single characters and has
+    failed somewhere fails in the rest of that run, too. Guards are lookbehinds that skip those
+    starting positions; with them the run counts once, not for every character of it.
+    """
+
+    def __init__(self, tree):
+        for node in tree_nodes(tree):
+            if type(node) is Look or node is tree:
+                for loop in outermost_loops(node.body if type(node) is Look else tree):
+                    if type(loop.body) is not CharSet:
+                        PositionAutomaton(loop).check()
+        self.groups = {n.index: width(n.body)[1] for n in tree_nodes(tree) if type(n) is Capture}
+        self.first, nullable = first_ranges(tree)
+        if nullable:
+            self.first = None
+        self.products = []
+        for option in tree.options if type(tree) is Choice else (tree,):
+            anchored = is_anchored(option)
+            self.products += [(factor, loops, anchored) for factor, loops
+                              in self.steps(option, [(1, ())], None)]
+        self.free = self.free_loops(tree)
+        self.guards = leading_runs(tree)
+        self.degree = max(len(loops) + (not anchored) for _, loops, anchored in self.products)
+        self.factor = sum(factor for factor, _, _ in self.products)
+        loops = any(type(n) is Loop and type(n.body) is not CharSet for n in tree_nodes(tree))
+        self.limit = MAX_NATIVE_GROUP_LOOP if loops else MAX_STRING_LENGTH
+        #: Subjects up to this length need no closer look.
+        self.safe_length = MAX_STRING_LENGTH if self.degree <= 1 and self.factor < 1000 else \
+            int((MAX_NATIVE_STEPS / self.factor) ** (1 / max(self.degree, 1)))
+        self.safe_length = min(self.safe_length, self.limit)
+
+    def steps(self, node, rest, rest_first):
+        """The products for `node` followed by what takes `rest` and begins with `rest_first`
+        (None if it may be empty)."""
+        kind = type(node)
+        if kind is Sequence:
+            for item in reversed(node.items):
+                rest = self.steps(item, rest, rest_first)
+                first, nullable = first_ranges(item)
+                if not nullable:
+                    rest_first = first
+                elif rest_first is not None:
+                    rest_first = merge_ranges(first + rest_first)
+            return rest
+        if kind is Choice:
+            return few_products([p for option in node.options
+                                 for p in self.steps(option, rest, rest_first)])
+        if kind is Capture:
+            return self.steps(node.body, rest, rest_first)
+        if kind is Look:
+            return few_products(self.steps(node.body, [(1, ())], None) + rest)
+        if kind is BackReference:
+            size = self.groups.get(node.index)
+            return rest if size is not None and size < 50 else product([(1, (node,))], rest)
+        if kind is Loop and node.maximum != 0:
+            return self.loop_steps(node, rest, rest_first)
+        return rest
+
+    def loop_steps(self, node, rest, rest_first):
+        decided = rest_first is not None and not ranges_meet(first_ranges(node.body)[0], rest_first)
+        if width(node)[1] is not None and node.maximum - node.minimum <= 16 and node.maximum <= 64:
+            inner = sum(factor for factor, _ in self.steps(node.body, [(1, ())], None))
+            ways = inner ** min(node.maximum, 20)
+            if not decided or ways > 1:
+                ways *= node.maximum - node.minimum + 1
+            return [(factor * ways, loops) for factor, loops in rest]
+        inner = [(1 if type(node.body) is CharSet else 3, (node,))]
+        for look in tree_nodes(node.body):
+            if type(look) is Look:
+                inner = product(inner, self.steps(look.body, [(1, ())], None))
+        return few_products(inner + rest) if decided else product(inner, rest)
+
+    def free_loops(self, tree):
+        """Loops at the left end whose runs, from different starting positions, cannot overlap: the
+        pattern begins with a character that none of them repeats. All starts together pay once."""
+        free = set()
+        if self.first is None:
+            return free
+        for item in tree.items if type(tree) is Sequence else (tree,):
+            while type(item) is Capture:
+                item = item.body
+            if type(item) is Loop and type(item.body) is CharSet and item.maximum is None:
+                if ranges_meet(item.body.ranges, self.first):
+                    break
+                free.add(item)
+            elif width(item)[1] is None:
+                break
+        return free
+
+    def affordable(self, text, guarded=False):
+        """Whether `re` will be done with this subject in time, with the guards or without."""
+        if len(text) > self.limit:
+            return False
+        if not guarded and self.surely_affordable(text):
+            return True
+        free = self.free | self.guards if guarded else self.free
+        starts = len(text) + 1 if self.first is None else count_of(self.first, text) + 1
+        longest, total = {}, len(text)
+        for factor, loops, anchored in self.products:
+            spared = None if anchored else next((loop for loop in loops if loop in free), None)
+            steps = factor * (1 if anchored else starts if spared is None else len(text) + 1)
+            for loop in loops:
+                if loop is spared:
+                    spared = None
+                    continue
+                ranges = all_ranges(loop)
+                if ranges not in longest:
+                    longest[ranges] = longest_run(ranges, text)
+                least = 1 if type(loop) is BackReference else width(loop.body)[0]
+                steps *= longest[ranges] // least + 1
+            total += steps
+            if total > MAX_NATIVE_STEPS:
+                return False
+        return True
+
+    def surely_affordable(self, text):
+        """A quick look at samples: True if all runs are so short that every product is small."""
+        most = max(len(loops) for _, loops, _ in self.products)
+        longest = int((MAX_NATIVE_STEPS / (self.factor * (len(text) + 1))) ** (1 / max(most, 1)))
+        return longest >= 32 and not any(
+            has_long_run(all_ranges(loop), text, longest - 1)
+            for loop in {loop for _, loops, _ in self.products for loop in loops})
+
+
+def product(one, other):
+    return few_products([(f * g, a + b) for f, a in one for g, b in other])
+
+
+def leading_runs(tree):
+    """The unlimited loops over single characters that options of a pattern begin with. None if what
+    follows may depend on where the match began, as backreferences do."""
+    if any(type(node) is BackReference for node in tree_nodes(tree)):
+        return frozenset()
+    runs = []
+    for option in tree.options if type(tree) is Choice else (tree,):
+        runs.append(leading_run(option))
+    return frozenset(run for run in runs if run is not None)
+
+
+def leading_run(node):
+    while type(node) is Capture or type(node) is Sequence and node.items:
+        node = node.body if type(node) is Capture else node.items[0]
+    if type(node) is Loop and node.maximum is None and single_set(node.body) is not None:
+        return node
+    return None
+
+
+def single_set(node):
+    """The ranges of a character set, be it captured; or None."""
+    while type(node) is Capture:
+        node = node.body
+    return node.ranges if type(node) is CharSet else None
+
+
+def few_products(products):
+    """Merges equal products, and all of them if there are too many."""
+    merged = {}
+    for factor, loops in products:
+        merged[loops] = merged.get(loops, 0) + factor
+    if len(merged) > MAX_PRODUCTS:
+        needed = {}
+        for loops in merged:
+            for loop in loops:
+                needed[loop] = max(needed.get(loop, 0), loops.count(loop))
+        return [(sum(merged.values()), tuple(loop for loop, n in needed.items() for _ in range(n)))]
+    return [(factor, loops) for loops, factor in merged.items()]
+
+
+def first_ranges(node):
+    """(the characters a node's matches can begin with, whether it can match nothing)."""
+    kind = type(node)
+    if kind is CharSet:
+        return node.ranges, False
+    if not isinstance(node, Composite):
+        return (((0, MAX_CODE_POINT),) if kind is BackReference else ()), True
+    if not hasattr(node, "first"):
+        node.first = composite_first(node, kind)
+    return node.first
+
+
+def composite_first(node, kind):
+    if kind is Choice:
+        parts = [first_ranges(option) for option in node.options]
+        return merge_ranges([r for ranges, _ in parts for r in ranges]), any(n for _, n in parts)
+    if kind is Sequence:
+        first = []
+        for item in node.items:
+            ranges, nullable = first_ranges(item)
+            first += ranges
+            if not nullable:
+                return merge_ranges(first), False
+        return merge_ranges(first), True
+    ranges, nullable = first_ranges(node.body)
+    return ranges, nullable or kind is Loop and node.minimum == 0
+
+
+def is_anchored(node):
+    """Whether a pattern can match at the start of the input only."""
+    kind = type(node)
+    if kind is Border:
+        return node.kind == "start" and not node.lines
+    if kind is Sequence:
+        return any(is_anchored(item) for item in node.items)
+    if kind is Choice:
+        return all(is_anchored(option) for option in node.options)
+    return kind is Capture and is_anchored(node.body)
+
+
+def all_ranges(node):
+    """All characters that a node can consume."""
+    ranges = []
+    for part in tree_nodes(node):
+        if type(part) is CharSet:
+            ranges.extend(part.ranges)
+        elif type(part) is BackReference:
+            return ((0, MAX_CODE_POINT),)
+    return merge_ranges(ranges)
+
+
+@functools.lru_cache(maxsize=200)
+def run_finder(ranges):
+    return re.compile(set_text(ranges) + "+", NATIVE_FLAGS).findall
+
+
+def is_universal(ranges):
+    return ranges[0][0] == 0 and ranges[0][1] >= MAX_UNIT
+
+
+def longest_run(ranges, text):
+    """Length of the longest piece of text that consists of these characters only."""
+    if not ranges or is_universal(ranges):
+        return len(text) if ranges else 0
+    return max(map(len, run_finder(ranges)(text)), default=0)
+
+
+def has_long_run(ranges, text, length):
+    """False if the text has no run of `length` characters out of the set; True if it has one of
+    half that length (or more). Looks only where such a run must pass by."""
+    if not ranges or is_universal(ranges):
+        return bool(ranges)
+    half = length // 2
+    match = run_tester(ranges, half)
+    return any(match(text, start) for start in range(0, len(text), half))
+
+
+@functools.lru_cache(maxsize=200)
+def run_tester(ranges, length):
+    return re.compile(f"{set_text(ranges)}{{{length}}}", NATIVE_FLAGS).match
+
+
+def count_of(ranges, text):
+    """How many characters of the text are in the set."""
+    if not ranges or is_universal(ranges):
+        return len(text) if ranges else 0
+    return sum(map(len, run_finder(ranges)(text)))
+
+
+# The other machine
+
+class CharTest(dict):
+    """character -> whether it is one of `ranges`; fills itself."""
+
+    __slots__ = ("ranges",)
+
+    def __init__(self, ranges):
+        dict.__init__(self)
+        self.ranges = ranges
+
+    def __missing__(self, char):
+        result = self[char] = ranges_contain(self.ranges, ord(char))
+        return result
+
+
+#: The bounds of no positions at all.
+NEVER = (-1, -2)
+
+
+class MatchState:
+    """One attempt of a ThreadedMatcher.
+
+    cells   start and end of each group (or -1), then the registers of counted loops
+    stack   what to do when stuck: (step, pos, extra) resumes there, (None, cell, old) is undone
+    looks   for each lookaround that is being tried: (height of the stack, pos, copy of cells)
+    dead    None, or the (step, pos) that were tried without success
+    spent   step of a run -> (low, high): going on at any pos from low to high leads nowhere
+    extra   the third item of the entry that was resumed
+    """
+
+    __slots__ = ("text", "size", "pos", "cells", "stack", "looks", "dead", "spent", "matched",
+                 "extra", "poll")
+
+    def __init__(self, text, poll):
+        self.poll = poll
+        self.spent = {}
+        self.text = text
+        self.size = len(text)
+        self.stack = []
+        self.looks = []
+        self.dead = None
+        self.matched = False
+        self.extra = None
+
+
+def back_track(state):
+    """Goes back to the last open choice; None when there is none."""
+    stack, cells, dead = state.stack, state.cells, state.dead
+    for _ in range(MAX_STEPS_BACK):
+        if not stack:
+            return None
+        step, pos, extra = stack.pop()
+        if step is None:
+            cells[pos] = extra
+            continue
+        if extra is not None and pos > extra >= 0:
+            stack.append((step, pos - 1, extra))
+        if dead is not None:
+            key = (step, pos) if extra is None or extra >= 0 else (step, pos, extra)
+            if key in dead:
+                continue
+            if len(dead) < MAX_DEAD_ENDS:
+                dead.add(key)
+        state.pos = pos
+        state.extra = extra
+        return step
+    return back_track
+
+
+def accept(state):
+    state.matched = True
+    return None
+
+
+class ThreadedMatcher:
+    """A backtracking matcher for any tree (22.2.2), as threaded code.
+
+    Every node becomes a closure step(state) that returns the next step. The steps are called in one loop,
+    so that neither patterns nor subjects meet Python's recursion limit, and the clock is
+    looked at in between.
+    """
+
+    def __init__(self, tree, group_count):
+        self.cell_count = 2 * group_count + 2
+        self.tests = {}
+        nodes = list(tree_nodes(tree))
+        # Whether success from (step, pos) depends on nothing else, so that failures can be kept.
+        self.forgetful = not any(type(n) in (Look, BackReference) or (
+            type(n) is Loop and self.is_counted(n)) for n in nodes)
+        self.start = self.compile(tree, accept, True)
+        first, nullable = first_ranges(tree)
+        self.finder = None
+        if not nullable and first:
+            self.finder = re.compile(set_text(first), NATIVE_FLAGS).search
+        self.anchored = is_anchored(tree)
+
+    @staticmethod
+    def is_counted(node):
+        """Whether a loop needs registers: for its count, or to notice turns that match nothing."""
+        return type(node.body) is not CharSet and (
+            node.minimum > 1 or node.maximum not in (None, 1) or width(node.body)[0] == 0)
+
+    def find(self, realm, text, pos, sticky):
+        """The spans of the groups of the first match at or after `pos` (exactly there if sticky),
+        as a list of alternating starts and ends with -1 for none; or None."""
+        state = MatchState(text, realm.poll)
+        budget = [REMEMBER_AFTER]
+        size = len(text)
+        while pos <= size:
+            if self.finder is not None:
+                found = self.finder(text, pos)
+                if found is None or sticky and found.start() > pos:
+                    return None
+                pos = found.start()
+            state.pos = pos
+            state.cells = [-1] * self.cell_count
+            state.stack.clear()
+            self.run(realm, state, budget)
+            if state.matched:
+                state.cells[0], state.cells[1] = pos, state.pos
+                return state.cells
+            if sticky or self.anchored:
+                return None
+            pos += 1
+            if not pos & 255:
+                realm.poll()
+        return None
+
+    def run(self, realm, state, budget):
+        step = self.start
+        while True:
+            for taken in range(STEPS_PER_POLL):
+                step = step(state)
+                if step is None:
+                    budget[0] -= taken
+                    return
+            realm.poll()
+            if len(state.stack) > MAX_OPEN_CHOICES:
+                raise JSRangeError("Maximum call stack size exceeded")
+            budget[0] -= STEPS_PER_POLL
+            if budget[0] < 0 and state.dead is None and self.forgetful:
+                state.dead = set()
+
+    def test(self, ranges):
+        if ranges not in self.tests:
+            self.tests[ranges] = CharTest(ranges)
+        return self.tests[ranges]
+
+    # one method per kind of node: (node, the step that follows, whether to go forward) -> step
+
+    def compile(self, node, following, forward):
+        return getattr(self, "compile_" + type(node).__name__.lower())(node, following, forward)
+
+    def compile_sequence(self, node, following, forward):
+        items = list(node.items) if forward else list(node.items)[::-1]
+        while items:
+            item = items.pop()
+            literal = ""
+            while forward and is_literal(item):
+                literal = chr(item.ranges[0][0]) + literal
+                if not items or not is_literal(items[-1]):
+                    break
+                item = items.pop()
+            following = self.literal(literal, following) if len(literal) > 1 \
+                else self.compile(item, following, forward)
+        return following
+
+    def literal(self, literal, following):
+        length = len(literal)
+
+        def match_literal(state):
+            pos = state.pos
+            if state.text.startswith(literal, pos):
+                state.pos = pos + length
+                return following
+            return back_track(state)
+        return match_literal
+
+    def compile_charset(self, node, following, forward):
+        test = self.test(node.ranges)
+
+        def match_char(state):
+            pos = state.pos
+            if pos < state.size and test[state.text[pos]]:
+                state.pos = pos + 1
+                return following
+            return back_track(state)
+
+        def match_char_before(state):
+            pos = state.pos - 1
+            if pos >= 0 and test[state.text[pos]]:
+                state.pos = pos
+                return following
+            return back_track(state)
+        return match_char if forward else match_char_before
+
+    def compile_choice(self, node, following, forward):
+        options = [self.compile(option, following, forward) for option in node.options]
+        first, others = options[0], options[:0:-1]
+
+        def choose(state):
+            pos, push = state.pos, state.stack.append
+            for option in others:
+                push((option, pos, None))
+            return first
+        return choose
+
+    def compile_capture(self, node, following, forward):
+        begin, end = 2 * node.index, 2 * node.index + 1
+        if not forward:
+            begin, end = end, begin
+
+        def close(state):
+            cells, stack = state.cells, state.stack
+            stack.append((None, end, cells[end]))
+            cells[end] = state.pos
+            # The start is only now made visible: references inside the group see it undefined.
+            stack.append((None, begin, cells[begin]))
+            cells[begin] = cells[mark]
+            return following
+
+        def open_group(state):
+            cells = state.cells
+            state.stack.append((None, mark, cells[mark]))
+            cells[mark] = state.pos
+            return body
+
+        mark = self.register()
+        body = self.compile(node.body, close, forward)
+        return open_group
+
+    def register(self):
+        self.cell_count += 1
+        return self.cell_count - 1
+
+    def compile_border(self, node, following, forward):
+        def at_start(state):
+            return following if state.pos == 0 else back_track(state)
+
+        def at_end(state):
+            return following if state.pos == state.size else back_track(state)
+
+        def at_line_start(state):
+            pos = state.pos
+            return following if pos == 0 or state.text[pos - 1] in "\n\r\u2028\u2029" \
+                else back_track(state)
+
+        def at_line_end(state):
+            pos = state.pos
+            return following if pos == state.size or state.text[pos] in "\n\r\u2028\u2029" \
+                else back_track(state)
+        if node.kind == "start":
+            return at_line_start if node.lines else at_start
+        if node.kind == "end":
+            return at_line_end if node.lines else at_end
+        wanted, test = node.kind == "word", self.test(node.words)
+
+        def at_word_border(state):
+            pos = state.pos
+            before = pos > 0 and test[state.text[pos - 1]]
+            after = pos < state.size and test[state.text[pos]]
+            return following if (before is not after) is wanted else back_track(state)
+        return at_word_border
+
+    def compile_look(self, node, following, forward):
+        def look(state):
+            state.looks.append((len(state.stack), state.pos, state.cells[:]))
+            state.stack.append((failed, state.pos, None))
+            return body
+
+        def found(state):
+            height, state.pos, before = state.looks.pop()
+            stack, cells = state.stack, state.cells
+            del stack[height:]
+            if negative:
+                cells[:] = before
+                return back_track(state)
+            stack.extend([(None, i, old) for i, old in enumerate(before) if cells[i] != old])
+            return following
+
+        def failed(state):
+            state.looks.pop()
+            return following if negative else back_track(state)
+        negative = node.negative
+        body = self.compile(node.body, found, node.ahead)
+        return look
+
+    def compile_backreference(self, node, following, forward):
+        begin, end, fold = 2 * node.index, 2 * node.index + 1, node.fold
+
+        def refer(state):
+            start, text = state.cells[begin], state.text
+            if start < 0:
+                return following
+            wanted = text[start:state.cells[end]]
+            low = state.pos if forward else state.pos - len(wanted)
+            if low < 0:
+                return back_track(state)
+            piece = text[low:low + len(wanted)]
+            if len(wanted) > 1000:
+                state.poll()
+            if piece != wanted and (fold is None or len(piece) != len(wanted)
+                                    or list(map(fold, piece)) != list(map(fold, wanted))):
+                return back_track(state)
+            state.pos = low + len(wanted) if forward else low
+            return following
+        return following if node.open else refer
+
+    # loops
+
+    def compile_loop(self, node, following, forward):
+        if node.maximum == 0:
+            return following
+        if node.maximum == node.minimum == 1:
+            return self.compile(node.body, following, forward)
+        if type(node.body) is CharSet:
+            if not forward:
+                return self.run_before(node, following)
+            return self.run_ahead(node, following) if node.greedy else self.lazy_run(node, following)
+        if self.is_counted(node):
+            return self.counted_loop(node, following, forward)
+        if node.maximum == 1:
+            return self.optional(node, following, forward)
+        return self.simple_loop(node, following, forward)
+
+    def run_ahead(self, node, following):
+        """A greedy loop over one character set, forward."""
+        minimum, maximum = node.minimum, node.maximum
+        high = "" if maximum is None else maximum
+        runner = re.compile(f"{set_text(node.body.ranges)}{{{minimum},{high}}}", NATIVE_FLAGS).match \
+            if minimum <= MAX_STRING_LENGTH else (lambda text, pos: None)
+
+        def run(state):
+            low = state.pos + minimum
+            spent_low, spent_high = state.spent.get(run, NEVER)
+            if maximum is None and spent_low <= low <= spent_high:
+                return back_track(state)  # this run would end where the spent one ends
+            found = runner(state.text, state.pos)
+            if found is None:
+                return back_track(state)
+            end = found.end()
+            if state.dead is not None:
+                state.stack.append((all_tried, end, -1 - low))
+                if low < spent_low <= end <= spent_high:
+                    end = spent_low - 1
+            state.pos = end
+            if end > low:
+                state.stack.append((following, end - 1, low))
+            return following
+
+        def all_tried(state):
+            low, high = -1 - state.extra, state.pos
+            spent_low, spent_high = state.spent.get(run, (low, high))
+            state.spent[run] = (min(low, spent_low) if high == spent_high else low), high
+            return back_track(state)
+        return run
+
+    def lazy_run(self, node, following):
+        """A lazy loop over one character set, forward."""
+        minimum, maximum = node.minimum, node.maximum
+        runner = re.compile(f"{set_text(node.body.ranges)}{{{minimum}}}", NATIVE_FLAGS).match \
+            if minimum <= MAX_STRING_LENGTH else (lambda text, pos: None)
+        test = self.test(node.body.ranges)
+        extra = None if maximum is None else maximum - minimum
+
+        def run(state):
+            found = runner(state.text, state.pos)
+            if found is None:
+                return back_track(state)
+            state.pos = found.end()
+            if extra != 0:
+                state.stack.append((more, state.pos, None if extra is None else -extra))
+            return following
+
+        def more(state):
+            pos, left = state.pos, state.extra
+            if pos >= state.size or not test[state.text[pos]]:
+                return back_track(state)
+            state.pos = pos + 1
+            if left is None:
+                state.stack.append((more, pos + 1, None))
+            elif left < -1:
+                state.stack.append((more, pos + 1, left + 1))
+            return following
+        return run
+
+    def run_before(self, node, following):
+        """A loop over one character set, backward."""
+        minimum, maximum, greedy = node.minimum, node.maximum, node.greedy
+        test = self.test(node.body.ranges)
+
+        def run(state):
+            pos, text, limit = state.pos, state.text, state.pos - minimum
+            low = -1 if maximum is None else max(pos - maximum, 0) - 1
+            end = pos - 1
+            while end > low and test[text[end]]:
+                end -= 1
+                if not end & 4095:
+                    state.poll()
+            end += 1
+            if end > limit:
+                return back_track(state)
+            if end < limit:
+                state.stack.append((give_back, end + 1, limit) if greedy else
+                                   (following, limit - 1, end))
+            state.pos = end if greedy else limit
+            return following
+
+        def give_back(state):
+            if state.pos < state.extra:
+                state.stack.append((give_back, state.pos + 1, state.extra))
+            return following
+        return run
+
+    def resetter(self, node):
+        """reset(state) forgets the captures of a loop's body; None if it has none."""
+        if not node.captures:
+            return None
+        low, high = 2 * node.captures[0], 2 * node.captures[-1] + 2
+
+        def reset(state):
+            cells = state.cells
+            for index in range(low, high):
+                if cells[index] >= 0:
+                    state.stack.append((None, index, cells[index]))
+                    cells[index] = -1
+        return reset
+
+    def optional(self, node, following, forward):
+        body, greedy = self.compile(node.body, following, forward), node.greedy
+        first, second = (body, following) if greedy else (following, body)
+
+        def choose(state):
+            state.stack.append((second, state.pos, None))
+            return first
+        return choose
+
+    def simple_loop(self, node, following, forward):
+        """Any number of turns (or at least one) of a body that cannot match nothing."""
+        greedy, reset = node.greedy, self.resetter(node)
+
+        def turn(state):
+            if reset is not None:
+                reset(state)
+            return body
+
+        def loop(state):
+            if state.dead is not None:
+                key = (loop, state.pos)
+                if key in state.dead:
+                    return back_track(state)
+                if len(state.dead) < MAX_DEAD_ENDS:
+                    state.dead.add(key)
+            if greedy:
+                state.stack.append((following, state.pos, None))
+                return turn(state)
+            state.stack.append((turn, state.pos, None))
+            return following
+        body = self.compile(node.body, loop, forward)
+        return turn if node.minimum else loop
+
+    def counted_loop(self, node, following, forward):
+        """RepeatMatcher (22.2.2.3.1) with the count and the start of the turn in cells."""
+        greedy, reset = node.greedy, self.resetter(node)
+        minimum, maximum = node.minimum, node.maximum
+        counter, origin = self.register(), self.register()
+
+        def enter(state):
+            cells = state.cells
+            state.stack.append((None, counter, cells[counter]))
+            state.stack.append((None, origin, cells[origin]))
+            cells[counter] = 0
+            return loop(state)
+
+        def loop(state):
+            count = state.cells[counter]
+            if count < minimum:
+                return turn(state)
+            if maximum is not None and count >= maximum:
+                return following
+            if greedy:
+                state.stack.append((following, state.pos, None))
+                return turn(state)
+            state.stack.append((turn, state.pos, None))
+            return following
+
+        def turn(state):
+            cells = state.cells
+            state.stack.append((None, counter, cells[counter]))
+            state.stack.append((None, origin, cells[origin]))
+            cells[counter] += 1
+            cells[origin] = state.pos
+            if reset is not None:
+                reset(state)
+            return body
+
+        def end_turn(state):
+            cells = state.cells
+            if state.pos == cells[origin]:
+                if cells[counter] > minimum:
+                    return back_track(state)
+                if minimum > 1000:
+                    # Turns that match nothing all do the same: the rest of them is skipped.
+                    state.stack.append((None, counter, cells[counter]))
+                    cells[counter] = minimum
+            return loop(state)
+        body = self.compile(node.body, end_turn, forward)
+        return enter
+
+
+def is_literal(node):
+    return type(node) is CharSet and len(node.ranges) == 1 and node.ranges[0][0] == node.ranges[0][1]
+
+
+# Compiled patterns
+
+_UTF_16 = f"utf-16-{sys.byteorder[0]}e"
+
+
+class CodePointView:
+    """A string with surrogate pairs as code points, and the way back to code units."""
+
+    __slots__ = ("points", "unit_count", "astral", "astral_units")
+
+    def __init__(self, text):
+        # Through an array, since encoding a surrogate by "surrogatepass" takes as long as ten characters.
+        self.points = array.array("H", map(ord, text)).tobytes().decode(_UTF_16, "surrogatepass")
+        self.unit_count = len(text)
+        self.astral = None
+
+    def locate(self):
+        """Notes where the astral characters are, once a position within the text is asked for."""
+        self.astral = [m.start() for m in interruptible_slowly(_ASTRAL_CHARACTER.finditer(self.points))]
+        self.astral_units = [index + i for i, index in enumerate(self.astral)]
+
+    def to_point(self, unit):
+        """The code point that contains this code unit."""
+        if unit == 0:
+            return 0
+        if self.astral is None:
+            self.locate()
+        return unit - bisect.bisect_left(self.astral_units, unit)
+
+    def to_unit(self, point):
+        if point <= 0:
+            return point
+        if point == len(self.points):
+            return self.unit_count
+        if self.astral is None:
+            self.locate()
+        return point + bisect.bisect_left(self.astral, point)
+
+
+_ASTRAL_CHARACTER = re.compile("[\U00010000-\U0010ffff]")
+
+
+class JSMatch:
+    """What `re.Match` is, for matches of ThreadedMatcher and through a CodePointView."""
+
+    __slots__ = ("string", "regs")
+
+    def __init__(self, text, cells, group_count):
+        self.string = text
+        self.regs = tuple([(cells[i], cells[i + 1]) for i in range(0, 2 * group_count + 2, 2)])
+
+    def start(self):
+        return self.regs[0][0]
+
+    def end(self):
+        return self.regs[0][1]
+
+    def span(self):
+        return self.regs[0]
+
+    def __getitem__(self, group):
+        start, end = self.regs[group]
+        return None if start < 0 else self.string[start:end]
+
+    def groups(self, default=None):
+        text = self.string
+        return tuple([default if start < 0 else text[start:end] for start, end in self.regs[1:]])
+
+
+class GuardedPattern:
+    """A pattern for `re` whose search skips the rest of a run where the pattern has failed."""
+
+    __slots__ = ("match", "search_guarded")
+
+    def __init__(self, tree, guards, native):
+        self.match = native.match
+        self.search_guarded = re.compile(NativeWriter(guards).write(tree), NATIVE_FLAGS).search
+
+    def search(self, text, index):
+        """The guards look at the character before, so that `index` itself is tried without."""
+        return self.match(text, index) or self.search_guarded(text, index)
+
+
+class CompiledPattern:
+    """A pattern under the flags that concern matching; both machines are made when first needed.
+
+    names      group name -> number
+    nullable   whether it can match the empty string
+    """
+
+    __slots__ = ("tree", "group_count", "names", "unicode", "nullable", "native", "guarded",
+                 "growth", "threaded", "prepared")
+
+    def __init__(self, source, flags):
+        parser = PatternParser(source, flags)
+        try:
+            self.tree = parser.parse()
+            self.nullable = width(self.tree)[0] == 0
+        except RecursionError:
+            parser.fail("Regular expression too large")
+        self.group_count = parser.group_count
+        self.names = parser.names
+        self.unicode = parser.unicode
+        self.prepared = False
+        self.native = self.guarded = self.growth = self.threaded = None
+
+    def prepare(self):
+        """Decides which machine may be used."""
+        try:
+            text = NativeWriter().write(self.tree)
+            self.growth = Growth(self.tree)
+            native = re.compile(text, NATIVE_FLAGS)
+            self.native = native if native.groups == self.group_count else None
+        except (NotNative, Risky, RecursionError, OverflowError, re.error):
+            self.native = None
+        if self.native is None:
+            self.threaded = ThreadedMatcher(self.tree, self.group_count)
+        self.prepared = True
+
+    def native_for(self, regexp, text):
+        """The `re` pattern if this subject may be given to it; `regexp` remembers the answer."""
+        if not self.prepared:
+            self.prepare()
+        if self.native is None or len(text) <= self.growth.safe_length:
+            return self.native
+        known = regexp.judged
+        if known is None or known[0] is not text:
+            known = regexp.judged = (text, self.judge(text))
+        return known[1]
+
+    def judge(self, text):
+        """The machine for a long subject: an object with the methods `match` and `search` of
+        `re` patterns, or None for ThreadedMatcher."""
+        if self.growth.affordable(text):
+            return self.native
+        if self.growth.guards and self.growth.affordable(text, True):
+            if self.guarded is None:
+                self.guarded = GuardedPattern(self.tree, self.growth.guards, self.native)
+            return self.guarded
+        if self.threaded is None:
+            self.threaded = ThreadedMatcher(self.tree, self.group_count)
+        return None
+
+    def view(self, regexp, text):
+        """The CodePointView to match through, or None if units are code points here."""
+        if not self.unicode or text.isascii():
+            return None
+        known = regexp.viewed
+        if known is None or known[0] is not text:
+            view = CodePointView(text) if SURROGATE_PAIR.search(text) else None
+            known = regexp.viewed = (text, view)
+        return known[1]
+
+    def find(self, realm, regexp, text, index, sticky=False):
+        """The first match at or after `index` (exactly there if sticky), or None."""
+        view = self.view(regexp, text)
+        if view is not None:
+            return self.find_through(view, realm, regexp, text, index, sticky)
+        native = self.native_for(regexp, text)
+        if native is not None:
+            return native.match(text, index) if sticky else native.search(text, index)
+        cells = self.threaded.find(realm, text, index, sticky)
+        return None if cells is None else JSMatch(text, cells, self.group_count)
+
+    def find_through(self, view, realm, regexp, text, index, sticky):
+        points, index = view.points, view.to_point(index)
+        native = self.native_for(regexp, points)
+        if native is None:
+            cells = self.threaded.find(realm, points, index, sticky)
+        else:
+            match = native.match(points, index) if sticky else native.search(points, index)
+            cells = None if match is None else [cell for span in match.regs for cell in span]
+        if cells is None:
+            return None
+        cells = [view.to_unit(cell) for cell in cells]
+        return JSMatch(text, cells, self.group_count)
+
+    def find_all(self, realm, regexp, text):
+        """A Python iterator over the matches of a global search."""
+        native = self.native_alone(regexp, text)
+        return self.find_each(realm, regexp, text) if native is None else native.finditer(text)
+
+    def native_alone(self, regexp, text):
+        """The `re` pattern, if its own iteration over the matches is that of JavaScript (which
+        differs after empty matches) and may be given this subject; or None."""
+        if not self.nullable and self.view(regexp, text) is None:
+            native = self.native_for(regexp, text)
+            if native is not None and native is self.native:
+                return native
+        return None
+
+    def find_each(self, realm, regexp, text):
+        index, size = 0, len(text)
+        while index <= size:
+            match = self.find(realm, regexp, text, index)
+            if match is None:
+                return
+            yield match
+            index = match.end()
+            if index == match.start():
+                index = advance_string_index(text, index, self.unicode)
+
+
+def advance_string_index(text, index, unicode):
+    """AdvanceStringIndex (22.2.7.3)."""
+    if unicode and index + 1 < len(text) and "\ud800" <= text[index] <= "\udbff" \
+            and "\udc00" <= text[index + 1] <= "\udfff":
+        return index + 2
+    return index + 1
+
+
+REGEXP_FLAGS = "dgimsuvy"
+
+
+def are_flags(flags):
+    """Whether a string is made of flags, each at most once, and not both of u and v."""
+    return len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
+        and not ("u" in flags and "v" in flags)
+
+
+class RegExpProgram:
+    """A pattern with its flags: all that RegExp objects of one source and flags share."""
+
+    __slots__ = ("source", "flags", "pattern", "is_global", "sticky", "has_indices", "unicode",
+                 "escaped")
+
+    def __init__(self, source, flags):
+        if not are_flags(flags):
+            raise JSSyntaxError(f"Invalid flags supplied to RegExp constructor '{flags[:100]}'")
+        self.source = source
+        self.flags = flags
+        try:
+            self.pattern = compile_pattern(source, "".join([f for f in "imsuv" if f in flags]))
+        except JSSyntaxError as wrong:
+            shown = source if len(source) <= 500 else source[:500] + "…"
+            raise JSSyntaxError(f"Invalid regular expression: /{shown}/{''.join(sorted(flags))}: "
+                                f"{wrong.message}") from None
+        self.is_global = "g" in flags
+        self.sticky = "y" in flags
+        self.has_indices = "d" in flags
+        self.unicode = "u" in flags or "v" in flags
+        self.escaped = None
+
+    def source_text(self):
+        """EscapeRegExpPattern (22.2.6.13.1): what can stand between slashes."""
+        if self.escaped is None:
+            self.escaped = _UNESCAPED.sub(escape_source_piece, self.source) or "(?:)"
+        return self.escaped
+
+
+_UNESCAPED = re.compile("\\\\[\\s\\S]|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\.)*|[/\n\r\u2028\u2029]")
+_LINE_END_ESCAPES = {"\n": "\\n", "\r": "\\r", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def escape_source_piece(match):
+    piece = match[0]
+    if piece[0] == "[":
+        return piece
+    if piece[-1] in _LINE_END_ESCAPES:
+        return _LINE_END_ESCAPES[piece[-1]]
+    return "\\/" if piece == "/" else piece
+
+
+@functools.lru_cache(maxsize=MAX_CACHED_PATTERNS)
+def _cached_program(source, flags):
+    return RegExpProgram(source, flags)
+
+
+@functools.lru_cache(maxsize=MAX_CACHED_PATTERNS)
+def _cached_pattern(source, flags):
+    return CompiledPattern(source, flags)
+
+
+class LongPatterns(dict):
+    """(source, flags) -> RegExpProgram for long sources; drops the oldest when they are too many."""
+
+    def __init__(self):
+        dict.__init__(self)
+        self.lock = threading.Lock()
+        self.total = 0
+
+    def __missing__(self, key):
+        program = RegExpProgram(*key)
+        with self.lock:
+            self[key] = program
+            self.total += len(key[0])
+            while self.total > MAX_LONG_PATTERNS:
+                oldest = next(iter(self))
+                self.total -= len(oldest[0])
+                del self[oldest]
+        return program
+
+
+_long_patterns = LongPatterns()
+
+
+def compile_pattern(source, flags):
+    """The CompiledPattern of a source under some of the flags "imsuv"; raises JSSyntaxError."""
+    if len(source) > MAX_SHORT_PATTERN:
+        return CompiledPattern(source, flags)
+    return _cached_pattern(source, flags)
+
+
+def regexp_program(source, flags):
+    """The RegExpProgram of a source and flags; raises JSSyntaxError."""
+    if len(source) > MAX_SHORT_PATTERN:
+        return _long_patterns[source, flags]
+    return _cached_program(source, flags)
+
+
+# RegExp objects
+
+class JSRegExp(JSObject):
+    """A RegExp object (22.2.8). `lastIndex` is an ordinary own property.
+
+    program          the RegExpProgram
+    judged, viewed   what CompiledPattern found out about the last subject: (text, answer)
+    """
+
+    __slots__ = ("program", "judged", "viewed")
+    class_name = "RegExp"
+
+    def __init__(self, proto, program):
+        self.proto = proto
+        self.props = {"lastIndex": 0}
+        self.attrs = {"lastIndex": WRITABLE}
+        self.program = program
+        self.judged = self.viewed = None
+
+
+class JSRegExpPrototype(JSObject):
+    """%RegExp.prototype%, which can tell whether scripts have changed what exec, flags and
+    the like mean; the shortcuts below are open only while they have not."""
+
+    __slots__ = ("original_exec", "original_getters", "original_species")
+
+    def remember(self, ctor):
+        self.original_exec = self.props["exec"]
+        self.original_getters = _FLAG_GETTERS(self.attrs)
+        self.original_species = ctor.attrs[SYM_SPECIES].getter
+
+    def untouched(self):
+        try:
+            return self.props["exec"] is self.original_exec \
+                and _FLAG_GETTERS(self.attrs) == self.original_getters
+        except KeyError:
+            return False
+
+
+_FLAG_NAMES = {"d": "hasIndices", "g": "global", "i": "ignoreCase", "m": "multiline", "s": "dotAll",
+               "u": "unicode", "v": "unicodeSets", "y": "sticky"}
+_FLAG_GETTERS = operator.itemgetter("flags", *_FLAG_NAMES.values())
+
+
+class RegExpClass(BuiltinClass):
+    def install(self, realm):
+        BuiltinClass.install(self, realm)
+        realm.RegExpPrototype.remember(realm.RegExp)
+
+
+REGEXP = RegExpClass("RegExp", prototype=lambda realm, proto: JSRegExpPrototype(proto))
+
+
+def new_regexp(realm, pattern, flags):
+    """The object for a regular expression literal."""
+    return JSRegExp(realm.RegExpPrototype, regexp_program(pattern, flags))
+
+
+def validate_literal(pattern, flags):
+    """What the parser asks about a literal; raises JSSyntaxError."""
+    if not are_flags(flags):
+        raise JSSyntaxError("Invalid regular expression flags")
+    regexp_program(pattern, flags)
+
+
+REGEXP_VALIDATOR.append(validate_literal)
+
+
+def is_untouched(regexp):
+    """Whether an object is a RegExp whose methods and flags do what the specification says."""
+    if type(regexp) is not JSRegExp:
+        return False
+    attrs, proto = regexp.attrs, regexp.proto
+    return len(attrs) == 1 and attrs["lastIndex"] == WRITABLE \
+        and type(proto) is JSRegExpPrototype and proto.untouched()
+
+
+def require_regexp(value, method):
+    if not isinstance(value, JSObject):
+        raise JSTypeError(f"RegExp.prototype.{method} called on incompatible receiver {display(value)}")
+    return value
+
+
+def set_last_index(regexp, index):
+    if type(regexp) is JSRegExp and regexp.attrs["lastIndex"] == WRITABLE:
+        regexp.props["lastIndex"] = index
+    else:
+        regexp.set_or_throw("lastIndex", index)
+
+
+def builtin_exec(realm, regexp, text):
+    """RegExpBuiltinExec (22.2.7.2), up to the match: a match or None."""
+    last_index = regexp.props["lastIndex"]
+    if type(last_index) is not int or last_index < 0:
+        last_index = to_length(last_index)
+    program = regexp.program
+    sticky = program.sticky
+    if not (program.is_global or sticky):
+        match = program.pattern.find(realm, regexp, text, 0)
+        if match is not None:
+            realm.last_match = match
+        return match
+    match = None
+    if last_index <= len(text):
+        match = program.pattern.find(realm, regexp, text, last_index, sticky)
+    if match is not None:
+        realm.last_match = match
+    set_last_index(regexp, 0 if match is None else match.end())
+    return match
+
+
+def match_array(realm, program, text, match):
+    """The array that exec returns."""
+    pattern = program.pattern
+    captures = match.groups(undefined)
+    result = realm.new_array([match[0], *captures])
+    groups = named_groups(pattern, captures) if pattern.names else undefined
+    result.props = {"index": match.start(), "input": text, "groups": groups}
+    if program.has_indices:
+        result.props["indices"] = match_indices(realm, pattern, match)
+    return result
+
+
+def named_groups(pattern, values):
+    """The `groups` object, from the values of all groups but the first."""
+    return JSObject(None, {name: values[index - 1] for name, index in pattern.names.items()})
+
+
+def match_indices(realm, pattern, match):
+    """MakeMatchIndicesIndexPairArray (22.2.7.8)."""
+    pairs = [undefined if start < 0 else realm.new_array([start, end]) for start, end in match.regs]
+    result = realm.new_array(pairs)
+    result.props = {"groups": named_groups(pattern, pairs[1:]) if pattern.names else undefined}
+    return result
+
+
+def regexp_exec(realm, regexp, text):
+    """RegExpExec (22.2.7.1): an object or null."""
+    method = regexp.get("exec")
+    if method is realm.RegExpPrototype.original_exec and type(regexp) is JSRegExp:
+        match = builtin_exec(realm, regexp, text)
+        return null if match is None else match_array(realm, regexp.program, text, match)
+    if is_callable(method):
+        result = method.fn(regexp, text)
+        if result is not null and not isinstance(result, JSObject):
+            raise JSTypeError("object null is not a function" if result is undefined else
+                              f"{display(result)} is not an object or null")
+        return result
+    if type(regexp) is not JSRegExp:
+        raise JSTypeError(f"Receiver is not a RegExp: {display(regexp)}")
+    match = builtin_exec(realm, regexp, text)
+    return null if match is None else match_array(realm, regexp.program, text, match)
+
+
+# RegExp.prototype
+
+@REGEXP.method("exec", 1, receiver=JSRegExp)
+def regexp_prototype_exec(realm, this, string=undefined, *_):
+    text = string if type(string) is str else to_string(string)
+    match = builtin_exec(realm, this, text)
+    return null if match is None else match_array(realm, this.program, text, match)
+
+
+def declare_flag(flag, name):
+    """The getter of one flag (22.2.6.4.1 RegExpHasFlag)."""
+    @REGEXP.getter(name)
+    def regexp_flag(realm, this, *_):
+        if type(this) is JSRegExp:
+            return flag in this.program.flags
+        if this is realm.RegExpPrototype:
+            return undefined
+        raise JSTypeError(f"RegExp.prototype.{name} getter called on "
+                          f"non-{'RegExp ' if is_object(this) else ''}object {display(this)}")
+
+
+for _flag, _name in _FLAG_NAMES.items():
+    declare_flag(_flag, _name)
+
+
+@REGEXP.getter("flags")
+def regexp_flags(realm, this, *_):
+    if not isinstance(this, JSObject):
+        raise JSTypeError(f"RegExp.prototype.flags getter called on non-object {display(this)}")
+    return "".join([flag for flag, name in _FLAG_NAMES.items() if to_boolean(this.get(name))])
+
+
+@REGEXP.getter("source")
+def regexp_source(realm, this, *_):
+    if type(this) is JSRegExp:
+        return this.program.source_text()
+    if this is realm.RegExpPrototype:
+        return "(?:)"
+    raise JSTypeError("RegExp.prototype.source getter called on "
+                      f"non-{'RegExp ' if is_object(this) else ''}object {display(this)}")
+
+
+@REGEXP.method("test", 1)
+def regexp_test(realm, this, string=undefined, *_):
+    require_regexp(this, "test")
+    text = to_string(string)
+    if type(this) is JSRegExp and this.get("exec") is realm.RegExpPrototype.original_exec:
+        return builtin_exec(realm, this, text) is not None
+    return regexp_exec(realm, this, text) is not null
+
+
+@REGEXP.method("toString")
+def regexp_to_string(realm, this, *_):
+    require_regexp(this, "toString")
+    source = to_string(this.get("source"))
+    return f"/{source}/{to_string(this.get('flags'))}"
+
+
+@REGEXP.method("compile", 2, receiver=JSRegExp)
+def regexp_compile(realm, this, pattern=undefined, flags=undefined, *_):
+    """B.2.4.1."""
+    if type(pattern) is JSRegExp:
+        if flags is not undefined:
+            raise JSTypeError("Invalid flags supplied to RegExp constructor")
+        pattern, flags = pattern.program.source, pattern.program.flags
+    return regexp_initialize(this, pattern, flags)
+
+
+@REGEXP.method(SYM_MATCH, 1)
+def regexp_match(realm, this, string=undefined, *_):
+    require_regexp(this, "@@match")
+    text = to_string(string)
+    if is_untouched(this):
+        if not this.program.is_global:
+            return regexp_exec(realm, this, text)
+        if not this.program.sticky:
+            return match_all_at_once(realm, this, text)
+    flags = to_string(this.get("flags"))
+    if "g" not in flags:
+        return regexp_exec(realm, this, text)
+    this.set_or_throw("lastIndex", 0)
+    matches = []
+    while True:
+        result = regexp_exec(realm, this, text)
+        if result is null:
+            return realm.new_array(matches) if matches else null
+        matched = to_string(result.get("0"))
+        add_match(realm, matches, matched)
+        if matched == "":
+            skip_empty_match(this, text, "u" in flags or "v" in flags)
+
+
+def add_match(realm, matches, item):
+    matches.append(item)
+    if not len(matches) & 1023:
+        realm.poll()
+        if len(matches) > MAX_ARRAY_ITEMS:
+            raise JSRangeError("Invalid array length")
+
+
+def skip_empty_match(regexp, text, unicode):
+    index = to_length(regexp.get("lastIndex"))
+    regexp.set_or_throw("lastIndex", advance_string_index(text, index, unicode))
+
+
+#: The length of a text in which `re` may look for all matches without anybody asking whether it shall stop.
+MAX_UNPOLLED_MATCHES = 1_000_000
+
+
+def match_all_at_once(realm, regexp, text):
+    """All matched strings of an untouched global RegExp."""
+    regexp.props["lastIndex"] = 0
+    pattern = regexp.program.pattern
+    native = pattern.native_alone(regexp, text)
+    if native is not None and not pattern.group_count and len(text) <= MAX_UNPOLLED_MATCHES:
+        matches = native.findall(text)
+    else:
+        matches = []
+        for match in pattern.find_all(realm, regexp, text):
+            add_match(realm, matches, match[0])
+    if matches:
+        realm.last_match = (regexp, text)
+    return realm.new_array(matches) if matches else null
+
+
+@REGEXP.method(SYM_MATCH_ALL, 1)
+def regexp_match_all(realm, this, string=undefined, *_):
+    require_regexp(this, "@@matchAll")
+    text = to_string(string)
+    ctor = species_constructor(this, realm.RegExp)
+    flags = to_string(this.get("flags"))
+    matcher = construct(ctor, (this, flags))
+    matcher.set_or_throw("lastIndex", to_length(this.get("lastIndex")))
+    return JSRegExpStringIterator(realm.RegExpStringIteratorPrototype, matcher, text, flags)
+
+
+@REGEXP.method(SYM_SEARCH, 1)
+def regexp_search(realm, this, string=undefined, *_):
+    require_regexp(this, "@@search")
+    text = to_string(string)
+    previous = this.get("lastIndex")
+    if not same_value(previous, 0):
+        this.set_or_throw("lastIndex", 0)
+    result = regexp_exec(realm, this, text)
+    current = this.get("lastIndex")
+    if not same_value(current, previous):
+        this.set_or_throw("lastIndex", previous)
+    return -1 if result is null else result.get("index")
+
+
+# replace
+
+@REGEXP.method(SYM_REPLACE, 2)
+def regexp_replace(realm, this, string=undefined, replacement=undefined, *_):
+    require_regexp(this, "@@replace")
+    text = to_string(string)
+    functional = is_callable(replacement)
+    if not functional:
+        replacement = to_string(replacement)
+    if is_untouched(this) and not this.program.sticky \
+            and (this.program.is_global or type(this.props["lastIndex"]) is int):
+        return (replace_by_function if functional else replace_by_text)(
+            realm, this, text, replacement)
+    results = results_to_replace(realm, this, text)
+    pieces, position = [], 0
+    for result in results:
+        start, matched, captures, groups = describe_result(result, text)
+        if functional:
+            args = [matched, *captures, start, text]
+            if groups is not undefined:
+                args.append(groups)
+            piece = to_string(replacement.fn(undefined, *args))
+        else:
+            if groups is not undefined:
+                groups = to_object(realm, groups)
+            piece = get_substitution(matched, text, start, captures, groups, replacement)
+        if start >= position:
+            pieces += (text[position:start], piece)
+            position = start + len(matched)
+    pieces.append(text[position:])
+    return join_pieces(pieces)
+
+
+def results_to_replace(realm, regexp, text):
+    """RegExp.prototype[@@replace], steps 7 to 11: the results of exec."""
+    flags = to_string(regexp.get("flags"))
+    is_global = "g" in flags
+    if is_global:
+        regexp.set_or_throw("lastIndex", 0)
+    results = []
+    while True:
+        result = regexp_exec(realm, regexp, text)
+        if result is null:
+            return results
+        add_match(realm, results, result)
+        if not is_global:
+            return results
+        if to_string(result.get("0")) == "":
+            skip_empty_match(regexp, text, "u" in flags or "v" in flags)
+
+
+def describe_result(result, text):
+    """(position, matched, captures, groups) of a result of exec (step 14)."""
+    count = max(length_of_array_like(result) - 1, 0)
+    if count > MAX_ARRAY_ITEMS:
+        raise JSRangeError("Invalid array length")
+    matched = to_string(result.get("0"))
+    start = int(max(min(to_integer_or_infinity(result.get("index")), len(text)), 0))
+    captures = []
+    for index in range(1, count + 1):
+        capture = result.get(str(index))
+        captures.append(capture if capture is undefined else to_string(capture))
+    return start, matched, captures, result.get("groups")
+
+
+def join_pieces(pieces):
+    if sum(map(len, pieces)) > MAX_STRING_LENGTH:
+        raise JSRangeError("Invalid string length")
+    return "".join(pieces)
+
+
+#: Matches that `replace` finds before it calls its function for the first of them.
+MATCHES_AT_ONCE = 10_000
+
+
+def matches_to_replace(realm, regexp, text):
+    """The matches that an untouched RegExp without the flag y replaces."""
+    pattern = regexp.program.pattern
+    if regexp.program.is_global:
+        regexp.props["lastIndex"] = 0
+        return pattern.find_all(realm, regexp, text)
+    match = pattern.find(realm, regexp, text, 0)
+    return () if match is None else (match,)
+
+
+def replace_by_function(realm, regexp, text, function):
+    """`replace` with a function, for an untouched RegExp."""
+    pattern, names = regexp.program.pattern, regexp.program.pattern.names
+    done, pieces, position, size, function = [], [], 0, 0, function.fn
+    found = iter(matches_to_replace(realm, regexp, text))
+    # The matches come before the calls; millions of them do not all fit.
+    while matches := list(itertools.islice(found, MATCHES_AT_ONCE)):
+        realm.poll()
+        realm.last_match = matches[-1]
+        for match in matches:
+            start, end = match.span()
+            captures = match.groups(undefined)
+            if names:
+                piece = function(undefined, text[start:end], *captures, start, text,
+                                 named_groups(pattern, captures))
+            else:
+                piece = function(undefined, text[start:end], *captures, start, text)
+            pieces.append(text[position:start])
+            pieces.append(piece if type(piece) is str else to_string(piece))
+            position = end
+            size += len(pieces[-1]) + len(pieces[-2])
+            if size > MAX_STRING_LENGTH:
+                raise JSRangeError("Invalid string length")
+        done.append("".join(pieces))
+        pieces.clear()
+    return join_pieces(done + [text[position:]])
+
+
+def replace_by_text(realm, regexp, text, replacement):
+    """`replace` with a template, for an untouched RegExp."""
+    pattern = regexp.program.pattern
+    template = replacement_template(replacement, pattern)
+    if regexp.program.is_global and len(template) <= 1:
+        # Nothing, one text or one group: `re` can do it alone if the result cannot grow too long.
+        native = pattern.native_alone(regexp, text)
+        part = template[0] if template else ""
+        if native is not None and type(part) in (str, int) and len(text) <= MAX_UNPOLLED_MATCHES \
+                and (1 if type(part) is int else len(part) + 1) * (len(text) + 1) <= MAX_STRING_LENGTH:
+            regexp.props["lastIndex"] = 0
+            result, count = native.subn(
+                f"\\g<{part}>" if type(part) is int else part.replace("\\", "\\\\"), text)
+            if count:
+                realm.last_match = (regexp, text)
+            return result
+    done, pieces, position, size = [], [], 0, 0
+    match = None
+    for match in matches_to_replace(realm, regexp, text):
+        start, end = match.start(), match.end()
+        pieces.append(text[position:start])
+        size += start - position
+        for part in template:
+            if type(part) is int:
+                part = match[part] or ""
+            elif part is BEFORE:
+                part = text[:start]
+            elif part is AFTER:
+                part = text[end:]
+            pieces.append(part)
+            size += len(part)
+        position = end
+        if size > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        if len(pieces) >= 4096:
+            realm.poll()
+            done.append("".join(pieces))
+            pieces.clear()
+    if match is not None:
+        realm.last_match = match
+    return join_pieces(done + pieces + [text[position:]])
+
+
+#: Parts of a template: the text before and after the match.
+BEFORE, AFTER = ("before",), ("after",)
+_TEMPLATE_REFERENCE = re.compile(r"\$(?:\$|&|`|'|[0-9]{1,2}|<[^>]*>)")
+
+
+@functools.lru_cache(maxsize=200)
+def parsed_template(replacement, group_count, names):
+    """GetSubstitution (22.1.3.19.1) ahead of the match: strings, group numbers, BEFORE, AFTER."""
+    names, parts, position = dict(names), [], 0
+    while True:
+        match = _TEMPLATE_REFERENCE.search(replacement, position)
+        if match is None:
+            parts.append(replacement[position:])
+            return [part for part in parts if part != ""]
+        parts.append(replacement[position:match.start()])
+        position = match.end()
+        sign = match[0][1:]
+        if sign.isdigit():
+            number = int(sign)
+            if len(sign) == 2 and not 1 <= number <= group_count:
+                number, position = int(sign[0]), position - 1
+            parts.append(number if 1 <= number <= group_count else replacement[match.start():position])
+        elif sign[0] == "<":
+            if names:
+                parts.append(names.get(sign[1:-1], ""))
+            else:
+                parts.append("$<")
+                position = match.start() + 2
+        else:
+            parts.append({"$": "$", "&": 0, "`": BEFORE, "'": AFTER}[sign])
+
+
+def replacement_template(replacement, pattern):
+    if "$" not in replacement:
+        return [replacement] if replacement else []
+    if len(replacement) > MAX_SHORT_PATTERN:
+        return parsed_template.__wrapped__(replacement, pattern.group_count, tuple(pattern.names.items()))
+    return parsed_template(replacement, pattern.group_count, tuple(pattern.names.items()))
+
+
+# split
+
+@REGEXP.method(SYM_SPLIT, 2)
+def regexp_split(realm, this, string=undefined, limit=undefined, *_):
+    require_regexp(this, "@@split")
+    text = to_string(string)
+    if is_untouched(this) and splits_as_regexp(realm, this):
+        # The flags are read before the limit is converted, which may run a script.
+        program = this.program
+        count = MAX_ARRAY_LENGTH if limit is undefined else to_uint32(limit)
+        return realm.new_array(split_at_once(realm, this, program.pattern, text, count))
+    ctor = species_constructor(this, realm.RegExp)
+    flags = to_string(this.get("flags"))
+    unicode = "u" in flags or "v" in flags
+    splitter = construct(ctor, (this, flags if "y" in flags else flags + "y"))
+    count = MAX_ARRAY_LENGTH if limit is undefined else to_uint32(limit)
+    if count == 0:
+        return realm.new_array([])
+    if not text:
+        return realm.new_array([text] if regexp_exec(realm, splitter, text) is null else [])
+    return realm.new_array(split_step_by_step(realm, splitter, text, count, unicode))
+
+
+def splits_as_regexp(realm, regexp):
+    """Whether SpeciesConstructor would give the original RegExp."""
+    ctor = realm.RegExp
+    species = ctor.attrs.get(SYM_SPECIES) if ctor.attrs else None
+    return regexp.proto.props.get("constructor") is ctor \
+        and type(species) is Accessor and species.getter is realm.RegExpPrototype.original_species
+
+
+def split_step_by_step(realm, splitter, text, count, unicode):
+    """RegExp.prototype[@@split], steps 14 to 20."""
+    pieces, start, index = [], 0, 0
+    while index < len(text):
+        splitter.set_or_throw("lastIndex", index)
+        result = regexp_exec(realm, splitter, text)
+        end = start if result is null else min(to_length(splitter.get("lastIndex")), len(text))
+        if end == start:
+            index = advance_string_index(text, index, unicode)
+            if not index & 255:
+                realm.poll()
+            continue
+        pieces.append(text[start:index])
+        if len(pieces) == count:
+            return pieces
+        start = index = end
+        captures = max(length_of_array_like(result) - 1, 0)
+        for number in range(1, captures + 1):
+            add_match(realm, pieces, result.get(str(number)))
+            if len(pieces) == count:
+                return pieces
+    pieces.append(text[start:])
+    return pieces
+
+
+def split_at_once(realm, regexp, pattern, text, count):
+    """The same for an untouched RegExp, searching instead of trying every index."""
+    if count == 0:
+        return []
+    if not text:
+        return [] if pattern.find(realm, regexp, text, 0) is not None else [text]
+    native = pattern.native_alone(regexp, text)
+    if native is not None and len(text) * (pattern.group_count + 1) <= MAX_UNPOLLED_MATCHES:
+        pieces = native.split(text)
+        if len(pieces) > 1:
+            realm.last_match = (regexp, text)
+        if pattern.group_count:
+            pieces = [undefined if piece is None else piece for piece in pieces]
+        return pieces if len(pieces) <= count else pieces[:count]
+    pieces, start = [], 0
+    for match in separators(realm, regexp, pattern, text):
+        realm.last_match = match
+        add_match(realm, pieces, text[start:match.start()])
+        if pattern.group_count:
+            pieces.extend(match.groups(undefined))
+        if len(pieces) >= count:
+            return pieces[:count]
+        start = match.end()
+    pieces.append(text[start:])
+    return pieces
+
+
+def separators(realm, regexp, pattern, text):
+    """The matches that `split` cuts out: none at the end, none empty right after another."""
+    if not pattern.nullable:
+        yield from pattern.find_all(realm, regexp, text)
+        return
+    start = index = 0
+    while index < len(text):
+        match = pattern.find(realm, regexp, text, index)
+        if match is None or match.start() >= len(text):
+            return
+        if match.end() == start:
+            index = advance_string_index(text, match.start(), pattern.unicode)
+        else:
+            yield match
+            start = index = match.end()
+
+
+# The constructor
+
+def regexp_initialize(regexp, pattern, flags):
+    """RegExpInitialize (22.2.3.3)."""
+    pattern = "" if pattern is undefined else to_string(pattern)
+    flags = "" if flags is undefined else to_string(flags)
+    regexp.program = regexp_program(pattern, flags)
+    regexp.judged = regexp.viewed = None
+    regexp.set_or_throw("lastIndex", 0)
+    return regexp
+
+
+@REGEXP.constructor(2, call=True)
+def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_):
+    pattern_is_regexp = is_regexp(pattern)
+    if new_target is undefined:
+        new_target = realm.RegExp
+        if pattern_is_regexp and flags is undefined and pattern.get("constructor") is new_target:
+            return pattern
+    if type(pattern) is JSRegExp:
+        if flags is undefined:
+            flags = pattern.program.flags
+        pattern = pattern.program.source
+    elif pattern_is_regexp:
+        source = pattern.get("source")
+        if flags is undefined:
+            flags = pattern.get("flags")
+        pattern = source
+    proto = prototype_for(new_target, lambda: realm.RegExpPrototype)
+    return regexp_initialize(JSRegExp(proto, None), pattern, flags)
+
+
+@REGEXP.static.getter(SYM_SPECIES)
+def regexp_species(realm, this, *_):
+    return this
+
+
+# RegExp.$1 and its kin, which old libraries read: about the last match in the realm. What searches many
+# times at once notes (regexp, text) only, and the last match is looked for when somebody asks.
+
+def last_match(realm):
+    """The last match, or None."""
+    if type(realm.last_match) is tuple:
+        regexp, text = realm.last_match
+        for realm.last_match in regexp.program.pattern.find_all(realm, regexp, text):
+            pass
+    return realm.last_match
+
+
+def declare_legacy_property(names, read, setter=None):
+    """A getter of RegExp itself: read(match) of the last match."""
+    def getter(realm, this, *_):
+        match = last_match(realm)
+        return "" if match is None else read(match) or ""
+    for name in names:
+        REGEXP.static.getter(name, setter=setter)(getter)
+
+
+declare_legacy_property(["input", "$_"], lambda match: match.string, lambda realm, this, *_: undefined)
+declare_legacy_property(["lastMatch", "$&"], lambda match: match[0])
+declare_legacy_property(["lastParen", "$+"], lambda match: match.groups("")[-1] if match.groups() else "")
+declare_legacy_property(["leftContext", "$`"], lambda match: match.string[:match.start()])
+declare_legacy_property(["rightContext", "$'"], lambda match: match.string[match.end():])
+for _number in range(1, 10):
+    declare_legacy_property([f"${_number}"], lambda match, number=_number: (
+        match[number] if number <= len(match.groups()) else ""))
+
+
+# %RegExpStringIteratorPrototype% (22.2.9)
+
+class JSRegExpStringIterator(JSObject):
+    """What String.prototype.matchAll returns; `regexp` is None when it is done."""
+
+    __slots__ = ("regexp", "text", "is_global", "unicode")
+    class_name = "RegExp String Iterator"
+
+    def __init__(self, proto, regexp, text, flags):
+        JSObject.__init__(self, proto)
+        self.regexp = regexp
+        self.text = text
+        self.is_global = "g" in flags
+        self.unicode = "u" in flags or "v" in flags
+
+
+REGEXP_STRING_ITERATOR = BuiltinClass(
+    "RegExpStringIterator", receiver=JSRegExpStringIterator, parent="IteratorPrototype",
+    tag="RegExp String Iterator", is_global=False)
+
+
+@REGEXP_STRING_ITERATOR.method("next")
+def regexp_string_iterator_next(realm, this, *_):
+    if this.regexp is None:
+        return realm.iter_result(undefined, True)
+    result = regexp_exec(realm, this.regexp, this.text)
+    if result is null:
+        this.regexp = None
+        return realm.iter_result(undefined, True)
+    if not this.is_global:
+        this.regexp = None
+    elif to_string(result.get("0")) == "":
+        skip_empty_match(this.regexp, this.text, this.unicode)
+    return realm.iter_result(result, False)
+
+
+# ======================================================================================
+# 13  INTL
+#
+# The Intl object (ECMA-402) and what Number, Date, String and Array need of it for `toLocaleString`.
+# One constructor a subsection, over the tables of locale data at the beginning.
+# ======================================================================================
+
+
 # -- Intl (ECMA-402), for English of the United States -----------------------------------
 
 INTL = Namespace("Intl", tag="Intl")
@@ -22761,369 +23255,13 @@ def relative_time_format_construct(realm, new_target, locales=undefined, options
                            settings)
 
 
-# -- Reflect -----------------------------------------------------------------------------
-
-REFLECT = Namespace("Reflect", "Reflect")
-
-
-def require_target(value, method):
-    """The object that a function of Reflect works on."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"Reflect.{method} called on non-object")
-    return value
-
-
-@REFLECT.method("apply", 3)
-def reflect_apply(realm, this, function=undefined, receiver=undefined, args=undefined, *_):
-    require_callable(function)
-    return function.fn(receiver, *list_from_array_like(args))
-
-
-@REFLECT.method("construct", 2)
-def reflect_construct(realm, this, ctor=undefined, args=undefined, *new_target):
-    new_target = new_target[0] if new_target else ctor
-    for function in (ctor, new_target):
-        if not is_constructor(function):
-            raise JSTypeError(f"{display(function)} is not a constructor")
-    return construct(ctor, list_from_array_like(args), new_target)
-
-
-@REFLECT.method("defineProperty", 3)
-def reflect_define_property(realm, this, target=undefined, key=undefined, attributes=undefined, *_):
-    require_target(target, "defineProperty")
-    key = to_property_key(key)
-    return target.define_own(key, to_property_descriptor(attributes))
-
-
-@REFLECT.method("deleteProperty", 2)
-def reflect_delete_property(realm, this, target=undefined, key=undefined, *_):
-    return require_target(target, "deleteProperty").delete(to_property_key(key))
-
-
-@REFLECT.method("get", 2)
-def reflect_get(realm, this, target=undefined, key=undefined, *receiver):
-    require_target(target, "get")
-    key = to_property_key(key)
-    return target.get(key, receiver[0]) if receiver else target.get(key)
-
-
-@REFLECT.method("getOwnPropertyDescriptor", 2)
-def reflect_get_own_property_descriptor(realm, this, target=undefined, key=undefined, *_):
-    require_target(target, "getOwnPropertyDescriptor")
-    return from_property_descriptor(realm, target.get_own(to_property_key(key)))
-
-
-@REFLECT.method("getPrototypeOf", 1)
-def reflect_get_prototype_of(realm, this, target=undefined, *_):
-    proto = require_target(target, "getPrototypeOf").get_proto()
-    return null if proto is None else proto
-
-
-@REFLECT.method("has", 2)
-def reflect_has(realm, this, target=undefined, key=undefined, *_):
-    return require_target(target, "has").has(to_property_key(key))
-
-
-@REFLECT.method("isExtensible", 1)
-def reflect_is_extensible(realm, this, target=undefined, *_):
-    return require_target(target, "isExtensible").is_extensible()
-
-
-@REFLECT.method("ownKeys", 1)
-def reflect_own_keys(realm, this, target=undefined, *_):
-    return realm.new_array(list(require_target(target, "ownKeys").own_keys()))
-
-
-@REFLECT.method("preventExtensions", 1)
-def reflect_prevent_extensions(realm, this, target=undefined, *_):
-    return require_target(target, "preventExtensions").prevent_extensions()
-
-
-@REFLECT.method("set", 3)
-def reflect_set(realm, this, target=undefined, key=undefined, value=undefined, *receiver):
-    require_target(target, "set")
-    key = to_property_key(key)
-    return target.set(key, value, receiver[0] if receiver else target)
-
-
-@REFLECT.method("setPrototypeOf", 2)
-def reflect_set_prototype_of(realm, this, target=undefined, proto=undefined, *_):
-    require_target(target, "setPrototypeOf")
-    if proto is not null and not isinstance(proto, JSObject):
-        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
-    return target.set_proto(None if proto is null else proto)
-
-
-# -- Proxy -------------------------------------------------------------------------------
-
-class JSProxy(JSProxyBase):
-    """A Proxy (10.5). `target` and `handler` are None once it is revoked. `fn` and `ctor` are set
-    when the target can be called or constructed."""
-
-    __slots__ = ("realm", "target", "handler", "fn", "ctor")
-
-    def __init__(self, realm, target, handler):
-        self.proto = None
-        self.props = {}
-        self.attrs = None
-        self.realm = realm
-        self.target = target
-        self.handler = handler
-        self.fn = None if target.fn is None else self.apply
-        self.ctor = None if target.ctor is None else self.construct
-
-    @property
-    def class_name(self):
-        return "Object" if self.fn is None else "Function"
-
-    def trap(self, name):
-        """The target, and the handler's function of that name as a Python callable, or None: then
-        the target is asked itself."""
-        self.realm.poll()       # a Proxy may stand in a cycle of prototypes: walks come by here
-        target, handler = self.target, self.handler
-        if handler is None:
-            raise JSTypeError(f"Cannot perform '{name}' on a proxy that has been revoked")
-        trap = handler.get(name)
-        if trap is undefined or trap is null:
-            return target, None
-        if not is_callable(trap):
-            raise JSTypeError(f"{display(trap)} returned for property '{name}' of object "
-                              f"'{display(handler)}' is not a function")
-        return target, lambda *args: trap.fn(handler, *args)
-
-    def refuse(self, name, key, reason):
-        """Raises the TypeError for a broken invariant."""
-        about = "" if key is None else f" for property '{key_text(key)}'"
-        raise JSTypeError(f"'{name}' on proxy: trap {reason}{about}")
-
-    # internal methods, in the order of 10.5
-
-    def get_proto(self):
-        target, trap = self.trap("getPrototypeOf")
-        if trap is None:
-            return target.get_proto()
-        proto = trap(target)
-        if proto is not null and not isinstance(proto, JSObject):
-            self.refuse("getPrototypeOf", None, "returned neither object nor null")
-        proto = None if proto is null else proto
-        if not target.is_extensible() and proto is not target.get_proto():
-            self.refuse("getPrototypeOf", None,
-                        "result differs from the prototype of the non-extensible proxy target")
-        return proto
-
-    def set_proto(self, proto):
-        target, trap = self.trap("setPrototypeOf")
-        if trap is None:
-            return target.set_proto(proto)
-        if not to_boolean(trap(target, null if proto is None else proto)):
-            return False
-        if not target.is_extensible() and proto is not target.get_proto():
-            self.refuse("setPrototypeOf", None,
-                        "returned truish for setting a new prototype on the non-extensible proxy "
-                        "target")
-        return True
-
-    def is_extensible(self):
-        target, trap = self.trap("isExtensible")
-        if trap is None:
-            return target.is_extensible()
-        answer = to_boolean(trap(target))
-        if answer is not target.is_extensible():
-            self.refuse("isExtensible", None, "result does not reflect extensibility of proxy target")
-        return answer
-
-    def prevent_extensions(self):
-        target, trap = self.trap("preventExtensions")
-        if trap is None:
-            return target.prevent_extensions()
-        answer = to_boolean(trap(target))
-        if answer and target.is_extensible():
-            self.refuse("preventExtensions", None, "returned truish but the proxy target is extensible")
-        return answer
-
-    def get_own(self, key):
-        name = "getOwnPropertyDescriptor"
-        target, trap = self.trap(name)
-        if trap is None:
-            return target.get_own(key)
-        answer = trap(target, key)
-        if answer is not undefined and not isinstance(answer, JSObject):
-            self.refuse(name, key, "returned neither object nor undefined")
-        own = target.get_own(key)
-        if answer is undefined:
-            if own is not None and not own.configurable:
-                self.refuse(name, key, "returned undefined for a non-configurable property")
-            if own is not None and not target.is_extensible():
-                self.refuse(name, key, "returned undefined for a property of the non-extensible "
-                            "proxy target")
-            return None
-        extensible = target.is_extensible()
-        desc = to_property_descriptor(answer).complete()
-        if not validate_property(own, desc, extensible):
-            self.refuse(name, key, "returned a descriptor that is incompatible with the existing "
-                        "property in the proxy target")
-        if not desc.configurable and (own is None or own.configurable or
-                                      desc.writable is False and own.writable is True):
-            self.refuse(name, key, "reported non-configurability for a property that is not there "
-                        "or configurable in the proxy target")
-        return desc
-
-    def define_own(self, key, desc):
-        name = "defineProperty"
-        target, trap = self.trap(name)
-        if trap is None:
-            return target.define_own(key, desc)
-        if not to_boolean(trap(target, key, from_property_descriptor(self.realm, desc))):
-            return False
-        own = target.get_own(key)
-        extensible = target.is_extensible()
-        setting_fixed = desc.configurable is not ABSENT and not desc.configurable
-        if own is None:
-            if not extensible or setting_fixed:
-                self.refuse(name, key, "returned truish for adding a property that the proxy "
-                            "target cannot have")
-            return True
-        if not validate_property(own, desc, extensible) or setting_fixed and own.configurable:
-            self.refuse(name, key, "returned truish for defining an incompatible property")
-        if own.is_data() and not own.configurable and own.writable and desc.writable is not ABSENT \
-                and not desc.writable:
-            self.refuse(name, key, "returned truish for defining a non-configurable property that "
-                        "is writable in the proxy target as non-writable")
-        return True
-
-    def has(self, key):
-        target, trap = self.trap("has")
-        if trap is None:
-            return target.has(key)
-        answer = to_boolean(trap(target, key))
-        if not answer:
-            self.check_removal("has", target, key, "returned falsish")
-        return answer
-
-    def check_removal(self, name, target, key, reason):
-        """The invariants of saying that a property is not there."""
-        own = target.get_own(key)
-        if own is not None and not own.configurable:
-            self.refuse(name, key, reason + " for a property that is non-configurable")
-        if own is not None and not target.is_extensible():
-            self.refuse(name, key, reason + " but the proxy target is not extensible")
-
-    def get(self, key, receiver=None):
-        target, trap = self.trap("get")
-        receiver = self if receiver is None else receiver
-        if trap is None:
-            return target.get(key, receiver)
-        value = trap(target, key, receiver)
-        own = target.get_own(key)
-        if own is not None and not own.configurable:
-            if own.is_data() and not own.writable and not same_value(value, own.value):
-                self.refuse("get", key, "returned another value for a read-only, non-configurable "
-                            "data property")
-            if own.is_accessor() and own.get is undefined and value is not undefined:
-                self.refuse("get", key, "returned a value for a non-configurable accessor without "
-                            "getter")
-        return value
-
-    def set(self, key, value, receiver=None):
-        target, trap = self.trap("set")
-        receiver = self if receiver is None else receiver
-        if trap is None:
-            return target.set(key, value, receiver)
-        if not to_boolean(trap(target, key, value, receiver)):
-            return False
-        own = target.get_own(key)
-        if own is not None and not own.configurable:
-            if own.is_data() and not own.writable and not same_value(value, own.value):
-                self.refuse("set", key, "returned truish for a read-only, non-configurable data "
-                            "property with another value")
-            if own.is_accessor() and own.set is undefined:
-                self.refuse("set", key, "returned truish for a non-configurable accessor without "
-                            "setter")
-        return True
-
-    def delete(self, key):
-        target, trap = self.trap("deleteProperty")
-        if trap is None:
-            return target.delete(key)
-        if not to_boolean(trap(target, key)):
-            return False
-        self.check_removal("deleteProperty", target, key, "returned truish")
-        return True
-
-    def own_keys(self):
-        target, trap = self.trap("ownKeys")
-        if trap is None:
-            return target.own_keys()
-        keys = list_from_array_like(trap(target))
-        for key in keys:
-            if type(key) is not str and type(key) is not JSSymbol:
-                raise JSTypeError(f"{display(key)} is not a valid property name")
-        if len(set(keys)) != len(keys):
-            self.refuse("ownKeys", None, "returned duplicate entries")
-        self.check_keys(target, keys)
-        return keys
-
-    def check_keys(self, target, keys):
-        """The invariants of [[OwnPropertyKeys]] (10.5.11, steps 8 to 23)."""
-        extensible = target.is_extensible()
-        own_keys = target.own_keys()
-        answered = set(keys)
-        for key in own_keys:
-            own = target.get_own(key)
-            fixed = own is not None and not own.configurable
-            if (fixed or not extensible) and key not in answered:
-                self.refuse("ownKeys", None, f"result did not include '{key_text(key)}'")
-        if not extensible and len(keys) != len(own_keys):
-            self.refuse("ownKeys", None, "returned extra keys but proxy target is non-extensible")
-
-    def apply(self, this, *args):
-        """[[Call]] (10.5.12)."""
-        target, trap = self.trap("apply")
-        if trap is None:
-            return target.fn(this, *args)
-        return trap(target, this, self.realm.new_array(list(args)))
-
-    def construct(self, new_target, *args):
-        """[[Construct]] (10.5.13)."""
-        target, trap = self.trap("construct")
-        if trap is None:
-            return construct(target, args, new_target)
-        result = trap(target, self.realm.new_array(list(args)), new_target)
-        if not isinstance(result, JSObject):
-            raise JSTypeError("proxy [[Construct]] must return an object")
-        return result
-
-    def create_data_property(self, key, value):
-        return self.define_own(key, data_descriptor(value))
-
-
-class ProxyTable(BuiltinClass):
-    """Proxy is a constructor without a `prototype` (28.2.2)."""
-
-    def install(self, realm):
-        realm.Proxy = self.make_constructor(realm)
-        self.static.fill(realm, realm.Proxy)
-
-
-PROXY = ProxyTable("Proxy")
-del INTRINSICS["ProxyPrototype"]
-
-
-@PROXY.constructor(2)
-def proxy_construct(realm, new_target, target=undefined, handler=undefined, *_):
-    if not isinstance(target, JSObject) or not isinstance(handler, JSObject):
-        raise JSTypeError("Cannot create proxy with a non-object as target or handler")
-    return JSProxy(realm, target, handler)
-
-
-@PROXY.static.method("revocable", 2)
-def proxy_revocable(realm, this, target=undefined, handler=undefined, *_):
-    proxy = proxy_construct(realm, undefined, target, handler)
-
-    def revoke(this, *_):
-        proxy.target = proxy.handler = None
-        return undefined
-    return realm.new_object({"proxy": proxy, "revoke": realm.function(revoke)})
+# ======================================================================================
+# 14  FUNCTIONS OF THE WEB
+#
+# What browsers and node give to scripts beside the language: the console and how it shows values, URL,
+# TextEncoder, base64, structuredClone, crypto, performance, timers. Each from the standard that it is
+# named in; none reaches outside of the realm.
+# ======================================================================================
 
 
 # -- Inspection --------------------------------------------------------------------------
@@ -24081,114 +24219,6 @@ def console_time_end(realm, this, label=undefined, *_):
     if write_time(realm, label, "timeEnd"):
         del console_state(realm).started[label]
     return undefined
-
-
-# -- Global functions and values (19.1, 19.2, B.2.1) -------------------------------------
-
-for _name, _value in (("Infinity", INFINITY), ("NaN", NAN), ("undefined", undefined)):
-    GLOBAL_FUNCTIONS.value(_name, _value, 0)
-
-#: What encodeURIComponent and escape change; encodeURI leaves more as it is.
-URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]{1,4096}")
-URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]{1,4096}")
-URI_RESERVED = frozenset(";/?:@&=+$,#")
-ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
-
-#: A run of escapes, not too long; no character is divided.
-_PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
-_ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
-
-
-@GLOBAL_FUNCTIONS.method("isFinite", 1)
-def global_is_finite(realm, this, value=undefined, *_):
-    return is_finite(to_number(value))
-
-
-@GLOBAL_FUNCTIONS.method("isNaN", 1)
-def global_is_nan(realm, this, value=undefined, *_):
-    value = to_number(value)
-    return value != value
-
-
-@GLOBAL_FUNCTIONS.method("eval", 1)
-def global_eval(realm, this, source=undefined, *_):
-    """Indirect eval (19.2.1): the text runs as a script of its own."""
-    return realm.evaluate_global(source) if type(source) is str else source
-
-
-def encode_uri(text, changed):
-    """Encode (19.2.6.5); `changed` matches runs of characters that are escaped."""
-    def encode_run(match):
-        return "%" + match[0].encode().hex("%").upper()
-    try:
-        encoded = replace_in_slices(changed, encode_run, python_text(text), check_string_length)
-    except UnicodeEncodeError:
-        raise JSURIError("URI malformed") from None
-    check_string_length(len(encoded))
-    return encoded
-
-
-def decode_uri(text, preserved):
-    """Decode (19.2.6.6); escapes of the characters in `preserved` stay."""
-    def decode_run(match):
-        try:
-            decoded = bytes.fromhex(match[0].replace("%", "")).decode()
-        except UnicodeDecodeError:
-            raise JSURIError("URI malformed") from None
-        if preserved and not preserved.isdisjoint(decoded):
-            return decode_except(match[0], decoded, preserved)
-        return utf16(decoded)
-    if "%" not in text:
-        return text
-    if re.search("%(?![0-9a-fA-F]{2})", text):
-        raise JSURIError("URI malformed")
-    return replace_in_slices(_PERCENT_RUN, decode_run, text)
-
-
-def decode_except(escaped, decoded, preserved):
-    """The characters of a run of escapes, but those of `preserved` as they were escaped."""
-    pieces, at = [], 0
-    for char in decoded:
-        size = 3 * len(char.encode())
-        pieces.append(escaped[at:at + size] if char in preserved else utf16(char))
-        at += size
-    return "".join(pieces)
-
-
-@GLOBAL_FUNCTIONS.method("decodeURI", 1)
-def global_decode_uri(realm, this, uri=undefined, *_):
-    return decode_uri(to_string(uri), URI_RESERVED)
-
-
-@GLOBAL_FUNCTIONS.method("decodeURIComponent", 1)
-def global_decode_uri_component(realm, this, component=undefined, *_):
-    return decode_uri(to_string(component), frozenset())
-
-
-@GLOBAL_FUNCTIONS.method("encodeURI", 1)
-def global_encode_uri(realm, this, uri=undefined, *_):
-    return encode_uri(to_string(uri), URI_CHANGED)
-
-
-@GLOBAL_FUNCTIONS.method("encodeURIComponent", 1)
-def global_encode_uri_component(realm, this, component=undefined, *_):
-    return encode_uri(to_string(component), URI_COMPONENT_CHANGED)
-
-
-@GLOBAL_FUNCTIONS.method("escape", 1)
-def global_escape(realm, this, text=undefined, *_):
-    escaped = replace_in_slices(ESCAPE_CHANGED, percent_escape, to_string(text), check_string_length)
-    check_string_length(len(escaped))
-    return escaped
-
-
-def percent_escape(match):
-    return f"%{ord(match[0]):02X}" if match[0] < "\u0100" else f"%u{ord(match[0]):04X}"
-
-
-@GLOBAL_FUNCTIONS.method("unescape", 1)
-def global_unescape(realm, this, text=undefined, *_):
-    return replace_in_slices(_ESCAPE_SEQUENCE, lambda m: chr(int(m[1] or m[2], 16)), to_string(text))
 
 
 # -- URL ---------------------------------------------------------------------------------
@@ -25491,7 +25521,7 @@ def global_queue_microtask(realm, this, callback=undefined, *_):
 
 
 # ======================================================================================
-# 12  REALM, JOBS AND TIMERS
+# 15  REALM, JOBS AND TIMERS
 #
 # A realm is one isolated JavaScript world: its global object, its intrinsics (made when first
 # needed), its microtasks and timers, and the helpers that generated code calls. Everything from
@@ -28798,6 +28828,15 @@ class PromptRealm(ForegroundRealm):
         return None if kind is None else getattr(self, kind + "Prototype")
 
 
+# ======================================================================================
+# 16  JS2PY, AND THE CHOICE OF AN ENGINE
+#
+# The customer's package as an engine beside our own: a private copy of it, the way from our syntax tree to
+# its JavaScript, what was closed so that a script stays inside, and a realm with the same members as
+# ours. ENGINES, at the end, is the choice.
+# ======================================================================================
+
+
 # -- js2py: the private copy -------------------------------------------------------------
 #
 # The package js2py, or a fork of it, as an engine for ECMAScript 5.1, where one is installed. It translates
@@ -30419,7 +30458,7 @@ def check_engine(name):
 
 
 # ======================================================================================
-# 13  STREAMS: REGISTRY, CONNECTIONS, BROADCASTER
+# 17  STREAMS: REGISTRY, CONNECTIONS, BROADCASTER
 #
 # Server-Sent Events without a word of JavaScript. A `StreamRegistry` maps paths to `Stream`s; a
 # stream numbers and remembers its messages and knows its `Connection`s; the `Broadcaster` is the
@@ -31761,7 +31800,7 @@ class Broadcaster:
 
 
 # ======================================================================================
-# 14  GRAPHQL
+# 18  GRAPHQL
 #
 # A GraphQL engine in plain Python (specification of October 2021): language, schema merged from
 # registrations, validation, introspection, execution by compiled plans, GraphQL over HTTP, and the
@@ -35686,7 +35725,7 @@ def _graphql_metadata_text(value):
 
 
 class _GraphQLChannel:
-    """Subscribers that get the same texts: one stream (section 13) for each document and kind of event. Its
+    """Subscribers that get the same texts: one stream (section 17) for each document and kind of event. Its
     messages have the ids that they have on the plain stream of the subscription, so what is not kept
     here can be made from what is kept there."""
 
@@ -35930,7 +35969,7 @@ class GraphQLSseAnswer:
 
     Either `response` is (status, headers, body), a plain answer; or the client gets an event stream
     that begins with the bytes `first`. Then, if `stream` is None, the connection ends after them, else
-    it is attached to `stream` (section 13) with `metadata` and, if not None, `last_event_id`. `advice`
+    it is attached to `stream` (section 17) with `metadata` and, if not None, `last_event_id`. `advice`
     is a sentence for the log, or None.
     """
 
@@ -36118,7 +36157,7 @@ class GraphQLService:
 
     `error_extensions(exception, context) -> dict or None` may add extensions to an error whose resolver
     raised `exception`. `absent` is a value that resolvers return for "no value" besides None.
-    `registry` is the stream registry (section 13) in which each subscription has its plain stream;
+    `registry` is the stream registry (section 17) in which each subscription has its plain stream;
     without one nothing can be subscribed.
     """
 
@@ -36581,7 +36620,7 @@ class GraphQLService:
     def broadcast(self, name, payload, filter=None, sequence=None):
         """Sends a message to the subscribers of `name` whose metadata have all pairs of `filter` (texts).
 
-        `payload` is the text of the message. Returns a Delivery (section 13), or None when no subscription
+        `payload` is the text of the message. Returns a Delivery (section 17), or None when no subscription
         has that name. It is projected once for each distinct selection.
         """
         item = self.subscriptions().get(name)
@@ -36719,7 +36758,7 @@ def graphql_registration_sentence(item):
 
 
 # ======================================================================================
-# 15  HOST API
+# 19  HOST API
 #
 # The objects and functions that scripts find beside JavaScript's own: routeRegistry, graphQLRegistry,
 # sendStreamMessageToConnections, ResponseBuilder, sharedStorage. Each is declared once, with
@@ -38908,7 +38947,7 @@ def declaration_of(entry, indent, word):
 
 
 # ======================================================================================
-# 16  SCRIPTS: LOADING AND HOT RELOAD
+# 20  SCRIPTS: LOADING AND HOT RELOAD
 #
 # A `ScriptHost` is one loaded version of one script: its realm and what it registered. The
 # `Application` holds the hosts, the table of routes and the streams, and loads, replaces and
@@ -40665,7 +40704,7 @@ def public_stamps(folder):
 
 
 # ======================================================================================
-# 17  HTTP SERVER
+# 21  HTTP SERVER
 #
 # `http.server` with `ThreadingMixIn`, minus what is slow or lenient in it. Sockets never block: one
 # thread at a time, the leader, waits for all of them, reads, and answers complete requests itself,
@@ -43690,7 +43729,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 
 # ======================================================================================
-# 18  PAGES
+# 22  PAGES
 #
 # What a browser sees of the server itself: the page for a handler that failed, for a path that does
 # not exist, for any other refusal; the script that keeps pages live; what monitors read; the dashboard at
@@ -47452,7 +47491,7 @@ def explorer_page(server, head):
 
 
 # ======================================================================================
-# 19  COMMAND LINE
+# 23  COMMAND LINE
 #
 # `Server`, which puts the parts together for programs and tests, and `main`, which does so for people:
 # options, the banner, signals, running JavaScript without a server, tests of scripts (--test), a starter
@@ -47953,7 +47992,7 @@ def check_scripts(scripts, options):
 # -- Script tests ----
 #
 # --test. Each *.test.js runs in a realm of its own, beside the scripts of its folder, which are loaded
-# afresh for it. Requests go through the code of section 17, on a socket pair in place of a port; streams
+# afresh for it. Requests go through the code of section 21, on a socket pair in place of a port; streams
 # through the broadcaster. Only time is not real: it is a ManualClock. One thread drives the test; a request
 # has a thread of its own, but only one of them runs at a time, until it is done or waits.
 
