@@ -79,6 +79,7 @@ import secrets
 import select
 import selectors
 import shlex
+import shutil
 import signal
 import socket
 import socketserver
@@ -102,6 +103,11 @@ try:
 except ImportError:                     # not on Windows
     resource = None
 try:
+    import msvcrt
+    import winreg
+except ImportError:                     # only on Windows
+    msvcrt = winreg = None
+try:
     import ctypes
 except ImportError:                     # a Python that was built without it
     ctypes = None
@@ -124,8 +130,8 @@ __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "
 #: Seconds a handler may run before it is stopped, and a script's top level while it loads.
 DEFAULT_HANDLER_TIMEOUT = 5.0
 
-#: Bytes by which the process may grow while one script runs, before that script is stopped.
-MAX_SCRIPT_MEMORY = 768 * 1024 * 1024
+#: Bytes by which all scripts together may let the process grow, before the one that took the most is stopped.
+DEFAULT_MAX_MEMORY = 1024 * 1024 * 1024
 
 #: JavaScript calls within calls before a RangeError, in Python frames.
 MAX_CALL_DEPTH = 6000
@@ -291,6 +297,11 @@ def interruptible_slowly(values):
         if not count & 511:
             poll_interrupt()
         yield value
+
+
+class MemoryLimit:
+    #: Whether the process may grow by so many bytes at once: the section on realms puts its function here.
+    has_room = staticmethod(lambda size: True)
 
 
 class EngineUnavailable(Exception):
@@ -12247,8 +12258,117 @@ def week_day(value):
 
 # -- Date: local time
 
+#: Names of zones whose abbreviation means another zone in ZONE_NAMES, by offset in hours.
+OTHER_ZONE_NAMES = {("CST", 8): "China Standard Time", ("IST", 2): "Israel Standard Time",
+                    ("IDT", 3): "Israel Daylight Time", ("IST", 1): "Irish Standard Time",
+                    ("CST", -5): "Cuba Standard Time", ("CDT", -4): "Cuba Daylight Time"}
+
+#: IANA names of the time zones of Windows, whose own names have "Standard Time" in them (CLDR,
+#: windowsZones.xml, territory 001).
+WINDOWS_ZONES = {name: f"{area}/{city}" for area, zones in {
+    "Africa":
+        "E. Africa=Nairobi, Egypt=Cairo, Libya=Tripoli, Morocco=Casablanca, Namibia=Windhoek, Sao "
+        "Tome=Sao_Tome, South Africa=Johannesburg, South Sudan=Juba, Sudan=Khartoum, W. Central "
+        "Africa=Lagos",
+    "America":
+        "Alaskan=Anchorage, Alberta=Edmonton, Aleutian=Adak, Argentina=Buenos_Aires, Atlantic=Halifax, "
+        "Bahia=Bahia, British Columbia=Vancouver, Canada Central=Regina, Central America=Guatemala, "
+        "Central Brazilian=Cuiaba, Central=Chicago, Central (Mexico)=Mexico_City, Cuba=Havana, E. South "
+        "America=Sao_Paulo, Eastern=New_York, Eastern (Mexico)=Cancun, Greenland=Godthab, "
+        "Haiti=Port-au-Prince, Magallanes=Punta_Arenas, Manitoba=Winnipeg, Montevideo=Montevideo, "
+        "Mountain=Denver, Mountain (Mexico)=Mazatlan, Newfoundland=St_Johns, Pacific SA=Santiago, "
+        "Pacific=Los_Angeles, Pacific (Mexico)=Tijuana, Paraguay=Asuncion, SA Eastern=Cayenne, SA "
+        "Pacific=Bogota, SA Western=La_Paz, Saint Pierre=Miquelon, Tocantins=Araguaina, Turks And "
+        "Caicos=Grand_Turk, US Eastern=Indianapolis, US Mountain=Phoenix, Venezuela=Caracas, "
+        "Yukon=Whitehorse",
+    "Asia":
+        "Afghanistan=Kabul, Altai=Barnaul, Arab=Riyadh, Arabian=Dubai, Arabic=Baghdad, Azerbaijan=Baku, "
+        "Bangladesh=Dhaka, Caucasus=Yerevan, Central Asia=Bishkek, China=Shanghai, "
+        "Ekaterinburg=Yekaterinburg, Georgian=Tbilisi, India=Calcutta, Iran=Tehran, Israel=Jerusalem, "
+        "Jordan=Amman, Korea=Seoul, Magadan=Magadan, Middle East=Beirut, Myanmar=Rangoon, N. Central "
+        "Asia=Novosibirsk, Nepal=Katmandu, North Asia East=Irkutsk, North Asia=Krasnoyarsk, North "
+        "Korea=Pyongyang, Omsk=Omsk, Pakistan=Karachi, Qyzylorda=Qyzylorda, Russia Time Zone "
+        "10=Srednekolymsk, Russia Time Zone 11=Kamchatka, SE Asia=Bangkok, Sakhalin=Sakhalin, "
+        "Singapore=Singapore, Sri Lanka=Colombo, Syria=Damascus, Taipei=Taipei, Tokyo=Tokyo, Tomsk=Tomsk, "
+        "Transbaikal=Chita, Ulaanbaatar=Ulaanbaatar, Vladivostok=Vladivostok, W. Mongolia=Hovd, West "
+        "Asia=Tashkent, West Bank=Hebron, Yakutsk=Yakutsk",
+    "Atlantic": "Azores=Azores, Cape Verde=Cape_Verde, Greenwich=Reykjavik",
+    "Australia":
+        "AUS Central=Darwin, AUS Eastern=Sydney, Aus Central W.=Eucla, Cen. Australia=Adelaide, E. "
+        "Australia=Brisbane, Lord Howe=Lord_Howe, Tasmania=Hobart, W. Australia=Perth",
+    "Etc":
+        "Dateline=GMT+12, UTC=UTC, UTC+12=GMT-12, UTC+13=GMT-13, UTC-02=GMT+2, UTC-08=GMT+8, "
+        "UTC-09=GMT+9, UTC-11=GMT+11",
+    "Europe":
+        "Astrakhan=Astrakhan, Belarus=Minsk, Central Europe=Budapest, Central European=Warsaw, E. "
+        "Europe=Chisinau, FLE=Kiev, GMT=London, GTB=Bucharest, Kaliningrad=Kaliningrad, Romance=Paris, "
+        "Russia Time Zone 3=Samara, Russian=Moscow, Saratov=Saratov, Turkey=Istanbul, "
+        "Volgograd=Volgograd, W. Europe=Berlin",
+    "Indian": "Mauritius=Mauritius",
+    "Pacific":
+        "Bougainville=Bougainville, Central Pacific=Guadalcanal, Chatham Islands=Chatham, Easter "
+        "Island=Easter, Fiji=Fiji, Hawaiian=Honolulu, Line Islands=Kiritimati, Marquesas=Marquesas, New "
+        "Zealand=Auckland, Norfolk=Norfolk, Samoa=Apia, Tonga=Tongatapu, West Pacific=Port_Moresby"
+}.items() for name, city in (zone.split("=") for zone in zones.split(", "))}
+
+
+def windows_zone_name():
+    """The IANA name of the zone that Windows is set to; "" where it is none of the table's."""
+    place = r"SYSTEM\CurrentControlSet\Control\TimeZoneInformation"
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, place) as key:
+            name = winreg.QueryValueEx(key, "TimeZoneKeyName")[0].partition("\0")[0]
+    except OSError:
+        return ""
+    return WINDOWS_ZONES.get(name.replace(" Standard Time", ""), "")
+
+
+def load_zone(name):
+    """The zone of an IANA name, or None."""
+    if not re.fullmatch(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", name) or len(name) > 100:
+        return None
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        return None
+
+
+def local_zone_name():
+    """The IANA name of the machine's time zone, as far as one can tell."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    if not name and winreg is not None:
+        name = windows_zone_name()      # known even where its rules are not
+    elif not name:
+        name = os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    known = name and (load_zone(name) or name in WINDOWS_ZONES.values())
+    return name if known and name != "Etc/UTC" else "UTC"
+
+
+@functools.cache
+def windows_zone():
+    """The zone of the machine where the system's own functions know neither the past nor the time after
+    2038, which is Windows; or None."""
+    return load_zone(local_zone_name()) if winreg is not None else None
+
+
+def zone_facts(zone, value):
+    """(offset from UTC in ms, name) of a zone at a time value."""
+    if not -60_000_000_000_000 < value < 250_000_000_000_000:
+        value = equivalent_time(value)
+    moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc) \
+        + datetime.timedelta(milliseconds=int(value))
+    moment = moment.astimezone(zone)
+    offset, short = round(moment.utcoffset().total_seconds()), moment.tzname()
+    name = OTHER_ZONE_NAMES.get((short, offset // 3600)) or ZONE_NAMES.get(short, short)
+    return offset * 1000, name
+
+
 def local_facts(value):
     """(offset from UTC in ms, name) of the machine's time zone at a time value."""
+    zone = windows_zone()
+    if zone is not None:
+        offset, name = zone_facts(zone, value)
+        return offset, name if name != "LMT" else time.tzname[0]
     seconds = int(value) // 1000
     try:
         facts = time.localtime(seconds)
@@ -12256,7 +12376,8 @@ def local_facts(value):
         facts = time.localtime(equivalent_time(int(value)) // 1000)
     # Names of the days before zones existed, such as LMT, nobody knows.
     zone = facts.tm_zone if facts.tm_zone in ZONE_NAMES else time.tzname[facts.tm_isdst > 0]
-    return facts.tm_gmtoff * 1000, ZONE_NAMES.get(zone, zone)
+    # Windows computes the offset with 32 bits.
+    return ((facts.tm_gmtoff + 2**31) % 2**32 - 2**31) * 1000, ZONE_NAMES.get(zone, zone)
 
 
 def equivalent_time(value):
@@ -15705,6 +15826,8 @@ def allocate_bytes(size):
     if size > MAX_BUFFER_BYTES:
         raise JSRangeError("Array buffer allocation failed")
     try:
+        if size > 1 << 24 and not MemoryLimit.has_room(size):
+            raise MemoryError
         return bytearray(size)
     except MemoryError:
         raise JSRangeError("Array buffer allocation failed") from None
@@ -18100,7 +18223,7 @@ def plain_opener(realm):
     def open_value(value):
         nonlocal room
         if realm.interrupt:
-            raise Interrupted
+            realm.poll()
         room -= 2
         kind = type(value)
         if kind is JSObject:
@@ -22729,28 +22852,6 @@ ERA_NAMES = {"narrow": "BA", "short": ("BC", "AD"), "long": ("Before Christ", "A
 #: Abbreviations that people in the United States read for their zones.
 US_ZONES = {ZONE_NAMES[short]: short for short in (
     "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "AKST", "AKDT", "HST")}
-#: Names of zones whose abbreviation means another zone in ZONE_NAMES, by offset in hours.
-OTHER_ZONE_NAMES = {("CST", 8): "China Standard Time", ("IST", 2): "Israel Standard Time",
-                    ("IDT", 3): "Israel Daylight Time", ("IST", 1): "Irish Standard Time",
-                    ("CST", -5): "Cuba Standard Time", ("CDT", -4): "Cuba Daylight Time"}
-
-
-def local_zone_name():
-    """The IANA name of the machine's time zone, as far as one can tell."""
-    name = os.environ.get("TZ", "").lstrip(":")
-    if not name:
-        _, _, name = os.path.realpath("/etc/localtime").partition("/zoneinfo/")
-    return name if name and load_zone(name) else "UTC"
-
-
-def load_zone(name):
-    """The zone of an IANA name, or None."""
-    if not re.fullmatch(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", name) or len(name) > 100:
-        return None
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (ValueError, OSError, LookupError):
-        return None
 
 
 def find_zone(name):
@@ -22761,21 +22862,12 @@ def find_zone(name):
     if zone is None or zone.key.islower() or zone.key.isupper():
         matches = [each for each in zoneinfo.available_timezones() if each.lower() == name.lower()]
         zone = load_zone(matches[0]) if matches else zone
+    if zone is None and load_zone("Europe/London") is None:
+        raise JSRangeError(f"Time zone {name} cannot be used: this machine has no time zone database, only UTC "
+                           "(install one with: pip install tzdata)")
     if zone is None:
         raise JSRangeError(f"Invalid time zone specified: {name}")
     return zone.key, lambda value: zone_facts(zone, value)
-
-
-def zone_facts(zone, value):
-    """(offset from UTC in ms, name) of a zone at a time value."""
-    if not -60_000_000_000_000 < value < 250_000_000_000_000:
-        value = equivalent_time(value)
-    moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc) \
-        + datetime.timedelta(milliseconds=int(value))
-    moment = moment.astimezone(zone)
-    offset, short = round(moment.utcoffset().total_seconds()), moment.tzname()
-    name = OTHER_ZONE_NAMES.get((short, offset // 3600)) or ZONE_NAMES.get(short, short)
-    return offset * 1000, name
 
 
 def zone_name_text(offset, name, width):
@@ -27147,6 +27239,16 @@ def is_module(source):
 
 #: Seconds between two looks of the watchdog at the process's memory.
 MEMORY_CHECK_SECONDS = 0.05
+#: The watchdog is late by so much: a script's call holds up all threads.
+HELD_UP_SECONDS = 0.05
+#: Bytes by which the process grows between two looks when several running realms begin to take turns.
+TURNS_FROM_BYTES = 4 * 1024 * 1024
+#: Seconds that a stopped script gets to give back its memory before another one may be blamed.
+STOPPING_SECONDS = 5
+#: Bytes by which it grows above its limit before garbage is looked for again.
+COLLECT_FROM_BYTES = 64 * 1024 * 1024
+
+
 def _memory_on_linux():
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -27189,69 +27291,108 @@ def give_back_memory():
         pass
 
 
+def thread_seconds(thread):
+    """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's own
+    function for it crashes for a thread that has ended."""
+    try:
+        return time.clock_gettime(~thread << 3 | 6) if sys.platform == "linux" else None
+    except OSError:
+        return None
+
+
+def out_of_memory(message):
+    error = ScriptTimeout(message)
+    error.name = "OutOfMemoryError"
+    return error
+
+
 class Watch:
-    """One entry into a realm, until when it may last and how large the process may grow (None: not
-    known yet)."""
+    """One entry into a realm and until when it may last. `since` and `seconds` are the time and the thread's
+    processor time at the watchdog's last look, or when it began (None: not known yet); `memory` is what the
+    realm had when it began."""
 
-    __slots__ = ("realm", "deadline", "memory")
+    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds")
 
-    def __init__(self, realm, deadline):
+    def __init__(self, realm, seconds):
         self.realm = realm
-        self.deadline = deadline
-        self.memory = None
+        self.memory = realm.memory
+        self.thread = threading.get_native_id()
+        self.since = time.monotonic()
+        self.deadline = INFINITY if seconds is None else self.since + seconds
+        self.seconds = None
+
+    def worked(self, now):
+        """Seconds that it has computed since the last look."""
+        last, self.seconds = self.seconds, thread_seconds(self.thread)
+        since, self.since = self.since, now
+        return now - since if last is None or self.seconds is None else self.seconds - last
 
 
 class Watchdog:
-    """One thread that stops scripts whose time is up or that take too much memory."""
+    """One thread that stops scripts whose time is up, and shares out the process's memory.
+
+    What the process grows by is charged to the realms that ran meanwhile. When that happens while several run,
+    they take turns, so that nobody pays for another. A realm whose call holds up all threads rests after it.
+    """
 
     def __init__(self):
-        self.condition = threading.Condition()
+        lock = threading.RLock()
+        self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
         self.watches = set()
         self.thread = None
         self.asleep = False
-        self.garbage = False
-        #: The size of the process when a script was last seen to begin.
-        self.memory = 0
+        self.max_memory = DEFAULT_MAX_MEMORY
+        #: The size of the process at the last look, and that before scripts took any.
+        self.memory = self.first_memory = 0
+        #: The realms that have been charged with memory.
+        self.charged = weakref.WeakSet()
+        #: Weak reference to a realm -> seconds of its entries that have ended since the last look.
+        self.ended = {}
+        #: The realm whose turn it is, until when turns are taken, and when garbage was last collected.
+        self.turn = None
+        self.turns_end = self.collected = self.stopping_until = 0.0
+        #: The size of the process after garbage was collected.
+        self.clean_memory = 0
 
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
-        watch = Watch(realm, INFINITY if seconds is None else time.monotonic() + seconds)
+        watch = Watch(realm, seconds)
         with self.condition:
             self.watches.add(watch)
             if self.thread is None:
-                self.memory = memory_used()
+                self.memory = self.first_memory = memory_used()
                 self.thread = threading.Thread(target=self.run, name="watchdog", daemon=True)
                 self.thread.start()
             elif self.asleep or (seconds is not None and seconds < MEMORY_CHECK_SECONDS):
                 self.asleep = False
                 self.condition.notify()
+            if self.turn is not None and self.turn is not realm:
+                realm.interrupt_run(None)
         return watch
 
-    def release(self, watch, garbage=False):
-        """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it.
-        With `garbage`, Python is told to look for cycles soon."""
+    def release(self, watch):
+        """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it."""
         with self.condition:
             self.watches.discard(watch)
-            self.garbage |= garbage
+            realm = watch.realm.reference
+            self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
 
     def run(self):
         """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there have been none for a
         while, so that short entries need not wake it."""
-        idle = 0
+        idle, due = 0, time.monotonic()
         with self.condition:
             while True:
-                if self.watches:
-                    idle = 0
-                    self.check()
-                elif self.garbage:
-                    self.garbage = False
-                    gc.collect()
-                else:
-                    idle += 1
+                idle = 0 if self.watches or self.ended else idle + 1
+                if not idle:
+                    self.check(time.monotonic() - due)
                 asleep = self.asleep = idle > 40
-                self.condition.wait(None if asleep else self.next_wait())
+                wait = None if asleep else self.next_wait()
+                due = time.monotonic() + (wait or 0.0)
+                self.condition.wait(wait)
                 if asleep:
                     idle = 0            # whoever wakes it has the next two seconds without
+                    due = time.monotonic()
                 self.asleep = False
 
     def next_wait(self):
@@ -27259,22 +27400,114 @@ class Watchdog:
         first = min((watch.deadline for watch in self.watches), default=INFINITY)
         return max(0.001, min(MEMORY_CHECK_SECONDS, first - time.monotonic()))
 
-    def check(self):
-        """Stops whatever has gone too far."""
+    def check(self, late):
+        """Stops whatever has gone too far. `late` says by how many seconds nobody let this thread run."""
         now, memory = time.monotonic(), memory_used()
+        shares = {realm(): seconds for realm, seconds in self.ended.items() if realm() is not None}
+        self.ended = {}
         for watch in list(self.watches):
-            if watch.memory is None:
-                watch.memory = min(self.memory, memory) + MAX_SCRIPT_MEMORY
+            seconds = watch.worked(now)
+            shares[watch.realm] = shares.get(watch.realm, 0.0) + seconds
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
                 self.watches.discard(watch)
-            elif memory > watch.memory:
-                watch.realm.interrupt_run("memory")
-                self.watches.discard(watch)
+            elif late > HELD_UP_SECONDS and seconds > late / 2:
+                watch.realm.interrupt_run(None)
+        self.charge(memory - self.memory, shares)
+        self.take_turns(now, memory - self.memory, [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
         self.memory = memory
+        if memory - self.first_memory > self.max_memory:
+            self.over_budget(now)
+
+    def charge(self, grown, shares):
+        """Adds growth, which may be negative, to the accounts of the realms that ran."""
+        if self.turn in shares:
+            shares = {self.turn: 1.0}
+        total = sum(shares.values())
+        for realm, seconds in shares.items():
+            if seconds > 0:
+                self.charged.add(realm)
+                realm.memory = max(0, realm.memory + int(grown * seconds / total))
+
+    def take_turns(self, now, grown, running):
+        """Lets one realm run at a time while the process grows and several do."""
+        if grown > TURNS_FROM_BYTES and len(running) > 1:
+            self.turns_end = now + 1
+        if now > self.turns_end:
+            if self.turn is not None:
+                self.turn = None
+                self.turned.notify_all()
+            return
+        realms = sorted({watch.realm for watch in self.watches}, key=id)
+        later = [realm for realm in realms if self.turn is not None and id(realm) > id(self.turn)]
+        self.turn = later[0] if later else realms[0] if realms else None
+        self.turned.notify_all()
+        for realm in realms:
+            if realm is not self.turn:
+                realm.interrupt_run(None)
+
+    def rest(self, realm):
+        """Called by a realm's thread: lets others run for a moment, or until its turn."""
+        end = time.monotonic() + 1
+        with self.condition:
+            self.turned.wait(MEMORY_CHECK_SECONDS)
+            while self.turn not in (None, realm) and realm.interruption is None and time.monotonic() < end:
+                self.turned.wait(MEMORY_CHECK_SECONDS)
+
+    def over_budget(self, now):
+        """The process is too large: collects garbage, then stops the realm that has taken the most."""
+        if now - self.collected > 1 or self.memory > self.clean_memory + COLLECT_FROM_BYTES:
+            self.collect()
+        over = self.memory - self.first_memory - self.max_memory
+        if over <= 0 or now < self.stopping_until:
+            return
+        realms = sorted(self.charged, key=lambda realm: realm.memory)
+        running = {watch.realm for watch in self.watches}
+        if sum([realm.memory for realm in realms]) < self.max_memory // 2:
+            self.first_memory += over           # that was not the scripts
+        elif realms[-1] in running:
+            self.stop(realms[-1], now)
+        elif realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
+            realms[-1].outgrown()
+        else:
+            # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
+            growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+            if growing is not None and growing.realm.memory - growing.memory > self.max_memory // 4:
+                self.stop(growing.realm, now)
+
+    def stop(self, realm, now):
+        """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
+        realm.interrupt_run("memory")
+        self.watches = {watch for watch in self.watches if watch.realm is not realm}
+        self.stopping_until = now + STOPPING_SECONDS
+
+    def collect(self):
+        """Collects garbage and gives what is free back to the system; the bytes by which the process shrank."""
+        before = memory_used()
+        gc.collect()
+        give_back_memory()
+        self.collected = time.monotonic()
+        self.memory = self.clean_memory = memory_used()
+        self.first_memory = min(self.first_memory, self.memory)
+        return before - self.memory
+
+    def settle(self, realm):
+        """After a stop for want of memory, in the thread that was stopped: a realm that still keeps too much is
+        told so."""
+        freed = self.collect()
+        with self.condition:
+            self.stopping_until = 0.0
+            realm.memory = max(0, min(realm.memory - freed, self.memory - self.first_memory))
+        if realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+            realm.outgrown()
+
+    def has_room(self, size):
+        """Whether the process may grow by so many bytes at once."""
+        return not self.first_memory or memory_used() + size - self.first_memory <= self.max_memory * 1.1
 
 
 WATCHDOG = Watchdog()
+MemoryLimit.has_room = WATCHDOG.has_room
 
 
 # -- Values for a reader that chooses ----
@@ -27344,9 +27577,23 @@ class LiveValues:
 
 # -- Realm -------------------------------------------------------------------------------
 
+def write_line(stream, text):
+    """Writes a line to a text stream and flushes it. Characters that its encoding lacks are escaped, and only
+    those. In one piece, since timers print from their own thread."""
+    if stream is None:
+        return                          # started without one
+    text += "\n"
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = getattr(stream, "encoding", None) or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
 def print_to_terminal(level, text):
     """The console of realms that nobody gave another one."""
-    print(text, file=sys.stderr if level in ("error", "warn") else sys.stdout, flush=True)
+    write_line(sys.stderr if level in ("error", "warn") else sys.stdout, text)
 
 
 #: Source texts compiled lately, by (text, file name): a reload or a second realm need not do it again.
@@ -27645,6 +27892,11 @@ class Realm:
         self.stop_reason = None
         self.time_limit = None
         self.thread = None
+        #: Bytes by which the process grew while this realm ran, and what to call when it keeps too much of them.
+        self.memory, self.outgrown = 0, None
+        self.reference = weakref.ref(self)
+        #: The JSError that says why it cannot be entered any more, if there is more to say than that it is closed.
+        self.unloaded = None
         self.jobs = collections.deque()
         self.depth = 0
         self.symbols = {}
@@ -27754,9 +28006,19 @@ class Realm:
             found = _UNBOUND.search(str(error))
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
         if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
-            return "ReferenceError", "Cannot access variable before initialization"
+            return "ReferenceError", f"Cannot access {self.name_of_cell(error)} before initialization"
         self.note_failure(error)
         return "Error", self.internal_error_of(error).message
+
+    @staticmethod
+    def name_of_cell(error):
+        """The variable, in quotes, whose Cell is empty; found among those of the frame that looked at it."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        names = [] if trace is None else [
+            name for name, value in trace.tb_frame.f_locals.items() if value is error.obj]
+        return f"'{script_name(names[0])}'" if names else "variable"
 
     def internal_error_of(self, error):
         """What scripts see of an exception that the engine does not expect of itself."""
@@ -27781,18 +28043,29 @@ class Realm:
     # entering
 
     def interrupt_run(self, reason):
-        """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory"."""
-        self.stop_reason = reason
-        self.interruption = Interrupted()
+        """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory", or
+        (None) let others run for a moment."""
+        if reason is not None:
+            self.stop_reason = reason
+            self.interruption = Interrupted()
+            STOPPED_THREADS.add(self.thread)
         self.interrupt = True
         self.runtime["interrupt"] = True
-        STOPPED_THREADS.add(self.thread)
 
     def poll(self):
         """Raises Interrupted when the script's time is up: always the same one, since Python searches
         the chain of contexts at each raise of a new one, and a deep stack of `finally` raises many."""
         if self.interrupt:
-            raise self.interruption
+            if self.interruption is not None:
+                raise self.interruption
+            self.rest()
+
+    def rest(self):
+        """Lets others run for a moment."""
+        self.interrupt = self.runtime["interrupt"] = False
+        WATCHDOG.rest(self)
+        if self.interruption is not None:       # it was stopped meanwhile
+            self.interrupt = self.runtime["interrupt"] = True
 
     @needs_deep_stack
     def enter(self, work, timeout=None):
@@ -27801,7 +28074,7 @@ class Realm:
         seconds = timeout if timeout is not None else self.timeout
         with self.lock:
             if self.closed:
-                raise JSError(f"the realm {self.name} is closed")
+                raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
                 return self.enter_again(work)
             self.depth = 1
@@ -27812,24 +28085,30 @@ class Realm:
                 try:
                     result = self.work_and_jobs(work)
                 finally:
-                    WATCHDOG.release(watch, self.stop_reason == "memory")
-                self.poll()             # a script that swallowed the interruption has timed out too
+                    WATCHDOG.release(watch)
+                if self.interruption is not None:
+                    raise self.interruption     # a script that swallowed the interruption has timed out too
                 return result
             except Interrupted as error:
-                if not self.interrupt:  # another realm's, below on the stack
+                if self.interruption is None:   # another realm's, below on the stack
                     raise
                 self.jobs.clear()
                 self.rejections.clear()
-                self.report_timeout(seconds, error)
+                stopped = self.stopped_error(seconds, error)
+                traceback.clear_frames(error.__traceback__)
             except Exception as error:
                 raise self.js_error(error) from None
             finally:
                 self.depth = 0
-                if self.interrupt:
+                if self.interrupt or self.interruption is not None:
                     self.clear_interrupt()
                 if HEADROOM.raised:
                     with HEADROOM.lock:
                         HEADROOM.settle()
+            # Out of the handler, or the error would keep everything that the script had.
+            if stopped.name != ScriptTimeout.name:
+                WATCHDOG.settle(self)
+            raise stopped
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -27854,19 +28133,19 @@ class Realm:
         self.interrupt = False
         self.runtime["interrupt"] = False
 
-    def report_timeout(self, seconds, error):
+    def stopped_error(self, seconds, error):
+        """The ScriptTimeout for an entry that was stopped."""
         frames = frames_of_traceback(error.__traceback__)
         if self.stop_reason == "memory":
-            timeout = ScriptTimeout("the script was stopped: it took more than "
-                                    f"{MAX_SCRIPT_MEMORY >> 20} MiB of memory")
-            timeout.name = "OutOfMemoryError"
+            timeout = out_of_memory(f"the script was stopped: all scripts together took more than "
+                                    f"{WATCHDOG.max_memory >> 20} MiB of memory, and this one the most")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
         if frames:
             timeout.filename = frames[0][0].co_filename
             timeout.line, timeout.column = frame_position(*frames[0])
-        raise timeout from None
+        return timeout
 
     # jobs
 
@@ -27879,7 +28158,7 @@ class Realm:
         while True:
             while jobs:
                 if self.interrupt:
-                    raise Interrupted
+                    self.poll()
                 job = jobs.popleft()
                 try:
                     job()
@@ -27920,6 +28199,32 @@ class Realm:
         """Cancels timers; later entries fail."""
         self.closed = True
         self.timers.close()
+
+    def unload(self, reason):
+        """Gives up what the script keeps; later entries fail with a JSError for this reason."""
+        with self.lock:
+            self.unloaded = reason
+            self.close()
+            self.forget()
+            self.memory = max(0, self.memory - WATCHDOG.collect())
+
+    @staticmethod
+    def empty(function):
+        """Drops the code of a function that somebody outside still holds, and with it what it closes over."""
+        if isinstance(function, JSFunction):
+            function.fn = function.ctor = function.fields = None
+            function.attrs, function.props = None, {}
+
+    def forget(self):
+        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins."""
+        self.jobs.clear()
+        self.globals.clear()
+        self.global_object.props.clear()
+        for kept in (self.lexical, self.rejections, self.symbols, self.host_hooks):
+            kept.clear()
+        self.modules, self.last_match = ModuleMap(self), None
+        for name in set(self.__dict__) & set(INTRINSICS):
+            del self.__dict__[name]
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
@@ -28615,10 +28920,10 @@ class ForegroundRealm(Realm):
         if self.depth:
             self.interrupt_run("stop")
 
-    def report_timeout(self, seconds, error):
+    def stopped_error(self, seconds, error):
         if self.stop_reason == "stop":
-            raise ScriptTimeout("interrupted") from None
-        super().report_timeout(seconds, error)
+            return ScriptTimeout("interrupted")
+        return super().stopped_error(seconds, error)
 
     def await_settled(self, settled, timeout, started):
         """Waits until a promise is settled, somebody stops it, or nothing is left that could settle it."""
@@ -29958,7 +30263,9 @@ class Js2PyRealm:
         self.lock = threading.RLock()
         self.interrupt = self.closed = False
         self.interruption = self.stop_reason = self.time_limit = self.thread = None
-        self.depth = 0
+        self.outgrown = self.unloaded = None
+        self.reference = weakref.ref(self)
+        self.depth = self.memory = 0
         self.jobs = collections.deque()
         self.rejections = {}            # there are no promises
         self.timers = TimerQueue(self)
@@ -29999,17 +30306,28 @@ class Js2PyRealm:
         """Raises Interrupted in the thread that runs the script, when that shall end. Others may make
         values meanwhile."""
         if self.interrupt and threading.get_ident() == self.thread:
-            raise self.interruption
+            Realm.poll(self)
 
-    def report_timeout(self, seconds, error):
-        try:
-            Realm.report_timeout(self, seconds, error)
-        except ScriptTimeout as timeout:
-            places = self.places(error.__traceback__)
-            timeout.where = "".join("\n" + self.place_text(*place) for place in places)
-            if places:
-                _, timeout.filename, timeout.line = places[0]
-            raise
+    rest = Realm.rest
+    unload = Realm.unload
+
+    @staticmethod
+    def empty(function):
+        if isinstance(function, Js2PyValue):
+            function.object.own.clear()
+            function.object.code = None
+
+    def forget(self):
+        self.jobs.clear()
+        self.scope.own.clear()
+
+    def stopped_error(self, seconds, error):
+        timeout = Realm.stopped_error(self, seconds, error)
+        places = self.places(error.__traceback__)
+        timeout.where = "".join("\n" + self.place_text(*place) for place in places)
+        if places:
+            _, timeout.filename, timeout.line = places[0]
+        return timeout
 
     # exceptions
 
@@ -30436,6 +30754,7 @@ ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "wait_idle",                     # entering it
+    "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
@@ -39063,7 +39382,7 @@ class LogWriter:
                 self._size -= len(text)
                 self._writing = True
             try:
-                write_line(stream, text)
+                write_log_line(stream, text)
             except (OSError, ValueError):
                 pass                    # a full disk or a closed terminal must not stop the server
 
@@ -39128,8 +39447,6 @@ class Log:
 
     def emit(self, text, level="info"):
         stream = self.stream or sys.stderr
-        if stream is None:
-            return                      # started with its standard error closed
         try:
             colour = self.colour if self.colour is not None else wants_colour(stream)
             if colour and level in _COLOURS:
@@ -39143,23 +39460,20 @@ class Log:
             pass
 
 
-def write_line(stream, text):
-    """Writes and flushes a line; characters that the stream cannot encode are escaped. A stream that has a
-    descriptor keeps no lock meanwhile, or the end of the program could wait for whoever reads the log."""
+def write_log_line(stream, text):
+    """write_line() that keeps no lock of the stream while it waits for whoever reads the log: the end of the
+    program would need it."""
     number = file_number(stream)
-    if number is not None and not (os.name == "nt" and os.isatty(number)):      # there the console has a say
-        data = memoryview((text + "\n").encode(getattr(stream, "encoding", None) or "utf-8", "backslashreplace"))
-        while data:
-            try:
-                data = data[os.write(number, data):]
-            except BlockingIOError:
-                select.select([], [number], [], 1.0)
+    if number is None or os.name == "nt" and os.isatty(number):     # a console of Windows takes text
+        write_line(stream, text)
         return
-    try:
-        stream.write(text + "\n")
-    except UnicodeEncodeError:
-        stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
-    stream.flush()
+    data = memoryview((text + "
+").encode(getattr(stream, "encoding", None) or "utf-8", "backslashreplace"))
+    while data:
+        try:
+            data = data[os.write(number, data):]
+        except BlockingIOError:
+            select.select([], [number], [], 1.0)
 
 
 #: Lines of a report that are not in the colour of its level: pattern -> colour.
@@ -39177,9 +39491,21 @@ def paint(line, level):
 
 
 def wants_colour(stream):
-    """Colours only on a terminal, and not when the user says no (no-color.org)."""
+    """Colours only on a terminal that shows them, and not when the user says no (no-color.org)."""
     return stream is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" \
-        and stream.isatty()
+        and stream.isatty() and (msvcrt is None or console_takes_escapes(stream))
+
+
+def console_takes_escapes(stream):
+    """Whether a console of Windows understands escape sequences; it is asked to (SetConsoleMode with
+    ENABLE_VIRTUAL_TERMINAL_PROCESSING)."""
+    try:
+        handle, mode = ctypes.c_void_p(msvcrt.get_osfhandle(stream.fileno())), ctypes.c_uint32()
+        kernel = ctypes.windll.kernel32
+        return bool(kernel.GetConsoleMode(handle, ctypes.byref(mode))
+                    and (mode.value & 4 or kernel.SetConsoleMode(handle, mode.value | 4)))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 # -- Errors of scripts ----
@@ -39710,6 +40036,7 @@ class ScriptHost:
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.report = self.report_uncaught
+        self.realm.outgrown = self.outgrown
         self.realm.note_ignored = self.note_ignored
         self.realm.note_failure = self.note_failure
         self.realm.modules.loader = self.load_module
@@ -39800,6 +40127,8 @@ class ScriptHost:
 
     def resolve(self, handler, what):
         """The function behind a handler; MissingHandler names what asked for it."""
+        if self.realm.unloaded is not None:
+            raise self.realm.unloaded
         if not isinstance(handler, str):
             return handler
         function = self.realm.lookup(handler)
@@ -39946,6 +40275,28 @@ class ScriptHost:
 
     # -- life ----
 
+    def outgrown(self):
+        """The script keeps more than half of the memory that all may take together. Must not block."""
+        self.realm.outgrown = None
+        start_script_thread(self.unload, name=f"unload {self.name}")
+
+    def unload(self):
+        """Gives up what the script keeps. Its routes and streams stay, and tell why they do not work."""
+        text = (f"this script kept {self.realm.memory >> 20} MiB of memory when all scripts together took more "
+                f"than {WATCHDOG.max_memory >> 20} MiB, and was unloaded; save it to load it again, with less "
+                "to keep or with a larger --max-memory")
+        handlers = [route.handler for route in self.routes.values()]
+        handlers += [item for route in self.streams.values() for item in (route.on_connect, route.on_disconnect)]
+        handlers += [item.resolver.args[2] for item in self.app.graphql.registrations
+                     if item.owner == self.name and item.resolver is not None]
+        for function in handlers:
+            self.realm.empty(function)
+        self.realm.unload(out_of_memory(text))
+        self.app.failures[self.name] = self.app.troubles[self.name] = LoadFailure(self.name, text)
+        self.console("error", text)
+        if self.app.live is not None:
+            self.app.live.script_tried(False)
+
     def load(self):
         """Runs the script and its init; raises JSError or ScriptTimeout."""
         install_host_api(self)
@@ -39982,6 +40333,8 @@ class ScriptHost:
                 self.resolve(handler, what)
         except MissingHandler as error:
             return [str(error)]
+        except JSError:                 # it was unloaded, which has been told
+            pass
         return []
 
 
@@ -47652,6 +48005,8 @@ def option_parser():
     add("--no-reload", action="store_true", help="do not watch the files for changes")
     add("--handler-timeout", type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
         help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")
+    add("--max-memory", type=positive, default=DEFAULT_MAX_MEMORY >> 20, metavar="MIB",
+        help=f"MiB by which all scripts together may let the process grow ({DEFAULT_MAX_MEMORY >> 20:,})")
     add("--cors", type=origin, action="append", default=[], metavar="ORIGIN",
         help="let pages of this origin use the server; * for all")
     add("--allow-host", type=allowed_host, action="append", default=[], metavar="NAME",
@@ -47746,8 +48101,20 @@ def chaos_rules(text):
     return text
 
 
+def escape_what_streams_lack():
+    """Lets nothing fail that is printed: characters that the terminal's encoding lacks are escaped, and a
+    process that was started without a terminal prints nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(argv=None):
     """The command line; returns the exit code."""
+    escape_what_streams_lack()
     parser = option_parser()
     options = parser.parse_args(argv)
     problem = trouble_with_engine(options)
@@ -47766,6 +48133,7 @@ def main(argv=None):
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
+    WATCHDOG.max_memory = options.max_memory << 20
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
@@ -48967,8 +49335,7 @@ class SpecReporter:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code else text
 
     def write(self, text=""):
-        encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        write_line(self.stream, text)
 
     def result(self, result):
         if result.file != self.file:
@@ -49006,7 +49373,7 @@ class TapReporter:
     def __init__(self, stream):
         self.stream = stream
         self.count = 0
-        self.stream.write("TAP version 14\n")
+        write_line(self.stream, "TAP version 14")
 
     def result(self, result):
         self.count += 1
@@ -49018,12 +49385,10 @@ class TapReporter:
             if result.place:
                 lines.append(f"  at: {json.dumps('%s:%s' % result.place)}")
             lines += ["  message: |"] + ["    " + line for line in printable(result.failure).split("\n")]
-        self.stream.write("\n".join(lines + ["  ..."]).encode("utf-8", "replace").decode() + "\n")
-        self.stream.flush()
+        write_line(self.stream, "\n".join(lines + ["  ..."]))
 
     def end(self, results, seconds):
-        self.stream.write(f"1..{self.count}\n")
-        self.stream.flush()
+        write_line(self.stream, f"1..{self.count}")
 
 
 class JunitReporter:
@@ -49043,8 +49408,7 @@ class JunitReporter:
             for result in own:
                 lines += self.case(result)
             lines.append("  </testsuite>")
-        self.stream.write("\n".join([*lines, "</testsuites>"]) + "\n")
-        self.stream.flush()
+        write_line(self.stream, "\n".join([*lines, "</testsuites>"]))
 
     def numbers(self, results):
         outcomes = [result.outcome for result in results]
@@ -49085,7 +49449,7 @@ class ReportFile:
 
     def __init__(self, path):
         self.path = path
-        self.file = self._attempt(open, path, "w", encoding="utf-8")
+        self.file = self._attempt(open, path, "w", encoding="utf-8", errors="backslashreplace")
 
     def write(self, text):
         self._attempt(self.file.write, text)
@@ -49627,6 +49991,14 @@ STARTER_NOTES = {
 }
 
 
+def shell_word(text):
+    """A word of a command line, quoted for the shell at hand: on Windows double quotes serve cmd and
+    PowerShell alike, and no file name has one in it; SHELL is set by the shells from Unix."""
+    if os.name == "posix" or os.environ.get("SHELL"):
+        return shlex.quote(text)
+    return text if re.fullmatch(r"[\w.:/\\~+-]+", text) else f'"{text}"'
+
+
 def write_starter(folder):
     """--init: a folder to begin with; returns the exit code. Nothing is written over."""
     files = {**STARTER, "aiwebengine.d.ts": type_declarations(), "jsconfig.json": JSCONFIG}
@@ -49644,8 +50016,9 @@ def write_starter(folder):
     except OSError as error:
         print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
-    command = f"python {shlex.quote(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
-    place = shlex.quote(str(folder))
+    python = next((name for name in ("python", "python3", "py") if shutil.which(name)), sys.executable)
+    command = f"{shell_word(python)} {shell_word(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
+    place = shell_word(str(folder))
     print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
                      "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
                      f"  {command} --test {place}", "      runs the tests",
@@ -49658,14 +50031,12 @@ def write_starter(folder):
 
 def print_console(level, text):
     """console.* of code that runs without a server."""
-    stream = sys.stderr if level in ("warn", "error") else sys.stdout
-    line = text + "\n"                  # in one piece: timers print from their own thread
     try:
-        print(line, end="", file=stream, flush=True)
-    except UnicodeEncodeError:
-        print(line.encode("ascii", "backslashreplace").decode(), end="", file=stream, flush=True)
-    except BrokenPipeError:             # `| head` has seen enough
-        os._exit(EXIT_PIPE)
+        print_to_terminal(level, text)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EINVAL):  # the second is what Windows says
+            raise
+        os._exit(EXIT_PIPE)             # `| head` has seen enough
 
 
 def terminal_colors():
