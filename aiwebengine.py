@@ -39467,8 +39467,7 @@ def write_log_line(stream, text):
     if number is None or os.name == "nt" and os.isatty(number):     # a console of Windows takes text
         write_line(stream, text)
         return
-    data = memoryview((text + "
-").encode(getattr(stream, "encoding", None) or "utf-8", "backslashreplace"))
+    data = memoryview((text + "\n").encode(getattr(stream, "encoding", None) or "utf-8", "backslashreplace"))
     while data:
         try:
             data = data[os.write(number, data):]
