@@ -10974,6 +10974,75 @@ class TypesTest(unittest.TestCase):
 # 20  SCRIPTS: LOADING AND HOT RELOAD
 # ======================================================================================
 
+class LogTest(ServerCase):
+    def pipe(self):
+        """(reading end, a text stream into it)"""
+        near, far = os.pipe()
+        stream = open(far, "w", encoding="utf-8")
+        self.addCleanup(stream.close)
+        return near, stream
+
+    def test_a_pipe_that_nobody_reads_stops_nobody_and_the_rest_is_counted(self):
+        self.addCleanup(setattr, aiwebengine, "MAX_LOG_LINES", aiwebengine.MAX_LOG_LINES)
+        aiwebengine.MAX_LOG_LINES = 1000
+        near, stream = self.pipe()
+        log = aiwebengine.Log("debug", stream, False)
+        for number in range(20000):     # far more than a pipe holds
+            log.write("info", f"line {number} {'x' * 100}")
+        data, numbers, dropped = b"", [], 0
+        while len(numbers) + dropped < 20000:
+            data += os.read(near, 65536)
+            *lines, data = data.split(b"\n")
+            for line in lines:
+                number, count = re.search(rb" line (\d+) ", line), re.search(rb"([\d,]+) lines? of the log dropped", line)
+                if number:
+                    numbers.append(int(number[1]))
+                else:
+                    dropped += int(count[1].replace(b",", b""))
+                    self.assertGreater(dropped, 0)
+        os.close(near)
+        self.assertEqual(numbers, sorted(numbers))
+        self.assertEqual(numbers[:1000], list(range(1000)))
+        self.assertGreater(dropped, 10000)
+
+    def test_requests_and_streams_go_on_while_nobody_reads_the_log(self):
+        self.serve("routeRegistry.registerStreamRoute('/s'); routeRegistry.registerRoute('/log', () => {"
+                   "for (let i = 0; i < 200; i++) console.log('y'.repeat(10000));"
+                   "return routeRegistry.sendStreamMessage('/s', 'logged'); });")
+        near, self.server.app.log.stream = self.pipe()
+        self.addCleanup(os.close, near)
+        client = self.connect("/s")
+        for _ in range(3):
+            self.assertEqual(self.get("/log")[0], 200)
+            self.assertEqual(client.next()["data"], "logged")
+        while not aiwebengine.LOG_WRITER._writing or aiwebengine.LOG_WRITER._lines:     # let the writer end
+            os.read(near, 65536)
+            if not aiwebengine.LOG_WRITER._lines:
+                break
+
+    @needs(hasattr(signal, "SIGHUP"), "a terminal that can be closed")
+    def test_the_end_does_not_wait_for_whoever_reads_the_log(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "for (let i = 0; i < 300; i++) console.log('z'.repeat(10000));")
+        process = subprocess.Popen([*COMMAND, str(folder), "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.stdout.close)
+        self.assertIn(b"http://", process.stdout.readline())
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGHUP)
+        self.assertEqual(process.wait(STUCK), 0)
+
+    def test_the_last_lines_are_written_before_the_end(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", "for (let i = 0; i < 3000; i++) console.log('line ' + i);")
+        code = (f"import aiwebengine as a; s = a.Server({str(folder)!r}, port=0, reload=False).start();"
+                "s.app.log.write('info', 'the last line'); raise SystemError('a crash')")
+        done = subprocess.run([sys.executable, "-c", code], cwd=MODULE.parent, capture_output=True, text=True,
+                              encoding="utf-8", timeout=STUCK)
+        for text in ("line 2999\n", "the last line\n", "SystemError: a crash"):
+            self.assertIn(text, done.stderr)
+
+
 class ScriptTest(ServerCase):
 
     def change(self, name, text):
@@ -11085,7 +11154,7 @@ class ScriptTest(ServerCase):
         self.change("a.js", "routeRegistry.registerStreamRoute('/s')")
         self.change("b.js", "routeRegistry.registerStreamRoute('/s', () => ({ who: 'b' }))")
         second = self.connect("/s")
-        self.assertEqual([connection.metadata["who"] for connection in self.server.app.streams.get("/s").connections],
+        self.assertEqual(sorted(connection.metadata["who"] for connection in self.server.app.streams.get("/s").connections),
                          ["a", "b"])
         self.assertTrue(client.nothing() and second.nothing())
 
@@ -13089,13 +13158,33 @@ class HostileClientTest(ServerCase):
                 sock.sendall(b"GET /hel")
             self.eventually(lambda: sum(bool(h.received) for h in list(self.server._http.handlers)) == 40)
             for _ in range(20):
-                self.assertRegex(self.raw(b"", timeout=WAIT), r"(?s)^HTTP/1.1 503 .*Retry-After: 1\r\n.*<EOF>")
+                self.assertEqual(self.get("/hello")[2], "Hello")        # the oldest of the flood makes room
+            self.assertLessEqual(len(self.server._http.handlers), 40)
             self.server.app.streams.get("/events").send("still here")
             self.assertEqual(stream.next()["data"], "still here")
-            for sock in flood[:5]:
-                sock.close()
-            self.eventually(lambda: len(self.server._http.handlers) <= 35)
+
+    def test_one_address_takes_no_place_of_others(self):
+        self.serve(self.SOURCE)
+        begin, address = aiwebengine.RequestHandler.__init__, "192.0.2.7"
+        with unittest.mock.patch.object(aiwebengine.RequestHandler, "__init__", lambda handler, request, _address, server:
+                                        begin(handler, request, (address, 5000), server)), \
+                unittest.mock.patch.object(aiwebengine, "MAX_OPEN_OF_ADDRESS", 10), \
+                unittest.mock.patch.object(aiwebengine, "MAX_OPEN_OF_THIS_MACHINE", 20):
+            flood = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(40)]
+            for sock in flood:
+                self.addCleanup(sock.close)
+            self.eventually(lambda: self.server._http.open_of == {address: 10})
             self.assertEqual(self.get("/hello")[2], "Hello")
+            address = "127.0.0.1"
+            mine = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(40)]
+            for sock in mine:
+                self.addCleanup(sock.close)
+            self.eventually(lambda: self.server._http.open_of["127.0.0.1"] == 20)
+            self.assertLessEqual(self.server._http.open_of["192.0.2.7"], 10)
+            self.assertEqual(self.get("/hello")[2], "Hello")
+        for sock in flood + mine:
+            sock.close()
+        self.eventually(lambda: not self.server._http.open_of)
 
     def test_connections_that_rest_make_room_for_new_ones(self):
         self.serve(self.SOURCE)
@@ -13695,8 +13784,39 @@ class LivePageTest(LiveCase):
                                       ("http://evil.example", f"127.0.0.1:{port}", False), ("null", f"localhost:{port}", False)):
             with self.subTest(origin=origin, host=host):
                 answer = self.raw(f"GET /engine/live HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\r\n".encode(), 0.15)
-                self.assertIn("200 OK", answer)
+                self.assertIn("200 OK" if allowed else "403 Forbidden", answer)
                 self.assertEqual("Access-Control-Allow-Origin: " + origin in answer, allowed)
+        for site, status in (("cross-site", "403"), ("same-site", "403"), ("same-origin", "200"), ("none", "200")):
+            answer = self.raw(f"GET /engine/live HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: {site}\r\n\r\n".encode(), 0.15)
+            self.assertIn(f"HTTP/1.1 {status} ", answer, site)
+
+    def test_the_places_of_live_pages_cannot_be_taken_by_one_address(self):
+        self.serve("")
+        begin, port = aiwebengine.RequestHandler.__init__, self.server.port
+        addresses = iter(["192.0.2.7"] * 3 + ["127.0.0.1"] * 10 + ["192.0.2.8"] + ["192.0.2.9"] * 2 + ["192.0.2.10"] * 2)
+        with unittest.mock.patch.object(aiwebengine.RequestHandler, "__init__", lambda handler, request, address, server:
+                                        begin(handler, request, (next(addresses), 5000), server)), \
+                unittest.mock.patch.object(aiwebengine, "MAX_LIVE_PAGES", 12):
+            aiwebengine.MAX_LIVE_PAGES = 40     # two for each address, half of all for this machine
+            self.assertEqual([self.connect("/engine/live").status for _ in range(3)], [200, 200, 503])
+            self.assertEqual({self.connect("/engine/live").status for _ in range(10)}, {200})
+            aiwebengine.MAX_LIVE_PAGES = 12     # all taken: the machine with most gives places back
+            with unittest.mock.patch.object(aiwebengine, "is_loopback", lambda address: True):
+                self.assertEqual({self.connect("/engine/live").status for _ in range(5)}, {200})
+        self.eventually(lambda: len(self.server.app.live.stream.connections) == 12)
+
+    def test_what_failed_to_load_is_told_elsewhere_without_its_source(self):
+        self.serve({"app.js": "let secret = 1;\nlet secret = 2;"})
+        begin = aiwebengine.RequestHandler.__init__
+        self.assertIn("let secret", self.connect("/engine/live").next()["data"])
+        with unittest.mock.patch.object(aiwebengine.RequestHandler, "__init__", lambda handler, request, address, server:
+                                        begin(handler, request, ("192.0.2.7", 5000), server)):
+            client = self.connect("/engine/live")
+        for _ in range(2):
+            data = client.next()["data"]
+            self.assertIn("SyntaxError", data)
+            self.assertNotIn("let secret", data)
+            self.server.app.reload("app.js")
 
     def test_the_script_needs_no_inline_code(self):
         self.serve({"app.js": "", "public/index.html": INDEX})
@@ -14505,6 +14625,43 @@ class DashboardTest(ServerCase):
                 self.assertEqual(answer[0], status, answer[2])
                 self.assertIn(text, json.loads(answer[2])["error"]["message"])
 
+    def elsewhere(self):
+        """While this is entered, requests come from another machine."""
+        begin = aiwebengine.RequestHandler.__init__
+        return unittest.mock.patch.object(aiwebengine.RequestHandler, "__init__", lambda handler, request, address, server:
+                                          begin(handler, request, ("192.0.2.7", 5000), server))
+
+    def test_sources_stacks_and_lists_are_for_this_machine_only(self):
+        self.serve({"app.js": "routeRegistry.registerRoute('/boom', () => { const secret = 1; throw new TypeError('kaput'); });"
+                              "routeRegistry.registerRoute('/boomerang', () => 'x'); routeRegistry.registerRoute('/none', 'missing');"
+                              "graphQLRegistry.registerQuery('boom', 'type Query { boom: Int }', () => { throw new Error('bad'); });",
+                    "broken.js": "let secret = ;"})
+        graphql = "/graphql?query=%7Bboom%7D"
+        page = {"Accept": "text/html"}
+        self.assertIn("secret", self.get("/boom", **page)[2])
+        self.assertIn("app.js:1", self.get("/boom")[2])
+        self.assertIn("/boomerang", self.get("/boomeran", **page)[2])
+        self.assertIn("app.js:1", self.get(graphql)[2])
+        with self.elsewhere():
+            self.refused_details(graphql)
+        for headers in ({"X-Forwarded-For": "8.8.8.8"}, {"Via": "1.1 x"}, {"Host": "8.8.8.8"}):
+            self.refused_details(graphql, headers)
+
+    def refused_details(self, graphql, headers=()):
+        for more in ({}, {"Accept": "text/html"}):
+            more = {**more, **dict(headers)}
+            for path, told in (("/boom", "kaput"), ("/none", "missing"), (graphql, "bad"), ("/boomeran", "Nothing is registered")):
+                if path == graphql and "Accept" in more:
+                    continue
+                with self.subTest(path, headers=more):
+                    text = self.get(path, **more)[2]
+                    self.assertIn(told, text)
+                    for hidden in ("secret", "app.js:1", "boomerang", "broken.js", "stack"):
+                        self.assertNotIn(hidden, text)
+                    if told not in ("Nothing is registered", "missing"):
+                        mark = re.search(r'(?:"id": ?"|Error )([0-9a-f]{8})', text)[1]
+                        self.assertIn(f"(error {mark})", self.output.getvalue())
+
     def test_other_machines_are_refused(self):
         self.serve(self.CHAT)
         begin = aiwebengine.RequestHandler.__init__
@@ -14515,13 +14672,62 @@ class DashboardTest(ServerCase):
         with unittest.mock.patch.object(aiwebengine.RequestHandler, "__init__", begin_elsewhere):
             self.refused(text="the machine that the server runs on")
             self.assertEqual(self.get("/engine/health")[0], 200)
-            self.assertEqual(self.get("/engine/metrics")[0], 200)
+            status, _, text = self.get("/engine/metrics")
+            self.assertEqual(status, 200)
+            self.assertNotIn("/say", text)      # what is registered is for this machine
+            token = {"Authorization": "Bearer " + self.server.key.token}
+            self.assertIn("/say", self.get("/engine/metrics", **token)[2])
         self.refused({"X-Forwarded-For": "192.0.2.7"}, text="the machine that the server runs on")
+
+    #: What proxies, tunnels and content networks add, each in another way.
+    FORWARDED = ("Via", "Forwarded", "X-Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP",
+                 "X-Forwarded-Server", "CF-Connecting-IP", "CF-Ray", "True-Client-IP", "X-Client-IP", "Fly-Client-IP",
+                 "Fastly-Client-IP", "X-Cluster-Client-IP", "X-Original-Host", "X-Original-URL", "X-ProxyUser-Ip",
+                 "X-Azure-ClientIP", "X-Appengine-User-IP", "X-Envoy-External-Address", "X-Amzn-Trace-Id", "X-Remote-Addr",
+                 "CDN-Loop", "X-Scheme", "X-Host", "Forwarded-For", "Client-IP", "WL-Proxy-Client-IP", "DO-Connecting-IP",
+                 "Proxy-Connection", "X-Vercel-Id", "X-NF-Client-Connection-IP", "Front-End-Https", "Tailscale-User-Login")
+
+    def test_any_sign_of_a_proxy_closes_what_is_for_this_machine(self):
+        self.serve(self.CHAT)
+        for name in self.FORWARDED:
+            self.refused({name: "8.8.8.8"}, requests=self.LOCAL[:1], text="through a proxy")
+        for name in ("Accept", "Accept-Language", "Priority", "DNT", "Sec-GPC", "Referer", "X-Requested-With", "If-None-Match",
+                     "X-Request-Id", "X-Csrf-Token", "User-Agent", "Upgrade-Insecure-Requests", "Sec-CH-UA-Platform"):
+            self.assertEqual(self.get("/engine", **{name: "x"})[0], 200, name)
+
+    def test_only_loopback_names_and_addresses_are_this_machine(self):
+        self.serve(self.CHAT, allowed_hosts=["*"])
+        for host in ("8.8.8.8", "192.168.1.5:3000", "0.0.0.0", "[2001:db8::1]", "localhost.evil.example", "127.0.0.1.nip.io",
+                     "localtest.me", "10.0.0.1"):
+            self.refused({"Host": host}, requests=self.LOCAL[:1], text="localhost or 127.0.0.1 only")
+        for host in ("localhost", "LOCALHOST:3000", "127.0.0.1", "127.8.9.1:80", "[::1]:3000", "chat.localhost", "localhost."):
+            self.assertEqual(self.get("/engine", Host=host)[0], 200, host)
+
+    def test_the_token_opens_the_dashboard_elsewhere_to_look_only(self):
+        self.serve(self.CHAT)
+        begin, key = aiwebengine.RequestHandler.__init__, self.server.key
+        with unittest.mock.patch.object(aiwebengine.RequestHandler, "__init__", lambda handler, request, address, server:
+                                        begin(handler, request, ("192.0.2.7", 5000), server)):
+            for wrong in ("", "x", key.token[:-1], key.token + "x", "ä"):
+                self.assertEqual(self.get("/engine?token=" + urllib.parse.quote(wrong))[0], 403, wrong)
+            status, headers, _ = self.get("/engine?token=" + key.token)
+            self.assertEqual((status, headers["location"]), (303, "/engine"))
+            cookie, *flags = headers["set-cookie"].split("; ")
+            self.assertEqual(flags, ["Path=/engine", "HttpOnly", "SameSite=Lax"])
+            self.assertEqual(self.get("/engine", Cookie=cookie)[0], 200)
+            self.assertEqual(self.get("/engine/source?script=app.js", Cookie=cookie)[0], 200)
+            self.assertEqual(self.get("/engine", Cookie=cookie[:-1] + ("0" if cookie[-1] != "0" else "1"))[0], 403)
+            self.refused({"Cookie": cookie, "Authorization": "Bearer " + key.token},
+                         requests=[request for request in self.LOCAL if request[0] == "POST"])
+            self.get("/engine/nothing?token=" + key.token)
+        self.assertNotIn(key.token, self.output.getvalue())
+        self.assertNotIn(key.cookie, self.output.getvalue())
+        self.assertNotIn(key.token, "".join(entry.head.target for entry in self.server._http.requests.entries))
 
     def test_other_host_names_are_refused_even_if_allowed_elsewhere(self):
         self.serve(self.CHAT, allowed_hosts=["dev.example"])
         self.assertEqual(self.get("/say?text=x", Host="dev.example")[0], 200)
-        self.refused({"Host": "dev.example"}, text="localhost or an IP address")
+        self.refused({"Host": "dev.example"}, text="localhost or 127.0.0.1 only")
         self.refused({"Host": "rebind.example"}, 421)
 
     def test_other_sites_are_refused_even_with_cors(self):
@@ -14767,7 +14973,7 @@ class CommandLineTest(ServerCase):
     @needs_signals
     def test_serve_and_stop(self):
         folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             process = subprocess.Popen([*COMMAND, str(folder), "--port", "0"],
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8")
             self.addCleanup(process.stderr.close)
@@ -14777,6 +14983,27 @@ class CommandLineTest(ServerCase):
             self.assertIn("GET /a", process.stdout.readline())
             self.assertTrue(self.raw(b"GET /a" + HEAD + b"\r\n", port=port).endswith("\r\n\r\na"))
             process.send_signal(number)
+            self.assertEqual(process.wait(STUCK), 0)
+
+    @needs_signals
+    def test_a_closed_terminal_loses_nothing_and_nohup_goes_on(self):
+        """Whoever got an answer can rely on it: the streams get what was sent before the server ends."""
+        folder = self.folder_with(a_js="routeRegistry.registerStreamRoute('/s'); routeRegistry.registerRoute('/send',"
+                                       " () => { for (let i = 0; i < 200; i++)"
+                                       " routeRegistry.sendStreamMessage('/s', String(i)); return 'sent'; });")
+        for nohup in (False, True):
+            process = subprocess.Popen(
+                [*COMMAND, str(folder), "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL))
+            self.addCleanup(process.stdout.close)
+            port = int(re.search(r":(\d+)", process.stdout.readline())[1])
+            client = EventClient(port, "/s")
+            self.addCleanup(client.close)
+            process.send_signal(signal.SIGHUP) if nohup else None
+            self.assertIn("sent", self.raw(b"GET /send" + HEAD + b"\r\n", port=port))
+            process.send_signal(signal.SIGTERM if nohup else signal.SIGHUP)
+            process.send_signal(signal.SIGHUP)
+            self.assertEqual([client.next()["data"] for _ in range(200)], [str(number) for number in range(200)])
             self.assertEqual(process.wait(STUCK), 0)
 
     @needs(sys.platform == "linux", "glibc, for which the figure is")
