@@ -14905,6 +14905,25 @@ class DealtWorkersTest(WorkersTest):
         self.assertEqual(len(self.answers()), 2)
 
 
+class OutlineTest(unittest.TestCase):
+    """--outline."""
+
+    def test_the_map_lists_sections_with_their_lines(self):
+        code, out, err = run_command("--outline")
+        self.assertEqual((code, err), (0, ""))
+        found = re.search(r"^ *([\d,]+) +([\d,]+) +\d+  STREAMS", out, re.M)
+        source = MODULE.read_text(encoding="utf-8").split("\n")
+        start, lines = (int(text.replace(",", "")) for text in found.groups())
+        self.assertRegex(source[start], "STREAMS")
+        self.assertRegex(source[start + lines], r"^# \d+  GRAPHQL")
+
+    def test_a_word_shows_where_it_is_and_what_is_around_it(self):
+        code, out, _ = run_command("--outline", "heartbeat_of")
+        self.assertEqual(code, 0)
+        self.assertRegex(out, r"STREAMS.*\n.*class Broadcaster\n.*def _heartbeat_of\n\Z|STREAMS[^\0]*_heartbeat_of\n\Z")
+        self.assertEqual(run_command("--outline", "no such name")[0], 1)
+
+
 class ChaosOptionTest(unittest.TestCase):
 
     def test_a_mistake_is_one_line_and_the_rules_are_in_the_help(self):
