@@ -18440,7 +18440,8 @@ class SoakClient:
         if self.habit == "fresh":
             self.forget()
         if self.last is None and self.last_id is None:
-            self.earliest, self.latest = self.soak.acknowledged, None
+            # what Redis has acknowledged may still be on its way to a server
+            self.earliest, self.latest = 0 if self.soak.redis else self.soak.acknowledged, None
         self.sock = socket.socket()
         if self.habit == "stalling":
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
@@ -18516,15 +18517,15 @@ class SoakClient:
             return
         n = int(number[1])
         self.soak.count["deliveries"] += 1
-        missing = self.soak.missing(self.earliest if self.last is None else self.last, n, self.room)
+        missing = self.soak.missing(self.latest if self.last is None else self.last, n, self.room)
         if not soak_is_for(n, self.room):
             self.soak.fault(self, f"wrong: {n} is not for room {self.room}")
         elif n <= (self.earliest if self.last is None else self.last):
             self.soak.fault(self, f"twice: {n} after {self.last}")
         elif self.told:
             self.soak.count["gaps without a loss" if not missing else "messages missing in gaps"] += len(missing) or 1
-        elif self.last is None:
-            missing = self.soak.missing(self.latest, n, self.room)
+            self.soak.gaps.append(f"{self.way}, {self.habit}: {len(missing)} missing between {self.last} and {n}, "
+                                  f"{time.monotonic() - self.soak.struck:.1f} s after the last kill")
         if missing and not self.told:
             self.soak.fault(self, f"lost: {missing[:5]} between {self.last} and {n}")
         self.last, self.told = n, False
@@ -18575,6 +18576,7 @@ class Soak:
         self.folder, self.servers, self.seconds, self.redis = Path(folder), servers, seconds, redis
         self.begun = self.acknowledged = 0      # the number being sent, and the last one whose POST was answered
         self.unsure = set()                     # numbers that were not acknowledged
+        self.gaps, self.struck = [], time.monotonic()
         self.disturbed = 0.0                    # until when nobody can expect an answer
         self.writing = threading.Lock()
         self.sent_at, self.delays, self.faults, self.memory = {}, [], [], []
@@ -18600,8 +18602,8 @@ class Soak:
     def kill(self):
         """Kills servers and Redis in the first half of the run; in the second it is seen whether memory stays flat."""
         end = time.monotonic() + self.seconds / 2
-        while not self.stop.wait(random.uniform(5, 15)) and time.monotonic() < end:
-            self.disturbed = math.inf
+        while not self.stop.wait(random.uniform(3, 10)) and time.monotonic() < end:
+            self.disturbed, self.struck = math.inf, time.monotonic()
             if self.redis is not None and random.random() < 0.7:
                 self.count["Redis kills"] += 1
                 self.redis.stop(kill=True)
@@ -18805,6 +18807,8 @@ def bench_soak(kind, seconds=600):
     print(f"  delay of small messages to steady clients: median {delays[len(delays) // 2] * 1000:.1f} ms, "
           f"90th percentile {delays[len(delays) * 9 // 10] * 1000:.1f} ms; memory {warm / 1024:.1f} MiB once warm, "
           f"{last / 1024:.1f} MiB at the end, {max(size for _, size in soak.memory) / 1024:.1f} MiB at most")
+    for gap in soak.gaps[:8]:
+        print(f"  gap    {gap}")
     for fault in soak.faults[:20]:
         print(f"  WRONG  {fault}")
     print(f"  {len(soak.faults)} wrong" if soak.faults else
