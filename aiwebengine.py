@@ -41,6 +41,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 import argparse
 import array
 import ast
+import atexit
 import base64
 import binascii
 import bisect
@@ -39363,6 +39364,11 @@ SETTLE_SECONDS = 0.05
 ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
+MAX_KEPT_LOG_TEXT = 20_000
+#: Characters and lines of log that may wait to be written, and how long the end of the program waits for them.
+MAX_LOG_BACKLOG = 4 * 1024 * 1024
+MAX_LOG_LINES = 20_000
+LOG_FLUSH_SECONDS = 1.0
 MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
@@ -39397,8 +39403,78 @@ def printable(text):
                         text)
 
 
+class LogWriter:
+    """Writes lines to streams, in order, on a thread of its own: a pipe that nobody reads stops that thread
+    and nobody else. What does not fit into the queue is dropped; later a line says how much."""
+
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._lines = collections.deque()
+        self._size = self._dropped = 0
+        self._thread = None
+        self._writing = False
+
+    def put(self, stream, text):
+        with self._changed:
+            if self._lines and (self._size + len(text) > MAX_LOG_BACKLOG or len(self._lines) >= MAX_LOG_LINES):
+                self._dropped += 1
+                return
+            self._tell_dropped(stream)
+            self._add(stream, text)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
+                atexit.register(self.flush, LOG_FLUSH_SECONDS)
+            self._changed.notify_all()
+
+    def _add(self, stream, text):
+        self._lines.append((stream, text))
+        self._size += len(text)
+
+    def _tell_dropped(self, stream):
+        count, self._dropped = self._dropped, 0
+        if count:
+            self._add(stream, f"{time.strftime('%H:%M:%S')}  server          warning: {count:,} "
+                              f"line{'' if count == 1 else 's'} of the log dropped: they came faster than they "
+                              "were read")
+
+    def _run(self):
+        stream = None
+        while True:
+            with self._changed:
+                self._writing = False
+                if not self._lines:
+                    self._tell_dropped(stream)
+                self._changed.notify_all()
+                while not self._lines:
+                    self._changed.wait()
+                stream, text = self._lines.popleft()
+                self._size -= len(text)
+                self._writing = True
+            try:
+                write_log_line(stream, text)
+            except (OSError, ValueError):
+                pass                    # a full disk or a closed terminal must not stop the server
+
+    def flush(self, seconds):
+        """Returns when everything is written, or the time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lines and not self._writing, seconds)
+
+
+LOG_WRITER = LogWriter()
+
+
+def file_number(stream):
+    """The descriptor under a stream, or None: then writing to it does not block."""
+    try:
+        return stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 class Log:
-    """Lines for the terminal, and the last ones of each script for pages."""
+    """Lines for the terminal, and the last ones of each script for pages. Whoever writes never waits."""
 
     def __init__(self, level="info", stream=None, colour=None):
         self.threshold = LEVELS[level]
@@ -39416,7 +39492,7 @@ class Log:
         kept = self.kept.get(source)
         if kept is None:
             kept = self.kept.setdefault(source, collections.deque(maxlen=LOG_LINES_KEPT))
-        kept.append((time.time(), level, text))
+        kept.append((time.time(), level, text[:MAX_KEPT_LOG_TEXT]))
         if LEVELS.get(level, 1) < self.threshold:
             return
         mark = {"warn": "warning: ", "error": "error: "}.get(level, "")
@@ -39445,10 +39521,28 @@ class Log:
             colour = self.colour if self.colour is not None else wants_colour(stream)
             if colour and level in _COLOURS:
                 text = "\n".join(paint(line, level) for line in text.split("\n"))
+            if file_number(stream) is not None:
+                LOG_WRITER.put(stream, text)
+                return
             with self.lock:
                 write_line(stream, text)
         except (OSError, ValueError):
-            pass                        # a full disk or a closed terminal must not stop the server
+            pass
+
+
+def write_log_line(stream, text):
+    """write_line() that keeps no lock of the stream while it waits for whoever reads the log: the end of the
+    program would need it."""
+    number = file_number(stream)
+    if number is None or os.name == "nt" and os.isatty(number):     # a console of Windows takes text
+        write_line(stream, text)
+        return
+    data = memoryview((text + "\n").encode(getattr(stream, "encoding", None) or "utf-8", "backslashreplace"))
+    while data:
+        try:
+            data = data[os.write(number, data):]
+        except BlockingIOError:
+            select.select([], [number], [], 1.0)
 
 
 #: Lines of a report that are not in the colour of its level: pattern -> colour.
@@ -39522,6 +39616,13 @@ def error_report(error, sources):
         if len(calls) > MAX_REPORTED_CALLS:
             parts.append(f"    … {len(calls) - MAX_REPORTED_CALLS} more")
     return "\n".join(parts)
+
+
+def trouble_mark(error):
+    """What the log and the client have in common about an error whose details are not for the client."""
+    if not hasattr(error, "mark"):
+        error.mark = secrets.token_hex(4)
+    return error.mark
 
 
 class MissingHandler(Exception):
@@ -39726,7 +39827,9 @@ class ResolverCall:
         """Counts the call."""
         host, error, known = self.host, self.error, self.host.app.resolver_stats
         if isinstance(error, JSError):
-            host.app.report_error(host, error, f"{self.what}: the resolver failed")
+            here = self.request is None or self.request.made_here()
+            host.app.report_error(host, error, f"{self.what}: the resolver failed",
+                                  "" if here else trouble_mark(error))
         if self.place is not None:
             return
         stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
@@ -40324,6 +40427,14 @@ class LoadFailure:
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
+    @property
+    def headline(self):
+        """The first words about it: `TypeError: x is not a function`."""
+        error = self.error
+        if error is None:
+            return self.text.split("\n")[0]
+        return f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}"
+
 
 # -- All scripts ----
 
@@ -40336,6 +40447,7 @@ class Application:
                  load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None):
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
+        self.base_path = ""             # where a proxy shows this server, without a slash at the end
         self.clock = clock              # of the scripts' realms; None is the system's
         self.worker = 0                 # the number of this process among those of --workers
         self.folder = self.path if self.path.is_dir() else self.path.parent
@@ -40396,6 +40508,14 @@ class Application:
     @property
     def public(self):
         return self.folder / "public"
+
+    def in_base(self, path):
+        """A path of this server as a browser has to write it: below the base path."""
+        base = self.base_path
+        if not base or not path.startswith("/") or path.startswith("//") \
+                or path == base or path.startswith((base + "/", base + "?", base + "#")):
+            return path
+        return base + path
 
     def new_realm(self, name, console):
         """The realm of a script. A clock that is not the system's needs the built-in engine."""
@@ -40604,10 +40724,11 @@ class Application:
                 host.graphql.register(kind, name, sdl, resolver, visibility, resolver_name))
 
     def _resolver_stack(self, error, request):
-        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine."""
-        if isinstance(error, JSError) and (request is None or is_loopback(request.address)):
-            return {"stack": error.stack}
-        return None
+        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine, else
+        what it is called in the log."""
+        if not isinstance(error, JSError):
+            return None
+        return {"stack": error.stack} if request is None or request.made_here() else {"id": trouble_mark(error)}
 
     def _check_current(self, host):
         if host.retired:
@@ -40664,7 +40785,7 @@ class Application:
         return None
 
     def all_routes(self):
-        """((path, method), Route) of every script."""
+        """((place, method), Route) of every script."""
         for _, host in sorted(self.hosts.items()):
             yield from list(host.routes.items())
 
@@ -40710,8 +40831,10 @@ class Application:
         while (task := self._tasks.get()) is not None:
             task()
 
-    def report_error(self, host, error, what):
-        """Logs an error of a handler with its place in the source."""
+    def report_error(self, host, error, what, mark=""):
+        """Logs an error of a handler with its place in the source. `mark` is what its client got to know it by."""
+        if mark:
+            what += f" (error {mark})"
         self.keep_error(host, error, f"{what}\n{error_report(error, self.sources())}")
 
     def keep_error(self, host, error, text):
@@ -40924,30 +41047,53 @@ class LiveChannel:
         """The state that a page made now shows."""
         return f"{self.boot}.{self.version}.{self.tries}"
 
-    def state(self, styles=()):
-        """What pages get to know, as JSON. `styles` are paths of style sheets, if nothing else changed."""
-        trouble = [{"name": name, "text": failure.text[:MAX_TROUBLE_CHARACTERS],
-                    "serving": name in self.app.hosts}
+    def state(self, here, styles=()):
+        """What pages get to know, as JSON; sources only `here`, on this machine. `styles` are paths of style
+        sheets, if nothing else changed."""
+        trouble = [{"name": name, "serving": name in self.app.hosts,
+                    "text": failure.text[:MAX_TROUBLE_CHARACTERS] if here else failure.headline}
                    for name, failure in sorted(self.app.failures.items())]
         return json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
                            "styles": list(styles), "trouble": trouble, "notice": self.notice},
                           ensure_ascii=False)
 
-    def opening(self):
+    def opening(self, here):
         """The first event of a connection; a lost one is soon tried again."""
-        return b"retry: 500\n" + encode_data(self.state())
+        return b"retry: 500\n" + encode_data(self.state(here))
+
+    def send(self, styles=()):
+        """Tells all pages. Their metadata say where they are."""
+        for here in (True, False):
+            self.stream.send(self.state(here, styles), self.metadata(here))
+
+    @staticmethod
+    def metadata(here):
+        return {"here": "yes" if here else "no"}
+
+    def make_room(self, address):
+        """Whether another page of an address may listen. Nobody has more than a share of the places, and when
+        all are taken, whoever has most of them gives one back."""
+        pages = list(self.stream.connections)
+        counts = collections.Counter(page.address for page in pages)
+        if counts[address] >= MAX_LIVE_PAGES // (2 if is_loopback(address) else 20):
+            return False
+        if len(pages) >= MAX_LIVE_PAGES:
+            most = counts.most_common(1)[0][0]
+            self.app.broadcaster.finish(min((page for page in pages if page.address == most),
+                                            key=lambda page: page.since))
+        return True
 
     def script_tried(self, succeeded):
         """A script was loaded, or was not, or was removed."""
         with self._lock:
             self.tries += 1
             self.version += 1 if succeeded else 0
-            self.stream.send(self.state())
+            self.send()
 
     def tell(self, notice):
         with self._lock:
             self.notice = notice
-            self.stream.send(self.state())
+            self.send()
 
     def look_at_files(self):
         """Looks at public/ once and tells what changed."""
@@ -40963,7 +41109,7 @@ class LiveChannel:
         styles = sorted(changed) if all(path.lower().endswith(".css") and path in now for path in changed) else ()
         with self._lock:
             self.version += 1
-            self.stream.send(self.state(styles))
+            self.send(styles)
 
 
 def is_fresh(stamp):
@@ -41004,7 +41150,7 @@ def public_stamps(folder):
 # ======================================================================================
 
 SERVER_NAME = "aiwebengine"
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 3000
+DEFAULT_HOST, DEFAULT_PORT = "localhost", 3000
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_FIELDS = 200
@@ -41020,6 +41166,9 @@ IDLE_SECONDS = 60
 #: Event streams in all, and sockets that are not event streams.
 DEFAULT_MAX_CONNECTIONS = 10_000
 MAX_OPEN_REQUESTS = 4096
+#: How many of these one address may have, and this machine: a proxy's clients all have its address.
+MAX_OPEN_OF_ADDRESS = 1024
+MAX_OPEN_OF_THIS_MACHINE = 3072
 LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
@@ -41112,11 +41261,12 @@ class RequestHead:
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved")
+                 "query_all", "reserved", "client")
 
 
-def parse_head(data):
-    """The RequestHead of bytes up to and with the blank line; raises Refusal."""
+def parse_head(data, base_path="", proxies=0):
+    """The RequestHead of bytes up to and with the blank line; raises Refusal. `base_path` is where a proxy
+    shows this server, `proxies` how many of them are believed."""
     text = data.decode("latin-1")
     line = _REQUEST_LINE.match(text)
     if line is None:
@@ -41130,7 +41280,8 @@ def parse_head(data):
     fields = head.fields = parse_fields(text, line.end())
     modern = minor != "0"               # HTTP/1.2 would be answered as 1.1 (RFC 9110, 2.5)
     read_framing(head, fields, modern)
-    read_target(head, target, fields, modern)
+    read_target(head, target, fields, modern, base_path)
+    head.client = forwarded_client(fields, proxies) if proxies else None
     head.content_type = fields.get("content-type", "").partition(";")[0].strip().lower()
     head.cookies = parse_cookies(fields["cookie"]) if "cookie" in fields else {}
     head.origin = fields.get("origin")
@@ -41188,8 +41339,8 @@ def read_framing(head, fields, modern):
         raise Refusal(417, "The only expectation that can be met is 100-continue", close=True)
 
 
-def read_target(head, target, fields, modern):
-    """Path and query of the request, and the host it was meant for."""
+def read_target(head, target, fields, modern, base_path):
+    """Path and query of the request, without the base path, and the host it was meant for."""
     head.host = fields.get("host")
     if head.host is None and modern:
         raise Refusal(400, "The Host header is missing", close=True)
@@ -41203,7 +41354,10 @@ def read_target(head, target, fields, modern):
         elif target != "*" or head.method != "OPTIONS":
             raise Refusal(400, "The request target must be a path", close=True)
     target = target.partition("#")[0]
-    path, _, query = target.partition("?")
+    path, mark, query = target.partition("?")
+    if base_path and (path == base_path or path.startswith(base_path + "/")):
+        path = path[len(base_path):] or "/"
+        target = path + mark + query
     head.target = target
     head.path = head.key = path
     if "%" in path or not path.isascii():
@@ -41214,6 +41368,24 @@ def read_target(head, target, fields, modern):
     head.reserved = any(head.path == owned or head.path.startswith(owned + "/") for owned in RESERVED_PATHS)
     head.query_all = parse_pairs(query, "query") if query else {}
     head.query = last_values(head.query_all)
+
+
+def forwarded_client(fields, proxies):
+    """The address of the client, from what so many proxies between it and us wrote: each adds, at the end,
+    who asked it. None where they wrote nothing."""
+    text = fields.get("x-forwarded-for") or ", ".join(
+        found[1].strip('"') for found in _FORWARDED_FOR.finditer(fields.get("forwarded", ""))) \
+        or fields.get("x-real-ip")
+    if not text:
+        return None
+    chain = [item.strip() for item in text.split(",")]
+    item = chain[max(0, len(chain) - proxies)]
+    found = re.fullmatch(r"\[([^\]]*)\](?::\d+)?|([\d.]+):\d+", item)
+    address = found[1] or found[2] if found else item
+    return address.removeprefix("::ffff:") if is_address(address) else None
+
+
+_FORWARDED_FOR = re.compile(r"\bfor=(\"[^\"]*\"|[^;,\s]+)", re.IGNORECASE)
 
 
 def decode_escapes(text):
@@ -41679,6 +41851,16 @@ def is_address(name):
     return True
 
 
+def is_same_origin(head):
+    """Was a request made by a page of this server, or by no page at all? What a browser says of itself in
+    Sec-Fetch-Site no page can forge, and it is right behind a proxy too, which may change the Host."""
+    site = head.fields.get("sec-fetch-site", "none").lower()
+    if head.origin is None or site == "same-origin":
+        return site in ("none", "same-origin")
+    origin = _ABSOLUTE.match(head.origin)
+    return origin is not None and head.host is not None and origin[1].lower() == head.host.lower()
+
+
 class Gate:
     """Decides which requests are let in: by Host, against names that other sites point here; by Origin,
     against pages of other sites; by rate."""
@@ -41709,24 +41891,19 @@ class Gate:
         return None
 
     def _same_site(self, head):
-        origin = head.origin
-        if origin is None:
-            return head.fields.get("sec-fetch-site", "none").lower() in ("none", "same-origin")
-        found = _ABSOLUTE.match(origin)
-        if found and head.host and found[1].lower() == head.host.lower():
-            return True
-        return self.allows_origin(origin)
+        return is_same_origin(head) or head.origin is not None and self.allows_origin(head.origin)
 
     def allows_origin(self, origin):
         return "*" in self.cors or origin.lower() in self.cors
 
-    def cors_headers(self, head):
-        """Header pairs for a request from an allowed other origin."""
+    def cors_headers(self, origin):
+        """Header pairs for a request from an origin, or None; with cookies where the origin was named."""
         if not self.cors:
             return ()
-        if head.origin is None or not self.allows_origin(head.origin):
+        if origin is None or not self.allows_origin(origin):
             return (("Vary", "Origin"),)
-        return (("Access-Control-Allow-Origin", head.origin), ("Vary", "Origin"))
+        named = (("Access-Control-Allow-Credentials", "true"),) if origin.lower() in self.cors else ()
+        return (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"), *named)
 
     def admit(self, address, now):
         """Counts a request against --rate-limit; raises Refusal when there were too many."""
@@ -41752,25 +41929,83 @@ class Gate:
         return not refused
 
 
-#: Headers by which a proxy says that the request comes from elsewhere.
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+#: Headers by which proxies, tunnels and content networks say that a request comes from elsewhere. There is no
+#: list of all of them: whatever is named like one closes what is for this machine only.
+_FORWARDED = re.compile(
+    r"via|cdn-loop|front-end-https|.*forward.*|proxy-.*|.*-via|"
+    r"x-(?:original|real|proxy|proto|scheme|host|url|rewrite|remote|cluster|coming|envoy|amz|azure|arr|appengine|"
+    r"cloud|vercel|nf|fastly|akamai|varnish|tunnel|ngrok|client|user-ip|source|http-|https|ssl|port|server-port).*|"
+    r"(?:cf|fly|fastly|akamai|true-client|tailscale|x-goog|ngrok|render|do-connecting|wl-proxy|ali-cdn)-.*|"
+    r"(?:.*-)?(?:client|connecting|real|remote|source|origin|user|peer|visitor)[-_]?(?:ip|addr|address|host|port)")
+
+
+def is_own_name(host):
+    """Is this `host:port` a name or address that only this machine has?"""
+    name = host_name(host or "") or ""
+    return name == "localhost" or name.endswith(".localhost") or is_loopback(name.strip("[]"))
+
+
+def is_direct(head, address):
+    """Was a request made on this machine, under a name that only it has, and through no proxy?"""
+    return is_loopback(address) and is_own_name(head.host) and not any(map(_FORWARDED.fullmatch, head.fields))
+
+
+def made_here(head, address):
+    """May the answer to a request tell what is for this machine only: sources, stacks, what is registered? A page
+    of another site must not read it, even if --cors lets it read answers."""
+    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
+    return is_direct(head, address) and (head.origin is None or origin is not None and is_own_name(origin[1]))
 
 
 def check_local(head, address):
     """Raises Refusal unless a request was made on this machine, under a name that only this machine has,
     and by a page of this server or no page at all. `--cors` and `--allow-host` do not widen this."""
-    forwarded = any(name in head.fields for name in _FORWARDED)
-    name = host_name(head.host or "") or ""
-    if not is_loopback(address) or forwarded:
-        raise Refusal(403, "This is answered to requests from the machine that the server runs on only")
-    if name != "localhost" and not name.endswith(".localhost") and not is_address(name):
-        raise Refusal(403, f"This is answered under localhost or an IP address only, not as {name!r}")
-    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
-    same = head.origin is None or (origin and origin[1].lower() == head.host.lower())
+    if not is_loopback(address) or any(map(_FORWARDED.fullmatch, head.fields)):
+        raise Refusal(403, "This is answered to requests from the machine that the server runs on only, and not "
+                           "through a proxy")
+    if not is_own_name(head.host):
+        raise Refusal(403, "This is answered under localhost or 127.0.0.1 only, not as "
+                           f"{host_name(head.host or '') or 'no host'!r}")
     if head.method == "GET" and head.fields.get("sec-fetch-mode") == "navigate":
         return                          # a link from elsewhere: that page does not see the answer
-    if not same or head.fields.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
+    if not is_same_origin(head):
         raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
+
+
+class Key:
+    """The token that opens the dashboard from other devices, to look only. It is asked for once, in the URL;
+    after that a cookie tells."""
+
+    def __init__(self):
+        self.token = os.environ.get("AIWEBENGINE_TOKEN") or secrets.token_urlsafe(16)
+        self.cookie = hashlib.sha256(b"dashboard " + utf8(self.token)).hexdigest()
+
+    def cookie_name(self, head):
+        """Cookies do not know ports; several servers may have one name."""
+        return "aiwebengine_" + ((head.host or "").rpartition(":")[2] or "80")
+
+    def is_shown(self, head):
+        """Is the token in the URL, or given as `Authorization: Bearer`, as monitors do?"""
+        given = head.query.get("token") or head.fields.get("authorization", "").removeprefix("Bearer ")
+        return secrets.compare_digest(utf8(given), utf8(self.token))
+
+    def opens(self, head):
+        if head.method not in ("GET", "HEAD"):
+            return False
+        cookie = head.cookies.get(self.cookie_name(head), "")
+        return secrets.compare_digest(utf8(cookie), utf8(self.cookie)) or self.is_shown(head)
+
+    def keep(self, head, base_path):
+        """The answer to a URL with the token: the page without it, and the cookie."""
+        return Response(303, None, b"", [("Location", head.path), ("Cache-Control", "no-store"), (
+            "Set-Cookie",
+            f"{self.cookie_name(head)}={self.cookie}; Path={base_path}/engine; HttpOnly; SameSite=Lax")])
+
+    @staticmethod
+    def hide(head):
+        """Keeps tokens out of logs."""
+        if "token" in head.query and head.path.startswith("/engine"):
+            head.target = head.path + "?token=…"
 
 
 # -- The last requests ----
@@ -42434,6 +42669,8 @@ def byte_range(text, size):
 
 # -- One connection ----
 
+#: The origin in a head that was refused before it was understood.
+_ORIGIN_LINE = re.compile(rb"\r\nOrigin:[ \t]*([!-~]+)[ \t]*\r\n", re.IGNORECASE)
 #: Headers of every response that a script may set instead.
 _REPLACED_HEADERS = frozenset(("server", "date", "x-content-type-options"))
 _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
@@ -42460,7 +42697,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def __init__(self, request, client_address, server):
         self.request = self.connection = request
         self.client_address = client_address
-        self.address = sys.intern(client_address[0].removeprefix("::ffff:"))
+        #: Who is at the other end, and whose request it is: behind proxies that are believed somebody else.
+        self.peer = self.address = sys.intern(client_address[0].removeprefix("::ffff:"))
         self.server = server
         self.app = server.app
         self.state = READING
@@ -42481,6 +42719,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.held = None                # (time to go on, body) while it is held
         self.awaited = self.then = None     # what the answer waits for, and how it goes on
         self.half_closed = False        # the client has said its last word
+        self.served = False             # has a whole request come?
         self.forget_expected = None     # what to do when it goes while onConnect decides about it
 
     # -- reading ----
@@ -42644,8 +42883,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def respond(self, body):
         """Answers the request in `self.head`."""
-        head, self.started, self.body = self.head, time.perf_counter(), body
+        head, self.started, self.body, self.served = self.head, time.perf_counter(), body, True
         self.command, self.path = head.method, head.target
+        self.address = head.client or self.peer
         self.closing = not head.keep_alive or self.server.stopping
         if self.server.chaos.rules and self.meddle(head, body):
             return
@@ -42850,11 +43090,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def internal(self, head):
         """The server's own pages."""
         page = PAGES.get(head.path) if head.path.startswith("/engine") else None
-        return page(self.server, head) if page is not None else None
+        if page is None:
+            return None
+        return page(self.server, head, made_here(head, self.address) or self.server.key.opens(head))
 
     def local(self, head, body):
         """Answers what only this machine may ask; a HEAD, too, as far as it is a GET."""
-        check_local(head, self.address)
+        key = self.server.key
+        if not key.opens(head):
+            check_local(head, self.address)
+        if "token" in head.query and key.is_shown(head):
+            self.reply(key.keep(head, self.app.base_path))
+            return
         method = "GET" if head.method == "HEAD" else head.method
         page = LOCAL_PAGES[method, head.path]
         if method == "POST":            # it may run code of a script
@@ -42889,14 +43136,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return None
 
     def not_found(self, head):
-        hints = self.app.suggestions(head.path)
+        here = made_here(head, self.address)
+        hints = self.app.suggestions(head.path) if here else ()
         shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
         message = f"Nothing is registered at {head.method} {shown}"
-        if self.app.failures:
+        if here and self.app.failures:
             message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
-        if head.browser:
+        if head.browser and here:
             self.reply(PAGES["missing"](self.server, head, message))
         else:
             self.refuse(Refusal(404, message))
@@ -43048,8 +43296,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         stats.calls += 1
         if self.app.live is not None:
             enliven(self.app.live, head, response)
-        if response.untyped and _PAGE_START.match(response.body.lstrip()[:20]):
-            host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
+        if response.untyped and _PAGE_START.match(response.body[:100].lstrip()):
+            route.host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
                            "sent as plain text; return ResponseBuilder.html(text), or contentType: \"text/html\"")
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
@@ -43058,27 +43306,31 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The script was replaced between the look at the table and the call."""
         if self.app.hosts.get(host.name) is host:
             raise Refusal(503, "The server is stopping", close=True)
-        self.answer(head, body)
+        self.answer(head, self.body)    # the body as it came, for it may be compressed
 
     def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
         if not isinstance(error, (JSError, HandlerMistake, MissingHandler, ScriptBusy)):
             raise error                 # a fault of ours
+        here, mark = made_here(head, self.address), trouble_mark(error)
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
             self.refuse_thrown(host, what, error)
             target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
             whose = "" if what.endswith(" " + target) else f" for {target}"
-            self.app.report_error(host, error, f"{what}: the handler failed{whose}")
+            self.app.report_error(host, error, f"{what}: the handler failed{whose}", "" if here else mark)
             status = 504 if isinstance(error, ScriptTimeout) and error.name == ScriptTimeout.name else 500
             facts = {"name": error.name or "Error", "message": error.message, "stack": error.stack}
         else:
             text = str(error) if isinstance(error, MissingHandler) else f"{what}: {error}"
-            self.app.log.write("error", text, host.name)
+            self.app.log.write("error", text if here else f"{text} (error {mark})", host.name)
             status, facts = 500, {"name": type(error).__name__, "message": text, "stack": ""}
+        if not here:
+            del facts["stack"]
+            facts["id"] = mark
         if head.browser:
-            self.reply(PAGES["error"](self.server, head, status, facts, error, body))
+            self.reply(PAGES["error" if here else "failed"](self.server, head, status, facts, error, body))
         else:
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
@@ -43108,11 +43360,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         live = self.app.live
         if live is None:
             raise Refusal(404, "Pages are not live: the server was started with --no-reload")
-        if len(live.stream.connections) >= MAX_LIVE_PAGES:
-            raise Refusal(503, f"There are already {MAX_LIVE_PAGES:,} pages that listen for changes",
+        twin = self.is_twin(head)
+        if not twin and not is_same_origin(head):
+            raise Refusal(403, "Only pages of this server may listen for its changes")
+        if not live.make_room(self.address):
+            raise Refusal(503, "Too many pages of this address listen for changes",
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
-        headers = (("Access-Control-Allow-Origin", head.origin),) if self.is_twin(head) else ()
-        self.hand_over(head, live.stream, None, None, live.opening(), headers)
+        headers = (("Access-Control-Allow-Origin", head.origin),) if twin else ()
+        here = made_here(head, self.address)
+        self.hand_over(head, live.stream, live.metadata(here), None, live.opening(here), headers)
 
     def is_twin(self, head):
         """Does a page of this server ask under the other name of this machine? The live channel does, so as
@@ -43153,7 +43409,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if head.method == "HEAD":
             self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store"), *headers], size=-1))
             return
-        headers = (*headers, *self.server.gate.cors_headers(head))
+        headers = (*headers, *self.server.gate.cors_headers(head.origin))
         extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
         sock, fate, lane = self.connection, self.fate, None
         if fate is not None:
@@ -43232,11 +43488,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if status not in (204, 304) and response.size >= 0:
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
+            if name.lower() == "location":
+                value = self.app.in_base(value)
             lines.append(f"{name}: {value}\r\n")
         if self.fate is not None:
             lines.append(f"X-Chaos: {self.fate.text()}\r\n")
-        if self.server.gate.cors and head is not None:
-            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)
+        if self.server.gate.cors:
+            found = None if head is not None else _ORIGIN_LINE.search(self.received, 0, MAX_HEAD_BYTES)
+            origin = head.origin if head is not None else found and found[1].decode("latin-1")
+            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(origin)
                       if name == "Vary" or name.lower() not in given]
         if self.closing:
             lines.append("Connection: close\r\n\r\n")
@@ -43372,6 +43632,10 @@ class Request:
         elif not proper:
             self.bytes = base64.b64encode(body).decode()
 
+    def made_here(self):
+        """See made_here()."""
+        return made_here(self.head, self.address)
+
     def object(self, realm):
         """`context.request`, made new for every call because scripts may change it."""
         head, text = self.head, self.text
@@ -43489,6 +43753,67 @@ _EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITIN
            WAITING: selectors.EVENT_READ}
 
 
+#: How often a free port is looked for that is free at all addresses.
+PORT_ATTEMPTS = 20
+
+
+def addresses_of(host):
+    """[(family, address)] to listen on. `localhost` is this machine by IPv4 and by IPv6: browsers try both."""
+    if host.lower() == "localhost":
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    return [(socket.AF_INET6 if ":" in host else socket.AF_INET, host)]
+
+
+def bound_sockets(host, port, shared=False):
+    """Sockets at one port of all addresses of a host, not listening yet; those of a family that the system
+    does not have are left out. `shared`: with other processes. Raises OSError."""
+    for attempt in range(PORT_ATTEMPTS):
+        sockets, missing = [], None
+        try:
+            for family, address in addresses_of(host):
+                try:
+                    sockets.append(bound_socket(family, address, port or (
+                        sockets[0].getsockname()[1] if sockets else 0), shared))
+                except OSError as error:
+                    if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
+                        raise
+                    missing = error
+            if not sockets:
+                raise missing
+            return sockets
+        except BaseException as error:
+            for sock in sockets:
+                sock.close()
+            if port or attempt == PORT_ATTEMPTS - 1 or getattr(error, "errno", None) != errno.EADDRINUSE:
+                raise
+
+
+def bound_socket(family, address, port, shared):
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        if port and not shared and sys.platform != "linux" and is_answered(family, address, port):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        sock.bind((address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def is_answered(family, address, port):
+    """Does a program listen there already? Some systems let another one bind its address all the same, when
+    the first listens on all addresses."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), port)) == 0
+
+
 class DealtConnections:
     """What a process of --workers listens on where its parent accepts the connections and deals them out:
     the end of a socket pair, over which they come (SCM_RIGHTS)."""
@@ -43525,20 +43850,24 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, dealt=None):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
+                 dealt=None):
         self.app = app
+        self.proxies = proxies          # how many proxies are believed about whose request it is
         self.log = app.log
         self.shared_port = shared_port  # with other processes: the system deals out the connections
         self.chaos = Chaos(self)
         self._later = []                # heap of (time, number, connection that is held or function)
         self._later_count = itertools.count()
         self.gate = Gate(host, allowed_hosts, cors, rate)
+        self.key = Key()
         self.max_connections = max_connections
         self.requests = RequestLog()
         self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
         self.clock = time.monotonic()
         self.handlers = {}              # open connections that are not streams, oldest first
+        self.open_of = collections.Counter()    # address -> how many of them it has
         self.selector = new_selector()
         self.max_sockets = socket_limit()
         if self.max_sockets < max_connections:
@@ -43562,34 +43891,42 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._ended = threading.Event()
         self._sweep_at = self._warned_at = self._grace_until = 0.0
         self._reserve = None
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.listeners = []
         super().__init__((host, port), RequestHandler, bind_and_activate=dealt is None)
         if dealt is not None:
             self.socket.close()
             self.socket = DealtConnections(dealt)
+            self.listeners = [self.socket]
             self.server_name, self.server_port = host, port
-        self.socket.setblocking(False)
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
         self._waker.setblocking(False)
         self.selector.register(self._pulse, selectors.EVENT_READ, "wake")
-        self.selector.register(self.socket, selectors.EVENT_READ, "accept")
+        for listener in self.listeners:
+            listener.setblocking(False)
+            self.selector.register(listener, selectors.EVENT_READ, "accept")
 
     def server_bind(self):
         """Without the base class's look-up of the host's full name, which can take seconds."""
-        if self.shared_port:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]
+        self.socket.close()
+        host, port = self.server_address
+        self.listeners = bound_sockets(host, port, self.shared_port)
+        self.socket = self.listeners[0]
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = host, self.server_address[1]
+
+    def server_activate(self):
+        for listener in self.listeners:
+            listener.listen(self.request_queue_size)
 
     @property
     def url(self):
-        name, port = self.server_address[:2]
-        if name in ("127.0.0.1", "0.0.0.0", "::1", "::"):
+        name = self.server_name
+        if name in ("0.0.0.0", "::", ""):
             name = "localhost"
         elif ":" in name:
             name = f"[{name}]"
-        return f"http://{name}:{port}"
+        return f"http://{name}:{self.server_port}{self.app.base_path}"
 
     # -- running ----
 
@@ -43618,7 +43955,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.server_close()
 
     def server_close(self):
-        self.socket.close()
+        for listener in [self.socket, *self.listeners]:
+            listener.close()
         if self._reserve is not None:
             self._reserve.close()
 
@@ -43701,7 +44039,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             if key.data == "wake":
                 self._take_back()
             elif key.data == "accept":
-                self._accept()
+                self._accept(key.fileobj)
             else:
                 self._ready.append(key.data)
         if self.clock >= self._sweep_at:
@@ -43726,7 +44064,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self._give_up(handler, error)
 
     def _give_up(self, handler, error):
-        self.log.write("error", f"internal error with a connection of {handler.address}\n"
+        self.log.write("error", f"internal error with a connection of {handler.peer}\n"
                                 + "".join(traceback.format_exception(error)))
         handler.end()
         try:
@@ -43802,15 +44140,15 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     # -- sockets ----
 
-    def _accept(self):
+    def _accept(self, listener):
         for _ in range(64):
             try:
-                request, address = self.socket.accept()
+                request, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionError):
                 return
             except OSError as error:
                 if error.errno in _TOO_MANY_FILES:
-                    self._shed()
+                    self._shed(listener)
                 elif not self.stopping:
                     self._warn(f"a connection cannot be accepted: {error.strerror}")
                     time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
@@ -43825,31 +44163,41 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         except OSError:
             pass
         handler = self.RequestHandlerClass(request, client_address, self)
+        mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.peer) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
             or len(self.handlers) + self.app.broadcaster.count >= self.max_sockets
-        if full and not self._make_room():
+        if self.open_of[handler.peer] >= mine and not self._make_room(handler.peer) \
+                or full and not self._make_room():
             handler.closing = True
             handler.refuse(Refusal(503, "Too many open connections", close=True,
                                    headers=(("Retry-After", "1"),)))
             request.close()
             return
         self.handlers[handler] = None
+        self.open_of[handler.peer] += 1
         self._ready.append(handler)
 
-    def _make_room(self):
-        """Closes the connection that has rested longest between requests."""
-        for handler in self.handlers:
-            if handler.watched and handler.state is READING and handler.head is None and not handler.received:
-                handler.end()
-                self._settle(handler)
-                return True
-        return False
+    def _make_room(self, address=None):
+        """Closes a connection, of that address or of any: the one that has rested longest between requests, else
+        the oldest request that has not arrived, of whoever has most connections."""
+        resting = [handler for handler in self.handlers if handler.state is READING
+                   and handler not in self._away and address in (None, handler.peer)]
+        chosen = next((handler for handler in resting if handler.head is None and not handler.received
+                       and handler.served), None)
+        if chosen is None and resting:
+            most = max({handler.peer for handler in resting}, key=self.open_of.__getitem__)
+            chosen = next(handler for handler in resting if handler.peer == most)
+        if chosen is None:
+            return False
+        chosen.end()
+        self._settle(chosen)
+        return True
 
-    def _shed(self):
+    def _shed(self, listener):
         """No file descriptor is left: gives up the reserve to tell the client so, and takes it again."""
         self._reserve.close()
         try:
-            request, _ = self.socket.accept()
+            request, _ = listener.accept()
             request.setblocking(False)
             request.send(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
                          b"Connection: close\r\n\r\n")
@@ -43880,7 +44228,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 return
             if state is WAITING:
                 return
-            self.handlers.pop(handler, None)
+            if self.handlers.pop(handler, handler) is None:
+                self.open_of[handler.peer] -= 1
+                if not self.open_of[handler.peer]:
+                    del self.open_of[handler.peer]
             if state is CLOSED:
                 handler.connection.close()
         elif handler.watched is None:
@@ -43909,9 +44260,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def _finish(self):
         """While stopping: True once everything is done or the time for that is over."""
-        if self.socket.fileno() >= 0:
-            self.selector.unregister(self.socket)
-            self.socket.close()
+        for listener in self.listeners:
+            if listener.fileno() >= 0:
+                self.selector.unregister(listener)
+                listener.close()
         late = time.monotonic() >= self._grace_until
         for handler in [handler for handler in self.handlers
                         if handler.state is HELD or late and handler.state is WAITING]:
@@ -43937,8 +44289,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """The parsed head of a request; equal bytes, as browsers send them, are parsed once."""
         head = self._heads.get(data)
         if head is None:
-            head = parse_head(data)
+            head = parse_head(data, self.app.base_path, self.proxies)
             head.refusal = self.gate.check(head)
+            self.key.hide(head)
             if len(data) <= 4096:
                 if len(self._heads) >= HEADS_REMEMBERED:
                     self._heads.clear()
@@ -44028,6 +44381,14 @@ def script_hash(script):
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
+def local_page(method, path):
+    """Registers a function in LOCAL_PAGES."""
+    def register(function):
+        LOCAL_PAGES[method, path] = function
+        return function
+    return register
+
+
 def page(name):
     """Registers a function in PAGES."""
     def register(function):
@@ -44078,6 +44439,7 @@ LIVE_SCRIPT = r"""
       page.onmessage = () => pages.delete(page);
       if (last) page.postMessage(last);
     };
+    const channel = new URL("live", location.href).pathname;
     // A browser opens six connections to one name of a server. This one goes to the other name of this
     // machine, if it has one, so that all six remain for pages.
     const twin = { "localhost": "127.0.0.1", "127.0.0.1": "localhost" }[location.hostname];
@@ -44085,7 +44447,7 @@ LIVE_SCRIPT = r"""
     listen((state) => {
       last = state;
       if (state) for (const page of pages) page.postMessage(state);
-    }, ...(twin ? [`${location.protocol}//${twin}${port}/engine/live`] : []), "/engine/live");
+    }, ...(twin ? [`${location.protocol}//${twin}${port}${channel}`] : []), channel);
     return;
   }
 
@@ -44130,9 +44492,10 @@ LIVE_SCRIPT = r"""
 
   const leaving = new WeakSet();
   function restyle(paths) {
+    const base = new URL("..", tag.src).pathname.length - 1;
     const links = [...document.querySelectorAll('link[rel~="stylesheet"][href]')].filter((link) =>
       !leaving.has(link) && new URL(link.href).origin === location.origin);
-    const named = links.filter((link) => paths.includes(decodeURI(new URL(link.href).pathname)));
+    const named = links.filter((link) => paths.includes(decodeURI(new URL(link.href).pathname.slice(base))));
     for (const link of named.length ? named : links) {    // none named: one of them may import it
       const address = new URL(link.href);
       address.searchParams.set("live", version);
@@ -44205,7 +44568,7 @@ LIVE_SCRIPT = r"""
   function alone() {
     let stop = null;
     const follow = () => {
-      if (document.visibilityState === "visible") stop ??= listen(onState, "/engine/live");
+      if (document.visibilityState === "visible") stop ??= listen(onState, new URL("live", tag.src).href);
       else if (stop) stop = stop() ?? null;
     };
     document.addEventListener("visibilitychange", follow);
@@ -44237,11 +44600,12 @@ def live_script_tag(live, head, more=""):
     reloading would send the form again."""
     if head.method not in ("GET", "HEAD"):
         more += " data-sent"
-    return f'<script src="/engine/live.js?{_LIVE_VERSION}" data-live="{live.mark}"{more} async></script>\n'.encode()
+    return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" data-live="{live.mark}"{more} async>'
+            "</script>\n").encode()
 
 
 @page("/engine/live.js")
-def live_script(server, head):
+def live_script(server, head, _all):
     return Response(200, "text/javascript; charset=utf-8", utf8(LIVE_SCRIPT),
                     [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION) else "no-cache")])
 
@@ -44453,7 +44817,7 @@ def missing_page(server, head, message):
     if known:
         parts.append('<h2>What is there, nearest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
-            text = f'<a href="{esc(urllib.parse.quote(path))}">{esc(path)}</a>' if link else esc(path)
+            text = f'<a href="{esc(app.in_base(urllib.parse.quote(path, "/%")))}">{esc(path)}</a>' if link else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
                          f'<span class="soft">{esc(what)}</span></li>')
         parts.append("</ul>")
@@ -44461,14 +44825,15 @@ def missing_page(server, head, message):
             parts.append(f'<p class="soft">and {len(known) - MAX_SHOWN_PATHS:,} more</p>')
     else:
         parts.append(f"<p>No script has registered anything yet. Put one into {esc(app.folder)}.</p>")
-    parts.append('<footer>Scripts, routes and streams as they are now: <a href="/engine">/engine</a></footer>')
+    parts.append('<footer>Scripts, routes and streams as they are now: '
+                 f'<a href="{esc(app.base_path)}/engine">/engine</a></footer>')
     return trouble_response(server, head, 404, "404 Not Found", parts)
 
 
 def known_paths(app):
     """(method, path, what it is, can it be opened in a browser) of all that is served."""
-    known = [(method, path, route.host.name, method == "GET" and ":" not in path and "*" not in path)
-             for (path, method), route in app.all_routes()]
+    known = [(route.method, route.path, route.host.name, route.method == "GET" and not is_pattern(route.path))
+             for _, route in app.all_routes()]
     known += [("stream", path, route.host.name, True) for path, route in app.stream_routes.items()]
     files = app.live.files if app.live is not None else public_stamps(app.public)
     for path in files:
@@ -44513,11 +44878,20 @@ def error_page(server, head, status, facts, error, body=b""):
     return trouble_response(server, head, status, title, parts)
 
 
+@page("failed")
+def failed_page(server, head, status, facts, error, body=b""):
+    """A handler that failed, for those who may see no more than its message."""
+    title = f"{status} {STATUS_TEXT.get(status, '')}"
+    return trouble_response(server, head, status, title, [
+        f"<h1>{esc(title)}</h1>", f"<p>{esc(facts['name'])}: {esc(facts['message'])}</p>",
+        f'<p class="soft">Error {facts["id"]}. The server\'s log tells more under this name.</p>'])
+
+
 # -- For monitors ----
 
 
 @page("/engine/health")
-def health_answer(server, head):
+def health_answer(server, head, _all):
     """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded, Redis is away or the
     thread that writes to the streams does not come round; `threads` are "ok", "late" or "ended"."""
     app = server.app
@@ -44621,10 +44995,11 @@ def server_metrics(server):
 
 
 @page("/engine/metrics")
-def metrics_answer(server, head):
-    """Everything that is counted, for Prometheus and its like (text format 0.0.4)."""
+def metrics_answer(server, head, all):
+    """Everything that is counted, for Prometheus and its like (text format 0.0.4); for other machines without the
+    token only what names no route."""
     app = server.app
-    lines = [*server_metrics(server), *route_metrics(app), *resolver_metrics(app), *stream_metrics(app)]
+    lines = server_metrics(server) if not all else [*server_metrics(server), *route_metrics(app), *resolver_metrics(app), *stream_metrics(app)]
     return Response(200, PROMETHEUS_TYPE, utf8("\n".join(lines) + "\n"), [("Cache-Control", "no-store")])
 
 
@@ -44742,11 +45117,7 @@ def script_facts(app):
 
 
 def headline_of(failure):
-    """The first words about an error: `TypeError: x is not a function`."""
-    error = failure.error
-    if error is None:
-        return clip(failure.text.split("\n")[0], MAX_PREVIEW)
-    return clip(f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}", MAX_PREVIEW)
+    return clip(failure.headline, MAX_PREVIEW)
 
 
 def milliseconds(seconds):
@@ -45095,14 +45466,6 @@ def json_text(value):
 
 
 _making_dashboard = threading.Lock()
-
-
-def local_page(method, path):
-    """Registers a function in LOCAL_PAGES."""
-    def register(function):
-        LOCAL_PAGES[method, path] = function
-        return function
-    return register
 
 
 @local_page("GET", "/engine/events")
@@ -45555,7 +45918,7 @@ DASHBOARD_BODY = r"""
 </header>
 <div id="faults" role="status" hidden></div>
 <main>
-<noscript><p>The dashboard needs JavaScript. <a href="/engine/metrics">The figures</a> do not.</p></noscript>
+<noscript><p>The dashboard needs JavaScript. <a href="engine/metrics">The figures</a> do not.</p></noscript>
 
 <div id="view-overview" hidden>
   <div class="tiles" id="tiles"></div>
@@ -45577,7 +45940,7 @@ DASHBOARD_BODY = r"""
       <div class="scroll"><table id="latest"></table></div>
     </section>
     <section class="panel">
-      <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="/graphql">Explorer</a></div>
+      <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="graphql">Explorer</a></div>
       <div class="scroll"><table id="graphql"></table></div>
     </section>
   </div>
@@ -45917,7 +46280,7 @@ function connect() {
   if (held || paused) query.set("hold", heldAt);
   if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
   let first = true;
-  events = new EventSource("/engine/events?" + query);
+  events = new EventSource("engine/events?" + query);
   events.onopen = () => { first = true; status("live", "live"); };
   events.onerror = () => status("lost", "the server does not answer");
   events.addEventListener("state", (event) => {
@@ -46080,7 +46443,7 @@ function renderChaos() {
 }
 async function setChaos(rules) {
   try {
-    state.chaos = await ask("/engine/chaos", { chaos: rules });
+    state.chaos = await ask("engine/chaos", { chaos: rules });
     answer("chaos-answer", "");
     render();
   } catch (error) {
@@ -46206,7 +46569,7 @@ $("send").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
     const wish = { path: at.name, data: $("send-data").value, filter: $("send-filter").value };
-    const { sentence, sequence } = await ask("/engine/send", wish);
+    const { sentence, sequence } = await ask("engine/send", wish);
     answer("send-answer", sentence);
     if (sequence) choose(sequence, false);
   } catch (error) {
@@ -46294,7 +46657,7 @@ function renderLines() {
 $("reload").addEventListener("click", async () => {
   $("reload").disabled = true;
   try {
-    const { loaded } = await ask("/engine/reload", { script: at.name });
+    const { loaded } = await ask("engine/reload", { script: at.name });
     const text = loaded ? "Loaded again at " + clock(now()) + "." : "It does not load; the error is below.";
     answer("script-answer", text, loaded);
     if (source) await openSource();
@@ -46306,7 +46669,7 @@ $("reload").addEventListener("click", async () => {
 $("open-source").addEventListener("click", () => source ? closeSource() : openSource());
 async function openSource() {
   try {
-    source = await ask("/engine/source?script=" + encodeURIComponent(at.name));
+    source = await ask("engine/source?script=" + encodeURIComponent(at.name));
   } catch (error) {
     answer("script-answer", error.message, false);
     return;
@@ -46365,7 +46728,7 @@ async function evaluate(code) {
   $("code").value = "";
   putResult("code", code);
   try {
-    const { value, error } = await ask("/engine/evaluate", { script: at.name, code });
+    const { value, error } = await ask("engine/evaluate", { script: at.name, code });
     if (error) putResult("error", error.stack || error.name + ": " + error.message);
     else putResult("value", value);
   } catch (error) {
@@ -46392,7 +46755,7 @@ async function openRequest(key) {
   request = { number: key, wanted: Number(location.hash.split("/")[2]) };
   let text = "", facts = "", line = "", body = null;
   try {
-    const entry = await ask("/engine/request?number=" + key + "&worker=" + state.server.worker);
+    const entry = await ask("engine/request?number=" + key + "&worker=" + state.server.worker);
     body = entry.body;
     line = entry.method + " " + entry.target;
     facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from " + entry.address].join(" · ");
@@ -46415,7 +46778,7 @@ $("replay").addEventListener("click", async () => {
   setText($("replay-facts"), "waiting for the answer");
   try {
     const wish = { number: String(request.number), worker: String(state.server.worker) };
-    const reply = await ask("/engine/replay", wish);
+    const reply = await ask("engine/replay", wish);
     facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
     text = headerText(reply.headers) + "\n\n" + reply.body;
   } catch (error) {
@@ -46476,7 +46839,7 @@ def dashboard_page(handler, head, body):
 
 
 @page("/engine/")
-def dashboard_by_another_name(server, head):
+def dashboard_by_another_name(server, head, _all):
     return Response(301, None, b"", [("Location", "/engine")])
 
 
@@ -46661,7 +47024,7 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
 </head>
 <body>
 <header>
-  <h1><a href="/engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
+  <h1><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
   <button id="run" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
   <button id="tidy" title="Format the document (Shift+Alt+F)">Format</button>
   <button id="share" title="Copy a link to this document">Share</button>
@@ -47743,19 +48106,23 @@ class Server:
     (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
     other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
-    with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections). `start` raises OSError when the port is taken or the folder cannot be
+    with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
+    `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
+    it is). `start` raises OSError when the port is taken or the folder cannot be
     read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None, redis=None, chaos="", worker=None, dealt=None):
+                 storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
+                 dealt=None):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage,
                                redis=self._redis)
+        self.app.base_path = base_path.rstrip("/")
         if worker is not None:
             self.app.worker = worker
             self.app.log.mark = f"#{worker} "
@@ -47765,7 +48132,7 @@ class Server:
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
-                                         shared_port=worker is not None, dealt=dealt)
+                                         shared_port=worker is not None, proxies=proxies, dealt=dealt)
         self._http = None
         self._watcher = None
 
@@ -47776,6 +48143,11 @@ class Server:
     @property
     def port(self):
         return self._http.server_address[1]
+
+    @property
+    def key(self):
+        """What opens the dashboard from other devices: a Key, once started."""
+        return self._http.key
 
     @property
     def chaos(self):
@@ -47812,6 +48184,7 @@ class Server:
         if self._http is not None:
             self._http.shutdown()
         self.app.close()
+        LOG_WRITER.flush(LOG_FLUSH_SECONDS)
 
     def __enter__(self):
         return self.start()
@@ -47837,14 +48210,13 @@ def raise_file_limit():
 
 def free_port_after(host, port):
     """The next port that nobody listens on, or None."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in range(port + 1, min(port + 100, 65536)):
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
-            try:
-                sock.bind((host, candidate))
-                return candidate
-            except OSError:
-                continue
+        try:
+            for sock in bound_sockets(host, candidate):
+                sock.close()
+            return candidate
+        except OSError:
+            continue
     return None
 
 
@@ -47873,8 +48245,12 @@ def option_parser():
         help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")
     add("--max-memory", type=positive, default=DEFAULT_MAX_MEMORY >> 20, metavar="MIB",
         help=f"MiB by which all scripts together may let the process grow ({DEFAULT_MAX_MEMORY >> 20:,})")
-    add("--cors", type=origin, action="append", default=[], metavar="ORIGIN",
-        help="let pages of this origin use the server; * for all")
+    add("--cors", type=origins, action="extend", default=[], metavar="ORIGIN",
+        help="let pages of this origin use the server, with cookies; * for all, without; may be given again")
+    add("--base-path", type=base_path, default="", metavar="/PATH",
+        help="where a proxy shows this server: for redirects and for the links of its own pages")
+    add("--trust-proxy", type=positive, nargs="?", const=1, default=0, metavar="N",
+        help="believe the N proxies before this server (1) whose request it is: request.ip, --rate-limit")
     add("--allow-host", type=allowed_host, action="append", default=[], metavar="NAME",
         help="answer for this host name too; * for all")
     add("--rate-limit", type=rate, metavar="N/s", help="POSTs and new streams per second and client address")
@@ -47896,6 +48272,8 @@ def option_parser():
     add("--run", action="store_true", help="run the script SCRIPTS without a server, and exit")
     add("--repl", action="store_true", help="a prompt for JavaScript")
     add("--dump-python", metavar="FILE.js", help="show the Python that a script becomes, and exit")
+    add("--outline", metavar="WORD", nargs="?", const="",
+        help="show the map of this file, or where WORD is in it, with line numbers")
     add("--test", action="store_true", help="run the *.test.js of SCRIPTS and exit")
     add("--watch", action="store_true", help="with --test: run them again whenever a file changes")
     add("--reporter", choices=list(REPORTERS), default="spec", help="with --test: how to report (spec)")
@@ -47939,6 +48317,18 @@ def rate(text):
 
 _ORIGIN = re.compile(r"([a-z][a-z\d+.-]*)://([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?/?", re.ASCII | re.IGNORECASE)
 _HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
+
+
+def base_path(text):
+    path = "/" + text.strip("/") if text.strip("/") else ""
+    if not re.fullmatch(r"[\w/.~%-]*", path, re.ASCII) or "//" in path:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /app")
+    return path
+
+
+def origins(text):
+    """Origins with commas between them."""
+    return [origin(part.strip()) for part in text.split(",")]
 
 
 def origin(text):
@@ -47999,6 +48389,8 @@ def main(argv=None):
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
+    if options.outline is not None:
+        return show_outline(options.outline)
     WATCHDOG.max_memory = options.max_memory << 20
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
@@ -48026,7 +48418,7 @@ def main(argv=None):
 
 #: Options that say what is done in place of serving, and those of them that use SCRIPTS.
 MODES = {"-e": "code", "--run": "run", "--repl": "repl", "--dump-python": "dump_python", "--check": "check",
-         "--test": "test", "--init": "init", "--types": "types"}
+         "--test": "test", "--init": "init", "--types": "types", "--outline": "outline"}
 MODES_OF_SCRIPTS = ("--run", "--check", "--test")
 
 
@@ -48085,6 +48477,64 @@ def trouble_with(scripts, options):
     return None if scripts.suffix == ".js" else f"{scripts} is not a .js file"
 
 
+# -- The map of this file ----
+
+_BANNER = re.compile(r"# ={40,}\n# (\d+)  (.+)", re.M)
+_SUBSECTION = re.compile(r"^# -- (.+?) -{2,}$", re.M)
+_MARK = re.compile(r"^    # -- (.+?) -{2,}$", re.M)
+_DEFINITION = re.compile(r"^( *)(class|def) (\w+)", re.M)
+
+
+class OutlineEntry:
+    """A place in this file: its first `line`, number of `lines`, `depth` (0: a section, 1: a subsection, 2: a
+    class or function, 3: a mark in a class, 4: a method, …) and `text`; a section also has its `number`."""
+
+    __slots__ = ("line", "lines", "depth", "text", "number")
+
+    def __init__(self, line, depth, text, number=None):
+        self.line, self.depth, self.text, self.number, self.lines = line, depth, text, number, 0
+
+
+def outline(source, word=None):
+    """The OutlineEntry objects of a source text in its order: its sections and subsections; with a word also
+    what else is named with it."""
+    found = [(0, 0, "THIS PAGE: CONTENTS, IMPORTS, VERSION", 1)]
+    found += [(match.start(), 0, match[2], int(match[1])) for match in _BANNER.finditer(source)]
+    found += [(match.start(), 1, match[1], None) for match in _SUBSECTION.finditer(source)]
+    if word is not None:
+        found += [(match.start(), 3, match[1], None) for match in _MARK.finditer(source)]
+        found += [(match.start(), 2 + len(match[1]) // 2, f"{match[2]} {match[3]}", None)
+                  for match in _DEFINITION.finditer(source)]
+    entries, ends, end = [], {}, source.count("\n")
+    for place, depth, text, number in sorted(found, key=lambda item: item[:2]):
+        entries.append(OutlineEntry(source.count("\n", 0, place) + 1, depth, text, number))
+    for entry in reversed(entries):
+        entry.lines = min((ends[depth] for depth in range(entry.depth + 1) if depth in ends), default=end + 1) - entry.line
+        ends[entry.depth] = entry.line
+        ends = {depth: line for depth, line in ends.items() if depth <= entry.depth}
+    return entries
+
+
+def show_outline(word):
+    """Prints the map, or those of its places whose names have the word, with what they are in."""
+    source = pathlib.Path(__file__).read_text(encoding="utf-8")
+    entries = outline(source, word or None)
+    above, shown = {}, 0
+    for entry in entries:
+        above = {depth: other for depth, other in above.items() if depth < entry.depth}
+        if word.lower() in entry.text.lower():
+            for other in [*above.values(), entry]:
+                before = f"{other.number:2}  " if other.number else "  " * (other.depth + 1)
+                print(f"{other.line:7,}  {other.lines:6,}  {before}{other.text}")
+            shown += 1
+            above.clear()
+        else:
+            above[entry.depth] = entry
+    if not shown:
+        print(f"aiwebengine: nothing here is named with {word!r}; --outline alone shows the map", file=sys.stderr)
+    return EXIT_OK if shown else EXIT_SCRIPT
+
+
 # -- Serving ----
 
 
@@ -48093,6 +48543,7 @@ def start_server(scripts, options, worker=None, dealt=None):
     try:
         server = Server(scripts, options.host, options.port, reload=not options.no_reload and worker is None,
                         handler_timeout=options.handler_timeout, cors=options.cors,
+                        base_path=options.base_path, proxies=options.trust_proxy,
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
@@ -48107,17 +48558,32 @@ def start_server(scripts, options, worker=None, dealt=None):
 
 def serve(scripts, options):
     signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: signals.put("stop") if signals.empty() else os._exit(EXIT_OK))
+    on_stop_signals(lambda: signals.put("stop"), lambda: os._exit(EXIT_OK))
     server = start_server(scripts, options)
     if server is None:
         return EXIT_USAGE
     print_banner(server, options)
     wait_for_signal(signals)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(EXIT_OK))     # whoever asks twice is in a hurry
     server.stop()
     return EXIT_OK
+
+
+def on_stop_signals(stop, stop_at_once):
+    """Calls stop() at the first signal that ends a program: Ctrl+C, a kill, a closed terminal (which may
+    tell so twice), and stop_at_once() at the next one of the first two kinds: whoever asks twice is in a hurry."""
+    told = []
+
+    def handle(number, _frame):
+        if not told:
+            told.append(number)
+            stop()
+        elif number != getattr(signal, "SIGHUP", None):
+            stop_at_once()
+
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and (name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN):
+            signal.signal(number, handle)       # under nohup a closed terminal is no reason to stop
 
 
 def wait_for_signal(signals):
@@ -48141,6 +48607,7 @@ def listen_trouble(options, error):
 
 def print_banner(server, options):
     """The address, and by script what it registered."""
+    LOG_WRITER.flush(LOG_FLUSH_SECONDS)     # what the scripts said while they were loaded comes first
     app = server.app
     bold = (lambda text: f"\x1b[1m{text}\x1b[0m") if wants_colour(sys.stdout) else str
     lines = [f"aiwebengine {__version__}  {bold(server.url)}", *registrations(app)]
@@ -48149,6 +48616,8 @@ def print_banner(server, options):
                      + ("" if options.no_reload else ", it is served at once"))
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
+    if not (is_own_name(options.host) or options.workers):
+        lines.append(f"  {'dashboard':<18} for other devices, to look only: /engine?token={server.key.token}")
     if options.workers:
         lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
     if server.chaos.rules:
@@ -48195,6 +48664,7 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
+    LOG_WRITER.flush(LOG_FLUSH_SECONDS)
     wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) \
         + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
@@ -49437,15 +49907,14 @@ class Workers:
     def __init__(self, scripts, options):
         self.scripts, self.options = scripts, options
         self.workers = [WorkerProcess(number) for number in range(options.workers)]
-        self.port = None                # keeps the port for us; connections go to those who listen
+        self.ports = []                 # sockets that keep the port for us; connections go to those who listen
         self.stopping = False
         self.stamps = None
         self.settling = 0
 
     def serve(self):
         """Serves until a signal; returns the exit code."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
+        on_stop_signals(self._stop, self._kill)
         try:
             RedisLink(self.options.redis).close()
             self._take_port()
@@ -49469,31 +49938,27 @@ class Workers:
         self._end()
         return EXIT_OK
 
-    def _stop(self, *_signal):
-        if self.stopping:
-            for worker in self.workers:
-                if worker.pid is not None:
-                    os.kill(worker.pid, signal.SIGKILL)
-            os._exit(EXIT_OK)
+    def _stop(self):
         self.stopping = True
+
+    def _kill(self):
+        for worker in self.workers:
+            if worker.pid is not None:
+                os.kill(worker.pid, signal.SIGKILL)
+        os._exit(EXIT_OK)
 
     def _take_port(self):
         """Binds the port twice: the first time alone, to see that nobody else has it."""
         options = self.options
-        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((options.host, options.port))
-            options.port = probe.getsockname()[1]
-        self.port = socket.socket(family)
-        if SYSTEM_DEALS_CONNECTIONS:
-            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        else:
-            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.port.bind((options.host, options.port))
+        probes = bound_sockets(options.host, options.port)
+        options.port = probes[0].getsockname()[1]
+        for probe in probes:
+            probe.close()
+        self.ports = bound_sockets(options.host, options.port, shared=SYSTEM_DEALS_CONNECTIONS)
         if not SYSTEM_DEALS_CONNECTIONS:
-            self.port.listen(LISTEN_BACKLOG)
-            self.port.setblocking(False)
+            for port in self.ports:
+                port.listen(LISTEN_BACKLOG)
+                port.setblocking(False)
 
     def _start(self, worker):
         first = not worker.started
@@ -49512,7 +49977,8 @@ class Workers:
             return
         code = EXIT_USAGE
         try:                            # the child never gets back to where its parent goes on
-            self.port.close()
+            for sock in self.ports:
+                sock.close()
             for sibling in self.workers:
                 for end in (sibling.channel, sibling.dealer):
                     if end is not None:
@@ -49521,21 +49987,23 @@ class Workers:
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
+            with contextlib.suppress(OSError, ValueError):      # the terminal may be closed
+                sys.stdout.flush()
             os._exit(code)
 
     def _wait(self, seconds):
         """Waits, deals out connections, and takes in what the children tell: the files that their scripts import."""
         channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
         end = time.monotonic() + seconds
-        ready = [self.port]
-        while ready == [self.port] and not self.stopping and (left := end - time.monotonic()) > 0:
+        ready = self.ports
+        while set(ready) <= set(self.ports) and not self.stopping and (left := end - time.monotonic()) > 0:
             dealing = not SYSTEM_DEALS_CONNECTIONS and any(worker.up for worker in self.workers)
-            ready = select.select([*channels, self.port] if dealing else list(channels), [], [], left)[0]
-            if self.port in ready:
-                self._deal()
+            ready = select.select([*channels, *self.ports] if dealing else list(channels), [], [], left)[0]
+            for port in self.ports:
+                if port in ready:
+                    self._deal(port)
         for channel in ready:
-            if channel is self.port:
+            if channel in self.ports:
                 continue
             worker = channels[channel]
             data = received(channel, 65536)
@@ -49546,11 +50014,11 @@ class Workers:
                 line, _, worker.received = worker.received.partition(b"\n")
                 worker.up, worker.files = True, json.loads(line)
 
-    def _deal(self):
+    def _deal(self, port):
         """Accepts the connections that are there, and gives them to the children in turn."""
         for _ in range(64):
             try:
-                connection = self.port.accept()[0]
+                connection = port.accept()[0]
             except (BlockingIOError, ConnectionError):
                 return
             except OSError:
@@ -49629,7 +50097,8 @@ class Workers:
 def serve_as_worker(scripts, options, number, channel, first, dealt):
     """One process of --workers: serves until its parent closes the channel; returns the exit code."""
     stop = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl+C reaches all; the parent decides
+    for kind in (signal.SIGINT, signal.SIGHUP):         # they reach all; the parent decides
+        signal.signal(kind, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     server = start_server(scripts, options, number, dealt)
     if server is None:
