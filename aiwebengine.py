@@ -5312,7 +5312,7 @@ NUMBER_TYPES = frozenset((int, float))
 def same_value_zero(x, y):
     """SameValueZero (7.2.11)."""
     if x == y:
-        return (type(x) is bool) is (type(y) is bool)
+        return type(x) is type(y) or type(x) in NUMBER_TYPES and type(y) in NUMBER_TYPES
     return x is y or (x != x and y != y)
 
 
@@ -6391,8 +6391,9 @@ def species_constructor(obj, default):
 # -- Equality and order (7.2) ------------------------------------------------------------
 
 def strict_equal(x, y):
-    """IsStrictlyEqual (7.2.15). Python's == is right except that it takes True for 1."""
-    return x == y and (type(x) is bool) is (type(y) is bool)
+    """IsStrictlyEqual (7.2.15). Python's == is right except that it takes True for 1, and for a float on the
+    left 2.0 for 2n."""
+    return x == y and (type(x) is type(y) or type(x) in NUMBER_TYPES and type(y) in NUMBER_TYPES)
 
 
 def loose_equal(x, y):
@@ -14050,12 +14051,11 @@ def list_position(items, value, start, end):
     """The first position of a value among start … end by strict equality, or -1."""
     if value != value:
         return -1
-    is_bool = type(value) is bool
     step = SLICE_LENGTH if type(value) is not str or len(value) <= 64 else comparisons_at_once(value)
     while start < end:
         try:
             start = items.index(value, start, end if end - start <= step else start + step)
-            if (type(items[start]) is bool) is is_bool:
+            if strict_equal(items[start], value):
                 return start
             start += 1
         except ValueError:

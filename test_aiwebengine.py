@@ -2626,6 +2626,9 @@ var r = []; for (var f of [(a = (b = 1), b) => 0, (a = () => b = 1, b = a()) => 
 # 0n is false wherever it stands
 result = [0n || 3, 0n ? 1 : 2, !0n, 0n && 3, (() => { while (0n) return 1; return 2 })()].map(String).join()
 => 3,2,true,0,2
+# a Number is never strictly equal to a BigInt, also where it is a float here
+result = ((t, b) => [t === b, b === t, [t].includes(b), [, t].includes(b), [t].indexOf(b), [t].lastIndexOf(b), new Set([t, b]).size, (() => { switch (t) { case b: return 1 } })(), -0 === 0n])(1.5 + 1.5, 3n).map(String).join()
+=> false,false,false,false,-1,-1,2,undefined,false
 # continue in a try: what the loop's test and update throw is not caught there
 var r = []; try { do { try { continue } catch { r.push("inner") } } while (x_()) } catch (e) { r.push(e.name) }
 try { for (;; x_()) { try { continue } catch { r.push("inner") } } } catch (e) { r.push(e.name) } result = r.join()
