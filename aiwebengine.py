@@ -3565,6 +3565,7 @@ class Variable:
     boxed        it lives in a Cell, made anew for each turn of the loop (or shared by modules)
     provided     its Cell comes from outside: the variable is imported or exported
     passed       captured in a loop but never assigned: inner functions get the value itself
+    counts       whether it is_counter(), None before that was asked; `starts`: the range of its literals
     remote       some inner function assigns it: any call may
     early        some reference stands before the declaration (or runs perhaps before it)
     sources      what is assigned to it: expression nodes and type names, for the inference
@@ -3573,7 +3574,8 @@ class Variable:
 
     __slots__ = ("kind", "scope", "name", "python", "is_global", "captured", "assigned", "in_loop",
                  "boxed", "passed", "provided", "early", "sources", "type", "start", "end", "capturers",
-                 "region", "references", "dominates", "remote")
+                 "region", "references", "dominates", "remote", "counts",
+                 "starts")
 
     def __init__(self, kind, scope, name, start, end):
         self.kind = kind
@@ -3591,7 +3593,7 @@ class Variable:
         self.references = []
         self.region = None
         self.dominates = False
-        self.type = None
+        self.counts = self.starts = self.type = None
 
 
 class Scope:
@@ -4469,6 +4471,15 @@ def is_own_step(variable, source):
 
 def is_counter(variable):
     """Whether a variable is only ever set to small literals or counted up or down."""
+    if variable.counts is None:
+        variable.counts = only_counts(variable)
+        starts = [s.value for s in variable.sources if isinstance(s, NumericLiteral)]
+        fine = all(type(v) is int and abs(v) < 2 ** 40 for v in starts)
+        variable.starts = (min(starts, default=0), max(starts, default=0)) if fine else (None, None)
+    return variable.counts
+
+
+def only_counts(variable):
     for source in variable.sources:
         if isinstance(source, NumericLiteral):
             continue
@@ -4529,10 +4540,8 @@ def counter_range(variable, step):
     """The range of a counter; for other variables `x++` is an addition like any other."""
     current = variable.type
     if is_counter(variable):
-        starts = [s.value for s in variable.sources if isinstance(s, NumericLiteral)]
-        if all(type(v) is int and abs(v) < 2 ** 40 for v in starts):
-            low = min(starts, default=0)
-            high = max(starts, default=0)
+        low, high = variable.starts
+        if low is not None:
             return (low, COUNTER_BOUND) if step > 0 else (-COUNTER_BOUND, high)
         return "num"
     if current == BOTTOM:
