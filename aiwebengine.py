@@ -39299,6 +39299,9 @@ MAX_KEPT_LOG_TEXT = 20_000
 MAX_LOG_BACKLOG = 4 * 1024 * 1024
 MAX_LOG_LINES = 20_000
 LOG_FLUSH_SECONDS = 1.0
+#: How long a computing thread keeps Python from the others. The thread that serves everybody needs Python several
+#: times for a request, and each time waits for all the scripts that compute.
+SWITCH_SECONDS = 0.0005
 MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
@@ -42984,18 +42987,27 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return None
 
     def not_found(self, head):
-        here = made_here(head, self.address)
-        hints = self.app.suggestions(head.path) if here else ()
+        """404; on this machine with what is meant, which takes a look at everything that is registered."""
+        if made_here(head, self.address):
+            self.compute(self.server.missing_pace, b"", lambda: self.describe_missing(head), self.reply)
+        else:
+            self.refuse(Refusal(404, self.missing_text(head)))
+
+    @staticmethod
+    def missing_text(head):
         shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
-        message = f"Nothing is registered at {head.method} {shown}"
-        if here and self.app.failures:
+        return f"Nothing is registered at {head.method} {shown}"
+
+    def describe_missing(self, head):
+        """The Response to a request for a path that does not exist."""
+        message, hints = self.missing_text(head), self.app.suggestions(head.path)
+        if self.app.failures:
             message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
-        if head.browser and here:
-            self.reply(PAGES["missing"](self.server, head, message))
-        else:
-            self.refuse(Refusal(404, message))
+        if head.browser:
+            return PAGES["missing"](self.server, head, message)
+        raise Refusal(404, message)
 
     # -- GraphQL ----
 
@@ -43640,6 +43652,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._later_count = itertools.count()
         self.gate = Gate(host, allowed_hosts, cors, rate)
         self.key = Key()
+        self.missing_pace = Pace()
         self.max_connections = max_connections
         self.requests = RequestLog()
         self.dashboard = None           # made by the section on pages when somebody looks
@@ -47916,6 +47929,7 @@ class Server:
 
     def start(self):
         raise_file_limit()
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         try:
             self.app.script_files()     # a folder that cannot be read is an error now, not later
             self._http = self._listen()
