@@ -12950,7 +12950,7 @@ class HostileClientTest(ServerCase):
             routeRegistry.registerStreamRoute("/{mark.replace(' ', '')}/s");
             console.log(bad); console.error(bad);
             graphQLRegistry.registerQuery("q", 'type Query {{ q(a: String = "{mark}"): String @deprecated(reason: "{mark}") }}', bad);
-        """, f"{mark}.js": f"throw new Error({json.dumps(mark)})", "public/x.txt": "x"})
+        """, f"{mark if POSIX else 'x'}.js": f"throw new Error({json.dumps(mark)})", "public/x.txt": "x"})
         port = self.server.port
         self.connect("/" + urllib.parse.quote(mark.replace(" ", "")) + "/s?name=" + urllib.parse.quote(mark))
         self.server.app.streams.get(f"/{mark.replace(' ', '')}/s").send(mark)
