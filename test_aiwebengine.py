@@ -128,7 +128,9 @@ def needs(condition, what):
 
 
 needs_signals = needs(POSIX, "signals from one process to another")
-needs_proc = needs(os.path.exists("/proc/self/stat"), "/proc, which tells about processes")
+#: Whether /proc tells about processes. (Under wine, a program for Windows may see it, with other numbers.)
+PROC = POSIX and os.path.exists("/proc/self/stat")
+needs_proc = needs(PROC, "/proc, which tells about processes")
 needs_limits = needs(resource, "limits for the files that a process may open")
 
 
@@ -13045,7 +13047,7 @@ class FaultTest(ServerCase):
         if POSIX:
             again = f"os.closerange(0, 3); os.execv(sys.executable, {COMMAND!r} + sys.argv[1:])"
             ways["closed"] = {"stdout": None, "stderr": None, "command": with_limits(again)}
-        if os.path.exists("/dev/full"):
+        if POSIX and os.path.exists("/dev/full"):
             full = open("/dev/full", "w", encoding="utf-8")
             self.addCleanup(full.close)
             ways["full device"] = {"stdout": full, "stderr": full}
@@ -13108,7 +13110,7 @@ class FaultTest(ServerCase):
                 self.assertIn(part, banner)
                 self.assertEqual(b"warning" in banner, bool(part))
 
-    @needs(os.path.exists("/proc/self/limits"), "/proc, which tells the limits of processes")
+    @needs(PROC, "/proc, which tells the limits of processes")
     def test_the_server_takes_all_the_file_descriptors_it_may_have(self):
         hard = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 4000)
         port, process = self.spawn(self.SOURCE, command=with_limits(
@@ -13138,14 +13140,13 @@ class FaultTest(ServerCase):
             sock.connect(("127.0.0.1", port))
             sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             slow.append(sock)
-        watched = os.path.exists("/proc/self/status")
-        before, answers = resident(process.pid) if watched else 0, []
+        before, answers = resident(process.pid) if PROC else 0, []
         flood = threading.Thread(target=lambda: answers.append(ask(port, "GET", "/flood")))
         flood.start()
         largest, others = before, 0
         while flood.is_alive():
             others += ask(port, "GET", "/hello") == b"Hello"
-            largest = max(largest, resident(process.pid) if watched else 0)
+            largest = max(largest, resident(process.pid) if PROC else 0)
             time.sleep(0.02)
         self.assertIn(b"TimeoutError", answers[0])
         self.assertGreater(others, 2)
@@ -15331,7 +15332,7 @@ class ScriptTestsTest(ServerCase):
             code, text = self.run_again()
         self.assertEqual((code, text), (2, "aiwebengine: the tests cannot be run: [Errno 13] Permission denied: 'tests'\n"))
 
-    @needs(os.path.exists("/dev/full"), "a device that is always full")
+    @needs(POSIX and os.path.exists("/dev/full"), "a device that is always full")
     def test_a_report_on_a_full_disk_is_one_line(self):
         code, text = self.run_tests("--reporter", "junit", "--report", "/dev/full", a_test="test('it', () => {});")
         self.assertEqual(code, 2)
