@@ -41,6 +41,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 import argparse
 import array
 import ast
+import atexit
 import base64
 import binascii
 import bisect
@@ -78,6 +79,7 @@ import secrets
 import select
 import selectors
 import shlex
+import shutil
 import signal
 import socket
 import socketserver
@@ -101,6 +103,11 @@ try:
 except ImportError:                     # not on Windows
     resource = None
 try:
+    import msvcrt
+    import winreg
+except ImportError:                     # only on Windows
+    msvcrt = winreg = None
+try:
     import ctypes
 except ImportError:                     # a Python that was built without it
     ctypes = None
@@ -123,8 +130,8 @@ __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "
 #: Seconds a handler may run before it is stopped, and a script's top level while it loads.
 DEFAULT_HANDLER_TIMEOUT = 5.0
 
-#: Bytes by which the process may grow while one script runs, before that script is stopped.
-MAX_SCRIPT_MEMORY = 768 * 1024 * 1024
+#: Bytes by which all scripts together may let the process grow, before the one that took the most is stopped.
+DEFAULT_MAX_MEMORY = 1024 * 1024 * 1024
 
 #: JavaScript calls within calls before a RangeError, in Python frames.
 MAX_CALL_DEPTH = 6000
@@ -290,6 +297,11 @@ def interruptible_slowly(values):
         if not count & 511:
             poll_interrupt()
         yield value
+
+
+class MemoryLimit:
+    #: Whether the process may grow by so many bytes at once: the section on realms puts its function here.
+    has_room = staticmethod(lambda size: True)
 
 
 class EngineUnavailable(Exception):
@@ -12246,8 +12258,117 @@ def week_day(value):
 
 # -- Date: local time
 
+#: Names of zones whose abbreviation means another zone in ZONE_NAMES, by offset in hours.
+OTHER_ZONE_NAMES = {("CST", 8): "China Standard Time", ("IST", 2): "Israel Standard Time",
+                    ("IDT", 3): "Israel Daylight Time", ("IST", 1): "Irish Standard Time",
+                    ("CST", -5): "Cuba Standard Time", ("CDT", -4): "Cuba Daylight Time"}
+
+#: IANA names of the time zones of Windows, whose own names have "Standard Time" in them (CLDR,
+#: windowsZones.xml, territory 001).
+WINDOWS_ZONES = {name: f"{area}/{city}" for area, zones in {
+    "Africa":
+        "E. Africa=Nairobi, Egypt=Cairo, Libya=Tripoli, Morocco=Casablanca, Namibia=Windhoek, Sao "
+        "Tome=Sao_Tome, South Africa=Johannesburg, South Sudan=Juba, Sudan=Khartoum, W. Central "
+        "Africa=Lagos",
+    "America":
+        "Alaskan=Anchorage, Alberta=Edmonton, Aleutian=Adak, Argentina=Buenos_Aires, Atlantic=Halifax, "
+        "Bahia=Bahia, British Columbia=Vancouver, Canada Central=Regina, Central America=Guatemala, "
+        "Central Brazilian=Cuiaba, Central=Chicago, Central (Mexico)=Mexico_City, Cuba=Havana, E. South "
+        "America=Sao_Paulo, Eastern=New_York, Eastern (Mexico)=Cancun, Greenland=Godthab, "
+        "Haiti=Port-au-Prince, Magallanes=Punta_Arenas, Manitoba=Winnipeg, Montevideo=Montevideo, "
+        "Mountain=Denver, Mountain (Mexico)=Mazatlan, Newfoundland=St_Johns, Pacific SA=Santiago, "
+        "Pacific=Los_Angeles, Pacific (Mexico)=Tijuana, Paraguay=Asuncion, SA Eastern=Cayenne, SA "
+        "Pacific=Bogota, SA Western=La_Paz, Saint Pierre=Miquelon, Tocantins=Araguaina, Turks And "
+        "Caicos=Grand_Turk, US Eastern=Indianapolis, US Mountain=Phoenix, Venezuela=Caracas, "
+        "Yukon=Whitehorse",
+    "Asia":
+        "Afghanistan=Kabul, Altai=Barnaul, Arab=Riyadh, Arabian=Dubai, Arabic=Baghdad, Azerbaijan=Baku, "
+        "Bangladesh=Dhaka, Caucasus=Yerevan, Central Asia=Bishkek, China=Shanghai, "
+        "Ekaterinburg=Yekaterinburg, Georgian=Tbilisi, India=Calcutta, Iran=Tehran, Israel=Jerusalem, "
+        "Jordan=Amman, Korea=Seoul, Magadan=Magadan, Middle East=Beirut, Myanmar=Rangoon, N. Central "
+        "Asia=Novosibirsk, Nepal=Katmandu, North Asia East=Irkutsk, North Asia=Krasnoyarsk, North "
+        "Korea=Pyongyang, Omsk=Omsk, Pakistan=Karachi, Qyzylorda=Qyzylorda, Russia Time Zone "
+        "10=Srednekolymsk, Russia Time Zone 11=Kamchatka, SE Asia=Bangkok, Sakhalin=Sakhalin, "
+        "Singapore=Singapore, Sri Lanka=Colombo, Syria=Damascus, Taipei=Taipei, Tokyo=Tokyo, Tomsk=Tomsk, "
+        "Transbaikal=Chita, Ulaanbaatar=Ulaanbaatar, Vladivostok=Vladivostok, W. Mongolia=Hovd, West "
+        "Asia=Tashkent, West Bank=Hebron, Yakutsk=Yakutsk",
+    "Atlantic": "Azores=Azores, Cape Verde=Cape_Verde, Greenwich=Reykjavik",
+    "Australia":
+        "AUS Central=Darwin, AUS Eastern=Sydney, Aus Central W.=Eucla, Cen. Australia=Adelaide, E. "
+        "Australia=Brisbane, Lord Howe=Lord_Howe, Tasmania=Hobart, W. Australia=Perth",
+    "Etc":
+        "Dateline=GMT+12, UTC=UTC, UTC+12=GMT-12, UTC+13=GMT-13, UTC-02=GMT+2, UTC-08=GMT+8, "
+        "UTC-09=GMT+9, UTC-11=GMT+11",
+    "Europe":
+        "Astrakhan=Astrakhan, Belarus=Minsk, Central Europe=Budapest, Central European=Warsaw, E. "
+        "Europe=Chisinau, FLE=Kiev, GMT=London, GTB=Bucharest, Kaliningrad=Kaliningrad, Romance=Paris, "
+        "Russia Time Zone 3=Samara, Russian=Moscow, Saratov=Saratov, Turkey=Istanbul, "
+        "Volgograd=Volgograd, W. Europe=Berlin",
+    "Indian": "Mauritius=Mauritius",
+    "Pacific":
+        "Bougainville=Bougainville, Central Pacific=Guadalcanal, Chatham Islands=Chatham, Easter "
+        "Island=Easter, Fiji=Fiji, Hawaiian=Honolulu, Line Islands=Kiritimati, Marquesas=Marquesas, New "
+        "Zealand=Auckland, Norfolk=Norfolk, Samoa=Apia, Tonga=Tongatapu, West Pacific=Port_Moresby"
+}.items() for name, city in (zone.split("=") for zone in zones.split(", "))}
+
+
+def windows_zone_name():
+    """The IANA name of the zone that Windows is set to; "" where it is none of the table's."""
+    place = r"SYSTEM\CurrentControlSet\Control\TimeZoneInformation"
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, place) as key:
+            name = winreg.QueryValueEx(key, "TimeZoneKeyName")[0].partition("\0")[0]
+    except OSError:
+        return ""
+    return WINDOWS_ZONES.get(name.replace(" Standard Time", ""), "")
+
+
+def load_zone(name):
+    """The zone of an IANA name, or None."""
+    if not re.fullmatch(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", name) or len(name) > 100:
+        return None
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        return None
+
+
+def local_zone_name():
+    """The IANA name of the machine's time zone, as far as one can tell."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    if not name and winreg is not None:
+        name = windows_zone_name()      # known even where its rules are not
+    elif not name:
+        name = os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    known = name and (load_zone(name) or name in WINDOWS_ZONES.values())
+    return name if known and name != "Etc/UTC" else "UTC"
+
+
+@functools.cache
+def windows_zone():
+    """The zone of the machine where the system's own functions know neither the past nor the time after
+    2038, which is Windows; or None."""
+    return load_zone(local_zone_name()) if winreg is not None else None
+
+
+def zone_facts(zone, value):
+    """(offset from UTC in ms, name) of a zone at a time value."""
+    if not -60_000_000_000_000 < value < 250_000_000_000_000:
+        value = equivalent_time(value)
+    moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc) \
+        + datetime.timedelta(milliseconds=int(value))
+    moment = moment.astimezone(zone)
+    offset, short = round(moment.utcoffset().total_seconds()), moment.tzname()
+    name = OTHER_ZONE_NAMES.get((short, offset // 3600)) or ZONE_NAMES.get(short, short)
+    return offset * 1000, name
+
+
 def local_facts(value):
     """(offset from UTC in ms, name) of the machine's time zone at a time value."""
+    zone = windows_zone()
+    if zone is not None:
+        offset, name = zone_facts(zone, value)
+        return offset, name if name != "LMT" else time.tzname[0]
     seconds = int(value) // 1000
     try:
         facts = time.localtime(seconds)
@@ -12255,7 +12376,8 @@ def local_facts(value):
         facts = time.localtime(equivalent_time(int(value)) // 1000)
     # Names of the days before zones existed, such as LMT, nobody knows.
     zone = facts.tm_zone if facts.tm_zone in ZONE_NAMES else time.tzname[facts.tm_isdst > 0]
-    return facts.tm_gmtoff * 1000, ZONE_NAMES.get(zone, zone)
+    # Windows computes the offset with 32 bits.
+    return ((facts.tm_gmtoff + 2**31) % 2**32 - 2**31) * 1000, ZONE_NAMES.get(zone, zone)
 
 
 def equivalent_time(value):
@@ -15704,6 +15826,8 @@ def allocate_bytes(size):
     if size > MAX_BUFFER_BYTES:
         raise JSRangeError("Array buffer allocation failed")
     try:
+        if size > 1 << 24 and not MemoryLimit.has_room(size):
+            raise MemoryError
         return bytearray(size)
     except MemoryError:
         raise JSRangeError("Array buffer allocation failed") from None
@@ -18099,7 +18223,7 @@ def plain_opener(realm):
     def open_value(value):
         nonlocal room
         if realm.interrupt:
-            raise Interrupted
+            realm.poll()
         room -= 2
         kind = type(value)
         if kind is JSObject:
@@ -22728,28 +22852,6 @@ ERA_NAMES = {"narrow": "BA", "short": ("BC", "AD"), "long": ("Before Christ", "A
 #: Abbreviations that people in the United States read for their zones.
 US_ZONES = {ZONE_NAMES[short]: short for short in (
     "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "AKST", "AKDT", "HST")}
-#: Names of zones whose abbreviation means another zone in ZONE_NAMES, by offset in hours.
-OTHER_ZONE_NAMES = {("CST", 8): "China Standard Time", ("IST", 2): "Israel Standard Time",
-                    ("IDT", 3): "Israel Daylight Time", ("IST", 1): "Irish Standard Time",
-                    ("CST", -5): "Cuba Standard Time", ("CDT", -4): "Cuba Daylight Time"}
-
-
-def local_zone_name():
-    """The IANA name of the machine's time zone, as far as one can tell."""
-    name = os.environ.get("TZ", "").lstrip(":")
-    if not name:
-        _, _, name = os.path.realpath("/etc/localtime").partition("/zoneinfo/")
-    return name if name and load_zone(name) else "UTC"
-
-
-def load_zone(name):
-    """The zone of an IANA name, or None."""
-    if not re.fullmatch(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", name) or len(name) > 100:
-        return None
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (ValueError, OSError, LookupError):
-        return None
 
 
 def find_zone(name):
@@ -22760,21 +22862,12 @@ def find_zone(name):
     if zone is None or zone.key.islower() or zone.key.isupper():
         matches = [each for each in zoneinfo.available_timezones() if each.lower() == name.lower()]
         zone = load_zone(matches[0]) if matches else zone
+    if zone is None and load_zone("Europe/London") is None:
+        raise JSRangeError(f"Time zone {name} cannot be used: this machine has no time zone database, only UTC "
+                           "(install one with: pip install tzdata)")
     if zone is None:
         raise JSRangeError(f"Invalid time zone specified: {name}")
     return zone.key, lambda value: zone_facts(zone, value)
-
-
-def zone_facts(zone, value):
-    """(offset from UTC in ms, name) of a zone at a time value."""
-    if not -60_000_000_000_000 < value < 250_000_000_000_000:
-        value = equivalent_time(value)
-    moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc) \
-        + datetime.timedelta(milliseconds=int(value))
-    moment = moment.astimezone(zone)
-    offset, short = round(moment.utcoffset().total_seconds()), moment.tzname()
-    name = OTHER_ZONE_NAMES.get((short, offset // 3600)) or ZONE_NAMES.get(short, short)
-    return offset * 1000, name
 
 
 def zone_name_text(offset, name, width):
@@ -27146,6 +27239,16 @@ def is_module(source):
 
 #: Seconds between two looks of the watchdog at the process's memory.
 MEMORY_CHECK_SECONDS = 0.05
+#: The watchdog is late by so much: a script's call holds up all threads.
+HELD_UP_SECONDS = 0.05
+#: Bytes by which the process grows between two looks when several running realms begin to take turns.
+TURNS_FROM_BYTES = 4 * 1024 * 1024
+#: Seconds that a stopped script gets to give back its memory before another one may be blamed.
+STOPPING_SECONDS = 5
+#: Bytes by which it grows above its limit before garbage is looked for again.
+COLLECT_FROM_BYTES = 64 * 1024 * 1024
+
+
 def _memory_on_linux():
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -27188,69 +27291,108 @@ def give_back_memory():
         pass
 
 
+def thread_seconds(thread):
+    """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's own
+    function for it crashes for a thread that has ended."""
+    try:
+        return time.clock_gettime(~thread << 3 | 6) if sys.platform == "linux" else None
+    except OSError:
+        return None
+
+
+def out_of_memory(message):
+    error = ScriptTimeout(message)
+    error.name = "OutOfMemoryError"
+    return error
+
+
 class Watch:
-    """One entry into a realm, until when it may last and how large the process may grow (None: not
-    known yet)."""
+    """One entry into a realm and until when it may last. `since` and `seconds` are the time and the thread's
+    processor time at the watchdog's last look, or when it began (None: not known yet); `memory` is what the
+    realm had when it began."""
 
-    __slots__ = ("realm", "deadline", "memory")
+    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds")
 
-    def __init__(self, realm, deadline):
+    def __init__(self, realm, seconds):
         self.realm = realm
-        self.deadline = deadline
-        self.memory = None
+        self.memory = realm.memory
+        self.thread = threading.get_native_id()
+        self.since = time.monotonic()
+        self.deadline = INFINITY if seconds is None else self.since + seconds
+        self.seconds = None
+
+    def worked(self, now):
+        """Seconds that it has computed since the last look."""
+        last, self.seconds = self.seconds, thread_seconds(self.thread)
+        since, self.since = self.since, now
+        return now - since if last is None or self.seconds is None else self.seconds - last
 
 
 class Watchdog:
-    """One thread that stops scripts whose time is up or that take too much memory."""
+    """One thread that stops scripts whose time is up, and shares out the process's memory.
+
+    What the process grows by is charged to the realms that ran meanwhile. When that happens while several run,
+    they take turns, so that nobody pays for another. A realm whose call holds up all threads rests after it.
+    """
 
     def __init__(self):
-        self.condition = threading.Condition()
+        lock = threading.RLock()
+        self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
         self.watches = set()
         self.thread = None
         self.asleep = False
-        self.garbage = False
-        #: The size of the process when a script was last seen to begin.
-        self.memory = 0
+        self.max_memory = DEFAULT_MAX_MEMORY
+        #: The size of the process at the last look, and that before scripts took any.
+        self.memory = self.first_memory = 0
+        #: The realms that have been charged with memory.
+        self.charged = weakref.WeakSet()
+        #: Weak reference to a realm -> seconds of its entries that have ended since the last look.
+        self.ended = {}
+        #: The realm whose turn it is, until when turns are taken, and when garbage was last collected.
+        self.turn = None
+        self.turns_end = self.collected = self.stopping_until = 0.0
+        #: The size of the process after garbage was collected.
+        self.clean_memory = 0
 
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
-        watch = Watch(realm, INFINITY if seconds is None else time.monotonic() + seconds)
+        watch = Watch(realm, seconds)
         with self.condition:
             self.watches.add(watch)
             if self.thread is None:
-                self.memory = memory_used()
+                self.memory = self.first_memory = memory_used()
                 self.thread = threading.Thread(target=self.run, name="watchdog", daemon=True)
                 self.thread.start()
             elif self.asleep or (seconds is not None and seconds < MEMORY_CHECK_SECONDS):
                 self.asleep = False
                 self.condition.notify()
+            if self.turn is not None and self.turn is not realm:
+                realm.interrupt_run(None)
         return watch
 
-    def release(self, watch, garbage=False):
-        """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it.
-        With `garbage`, Python is told to look for cycles soon."""
+    def release(self, watch):
+        """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it."""
         with self.condition:
             self.watches.discard(watch)
-            self.garbage |= garbage
+            realm = watch.realm.reference
+            self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
 
     def run(self):
         """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there have been none for a
         while, so that short entries need not wake it."""
-        idle = 0
+        idle, due = 0, time.monotonic()
         with self.condition:
             while True:
-                if self.watches:
-                    idle = 0
-                    self.check()
-                elif self.garbage:
-                    self.garbage = False
-                    gc.collect()
-                else:
-                    idle += 1
+                idle = 0 if self.watches or self.ended else idle + 1
+                if not idle:
+                    self.check(time.monotonic() - due)
                 asleep = self.asleep = idle > 40
-                self.condition.wait(None if asleep else self.next_wait())
+                wait = None if asleep else self.next_wait()
+                due = time.monotonic() + (wait or 0.0)
+                self.condition.wait(wait)
                 if asleep:
                     idle = 0            # whoever wakes it has the next two seconds without
+                    due = time.monotonic()
                 self.asleep = False
 
     def next_wait(self):
@@ -27258,22 +27400,114 @@ class Watchdog:
         first = min((watch.deadline for watch in self.watches), default=INFINITY)
         return max(0.001, min(MEMORY_CHECK_SECONDS, first - time.monotonic()))
 
-    def check(self):
-        """Stops whatever has gone too far."""
+    def check(self, late):
+        """Stops whatever has gone too far. `late` says by how many seconds nobody let this thread run."""
         now, memory = time.monotonic(), memory_used()
+        shares = {realm(): seconds for realm, seconds in self.ended.items() if realm() is not None}
+        self.ended = {}
         for watch in list(self.watches):
-            if watch.memory is None:
-                watch.memory = min(self.memory, memory) + MAX_SCRIPT_MEMORY
+            seconds = watch.worked(now)
+            shares[watch.realm] = shares.get(watch.realm, 0.0) + seconds
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
                 self.watches.discard(watch)
-            elif memory > watch.memory:
-                watch.realm.interrupt_run("memory")
-                self.watches.discard(watch)
+            elif late > HELD_UP_SECONDS and seconds > late / 2:
+                watch.realm.interrupt_run(None)
+        self.charge(memory - self.memory, shares)
+        self.take_turns(now, memory - self.memory, [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
         self.memory = memory
+        if memory - self.first_memory > self.max_memory:
+            self.over_budget(now)
+
+    def charge(self, grown, shares):
+        """Adds growth, which may be negative, to the accounts of the realms that ran."""
+        if self.turn in shares:
+            shares = {self.turn: 1.0}
+        total = sum(shares.values())
+        for realm, seconds in shares.items():
+            if seconds > 0:
+                self.charged.add(realm)
+                realm.memory = max(0, realm.memory + int(grown * seconds / total))
+
+    def take_turns(self, now, grown, running):
+        """Lets one realm run at a time while the process grows and several do."""
+        if grown > TURNS_FROM_BYTES and len(running) > 1:
+            self.turns_end = now + 1
+        if now > self.turns_end:
+            if self.turn is not None:
+                self.turn = None
+                self.turned.notify_all()
+            return
+        realms = sorted({watch.realm for watch in self.watches}, key=id)
+        later = [realm for realm in realms if self.turn is not None and id(realm) > id(self.turn)]
+        self.turn = later[0] if later else realms[0] if realms else None
+        self.turned.notify_all()
+        for realm in realms:
+            if realm is not self.turn:
+                realm.interrupt_run(None)
+
+    def rest(self, realm):
+        """Called by a realm's thread: lets others run for a moment, or until its turn."""
+        end = time.monotonic() + 1
+        with self.condition:
+            self.turned.wait(MEMORY_CHECK_SECONDS)
+            while self.turn not in (None, realm) and realm.interruption is None and time.monotonic() < end:
+                self.turned.wait(MEMORY_CHECK_SECONDS)
+
+    def over_budget(self, now):
+        """The process is too large: collects garbage, then stops the realm that has taken the most."""
+        if now - self.collected > 1 or self.memory > self.clean_memory + COLLECT_FROM_BYTES:
+            self.collect()
+        over = self.memory - self.first_memory - self.max_memory
+        if over <= 0 or now < self.stopping_until:
+            return
+        realms = sorted(self.charged, key=lambda realm: realm.memory)
+        running = {watch.realm for watch in self.watches}
+        if sum([realm.memory for realm in realms]) < self.max_memory // 2:
+            self.first_memory += over           # that was not the scripts
+        elif realms[-1] in running:
+            self.stop(realms[-1], now)
+        elif realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
+            realms[-1].outgrown()
+        else:
+            # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
+            growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+            if growing is not None and growing.realm.memory - growing.memory > self.max_memory // 4:
+                self.stop(growing.realm, now)
+
+    def stop(self, realm, now):
+        """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
+        realm.interrupt_run("memory")
+        self.watches = {watch for watch in self.watches if watch.realm is not realm}
+        self.stopping_until = now + STOPPING_SECONDS
+
+    def collect(self):
+        """Collects garbage and gives what is free back to the system; the bytes by which the process shrank."""
+        before = memory_used()
+        gc.collect()
+        give_back_memory()
+        self.collected = time.monotonic()
+        self.memory = self.clean_memory = memory_used()
+        self.first_memory = min(self.first_memory, self.memory)
+        return before - self.memory
+
+    def settle(self, realm):
+        """After a stop for want of memory, in the thread that was stopped: a realm that still keeps too much is
+        told so."""
+        freed = self.collect()
+        with self.condition:
+            self.stopping_until = 0.0
+            realm.memory = max(0, min(realm.memory - freed, self.memory - self.first_memory))
+        if realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+            realm.outgrown()
+
+    def has_room(self, size):
+        """Whether the process may grow by so many bytes at once."""
+        return not self.first_memory or memory_used() + size - self.first_memory <= self.max_memory * 1.1
 
 
 WATCHDOG = Watchdog()
+MemoryLimit.has_room = WATCHDOG.has_room
 
 
 # -- Values for a reader that chooses ----
@@ -27343,9 +27577,23 @@ class LiveValues:
 
 # -- Realm -------------------------------------------------------------------------------
 
+def write_line(stream, text):
+    """Writes a line to a text stream and flushes it. Characters that its encoding lacks are escaped, and only
+    those. In one piece, since timers print from their own thread."""
+    if stream is None:
+        return                          # started without one
+    text += "\n"
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = getattr(stream, "encoding", None) or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
 def print_to_terminal(level, text):
     """The console of realms that nobody gave another one."""
-    print(text, file=sys.stderr if level in ("error", "warn") else sys.stdout, flush=True)
+    write_line(sys.stderr if level in ("error", "warn") else sys.stdout, text)
 
 
 #: Source texts compiled lately, by (text, file name): a reload or a second realm need not do it again.
@@ -27644,6 +27892,11 @@ class Realm:
         self.stop_reason = None
         self.time_limit = None
         self.thread = None
+        #: Bytes by which the process grew while this realm ran, and what to call when it keeps too much of them.
+        self.memory, self.outgrown = 0, None
+        self.reference = weakref.ref(self)
+        #: The JSError that says why it cannot be entered any more, if there is more to say than that it is closed.
+        self.unloaded = None
         self.jobs = collections.deque()
         self.depth = 0
         self.symbols = {}
@@ -27790,18 +28043,29 @@ class Realm:
     # entering
 
     def interrupt_run(self, reason):
-        """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory"."""
-        self.stop_reason = reason
-        self.interruption = Interrupted()
+        """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory", or
+        (None) let others run for a moment."""
+        if reason is not None:
+            self.stop_reason = reason
+            self.interruption = Interrupted()
+            STOPPED_THREADS.add(self.thread)
         self.interrupt = True
         self.runtime["interrupt"] = True
-        STOPPED_THREADS.add(self.thread)
 
     def poll(self):
         """Raises Interrupted when the script's time is up: always the same one, since Python searches
         the chain of contexts at each raise of a new one, and a deep stack of `finally` raises many."""
         if self.interrupt:
-            raise self.interruption
+            if self.interruption is not None:
+                raise self.interruption
+            self.rest()
+
+    def rest(self):
+        """Lets others run for a moment."""
+        self.interrupt = self.runtime["interrupt"] = False
+        WATCHDOG.rest(self)
+        if self.interruption is not None:       # it was stopped meanwhile
+            self.interrupt = self.runtime["interrupt"] = True
 
     @needs_deep_stack
     def enter(self, work, timeout=None):
@@ -27810,7 +28074,7 @@ class Realm:
         seconds = timeout if timeout is not None else self.timeout
         with self.lock:
             if self.closed:
-                raise JSError(f"the realm {self.name} is closed")
+                raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
                 return self.enter_again(work)
             self.depth = 1
@@ -27821,24 +28085,30 @@ class Realm:
                 try:
                     result = self.work_and_jobs(work)
                 finally:
-                    WATCHDOG.release(watch, self.stop_reason == "memory")
-                self.poll()             # a script that swallowed the interruption has timed out too
+                    WATCHDOG.release(watch)
+                if self.interruption is not None:
+                    raise self.interruption     # a script that swallowed the interruption has timed out too
                 return result
             except Interrupted as error:
-                if not self.interrupt:  # another realm's, below on the stack
+                if self.interruption is None:   # another realm's, below on the stack
                     raise
                 self.jobs.clear()
                 self.rejections.clear()
-                self.report_timeout(seconds, error)
+                stopped = self.stopped_error(seconds, error)
+                traceback.clear_frames(error.__traceback__)
             except Exception as error:
                 raise self.js_error(error) from None
             finally:
                 self.depth = 0
-                if self.interrupt:
+                if self.interrupt or self.interruption is not None:
                     self.clear_interrupt()
                 if HEADROOM.raised:
                     with HEADROOM.lock:
                         HEADROOM.settle()
+            # Out of the handler, or the error would keep everything that the script had.
+            if stopped.name != ScriptTimeout.name:
+                WATCHDOG.settle(self)
+            raise stopped
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -27863,19 +28133,19 @@ class Realm:
         self.interrupt = False
         self.runtime["interrupt"] = False
 
-    def report_timeout(self, seconds, error):
+    def stopped_error(self, seconds, error):
+        """The ScriptTimeout for an entry that was stopped."""
         frames = frames_of_traceback(error.__traceback__)
         if self.stop_reason == "memory":
-            timeout = ScriptTimeout("the script was stopped: it took more than "
-                                    f"{MAX_SCRIPT_MEMORY >> 20} MiB of memory")
-            timeout.name = "OutOfMemoryError"
+            timeout = out_of_memory(f"the script was stopped: all scripts together took more than "
+                                    f"{WATCHDOG.max_memory >> 20} MiB of memory, and this one the most")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
         if frames:
             timeout.filename = frames[0][0].co_filename
             timeout.line, timeout.column = frame_position(*frames[0])
-        raise timeout from None
+        return timeout
 
     # jobs
 
@@ -27888,7 +28158,7 @@ class Realm:
         while True:
             while jobs:
                 if self.interrupt:
-                    raise Interrupted
+                    self.poll()
                 job = jobs.popleft()
                 try:
                     job()
@@ -27929,6 +28199,32 @@ class Realm:
         """Cancels timers; later entries fail."""
         self.closed = True
         self.timers.close()
+
+    def unload(self, reason):
+        """Gives up what the script keeps; later entries fail with a JSError for this reason."""
+        with self.lock:
+            self.unloaded = reason
+            self.close()
+            self.forget()
+            self.memory = max(0, self.memory - WATCHDOG.collect())
+
+    @staticmethod
+    def empty(function):
+        """Drops the code of a function that somebody outside still holds, and with it what it closes over."""
+        if isinstance(function, JSFunction):
+            function.fn = function.ctor = function.fields = None
+            function.attrs, function.props = None, {}
+
+    def forget(self):
+        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins."""
+        self.jobs.clear()
+        self.globals.clear()
+        self.global_object.props.clear()
+        for kept in (self.lexical, self.rejections, self.symbols, self.host_hooks):
+            kept.clear()
+        self.modules, self.last_match = ModuleMap(self), None
+        for name in set(self.__dict__) & set(INTRINSICS):
+            del self.__dict__[name]
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
@@ -28624,10 +28920,10 @@ class ForegroundRealm(Realm):
         if self.depth:
             self.interrupt_run("stop")
 
-    def report_timeout(self, seconds, error):
+    def stopped_error(self, seconds, error):
         if self.stop_reason == "stop":
-            raise ScriptTimeout("interrupted") from None
-        super().report_timeout(seconds, error)
+            return ScriptTimeout("interrupted")
+        return super().stopped_error(seconds, error)
 
     def await_settled(self, settled, timeout, started):
         """Waits until a promise is settled, somebody stops it, or nothing is left that could settle it."""
@@ -29967,7 +30263,9 @@ class Js2PyRealm:
         self.lock = threading.RLock()
         self.interrupt = self.closed = False
         self.interruption = self.stop_reason = self.time_limit = self.thread = None
-        self.depth = 0
+        self.outgrown = self.unloaded = None
+        self.reference = weakref.ref(self)
+        self.depth = self.memory = 0
         self.jobs = collections.deque()
         self.rejections = {}            # there are no promises
         self.timers = TimerQueue(self)
@@ -30008,17 +30306,28 @@ class Js2PyRealm:
         """Raises Interrupted in the thread that runs the script, when that shall end. Others may make
         values meanwhile."""
         if self.interrupt and threading.get_ident() == self.thread:
-            raise self.interruption
+            Realm.poll(self)
 
-    def report_timeout(self, seconds, error):
-        try:
-            Realm.report_timeout(self, seconds, error)
-        except ScriptTimeout as timeout:
-            places = self.places(error.__traceback__)
-            timeout.where = "".join("\n" + self.place_text(*place) for place in places)
-            if places:
-                _, timeout.filename, timeout.line = places[0]
-            raise
+    rest = Realm.rest
+    unload = Realm.unload
+
+    @staticmethod
+    def empty(function):
+        if isinstance(function, Js2PyValue):
+            function.object.own.clear()
+            function.object.code = None
+
+    def forget(self):
+        self.jobs.clear()
+        self.scope.own.clear()
+
+    def stopped_error(self, seconds, error):
+        timeout = Realm.stopped_error(self, seconds, error)
+        places = self.places(error.__traceback__)
+        timeout.where = "".join("\n" + self.place_text(*place) for place in places)
+        if places:
+            _, timeout.filename, timeout.line = places[0]
+        return timeout
 
     # exceptions
 
@@ -30445,6 +30754,7 @@ ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "wait_idle",                     # entering it
+    "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
@@ -38984,6 +39294,11 @@ SETTLE_SECONDS = 0.05
 ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
+MAX_KEPT_LOG_TEXT = 20_000
+#: Characters and lines of log that may wait to be written, and how long the end of the program waits for them.
+MAX_LOG_BACKLOG = 4 * 1024 * 1024
+MAX_LOG_LINES = 20_000
+LOG_FLUSH_SECONDS = 1.0
 MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
@@ -39018,8 +39333,78 @@ def printable(text):
                         text)
 
 
+class LogWriter:
+    """Writes lines to streams, in order, on a thread of its own: a pipe that nobody reads stops that thread
+    and nobody else. What does not fit into the queue is dropped; later a line says how much."""
+
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._lines = collections.deque()
+        self._size = self._dropped = 0
+        self._thread = None
+        self._writing = False
+
+    def put(self, stream, text):
+        with self._changed:
+            if self._lines and (self._size + len(text) > MAX_LOG_BACKLOG or len(self._lines) >= MAX_LOG_LINES):
+                self._dropped += 1
+                return
+            self._tell_dropped(stream)
+            self._add(stream, text)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
+                atexit.register(self.flush, LOG_FLUSH_SECONDS)
+            self._changed.notify_all()
+
+    def _add(self, stream, text):
+        self._lines.append((stream, text))
+        self._size += len(text)
+
+    def _tell_dropped(self, stream):
+        count, self._dropped = self._dropped, 0
+        if count:
+            self._add(stream, f"{time.strftime('%H:%M:%S')}  server          warning: {count:,} "
+                              f"line{'' if count == 1 else 's'} of the log dropped: they came faster than they "
+                              "were read")
+
+    def _run(self):
+        stream = None
+        while True:
+            with self._changed:
+                self._writing = False
+                if not self._lines:
+                    self._tell_dropped(stream)
+                self._changed.notify_all()
+                while not self._lines:
+                    self._changed.wait()
+                stream, text = self._lines.popleft()
+                self._size -= len(text)
+                self._writing = True
+            try:
+                write_log_line(stream, text)
+            except (OSError, ValueError):
+                pass                    # a full disk or a closed terminal must not stop the server
+
+    def flush(self, seconds):
+        """Returns when everything is written, or the time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lines and not self._writing, seconds)
+
+
+LOG_WRITER = LogWriter()
+
+
+def file_number(stream):
+    """The descriptor under a stream, or None: then writing to it does not block."""
+    try:
+        return stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 class Log:
-    """Lines for the terminal, and the last ones of each script for pages."""
+    """Lines for the terminal, and the last ones of each script for pages. Whoever writes never waits."""
 
     def __init__(self, level="info", stream=None, colour=None):
         self.threshold = LEVELS[level]
@@ -39037,7 +39422,7 @@ class Log:
         kept = self.kept.get(source)
         if kept is None:
             kept = self.kept.setdefault(source, collections.deque(maxlen=LOG_LINES_KEPT))
-        kept.append((time.time(), level, text))
+        kept.append((time.time(), level, text[:MAX_KEPT_LOG_TEXT]))
         if LEVELS.get(level, 1) < self.threshold:
             return
         mark = {"warn": "warning: ", "error": "error: "}.get(level, "")
@@ -39062,25 +39447,32 @@ class Log:
 
     def emit(self, text, level="info"):
         stream = self.stream or sys.stderr
-        if stream is None:
-            return                      # started with its standard error closed
         try:
             colour = self.colour if self.colour is not None else wants_colour(stream)
             if colour and level in _COLOURS:
                 text = "\n".join(paint(line, level) for line in text.split("\n"))
+            if file_number(stream) is not None:
+                LOG_WRITER.put(stream, text)
+                return
             with self.lock:
                 write_line(stream, text)
         except (OSError, ValueError):
-            pass                        # a full disk or a closed terminal must not stop the server
+            pass
 
 
-def write_line(stream, text):
-    """Writes and flushes a line; characters that the stream cannot encode are escaped."""
-    try:
-        stream.write(text + "\n")
-    except UnicodeEncodeError:
-        stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
-    stream.flush()
+def write_log_line(stream, text):
+    """write_line() that keeps no lock of the stream while it waits for whoever reads the log: the end of the
+    program would need it."""
+    number = file_number(stream)
+    if number is None or os.name == "nt" and os.isatty(number):     # a console of Windows takes text
+        write_line(stream, text)
+        return
+    data = memoryview((text + "\n").encode(getattr(stream, "encoding", None) or "utf-8", "backslashreplace"))
+    while data:
+        try:
+            data = data[os.write(number, data):]
+        except BlockingIOError:
+            select.select([], [number], [], 1.0)
 
 
 #: Lines of a report that are not in the colour of its level: pattern -> colour.
@@ -39098,9 +39490,21 @@ def paint(line, level):
 
 
 def wants_colour(stream):
-    """Colours only on a terminal, and not when the user says no (no-color.org)."""
+    """Colours only on a terminal that shows them, and not when the user says no (no-color.org)."""
     return stream is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" \
-        and stream.isatty()
+        and stream.isatty() and (msvcrt is None or console_takes_escapes(stream))
+
+
+def console_takes_escapes(stream):
+    """Whether a console of Windows understands escape sequences; it is asked to (SetConsoleMode with
+    ENABLE_VIRTUAL_TERMINAL_PROCESSING)."""
+    try:
+        handle, mode = ctypes.c_void_p(msvcrt.get_osfhandle(stream.fileno())), ctypes.c_uint32()
+        kernel = ctypes.windll.kernel32
+        return bool(kernel.GetConsoleMode(handle, ctypes.byref(mode))
+                    and (mode.value & 4 or kernel.SetConsoleMode(handle, mode.value | 4)))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 # -- Errors of scripts ----
@@ -39142,6 +39546,13 @@ def error_report(error, sources):
         if len(calls) > MAX_REPORTED_CALLS:
             parts.append(f"    … {len(calls) - MAX_REPORTED_CALLS} more")
     return "\n".join(parts)
+
+
+def trouble_mark(error):
+    """What the log and the client have in common about an error whose details are not for the client."""
+    if not hasattr(error, "mark"):
+        error.mark = secrets.token_hex(4)
+    return error.mark
 
 
 class MissingHandler(Exception):
@@ -39346,7 +39757,9 @@ class ResolverCall:
         """Counts the call."""
         host, error, known = self.host, self.error, self.host.app.resolver_stats
         if isinstance(error, JSError):
-            host.app.report_error(host, error, f"{self.what}: the resolver failed")
+            here = self.request is None or self.request.made_here()
+            host.app.report_error(host, error, f"{self.what}: the resolver failed",
+                                  "" if here else trouble_mark(error))
         if self.place is not None:
             return
         stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
@@ -39622,6 +40035,7 @@ class ScriptHost:
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.report = self.report_uncaught
+        self.realm.outgrown = self.outgrown
         self.realm.note_ignored = self.note_ignored
         self.realm.note_failure = self.note_failure
         self.realm.modules.loader = self.load_module
@@ -39712,6 +40126,8 @@ class ScriptHost:
 
     def resolve(self, handler, what):
         """The function behind a handler; MissingHandler names what asked for it."""
+        if self.realm.unloaded is not None:
+            raise self.realm.unloaded
         if not isinstance(handler, str):
             return handler
         function = self.realm.lookup(handler)
@@ -39858,6 +40274,28 @@ class ScriptHost:
 
     # -- life ----
 
+    def outgrown(self):
+        """The script keeps more than half of the memory that all may take together. Must not block."""
+        self.realm.outgrown = None
+        start_script_thread(self.unload, name=f"unload {self.name}")
+
+    def unload(self):
+        """Gives up what the script keeps. Its routes and streams stay, and tell why they do not work."""
+        text = (f"this script kept {self.realm.memory >> 20} MiB of memory when all scripts together took more "
+                f"than {WATCHDOG.max_memory >> 20} MiB, and was unloaded; save it to load it again, with less "
+                "to keep or with a larger --max-memory")
+        handlers = [route.handler for route in self.routes.values()]
+        handlers += [item for route in self.streams.values() for item in (route.on_connect, route.on_disconnect)]
+        handlers += [item.resolver.args[2] for item in self.app.graphql.registrations
+                     if item.owner == self.name and item.resolver is not None]
+        for function in handlers:
+            self.realm.empty(function)
+        self.realm.unload(out_of_memory(text))
+        self.app.failures[self.name] = self.app.troubles[self.name] = LoadFailure(self.name, text)
+        self.console("error", text)
+        if self.app.live is not None:
+            self.app.live.script_tried(False)
+
     def load(self):
         """Runs the script and its init; raises JSError or ScriptTimeout."""
         install_host_api(self)
@@ -39894,6 +40332,8 @@ class ScriptHost:
                 self.resolve(handler, what)
         except MissingHandler as error:
             return [str(error)]
+        except JSError:                 # it was unloaded, which has been told
+            pass
         return []
 
 
@@ -39916,6 +40356,14 @@ class LoadFailure:
         self.blockers = set()
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
+
+    @property
+    def headline(self):
+        """The first words about it: `TypeError: x is not a function`."""
+        error = self.error
+        if error is None:
+            return self.text.split("\n")[0]
+        return f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}"
 
 
 # -- All scripts ----
@@ -40194,10 +40642,11 @@ class Application:
                 host.graphql.register(kind, name, sdl, resolver, visibility, resolver_name))
 
     def _resolver_stack(self, error, request):
-        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine."""
-        if isinstance(error, JSError) and (request is None or is_loopback(request.address)):
-            return {"stack": error.stack}
-        return None
+        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine, else
+        what it is called in the log."""
+        if not isinstance(error, JSError):
+            return None
+        return {"stack": error.stack} if request is None or request.made_here() else {"id": trouble_mark(error)}
 
     def _check_current(self, host):
         if host.retired:
@@ -40300,8 +40749,10 @@ class Application:
         while (task := self._tasks.get()) is not None:
             task()
 
-    def report_error(self, host, error, what):
-        """Logs an error of a handler with its place in the source."""
+    def report_error(self, host, error, what, mark=""):
+        """Logs an error of a handler with its place in the source. `mark` is what its client got to know it by."""
+        if mark:
+            what += f" (error {mark})"
         self.keep_error(host, error, f"{what}\n{error_report(error, self.sources())}")
 
     def keep_error(self, host, error, text):
@@ -40514,30 +40965,53 @@ class LiveChannel:
         """The state that a page made now shows."""
         return f"{self.boot}.{self.version}.{self.tries}"
 
-    def state(self, styles=()):
-        """What pages get to know, as JSON. `styles` are paths of style sheets, if nothing else changed."""
-        trouble = [{"name": name, "text": failure.text[:MAX_TROUBLE_CHARACTERS],
-                    "serving": name in self.app.hosts}
+    def state(self, here, styles=()):
+        """What pages get to know, as JSON; sources only `here`, on this machine. `styles` are paths of style
+        sheets, if nothing else changed."""
+        trouble = [{"name": name, "serving": name in self.app.hosts,
+                    "text": failure.text[:MAX_TROUBLE_CHARACTERS] if here else failure.headline}
                    for name, failure in sorted(self.app.failures.items())]
         return json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
                            "styles": list(styles), "trouble": trouble, "notice": self.notice},
                           ensure_ascii=False)
 
-    def opening(self):
+    def opening(self, here):
         """The first event of a connection; a lost one is soon tried again."""
-        return b"retry: 500\n" + encode_data(self.state())
+        return b"retry: 500\n" + encode_data(self.state(here))
+
+    def send(self, styles=()):
+        """Tells all pages. Their metadata say where they are."""
+        for here in (True, False):
+            self.stream.send(self.state(here, styles), self.metadata(here))
+
+    @staticmethod
+    def metadata(here):
+        return {"here": "yes" if here else "no"}
+
+    def make_room(self, address):
+        """Whether another page of an address may listen. Nobody has more than a share of the places, and when
+        all are taken, whoever has most of them gives one back."""
+        pages = list(self.stream.connections)
+        counts = collections.Counter(page.address for page in pages)
+        if counts[address] >= MAX_LIVE_PAGES // (2 if is_loopback(address) else 20):
+            return False
+        if len(pages) >= MAX_LIVE_PAGES:
+            most = counts.most_common(1)[0][0]
+            self.app.broadcaster.finish(min((page for page in pages if page.address == most),
+                                            key=lambda page: page.since))
+        return True
 
     def script_tried(self, succeeded):
         """A script was loaded, or was not, or was removed."""
         with self._lock:
             self.tries += 1
             self.version += 1 if succeeded else 0
-            self.stream.send(self.state())
+            self.send()
 
     def tell(self, notice):
         with self._lock:
             self.notice = notice
-            self.stream.send(self.state())
+            self.send()
 
     def look_at_files(self):
         """Looks at public/ once and tells what changed."""
@@ -40553,7 +41027,7 @@ class LiveChannel:
         styles = sorted(changed) if all(path.lower().endswith(".css") and path in now for path in changed) else ()
         with self._lock:
             self.version += 1
-            self.stream.send(self.state(styles))
+            self.send(styles)
 
 
 def is_fresh(stamp):
@@ -40608,6 +41082,9 @@ IDLE_SECONDS = 60
 #: Event streams in all, and sockets that are not event streams.
 DEFAULT_MAX_CONNECTIONS = 10_000
 MAX_OPEN_REQUESTS = 4096
+#: How many of these one address may have, and this machine: a proxy's clients all have its address.
+MAX_OPEN_OF_ADDRESS = 1024
+MAX_OPEN_OF_THIS_MACHINE = 3072
 LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
@@ -41315,25 +41792,90 @@ class Gate:
         return not refused
 
 
-#: Headers by which a proxy says that the request comes from elsewhere.
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+#: Headers by which proxies, tunnels and content networks say that a request comes from elsewhere. There is no
+#: list of all of them: whatever is named like one closes what is for this machine only.
+_FORWARDED = re.compile(
+    r"via|cdn-loop|front-end-https|.*forward.*|proxy-.*|.*-via|"
+    r"x-(?:original|real|proxy|proto|scheme|host|url|rewrite|remote|cluster|coming|envoy|amz|azure|arr|appengine|"
+    r"cloud|vercel|nf|fastly|akamai|varnish|tunnel|ngrok|client|user-ip|source|http-|https|ssl|port|server-port).*|"
+    r"(?:cf|fly|fastly|akamai|true-client|tailscale|x-goog|ngrok|render|do-connecting|wl-proxy|ali-cdn)-.*|"
+    r"(?:.*-)?(?:client|connecting|real|remote|source|origin|user|peer|visitor)[-_]?(?:ip|addr|address|host|port)")
+
+
+def is_same_origin(head):
+    """Does a page of this server ask, or none at all?"""
+    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
+    if head.origin is not None and not (origin and head.host and origin[1].lower() == head.host.lower()):
+        return False
+    return head.fields.get("sec-fetch-site", "none").lower() in ("none", "same-origin")
+
+
+def is_own_name(host):
+    """Is this `host:port` a name or address that only this machine has?"""
+    name = host_name(host or "") or ""
+    return name == "localhost" or name.endswith(".localhost") or is_loopback(name.strip("[]"))
+
+
+def is_direct(head, address):
+    """Was a request made on this machine, under a name that only it has, and through no proxy?"""
+    return is_loopback(address) and is_own_name(head.host) and not any(map(_FORWARDED.fullmatch, head.fields))
+
+
+def made_here(head, address):
+    """May the answer to a request tell what is for this machine only: sources, stacks, what is registered? A page
+    of another site must not read it, even if --cors lets it read answers."""
+    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
+    return is_direct(head, address) and (head.origin is None or origin is not None and is_own_name(origin[1]))
 
 
 def check_local(head, address):
     """Raises Refusal unless a request was made on this machine, under a name that only this machine has,
     and by a page of this server or no page at all. `--cors` and `--allow-host` do not widen this."""
-    forwarded = any(name in head.fields for name in _FORWARDED)
-    name = host_name(head.host or "") or ""
-    if not is_loopback(address) or forwarded:
-        raise Refusal(403, "This is answered to requests from the machine that the server runs on only")
-    if name != "localhost" and not name.endswith(".localhost") and not is_address(name):
-        raise Refusal(403, f"This is answered under localhost or an IP address only, not as {name!r}")
-    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
-    same = head.origin is None or (origin and origin[1].lower() == head.host.lower())
+    if not is_loopback(address) or any(map(_FORWARDED.fullmatch, head.fields)):
+        raise Refusal(403, "This is answered to requests from the machine that the server runs on only, and not "
+                           "through a proxy")
+    if not is_own_name(head.host):
+        raise Refusal(403, "This is answered under localhost or 127.0.0.1 only, not as "
+                           f"{host_name(head.host or '') or 'no host'!r}")
     if head.method == "GET" and head.fields.get("sec-fetch-mode") == "navigate":
         return                          # a link from elsewhere: that page does not see the answer
-    if not same or head.fields.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
+    if not is_same_origin(head):
         raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
+
+
+class Key:
+    """The token that opens the dashboard from other devices, to look only. It is asked for once, in the URL;
+    after that a cookie tells."""
+
+    def __init__(self):
+        self.token = os.environ.get("AIWEBENGINE_TOKEN") or secrets.token_urlsafe(16)
+        self.cookie = hashlib.sha256(b"dashboard " + utf8(self.token)).hexdigest()
+
+    def cookie_name(self, head):
+        """Cookies do not know ports; several servers may have one name."""
+        return "aiwebengine_" + ((head.host or "").rpartition(":")[2] or "80")
+
+    def is_shown(self, head):
+        """Is the token in the URL, or given as `Authorization: Bearer`, as monitors do?"""
+        given = head.query.get("token") or head.fields.get("authorization", "").removeprefix("Bearer ")
+        return secrets.compare_digest(utf8(given), utf8(self.token))
+
+    def opens(self, head):
+        if head.method not in ("GET", "HEAD"):
+            return False
+        cookie = head.cookies.get(self.cookie_name(head), "")
+        return secrets.compare_digest(utf8(cookie), utf8(self.cookie)) or self.is_shown(head)
+
+    def keep(self, head):
+        """The answer to a URL with the token: the page without it, and the cookie."""
+        return Response(303, None, b"", [("Location", head.path), ("Cache-Control", "no-store"), (
+            "Set-Cookie", f"{self.cookie_name(head)}={self.cookie}; Path=/engine; HttpOnly; SameSite=Lax")])
+
+    @staticmethod
+    def hide(head):
+        """Keeps tokens out of logs."""
+        if "token" in head.query and head.path.startswith("/engine"):
+            head.target = head.path + "?token=…"
 
 
 # -- The last requests ----
@@ -42043,6 +42585,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.held = None                # (time to go on, body) while it is held
         self.awaited = self.then = None     # what the answer waits for, and how it goes on
         self.half_closed = False        # the client has said its last word
+        self.served = False             # has a whole request come?
         self.forget_expected = None     # what to do when it goes while onConnect decides about it
 
     # -- reading ----
@@ -42189,7 +42732,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def respond(self, body):
         """Answers the request in `self.head`."""
-        head, self.started, self.body = self.head, time.perf_counter(), body
+        head, self.started, self.body, self.served = self.head, time.perf_counter(), body, True
         self.command, self.path = head.method, head.target
         self.closing = not head.keep_alive or self.server.stopping
         if self.server.chaos.rules and self.meddle(head, body):
@@ -42395,11 +42938,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def internal(self, head):
         """The server's own pages."""
         page = PAGES.get(head.path) if head.path.startswith("/engine") else None
-        return page(self.server, head) if page is not None else None
+        if page is None:
+            return None
+        return page(self.server, head, made_here(head, self.address) or self.server.key.opens(head))
 
     def local(self, head, body):
         """Answers what only this machine may ask; a HEAD, too, as far as it is a GET."""
-        check_local(head, self.address)
+        key = self.server.key
+        if not key.opens(head):
+            check_local(head, self.address)
+        if "token" in head.query and key.is_shown(head):
+            self.reply(key.keep(head))
+            return
         method = "GET" if head.method == "HEAD" else head.method
         page = LOCAL_PAGES[method, head.path]
         if method == "POST":            # it may run code of a script
@@ -42434,14 +42984,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return None
 
     def not_found(self, head):
-        hints = self.app.suggestions(head.path)
+        here = made_here(head, self.address)
+        hints = self.app.suggestions(head.path) if here else ()
         shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
         message = f"Nothing is registered at {head.method} {shown}"
-        if self.app.failures:
+        if here and self.app.failures:
             message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
-        if head.browser:
+        if head.browser and here:
             self.reply(PAGES["missing"](self.server, head, message))
         else:
             self.refuse(Refusal(404, message))
@@ -42609,21 +43160,25 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
         if not isinstance(error, (JSError, HandlerMistake, MissingHandler, ScriptBusy)):
             raise error                 # a fault of ours
+        here, mark = made_here(head, self.address), trouble_mark(error)
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
             self.refuse_thrown(host, what, error)
             target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
             whose = "" if what.endswith(" " + target) else f" for {target}"
-            self.app.report_error(host, error, f"{what}: the handler failed{whose}")
+            self.app.report_error(host, error, f"{what}: the handler failed{whose}", "" if here else mark)
             status = 504 if isinstance(error, ScriptTimeout) and error.name == ScriptTimeout.name else 500
             facts = {"name": error.name or "Error", "message": error.message, "stack": error.stack}
         else:
             text = str(error) if isinstance(error, MissingHandler) else f"{what}: {error}"
-            self.app.log.write("error", text, host.name)
+            self.app.log.write("error", text if here else f"{text} (error {mark})", host.name)
             status, facts = 500, {"name": type(error).__name__, "message": text, "stack": ""}
+        if not here:
+            del facts["stack"]
+            facts["id"] = mark
         if head.browser:
-            self.reply(PAGES["error"](self.server, head, status, facts, error, body))
+            self.reply(PAGES["error" if here else "failed"](self.server, head, status, facts, error, body))
         else:
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
@@ -42653,11 +43208,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         live = self.app.live
         if live is None:
             raise Refusal(404, "Pages are not live: the server was started with --no-reload")
-        if len(live.stream.connections) >= MAX_LIVE_PAGES:
-            raise Refusal(503, f"There are already {MAX_LIVE_PAGES:,} pages that listen for changes",
+        twin = self.is_twin(head)
+        if not twin and not is_same_origin(head):
+            raise Refusal(403, "Only pages of this server may listen for its changes")
+        if not live.make_room(self.address):
+            raise Refusal(503, "Too many pages of this address listen for changes",
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
-        headers = (("Access-Control-Allow-Origin", head.origin),) if self.is_twin(head) else ()
-        self.hand_over(head, live.stream, None, None, live.opening(), headers)
+        headers = (("Access-Control-Allow-Origin", head.origin),) if twin else ()
+        here = made_here(head, self.address)
+        self.hand_over(head, live.stream, live.metadata(here), None, live.opening(here), headers)
 
     def is_twin(self, head):
         """Does a page of this server ask under the other name of this machine? The live channel does, so as
@@ -42915,6 +43474,10 @@ class Request:
         elif not proper:
             self.bytes = base64.b64encode(body).decode()
 
+    def made_here(self):
+        """See made_here()."""
+        return made_here(self.head, self.address)
+
     def object(self, realm):
         """`context.request`, made new for every call because scripts may change it."""
         head, text = self.head, self.text
@@ -43076,12 +43639,14 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._later = []                # heap of (time, number, connection that is held or function)
         self._later_count = itertools.count()
         self.gate = Gate(host, allowed_hosts, cors, rate)
+        self.key = Key()
         self.max_connections = max_connections
         self.requests = RequestLog()
         self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
         self.clock = time.monotonic()
         self.handlers = {}              # open connections that are not streams, oldest first
+        self.open_of = collections.Counter()    # address -> how many of them it has
         self.selector = new_selector()
         self.max_sockets = socket_limit()
         if self.max_sockets < max_connections:
@@ -43367,25 +43932,35 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         except OSError:
             pass
         handler = self.RequestHandlerClass(request, client_address, self)
+        mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.address) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
             or len(self.handlers) + self.app.broadcaster.count >= self.max_sockets
-        if full and not self._make_room():
+        if self.open_of[handler.address] >= mine and not self._make_room(handler.address) \
+                or full and not self._make_room():
             handler.closing = True
             handler.refuse(Refusal(503, "Too many open connections", close=True,
                                    headers=(("Retry-After", "1"),)))
             request.close()
             return
         self.handlers[handler] = None
+        self.open_of[handler.address] += 1
         self._ready.append(handler)
 
-    def _make_room(self):
-        """Closes the connection that has rested longest between requests."""
-        for handler in self.handlers:
-            if handler.watched and handler.state is READING and handler.head is None and not handler.received:
-                handler.end()
-                self._settle(handler)
-                return True
-        return False
+    def _make_room(self, address=None):
+        """Closes a connection, of that address or of any: the one that has rested longest between requests, else
+        the oldest request that has not arrived, of whoever has most connections."""
+        resting = [handler for handler in self.handlers if handler.state is READING
+                   and handler not in self._away and address in (None, handler.address)]
+        chosen = next((handler for handler in resting if handler.head is None and not handler.received
+                       and handler.served), None)
+        if chosen is None and resting:
+            most = max({handler.address for handler in resting}, key=self.open_of.__getitem__)
+            chosen = next(handler for handler in resting if handler.address == most)
+        if chosen is None:
+            return False
+        chosen.end()
+        self._settle(chosen)
+        return True
 
     def _shed(self):
         """No file descriptor is left: gives up the reserve to tell the client so, and takes it again."""
@@ -43422,7 +43997,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 return
             if state is WAITING:
                 return
-            self.handlers.pop(handler, None)
+            if self.handlers.pop(handler, handler) is None:
+                self.open_of[handler.address] -= 1
+                if not self.open_of[handler.address]:
+                    del self.open_of[handler.address]
             if state is CLOSED:
                 handler.connection.close()
         elif handler.watched is None:
@@ -43481,6 +44059,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if head is None:
             head = parse_head(data)
             head.refusal = self.gate.check(head)
+            self.key.hide(head)
             if len(data) <= 4096:
                 if len(self._heads) >= HEADS_REMEMBERED:
                     self._heads.clear()
@@ -43568,6 +44147,14 @@ def script_policy(script):
 def script_hash(script):
     """What allows exactly this script in a Content-Security-Policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def local_page(method, path):
+    """Registers a function in LOCAL_PAGES."""
+    def register(function):
+        LOCAL_PAGES[method, path] = function
+        return function
+    return register
 
 
 def page(name):
@@ -43783,7 +44370,7 @@ def live_script_tag(live, head, more=""):
 
 
 @page("/engine/live.js")
-def live_script(server, head):
+def live_script(server, head, _all):
     return Response(200, "text/javascript; charset=utf-8", utf8(LIVE_SCRIPT),
                     [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION) else "no-cache")])
 
@@ -44055,11 +44642,20 @@ def error_page(server, head, status, facts, error, body=b""):
     return trouble_response(server, head, status, title, parts)
 
 
+@page("failed")
+def failed_page(server, head, status, facts, error, body=b""):
+    """A handler that failed, for those who may see no more than its message."""
+    title = f"{status} {STATUS_TEXT.get(status, '')}"
+    return trouble_response(server, head, status, title, [
+        f"<h1>{esc(title)}</h1>", f"<p>{esc(facts['name'])}: {esc(facts['message'])}</p>",
+        f'<p class="soft">Error {facts["id"]}. The server\'s log tells more under this name.</p>'])
+
+
 # -- For monitors ----
 
 
 @page("/engine/health")
-def health_answer(server, head):
+def health_answer(server, head, _all):
     """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded, Redis is away or the
     thread that writes to the streams does not come round; `threads` are "ok", "late" or "ended"."""
     app = server.app
@@ -44163,10 +44759,11 @@ def server_metrics(server):
 
 
 @page("/engine/metrics")
-def metrics_answer(server, head):
-    """Everything that is counted, for Prometheus and its like (text format 0.0.4)."""
+def metrics_answer(server, head, all):
+    """Everything that is counted, for Prometheus and its like (text format 0.0.4); for other machines without the
+    token only what names no route."""
     app = server.app
-    lines = [*server_metrics(server), *route_metrics(app), *resolver_metrics(app), *stream_metrics(app)]
+    lines = server_metrics(server) if not all else [*server_metrics(server), *route_metrics(app), *resolver_metrics(app), *stream_metrics(app)]
     return Response(200, PROMETHEUS_TYPE, utf8("\n".join(lines) + "\n"), [("Cache-Control", "no-store")])
 
 
@@ -44284,11 +44881,7 @@ def script_facts(app):
 
 
 def headline_of(failure):
-    """The first words about an error: `TypeError: x is not a function`."""
-    error = failure.error
-    if error is None:
-        return clip(failure.text.split("\n")[0], MAX_PREVIEW)
-    return clip(f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}", MAX_PREVIEW)
+    return clip(failure.headline, MAX_PREVIEW)
 
 
 def milliseconds(seconds):
@@ -44637,14 +45230,6 @@ def json_text(value):
 
 
 _making_dashboard = threading.Lock()
-
-
-def local_page(method, path):
-    """Registers a function in LOCAL_PAGES."""
-    def register(function):
-        LOCAL_PAGES[method, path] = function
-        return function
-    return register
 
 
 @local_page("GET", "/engine/events")
@@ -46018,7 +46603,7 @@ def dashboard_page(handler, head, body):
 
 
 @page("/engine/")
-def dashboard_by_another_name(server, head):
+def dashboard_by_another_name(server, head, _all):
     return Response(301, None, b"", [("Location", "/engine")])
 
 
@@ -47320,6 +47905,11 @@ class Server:
         return self._http.server_address[1]
 
     @property
+    def key(self):
+        """What opens the dashboard from other devices: a Key, once started."""
+        return self._http.key
+
+    @property
     def chaos(self):
         """Fault injection: a Chaos, once started."""
         return self._http.chaos
@@ -47354,6 +47944,7 @@ class Server:
         if self._http is not None:
             self._http.shutdown()
         self.app.close()
+        LOG_WRITER.flush(LOG_FLUSH_SECONDS)
 
     def __enter__(self):
         return self.start()
@@ -47413,6 +48004,8 @@ def option_parser():
     add("--no-reload", action="store_true", help="do not watch the files for changes")
     add("--handler-timeout", type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
         help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")
+    add("--max-memory", type=positive, default=DEFAULT_MAX_MEMORY >> 20, metavar="MIB",
+        help=f"MiB by which all scripts together may let the process grow ({DEFAULT_MAX_MEMORY >> 20:,})")
     add("--cors", type=origin, action="append", default=[], metavar="ORIGIN",
         help="let pages of this origin use the server; * for all")
     add("--allow-host", type=allowed_host, action="append", default=[], metavar="NAME",
@@ -47507,8 +48100,20 @@ def chaos_rules(text):
     return text
 
 
+def escape_what_streams_lack():
+    """Lets nothing fail that is printed: characters that the terminal's encoding lacks are escaped, and a
+    process that was started without a terminal prints nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(argv=None):
     """The command line; returns the exit code."""
+    escape_what_streams_lack()
     parser = option_parser()
     options = parser.parse_args(argv)
     problem = trouble_with_engine(options)
@@ -47527,6 +48132,7 @@ def main(argv=None):
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
+    WATCHDOG.max_memory = options.max_memory << 20
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
@@ -47634,17 +48240,32 @@ def start_server(scripts, options, worker=None, dealt=None):
 
 def serve(scripts, options):
     signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: signals.put("stop") if signals.empty() else os._exit(EXIT_OK))
+    on_stop_signals(lambda: signals.put("stop"), lambda: os._exit(EXIT_OK))
     server = start_server(scripts, options)
     if server is None:
         return EXIT_USAGE
     print_banner(server, options)
     wait_for_signal(signals)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(EXIT_OK))     # whoever asks twice is in a hurry
     server.stop()
     return EXIT_OK
+
+
+def on_stop_signals(stop, stop_at_once):
+    """Calls stop() at the first signal that ends a program: Ctrl+C, a kill, a closed terminal (which may
+    tell so twice), and stop_at_once() at the next one of the first two kinds: whoever asks twice is in a hurry."""
+    told = []
+
+    def handle(number, _frame):
+        if not told:
+            told.append(number)
+            stop()
+        elif number != getattr(signal, "SIGHUP", None):
+            stop_at_once()
+
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and (name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN):
+            signal.signal(number, handle)       # under nohup a closed terminal is no reason to stop
 
 
 def wait_for_signal(signals):
@@ -47668,6 +48289,7 @@ def listen_trouble(options, error):
 
 def print_banner(server, options):
     """The address, and by script what it registered."""
+    LOG_WRITER.flush(LOG_FLUSH_SECONDS)     # what the scripts said while they were loaded comes first
     app = server.app
     bold = (lambda text: f"\x1b[1m{text}\x1b[0m") if wants_colour(sys.stdout) else str
     lines = [f"aiwebengine {__version__}  {bold(server.url)}", *registrations(app)]
@@ -47676,6 +48298,8 @@ def print_banner(server, options):
                      + ("" if options.no_reload else ", it is served at once"))
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
+    if not (is_own_name(options.host) or options.workers):
+        lines.append(f"  {'dashboard':<18} for other devices, to look only: /engine?token={server.key.token}")
     if options.workers:
         lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
     if server.chaos.rules:
@@ -47722,6 +48346,7 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
+    LOG_WRITER.flush(LOG_FLUSH_SECONDS)
     wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) \
         + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
@@ -48709,8 +49334,7 @@ class SpecReporter:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code else text
 
     def write(self, text=""):
-        encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        write_line(self.stream, text)
 
     def result(self, result):
         if result.file != self.file:
@@ -48748,7 +49372,7 @@ class TapReporter:
     def __init__(self, stream):
         self.stream = stream
         self.count = 0
-        self.stream.write("TAP version 14\n")
+        write_line(self.stream, "TAP version 14")
 
     def result(self, result):
         self.count += 1
@@ -48760,12 +49384,10 @@ class TapReporter:
             if result.place:
                 lines.append(f"  at: {json.dumps('%s:%s' % result.place)}")
             lines += ["  message: |"] + ["    " + line for line in printable(result.failure).split("\n")]
-        self.stream.write("\n".join(lines + ["  ..."]).encode("utf-8", "replace").decode() + "\n")
-        self.stream.flush()
+        write_line(self.stream, "\n".join(lines + ["  ..."]))
 
     def end(self, results, seconds):
-        self.stream.write(f"1..{self.count}\n")
-        self.stream.flush()
+        write_line(self.stream, f"1..{self.count}")
 
 
 class JunitReporter:
@@ -48785,8 +49407,7 @@ class JunitReporter:
             for result in own:
                 lines += self.case(result)
             lines.append("  </testsuite>")
-        self.stream.write("\n".join([*lines, "</testsuites>"]) + "\n")
-        self.stream.flush()
+        write_line(self.stream, "\n".join([*lines, "</testsuites>"]))
 
     def numbers(self, results):
         outcomes = [result.outcome for result in results]
@@ -48827,7 +49448,7 @@ class ReportFile:
 
     def __init__(self, path):
         self.path = path
-        self.file = self._attempt(open, path, "w", encoding="utf-8")
+        self.file = self._attempt(open, path, "w", encoding="utf-8", errors="backslashreplace")
 
     def write(self, text):
         self._attempt(self.file.write, text)
@@ -48975,8 +49596,7 @@ class Workers:
 
     def serve(self):
         """Serves until a signal; returns the exit code."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
+        on_stop_signals(self._stop, self._kill)
         try:
             RedisLink(self.options.redis).close()
             self._take_port()
@@ -49000,13 +49620,14 @@ class Workers:
         self._end()
         return EXIT_OK
 
-    def _stop(self, *_signal):
-        if self.stopping:
-            for worker in self.workers:
-                if worker.pid is not None:
-                    os.kill(worker.pid, signal.SIGKILL)
-            os._exit(EXIT_OK)
+    def _stop(self):
         self.stopping = True
+
+    def _kill(self):
+        for worker in self.workers:
+            if worker.pid is not None:
+                os.kill(worker.pid, signal.SIGKILL)
+        os._exit(EXIT_OK)
 
     def _take_port(self):
         """Binds the port twice: the first time alone, to see that nobody else has it."""
@@ -49052,7 +49673,8 @@ class Workers:
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
+            with contextlib.suppress(OSError, ValueError):      # the terminal may be closed
+                sys.stdout.flush()
             os._exit(code)
 
     def _wait(self, seconds):
@@ -49160,7 +49782,8 @@ class Workers:
 def serve_as_worker(scripts, options, number, channel, first, dealt):
     """One process of --workers: serves until its parent closes the channel; returns the exit code."""
     stop = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl+C reaches all; the parent decides
+    for kind in (signal.SIGINT, signal.SIGHUP):         # they reach all; the parent decides
+        signal.signal(kind, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     server = start_server(scripts, options, number, dealt)
     if server is None:
@@ -49367,6 +49990,14 @@ STARTER_NOTES = {
 }
 
 
+def shell_word(text):
+    """A word of a command line, quoted for the shell at hand: on Windows double quotes serve cmd and
+    PowerShell alike, and no file name has one in it; SHELL is set by the shells from Unix."""
+    if os.name == "posix" or os.environ.get("SHELL"):
+        return shlex.quote(text)
+    return text if re.fullmatch(r"[\w.:/\\~+-]+", text) else f'"{text}"'
+
+
 def write_starter(folder):
     """--init: a folder to begin with; returns the exit code. Nothing is written over."""
     files = {**STARTER, "aiwebengine.d.ts": type_declarations(), "jsconfig.json": JSCONFIG}
@@ -49384,8 +50015,9 @@ def write_starter(folder):
     except OSError as error:
         print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
-    command = f"python {shlex.quote(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
-    place = shlex.quote(str(folder))
+    python = next((name for name in ("python", "python3", "py") if shutil.which(name)), sys.executable)
+    command = f"{shell_word(python)} {shell_word(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
+    place = shell_word(str(folder))
     print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
                      "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
                      f"  {command} --test {place}", "      runs the tests",
@@ -49398,14 +50030,12 @@ def write_starter(folder):
 
 def print_console(level, text):
     """console.* of code that runs without a server."""
-    stream = sys.stderr if level in ("warn", "error") else sys.stdout
-    line = text + "\n"                  # in one piece: timers print from their own thread
     try:
-        print(line, end="", file=stream, flush=True)
-    except UnicodeEncodeError:
-        print(line.encode("ascii", "backslashreplace").decode(), end="", file=stream, flush=True)
-    except BrokenPipeError:             # `| head` has seen enough
-        os._exit(EXIT_PIPE)
+        print_to_terminal(level, text)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EINVAL):  # the second is what Windows says
+            raise
+        os._exit(EXIT_PIPE)             # `| head` has seen enough
 
 
 def terminal_colors():
