@@ -48029,6 +48029,8 @@ def option_parser():
     add("--run", action="store_true", help="run the script SCRIPTS without a server, and exit")
     add("--repl", action="store_true", help="a prompt for JavaScript")
     add("--dump-python", metavar="FILE.js", help="show the Python that a script becomes, and exit")
+    add("--outline", metavar="WORD", nargs="?", const="",
+        help="show the map of this file, or where WORD is in it, with line numbers")
     add("--test", action="store_true", help="run the *.test.js of SCRIPTS and exit")
     add("--watch", action="store_true", help="with --test: run them again whenever a file changes")
     add("--reporter", choices=list(REPORTERS), default="spec", help="with --test: how to report (spec)")
@@ -48132,6 +48134,8 @@ def main(argv=None):
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
+    if options.outline is not None:
+        return show_outline(options.outline)
     WATCHDOG.max_memory = options.max_memory << 20
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
@@ -48159,7 +48163,7 @@ def main(argv=None):
 
 #: Options that say what is done in place of serving, and those of them that use SCRIPTS.
 MODES = {"-e": "code", "--run": "run", "--repl": "repl", "--dump-python": "dump_python", "--check": "check",
-         "--test": "test", "--init": "init", "--types": "types"}
+         "--test": "test", "--init": "init", "--types": "types", "--outline": "outline"}
 MODES_OF_SCRIPTS = ("--run", "--check", "--test")
 
 
@@ -48216,6 +48220,64 @@ def trouble_with(scripts, options):
             return f"{scripts} cannot be read: {error}"
         return None
     return None if scripts.suffix == ".js" else f"{scripts} is not a .js file"
+
+
+# -- The map of this file ----
+
+_BANNER = re.compile(r"# ={40,}\n# (\d+)  (.+)", re.M)
+_SUBSECTION = re.compile(r"^# -- (.+?) -{2,}$", re.M)
+_MARK = re.compile(r"^    # -- (.+?) -{2,}$", re.M)
+_DEFINITION = re.compile(r"^( *)(class|def) (\w+)", re.M)
+
+
+class OutlineEntry:
+    """A place in this file: its first `line`, number of `lines`, `depth` (0: a section, 1: a subsection, 2: a
+    class or function, 3: a mark in a class, 4: a method, …) and `text`; a section also has its `number`."""
+
+    __slots__ = ("line", "lines", "depth", "text", "number")
+
+    def __init__(self, line, depth, text, number=None):
+        self.line, self.depth, self.text, self.number, self.lines = line, depth, text, number, 0
+
+
+def outline(source, word=None):
+    """The OutlineEntry objects of a source text in its order: its sections and subsections; with a word also
+    what else is named with it."""
+    found = [(0, 0, "THIS PAGE: CONTENTS, IMPORTS, VERSION", 1)]
+    found += [(match.start(), 0, match[2], int(match[1])) for match in _BANNER.finditer(source)]
+    found += [(match.start(), 1, match[1], None) for match in _SUBSECTION.finditer(source)]
+    if word is not None:
+        found += [(match.start(), 3, match[1], None) for match in _MARK.finditer(source)]
+        found += [(match.start(), 2 + len(match[1]) // 2, f"{match[2]} {match[3]}", None)
+                  for match in _DEFINITION.finditer(source)]
+    entries, ends, end = [], {}, source.count("\n")
+    for place, depth, text, number in sorted(found, key=lambda item: item[:2]):
+        entries.append(OutlineEntry(source.count("\n", 0, place) + 1, depth, text, number))
+    for entry in reversed(entries):
+        entry.lines = min((ends[depth] for depth in range(entry.depth + 1) if depth in ends), default=end + 1) - entry.line
+        ends[entry.depth] = entry.line
+        ends = {depth: line for depth, line in ends.items() if depth <= entry.depth}
+    return entries
+
+
+def show_outline(word):
+    """Prints the map, or those of its places whose names have the word, with what they are in."""
+    source = pathlib.Path(__file__).read_text(encoding="utf-8")
+    entries = outline(source, word or None)
+    above, shown = {}, 0
+    for entry in entries:
+        above = {depth: other for depth, other in above.items() if depth < entry.depth}
+        if word.lower() in entry.text.lower():
+            for other in [*above.values(), entry]:
+                before = f"{other.number:2}  " if other.number else "  " * (other.depth + 1)
+                print(f"{other.line:7,}  {other.lines:6,}  {before}{other.text}")
+            shown += 1
+            above.clear()
+        else:
+            above[entry.depth] = entry
+    if not shown:
+        print(f"aiwebengine: nothing here is named with {word!r}; --outline alone shows the map", file=sys.stderr)
+    return EXIT_OK if shown else EXIT_SCRIPT
 
 
 # -- Serving ----
