@@ -46621,7 +46621,7 @@ def change_chaos(handler, head, body):
     """POST { "chaos": "latency=200ms" } changes the rules, "" turns it off."""
     if not is_json_type(head.content_type):
         raise Refusal(415, "Send the rules as JSON, with Content-Type: application/json")
-    data = parse_json_body(body_text(head, body)[0])
+    data, _ = parse_json_body(body_text(head, body)[0])
     rules = data.get("chaos") if isinstance(data, dict) else None
     if not isinstance(rules, str):
         raise Refusal(400, 'Send { "chaos": "latency=200ms drop=1%" }, or { "chaos": "" } to turn it off')
