@@ -100,10 +100,23 @@ try:
     import ctypes
 except ImportError:                     # a Python that was built without it
     ctypes = None
-try:
-    import sqlite3
-except ImportError:                     # a Python that was built without it
-    sqlite3 = None
+
+
+def imported_late(name, part):
+    """A module that is loaded when it is first used, for it takes a MiB; None where Python was built without
+    its part in C."""
+    if importlib.util.find_spec(part) is None:
+        return None
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+sqlite3 = imported_late("sqlite3", "_sqlite3")
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -31368,8 +31381,15 @@ class Broadcaster:
         """Disconnects everyone and ends the thread."""
         self._stopping = True
         self._wake_up()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is None:
+            self._close_sockets()
+        elif self._thread is not threading.current_thread():
             self._thread.join(2)
+
+    def _close_sockets(self):
+        self.selector.close()
+        self._pulse.close()
+        self._waker.close()
 
     def wake(self, stream):
         """There is something to send on this stream."""
@@ -31463,9 +31483,7 @@ class Broadcaster:
                     self._told(error)
             self._end_all()
         finally:
-            self.selector.close()
-            self._pulse.close()
-            self._waker.close()
+            self._close_sockets()
 
     def _turn(self):
         busy = self._working or self._dirty or self._tasks or self._beating

@@ -5,6 +5,8 @@
     python test_aiwebengine.py --jobs 2        in two processes; without it one for each core, at most four
     python test_aiwebengine.py LexerTest       one class, or LexerTest.test_cases, in this process
     python test_aiwebengine.py -k chat         tests whose name contains a word
+    python test_aiwebengine.py --poll          the tests of streams, HTTP and limits, as on a system that has little
+    python test_aiwebengine.py --select        more than poll (macOS) or select; other tests where they are named
     python test_aiwebengine.py --bench         measurements instead of tests
     python test_aiwebengine.py --fuzz N [--seed S]           N random programs, compared with node
     python test_aiwebengine.py --bench soak [--seconds N]    ten minutes of mixed traffic in which nothing may be lost
@@ -19369,8 +19371,56 @@ def number_of_jobs(argv):
     return min(4, cores)
 
 
+# -- A system with less ----
+
+#: What every process of such a run does first: what macOS, or another system, has not got is taken away.
+LESS = """
+import builtins, io, os, select, selectors, signal, socket, sys
+plain = os.environ["AIWEBENGINE_SELECTOR"]
+selectors.DefaultSelector = {"poll": selectors.PollSelector, "select": selectors.SelectSelector}[plain]
+for module, names in ((selectors, "EpollSelector DevpollSelector"), (select, "epoll devpoll"),
+                      (select, "poll" if plain == "select" else ""), (selectors, "PollSelector" if plain == "select" else ""),
+                      (os, "sysconf sysconf_names sched_getaffinity sched_setaffinity pipe2 eventfd memfd_create"),
+                      (signal, "sigtimedwait sigwaitinfo"),
+                      (socket, "TCP_USER_TIMEOUT TCP_KEEPIDLE TCP_QUICKACK TCP_DEFER_ACCEPT MSG_NOSIGNAL")):
+    for name in names.split():
+        if hasattr(module, name):
+            delattr(module, name)
+sys.modules["resource"] = None
+
+def without_proc(function):
+    def call(path, *arguments, **options):
+        if isinstance(path, (str, bytes, os.PathLike)) and os.fsdecode(path).startswith("/proc"):
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return function(path, *arguments, **options)
+    return call
+for module, name in ((builtins, "open"), (io, "open"), (os, "open"), (os, "stat"), (os, "listdir"), (os, "scandir"),
+                     (os, "readlink")):
+    setattr(module, name, without_proc(getattr(module, name)))
+"""
+#: Sections, and classes of others, that are about what is taken away.
+LESS_SECTIONS = ("13  STREAMS", "17  HTTP SERVER")
+LESS_CLASSES = ("LimitTest", "AttackTest", "DepthTest", "WatchdogTest", "WorkersTest", "DealtWorkersTest", "RunCodeTest")
+
+
+def run_with_less(selector, argv):
+    """Runs tests, or else those of streams, HTTP and limits, with nothing but poll or select, and without /proc,
+    os.sysconf, resource and TCP_USER_TIMEOUT, in all processes. Returns the exit code."""
+    if not [word for word in argv if word[0] != "-"]:
+        argv = [*argv, *[name for name, title in sections_of_tests().items() if name in LESS_CLASSES or (
+            title.startswith(LESS_SECTIONS) and isinstance(globals().get(name), type)
+            and issubclass(globals()[name], unittest.TestCase))]]
+    with tempfile.TemporaryDirectory(prefix="aiw") as folder:
+        Path(folder, "sitecustomize.py").write_text(LESS, "utf-8")
+        return subprocess.call([sys.executable, __file__, *argv], env={
+            **os.environ, "AIWEBENGINE_SELECTOR": selector, "PYTHONPATH": folder + os.pathsep + os.environ["PYTHONPATH"]})
+
+
 def main(argv):
     """Runs the tests or the benchmarks; returns the exit code."""
+    for selector in ("poll", "select"):
+        if f"--{selector}" in argv:
+            return run_with_less(selector, [word for word in argv if word != f"--{selector}"])
     if "--bench" in argv:
         return run_benchmarks([word for word in argv if word != "--bench"])
     if "--fuzz" in argv:
