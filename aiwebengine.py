@@ -14,7 +14,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version
-     2  Constants and limits
+     2  Limits of scripts
      3  Errors
      4  JavaScript lexer
      5  Syntax tree
@@ -23,15 +23,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
      8  Values and objects
      9  Conversions and operators
     10  Code generator
-    11  Built-ins
-    12  Realm, jobs and timers
-    13  Streams: registry, connections, broadcaster
-    14  GraphQL
-    15  Host API
-    16  Scripts: loading and hot reload
-    17  HTTP server
-    18  Pages
-    19  Command line
+    11  Built-ins of the language
+    12  Regular expressions
+    13  Intl
+    14  Functions of the web
+    15  Realm, jobs and timers
+    16  js2py, and the choice of an engine
+    17  Streams: registry, connections, broadcaster
+    18  GraphQL
+    19  Host API
+    20  Scripts: loading and hot reload
+    21  HTTP server
+    22  Pages
+    23  Command line
 """
 
 import argparse
@@ -74,6 +78,7 @@ import secrets
 import select
 import selectors
 import shlex
+import shutil
 import signal
 import socket
 import socketserver
@@ -96,6 +101,11 @@ try:
     import resource
 except ImportError:                     # not on Windows
     resource = None
+try:
+    import msvcrt
+    import winreg
+except ImportError:                     # only on Windows
+    msvcrt = winreg = None
 try:
     import ctypes
 except ImportError:                     # a Python that was built without it
@@ -123,7 +133,7 @@ __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "
 
 
 # ======================================================================================
-# 2  CONSTANTS AND LIMITS
+# 2  LIMITS OF SCRIPTS
 #
 # Numbers that somebody may want to know or change, each in one place. Limits keep a mistaken or
 # hostile script from taking the machine down with it; they end in a JavaScript error.
@@ -132,8 +142,8 @@ __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "
 #: Seconds a handler may run before it is stopped, and a script's top level while it loads.
 DEFAULT_HANDLER_TIMEOUT = 5.0
 
-#: Bytes by which the process may grow while one script runs, before that script is stopped.
-MAX_SCRIPT_MEMORY = 768 * 1024 * 1024
+#: Bytes by which all scripts together may let the process grow, before the one that took the most is stopped.
+DEFAULT_MAX_MEMORY = 1024 * 1024 * 1024
 
 #: JavaScript calls within calls before a RangeError, in Python frames.
 MAX_CALL_DEPTH = 6000
@@ -299,6 +309,11 @@ def interruptible_slowly(values):
         if not count & 511:
             poll_interrupt()
         yield value
+
+
+class MemoryLimit:
+    #: Whether the process may grow by so many bytes at once: the section on realms puts its function here.
+    has_room = staticmethod(lambda size: True)
 
 
 class EngineUnavailable(Exception):
@@ -10329,7 +10344,7 @@ class PythonDump:
 
 
 # ======================================================================================
-# 11  BUILT-INS
+# 11  BUILT-INS OF THE LANGUAGE
 #
 # The standard library of JavaScript, one subsection per class in the order of the specification.
 # Every built-in function is declared once, beside its code, by a decorator of its table:
@@ -12255,8 +12270,117 @@ def week_day(value):
 
 # -- Date: local time
 
+#: Names of zones whose abbreviation means another zone in ZONE_NAMES, by offset in hours.
+OTHER_ZONE_NAMES = {("CST", 8): "China Standard Time", ("IST", 2): "Israel Standard Time",
+                    ("IDT", 3): "Israel Daylight Time", ("IST", 1): "Irish Standard Time",
+                    ("CST", -5): "Cuba Standard Time", ("CDT", -4): "Cuba Daylight Time"}
+
+#: IANA names of the time zones of Windows, whose own names have "Standard Time" in them (CLDR,
+#: windowsZones.xml, territory 001).
+WINDOWS_ZONES = {name: f"{area}/{city}" for area, zones in {
+    "Africa":
+        "E. Africa=Nairobi, Egypt=Cairo, Libya=Tripoli, Morocco=Casablanca, Namibia=Windhoek, Sao "
+        "Tome=Sao_Tome, South Africa=Johannesburg, South Sudan=Juba, Sudan=Khartoum, W. Central "
+        "Africa=Lagos",
+    "America":
+        "Alaskan=Anchorage, Alberta=Edmonton, Aleutian=Adak, Argentina=Buenos_Aires, Atlantic=Halifax, "
+        "Bahia=Bahia, British Columbia=Vancouver, Canada Central=Regina, Central America=Guatemala, "
+        "Central Brazilian=Cuiaba, Central=Chicago, Central (Mexico)=Mexico_City, Cuba=Havana, E. South "
+        "America=Sao_Paulo, Eastern=New_York, Eastern (Mexico)=Cancun, Greenland=Godthab, "
+        "Haiti=Port-au-Prince, Magallanes=Punta_Arenas, Manitoba=Winnipeg, Montevideo=Montevideo, "
+        "Mountain=Denver, Mountain (Mexico)=Mazatlan, Newfoundland=St_Johns, Pacific SA=Santiago, "
+        "Pacific=Los_Angeles, Pacific (Mexico)=Tijuana, Paraguay=Asuncion, SA Eastern=Cayenne, SA "
+        "Pacific=Bogota, SA Western=La_Paz, Saint Pierre=Miquelon, Tocantins=Araguaina, Turks And "
+        "Caicos=Grand_Turk, US Eastern=Indianapolis, US Mountain=Phoenix, Venezuela=Caracas, "
+        "Yukon=Whitehorse",
+    "Asia":
+        "Afghanistan=Kabul, Altai=Barnaul, Arab=Riyadh, Arabian=Dubai, Arabic=Baghdad, Azerbaijan=Baku, "
+        "Bangladesh=Dhaka, Caucasus=Yerevan, Central Asia=Bishkek, China=Shanghai, "
+        "Ekaterinburg=Yekaterinburg, Georgian=Tbilisi, India=Calcutta, Iran=Tehran, Israel=Jerusalem, "
+        "Jordan=Amman, Korea=Seoul, Magadan=Magadan, Middle East=Beirut, Myanmar=Rangoon, N. Central "
+        "Asia=Novosibirsk, Nepal=Katmandu, North Asia East=Irkutsk, North Asia=Krasnoyarsk, North "
+        "Korea=Pyongyang, Omsk=Omsk, Pakistan=Karachi, Qyzylorda=Qyzylorda, Russia Time Zone "
+        "10=Srednekolymsk, Russia Time Zone 11=Kamchatka, SE Asia=Bangkok, Sakhalin=Sakhalin, "
+        "Singapore=Singapore, Sri Lanka=Colombo, Syria=Damascus, Taipei=Taipei, Tokyo=Tokyo, Tomsk=Tomsk, "
+        "Transbaikal=Chita, Ulaanbaatar=Ulaanbaatar, Vladivostok=Vladivostok, W. Mongolia=Hovd, West "
+        "Asia=Tashkent, West Bank=Hebron, Yakutsk=Yakutsk",
+    "Atlantic": "Azores=Azores, Cape Verde=Cape_Verde, Greenwich=Reykjavik",
+    "Australia":
+        "AUS Central=Darwin, AUS Eastern=Sydney, Aus Central W.=Eucla, Cen. Australia=Adelaide, E. "
+        "Australia=Brisbane, Lord Howe=Lord_Howe, Tasmania=Hobart, W. Australia=Perth",
+    "Etc":
+        "Dateline=GMT+12, UTC=UTC, UTC+12=GMT-12, UTC+13=GMT-13, UTC-02=GMT+2, UTC-08=GMT+8, "
+        "UTC-09=GMT+9, UTC-11=GMT+11",
+    "Europe":
+        "Astrakhan=Astrakhan, Belarus=Minsk, Central Europe=Budapest, Central European=Warsaw, E. "
+        "Europe=Chisinau, FLE=Kiev, GMT=London, GTB=Bucharest, Kaliningrad=Kaliningrad, Romance=Paris, "
+        "Russia Time Zone 3=Samara, Russian=Moscow, Saratov=Saratov, Turkey=Istanbul, "
+        "Volgograd=Volgograd, W. Europe=Berlin",
+    "Indian": "Mauritius=Mauritius",
+    "Pacific":
+        "Bougainville=Bougainville, Central Pacific=Guadalcanal, Chatham Islands=Chatham, Easter "
+        "Island=Easter, Fiji=Fiji, Hawaiian=Honolulu, Line Islands=Kiritimati, Marquesas=Marquesas, New "
+        "Zealand=Auckland, Norfolk=Norfolk, Samoa=Apia, Tonga=Tongatapu, West Pacific=Port_Moresby"
+}.items() for name, city in (zone.split("=") for zone in zones.split(", "))}
+
+
+def windows_zone_name():
+    """The IANA name of the zone that Windows is set to; "" where it is none of the table's."""
+    place = r"SYSTEM\CurrentControlSet\Control\TimeZoneInformation"
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, place) as key:
+            name = winreg.QueryValueEx(key, "TimeZoneKeyName")[0].partition("\0")[0]
+    except OSError:
+        return ""
+    return WINDOWS_ZONES.get(name.replace(" Standard Time", ""), "")
+
+
+def load_zone(name):
+    """The zone of an IANA name, or None."""
+    if not re.fullmatch(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", name) or len(name) > 100:
+        return None
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        return None
+
+
+def local_zone_name():
+    """The IANA name of the machine's time zone, as far as one can tell."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    if not name and winreg is not None:
+        name = windows_zone_name()      # known even where its rules are not
+    elif not name:
+        name = os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    known = name and (load_zone(name) or name in WINDOWS_ZONES.values())
+    return name if known and name != "Etc/UTC" else "UTC"
+
+
+@functools.cache
+def windows_zone():
+    """The zone of the machine where the system's own functions know neither the past nor the time after
+    2038, which is Windows; or None."""
+    return load_zone(local_zone_name()) if winreg is not None else None
+
+
+def zone_facts(zone, value):
+    """(offset from UTC in ms, name) of a zone at a time value."""
+    if not -60_000_000_000_000 < value < 250_000_000_000_000:
+        value = equivalent_time(value)
+    moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc) \
+        + datetime.timedelta(milliseconds=int(value))
+    moment = moment.astimezone(zone)
+    offset, short = round(moment.utcoffset().total_seconds()), moment.tzname()
+    name = OTHER_ZONE_NAMES.get((short, offset // 3600)) or ZONE_NAMES.get(short, short)
+    return offset * 1000, name
+
+
 def local_facts(value):
     """(offset from UTC in ms, name) of the machine's time zone at a time value."""
+    zone = windows_zone()
+    if zone is not None:
+        offset, name = zone_facts(zone, value)
+        return offset, name if name != "LMT" else time.tzname[0]
     seconds = int(value) // 1000
     try:
         facts = time.localtime(seconds)
@@ -12264,7 +12388,8 @@ def local_facts(value):
         facts = time.localtime(equivalent_time(int(value)) // 1000)
     # Names of the days before zones existed, such as LMT, nobody knows.
     zone = facts.tm_zone if facts.tm_zone in ZONE_NAMES else time.tzname[facts.tm_isdst > 0]
-    return facts.tm_gmtoff * 1000, ZONE_NAMES.get(zone, zone)
+    # Windows computes the offset with 32 bits.
+    return ((facts.tm_gmtoff + 2**31) % 2**32 - 2**31) * 1000, ZONE_NAMES.get(zone, zone)
 
 
 def equivalent_time(value):
@@ -14795,6 +14920,4072 @@ def array_iterator_next(realm, this, *_):
     if this.kind == "entries":
         value = realm.new_array([index, value])
     return realm.iter_result(value, False)
+
+
+# -- Map and Set -------------------------------------------------------------------------
+#
+# ECMA-262, 24.1 and 24.2. The entries stand in lists in the order of their insertion, a dict
+# finds their positions, and a deleted entry leaves a HOLE so that iterations under way keep
+# their place. When holes prevail the lists are rewritten: a new era begins, and the old one
+# knows how positions moved for the iterators that still live in it.
+
+#: More entries than this in one Map or Set are a RangeError.
+MAX_COLLECTION_ITEMS = 2 ** 24
+#: Deleted entries that are always tolerated before the lists are rewritten.
+COLLECTION_SLACK = 32
+
+#: Key types of which the value itself cannot be the dict's key (see collection_key).
+WRAPPED_KEY_TYPES = frozenset((bool, float, JSBigInt))
+
+
+def collection_key(value):
+    """A value of WRAPPED_KEY_TYPES as a dict key that is equal where SameValueZero is: True is
+    not 1, 1n is not 1, and there is one NaN."""
+    if type(value) is float:
+        return value if value == value else NAN
+    return type(value), value
+
+
+class CollectionEra:
+    """The time between two rewritings of a collection's lists. Afterwards, `removed` holds the
+    positions that went, ascending (None: all of them), and `following` the next era."""
+
+    __slots__ = ("removed", "following")
+
+    def __init__(self):
+        self.removed = self.following = None
+
+
+class JSCollection(JSObject):
+    """What Map and Set share. `index` finds the position of a key in `keys` (by collection_key);
+    `first` is the position of the first entry, or the lists' length."""
+
+    __slots__ = ("index", "keys", "first", "era")
+
+    def __init__(self, proto):
+        JSObject.__init__(self, proto)
+        self.index = {}
+        self.keys = []
+        self.first = 0
+        self.era = CollectionEra()
+
+    def has_key(self, key):
+        return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in self.index
+
+    def append_key(self, wrapped, key):
+        """Adds a key that is not there."""
+        keys = self.keys
+        if len(self.index) >= MAX_COLLECTION_ITEMS:
+            raise JSRangeError(f"{self.class_name} maximum size exceeded")
+        self.index[wrapped] = len(keys)
+        # Adding zero makes -0 into +0.
+        keys.append(key + 0 if type(key) is float else key)
+
+    def remove(self, key):
+        """Deletes an entry; returns whether it was there."""
+        position = self.index.pop(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key, None)
+        if position is None:
+            return False
+        self.erase(position)
+        keys = self.keys
+        if position == self.first:
+            size = len(keys)
+            while position < size and keys[position] is HOLE:
+                position += 1
+            self.first = position
+        if len(keys) - len(self.index) > COLLECTION_SLACK + len(self.index):
+            self.compact()
+        return True
+
+    def erase(self, position):
+        self.keys[position] = HOLE
+
+    def compact(self):
+        """Rewrites the lists without holes."""
+        removed = [position for position, key in enumerate(self.keys) if key is HOLE]
+        self.rewrite([position for position, key in enumerate(self.keys) if key is not HOLE])
+        # The dict's own order is that of the positions.
+        self.index = {key: position for position, key in enumerate(self.index)}
+        self.begin_era(removed)
+
+    def rewrite(self, kept):
+        self.keys = [self.keys[position] for position in kept]
+
+    def remove_all(self):
+        self.index = {}
+        self.rewrite(())
+        self.begin_era(None)
+
+    def begin_era(self, removed):
+        self.first = 0
+        self.era.removed = removed
+        self.era.following = self.era = CollectionEra()
+
+    def positions(self):
+        """The positions of the entries, live: what is added meanwhile comes too."""
+        position, era = self.first, self.era
+        while True:
+            if era is not self.era:
+                position, era = moved_position(position, era)
+            keys = self.keys
+            size = len(keys)
+            while position < size and keys[position] is HOLE:
+                position += 1
+            if position >= size:
+                return
+            yield position
+            position += 1
+
+
+class JSMap(JSCollection):
+    """A Map; the value at a position of `keys` is at the same position of `values`."""
+
+    __slots__ = ("values",)
+    class_name = "Map"
+
+    def __init__(self, proto):
+        JSCollection.__init__(self, proto)
+        self.values = []
+
+    def get_value(self, key):
+        """The value of a key, or undefined."""
+        position = self.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
+        return undefined if position is None else self.values[position]
+
+    def set_value(self, key, value):
+        wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
+        position = self.index.get(wrapped)
+        if position is None:
+            self.append_key(wrapped, key)
+            self.values.append(value)
+        else:
+            self.values[position] = value
+
+    def erase(self, position):
+        self.keys[position] = HOLE
+        self.values[position] = undefined
+
+    def rewrite(self, kept):
+        self.keys = [self.keys[position] for position in kept]
+        self.values = [self.values[position] for position in kept]
+
+
+class JSSet(JSCollection):
+    """A Set."""
+
+    __slots__ = ()
+    class_name = "Set"
+
+    def add_key(self, key):
+        wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
+        if wrapped not in self.index:
+            self.append_key(wrapped, key)
+
+
+def moved_position(position, era):
+    """Where a position of a past era is now, and the present era."""
+    while era.following is not None:
+        position = 0 if era.removed is None else position - bisect.bisect_left(era.removed, position)
+        era = era.following
+    return position, era
+
+
+def polled(realm, values):
+    """The same values, with a look at the clock now and then: for loops that may not call any
+    generated code."""
+    for count, value in enumerate(values):
+        if not count & 4095:
+            realm.poll()
+        yield value
+
+
+def add_all(realm, target, iterable, adder_name, adder_info, add_directly, add):
+    """Fills a new collection from the constructor's argument by its method `adder_name`:
+    `add(adder, item)`, or `add_directly(item)` while that method is the built-in one."""
+    if iterable is undefined or iterable is null:
+        return
+    adder = target.get(adder_name)
+    if not is_callable(adder):
+        raise JSTypeError(f"'{display(adder)}' returned for property '{adder_name}' of object "
+                          f"'{object_text(target)}' is not a function")
+    direct = getattr(adder, "info", None) is adder_info
+    iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
+    try:
+        for item in polled(realm, iterator):
+            if direct:
+                add_directly(item)
+            else:
+                add(adder, item)
+    except Exception as exc:
+        abandon_iterator(iterator, exc)
+        raise
+
+
+def entry_of(item):
+    """The key and value of one item given to a Map's constructor."""
+    if type(item) is JSArray and len(item.items) > 1:
+        return item.items[0], item.items[1]
+    if not isinstance(item, JSObject):
+        raise JSTypeError(f"Iterator value {display(item)} is not an entry object")
+    return item.get("0"), item.get("1")
+
+
+def require_map(this, method):
+    """The receiver check of the methods that must be fast, for what is not exactly a JSMap."""
+    raise JSTypeError(f"Method Map.prototype.{method} called on incompatible receiver {display(this)}")
+
+
+def require_set(this, method):
+    raise JSTypeError(f"Method Set.prototype.{method} called on incompatible receiver {display(this)}")
+
+
+MAP = BuiltinClass("Map", JSMap, tag="Map")
+
+
+@MAP.method("clear", 0)
+def map_clear(realm, this, *_):
+    this.remove_all()
+    return undefined
+
+
+@MAP.method("delete", 1)
+def map_delete(realm, this, key=undefined, *_):
+    return this.remove(key)
+
+
+@MAP.method("entries", 0)
+def map_entries(realm, this, *_):
+    return JSMapIterator(realm.MapIteratorPrototype, this, "entries")
+
+
+@MAP.method("forEach", 1)
+def map_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
+    run = require_callable(callback).fn
+    for position in polled(realm, this.positions()):
+        run(this_arg, this.values[position], this.keys[position], this)
+    return undefined
+
+
+@MAP.method("get", 1, receiver=False)
+def map_get(realm, this, key=undefined, *_):
+    if type(this) is not JSMap:
+        require_map(this, "get")
+    position = this.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
+    return undefined if position is None else this.values[position]
+
+
+@MAP.method("has", 1, receiver=False)
+def map_has(realm, this, key=undefined, *_):
+    if type(this) is not JSMap:
+        require_map(this, "has")
+    return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
+
+
+@MAP.method("keys", 0)
+def map_keys(realm, this, *_):
+    return JSMapIterator(realm.MapIteratorPrototype, this, "keys")
+
+
+@MAP.method("set", 2, receiver=False)
+def map_set(realm, this, key=undefined, value=undefined, *_):
+    if type(this) is not JSMap:
+        require_map(this, "set")
+    wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
+    position = this.index.get(wrapped)
+    if position is None:
+        this.append_key(wrapped, key)
+        this.values.append(value)
+    else:
+        this.values[position] = value
+    return this
+
+
+@MAP.getter("size")
+def map_size(realm, this, *_):
+    return len(this.index)
+
+
+@MAP.method("values", 0)
+def map_values(realm, this, *_):
+    return JSMapIterator(realm.MapIteratorPrototype, this, "values")
+
+
+MAP.alias(SYM_ITERATOR, "entries")
+
+
+@MAP.constructor(0)
+def map_constructor(realm, new_target, iterable=undefined, *_):
+    target = JSMap(prototype_for(new_target, lambda: realm.MapPrototype))
+    add_all(realm, target, iterable, "set", MAP_SET_INFO,
+            lambda item: target.set_value(*entry_of(item)),
+            lambda adder, item: adder.fn(target, *entry_of(item)))
+    return target
+
+
+@MAP.static.method("groupBy", 2)
+def map_group_by(realm, this, items=undefined, callback=undefined, *_):
+    groups = JSMap(realm.MapPrototype)
+
+    def wrapped(key):
+        return collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
+
+    for key, values in group_values(realm, items, callback, wrapped):
+        groups.set_value(key[1] if type(key) is tuple else key, realm.new_array(values))
+    return groups
+
+
+@MAP.static.getter(SYM_SPECIES)
+def map_species(realm, this, *_):
+    return this
+
+
+SET = BuiltinClass("Set", JSSet, tag="Set")
+
+
+@SET.method("add", 1, receiver=False)
+def set_add(realm, this, key=undefined, *_):
+    if type(this) is not JSSet:
+        require_set(this, "add")
+    wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
+    if wrapped not in this.index:
+        this.append_key(wrapped, key)
+    return this
+
+
+@SET.method("clear", 0)
+def set_clear(realm, this, *_):
+    this.remove_all()
+    return undefined
+
+
+@SET.method("delete", 1)
+def set_delete(realm, this, key=undefined, *_):
+    return this.remove(key)
+
+
+@SET.method("entries", 0)
+def set_entries(realm, this, *_):
+    return JSSetIterator(realm.SetIteratorPrototype, this, "entries")
+
+
+@SET.method("forEach", 1)
+def set_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
+    run = require_callable(callback).fn
+    for position in polled(realm, this.positions()):
+        key = this.keys[position]
+        run(this_arg, key, key, this)
+    return undefined
+
+
+@SET.method("has", 1, receiver=False)
+def set_has(realm, this, key=undefined, *_):
+    if type(this) is not JSSet:
+        require_set(this, "has")
+    return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
+
+
+@SET.getter("size")
+def set_size(realm, this, *_):
+    return len(this.index)
+
+
+@SET.method("values", 0)
+def set_values(realm, this, *_):
+    return JSSetIterator(realm.SetIteratorPrototype, this, "values")
+
+
+SET.alias("keys", "values")
+SET.alias(SYM_ITERATOR, "values")
+
+
+class SetRecord:
+    """A Set Record (24.2.1.2): what the methods that combine sets need of their argument."""
+
+    __slots__ = ("obj", "size", "has", "keys")
+
+    def __init__(self, obj):
+        if not isinstance(obj, JSObject):
+            raise JSTypeError(f"{display(obj)} is not a set-like object")
+        size = to_number(obj.get("size"))
+        if size != size:
+            raise JSTypeError("The 'size' property must be a number")
+        self.size = to_integer_or_infinity(size)
+        if self.size < 0:
+            raise JSRangeError(f"'{number_to_string(size)}' is an invalid size")
+        self.obj = obj
+        self.has = require_callable(obj.get("has"))
+        self.keys = require_callable(obj.get("keys"))
+
+    def contains(self, key):
+        return to_boolean(self.has.fn(self.obj, key))
+
+    def iterator(self):
+        return iterator_from_method(self.obj, self.keys)
+
+
+def copy_of_set(realm, source):
+    """A new Set with the same values."""
+    result = JSSet(realm.SetPrototype)
+    for key in source.keys:
+        if key is not HOLE:
+            result.add_key(key)
+    return result
+
+
+@SET.method("difference", 1)
+def set_difference(realm, this, other=undefined, *_):
+    record = SetRecord(other)
+    result = copy_of_set(realm, this)
+    if len(this.index) <= record.size:
+        for key in polled(realm, iterate_set(this)):
+            if record.contains(key):
+                result.remove(key)
+    else:
+        for key in polled(realm, record.iterator()):
+            result.remove(key)
+    return result
+
+
+@SET.method("intersection", 1)
+def set_intersection(realm, this, other=undefined, *_):
+    record = SetRecord(other)
+    result = JSSet(realm.SetPrototype)
+    if len(this.index) <= record.size:
+        for key in polled(realm, iterate_set(this)):
+            if record.contains(key):
+                result.add_key(key)
+    else:
+        for key in polled(realm, record.iterator()):
+            if this.has_key(key):
+                result.add_key(key)
+    return result
+
+
+@SET.method("isDisjointFrom", 1)
+def set_is_disjoint_from(realm, this, other=undefined, *_):
+    record = SetRecord(other)
+    if len(this.index) <= record.size:
+        return not any(record.contains(key) for key in polled(realm, iterate_set(this)))
+    iterator = record.iterator()
+    for key in polled(realm, iterator):
+        if this.has_key(key):
+            iterator.close()
+            return False
+    return True
+
+
+@SET.method("isSubsetOf", 1)
+def set_is_subset_of(realm, this, other=undefined, *_):
+    record = SetRecord(other)
+    return len(this.index) <= record.size \
+        and all(record.contains(key) for key in polled(realm, iterate_set(this)))
+
+
+@SET.method("isSupersetOf", 1)
+def set_is_superset_of(realm, this, other=undefined, *_):
+    record = SetRecord(other)
+    if len(this.index) < record.size:
+        return False
+    iterator = record.iterator()
+    for key in polled(realm, iterator):
+        if not this.has_key(key):
+            iterator.close()
+            return False
+    return True
+
+
+@SET.method("symmetricDifference", 1)
+def set_symmetric_difference(realm, this, other=undefined, *_):
+    iterator = SetRecord(other).iterator()
+    result = copy_of_set(realm, this)
+    for key in polled(realm, iterator):
+        if this.has_key(key):
+            result.remove(key)
+        else:
+            result.add_key(key)
+    return result
+
+
+@SET.method("union", 1)
+def set_union(realm, this, other=undefined, *_):
+    iterator = SetRecord(other).iterator()
+    result = copy_of_set(realm, this)
+    for key in polled(realm, iterator):
+        result.add_key(key)
+    return result
+
+
+@SET.constructor(0)
+def set_constructor(realm, new_target, iterable=undefined, *_):
+    target = JSSet(prototype_for(new_target, lambda: realm.SetPrototype))
+    add_all(realm, target, iterable, "add", SET_ADD_INFO, target.add_key,
+            lambda adder, item: adder.fn(target, item))
+    return target
+
+
+@SET.static.getter(SYM_SPECIES)
+def set_species(realm, this, *_):
+    return this
+
+
+# -- Iterators of Map and Set ------------------------------------------------------------
+
+class JSCollectionIterator(JSObject):
+    """An iterator over `source`, a JSCollection, or None when it has come to the end; `kind` is
+    "keys", "values" or "entries"."""
+
+    __slots__ = ("source", "kind", "position", "era")
+
+    def __init__(self, proto, source, kind):
+        JSObject.__init__(self, proto)
+        self.source = source
+        self.kind = kind
+        self.position = source.first
+        self.era = source.era
+
+    def advance(self):
+        """The position of the next entry, or None at the end."""
+        source = self.source
+        if source is None:
+            return None
+        position = self.position
+        if self.era is not source.era:
+            position, self.era = moved_position(position, self.era)
+        keys = source.keys
+        size = len(keys)
+        while position < size and keys[position] is HOLE:
+            position += 1
+        if position >= size:
+            self.source = None
+            return None
+        self.position = position + 1
+        return position
+
+    def items(self, realm):
+        """The rest of the values, for Python."""
+        while True:
+            position = self.advance()
+            if position is None:
+                return
+            yield self.item(realm, position)
+
+
+class JSMapIterator(JSCollectionIterator):
+    __slots__ = ()
+    class_name = "Map Iterator"
+
+    def item(self, realm, position):
+        """What this iterator gives for the entry at `position`."""
+        source, kind = self.source, self.kind
+        if kind == "keys":
+            return source.keys[position]
+        if kind == "values":
+            return source.values[position]
+        return realm.new_array([source.keys[position], source.values[position]])
+
+
+class JSSetIterator(JSCollectionIterator):
+    __slots__ = ()
+    class_name = "Set Iterator"
+
+    def item(self, realm, position):
+        key = self.source.keys[position]
+        return key if self.kind == "values" else realm.new_array([key, key])
+
+
+MAP_ITERATOR = BuiltinClass("MapIterator", JSMapIterator, parent="IteratorPrototype",
+                            tag="Map Iterator", is_global=False)
+SET_ITERATOR = BuiltinClass("SetIterator", JSSetIterator, parent="IteratorPrototype",
+                            tag="Set Iterator", is_global=False)
+
+
+@MAP_ITERATOR.method("next", 0)
+@SET_ITERATOR.method("next", 0)
+def collection_iterator_next(realm, this, *_):
+    position = this.advance()
+    if position is None:
+        return realm.iter_result(undefined, True)
+    return realm.iter_result(this.item(realm, position), False)
+
+
+def declared_info(table, key):
+    """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
+    built-in function from what a script may have put in its place."""
+    return next(entry[3] for entry in table.entries if entry[1] == key)
+
+
+MAP_SET_INFO = declared_info(MAP, "set")
+MAP_ENTRIES_INFO = declared_info(MAP, "entries")
+MAP_NEXT_INFO = declared_info(MAP_ITERATOR, "next")
+SET_ADD_INFO = declared_info(SET, "add")
+SET_VALUES_INFO = declared_info(SET, "values")
+SET_NEXT_INFO = declared_info(SET_ITERATOR, "next")
+ITERATOR_ITERATOR_INFO = declared_info(ITERATOR, SYM_ITERATOR)
+
+
+def is_builtin_property(obj, key, info):
+    """Whether the own property `key` is still the built-in function with this FunctionInfo."""
+    return getattr(obj.props.get(key), "info", None) is info
+
+
+def map_iteration_untouched(realm, source):
+    """Whether no script can tell that a JSMap is not iterated by its Symbol.iterator method."""
+    return source.proto is realm.MapPrototype and source.attrs is None \
+        and SYM_ITERATOR not in source.props \
+        and is_builtin_property(source.proto, SYM_ITERATOR, MAP_ENTRIES_INFO) \
+        and iterator_untouched(realm.MapIteratorPrototype, MAP_NEXT_INFO)
+
+
+def set_iteration_untouched(realm, source):
+    """The same for a JSSet."""
+    return source.proto is realm.SetPrototype and source.attrs is None \
+        and SYM_ITERATOR not in source.props \
+        and is_builtin_property(source.proto, SYM_ITERATOR, SET_VALUES_INFO) \
+        and iterator_untouched(realm.SetIteratorPrototype, SET_NEXT_INFO)
+
+
+def iterator_untouched(proto, next_info):
+    return is_builtin_property(proto, "next", next_info) and proto.get("return") is undefined
+
+
+def iterate_map(realm, source):
+    """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
+    for position in source.positions():
+        yield realm.new_array([source.keys[position], source.values[position]])
+
+
+def iterate_set(source):
+    """A Python iterator over the values of a JSSet, live."""
+    for position in source.positions():
+        yield source.keys[position]
+
+
+def fast_iterator(realm, value):
+    """A Python iterator over a Map or a Set, or over an iterator of one, where no script can
+    tell; else None."""
+    kind = type(value)
+    if kind is JSMap:
+        return iterate_map(realm, value) if map_iteration_untouched(realm, value) else None
+    if kind is JSSet:
+        return iterate_set(value) if set_iteration_untouched(realm, value) else None
+    if kind is JSMapIterator or kind is JSSetIterator:
+        return value.items(realm) if collection_iterator_untouched(realm, value) else None
+    return None
+
+
+def collection_iterator_untouched(realm, iterator):
+    """Whether no script can tell that `next` of an iterator of Map or Set is not called."""
+    if type(iterator) is JSMapIterator:
+        proto, info = realm.MapIteratorPrototype, MAP_NEXT_INFO
+    else:
+        proto, info = realm.SetIteratorPrototype, SET_NEXT_INFO
+    return iterator.proto is proto and not iterator.props and iterator.attrs is None \
+        and SYM_ITERATOR not in proto.props and iterator_untouched(proto, info) \
+        and is_builtin_property(proto.proto, SYM_ITERATOR, ITERATOR_ITERATOR_INFO)
+
+
+# -- WeakMap and WeakSet -----------------------------------------------------------------
+#
+# ECMA-262, 24.3 and 24.4. A key is found by its identity; its entry goes when the key does.
+
+class JSWeakCollection(JSObject):
+    """`entries`: id of a key -> [weak reference to the key, value]. Symbols are held strongly."""
+
+    __slots__ = ("entries",)
+
+    def __init__(self, proto):
+        JSObject.__init__(self, proto)
+        self.entries = {}
+
+    def set_value(self, key, value):
+        identity = id(key)
+        entry = self.entries.get(identity)
+        if entry is None:
+            self.entries[identity] = [weak_reference(key, self.entries, identity), value]
+        else:
+            entry[1] = value
+
+
+class JSWeakMap(JSWeakCollection):
+    __slots__ = ()
+    class_name = "WeakMap"
+
+
+class JSWeakSet(JSWeakCollection):
+    __slots__ = ()
+    class_name = "WeakSet"
+
+
+def weak_reference(key, entries, identity):
+    """A reference to a key that removes the key's entry when it dies."""
+    if type(key) is JSSymbol:
+        return key
+    return weakref.ref(key, lambda reference: entries.pop(identity, None))
+
+
+def can_be_held_weakly(realm, value):
+    """CanBeHeldWeakly (9.14): objects, and symbols that Symbol.for does not know."""
+    if isinstance(value, JSObject):
+        return True
+    return type(value) is JSSymbol and realm.symbols.get(value.description) is not value
+
+
+WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
+
+
+@WEAK_MAP.method("delete", 1)
+def weak_map_delete(realm, this, key=undefined, *_):
+    return this.entries.pop(id(key), None) is not None
+
+
+@WEAK_MAP.method("get", 1)
+def weak_map_get(realm, this, key=undefined, *_):
+    entry = this.entries.get(id(key))
+    return undefined if entry is None else entry[1]
+
+
+@WEAK_MAP.method("has", 1)
+def weak_map_has(realm, this, key=undefined, *_):
+    return id(key) in this.entries
+
+
+@WEAK_MAP.method("set", 2)
+def weak_map_set(realm, this, key=undefined, value=undefined, *_):
+    if not can_be_held_weakly(realm, key):
+        raise JSTypeError("Invalid value used as weak map key")
+    this.set_value(key, value)
+    return this
+
+
+@WEAK_MAP.constructor(0)
+def weak_map_constructor(realm, new_target, iterable=undefined, *_):
+    target = JSWeakMap(prototype_for(new_target, lambda: realm.WeakMapPrototype))
+    add_all(realm, target, iterable, "set", WEAK_MAP_SET_INFO,
+            lambda item: weak_map_set(realm, target, *entry_of(item)),
+            lambda adder, item: adder.fn(target, *entry_of(item)))
+    return target
+
+
+WEAK_MAP_SET_INFO = declared_info(WEAK_MAP, "set")
+
+WEAK_SET = BuiltinClass("WeakSet", JSWeakSet, tag="WeakSet")
+
+
+@WEAK_SET.method("add", 1)
+def weak_set_add(realm, this, key=undefined, *_):
+    if not can_be_held_weakly(realm, key):
+        raise JSTypeError("Invalid value used in weak set")
+    this.set_value(key, True)
+    return this
+
+
+@WEAK_SET.method("delete", 1)
+def weak_set_delete(realm, this, key=undefined, *_):
+    return this.entries.pop(id(key), None) is not None
+
+
+@WEAK_SET.method("has", 1)
+def weak_set_has(realm, this, key=undefined, *_):
+    return id(key) in this.entries
+
+
+@WEAK_SET.constructor(0)
+def weak_set_constructor(realm, new_target, iterable=undefined, *_):
+    target = JSWeakSet(prototype_for(new_target, lambda: realm.WeakSetPrototype))
+    add_all(realm, target, iterable, "add", WEAK_SET_ADD_INFO,
+            lambda item: weak_set_add(realm, target, item),
+            lambda adder, item: adder.fn(target, item))
+    return target
+
+
+WEAK_SET_ADD_INFO = declared_info(WEAK_SET, "add")
+
+
+# -- WeakRef and FinalizationRegistry ----------------------------------------------------
+
+class JSWeakRef(JSObject):
+    """A WeakRef (26.1). `kept` holds the target until the present job has ended."""
+
+    __slots__ = ("reference", "kept")
+    class_name = "WeakRef"
+
+    def __init__(self, proto, target):
+        JSObject.__init__(self, proto)
+        self.reference = (lambda: target) if type(target) is JSSymbol else weakref.ref(target)
+        self.kept = None
+
+    def keep(self, realm, target):
+        """AddToKeptObjects (9.12)."""
+        if self.kept is None:
+            self.kept = target
+            realm.enqueue_job(self.release)
+
+    def release(self):
+        self.kept = None
+
+
+WEAK_REF = BuiltinClass("WeakRef", JSWeakRef, tag="WeakRef")
+
+
+@WEAK_REF.method("deref", 0)
+def weak_ref_deref(realm, this, *_):
+    target = this.reference()
+    if target is None:
+        return undefined
+    this.keep(realm, target)
+    return target
+
+
+@WEAK_REF.constructor(1)
+def weak_ref_constructor(realm, new_target, target=undefined, *_):
+    if not can_be_held_weakly(realm, target):
+        raise JSTypeError("WeakRef: target must be an object")
+    reference = JSWeakRef(prototype_for(new_target, lambda: realm.WeakRefPrototype), target)
+    reference.keep(realm, target)
+    return reference
+
+
+class JSFinalizationRegistry(JSObject):
+    """A FinalizationRegistry (26.2). `cells` is a dict: a number of its own -> (reference to the
+    target, reference to the unregister token or None)."""
+
+    __slots__ = ("cleanup", "cells", "serial")
+    class_name = "FinalizationRegistry"
+
+    def __init__(self, proto, cleanup):
+        JSObject.__init__(self, proto)
+        self.cleanup = cleanup
+        self.cells = {}
+        self.serial = 0
+
+    def register(self, realm, target, held, token):
+        cells, cleanup = self.cells, self.cleanup
+        number = self.serial = self.serial + 1
+
+        def finalize(reference):
+            # Runs wherever Python frees the target: only queues the job.
+            if cells.pop(number, None) is not None:
+                realm.enqueue_job(lambda: cleanup.fn(undefined, held))
+
+        reference = target if type(target) is JSSymbol else weakref.ref(target, finalize)
+        if token is not None:
+            token = (lambda symbol: lambda: symbol)(token) if type(token) is JSSymbol else weakref.ref(token)
+        cells[number] = (reference, token)
+
+    def unregister(self, token):
+        """Forgets the cells of a token; returns whether there were any."""
+        numbers = [number for number, cell in list(self.cells.items())
+                   if cell[1] is not None and cell[1]() is token]
+        for number in numbers:
+            self.cells.pop(number, None)
+        return bool(numbers)
+
+
+FINALIZATION_REGISTRY = BuiltinClass("FinalizationRegistry", JSFinalizationRegistry,
+                                     tag="FinalizationRegistry")
+
+
+@FINALIZATION_REGISTRY.method("register", 2)
+def finalization_registry_register(realm, this, target=undefined, held=undefined, token=undefined, *_):
+    if not can_be_held_weakly(realm, target):
+        raise JSTypeError("FinalizationRegistry.prototype.register: invalid target")
+    if same_value(target, held):
+        raise JSTypeError("FinalizationRegistry.prototype.register: target and holdings must not be same")
+    if not can_be_held_weakly(realm, token):
+        if token is not undefined:
+            raise JSTypeError(f"Invalid unregisterToken ('{display(token)}')")
+        token = None
+    this.register(realm, target, held, token)
+    return undefined
+
+
+@FINALIZATION_REGISTRY.method("unregister", 1)
+def finalization_registry_unregister(realm, this, token=undefined, *_):
+    if not can_be_held_weakly(realm, token):
+        raise JSTypeError(f"Invalid unregisterToken ('{display(token)}')")
+    return this.unregister(token)
+
+
+@FINALIZATION_REGISTRY.constructor(1)
+def finalization_registry_constructor(realm, new_target, cleanup=undefined, *_):
+    if not is_callable(cleanup):
+        raise JSTypeError("FinalizationRegistry: cleanup must be callable")
+    return JSFinalizationRegistry(
+        prototype_for(new_target, lambda: realm.FinalizationRegistryPrototype), cleanup)
+
+
+# -- ArrayBuffer -------------------------------------------------------------------------
+
+#: Bytes that one buffer may have.
+MAX_BUFFER_BYTES = 256 * 1024 * 1024
+
+
+class JSArrayBuffer(JSObject):
+    """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the
+    typed arrays on it, which lose their elements then."""
+
+    __slots__ = ("data", "views")
+    class_name = "ArrayBuffer"
+
+    def __init__(self, proto, data):
+        JSObject.__init__(self, proto)
+        self.data = data
+        self.views = weakref.WeakSet()
+
+
+def allocate_bytes(size):
+    """A zeroed bytearray, or a RangeError."""
+    if size > MAX_BUFFER_BYTES:
+        raise JSRangeError("Array buffer allocation failed")
+    try:
+        if size > 1 << 24 and not MemoryLimit.has_room(size):
+            raise MemoryError
+        return bytearray(size)
+    except MemoryError:
+        raise JSRangeError("Array buffer allocation failed") from None
+
+
+def new_array_buffer(realm, data):
+    """An ArrayBuffer around a bytearray, which it takes over."""
+    return JSArrayBuffer(realm.ArrayBufferPrototype, data)
+
+
+def detach_buffer(buffer):
+    """DetachArrayBuffer (25.1.3.4); returns what was in it, or None if it was detached."""
+    data, buffer.data = buffer.data, None
+    for view in list(buffer.views):
+        view.view = EMPTY_VIEW
+    return data
+
+
+def bytes_of(value):
+    """The bytes of an ArrayBuffer or of a view of one, as a writable memoryview; else None. What
+    is detached has none."""
+    if isinstance(value, JSArrayBuffer):
+        return memoryview(b"" if value.data is None else value.data)
+    if isinstance(value, (JSTypedArray, JSDataView)):
+        if value.buffer.data is None:
+            return memoryview(b"")
+        return memoryview(value.buffer.data)[value.offset:value.offset + value.byte_length()]
+    return None
+
+
+def require_attached(buffer, method):
+    if buffer.data is None:
+        raise JSTypeError(f"Cannot perform {method} on a detached ArrayBuffer")
+
+
+def clamp_range(length, start, end):
+    """Two relative positions as the script gave them -> absolute ones (start, end)."""
+    start = to_integer_or_infinity(start)
+    first = int(max(length + start, 0) if start < 0 else min(start, length))
+    end = length if end is undefined else to_integer_or_infinity(end)
+    return first, int(max(length + end, 0) if end < 0 else min(end, length))
+
+
+ARRAY_BUFFER = BuiltinClass("ArrayBuffer", JSArrayBuffer, tag="ArrayBuffer")
+
+
+@ARRAY_BUFFER.getter("byteLength")
+def array_buffer_byte_length(realm, this, *_):
+    return 0 if this.data is None else len(this.data)
+
+
+@ARRAY_BUFFER.getter("detached")
+def array_buffer_detached(realm, this, *_):
+    return this.data is None
+
+
+@ARRAY_BUFFER.method("slice", 2)
+def array_buffer_slice(realm, this, start=undefined, end=undefined, *_):
+    require_attached(this, "ArrayBuffer.prototype.slice")
+    first, last = clamp_range(len(this.data), start, end)
+    size = max(last - first, 0)
+    ctor = species_constructor(this, realm.ArrayBuffer)
+    result = construct(ctor, (size,))
+    if not isinstance(result, JSArrayBuffer):
+        raise JSTypeError("Method ArrayBuffer.prototype.slice called on incompatible receiver "
+                          + display(result))
+    require_attached(result, "ArrayBuffer.prototype.slice")
+    if result is this:
+        raise JSTypeError("ArrayBuffer subclass returned this from species constructor")
+    if len(result.data) < size:
+        raise JSTypeError("Species constructor returned a too small ArrayBuffer")
+    require_attached(this, "ArrayBuffer.prototype.slice")
+    result.data[:size] = this.data[first:first + size]
+    return result
+
+
+def transfer_buffer(realm, this, length=undefined, *_):
+    """ArrayBufferCopyAndDetach (25.1.3.6)."""
+    size = len(this.data or b"") if length is undefined else to_index(length, "array buffer length")
+    require_attached(this, "ArrayBuffer.prototype.transfer")
+    data = this.data
+    if size != len(data):
+        data = allocate_bytes(size)
+        kept = min(size, len(this.data))
+        data[:kept] = this.data[:kept]
+    detach_buffer(this)
+    return new_array_buffer(realm, data)
+
+
+ARRAY_BUFFER.method("transfer", 0)(transfer_buffer)
+ARRAY_BUFFER.method("transferToFixedLength", 0)(transfer_buffer)
+
+
+@ARRAY_BUFFER.constructor(1)
+def array_buffer_construct(realm, new_target, length=undefined, *_):
+    size = to_index(length, "array buffer length")
+    proto = proto_from(realm, new_target, "ArrayBufferPrototype")
+    return JSArrayBuffer(proto, allocate_bytes(size))
+
+
+@ARRAY_BUFFER.static.method("isView", 1)
+def array_buffer_is_view(realm, this, value=undefined, *_):
+    return isinstance(value, (JSTypedArray, JSDataView))
+
+
+@ARRAY_BUFFER.static.getter(SYM_SPECIES)
+def array_buffer_species(realm, this, *_):
+    return this
+
+
+# -- Element types -----------------------------------------------------------------------
+
+def integer_converter(bits, signed):
+    """ToInt8 and its siblings (7.1.6 to 7.1.11): any value -> an int of that range."""
+    mask, half, span = (1 << bits) - 1, 1 << (bits - 1), 1 << bits
+
+    def convert(value):
+        if type(value) is not int:
+            value = to_number(value)
+            if type(value) is float:
+                value = int(value) if math.isfinite(value) else 0
+        value &= mask
+        return value - span if signed and value >= half else value
+    return convert
+
+
+def bigint_converter(signed):
+    """ToBigInt64 and ToBigUint64 (7.1.15, 7.1.16)."""
+    def convert(value):
+        value = int(to_bigint(value)) & 0xFFFFFFFFFFFFFFFF
+        return value - 0x10000000000000000 if signed and value >> 63 else value
+    return convert
+
+
+def to_uint8_clamp(value):
+    """ToUint8Clamp (7.1.12)."""
+    value = to_number(value)
+    if value != value:
+        return 0
+    return 0 if value <= 0 else 255 if value >= 255 else round(value)
+
+
+class ElementKind:
+    """An element type (table 70): the constructor's name, bytes, the letter of `struct`, and
+    convert(value), which makes what is stored out of any value. `layouts` are the struct.Struct
+    of big-endian and of little-endian values."""
+
+    __slots__ = ("name", "size", "code", "convert", "is_bigint", "is_float", "python_types", "layouts")
+
+    def __init__(self, name, code, convert):
+        self.name = name
+        self.size = struct.calcsize(code)
+        self.code = code
+        self.layouts = struct.Struct(">" + code), struct.Struct("<" + code)
+        self.convert = convert
+        self.is_bigint = code in "qQ"
+        self.is_float = code in "fd"
+        #: Types of values that, where they are in range, need no conversion.
+        self.python_types = NUMBER_TYPES if self.is_float else {JSBigInt if self.is_bigint else int}
+
+    def pack(self, value, little_endian=sys.byteorder == "little"):
+        """The bytes of a converted value."""
+        try:
+            return self.layouts[little_endian].pack(value)
+        except OverflowError:
+            return self.layouts[little_endian].pack(math.copysign(INFINITY, value))
+
+
+ELEMENT_KINDS = [
+    ElementKind("Int8Array", "b", integer_converter(8, True)),
+    ElementKind("Uint8Array", "B", integer_converter(8, False)),
+    ElementKind("Uint8ClampedArray", "B", to_uint8_clamp),
+    ElementKind("Int16Array", "h", integer_converter(16, True)),
+    ElementKind("Uint16Array", "H", integer_converter(16, False)),
+    ElementKind("Int32Array", "i", integer_converter(32, True)),
+    ElementKind("Uint32Array", "I", integer_converter(32, False)),
+    ElementKind("BigInt64Array", "q", bigint_converter(True)),
+    ElementKind("BigUint64Array", "Q", bigint_converter(False)),
+    ElementKind("Float32Array", "f", to_number),
+    ElementKind("Float64Array", "d", to_number),
+]
+UINT8_KIND = ELEMENT_KINDS[1]
+
+#: Elements that are turned into Python values in one go: between such blocks the clock is read.
+ELEMENTS_AT_ONCE = 65536
+
+#: A typed array with more elements does not tell its keys.
+MAX_ENUMERATED_ELEMENTS = 2 ** 22
+
+#: The view of typed arrays without elements.
+EMPTY_VIEW = memoryview(b"")
+
+#: What element_index() gives for numeric keys that are no index of any typed array.
+NO_ELEMENT = sys.maxsize
+
+
+def element_index(key):
+    """CanonicalNumericIndexString (7.1.21): -1 for keys that are ordinary, else an index, which
+    may lie outside of the array."""
+    if type(key) is not str or not key or key[0] not in "0123456789-IN":
+        return -1
+    index = array_index(key)
+    if index >= 0:
+        return index
+    if key == "-0" or number_to_string(string_to_number(key)) == key:
+        return NO_ELEMENT
+    return -1
+
+
+# -- Typed arrays ------------------------------------------------------------------------
+
+class JSTypedArray(JSObject):
+    """A typed array (10.4.5, 23.2). `view` is a memoryview of its elements in their own type,
+    and has none after the buffer was detached; `offset` counts bytes."""
+
+    __slots__ = ("kind", "buffer", "offset", "view")
+    exotic = True
+
+    def __init__(self, proto, kind, buffer, offset, length):
+        JSObject.__init__(self, proto)
+        self.kind = kind
+        self.buffer = buffer
+        self.offset = offset
+        self.view = EMPTY_VIEW
+        if length:
+            part = memoryview(buffer.data)[offset:offset + length * kind.size]
+            self.view = part.cast(kind.code)
+        buffer.views.add(self)
+
+    @property
+    def class_name(self):
+        return self.kind.name
+
+    def length(self):
+        return len(self.view)
+
+    def byte_length(self):
+        return len(self.view) * self.kind.size
+
+    def over(self, realm, buffer):
+        """The same view of another buffer."""
+        proto = getattr(realm, self.kind.name + "Prototype")
+        return JSTypedArray(proto, self.kind, buffer, self.offset, len(self.view))
+
+    def get_index(self, index):
+        """The element at an index >= 0, or undefined."""
+        view = self.view
+        if index >= len(view):
+            return undefined
+        value = view[index]
+        return JSBigInt(value) if self.kind.is_bigint else value
+
+    def set_index(self, index, value):
+        """TypedArraySetElement (10.4.5.16): converts first, and ignores what is outside."""
+        value = self.kind.convert(value)
+        if index < len(self.view):
+            self.view[index] = value
+
+    def elements(self, first=0, last=None):
+        """Elements as a new list."""
+        values = self.view[first:last].tolist()
+        return list(map(JSBigInt, values)) if self.kind.is_bigint else values
+
+    def store(self, values, start=0):
+        """Converts and writes a list of values; script code may run."""
+        poll_interrupt()
+        if values and set(map(type, values)) <= self.kind.python_types:
+            try:
+                struct.pack_into(f"={len(values)}{self.kind.code}", self.buffer.data,
+                                 self.offset + start * self.kind.size, *values)
+                return
+            except (struct.error, OverflowError, TypeError):
+                pass
+        for index, value in enumerate(interruptible(values), start):
+            self.set_index(index, value)
+
+    # internal methods
+
+    def get_own(self, key):
+        index = element_index(key)
+        if index < 0:
+            return JSObject.get_own(self, key)
+        return data_descriptor(self.get_index(index)) if index < len(self.view) else None
+
+    def has(self, key):
+        index = element_index(key)
+        return JSObject.has(self, key) if index < 0 else index < len(self.view)
+
+    def define_own(self, key, desc):
+        index = element_index(key)
+        if index < 0:
+            return JSObject.define_own(self, key, desc)
+        if index >= len(self.view) or desc.is_accessor() \
+                or False in (desc.configurable, desc.enumerable, desc.writable):
+            return False
+        if desc.value is not ABSENT:
+            self.set_index(index, desc.value)
+        return True
+
+    def get(self, key, receiver=None):
+        index = element_index(key)
+        return JSObject.get(self, key, receiver) if index < 0 else self.get_index(index)
+
+    def set(self, key, value, receiver=None):
+        index = element_index(key)
+        if index >= 0:
+            if receiver is None or receiver is self:
+                self.set_index(index, value)
+                return True
+            if index >= len(self.view):
+                return True
+            return ordinary_set(self, key, value, receiver)
+        return JSObject.set(self, key, value, receiver)
+
+    def delete(self, key):
+        index = element_index(key)
+        return JSObject.delete(self, key) if index < 0 else index >= len(self.view)
+
+    def own_keys(self):
+        if len(self.view) > MAX_ENUMERATED_ELEMENTS:
+            raise JSRangeError("Too many properties to enumerate")
+        keys = [str(index) for index in range(len(self.view))]
+        return keys + JSObject.own_keys(self) if self.props or self.attrs else keys
+
+
+def new_typed_array(realm, kind, length, proto=None):
+    """A typed array of zeros with a buffer of its own."""
+    buffer = new_array_buffer(realm, allocate_bytes(length * kind.size))
+    return JSTypedArray(proto or getattr(realm, kind.name + "Prototype"), kind, buffer, 0, length)
+
+
+def new_uint8_array(realm, data):
+    """A Uint8Array with a copy of some bytes."""
+    copy = allocate_bytes(len(data))
+    copy[:] = data
+    buffer = new_array_buffer(realm, copy)
+    return JSTypedArray(realm.Uint8ArrayPrototype, UINT8_KIND, buffer, 0, len(data))
+
+
+def validate_typed_array(value, method):
+    """ValidateTypedArray (23.2.4.4)."""
+    if not isinstance(value, JSTypedArray):
+        raise JSTypeError("this is not a typed array.")
+    if value.buffer.data is None:
+        require_attached(value.buffer, method)
+    return value
+
+
+def typed_array_create(ctor, args, method):
+    """TypedArrayCreateFromCtor (23.2.4.2)."""
+    result = validate_typed_array(construct(ctor, args), method)
+    if len(args) == 1 and type(args[0]) is int and len(result.view) < args[0]:
+        raise JSTypeError("Derived TypedArray constructor created an array which was too small")
+    return result
+
+
+def typed_array_species_create(realm, original, args, method):
+    """TypedArraySpeciesCreate (23.2.4.1)."""
+    ctor = species_constructor(original, getattr(realm, original.kind.name))
+    result = typed_array_create(ctor, args, method)
+    if result.kind.is_bigint is not original.kind.is_bigint:
+        raise JSTypeError("Content type of source and derived typed arrays differ")
+    return result
+
+
+TYPED_ARRAY = BuiltinClass("TypedArray", JSTypedArray, is_global=False)
+
+
+def typed_array_method(key, length):
+    """Declares a method of %TypedArray%.prototype whose receiver must not be detached."""
+    def declare(impl):
+        title = f"%TypedArray%.prototype.{key}"
+
+        def checked(realm, this, *args):
+            if not isinstance(this, JSTypedArray) or this.buffer.data is None:
+                validate_typed_array(this, title)
+            return impl(realm, this, *args)
+        TYPED_ARRAY.method(key, length, receiver=False)(checked)
+        return impl
+    return declare
+
+
+@typed_array_method("at", 1)
+def typed_array_at(realm, this, index=undefined, *_):
+    length = len(this.view)
+    index = to_integer_or_infinity(index)
+    index = length + index if index < 0 else index
+    return this.get_index(index) if 0 <= index < length else undefined
+
+
+@TYPED_ARRAY.getter("buffer")
+def typed_array_buffer(realm, this, *_):
+    return this.buffer
+
+
+@TYPED_ARRAY.getter("byteLength")
+def typed_array_byte_length(realm, this, *_):
+    return this.byte_length()
+
+
+@TYPED_ARRAY.getter("byteOffset")
+def typed_array_byte_offset(realm, this, *_):
+    return 0 if this.buffer.data is None else this.offset
+
+
+@typed_array_method("copyWithin", 2)
+def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=undefined, *_):
+    length = len(this.view)
+    to, _ = clamp_range(length, target, undefined)
+    first, last = clamp_range(length, start, end)
+    count = min(last - first, length - to)
+    if count > 0:
+        require_attached(this.buffer, "%TypedArray%.prototype.copyWithin")
+        this.view[to:to + count] = this.view[first:first + count]
+    return this
+
+
+@typed_array_method("entries", 0)
+def typed_array_entries(realm, this, *_):
+    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "entries")
+
+
+def visit_elements(realm, this, callback, this_arg, backwards=False):
+    """Calls back for every element; yields (index, value, result)."""
+    run = require_callable(callback).fn
+    indices = range(len(this.view))
+    for index in polled(realm, reversed(indices) if backwards else indices):
+        value = this.get_index(index)
+        yield index, value, run(this_arg, value, index, this)
+
+
+@typed_array_method("every", 1)
+def typed_array_every(realm, this, callback=undefined, this_arg=undefined, *_):
+    return all(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg))
+
+
+@typed_array_method("fill", 1)
+def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_):
+    length = len(this.view)
+    value = this.kind.convert(value)
+    first, last = clamp_range(length, start, end)
+    require_attached(this.buffer, "%TypedArray%.prototype.fill")
+    if last > first:
+        block = memoryview(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE)).cast(this.kind.code)
+        for start in range(first, last, ELEMENTS_AT_ONCE):
+            realm.poll()
+            this.view[start:min(start + ELEMENTS_AT_ONCE, last)] = block[:last - start]
+    return this
+
+
+@typed_array_method("filter", 1)
+def typed_array_filter(realm, this, callback=undefined, this_arg=undefined, *_):
+    kept = [value for _, value, result in visit_elements(realm, this, callback, this_arg)
+            if to_boolean(result)]
+    result = typed_array_species_create(realm, this, (len(kept),), "%TypedArray%.prototype.filter")
+    for index, value in enumerate(kept):
+        result.set_index(index, value)
+    return result
+
+
+def find_element(realm, this, callback, this_arg, backwards):
+    """FindViaPredicate (23.1.3.12.1): (index, value)."""
+    for index, value, result in visit_elements(realm, this, callback, this_arg, backwards):
+        if to_boolean(result):
+            return index, value
+    return -1, undefined
+
+
+@typed_array_method("find", 1)
+def typed_array_find(realm, this, callback=undefined, this_arg=undefined, *_):
+    return find_element(realm, this, callback, this_arg, False)[1]
+
+
+@typed_array_method("findIndex", 1)
+def typed_array_find_index(realm, this, callback=undefined, this_arg=undefined, *_):
+    return find_element(realm, this, callback, this_arg, False)[0]
+
+
+@typed_array_method("findLast", 1)
+def typed_array_find_last(realm, this, callback=undefined, this_arg=undefined, *_):
+    return find_element(realm, this, callback, this_arg, True)[1]
+
+
+@typed_array_method("findLastIndex", 1)
+def typed_array_find_last_index(realm, this, callback=undefined, this_arg=undefined, *_):
+    return find_element(realm, this, callback, this_arg, True)[0]
+
+
+@typed_array_method("forEach", 1)
+def typed_array_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
+    for _visit in visit_elements(realm, this, callback, this_arg):
+        pass
+    return undefined
+
+
+def starting_index(value, length):
+    """The argument fromIndex, absolute."""
+    start = to_integer_or_infinity(value)
+    return int(max(length + start, 0) if start < 0 else min(start, length))
+
+
+@typed_array_method("includes", 1)
+def typed_array_includes(realm, this, value=undefined, start=undefined, *_):
+    length = len(this.view)
+    first = starting_index(start, length) if length else 0
+    if first >= length:
+        return False
+    if not this.view:
+        return value is undefined
+    if value != value:
+        return this.kind.is_float and any(
+            item != item for item in polled(realm, (this.view[i] for i in range(first, length))))
+    return find_forwards(realm, this, value, first) >= 0
+
+
+def find_forwards(realm, this, value, first):
+    """The first index from `first` on whose element is strictly equal to `value`, or -1."""
+    if type(value) is JSBigInt if this.kind.is_bigint else type(value) in NUMBER_TYPES:
+        while first < len(this.view):
+            realm.poll()
+            block = this.elements(first, first + ELEMENTS_AT_ONCE)
+            if value in block:
+                return first + block.index(value)
+            first += ELEMENTS_AT_ONCE
+    return -1
+
+
+@typed_array_method("indexOf", 1)
+def typed_array_index_of(realm, this, value=undefined, start=undefined, *_):
+    length = len(this.view)
+    first = starting_index(start, length) if length else 0
+    return find_forwards(realm, this, value, first)
+
+
+@typed_array_method("join", 1)
+def typed_array_join(realm, this, separator=undefined, *_):
+    length = len(this.view)
+    separator = "," if separator is undefined else to_string(separator)
+    if len(separator) * (length - 1) > MAX_STRING_LENGTH:
+        raise JSRangeError("Invalid string length")
+    parts, size = [], 0
+    for first in range(0, length, ELEMENTS_AT_ONCE):
+        realm.poll()
+        count = min(length - first, ELEMENTS_AT_ONCE)
+        texts = [to_string(value) for value in this.elements(first, first + count)]
+        # A buffer detached by the separator's toString has nothing left to show.
+        parts.append(separator.join(texts if texts else [""] * count))
+        size += len(parts[-1])
+        if size > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+    return concat_all(parts, separator)
+
+
+def concat_all(parts, separator):
+    text = separator.join(parts)
+    if len(text) > MAX_STRING_LENGTH:
+        raise JSRangeError("Invalid string length")
+    return text
+
+
+@typed_array_method("keys", 0)
+def typed_array_keys(realm, this, *_):
+    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "keys")
+
+
+@typed_array_method("lastIndexOf", 1)
+def typed_array_last_index_of(realm, this, value=undefined, *start):
+    length = len(this.view)
+    if not length:
+        return -1
+    last = to_integer_or_infinity(start[0]) if start else length - 1
+    last = int(max(length + last, -1) if last < 0 else min(last, length - 1))
+    for index in polled(realm, range(min(last, len(this.view) - 1), -1, -1)):
+        if strict_equal(this.get_index(index), value):
+            return index
+    return -1
+
+
+@TYPED_ARRAY.getter("length")
+def typed_array_length(realm, this, *_):
+    return len(this.view)
+
+
+@typed_array_method("map", 1)
+def typed_array_map(realm, this, callback=undefined, this_arg=undefined, *_):
+    require_callable(callback)
+    length = len(this.view)
+    result = typed_array_species_create(realm, this, (length,), "%TypedArray%.prototype.map")
+    for index, _, value in visit_elements(realm, this, callback, this_arg):
+        result.set_index(index, value)
+    return result
+
+
+def fold_elements(realm, this, callback, initial, backwards):
+    run = require_callable(callback).fn
+    indices = range(len(this.view))
+    if backwards:
+        indices = indices[::-1]
+    if initial:
+        total = initial[0]
+    elif indices:
+        total = this.get_index(indices[0])
+        indices = indices[1:]
+    else:
+        raise JSTypeError("Reduce of empty array with no initial value")
+    for index in polled(realm, indices):
+        total = run(undefined, total, this.get_index(index), index, this)
+    return total
+
+
+@typed_array_method("reduce", 1)
+def typed_array_reduce(realm, this, callback=undefined, *initial):
+    return fold_elements(realm, this, callback, initial, False)
+
+
+@typed_array_method("reduceRight", 1)
+def typed_array_reduce_right(realm, this, callback=undefined, *initial):
+    return fold_elements(realm, this, callback, initial, True)
+
+
+@typed_array_method("reverse", 0)
+def typed_array_reverse(realm, this, *_):
+    view = this.view
+    low, high = 0, len(view)
+    while high - low > 1:
+        realm.poll()
+        step = min(ELEMENTS_AT_ONCE, (high - low) // 2)
+        first, last = view[low:low + step][::-1].tobytes(), view[high - step:high][::-1].tobytes()
+        view[low:low + step] = memoryview(last).cast(this.kind.code)
+        view[high - step:high] = memoryview(first).cast(this.kind.code)
+        low, high = low + step, high - step
+    return this
+
+
+@TYPED_ARRAY.method("set", 1)
+def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
+    start = to_integer_or_infinity(offset)
+    if start < 0:
+        raise JSRangeError("offset is out of bounds")
+    require_attached(this.buffer, "%TypedArray%.prototype.set")
+    if isinstance(source, JSTypedArray):
+        set_from_typed_array(realm, this, source, start)
+        return undefined
+    source = to_object(realm, source)
+    length = length_of_array_like(source)
+    if start + length > len(this.view):
+        raise JSRangeError("offset is out of bounds")
+    if type(source) is JSArray:
+        values = list(source.items)
+        if set(map(type, values)) <= NUMBER_TYPES:
+            this.store(values, start)
+            return undefined
+    for index in polled(realm, range(length)):
+        this.set_index(start + index, source.get(str(index)))
+    return undefined
+
+
+def set_from_typed_array(realm, target, source, start):
+    """SetTypedArrayFromTypedArray (23.2.3.26.1)."""
+    require_attached(source.buffer, "%TypedArray%.prototype.set")
+    length = len(source.view)
+    if target.kind.is_bigint is not source.kind.is_bigint:
+        raise JSTypeError("Cannot mix BigInt and other types, use explicit conversions")
+    if start + length > len(target.view):
+        raise JSRangeError("offset is out of bounds")
+    copy_elements(realm, target, source, start, 0, length)
+
+
+def copy_elements(realm, target, source, to, first, count):
+    """Writes elements of one typed array into another; they may share a buffer."""
+    if not count:
+        return
+    part = source.view[first:first + count]
+    if target.kind is source.kind:
+        if target.buffer is source.buffer:
+            target.view[to:to + count] = part
+            return
+        for start in range(0, count, SLICE_LENGTH << 4):
+            realm.poll()
+            end = min(start + (SLICE_LENGTH << 4), count)
+            target.view[to + start:to + end] = part[start:end]
+        return
+    if target.buffer is source.buffer:
+        part = memoryview(part.tobytes()).cast(source.kind.code)
+    for start in range(0, count, ELEMENTS_AT_ONCE):
+        realm.poll()
+        values = part[start:start + ELEMENTS_AT_ONCE].tolist()
+        target.store(list(map(JSBigInt, values)) if target.kind.is_bigint else values, to + start)
+
+
+@typed_array_method("slice", 2)
+def typed_array_slice(realm, this, start=undefined, end=undefined, *_):
+    first, last = clamp_range(len(this.view), start, end)
+    count = max(last - first, 0)
+    method = "%TypedArray%.prototype.slice"
+    result = typed_array_species_create(realm, this, (count,), method)
+    if count:
+        require_attached(this.buffer, method)
+        count = min(count, len(this.view) - first, len(result.view))
+        if result.kind is this.kind and result.buffer is this.buffer:
+            slice_over_itself(realm, result, this, first, count)
+        else:
+            copy_elements(realm, result, this, 0, first, count)
+    return result
+
+
+def slice_over_itself(realm, result, source, first, count):
+    """Byte after byte, from the start, as the specification asks of overlapping slices."""
+    data, size = source.buffer.data, source.kind.size
+    start, to = source.offset + first * size, result.offset
+    for position in polled(realm, range(count * size)):
+        data[to + position] = data[start + position]
+
+
+@typed_array_method("some", 1)
+def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
+    return any(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg))
+
+
+def sorted_elements(realm, this, comparator):
+    """The elements in the order of a comparator."""
+    if len(this.view) > MAX_ARRAY_ITEMS:
+        raise JSRangeError("Invalid array length")
+    values = this.elements()
+    values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
+    return values
+
+
+def sort_numbers(view, is_float):
+    """Sorts a view of numbers in place: by value, with -0 below +0 and NaN last. Few of them are ever Python
+    objects at the same time."""
+    runs, count, negative = [], 0, 0
+    for piece in sliced(view):
+        values = piece.tolist()
+        if is_float:
+            values = [value for value in values if value == value]
+        values.sort()
+        if is_float:
+            zeros = values[bisect.bisect_left(values, 0):bisect.bisect_right(values, 0)]
+            negative += sum([math.copysign(1, zero) < 0 for zero in zeros])
+        write_numbers(view, count, values)
+        runs.append((count, count + len(values)))
+        count += len(values)
+    if len(runs) > 1:
+        copy, start = bytearray(), 0
+        for piece in sliced(view[:count].cast("B")):
+            copy += piece
+        copied = memoryview(copy).cast(view.format)
+        for piece in merged_runs([copied[low:high] for low, high in runs]):
+            write_numbers(view, start, piece)
+            start += len(piece)
+    zero = bisect.bisect_left(view, 0, 0, count) if negative else count
+    fill_view(view, zero, zero + negative, -0.0)
+    fill_view(view, zero + negative, bisect.bisect_right(view, 0, zero, count), 0.0)
+    fill_view(view, count, len(view), NAN)
+
+
+def fill_view(view, start, end, value):
+    for at in range(start, end, SLICE_LENGTH):
+        poll_interrupt()
+        write_numbers(view, at, [value] * min(SLICE_LENGTH, end - at))
+
+
+def write_numbers(view, start, values):
+    """Writes a list of numbers, which all have the type of the view, into it."""
+    view[start:start + len(values)] = memoryview(array.array(view.format, values))
+
+
+@TYPED_ARRAY.method("sort", 1, receiver=False)
+def typed_array_sort(realm, this, comparator=undefined, *_):
+    require_comparator(comparator)
+    validate_typed_array(this, "%TypedArray%.prototype.sort")
+    if comparator is undefined:
+        sort_numbers(this.view, this.kind.is_float)
+    else:
+        this.store(sorted_elements(realm, this, comparator)[:len(this.view)])
+    return this
+
+
+@TYPED_ARRAY.method("subarray", 2)
+def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
+    first, last = clamp_range(len(this.view), start, end)
+    offset = this.offset + first * this.kind.size
+    return typed_array_species_create(realm, this, (this.buffer, offset, max(last - first, 0)),
+                                      "%TypedArray%.prototype.subarray")
+
+
+@typed_array_method("toLocaleString", 0)
+def typed_array_to_locale_string(realm, this, *_):
+    parts = []
+    for index in polled(realm, range(len(this.view))):
+        value = this.get_index(index)
+        parts.append("" if value is undefined else to_string(invoke(realm, value, "toLocaleString")))
+    return concat_all(parts, ",")
+
+
+@typed_array_method("toReversed", 0)
+def typed_array_to_reversed(realm, this, *_):
+    result = new_typed_array(realm, this.kind, len(this.view))
+    copy_elements(realm, result, this, 0, 0, len(this.view))
+    return typed_array_reverse(realm, result)
+
+
+@TYPED_ARRAY.method("toSorted", 1, receiver=False)
+def typed_array_to_sorted(realm, this, comparator=undefined, *_):
+    require_comparator(comparator)
+    validate_typed_array(this, "%TypedArray%.prototype.toSorted")
+    result = new_typed_array(realm, this.kind, len(this.view))
+    if comparator is undefined:
+        copy_elements(realm, result, this, 0, 0, len(this.view))
+        sort_numbers(result.view, this.kind.is_float)
+    else:
+        result.store(sorted_elements(realm, this, comparator))
+    return result
+
+
+TYPED_ARRAY.value("toString", lambda realm: realm.ArrayPrototype.get("toString"))
+
+
+@typed_array_method("values", 0)
+def typed_array_values(realm, this, *_):
+    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "values")
+
+
+TYPED_ARRAY.alias(SYM_ITERATOR, "values")
+
+
+@typed_array_method("with", 2)
+def typed_array_with(realm, this, index=undefined, value=undefined, *_):
+    length = len(this.view)
+    index = to_integer_or_infinity(index)
+    index = length + index if index < 0 else index
+    value = to_bigint(value) if this.kind.is_bigint else to_number(value)
+    if not 0 <= index < len(this.view):
+        raise JSRangeError("Invalid typed array index")
+    result = new_typed_array(realm, this.kind, length)
+    copy_elements(realm, result, this, 0, 0, length)
+    result.set_index(index, value)
+    return result
+
+
+@TYPED_ARRAY.getter(SYM_TO_STRING_TAG, receiver=False)
+def typed_array_tag(realm, this, *_):
+    return this.kind.name if isinstance(this, JSTypedArray) else undefined
+
+
+@TYPED_ARRAY.constructor(0, call=True)
+def typed_array_construct(realm, new_target, *_):
+    raise JSTypeError("Abstract class TypedArray not directly constructable")
+
+
+@TYPED_ARRAY.static.method("from", 1)
+def typed_array_from(realm, this, source=undefined, mapper=undefined, this_arg=undefined, *_):
+    if not is_constructor(this):
+        raise JSTypeError(f"{display(this)} is not a constructor")
+    if mapper is not undefined:
+        require_callable(mapper)
+    values = values_of_source(realm, source)
+    result = typed_array_create(this, (len(values),), "%TypedArray%.from")
+    for index in polled(realm, range(len(values))):
+        value = values[index]
+        if mapper is not undefined:
+            value = mapper.fn(this_arg, value, index)
+        result.set_or_throw(str(index), value)
+    return result
+
+
+class ArrayLikeValues:
+    """The elements of an array-like object, each read when it is asked for."""
+
+    def __init__(self, obj):
+        self.obj = obj
+        self.length = length_of_array_like(obj)
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        return self.obj.get(str(index))
+
+
+def values_of_source(realm, source):
+    """What `from` and the constructors take: the list of an iterable's values, or the elements of
+    an array-like, lazily."""
+    method = get_method(realm, source, SYM_ITERATOR)
+    if method is not undefined:
+        if type(source) is JSArray and not source.props and source.attrs is None \
+                and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched():
+            return list(source.items)
+        return limited_list(polled(realm, iterator_from_method(source, method)))
+    values = ArrayLikeValues(to_object(realm, source))
+    if values.length > MAX_BUFFER_BYTES:
+        raise JSRangeError(f"Invalid typed array length: {values.length}")
+    return values
+
+
+def limited_list(iterator):
+    values = []
+    for value in iterator:
+        values.append(value)
+        if len(values) > MAX_ARRAY_ITEMS:
+            raise JSRangeError("Invalid typed array length")
+    return values
+
+
+@TYPED_ARRAY.static.method("of", 0)
+def typed_array_of(realm, this, *items):
+    if not is_constructor(this):
+        raise JSTypeError(f"{display(this)} is not a constructor")
+    result = typed_array_create(this, (len(items),), "%TypedArray%.of")
+    for index, value in enumerate(items):
+        result.set_or_throw(str(index), value)
+    return result
+
+
+@TYPED_ARRAY.static.getter(SYM_SPECIES)
+def typed_array_species(realm, this, *_):
+    return this
+
+
+# -- Constructors of the element types ---------------------------------------------------
+
+def construct_typed_array(realm, kind, new_target, source, offset, length):
+    """TypedArray(...args) (23.2.5.1)."""
+    intrinsic = kind.name + "Prototype"
+    if not isinstance(source, JSObject):
+        count = to_index(source, f"typed array length: {display(source)}")
+        return new_typed_array(realm, kind, count, proto_from(realm, new_target, intrinsic))
+    proto = proto_from(realm, new_target, intrinsic)
+    if isinstance(source, JSArrayBuffer):
+        return view_buffer(kind, proto, source, offset, length)
+    if isinstance(source, JSTypedArray):
+        require_attached(source.buffer, "Construct")
+        result = new_typed_array(realm, kind, len(source.view), proto)
+        if kind.is_bigint is not source.kind.is_bigint:
+            raise JSTypeError("Cannot mix BigInt and other types, use explicit conversions")
+        copy_elements(realm, result, source, 0, 0, len(source.view))
+        return result
+    values = values_of_source(realm, source)
+    result = new_typed_array(realm, kind, len(values), proto)
+    if type(values) is list:
+        result.store(values)
+    else:
+        for index in polled(realm, range(len(values))):
+            result.set_index(index, values[index])
+    return result
+
+
+def view_buffer(kind, proto, buffer, offset, length):
+    """InitializeTypedArrayFromArrayBuffer (23.2.5.1.3)."""
+    offset = to_index(offset, "offset")
+    if offset % kind.size:
+        raise JSRangeError(f"start offset of {kind.name} should be a multiple of {kind.size}")
+    count = None if length is undefined else to_index(length, "typed array length")
+    require_attached(buffer, "Construct")
+    size = len(buffer.data)
+    if count is None:
+        if size % kind.size:
+            raise JSRangeError(f"byte length of {kind.name} should be a multiple of {kind.size}")
+        if offset > size:
+            raise JSRangeError(f"Start offset {offset} is outside the bounds of the buffer")
+        count = (size - offset) // kind.size
+    elif offset + count * kind.size > size:
+        raise JSRangeError(f"Invalid typed array length: {count}")
+    return JSTypedArray(proto, kind, buffer, offset, count)
+
+
+def typed_array_class(kind):
+    """The table of one of the constructors (23.2.6)."""
+    table = BuiltinClass(kind.name, JSTypedArray, parent="TypedArrayPrototype", base="TypedArray")
+    table.value("BYTES_PER_ELEMENT", kind.size, 0)
+    table.static.value("BYTES_PER_ELEMENT", kind.size, 0)
+
+    @table.constructor(3)
+    def construct_kind(realm, new_target, source=undefined, offset=undefined, length=undefined, *_):
+        return construct_typed_array(realm, kind, new_target, source, offset, length)
+    return table
+
+
+for _kind in ELEMENT_KINDS:
+    typed_array_class(_kind)
+
+
+def iterated_length(array):
+    """The length that an Array Iterator sees (23.1.5.1): it refuses a detached buffer."""
+    require_attached(array.buffer, "%ArrayIteratorPrototype%.next")
+    return len(array.view)
+
+
+ITERATED_LENGTHS[JSTypedArray] = iterated_length
+
+TYPED_VALUES_INFO = declared_info(TYPED_ARRAY, "values")
+
+
+def iterate_typed_array(realm, array):
+    """A Python iterator over a typed array's elements, or None where a script could tell that
+    its Symbol.iterator method is not called."""
+    if array.props or array.attrs is not None or not realm.array_iteration_untouched() \
+            or array.proto is not getattr(realm, array.kind.name + "Prototype") \
+            or array.proto.proto is not realm.TypedArrayPrototype \
+            or SYM_ITERATOR in array.proto.props \
+            or not is_builtin_property(realm.TypedArrayPrototype, SYM_ITERATOR, TYPED_VALUES_INFO):
+        return None
+    return polled(realm, live_elements(array))
+
+
+def live_elements(array):
+    require_attached(array.buffer, "%TypedArray%.prototype.values")
+    index = 0
+    while index < iterated_length(array):
+        yield array.get_index(index)
+        index += 1
+
+
+# -- DataView ----------------------------------------------------------------------------
+
+class JSDataView(JSObject):
+    """A DataView (25.3): `size` bytes of `buffer` from `offset`."""
+
+    __slots__ = ("buffer", "offset", "size")
+    class_name = "DataView"
+
+    def __init__(self, proto, buffer, offset, size):
+        JSObject.__init__(self, proto)
+        self.buffer = buffer
+        self.offset = offset
+        self.size = size
+
+    def byte_length(self):
+        return self.size
+
+    def over(self, realm, buffer):
+        """The same view of another buffer."""
+        return JSDataView(realm.DataViewPrototype, buffer, self.offset, self.size)
+
+
+DATA_VIEW = BuiltinClass("DataView", JSDataView, tag="DataView")
+
+
+@DATA_VIEW.getter("buffer")
+def data_view_buffer(realm, this, *_):
+    return this.buffer
+
+
+@DATA_VIEW.getter("byteLength")
+def data_view_byte_length(realm, this, *_):
+    require_attached(this.buffer, "DataView.prototype.byteLength")
+    return this.size
+
+
+@DATA_VIEW.getter("byteOffset")
+def data_view_byte_offset(realm, this, *_):
+    require_attached(this.buffer, "DataView.prototype.byteOffset")
+    return this.offset
+
+
+def data_view_position(view, index, size, method):
+    """Where in the buffer an access begins (25.3.1.5, steps 6 to 12)."""
+    if view.buffer.data is None:
+        require_attached(view.buffer, "DataView.prototype." + method)
+    if index + size > view.size:
+        raise JSRangeError("Offset is outside the bounds of the DataView")
+    return view.offset + index
+
+
+def data_view_accessors(kind):
+    """Declares getX and setX of one element type."""
+    name, size, layouts, is_bigint = kind.name[:-len("Array")], kind.size, kind.layouts, kind.is_bigint
+    getter, setter = "get" + name, "set" + name
+
+    @DATA_VIEW.method(getter, 1)
+    def get_value(realm, this, index=undefined, little_endian=undefined, *_):
+        if type(index) is not int or index < 0:
+            index = to_index(index, "DataView offset")
+        layout = layouts[to_boolean(little_endian)]
+        position = data_view_position(this, index, size, getter)
+        [value] = layout.unpack_from(this.buffer.data, position)
+        return JSBigInt(value) if is_bigint else value
+
+    @DATA_VIEW.method(setter, 2)
+    def set_value(realm, this, index=undefined, value=undefined, little_endian=undefined, *_):
+        if type(index) is not int or index < 0:
+            index = to_index(index, "DataView offset")
+        value = kind.convert(value)
+        little_endian = to_boolean(little_endian)
+        position = data_view_position(this, index, size, setter)
+        this.buffer.data[position:position + size] = kind.pack(value, little_endian)
+        return undefined
+
+
+for _kind in ELEMENT_KINDS:
+    if _kind.name != "Uint8ClampedArray":
+        data_view_accessors(_kind)
+
+
+@DATA_VIEW.constructor(1)
+def data_view_construct(realm, new_target, buffer=undefined, offset=undefined, length=undefined, *_):
+    if not isinstance(buffer, JSArrayBuffer):
+        raise JSTypeError("First argument to DataView constructor must be an ArrayBuffer")
+    start = to_index(offset, "DataView offset")
+    require_attached(buffer, "DataView")
+    if start > len(buffer.data):
+        raise JSRangeError(f"Start offset {start} is outside the bounds of the buffer")
+    if length is undefined:
+        size = len(buffer.data) - start
+    else:
+        size = to_index(length, "DataView length")
+        if start + size > len(buffer.data):
+            raise JSRangeError(f"Invalid DataView length {size}")
+    proto = proto_from(realm, new_target, "DataViewPrototype")
+    require_attached(buffer, "DataView")
+    return JSDataView(proto, buffer, start, size)
+
+
+# -- Promise -----------------------------------------------------------------------------
+#
+# ECMA-262, 27.2. A reaction is a pair of Python callables taking the value or the reason, each
+# run as a job of its own: a PromiseReaction's methods where a script called `then`, the async
+# function's own steps for `await`. Promises that the engine makes for itself need no JavaScript
+# functions to be settled.
+
+class JSPromise(JSObject):
+    """A promise. `state` is "pending", "fulfilled" or "rejected"; `value` the result or reason;
+    `reactions` the pairs that wait while pending; `handled` whether a reaction ever came."""
+
+    __slots__ = ("state", "value", "reactions", "handled")
+    class_name = "Promise"
+
+    def __init__(self, proto):
+        self.proto = proto
+        self.props = {}
+        self.attrs = None
+        self.state = "pending"
+        self.value = undefined
+        self.reactions = []
+        self.handled = False
+
+
+#: What the functions that settle promises have in common.
+SETTLING_INFO = FunctionInfo("", 1)
+
+
+class PromiseCapability:
+    """A PromiseCapability Record (27.2.1.1). Its functions are None for a promise of the
+    engine's own, which is then settled directly."""
+
+    __slots__ = ("realm", "promise", "resolve_function", "reject_function")
+
+    def __init__(self, realm, promise, resolve_function=None, reject_function=None):
+        self.realm = realm
+        self.promise = promise
+        self.resolve_function = resolve_function
+        self.reject_function = reject_function
+
+    def resolve(self, value):
+        if self.resolve_function is None:
+            resolve_promise(self.realm, self.promise, value)
+        else:
+            self.resolve_function.fn(undefined, value)
+
+    def reject(self, reason):
+        if self.reject_function is None:
+            reject_promise(self.realm, self.promise, reason)
+        else:
+            self.reject_function.fn(undefined, reason)
+
+
+class PromiseReaction:
+    """The handlers of one `then` (functions or None) and the capability they settle."""
+
+    __slots__ = ("capability", "on_fulfilled", "on_rejected")
+
+    def __init__(self, capability, on_fulfilled, on_rejected):
+        self.capability = capability
+        self.on_fulfilled = on_fulfilled
+        self.on_rejected = on_rejected
+
+    def fulfil(self, value):
+        if self.on_fulfilled is None:
+            self.capability.resolve(value)
+        else:
+            self.run(self.on_fulfilled, value)
+
+    def reject(self, reason):
+        if self.on_rejected is None:
+            self.capability.reject(reason)
+        else:
+            self.run(self.on_rejected, reason)
+
+    def run(self, handler, argument):
+        """The job of NewPromiseReactionJob (27.2.2.1) with a handler."""
+        capability = self.capability
+        try:
+            result = handler.fn(undefined, argument)
+        except Exception as exc:
+            capability.reject(capability.realm.thrown_value(exc))
+        else:
+            capability.resolve(result)
+
+
+def new_promise(realm):
+    """A pending promise."""
+    return JSPromise(realm.PromisePrototype)
+
+
+def resolve_promise(realm, promise, value):
+    """What a promise's resolve function does when first called (27.2.1.3.2)."""
+    if not isinstance(value, JSObject):
+        settle_promise(realm, promise, "fulfilled", value)
+        return
+    if value is promise:
+        reject_promise(realm, promise, realm.new_error(
+            "TypeError", "Chaining cycle detected for promise #<Promise>"))
+        return
+    try:
+        then = value.get("then")
+    except Exception as exc:
+        reject_promise(realm, promise, realm.thrown_value(exc))
+        return
+    if not is_callable(then):
+        settle_promise(realm, promise, "fulfilled", value)
+        return
+    realm.enqueue_job(lambda: adopt_thenable(realm, promise, value, then))
+
+
+def reject_promise(realm, promise, reason):
+    """RejectPromise (27.2.1.7)."""
+    settle_promise(realm, promise, "rejected", reason)
+    if not promise.handled:
+        realm.track_rejection(promise, "reject")
+
+
+def settle_promise(realm, promise, state, value):
+    """FulfillPromise and RejectPromise: sets the state and queues the waiting reactions."""
+    reactions = promise.reactions
+    promise.state = state
+    promise.value = value
+    promise.reactions = None
+    for pair in reactions:
+        queue_reaction(realm, pair[state == "rejected"], value)
+
+
+def queue_reaction(realm, reaction, value):
+    realm.enqueue_job(lambda: reaction(value))
+
+
+def adopt_thenable(realm, promise, thenable, then):
+    """The job of NewPromiseResolveThenableJob (27.2.2.2)."""
+    if type(thenable) is JSPromise and getattr(then, "info", None) is THEN_INFO \
+            and has_plain_species(realm, thenable):
+        promise_react(realm, thenable, lambda value: resolve_promise(realm, promise, value),
+                      lambda reason: reject_promise(realm, promise, reason))
+        return
+    resolve, reject = resolving_functions(realm, promise)
+    try:
+        then.fn(thenable, resolve, reject)
+    except Exception as exc:
+        reject.fn(undefined, realm.thrown_value(exc))
+
+
+def has_plain_species(realm, promise):
+    """Whether SpeciesConstructor(promise) gives %Promise% and runs no script."""
+    proto = realm.PromisePrototype
+    if promise.proto is not proto or "constructor" in promise.props \
+            or (promise.attrs is not None and "constructor" in promise.attrs):
+        return False
+    ctor = realm.Promise
+    if proto.props.get("constructor") is not ctor:
+        return False
+    species = ctor.attrs.get(SYM_SPECIES)
+    return type(species) is Accessor and getattr(species.getter, "info", None) is SPECIES_INFO
+
+
+def promise_react(realm, promise, on_fulfilled, on_rejected):
+    """PerformPromiseThen (27.2.5.4.1) with two Python callables, each run as a job."""
+    state = promise.state
+    if state == "pending":
+        promise.reactions.append((on_fulfilled, on_rejected))
+    elif state == "fulfilled":
+        queue_reaction(realm, on_fulfilled, promise.value)
+    else:
+        if not promise.handled:
+            realm.track_rejection(promise, "handle")
+        queue_reaction(realm, on_rejected, promise.value)
+    promise.handled = True
+
+
+def promise_resolve(realm, constructor, value):
+    """PromiseResolve (27.2.4.7.1)."""
+    if isinstance(value, JSPromise) and value.get("constructor") is constructor:
+        return value
+    if constructor is realm.Promise:
+        promise = JSPromise(realm.PromisePrototype)
+        resolve_promise(realm, promise, value)
+        return promise
+    capability = new_promise_capability(realm, constructor)
+    capability.resolve(value)
+    return capability.promise
+
+
+def await_value(realm, value, on_fulfilled, on_rejected):
+    """Await (27.7.5.3): a later job runs one of the two Python callables with the outcome.
+
+    Raises what a getter `constructor` of a promise raises; the awaiting code is to see it thrown.
+    """
+    if not isinstance(value, JSObject):
+        realm.enqueue_job(lambda: on_fulfilled(value))
+        return
+    promise_react(realm, promise_resolve(realm, realm.Promise, value), on_fulfilled, on_rejected)
+
+
+def resolving_functions(realm, promise):
+    """CreateResolvingFunctions (27.2.1.3): two functions, of which one call counts."""
+    open_once = [True]
+
+    def resolve(this, value=undefined, *_):
+        if open_once:
+            open_once.clear()
+            resolve_promise(realm, promise, value)
+        return undefined
+
+    def reject(this, reason=undefined, *_):
+        if open_once:
+            open_once.clear()
+            reject_promise(realm, promise, reason)
+        return undefined
+
+    proto = realm.FunctionPrototype
+    return JSFunction(proto, resolve, SETTLING_INFO), JSFunction(proto, reject, SETTLING_INFO)
+
+
+def new_promise_capability(realm, constructor):
+    """NewPromiseCapability (27.2.1.5), with functions."""
+    if constructor is realm.Promise:
+        promise = JSPromise(realm.PromisePrototype)
+        return PromiseCapability(realm, promise, *resolving_functions(realm, promise))
+    if not is_constructor(constructor):
+        raise JSTypeError(f"{display(constructor)} is not a constructor")
+    pair = [undefined, undefined]
+
+    def executor(this, resolve=undefined, reject=undefined, *_):
+        if pair[0] is not undefined or pair[1] is not undefined:
+            raise JSTypeError("Promise executor has already been invoked with non-undefined arguments")
+        pair[:] = resolve, reject
+        return undefined
+
+    promise = construct(constructor, (realm.function(executor, "", 2),))
+    for function in pair:
+        if not is_callable(function):
+            raise JSTypeError("Promise resolve or reject function is not callable")
+    return PromiseCapability(realm, promise, *pair)
+
+
+def derived_capability(realm, promise):
+    """The capability of the promise that `then` returns."""
+    if not has_plain_species(realm, promise):
+        constructor = species_constructor(promise, realm.Promise)
+        if constructor is not realm.Promise:
+            return new_promise_capability(realm, constructor)
+    return PromiseCapability(realm, JSPromise(realm.PromisePrototype))
+
+
+PROMISE = BuiltinClass("Promise", JSPromise, tag="Promise")
+
+
+@PROMISE.method("catch", 1, receiver=False)
+def promise_catch(realm, this, on_rejected=undefined, *_):
+    return invoke(realm, this, "then", undefined, on_rejected)
+
+
+@PROMISE.method("finally", 1, receiver=False)
+def promise_finally(realm, this, on_finally=undefined, *_):
+    if not isinstance(this, JSObject):
+        raise JSTypeError("Promise.prototype.finally called on a non-object")
+    constructor = species_constructor(this, realm.Promise)
+    if not is_callable(on_finally):
+        return invoke(realm, this, "then", on_finally, on_finally)
+
+    def after(outcome):
+        """Runs on_finally, then goes on with `outcome`, a function without parameters."""
+        promise = promise_resolve(realm, constructor, on_finally.fn(undefined))
+        return invoke(realm, promise, "then", realm.function(outcome, "", 0))
+
+    def then_finally(this, value=undefined, *_):
+        return after(lambda this, *_: value)
+
+    def catch_finally(this, reason=undefined, *_):
+        def thrower(this, *_):
+            raise JSError(reason)
+        return after(thrower)
+
+    return invoke(realm, this, "then", realm.function(then_finally, "", 1),
+                  realm.function(catch_finally, "", 1))
+
+
+@PROMISE.method("then", 2)
+def promise_then(realm, this, on_fulfilled=undefined, on_rejected=undefined, *_):
+    capability = derived_capability(realm, this)
+    reaction = PromiseReaction(capability, on_fulfilled if is_callable(on_fulfilled) else None,
+                               on_rejected if is_callable(on_rejected) else None)
+    promise_react(realm, this, reaction.fulfil, reaction.reject)
+    return capability.promise
+
+
+@PROMISE.constructor(1)
+def promise_constructor(realm, new_target, executor=undefined, *_):
+    if not is_callable(executor):
+        raise JSTypeError(f"Promise resolver {display(executor)} is not a function")
+    promise = JSPromise(prototype_for(new_target, lambda: realm.PromisePrototype))
+    resolve, reject = resolving_functions(realm, promise)
+    try:
+        executor.fn(undefined, resolve, reject)
+    except Exception as exc:
+        reject.fn(undefined, realm.thrown_value(exc))
+    return promise
+
+
+class PromiseGathering:
+    """The shared state of one Promise.all, allSettled or any: the outcomes by position, how
+    many are still missing, and what to do with the list when none is."""
+
+    __slots__ = ("realm", "values", "missing", "complete")
+
+    def __init__(self, realm, complete):
+        self.realm = realm
+        self.values = []
+        self.missing = 1
+        self.complete = complete
+
+    def place(self):
+        """Opens the next position; returns its index."""
+        self.values.append(undefined)
+        self.missing += 1
+        return len(self.values) - 1
+
+    def element(self, index, wrap=None, called=None):
+        """The function that stores the outcome at `index`, once. Functions that get the same
+        list `called` count as one."""
+        called = [] if called is None else called
+
+        def store(this, value=undefined, *_):
+            if not called:
+                called.append(True)
+                self.values[index] = value if wrap is None else wrap(value)
+                self.countdown()
+            return undefined
+        return JSFunction(self.realm.FunctionPrototype, store, SETTLING_INFO)
+
+    def countdown(self):
+        self.missing -= 1
+        if self.missing == 0:
+            self.complete(self.values)
+
+
+def combine_promises(realm, constructor, iterable, perform):
+    """What Promise.all and its siblings share: `perform(capability, each)` is to walk through
+    each(), an iterator over the promises that the constructor's `resolve` makes."""
+    capability = new_promise_capability(realm, constructor)
+    iterator = None
+
+    def each():
+        for value in iterator:
+            realm.poll()
+            yield call(resolver, constructor, value)
+
+    try:
+        resolver = constructor.get("resolve")
+        if not is_callable(resolver):
+            raise JSTypeError("Promise resolve or reject function is not callable")
+        iterator = iterate(realm, iterable)
+        perform(capability, each())
+    except Exception as exc:
+        if iterator is not None:
+            abandon_iterator(iterator, exc)
+        capability.reject(realm.thrown_value(exc))
+    return capability.promise
+
+
+@PROMISE.static.method("all", 1)
+def promise_all(realm, this, iterable=undefined, *_):
+    def perform(capability, promises):
+        gathering = PromiseGathering(realm, lambda values: capability.resolve(realm.new_array(values)))
+        for promise in promises:
+            element = gathering.element(gathering.place())
+            invoke(realm, promise, "then", element, capability.reject_function)
+        gathering.countdown()
+    return combine_promises(realm, this, iterable, perform)
+
+
+@PROMISE.static.method("allSettled", 1)
+def promise_all_settled(realm, this, iterable=undefined, *_):
+    def fulfilled(value):
+        return realm.new_object({"status": "fulfilled", "value": value})
+
+    def rejected(reason):
+        return realm.new_object({"status": "rejected", "reason": reason})
+
+    def perform(capability, promises):
+        gathering = PromiseGathering(realm, lambda values: capability.resolve(realm.new_array(values)))
+        for promise in promises:
+            index, called = gathering.place(), []
+            invoke(realm, promise, "then", gathering.element(index, fulfilled, called),
+                   gathering.element(index, rejected, called))
+        gathering.countdown()
+    return combine_promises(realm, this, iterable, perform)
+
+
+@PROMISE.static.method("any", 1)
+def promise_any(realm, this, iterable=undefined, *_):
+    def fail(capability, reasons):
+        error = realm.new_error("AggregateError", "All promises were rejected")
+        error.put("errors", realm.new_array(reasons), HIDDEN_ATTRS)
+        capability.reject(error)
+
+    def perform(capability, promises):
+        gathering = PromiseGathering(realm, lambda reasons: fail(capability, reasons))
+        for promise in promises:
+            element = gathering.element(gathering.place())
+            invoke(realm, promise, "then", capability.resolve_function, element)
+        gathering.countdown()
+    return combine_promises(realm, this, iterable, perform)
+
+
+@PROMISE.static.method("race", 1)
+def promise_race(realm, this, iterable=undefined, *_):
+    def perform(capability, promises):
+        for promise in promises:
+            invoke(realm, promise, "then", capability.resolve_function, capability.reject_function)
+    return combine_promises(realm, this, iterable, perform)
+
+
+@PROMISE.static.method("reject", 1)
+def promise_reject_static(realm, this, reason=undefined, *_):
+    if this is realm.Promise:
+        promise = new_promise(realm)
+        reject_promise(realm, promise, reason)
+        return promise
+    capability = new_promise_capability(realm, this)
+    capability.reject(reason)
+    return capability.promise
+
+
+@PROMISE.static.method("resolve", 1)
+def promise_resolve_static(realm, this, value=undefined, *_):
+    if not isinstance(this, JSObject):
+        raise JSTypeError("PromiseResolve called on non-object")
+    return promise_resolve(realm, this, value)
+
+
+@PROMISE.static.method("withResolvers", 0)
+def promise_with_resolvers(realm, this, *_):
+    capability = new_promise_capability(realm, this)
+    return realm.new_object({"promise": capability.promise, "resolve": capability.resolve_function,
+                             "reject": capability.reject_function})
+
+
+@PROMISE.static.getter(SYM_SPECIES)
+def promise_species(realm, this, *_):
+    return this
+
+
+#: They tell the built-in functions from what a script may have put in their place.
+THEN_INFO = declared_info(PROMISE, "then")
+SPECIES_INFO = declared_info(PROMISE.static, SYM_SPECIES)
+
+
+# -- Generators and async functions ------------------------------------------------------
+#
+# ECMA-262, 27.5 to 27.7. The body of a generator or async function is a Python generator; the
+# objects here drive it. `await` yields to the driver too: in an async function it is the only yield,
+# in an async generator an Await wraps the value to tell it from a `yield` of the script.
+
+
+class Await:
+    """What an async generator yields to wait for a promise."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+
+class InnerResult:
+    """What `yield*` yields: an iterator result object that is handed on as it is."""
+
+    __slots__ = ("result",)
+
+    def __init__(self, result):
+        self.result = result
+
+
+class JSGenerator(JSObject):
+    """A generator object; `state` is "start", "suspended", "running" or "done"."""
+
+    __slots__ = ("body", "state")
+    class_name = "Generator"
+
+    def __init__(self, proto, body):
+        JSObject.__init__(self, proto)
+        self.body = body
+        self.state = "start"
+
+    def begin(self):
+        """Marks the generator as running."""
+        if self.state == "running":
+            raise JSTypeError("Generator is already running")
+        self.state = "running"
+
+    def resume(self, value):
+        """Runs to the next yield; StopIteration at the end."""
+        started = self.state != "start"
+        if self.state == "done":
+            raise StopIteration(undefined)
+        self.begin()
+        try:
+            value = self.body.send(value if started else None)
+        except BaseException:
+            self.state = "done"
+            raise
+        self.state = "suspended"
+        return value
+
+    def throw(self, error):
+        """Throws a Python exception into the body; StopIteration when it ends by returning."""
+        if self.state == "start":
+            self.state = "done"
+        if self.state == "done":
+            raise error
+        self.begin()
+        try:
+            value = self.body.throw(error)
+        except BaseException:
+            self.state = "done"
+            raise
+        self.state = "suspended"
+        return value
+
+
+def generator_result(realm, run, *args):
+    """Makes an iterator result of what resume() or throw() does."""
+    try:
+        value = run(*args)
+    except StopIteration as end:
+        return realm.iter_result(end.value, True)
+    except GeneratorReturn as returned:
+        return realm.iter_result(returned.value, True)
+    if type(value) is InnerResult:
+        return value.result
+    return realm.iter_result(value, False)
+
+
+GENERATOR = BuiltinClass("Generator", JSGenerator, parent="IteratorPrototype", tag="Generator",
+                         is_global=False)
+GENERATOR.target = "[Generator]"
+GENERATOR.value("constructor", lambda realm: realm.GeneratorFunctionPrototype, CONFIGURABLE)
+
+
+@GENERATOR.method("next", 1)
+def generator_next(realm, this, value=undefined, *_):
+    return generator_result(realm, this.resume, value)
+
+
+@GENERATOR.method("return", 1)
+def generator_return(realm, this, value=undefined, *_):
+    return generator_result(realm, this.throw, GeneratorReturn(value))
+
+
+@GENERATOR.method("throw", 1)
+def generator_throw(realm, this, value=undefined, *_):
+    return generator_result(realm, this.throw, JSError(value))
+
+
+class GeneratorLoop(IteratorRecord):
+    """A for-of or spread over a generator whose `next` is the built-in one: without result objects."""
+
+    __slots__ = ()
+
+    def __next__(self):
+        if self.done:
+            raise StopIteration
+        generator = self.iterator
+        try:
+            value = generator.resume(undefined)
+        except BaseException:
+            self.done = True
+            raise
+        if type(value) is InnerResult:
+            if to_boolean(value.result.get("done")):
+                self.done = True
+                raise StopIteration
+            return value.result.get("value")
+        return value
+
+
+def yield_delegate(realm, iterable):
+    """`yield*` (15.5.5, step 5): a Python generator to yield from."""
+    record = get_iterator(realm, iterable)
+    iterator, received, mode = record.iterator, undefined, "next"
+    while True:
+        if mode == "next":
+            result = call(record.next_method, iterator, received)
+        else:
+            method = get_method(realm, iterator, mode)
+            if method is undefined:
+                if mode == "return":
+                    raise GeneratorReturn(received)
+                record.close()
+                raise JSTypeError("The iterator does not provide a 'throw' method")
+            result = method.fn(iterator, received)
+        if not isinstance(result, JSObject):
+            raise JSTypeError(f"Iterator result {display(result)} is not an object")
+        if to_boolean(result.get("done")):
+            if mode == "return":
+                raise GeneratorReturn(result.get("value"))
+            return result.get("value")
+        try:
+            received, mode = (yield InnerResult(result)), "next"
+        except GeneratorReturn as returned:
+            received, mode = returned.value, "return"
+        except Exception as error:
+            received, mode = realm.thrown_value(error), "throw"
+
+
+# -- Async functions ---------------------------------------------------------------------
+
+def run_async(realm, body):
+    """Starts the body of an async function; returns its promise (27.7.5.1)."""
+    promise = new_promise(realm)
+
+    def step(resume, value):
+        while True:
+            try:
+                awaited = resume(value)
+            except StopIteration as end:
+                resolve_promise(realm, promise, end.value)
+                return
+            except Exception as error:
+                reject_promise(realm, promise, realm.thrown_value(error))
+                return
+            try:
+                await_value(realm, awaited, on_fulfilled, on_rejected)
+                return
+            except Exception as error:
+                resume, value = body.throw, JSError(realm.thrown_value(error))
+
+    def on_fulfilled(value):
+        step(body.send, value)
+
+    def on_rejected(reason):
+        step(body.throw, JSError(reason))
+
+    step(body.send, None)
+    return promise
+
+
+# -- Async generators --------------------------------------------------------------------
+
+class JSAsyncGenerator(JSObject):
+    """An async generator object (27.6). `requests` holds (kind, value, promise) in order; `state` is
+    "start", "suspended", "executing", "awaiting-return" or "done"."""
+
+    __slots__ = ("body", "state", "requests", "realm")
+    class_name = "AsyncGenerator"
+
+    def __init__(self, realm, proto, body):
+        JSObject.__init__(self, proto)
+        self.realm = realm
+        self.body = body
+        self.state = "start"
+        self.requests = collections.deque()
+
+    def request(self, kind, value, promise):
+        self.requests.append((kind, value, promise))
+        if self.state not in ("executing", "awaiting-return"):
+            self.drain()
+
+    def drain(self):
+        """Serves requests until one has to wait."""
+        while self.requests and self.state not in ("executing", "awaiting-return"):
+            kind, value, _ = self.requests[0]
+            if self.state == "start" and kind != "next":
+                self.state = "done"
+            if self.state == "done":
+                self.answer_done(kind, value)
+            elif kind == "return":
+                self.state = "executing"
+                self.wait(value, lambda v: self.step(self.body.throw, GeneratorReturn(v)),
+                          lambda r: self.step(self.body.throw, JSError(r)))
+            else:
+                started, self.state = self.state != "start", "executing"
+                if kind == "next":
+                    self.step(self.body.send, value if started else None)
+                else:
+                    self.step(self.body.throw, JSError(value))
+
+    def answer_done(self, kind, value):
+        """A request to a generator that has ended."""
+        if kind == "return":
+            self.state = "awaiting-return"
+            self.wait(value, lambda v: self.finish(v, True), lambda r: self.finish(r, False))
+        elif kind == "throw":
+            self.settle(value, False)
+        else:
+            self.settle(self.realm.iter_result(undefined, True), True)
+
+    def finish(self, value, fulfilled):
+        """The awaited value of a `return` request to an ended generator is there."""
+        self.state = "done"
+        self.settle(self.realm.iter_result(value, True) if fulfilled else value, fulfilled)
+        self.drain()
+
+    def settle(self, value, fulfilled):
+        promise = self.requests.popleft()[2]
+        (resolve_promise if fulfilled else reject_promise)(self.realm, promise, value)
+
+    def wait(self, value, on_fulfilled, on_rejected):
+        try:
+            await_value(self.realm, value, on_fulfilled, on_rejected)
+        except Exception as error:
+            reason = self.realm.thrown_value(error)
+            self.realm.enqueue_job(lambda: on_rejected(reason))
+
+    def step(self, resume, value):
+        """Runs the body until it yields, ends or awaits; then goes on with the requests."""
+        try:
+            out = resume(value)
+        except StopIteration as end:
+            self.state = "done"
+            self.settle(self.realm.iter_result(end.value, True), True)
+        except GeneratorReturn as returned:
+            self.state = "done"
+            self.settle(self.realm.iter_result(returned.value, True), True)
+        except Exception as error:
+            self.state = "done"
+            self.settle(self.realm.thrown_value(error), False)
+        else:
+            if type(out) is Await:
+                self.wait(out.value, lambda v: self.step(self.body.send, v),
+                          lambda r: self.step(self.body.throw, JSError(r)))
+                return
+            self.state = "suspended"
+            self.settle(self.realm.iter_result(out, False), True)
+        self.drain()
+
+
+ASYNC_GENERATOR = BuiltinClass("AsyncGenerator", parent="AsyncIteratorPrototype",
+                               tag="AsyncGenerator", is_global=False)
+ASYNC_GENERATOR.value("constructor", lambda realm: realm.AsyncGeneratorFunctionPrototype,
+                      CONFIGURABLE)
+
+
+def declare_async_generator_method(kind):
+    @ASYNC_GENERATOR.method(kind, 1)
+    def async_generator_method(realm, this, value=undefined, *_):
+        promise = new_promise(realm)
+        if not isinstance(this, JSAsyncGenerator):
+            reject_promise(realm, promise, realm.new_error(
+                "TypeError", f"{kind} method called on incompatible receiver {display(this)}"))
+        else:
+            this.request(kind, value, promise)
+        return promise
+
+
+for _kind in ("next", "return", "throw"):
+    declare_async_generator_method(_kind)
+
+
+# -- Async iteration ---------------------------------------------------------------------
+
+class JSAsyncFromSyncIterator(JSObject):
+    """A sync iterator dressed as an async one (27.1.4)."""
+
+    __slots__ = ("record",)
+
+    def __init__(self, proto, record):
+        JSObject.__init__(self, proto)
+        self.record = record
+
+
+ASYNC_FROM_SYNC = BuiltinClass("AsyncFromSyncIterator", parent="AsyncIteratorPrototype",
+                               is_global=False)
+
+
+def continue_sync_iterator(realm, this, promise, result, close):
+    """AsyncFromSyncIteratorContinuation (27.1.4.4). `close`: a rejected value closes the iterator."""
+    if not isinstance(result, JSObject):
+        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    done = to_boolean(result.get("done"))
+    value = result.get("value")
+    record = this.record
+
+    def on_rejected(reason):
+        if close and not done:
+            record.done = False
+            record.abandon(None)
+        reject_promise(realm, promise, reason)
+    try:
+        wrapper = promise_resolve(realm, realm.Promise, value)
+    except Exception:
+        if close and not done:
+            record.abandon(None)
+        raise
+    promise_react(realm, wrapper,
+                  lambda v: resolve_promise(realm, promise, realm.iter_result(v, done)), on_rejected)
+
+
+def from_sync(realm, this, act):
+    """Runs act(promise) and turns what it throws into a rejection."""
+    promise = new_promise(realm)
+    try:
+        act(promise)
+    except Exception as error:
+        reject_promise(realm, promise, realm.thrown_value(error))
+    return promise
+
+
+@ASYNC_FROM_SYNC.method("next", 1)
+def async_from_sync_next(realm, this, *args):
+    record = this.record
+    return from_sync(realm, this, lambda promise: continue_sync_iterator(
+        realm, this, promise, call(record.next_method, record.iterator, *args[:1]), True))
+
+
+@ASYNC_FROM_SYNC.method("return", 1)
+def async_from_sync_return(realm, this, *args):
+    def act(promise):
+        iterator = this.record.iterator
+        method = get_method(realm, iterator, "return")
+        if method is undefined:
+            value = args[0] if args else undefined
+            resolve_promise(realm, promise, realm.iter_result(value, True))
+        else:
+            continue_sync_iterator(realm, this, promise, method.fn(iterator, *args[:1]), False)
+    return from_sync(realm, this, act)
+
+
+@ASYNC_FROM_SYNC.method("throw", 1)
+def async_from_sync_throw(realm, this, *args):
+    def act(promise):
+        iterator = this.record.iterator
+        method = get_method(realm, iterator, "throw")
+        if method is undefined:
+            this.record.close()
+            raise JSTypeError("The iterator does not provide a 'throw' method")
+        continue_sync_iterator(realm, this, promise, method.fn(iterator, *args[:1]), True)
+    return from_sync(realm, this, act)
+
+
+class AsyncIteratorRecord(IteratorRecord):
+    """An async iterator that a `for await` steps through."""
+
+    __slots__ = ()
+
+    def step(self):
+        """Calls next; the result, a promise, is to be awaited."""
+        self.done = True
+        return call(self.next_method, self.iterator)
+
+
+def async_iterate(realm, value):
+    """GetIterator(value, async) (7.4.3)."""
+    method = get_method(realm, value, SYM_ASYNC_ITERATOR)
+    if method is undefined:
+        sync = get_iterator(realm, value)
+        iterator = JSAsyncFromSyncIterator(realm.AsyncFromSyncIteratorPrototype, sync)
+        return AsyncIteratorRecord(iterator, iterator.get("next"))
+    iterator = method.fn(value)
+    if not isinstance(iterator, JSObject):
+        raise JSTypeError("Result of the Symbol.asyncIterator method is not an object")
+    return AsyncIteratorRecord(iterator, iterator.get("next"))
+
+
+def async_step(record, result):
+    """The value of an awaited iterator result, or None (Python's) at the end."""
+    if not isinstance(result, JSObject):
+        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    if to_boolean(result.get("done")):
+        return None
+    value = result.get("value")
+    record.done = False
+    return value
+
+
+def async_close(record, wrap):
+    """AsyncIteratorClose with a normal completion (7.4.11); a Python generator to yield from.
+    `wrap`: the caller is an async generator."""
+    if record.done:
+        return
+    record.done = True
+    method = record.iterator.get("return")
+    if method is undefined or method is null:
+        return
+    result = call(method, record.iterator)
+    result = yield Await(result) if wrap else result
+    if not isinstance(result, JSObject):
+        raise JSTypeError(f"{display(result)} is not an object")
+
+
+def async_abandon(record, error, wrap):
+    """AsyncIteratorClose with a throw completion."""
+    if record.done or isinstance(error, (Interrupted, GeneratorExit)):
+        return
+    if isinstance(error, GeneratorReturn):
+        yield from async_close(record, wrap)
+        return
+    try:
+        yield from async_close(record, wrap)
+    except Exception:
+        pass
+
+
+def async_yield_delegate(realm, iterable):
+    """`yield*` in an async generator (15.5.5, step 5, async)."""
+    record = async_iterate(realm, iterable)
+    iterator, received, mode = record.iterator, undefined, "next"
+    while True:
+        if mode == "next":
+            result = call(record.next_method, iterator, received)
+        else:
+            method = get_method(realm, iterator, mode)
+            if method is undefined:
+                if mode == "return":
+                    raise GeneratorReturn(received)
+                record.done = False
+                yield from async_close(record, True)
+                raise JSTypeError("The iterator does not provide a 'throw' method")
+            result = method.fn(iterator, received)
+        result = yield Await(result)
+        if not isinstance(result, JSObject):
+            raise JSTypeError(f"Iterator result {display(result)} is not an object")
+        if to_boolean(result.get("done")):
+            if mode == "return":
+                raise GeneratorReturn(result.get("value"))
+            return result.get("value")
+        value = result.get("value")
+        try:
+            received, mode = (yield value), "next"
+        except GeneratorReturn as returned:
+            received, mode = returned.value, "return"
+        except Exception as error:
+            received, mode = realm.thrown_value(error), "throw"
+
+
+# -- JSON: parsing (25.5.1) --------------------------------------------------------------
+
+JSON = Namespace("JSON", tag="JSON")
+
+_JSON_SPACE = re.compile(r"[ \t\n\r]*")
+_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_JSON_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
+_JSON_LITERALS = {"t": "true", "f": "false", "n": "null"}
+_MINUS_ZERO = re.compile("-0(?![0-9.eE])")
+#: An error message quotes this many characters before and after the place.
+JSON_CONTEXT = 10
+
+
+class JSONParser(json.JSONDecoder):
+    """The standard library's decoder, making JavaScript values.
+
+    It leaves lists and `None` in place, and joins escaped surrogate pairs; that is mended
+    when the object around them is made, and only looked for where the text can contain it.
+    """
+
+    def __init__(self, realm, text):
+        self.mend = mender(realm, "null" in text, "\\u" in text)
+        super().__init__(object_hook=object_maker(realm, self.mend, "null" in text, "\\u" in text),
+                         parse_int=self.integer if has_odd_integers(text) else int,
+                         parse_constant=self.refuse_constant)
+
+    @staticmethod
+    def integer(digits):
+        return number(float(digits))
+
+    @staticmethod
+    def refuse_constant(name):
+        raise ValueError(name)
+
+
+_ALL_DIGITS_ZERO = bytes.maketrans(b"123456789", b"000000000")
+
+
+def has_odd_integers(text):
+    """Whether a JSON text may hold integers that int() makes no Number of: -0 and large ones."""
+    return b"0" * 16 in text.encode("ascii", "replace").translate(_ALL_DIGITS_ZERO) \
+        or ("-0" in text and _MINUS_ZERO.search(text) is not None)
+
+
+#: Makes objects without running __init__: JSON texts have many.
+_bare_object = object.__new__
+
+
+def mender(realm, has_null, has_escapes):
+    """Makes the function that turns one value of the scanner into a JavaScript value."""
+    proto = realm.ArrayPrototype
+
+    def new_array(items):
+        if STOPPED_THREADS:
+            poll_interrupt()
+        array = _bare_object(JSArray)
+        array.proto, array.props, array.attrs, array.items = proto, {}, None, items
+        return array
+
+    def mend(value):
+        if type(value) is list:
+            return new_array(list(map(mend, value)))
+        if value is None:
+            return null
+        return utf16(value) if type(value) is str else value
+
+    def mend_quickly(value):
+        if type(value) is list:
+            for each in value:
+                if type(each) is list:
+                    return new_array(list(map(mend, value)))
+            return new_array(value)
+        return value
+    return mend if has_null or has_escapes else mend_quickly
+
+
+def object_maker(realm, mend, has_null, has_escapes):
+    """Makes the function that turns a dict of the scanner into an object."""
+    proto = realm.ObjectPrototype
+
+    def make_object(props):
+        if STOPPED_THREADS:
+            poll_interrupt()
+        for key, value in props.items():
+            if type(value) is list:
+                props[key] = mend(value)
+        obj = _bare_object(JSObject)
+        obj.proto, obj.props, obj.attrs = proto, props, None
+        return obj
+
+    def make_object_with_nulls(props):
+        for key, value in props.items():
+            if value is None or type(value) is list:
+                props[key] = mend(value)
+        return JSObject(proto, props)
+
+    def make_object_with_escapes(props):
+        return JSObject(proto, {utf16(key): mend(value) for key, value in props.items()})
+    return make_object_with_escapes if has_escapes else \
+        make_object_with_nulls if has_null else make_object
+
+
+def json_parse(realm, text):
+    """The value that a JSON text (a str, of code units) stands for, without a reviver; raises
+    JSSyntaxError."""
+    parser = JSONParser(realm, text)
+    start = _JSON_SPACE.match(text).end()
+    try:
+        value, end = parser.raw_decode(text, start)
+    except ValueError:
+        raise json_error(text) from None
+    if _JSON_SPACE.match(text, end).end() != len(text):
+        raise json_error(text)
+    return parser.mend(value)
+
+
+def parse_plain_json(text):
+    """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    try:
+        return json.loads(text, parse_constant=refuse_json_constant)
+    except RecursionError:
+        raise JSSyntaxError("the JSON is nested too deeply") from None
+    except json.JSONDecodeError:
+        raise json_error(text) from None
+    except ValueError:
+        try:                            # Python refuses integers of thousands of digits
+            return json.loads(text, parse_constant=refuse_json_constant, parse_int=float)
+        except ValueError:
+            raise json_error(text) from None
+
+
+def refuse_json_constant(name):
+    """For json.loads(), which takes NaN and Infinity for numbers."""
+    raise ValueError(name)
+
+
+def json_error(text):
+    """The JSSyntaxError for a text that is not JSON, in V8's words."""
+    expected, opened, position = "value", [], 0
+    while True:
+        position = _JSON_SPACE.match(text, position).end()
+        char = text[position:position + 1]
+        if expected == "end":
+            return JSSyntaxError(f"Unexpected non-whitespace character after JSON at position {position}")
+        if expected == "value" or (expected == "first item" and char != "]"):
+            if char and char in "[{":
+                opened.append(char)
+                expected, position = "first item" if char == "[" else "first key", position + 1
+                continue
+            message, position = json_token_error(text, position)
+        elif expected == "colon":
+            if char == ":":
+                expected, position = "value", position + 1
+                continue
+            message = "Expected ':' after property name in JSON" if first_key else ""
+        elif expected in ("key", "first key") and not (expected == "first key" and char == "}"):
+            first_key = expected == "first key"
+            message, expected, position = json_key_error(text, position, expected)
+            if message is None:
+                continue
+        else:
+            message = json_next_error(opened[-1], char, expected)
+            if message is None:
+                expected = "value" if opened[-1] == "[" else "key"
+                if char in "]}":
+                    opened.pop()
+                    expected = "separator" if opened else "end"
+                position += 1
+                continue
+        if message is not None:
+            return json_message(text, position, message)
+        expected = "separator" if opened else "end"
+
+
+def json_key_error(text, position, expected):
+    """(error message or None, what is expected next, position) at a property name."""
+    if text[position:position + 1] == '"':
+        message, position = json_token_error(text, position)
+        return message, "colon", position
+    return ("Expected property name or '}' in JSON" if expected == "first key"
+            else "Expected double-quoted property name in JSON"), expected, position
+
+
+def json_next_error(opener, char, expected):
+    """The message for a character after an element or property, or None if it may stand there."""
+    closer = "]" if opener == "[" else "}"
+    if char and (char == closer or (char == "," and expected == "separator")):
+        return None
+    return "Expected ',' or ']' after array element in JSON" if opener == "[" \
+        else "Expected ',' or '}' after property value in JSON"
+
+
+def json_token_error(text, position):
+    """(None, position after it) for a string, number or literal, else (message, position)."""
+    char = text[position:position + 1]
+    if char == '"':
+        match = _JSON_STRING.match(text, position)
+        return (None, match.end()) if match else json_string_error(text, position + 1)
+    if char and char in "-0123456789":
+        return json_number_error(text, position)
+    literal = _JSON_LITERALS.get(char, "")
+    for offset, letter in enumerate(literal):
+        if text[position + offset:position + offset + 1] != letter:
+            return "", position + offset
+    return (None, position + len(literal)) if literal else ("", position)
+
+
+def json_string_error(text, position):
+    """The message and position for a string literal that has an error somewhere."""
+    while position < len(text):
+        char = text[position]
+        if char == "\\":
+            escape = text[position + 1:position + 2]
+            if not escape:
+                return "", len(text)
+            if escape == "u":
+                for index in range(position + 2, position + 6):
+                    if index >= len(text) or text[index] not in "0123456789abcdefABCDEF":
+                        return "Bad Unicode escape in JSON", index
+                position += 4
+            elif escape not in '"\\/bfnrt':
+                return "Bad escaped character in JSON", position + 1
+            position += 1
+        elif char < " ":
+            return "Bad control character in string literal in JSON", position
+        position += 1
+    return "Unterminated string in JSON", len(text)
+
+
+def json_number_error(text, position):
+    """(None, end) for a number, else the message and position of its error."""
+    if not text[position:position + 2].lstrip("-")[:1].isdigit():
+        return "No number after minus sign in JSON", position + 1
+    match = _JSON_NUMBER.match(text, position)
+    end = match.end()
+    following = text[end:end + 1]
+    if match[0] in ("0", "-0") and following and following in "0123456789":
+        return "Unexpected number in JSON", end
+    if following == "." and match[1] is None and match[2] is None:
+        return "Unterminated fractional number in JSON", end + 1
+    if following and following in "eE" and match[2] is None:
+        return "Exponent part is missing a number in JSON", \
+            end + 1 + (text[end + 1:end + 2] in ("+", "-"))
+    return None, end
+
+
+def json_message(text, position, message):
+    """The error for a place in a text; an empty message means an unexpected token."""
+    if position >= len(text) and message != "Unterminated string in JSON" \
+            and not message.startswith(("No number", "Untermin", "Exponent", "Expected", "Bad")):
+        return JSSyntaxError("Unexpected end of JSON input")
+    if text in ("NaN", "Infinity", "undefined", "[object Object]"):
+        return JSSyntaxError(f'"{text}" is not valid JSON')
+    if message:
+        return JSSyntaxError(f"{message} at position {position}")
+    char = text[position]
+    if char in "-0123456789":
+        return JSSyntaxError(f"Unexpected number in JSON at position {position}")
+    if char == '"':
+        return JSSyntaxError(f"Unexpected string in JSON at position {position}")
+    start, end = max(0, position - JSON_CONTEXT), position + JSON_CONTEXT
+    if len(text) <= 2 * JSON_CONTEXT:
+        start, end = -1, len(text)
+    before = "..." if start >= 0 and position >= JSON_CONTEXT else ""
+    shown = f'{before}"{text[max(start, 0):end]}"{"..." if end < len(text) else ""} '
+    return JSSyntaxError(f"Unexpected token '{char}', {shown}is not valid JSON")
+
+
+@JSON.method("parse", 2)
+def json_parse_function(realm, this, text=undefined, reviver=undefined, *_):
+    value = json_parse(realm, to_string(text))
+    if not is_callable(reviver):
+        return value
+    return internalize(realm.new_object({"": value}), "", reviver)
+
+
+def internalize(holder, name, reviver):
+    """InternalizeJSONProperty (25.5.1.1)."""
+    value = holder.get(name)
+    if isinstance(value, JSObject):
+        if is_array(value):
+            keys = map(str, range(length_of_array_like(value)))
+        else:
+            keys = [key for key in value.own_keys() if type(key) is str and is_enumerable(value, key)]
+        for key in keys:
+            element = internalize(value, key, reviver)
+            if element is undefined:
+                value.delete(key)
+            else:
+                value.create_data_property(key, element)
+    return reviver.fn(holder, name, value)
+
+
+def is_enumerable(obj, key):
+    """Whether an object has an own enumerable property of that name."""
+    desc = obj.get_own(key)
+    return desc is not None and desc.enumerable
+
+
+# -- JSON: writing (25.5.2) --------------------------------------------------------------
+
+#: JSON.stringify indents by at most this much.
+MAX_JSON_INDENT = 10
+#: An error about a circular structure shows this many lines after the first one.
+CIRCULAR_LINES = 2
+
+_quote_ascii = json.encoder.encode_basestring
+
+
+def quote_json(text):
+    """QuoteJSONString (25.5.2.3)."""
+    quoted = _quote_ascii(text)
+    return quoted if quoted.isascii() else escape_lone_surrogates(quoted)
+
+
+def escape_lone_surrogates(text):
+    return in_slices(text, lambda piece: _LONE_SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", piece))
+
+
+class NotPlain(Exception):
+    """Data that plain_json() leaves to JSONWriter."""
+
+
+#: The types that the C encoder of the standard library writes as JavaScript does …
+SIMPLE_JSON_TYPES = frozenset((str, int, bool, JSNull, JSObject, JSArray))
+#: … and those that simplified() can make simple.
+PLAIN_JSON_TYPES = SIMPLE_JSON_TYPES | {float, JSUndefined}
+
+
+def plain_json(realm, value):
+    """The text of an object or array that no script code has a say in, written by the C encoder of
+    the standard library; or None when there is anything else in it. Runs no script code."""
+    make_encoder = json.encoder.c_make_encoder
+    if make_encoder is None or type(value) not in (JSObject, JSArray):
+        return None
+    encoder = make_encoder({}, plain_opener(realm), _quote_ascii, None, ":", ",", False, False, True)
+    try:
+        text = "".join(encoder(value, 0))
+    except (NotPlain, ValueError):
+        return None
+    return text if text.isascii() else escape_lone_surrogates(text)
+
+
+def plain_opener(realm):
+    """Makes the function that the encoder calls for what it does not know. It returns the dict or
+    list behind an object, after a look at it; raises NotPlain."""
+    simple, protos, shapes = SIMPLE_JSON_TYPES, set(), set()
+    room = MAX_STRING_LENGTH
+
+    def open_value(value):
+        nonlocal room
+        if realm.interrupt:
+            realm.poll()
+        room -= 2
+        kind = type(value)
+        if kind is JSObject:
+            if value.attrs is not None or value.proto not in protos:
+                check_plain(value)
+                protos.add(value.proto)
+            items = value.props
+            shape = tuple(items)
+            if shape not in shapes:
+                check_shape(shape)
+                shapes.add(shape)
+            for each in items.values():
+                if type(each) is str:
+                    room -= len(each)
+                elif type(each) not in simple:
+                    # A fraction that both languages write alike.
+                    if type(each) is float and each % 1 and 1e-4 <= each <= 1e15:
+                        continue
+                    items = simplified(items)
+                    break
+            if room < 0:
+                raise JSRangeError("Invalid string length")
+            return items
+        if kind is not JSArray:
+            return None
+        if value.props or value.attrs is not None or value.proto not in protos:
+            check_plain(value)
+            protos.add(value.proto)
+        items = value.items
+        room -= len(items)
+        kinds = set(map(type, items))
+        if str in kinds:
+            room -= sum([len(each) for each in items if type(each) is str])
+        if room < 0:
+            raise JSRangeError("Invalid string length")
+        return items if simple.issuperset(kinds) else simplified_list(items)
+    return open_value
+
+
+def check_plain(value):
+    """No getters, nothing hidden, and no toJSON on the way to the end of the prototypes."""
+    if value.attrs is not None:
+        for flags in value.attrs.values():
+            if type(flags) is Accessor or not flags & ENUMERABLE:
+                raise NotPlain
+    if "toJSON" in value.props:
+        raise NotPlain
+    walk = value.proto
+    while walk is not None:
+        if (walk.exotic and type(walk) is not JSArray) or "toJSON" in walk.props \
+                or (walk.attrs is not None and "toJSON" in walk.attrs):
+            raise NotPlain
+        walk = walk.proto
+
+
+def check_shape(shape):
+    """All keys are names, not indices (which come first), symbols, private or `toJSON`."""
+    for key in shape:
+        if type(key) is not str or key == "toJSON" or array_index(key) >= 0:
+            raise NotPlain
+
+
+def simplified(props):
+    """A dict without undefined and odd numbers."""
+    simple = {}
+    for key, value in props.items():
+        if type(value) is float:
+            value = plain_float(value)
+        elif type(value) not in SIMPLE_JSON_TYPES:
+            if value is undefined:
+                continue
+            raise NotPlain
+        simple[key] = value
+    return simple
+
+
+def simplified_list(items):
+    """A list without undefined and odd numbers."""
+    if not PLAIN_JSON_TYPES.issuperset(map(type, items)):
+        raise NotPlain
+    return [plain_float(each) if type(each) is float else None if each is undefined else each
+            for each in items]
+
+
+def plain_float(value):
+    """A float as a value that the C encoder writes as JavaScript does."""
+    if -1e15 < value < 1e15:
+        whole = int(value)
+        if whole == value:
+            return whole
+        if value >= 1e-4 or value <= -1e-4:
+            return value
+    elif value != value or value in (INFINITY, -INFINITY):
+        return None
+    raise NotPlain
+
+
+class JSONWriter:
+    """One run of JSON.stringify, step by step as the specification has it."""
+
+    def __init__(self, realm, replacer, keys, gap):
+        self.realm = realm
+        self.replacer = replacer
+        self.keys = keys
+        self.gap = gap
+        self.indent = ""
+        self.stack = []
+        self.size = 0
+
+    def property_text(self, holder, key, value):
+        """SerializeJSONProperty (25.5.2.2) for a value already read; None for undefined."""
+        if isinstance(value, JSObject) or type(value) is JSBigInt:
+            to_json = get_v(self.realm, value, "toJSON")
+            if is_callable(to_json):
+                value = to_json.fn(value, key)
+        if self.replacer is not None:
+            value = self.replacer.fn(holder(), key, value)
+        if isinstance(value, JSPrimitiveObject):
+            value = unwrapped(value)
+        kind = type(value)
+        if kind is str:
+            text = quote_json(value)
+        elif kind is int:
+            text = str(value)
+        elif kind is float:
+            text = number_to_string(value) if is_finite(value) else "null"
+        elif kind is bool:
+            text = "true" if value else "false"
+        elif value is null:
+            text = "null"
+        elif kind is JSBigInt:
+            raise JSTypeError("Do not know how to serialize a BigInt")
+        elif isinstance(value, JSObject) and value.fn is None:
+            return self.object_text(key, value)
+        else:
+            return None
+        self.count(len(text))
+        return text
+
+    def count(self, length):
+        """Notes that the text grew."""
+        self.size += length
+        if self.size > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+
+    def object_text(self, key, value):
+        """An object or array: SerializeJSONObject, SerializeJSONArray (25.5.2.5 and 6)."""
+        for index, (_, outer) in enumerate(self.stack):
+            if outer is value:
+                raise circular_error(self.stack[index:], key)
+        self.stack.append((key, value))
+        outer_indent = self.indent
+        self.indent += self.gap
+        self.realm.poll()
+        if is_array(value):
+            opener, closer, parts = "[", "]", self.elements(value)
+        else:
+            opener, closer, parts = "{", "}", self.members(value)
+        separator = ",\n" + self.indent if self.gap else ","
+        text = separator.join(parts)
+        if parts and self.gap:
+            text = f"\n{self.indent}{text}\n{outer_indent}"
+        self.count(len(parts) * len(separator) + 2)
+        self.stack.pop()
+        self.indent = outer_indent
+        return opener + text + closer
+
+    def members(self, value):
+        keys = self.keys
+        if keys is None:
+            keys = [key for key in value.own_keys() if type(key) is str]
+            if value.exotic or value.attrs is not None:
+                keys = [key for key in keys if is_enumerable(value, key)]
+        colon = ": " if self.gap else ":"
+        parts = []
+        for key in keys:
+            text = self.property_text(lambda: value, key, value.get(key))
+            if text is not None:
+                name = quote_json(key)
+                self.count(len(name))
+                parts.append(name + colon + text)
+        return parts
+
+    def elements(self, value):
+        parts = []
+        for index in range(length_of_array_like(value)):
+            if index % 1024 == 1023:
+                self.realm.poll()
+            key = str(index)
+            text = self.property_text(lambda: value, key, value.get(key))
+            if text is None:
+                text = "null"
+                self.count(4)
+            parts.append(text)
+        return parts
+
+
+def unwrapped(value):
+    """The primitive in a Number, String, Boolean or BigInt object, as JSON.stringify sees it."""
+    kind = type(value.value)
+    if kind in NUMBER_TYPES:
+        return to_number(value)
+    if kind is str:
+        return to_string(value)
+    return value.value if kind is bool or kind is JSBigInt else value
+
+
+def circular_error(cycle, key):
+    """The TypeError for a structure that contains itself. `cycle` lists (key, object) pairs, the
+    first object being the one that the property `key` of the last one leads back to."""
+    def step(name):
+        return f"index {name}" if array_index(name) >= 0 else f"property '{name}'"
+
+    def made_by(obj):
+        return f"object with constructor '{constructor_name(obj) or 'Object'}'"
+    lines = ["Converting circular structure to JSON", f"    --> starting at {made_by(cycle[0][1])}"]
+    shown = min(len(cycle), 1 + CIRCULAR_LINES)
+    middle = [f"    |     {step(name)} -> {made_by(obj)}" for name, obj in cycle[1:]]
+    if len(cycle) > shown + 1:
+        middle = middle[:CIRCULAR_LINES] + ["    |     ..."] + middle[-1:]
+    return JSTypeError("\n".join(lines + middle + [f"    --- {step(key)} closes the circle"]))
+
+
+def json_stringify(realm, value, replacer=undefined, space=undefined):
+    """JSON.stringify(value, replacer, space): a str of code units, or undefined."""
+    keys = None
+    function = replacer if is_callable(replacer) else None
+    if function is None and is_array(replacer):
+        keys = property_list(realm, replacer)
+    gap = indentation(space)
+    if function is None and keys is None and not gap:
+        text = plain_json(realm, value)
+        if text is not None:
+            check_string_length(len(text))
+            return text
+    writer = JSONWriter(realm, function, keys, gap)
+    text = writer.property_text(lambda: realm.new_object({"": value}), "", value)
+    return undefined if text is None else text
+
+
+def property_list(realm, replacer):
+    """The names in a replacer array (25.5.2.1, step 4.b)."""
+    keys = {}
+    for index in range(length_of_array_like(replacer)):
+        if index % 1024 == 1023:
+            realm.poll()
+        item = replacer.get(str(index))
+        if isinstance(item, JSPrimitiveObject) and type(item.value) in (str, int, float):
+            item = to_string(item)
+        if type(item) in NUMBER_TYPES:
+            item = to_string(item)
+        if type(item) is str:
+            keys[item] = True
+    return list(keys)
+
+
+def indentation(space):
+    """The text that JSON.stringify indents with."""
+    if isinstance(space, JSPrimitiveObject):
+        space = unwrapped(space)
+    if type(space) in NUMBER_TYPES:
+        return " " * clamp_position(space, MAX_JSON_INDENT)
+    return space[:MAX_JSON_INDENT] if type(space) is str else ""
+
+
+@JSON.method("stringify", 3)
+def json_stringify_function(realm, this, value=undefined, replacer=undefined, space=undefined, *_):
+    return json_stringify(realm, value, replacer, space)
+
+
+# -- Reflect -----------------------------------------------------------------------------
+
+REFLECT = Namespace("Reflect", "Reflect")
+
+
+def require_target(value, method):
+    """The object that a function of Reflect works on."""
+    if not isinstance(value, JSObject):
+        raise JSTypeError(f"Reflect.{method} called on non-object")
+    return value
+
+
+@REFLECT.method("apply", 3)
+def reflect_apply(realm, this, function=undefined, receiver=undefined, args=undefined, *_):
+    require_callable(function)
+    return function.fn(receiver, *list_from_array_like(args))
+
+
+@REFLECT.method("construct", 2)
+def reflect_construct(realm, this, ctor=undefined, args=undefined, *new_target):
+    new_target = new_target[0] if new_target else ctor
+    for function in (ctor, new_target):
+        if not is_constructor(function):
+            raise JSTypeError(f"{display(function)} is not a constructor")
+    return construct(ctor, list_from_array_like(args), new_target)
+
+
+@REFLECT.method("defineProperty", 3)
+def reflect_define_property(realm, this, target=undefined, key=undefined, attributes=undefined, *_):
+    require_target(target, "defineProperty")
+    key = to_property_key(key)
+    return target.define_own(key, to_property_descriptor(attributes))
+
+
+@REFLECT.method("deleteProperty", 2)
+def reflect_delete_property(realm, this, target=undefined, key=undefined, *_):
+    return require_target(target, "deleteProperty").delete(to_property_key(key))
+
+
+@REFLECT.method("get", 2)
+def reflect_get(realm, this, target=undefined, key=undefined, *receiver):
+    require_target(target, "get")
+    key = to_property_key(key)
+    return target.get(key, receiver[0]) if receiver else target.get(key)
+
+
+@REFLECT.method("getOwnPropertyDescriptor", 2)
+def reflect_get_own_property_descriptor(realm, this, target=undefined, key=undefined, *_):
+    require_target(target, "getOwnPropertyDescriptor")
+    return from_property_descriptor(realm, target.get_own(to_property_key(key)))
+
+
+@REFLECT.method("getPrototypeOf", 1)
+def reflect_get_prototype_of(realm, this, target=undefined, *_):
+    proto = require_target(target, "getPrototypeOf").get_proto()
+    return null if proto is None else proto
+
+
+@REFLECT.method("has", 2)
+def reflect_has(realm, this, target=undefined, key=undefined, *_):
+    return require_target(target, "has").has(to_property_key(key))
+
+
+@REFLECT.method("isExtensible", 1)
+def reflect_is_extensible(realm, this, target=undefined, *_):
+    return require_target(target, "isExtensible").is_extensible()
+
+
+@REFLECT.method("ownKeys", 1)
+def reflect_own_keys(realm, this, target=undefined, *_):
+    return realm.new_array(list(require_target(target, "ownKeys").own_keys()))
+
+
+@REFLECT.method("preventExtensions", 1)
+def reflect_prevent_extensions(realm, this, target=undefined, *_):
+    return require_target(target, "preventExtensions").prevent_extensions()
+
+
+@REFLECT.method("set", 3)
+def reflect_set(realm, this, target=undefined, key=undefined, value=undefined, *receiver):
+    require_target(target, "set")
+    key = to_property_key(key)
+    return target.set(key, value, receiver[0] if receiver else target)
+
+
+@REFLECT.method("setPrototypeOf", 2)
+def reflect_set_prototype_of(realm, this, target=undefined, proto=undefined, *_):
+    require_target(target, "setPrototypeOf")
+    if proto is not null and not isinstance(proto, JSObject):
+        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
+    return target.set_proto(None if proto is null else proto)
+
+
+# -- Proxy -------------------------------------------------------------------------------
+
+class JSProxy(JSProxyBase):
+    """A Proxy (10.5). `target` and `handler` are None once it is revoked. `fn` and `ctor` are set
+    when the target can be called or constructed."""
+
+    __slots__ = ("realm", "target", "handler", "fn", "ctor")
+
+    def __init__(self, realm, target, handler):
+        self.proto = None
+        self.props = {}
+        self.attrs = None
+        self.realm = realm
+        self.target = target
+        self.handler = handler
+        self.fn = None if target.fn is None else self.apply
+        self.ctor = None if target.ctor is None else self.construct
+
+    @property
+    def class_name(self):
+        return "Object" if self.fn is None else "Function"
+
+    def trap(self, name):
+        """The target, and the handler's function of that name as a Python callable, or None: then
+        the target is asked itself."""
+        self.realm.poll()       # a Proxy may stand in a cycle of prototypes: walks come by here
+        target, handler = self.target, self.handler
+        if handler is None:
+            raise JSTypeError(f"Cannot perform '{name}' on a proxy that has been revoked")
+        trap = handler.get(name)
+        if trap is undefined or trap is null:
+            return target, None
+        if not is_callable(trap):
+            raise JSTypeError(f"{display(trap)} returned for property '{name}' of object "
+                              f"'{display(handler)}' is not a function")
+        return target, lambda *args: trap.fn(handler, *args)
+
+    def refuse(self, name, key, reason):
+        """Raises the TypeError for a broken invariant."""
+        about = "" if key is None else f" for property '{key_text(key)}'"
+        raise JSTypeError(f"'{name}' on proxy: trap {reason}{about}")
+
+    # internal methods, in the order of 10.5
+
+    def get_proto(self):
+        target, trap = self.trap("getPrototypeOf")
+        if trap is None:
+            return target.get_proto()
+        proto = trap(target)
+        if proto is not null and not isinstance(proto, JSObject):
+            self.refuse("getPrototypeOf", None, "returned neither object nor null")
+        proto = None if proto is null else proto
+        if not target.is_extensible() and proto is not target.get_proto():
+            self.refuse("getPrototypeOf", None,
+                        "result differs from the prototype of the non-extensible proxy target")
+        return proto
+
+    def set_proto(self, proto):
+        target, trap = self.trap("setPrototypeOf")
+        if trap is None:
+            return target.set_proto(proto)
+        if not to_boolean(trap(target, null if proto is None else proto)):
+            return False
+        if not target.is_extensible() and proto is not target.get_proto():
+            self.refuse("setPrototypeOf", None,
+                        "returned truish for setting a new prototype on the non-extensible proxy "
+                        "target")
+        return True
+
+    def is_extensible(self):
+        target, trap = self.trap("isExtensible")
+        if trap is None:
+            return target.is_extensible()
+        answer = to_boolean(trap(target))
+        if answer is not target.is_extensible():
+            self.refuse("isExtensible", None, "result does not reflect extensibility of proxy target")
+        return answer
+
+    def prevent_extensions(self):
+        target, trap = self.trap("preventExtensions")
+        if trap is None:
+            return target.prevent_extensions()
+        answer = to_boolean(trap(target))
+        if answer and target.is_extensible():
+            self.refuse("preventExtensions", None, "returned truish but the proxy target is extensible")
+        return answer
+
+    def get_own(self, key):
+        name = "getOwnPropertyDescriptor"
+        target, trap = self.trap(name)
+        if trap is None:
+            return target.get_own(key)
+        answer = trap(target, key)
+        if answer is not undefined and not isinstance(answer, JSObject):
+            self.refuse(name, key, "returned neither object nor undefined")
+        own = target.get_own(key)
+        if answer is undefined:
+            if own is not None and not own.configurable:
+                self.refuse(name, key, "returned undefined for a non-configurable property")
+            if own is not None and not target.is_extensible():
+                self.refuse(name, key, "returned undefined for a property of the non-extensible "
+                            "proxy target")
+            return None
+        extensible = target.is_extensible()
+        desc = to_property_descriptor(answer).complete()
+        if not validate_property(own, desc, extensible):
+            self.refuse(name, key, "returned a descriptor that is incompatible with the existing "
+                        "property in the proxy target")
+        if not desc.configurable and (own is None or own.configurable or
+                                      desc.writable is False and own.writable is True):
+            self.refuse(name, key, "reported non-configurability for a property that is not there "
+                        "or configurable in the proxy target")
+        return desc
+
+    def define_own(self, key, desc):
+        name = "defineProperty"
+        target, trap = self.trap(name)
+        if trap is None:
+            return target.define_own(key, desc)
+        if not to_boolean(trap(target, key, from_property_descriptor(self.realm, desc))):
+            return False
+        own = target.get_own(key)
+        extensible = target.is_extensible()
+        setting_fixed = desc.configurable is not ABSENT and not desc.configurable
+        if own is None:
+            if not extensible or setting_fixed:
+                self.refuse(name, key, "returned truish for adding a property that the proxy "
+                            "target cannot have")
+            return True
+        if not validate_property(own, desc, extensible) or setting_fixed and own.configurable:
+            self.refuse(name, key, "returned truish for defining an incompatible property")
+        if own.is_data() and not own.configurable and own.writable and desc.writable is not ABSENT \
+                and not desc.writable:
+            self.refuse(name, key, "returned truish for defining a non-configurable property that "
+                        "is writable in the proxy target as non-writable")
+        return True
+
+    def has(self, key):
+        target, trap = self.trap("has")
+        if trap is None:
+            return target.has(key)
+        answer = to_boolean(trap(target, key))
+        if not answer:
+            self.check_removal("has", target, key, "returned falsish")
+        return answer
+
+    def check_removal(self, name, target, key, reason):
+        """The invariants of saying that a property is not there."""
+        own = target.get_own(key)
+        if own is not None and not own.configurable:
+            self.refuse(name, key, reason + " for a property that is non-configurable")
+        if own is not None and not target.is_extensible():
+            self.refuse(name, key, reason + " but the proxy target is not extensible")
+
+    def get(self, key, receiver=None):
+        target, trap = self.trap("get")
+        receiver = self if receiver is None else receiver
+        if trap is None:
+            return target.get(key, receiver)
+        value = trap(target, key, receiver)
+        own = target.get_own(key)
+        if own is not None and not own.configurable:
+            if own.is_data() and not own.writable and not same_value(value, own.value):
+                self.refuse("get", key, "returned another value for a read-only, non-configurable "
+                            "data property")
+            if own.is_accessor() and own.get is undefined and value is not undefined:
+                self.refuse("get", key, "returned a value for a non-configurable accessor without "
+                            "getter")
+        return value
+
+    def set(self, key, value, receiver=None):
+        target, trap = self.trap("set")
+        receiver = self if receiver is None else receiver
+        if trap is None:
+            return target.set(key, value, receiver)
+        if not to_boolean(trap(target, key, value, receiver)):
+            return False
+        own = target.get_own(key)
+        if own is not None and not own.configurable:
+            if own.is_data() and not own.writable and not same_value(value, own.value):
+                self.refuse("set", key, "returned truish for a read-only, non-configurable data "
+                            "property with another value")
+            if own.is_accessor() and own.set is undefined:
+                self.refuse("set", key, "returned truish for a non-configurable accessor without "
+                            "setter")
+        return True
+
+    def delete(self, key):
+        target, trap = self.trap("deleteProperty")
+        if trap is None:
+            return target.delete(key)
+        if not to_boolean(trap(target, key)):
+            return False
+        self.check_removal("deleteProperty", target, key, "returned truish")
+        return True
+
+    def own_keys(self):
+        target, trap = self.trap("ownKeys")
+        if trap is None:
+            return target.own_keys()
+        keys = list_from_array_like(trap(target))
+        for key in keys:
+            if type(key) is not str and type(key) is not JSSymbol:
+                raise JSTypeError(f"{display(key)} is not a valid property name")
+        if len(set(keys)) != len(keys):
+            self.refuse("ownKeys", None, "returned duplicate entries")
+        self.check_keys(target, keys)
+        return keys
+
+    def check_keys(self, target, keys):
+        """The invariants of [[OwnPropertyKeys]] (10.5.11, steps 8 to 23)."""
+        extensible = target.is_extensible()
+        own_keys = target.own_keys()
+        answered = set(keys)
+        for key in own_keys:
+            own = target.get_own(key)
+            fixed = own is not None and not own.configurable
+            if (fixed or not extensible) and key not in answered:
+                self.refuse("ownKeys", None, f"result did not include '{key_text(key)}'")
+        if not extensible and len(keys) != len(own_keys):
+            self.refuse("ownKeys", None, "returned extra keys but proxy target is non-extensible")
+
+    def apply(self, this, *args):
+        """[[Call]] (10.5.12)."""
+        target, trap = self.trap("apply")
+        if trap is None:
+            return target.fn(this, *args)
+        return trap(target, this, self.realm.new_array(list(args)))
+
+    def construct(self, new_target, *args):
+        """[[Construct]] (10.5.13)."""
+        target, trap = self.trap("construct")
+        if trap is None:
+            return construct(target, args, new_target)
+        result = trap(target, self.realm.new_array(list(args)), new_target)
+        if not isinstance(result, JSObject):
+            raise JSTypeError("proxy [[Construct]] must return an object")
+        return result
+
+    def create_data_property(self, key, value):
+        return self.define_own(key, data_descriptor(value))
+
+
+class ProxyTable(BuiltinClass):
+    """Proxy is a constructor without a `prototype` (28.2.2)."""
+
+    def install(self, realm):
+        realm.Proxy = self.make_constructor(realm)
+        self.static.fill(realm, realm.Proxy)
+
+
+PROXY = ProxyTable("Proxy")
+del INTRINSICS["ProxyPrototype"]
+
+
+@PROXY.constructor(2)
+def proxy_construct(realm, new_target, target=undefined, handler=undefined, *_):
+    if not isinstance(target, JSObject) or not isinstance(handler, JSObject):
+        raise JSTypeError("Cannot create proxy with a non-object as target or handler")
+    return JSProxy(realm, target, handler)
+
+
+@PROXY.static.method("revocable", 2)
+def proxy_revocable(realm, this, target=undefined, handler=undefined, *_):
+    proxy = proxy_construct(realm, undefined, target, handler)
+
+    def revoke(this, *_):
+        proxy.target = proxy.handler = None
+        return undefined
+    return realm.new_object({"proxy": proxy, "revoke": realm.function(revoke)})
+
+
+# -- Global functions and values (19.1, 19.2, B.2.1) -------------------------------------
+
+for _name, _value in (("Infinity", INFINITY), ("NaN", NAN), ("undefined", undefined)):
+    GLOBAL_FUNCTIONS.value(_name, _value, 0)
+
+#: What encodeURIComponent and escape change; encodeURI leaves more as it is.
+URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]{1,4096}")
+URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]{1,4096}")
+URI_RESERVED = frozenset(";/?:@&=+$,#")
+ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
+
+#: A run of escapes, not too long; no character is divided.
+_PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
+_ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
+
+
+@GLOBAL_FUNCTIONS.method("isFinite", 1)
+def global_is_finite(realm, this, value=undefined, *_):
+    return is_finite(to_number(value))
+
+
+@GLOBAL_FUNCTIONS.method("isNaN", 1)
+def global_is_nan(realm, this, value=undefined, *_):
+    value = to_number(value)
+    return value != value
+
+
+@GLOBAL_FUNCTIONS.method("eval", 1)
+def global_eval(realm, this, source=undefined, *_):
+    """Indirect eval (19.2.1): the text runs as a script of its own."""
+    return realm.evaluate_global(source) if type(source) is str else source
+
+
+def encode_uri(text, changed):
+    """Encode (19.2.6.5); `changed` matches runs of characters that are escaped."""
+    def encode_run(match):
+        return "%" + match[0].encode().hex("%").upper()
+    try:
+        encoded = replace_in_slices(changed, encode_run, python_text(text), check_string_length)
+    except UnicodeEncodeError:
+        raise JSURIError("URI malformed") from None
+    check_string_length(len(encoded))
+    return encoded
+
+
+def decode_uri(text, preserved):
+    """Decode (19.2.6.6); escapes of the characters in `preserved` stay."""
+    def decode_run(match):
+        try:
+            decoded = bytes.fromhex(match[0].replace("%", "")).decode()
+        except UnicodeDecodeError:
+            raise JSURIError("URI malformed") from None
+        if preserved and not preserved.isdisjoint(decoded):
+            return decode_except(match[0], decoded, preserved)
+        return utf16(decoded)
+    if "%" not in text:
+        return text
+    if re.search("%(?![0-9a-fA-F]{2})", text):
+        raise JSURIError("URI malformed")
+    return replace_in_slices(_PERCENT_RUN, decode_run, text)
+
+
+def decode_except(escaped, decoded, preserved):
+    """The characters of a run of escapes, but those of `preserved` as they were escaped."""
+    pieces, at = [], 0
+    for char in decoded:
+        size = 3 * len(char.encode())
+        pieces.append(escaped[at:at + size] if char in preserved else utf16(char))
+        at += size
+    return "".join(pieces)
+
+
+@GLOBAL_FUNCTIONS.method("decodeURI", 1)
+def global_decode_uri(realm, this, uri=undefined, *_):
+    return decode_uri(to_string(uri), URI_RESERVED)
+
+
+@GLOBAL_FUNCTIONS.method("decodeURIComponent", 1)
+def global_decode_uri_component(realm, this, component=undefined, *_):
+    return decode_uri(to_string(component), frozenset())
+
+
+@GLOBAL_FUNCTIONS.method("encodeURI", 1)
+def global_encode_uri(realm, this, uri=undefined, *_):
+    return encode_uri(to_string(uri), URI_CHANGED)
+
+
+@GLOBAL_FUNCTIONS.method("encodeURIComponent", 1)
+def global_encode_uri_component(realm, this, component=undefined, *_):
+    return encode_uri(to_string(component), URI_COMPONENT_CHANGED)
+
+
+@GLOBAL_FUNCTIONS.method("escape", 1)
+def global_escape(realm, this, text=undefined, *_):
+    escaped = replace_in_slices(ESCAPE_CHANGED, percent_escape, to_string(text), check_string_length)
+    check_string_length(len(escaped))
+    return escaped
+
+
+def percent_escape(match):
+    return f"%{ord(match[0]):02X}" if match[0] < "\u0100" else f"%u{ord(match[0]):04X}"
+
+
+@GLOBAL_FUNCTIONS.method("unescape", 1)
+def global_unescape(realm, this, text=undefined, *_):
+    return replace_in_slices(_ESCAPE_SEQUENCE, lambda m: chr(int(m[1] or m[2], 16)), to_string(text))
+
+
+# ======================================================================================
+# 12  REGULAR EXPRESSIONS
+#
+# RegExp, from the text of a pattern to matches: the properties of Unicode's characters, the tree of a
+# pattern, and the two machines that match it. One is Python's `re`, where it means the same; the other is
+# our own, which can be interrupted. Used by the built-ins of strings through Symbol.match and its kin.
+# ======================================================================================
 
 
 # -- Unicode properties ------------------------------------------------------------------
@@ -18113,3586 +22304,12 @@ def regexp_string_iterator_next(realm, this, *_):
     return realm.iter_result(result, False)
 
 
-# -- Map and Set -------------------------------------------------------------------------
+# ======================================================================================
+# 13  INTL
 #
-# ECMA-262, 24.1 and 24.2. The entries stand in lists in the order of their insertion, a dict
-# finds their positions, and a deleted entry leaves a HOLE so that iterations under way keep
-# their place. When holes prevail the lists are rewritten: a new era begins, and the old one
-# knows how positions moved for the iterators that still live in it.
-
-#: More entries than this in one Map or Set are a RangeError.
-MAX_COLLECTION_ITEMS = 2 ** 24
-#: Deleted entries that are always tolerated before the lists are rewritten.
-COLLECTION_SLACK = 32
-
-#: Key types of which the value itself cannot be the dict's key (see collection_key).
-WRAPPED_KEY_TYPES = frozenset((bool, float, JSBigInt))
-
-
-def collection_key(value):
-    """A value of WRAPPED_KEY_TYPES as a dict key that is equal where SameValueZero is: True is
-    not 1, 1n is not 1, and there is one NaN."""
-    if type(value) is float:
-        return value if value == value else NAN
-    return type(value), value
-
-
-class CollectionEra:
-    """The time between two rewritings of a collection's lists. Afterwards, `removed` holds the
-    positions that went, ascending (None: all of them), and `following` the next era."""
-
-    __slots__ = ("removed", "following")
-
-    def __init__(self):
-        self.removed = self.following = None
-
-
-class JSCollection(JSObject):
-    """What Map and Set share. `index` finds the position of a key in `keys` (by collection_key);
-    `first` is the position of the first entry, or the lists' length."""
-
-    __slots__ = ("index", "keys", "first", "era")
-
-    def __init__(self, proto):
-        JSObject.__init__(self, proto)
-        self.index = {}
-        self.keys = []
-        self.first = 0
-        self.era = CollectionEra()
-
-    def has_key(self, key):
-        return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in self.index
-
-    def append_key(self, wrapped, key):
-        """Adds a key that is not there."""
-        keys = self.keys
-        if len(self.index) >= MAX_COLLECTION_ITEMS:
-            raise JSRangeError(f"{self.class_name} maximum size exceeded")
-        self.index[wrapped] = len(keys)
-        # Adding zero makes -0 into +0.
-        keys.append(key + 0 if type(key) is float else key)
-
-    def remove(self, key):
-        """Deletes an entry; returns whether it was there."""
-        position = self.index.pop(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key, None)
-        if position is None:
-            return False
-        self.erase(position)
-        keys = self.keys
-        if position == self.first:
-            size = len(keys)
-            while position < size and keys[position] is HOLE:
-                position += 1
-            self.first = position
-        if len(keys) - len(self.index) > COLLECTION_SLACK + len(self.index):
-            self.compact()
-        return True
-
-    def erase(self, position):
-        self.keys[position] = HOLE
-
-    def compact(self):
-        """Rewrites the lists without holes."""
-        removed = [position for position, key in enumerate(self.keys) if key is HOLE]
-        self.rewrite([position for position, key in enumerate(self.keys) if key is not HOLE])
-        # The dict's own order is that of the positions.
-        self.index = {key: position for position, key in enumerate(self.index)}
-        self.begin_era(removed)
-
-    def rewrite(self, kept):
-        self.keys = [self.keys[position] for position in kept]
-
-    def remove_all(self):
-        self.index = {}
-        self.rewrite(())
-        self.begin_era(None)
-
-    def begin_era(self, removed):
-        self.first = 0
-        self.era.removed = removed
-        self.era.following = self.era = CollectionEra()
-
-    def positions(self):
-        """The positions of the entries, live: what is added meanwhile comes too."""
-        position, era = self.first, self.era
-        while True:
-            if era is not self.era:
-                position, era = moved_position(position, era)
-            keys = self.keys
-            size = len(keys)
-            while position < size and keys[position] is HOLE:
-                position += 1
-            if position >= size:
-                return
-            yield position
-            position += 1
-
-
-class JSMap(JSCollection):
-    """A Map; the value at a position of `keys` is at the same position of `values`."""
-
-    __slots__ = ("values",)
-    class_name = "Map"
-
-    def __init__(self, proto):
-        JSCollection.__init__(self, proto)
-        self.values = []
-
-    def get_value(self, key):
-        """The value of a key, or undefined."""
-        position = self.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
-        return undefined if position is None else self.values[position]
-
-    def set_value(self, key, value):
-        wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
-        position = self.index.get(wrapped)
-        if position is None:
-            self.append_key(wrapped, key)
-            self.values.append(value)
-        else:
-            self.values[position] = value
-
-    def erase(self, position):
-        self.keys[position] = HOLE
-        self.values[position] = undefined
-
-    def rewrite(self, kept):
-        self.keys = [self.keys[position] for position in kept]
-        self.values = [self.values[position] for position in kept]
-
-
-class JSSet(JSCollection):
-    """A Set."""
-
-    __slots__ = ()
-    class_name = "Set"
-
-    def add_key(self, key):
-        wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
-        if wrapped not in self.index:
-            self.append_key(wrapped, key)
-
-
-def moved_position(position, era):
-    """Where a position of a past era is now, and the present era."""
-    while era.following is not None:
-        position = 0 if era.removed is None else position - bisect.bisect_left(era.removed, position)
-        era = era.following
-    return position, era
-
-
-def polled(realm, values):
-    """The same values, with a look at the clock now and then: for loops that may not call any
-    generated code."""
-    for count, value in enumerate(values):
-        if not count & 4095:
-            realm.poll()
-        yield value
-
-
-def add_all(realm, target, iterable, adder_name, adder_info, add_directly, add):
-    """Fills a new collection from the constructor's argument by its method `adder_name`:
-    `add(adder, item)`, or `add_directly(item)` while that method is the built-in one."""
-    if iterable is undefined or iterable is null:
-        return
-    adder = target.get(adder_name)
-    if not is_callable(adder):
-        raise JSTypeError(f"'{display(adder)}' returned for property '{adder_name}' of object "
-                          f"'{object_text(target)}' is not a function")
-    direct = getattr(adder, "info", None) is adder_info
-    iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
-    try:
-        for item in polled(realm, iterator):
-            if direct:
-                add_directly(item)
-            else:
-                add(adder, item)
-    except Exception as exc:
-        abandon_iterator(iterator, exc)
-        raise
-
-
-def entry_of(item):
-    """The key and value of one item given to a Map's constructor."""
-    if type(item) is JSArray and len(item.items) > 1:
-        return item.items[0], item.items[1]
-    if not isinstance(item, JSObject):
-        raise JSTypeError(f"Iterator value {display(item)} is not an entry object")
-    return item.get("0"), item.get("1")
-
-
-def require_map(this, method):
-    """The receiver check of the methods that must be fast, for what is not exactly a JSMap."""
-    raise JSTypeError(f"Method Map.prototype.{method} called on incompatible receiver {display(this)}")
-
-
-def require_set(this, method):
-    raise JSTypeError(f"Method Set.prototype.{method} called on incompatible receiver {display(this)}")
-
-
-MAP = BuiltinClass("Map", JSMap, tag="Map")
-
-
-@MAP.method("clear", 0)
-def map_clear(realm, this, *_):
-    this.remove_all()
-    return undefined
-
-
-@MAP.method("delete", 1)
-def map_delete(realm, this, key=undefined, *_):
-    return this.remove(key)
-
-
-@MAP.method("entries", 0)
-def map_entries(realm, this, *_):
-    return JSMapIterator(realm.MapIteratorPrototype, this, "entries")
-
-
-@MAP.method("forEach", 1)
-def map_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
-    run = require_callable(callback).fn
-    for position in polled(realm, this.positions()):
-        run(this_arg, this.values[position], this.keys[position], this)
-    return undefined
-
-
-@MAP.method("get", 1, receiver=False)
-def map_get(realm, this, key=undefined, *_):
-    if type(this) is not JSMap:
-        require_map(this, "get")
-    position = this.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
-    return undefined if position is None else this.values[position]
-
-
-@MAP.method("has", 1, receiver=False)
-def map_has(realm, this, key=undefined, *_):
-    if type(this) is not JSMap:
-        require_map(this, "has")
-    return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
-
-
-@MAP.method("keys", 0)
-def map_keys(realm, this, *_):
-    return JSMapIterator(realm.MapIteratorPrototype, this, "keys")
-
-
-@MAP.method("set", 2, receiver=False)
-def map_set(realm, this, key=undefined, value=undefined, *_):
-    if type(this) is not JSMap:
-        require_map(this, "set")
-    wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
-    position = this.index.get(wrapped)
-    if position is None:
-        this.append_key(wrapped, key)
-        this.values.append(value)
-    else:
-        this.values[position] = value
-    return this
-
-
-@MAP.getter("size")
-def map_size(realm, this, *_):
-    return len(this.index)
-
-
-@MAP.method("values", 0)
-def map_values(realm, this, *_):
-    return JSMapIterator(realm.MapIteratorPrototype, this, "values")
-
-
-MAP.alias(SYM_ITERATOR, "entries")
-
-
-@MAP.constructor(0)
-def map_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSMap(prototype_for(new_target, lambda: realm.MapPrototype))
-    add_all(realm, target, iterable, "set", MAP_SET_INFO,
-            lambda item: target.set_value(*entry_of(item)),
-            lambda adder, item: adder.fn(target, *entry_of(item)))
-    return target
-
-
-@MAP.static.method("groupBy", 2)
-def map_group_by(realm, this, items=undefined, callback=undefined, *_):
-    groups = JSMap(realm.MapPrototype)
-
-    def wrapped(key):
-        return collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
-
-    for key, values in group_values(realm, items, callback, wrapped):
-        groups.set_value(key[1] if type(key) is tuple else key, realm.new_array(values))
-    return groups
-
-
-@MAP.static.getter(SYM_SPECIES)
-def map_species(realm, this, *_):
-    return this
-
-
-SET = BuiltinClass("Set", JSSet, tag="Set")
-
-
-@SET.method("add", 1, receiver=False)
-def set_add(realm, this, key=undefined, *_):
-    if type(this) is not JSSet:
-        require_set(this, "add")
-    wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
-    if wrapped not in this.index:
-        this.append_key(wrapped, key)
-    return this
-
-
-@SET.method("clear", 0)
-def set_clear(realm, this, *_):
-    this.remove_all()
-    return undefined
-
-
-@SET.method("delete", 1)
-def set_delete(realm, this, key=undefined, *_):
-    return this.remove(key)
-
-
-@SET.method("entries", 0)
-def set_entries(realm, this, *_):
-    return JSSetIterator(realm.SetIteratorPrototype, this, "entries")
-
-
-@SET.method("forEach", 1)
-def set_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
-    run = require_callable(callback).fn
-    for position in polled(realm, this.positions()):
-        key = this.keys[position]
-        run(this_arg, key, key, this)
-    return undefined
-
-
-@SET.method("has", 1, receiver=False)
-def set_has(realm, this, key=undefined, *_):
-    if type(this) is not JSSet:
-        require_set(this, "has")
-    return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
-
-
-@SET.getter("size")
-def set_size(realm, this, *_):
-    return len(this.index)
-
-
-@SET.method("values", 0)
-def set_values(realm, this, *_):
-    return JSSetIterator(realm.SetIteratorPrototype, this, "values")
-
-
-SET.alias("keys", "values")
-SET.alias(SYM_ITERATOR, "values")
-
-
-class SetRecord:
-    """A Set Record (24.2.1.2): what the methods that combine sets need of their argument."""
-
-    __slots__ = ("obj", "size", "has", "keys")
-
-    def __init__(self, obj):
-        if not isinstance(obj, JSObject):
-            raise JSTypeError(f"{display(obj)} is not a set-like object")
-        size = to_number(obj.get("size"))
-        if size != size:
-            raise JSTypeError("The 'size' property must be a number")
-        self.size = to_integer_or_infinity(size)
-        if self.size < 0:
-            raise JSRangeError(f"'{number_to_string(size)}' is an invalid size")
-        self.obj = obj
-        self.has = require_callable(obj.get("has"))
-        self.keys = require_callable(obj.get("keys"))
-
-    def contains(self, key):
-        return to_boolean(self.has.fn(self.obj, key))
-
-    def iterator(self):
-        return iterator_from_method(self.obj, self.keys)
-
-
-def copy_of_set(realm, source):
-    """A new Set with the same values."""
-    result = JSSet(realm.SetPrototype)
-    for key in source.keys:
-        if key is not HOLE:
-            result.add_key(key)
-    return result
-
-
-@SET.method("difference", 1)
-def set_difference(realm, this, other=undefined, *_):
-    record = SetRecord(other)
-    result = copy_of_set(realm, this)
-    if len(this.index) <= record.size:
-        for key in polled(realm, iterate_set(this)):
-            if record.contains(key):
-                result.remove(key)
-    else:
-        for key in polled(realm, record.iterator()):
-            result.remove(key)
-    return result
-
-
-@SET.method("intersection", 1)
-def set_intersection(realm, this, other=undefined, *_):
-    record = SetRecord(other)
-    result = JSSet(realm.SetPrototype)
-    if len(this.index) <= record.size:
-        for key in polled(realm, iterate_set(this)):
-            if record.contains(key):
-                result.add_key(key)
-    else:
-        for key in polled(realm, record.iterator()):
-            if this.has_key(key):
-                result.add_key(key)
-    return result
-
-
-@SET.method("isDisjointFrom", 1)
-def set_is_disjoint_from(realm, this, other=undefined, *_):
-    record = SetRecord(other)
-    if len(this.index) <= record.size:
-        return not any(record.contains(key) for key in polled(realm, iterate_set(this)))
-    iterator = record.iterator()
-    for key in polled(realm, iterator):
-        if this.has_key(key):
-            iterator.close()
-            return False
-    return True
-
-
-@SET.method("isSubsetOf", 1)
-def set_is_subset_of(realm, this, other=undefined, *_):
-    record = SetRecord(other)
-    return len(this.index) <= record.size \
-        and all(record.contains(key) for key in polled(realm, iterate_set(this)))
-
-
-@SET.method("isSupersetOf", 1)
-def set_is_superset_of(realm, this, other=undefined, *_):
-    record = SetRecord(other)
-    if len(this.index) < record.size:
-        return False
-    iterator = record.iterator()
-    for key in polled(realm, iterator):
-        if not this.has_key(key):
-            iterator.close()
-            return False
-    return True
-
-
-@SET.method("symmetricDifference", 1)
-def set_symmetric_difference(realm, this, other=undefined, *_):
-    iterator = SetRecord(other).iterator()
-    result = copy_of_set(realm, this)
-    for key in polled(realm, iterator):
-        if this.has_key(key):
-            result.remove(key)
-        else:
-            result.add_key(key)
-    return result
-
-
-@SET.method("union", 1)
-def set_union(realm, this, other=undefined, *_):
-    iterator = SetRecord(other).iterator()
-    result = copy_of_set(realm, this)
-    for key in polled(realm, iterator):
-        result.add_key(key)
-    return result
-
-
-@SET.constructor(0)
-def set_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSSet(prototype_for(new_target, lambda: realm.SetPrototype))
-    add_all(realm, target, iterable, "add", SET_ADD_INFO, target.add_key,
-            lambda adder, item: adder.fn(target, item))
-    return target
-
-
-@SET.static.getter(SYM_SPECIES)
-def set_species(realm, this, *_):
-    return this
-
-
-# -- Iterators of Map and Set ------------------------------------------------------------
-
-class JSCollectionIterator(JSObject):
-    """An iterator over `source`, a JSCollection, or None when it has come to the end; `kind` is
-    "keys", "values" or "entries"."""
-
-    __slots__ = ("source", "kind", "position", "era")
-
-    def __init__(self, proto, source, kind):
-        JSObject.__init__(self, proto)
-        self.source = source
-        self.kind = kind
-        self.position = source.first
-        self.era = source.era
-
-    def advance(self):
-        """The position of the next entry, or None at the end."""
-        source = self.source
-        if source is None:
-            return None
-        position = self.position
-        if self.era is not source.era:
-            position, self.era = moved_position(position, self.era)
-        keys = source.keys
-        size = len(keys)
-        while position < size and keys[position] is HOLE:
-            position += 1
-        if position >= size:
-            self.source = None
-            return None
-        self.position = position + 1
-        return position
-
-    def items(self, realm):
-        """The rest of the values, for Python."""
-        while True:
-            position = self.advance()
-            if position is None:
-                return
-            yield self.item(realm, position)
-
-
-class JSMapIterator(JSCollectionIterator):
-    __slots__ = ()
-    class_name = "Map Iterator"
-
-    def item(self, realm, position):
-        """What this iterator gives for the entry at `position`."""
-        source, kind = self.source, self.kind
-        if kind == "keys":
-            return source.keys[position]
-        if kind == "values":
-            return source.values[position]
-        return realm.new_array([source.keys[position], source.values[position]])
-
-
-class JSSetIterator(JSCollectionIterator):
-    __slots__ = ()
-    class_name = "Set Iterator"
-
-    def item(self, realm, position):
-        key = self.source.keys[position]
-        return key if self.kind == "values" else realm.new_array([key, key])
-
-
-MAP_ITERATOR = BuiltinClass("MapIterator", JSMapIterator, parent="IteratorPrototype",
-                            tag="Map Iterator", is_global=False)
-SET_ITERATOR = BuiltinClass("SetIterator", JSSetIterator, parent="IteratorPrototype",
-                            tag="Set Iterator", is_global=False)
-
-
-@MAP_ITERATOR.method("next", 0)
-@SET_ITERATOR.method("next", 0)
-def collection_iterator_next(realm, this, *_):
-    position = this.advance()
-    if position is None:
-        return realm.iter_result(undefined, True)
-    return realm.iter_result(this.item(realm, position), False)
-
-
-def declared_info(table, key):
-    """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
-    built-in function from what a script may have put in its place."""
-    return next(entry[3] for entry in table.entries if entry[1] == key)
-
-
-MAP_SET_INFO = declared_info(MAP, "set")
-MAP_ENTRIES_INFO = declared_info(MAP, "entries")
-MAP_NEXT_INFO = declared_info(MAP_ITERATOR, "next")
-SET_ADD_INFO = declared_info(SET, "add")
-SET_VALUES_INFO = declared_info(SET, "values")
-SET_NEXT_INFO = declared_info(SET_ITERATOR, "next")
-ITERATOR_ITERATOR_INFO = declared_info(ITERATOR, SYM_ITERATOR)
-
-
-def is_builtin_property(obj, key, info):
-    """Whether the own property `key` is still the built-in function with this FunctionInfo."""
-    return getattr(obj.props.get(key), "info", None) is info
-
-
-def map_iteration_untouched(realm, source):
-    """Whether no script can tell that a JSMap is not iterated by its Symbol.iterator method."""
-    return source.proto is realm.MapPrototype and source.attrs is None \
-        and SYM_ITERATOR not in source.props \
-        and is_builtin_property(source.proto, SYM_ITERATOR, MAP_ENTRIES_INFO) \
-        and iterator_untouched(realm.MapIteratorPrototype, MAP_NEXT_INFO)
-
-
-def set_iteration_untouched(realm, source):
-    """The same for a JSSet."""
-    return source.proto is realm.SetPrototype and source.attrs is None \
-        and SYM_ITERATOR not in source.props \
-        and is_builtin_property(source.proto, SYM_ITERATOR, SET_VALUES_INFO) \
-        and iterator_untouched(realm.SetIteratorPrototype, SET_NEXT_INFO)
-
-
-def iterator_untouched(proto, next_info):
-    return is_builtin_property(proto, "next", next_info) and proto.get("return") is undefined
-
-
-def iterate_map(realm, source):
-    """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
-    for position in source.positions():
-        yield realm.new_array([source.keys[position], source.values[position]])
-
-
-def iterate_set(source):
-    """A Python iterator over the values of a JSSet, live."""
-    for position in source.positions():
-        yield source.keys[position]
-
-
-def fast_iterator(realm, value):
-    """A Python iterator over a Map or a Set, or over an iterator of one, where no script can
-    tell; else None."""
-    kind = type(value)
-    if kind is JSMap:
-        return iterate_map(realm, value) if map_iteration_untouched(realm, value) else None
-    if kind is JSSet:
-        return iterate_set(value) if set_iteration_untouched(realm, value) else None
-    if kind is JSMapIterator or kind is JSSetIterator:
-        return value.items(realm) if collection_iterator_untouched(realm, value) else None
-    return None
-
-
-def collection_iterator_untouched(realm, iterator):
-    """Whether no script can tell that `next` of an iterator of Map or Set is not called."""
-    if type(iterator) is JSMapIterator:
-        proto, info = realm.MapIteratorPrototype, MAP_NEXT_INFO
-    else:
-        proto, info = realm.SetIteratorPrototype, SET_NEXT_INFO
-    return iterator.proto is proto and not iterator.props and iterator.attrs is None \
-        and SYM_ITERATOR not in proto.props and iterator_untouched(proto, info) \
-        and is_builtin_property(proto.proto, SYM_ITERATOR, ITERATOR_ITERATOR_INFO)
-
-
-# -- WeakMap and WeakSet -----------------------------------------------------------------
-#
-# ECMA-262, 24.3 and 24.4. A key is found by its identity; its entry goes when the key does.
-
-class JSWeakCollection(JSObject):
-    """`entries`: id of a key -> [weak reference to the key, value]. Symbols are held strongly."""
-
-    __slots__ = ("entries",)
-
-    def __init__(self, proto):
-        JSObject.__init__(self, proto)
-        self.entries = {}
-
-    def set_value(self, key, value):
-        identity = id(key)
-        entry = self.entries.get(identity)
-        if entry is None:
-            self.entries[identity] = [weak_reference(key, self.entries, identity), value]
-        else:
-            entry[1] = value
-
-
-class JSWeakMap(JSWeakCollection):
-    __slots__ = ()
-    class_name = "WeakMap"
-
-
-class JSWeakSet(JSWeakCollection):
-    __slots__ = ()
-    class_name = "WeakSet"
-
-
-def weak_reference(key, entries, identity):
-    """A reference to a key that removes the key's entry when it dies."""
-    if type(key) is JSSymbol:
-        return key
-    return weakref.ref(key, lambda reference: entries.pop(identity, None))
-
-
-def can_be_held_weakly(realm, value):
-    """CanBeHeldWeakly (9.14): objects, and symbols that Symbol.for does not know."""
-    if isinstance(value, JSObject):
-        return True
-    return type(value) is JSSymbol and realm.symbols.get(value.description) is not value
-
-
-WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
-
-
-@WEAK_MAP.method("delete", 1)
-def weak_map_delete(realm, this, key=undefined, *_):
-    return this.entries.pop(id(key), None) is not None
-
-
-@WEAK_MAP.method("get", 1)
-def weak_map_get(realm, this, key=undefined, *_):
-    entry = this.entries.get(id(key))
-    return undefined if entry is None else entry[1]
-
-
-@WEAK_MAP.method("has", 1)
-def weak_map_has(realm, this, key=undefined, *_):
-    return id(key) in this.entries
-
-
-@WEAK_MAP.method("set", 2)
-def weak_map_set(realm, this, key=undefined, value=undefined, *_):
-    if not can_be_held_weakly(realm, key):
-        raise JSTypeError("Invalid value used as weak map key")
-    this.set_value(key, value)
-    return this
-
-
-@WEAK_MAP.constructor(0)
-def weak_map_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSWeakMap(prototype_for(new_target, lambda: realm.WeakMapPrototype))
-    add_all(realm, target, iterable, "set", WEAK_MAP_SET_INFO,
-            lambda item: weak_map_set(realm, target, *entry_of(item)),
-            lambda adder, item: adder.fn(target, *entry_of(item)))
-    return target
-
-
-WEAK_MAP_SET_INFO = declared_info(WEAK_MAP, "set")
-
-WEAK_SET = BuiltinClass("WeakSet", JSWeakSet, tag="WeakSet")
-
-
-@WEAK_SET.method("add", 1)
-def weak_set_add(realm, this, key=undefined, *_):
-    if not can_be_held_weakly(realm, key):
-        raise JSTypeError("Invalid value used in weak set")
-    this.set_value(key, True)
-    return this
-
-
-@WEAK_SET.method("delete", 1)
-def weak_set_delete(realm, this, key=undefined, *_):
-    return this.entries.pop(id(key), None) is not None
-
-
-@WEAK_SET.method("has", 1)
-def weak_set_has(realm, this, key=undefined, *_):
-    return id(key) in this.entries
-
-
-@WEAK_SET.constructor(0)
-def weak_set_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSWeakSet(prototype_for(new_target, lambda: realm.WeakSetPrototype))
-    add_all(realm, target, iterable, "add", WEAK_SET_ADD_INFO,
-            lambda item: weak_set_add(realm, target, item),
-            lambda adder, item: adder.fn(target, item))
-    return target
-
-
-WEAK_SET_ADD_INFO = declared_info(WEAK_SET, "add")
-
-
-# -- WeakRef and FinalizationRegistry ----------------------------------------------------
-
-class JSWeakRef(JSObject):
-    """A WeakRef (26.1). `kept` holds the target until the present job has ended."""
-
-    __slots__ = ("reference", "kept")
-    class_name = "WeakRef"
-
-    def __init__(self, proto, target):
-        JSObject.__init__(self, proto)
-        self.reference = (lambda: target) if type(target) is JSSymbol else weakref.ref(target)
-        self.kept = None
-
-    def keep(self, realm, target):
-        """AddToKeptObjects (9.12)."""
-        if self.kept is None:
-            self.kept = target
-            realm.enqueue_job(self.release)
-
-    def release(self):
-        self.kept = None
-
-
-WEAK_REF = BuiltinClass("WeakRef", JSWeakRef, tag="WeakRef")
-
-
-@WEAK_REF.method("deref", 0)
-def weak_ref_deref(realm, this, *_):
-    target = this.reference()
-    if target is None:
-        return undefined
-    this.keep(realm, target)
-    return target
-
-
-@WEAK_REF.constructor(1)
-def weak_ref_constructor(realm, new_target, target=undefined, *_):
-    if not can_be_held_weakly(realm, target):
-        raise JSTypeError("WeakRef: target must be an object")
-    reference = JSWeakRef(prototype_for(new_target, lambda: realm.WeakRefPrototype), target)
-    reference.keep(realm, target)
-    return reference
-
-
-class JSFinalizationRegistry(JSObject):
-    """A FinalizationRegistry (26.2). `cells` is a dict: a number of its own -> (reference to the
-    target, reference to the unregister token or None)."""
-
-    __slots__ = ("cleanup", "cells", "serial")
-    class_name = "FinalizationRegistry"
-
-    def __init__(self, proto, cleanup):
-        JSObject.__init__(self, proto)
-        self.cleanup = cleanup
-        self.cells = {}
-        self.serial = 0
-
-    def register(self, realm, target, held, token):
-        cells, cleanup = self.cells, self.cleanup
-        number = self.serial = self.serial + 1
-
-        def finalize(reference):
-            # Runs wherever Python frees the target: only queues the job.
-            if cells.pop(number, None) is not None:
-                realm.enqueue_job(lambda: cleanup.fn(undefined, held))
-
-        reference = target if type(target) is JSSymbol else weakref.ref(target, finalize)
-        if token is not None:
-            token = (lambda symbol: lambda: symbol)(token) if type(token) is JSSymbol else weakref.ref(token)
-        cells[number] = (reference, token)
-
-    def unregister(self, token):
-        """Forgets the cells of a token; returns whether there were any."""
-        numbers = [number for number, cell in list(self.cells.items())
-                   if cell[1] is not None and cell[1]() is token]
-        for number in numbers:
-            self.cells.pop(number, None)
-        return bool(numbers)
-
-
-FINALIZATION_REGISTRY = BuiltinClass("FinalizationRegistry", JSFinalizationRegistry,
-                                     tag="FinalizationRegistry")
-
-
-@FINALIZATION_REGISTRY.method("register", 2)
-def finalization_registry_register(realm, this, target=undefined, held=undefined, token=undefined, *_):
-    if not can_be_held_weakly(realm, target):
-        raise JSTypeError("FinalizationRegistry.prototype.register: invalid target")
-    if same_value(target, held):
-        raise JSTypeError("FinalizationRegistry.prototype.register: target and holdings must not be same")
-    if not can_be_held_weakly(realm, token):
-        if token is not undefined:
-            raise JSTypeError(f"Invalid unregisterToken ('{display(token)}')")
-        token = None
-    this.register(realm, target, held, token)
-    return undefined
-
-
-@FINALIZATION_REGISTRY.method("unregister", 1)
-def finalization_registry_unregister(realm, this, token=undefined, *_):
-    if not can_be_held_weakly(realm, token):
-        raise JSTypeError(f"Invalid unregisterToken ('{display(token)}')")
-    return this.unregister(token)
-
-
-@FINALIZATION_REGISTRY.constructor(1)
-def finalization_registry_constructor(realm, new_target, cleanup=undefined, *_):
-    if not is_callable(cleanup):
-        raise JSTypeError("FinalizationRegistry: cleanup must be callable")
-    return JSFinalizationRegistry(
-        prototype_for(new_target, lambda: realm.FinalizationRegistryPrototype), cleanup)
-
-
-# -- ArrayBuffer -------------------------------------------------------------------------
-
-#: Bytes that one buffer may have.
-MAX_BUFFER_BYTES = 256 * 1024 * 1024
-
-
-class JSArrayBuffer(JSObject):
-    """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the
-    typed arrays on it, which lose their elements then."""
-
-    __slots__ = ("data", "views")
-    class_name = "ArrayBuffer"
-
-    def __init__(self, proto, data):
-        JSObject.__init__(self, proto)
-        self.data = data
-        self.views = weakref.WeakSet()
-
-
-def allocate_bytes(size):
-    """A zeroed bytearray, or a RangeError."""
-    if size > MAX_BUFFER_BYTES:
-        raise JSRangeError("Array buffer allocation failed")
-    try:
-        return bytearray(size)
-    except MemoryError:
-        raise JSRangeError("Array buffer allocation failed") from None
-
-
-def new_array_buffer(realm, data):
-    """An ArrayBuffer around a bytearray, which it takes over."""
-    return JSArrayBuffer(realm.ArrayBufferPrototype, data)
-
-
-def detach_buffer(buffer):
-    """DetachArrayBuffer (25.1.3.4); returns what was in it, or None if it was detached."""
-    data, buffer.data = buffer.data, None
-    for view in list(buffer.views):
-        view.view = EMPTY_VIEW
-    return data
-
-
-def bytes_of(value):
-    """The bytes of an ArrayBuffer or of a view of one, as a writable memoryview; else None. What
-    is detached has none."""
-    if isinstance(value, JSArrayBuffer):
-        return memoryview(b"" if value.data is None else value.data)
-    if isinstance(value, (JSTypedArray, JSDataView)):
-        if value.buffer.data is None:
-            return memoryview(b"")
-        return memoryview(value.buffer.data)[value.offset:value.offset + value.byte_length()]
-    return None
-
-
-def require_attached(buffer, method):
-    if buffer.data is None:
-        raise JSTypeError(f"Cannot perform {method} on a detached ArrayBuffer")
-
-
-def clamp_range(length, start, end):
-    """Two relative positions as the script gave them -> absolute ones (start, end)."""
-    start = to_integer_or_infinity(start)
-    first = int(max(length + start, 0) if start < 0 else min(start, length))
-    end = length if end is undefined else to_integer_or_infinity(end)
-    return first, int(max(length + end, 0) if end < 0 else min(end, length))
-
-
-ARRAY_BUFFER = BuiltinClass("ArrayBuffer", JSArrayBuffer, tag="ArrayBuffer")
-
-
-@ARRAY_BUFFER.getter("byteLength")
-def array_buffer_byte_length(realm, this, *_):
-    return 0 if this.data is None else len(this.data)
-
-
-@ARRAY_BUFFER.getter("detached")
-def array_buffer_detached(realm, this, *_):
-    return this.data is None
-
-
-@ARRAY_BUFFER.method("slice", 2)
-def array_buffer_slice(realm, this, start=undefined, end=undefined, *_):
-    require_attached(this, "ArrayBuffer.prototype.slice")
-    first, last = clamp_range(len(this.data), start, end)
-    size = max(last - first, 0)
-    ctor = species_constructor(this, realm.ArrayBuffer)
-    result = construct(ctor, (size,))
-    if not isinstance(result, JSArrayBuffer):
-        raise JSTypeError("Method ArrayBuffer.prototype.slice called on incompatible receiver "
-                          + display(result))
-    require_attached(result, "ArrayBuffer.prototype.slice")
-    if result is this:
-        raise JSTypeError("ArrayBuffer subclass returned this from species constructor")
-    if len(result.data) < size:
-        raise JSTypeError("Species constructor returned a too small ArrayBuffer")
-    require_attached(this, "ArrayBuffer.prototype.slice")
-    result.data[:size] = this.data[first:first + size]
-    return result
-
-
-def transfer_buffer(realm, this, length=undefined, *_):
-    """ArrayBufferCopyAndDetach (25.1.3.6)."""
-    size = len(this.data or b"") if length is undefined else to_index(length, "array buffer length")
-    require_attached(this, "ArrayBuffer.prototype.transfer")
-    data = this.data
-    if size != len(data):
-        data = allocate_bytes(size)
-        kept = min(size, len(this.data))
-        data[:kept] = this.data[:kept]
-    detach_buffer(this)
-    return new_array_buffer(realm, data)
-
-
-ARRAY_BUFFER.method("transfer", 0)(transfer_buffer)
-ARRAY_BUFFER.method("transferToFixedLength", 0)(transfer_buffer)
-
-
-@ARRAY_BUFFER.constructor(1)
-def array_buffer_construct(realm, new_target, length=undefined, *_):
-    size = to_index(length, "array buffer length")
-    proto = proto_from(realm, new_target, "ArrayBufferPrototype")
-    return JSArrayBuffer(proto, allocate_bytes(size))
-
-
-@ARRAY_BUFFER.static.method("isView", 1)
-def array_buffer_is_view(realm, this, value=undefined, *_):
-    return isinstance(value, (JSTypedArray, JSDataView))
-
-
-@ARRAY_BUFFER.static.getter(SYM_SPECIES)
-def array_buffer_species(realm, this, *_):
-    return this
-
-
-# -- Element types -----------------------------------------------------------------------
-
-def integer_converter(bits, signed):
-    """ToInt8 and its siblings (7.1.6 to 7.1.11): any value -> an int of that range."""
-    mask, half, span = (1 << bits) - 1, 1 << (bits - 1), 1 << bits
-
-    def convert(value):
-        if type(value) is not int:
-            value = to_number(value)
-            if type(value) is float:
-                value = int(value) if math.isfinite(value) else 0
-        value &= mask
-        return value - span if signed and value >= half else value
-    return convert
-
-
-def bigint_converter(signed):
-    """ToBigInt64 and ToBigUint64 (7.1.15, 7.1.16)."""
-    def convert(value):
-        value = int(to_bigint(value)) & 0xFFFFFFFFFFFFFFFF
-        return value - 0x10000000000000000 if signed and value >> 63 else value
-    return convert
-
-
-def to_uint8_clamp(value):
-    """ToUint8Clamp (7.1.12)."""
-    value = to_number(value)
-    if value != value:
-        return 0
-    return 0 if value <= 0 else 255 if value >= 255 else round(value)
-
-
-class ElementKind:
-    """An element type (table 70): the constructor's name, bytes, the letter of `struct`, and
-    convert(value), which makes what is stored out of any value. `layouts` are the struct.Struct
-    of big-endian and of little-endian values."""
-
-    __slots__ = ("name", "size", "code", "convert", "is_bigint", "is_float", "python_types", "layouts")
-
-    def __init__(self, name, code, convert):
-        self.name = name
-        self.size = struct.calcsize(code)
-        self.code = code
-        self.layouts = struct.Struct(">" + code), struct.Struct("<" + code)
-        self.convert = convert
-        self.is_bigint = code in "qQ"
-        self.is_float = code in "fd"
-        #: Types of values that, where they are in range, need no conversion.
-        self.python_types = NUMBER_TYPES if self.is_float else {JSBigInt if self.is_bigint else int}
-
-    def pack(self, value, little_endian=sys.byteorder == "little"):
-        """The bytes of a converted value."""
-        try:
-            return self.layouts[little_endian].pack(value)
-        except OverflowError:
-            return self.layouts[little_endian].pack(math.copysign(INFINITY, value))
-
-
-ELEMENT_KINDS = [
-    ElementKind("Int8Array", "b", integer_converter(8, True)),
-    ElementKind("Uint8Array", "B", integer_converter(8, False)),
-    ElementKind("Uint8ClampedArray", "B", to_uint8_clamp),
-    ElementKind("Int16Array", "h", integer_converter(16, True)),
-    ElementKind("Uint16Array", "H", integer_converter(16, False)),
-    ElementKind("Int32Array", "i", integer_converter(32, True)),
-    ElementKind("Uint32Array", "I", integer_converter(32, False)),
-    ElementKind("BigInt64Array", "q", bigint_converter(True)),
-    ElementKind("BigUint64Array", "Q", bigint_converter(False)),
-    ElementKind("Float32Array", "f", to_number),
-    ElementKind("Float64Array", "d", to_number),
-]
-UINT8_KIND = ELEMENT_KINDS[1]
-
-#: Elements that are turned into Python values in one go: between such blocks the clock is read.
-ELEMENTS_AT_ONCE = 65536
-
-#: A typed array with more elements does not tell its keys.
-MAX_ENUMERATED_ELEMENTS = 2 ** 22
-
-#: The view of typed arrays without elements.
-EMPTY_VIEW = memoryview(b"")
-
-#: What element_index() gives for numeric keys that are no index of any typed array.
-NO_ELEMENT = sys.maxsize
-
-
-def element_index(key):
-    """CanonicalNumericIndexString (7.1.21): -1 for keys that are ordinary, else an index, which
-    may lie outside of the array."""
-    if type(key) is not str or not key or key[0] not in "0123456789-IN":
-        return -1
-    index = array_index(key)
-    if index >= 0:
-        return index
-    if key == "-0" or number_to_string(string_to_number(key)) == key:
-        return NO_ELEMENT
-    return -1
-
-
-# -- Typed arrays ------------------------------------------------------------------------
-
-class JSTypedArray(JSObject):
-    """A typed array (10.4.5, 23.2). `view` is a memoryview of its elements in their own type,
-    and has none after the buffer was detached; `offset` counts bytes."""
-
-    __slots__ = ("kind", "buffer", "offset", "view")
-    exotic = True
-
-    def __init__(self, proto, kind, buffer, offset, length):
-        JSObject.__init__(self, proto)
-        self.kind = kind
-        self.buffer = buffer
-        self.offset = offset
-        self.view = EMPTY_VIEW
-        if length:
-            part = memoryview(buffer.data)[offset:offset + length * kind.size]
-            self.view = part.cast(kind.code)
-        buffer.views.add(self)
-
-    @property
-    def class_name(self):
-        return self.kind.name
-
-    def length(self):
-        return len(self.view)
-
-    def byte_length(self):
-        return len(self.view) * self.kind.size
-
-    def over(self, realm, buffer):
-        """The same view of another buffer."""
-        proto = getattr(realm, self.kind.name + "Prototype")
-        return JSTypedArray(proto, self.kind, buffer, self.offset, len(self.view))
-
-    def get_index(self, index):
-        """The element at an index >= 0, or undefined."""
-        view = self.view
-        if index >= len(view):
-            return undefined
-        value = view[index]
-        return JSBigInt(value) if self.kind.is_bigint else value
-
-    def set_index(self, index, value):
-        """TypedArraySetElement (10.4.5.16): converts first, and ignores what is outside."""
-        value = self.kind.convert(value)
-        if index < len(self.view):
-            self.view[index] = value
-
-    def elements(self, first=0, last=None):
-        """Elements as a new list."""
-        values = self.view[first:last].tolist()
-        return list(map(JSBigInt, values)) if self.kind.is_bigint else values
-
-    def store(self, values, start=0):
-        """Converts and writes a list of values; script code may run."""
-        poll_interrupt()
-        if values and set(map(type, values)) <= self.kind.python_types:
-            try:
-                struct.pack_into(f"={len(values)}{self.kind.code}", self.buffer.data,
-                                 self.offset + start * self.kind.size, *values)
-                return
-            except (struct.error, OverflowError, TypeError):
-                pass
-        for index, value in enumerate(interruptible(values), start):
-            self.set_index(index, value)
-
-    # internal methods
-
-    def get_own(self, key):
-        index = element_index(key)
-        if index < 0:
-            return JSObject.get_own(self, key)
-        return data_descriptor(self.get_index(index)) if index < len(self.view) else None
-
-    def has(self, key):
-        index = element_index(key)
-        return JSObject.has(self, key) if index < 0 else index < len(self.view)
-
-    def define_own(self, key, desc):
-        index = element_index(key)
-        if index < 0:
-            return JSObject.define_own(self, key, desc)
-        if index >= len(self.view) or desc.is_accessor() \
-                or False in (desc.configurable, desc.enumerable, desc.writable):
-            return False
-        if desc.value is not ABSENT:
-            self.set_index(index, desc.value)
-        return True
-
-    def get(self, key, receiver=None):
-        index = element_index(key)
-        return JSObject.get(self, key, receiver) if index < 0 else self.get_index(index)
-
-    def set(self, key, value, receiver=None):
-        index = element_index(key)
-        if index >= 0:
-            if receiver is None or receiver is self:
-                self.set_index(index, value)
-                return True
-            if index >= len(self.view):
-                return True
-            return ordinary_set(self, key, value, receiver)
-        return JSObject.set(self, key, value, receiver)
-
-    def delete(self, key):
-        index = element_index(key)
-        return JSObject.delete(self, key) if index < 0 else index >= len(self.view)
-
-    def own_keys(self):
-        if len(self.view) > MAX_ENUMERATED_ELEMENTS:
-            raise JSRangeError("Too many properties to enumerate")
-        keys = [str(index) for index in range(len(self.view))]
-        return keys + JSObject.own_keys(self) if self.props or self.attrs else keys
-
-
-def new_typed_array(realm, kind, length, proto=None):
-    """A typed array of zeros with a buffer of its own."""
-    buffer = new_array_buffer(realm, allocate_bytes(length * kind.size))
-    return JSTypedArray(proto or getattr(realm, kind.name + "Prototype"), kind, buffer, 0, length)
-
-
-def new_uint8_array(realm, data):
-    """A Uint8Array with a copy of some bytes."""
-    copy = allocate_bytes(len(data))
-    copy[:] = data
-    buffer = new_array_buffer(realm, copy)
-    return JSTypedArray(realm.Uint8ArrayPrototype, UINT8_KIND, buffer, 0, len(data))
-
-
-def validate_typed_array(value, method):
-    """ValidateTypedArray (23.2.4.4)."""
-    if not isinstance(value, JSTypedArray):
-        raise JSTypeError("this is not a typed array.")
-    if value.buffer.data is None:
-        require_attached(value.buffer, method)
-    return value
-
-
-def typed_array_create(ctor, args, method):
-    """TypedArrayCreateFromCtor (23.2.4.2)."""
-    result = validate_typed_array(construct(ctor, args), method)
-    if len(args) == 1 and type(args[0]) is int and len(result.view) < args[0]:
-        raise JSTypeError("Derived TypedArray constructor created an array which was too small")
-    return result
-
-
-def typed_array_species_create(realm, original, args, method):
-    """TypedArraySpeciesCreate (23.2.4.1)."""
-    ctor = species_constructor(original, getattr(realm, original.kind.name))
-    result = typed_array_create(ctor, args, method)
-    if result.kind.is_bigint is not original.kind.is_bigint:
-        raise JSTypeError("Content type of source and derived typed arrays differ")
-    return result
-
-
-TYPED_ARRAY = BuiltinClass("TypedArray", JSTypedArray, is_global=False)
-
-
-def typed_array_method(key, length):
-    """Declares a method of %TypedArray%.prototype whose receiver must not be detached."""
-    def declare(impl):
-        title = f"%TypedArray%.prototype.{key}"
-
-        def checked(realm, this, *args):
-            if not isinstance(this, JSTypedArray) or this.buffer.data is None:
-                validate_typed_array(this, title)
-            return impl(realm, this, *args)
-        TYPED_ARRAY.method(key, length, receiver=False)(checked)
-        return impl
-    return declare
-
-
-@typed_array_method("at", 1)
-def typed_array_at(realm, this, index=undefined, *_):
-    length = len(this.view)
-    index = to_integer_or_infinity(index)
-    index = length + index if index < 0 else index
-    return this.get_index(index) if 0 <= index < length else undefined
-
-
-@TYPED_ARRAY.getter("buffer")
-def typed_array_buffer(realm, this, *_):
-    return this.buffer
-
-
-@TYPED_ARRAY.getter("byteLength")
-def typed_array_byte_length(realm, this, *_):
-    return this.byte_length()
-
-
-@TYPED_ARRAY.getter("byteOffset")
-def typed_array_byte_offset(realm, this, *_):
-    return 0 if this.buffer.data is None else this.offset
-
-
-@typed_array_method("copyWithin", 2)
-def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=undefined, *_):
-    length = len(this.view)
-    to, _ = clamp_range(length, target, undefined)
-    first, last = clamp_range(length, start, end)
-    count = min(last - first, length - to)
-    if count > 0:
-        require_attached(this.buffer, "%TypedArray%.prototype.copyWithin")
-        this.view[to:to + count] = this.view[first:first + count]
-    return this
-
-
-@typed_array_method("entries", 0)
-def typed_array_entries(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "entries")
-
-
-def visit_elements(realm, this, callback, this_arg, backwards=False):
-    """Calls back for every element; yields (index, value, result)."""
-    run = require_callable(callback).fn
-    indices = range(len(this.view))
-    for index in polled(realm, reversed(indices) if backwards else indices):
-        value = this.get_index(index)
-        yield index, value, run(this_arg, value, index, this)
-
-
-@typed_array_method("every", 1)
-def typed_array_every(realm, this, callback=undefined, this_arg=undefined, *_):
-    return all(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg))
-
-
-@typed_array_method("fill", 1)
-def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_):
-    length = len(this.view)
-    value = this.kind.convert(value)
-    first, last = clamp_range(length, start, end)
-    require_attached(this.buffer, "%TypedArray%.prototype.fill")
-    if last > first:
-        block = memoryview(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE)).cast(this.kind.code)
-        for start in range(first, last, ELEMENTS_AT_ONCE):
-            realm.poll()
-            this.view[start:min(start + ELEMENTS_AT_ONCE, last)] = block[:last - start]
-    return this
-
-
-@typed_array_method("filter", 1)
-def typed_array_filter(realm, this, callback=undefined, this_arg=undefined, *_):
-    kept = [value for _, value, result in visit_elements(realm, this, callback, this_arg)
-            if to_boolean(result)]
-    result = typed_array_species_create(realm, this, (len(kept),), "%TypedArray%.prototype.filter")
-    for index, value in enumerate(kept):
-        result.set_index(index, value)
-    return result
-
-
-def find_element(realm, this, callback, this_arg, backwards):
-    """FindViaPredicate (23.1.3.12.1): (index, value)."""
-    for index, value, result in visit_elements(realm, this, callback, this_arg, backwards):
-        if to_boolean(result):
-            return index, value
-    return -1, undefined
-
-
-@typed_array_method("find", 1)
-def typed_array_find(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, False)[1]
-
-
-@typed_array_method("findIndex", 1)
-def typed_array_find_index(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, False)[0]
-
-
-@typed_array_method("findLast", 1)
-def typed_array_find_last(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, True)[1]
-
-
-@typed_array_method("findLastIndex", 1)
-def typed_array_find_last_index(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, True)[0]
-
-
-@typed_array_method("forEach", 1)
-def typed_array_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
-    for _visit in visit_elements(realm, this, callback, this_arg):
-        pass
-    return undefined
-
-
-def starting_index(value, length):
-    """The argument fromIndex, absolute."""
-    start = to_integer_or_infinity(value)
-    return int(max(length + start, 0) if start < 0 else min(start, length))
-
-
-@typed_array_method("includes", 1)
-def typed_array_includes(realm, this, value=undefined, start=undefined, *_):
-    length = len(this.view)
-    first = starting_index(start, length) if length else 0
-    if first >= length:
-        return False
-    if not this.view:
-        return value is undefined
-    if value != value:
-        return this.kind.is_float and any(
-            item != item for item in polled(realm, (this.view[i] for i in range(first, length))))
-    return find_forwards(realm, this, value, first) >= 0
-
-
-def find_forwards(realm, this, value, first):
-    """The first index from `first` on whose element is strictly equal to `value`, or -1."""
-    if type(value) is JSBigInt if this.kind.is_bigint else type(value) in NUMBER_TYPES:
-        while first < len(this.view):
-            realm.poll()
-            block = this.elements(first, first + ELEMENTS_AT_ONCE)
-            if value in block:
-                return first + block.index(value)
-            first += ELEMENTS_AT_ONCE
-    return -1
-
-
-@typed_array_method("indexOf", 1)
-def typed_array_index_of(realm, this, value=undefined, start=undefined, *_):
-    length = len(this.view)
-    first = starting_index(start, length) if length else 0
-    return find_forwards(realm, this, value, first)
-
-
-@typed_array_method("join", 1)
-def typed_array_join(realm, this, separator=undefined, *_):
-    length = len(this.view)
-    separator = "," if separator is undefined else to_string(separator)
-    if len(separator) * (length - 1) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
-    parts, size = [], 0
-    for first in range(0, length, ELEMENTS_AT_ONCE):
-        realm.poll()
-        count = min(length - first, ELEMENTS_AT_ONCE)
-        texts = [to_string(value) for value in this.elements(first, first + count)]
-        # A buffer detached by the separator's toString has nothing left to show.
-        parts.append(separator.join(texts if texts else [""] * count))
-        size += len(parts[-1])
-        if size > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
-    return concat_all(parts, separator)
-
-
-def concat_all(parts, separator):
-    text = separator.join(parts)
-    if len(text) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
-    return text
-
-
-@typed_array_method("keys", 0)
-def typed_array_keys(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "keys")
-
-
-@typed_array_method("lastIndexOf", 1)
-def typed_array_last_index_of(realm, this, value=undefined, *start):
-    length = len(this.view)
-    if not length:
-        return -1
-    last = to_integer_or_infinity(start[0]) if start else length - 1
-    last = int(max(length + last, -1) if last < 0 else min(last, length - 1))
-    for index in polled(realm, range(min(last, len(this.view) - 1), -1, -1)):
-        if strict_equal(this.get_index(index), value):
-            return index
-    return -1
-
-
-@TYPED_ARRAY.getter("length")
-def typed_array_length(realm, this, *_):
-    return len(this.view)
-
-
-@typed_array_method("map", 1)
-def typed_array_map(realm, this, callback=undefined, this_arg=undefined, *_):
-    require_callable(callback)
-    length = len(this.view)
-    result = typed_array_species_create(realm, this, (length,), "%TypedArray%.prototype.map")
-    for index, _, value in visit_elements(realm, this, callback, this_arg):
-        result.set_index(index, value)
-    return result
-
-
-def fold_elements(realm, this, callback, initial, backwards):
-    run = require_callable(callback).fn
-    indices = range(len(this.view))
-    if backwards:
-        indices = indices[::-1]
-    if initial:
-        total = initial[0]
-    elif indices:
-        total = this.get_index(indices[0])
-        indices = indices[1:]
-    else:
-        raise JSTypeError("Reduce of empty array with no initial value")
-    for index in polled(realm, indices):
-        total = run(undefined, total, this.get_index(index), index, this)
-    return total
-
-
-@typed_array_method("reduce", 1)
-def typed_array_reduce(realm, this, callback=undefined, *initial):
-    return fold_elements(realm, this, callback, initial, False)
-
-
-@typed_array_method("reduceRight", 1)
-def typed_array_reduce_right(realm, this, callback=undefined, *initial):
-    return fold_elements(realm, this, callback, initial, True)
-
-
-@typed_array_method("reverse", 0)
-def typed_array_reverse(realm, this, *_):
-    view = this.view
-    low, high = 0, len(view)
-    while high - low > 1:
-        realm.poll()
-        step = min(ELEMENTS_AT_ONCE, (high - low) // 2)
-        first, last = view[low:low + step][::-1].tobytes(), view[high - step:high][::-1].tobytes()
-        view[low:low + step] = memoryview(last).cast(this.kind.code)
-        view[high - step:high] = memoryview(first).cast(this.kind.code)
-        low, high = low + step, high - step
-    return this
-
-
-@TYPED_ARRAY.method("set", 1)
-def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
-    start = to_integer_or_infinity(offset)
-    if start < 0:
-        raise JSRangeError("offset is out of bounds")
-    require_attached(this.buffer, "%TypedArray%.prototype.set")
-    if isinstance(source, JSTypedArray):
-        set_from_typed_array(realm, this, source, start)
-        return undefined
-    source = to_object(realm, source)
-    length = length_of_array_like(source)
-    if start + length > len(this.view):
-        raise JSRangeError("offset is out of bounds")
-    if type(source) is JSArray:
-        values = list(source.items)
-        if set(map(type, values)) <= NUMBER_TYPES:
-            this.store(values, start)
-            return undefined
-    for index in polled(realm, range(length)):
-        this.set_index(start + index, source.get(str(index)))
-    return undefined
-
-
-def set_from_typed_array(realm, target, source, start):
-    """SetTypedArrayFromTypedArray (23.2.3.26.1)."""
-    require_attached(source.buffer, "%TypedArray%.prototype.set")
-    length = len(source.view)
-    if target.kind.is_bigint is not source.kind.is_bigint:
-        raise JSTypeError("Cannot mix BigInt and other types, use explicit conversions")
-    if start + length > len(target.view):
-        raise JSRangeError("offset is out of bounds")
-    copy_elements(realm, target, source, start, 0, length)
-
-
-def copy_elements(realm, target, source, to, first, count):
-    """Writes elements of one typed array into another; they may share a buffer."""
-    if not count:
-        return
-    part = source.view[first:first + count]
-    if target.kind is source.kind:
-        if target.buffer is source.buffer:
-            target.view[to:to + count] = part
-            return
-        for start in range(0, count, SLICE_LENGTH << 4):
-            realm.poll()
-            end = min(start + (SLICE_LENGTH << 4), count)
-            target.view[to + start:to + end] = part[start:end]
-        return
-    if target.buffer is source.buffer:
-        part = memoryview(part.tobytes()).cast(source.kind.code)
-    for start in range(0, count, ELEMENTS_AT_ONCE):
-        realm.poll()
-        values = part[start:start + ELEMENTS_AT_ONCE].tolist()
-        target.store(list(map(JSBigInt, values)) if target.kind.is_bigint else values, to + start)
-
-
-@typed_array_method("slice", 2)
-def typed_array_slice(realm, this, start=undefined, end=undefined, *_):
-    first, last = clamp_range(len(this.view), start, end)
-    count = max(last - first, 0)
-    method = "%TypedArray%.prototype.slice"
-    result = typed_array_species_create(realm, this, (count,), method)
-    if count:
-        require_attached(this.buffer, method)
-        count = min(count, len(this.view) - first, len(result.view))
-        if result.kind is this.kind and result.buffer is this.buffer:
-            slice_over_itself(realm, result, this, first, count)
-        else:
-            copy_elements(realm, result, this, 0, first, count)
-    return result
-
-
-def slice_over_itself(realm, result, source, first, count):
-    """Byte after byte, from the start, as the specification asks of overlapping slices."""
-    data, size = source.buffer.data, source.kind.size
-    start, to = source.offset + first * size, result.offset
-    for position in polled(realm, range(count * size)):
-        data[to + position] = data[start + position]
-
-
-@typed_array_method("some", 1)
-def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
-    return any(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg))
-
-
-def sorted_elements(realm, this, comparator):
-    """The elements in the order of a comparator."""
-    if len(this.view) > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
-    values = this.elements()
-    values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    return values
-
-
-def sort_numbers(view, is_float):
-    """Sorts a view of numbers in place: by value, with -0 below +0 and NaN last. Few of them are ever Python
-    objects at the same time."""
-    runs, count, negative = [], 0, 0
-    for piece in sliced(view):
-        values = piece.tolist()
-        if is_float:
-            values = [value for value in values if value == value]
-        values.sort()
-        if is_float:
-            zeros = values[bisect.bisect_left(values, 0):bisect.bisect_right(values, 0)]
-            negative += sum([math.copysign(1, zero) < 0 for zero in zeros])
-        write_numbers(view, count, values)
-        runs.append((count, count + len(values)))
-        count += len(values)
-    if len(runs) > 1:
-        copy, start = bytearray(), 0
-        for piece in sliced(view[:count].cast("B")):
-            copy += piece
-        copied = memoryview(copy).cast(view.format)
-        for piece in merged_runs([copied[low:high] for low, high in runs]):
-            write_numbers(view, start, piece)
-            start += len(piece)
-    zero = bisect.bisect_left(view, 0, 0, count) if negative else count
-    fill_view(view, zero, zero + negative, -0.0)
-    fill_view(view, zero + negative, bisect.bisect_right(view, 0, zero, count), 0.0)
-    fill_view(view, count, len(view), NAN)
-
-
-def fill_view(view, start, end, value):
-    for at in range(start, end, SLICE_LENGTH):
-        poll_interrupt()
-        write_numbers(view, at, [value] * min(SLICE_LENGTH, end - at))
-
-
-def write_numbers(view, start, values):
-    """Writes a list of numbers, which all have the type of the view, into it."""
-    view[start:start + len(values)] = memoryview(array.array(view.format, values))
-
-
-@TYPED_ARRAY.method("sort", 1, receiver=False)
-def typed_array_sort(realm, this, comparator=undefined, *_):
-    require_comparator(comparator)
-    validate_typed_array(this, "%TypedArray%.prototype.sort")
-    if comparator is undefined:
-        sort_numbers(this.view, this.kind.is_float)
-    else:
-        this.store(sorted_elements(realm, this, comparator)[:len(this.view)])
-    return this
-
-
-@TYPED_ARRAY.method("subarray", 2)
-def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
-    first, last = clamp_range(len(this.view), start, end)
-    offset = this.offset + first * this.kind.size
-    return typed_array_species_create(realm, this, (this.buffer, offset, max(last - first, 0)),
-                                      "%TypedArray%.prototype.subarray")
-
-
-@typed_array_method("toLocaleString", 0)
-def typed_array_to_locale_string(realm, this, *_):
-    parts = []
-    for index in polled(realm, range(len(this.view))):
-        value = this.get_index(index)
-        parts.append("" if value is undefined else to_string(invoke(realm, value, "toLocaleString")))
-    return concat_all(parts, ",")
-
-
-@typed_array_method("toReversed", 0)
-def typed_array_to_reversed(realm, this, *_):
-    result = new_typed_array(realm, this.kind, len(this.view))
-    copy_elements(realm, result, this, 0, 0, len(this.view))
-    return typed_array_reverse(realm, result)
-
-
-@TYPED_ARRAY.method("toSorted", 1, receiver=False)
-def typed_array_to_sorted(realm, this, comparator=undefined, *_):
-    require_comparator(comparator)
-    validate_typed_array(this, "%TypedArray%.prototype.toSorted")
-    result = new_typed_array(realm, this.kind, len(this.view))
-    if comparator is undefined:
-        copy_elements(realm, result, this, 0, 0, len(this.view))
-        sort_numbers(result.view, this.kind.is_float)
-    else:
-        result.store(sorted_elements(realm, this, comparator))
-    return result
-
-
-TYPED_ARRAY.value("toString", lambda realm: realm.ArrayPrototype.get("toString"))
-
-
-@typed_array_method("values", 0)
-def typed_array_values(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "values")
-
-
-TYPED_ARRAY.alias(SYM_ITERATOR, "values")
-
-
-@typed_array_method("with", 2)
-def typed_array_with(realm, this, index=undefined, value=undefined, *_):
-    length = len(this.view)
-    index = to_integer_or_infinity(index)
-    index = length + index if index < 0 else index
-    value = to_bigint(value) if this.kind.is_bigint else to_number(value)
-    if not 0 <= index < len(this.view):
-        raise JSRangeError("Invalid typed array index")
-    result = new_typed_array(realm, this.kind, length)
-    copy_elements(realm, result, this, 0, 0, length)
-    result.set_index(index, value)
-    return result
-
-
-@TYPED_ARRAY.getter(SYM_TO_STRING_TAG, receiver=False)
-def typed_array_tag(realm, this, *_):
-    return this.kind.name if isinstance(this, JSTypedArray) else undefined
-
-
-@TYPED_ARRAY.constructor(0, call=True)
-def typed_array_construct(realm, new_target, *_):
-    raise JSTypeError("Abstract class TypedArray not directly constructable")
-
-
-@TYPED_ARRAY.static.method("from", 1)
-def typed_array_from(realm, this, source=undefined, mapper=undefined, this_arg=undefined, *_):
-    if not is_constructor(this):
-        raise JSTypeError(f"{display(this)} is not a constructor")
-    if mapper is not undefined:
-        require_callable(mapper)
-    values = values_of_source(realm, source)
-    result = typed_array_create(this, (len(values),), "%TypedArray%.from")
-    for index in polled(realm, range(len(values))):
-        value = values[index]
-        if mapper is not undefined:
-            value = mapper.fn(this_arg, value, index)
-        result.set_or_throw(str(index), value)
-    return result
-
-
-class ArrayLikeValues:
-    """The elements of an array-like object, each read when it is asked for."""
-
-    def __init__(self, obj):
-        self.obj = obj
-        self.length = length_of_array_like(obj)
-
-    def __len__(self):
-        return self.length
-
-    def __getitem__(self, index):
-        return self.obj.get(str(index))
-
-
-def values_of_source(realm, source):
-    """What `from` and the constructors take: the list of an iterable's values, or the elements of
-    an array-like, lazily."""
-    method = get_method(realm, source, SYM_ITERATOR)
-    if method is not undefined:
-        if type(source) is JSArray and not source.props and source.attrs is None \
-                and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched():
-            return list(source.items)
-        return limited_list(polled(realm, iterator_from_method(source, method)))
-    values = ArrayLikeValues(to_object(realm, source))
-    if values.length > MAX_BUFFER_BYTES:
-        raise JSRangeError(f"Invalid typed array length: {values.length}")
-    return values
-
-
-def limited_list(iterator):
-    values = []
-    for value in iterator:
-        values.append(value)
-        if len(values) > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid typed array length")
-    return values
-
-
-@TYPED_ARRAY.static.method("of", 0)
-def typed_array_of(realm, this, *items):
-    if not is_constructor(this):
-        raise JSTypeError(f"{display(this)} is not a constructor")
-    result = typed_array_create(this, (len(items),), "%TypedArray%.of")
-    for index, value in enumerate(items):
-        result.set_or_throw(str(index), value)
-    return result
-
-
-@TYPED_ARRAY.static.getter(SYM_SPECIES)
-def typed_array_species(realm, this, *_):
-    return this
-
-
-# -- Constructors of the element types ---------------------------------------------------
-
-def construct_typed_array(realm, kind, new_target, source, offset, length):
-    """TypedArray(...args) (23.2.5.1)."""
-    intrinsic = kind.name + "Prototype"
-    if not isinstance(source, JSObject):
-        count = to_index(source, f"typed array length: {display(source)}")
-        return new_typed_array(realm, kind, count, proto_from(realm, new_target, intrinsic))
-    proto = proto_from(realm, new_target, intrinsic)
-    if isinstance(source, JSArrayBuffer):
-        return view_buffer(kind, proto, source, offset, length)
-    if isinstance(source, JSTypedArray):
-        require_attached(source.buffer, "Construct")
-        result = new_typed_array(realm, kind, len(source.view), proto)
-        if kind.is_bigint is not source.kind.is_bigint:
-            raise JSTypeError("Cannot mix BigInt and other types, use explicit conversions")
-        copy_elements(realm, result, source, 0, 0, len(source.view))
-        return result
-    values = values_of_source(realm, source)
-    result = new_typed_array(realm, kind, len(values), proto)
-    if type(values) is list:
-        result.store(values)
-    else:
-        for index in polled(realm, range(len(values))):
-            result.set_index(index, values[index])
-    return result
-
-
-def view_buffer(kind, proto, buffer, offset, length):
-    """InitializeTypedArrayFromArrayBuffer (23.2.5.1.3)."""
-    offset = to_index(offset, "offset")
-    if offset % kind.size:
-        raise JSRangeError(f"start offset of {kind.name} should be a multiple of {kind.size}")
-    count = None if length is undefined else to_index(length, "typed array length")
-    require_attached(buffer, "Construct")
-    size = len(buffer.data)
-    if count is None:
-        if size % kind.size:
-            raise JSRangeError(f"byte length of {kind.name} should be a multiple of {kind.size}")
-        if offset > size:
-            raise JSRangeError(f"Start offset {offset} is outside the bounds of the buffer")
-        count = (size - offset) // kind.size
-    elif offset + count * kind.size > size:
-        raise JSRangeError(f"Invalid typed array length: {count}")
-    return JSTypedArray(proto, kind, buffer, offset, count)
-
-
-def typed_array_class(kind):
-    """The table of one of the constructors (23.2.6)."""
-    table = BuiltinClass(kind.name, JSTypedArray, parent="TypedArrayPrototype", base="TypedArray")
-    table.value("BYTES_PER_ELEMENT", kind.size, 0)
-    table.static.value("BYTES_PER_ELEMENT", kind.size, 0)
-
-    @table.constructor(3)
-    def construct_kind(realm, new_target, source=undefined, offset=undefined, length=undefined, *_):
-        return construct_typed_array(realm, kind, new_target, source, offset, length)
-    return table
-
-
-for _kind in ELEMENT_KINDS:
-    typed_array_class(_kind)
-
-
-def iterated_length(array):
-    """The length that an Array Iterator sees (23.1.5.1): it refuses a detached buffer."""
-    require_attached(array.buffer, "%ArrayIteratorPrototype%.next")
-    return len(array.view)
-
-
-ITERATED_LENGTHS[JSTypedArray] = iterated_length
-
-TYPED_VALUES_INFO = declared_info(TYPED_ARRAY, "values")
-
-
-def iterate_typed_array(realm, array):
-    """A Python iterator over a typed array's elements, or None where a script could tell that
-    its Symbol.iterator method is not called."""
-    if array.props or array.attrs is not None or not realm.array_iteration_untouched() \
-            or array.proto is not getattr(realm, array.kind.name + "Prototype") \
-            or array.proto.proto is not realm.TypedArrayPrototype \
-            or SYM_ITERATOR in array.proto.props \
-            or not is_builtin_property(realm.TypedArrayPrototype, SYM_ITERATOR, TYPED_VALUES_INFO):
-        return None
-    return polled(realm, live_elements(array))
-
-
-def live_elements(array):
-    require_attached(array.buffer, "%TypedArray%.prototype.values")
-    index = 0
-    while index < iterated_length(array):
-        yield array.get_index(index)
-        index += 1
-
-
-# -- DataView ----------------------------------------------------------------------------
-
-class JSDataView(JSObject):
-    """A DataView (25.3): `size` bytes of `buffer` from `offset`."""
-
-    __slots__ = ("buffer", "offset", "size")
-    class_name = "DataView"
-
-    def __init__(self, proto, buffer, offset, size):
-        JSObject.__init__(self, proto)
-        self.buffer = buffer
-        self.offset = offset
-        self.size = size
-
-    def byte_length(self):
-        return self.size
-
-    def over(self, realm, buffer):
-        """The same view of another buffer."""
-        return JSDataView(realm.DataViewPrototype, buffer, self.offset, self.size)
-
-
-DATA_VIEW = BuiltinClass("DataView", JSDataView, tag="DataView")
-
-
-@DATA_VIEW.getter("buffer")
-def data_view_buffer(realm, this, *_):
-    return this.buffer
-
-
-@DATA_VIEW.getter("byteLength")
-def data_view_byte_length(realm, this, *_):
-    require_attached(this.buffer, "DataView.prototype.byteLength")
-    return this.size
-
-
-@DATA_VIEW.getter("byteOffset")
-def data_view_byte_offset(realm, this, *_):
-    require_attached(this.buffer, "DataView.prototype.byteOffset")
-    return this.offset
-
-
-def data_view_position(view, index, size, method):
-    """Where in the buffer an access begins (25.3.1.5, steps 6 to 12)."""
-    if view.buffer.data is None:
-        require_attached(view.buffer, "DataView.prototype." + method)
-    if index + size > view.size:
-        raise JSRangeError("Offset is outside the bounds of the DataView")
-    return view.offset + index
-
-
-def data_view_accessors(kind):
-    """Declares getX and setX of one element type."""
-    name, size, layouts, is_bigint = kind.name[:-len("Array")], kind.size, kind.layouts, kind.is_bigint
-    getter, setter = "get" + name, "set" + name
-
-    @DATA_VIEW.method(getter, 1)
-    def get_value(realm, this, index=undefined, little_endian=undefined, *_):
-        if type(index) is not int or index < 0:
-            index = to_index(index, "DataView offset")
-        layout = layouts[to_boolean(little_endian)]
-        position = data_view_position(this, index, size, getter)
-        [value] = layout.unpack_from(this.buffer.data, position)
-        return JSBigInt(value) if is_bigint else value
-
-    @DATA_VIEW.method(setter, 2)
-    def set_value(realm, this, index=undefined, value=undefined, little_endian=undefined, *_):
-        if type(index) is not int or index < 0:
-            index = to_index(index, "DataView offset")
-        value = kind.convert(value)
-        little_endian = to_boolean(little_endian)
-        position = data_view_position(this, index, size, setter)
-        this.buffer.data[position:position + size] = kind.pack(value, little_endian)
-        return undefined
-
-
-for _kind in ELEMENT_KINDS:
-    if _kind.name != "Uint8ClampedArray":
-        data_view_accessors(_kind)
-
-
-@DATA_VIEW.constructor(1)
-def data_view_construct(realm, new_target, buffer=undefined, offset=undefined, length=undefined, *_):
-    if not isinstance(buffer, JSArrayBuffer):
-        raise JSTypeError("First argument to DataView constructor must be an ArrayBuffer")
-    start = to_index(offset, "DataView offset")
-    require_attached(buffer, "DataView")
-    if start > len(buffer.data):
-        raise JSRangeError(f"Start offset {start} is outside the bounds of the buffer")
-    if length is undefined:
-        size = len(buffer.data) - start
-    else:
-        size = to_index(length, "DataView length")
-        if start + size > len(buffer.data):
-            raise JSRangeError(f"Invalid DataView length {size}")
-    proto = proto_from(realm, new_target, "DataViewPrototype")
-    require_attached(buffer, "DataView")
-    return JSDataView(proto, buffer, start, size)
-
-
-# -- Promise -----------------------------------------------------------------------------
-#
-# ECMA-262, 27.2. A reaction is a pair of Python callables taking the value or the reason, each
-# run as a job of its own: a PromiseReaction's methods where a script called `then`, the async
-# function's own steps for `await`. Promises that the engine makes for itself need no JavaScript
-# functions to be settled.
-
-class JSPromise(JSObject):
-    """A promise. `state` is "pending", "fulfilled" or "rejected"; `value` the result or reason;
-    `reactions` the pairs that wait while pending; `handled` whether a reaction ever came."""
-
-    __slots__ = ("state", "value", "reactions", "handled")
-    class_name = "Promise"
-
-    def __init__(self, proto):
-        self.proto = proto
-        self.props = {}
-        self.attrs = None
-        self.state = "pending"
-        self.value = undefined
-        self.reactions = []
-        self.handled = False
-
-
-#: What the functions that settle promises have in common.
-SETTLING_INFO = FunctionInfo("", 1)
-
-
-class PromiseCapability:
-    """A PromiseCapability Record (27.2.1.1). Its functions are None for a promise of the
-    engine's own, which is then settled directly."""
-
-    __slots__ = ("realm", "promise", "resolve_function", "reject_function")
-
-    def __init__(self, realm, promise, resolve_function=None, reject_function=None):
-        self.realm = realm
-        self.promise = promise
-        self.resolve_function = resolve_function
-        self.reject_function = reject_function
-
-    def resolve(self, value):
-        if self.resolve_function is None:
-            resolve_promise(self.realm, self.promise, value)
-        else:
-            self.resolve_function.fn(undefined, value)
-
-    def reject(self, reason):
-        if self.reject_function is None:
-            reject_promise(self.realm, self.promise, reason)
-        else:
-            self.reject_function.fn(undefined, reason)
-
-
-class PromiseReaction:
-    """The handlers of one `then` (functions or None) and the capability they settle."""
-
-    __slots__ = ("capability", "on_fulfilled", "on_rejected")
-
-    def __init__(self, capability, on_fulfilled, on_rejected):
-        self.capability = capability
-        self.on_fulfilled = on_fulfilled
-        self.on_rejected = on_rejected
-
-    def fulfil(self, value):
-        if self.on_fulfilled is None:
-            self.capability.resolve(value)
-        else:
-            self.run(self.on_fulfilled, value)
-
-    def reject(self, reason):
-        if self.on_rejected is None:
-            self.capability.reject(reason)
-        else:
-            self.run(self.on_rejected, reason)
-
-    def run(self, handler, argument):
-        """The job of NewPromiseReactionJob (27.2.2.1) with a handler."""
-        capability = self.capability
-        try:
-            result = handler.fn(undefined, argument)
-        except Exception as exc:
-            capability.reject(capability.realm.thrown_value(exc))
-        else:
-            capability.resolve(result)
-
-
-def new_promise(realm):
-    """A pending promise."""
-    return JSPromise(realm.PromisePrototype)
-
-
-def resolve_promise(realm, promise, value):
-    """What a promise's resolve function does when first called (27.2.1.3.2)."""
-    if not isinstance(value, JSObject):
-        settle_promise(realm, promise, "fulfilled", value)
-        return
-    if value is promise:
-        reject_promise(realm, promise, realm.new_error(
-            "TypeError", "Chaining cycle detected for promise #<Promise>"))
-        return
-    try:
-        then = value.get("then")
-    except Exception as exc:
-        reject_promise(realm, promise, realm.thrown_value(exc))
-        return
-    if not is_callable(then):
-        settle_promise(realm, promise, "fulfilled", value)
-        return
-    realm.enqueue_job(lambda: adopt_thenable(realm, promise, value, then))
-
-
-def reject_promise(realm, promise, reason):
-    """RejectPromise (27.2.1.7)."""
-    settle_promise(realm, promise, "rejected", reason)
-    if not promise.handled:
-        realm.track_rejection(promise, "reject")
-
-
-def settle_promise(realm, promise, state, value):
-    """FulfillPromise and RejectPromise: sets the state and queues the waiting reactions."""
-    reactions = promise.reactions
-    promise.state = state
-    promise.value = value
-    promise.reactions = None
-    for pair in reactions:
-        queue_reaction(realm, pair[state == "rejected"], value)
-
-
-def queue_reaction(realm, reaction, value):
-    realm.enqueue_job(lambda: reaction(value))
-
-
-def adopt_thenable(realm, promise, thenable, then):
-    """The job of NewPromiseResolveThenableJob (27.2.2.2)."""
-    if type(thenable) is JSPromise and getattr(then, "info", None) is THEN_INFO \
-            and has_plain_species(realm, thenable):
-        promise_react(realm, thenable, lambda value: resolve_promise(realm, promise, value),
-                      lambda reason: reject_promise(realm, promise, reason))
-        return
-    resolve, reject = resolving_functions(realm, promise)
-    try:
-        then.fn(thenable, resolve, reject)
-    except Exception as exc:
-        reject.fn(undefined, realm.thrown_value(exc))
-
-
-def has_plain_species(realm, promise):
-    """Whether SpeciesConstructor(promise) gives %Promise% and runs no script."""
-    proto = realm.PromisePrototype
-    if promise.proto is not proto or "constructor" in promise.props \
-            or (promise.attrs is not None and "constructor" in promise.attrs):
-        return False
-    ctor = realm.Promise
-    if proto.props.get("constructor") is not ctor:
-        return False
-    species = ctor.attrs.get(SYM_SPECIES)
-    return type(species) is Accessor and getattr(species.getter, "info", None) is SPECIES_INFO
-
-
-def promise_react(realm, promise, on_fulfilled, on_rejected):
-    """PerformPromiseThen (27.2.5.4.1) with two Python callables, each run as a job."""
-    state = promise.state
-    if state == "pending":
-        promise.reactions.append((on_fulfilled, on_rejected))
-    elif state == "fulfilled":
-        queue_reaction(realm, on_fulfilled, promise.value)
-    else:
-        if not promise.handled:
-            realm.track_rejection(promise, "handle")
-        queue_reaction(realm, on_rejected, promise.value)
-    promise.handled = True
-
-
-def promise_resolve(realm, constructor, value):
-    """PromiseResolve (27.2.4.7.1)."""
-    if isinstance(value, JSPromise) and value.get("constructor") is constructor:
-        return value
-    if constructor is realm.Promise:
-        promise = JSPromise(realm.PromisePrototype)
-        resolve_promise(realm, promise, value)
-        return promise
-    capability = new_promise_capability(realm, constructor)
-    capability.resolve(value)
-    return capability.promise
-
-
-def await_value(realm, value, on_fulfilled, on_rejected):
-    """Await (27.7.5.3): a later job runs one of the two Python callables with the outcome.
-
-    Raises what a getter `constructor` of a promise raises; the awaiting code is to see it thrown.
-    """
-    if not isinstance(value, JSObject):
-        realm.enqueue_job(lambda: on_fulfilled(value))
-        return
-    promise_react(realm, promise_resolve(realm, realm.Promise, value), on_fulfilled, on_rejected)
-
-
-def resolving_functions(realm, promise):
-    """CreateResolvingFunctions (27.2.1.3): two functions, of which one call counts."""
-    open_once = [True]
-
-    def resolve(this, value=undefined, *_):
-        if open_once:
-            open_once.clear()
-            resolve_promise(realm, promise, value)
-        return undefined
-
-    def reject(this, reason=undefined, *_):
-        if open_once:
-            open_once.clear()
-            reject_promise(realm, promise, reason)
-        return undefined
-
-    proto = realm.FunctionPrototype
-    return JSFunction(proto, resolve, SETTLING_INFO), JSFunction(proto, reject, SETTLING_INFO)
-
-
-def new_promise_capability(realm, constructor):
-    """NewPromiseCapability (27.2.1.5), with functions."""
-    if constructor is realm.Promise:
-        promise = JSPromise(realm.PromisePrototype)
-        return PromiseCapability(realm, promise, *resolving_functions(realm, promise))
-    if not is_constructor(constructor):
-        raise JSTypeError(f"{display(constructor)} is not a constructor")
-    pair = [undefined, undefined]
-
-    def executor(this, resolve=undefined, reject=undefined, *_):
-        if pair[0] is not undefined or pair[1] is not undefined:
-            raise JSTypeError("Promise executor has already been invoked with non-undefined arguments")
-        pair[:] = resolve, reject
-        return undefined
-
-    promise = construct(constructor, (realm.function(executor, "", 2),))
-    for function in pair:
-        if not is_callable(function):
-            raise JSTypeError("Promise resolve or reject function is not callable")
-    return PromiseCapability(realm, promise, *pair)
-
-
-def derived_capability(realm, promise):
-    """The capability of the promise that `then` returns."""
-    if not has_plain_species(realm, promise):
-        constructor = species_constructor(promise, realm.Promise)
-        if constructor is not realm.Promise:
-            return new_promise_capability(realm, constructor)
-    return PromiseCapability(realm, JSPromise(realm.PromisePrototype))
-
-
-PROMISE = BuiltinClass("Promise", JSPromise, tag="Promise")
-
-
-@PROMISE.method("catch", 1, receiver=False)
-def promise_catch(realm, this, on_rejected=undefined, *_):
-    return invoke(realm, this, "then", undefined, on_rejected)
-
-
-@PROMISE.method("finally", 1, receiver=False)
-def promise_finally(realm, this, on_finally=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Promise.prototype.finally called on a non-object")
-    constructor = species_constructor(this, realm.Promise)
-    if not is_callable(on_finally):
-        return invoke(realm, this, "then", on_finally, on_finally)
-
-    def after(outcome):
-        """Runs on_finally, then goes on with `outcome`, a function without parameters."""
-        promise = promise_resolve(realm, constructor, on_finally.fn(undefined))
-        return invoke(realm, promise, "then", realm.function(outcome, "", 0))
-
-    def then_finally(this, value=undefined, *_):
-        return after(lambda this, *_: value)
-
-    def catch_finally(this, reason=undefined, *_):
-        def thrower(this, *_):
-            raise JSError(reason)
-        return after(thrower)
-
-    return invoke(realm, this, "then", realm.function(then_finally, "", 1),
-                  realm.function(catch_finally, "", 1))
-
-
-@PROMISE.method("then", 2)
-def promise_then(realm, this, on_fulfilled=undefined, on_rejected=undefined, *_):
-    capability = derived_capability(realm, this)
-    reaction = PromiseReaction(capability, on_fulfilled if is_callable(on_fulfilled) else None,
-                               on_rejected if is_callable(on_rejected) else None)
-    promise_react(realm, this, reaction.fulfil, reaction.reject)
-    return capability.promise
-
-
-@PROMISE.constructor(1)
-def promise_constructor(realm, new_target, executor=undefined, *_):
-    if not is_callable(executor):
-        raise JSTypeError(f"Promise resolver {display(executor)} is not a function")
-    promise = JSPromise(prototype_for(new_target, lambda: realm.PromisePrototype))
-    resolve, reject = resolving_functions(realm, promise)
-    try:
-        executor.fn(undefined, resolve, reject)
-    except Exception as exc:
-        reject.fn(undefined, realm.thrown_value(exc))
-    return promise
-
-
-class PromiseGathering:
-    """The shared state of one Promise.all, allSettled or any: the outcomes by position, how
-    many are still missing, and what to do with the list when none is."""
-
-    __slots__ = ("realm", "values", "missing", "complete")
-
-    def __init__(self, realm, complete):
-        self.realm = realm
-        self.values = []
-        self.missing = 1
-        self.complete = complete
-
-    def place(self):
-        """Opens the next position; returns its index."""
-        self.values.append(undefined)
-        self.missing += 1
-        return len(self.values) - 1
-
-    def element(self, index, wrap=None, called=None):
-        """The function that stores the outcome at `index`, once. Functions that get the same
-        list `called` count as one."""
-        called = [] if called is None else called
-
-        def store(this, value=undefined, *_):
-            if not called:
-                called.append(True)
-                self.values[index] = value if wrap is None else wrap(value)
-                self.countdown()
-            return undefined
-        return JSFunction(self.realm.FunctionPrototype, store, SETTLING_INFO)
-
-    def countdown(self):
-        self.missing -= 1
-        if self.missing == 0:
-            self.complete(self.values)
-
-
-def combine_promises(realm, constructor, iterable, perform):
-    """What Promise.all and its siblings share: `perform(capability, each)` is to walk through
-    each(), an iterator over the promises that the constructor's `resolve` makes."""
-    capability = new_promise_capability(realm, constructor)
-    iterator = None
-
-    def each():
-        for value in iterator:
-            realm.poll()
-            yield call(resolver, constructor, value)
-
-    try:
-        resolver = constructor.get("resolve")
-        if not is_callable(resolver):
-            raise JSTypeError("Promise resolve or reject function is not callable")
-        iterator = iterate(realm, iterable)
-        perform(capability, each())
-    except Exception as exc:
-        if iterator is not None:
-            abandon_iterator(iterator, exc)
-        capability.reject(realm.thrown_value(exc))
-    return capability.promise
-
-
-@PROMISE.static.method("all", 1)
-def promise_all(realm, this, iterable=undefined, *_):
-    def perform(capability, promises):
-        gathering = PromiseGathering(realm, lambda values: capability.resolve(realm.new_array(values)))
-        for promise in promises:
-            element = gathering.element(gathering.place())
-            invoke(realm, promise, "then", element, capability.reject_function)
-        gathering.countdown()
-    return combine_promises(realm, this, iterable, perform)
-
-
-@PROMISE.static.method("allSettled", 1)
-def promise_all_settled(realm, this, iterable=undefined, *_):
-    def fulfilled(value):
-        return realm.new_object({"status": "fulfilled", "value": value})
-
-    def rejected(reason):
-        return realm.new_object({"status": "rejected", "reason": reason})
-
-    def perform(capability, promises):
-        gathering = PromiseGathering(realm, lambda values: capability.resolve(realm.new_array(values)))
-        for promise in promises:
-            index, called = gathering.place(), []
-            invoke(realm, promise, "then", gathering.element(index, fulfilled, called),
-                   gathering.element(index, rejected, called))
-        gathering.countdown()
-    return combine_promises(realm, this, iterable, perform)
-
-
-@PROMISE.static.method("any", 1)
-def promise_any(realm, this, iterable=undefined, *_):
-    def fail(capability, reasons):
-        error = realm.new_error("AggregateError", "All promises were rejected")
-        error.put("errors", realm.new_array(reasons), HIDDEN_ATTRS)
-        capability.reject(error)
-
-    def perform(capability, promises):
-        gathering = PromiseGathering(realm, lambda reasons: fail(capability, reasons))
-        for promise in promises:
-            element = gathering.element(gathering.place())
-            invoke(realm, promise, "then", capability.resolve_function, element)
-        gathering.countdown()
-    return combine_promises(realm, this, iterable, perform)
-
-
-@PROMISE.static.method("race", 1)
-def promise_race(realm, this, iterable=undefined, *_):
-    def perform(capability, promises):
-        for promise in promises:
-            invoke(realm, promise, "then", capability.resolve_function, capability.reject_function)
-    return combine_promises(realm, this, iterable, perform)
-
-
-@PROMISE.static.method("reject", 1)
-def promise_reject_static(realm, this, reason=undefined, *_):
-    if this is realm.Promise:
-        promise = new_promise(realm)
-        reject_promise(realm, promise, reason)
-        return promise
-    capability = new_promise_capability(realm, this)
-    capability.reject(reason)
-    return capability.promise
-
-
-@PROMISE.static.method("resolve", 1)
-def promise_resolve_static(realm, this, value=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("PromiseResolve called on non-object")
-    return promise_resolve(realm, this, value)
-
-
-@PROMISE.static.method("withResolvers", 0)
-def promise_with_resolvers(realm, this, *_):
-    capability = new_promise_capability(realm, this)
-    return realm.new_object({"promise": capability.promise, "resolve": capability.resolve_function,
-                             "reject": capability.reject_function})
-
-
-@PROMISE.static.getter(SYM_SPECIES)
-def promise_species(realm, this, *_):
-    return this
-
-
-#: They tell the built-in functions from what a script may have put in their place.
-THEN_INFO = declared_info(PROMISE, "then")
-SPECIES_INFO = declared_info(PROMISE.static, SYM_SPECIES)
-
-
-# -- Generators and async functions ------------------------------------------------------
-#
-# ECMA-262, 27.5 to 27.7. The body of a generator or async function is a Python generator; the
-# objects here drive it. `await` yields to the driver too: in an async function it is the only yield,
-# in an async generator an Await wraps the value to tell it from a `yield` of the script.
-
-
-class Await:
-    """What an async generator yields to wait for a promise."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value):
-        self.value = value
-
-
-class InnerResult:
-    """What `yield*` yields: an iterator result object that is handed on as it is."""
-
-    __slots__ = ("result",)
-
-    def __init__(self, result):
-        self.result = result
-
-
-class JSGenerator(JSObject):
-    """A generator object; `state` is "start", "suspended", "running" or "done"."""
-
-    __slots__ = ("body", "state")
-    class_name = "Generator"
-
-    def __init__(self, proto, body):
-        JSObject.__init__(self, proto)
-        self.body = body
-        self.state = "start"
-
-    def begin(self):
-        """Marks the generator as running."""
-        if self.state == "running":
-            raise JSTypeError("Generator is already running")
-        self.state = "running"
-
-    def resume(self, value):
-        """Runs to the next yield; StopIteration at the end."""
-        started = self.state != "start"
-        if self.state == "done":
-            raise StopIteration(undefined)
-        self.begin()
-        try:
-            value = self.body.send(value if started else None)
-        except BaseException:
-            self.state = "done"
-            raise
-        self.state = "suspended"
-        return value
-
-    def throw(self, error):
-        """Throws a Python exception into the body; StopIteration when it ends by returning."""
-        if self.state == "start":
-            self.state = "done"
-        if self.state == "done":
-            raise error
-        self.begin()
-        try:
-            value = self.body.throw(error)
-        except BaseException:
-            self.state = "done"
-            raise
-        self.state = "suspended"
-        return value
-
-
-def generator_result(realm, run, *args):
-    """Makes an iterator result of what resume() or throw() does."""
-    try:
-        value = run(*args)
-    except StopIteration as end:
-        return realm.iter_result(end.value, True)
-    except GeneratorReturn as returned:
-        return realm.iter_result(returned.value, True)
-    if type(value) is InnerResult:
-        return value.result
-    return realm.iter_result(value, False)
-
-
-GENERATOR = BuiltinClass("Generator", JSGenerator, parent="IteratorPrototype", tag="Generator",
-                         is_global=False)
-GENERATOR.target = "[Generator]"
-GENERATOR.value("constructor", lambda realm: realm.GeneratorFunctionPrototype, CONFIGURABLE)
-
-
-@GENERATOR.method("next", 1)
-def generator_next(realm, this, value=undefined, *_):
-    return generator_result(realm, this.resume, value)
-
-
-@GENERATOR.method("return", 1)
-def generator_return(realm, this, value=undefined, *_):
-    return generator_result(realm, this.throw, GeneratorReturn(value))
-
-
-@GENERATOR.method("throw", 1)
-def generator_throw(realm, this, value=undefined, *_):
-    return generator_result(realm, this.throw, JSError(value))
-
-
-class GeneratorLoop(IteratorRecord):
-    """A for-of or spread over a generator whose `next` is the built-in one: without result objects."""
-
-    __slots__ = ()
-
-    def __next__(self):
-        if self.done:
-            raise StopIteration
-        generator = self.iterator
-        try:
-            value = generator.resume(undefined)
-        except BaseException:
-            self.done = True
-            raise
-        if type(value) is InnerResult:
-            if to_boolean(value.result.get("done")):
-                self.done = True
-                raise StopIteration
-            return value.result.get("value")
-        return value
-
-
-def yield_delegate(realm, iterable):
-    """`yield*` (15.5.5, step 5): a Python generator to yield from."""
-    record = get_iterator(realm, iterable)
-    iterator, received, mode = record.iterator, undefined, "next"
-    while True:
-        if mode == "next":
-            result = call(record.next_method, iterator, received)
-        else:
-            method = get_method(realm, iterator, mode)
-            if method is undefined:
-                if mode == "return":
-                    raise GeneratorReturn(received)
-                record.close()
-                raise JSTypeError("The iterator does not provide a 'throw' method")
-            result = method.fn(iterator, received)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
-            if mode == "return":
-                raise GeneratorReturn(result.get("value"))
-            return result.get("value")
-        try:
-            received, mode = (yield InnerResult(result)), "next"
-        except GeneratorReturn as returned:
-            received, mode = returned.value, "return"
-        except Exception as error:
-            received, mode = realm.thrown_value(error), "throw"
-
-
-# -- Async functions ---------------------------------------------------------------------
-
-def run_async(realm, body):
-    """Starts the body of an async function; returns its promise (27.7.5.1)."""
-    promise = new_promise(realm)
-
-    def step(resume, value):
-        while True:
-            try:
-                awaited = resume(value)
-            except StopIteration as end:
-                resolve_promise(realm, promise, end.value)
-                return
-            except Exception as error:
-                reject_promise(realm, promise, realm.thrown_value(error))
-                return
-            try:
-                await_value(realm, awaited, on_fulfilled, on_rejected)
-                return
-            except Exception as error:
-                resume, value = body.throw, JSError(realm.thrown_value(error))
-
-    def on_fulfilled(value):
-        step(body.send, value)
-
-    def on_rejected(reason):
-        step(body.throw, JSError(reason))
-
-    step(body.send, None)
-    return promise
-
-
-# -- Async generators --------------------------------------------------------------------
-
-class JSAsyncGenerator(JSObject):
-    """An async generator object (27.6). `requests` holds (kind, value, promise) in order; `state` is
-    "start", "suspended", "executing", "awaiting-return" or "done"."""
-
-    __slots__ = ("body", "state", "requests", "realm")
-    class_name = "AsyncGenerator"
-
-    def __init__(self, realm, proto, body):
-        JSObject.__init__(self, proto)
-        self.realm = realm
-        self.body = body
-        self.state = "start"
-        self.requests = collections.deque()
-
-    def request(self, kind, value, promise):
-        self.requests.append((kind, value, promise))
-        if self.state not in ("executing", "awaiting-return"):
-            self.drain()
-
-    def drain(self):
-        """Serves requests until one has to wait."""
-        while self.requests and self.state not in ("executing", "awaiting-return"):
-            kind, value, _ = self.requests[0]
-            if self.state == "start" and kind != "next":
-                self.state = "done"
-            if self.state == "done":
-                self.answer_done(kind, value)
-            elif kind == "return":
-                self.state = "executing"
-                self.wait(value, lambda v: self.step(self.body.throw, GeneratorReturn(v)),
-                          lambda r: self.step(self.body.throw, JSError(r)))
-            else:
-                started, self.state = self.state != "start", "executing"
-                if kind == "next":
-                    self.step(self.body.send, value if started else None)
-                else:
-                    self.step(self.body.throw, JSError(value))
-
-    def answer_done(self, kind, value):
-        """A request to a generator that has ended."""
-        if kind == "return":
-            self.state = "awaiting-return"
-            self.wait(value, lambda v: self.finish(v, True), lambda r: self.finish(r, False))
-        elif kind == "throw":
-            self.settle(value, False)
-        else:
-            self.settle(self.realm.iter_result(undefined, True), True)
-
-    def finish(self, value, fulfilled):
-        """The awaited value of a `return` request to an ended generator is there."""
-        self.state = "done"
-        self.settle(self.realm.iter_result(value, True) if fulfilled else value, fulfilled)
-        self.drain()
-
-    def settle(self, value, fulfilled):
-        promise = self.requests.popleft()[2]
-        (resolve_promise if fulfilled else reject_promise)(self.realm, promise, value)
-
-    def wait(self, value, on_fulfilled, on_rejected):
-        try:
-            await_value(self.realm, value, on_fulfilled, on_rejected)
-        except Exception as error:
-            reason = self.realm.thrown_value(error)
-            self.realm.enqueue_job(lambda: on_rejected(reason))
-
-    def step(self, resume, value):
-        """Runs the body until it yields, ends or awaits; then goes on with the requests."""
-        try:
-            out = resume(value)
-        except StopIteration as end:
-            self.state = "done"
-            self.settle(self.realm.iter_result(end.value, True), True)
-        except GeneratorReturn as returned:
-            self.state = "done"
-            self.settle(self.realm.iter_result(returned.value, True), True)
-        except Exception as error:
-            self.state = "done"
-            self.settle(self.realm.thrown_value(error), False)
-        else:
-            if type(out) is Await:
-                self.wait(out.value, lambda v: self.step(self.body.send, v),
-                          lambda r: self.step(self.body.throw, JSError(r)))
-                return
-            self.state = "suspended"
-            self.settle(self.realm.iter_result(out, False), True)
-        self.drain()
-
-
-ASYNC_GENERATOR = BuiltinClass("AsyncGenerator", parent="AsyncIteratorPrototype",
-                               tag="AsyncGenerator", is_global=False)
-ASYNC_GENERATOR.value("constructor", lambda realm: realm.AsyncGeneratorFunctionPrototype,
-                      CONFIGURABLE)
-
-
-def declare_async_generator_method(kind):
-    @ASYNC_GENERATOR.method(kind, 1)
-    def async_generator_method(realm, this, value=undefined, *_):
-        promise = new_promise(realm)
-        if not isinstance(this, JSAsyncGenerator):
-            reject_promise(realm, promise, realm.new_error(
-                "TypeError", f"{kind} method called on incompatible receiver {display(this)}"))
-        else:
-            this.request(kind, value, promise)
-        return promise
-
-
-for _kind in ("next", "return", "throw"):
-    declare_async_generator_method(_kind)
-
-
-# -- Async iteration ---------------------------------------------------------------------
-
-class JSAsyncFromSyncIterator(JSObject):
-    """A sync iterator dressed as an async one (27.1.4)."""
-
-    __slots__ = ("record",)
-
-    def __init__(self, proto, record):
-        JSObject.__init__(self, proto)
-        self.record = record
-
-
-ASYNC_FROM_SYNC = BuiltinClass("AsyncFromSyncIterator", parent="AsyncIteratorPrototype",
-                               is_global=False)
-
-
-def continue_sync_iterator(realm, this, promise, result, close):
-    """AsyncFromSyncIteratorContinuation (27.1.4.4). `close`: a rejected value closes the iterator."""
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
-    done = to_boolean(result.get("done"))
-    value = result.get("value")
-    record = this.record
-
-    def on_rejected(reason):
-        if close and not done:
-            record.done = False
-            record.abandon(None)
-        reject_promise(realm, promise, reason)
-    try:
-        wrapper = promise_resolve(realm, realm.Promise, value)
-    except Exception:
-        if close and not done:
-            record.abandon(None)
-        raise
-    promise_react(realm, wrapper,
-                  lambda v: resolve_promise(realm, promise, realm.iter_result(v, done)), on_rejected)
-
-
-def from_sync(realm, this, act):
-    """Runs act(promise) and turns what it throws into a rejection."""
-    promise = new_promise(realm)
-    try:
-        act(promise)
-    except Exception as error:
-        reject_promise(realm, promise, realm.thrown_value(error))
-    return promise
-
-
-@ASYNC_FROM_SYNC.method("next", 1)
-def async_from_sync_next(realm, this, *args):
-    record = this.record
-    return from_sync(realm, this, lambda promise: continue_sync_iterator(
-        realm, this, promise, call(record.next_method, record.iterator, *args[:1]), True))
-
-
-@ASYNC_FROM_SYNC.method("return", 1)
-def async_from_sync_return(realm, this, *args):
-    def act(promise):
-        iterator = this.record.iterator
-        method = get_method(realm, iterator, "return")
-        if method is undefined:
-            value = args[0] if args else undefined
-            resolve_promise(realm, promise, realm.iter_result(value, True))
-        else:
-            continue_sync_iterator(realm, this, promise, method.fn(iterator, *args[:1]), False)
-    return from_sync(realm, this, act)
-
-
-@ASYNC_FROM_SYNC.method("throw", 1)
-def async_from_sync_throw(realm, this, *args):
-    def act(promise):
-        iterator = this.record.iterator
-        method = get_method(realm, iterator, "throw")
-        if method is undefined:
-            this.record.close()
-            raise JSTypeError("The iterator does not provide a 'throw' method")
-        continue_sync_iterator(realm, this, promise, method.fn(iterator, *args[:1]), True)
-    return from_sync(realm, this, act)
-
-
-class AsyncIteratorRecord(IteratorRecord):
-    """An async iterator that a `for await` steps through."""
-
-    __slots__ = ()
-
-    def step(self):
-        """Calls next; the result, a promise, is to be awaited."""
-        self.done = True
-        return call(self.next_method, self.iterator)
-
-
-def async_iterate(realm, value):
-    """GetIterator(value, async) (7.4.3)."""
-    method = get_method(realm, value, SYM_ASYNC_ITERATOR)
-    if method is undefined:
-        sync = get_iterator(realm, value)
-        iterator = JSAsyncFromSyncIterator(realm.AsyncFromSyncIteratorPrototype, sync)
-        return AsyncIteratorRecord(iterator, iterator.get("next"))
-    iterator = method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError("Result of the Symbol.asyncIterator method is not an object")
-    return AsyncIteratorRecord(iterator, iterator.get("next"))
-
-
-def async_step(record, result):
-    """The value of an awaited iterator result, or None (Python's) at the end."""
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
-    if to_boolean(result.get("done")):
-        return None
-    value = result.get("value")
-    record.done = False
-    return value
-
-
-def async_close(record, wrap):
-    """AsyncIteratorClose with a normal completion (7.4.11); a Python generator to yield from.
-    `wrap`: the caller is an async generator."""
-    if record.done:
-        return
-    record.done = True
-    method = record.iterator.get("return")
-    if method is undefined or method is null:
-        return
-    result = call(method, record.iterator)
-    result = yield Await(result) if wrap else result
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"{display(result)} is not an object")
-
-
-def async_abandon(record, error, wrap):
-    """AsyncIteratorClose with a throw completion."""
-    if record.done or isinstance(error, (Interrupted, GeneratorExit)):
-        return
-    if isinstance(error, GeneratorReturn):
-        yield from async_close(record, wrap)
-        return
-    try:
-        yield from async_close(record, wrap)
-    except Exception:
-        pass
-
-
-def async_yield_delegate(realm, iterable):
-    """`yield*` in an async generator (15.5.5, step 5, async)."""
-    record = async_iterate(realm, iterable)
-    iterator, received, mode = record.iterator, undefined, "next"
-    while True:
-        if mode == "next":
-            result = call(record.next_method, iterator, received)
-        else:
-            method = get_method(realm, iterator, mode)
-            if method is undefined:
-                if mode == "return":
-                    raise GeneratorReturn(received)
-                record.done = False
-                yield from async_close(record, True)
-                raise JSTypeError("The iterator does not provide a 'throw' method")
-            result = method.fn(iterator, received)
-        result = yield Await(result)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
-            if mode == "return":
-                raise GeneratorReturn(result.get("value"))
-            return result.get("value")
-        value = result.get("value")
-        try:
-            received, mode = (yield value), "next"
-        except GeneratorReturn as returned:
-            received, mode = returned.value, "return"
-        except Exception as error:
-            received, mode = realm.thrown_value(error), "throw"
-
-
-# -- JSON: parsing (25.5.1) --------------------------------------------------------------
-
-JSON = Namespace("JSON", tag="JSON")
-
-_JSON_SPACE = re.compile(r"[ \t\n\r]*")
-_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_JSON_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
-_JSON_LITERALS = {"t": "true", "f": "false", "n": "null"}
-_MINUS_ZERO = re.compile("-0(?![0-9.eE])")
-#: An error message quotes this many characters before and after the place.
-JSON_CONTEXT = 10
-
-
-class JSONParser(json.JSONDecoder):
-    """The standard library's decoder, making JavaScript values.
-
-    It leaves lists and `None` in place, and joins escaped surrogate pairs; that is mended
-    when the object around them is made, and only looked for where the text can contain it.
-    """
-
-    def __init__(self, realm, text):
-        self.mend = mender(realm, "null" in text, "\\u" in text)
-        super().__init__(object_hook=object_maker(realm, self.mend, "null" in text, "\\u" in text),
-                         parse_int=self.integer if has_odd_integers(text) else int,
-                         parse_constant=self.refuse_constant)
-
-    @staticmethod
-    def integer(digits):
-        return number(float(digits))
-
-    @staticmethod
-    def refuse_constant(name):
-        raise ValueError(name)
-
-
-_ALL_DIGITS_ZERO = bytes.maketrans(b"123456789", b"000000000")
-
-
-def has_odd_integers(text):
-    """Whether a JSON text may hold integers that int() makes no Number of: -0 and large ones."""
-    return b"0" * 16 in text.encode("ascii", "replace").translate(_ALL_DIGITS_ZERO) \
-        or ("-0" in text and _MINUS_ZERO.search(text) is not None)
-
-
-#: Makes objects without running __init__: JSON texts have many.
-_bare_object = object.__new__
-
-
-def mender(realm, has_null, has_escapes):
-    """Makes the function that turns one value of the scanner into a JavaScript value."""
-    proto = realm.ArrayPrototype
-
-    def new_array(items):
-        if STOPPED_THREADS:
-            poll_interrupt()
-        array = _bare_object(JSArray)
-        array.proto, array.props, array.attrs, array.items = proto, {}, None, items
-        return array
-
-    def mend(value):
-        if type(value) is list:
-            return new_array(list(map(mend, value)))
-        if value is None:
-            return null
-        return utf16(value) if type(value) is str else value
-
-    def mend_quickly(value):
-        if type(value) is list:
-            for each in value:
-                if type(each) is list:
-                    return new_array(list(map(mend, value)))
-            return new_array(value)
-        return value
-    return mend if has_null or has_escapes else mend_quickly
-
-
-def object_maker(realm, mend, has_null, has_escapes):
-    """Makes the function that turns a dict of the scanner into an object."""
-    proto = realm.ObjectPrototype
-
-    def make_object(props):
-        if STOPPED_THREADS:
-            poll_interrupt()
-        for key, value in props.items():
-            if type(value) is list:
-                props[key] = mend(value)
-        obj = _bare_object(JSObject)
-        obj.proto, obj.props, obj.attrs = proto, props, None
-        return obj
-
-    def make_object_with_nulls(props):
-        for key, value in props.items():
-            if value is None or type(value) is list:
-                props[key] = mend(value)
-        return JSObject(proto, props)
-
-    def make_object_with_escapes(props):
-        return JSObject(proto, {utf16(key): mend(value) for key, value in props.items()})
-    return make_object_with_escapes if has_escapes else \
-        make_object_with_nulls if has_null else make_object
-
-
-def json_parse(realm, text):
-    """The value that a JSON text (a str, of code units) stands for, without a reviver; raises
-    JSSyntaxError."""
-    parser = JSONParser(realm, text)
-    start = _JSON_SPACE.match(text).end()
-    try:
-        value, end = parser.raw_decode(text, start)
-    except ValueError:
-        raise json_error(text) from None
-    if _JSON_SPACE.match(text, end).end() != len(text):
-        raise json_error(text)
-    return parser.mend(value)
-
-
-def parse_plain_json(text):
-    """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
-    try:
-        return json.loads(text, parse_constant=refuse_json_constant)
-    except RecursionError:
-        raise JSSyntaxError("the JSON is nested too deeply") from None
-    except json.JSONDecodeError:
-        raise json_error(text) from None
-    except ValueError:
-        try:                            # Python refuses integers of thousands of digits
-            return json.loads(text, parse_constant=refuse_json_constant, parse_int=float)
-        except ValueError:
-            raise json_error(text) from None
-
-
-def refuse_json_constant(name):
-    """For json.loads(), which takes NaN and Infinity for numbers."""
-    raise ValueError(name)
-
-
-def json_error(text):
-    """The JSSyntaxError for a text that is not JSON, in V8's words."""
-    expected, opened, position = "value", [], 0
-    while True:
-        position = _JSON_SPACE.match(text, position).end()
-        char = text[position:position + 1]
-        if expected == "end":
-            return JSSyntaxError(f"Unexpected non-whitespace character after JSON at position {position}")
-        if expected == "value" or (expected == "first item" and char != "]"):
-            if char and char in "[{":
-                opened.append(char)
-                expected, position = "first item" if char == "[" else "first key", position + 1
-                continue
-            message, position = json_token_error(text, position)
-        elif expected == "colon":
-            if char == ":":
-                expected, position = "value", position + 1
-                continue
-            message = "Expected ':' after property name in JSON" if first_key else ""
-        elif expected in ("key", "first key") and not (expected == "first key" and char == "}"):
-            first_key = expected == "first key"
-            message, expected, position = json_key_error(text, position, expected)
-            if message is None:
-                continue
-        else:
-            message = json_next_error(opened[-1], char, expected)
-            if message is None:
-                expected = "value" if opened[-1] == "[" else "key"
-                if char in "]}":
-                    opened.pop()
-                    expected = "separator" if opened else "end"
-                position += 1
-                continue
-        if message is not None:
-            return json_message(text, position, message)
-        expected = "separator" if opened else "end"
-
-
-def json_key_error(text, position, expected):
-    """(error message or None, what is expected next, position) at a property name."""
-    if text[position:position + 1] == '"':
-        message, position = json_token_error(text, position)
-        return message, "colon", position
-    return ("Expected property name or '}' in JSON" if expected == "first key"
-            else "Expected double-quoted property name in JSON"), expected, position
-
-
-def json_next_error(opener, char, expected):
-    """The message for a character after an element or property, or None if it may stand there."""
-    closer = "]" if opener == "[" else "}"
-    if char and (char == closer or (char == "," and expected == "separator")):
-        return None
-    return "Expected ',' or ']' after array element in JSON" if opener == "[" \
-        else "Expected ',' or '}' after property value in JSON"
-
-
-def json_token_error(text, position):
-    """(None, position after it) for a string, number or literal, else (message, position)."""
-    char = text[position:position + 1]
-    if char == '"':
-        match = _JSON_STRING.match(text, position)
-        return (None, match.end()) if match else json_string_error(text, position + 1)
-    if char and char in "-0123456789":
-        return json_number_error(text, position)
-    literal = _JSON_LITERALS.get(char, "")
-    for offset, letter in enumerate(literal):
-        if text[position + offset:position + offset + 1] != letter:
-            return "", position + offset
-    return (None, position + len(literal)) if literal else ("", position)
-
-
-def json_string_error(text, position):
-    """The message and position for a string literal that has an error somewhere."""
-    while position < len(text):
-        char = text[position]
-        if char == "\\":
-            escape = text[position + 1:position + 2]
-            if not escape:
-                return "", len(text)
-            if escape == "u":
-                for index in range(position + 2, position + 6):
-                    if index >= len(text) or text[index] not in "0123456789abcdefABCDEF":
-                        return "Bad Unicode escape in JSON", index
-                position += 4
-            elif escape not in '"\\/bfnrt':
-                return "Bad escaped character in JSON", position + 1
-            position += 1
-        elif char < " ":
-            return "Bad control character in string literal in JSON", position
-        position += 1
-    return "Unterminated string in JSON", len(text)
-
-
-def json_number_error(text, position):
-    """(None, end) for a number, else the message and position of its error."""
-    if not text[position:position + 2].lstrip("-")[:1].isdigit():
-        return "No number after minus sign in JSON", position + 1
-    match = _JSON_NUMBER.match(text, position)
-    end = match.end()
-    following = text[end:end + 1]
-    if match[0] in ("0", "-0") and following and following in "0123456789":
-        return "Unexpected number in JSON", end
-    if following == "." and match[1] is None and match[2] is None:
-        return "Unterminated fractional number in JSON", end + 1
-    if following and following in "eE" and match[2] is None:
-        return "Exponent part is missing a number in JSON", \
-            end + 1 + (text[end + 1:end + 2] in ("+", "-"))
-    return None, end
-
-
-def json_message(text, position, message):
-    """The error for a place in a text; an empty message means an unexpected token."""
-    if position >= len(text) and message != "Unterminated string in JSON" \
-            and not message.startswith(("No number", "Untermin", "Exponent", "Expected", "Bad")):
-        return JSSyntaxError("Unexpected end of JSON input")
-    if text in ("NaN", "Infinity", "undefined", "[object Object]"):
-        return JSSyntaxError(f'"{text}" is not valid JSON')
-    if message:
-        return JSSyntaxError(f"{message} at position {position}")
-    char = text[position]
-    if char in "-0123456789":
-        return JSSyntaxError(f"Unexpected number in JSON at position {position}")
-    if char == '"':
-        return JSSyntaxError(f"Unexpected string in JSON at position {position}")
-    start, end = max(0, position - JSON_CONTEXT), position + JSON_CONTEXT
-    if len(text) <= 2 * JSON_CONTEXT:
-        start, end = -1, len(text)
-    before = "..." if start >= 0 and position >= JSON_CONTEXT else ""
-    shown = f'{before}"{text[max(start, 0):end]}"{"..." if end < len(text) else ""} '
-    return JSSyntaxError(f"Unexpected token '{char}', {shown}is not valid JSON")
-
-
-@JSON.method("parse", 2)
-def json_parse_function(realm, this, text=undefined, reviver=undefined, *_):
-    value = json_parse(realm, to_string(text))
-    if not is_callable(reviver):
-        return value
-    return internalize(realm.new_object({"": value}), "", reviver)
-
-
-def internalize(holder, name, reviver):
-    """InternalizeJSONProperty (25.5.1.1)."""
-    value = holder.get(name)
-    if isinstance(value, JSObject):
-        if is_array(value):
-            keys = map(str, range(length_of_array_like(value)))
-        else:
-            keys = [key for key in value.own_keys() if type(key) is str and is_enumerable(value, key)]
-        for key in keys:
-            element = internalize(value, key, reviver)
-            if element is undefined:
-                value.delete(key)
-            else:
-                value.create_data_property(key, element)
-    return reviver.fn(holder, name, value)
-
-
-def is_enumerable(obj, key):
-    """Whether an object has an own enumerable property of that name."""
-    desc = obj.get_own(key)
-    return desc is not None and desc.enumerable
-
-
-# -- JSON: writing (25.5.2) --------------------------------------------------------------
-
-#: JSON.stringify indents by at most this much.
-MAX_JSON_INDENT = 10
-#: An error about a circular structure shows this many lines after the first one.
-CIRCULAR_LINES = 2
-
-_quote_ascii = json.encoder.encode_basestring
-
-
-def quote_json(text):
-    """QuoteJSONString (25.5.2.3)."""
-    quoted = _quote_ascii(text)
-    return quoted if quoted.isascii() else escape_lone_surrogates(quoted)
-
-
-def escape_lone_surrogates(text):
-    return in_slices(text, lambda piece: _LONE_SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", piece))
-
-
-class NotPlain(Exception):
-    """Data that plain_json() leaves to JSONWriter."""
-
-
-#: The types that the C encoder of the standard library writes as JavaScript does …
-SIMPLE_JSON_TYPES = frozenset((str, int, bool, JSNull, JSObject, JSArray))
-#: … and those that simplified() can make simple.
-PLAIN_JSON_TYPES = SIMPLE_JSON_TYPES | {float, JSUndefined}
-
-
-def plain_json(realm, value):
-    """The text of an object or array that no script code has a say in, written by the C encoder of
-    the standard library; or None when there is anything else in it. Runs no script code."""
-    make_encoder = json.encoder.c_make_encoder
-    if make_encoder is None or type(value) not in (JSObject, JSArray):
-        return None
-    encoder = make_encoder({}, plain_opener(realm), _quote_ascii, None, ":", ",", False, False, True)
-    try:
-        text = "".join(encoder(value, 0))
-    except (NotPlain, ValueError):
-        return None
-    return text if text.isascii() else escape_lone_surrogates(text)
-
-
-def plain_opener(realm):
-    """Makes the function that the encoder calls for what it does not know. It returns the dict or
-    list behind an object, after a look at it; raises NotPlain."""
-    simple, protos, shapes = SIMPLE_JSON_TYPES, set(), set()
-    room = MAX_STRING_LENGTH
-
-    def open_value(value):
-        nonlocal room
-        if realm.interrupt:
-            raise Interrupted
-        room -= 2
-        kind = type(value)
-        if kind is JSObject:
-            if value.attrs is not None or value.proto not in protos:
-                check_plain(value)
-                protos.add(value.proto)
-            items = value.props
-            shape = tuple(items)
-            if shape not in shapes:
-                check_shape(shape)
-                shapes.add(shape)
-            for each in items.values():
-                if type(each) is str:
-                    room -= len(each)
-                elif type(each) not in simple:
-                    # A fraction that both languages write alike.
-                    if type(each) is float and each % 1 and 1e-4 <= each <= 1e15:
-                        continue
-                    items = simplified(items)
-                    break
-            if room < 0:
-                raise JSRangeError("Invalid string length")
-            return items
-        if kind is not JSArray:
-            return None
-        if value.props or value.attrs is not None or value.proto not in protos:
-            check_plain(value)
-            protos.add(value.proto)
-        items = value.items
-        room -= len(items)
-        kinds = set(map(type, items))
-        if str in kinds:
-            room -= sum([len(each) for each in items if type(each) is str])
-        if room < 0:
-            raise JSRangeError("Invalid string length")
-        return items if simple.issuperset(kinds) else simplified_list(items)
-    return open_value
-
-
-def check_plain(value):
-    """No getters, nothing hidden, and no toJSON on the way to the end of the prototypes."""
-    if value.attrs is not None:
-        for flags in value.attrs.values():
-            if type(flags) is Accessor or not flags & ENUMERABLE:
-                raise NotPlain
-    if "toJSON" in value.props:
-        raise NotPlain
-    walk = value.proto
-    while walk is not None:
-        if (walk.exotic and type(walk) is not JSArray) or "toJSON" in walk.props \
-                or (walk.attrs is not None and "toJSON" in walk.attrs):
-            raise NotPlain
-        walk = walk.proto
-
-
-def check_shape(shape):
-    """All keys are names, not indices (which come first), symbols, private or `toJSON`."""
-    for key in shape:
-        if type(key) is not str or key == "toJSON" or array_index(key) >= 0:
-            raise NotPlain
-
-
-def simplified(props):
-    """A dict without undefined and odd numbers."""
-    simple = {}
-    for key, value in props.items():
-        if type(value) is float:
-            value = plain_float(value)
-        elif type(value) not in SIMPLE_JSON_TYPES:
-            if value is undefined:
-                continue
-            raise NotPlain
-        simple[key] = value
-    return simple
-
-
-def simplified_list(items):
-    """A list without undefined and odd numbers."""
-    if not PLAIN_JSON_TYPES.issuperset(map(type, items)):
-        raise NotPlain
-    return [plain_float(each) if type(each) is float else None if each is undefined else each
-            for each in items]
-
-
-def plain_float(value):
-    """A float as a value that the C encoder writes as JavaScript does."""
-    if -1e15 < value < 1e15:
-        whole = int(value)
-        if whole == value:
-            return whole
-        if value >= 1e-4 or value <= -1e-4:
-            return value
-    elif value != value or value in (INFINITY, -INFINITY):
-        return None
-    raise NotPlain
-
-
-class JSONWriter:
-    """One run of JSON.stringify, step by step as the specification has it."""
-
-    def __init__(self, realm, replacer, keys, gap):
-        self.realm = realm
-        self.replacer = replacer
-        self.keys = keys
-        self.gap = gap
-        self.indent = ""
-        self.stack = []
-        self.size = 0
-
-    def property_text(self, holder, key, value):
-        """SerializeJSONProperty (25.5.2.2) for a value already read; None for undefined."""
-        if isinstance(value, JSObject) or type(value) is JSBigInt:
-            to_json = get_v(self.realm, value, "toJSON")
-            if is_callable(to_json):
-                value = to_json.fn(value, key)
-        if self.replacer is not None:
-            value = self.replacer.fn(holder(), key, value)
-        if isinstance(value, JSPrimitiveObject):
-            value = unwrapped(value)
-        kind = type(value)
-        if kind is str:
-            text = quote_json(value)
-        elif kind is int:
-            text = str(value)
-        elif kind is float:
-            text = number_to_string(value) if is_finite(value) else "null"
-        elif kind is bool:
-            text = "true" if value else "false"
-        elif value is null:
-            text = "null"
-        elif kind is JSBigInt:
-            raise JSTypeError("Do not know how to serialize a BigInt")
-        elif isinstance(value, JSObject) and value.fn is None:
-            return self.object_text(key, value)
-        else:
-            return None
-        self.count(len(text))
-        return text
-
-    def count(self, length):
-        """Notes that the text grew."""
-        self.size += length
-        if self.size > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
-
-    def object_text(self, key, value):
-        """An object or array: SerializeJSONObject, SerializeJSONArray (25.5.2.5 and 6)."""
-        for index, (_, outer) in enumerate(self.stack):
-            if outer is value:
-                raise circular_error(self.stack[index:], key)
-        self.stack.append((key, value))
-        outer_indent = self.indent
-        self.indent += self.gap
-        self.realm.poll()
-        if is_array(value):
-            opener, closer, parts = "[", "]", self.elements(value)
-        else:
-            opener, closer, parts = "{", "}", self.members(value)
-        separator = ",\n" + self.indent if self.gap else ","
-        text = separator.join(parts)
-        if parts and self.gap:
-            text = f"\n{self.indent}{text}\n{outer_indent}"
-        self.count(len(parts) * len(separator) + 2)
-        self.stack.pop()
-        self.indent = outer_indent
-        return opener + text + closer
-
-    def members(self, value):
-        keys = self.keys
-        if keys is None:
-            keys = [key for key in value.own_keys() if type(key) is str]
-            if value.exotic or value.attrs is not None:
-                keys = [key for key in keys if is_enumerable(value, key)]
-        colon = ": " if self.gap else ":"
-        parts = []
-        for key in keys:
-            text = self.property_text(lambda: value, key, value.get(key))
-            if text is not None:
-                name = quote_json(key)
-                self.count(len(name))
-                parts.append(name + colon + text)
-        return parts
-
-    def elements(self, value):
-        parts = []
-        for index in range(length_of_array_like(value)):
-            if index % 1024 == 1023:
-                self.realm.poll()
-            key = str(index)
-            text = self.property_text(lambda: value, key, value.get(key))
-            if text is None:
-                text = "null"
-                self.count(4)
-            parts.append(text)
-        return parts
-
-
-def unwrapped(value):
-    """The primitive in a Number, String, Boolean or BigInt object, as JSON.stringify sees it."""
-    kind = type(value.value)
-    if kind in NUMBER_TYPES:
-        return to_number(value)
-    if kind is str:
-        return to_string(value)
-    return value.value if kind is bool or kind is JSBigInt else value
-
-
-def circular_error(cycle, key):
-    """The TypeError for a structure that contains itself. `cycle` lists (key, object) pairs, the
-    first object being the one that the property `key` of the last one leads back to."""
-    def step(name):
-        return f"index {name}" if array_index(name) >= 0 else f"property '{name}'"
-
-    def made_by(obj):
-        return f"object with constructor '{constructor_name(obj) or 'Object'}'"
-    lines = ["Converting circular structure to JSON", f"    --> starting at {made_by(cycle[0][1])}"]
-    shown = min(len(cycle), 1 + CIRCULAR_LINES)
-    middle = [f"    |     {step(name)} -> {made_by(obj)}" for name, obj in cycle[1:]]
-    if len(cycle) > shown + 1:
-        middle = middle[:CIRCULAR_LINES] + ["    |     ..."] + middle[-1:]
-    return JSTypeError("\n".join(lines + middle + [f"    --- {step(key)} closes the circle"]))
-
-
-def json_stringify(realm, value, replacer=undefined, space=undefined):
-    """JSON.stringify(value, replacer, space): a str of code units, or undefined."""
-    keys = None
-    function = replacer if is_callable(replacer) else None
-    if function is None and is_array(replacer):
-        keys = property_list(realm, replacer)
-    gap = indentation(space)
-    if function is None and keys is None and not gap:
-        text = plain_json(realm, value)
-        if text is not None:
-            check_string_length(len(text))
-            return text
-    writer = JSONWriter(realm, function, keys, gap)
-    text = writer.property_text(lambda: realm.new_object({"": value}), "", value)
-    return undefined if text is None else text
-
-
-def property_list(realm, replacer):
-    """The names in a replacer array (25.5.2.1, step 4.b)."""
-    keys = {}
-    for index in range(length_of_array_like(replacer)):
-        if index % 1024 == 1023:
-            realm.poll()
-        item = replacer.get(str(index))
-        if isinstance(item, JSPrimitiveObject) and type(item.value) in (str, int, float):
-            item = to_string(item)
-        if type(item) in NUMBER_TYPES:
-            item = to_string(item)
-        if type(item) is str:
-            keys[item] = True
-    return list(keys)
-
-
-def indentation(space):
-    """The text that JSON.stringify indents with."""
-    if isinstance(space, JSPrimitiveObject):
-        space = unwrapped(space)
-    if type(space) in NUMBER_TYPES:
-        return " " * clamp_position(space, MAX_JSON_INDENT)
-    return space[:MAX_JSON_INDENT] if type(space) is str else ""
-
-
-@JSON.method("stringify", 3)
-def json_stringify_function(realm, this, value=undefined, replacer=undefined, space=undefined, *_):
-    return json_stringify(realm, value, replacer, space)
+# The Intl object (ECMA-402) and what Number, Date, String and Array need of it for `toLocaleString`.
+# One constructor a subsection, over the tables of locale data at the beginning.
+# ======================================================================================
 
 
 # -- Intl (ECMA-402), for English of the United States -----------------------------------
@@ -22247,28 +22864,6 @@ ERA_NAMES = {"narrow": "BA", "short": ("BC", "AD"), "long": ("Before Christ", "A
 #: Abbreviations that people in the United States read for their zones.
 US_ZONES = {ZONE_NAMES[short]: short for short in (
     "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "AKST", "AKDT", "HST")}
-#: Names of zones whose abbreviation means another zone in ZONE_NAMES, by offset in hours.
-OTHER_ZONE_NAMES = {("CST", 8): "China Standard Time", ("IST", 2): "Israel Standard Time",
-                    ("IDT", 3): "Israel Daylight Time", ("IST", 1): "Irish Standard Time",
-                    ("CST", -5): "Cuba Standard Time", ("CDT", -4): "Cuba Daylight Time"}
-
-
-def local_zone_name():
-    """The IANA name of the machine's time zone, as far as one can tell."""
-    name = os.environ.get("TZ", "").lstrip(":")
-    if not name:
-        _, _, name = os.path.realpath("/etc/localtime").partition("/zoneinfo/")
-    return name if name and load_zone(name) else "UTC"
-
-
-def load_zone(name):
-    """The zone of an IANA name, or None."""
-    if not re.fullmatch(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", name) or len(name) > 100:
-        return None
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (ValueError, OSError, LookupError):
-        return None
 
 
 def find_zone(name):
@@ -22279,21 +22874,12 @@ def find_zone(name):
     if zone is None or zone.key.islower() or zone.key.isupper():
         matches = [each for each in zoneinfo.available_timezones() if each.lower() == name.lower()]
         zone = load_zone(matches[0]) if matches else zone
+    if zone is None and load_zone("Europe/London") is None:
+        raise JSRangeError(f"Time zone {name} cannot be used: this machine has no time zone database, only UTC "
+                           "(install one with: pip install tzdata)")
     if zone is None:
         raise JSRangeError(f"Invalid time zone specified: {name}")
     return zone.key, lambda value: zone_facts(zone, value)
-
-
-def zone_facts(zone, value):
-    """(offset from UTC in ms, name) of a zone at a time value."""
-    if not -60_000_000_000_000 < value < 250_000_000_000_000:
-        value = equivalent_time(value)
-    moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc) \
-        + datetime.timedelta(milliseconds=int(value))
-    moment = moment.astimezone(zone)
-    offset, short = round(moment.utcoffset().total_seconds()), moment.tzname()
-    name = OTHER_ZONE_NAMES.get((short, offset // 3600)) or ZONE_NAMES.get(short, short)
-    return offset * 1000, name
 
 
 def zone_name_text(offset, name, width):
@@ -22773,369 +23359,13 @@ def relative_time_format_construct(realm, new_target, locales=undefined, options
                            settings)
 
 
-# -- Reflect -----------------------------------------------------------------------------
-
-REFLECT = Namespace("Reflect", "Reflect")
-
-
-def require_target(value, method):
-    """The object that a function of Reflect works on."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"Reflect.{method} called on non-object")
-    return value
-
-
-@REFLECT.method("apply", 3)
-def reflect_apply(realm, this, function=undefined, receiver=undefined, args=undefined, *_):
-    require_callable(function)
-    return function.fn(receiver, *list_from_array_like(args))
-
-
-@REFLECT.method("construct", 2)
-def reflect_construct(realm, this, ctor=undefined, args=undefined, *new_target):
-    new_target = new_target[0] if new_target else ctor
-    for function in (ctor, new_target):
-        if not is_constructor(function):
-            raise JSTypeError(f"{display(function)} is not a constructor")
-    return construct(ctor, list_from_array_like(args), new_target)
-
-
-@REFLECT.method("defineProperty", 3)
-def reflect_define_property(realm, this, target=undefined, key=undefined, attributes=undefined, *_):
-    require_target(target, "defineProperty")
-    key = to_property_key(key)
-    return target.define_own(key, to_property_descriptor(attributes))
-
-
-@REFLECT.method("deleteProperty", 2)
-def reflect_delete_property(realm, this, target=undefined, key=undefined, *_):
-    return require_target(target, "deleteProperty").delete(to_property_key(key))
-
-
-@REFLECT.method("get", 2)
-def reflect_get(realm, this, target=undefined, key=undefined, *receiver):
-    require_target(target, "get")
-    key = to_property_key(key)
-    return target.get(key, receiver[0]) if receiver else target.get(key)
-
-
-@REFLECT.method("getOwnPropertyDescriptor", 2)
-def reflect_get_own_property_descriptor(realm, this, target=undefined, key=undefined, *_):
-    require_target(target, "getOwnPropertyDescriptor")
-    return from_property_descriptor(realm, target.get_own(to_property_key(key)))
-
-
-@REFLECT.method("getPrototypeOf", 1)
-def reflect_get_prototype_of(realm, this, target=undefined, *_):
-    proto = require_target(target, "getPrototypeOf").get_proto()
-    return null if proto is None else proto
-
-
-@REFLECT.method("has", 2)
-def reflect_has(realm, this, target=undefined, key=undefined, *_):
-    return require_target(target, "has").has(to_property_key(key))
-
-
-@REFLECT.method("isExtensible", 1)
-def reflect_is_extensible(realm, this, target=undefined, *_):
-    return require_target(target, "isExtensible").is_extensible()
-
-
-@REFLECT.method("ownKeys", 1)
-def reflect_own_keys(realm, this, target=undefined, *_):
-    return realm.new_array(list(require_target(target, "ownKeys").own_keys()))
-
-
-@REFLECT.method("preventExtensions", 1)
-def reflect_prevent_extensions(realm, this, target=undefined, *_):
-    return require_target(target, "preventExtensions").prevent_extensions()
-
-
-@REFLECT.method("set", 3)
-def reflect_set(realm, this, target=undefined, key=undefined, value=undefined, *receiver):
-    require_target(target, "set")
-    key = to_property_key(key)
-    return target.set(key, value, receiver[0] if receiver else target)
-
-
-@REFLECT.method("setPrototypeOf", 2)
-def reflect_set_prototype_of(realm, this, target=undefined, proto=undefined, *_):
-    require_target(target, "setPrototypeOf")
-    if proto is not null and not isinstance(proto, JSObject):
-        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
-    return target.set_proto(None if proto is null else proto)
-
-
-# -- Proxy -------------------------------------------------------------------------------
-
-class JSProxy(JSProxyBase):
-    """A Proxy (10.5). `target` and `handler` are None once it is revoked. `fn` and `ctor` are set
-    when the target can be called or constructed."""
-
-    __slots__ = ("realm", "target", "handler", "fn", "ctor")
-
-    def __init__(self, realm, target, handler):
-        self.proto = None
-        self.props = {}
-        self.attrs = None
-        self.realm = realm
-        self.target = target
-        self.handler = handler
-        self.fn = None if target.fn is None else self.apply
-        self.ctor = None if target.ctor is None else self.construct
-
-    @property
-    def class_name(self):
-        return "Object" if self.fn is None else "Function"
-
-    def trap(self, name):
-        """The target, and the handler's function of that name as a Python callable, or None: then
-        the target is asked itself."""
-        self.realm.poll()       # a Proxy may stand in a cycle of prototypes: walks come by here
-        target, handler = self.target, self.handler
-        if handler is None:
-            raise JSTypeError(f"Cannot perform '{name}' on a proxy that has been revoked")
-        trap = handler.get(name)
-        if trap is undefined or trap is null:
-            return target, None
-        if not is_callable(trap):
-            raise JSTypeError(f"{display(trap)} returned for property '{name}' of object "
-                              f"'{display(handler)}' is not a function")
-        return target, lambda *args: trap.fn(handler, *args)
-
-    def refuse(self, name, key, reason):
-        """Raises the TypeError for a broken invariant."""
-        about = "" if key is None else f" for property '{key_text(key)}'"
-        raise JSTypeError(f"'{name}' on proxy: trap {reason}{about}")
-
-    # internal methods, in the order of 10.5
-
-    def get_proto(self):
-        target, trap = self.trap("getPrototypeOf")
-        if trap is None:
-            return target.get_proto()
-        proto = trap(target)
-        if proto is not null and not isinstance(proto, JSObject):
-            self.refuse("getPrototypeOf", None, "returned neither object nor null")
-        proto = None if proto is null else proto
-        if not target.is_extensible() and proto is not target.get_proto():
-            self.refuse("getPrototypeOf", None,
-                        "result differs from the prototype of the non-extensible proxy target")
-        return proto
-
-    def set_proto(self, proto):
-        target, trap = self.trap("setPrototypeOf")
-        if trap is None:
-            return target.set_proto(proto)
-        if not to_boolean(trap(target, null if proto is None else proto)):
-            return False
-        if not target.is_extensible() and proto is not target.get_proto():
-            self.refuse("setPrototypeOf", None,
-                        "returned truish for setting a new prototype on the non-extensible proxy "
-                        "target")
-        return True
-
-    def is_extensible(self):
-        target, trap = self.trap("isExtensible")
-        if trap is None:
-            return target.is_extensible()
-        answer = to_boolean(trap(target))
-        if answer is not target.is_extensible():
-            self.refuse("isExtensible", None, "result does not reflect extensibility of proxy target")
-        return answer
-
-    def prevent_extensions(self):
-        target, trap = self.trap("preventExtensions")
-        if trap is None:
-            return target.prevent_extensions()
-        answer = to_boolean(trap(target))
-        if answer and target.is_extensible():
-            self.refuse("preventExtensions", None, "returned truish but the proxy target is extensible")
-        return answer
-
-    def get_own(self, key):
-        name = "getOwnPropertyDescriptor"
-        target, trap = self.trap(name)
-        if trap is None:
-            return target.get_own(key)
-        answer = trap(target, key)
-        if answer is not undefined and not isinstance(answer, JSObject):
-            self.refuse(name, key, "returned neither object nor undefined")
-        own = target.get_own(key)
-        if answer is undefined:
-            if own is not None and not own.configurable:
-                self.refuse(name, key, "returned undefined for a non-configurable property")
-            if own is not None and not target.is_extensible():
-                self.refuse(name, key, "returned undefined for a property of the non-extensible "
-                            "proxy target")
-            return None
-        extensible = target.is_extensible()
-        desc = to_property_descriptor(answer).complete()
-        if not validate_property(own, desc, extensible):
-            self.refuse(name, key, "returned a descriptor that is incompatible with the existing "
-                        "property in the proxy target")
-        if not desc.configurable and (own is None or own.configurable or
-                                      desc.writable is False and own.writable is True):
-            self.refuse(name, key, "reported non-configurability for a property that is not there "
-                        "or configurable in the proxy target")
-        return desc
-
-    def define_own(self, key, desc):
-        name = "defineProperty"
-        target, trap = self.trap(name)
-        if trap is None:
-            return target.define_own(key, desc)
-        if not to_boolean(trap(target, key, from_property_descriptor(self.realm, desc))):
-            return False
-        own = target.get_own(key)
-        extensible = target.is_extensible()
-        setting_fixed = desc.configurable is not ABSENT and not desc.configurable
-        if own is None:
-            if not extensible or setting_fixed:
-                self.refuse(name, key, "returned truish for adding a property that the proxy "
-                            "target cannot have")
-            return True
-        if not validate_property(own, desc, extensible) or setting_fixed and own.configurable:
-            self.refuse(name, key, "returned truish for defining an incompatible property")
-        if own.is_data() and not own.configurable and own.writable and desc.writable is not ABSENT \
-                and not desc.writable:
-            self.refuse(name, key, "returned truish for defining a non-configurable property that "
-                        "is writable in the proxy target as non-writable")
-        return True
-
-    def has(self, key):
-        target, trap = self.trap("has")
-        if trap is None:
-            return target.has(key)
-        answer = to_boolean(trap(target, key))
-        if not answer:
-            self.check_removal("has", target, key, "returned falsish")
-        return answer
-
-    def check_removal(self, name, target, key, reason):
-        """The invariants of saying that a property is not there."""
-        own = target.get_own(key)
-        if own is not None and not own.configurable:
-            self.refuse(name, key, reason + " for a property that is non-configurable")
-        if own is not None and not target.is_extensible():
-            self.refuse(name, key, reason + " but the proxy target is not extensible")
-
-    def get(self, key, receiver=None):
-        target, trap = self.trap("get")
-        receiver = self if receiver is None else receiver
-        if trap is None:
-            return target.get(key, receiver)
-        value = trap(target, key, receiver)
-        own = target.get_own(key)
-        if own is not None and not own.configurable:
-            if own.is_data() and not own.writable and not same_value(value, own.value):
-                self.refuse("get", key, "returned another value for a read-only, non-configurable "
-                            "data property")
-            if own.is_accessor() and own.get is undefined and value is not undefined:
-                self.refuse("get", key, "returned a value for a non-configurable accessor without "
-                            "getter")
-        return value
-
-    def set(self, key, value, receiver=None):
-        target, trap = self.trap("set")
-        receiver = self if receiver is None else receiver
-        if trap is None:
-            return target.set(key, value, receiver)
-        if not to_boolean(trap(target, key, value, receiver)):
-            return False
-        own = target.get_own(key)
-        if own is not None and not own.configurable:
-            if own.is_data() and not own.writable and not same_value(value, own.value):
-                self.refuse("set", key, "returned truish for a read-only, non-configurable data "
-                            "property with another value")
-            if own.is_accessor() and own.set is undefined:
-                self.refuse("set", key, "returned truish for a non-configurable accessor without "
-                            "setter")
-        return True
-
-    def delete(self, key):
-        target, trap = self.trap("deleteProperty")
-        if trap is None:
-            return target.delete(key)
-        if not to_boolean(trap(target, key)):
-            return False
-        self.check_removal("deleteProperty", target, key, "returned truish")
-        return True
-
-    def own_keys(self):
-        target, trap = self.trap("ownKeys")
-        if trap is None:
-            return target.own_keys()
-        keys = list_from_array_like(trap(target))
-        for key in keys:
-            if type(key) is not str and type(key) is not JSSymbol:
-                raise JSTypeError(f"{display(key)} is not a valid property name")
-        if len(set(keys)) != len(keys):
-            self.refuse("ownKeys", None, "returned duplicate entries")
-        self.check_keys(target, keys)
-        return keys
-
-    def check_keys(self, target, keys):
-        """The invariants of [[OwnPropertyKeys]] (10.5.11, steps 8 to 23)."""
-        extensible = target.is_extensible()
-        own_keys = target.own_keys()
-        answered = set(keys)
-        for key in own_keys:
-            own = target.get_own(key)
-            fixed = own is not None and not own.configurable
-            if (fixed or not extensible) and key not in answered:
-                self.refuse("ownKeys", None, f"result did not include '{key_text(key)}'")
-        if not extensible and len(keys) != len(own_keys):
-            self.refuse("ownKeys", None, "returned extra keys but proxy target is non-extensible")
-
-    def apply(self, this, *args):
-        """[[Call]] (10.5.12)."""
-        target, trap = self.trap("apply")
-        if trap is None:
-            return target.fn(this, *args)
-        return trap(target, this, self.realm.new_array(list(args)))
-
-    def construct(self, new_target, *args):
-        """[[Construct]] (10.5.13)."""
-        target, trap = self.trap("construct")
-        if trap is None:
-            return construct(target, args, new_target)
-        result = trap(target, self.realm.new_array(list(args)), new_target)
-        if not isinstance(result, JSObject):
-            raise JSTypeError("proxy [[Construct]] must return an object")
-        return result
-
-    def create_data_property(self, key, value):
-        return self.define_own(key, data_descriptor(value))
-
-
-class ProxyTable(BuiltinClass):
-    """Proxy is a constructor without a `prototype` (28.2.2)."""
-
-    def install(self, realm):
-        realm.Proxy = self.make_constructor(realm)
-        self.static.fill(realm, realm.Proxy)
-
-
-PROXY = ProxyTable("Proxy")
-del INTRINSICS["ProxyPrototype"]
-
-
-@PROXY.constructor(2)
-def proxy_construct(realm, new_target, target=undefined, handler=undefined, *_):
-    if not isinstance(target, JSObject) or not isinstance(handler, JSObject):
-        raise JSTypeError("Cannot create proxy with a non-object as target or handler")
-    return JSProxy(realm, target, handler)
-
-
-@PROXY.static.method("revocable", 2)
-def proxy_revocable(realm, this, target=undefined, handler=undefined, *_):
-    proxy = proxy_construct(realm, undefined, target, handler)
-
-    def revoke(this, *_):
-        proxy.target = proxy.handler = None
-        return undefined
-    return realm.new_object({"proxy": proxy, "revoke": realm.function(revoke)})
+# ======================================================================================
+# 14  FUNCTIONS OF THE WEB
+#
+# What browsers and node give to scripts beside the language: the console and how it shows values, URL,
+# TextEncoder, base64, structuredClone, crypto, performance, timers. Each from the standard that it is
+# named in; none reaches outside of the realm.
+# ======================================================================================
 
 
 # -- Inspection --------------------------------------------------------------------------
@@ -24093,114 +24323,6 @@ def console_time_end(realm, this, label=undefined, *_):
     if write_time(realm, label, "timeEnd"):
         del console_state(realm).started[label]
     return undefined
-
-
-# -- Global functions and values (19.1, 19.2, B.2.1) -------------------------------------
-
-for _name, _value in (("Infinity", INFINITY), ("NaN", NAN), ("undefined", undefined)):
-    GLOBAL_FUNCTIONS.value(_name, _value, 0)
-
-#: What encodeURIComponent and escape change; encodeURI leaves more as it is.
-URI_COMPONENT_CHANGED = re.compile("[^A-Za-z0-9_.!~*'()-]{1,4096}")
-URI_CHANGED = re.compile("[^A-Za-z0-9_.!~*'();/?:@&=+$,#-]{1,4096}")
-URI_RESERVED = frozenset(";/?:@&=+$,#")
-ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
-
-#: A run of escapes, not too long; no character is divided.
-_PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
-_ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
-
-
-@GLOBAL_FUNCTIONS.method("isFinite", 1)
-def global_is_finite(realm, this, value=undefined, *_):
-    return is_finite(to_number(value))
-
-
-@GLOBAL_FUNCTIONS.method("isNaN", 1)
-def global_is_nan(realm, this, value=undefined, *_):
-    value = to_number(value)
-    return value != value
-
-
-@GLOBAL_FUNCTIONS.method("eval", 1)
-def global_eval(realm, this, source=undefined, *_):
-    """Indirect eval (19.2.1): the text runs as a script of its own."""
-    return realm.evaluate_global(source) if type(source) is str else source
-
-
-def encode_uri(text, changed):
-    """Encode (19.2.6.5); `changed` matches runs of characters that are escaped."""
-    def encode_run(match):
-        return "%" + match[0].encode().hex("%").upper()
-    try:
-        encoded = replace_in_slices(changed, encode_run, python_text(text), check_string_length)
-    except UnicodeEncodeError:
-        raise JSURIError("URI malformed") from None
-    check_string_length(len(encoded))
-    return encoded
-
-
-def decode_uri(text, preserved):
-    """Decode (19.2.6.6); escapes of the characters in `preserved` stay."""
-    def decode_run(match):
-        try:
-            decoded = bytes.fromhex(match[0].replace("%", "")).decode()
-        except UnicodeDecodeError:
-            raise JSURIError("URI malformed") from None
-        if preserved and not preserved.isdisjoint(decoded):
-            return decode_except(match[0], decoded, preserved)
-        return utf16(decoded)
-    if "%" not in text:
-        return text
-    if re.search("%(?![0-9a-fA-F]{2})", text):
-        raise JSURIError("URI malformed")
-    return replace_in_slices(_PERCENT_RUN, decode_run, text)
-
-
-def decode_except(escaped, decoded, preserved):
-    """The characters of a run of escapes, but those of `preserved` as they were escaped."""
-    pieces, at = [], 0
-    for char in decoded:
-        size = 3 * len(char.encode())
-        pieces.append(escaped[at:at + size] if char in preserved else utf16(char))
-        at += size
-    return "".join(pieces)
-
-
-@GLOBAL_FUNCTIONS.method("decodeURI", 1)
-def global_decode_uri(realm, this, uri=undefined, *_):
-    return decode_uri(to_string(uri), URI_RESERVED)
-
-
-@GLOBAL_FUNCTIONS.method("decodeURIComponent", 1)
-def global_decode_uri_component(realm, this, component=undefined, *_):
-    return decode_uri(to_string(component), frozenset())
-
-
-@GLOBAL_FUNCTIONS.method("encodeURI", 1)
-def global_encode_uri(realm, this, uri=undefined, *_):
-    return encode_uri(to_string(uri), URI_CHANGED)
-
-
-@GLOBAL_FUNCTIONS.method("encodeURIComponent", 1)
-def global_encode_uri_component(realm, this, component=undefined, *_):
-    return encode_uri(to_string(component), URI_COMPONENT_CHANGED)
-
-
-@GLOBAL_FUNCTIONS.method("escape", 1)
-def global_escape(realm, this, text=undefined, *_):
-    escaped = replace_in_slices(ESCAPE_CHANGED, percent_escape, to_string(text), check_string_length)
-    check_string_length(len(escaped))
-    return escaped
-
-
-def percent_escape(match):
-    return f"%{ord(match[0]):02X}" if match[0] < "\u0100" else f"%u{ord(match[0]):04X}"
-
-
-@GLOBAL_FUNCTIONS.method("unescape", 1)
-def global_unescape(realm, this, text=undefined, *_):
-    return replace_in_slices(_ESCAPE_SEQUENCE, lambda m: chr(int(m[1] or m[2], 16)), to_string(text))
 
 
 # -- URL ---------------------------------------------------------------------------------
@@ -25503,7 +25625,7 @@ def global_queue_microtask(realm, this, callback=undefined, *_):
 
 
 # ======================================================================================
-# 12  REALM, JOBS AND TIMERS
+# 15  REALM, JOBS AND TIMERS
 #
 # A realm is one isolated JavaScript world: its global object, its intrinsics (made when first
 # needed), its microtasks and timers, and the helpers that generated code calls. Everything from
@@ -27129,6 +27251,16 @@ def is_module(source):
 
 #: Seconds between two looks of the watchdog at the process's memory.
 MEMORY_CHECK_SECONDS = 0.05
+#: The watchdog is late by so much: a script's call holds up all threads.
+HELD_UP_SECONDS = 0.05
+#: Bytes by which the process grows between two looks when several running realms begin to take turns.
+TURNS_FROM_BYTES = 4 * 1024 * 1024
+#: Seconds that a stopped script gets to give back its memory before another one may be blamed.
+STOPPING_SECONDS = 5
+#: Bytes by which it grows above its limit before garbage is looked for again.
+COLLECT_FROM_BYTES = 64 * 1024 * 1024
+
+
 def _memory_on_linux():
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -27171,69 +27303,108 @@ def give_back_memory():
         pass
 
 
+def thread_seconds(thread):
+    """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's own
+    function for it crashes for a thread that has ended."""
+    try:
+        return time.clock_gettime(~thread << 3 | 6) if sys.platform == "linux" else None
+    except OSError:
+        return None
+
+
+def out_of_memory(message):
+    error = ScriptTimeout(message)
+    error.name = "OutOfMemoryError"
+    return error
+
+
 class Watch:
-    """One entry into a realm, until when it may last and how large the process may grow (None: not
-    known yet)."""
+    """One entry into a realm and until when it may last. `since` and `seconds` are the time and the thread's
+    processor time at the watchdog's last look, or when it began (None: not known yet); `memory` is what the
+    realm had when it began."""
 
-    __slots__ = ("realm", "deadline", "memory")
+    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds")
 
-    def __init__(self, realm, deadline):
+    def __init__(self, realm, seconds):
         self.realm = realm
-        self.deadline = deadline
-        self.memory = None
+        self.memory = realm.memory
+        self.thread = threading.get_native_id()
+        self.since = time.monotonic()
+        self.deadline = INFINITY if seconds is None else self.since + seconds
+        self.seconds = None
+
+    def worked(self, now):
+        """Seconds that it has computed since the last look."""
+        last, self.seconds = self.seconds, thread_seconds(self.thread)
+        since, self.since = self.since, now
+        return now - since if last is None or self.seconds is None else self.seconds - last
 
 
 class Watchdog:
-    """One thread that stops scripts whose time is up or that take too much memory."""
+    """One thread that stops scripts whose time is up, and shares out the process's memory.
+
+    What the process grows by is charged to the realms that ran meanwhile. When that happens while several run,
+    they take turns, so that nobody pays for another. A realm whose call holds up all threads rests after it.
+    """
 
     def __init__(self):
-        self.condition = threading.Condition()
+        lock = threading.RLock()
+        self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
         self.watches = set()
         self.thread = None
         self.asleep = False
-        self.garbage = False
-        #: The size of the process when a script was last seen to begin.
-        self.memory = 0
+        self.max_memory = DEFAULT_MAX_MEMORY
+        #: The size of the process at the last look, and that before scripts took any.
+        self.memory = self.first_memory = 0
+        #: The realms that have been charged with memory.
+        self.charged = weakref.WeakSet()
+        #: Weak reference to a realm -> seconds of its entries that have ended since the last look.
+        self.ended = {}
+        #: The realm whose turn it is, until when turns are taken, and when garbage was last collected.
+        self.turn = None
+        self.turns_end = self.collected = self.stopping_until = 0.0
+        #: The size of the process after garbage was collected.
+        self.clean_memory = 0
 
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
-        watch = Watch(realm, INFINITY if seconds is None else time.monotonic() + seconds)
+        watch = Watch(realm, seconds)
         with self.condition:
             self.watches.add(watch)
             if self.thread is None:
-                self.memory = memory_used()
+                self.memory = self.first_memory = memory_used()
                 self.thread = threading.Thread(target=self.run, name="watchdog", daemon=True)
                 self.thread.start()
             elif self.asleep or (seconds is not None and seconds < MEMORY_CHECK_SECONDS):
                 self.asleep = False
                 self.condition.notify()
+            if self.turn is not None and self.turn is not realm:
+                realm.interrupt_run(None)
         return watch
 
-    def release(self, watch, garbage=False):
-        """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it.
-        With `garbage`, Python is told to look for cycles soon."""
+    def release(self, watch):
+        """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it."""
         with self.condition:
             self.watches.discard(watch)
-            self.garbage |= garbage
+            realm = watch.realm.reference
+            self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
 
     def run(self):
         """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there have been none for a
         while, so that short entries need not wake it."""
-        idle = 0
+        idle, due = 0, time.monotonic()
         with self.condition:
             while True:
-                if self.watches:
-                    idle = 0
-                    self.check()
-                elif self.garbage:
-                    self.garbage = False
-                    gc.collect()
-                else:
-                    idle += 1
+                idle = 0 if self.watches or self.ended else idle + 1
+                if not idle:
+                    self.check(time.monotonic() - due)
                 asleep = self.asleep = idle > 40
-                self.condition.wait(None if asleep else self.next_wait())
+                wait = None if asleep else self.next_wait()
+                due = time.monotonic() + (wait or 0.0)
+                self.condition.wait(wait)
                 if asleep:
                     idle = 0            # whoever wakes it has the next two seconds without
+                    due = time.monotonic()
                 self.asleep = False
 
     def next_wait(self):
@@ -27241,22 +27412,114 @@ class Watchdog:
         first = min((watch.deadline for watch in self.watches), default=INFINITY)
         return max(0.001, min(MEMORY_CHECK_SECONDS, first - time.monotonic()))
 
-    def check(self):
-        """Stops whatever has gone too far."""
+    def check(self, late):
+        """Stops whatever has gone too far. `late` says by how many seconds nobody let this thread run."""
         now, memory = time.monotonic(), memory_used()
+        shares = {realm(): seconds for realm, seconds in self.ended.items() if realm() is not None}
+        self.ended = {}
         for watch in list(self.watches):
-            if watch.memory is None:
-                watch.memory = min(self.memory, memory) + MAX_SCRIPT_MEMORY
+            seconds = watch.worked(now)
+            shares[watch.realm] = shares.get(watch.realm, 0.0) + seconds
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
                 self.watches.discard(watch)
-            elif memory > watch.memory:
-                watch.realm.interrupt_run("memory")
-                self.watches.discard(watch)
+            elif late > HELD_UP_SECONDS and seconds > late / 2:
+                watch.realm.interrupt_run(None)
+        self.charge(memory - self.memory, shares)
+        self.take_turns(now, memory - self.memory, [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
         self.memory = memory
+        if memory - self.first_memory > self.max_memory:
+            self.over_budget(now)
+
+    def charge(self, grown, shares):
+        """Adds growth, which may be negative, to the accounts of the realms that ran."""
+        if self.turn in shares:
+            shares = {self.turn: 1.0}
+        total = sum(shares.values())
+        for realm, seconds in shares.items():
+            if seconds > 0:
+                self.charged.add(realm)
+                realm.memory = max(0, realm.memory + int(grown * seconds / total))
+
+    def take_turns(self, now, grown, running):
+        """Lets one realm run at a time while the process grows and several do."""
+        if grown > TURNS_FROM_BYTES and len(running) > 1:
+            self.turns_end = now + 1
+        if now > self.turns_end:
+            if self.turn is not None:
+                self.turn = None
+                self.turned.notify_all()
+            return
+        realms = sorted({watch.realm for watch in self.watches}, key=id)
+        later = [realm for realm in realms if self.turn is not None and id(realm) > id(self.turn)]
+        self.turn = later[0] if later else realms[0] if realms else None
+        self.turned.notify_all()
+        for realm in realms:
+            if realm is not self.turn:
+                realm.interrupt_run(None)
+
+    def rest(self, realm):
+        """Called by a realm's thread: lets others run for a moment, or until its turn."""
+        end = time.monotonic() + 1
+        with self.condition:
+            self.turned.wait(MEMORY_CHECK_SECONDS)
+            while self.turn not in (None, realm) and realm.interruption is None and time.monotonic() < end:
+                self.turned.wait(MEMORY_CHECK_SECONDS)
+
+    def over_budget(self, now):
+        """The process is too large: collects garbage, then stops the realm that has taken the most."""
+        if now - self.collected > 1 or self.memory > self.clean_memory + COLLECT_FROM_BYTES:
+            self.collect()
+        over = self.memory - self.first_memory - self.max_memory
+        if over <= 0 or now < self.stopping_until:
+            return
+        realms = sorted(self.charged, key=lambda realm: realm.memory)
+        running = {watch.realm for watch in self.watches}
+        if sum([realm.memory for realm in realms]) < self.max_memory // 2:
+            self.first_memory += over           # that was not the scripts
+        elif realms[-1] in running:
+            self.stop(realms[-1], now)
+        elif realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
+            realms[-1].outgrown()
+        else:
+            # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
+            growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+            if growing is not None and growing.realm.memory - growing.memory > self.max_memory // 4:
+                self.stop(growing.realm, now)
+
+    def stop(self, realm, now):
+        """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
+        realm.interrupt_run("memory")
+        self.watches = {watch for watch in self.watches if watch.realm is not realm}
+        self.stopping_until = now + STOPPING_SECONDS
+
+    def collect(self):
+        """Collects garbage and gives what is free back to the system; the bytes by which the process shrank."""
+        before = memory_used()
+        gc.collect()
+        give_back_memory()
+        self.collected = time.monotonic()
+        self.memory = self.clean_memory = memory_used()
+        self.first_memory = min(self.first_memory, self.memory)
+        return before - self.memory
+
+    def settle(self, realm):
+        """After a stop for want of memory, in the thread that was stopped: a realm that still keeps too much is
+        told so."""
+        freed = self.collect()
+        with self.condition:
+            self.stopping_until = 0.0
+            realm.memory = max(0, min(realm.memory - freed, self.memory - self.first_memory))
+        if realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+            realm.outgrown()
+
+    def has_room(self, size):
+        """Whether the process may grow by so many bytes at once."""
+        return not self.first_memory or memory_used() + size - self.first_memory <= self.max_memory * 1.1
 
 
 WATCHDOG = Watchdog()
+MemoryLimit.has_room = WATCHDOG.has_room
 
 
 # -- Values for a reader that chooses ----
@@ -27326,9 +27589,23 @@ class LiveValues:
 
 # -- Realm -------------------------------------------------------------------------------
 
+def write_line(stream, text):
+    """Writes a line to a text stream and flushes it. Characters that its encoding lacks are escaped, and only
+    those. In one piece, since timers print from their own thread."""
+    if stream is None:
+        return                          # started without one
+    text += "\n"
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = getattr(stream, "encoding", None) or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
 def print_to_terminal(level, text):
     """The console of realms that nobody gave another one."""
-    print(text, file=sys.stderr if level in ("error", "warn") else sys.stdout, flush=True)
+    write_line(sys.stderr if level in ("error", "warn") else sys.stdout, text)
 
 
 #: Source texts compiled lately, by (text, file name): a reload or a second realm need not do it again.
@@ -27627,6 +27904,11 @@ class Realm:
         self.stop_reason = None
         self.time_limit = None
         self.thread = None
+        #: Bytes by which the process grew while this realm ran, and what to call when it keeps too much of them.
+        self.memory, self.outgrown = 0, None
+        self.reference = weakref.ref(self)
+        #: The JSError that says why it cannot be entered any more, if there is more to say than that it is closed.
+        self.unloaded = None
         self.jobs = collections.deque()
         self.depth = 0
         self.symbols = {}
@@ -27736,9 +28018,19 @@ class Realm:
             found = _UNBOUND.search(str(error))
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
         if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
-            return "ReferenceError", "Cannot access variable before initialization"
+            return "ReferenceError", f"Cannot access {self.name_of_cell(error)} before initialization"
         self.note_failure(error)
         return "Error", self.internal_error_of(error).message
+
+    @staticmethod
+    def name_of_cell(error):
+        """The variable, in quotes, whose Cell is empty; found among those of the frame that looked at it."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        names = [] if trace is None else [
+            name for name, value in trace.tb_frame.f_locals.items() if value is error.obj]
+        return f"'{script_name(names[0])}'" if names else "variable"
 
     def internal_error_of(self, error):
         """What scripts see of an exception that the engine does not expect of itself."""
@@ -27763,18 +28055,29 @@ class Realm:
     # entering
 
     def interrupt_run(self, reason):
-        """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory"."""
-        self.stop_reason = reason
-        self.interruption = Interrupted()
+        """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory", or
+        (None) let others run for a moment."""
+        if reason is not None:
+            self.stop_reason = reason
+            self.interruption = Interrupted()
+            STOPPED_THREADS.add(self.thread)
         self.interrupt = True
         self.runtime["interrupt"] = True
-        STOPPED_THREADS.add(self.thread)
 
     def poll(self):
         """Raises Interrupted when the script's time is up: always the same one, since Python searches
         the chain of contexts at each raise of a new one, and a deep stack of `finally` raises many."""
         if self.interrupt:
-            raise self.interruption
+            if self.interruption is not None:
+                raise self.interruption
+            self.rest()
+
+    def rest(self):
+        """Lets others run for a moment."""
+        self.interrupt = self.runtime["interrupt"] = False
+        WATCHDOG.rest(self)
+        if self.interruption is not None:       # it was stopped meanwhile
+            self.interrupt = self.runtime["interrupt"] = True
 
     @needs_deep_stack
     def enter(self, work, timeout=None):
@@ -27783,7 +28086,7 @@ class Realm:
         seconds = timeout if timeout is not None else self.timeout
         with self.lock:
             if self.closed:
-                raise JSError(f"the realm {self.name} is closed")
+                raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
                 return self.enter_again(work)
             self.depth = 1
@@ -27794,24 +28097,30 @@ class Realm:
                 try:
                     result = self.work_and_jobs(work)
                 finally:
-                    WATCHDOG.release(watch, self.stop_reason == "memory")
-                self.poll()             # a script that swallowed the interruption has timed out too
+                    WATCHDOG.release(watch)
+                if self.interruption is not None:
+                    raise self.interruption     # a script that swallowed the interruption has timed out too
                 return result
             except Interrupted as error:
-                if not self.interrupt:  # another realm's, below on the stack
+                if self.interruption is None:   # another realm's, below on the stack
                     raise
                 self.jobs.clear()
                 self.rejections.clear()
-                self.report_timeout(seconds, error)
+                stopped = self.stopped_error(seconds, error)
+                traceback.clear_frames(error.__traceback__)
             except Exception as error:
                 raise self.js_error(error) from None
             finally:
                 self.depth = 0
-                if self.interrupt:
+                if self.interrupt or self.interruption is not None:
                     self.clear_interrupt()
                 if HEADROOM.raised:
                     with HEADROOM.lock:
                         HEADROOM.settle()
+            # Out of the handler, or the error would keep everything that the script had.
+            if stopped.name != ScriptTimeout.name:
+                WATCHDOG.settle(self)
+            raise stopped
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -27836,19 +28145,19 @@ class Realm:
         self.interrupt = False
         self.runtime["interrupt"] = False
 
-    def report_timeout(self, seconds, error):
+    def stopped_error(self, seconds, error):
+        """The ScriptTimeout for an entry that was stopped."""
         frames = frames_of_traceback(error.__traceback__)
         if self.stop_reason == "memory":
-            timeout = ScriptTimeout("the script was stopped: it took more than "
-                                    f"{MAX_SCRIPT_MEMORY >> 20} MiB of memory")
-            timeout.name = "OutOfMemoryError"
+            timeout = out_of_memory(f"the script was stopped: all scripts together took more than "
+                                    f"{WATCHDOG.max_memory >> 20} MiB of memory, and this one the most")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
         if frames:
             timeout.filename = frames[0][0].co_filename
             timeout.line, timeout.column = frame_position(*frames[0])
-        raise timeout from None
+        return timeout
 
     # jobs
 
@@ -27861,7 +28170,7 @@ class Realm:
         while True:
             while jobs:
                 if self.interrupt:
-                    raise Interrupted
+                    self.poll()
                 job = jobs.popleft()
                 try:
                     job()
@@ -27902,6 +28211,32 @@ class Realm:
         """Cancels timers; later entries fail."""
         self.closed = True
         self.timers.close()
+
+    def unload(self, reason):
+        """Gives up what the script keeps; later entries fail with a JSError for this reason."""
+        with self.lock:
+            self.unloaded = reason
+            self.close()
+            self.forget()
+            self.memory = max(0, self.memory - WATCHDOG.collect())
+
+    @staticmethod
+    def empty(function):
+        """Drops the code of a function that somebody outside still holds, and with it what it closes over."""
+        if isinstance(function, JSFunction):
+            function.fn = function.ctor = function.fields = None
+            function.attrs, function.props = None, {}
+
+    def forget(self):
+        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins."""
+        self.jobs.clear()
+        self.globals.clear()
+        self.global_object.props.clear()
+        for kept in (self.lexical, self.rejections, self.symbols, self.host_hooks):
+            kept.clear()
+        self.modules, self.last_match = ModuleMap(self), None
+        for name in set(self.__dict__) & set(INTRINSICS):
+            del self.__dict__[name]
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
@@ -28597,10 +28932,10 @@ class ForegroundRealm(Realm):
         if self.depth:
             self.interrupt_run("stop")
 
-    def report_timeout(self, seconds, error):
+    def stopped_error(self, seconds, error):
         if self.stop_reason == "stop":
-            raise ScriptTimeout("interrupted") from None
-        super().report_timeout(seconds, error)
+            return ScriptTimeout("interrupted")
+        return super().stopped_error(seconds, error)
 
     def await_settled(self, settled, timeout, started):
         """Waits until a promise is settled, somebody stops it, or nothing is left that could settle it."""
@@ -28808,6 +29143,15 @@ class PromptRealm(ForegroundRealm):
         kind = {"string": "String", "number": "Number", "boolean": "Boolean", "symbol": "Symbol",
                 "bigint": "BigInt"}.get(typeof(value))
         return None if kind is None else getattr(self, kind + "Prototype")
+
+
+# ======================================================================================
+# 16  JS2PY, AND THE CHOICE OF AN ENGINE
+#
+# The customer's package as an engine beside our own: a private copy of it, the way from our syntax tree to
+# its JavaScript, what was closed so that a script stays inside, and a realm with the same members as
+# ours. ENGINES, at the end, is the choice.
+# ======================================================================================
 
 
 # -- js2py: the private copy -------------------------------------------------------------
@@ -29931,7 +30275,9 @@ class Js2PyRealm:
         self.lock = threading.RLock()
         self.interrupt = self.closed = False
         self.interruption = self.stop_reason = self.time_limit = self.thread = None
-        self.depth = 0
+        self.outgrown = self.unloaded = None
+        self.reference = weakref.ref(self)
+        self.depth = self.memory = 0
         self.jobs = collections.deque()
         self.rejections = {}            # there are no promises
         self.timers = TimerQueue(self)
@@ -29972,17 +30318,28 @@ class Js2PyRealm:
         """Raises Interrupted in the thread that runs the script, when that shall end. Others may make
         values meanwhile."""
         if self.interrupt and threading.get_ident() == self.thread:
-            raise self.interruption
+            Realm.poll(self)
 
-    def report_timeout(self, seconds, error):
-        try:
-            Realm.report_timeout(self, seconds, error)
-        except ScriptTimeout as timeout:
-            places = self.places(error.__traceback__)
-            timeout.where = "".join("\n" + self.place_text(*place) for place in places)
-            if places:
-                _, timeout.filename, timeout.line = places[0]
-            raise
+    rest = Realm.rest
+    unload = Realm.unload
+
+    @staticmethod
+    def empty(function):
+        if isinstance(function, Js2PyValue):
+            function.object.own.clear()
+            function.object.code = None
+
+    def forget(self):
+        self.jobs.clear()
+        self.scope.own.clear()
+
+    def stopped_error(self, seconds, error):
+        timeout = Realm.stopped_error(self, seconds, error)
+        places = self.places(error.__traceback__)
+        timeout.where = "".join("\n" + self.place_text(*place) for place in places)
+        if places:
+            _, timeout.filename, timeout.line = places[0]
+        return timeout
 
     # exceptions
 
@@ -30409,6 +30766,7 @@ ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "wait_idle",                     # entering it
+    "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
@@ -30431,7 +30789,7 @@ def check_engine(name):
 
 
 # ======================================================================================
-# 13  STREAMS: REGISTRY, CONNECTIONS, BROADCASTER
+# 17  STREAMS: REGISTRY, CONNECTIONS, BROADCASTER
 #
 # Server-Sent Events without a word of JavaScript. A `StreamRegistry` maps paths to `Stream`s; a
 # stream numbers and remembers its messages and knows its `Connection`s; the `Broadcaster` is the
@@ -30845,6 +31203,12 @@ class Stream:
             self.history_bytes = 0
             for number in sorted(merged):
                 self._remember(merged[number])
+
+    def forget(self):
+        """Keeps none of the messages sent so far any more."""
+        with self.lock:
+            self.history.clear()
+            self.history_bytes, self.floor = 0, self.sequence
 
     def audience(self, filter=None):
         """How many connections a message would go to now."""
@@ -31772,7 +32136,7 @@ class Broadcaster:
 
 
 # ======================================================================================
-# 14  GRAPHQL
+# 18  GRAPHQL
 #
 # A GraphQL engine in plain Python (specification of October 2021): language, schema merged from
 # registrations, validation, introspection, execution by compiled plans, GraphQL over HTTP, and the
@@ -31805,6 +32169,11 @@ MAX_GRAPHQL_CACHED_DOCUMENTS = 256
 MAX_GRAPHQL_CACHED_PLANS = 16
 #: Seconds that a reservation of the single connection mode waits for its connection, and how many may wait.
 GRAPHQL_RESERVATION_SECONDS = 60.0
+#: Seconds after which a channel that nobody listens to gets no messages, and how many such ones there may be.
+GRAPHQL_IDLE_SECONDS = 5.0
+MAX_GRAPHQL_IDLE_CHANNELS = 100
+#: Bytes of the histories of all channels together; they can be made anew from those of the plain streams.
+MAX_GRAPHQL_HISTORY_BYTES = 32 * 1024 * 1024
 MAX_GRAPHQL_RESERVATIONS = 1_000
 MAX_GRAPHQL_RESERVED_OPERATIONS = 100
 
@@ -35692,13 +36061,19 @@ def _graphql_metadata_text(value):
 
 
 class _GraphQLChannel:
-    """Subscribers that get the same texts: one stream (section 13) for each document and kind of event."""
+    """Subscribers that get the same texts: one stream (section 17) for each document and kind of event. Its
+    messages have the ids that they have on the plain stream of the subscription, so what is not kept
+    here can be made from what is kept there."""
 
     __slots__ = ("subscription", "name", "event", "stream", "idle_since")
 
     def __init__(self, subscription, name, event, stream):
         self.subscription, self.name, self.event, self.stream = subscription, name, event, stream
         self.idle_since = time.monotonic()
+
+    def idle(self):
+        """For how many seconds nobody has been listening."""
+        return 0.0 if self.stream.connections else time.monotonic() - self.idle_since
 
     def text(self, name, payload, service):
         """What subscribers get of a message of the subscription `name`."""
@@ -35930,7 +36305,7 @@ class GraphQLSseAnswer:
 
     Either `response` is (status, headers, body), a plain answer; or the client gets an event stream
     that begins with the bytes `first`. Then, if `stream` is None, the connection ends after them, else
-    it is attached to `stream` (section 13) with `metadata` and, if not None, `last_event_id`. `advice`
+    it is attached to `stream` (section 17) with `metadata` and, if not None, `last_event_id`. `advice`
     is a sentence for the log, or None.
     """
 
@@ -35995,7 +36370,7 @@ class _GraphQLSseOperation:
                       "its messages are read as JSON. Better declare an object type.")
         if self.single:
             return self.subscribe_reserved(subscription, first, advice)
-        stream = self.service.channel(subscription, self.event)
+        stream = self.service.channel(subscription, self.event, self.last_event_id())
         opening = encode_data(first, self.event) if first is not None else b""
         return GraphQLSseAnswer(None, stream, subscription.metadata, opening, self.last_event_id(), advice,
                                 subscription.name)
@@ -36118,7 +36493,7 @@ class GraphQLService:
 
     `error_extensions(exception, context) -> dict or None` may add extensions to an error whose resolver
     raised `exception`. `absent` is a value that resolvers return for "no value" besides None.
-    `registry` is the stream registry (section 13) in which each subscription has its plain stream;
+    `registry` is the stream registry (section 17) in which each subscription has its plain stream;
     without one nothing can be subscribed.
     """
 
@@ -36134,6 +36509,8 @@ class GraphQLService:
         self.views = {}
         self.projections = weakref.WeakValueDictionary()
         self.channels, self.reservations, self.reserved = {}, {}, {}
+        self.orders = collections.defaultdict(threading.RLock)      # by name: one message after the other
+        self.swept = 0.0
 
     # registering
 
@@ -36390,7 +36767,7 @@ class GraphQLService:
                 first += encode_data(payload, None)
         metadata = {key: value for key, value in query.items() if key not in _GRAPHQL_PARAMETERS}
         last = headers.get("last-event-id") or query.get("lastEventId")
-        return GraphQLSseAnswer(None, self.channel(None, None), metadata, first, last)
+        return GraphQLSseAnswer(None, self.channel(None, None, last), metadata, first, last)
 
     def first_payload(self, name, query, context):
         """What the resolver of a subscription gives a client that subscribed to everything, as JSON text."""
@@ -36495,7 +36872,7 @@ class GraphQLService:
 
     # streams and broadcasting
 
-    def channel(self, subscription, event):
+    def channel(self, subscription, event, last_event_id=None):
         """The stream of the subscribers that see what this one sees; `subscription` None means everything."""
         if subscription is None:
             key = None
@@ -36509,31 +36886,54 @@ class GraphQLService:
                 kind = _GraphQLChannel if subscription else _GraphQLEverythingChannel
                 path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else GRAPHQL_SSE_PATH
                 channel = group[key] = kind(subscription, name, event, self.registry.create(path, lasting=False))
-                if self.registry.kind is not Stream:
-                    self.recall(channel)
+                self.begin(channel)
                 channel.stream.on_close = lambda connection: setattr(channel, "idle_since", time.monotonic())
             channel.idle_since = time.monotonic()
+            if last_event_id and not channel.stream.position_of(last_event_id)[1]:
+                self.recall(channel)
             return channel.stream
 
+    def plain_streams(self, channel):
+        """(name, plain stream) of the subscriptions of a channel, where it has their ids."""
+        if channel.name is None and self.registry.kind is Stream:
+            return []                   # ids of several streams, each with a count of its own
+        names = [item.name for item in self.subscriptions().values()
+                 if channel.name in (item.name, None if item.visibility == "external" else item.name)]
+        found = [(name, self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)) for name in names]
+        return [(name, plain) for name, plain in found if plain is not None]
+
+    def begin(self, channel):
+        """Lets a new channel go on where its plain streams are."""
+        stream = channel.stream
+        for _, plain in self.plain_streams(channel):
+            self.follow(channel, plain)
+            if plain.epoch == stream.epoch:
+                stream.sequence = stream.floor = max(stream.sequence, plain.sequence)
+
+    def follow(self, channel, plain):
+        """The epoch of a channel is that of its plain stream; where ids come from Redis they agree anyway."""
+        if channel.name is not None and self.registry.kind is Stream and channel.stream.epoch != plain.epoch:
+            with channel.stream.lock:
+                channel.stream.former, channel.stream.epoch = plain.former, plain.epoch
+
     def recall(self, channel):
-        """Gives a new channel what the plain streams of its subscriptions still have, because where ids come
-        from Redis a client may have been connected to another process until now."""
-        subscriptions = [item for item in self.subscriptions().values()
-                         if channel.name in (item.name, None if item.visibility == "external" else item.name)]
-        messages, sequence, floor = [], channel.stream.sequence, channel.stream.floor
-        for item in subscriptions:
-            plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + item.name)
-            if plain is None or plain.epoch != channel.stream.epoch:
+        """Gives a channel what its plain streams still have of the messages that it has had, for a client that
+        was connected to another process, or to a channel that is gone."""
+        stream = channel.stream
+        messages, last, floor = [], stream.sequence, 0
+        for name, plain in self.plain_streams(channel):
+            if plain.epoch != stream.epoch:
+                floor = stream.floor
                 continue
             with plain.lock:
-                kept = list(plain.history)
-                sequence, floor = max(sequence, plain.sequence), max(floor, plain.floor)
+                kept, floor = list(plain.history), max(floor, plain.floor)
             for message in kept:
-                text = channel.text(item.name, message.text, self)
-                frame = b"id: %b\n%b" % (plain.event_id(message.sequence).encode(),
-                                         encode_data(text, channel.event))
-                messages.append(Message(message.sequence, frame, message.filter, message.time))
-        channel.stream.recall(channel.stream.epoch, sequence, floor, messages)
+                if message.sequence <= last:
+                    frame = b"id: %b\n%b" % (message.id.encode(),
+                                             encode_data(channel.text(name, message.text, self), channel.event))
+                    messages.append(Message(message.sequence, frame, message.filter, message.time))
+        if messages:
+            stream.recall(stream.epoch, last, floor, messages)
 
     def listeners(self, item):
         """(channels, channels of clients that opened everything, reserved operations) of a subscription."""
@@ -36556,29 +36956,59 @@ class GraphQLService:
     def broadcast(self, name, payload, filter=None, sequence=None):
         """Sends a message to the subscribers of `name` whose metadata have all pairs of `filter` (texts).
 
-        `payload` is the text of the message. Returns a Delivery (section 13), or None when no subscription
+        `payload` is the text of the message. Returns a Delivery (section 17), or None when no subscription
         has that name. It is projected once for each distinct selection.
         """
         item = self.subscriptions().get(name)
         if item is None:
             return None
-        filter = filter or None
-        total = Delivery()
+        if time.monotonic() > self.swept + 1:
+            self.sweep()
+        with self.orders[name]:
+            return self._broadcast(item, payload, filter or None, sequence)
+
+    def _broadcast(self, item, payload, filter, sequence):
+        name, total = item.name, Delivery()
         plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
         with self.lock:                 # a channel made now gets the message either from here or by recall
             channels, reserved = self.listeners(item)
             if plain is not None:
                 total.add(plain.send(payload, filter, None, sequence))
+        number = total.sequence
         for channel in channels:
-            total.add(channel.stream.send(channel.text(name, payload, self), filter, channel.event, sequence))
+            stream = channel.stream
+            if plain is not None:
+                self.follow(channel, plain)
+            if number and channel.name is not None and channel.idle() > GRAPHQL_IDLE_SECONDS:
+                with stream.lock:
+                    stream.sequence = max(stream.sequence, number)
+                stream.forget()
+                continue
+            total.add(stream.send(channel.text(name, payload, self), filter, channel.event,
+                                  sequence if channel.name is None else number or None))
         for (reservation, operation_id), subscription in reserved:
             if subscription.matches(filter):
                 sent = reservation.send(operation_id, subscription.project(payload))
                 total.add(sent if sent.matched else Delivery(1, 0))
-        kept = plain.find(total.sequence) if plain is not None else None
+        kept = plain.find(number) if plain is not None else None
         if kept is not None:
             kept.delivery = total       # what pages show of the subscription is its plain stream
+        self.save_memory()
         return total
+
+    def save_memory(self):
+        """Keeps the histories of all channels together within MAX_GRAPHQL_HISTORY_BYTES: first those go that
+        nobody listens to, then the largest."""
+        with self.lock:
+            channels = [channel for name, group in self.channels.items() if name is not None for channel in group.values()]
+        total = sum(channel.stream.history_bytes for channel in channels)
+        if total <= MAX_GRAPHQL_HISTORY_BYTES:
+            return
+        for channel in sorted(channels, key=lambda channel: (-channel.idle(), -channel.stream.history_bytes)):
+            total -= channel.stream.history_bytes
+            channel.stream.forget()
+            if total <= MAX_GRAPHQL_HISTORY_BYTES // 2:
+                return
 
     def guests(self, name):
         """(connection, metadata) of the clients of GRAPHQL_SSE_PATH that subscribed to this: they count as
@@ -36634,16 +37064,21 @@ class GraphQLService:
 
     def sweep(self):
         """Forgets channels and reservations that nobody has been connected to for a while."""
-        limit = time.monotonic() - GRAPHQL_RESERVATION_SECONDS
+        self.swept = time.monotonic()
+        limit, ended = self.swept - GRAPHQL_RESERVATION_SECONDS, []
         with self.lock:
-            for group in self.channels.values():
-                for key in [key for key, channel in group.items()
-                            if not channel.stream.connections and channel.idle_since < limit]:
-                    del group[key]
+            idle = [(channel.idle(), name, key) for name, group in self.channels.items() if name is not None
+                    for key, channel in group.items() if channel.idle() > GRAPHQL_IDLE_SECONDS]
+            idle.sort(key=lambda item: -item[0])
+            for number, (seconds, name, key) in enumerate(idle):
+                if seconds > GRAPHQL_RESERVATION_SECONDS or len(idle) - number > MAX_GRAPHQL_IDLE_CHANNELS:
+                    ended.append(self.channels[name].pop(key).stream)
             expired = [item for item in self.reservations.values()
                        if not item.stream.connections and item.idle_since < limit]
             for reservation in expired:
                 del self.reservations[reservation.token]
+        for stream in ended:
+            stream.close()
         for reservation in expired:
             for operation_id in list(reservation.operations):
                 self.remove_reserved(reservation, operation_id, False)
@@ -36659,7 +37094,7 @@ def graphql_registration_sentence(item):
 
 
 # ======================================================================================
-# 15  HOST API
+# 19  HOST API
 #
 # The objects and functions that scripts find beside JavaScript's own: routeRegistry, graphQLRegistry,
 # sendStreamMessageToConnections, ResponseBuilder, sharedStorage. Each is declared once, with
@@ -38092,9 +38527,7 @@ class RedisRelay:
             last = stream.event_id(stream.sequence)
             stream.enter(era)
             stream.send(gap_facts(last, stream.event_id(era.base + 1), reason), None, "gap", era.base + 1)
-            with stream.lock:           # who comes later and needs to know is told anyway
-                stream.history.clear()
-                stream.history_bytes, stream.floor = 0, stream.sequence
+            stream.forget()             # who comes later and needs to know is told anyway
 
     # -- sending ----
 
@@ -38850,7 +39283,7 @@ def declaration_of(entry, indent, word):
 
 
 # ======================================================================================
-# 16  SCRIPTS: LOADING AND HOT RELOAD
+# 20  SCRIPTS: LOADING AND HOT RELOAD
 #
 # A `ScriptHost` is one loaded version of one script: its realm and what it registered. The
 # `Application` holds the hosts, the table of routes and the streams, and loads, replaces and
@@ -38956,8 +39389,6 @@ class Log:
 
     def emit(self, text, level="info"):
         stream = self.stream or sys.stderr
-        if stream is None:
-            return                      # started with its standard error closed
         try:
             colour = self.colour if self.colour is not None else wants_colour(stream)
             if colour and level in _COLOURS:
@@ -38966,15 +39397,6 @@ class Log:
                 write_line(stream, text)
         except (OSError, ValueError):
             pass                        # a full disk or a closed terminal must not stop the server
-
-
-def write_line(stream, text):
-    """Writes and flushes a line; characters that the stream cannot encode are escaped."""
-    try:
-        stream.write(text + "\n")
-    except UnicodeEncodeError:
-        stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
-    stream.flush()
 
 
 #: Lines of a report that are not in the colour of its level: pattern -> colour.
@@ -38992,9 +39414,21 @@ def paint(line, level):
 
 
 def wants_colour(stream):
-    """Colours only on a terminal, and not when the user says no (no-color.org)."""
+    """Colours only on a terminal that shows them, and not when the user says no (no-color.org)."""
     return stream is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" \
-        and stream.isatty()
+        and stream.isatty() and (msvcrt is None or console_takes_escapes(stream))
+
+
+def console_takes_escapes(stream):
+    """Whether a console of Windows understands escape sequences; it is asked to (SetConsoleMode with
+    ENABLE_VIRTUAL_TERMINAL_PROCESSING)."""
+    try:
+        handle, mode = ctypes.c_void_p(msvcrt.get_osfhandle(stream.fileno())), ctypes.c_uint32()
+        kernel = ctypes.windll.kernel32
+        return bool(kernel.GetConsoleMode(handle, ctypes.byref(mode))
+                    and (mode.value & 4 or kernel.SetConsoleMode(handle, mode.value | 4)))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 # -- Errors of scripts ----
@@ -39516,6 +39950,7 @@ class ScriptHost:
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.report = self.report_uncaught
+        self.realm.outgrown = self.outgrown
         self.realm.note_ignored = self.note_ignored
         self.realm.note_failure = self.note_failure
         self.realm.modules.loader = self.load_module
@@ -39606,6 +40041,8 @@ class ScriptHost:
 
     def resolve(self, handler, what):
         """The function behind a handler; MissingHandler names what asked for it."""
+        if self.realm.unloaded is not None:
+            raise self.realm.unloaded
         if not isinstance(handler, str):
             return handler
         function = self.realm.lookup(handler)
@@ -39752,6 +40189,28 @@ class ScriptHost:
 
     # -- life ----
 
+    def outgrown(self):
+        """The script keeps more than half of the memory that all may take together. Must not block."""
+        self.realm.outgrown = None
+        start_script_thread(self.unload, name=f"unload {self.name}")
+
+    def unload(self):
+        """Gives up what the script keeps. Its routes and streams stay, and tell why they do not work."""
+        text = (f"this script kept {self.realm.memory >> 20} MiB of memory when all scripts together took more "
+                f"than {WATCHDOG.max_memory >> 20} MiB, and was unloaded; save it to load it again, with less "
+                "to keep or with a larger --max-memory")
+        handlers = [route.handler for route in self.routes.values()]
+        handlers += [item for route in self.streams.values() for item in (route.on_connect, route.on_disconnect)]
+        handlers += [item.resolver.args[2] for item in self.app.graphql.registrations
+                     if item.owner == self.name and item.resolver is not None]
+        for function in handlers:
+            self.realm.empty(function)
+        self.realm.unload(out_of_memory(text))
+        self.app.failures[self.name] = self.app.troubles[self.name] = LoadFailure(self.name, text)
+        self.console("error", text)
+        if self.app.live is not None:
+            self.app.live.script_tried(False)
+
     def load(self):
         """Runs the script and its init; raises JSError or ScriptTimeout."""
         install_host_api(self)
@@ -39788,6 +40247,8 @@ class ScriptHost:
                 self.resolve(handler, what)
         except MissingHandler as error:
             return [str(error)]
+        except JSError:                 # it was unloaded, which has been told
+            pass
         return []
 
 
@@ -40476,7 +40937,7 @@ def public_stamps(folder):
 
 
 # ======================================================================================
-# 17  HTTP SERVER
+# 21  HTTP SERVER
 #
 # `http.server` with `ThreadingMixIn`, minus what is slow or lenient in it. Sockets never block: one
 # thread at a time, the leader, waits for all of them, reads, and answers complete requests itself,
@@ -43396,7 +43857,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 
 # ======================================================================================
-# 18  PAGES
+# 22  PAGES
 #
 # What a browser sees of the server itself: the page for a handler that failed, for a path that does
 # not exist, for any other refusal; the script that keeps pages live; what monitors read; the dashboard at
@@ -47152,7 +47613,7 @@ def explorer_page(server, head):
 
 
 # ======================================================================================
-# 19  COMMAND LINE
+# 23  COMMAND LINE
 #
 # `Server`, which puts the parts together for programs and tests, and `main`, which does so for people:
 # options, the banner, signals, running JavaScript without a server, tests of scripts (--test), a starter
@@ -47307,6 +47768,8 @@ def option_parser():
     add("--no-reload", action="store_true", help="do not watch the files for changes")
     add("--handler-timeout", type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
         help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")
+    add("--max-memory", type=positive, default=DEFAULT_MAX_MEMORY >> 20, metavar="MIB",
+        help=f"MiB by which all scripts together may let the process grow ({DEFAULT_MAX_MEMORY >> 20:,})")
     add("--cors", type=origin, action="append", default=[], metavar="ORIGIN",
         help="let pages of this origin use the server; * for all")
     add("--allow-host", type=allowed_host, action="append", default=[], metavar="NAME",
@@ -47401,8 +47864,20 @@ def chaos_rules(text):
     return text
 
 
+def escape_what_streams_lack():
+    """Lets nothing fail that is printed: characters that the terminal's encoding lacks are escaped, and a
+    process that was started without a terminal prints nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(argv=None):
     """The command line; returns the exit code."""
+    escape_what_streams_lack()
     parser = option_parser()
     options = parser.parse_args(argv)
     problem = trouble_with_engine(options)
@@ -47421,6 +47896,7 @@ def main(argv=None):
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
+    WATCHDOG.max_memory = options.max_memory << 20
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
@@ -47628,7 +48104,7 @@ def check_scripts(scripts, options):
 # -- Script tests ----
 #
 # --test. Each *.test.js runs in a realm of its own, beside the scripts of its folder, which are loaded
-# afresh for it. Requests go through the code of section 17, on a socket pair in place of a port; streams
+# afresh for it. Requests go through the code of section 21, on a socket pair in place of a port; streams
 # through the broadcaster. Only time is not real: it is a ManualClock. One thread drives the test; a request
 # has a thread of its own, but only one of them runs at a time, until it is done or waits.
 
@@ -48603,8 +49079,7 @@ class SpecReporter:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code else text
 
     def write(self, text=""):
-        encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        write_line(self.stream, text)
 
     def result(self, result):
         if result.file != self.file:
@@ -48642,7 +49117,7 @@ class TapReporter:
     def __init__(self, stream):
         self.stream = stream
         self.count = 0
-        self.stream.write("TAP version 14\n")
+        write_line(self.stream, "TAP version 14")
 
     def result(self, result):
         self.count += 1
@@ -48654,12 +49129,10 @@ class TapReporter:
             if result.place:
                 lines.append(f"  at: {json.dumps('%s:%s' % result.place)}")
             lines += ["  message: |"] + ["    " + line for line in printable(result.failure).split("\n")]
-        self.stream.write("\n".join(lines + ["  ..."]).encode("utf-8", "replace").decode() + "\n")
-        self.stream.flush()
+        write_line(self.stream, "\n".join(lines + ["  ..."]))
 
     def end(self, results, seconds):
-        self.stream.write(f"1..{self.count}\n")
-        self.stream.flush()
+        write_line(self.stream, f"1..{self.count}")
 
 
 class JunitReporter:
@@ -48679,8 +49152,7 @@ class JunitReporter:
             for result in own:
                 lines += self.case(result)
             lines.append("  </testsuite>")
-        self.stream.write("\n".join([*lines, "</testsuites>"]) + "\n")
-        self.stream.flush()
+        write_line(self.stream, "\n".join([*lines, "</testsuites>"]))
 
     def numbers(self, results):
         outcomes = [result.outcome for result in results]
@@ -48721,7 +49193,7 @@ class ReportFile:
 
     def __init__(self, path):
         self.path = path
-        self.file = self._attempt(open, path, "w", encoding="utf-8")
+        self.file = self._attempt(open, path, "w", encoding="utf-8", errors="backslashreplace")
 
     def write(self, text):
         self._attempt(self.file.write, text)
@@ -49261,6 +49733,14 @@ STARTER_NOTES = {
 }
 
 
+def shell_word(text):
+    """A word of a command line, quoted for the shell at hand: on Windows double quotes serve cmd and
+    PowerShell alike, and no file name has one in it; SHELL is set by the shells from Unix."""
+    if os.name == "posix" or os.environ.get("SHELL"):
+        return shlex.quote(text)
+    return text if re.fullmatch(r"[\w.:/\\~+-]+", text) else f'"{text}"'
+
+
 def write_starter(folder):
     """--init: a folder to begin with; returns the exit code. Nothing is written over."""
     files = {**STARTER, "aiwebengine.d.ts": type_declarations(), "jsconfig.json": JSCONFIG}
@@ -49278,8 +49758,9 @@ def write_starter(folder):
     except OSError as error:
         print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
-    command = f"python {shlex.quote(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
-    place = shlex.quote(str(folder))
+    python = next((name for name in ("python", "python3", "py") if shutil.which(name)), sys.executable)
+    command = f"{shell_word(python)} {shell_word(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
+    place = shell_word(str(folder))
     print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
                      "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
                      f"  {command} --test {place}", "      runs the tests",
@@ -49292,14 +49773,12 @@ def write_starter(folder):
 
 def print_console(level, text):
     """console.* of code that runs without a server."""
-    stream = sys.stderr if level in ("warn", "error") else sys.stdout
-    line = text + "\n"                  # in one piece: timers print from their own thread
     try:
-        print(line, end="", file=stream, flush=True)
-    except UnicodeEncodeError:
-        print(line.encode("ascii", "backslashreplace").decode(), end="", file=stream, flush=True)
-    except BrokenPipeError:             # `| head` has seen enough
-        os._exit(EXIT_PIPE)
+        print_to_terminal(level, text)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EINVAL):  # the second is what Windows says
+            raise
+        os._exit(EXIT_PIPE)             # `| head` has seen enough
 
 
 def terminal_colors():

@@ -20,6 +20,7 @@ import ast
 import base64
 import contextlib
 import dis
+import errno
 import faulthandler
 import gc
 import hashlib
@@ -372,7 +373,7 @@ class StructureTest(unittest.TestCase):
         self.assertEqual([(n, name.lower()) for n, name in listed[1:]], banners)
 
     def test_banners_count_up_from_two(self):
-        self.assertEqual([number for number, _, _ in self.sections], list(range(1, 20)))
+        self.assertEqual([number for number, _, _ in self.sections], list(range(1, 24)))
 
     def test_names_are_used_only_below_their_definition(self):
         defined = {}
@@ -425,7 +426,7 @@ class StructureTest(unittest.TestCase):
         self.assertLessEqual(at_top, set(sys.stdlib_module_names))
         late = [alias.name for node in ast.walk(self.tree) if isinstance(node, (ast.Import, ast.ImportFrom))
                 and node not in self.tree.body for alias in node.names]
-        self.assertLessEqual({name.split(".")[0] for name in late}, {"ctypes", "js2py", "redis", "readline", "resource", "sqlite3"})
+        self.assertLessEqual({name.split(".")[0] for name in late}, {"ctypes", "js2py", "redis", "readline", "resource", "sqlite3", "winreg", "msvcrt"})
 
     def test_starts_with_a_shebang_and_inline_metadata(self):
         lines = self.source.splitlines()
@@ -2543,6 +2544,101 @@ result = [String.fromCodePoint(0x1F600, 65, 0xFFFF, 0x10FFFF) === "\u{1F600}A\uF
 """)
 
 
+class InferenceTest(unittest.TestCase):
+    """What is inferred of a variable holds however it changes: each program is run a second time with a
+    declaration that nothing can be inferred from."""
+
+    #: Expressions that change x; VALUE is one of VALUES.
+    CHANGES = """x = VALUE ;; x += VALUE ;; x -= VALUE ;; x *= VALUE ;; x %= VALUE ;; x ||= VALUE ;; x &&= VALUE ;; x ??= VALUE ;; x++ ;; --x ;;
+        [x] = [VALUE] ;; [x = VALUE] = [] ;; [, ...x] = [0, VALUE] ;; ({ p: x } = { p: VALUE }) ;; ({ p: [x] } = { p: [VALUE] }) ;;
+        ({ p: x = VALUE } = {}) ;; ({ ...x } = {}) ;; ({ x } = { x: VALUE }) ;; (() => { x = VALUE })() ;; (() => x += VALUE)() ;;
+        (function f() { [x] = [VALUE] })() ;; ((y = x = VALUE) => y)() ;; (({ y = x = VALUE }) => y)({}) ;; ({ get p() { x = VALUE } }).p ;;
+        ({ set p(v) { x = v } }).p = VALUE ;; +{ valueOf() { x = VALUE; return 1 } } ;; `${{ toString() { x = VALUE; return "" } }}` ;;
+        [...{ *[Symbol.iterator]() { x = VALUE } }] ;; [][x = VALUE] ;; ({ [x = VALUE]: 1 }) ;; (t => t)`${x = VALUE}` ;; (x = 1, x = VALUE) ;;
+        class { static { x = VALUE } } ;; class { static p = x = VALUE } ;; class { [x = VALUE]() {} } ;; new class { p = x = VALUE } ;;
+        n ? x = 1 : x = VALUE ;; n || (x = VALUE) ;; kept() ;; paused.next(VALUE) ;; (() => { for (x of [VALUE]); })() ;;
+        (() => { for (x in { VALUE: 1 }); })() ;; (() => { try { throw VALUE } catch (e) { x = e } })() ;; x = -x ;; x = x + x ;; x = ~x ;; x = x / 2 ;;
+        x = x * x ;; x = x ? VALUE : x ;; x = typeof x ;; x = !x ;; x = x, VALUE ;; x = y ;; y = x = VALUE ;; x = z ;; x = void 0"""
+    #: Statements in which it changes; SEE looks at it.
+    USES = """CHANGE; SEE
+        for (x = 0; x < 10; x += 1000) { CHANGE; SEE; if (++n > 3) break }
+        for (x = 0; CHANGE, x < 10; x++) { SEE; if (++n > 3) break }
+        for (x = 0; x < 3; x++, CHANGE) { SEE; if (++n > 3) break }
+        for (x = 0; x < (CHANGE, 10); x += 2147483000) { SEE; if (++n > 3) break }
+        for (x = 5; x >= 0; x--) { SEE; if (n++) { CHANGE } if (n > 4) break }
+        for (x = 0; x <= y; ++x) { SEE; if (n++ > 4) break; if (n > 1) { CHANGE; continue } }
+        L: { if (n++) break L; CHANGE; if (n) break L; x = 5 } SEE
+        try { CHANGE; throw 1 } catch { SEE } finally { SEE }
+        switch (x) { case 1: CHANGE; default: SEE }
+        do { CHANGE; SEE } while (x < 3 && ++n < 4)
+        while (n++ < 3) { SEE; if (n > 1) { CHANGE } }
+        SEE; for (const v of [1, 2]) { SEE; CHANGE } SEE"""
+    SEE = "r.push(x | 0, x + 1, x - 1, x * 3, x % 7, x & 255, x >>> 1, x << 1, -x, x < 5, x == 1, !x, a[x], `${x}`, typeof x, x)"
+    VALUES = ("2147483647", "9007199254740991", "0.5", "'s'")
+    CONTEXTS = ("(() => { BODY })()", "[...(function* () { BODY; yield })()]", "(async () => { BODY })()")
+
+    DECLARATIONS = (("let x = 1", "let [x] = [1]"), ("var x = 1", "var [x] = [1]"), ("let x = 'q'", "let [x] = ['q']"))
+
+    def programs(self, unknown):
+        """The text of a script that runs all combinations and leaves what they saw in `all`."""
+        parts = []
+        changes, uses = re.split(r"\s;;\s+", self.CHANGES), [line.strip() for line in self.USES.split("\n")]
+        for number, (change, use) in enumerate(itertools.product(changes, uses)):
+            value = self.VALUES[number % len(self.VALUES)]
+            if change.startswith("class"):
+                change = f"({change})"
+            change = change.replace("VALUE", value)
+            declaration = self.DECLARATIONS[number // 4 % 3][unknown]
+            body = use.replace("CHANGE;", change + ";").replace("CHANGE", change).replace("SEE", self.SEE)
+            body = f"try {{ {body} }} catch (e) {{ r.push(e.name) }} {self.SEE}"
+            context = self.CONTEXTS[number // 12 % 3] if use != uses[0] else self.CONTEXTS[0]
+            setting = f"let n = 0, y = 7; const a = [8, 9], z = {value}; {declaration}; const kept = () => {{ x = {value} }};" \
+                "const paused = (function* () { while (true) x = yield })(); paused.next();"
+            if "kept" not in change and "paused" not in change:
+                setting = setting.partition("const kept")[0]
+            parts.append("{ const r = []; all.push([" + json.dumps(f"{change} in {use} of {context}") + ", r]); "
+                         + context.replace("BODY", setting + body) + " }")
+        return "var all = [];\n" + "\n".join(parts)
+
+    def seen(self, unknown):
+        realm = aiwebengine.Realm(console=lambda level, text: self.fail(text))
+        realm.evaluate(self.programs(unknown), timeout=2 * STUCK)
+        return json.loads(realm.evaluate("JSON.stringify(all, (k, v) => typeof v === 'number' && (!isFinite(v) || !v)"
+                                         " ? Object.is(v, -0) ? '-0' : String(v) : v)"))
+
+    def test_every_change_against_every_use(self):
+        for (program, found), (_, expected) in zip(self.seen(False), self.seen(True)):
+            self.assertEqual(found, expected, program)
+
+    test_cases = conformance(r"""
+# a var that its own initialiser reads, or a closure in it
+result = [(() => { var x = x + 1; return x })(), (() => { var x = [(() => typeof x)()]; return x[0] })()].join()
+=> NaN,undefined
+# a label that skips a declaration
+result = (c => { a: { if (c) break a; var x = 1 } return typeof x })(1)
+=> undefined
+# a closure that sets a counter beyond its bound
+result = (() => { let i = 0; const h = () => { i = 2147483647 }; for (i = 0; i < 10; i += 1000) { h() } return i | 0 })()
+=> -2147482649
+# var with the name of the catch parameter (B.3.4)
+result = (() => { var r = []; try { throw 1 } catch (e) { var e = "b"; r.push(e) } r.push(typeof e); try { throw 1 } catch (e) { for (var e in { k: 1 }); r.push(e) } return r.join() })()
+=> b,undefined,k
+# a parameter that is assigned before it is initialised
+var r = []; for (var f of [(a = (b = 1), b) => 0, (a = () => b = 1, b = a()) => 0]) try { f() } catch (e) { r.push(e.name) } result = r.join()
+=> ReferenceError,ReferenceError
+# 0n is false wherever it stands
+result = [0n || 3, 0n ? 1 : 2, !0n, 0n && 3, (() => { while (0n) return 1; return 2 })()].map(String).join()
+=> 3,2,true,0,2
+# continue in a try: what the loop's test and update throw is not caught there
+var r = []; try { do { try { continue } catch { r.push("inner") } } while (x_()) } catch (e) { r.push(e.name) }
+try { for (;; x_()) { try { continue } catch { r.push("inner") } } } catch (e) { r.push(e.name) } result = r.join()
+=> ReferenceError,ReferenceError
+# computed keys and heritage are strict code
+var r = []; try { class A { [1..x = 1]() {} } } catch (e) { r.push(e.name) } try { class A extends (y_ = Object) {} } catch (e) { r.push(e.name) } 1..x = 1; result = r.join()
+=> TypeError,ReferenceError
+""")
+
+
 class ContinueThroughFinallyTest(unittest.TestCase):
     """`continue` leaves finally blocks first and steps the loop then (14.7.4.4)."""
 
@@ -2651,7 +2747,7 @@ class DumpPythonTest(unittest.TestCase):
 
 
 # ======================================================================================
-# 11  BUILT-INS
+# 11  BUILT-INS OF THE LANGUAGE
 # ======================================================================================
 
 class BuiltInsTest(unittest.TestCase):
@@ -4358,8 +4454,71 @@ console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(ne
         self.assertTrue(text.endswith("Bad {}\n"), text)
 
 
+class WindowsTimeZoneTest(unittest.TestCase):
+    """Local time where the system's functions know neither its IANA name nor the time before 1970 and after 2038."""
+
+    def windows(self, key_name, tz=None):
+        """As on a Windows that is set to a time zone."""
+        key = mock.MagicMock()
+        registry = mock.Mock(OpenKey=mock.Mock(return_value=key) if key_name else mock.Mock(side_effect=FileNotFoundError),
+                             QueryValueEx=mock.Mock(return_value=(key_name, 1)))
+        environment = {name: value for name, value in os.environ.items() if name != "TZ"}
+        for patch in (mock.patch.object(aiwebengine, "winreg", registry),
+                      mock.patch.dict(os.environ, {**environment, **({"TZ": tz} if tz else {})}, clear=True)):
+            patch.start()
+            self.addCleanup(patch.stop)
+        aiwebengine.windows_zone.cache_clear()
+        self.addCleanup(aiwebengine.windows_zone.cache_clear)
+
+    def test_the_name_of_the_zone_comes_from_the_registry(self):
+        for key_name, tz, expected in (("W. Europe Standard Time", None, "Europe/Berlin"), ("UTC", None, "UTC"),
+                                       ("Central Standard Time (Mexico)\0rest", None, "America/Mexico_City"),
+                                       ("Russia Time Zone 11", None, "Asia/Kamchatka"), ("Mars Standard Time", None, "UTC"),
+                                       ("", None, "UTC"), ("W. Europe Standard Time", "Asia/Tokyo", "Asia/Tokyo")):
+            with self.subTest(key_name):
+                self.windows(key_name, tz)
+                self.assertEqual(run("Intl.DateTimeFormat().resolvedOptions().timeZone"), expected)
+
+    def test_every_zone_of_the_table_exists(self):
+        self.assertEqual([name for name in aiwebengine.WINDOWS_ZONES.values() if not aiwebengine.load_zone(name)], [])
+        self.assertEqual(len(aiwebengine.WINDOWS_ZONES), 142)
+
+    def test_local_time_from_year_1_to_9999(self):
+        self.windows("W. Europe Standard Time")
+        cases = {"new Date(2038, 0, 19, 5).toISOString()": "2038-01-19T04:00:00.000Z",
+                 "new Date(2040, 6, 1).toISOString()": "2040-06-30T22:00:00.000Z",
+                 "new Date(9999, 11, 31, 23).toISOString()": "9999-12-31T22:00:00.000Z",
+                 "new Date(1960, 6, 1).toISOString()": "1960-06-30T23:00:00.000Z",      # no summer time then
+                 "new Date(1980, 6, 1).getTimezoneOffset()": -120, "new Date(2100, 0, 1).getTimezoneOffset()": -60,
+                 "new Date('0001-06-01T12:00:00Z').getFullYear()": 1,
+                 "String(new Date(2050, 6, 1))": "Fri Jul 01 2050 00:00:00 GMT+0200 (Central European Summer Time)",
+                 "new Date(2050, 6, 1, 7).toLocaleString()": "7/1/2050, 7:00:00 AM"}
+        for source, expected in cases.items():
+            with self.subTest(source):
+                self.assertEqual(run(source), expected)
+
+    def test_an_offset_that_the_system_computed_with_32_bits(self):
+        facts = mock.Mock(tm_zone="X", tm_isdst=0, tm_gmtoff=3600 - 2**33)
+        with mock.patch.object(aiwebengine, "winreg", None), mock.patch.object(aiwebengine.time, "localtime", lambda _: facts):
+            aiwebengine.windows_zone.cache_clear()
+            self.assertEqual(aiwebengine.local_facts(3e12)[0], 3600_000)
+        aiwebengine.windows_zone.cache_clear()
+
+    def test_without_a_time_zone_database_the_error_says_what_to_install(self):
+        with mock.patch.object(aiwebengine.zoneinfo, "ZoneInfo", mock.Mock(side_effect=LookupError)), \
+                mock.patch.object(aiwebengine.zoneinfo, "available_timezones", set):
+            with self.assertRaises(aiwebengine.JSError) as caught:
+                run("new Date(0).toLocaleString('en', { timeZone: 'Europe/Berlin' })")
+            self.assertEqual(caught.exception.name, "RangeError")
+            self.assertIn("Europe/Berlin", caught.exception.message)
+            self.assertIn("pip install tzdata", caught.exception.message)
+            self.assertEqual(run("new Date(0).toLocaleTimeString('en', { timeZone: 'UTC' })"), "12:00:00 AM")
+            self.windows("W. Europe Standard Time")
+            self.assertEqual(run("Intl.DateTimeFormat().resolvedOptions().timeZone"), "Europe/Berlin")
+
+
 # ======================================================================================
-# 12  REALM, JOBS AND TIMERS
+# 15  REALM, JOBS AND TIMERS
 # ======================================================================================
 
 class ArrayCallbackTest(unittest.TestCase):
@@ -4883,7 +5042,7 @@ class LimitTest(unittest.TestCase):
         with self.assertRaises(ZeroDivisionError):
             aiwebengine.needs_deep_stack(lambda: 1 / 0, small=True)()
 
-    @unittest.skipUnless(sys.platform in ("linux", "win32", "darwin"), "only these systems say how large a process is")
+    @needs(sys.platform in ("linux", "win32", "darwin"), "a way to ask how large a process is")
     def test_the_size_of_the_process_follows_what_it_holds(self):
         before = aiwebengine.memory_used()
         held = b"x" * 100_000_000
@@ -5063,6 +5222,80 @@ class ModuleTest(unittest.TestCase):
             self.assertEqual(lines[0], first)
             self.assertIn("at go (main.js:1:", "".join(lines))
 
+    #: (the main module, the others by name, what is logged)
+    GRAPHS = (
+        ("import { a, b } from './index.js'; console.log(a(), b)",
+         {"index.js": "export * from './a.js'; export * from './b.js'", "b.js": "export const b = 'B'",
+          "a.js": "import { b } from './index.js'; export function a() { return 'a' + b }"}, "aB B"),
+        ("import * as x from './x.js'; import { p, q } from './y.js'; console.log(Object.keys(x), p, q)",
+         {"x.js": "export * from './y.js'; export const p = 1", "y.js": "export * from './x.js'; export const q = 2"},
+         "[ 'p', 'q' ] 1 2"),
+        ("import './a.js'",
+         {"a.js": "import { b, f } from './b.js'; export let a = 1; export function g() { return 'hoisted' } console.log(b, f())",
+          "b.js": "import { a, g } from './a.js'; console.log(g()); try { a } catch (e) { console.log(e.message) } export const b = 2;"
+                  "export const f = () => a"}, "hoisted|Cannot access 'a' before initialization|2 1"),
+        ("import * as me from './main.js'; try { Object.keys(me) } catch (e) { console.log(e.name) } console.log('x' in me);"
+         "export let x = 1; x++; console.log(me.x, Object.keys(me), delete me.zz); try { me.x = 5 } catch (e) { console.log(e.name) }",
+         {}, "ReferenceError|true|2 [ 'x' ] true|TypeError"),
+        ("import './a.js'; import './b.js'; console.log('main')",
+         {"a.js": "console.log('a1'); await 0; console.log('a2')", "b.js": "console.log('b')"}, "a1|b|a2|main"),
+        ("import './p.js'; import './q.js'; import './r.js'; console.log('main')",
+         {"p.js": "import './slow.js'; console.log('p')", "q.js": "import './fast.js'; console.log('q')", "r.js": "console.log('r')",
+          "slow.js": "console.log('s1'); for (let i = 0; i < 5; i++) await 0; console.log('s2')",
+          "fast.js": "console.log('f1'); await 0; console.log('f2')"}, "s1|f1|r|f2|q|s2|p|main"),
+        ("import './a.js'; console.log('main')",
+         {"a.js": "import './b.js'; console.log('a1'); await 0; console.log('a2')", "c.js": "console.log('c1'); await 0; console.log('c2')",
+          "b.js": "import './a.js'; import './c.js'; console.log('b1'); await 0; console.log('b2')"}, "c1|c2|b1|b2|a1|a2|main"),
+        ("let last; for (const f of ['a', 'a', 'b']) try { await import(`./${f}.js`) } catch (e) { console.log(e.message, e === last); last = e }"
+         "export {}", {"a.js": "import './b.js'; console.log('never')", "b.js": "await 0; throw new Error('bad')"},
+         "bad false|bad true|bad true"),
+        ("let last; for (let i = 0; i < 2; i++) try { await import('./a.js') } catch (e) { console.log(e.message, e === last); last = e }"
+         "export {}", {"a.js": "import './b.js'; console.log('never')", "b.js": "throw new Error('bad')"}, "bad false|bad true"),
+        ("const m = await import('./a.js', console.log('second')); console.log(m.x); export {};"
+         "for (const bad of [5, { with: 5 }, { with: { type: 5 } }, { with: { type: 'css' } }, { with: { color: 'red' } }])"
+         "try { await import('./a.js', bad) } catch (e) { console.log(e.name) }"
+         "console.log((await import('./d.json', { with: { type: 'json' } })).default.k)",
+         {"a.js": "export const x = 1", "d.json": '{"k": 3}'}, "second|1" + "|TypeError" * 5 + "|3"),
+        ("import('./a.js').then(m => console.log('then', m.default)); console.log('after'); export {}",
+         {"a.js": "console.log('in a'); export default 5"}, "after|in a|then 5"),
+        ("import d1 from './1.js'; import d2 from './2.js'; import d3 from './3.js'; import d4, { other } from './4.js'; import d5 from './5.js';"
+         "console.log(d1.name, d2.name, d3.name, d4, other, d5)",
+         {"1.js": "export default function () {}", "2.js": "export default class {}", "3.js": "export default () => {}",
+          "4.js": "let v = 1; export { v as default, v as other }; v = 2", "5.js": "let v = 1; export default v; v = 2"},
+         "default default default 2 2 1"),
+        ("import { 'a-b' as ab, default as d } from './a.js'; import * as me from './main.js'; export { ab as 'x y' };"
+         "export * as 'star name' from './a.js'; console.log(ab, d, Object.keys(me))",
+         {"a.js": "const v = 1; export { v as 'a-b', v as default }"}, "1 1 [ 'star name', 'x y' ]"),
+        ("import * as s from './s.js'; console.log(Object.keys(s), s.x); try { await import('./bad.js') } catch (e) { console.log(e.name) }",
+         {"s.js": "export * from './a.js'; export * from './b.js'", "c.js": "export const c = 3", "bad.js": "import { x } from './s.js'",
+          "a.js": "export const x = 1, a = 1; export { c as same } from './c.js'; export * as n from './c.js'",
+          "b.js": "export const x = 2, b = 1; export { c as same } from './c.js'; export * as n from './c.js'"},
+         "[ 'a', 'b', 'n', 'same' ] undefined|SyntaxError"),
+        ("import { ns } from './a.js'; console.log(Object.keys(ns), ns.q)",
+         {"a.js": "import * as ns from './b.js'; export { ns }", "b.js": "export { ns } from './a.js'; export const q = 1"}, "[ 'ns', 'q' ] 1"),
+        ("for (const f of ['a', 'b', 'a', 'c']) try { await import(`./${f}.js`) } catch (e) { console.log(e.name) } export {}",
+         {"a.js": "import './b.js'; export const a = 1", "b.js": "import { zip } from './a.js'", "c.js": "export { x } from './d.js'",
+          "d.js": "export { x } from './c.js'"}, "SyntaxError|SyntaxError|SyntaxError|SyntaxError"),
+    )
+
+    def test_graphs_of_modules(self):
+        for main, files, expected in self.GRAPHS:
+            with self.subTest(main):
+                realm = self.realm({"main.js": main, **files})
+                realm.evaluate_module(main, "main.js")
+                self.assertEqual("|".join(self.log), expected)
+
+    def test_the_parser_decides_what_is_a_module(self):
+        for source, expected in (
+                ("const h = 1 / 2; export { h }", True), ("/* a */ import './x.js'", True), ("/**/export default 1", True),
+                ("var a=/x/;export{a as b}", True), ("let a = import.meta.url", True), ("await 0; export {}", True),
+                ("a: for (;;) break a; import x from 'y'", True), ("'export { x }'", False), ("import('./x.js')", False),
+                ("// import x from 'y'", False), ("`\nexport default 1\n`", False), ("/export {x}/.test('')", False),
+                ("x.import\n.export", False), ("({ import: 1, export: 2 })", False), ("{ export let a }", False),
+                ("let a = ; export { a }", False), ("export let a =", True), ("import { from 'x'", True)):
+            with self.subTest(source):
+                self.assertEqual(aiwebengine.is_module(source), expected)
+
     def test_modules_are_strict_and_have_no_this(self):
         realm = self.realm({})
         realm.evaluate("export {}; console.log(this, (function () { return this })())", "main.js")
@@ -5166,7 +5399,7 @@ class EngineSeamTest(unittest.TestCase):
 
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
-            attributes = ("name", "modules", "console")
+            attributes = ("name", "modules", "console", "memory", "outgrown", "unloaded")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
@@ -5796,7 +6029,7 @@ class PromptTest(unittest.TestCase):
         self.assertEqual(code, 0)
         for part in ("> 8\n", "> 1.5\n", "> ... [ 3 ]\n"):
             self.assertIn(part, out)
-        for part in ("none.js cannot be read: No such file", "There is no .nonsense here", "Unexpected token '.'",
+        for part in (f"none.js cannot be read: {os.strerror(errno.ENOENT)}", "There is no .nonsense here", "Unexpected token '.'",
                      "Uncaught SyntaxError: Unexpected end of input"):
             self.assertIn(part, err)
 
@@ -6578,6 +6811,44 @@ class MemoryTest(AttackTestCase):
         self.assert_bounded("for (var i = 0;; i++) Object.defineProperty({}, 'x'.repeat(1e5) + i, {get() {}})",
                             "memory", "timeout")
 
+    @unittest.skipUnless(aiwebengine.memory_used(), "the system does not say how large a process is")
+    def test_who_takes_nothing_is_not_stopped_for_another(self):
+        outcome = {}
+
+        def run(name, source):
+            realm = aiwebengine.Realm(name, console=lambda level, text: None)
+            try:
+                outcome[name] = realm.evaluate(source, timeout=STUCK)
+            except aiwebengine.ScriptTimeout as error:
+                outcome[name] = error.name
+        with mock.patch.object(aiwebengine.WATCHDOG, "max_memory", 300 << 20):
+            threads = [threading.Thread(target=run, args=item) for item in {
+                "computes": "var grown = false, n = 0; for (const end = Date.now() + 3000; Date.now() < end;) n++; n > 0",
+                "grows": "var kept = []; for (let i = 0;; i++) kept.push('x'.repeat(1e5) + i)"}.items()]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(outcome, {"computes": True, "grows": "OutOfMemoryError"})
+
+    @unittest.skipUnless(aiwebengine.memory_used(), "the system does not say how large a process is")
+    def test_stops_in_a_row_leave_nothing(self):
+        process = subprocess.run([sys.executable, "-c", """
+import aiwebengine, threading
+aiwebengine.WATCHDOG.max_memory = 200 << 20
+realm = aiwebengine.Realm(console=lambda level, text: None)
+peak = []
+for turn in range(8):
+    try:
+        realm.evaluate("(() => { const a = []; for (;;) a.push([a, new Array(1e4).fill(0)]) })()", timeout=20)
+    except aiwebengine.ScriptTimeout as error:
+        assert error.name == "OutOfMemoryError", error
+    peak.append(aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory >> 20)
+print(max(peak))"""], capture_output=True, text=True, timeout=4 * STUCK,
+            env={**os.environ, "PYTHONPATH": str(pathlib.Path(aiwebengine.__file__).parent)})
+        self.assertEqual(process.returncode, 0, process.stderr[-1000:])
+        self.assertLess(int(process.stdout), 100)
+
     def test_memory_comes_back(self):
         process = subprocess.run([sys.executable, "-c", """
 import aiwebengine, gc
@@ -6659,7 +6930,7 @@ class BadInputTest(AttackTestCase):
 
 
 # ======================================================================================
-# 13  STREAMS: REGISTRY, CONNECTIONS, BROADCASTER
+# 17  STREAMS: REGISTRY, CONNECTIONS, BROADCASTER
 # ======================================================================================
 
 class Pairs:
@@ -7006,7 +7277,7 @@ def windows_selector():
     return aiwebengine.WindowsSelector(None if sys.platform == "win32" else poll_as_windows_does)
 
 
-@unittest.skipUnless(sys.platform == "win32" or hasattr(select, "poll"), "the system has neither WSAPoll nor poll")
+@needs(sys.platform == "win32" or hasattr(select, "poll"), "WSAPoll or poll")
 class WindowsSelectorTest(ServerCase):
     """The selector for Windows: thousands of sockets, and the server on it."""
 
@@ -7459,7 +7730,7 @@ class StreamFaultTest(unittest.TestCase):
 
 
 # ======================================================================================
-# 14  GRAPHQL
+# 18  GRAPHQL
 # ======================================================================================
 
 # -- GraphQL: corpus ----
@@ -8949,6 +9220,83 @@ class GraphQLClientsTest(ServerCase):
         body = json.dumps({"query": query, "variables": variables}).encode()
         return self.connect(path, ["Content-Type: application/json", f"Accept: {accept}"], method="POST", body=body)
 
+    def test_a_subscriber_that_comes_back_misses_nothing_although_its_channel_is_gone(self):
+        self.serve(self.SCRIPT)
+        service = self.server.app.graphql
+        texts = ["subscription { news }", "subscription Other { news }"]
+        first = [self.subscribe("/graphql/sse", text) for text in texts]
+        self.post("/push", "0")
+        ids = [client.next()["id"] for client in first]
+        self.assertEqual(ids[0], ids[1])
+        for client in first:
+            client.close()
+        channels = service.channels["news"]
+        self.eventually(lambda: not any(channel.stream.connections for channel in channels.values()))
+        with unittest.mock.patch.multiple(aiwebengine, GRAPHQL_IDLE_SECONDS=-1.0, MAX_GRAPHQL_IDLE_CHANNELS=1):
+            service.sweep()
+            self.assertEqual(len(channels), 1)
+            self.post("/push", "1")                 # the other one is there, but gets nothing any more
+        self.post("/push", "2")
+        for text in texts + ["subscription Third { news }"]:
+            again = self.connect("/graphql/sse", ["Content-Type: application/json", "Accept: text/event-stream",
+                                                  f"Last-Event-ID: {ids[0]}"], method="POST",
+                                 body=json.dumps({"query": text}).encode())
+            self.assertEqual([again.json()["data"]["news"] for _ in "12"], ["1", "2"])
+            self.assertTrue(again.nothing())
+            self.post("/push", "now")
+            self.assertEqual(again.json()["data"]["news"], "now")
+            again.close()
+            service.registry.get("/graphql/subscription/news").history.pop()
+            channels.clear()
+
+    def test_subscribers_resume_across_a_restart_with_a_file(self):
+        file = pathlib.Path(self.enterTemporary(), "data.db")
+        self.serve(self.SCRIPT, storage=file)
+        client = self.subscribe("/graphql/sse", "subscription { news }")
+        for n in range(3):
+            self.post("/push", str(n))
+        last = client.next()["id"]
+        self.server.stop()
+        self.serve(self.SCRIPT, storage=file)
+        query = urllib.parse.quote("subscription { news }")
+        again = self.connect(f"/graphql/sse?query={query}", [f"Last-Event-ID: {last}"])
+        self.post("/push", "3")
+        self.assertEqual([again.json()["data"]["news"] for _ in range(3)], ["1", "2", "3"])
+
+    def test_the_histories_of_all_channels_together_are_bounded_and_nothing_is_lost_by_that(self):
+        with unittest.mock.patch.object(aiwebengine, "MAX_GRAPHQL_HISTORY_BYTES", 300_000):
+            self.serve(self.SCRIPT)
+            service = self.server.app.graphql
+            clients = [self.subscribe("/graphql/sse", f"subscription Q{n} {{ news }}") for n in range(20)]
+            for n in range(30):
+                self.post("/push", f"{n} " + "x" * 5000)
+                self.assertLessEqual(sum(channel.stream.history_bytes for channel in service.channels["news"].values()), 300_000)
+            self.assertEqual(len(service.channels["news"]), 20)
+            ids = [clients[0].next()["id"] for _ in range(30)]
+            again = self.connect("/graphql/sse", ["Content-Type: application/json", "Accept: text/event-stream",
+                                                  f"Last-Event-ID: {ids[0]}"], method="POST",
+                                 body=json.dumps({"query": "subscription Q0 { news }"}).encode())
+            self.assertEqual([int(again.json()["data"]["news"].split()[0]) for _ in range(29)], list(range(1, 30)))
+            self.assertEqual([int(clients[1].json()["data"]["news"].split()[0]) for _ in range(30)], list(range(30)))
+
+    def test_messages_that_several_threads_send_at_once_reach_all_channels_in_one_order(self):
+        self.serve(self.SCRIPT)
+        service = self.server.app.graphql
+        clients = [self.subscribe("/graphql/sse", f"subscription Q{n} {{ news }}") for n in range(3)]
+        clients.append(self.connect("/graphql/subscription/news"))
+        threads = [threading.Thread(target=lambda name=name: [service.broadcast("news", f"{name}{n}") for n in range(50)])
+                   for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        orders = [[client.next() for _ in range(200)] for client in clients]
+        texts = [[json.loads(event["data"])["data"]["news"] for event in order] for order in orders[:3]] \
+            + [[event["data"] for event in orders[3]]]
+        self.assertEqual(texts, [texts[3]] * 4)
+        self.assertEqual(len({tuple(event["id"] for event in order) for order in orders}), 1)
+        self.assertEqual(len(set(texts[0])), 200)
+
     def test_missing_and_wrong_variables_of_a_subscription_are_errors_of_the_specification(self):
         self.serve(self.SCRIPT)
         query = "subscription ($room: String!) { chat(room: $room) }"
@@ -9123,7 +9471,7 @@ class GraphQLClientsTest(ServerCase):
 
 
 # ======================================================================================
-# 15  HOST API
+# 19  HOST API
 # ======================================================================================
 
 ODD_VALUES = r"""
@@ -10625,7 +10973,7 @@ class TypesTest(unittest.TestCase):
 
 
 # ======================================================================================
-# 16  SCRIPTS: LOADING AND HOT RELOAD
+# 20  SCRIPTS: LOADING AND HOT RELOAD
 # ======================================================================================
 
 class ScriptTest(ServerCase):
@@ -10638,6 +10986,24 @@ class ScriptTest(ServerCase):
         self.tick = getattr(self, "tick", 0) + 1
         os.utime(path, (old, old))
         self.server.app.refresh()
+
+    @unittest.skipUnless(aiwebengine.memory_used(), "the system does not say how large a process is")
+    def test_a_script_that_keeps_too_much_is_unloaded_until_it_is_saved(self):
+        growing = """
+            const kept = [];
+            routeRegistry.registerRoute('/kept', () => String(kept.length));
+            setInterval(() => kept.push(new Uint8Array(2e7).fill(1)), 5);"""
+        with mock.patch.object(aiwebengine.WATCHDOG, "max_memory", 200 << 20):
+            self.serve({"grow.js": growing, "other.js": "routeRegistry.registerRoute('/other', () => 'here');"})
+            self.eventually(lambda: "grow.js" in self.server.app.failures, STUCK)
+            status, _, text = self.get("/kept")
+            self.assertEqual((status, json.loads(text)["error"]["name"]), (500, "OutOfMemoryError"))
+            self.assertIn("save it to load it again", text)
+            self.eventually(lambda: aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory < 150 << 20)
+            self.assertEqual(self.get("/other")[2], "here")
+            self.change("grow.js", growing.replace("setInterval", "void"))
+            self.eventually(lambda: self.get("/kept")[0] == 200)
+            self.assertEqual(self.server.app.failures, {})
 
     def test_graphql_fields_are_there_while_the_script_that_registers_them_loads(self):
         self.serve("""
@@ -11037,7 +11403,7 @@ class ScriptTest(ServerCase):
 
 class ScriptModuleTest(ServerCase):
 
-    @unittest.skipUnless(hasattr(os, "mkfifo"), "needs named pipes and devices")
+    @needs(hasattr(os, "mkfifo"), "named pipes and devices")
     def test_only_ordinary_files_are_read_and_nothing_waits_for_another(self):
         folder = pathlib.Path(self.enterTemporary())
         (folder / "public").mkdir()
@@ -11141,7 +11507,7 @@ class ScriptModuleTest(ServerCase):
 
 
 # ======================================================================================
-# 17  HTTP SERVER
+# 21  HTTP SERVER
 # ======================================================================================
 
 ECHO = """
@@ -11465,7 +11831,7 @@ class HttpTest(ServerCase):
     def test_a_handler_that_takes_too_much_memory(self):
         self.serve("routeRegistry.registerRoute('/grow', () => {"
                    "for (const all = [];;) all.push(new Array(1e4).fill(0)) });")
-        with mock.patch.object(aiwebengine, "MAX_SCRIPT_MEMORY", 64 << 20):
+        with mock.patch.object(aiwebengine.WATCHDOG, "max_memory", 64 << 20):
             status, _, text = self.get("/grow")
         self.assertEqual((status, json.loads(text)["error"]["name"]), (500, "OutOfMemoryError"))
 
@@ -11931,7 +12297,7 @@ class ChaosTest(ServerCase):
     def test_the_outbox_of_a_slow_client_fills_until_it_is_disconnected(self):
         self.start("slow=/s")
         client = self.connect("/s")
-        self.get("/send?size=100000")
+        self.get("/send?size=200000")
         self.eventually(lambda: self.get_json("/who?path=/s")[0]["bytesWaiting"] > 50_000)
         for _ in range(12):
             self.get("/send?size=100000")
@@ -13041,7 +13407,7 @@ class FaultTest(ServerCase):
 
 
 # ======================================================================================
-# 18  PAGES
+# 22  PAGES
 # ======================================================================================
 
 class PageTest(ServerCase):
@@ -14080,8 +14446,81 @@ class DashboardTest(ServerCase):
 
 
 # ======================================================================================
-# 19  COMMAND LINE
+# 23  COMMAND LINE
 # ======================================================================================
+
+class OutputTest(ServerCase):
+    """Nothing that is printed can fail: what the encoding of a stream lacks is escaped, and only that."""
+
+    def run_in(self, encoding, *arguments, cwd=None):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding + ":strict", "PYTHONUTF8": "0"}
+        done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, timeout=2 * STUCK, env=environment, cwd=cwd)
+        self.assertNotIn(b"Traceback", done.stderr)
+        return done.returncode, done.stdout.decode(encoding), done.stderr.decode(encoding)
+
+    def test_every_mode_in_a_code_page(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "größe→.js", "routeRegistry.registerRoute('/ü→', () => '');")
+        self.write(folder / "größe→.test.js", "test('Maß → ok', () => {}); test('\\ud83d', () => { throw new Error('ü→\\ud83d') })")
+        for encoding, umlaut in (("cp1252", "ü"), ("ascii", "\\xfc"), ("utf-8", "ü"), ("cp437", "ü")):
+            arrow = "→" if encoding == "utf-8" else "\\u2192"
+            with self.subTest(encoding):
+                code, out, err = self.run_in(encoding, folder, "--check")
+                self.assertEqual((code, err), (0, ""))
+                self.assertIn(f"/{umlaut}{arrow}", out)
+                for reporter in "spec", "tap", "junit":
+                    code, out, err = self.run_in(encoding, folder, "--test", "--reporter", reporter)
+                    self.assertEqual((code, err), (1, ""), reporter)
+                    self.assertIn(f"{arrow} ok", out)
+                    self.assertIn(f"{umlaut}{arrow}", out)
+                code, out, err = self.run_in(encoding, "-e", "console.log('ü→'); console.error('ü→!'); throw new Error('ü→?')")
+                self.assertEqual((code, out), (1, f"{umlaut}{arrow}{os.linesep}"))
+                self.assertTrue(f"{umlaut}{arrow}!" in err and f"{umlaut}{arrow}?" in err, err)
+                code, out, err = self.run_in(encoding, "--init", folder / f"ü→ {encoding}")
+                self.assertEqual((code, err), (0, ""))
+                self.assertIn(f"{umlaut}{arrow} {encoding}", out)
+                self.assertEqual(self.run_in(encoding, folder / "→nothing")[0], 2)
+                self.assertEqual(self.run_in(encoding, "--→")[0], 2)
+
+    def test_a_report_in_a_file_is_utf_8(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.test.js", "test('ü→', () => { throw new Error('ü→\\ud83d') })")
+        for reporter in "tap", "junit":
+            code, _, err = self.run_in("ascii", folder, "--test", "--reporter", reporter, "--report", folder / "out")
+            self.assertEqual((code, err), (1, ""))
+            self.assertEqual((folder / "out").read_bytes().decode("utf-8").count("ü→") > 1, True, reporter)
+
+    def test_a_line_for_any_stream(self):
+        for encoding, expected in (("cp1252", "ü\\u2192\\ud83d\n"), ("ascii", "\\xfc\\u2192\\ud83d\n"), ("utf-8", "ü→\\ud83d\n")):
+            stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
+            aiwebengine.write_line(stream, "ü→\ud83d")
+            self.assertEqual(stream.buffer.getvalue().decode(encoding), expected)
+        self.assertIsNone(aiwebengine.write_line(None, "x"))
+
+    def test_colours_only_in_a_console_that_shows_them(self):
+        console, asked = mock.Mock(isatty=lambda: True, fileno=lambda: 1), []
+        for mode, accepts, expected in ((3, 1, True), (3, 0, False), (7, 0, True), (None, 1, False)):
+            def get_mode(handle, answer):
+                if mode is not None:
+                    answer._obj.value = mode
+                return mode is not None
+            kernel = mock.Mock(GetConsoleMode=get_mode, SetConsoleMode=lambda handle, value: asked.append(value) or accepts)
+            windows = mock.Mock(c_void_p=int, c_uint32=aiwebengine.ctypes.c_uint32, byref=aiwebengine.ctypes.byref,
+                                windll=mock.Mock(kernel32=kernel))
+            with mock.patch.object(aiwebengine, "msvcrt", mock.Mock(get_osfhandle=lambda number: number)), \
+                    mock.patch.object(aiwebengine, "ctypes", windows), mock.patch.dict(os.environ, {"TERM": "x", "NO_COLOR": ""}):
+                self.assertEqual(aiwebengine.wants_colour(console), expected, (mode, accepts))
+        self.assertEqual(asked, [7, 7])
+
+    def test_words_of_a_command_are_quoted_for_the_shell_at_hand(self):
+        words = {r"C:\Users\me\poll": r"C:\Users\me\poll", r"C:\my poll": r'"C:\my poll"', "a&b": '"a&b"', "größe": "größe",
+                 "it's": '"it\'s"'}
+        environment = {name: value for name, value in os.environ.items() if name != "SHELL"}
+        with mock.patch.object(aiwebengine.os, "name", "nt"), mock.patch.dict(os.environ, environment, clear=True):
+            self.assertEqual({word: aiwebengine.shell_word(word) for word in words}, words)
+            with mock.patch.dict(os.environ, {"SHELL": "/usr/bin/bash"}):
+                self.assertEqual(aiwebengine.shell_word("my poll"), "'my poll'")
+
 
 class CommandLineTest(ServerCase):
 
@@ -14231,7 +14670,7 @@ class CommandLineTest(ServerCase):
             process.send_signal(number)
             self.assertEqual(process.wait(STUCK), 0)
 
-    @unittest.skipUnless(sys.platform == "linux", "the figure is for Linux")
+    @needs(sys.platform == "linux", "glibc, for which the figure is")
     def test_after_the_start_less_than_50_mib_are_taken(self):
         """As a program, and where a program imports the module: what compiling the file took is given back."""
         folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
@@ -14648,7 +15087,9 @@ class ScriptTestsTest(ServerCase):
 
     def run_again(self, *arguments):
         out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patient = STUCK, aiwebengine.DEFAULT_HANDLER_TIMEOUT        # 10 s are not enough for each machine
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), \
+                mock.patch.object(aiwebengine.ScriptTests.__init__, "__defaults__", patient):
             code = aiwebengine.main(["--test", str(self.folder), *arguments])
         return code, out.getvalue() + err.getvalue()
 
@@ -14782,6 +15223,7 @@ class ScriptTestsTest(ServerCase):
             assert.deepEqual(two.messages, []);
         """, chat=script)
 
+    @needs(POSIX, "pairs of sockets that are not made through a port")
     def test_no_port_is_opened(self):
         opened = []
         with mock.patch.object(socket.socket, "listen", lambda *_: opened.append(1), create=True), \
@@ -15083,7 +15525,7 @@ class ScriptTestsTest(ServerCase):
             code, text = self.run_again()
         self.assertEqual((code, text), (2, "aiwebengine: the tests cannot be run: [Errno 13] Permission denied: 'tests'\n"))
 
-    @unittest.skipUnless(os.path.exists("/dev/full"), "a device that is always full")
+    @needs(os.path.exists("/dev/full"), "a device that is always full")
     def test_a_report_on_a_full_disk_is_one_line(self):
         code, text = self.run_tests("--reporter", "junit", "--report", "/dev/full", a_test="test('it', () => {});")
         self.assertEqual(code, 2)
@@ -17063,7 +17505,7 @@ class PythonClientsTest(ClientCase):
     def python(self, package, code):
         path = os.environ.get("AIWEBENGINE_CLIENTS_PYTHON")
         if not path:
-            self.skipTest(f"needs a Python with {package} in AIWEBENGINE_CLIENTS_PYTHON")
+            self.skipTest(lacking("clients", path, f"a Python with {package} in AIWEBENGINE_CLIENTS_PYTHON"))
         self.start()
         return self.program([path, "-c", "import json, os\ndef say(text): print(json.dumps(text), flush=True)\n"
                                          "address = os.environ['ADDRESS'] + '/events'\n" + textwrap.dedent(code)])
@@ -19126,7 +19568,9 @@ class Child(threading.Thread):
     def __init__(self, folder, number, orders, told):
         super().__init__(daemon=True)
         self.output = Path(folder) / f"output{number}"
-        self.env = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)}
+        self.env = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder),
+                    "PYTHONPYCACHEPREFIX": str(Path(folder, "compiled"))}   # or each of a thousand processes compiles anew
+        self.env.pop("PYTHONDONTWRITEBYTECODE", None)
         self.orders, self.told = orders, told
         self.process = None
         self.starting = threading.Lock()
