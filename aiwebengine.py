@@ -41,6 +41,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 import argparse
 import array
 import ast
+import atexit
 import base64
 import binascii
 import bisect
@@ -39311,6 +39312,11 @@ SETTLE_SECONDS = 0.05
 ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
+MAX_KEPT_LOG_TEXT = 20_000
+#: Characters and lines of log that may wait to be written, and how long the end of the program waits for them.
+MAX_LOG_BACKLOG = 4 * 1024 * 1024
+MAX_LOG_LINES = 20_000
+LOG_FLUSH_SECONDS = 1.0
 MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
@@ -39345,8 +39351,78 @@ def printable(text):
                         text)
 
 
+class LogWriter:
+    """Writes lines to streams, in order, on a thread of its own: a pipe that nobody reads stops that thread
+    and nobody else. What does not fit into the queue is dropped; later a line says how much."""
+
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._lines = collections.deque()
+        self._size = self._dropped = 0
+        self._thread = None
+        self._writing = False
+
+    def put(self, stream, text):
+        with self._changed:
+            if self._lines and (self._size + len(text) > MAX_LOG_BACKLOG or len(self._lines) >= MAX_LOG_LINES):
+                self._dropped += 1
+                return
+            self._tell_dropped(stream)
+            self._add(stream, text)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
+                atexit.register(self.flush, LOG_FLUSH_SECONDS)
+            self._changed.notify_all()
+
+    def _add(self, stream, text):
+        self._lines.append((stream, text))
+        self._size += len(text)
+
+    def _tell_dropped(self, stream):
+        count, self._dropped = self._dropped, 0
+        if count:
+            self._add(stream, f"{time.strftime('%H:%M:%S')}  server          warning: {count:,} "
+                              f"line{'' if count == 1 else 's'} of the log dropped: they came faster than they "
+                              "were read")
+
+    def _run(self):
+        stream = None
+        while True:
+            with self._changed:
+                self._writing = False
+                if not self._lines:
+                    self._tell_dropped(stream)
+                self._changed.notify_all()
+                while not self._lines:
+                    self._changed.wait()
+                stream, text = self._lines.popleft()
+                self._size -= len(text)
+                self._writing = True
+            try:
+                write_log_line(stream, text)
+            except (OSError, ValueError):
+                pass                    # a full disk or a closed terminal must not stop the server
+
+    def flush(self, seconds):
+        """Returns when everything is written, or the time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lines and not self._writing, seconds)
+
+
+LOG_WRITER = LogWriter()
+
+
+def file_number(stream):
+    """The descriptor under a stream, or None: then writing to it does not block."""
+    try:
+        return stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 class Log:
-    """Lines for the terminal, and the last ones of each script for pages."""
+    """Lines for the terminal, and the last ones of each script for pages. Whoever writes never waits."""
 
     def __init__(self, level="info", stream=None, colour=None):
         self.threshold = LEVELS[level]
@@ -39364,7 +39440,7 @@ class Log:
         kept = self.kept.get(source)
         if kept is None:
             kept = self.kept.setdefault(source, collections.deque(maxlen=LOG_LINES_KEPT))
-        kept.append((time.time(), level, text))
+        kept.append((time.time(), level, text[:MAX_KEPT_LOG_TEXT]))
         if LEVELS.get(level, 1) < self.threshold:
             return
         mark = {"warn": "warning: ", "error": "error: "}.get(level, "")
@@ -39393,10 +39469,28 @@ class Log:
             colour = self.colour if self.colour is not None else wants_colour(stream)
             if colour and level in _COLOURS:
                 text = "\n".join(paint(line, level) for line in text.split("\n"))
+            if file_number(stream) is not None:
+                LOG_WRITER.put(stream, text)
+                return
             with self.lock:
                 write_line(stream, text)
         except (OSError, ValueError):
-            pass                        # a full disk or a closed terminal must not stop the server
+            pass
+
+
+def write_log_line(stream, text):
+    """write_line() that keeps no lock of the stream while it waits for whoever reads the log: the end of the
+    program would need it."""
+    number = file_number(stream)
+    if number is None or os.name == "nt" and os.isatty(number):     # a console of Windows takes text
+        write_line(stream, text)
+        return
+    data = memoryview((text + "\n").encode(getattr(stream, "encoding", None) or "utf-8", "backslashreplace"))
+    while data:
+        try:
+            data = data[os.write(number, data):]
+        except BlockingIOError:
+            select.select([], [number], [], 1.0)
 
 
 #: Lines of a report that are not in the colour of its level: pattern -> colour.
@@ -39470,6 +39564,13 @@ def error_report(error, sources):
         if len(calls) > MAX_REPORTED_CALLS:
             parts.append(f"    … {len(calls) - MAX_REPORTED_CALLS} more")
     return "\n".join(parts)
+
+
+def trouble_mark(error):
+    """What the log and the client have in common about an error whose details are not for the client."""
+    if not hasattr(error, "mark"):
+        error.mark = secrets.token_hex(4)
+    return error.mark
 
 
 class MissingHandler(Exception):
@@ -39674,7 +39775,9 @@ class ResolverCall:
         """Counts the call."""
         host, error, known = self.host, self.error, self.host.app.resolver_stats
         if isinstance(error, JSError):
-            host.app.report_error(host, error, f"{self.what}: the resolver failed")
+            here = self.request is None or self.request.made_here()
+            host.app.report_error(host, error, f"{self.what}: the resolver failed",
+                                  "" if here else trouble_mark(error))
         if self.place is not None:
             return
         stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
@@ -40272,6 +40375,14 @@ class LoadFailure:
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
+    @property
+    def headline(self):
+        """The first words about it: `TypeError: x is not a function`."""
+        error = self.error
+        if error is None:
+            return self.text.split("\n")[0]
+        return f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}"
+
 
 # -- All scripts ----
 
@@ -40549,10 +40660,11 @@ class Application:
                 host.graphql.register(kind, name, sdl, resolver, visibility, resolver_name))
 
     def _resolver_stack(self, error, request):
-        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine."""
-        if isinstance(error, JSError) and (request is None or is_loopback(request.address)):
-            return {"stack": error.stack}
-        return None
+        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine, else
+        what it is called in the log."""
+        if not isinstance(error, JSError):
+            return None
+        return {"stack": error.stack} if request is None or request.made_here() else {"id": trouble_mark(error)}
 
     def _check_current(self, host):
         if host.retired:
@@ -40655,8 +40767,10 @@ class Application:
         while (task := self._tasks.get()) is not None:
             task()
 
-    def report_error(self, host, error, what):
-        """Logs an error of a handler with its place in the source."""
+    def report_error(self, host, error, what, mark=""):
+        """Logs an error of a handler with its place in the source. `mark` is what its client got to know it by."""
+        if mark:
+            what += f" (error {mark})"
         self.keep_error(host, error, f"{what}\n{error_report(error, self.sources())}")
 
     def keep_error(self, host, error, text):
@@ -40869,30 +40983,53 @@ class LiveChannel:
         """The state that a page made now shows."""
         return f"{self.boot}.{self.version}.{self.tries}"
 
-    def state(self, styles=()):
-        """What pages get to know, as JSON. `styles` are paths of style sheets, if nothing else changed."""
-        trouble = [{"name": name, "text": failure.text[:MAX_TROUBLE_CHARACTERS],
-                    "serving": name in self.app.hosts}
+    def state(self, here, styles=()):
+        """What pages get to know, as JSON; sources only `here`, on this machine. `styles` are paths of style
+        sheets, if nothing else changed."""
+        trouble = [{"name": name, "serving": name in self.app.hosts,
+                    "text": failure.text[:MAX_TROUBLE_CHARACTERS] if here else failure.headline}
                    for name, failure in sorted(self.app.failures.items())]
         return json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
                            "styles": list(styles), "trouble": trouble, "notice": self.notice},
                           ensure_ascii=False)
 
-    def opening(self):
+    def opening(self, here):
         """The first event of a connection; a lost one is soon tried again."""
-        return b"retry: 500\n" + encode_data(self.state())
+        return b"retry: 500\n" + encode_data(self.state(here))
+
+    def send(self, styles=()):
+        """Tells all pages. Their metadata say where they are."""
+        for here in (True, False):
+            self.stream.send(self.state(here, styles), self.metadata(here))
+
+    @staticmethod
+    def metadata(here):
+        return {"here": "yes" if here else "no"}
+
+    def make_room(self, address):
+        """Whether another page of an address may listen. Nobody has more than a share of the places, and when
+        all are taken, whoever has most of them gives one back."""
+        pages = list(self.stream.connections)
+        counts = collections.Counter(page.address for page in pages)
+        if counts[address] >= MAX_LIVE_PAGES // (2 if is_loopback(address) else 20):
+            return False
+        if len(pages) >= MAX_LIVE_PAGES:
+            most = counts.most_common(1)[0][0]
+            self.app.broadcaster.finish(min((page for page in pages if page.address == most),
+                                            key=lambda page: page.since))
+        return True
 
     def script_tried(self, succeeded):
         """A script was loaded, or was not, or was removed."""
         with self._lock:
             self.tries += 1
             self.version += 1 if succeeded else 0
-            self.stream.send(self.state())
+            self.send()
 
     def tell(self, notice):
         with self._lock:
             self.notice = notice
-            self.stream.send(self.state())
+            self.send()
 
     def look_at_files(self):
         """Looks at public/ once and tells what changed."""
@@ -40908,7 +41045,7 @@ class LiveChannel:
         styles = sorted(changed) if all(path.lower().endswith(".css") and path in now for path in changed) else ()
         with self._lock:
             self.version += 1
-            self.stream.send(self.state(styles))
+            self.send(styles)
 
 
 def is_fresh(stamp):
@@ -40963,6 +41100,9 @@ IDLE_SECONDS = 60
 #: Event streams in all, and sockets that are not event streams.
 DEFAULT_MAX_CONNECTIONS = 10_000
 MAX_OPEN_REQUESTS = 4096
+#: How many of these one address may have, and this machine: a proxy's clients all have its address.
+MAX_OPEN_OF_ADDRESS = 1024
+MAX_OPEN_OF_THIS_MACHINE = 3072
 LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
@@ -41670,25 +41810,90 @@ class Gate:
         return not refused
 
 
-#: Headers by which a proxy says that the request comes from elsewhere.
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+#: Headers by which proxies, tunnels and content networks say that a request comes from elsewhere. There is no
+#: list of all of them: whatever is named like one closes what is for this machine only.
+_FORWARDED = re.compile(
+    r"via|cdn-loop|front-end-https|.*forward.*|proxy-.*|.*-via|"
+    r"x-(?:original|real|proxy|proto|scheme|host|url|rewrite|remote|cluster|coming|envoy|amz|azure|arr|appengine|"
+    r"cloud|vercel|nf|fastly|akamai|varnish|tunnel|ngrok|client|user-ip|source|http-|https|ssl|port|server-port).*|"
+    r"(?:cf|fly|fastly|akamai|true-client|tailscale|x-goog|ngrok|render|do-connecting|wl-proxy|ali-cdn)-.*|"
+    r"(?:.*-)?(?:client|connecting|real|remote|source|origin|user|peer|visitor)[-_]?(?:ip|addr|address|host|port)")
+
+
+def is_same_origin(head):
+    """Does a page of this server ask, or none at all?"""
+    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
+    if head.origin is not None and not (origin and head.host and origin[1].lower() == head.host.lower()):
+        return False
+    return head.fields.get("sec-fetch-site", "none").lower() in ("none", "same-origin")
+
+
+def is_own_name(host):
+    """Is this `host:port` a name or address that only this machine has?"""
+    name = host_name(host or "") or ""
+    return name == "localhost" or name.endswith(".localhost") or is_loopback(name.strip("[]"))
+
+
+def is_direct(head, address):
+    """Was a request made on this machine, under a name that only it has, and through no proxy?"""
+    return is_loopback(address) and is_own_name(head.host) and not any(map(_FORWARDED.fullmatch, head.fields))
+
+
+def made_here(head, address):
+    """May the answer to a request tell what is for this machine only: sources, stacks, what is registered? A page
+    of another site must not read it, even if --cors lets it read answers."""
+    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
+    return is_direct(head, address) and (head.origin is None or origin is not None and is_own_name(origin[1]))
 
 
 def check_local(head, address):
     """Raises Refusal unless a request was made on this machine, under a name that only this machine has,
     and by a page of this server or no page at all. `--cors` and `--allow-host` do not widen this."""
-    forwarded = any(name in head.fields for name in _FORWARDED)
-    name = host_name(head.host or "") or ""
-    if not is_loopback(address) or forwarded:
-        raise Refusal(403, "This is answered to requests from the machine that the server runs on only")
-    if name != "localhost" and not name.endswith(".localhost") and not is_address(name):
-        raise Refusal(403, f"This is answered under localhost or an IP address only, not as {name!r}")
-    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
-    same = head.origin is None or (origin and origin[1].lower() == head.host.lower())
+    if not is_loopback(address) or any(map(_FORWARDED.fullmatch, head.fields)):
+        raise Refusal(403, "This is answered to requests from the machine that the server runs on only, and not "
+                           "through a proxy")
+    if not is_own_name(head.host):
+        raise Refusal(403, "This is answered under localhost or 127.0.0.1 only, not as "
+                           f"{host_name(head.host or '') or 'no host'!r}")
     if head.method == "GET" and head.fields.get("sec-fetch-mode") == "navigate":
         return                          # a link from elsewhere: that page does not see the answer
-    if not same or head.fields.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
+    if not is_same_origin(head):
         raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
+
+
+class Key:
+    """The token that opens the dashboard from other devices, to look only. It is asked for once, in the URL;
+    after that a cookie tells."""
+
+    def __init__(self):
+        self.token = os.environ.get("AIWEBENGINE_TOKEN") or secrets.token_urlsafe(16)
+        self.cookie = hashlib.sha256(b"dashboard " + utf8(self.token)).hexdigest()
+
+    def cookie_name(self, head):
+        """Cookies do not know ports; several servers may have one name."""
+        return "aiwebengine_" + ((head.host or "").rpartition(":")[2] or "80")
+
+    def is_shown(self, head):
+        """Is the token in the URL, or given as `Authorization: Bearer`, as monitors do?"""
+        given = head.query.get("token") or head.fields.get("authorization", "").removeprefix("Bearer ")
+        return secrets.compare_digest(utf8(given), utf8(self.token))
+
+    def opens(self, head):
+        if head.method not in ("GET", "HEAD"):
+            return False
+        cookie = head.cookies.get(self.cookie_name(head), "")
+        return secrets.compare_digest(utf8(cookie), utf8(self.cookie)) or self.is_shown(head)
+
+    def keep(self, head):
+        """The answer to a URL with the token: the page without it, and the cookie."""
+        return Response(303, None, b"", [("Location", head.path), ("Cache-Control", "no-store"), (
+            "Set-Cookie", f"{self.cookie_name(head)}={self.cookie}; Path=/engine; HttpOnly; SameSite=Lax")])
+
+    @staticmethod
+    def hide(head):
+        """Keeps tokens out of logs."""
+        if "token" in head.query and head.path.startswith("/engine"):
+            head.target = head.path + "?token=…"
 
 
 # -- The last requests ----
@@ -42398,6 +42603,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.held = None                # (time to go on, body) while it is held
         self.awaited = self.then = None     # what the answer waits for, and how it goes on
         self.half_closed = False        # the client has said its last word
+        self.served = False             # has a whole request come?
         self.forget_expected = None     # what to do when it goes while onConnect decides about it
 
     # -- reading ----
@@ -42544,7 +42750,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def respond(self, body):
         """Answers the request in `self.head`."""
-        head, self.started, self.body = self.head, time.perf_counter(), body
+        head, self.started, self.body, self.served = self.head, time.perf_counter(), body, True
         self.command, self.path = head.method, head.target
         self.closing = not head.keep_alive or self.server.stopping
         if self.server.chaos.rules and self.meddle(head, body):
@@ -42750,11 +42956,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def internal(self, head):
         """The server's own pages."""
         page = PAGES.get(head.path) if head.path.startswith("/engine") else None
-        return page(self.server, head) if page is not None else None
+        if page is None:
+            return None
+        return page(self.server, head, made_here(head, self.address) or self.server.key.opens(head))
 
     def local(self, head, body):
         """Answers what only this machine may ask; a HEAD, too, as far as it is a GET."""
-        check_local(head, self.address)
+        key = self.server.key
+        if not key.opens(head):
+            check_local(head, self.address)
+        if "token" in head.query and key.is_shown(head):
+            self.reply(key.keep(head))
+            return
         method = "GET" if head.method == "HEAD" else head.method
         page = LOCAL_PAGES[method, head.path]
         if method == "POST":            # it may run code of a script
@@ -42789,14 +43002,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return None
 
     def not_found(self, head):
-        hints = self.app.suggestions(head.path)
+        here = made_here(head, self.address)
+        hints = self.app.suggestions(head.path) if here else ()
         shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
         message = f"Nothing is registered at {head.method} {shown}"
-        if self.app.failures:
+        if here and self.app.failures:
             message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
-        if head.browser:
+        if head.browser and here:
             self.reply(PAGES["missing"](self.server, head, message))
         else:
             self.refuse(Refusal(404, message))
@@ -42964,21 +43178,25 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
         if not isinstance(error, (JSError, HandlerMistake, MissingHandler, ScriptBusy)):
             raise error                 # a fault of ours
+        here, mark = made_here(head, self.address), trouble_mark(error)
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
             self.refuse_thrown(host, what, error)
             target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
             whose = "" if what.endswith(" " + target) else f" for {target}"
-            self.app.report_error(host, error, f"{what}: the handler failed{whose}")
+            self.app.report_error(host, error, f"{what}: the handler failed{whose}", "" if here else mark)
             status = 504 if isinstance(error, ScriptTimeout) and error.name == ScriptTimeout.name else 500
             facts = {"name": error.name or "Error", "message": error.message, "stack": error.stack}
         else:
             text = str(error) if isinstance(error, MissingHandler) else f"{what}: {error}"
-            self.app.log.write("error", text, host.name)
+            self.app.log.write("error", text if here else f"{text} (error {mark})", host.name)
             status, facts = 500, {"name": type(error).__name__, "message": text, "stack": ""}
+        if not here:
+            del facts["stack"]
+            facts["id"] = mark
         if head.browser:
-            self.reply(PAGES["error"](self.server, head, status, facts, error, body))
+            self.reply(PAGES["error" if here else "failed"](self.server, head, status, facts, error, body))
         else:
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
@@ -43008,11 +43226,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         live = self.app.live
         if live is None:
             raise Refusal(404, "Pages are not live: the server was started with --no-reload")
-        if len(live.stream.connections) >= MAX_LIVE_PAGES:
-            raise Refusal(503, f"There are already {MAX_LIVE_PAGES:,} pages that listen for changes",
+        twin = self.is_twin(head)
+        if not twin and not is_same_origin(head):
+            raise Refusal(403, "Only pages of this server may listen for its changes")
+        if not live.make_room(self.address):
+            raise Refusal(503, "Too many pages of this address listen for changes",
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
-        headers = (("Access-Control-Allow-Origin", head.origin),) if self.is_twin(head) else ()
-        self.hand_over(head, live.stream, None, None, live.opening(), headers)
+        headers = (("Access-Control-Allow-Origin", head.origin),) if twin else ()
+        here = made_here(head, self.address)
+        self.hand_over(head, live.stream, live.metadata(here), None, live.opening(here), headers)
 
     def is_twin(self, head):
         """Does a page of this server ask under the other name of this machine? The live channel does, so as
@@ -43270,6 +43492,10 @@ class Request:
         elif not proper:
             self.bytes = base64.b64encode(body).decode()
 
+    def made_here(self):
+        """See made_here()."""
+        return made_here(self.head, self.address)
+
     def object(self, realm):
         """`context.request`, made new for every call because scripts may change it."""
         head, text = self.head, self.text
@@ -43431,12 +43657,14 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._later = []                # heap of (time, number, connection that is held or function)
         self._later_count = itertools.count()
         self.gate = Gate(host, allowed_hosts, cors, rate)
+        self.key = Key()
         self.max_connections = max_connections
         self.requests = RequestLog()
         self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
         self.clock = time.monotonic()
         self.handlers = {}              # open connections that are not streams, oldest first
+        self.open_of = collections.Counter()    # address -> how many of them it has
         self.selector = new_selector()
         self.max_sockets = socket_limit()
         if self.max_sockets < max_connections:
@@ -43722,25 +43950,35 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         except OSError:
             pass
         handler = self.RequestHandlerClass(request, client_address, self)
+        mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.address) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
             or len(self.handlers) + self.app.broadcaster.count >= self.max_sockets
-        if full and not self._make_room():
+        if self.open_of[handler.address] >= mine and not self._make_room(handler.address) \
+                or full and not self._make_room():
             handler.closing = True
             handler.refuse(Refusal(503, "Too many open connections", close=True,
                                    headers=(("Retry-After", "1"),)))
             request.close()
             return
         self.handlers[handler] = None
+        self.open_of[handler.address] += 1
         self._ready.append(handler)
 
-    def _make_room(self):
-        """Closes the connection that has rested longest between requests."""
-        for handler in self.handlers:
-            if handler.watched and handler.state is READING and handler.head is None and not handler.received:
-                handler.end()
-                self._settle(handler)
-                return True
-        return False
+    def _make_room(self, address=None):
+        """Closes a connection, of that address or of any: the one that has rested longest between requests, else
+        the oldest request that has not arrived, of whoever has most connections."""
+        resting = [handler for handler in self.handlers if handler.state is READING
+                   and handler not in self._away and address in (None, handler.address)]
+        chosen = next((handler for handler in resting if handler.head is None and not handler.received
+                       and handler.served), None)
+        if chosen is None and resting:
+            most = max({handler.address for handler in resting}, key=self.open_of.__getitem__)
+            chosen = next(handler for handler in resting if handler.address == most)
+        if chosen is None:
+            return False
+        chosen.end()
+        self._settle(chosen)
+        return True
 
     def _shed(self):
         """No file descriptor is left: gives up the reserve to tell the client so, and takes it again."""
@@ -43777,7 +44015,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 return
             if state is WAITING:
                 return
-            self.handlers.pop(handler, None)
+            if self.handlers.pop(handler, handler) is None:
+                self.open_of[handler.address] -= 1
+                if not self.open_of[handler.address]:
+                    del self.open_of[handler.address]
             if state is CLOSED:
                 handler.connection.close()
         elif handler.watched is None:
@@ -43836,6 +44077,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if head is None:
             head = parse_head(data)
             head.refusal = self.gate.check(head)
+            self.key.hide(head)
             if len(data) <= 4096:
                 if len(self._heads) >= HEADS_REMEMBERED:
                     self._heads.clear()
@@ -43923,6 +44165,14 @@ def script_policy(script):
 def script_hash(script):
     """What allows exactly this script in a Content-Security-Policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def local_page(method, path):
+    """Registers a function in LOCAL_PAGES."""
+    def register(function):
+        LOCAL_PAGES[method, path] = function
+        return function
+    return register
 
 
 def page(name):
@@ -44138,7 +44388,7 @@ def live_script_tag(live, head, more=""):
 
 
 @page("/engine/live.js")
-def live_script(server, head):
+def live_script(server, head, _all):
     return Response(200, "text/javascript; charset=utf-8", utf8(LIVE_SCRIPT),
                     [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION) else "no-cache")])
 
@@ -44410,11 +44660,20 @@ def error_page(server, head, status, facts, error, body=b""):
     return trouble_response(server, head, status, title, parts)
 
 
+@page("failed")
+def failed_page(server, head, status, facts, error, body=b""):
+    """A handler that failed, for those who may see no more than its message."""
+    title = f"{status} {STATUS_TEXT.get(status, '')}"
+    return trouble_response(server, head, status, title, [
+        f"<h1>{esc(title)}</h1>", f"<p>{esc(facts['name'])}: {esc(facts['message'])}</p>",
+        f'<p class="soft">Error {facts["id"]}. The server\'s log tells more under this name.</p>'])
+
+
 # -- For monitors ----
 
 
 @page("/engine/health")
-def health_answer(server, head):
+def health_answer(server, head, _all):
     """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded, Redis is away or the
     thread that writes to the streams does not come round; `threads` are "ok", "late" or "ended"."""
     app = server.app
@@ -44518,10 +44777,11 @@ def server_metrics(server):
 
 
 @page("/engine/metrics")
-def metrics_answer(server, head):
-    """Everything that is counted, for Prometheus and its like (text format 0.0.4)."""
+def metrics_answer(server, head, all):
+    """Everything that is counted, for Prometheus and its like (text format 0.0.4); for other machines without the
+    token only what names no route."""
     app = server.app
-    lines = [*server_metrics(server), *route_metrics(app), *resolver_metrics(app), *stream_metrics(app)]
+    lines = server_metrics(server) if not all else [*server_metrics(server), *route_metrics(app), *resolver_metrics(app), *stream_metrics(app)]
     return Response(200, PROMETHEUS_TYPE, utf8("\n".join(lines) + "\n"), [("Cache-Control", "no-store")])
 
 
@@ -44639,11 +44899,7 @@ def script_facts(app):
 
 
 def headline_of(failure):
-    """The first words about an error: `TypeError: x is not a function`."""
-    error = failure.error
-    if error is None:
-        return clip(failure.text.split("\n")[0], MAX_PREVIEW)
-    return clip(f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}", MAX_PREVIEW)
+    return clip(failure.headline, MAX_PREVIEW)
 
 
 def milliseconds(seconds):
@@ -44992,14 +45248,6 @@ def json_text(value):
 
 
 _making_dashboard = threading.Lock()
-
-
-def local_page(method, path):
-    """Registers a function in LOCAL_PAGES."""
-    def register(function):
-        LOCAL_PAGES[method, path] = function
-        return function
-    return register
 
 
 @local_page("GET", "/engine/events")
@@ -46373,7 +46621,7 @@ def dashboard_page(handler, head, body):
 
 
 @page("/engine/")
-def dashboard_by_another_name(server, head):
+def dashboard_by_another_name(server, head, _all):
     return Response(301, None, b"", [("Location", "/engine")])
 
 
@@ -47675,6 +47923,11 @@ class Server:
         return self._http.server_address[1]
 
     @property
+    def key(self):
+        """What opens the dashboard from other devices: a Key, once started."""
+        return self._http.key
+
+    @property
     def chaos(self):
         """Fault injection: a Chaos, once started."""
         return self._http.chaos
@@ -47709,6 +47962,7 @@ class Server:
         if self._http is not None:
             self._http.shutdown()
         self.app.close()
+        LOG_WRITER.flush(LOG_FLUSH_SECONDS)
 
     def __enter__(self):
         return self.start()
@@ -48004,17 +48258,32 @@ def start_server(scripts, options, worker=None, dealt=None):
 
 def serve(scripts, options):
     signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: signals.put("stop") if signals.empty() else os._exit(EXIT_OK))
+    on_stop_signals(lambda: signals.put("stop"), lambda: os._exit(EXIT_OK))
     server = start_server(scripts, options)
     if server is None:
         return EXIT_USAGE
     print_banner(server, options)
     wait_for_signal(signals)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(EXIT_OK))     # whoever asks twice is in a hurry
     server.stop()
     return EXIT_OK
+
+
+def on_stop_signals(stop, stop_at_once):
+    """Calls stop() at the first signal that ends a program: Ctrl+C, a kill, a closed terminal (which may
+    tell so twice), and stop_at_once() at the next one of the first two kinds: whoever asks twice is in a hurry."""
+    told = []
+
+    def handle(number, _frame):
+        if not told:
+            told.append(number)
+            stop()
+        elif number != getattr(signal, "SIGHUP", None):
+            stop_at_once()
+
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and (name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN):
+            signal.signal(number, handle)       # under nohup a closed terminal is no reason to stop
 
 
 def wait_for_signal(signals):
@@ -48038,6 +48307,7 @@ def listen_trouble(options, error):
 
 def print_banner(server, options):
     """The address, and by script what it registered."""
+    LOG_WRITER.flush(LOG_FLUSH_SECONDS)     # what the scripts said while they were loaded comes first
     app = server.app
     bold = (lambda text: f"\x1b[1m{text}\x1b[0m") if wants_colour(sys.stdout) else str
     lines = [f"aiwebengine {__version__}  {bold(server.url)}", *registrations(app)]
@@ -48046,6 +48316,8 @@ def print_banner(server, options):
                      + ("" if options.no_reload else ", it is served at once"))
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
+    if not (is_own_name(options.host) or options.workers):
+        lines.append(f"  {'dashboard':<18} for other devices, to look only: /engine?token={server.key.token}")
     if options.workers:
         lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
     if server.chaos.rules:
@@ -48092,6 +48364,7 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
+    LOG_WRITER.flush(LOG_FLUSH_SECONDS)
     wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) \
         + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
@@ -49341,8 +49614,7 @@ class Workers:
 
     def serve(self):
         """Serves until a signal; returns the exit code."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
+        on_stop_signals(self._stop, self._kill)
         try:
             RedisLink(self.options.redis).close()
             self._take_port()
@@ -49366,13 +49638,14 @@ class Workers:
         self._end()
         return EXIT_OK
 
-    def _stop(self, *_signal):
-        if self.stopping:
-            for worker in self.workers:
-                if worker.pid is not None:
-                    os.kill(worker.pid, signal.SIGKILL)
-            os._exit(EXIT_OK)
+    def _stop(self):
         self.stopping = True
+
+    def _kill(self):
+        for worker in self.workers:
+            if worker.pid is not None:
+                os.kill(worker.pid, signal.SIGKILL)
+        os._exit(EXIT_OK)
 
     def _take_port(self):
         """Binds the port twice: the first time alone, to see that nobody else has it."""
@@ -49418,7 +49691,8 @@ class Workers:
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
+            with contextlib.suppress(OSError, ValueError):      # the terminal may be closed
+                sys.stdout.flush()
             os._exit(code)
 
     def _wait(self, seconds):
@@ -49526,7 +49800,8 @@ class Workers:
 def serve_as_worker(scripts, options, number, channel, first, dealt):
     """One process of --workers: serves until its parent closes the channel; returns the exit code."""
     stop = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl+C reaches all; the parent decides
+    for kind in (signal.SIGINT, signal.SIGHUP):         # they reach all; the parent decides
+        signal.signal(kind, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     server = start_server(scripts, options, number, dealt)
     if server is None:
