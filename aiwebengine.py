@@ -41,6 +41,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 import argparse
 import array
 import ast
+import atexit
 import base64
 import binascii
 import bisect
@@ -78,6 +79,7 @@ import secrets
 import select
 import selectors
 import shlex
+import shutil
 import signal
 import socket
 import socketserver
@@ -101,13 +103,31 @@ try:
 except ImportError:                     # not on Windows
     resource = None
 try:
+    import msvcrt
+    import winreg
+except ImportError:                     # only on Windows
+    msvcrt = winreg = None
+try:
     import ctypes
 except ImportError:                     # a Python that was built without it
     ctypes = None
-try:
-    import sqlite3
-except ImportError:                     # a Python that was built without it
-    sqlite3 = None
+
+
+def imported_late(name, part):
+    """A module that is loaded when it is first used, for it takes a MiB; None where Python was built without
+    its part in C."""
+    if importlib.util.find_spec(part) is None:
+        return None
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+sqlite3 = imported_late("sqlite3", "_sqlite3")
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -123,8 +143,8 @@ __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "
 #: Seconds a handler may run before it is stopped, and a script's top level while it loads.
 DEFAULT_HANDLER_TIMEOUT = 5.0
 
-#: Bytes by which the process may grow while one script runs, before that script is stopped.
-MAX_SCRIPT_MEMORY = 768 * 1024 * 1024
+#: Bytes by which all scripts together may let the process grow, before the one that took the most is stopped.
+DEFAULT_MAX_MEMORY = 1024 * 1024 * 1024
 
 #: JavaScript calls within calls before a RangeError, in Python frames.
 MAX_CALL_DEPTH = 6000
@@ -290,6 +310,11 @@ def interruptible_slowly(values):
         if not count & 511:
             poll_interrupt()
         yield value
+
+
+class MemoryLimit:
+    #: Whether the process may grow by so many bytes at once: the section on realms puts its function here.
+    has_room = staticmethod(lambda size: True)
 
 
 class EngineUnavailable(Exception):
@@ -12256,8 +12281,117 @@ def week_day(value):
 
 # -- Date: local time
 
+#: Names of zones whose abbreviation means another zone in ZONE_NAMES, by offset in hours.
+OTHER_ZONE_NAMES = {("CST", 8): "China Standard Time", ("IST", 2): "Israel Standard Time",
+                    ("IDT", 3): "Israel Daylight Time", ("IST", 1): "Irish Standard Time",
+                    ("CST", -5): "Cuba Standard Time", ("CDT", -4): "Cuba Daylight Time"}
+
+#: IANA names of the time zones of Windows, whose own names have "Standard Time" in them (CLDR,
+#: windowsZones.xml, territory 001).
+WINDOWS_ZONES = {name: f"{area}/{city}" for area, zones in {
+    "Africa":
+        "E. Africa=Nairobi, Egypt=Cairo, Libya=Tripoli, Morocco=Casablanca, Namibia=Windhoek, Sao "
+        "Tome=Sao_Tome, South Africa=Johannesburg, South Sudan=Juba, Sudan=Khartoum, W. Central "
+        "Africa=Lagos",
+    "America":
+        "Alaskan=Anchorage, Alberta=Edmonton, Aleutian=Adak, Argentina=Buenos_Aires, Atlantic=Halifax, "
+        "Bahia=Bahia, British Columbia=Vancouver, Canada Central=Regina, Central America=Guatemala, "
+        "Central Brazilian=Cuiaba, Central=Chicago, Central (Mexico)=Mexico_City, Cuba=Havana, E. South "
+        "America=Sao_Paulo, Eastern=New_York, Eastern (Mexico)=Cancun, Greenland=Godthab, "
+        "Haiti=Port-au-Prince, Magallanes=Punta_Arenas, Manitoba=Winnipeg, Montevideo=Montevideo, "
+        "Mountain=Denver, Mountain (Mexico)=Mazatlan, Newfoundland=St_Johns, Pacific SA=Santiago, "
+        "Pacific=Los_Angeles, Pacific (Mexico)=Tijuana, Paraguay=Asuncion, SA Eastern=Cayenne, SA "
+        "Pacific=Bogota, SA Western=La_Paz, Saint Pierre=Miquelon, Tocantins=Araguaina, Turks And "
+        "Caicos=Grand_Turk, US Eastern=Indianapolis, US Mountain=Phoenix, Venezuela=Caracas, "
+        "Yukon=Whitehorse",
+    "Asia":
+        "Afghanistan=Kabul, Altai=Barnaul, Arab=Riyadh, Arabian=Dubai, Arabic=Baghdad, Azerbaijan=Baku, "
+        "Bangladesh=Dhaka, Caucasus=Yerevan, Central Asia=Bishkek, China=Shanghai, "
+        "Ekaterinburg=Yekaterinburg, Georgian=Tbilisi, India=Calcutta, Iran=Tehran, Israel=Jerusalem, "
+        "Jordan=Amman, Korea=Seoul, Magadan=Magadan, Middle East=Beirut, Myanmar=Rangoon, N. Central "
+        "Asia=Novosibirsk, Nepal=Katmandu, North Asia East=Irkutsk, North Asia=Krasnoyarsk, North "
+        "Korea=Pyongyang, Omsk=Omsk, Pakistan=Karachi, Qyzylorda=Qyzylorda, Russia Time Zone "
+        "10=Srednekolymsk, Russia Time Zone 11=Kamchatka, SE Asia=Bangkok, Sakhalin=Sakhalin, "
+        "Singapore=Singapore, Sri Lanka=Colombo, Syria=Damascus, Taipei=Taipei, Tokyo=Tokyo, Tomsk=Tomsk, "
+        "Transbaikal=Chita, Ulaanbaatar=Ulaanbaatar, Vladivostok=Vladivostok, W. Mongolia=Hovd, West "
+        "Asia=Tashkent, West Bank=Hebron, Yakutsk=Yakutsk",
+    "Atlantic": "Azores=Azores, Cape Verde=Cape_Verde, Greenwich=Reykjavik",
+    "Australia":
+        "AUS Central=Darwin, AUS Eastern=Sydney, Aus Central W.=Eucla, Cen. Australia=Adelaide, E. "
+        "Australia=Brisbane, Lord Howe=Lord_Howe, Tasmania=Hobart, W. Australia=Perth",
+    "Etc":
+        "Dateline=GMT+12, UTC=UTC, UTC+12=GMT-12, UTC+13=GMT-13, UTC-02=GMT+2, UTC-08=GMT+8, "
+        "UTC-09=GMT+9, UTC-11=GMT+11",
+    "Europe":
+        "Astrakhan=Astrakhan, Belarus=Minsk, Central Europe=Budapest, Central European=Warsaw, E. "
+        "Europe=Chisinau, FLE=Kiev, GMT=London, GTB=Bucharest, Kaliningrad=Kaliningrad, Romance=Paris, "
+        "Russia Time Zone 3=Samara, Russian=Moscow, Saratov=Saratov, Turkey=Istanbul, "
+        "Volgograd=Volgograd, W. Europe=Berlin",
+    "Indian": "Mauritius=Mauritius",
+    "Pacific":
+        "Bougainville=Bougainville, Central Pacific=Guadalcanal, Chatham Islands=Chatham, Easter "
+        "Island=Easter, Fiji=Fiji, Hawaiian=Honolulu, Line Islands=Kiritimati, Marquesas=Marquesas, New "
+        "Zealand=Auckland, Norfolk=Norfolk, Samoa=Apia, Tonga=Tongatapu, West Pacific=Port_Moresby"
+}.items() for name, city in (zone.split("=") for zone in zones.split(", "))}
+
+
+def windows_zone_name():
+    """The IANA name of the zone that Windows is set to; "" where it is none of the table's."""
+    place = r"SYSTEM\CurrentControlSet\Control\TimeZoneInformation"
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, place) as key:
+            name = winreg.QueryValueEx(key, "TimeZoneKeyName")[0].partition("\0")[0]
+    except OSError:
+        return ""
+    return WINDOWS_ZONES.get(name.replace(" Standard Time", ""), "")
+
+
+def load_zone(name):
+    """The zone of an IANA name, or None."""
+    if not re.fullmatch(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", name) or len(name) > 100:
+        return None
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        return None
+
+
+def local_zone_name():
+    """The IANA name of the machine's time zone, as far as one can tell."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    if not name and winreg is not None:
+        name = windows_zone_name()      # known even where its rules are not
+    elif not name:
+        name = os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    known = name and (load_zone(name) or name in WINDOWS_ZONES.values())
+    return name if known and name != "Etc/UTC" else "UTC"
+
+
+@functools.cache
+def windows_zone():
+    """The zone of the machine where the system's own functions know neither the past nor the time after
+    2038, which is Windows; or None."""
+    return load_zone(local_zone_name()) if winreg is not None else None
+
+
+def zone_facts(zone, value):
+    """(offset from UTC in ms, name) of a zone at a time value."""
+    if not -60_000_000_000_000 < value < 250_000_000_000_000:
+        value = equivalent_time(value)
+    moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc) \
+        + datetime.timedelta(milliseconds=int(value))
+    moment = moment.astimezone(zone)
+    offset, short = round(moment.utcoffset().total_seconds()), moment.tzname()
+    name = OTHER_ZONE_NAMES.get((short, offset // 3600)) or ZONE_NAMES.get(short, short)
+    return offset * 1000, name
+
+
 def local_facts(value):
     """(offset from UTC in ms, name) of the machine's time zone at a time value."""
+    zone = windows_zone()
+    if zone is not None:
+        offset, name = zone_facts(zone, value)
+        return offset, name if name != "LMT" else time.tzname[0]
     seconds = int(value) // 1000
     try:
         facts = time.localtime(seconds)
@@ -12265,7 +12399,8 @@ def local_facts(value):
         facts = time.localtime(equivalent_time(int(value)) // 1000)
     # Names of the days before zones existed, such as LMT, nobody knows.
     zone = facts.tm_zone if facts.tm_zone in ZONE_NAMES else time.tzname[facts.tm_isdst > 0]
-    return facts.tm_gmtoff * 1000, ZONE_NAMES.get(zone, zone)
+    # Windows computes the offset with 32 bits.
+    return ((facts.tm_gmtoff + 2**31) % 2**32 - 2**31) * 1000, ZONE_NAMES.get(zone, zone)
 
 
 def equivalent_time(value):
@@ -15713,6 +15848,8 @@ def allocate_bytes(size):
     if size > MAX_BUFFER_BYTES:
         raise JSRangeError("Array buffer allocation failed")
     try:
+        if size > 1 << 24 and not MemoryLimit.has_room(size):
+            raise MemoryError
         return bytearray(size)
     except MemoryError:
         raise JSRangeError("Array buffer allocation failed") from None
@@ -17887,6 +18024,19 @@ def parse_plain_json(text):
             raise json_error(text) from None
 
 
+#: Values in one JSON text that a client sends.
+MAX_JSON_VALUES = 1_000_000
+_JSON_TEXT_OR_VALUE = re.compile(r'"(?:[^"\\]+|\\.)*"|[,\[{]', re.DOTALL)
+
+
+def has_too_many_values(text):
+    """Whether a JSON text has more than MAX_JSON_VALUES: each takes many times its characters of memory."""
+    if text.count(",") + text.count("[") + text.count("{") <= MAX_JSON_VALUES:
+        return False
+    separators = (1 for found in _JSON_TEXT_OR_VALUE.finditer(text) if found[0][0] != '"')
+    return sum(itertools.islice(separators, MAX_JSON_VALUES + 1)) > MAX_JSON_VALUES
+
+
 def refuse_json_constant(name):
     """For json.loads(), which takes NaN and Infinity for numbers."""
     raise ValueError(name)
@@ -18108,7 +18258,7 @@ def plain_opener(realm):
     def open_value(value):
         nonlocal room
         if realm.interrupt:
-            raise Interrupted
+            realm.poll()
         room -= 2
         kind = type(value)
         if kind is JSObject:
@@ -22737,28 +22887,6 @@ ERA_NAMES = {"narrow": "BA", "short": ("BC", "AD"), "long": ("Before Christ", "A
 #: Abbreviations that people in the United States read for their zones.
 US_ZONES = {ZONE_NAMES[short]: short for short in (
     "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "AKST", "AKDT", "HST")}
-#: Names of zones whose abbreviation means another zone in ZONE_NAMES, by offset in hours.
-OTHER_ZONE_NAMES = {("CST", 8): "China Standard Time", ("IST", 2): "Israel Standard Time",
-                    ("IDT", 3): "Israel Daylight Time", ("IST", 1): "Irish Standard Time",
-                    ("CST", -5): "Cuba Standard Time", ("CDT", -4): "Cuba Daylight Time"}
-
-
-def local_zone_name():
-    """The IANA name of the machine's time zone, as far as one can tell."""
-    name = os.environ.get("TZ", "").lstrip(":")
-    if not name:
-        _, _, name = os.path.realpath("/etc/localtime").partition("/zoneinfo/")
-    return name if name and load_zone(name) else "UTC"
-
-
-def load_zone(name):
-    """The zone of an IANA name, or None."""
-    if not re.fullmatch(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", name) or len(name) > 100:
-        return None
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (ValueError, OSError, LookupError):
-        return None
 
 
 def find_zone(name):
@@ -22769,21 +22897,12 @@ def find_zone(name):
     if zone is None or zone.key.islower() or zone.key.isupper():
         matches = [each for each in zoneinfo.available_timezones() if each.lower() == name.lower()]
         zone = load_zone(matches[0]) if matches else zone
+    if zone is None and load_zone("Europe/London") is None:
+        raise JSRangeError(f"Time zone {name} cannot be used: this machine has no time zone database, only UTC "
+                           "(install one with: pip install tzdata)")
     if zone is None:
         raise JSRangeError(f"Invalid time zone specified: {name}")
     return zone.key, lambda value: zone_facts(zone, value)
-
-
-def zone_facts(zone, value):
-    """(offset from UTC in ms, name) of a zone at a time value."""
-    if not -60_000_000_000_000 < value < 250_000_000_000_000:
-        value = equivalent_time(value)
-    moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc) \
-        + datetime.timedelta(milliseconds=int(value))
-    moment = moment.astimezone(zone)
-    offset, short = round(moment.utcoffset().total_seconds()), moment.tzname()
-    name = OTHER_ZONE_NAMES.get((short, offset // 3600)) or ZONE_NAMES.get(short, short)
-    return offset * 1000, name
 
 
 def zone_name_text(offset, name, width):
@@ -24847,7 +24966,17 @@ def parse_urlencoded(text):
 
 
 def decode_urlencoded(text):
-    return utf16(urllib.parse.unquote_to_bytes(text.replace("+", " ")).decode("utf-8", "replace"))
+    text = text.replace("+", " ").encode().decode("latin-1")
+    return utf16(unescaped_bytes(text).decode("utf-8", "replace"))
+
+
+_ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
+
+
+def unescaped_bytes(text):
+    """The bytes of a text that holds one character for each byte, its percent escapes decoded."""
+    return replace_in_slices(_ESCAPED_BYTES, lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
+                             text).encode("latin-1")
 
 
 def encode_urlencoded(text):
@@ -27155,6 +27284,16 @@ def is_module(source):
 
 #: Seconds between two looks of the watchdog at the process's memory.
 MEMORY_CHECK_SECONDS = 0.05
+#: The watchdog is late by so much: a script's call holds up all threads.
+HELD_UP_SECONDS = 0.05
+#: Bytes by which the process grows between two looks when several running realms begin to take turns.
+TURNS_FROM_BYTES = 4 * 1024 * 1024
+#: Seconds that a stopped script gets to give back its memory before another one may be blamed.
+STOPPING_SECONDS = 5
+#: Bytes by which it grows above its limit before garbage is looked for again.
+COLLECT_FROM_BYTES = 64 * 1024 * 1024
+
+
 def _memory_on_linux():
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -27197,69 +27336,108 @@ def give_back_memory():
         pass
 
 
+def thread_seconds(thread):
+    """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's own
+    function for it crashes for a thread that has ended."""
+    try:
+        return time.clock_gettime(~thread << 3 | 6) if sys.platform == "linux" else None
+    except OSError:
+        return None
+
+
+def out_of_memory(message):
+    error = ScriptTimeout(message)
+    error.name = "OutOfMemoryError"
+    return error
+
+
 class Watch:
-    """One entry into a realm, until when it may last and how large the process may grow (None: not
-    known yet)."""
+    """One entry into a realm and until when it may last. `since` and `seconds` are the time and the thread's
+    processor time at the watchdog's last look, or when it began (None: not known yet); `memory` is what the
+    realm had when it began."""
 
-    __slots__ = ("realm", "deadline", "memory")
+    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds")
 
-    def __init__(self, realm, deadline):
+    def __init__(self, realm, seconds):
         self.realm = realm
-        self.deadline = deadline
-        self.memory = None
+        self.memory = realm.memory
+        self.thread = threading.get_native_id()
+        self.since = time.monotonic()
+        self.deadline = INFINITY if seconds is None else self.since + seconds
+        self.seconds = None
+
+    def worked(self, now):
+        """Seconds that it has computed since the last look."""
+        last, self.seconds = self.seconds, thread_seconds(self.thread)
+        since, self.since = self.since, now
+        return now - since if last is None or self.seconds is None else self.seconds - last
 
 
 class Watchdog:
-    """One thread that stops scripts whose time is up or that take too much memory."""
+    """One thread that stops scripts whose time is up, and shares out the process's memory.
+
+    What the process grows by is charged to the realms that ran meanwhile. When that happens while several run,
+    they take turns, so that nobody pays for another. A realm whose call holds up all threads rests after it.
+    """
 
     def __init__(self):
-        self.condition = threading.Condition()
+        lock = threading.RLock()
+        self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
         self.watches = set()
         self.thread = None
         self.asleep = False
-        self.garbage = False
-        #: The size of the process when a script was last seen to begin.
-        self.memory = 0
+        self.max_memory = DEFAULT_MAX_MEMORY
+        #: The size of the process at the last look, and that before scripts took any.
+        self.memory = self.first_memory = 0
+        #: The realms that have been charged with memory.
+        self.charged = weakref.WeakSet()
+        #: Weak reference to a realm -> seconds of its entries that have ended since the last look.
+        self.ended = {}
+        #: The realm whose turn it is, until when turns are taken, and when garbage was last collected.
+        self.turn = None
+        self.turns_end = self.collected = self.stopping_until = 0.0
+        #: The size of the process after garbage was collected.
+        self.clean_memory = 0
 
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
-        watch = Watch(realm, INFINITY if seconds is None else time.monotonic() + seconds)
+        watch = Watch(realm, seconds)
         with self.condition:
             self.watches.add(watch)
             if self.thread is None:
-                self.memory = memory_used()
+                self.memory = self.first_memory = memory_used()
                 self.thread = threading.Thread(target=self.run, name="watchdog", daemon=True)
                 self.thread.start()
             elif self.asleep or (seconds is not None and seconds < MEMORY_CHECK_SECONDS):
                 self.asleep = False
                 self.condition.notify()
+            if self.turn is not None and self.turn is not realm:
+                realm.interrupt_run(None)
         return watch
 
-    def release(self, watch, garbage=False):
-        """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it.
-        With `garbage`, Python is told to look for cycles soon."""
+    def release(self, watch):
+        """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it."""
         with self.condition:
             self.watches.discard(watch)
-            self.garbage |= garbage
+            realm = watch.realm.reference
+            self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
 
     def run(self):
         """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there have been none for a
         while, so that short entries need not wake it."""
-        idle = 0
+        idle, due = 0, time.monotonic()
         with self.condition:
             while True:
-                if self.watches:
-                    idle = 0
-                    self.check()
-                elif self.garbage:
-                    self.garbage = False
-                    gc.collect()
-                else:
-                    idle += 1
+                idle = 0 if self.watches or self.ended else idle + 1
+                if not idle:
+                    self.check(time.monotonic() - due)
                 asleep = self.asleep = idle > 40
-                self.condition.wait(None if asleep else self.next_wait())
+                wait = None if asleep else self.next_wait()
+                due = time.monotonic() + (wait or 0.0)
+                self.condition.wait(wait)
                 if asleep:
                     idle = 0            # whoever wakes it has the next two seconds without
+                    due = time.monotonic()
                 self.asleep = False
 
     def next_wait(self):
@@ -27267,22 +27445,114 @@ class Watchdog:
         first = min((watch.deadline for watch in self.watches), default=INFINITY)
         return max(0.001, min(MEMORY_CHECK_SECONDS, first - time.monotonic()))
 
-    def check(self):
-        """Stops whatever has gone too far."""
+    def check(self, late):
+        """Stops whatever has gone too far. `late` says by how many seconds nobody let this thread run."""
         now, memory = time.monotonic(), memory_used()
+        shares = {realm(): seconds for realm, seconds in self.ended.items() if realm() is not None}
+        self.ended = {}
         for watch in list(self.watches):
-            if watch.memory is None:
-                watch.memory = min(self.memory, memory) + MAX_SCRIPT_MEMORY
+            seconds = watch.worked(now)
+            shares[watch.realm] = shares.get(watch.realm, 0.0) + seconds
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
                 self.watches.discard(watch)
-            elif memory > watch.memory:
-                watch.realm.interrupt_run("memory")
-                self.watches.discard(watch)
+            elif late > HELD_UP_SECONDS and seconds > late / 2:
+                watch.realm.interrupt_run(None)
+        self.charge(memory - self.memory, shares)
+        self.take_turns(now, memory - self.memory, [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
         self.memory = memory
+        if memory - self.first_memory > self.max_memory:
+            self.over_budget(now)
+
+    def charge(self, grown, shares):
+        """Adds growth, which may be negative, to the accounts of the realms that ran."""
+        if self.turn in shares:
+            shares = {self.turn: 1.0}
+        total = sum(shares.values())
+        for realm, seconds in shares.items():
+            if seconds > 0:
+                self.charged.add(realm)
+                realm.memory = max(0, realm.memory + int(grown * seconds / total))
+
+    def take_turns(self, now, grown, running):
+        """Lets one realm run at a time while the process grows and several do."""
+        if grown > TURNS_FROM_BYTES and len(running) > 1:
+            self.turns_end = now + 1
+        if now > self.turns_end:
+            if self.turn is not None:
+                self.turn = None
+                self.turned.notify_all()
+            return
+        realms = sorted({watch.realm for watch in self.watches}, key=id)
+        later = [realm for realm in realms if self.turn is not None and id(realm) > id(self.turn)]
+        self.turn = later[0] if later else realms[0] if realms else None
+        self.turned.notify_all()
+        for realm in realms:
+            if realm is not self.turn:
+                realm.interrupt_run(None)
+
+    def rest(self, realm):
+        """Called by a realm's thread: lets others run for a moment, or until its turn."""
+        end = time.monotonic() + 1
+        with self.condition:
+            self.turned.wait(MEMORY_CHECK_SECONDS)
+            while self.turn not in (None, realm) and realm.interruption is None and time.monotonic() < end:
+                self.turned.wait(MEMORY_CHECK_SECONDS)
+
+    def over_budget(self, now):
+        """The process is too large: collects garbage, then stops the realm that has taken the most."""
+        if now - self.collected > 1 or self.memory > self.clean_memory + COLLECT_FROM_BYTES:
+            self.collect()
+        over = self.memory - self.first_memory - self.max_memory
+        if over <= 0 or now < self.stopping_until:
+            return
+        realms = sorted(self.charged, key=lambda realm: realm.memory)
+        running = {watch.realm for watch in self.watches}
+        if sum([realm.memory for realm in realms]) < self.max_memory // 2:
+            self.first_memory += over           # that was not the scripts
+        elif realms[-1] in running:
+            self.stop(realms[-1], now)
+        elif realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
+            realms[-1].outgrown()
+        else:
+            # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
+            growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+            if growing is not None and growing.realm.memory - growing.memory > self.max_memory // 4:
+                self.stop(growing.realm, now)
+
+    def stop(self, realm, now):
+        """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
+        realm.interrupt_run("memory")
+        self.watches = {watch for watch in self.watches if watch.realm is not realm}
+        self.stopping_until = now + STOPPING_SECONDS
+
+    def collect(self):
+        """Collects garbage and gives what is free back to the system; the bytes by which the process shrank."""
+        before = memory_used()
+        gc.collect()
+        give_back_memory()
+        self.collected = time.monotonic()
+        self.memory = self.clean_memory = memory_used()
+        self.first_memory = min(self.first_memory, self.memory)
+        return before - self.memory
+
+    def settle(self, realm):
+        """After a stop for want of memory, in the thread that was stopped: a realm that still keeps too much is
+        told so."""
+        freed = self.collect()
+        with self.condition:
+            self.stopping_until = 0.0
+            realm.memory = max(0, min(realm.memory - freed, self.memory - self.first_memory))
+        if realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+            realm.outgrown()
+
+    def has_room(self, size):
+        """Whether the process may grow by so many bytes at once."""
+        return not self.first_memory or memory_used() + size - self.first_memory <= self.max_memory * 1.1
 
 
 WATCHDOG = Watchdog()
+MemoryLimit.has_room = WATCHDOG.has_room
 
 
 # -- Values for a reader that chooses ----
@@ -27352,9 +27622,23 @@ class LiveValues:
 
 # -- Realm -------------------------------------------------------------------------------
 
+def write_line(stream, text):
+    """Writes a line to a text stream and flushes it. Characters that its encoding lacks are escaped, and only
+    those. In one piece, since timers print from their own thread."""
+    if stream is None:
+        return                          # started without one
+    text += "\n"
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = getattr(stream, "encoding", None) or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
 def print_to_terminal(level, text):
     """The console of realms that nobody gave another one."""
-    print(text, file=sys.stderr if level in ("error", "warn") else sys.stdout, flush=True)
+    write_line(sys.stderr if level in ("error", "warn") else sys.stdout, text)
 
 
 #: Source texts compiled lately, by (text, file name): a reload or a second realm need not do it again.
@@ -27653,6 +27937,11 @@ class Realm:
         self.stop_reason = None
         self.time_limit = None
         self.thread = None
+        #: Bytes by which the process grew while this realm ran, and what to call when it keeps too much of them.
+        self.memory, self.outgrown = 0, None
+        self.reference = weakref.ref(self)
+        #: The JSError that says why it cannot be entered any more, if there is more to say than that it is closed.
+        self.unloaded = None
         self.jobs = collections.deque()
         self.depth = 0
         self.symbols = {}
@@ -27799,18 +28088,29 @@ class Realm:
     # entering
 
     def interrupt_run(self, reason):
-        """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory"."""
-        self.stop_reason = reason
-        self.interruption = Interrupted()
+        """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory", or
+        (None) let others run for a moment."""
+        if reason is not None:
+            self.stop_reason = reason
+            self.interruption = Interrupted()
+            STOPPED_THREADS.add(self.thread)
         self.interrupt = True
         self.runtime["interrupt"] = True
-        STOPPED_THREADS.add(self.thread)
 
     def poll(self):
         """Raises Interrupted when the script's time is up: always the same one, since Python searches
         the chain of contexts at each raise of a new one, and a deep stack of `finally` raises many."""
         if self.interrupt:
-            raise self.interruption
+            if self.interruption is not None:
+                raise self.interruption
+            self.rest()
+
+    def rest(self):
+        """Lets others run for a moment."""
+        self.interrupt = self.runtime["interrupt"] = False
+        WATCHDOG.rest(self)
+        if self.interruption is not None:       # it was stopped meanwhile
+            self.interrupt = self.runtime["interrupt"] = True
 
     @needs_deep_stack
     def enter(self, work, timeout=None):
@@ -27819,7 +28119,7 @@ class Realm:
         seconds = timeout if timeout is not None else self.timeout
         with self.lock:
             if self.closed:
-                raise JSError(f"the realm {self.name} is closed")
+                raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
                 return self.enter_again(work)
             self.depth = 1
@@ -27830,24 +28130,30 @@ class Realm:
                 try:
                     result = self.work_and_jobs(work)
                 finally:
-                    WATCHDOG.release(watch, self.stop_reason == "memory")
-                self.poll()             # a script that swallowed the interruption has timed out too
+                    WATCHDOG.release(watch)
+                if self.interruption is not None:
+                    raise self.interruption     # a script that swallowed the interruption has timed out too
                 return result
             except Interrupted as error:
-                if not self.interrupt:  # another realm's, below on the stack
+                if self.interruption is None:   # another realm's, below on the stack
                     raise
                 self.jobs.clear()
                 self.rejections.clear()
-                self.report_timeout(seconds, error)
+                stopped = self.stopped_error(seconds, error)
+                traceback.clear_frames(error.__traceback__)
             except Exception as error:
                 raise self.js_error(error) from None
             finally:
                 self.depth = 0
-                if self.interrupt:
+                if self.interrupt or self.interruption is not None:
                     self.clear_interrupt()
                 if HEADROOM.raised:
                     with HEADROOM.lock:
                         HEADROOM.settle()
+            # Out of the handler, or the error would keep everything that the script had.
+            if stopped.name != ScriptTimeout.name:
+                WATCHDOG.settle(self)
+            raise stopped
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -27872,19 +28178,19 @@ class Realm:
         self.interrupt = False
         self.runtime["interrupt"] = False
 
-    def report_timeout(self, seconds, error):
+    def stopped_error(self, seconds, error):
+        """The ScriptTimeout for an entry that was stopped."""
         frames = frames_of_traceback(error.__traceback__)
         if self.stop_reason == "memory":
-            timeout = ScriptTimeout("the script was stopped: it took more than "
-                                    f"{MAX_SCRIPT_MEMORY >> 20} MiB of memory")
-            timeout.name = "OutOfMemoryError"
+            timeout = out_of_memory(f"the script was stopped: all scripts together took more than "
+                                    f"{WATCHDOG.max_memory >> 20} MiB of memory, and this one the most")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
         if frames:
             timeout.filename = frames[0][0].co_filename
             timeout.line, timeout.column = frame_position(*frames[0])
-        raise timeout from None
+        return timeout
 
     # jobs
 
@@ -27897,7 +28203,7 @@ class Realm:
         while True:
             while jobs:
                 if self.interrupt:
-                    raise Interrupted
+                    self.poll()
                 job = jobs.popleft()
                 try:
                     job()
@@ -27938,6 +28244,32 @@ class Realm:
         """Cancels timers; later entries fail."""
         self.closed = True
         self.timers.close()
+
+    def unload(self, reason):
+        """Gives up what the script keeps; later entries fail with a JSError for this reason."""
+        with self.lock:
+            self.unloaded = reason
+            self.close()
+            self.forget()
+            self.memory = max(0, self.memory - WATCHDOG.collect())
+
+    @staticmethod
+    def empty(function):
+        """Drops the code of a function that somebody outside still holds, and with it what it closes over."""
+        if isinstance(function, JSFunction):
+            function.fn = function.ctor = function.fields = None
+            function.attrs, function.props = None, {}
+
+    def forget(self):
+        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins."""
+        self.jobs.clear()
+        self.globals.clear()
+        self.global_object.props.clear()
+        for kept in (self.lexical, self.rejections, self.symbols, self.host_hooks):
+            kept.clear()
+        self.modules, self.last_match = ModuleMap(self), None
+        for name in set(self.__dict__) & set(INTRINSICS):
+            del self.__dict__[name]
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
@@ -28633,10 +28965,10 @@ class ForegroundRealm(Realm):
         if self.depth:
             self.interrupt_run("stop")
 
-    def report_timeout(self, seconds, error):
+    def stopped_error(self, seconds, error):
         if self.stop_reason == "stop":
-            raise ScriptTimeout("interrupted") from None
-        super().report_timeout(seconds, error)
+            return ScriptTimeout("interrupted")
+        return super().stopped_error(seconds, error)
 
     def await_settled(self, settled, timeout, started):
         """Waits until a promise is settled, somebody stops it, or nothing is left that could settle it."""
@@ -29976,7 +30308,9 @@ class Js2PyRealm:
         self.lock = threading.RLock()
         self.interrupt = self.closed = False
         self.interruption = self.stop_reason = self.time_limit = self.thread = None
-        self.depth = 0
+        self.outgrown = self.unloaded = None
+        self.reference = weakref.ref(self)
+        self.depth = self.memory = 0
         self.jobs = collections.deque()
         self.rejections = {}            # there are no promises
         self.timers = TimerQueue(self)
@@ -30017,17 +30351,28 @@ class Js2PyRealm:
         """Raises Interrupted in the thread that runs the script, when that shall end. Others may make
         values meanwhile."""
         if self.interrupt and threading.get_ident() == self.thread:
-            raise self.interruption
+            Realm.poll(self)
 
-    def report_timeout(self, seconds, error):
-        try:
-            Realm.report_timeout(self, seconds, error)
-        except ScriptTimeout as timeout:
-            places = self.places(error.__traceback__)
-            timeout.where = "".join("\n" + self.place_text(*place) for place in places)
-            if places:
-                _, timeout.filename, timeout.line = places[0]
-            raise
+    rest = Realm.rest
+    unload = Realm.unload
+
+    @staticmethod
+    def empty(function):
+        if isinstance(function, Js2PyValue):
+            function.object.own.clear()
+            function.object.code = None
+
+    def forget(self):
+        self.jobs.clear()
+        self.scope.own.clear()
+
+    def stopped_error(self, seconds, error):
+        timeout = Realm.stopped_error(self, seconds, error)
+        places = self.places(error.__traceback__)
+        timeout.where = "".join("\n" + self.place_text(*place) for place in places)
+        if places:
+            _, timeout.filename, timeout.line = places[0]
+        return timeout
 
     # exceptions
 
@@ -30454,6 +30799,7 @@ ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "wait_idle",                     # entering it
+    "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
@@ -30496,6 +30842,11 @@ def check_engine(name):
 DEFAULT_HISTORY_MESSAGES = 256
 MAX_HISTORY_MESSAGES = 100_000
 MAX_HISTORY_BYTES = 4 * 1024 * 1024
+#: Bytes that all streams together keep; they are counted again when one has grown by so many.
+MAX_ALL_HISTORY_BYTES = 128 * 1024 * 1024
+HISTORY_STEP_BYTES = 64 * 1024
+#: Streams that scripts may register.
+MAX_STREAMS = 10_000
 #: What may wait for one client that does not read; a single larger message may still wait.
 MAX_OUTBOX_BYTES = 1024 * 1024
 #: A sender gives way to the broadcaster when so much of its stream has not been looked at yet.
@@ -30742,7 +31093,7 @@ class Stream:
         #: Milliseconds that browsers wait before they connect again.
         self.retry = RETRY_MILLISECONDS
         self.history = collections.deque()
-        self.history_bytes = 0
+        self.history_bytes = self.counted_bytes = 0
         #: The sequence of the last message that is no longer kept.
         self.floor = 0
         #: Keeps messages beyond the life of this process, by `append(stream, message)`, or None.
@@ -30788,6 +31139,8 @@ class Stream:
             self.broadcaster.wake(self)
         if crowded:
             self.broadcaster.give_way(self)
+        if self.history_bytes > self.counted_bytes + HISTORY_STEP_BYTES:
+            self.broadcaster.histories.count(self)
         return delivery
 
     def _take_in(self, message, filter):
@@ -30880,6 +31233,15 @@ class Stream:
             oldest = history.popleft()
             self.history_bytes -= len(oldest.frame)
             self.floor = oldest.sequence
+
+    def shed(self):
+        """Keeps the newer half of its history only; clients that come back for more get a gap."""
+        with self.lock:
+            target = self.history_bytes // 2
+            while self.history_bytes > target:
+                oldest = self.history.popleft()
+                self.history_bytes -= len(oldest.frame)
+                self.floor = oldest.sequence
 
     def recall(self, epoch, sequence, floor, messages):
         """Takes up where an earlier process, or another one, is: its ids, and the messages it kept."""
@@ -31204,6 +31566,34 @@ class DeliveryRun:
         return not self.left and not self.mailed
 
 
+class Histories:
+    """What all streams keep together: when that is too much, the largest histories are cut in half."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.streams = weakref.WeakSet()
+        self.total = 0                  # at least what it is: what streams dropped since is still in it
+
+    def count(self, stream):
+        """Takes note of a stream that has grown."""
+        with self.lock:
+            self.streams.add(stream)
+            self.total += stream.history_bytes - stream.counted_bytes
+            stream.counted_bytes = stream.history_bytes
+            if self.total <= MAX_ALL_HISTORY_BYTES:
+                return
+            streams = sorted(self.streams, key=lambda stream: -stream.history_bytes)
+            self.total = sum([stream.history_bytes for stream in streams])
+            for large in itertools.cycle(streams[:len(streams) // 2 + 1]):
+                if self.total <= MAX_ALL_HISTORY_BYTES * 3 // 4:
+                    break
+                before = large.history_bytes
+                large.shed()
+                self.total -= before - large.history_bytes
+            for stream in streams:
+                stream.counted_bytes = stream.history_bytes
+
+
 class StreamRegistry:
     """The streams by path. Reading needs no lock; `replace` changes several entries in one step."""
 
@@ -31392,6 +31782,7 @@ class Broadcaster:
     def __init__(self, report=None):
         #: Called with (level, text) for what an operator may want to know.
         self.report = report or (lambda level, text: None)
+        self.histories = Histories()
         self.selector = new_selector()
         #: Open connections of all streams.
         self.count = 0
@@ -31432,8 +31823,15 @@ class Broadcaster:
         """Disconnects everyone and ends the thread."""
         self._stopping = True
         self._wake_up()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is None:
+            self._close_sockets()
+        elif self._thread is not threading.current_thread():
             self._thread.join(2)
+
+    def _close_sockets(self):
+        self.selector.close()
+        self._pulse.close()
+        self._waker.close()
 
     def wake(self, stream):
         """There is something to send on this stream."""
@@ -31527,9 +31925,7 @@ class Broadcaster:
                     self._told(error)
             self._end_all()
         finally:
-            self.selector.close()
-            self._pulse.close()
-            self._waker.close()
+            self._close_sockets()
 
     def _turn(self):
         busy = self._working or self._dirty or self._tasks or self._beating
@@ -35857,6 +36253,8 @@ def read_graphql_request(method, headers, query, body):
 
 
 def _parse_graphql_json(text, what):
+    if has_too_many_values(text):
+        raise _GraphQLBadRequest(413, f"{what} has more than {MAX_JSON_VALUES:,} values.")
     try:
         return parse_plain_json(text)
     except JSSyntaxError as error:
@@ -38993,6 +39391,14 @@ SETTLE_SECONDS = 0.05
 ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
+MAX_KEPT_LOG_TEXT = 20_000
+#: Characters and lines of log that may wait to be written, and how long the end of the program waits for them.
+MAX_LOG_BACKLOG = 4 * 1024 * 1024
+MAX_LOG_LINES = 20_000
+LOG_FLUSH_SECONDS = 1.0
+#: How long a computing thread keeps Python from the others. The thread that serves everybody needs Python several
+#: times for a request, and each time waits for all the scripts that compute.
+SWITCH_SECONDS = 0.0005
 MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
@@ -39027,8 +39433,78 @@ def printable(text):
                         text)
 
 
+class LogWriter:
+    """Writes lines to streams, in order, on a thread of its own: a pipe that nobody reads stops that thread
+    and nobody else. What does not fit into the queue is dropped; later a line says how much."""
+
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._lines = collections.deque()
+        self._size = self._dropped = 0
+        self._thread = None
+        self._writing = False
+
+    def put(self, stream, text):
+        with self._changed:
+            if self._lines and (self._size + len(text) > MAX_LOG_BACKLOG or len(self._lines) >= MAX_LOG_LINES):
+                self._dropped += 1
+                return
+            self._tell_dropped(stream)
+            self._add(stream, text)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
+                atexit.register(self.flush, LOG_FLUSH_SECONDS)
+            self._changed.notify_all()
+
+    def _add(self, stream, text):
+        self._lines.append((stream, text))
+        self._size += len(text)
+
+    def _tell_dropped(self, stream):
+        count, self._dropped = self._dropped, 0
+        if count:
+            self._add(stream, f"{time.strftime('%H:%M:%S')}  server          warning: {count:,} "
+                              f"line{'' if count == 1 else 's'} of the log dropped: they came faster than they "
+                              "were read")
+
+    def _run(self):
+        stream = None
+        while True:
+            with self._changed:
+                self._writing = False
+                if not self._lines:
+                    self._tell_dropped(stream)
+                self._changed.notify_all()
+                while not self._lines:
+                    self._changed.wait()
+                stream, text = self._lines.popleft()
+                self._size -= len(text)
+                self._writing = True
+            try:
+                write_log_line(stream, text)
+            except (OSError, ValueError):
+                pass                    # a full disk or a closed terminal must not stop the server
+
+    def flush(self, seconds):
+        """Returns when everything is written, or the time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lines and not self._writing, seconds)
+
+
+LOG_WRITER = LogWriter()
+
+
+def file_number(stream):
+    """The descriptor under a stream, or None: then writing to it does not block."""
+    try:
+        return stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 class Log:
-    """Lines for the terminal, and the last ones of each script for pages."""
+    """Lines for the terminal, and the last ones of each script for pages. Whoever writes never waits."""
 
     def __init__(self, level="info", stream=None, colour=None):
         self.threshold = LEVELS[level]
@@ -39046,7 +39522,7 @@ class Log:
         kept = self.kept.get(source)
         if kept is None:
             kept = self.kept.setdefault(source, collections.deque(maxlen=LOG_LINES_KEPT))
-        kept.append((time.time(), level, text))
+        kept.append((time.time(), level, text[:MAX_KEPT_LOG_TEXT]))
         if LEVELS.get(level, 1) < self.threshold:
             return
         mark = {"warn": "warning: ", "error": "error: "}.get(level, "")
@@ -39071,25 +39547,32 @@ class Log:
 
     def emit(self, text, level="info"):
         stream = self.stream or sys.stderr
-        if stream is None:
-            return                      # started with its standard error closed
         try:
             colour = self.colour if self.colour is not None else wants_colour(stream)
             if colour and level in _COLOURS:
                 text = "\n".join(paint(line, level) for line in text.split("\n"))
+            if file_number(stream) is not None:
+                LOG_WRITER.put(stream, text)
+                return
             with self.lock:
                 write_line(stream, text)
         except (OSError, ValueError):
-            pass                        # a full disk or a closed terminal must not stop the server
+            pass
 
 
-def write_line(stream, text):
-    """Writes and flushes a line; characters that the stream cannot encode are escaped."""
-    try:
-        stream.write(text + "\n")
-    except UnicodeEncodeError:
-        stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
-    stream.flush()
+def write_log_line(stream, text):
+    """write_line() that keeps no lock of the stream while it waits for whoever reads the log: the end of the
+    program would need it."""
+    number = file_number(stream)
+    if number is None or os.name == "nt" and os.isatty(number):     # a console of Windows takes text
+        write_line(stream, text)
+        return
+    data = memoryview((text + "\n").encode(getattr(stream, "encoding", None) or "utf-8", "backslashreplace"))
+    while data:
+        try:
+            data = data[os.write(number, data):]
+        except BlockingIOError:
+            select.select([], [number], [], 1.0)
 
 
 #: Lines of a report that are not in the colour of its level: pattern -> colour.
@@ -39107,9 +39590,21 @@ def paint(line, level):
 
 
 def wants_colour(stream):
-    """Colours only on a terminal, and not when the user says no (no-color.org)."""
+    """Colours only on a terminal that shows them, and not when the user says no (no-color.org)."""
     return stream is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" \
-        and stream.isatty()
+        and stream.isatty() and (msvcrt is None or console_takes_escapes(stream))
+
+
+def console_takes_escapes(stream):
+    """Whether a console of Windows understands escape sequences; it is asked to (SetConsoleMode with
+    ENABLE_VIRTUAL_TERMINAL_PROCESSING)."""
+    try:
+        handle, mode = ctypes.c_void_p(msvcrt.get_osfhandle(stream.fileno())), ctypes.c_uint32()
+        kernel = ctypes.windll.kernel32
+        return bool(kernel.GetConsoleMode(handle, ctypes.byref(mode))
+                    and (mode.value & 4 or kernel.SetConsoleMode(handle, mode.value | 4)))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 # -- Errors of scripts ----
@@ -39151,6 +39646,13 @@ def error_report(error, sources):
         if len(calls) > MAX_REPORTED_CALLS:
             parts.append(f"    … {len(calls) - MAX_REPORTED_CALLS} more")
     return "\n".join(parts)
+
+
+def trouble_mark(error):
+    """What the log and the client have in common about an error whose details are not for the client."""
+    if not hasattr(error, "mark"):
+        error.mark = secrets.token_hex(4)
+    return error.mark
 
 
 class MissingHandler(Exception):
@@ -39355,7 +39857,9 @@ class ResolverCall:
         """Counts the call."""
         host, error, known = self.host, self.error, self.host.app.resolver_stats
         if isinstance(error, JSError):
-            host.app.report_error(host, error, f"{self.what}: the resolver failed")
+            here = self.request is None or self.request.made_here()
+            host.app.report_error(host, error, f"{self.what}: the resolver failed",
+                                  "" if here else trouble_mark(error))
         if self.place is not None:
             return
         stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
@@ -39530,7 +40034,7 @@ def route_pattern(path):
 def percent_decoded(text):
     """A percent-decoded text. As in the URL Standard a % that begins no escape stands for itself, and bytes
     that are not UTF-8 become U+FFFD. `text` holds one character per byte as it was received."""
-    return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8", "replace")
+    return unescaped_bytes(text).decode("utf-8", "replace")
 
 
 def path_key(path):
@@ -39631,6 +40135,7 @@ class ScriptHost:
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.report = self.report_uncaught
+        self.realm.outgrown = self.outgrown
         self.realm.note_ignored = self.note_ignored
         self.realm.note_failure = self.note_failure
         self.realm.modules.loader = self.load_module
@@ -39721,6 +40226,8 @@ class ScriptHost:
 
     def resolve(self, handler, what):
         """The function behind a handler; MissingHandler names what asked for it."""
+        if self.realm.unloaded is not None:
+            raise self.realm.unloaded
         if not isinstance(handler, str):
             return handler
         function = self.realm.lookup(handler)
@@ -39867,6 +40374,28 @@ class ScriptHost:
 
     # -- life ----
 
+    def outgrown(self):
+        """The script keeps more than half of the memory that all may take together. Must not block."""
+        self.realm.outgrown = None
+        start_script_thread(self.unload, name=f"unload {self.name}")
+
+    def unload(self):
+        """Gives up what the script keeps. Its routes and streams stay, and tell why they do not work."""
+        text = (f"this script kept {self.realm.memory >> 20} MiB of memory when all scripts together took more "
+                f"than {WATCHDOG.max_memory >> 20} MiB, and was unloaded; save it to load it again, with less "
+                "to keep or with a larger --max-memory")
+        handlers = [route.handler for route in self.routes.values()]
+        handlers += [item for route in self.streams.values() for item in (route.on_connect, route.on_disconnect)]
+        handlers += [item.resolver.args[2] for item in self.app.graphql.registrations
+                     if item.owner == self.name and item.resolver is not None]
+        for function in handlers:
+            self.realm.empty(function)
+        self.realm.unload(out_of_memory(text))
+        self.app.failures[self.name] = self.app.troubles[self.name] = LoadFailure(self.name, text)
+        self.console("error", text)
+        if self.app.live is not None:
+            self.app.live.script_tried(False)
+
     def load(self):
         """Runs the script and its init; raises JSError or ScriptTimeout."""
         install_host_api(self)
@@ -39903,6 +40432,8 @@ class ScriptHost:
                 self.resolve(handler, what)
         except MissingHandler as error:
             return [str(error)]
+        except JSError:                 # it was unloaded, which has been told
+            pass
         return []
 
 
@@ -39926,6 +40457,14 @@ class LoadFailure:
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
+    @property
+    def headline(self):
+        """The first words about it: `TypeError: x is not a function`."""
+        error = self.error
+        if error is None:
+            return self.text.split("\n")[0]
+        return f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}"
+
 
 # -- All scripts ----
 
@@ -39938,6 +40477,7 @@ class Application:
                  load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None):
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
+        self.base_path = ""             # where a proxy shows this server, without a slash at the end
         self.clock = clock              # of the scripts' realms; None is the system's
         self.worker = 0                 # the number of this process among those of --workers
         self.folder = self.path if self.path.is_dir() else self.path.parent
@@ -39998,6 +40538,14 @@ class Application:
     @property
     def public(self):
         return self.folder / "public"
+
+    def in_base(self, path):
+        """A path of this server as a browser has to write it: below the base path."""
+        base = self.base_path
+        if not base or not path.startswith("/") or path.startswith("//") \
+                or path == base or path.startswith((base + "/", base + "?", base + "#")):
+            return path
+        return base + path
 
     def new_realm(self, name, console):
         """The realm of a script. A clock that is not the system's needs the built-in engine."""
@@ -40186,6 +40734,9 @@ class Application:
             self._check_current(host)
             self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
+            if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
+                raise HostError(f"there are {MAX_STREAMS:,} streams already; register one for many clients and "
+                                "send with a filter")
             stream = known.stream if known is not None else \
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
@@ -40203,10 +40754,11 @@ class Application:
                 host.graphql.register(kind, name, sdl, resolver, visibility, resolver_name))
 
     def _resolver_stack(self, error, request):
-        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine."""
-        if isinstance(error, JSError) and (request is None or is_loopback(request.address)):
-            return {"stack": error.stack}
-        return None
+        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine, else
+        what it is called in the log."""
+        if not isinstance(error, JSError):
+            return None
+        return {"stack": error.stack} if request is None or request.made_here() else {"id": trouble_mark(error)}
 
     def _check_current(self, host):
         if host.retired:
@@ -40263,7 +40815,7 @@ class Application:
         return None
 
     def all_routes(self):
-        """((path, method), Route) of every script."""
+        """((place, method), Route) of every script."""
         for _, host in sorted(self.hosts.items()):
             yield from list(host.routes.items())
 
@@ -40309,8 +40861,10 @@ class Application:
         while (task := self._tasks.get()) is not None:
             task()
 
-    def report_error(self, host, error, what):
-        """Logs an error of a handler with its place in the source."""
+    def report_error(self, host, error, what, mark=""):
+        """Logs an error of a handler with its place in the source. `mark` is what its client got to know it by."""
+        if mark:
+            what += f" (error {mark})"
         self.keep_error(host, error, f"{what}\n{error_report(error, self.sources())}")
 
     def keep_error(self, host, error, text):
@@ -40523,30 +41077,53 @@ class LiveChannel:
         """The state that a page made now shows."""
         return f"{self.boot}.{self.version}.{self.tries}"
 
-    def state(self, styles=()):
-        """What pages get to know, as JSON. `styles` are paths of style sheets, if nothing else changed."""
-        trouble = [{"name": name, "text": failure.text[:MAX_TROUBLE_CHARACTERS],
-                    "serving": name in self.app.hosts}
+    def state(self, here, styles=()):
+        """What pages get to know, as JSON; sources only `here`, on this machine. `styles` are paths of style
+        sheets, if nothing else changed."""
+        trouble = [{"name": name, "serving": name in self.app.hosts,
+                    "text": failure.text[:MAX_TROUBLE_CHARACTERS] if here else failure.headline}
                    for name, failure in sorted(self.app.failures.items())]
         return json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
                            "styles": list(styles), "trouble": trouble, "notice": self.notice},
                           ensure_ascii=False)
 
-    def opening(self):
+    def opening(self, here):
         """The first event of a connection; a lost one is soon tried again."""
-        return b"retry: 500\n" + encode_data(self.state())
+        return b"retry: 500\n" + encode_data(self.state(here))
+
+    def send(self, styles=()):
+        """Tells all pages. Their metadata say where they are."""
+        for here in (True, False):
+            self.stream.send(self.state(here, styles), self.metadata(here))
+
+    @staticmethod
+    def metadata(here):
+        return {"here": "yes" if here else "no"}
+
+    def make_room(self, address):
+        """Whether another page of an address may listen. Nobody has more than a share of the places, and when
+        all are taken, whoever has most of them gives one back."""
+        pages = list(self.stream.connections)
+        counts = collections.Counter(page.address for page in pages)
+        if counts[address] >= MAX_LIVE_PAGES // (2 if is_loopback(address) else 20):
+            return False
+        if len(pages) >= MAX_LIVE_PAGES:
+            most = counts.most_common(1)[0][0]
+            self.app.broadcaster.finish(min((page for page in pages if page.address == most),
+                                            key=lambda page: page.since))
+        return True
 
     def script_tried(self, succeeded):
         """A script was loaded, or was not, or was removed."""
         with self._lock:
             self.tries += 1
             self.version += 1 if succeeded else 0
-            self.stream.send(self.state())
+            self.send()
 
     def tell(self, notice):
         with self._lock:
             self.notice = notice
-            self.stream.send(self.state())
+            self.send()
 
     def look_at_files(self):
         """Looks at public/ once and tells what changed."""
@@ -40562,7 +41139,7 @@ class LiveChannel:
         styles = sorted(changed) if all(path.lower().endswith(".css") and path in now for path in changed) else ()
         with self._lock:
             self.version += 1
-            self.stream.send(self.state(styles))
+            self.send(styles)
 
 
 def is_fresh(stamp):
@@ -40603,11 +41180,13 @@ def public_stamps(folder):
 # ======================================================================================
 
 SERVER_NAME = "aiwebengine"
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 3000
+DEFAULT_HOST, DEFAULT_PORT = "localhost", 3000
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_FIELDS = 200
 MAX_BODY_BYTES = 10 * 1024 * 1024
+#: Bytes of bodies that may be arriving at the same time.
+MAX_BUFFERED_BYTES = 128 * 1024 * 1024
 MAX_FORM_FIELDS = 10_000
 MAX_PART_HEAD_BYTES = 16 * 1024
 #: Seconds to send a whole request, to take a response, and of rest between two requests.
@@ -40617,6 +41196,9 @@ IDLE_SECONDS = 60
 #: Event streams in all, and sockets that are not event streams.
 DEFAULT_MAX_CONNECTIONS = 10_000
 MAX_OPEN_REQUESTS = 4096
+#: How many of these one address may have, and this machine: a proxy's clients all have its address.
+MAX_OPEN_OF_ADDRESS = 1024
+MAX_OPEN_OF_THIS_MACHINE = 3072
 LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
@@ -40709,11 +41291,12 @@ class RequestHead:
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved")
+                 "query_all", "reserved", "client")
 
 
-def parse_head(data):
-    """The RequestHead of bytes up to and with the blank line; raises Refusal."""
+def parse_head(data, base_path="", proxies=0):
+    """The RequestHead of bytes up to and with the blank line; raises Refusal. `base_path` is where a proxy
+    shows this server, `proxies` how many of them are believed."""
     text = data.decode("latin-1")
     line = _REQUEST_LINE.match(text)
     if line is None:
@@ -40727,7 +41310,8 @@ def parse_head(data):
     fields = head.fields = parse_fields(text, line.end())
     modern = minor != "0"               # HTTP/1.2 would be answered as 1.1 (RFC 9110, 2.5)
     read_framing(head, fields, modern)
-    read_target(head, target, fields, modern)
+    read_target(head, target, fields, modern, base_path)
+    head.client = forwarded_client(fields, proxies) if proxies else None
     head.content_type = fields.get("content-type", "").partition(";")[0].strip().lower()
     head.cookies = parse_cookies(fields["cookie"]) if "cookie" in fields else {}
     head.origin = fields.get("origin")
@@ -40785,8 +41369,8 @@ def read_framing(head, fields, modern):
         raise Refusal(417, "The only expectation that can be met is 100-continue", close=True)
 
 
-def read_target(head, target, fields, modern):
-    """Path and query of the request, and the host it was meant for."""
+def read_target(head, target, fields, modern, base_path):
+    """Path and query of the request, without the base path, and the host it was meant for."""
     head.host = fields.get("host")
     if head.host is None and modern:
         raise Refusal(400, "The Host header is missing", close=True)
@@ -40800,7 +41384,10 @@ def read_target(head, target, fields, modern):
         elif target != "*" or head.method != "OPTIONS":
             raise Refusal(400, "The request target must be a path", close=True)
     target = target.partition("#")[0]
-    path, _, query = target.partition("?")
+    path, mark, query = target.partition("?")
+    if base_path and (path == base_path or path.startswith(base_path + "/")):
+        path = path[len(base_path):] or "/"
+        target = path + mark + query
     head.target = target
     head.path = head.key = path
     if "%" in path or not path.isascii():
@@ -40813,12 +41400,30 @@ def read_target(head, target, fields, modern):
     head.query = last_values(head.query_all)
 
 
+def forwarded_client(fields, proxies):
+    """The address of the client, from what so many proxies between it and us wrote: each adds, at the end,
+    who asked it. None where they wrote nothing."""
+    text = fields.get("x-forwarded-for") or ", ".join(
+        found[1].strip('"') for found in _FORWARDED_FOR.finditer(fields.get("forwarded", ""))) \
+        or fields.get("x-real-ip")
+    if not text:
+        return None
+    chain = [item.strip() for item in text.split(",")]
+    item = chain[max(0, len(chain) - proxies)]
+    found = re.fullmatch(r"\[([^\]]*)\](?::\d+)?|([\d.]+):\d+", item)
+    address = found[1] or found[2] if found else item
+    return address.removeprefix("::ffff:") if is_address(address) else None
+
+
+_FORWARDED_FOR = re.compile(r"\bfor=(\"[^\"]*\"|[^;,\s]+)", re.IGNORECASE)
+
+
 def decode_escapes(text):
     """A percent-decoded text, or the text itself where it is not one."""
     if "%" not in text and text.isascii() or _BAD_ESCAPE.search(text):
         return text
     try:
-        return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8")
+        return unescaped_bytes(text).decode("utf-8")
     except UnicodeDecodeError:
         return text
 
@@ -40871,8 +41476,11 @@ class ChunkedBody:
 
     _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\Z")
 
+    #: The first digit of a size below 16 -> a pattern for a run of chunks of that size.
+    _SMALL = {b"%X" % size: re.compile(rb"(?:%X\r\n[\s\S]{%d}\r\n)+" % (size, size)) for size in range(1, 16)}
+
     def __init__(self):
-        self.pieces = []
+        self.body = bytearray()
         self.size = 0
         self._rest = b""
         self._need = None               # bytes of the current chunk still to come; None: at a size line
@@ -40880,50 +41488,70 @@ class ChunkedBody:
         self._trailer_lines = 0
 
     def feed(self, data):
-        data = self._rest + data
+        data, at = self._rest + data, 0
         while True:
             if self._need is None:
-                line, found, after = data.partition(b"\r\n")
-                if not found:
-                    if len(data) > 4096:
+                if not self._trailer:
+                    at = self._take_small(data, at)
+                end = data.find(b"\r\n", at)
+                if end < 0:
+                    if len(data) - at > 4096:
                         raise Refusal(400, "A chunk's size line is too long", close=True)
-                    self._rest = data
+                    self._rest = data[at:]
                     return None
-                if self._trailer:
-                    if not line:
-                        return after
-                    self._trailer_lines += 1
-                    if self._trailer_lines > MAX_HEADER_FIELDS:
-                        raise Refusal(431, f"There are more than {MAX_HEADER_FIELDS} trailer fields", close=True)
-                    if not _HEADER_LINE.match(line.decode("latin-1") + "\r\n"):
-                        raise Refusal(400, "A trailer line is malformed", close=True)
-                    data = after
-                    continue
-                self._begin_chunk(line)
-                data = after
+                line, at = data[at:end], end + 2
+                if not self._trailer:
+                    self._begin_chunk(line)
+                elif not line:
+                    return data[at:]
+                else:
+                    self._check_trailer(line)
                 if self._trailer:
                     continue
             if self._need:
-                piece = data[:self._need]
-                self.pieces.append(piece)   # at once: gathering a chunk from small pieces stays linear
+                piece = data[at:at + self._need]
+                self.body += piece
                 self._need -= len(piece)
-                data = data[len(piece):]
-            if self._need or len(data) < 2:
-                self._rest = data
+                at += len(piece)
+            if self._need or len(data) - at < 2:
+                self._rest = data[at:]
                 return None
-            if data[:2] != b"\r\n":
+            if data[at:at + 2] != b"\r\n":
                 raise Refusal(400, "A chunk does not end where its size says", close=True)
-            data = data[2:]
+            at += 2
             self._need = None
+
+    def _take_small(self, data, at):
+        """Takes runs of small chunks of one size, all at once; where the rest begins."""
+        while (pattern := self._SMALL.get(data[at:at + 1].upper())) and (run := pattern.match(data, at)):
+            size = int(data[at:at + 1], 16)
+            count, run = (run.end() - at) // (size + 5), run[0]
+            self._count(size * count)
+            part = bytearray(size * count)
+            for offset in range(size):
+                part[offset::size] = run[offset + 3::size + 5]
+            self.body += part
+            at += len(run)
+        return at
+
+    def _check_trailer(self, line):
+        self._trailer_lines += 1
+        if self._trailer_lines > MAX_HEADER_FIELDS:
+            raise Refusal(431, f"There are more than {MAX_HEADER_FIELDS} trailer fields", close=True)
+        if not _HEADER_LINE.match(line.decode("latin-1") + "\r\n"):
+            raise Refusal(400, "A trailer line is malformed", close=True)
+
+    def _count(self, size):
+        self.size += size
+        if self.size > MAX_BODY_BYTES:
+            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
 
     def _begin_chunk(self, line):
         found = self._SIZE.match(line)
         if not found:
             raise Refusal(400, "A chunk's size is malformed", close=True)
         size = int(found[1], 16)
-        self.size += size
-        if self.size > MAX_BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
+        self._count(size)
         if size:
             self._need = size
         else:
@@ -40996,6 +41624,8 @@ def parse_json_body(text):
     """(value, was it valid) of a body of JSON."""
     if not text.strip():
         return None, True
+    if has_too_many_values(text):
+        raise Refusal(413, f"The JSON has more than {MAX_JSON_VALUES:,} values")
     try:
         return parse_plain_json(text), True
     except JSSyntaxError:
@@ -41251,6 +41881,16 @@ def is_address(name):
     return True
 
 
+def is_same_origin(head):
+    """Was a request made by a page of this server, or by no page at all? What a browser says of itself in
+    Sec-Fetch-Site no page can forge, and it is right behind a proxy too, which may change the Host."""
+    site = head.fields.get("sec-fetch-site", "none").lower()
+    if head.origin is None or site == "same-origin":
+        return site in ("none", "same-origin")
+    origin = _ABSOLUTE.match(head.origin)
+    return origin is not None and head.host is not None and origin[1].lower() == head.host.lower()
+
+
 class Gate:
     """Decides which requests are let in: by Host, against names that other sites point here; by Origin,
     against pages of other sites; by rate."""
@@ -41281,24 +41921,19 @@ class Gate:
         return None
 
     def _same_site(self, head):
-        origin = head.origin
-        if origin is None:
-            return head.fields.get("sec-fetch-site", "none").lower() in ("none", "same-origin")
-        found = _ABSOLUTE.match(origin)
-        if found and head.host and found[1].lower() == head.host.lower():
-            return True
-        return self.allows_origin(origin)
+        return is_same_origin(head) or head.origin is not None and self.allows_origin(head.origin)
 
     def allows_origin(self, origin):
         return "*" in self.cors or origin.lower() in self.cors
 
-    def cors_headers(self, head):
-        """Header pairs for a request from an allowed other origin."""
+    def cors_headers(self, origin):
+        """Header pairs for a request from an origin, or None; with cookies where the origin was named."""
         if not self.cors:
             return ()
-        if head.origin is None or not self.allows_origin(head.origin):
+        if origin is None or not self.allows_origin(origin):
             return (("Vary", "Origin"),)
-        return (("Access-Control-Allow-Origin", head.origin), ("Vary", "Origin"))
+        named = (("Access-Control-Allow-Credentials", "true"),) if origin.lower() in self.cors else ()
+        return (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"), *named)
 
     def admit(self, address, now):
         """Counts a request against --rate-limit; raises Refusal when there were too many."""
@@ -41324,25 +41959,83 @@ class Gate:
         return not refused
 
 
-#: Headers by which a proxy says that the request comes from elsewhere.
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+#: Headers by which proxies, tunnels and content networks say that a request comes from elsewhere. There is no
+#: list of all of them: whatever is named like one closes what is for this machine only.
+_FORWARDED = re.compile(
+    r"via|cdn-loop|front-end-https|.*forward.*|proxy-.*|.*-via|"
+    r"x-(?:original|real|proxy|proto|scheme|host|url|rewrite|remote|cluster|coming|envoy|amz|azure|arr|appengine|"
+    r"cloud|vercel|nf|fastly|akamai|varnish|tunnel|ngrok|client|user-ip|source|http-|https|ssl|port|server-port).*|"
+    r"(?:cf|fly|fastly|akamai|true-client|tailscale|x-goog|ngrok|render|do-connecting|wl-proxy|ali-cdn)-.*|"
+    r"(?:.*-)?(?:client|connecting|real|remote|source|origin|user|peer|visitor)[-_]?(?:ip|addr|address|host|port)")
+
+
+def is_own_name(host):
+    """Is this `host:port` a name or address that only this machine has?"""
+    name = host_name(host or "") or ""
+    return name == "localhost" or name.endswith(".localhost") or is_loopback(name.strip("[]"))
+
+
+def is_direct(head, address):
+    """Was a request made on this machine, under a name that only it has, and through no proxy?"""
+    return is_loopback(address) and is_own_name(head.host) and not any(map(_FORWARDED.fullmatch, head.fields))
+
+
+def made_here(head, address):
+    """May the answer to a request tell what is for this machine only: sources, stacks, what is registered? A page
+    of another site must not read it, even if --cors lets it read answers."""
+    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
+    return is_direct(head, address) and (head.origin is None or origin is not None and is_own_name(origin[1]))
 
 
 def check_local(head, address):
     """Raises Refusal unless a request was made on this machine, under a name that only this machine has,
     and by a page of this server or no page at all. `--cors` and `--allow-host` do not widen this."""
-    forwarded = any(name in head.fields for name in _FORWARDED)
-    name = host_name(head.host or "") or ""
-    if not is_loopback(address) or forwarded:
-        raise Refusal(403, "This is answered to requests from the machine that the server runs on only")
-    if name != "localhost" and not name.endswith(".localhost") and not is_address(name):
-        raise Refusal(403, f"This is answered under localhost or an IP address only, not as {name!r}")
-    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
-    same = head.origin is None or (origin and origin[1].lower() == head.host.lower())
+    if not is_loopback(address) or any(map(_FORWARDED.fullmatch, head.fields)):
+        raise Refusal(403, "This is answered to requests from the machine that the server runs on only, and not "
+                           "through a proxy")
+    if not is_own_name(head.host):
+        raise Refusal(403, "This is answered under localhost or 127.0.0.1 only, not as "
+                           f"{host_name(head.host or '') or 'no host'!r}")
     if head.method == "GET" and head.fields.get("sec-fetch-mode") == "navigate":
         return                          # a link from elsewhere: that page does not see the answer
-    if not same or head.fields.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
+    if not is_same_origin(head):
         raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
+
+
+class Key:
+    """The token that opens the dashboard from other devices, to look only. It is asked for once, in the URL;
+    after that a cookie tells."""
+
+    def __init__(self):
+        self.token = os.environ.get("AIWEBENGINE_TOKEN") or secrets.token_urlsafe(16)
+        self.cookie = hashlib.sha256(b"dashboard " + utf8(self.token)).hexdigest()
+
+    def cookie_name(self, head):
+        """Cookies do not know ports; several servers may have one name."""
+        return "aiwebengine_" + ((head.host or "").rpartition(":")[2] or "80")
+
+    def is_shown(self, head):
+        """Is the token in the URL, or given as `Authorization: Bearer`, as monitors do?"""
+        given = head.query.get("token") or head.fields.get("authorization", "").removeprefix("Bearer ")
+        return secrets.compare_digest(utf8(given), utf8(self.token))
+
+    def opens(self, head):
+        if head.method not in ("GET", "HEAD"):
+            return False
+        cookie = head.cookies.get(self.cookie_name(head), "")
+        return secrets.compare_digest(utf8(cookie), utf8(self.cookie)) or self.is_shown(head)
+
+    def keep(self, head, base_path):
+        """The answer to a URL with the token: the page without it, and the cookie."""
+        return Response(303, None, b"", [("Location", head.path), ("Cache-Control", "no-store"), (
+            "Set-Cookie",
+            f"{self.cookie_name(head)}={self.cookie}; Path={base_path}/engine; HttpOnly; SameSite=Lax")])
+
+    @staticmethod
+    def hide(head):
+        """Keeps tokens out of logs."""
+        if "token" in head.query and head.path.startswith("/engine"):
+            head.target = head.path + "?token=…"
 
 
 # -- The last requests ----
@@ -42006,6 +42699,8 @@ def byte_range(text, size):
 
 # -- One connection ----
 
+#: The origin in a head that was refused before it was understood.
+_ORIGIN_LINE = re.compile(rb"\r\nOrigin:[ \t]*([!-~]+)[ \t]*\r\n", re.IGNORECASE)
 #: Headers of every response that a script may set instead.
 _REPLACED_HEADERS = frozenset(("server", "date", "x-content-type-options"))
 _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
@@ -42032,7 +42727,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def __init__(self, request, client_address, server):
         self.request = self.connection = request
         self.client_address = client_address
-        self.address = sys.intern(client_address[0].removeprefix("::ffff:"))
+        #: Who is at the other end, and whose request it is: behind proxies that are believed somebody else.
+        self.peer = self.address = sys.intern(client_address[0].removeprefix("::ffff:"))
         self.server = server
         self.app = server.app
         self.state = READING
@@ -42043,6 +42739,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.body = b""                 # of the request that is being answered
         self.pieces = None
         self.missing = 0
+        self.buffered = 0               # bytes of the body that count among the server's `buffered`
         self.unsent = b""
         self.file = None
         self.closing = False
@@ -42052,6 +42749,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.held = None                # (time to go on, body) while it is held
         self.awaited = self.then = None     # what the answer waits for, and how it goes on
         self.half_closed = False        # the client has said its last word
+        self.served = False             # has a whole request come?
         self.forget_expected = None     # what to do when it goes while onConnect decides about it
 
     # -- reading ----
@@ -42125,6 +42823,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.respond(body)
             if self.state is not READING:
                 return
+            if self.buffered:
+                self.hold(-self.buffered)
             self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
             if not self.received:
                 return
@@ -42133,6 +42833,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def next_request(self):
         """The body of the next request, whose head is in `self.head`, or None while it is incomplete."""
         if self.head is None:
+            if self.buffered:
+                self.hold(-self.buffered)
             data = self.received
             if data[:2] == b"\r\n":
                 data = self.received = data.lstrip(b"\r\n")     # blank lines before a request are allowed
@@ -42165,13 +42867,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if isinstance(self.pieces, ChunkedBody):
             rest = self.pieces.feed(data) if data else None
             self.received = rest or b""
-            return b"".join(self.pieces.pieces) if rest is not None else None
+            if rest is None:
+                self.hold(len(self.pieces.body) - self.buffered)
+            return bytes(self.pieces.body) if rest is not None else None
         if self.pieces is None:
             if len(data) >= self.missing:
                 self.received = data[self.missing:]
                 return data[:self.missing]
             self.pieces = []
         if len(data) < self.missing:
+            self.hold(len(data))
             self.pieces.append(data)
             self.missing -= len(data)
             self.received = b""
@@ -42179,6 +42884,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.pieces.append(data[:self.missing])
         self.received = data[self.missing:]
         return b"".join(self.pieces)
+
+    def hold(self, size):
+        """Counts bytes of a body that does not arrive at once; raises Refusal when all together are too many."""
+        server = self.server
+        with server.buffer_lock:
+            if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
+                raise Refusal(503, "The server is receiving too much at the same time", close=True,
+                              headers=(("Retry-After", "1"),))
+            server.buffered += size
+            self.buffered += size
 
     def give_up(self):
         """The server stops before there is an answer."""
@@ -42198,8 +42913,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def respond(self, body):
         """Answers the request in `self.head`."""
-        head, self.started, self.body = self.head, time.perf_counter(), body
+        head, self.started, self.body, self.served = self.head, time.perf_counter(), body, True
         self.command, self.path = head.method, head.target
+        self.address = head.client or self.peer
         self.closing = not head.keep_alive or self.server.stopping
         if self.server.chaos.rules and self.meddle(head, body):
             return
@@ -42404,11 +43120,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def internal(self, head):
         """The server's own pages."""
         page = PAGES.get(head.path) if head.path.startswith("/engine") else None
-        return page(self.server, head) if page is not None else None
+        if page is None:
+            return None
+        return page(self.server, head, made_here(head, self.address) or self.server.key.opens(head))
 
     def local(self, head, body):
         """Answers what only this machine may ask; a HEAD, too, as far as it is a GET."""
-        check_local(head, self.address)
+        key = self.server.key
+        if not key.opens(head):
+            check_local(head, self.address)
+        if "token" in head.query and key.is_shown(head):
+            self.reply(key.keep(head, self.app.base_path))
+            return
         method = "GET" if head.method == "HEAD" else head.method
         page = LOCAL_PAGES[method, head.path]
         if method == "POST":            # it may run code of a script
@@ -42443,17 +43166,27 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return None
 
     def not_found(self, head):
-        hints = self.app.suggestions(head.path)
+        """404; on this machine with what is meant, which takes a look at everything that is registered."""
+        if made_here(head, self.address):
+            self.compute(self.server.missing_pace, b"", lambda: self.describe_missing(head), self.reply)
+        else:
+            self.refuse(Refusal(404, self.missing_text(head)))
+
+    @staticmethod
+    def missing_text(head):
         shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
-        message = f"Nothing is registered at {head.method} {shown}"
+        return f"Nothing is registered at {head.method} {shown}"
+
+    def describe_missing(self, head):
+        """The Response to a request for a path that does not exist."""
+        message, hints = self.missing_text(head), self.app.suggestions(head.path)
         if self.app.failures:
             message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
         if head.browser:
-            self.reply(PAGES["missing"](self.server, head, message))
-        else:
-            self.refuse(Refusal(404, message))
+            return PAGES["missing"](self.server, head, message)
+        raise Refusal(404, message)
 
     # -- GraphQL ----
 
@@ -42602,8 +43335,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         stats.calls += 1
         if self.app.live is not None:
             enliven(self.app.live, head, response)
-        if response.untyped and _PAGE_START.match(response.body.lstrip()[:20]):
-            host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
+        if response.untyped and _PAGE_START.match(response.body[:100].lstrip()):
+            route.host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
                            "sent as plain text; return ResponseBuilder.html(text), or contentType: \"text/html\"")
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
@@ -42612,27 +43345,31 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The script was replaced between the look at the table and the call."""
         if self.app.hosts.get(host.name) is host:
             raise Refusal(503, "The server is stopping", close=True)
-        self.answer(head, body)
+        self.answer(head, self.body)    # the body as it came, for it may be compressed
 
     def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
         if not isinstance(error, (JSError, HandlerMistake, MissingHandler, ScriptBusy)):
             raise error                 # a fault of ours
+        here, mark = made_here(head, self.address), trouble_mark(error)
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
             self.refuse_thrown(host, what, error)
             target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
             whose = "" if what.endswith(" " + target) else f" for {target}"
-            self.app.report_error(host, error, f"{what}: the handler failed{whose}")
+            self.app.report_error(host, error, f"{what}: the handler failed{whose}", "" if here else mark)
             status = 504 if isinstance(error, ScriptTimeout) and error.name == ScriptTimeout.name else 500
             facts = {"name": error.name or "Error", "message": error.message, "stack": error.stack}
         else:
             text = str(error) if isinstance(error, MissingHandler) else f"{what}: {error}"
-            self.app.log.write("error", text, host.name)
+            self.app.log.write("error", text if here else f"{text} (error {mark})", host.name)
             status, facts = 500, {"name": type(error).__name__, "message": text, "stack": ""}
+        if not here:
+            del facts["stack"]
+            facts["id"] = mark
         if head.browser:
-            self.reply(PAGES["error"](self.server, head, status, facts, error, body))
+            self.reply(PAGES["error" if here else "failed"](self.server, head, status, facts, error, body))
         else:
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
@@ -42662,11 +43399,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         live = self.app.live
         if live is None:
             raise Refusal(404, "Pages are not live: the server was started with --no-reload")
-        if len(live.stream.connections) >= MAX_LIVE_PAGES:
-            raise Refusal(503, f"There are already {MAX_LIVE_PAGES:,} pages that listen for changes",
+        twin = self.is_twin(head)
+        if not twin and not is_same_origin(head):
+            raise Refusal(403, "Only pages of this server may listen for its changes")
+        if not live.make_room(self.address):
+            raise Refusal(503, "Too many pages of this address listen for changes",
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
-        headers = (("Access-Control-Allow-Origin", head.origin),) if self.is_twin(head) else ()
-        self.hand_over(head, live.stream, None, None, live.opening(), headers)
+        headers = (("Access-Control-Allow-Origin", head.origin),) if twin else ()
+        here = made_here(head, self.address)
+        self.hand_over(head, live.stream, live.metadata(here), None, live.opening(here), headers)
 
     def is_twin(self, head):
         """Does a page of this server ask under the other name of this machine? The live channel does, so as
@@ -42707,7 +43448,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if head.method == "HEAD":
             self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store"), *headers], size=-1))
             return
-        headers = (*headers, *self.server.gate.cors_headers(head))
+        headers = (*headers, *self.server.gate.cors_headers(head.origin))
         extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
         sock, fate, lane = self.connection, self.fate, None
         if fate is not None:
@@ -42786,11 +43527,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if status not in (204, 304) and response.size >= 0:
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
+            if name.lower() == "location":
+                value = self.app.in_base(value)
             lines.append(f"{name}: {value}\r\n")
         if self.fate is not None:
             lines.append(f"X-Chaos: {self.fate.text()}\r\n")
-        if self.server.gate.cors and head is not None:
-            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)
+        if self.server.gate.cors:
+            found = None if head is not None else _ORIGIN_LINE.search(self.received, 0, MAX_HEAD_BYTES)
+            origin = head.origin if head is not None else found and found[1].decode("latin-1")
+            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(origin)
                       if name == "Vary" or name.lower() not in given]
         if self.closing:
             lines.append("Connection: close\r\n\r\n")
@@ -42857,7 +43602,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The last response is out. What the client still sends is read and forgotten for a moment: a
         socket closed with unread data resets the connection, and the response may be lost."""
         self.received = b""
-        self.head = None
+        self.head = self.pieces = None
+        self.hold(-self.buffered)
         self.state = DRAINING
         self.deadline = self.server.clock + DRAIN_SECONDS
         try:
@@ -42880,6 +43626,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.forget_expected()
         self.state = CLOSED
         self.received = b""
+        self.hold(-self.buffered)
         if self.file is not None:
             self.file.close()
             self.file = None
@@ -42923,6 +43670,10 @@ class Request:
             self.broken = not valid
         elif not proper:
             self.bytes = base64.b64encode(body).decode()
+
+    def made_here(self):
+        """See made_here()."""
+        return made_here(self.head, self.address)
 
     def object(self, realm):
         """`context.request`, made new for every call because scripts may change it."""
@@ -43041,6 +43792,67 @@ _EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITIN
            WAITING: selectors.EVENT_READ}
 
 
+#: How often a free port is looked for that is free at all addresses.
+PORT_ATTEMPTS = 20
+
+
+def addresses_of(host):
+    """[(family, address)] to listen on. `localhost` is this machine by IPv4 and by IPv6: browsers try both."""
+    if host.lower() == "localhost":
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    return [(socket.AF_INET6 if ":" in host else socket.AF_INET, host)]
+
+
+def bound_sockets(host, port, shared=False):
+    """Sockets at one port of all addresses of a host, not listening yet; those of a family that the system
+    does not have are left out. `shared`: with other processes. Raises OSError."""
+    for attempt in range(PORT_ATTEMPTS):
+        sockets, missing = [], None
+        try:
+            for family, address in addresses_of(host):
+                try:
+                    sockets.append(bound_socket(family, address, port or (
+                        sockets[0].getsockname()[1] if sockets else 0), shared))
+                except OSError as error:
+                    if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
+                        raise
+                    missing = error
+            if not sockets:
+                raise missing
+            return sockets
+        except BaseException as error:
+            for sock in sockets:
+                sock.close()
+            if port or attempt == PORT_ATTEMPTS - 1 or getattr(error, "errno", None) != errno.EADDRINUSE:
+                raise
+
+
+def bound_socket(family, address, port, shared):
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        if port and not shared and sys.platform != "linux" and is_answered(family, address, port):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        sock.bind((address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def is_answered(family, address, port):
+    """Does a program listen there already? Some systems let another one bind its address all the same, when
+    the first listens on all addresses."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), port)) == 0
+
+
 class DealtConnections:
     """What a process of --workers listens on where its parent accepts the connections and deals them out:
     the end of a socket pair, over which they come (SCM_RIGHTS)."""
@@ -43077,25 +43889,31 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, dealt=None):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
+                 dealt=None):
         self.app = app
+        self.proxies = proxies          # how many proxies are believed about whose request it is
         self.log = app.log
         self.shared_port = shared_port  # with other processes: the system deals out the connections
         self.chaos = Chaos(self)
         self._later = []                # heap of (time, number, connection that is held or function)
         self._later_count = itertools.count()
         self.gate = Gate(host, allowed_hosts, cors, rate)
+        self.key = Key()
+        self.missing_pace = Pace()
         self.max_connections = max_connections
         self.requests = RequestLog()
         self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
         self.clock = time.monotonic()
         self.handlers = {}              # open connections that are not streams, oldest first
+        self.open_of = collections.Counter()    # address -> how many of them it has
         self.selector = new_selector()
         self.max_sockets = socket_limit()
         if self.max_sockets < max_connections:
             self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
                                    f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
+        self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
         self._status_lines = {}
         self._status_time = 0
@@ -43113,34 +43931,42 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._ended = threading.Event()
         self._sweep_at = self._warned_at = self._grace_until = 0.0
         self._reserve = None
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.listeners = []
         super().__init__((host, port), RequestHandler, bind_and_activate=dealt is None)
         if dealt is not None:
             self.socket.close()
             self.socket = DealtConnections(dealt)
+            self.listeners = [self.socket]
             self.server_name, self.server_port = host, port
-        self.socket.setblocking(False)
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
         self._waker.setblocking(False)
         self.selector.register(self._pulse, selectors.EVENT_READ, "wake")
-        self.selector.register(self.socket, selectors.EVENT_READ, "accept")
+        for listener in self.listeners:
+            listener.setblocking(False)
+            self.selector.register(listener, selectors.EVENT_READ, "accept")
 
     def server_bind(self):
         """Without the base class's look-up of the host's full name, which can take seconds."""
-        if self.shared_port:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]
+        self.socket.close()
+        host, port = self.server_address
+        self.listeners = bound_sockets(host, port, self.shared_port)
+        self.socket = self.listeners[0]
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = host, self.server_address[1]
+
+    def server_activate(self):
+        for listener in self.listeners:
+            listener.listen(self.request_queue_size)
 
     @property
     def url(self):
-        name, port = self.server_address[:2]
-        if name in ("127.0.0.1", "0.0.0.0", "::1", "::"):
+        name = self.server_name
+        if name in ("0.0.0.0", "::", ""):
             name = "localhost"
         elif ":" in name:
             name = f"[{name}]"
-        return f"http://{name}:{port}"
+        return f"http://{name}:{self.server_port}{self.app.base_path}"
 
     # -- running ----
 
@@ -43169,7 +43995,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.server_close()
 
     def server_close(self):
-        self.socket.close()
+        for listener in [self.socket, *self.listeners]:
+            listener.close()
         if self._reserve is not None:
             self._reserve.close()
 
@@ -43252,7 +44079,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             if key.data == "wake":
                 self._take_back()
             elif key.data == "accept":
-                self._accept()
+                self._accept(key.fileobj)
             else:
                 self._ready.append(key.data)
         if self.clock >= self._sweep_at:
@@ -43277,7 +44104,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self._give_up(handler, error)
 
     def _give_up(self, handler, error):
-        self.log.write("error", f"internal error with a connection of {handler.address}\n"
+        self.log.write("error", f"internal error with a connection of {handler.peer}\n"
                                 + "".join(traceback.format_exception(error)))
         handler.end()
         try:
@@ -43353,15 +44180,15 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     # -- sockets ----
 
-    def _accept(self):
+    def _accept(self, listener):
         for _ in range(64):
             try:
-                request, address = self.socket.accept()
+                request, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionError):
                 return
             except OSError as error:
                 if error.errno in _TOO_MANY_FILES:
-                    self._shed()
+                    self._shed(listener)
                 elif not self.stopping:
                     self._warn(f"a connection cannot be accepted: {error.strerror}")
                     time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
@@ -43376,31 +44203,41 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         except OSError:
             pass
         handler = self.RequestHandlerClass(request, client_address, self)
+        mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.peer) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
             or len(self.handlers) + self.app.broadcaster.count >= self.max_sockets
-        if full and not self._make_room():
+        if self.open_of[handler.peer] >= mine and not self._make_room(handler.peer) \
+                or full and not self._make_room():
             handler.closing = True
             handler.refuse(Refusal(503, "Too many open connections", close=True,
                                    headers=(("Retry-After", "1"),)))
             request.close()
             return
         self.handlers[handler] = None
+        self.open_of[handler.peer] += 1
         self._ready.append(handler)
 
-    def _make_room(self):
-        """Closes the connection that has rested longest between requests."""
-        for handler in self.handlers:
-            if handler.watched and handler.state is READING and handler.head is None and not handler.received:
-                handler.end()
-                self._settle(handler)
-                return True
-        return False
+    def _make_room(self, address=None):
+        """Closes a connection, of that address or of any: the one that has rested longest between requests, else
+        the oldest request that has not arrived, of whoever has most connections."""
+        resting = [handler for handler in self.handlers if handler.state is READING
+                   and handler not in self._away and address in (None, handler.peer)]
+        chosen = next((handler for handler in resting if handler.head is None and not handler.received
+                       and handler.served), None)
+        if chosen is None and resting:
+            most = max({handler.peer for handler in resting}, key=self.open_of.__getitem__)
+            chosen = next(handler for handler in resting if handler.peer == most)
+        if chosen is None:
+            return False
+        chosen.end()
+        self._settle(chosen)
+        return True
 
-    def _shed(self):
+    def _shed(self, listener):
         """No file descriptor is left: gives up the reserve to tell the client so, and takes it again."""
         self._reserve.close()
         try:
-            request, _ = self.socket.accept()
+            request, _ = listener.accept()
             request.setblocking(False)
             request.send(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
                          b"Connection: close\r\n\r\n")
@@ -43431,7 +44268,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 return
             if state is WAITING:
                 return
-            self.handlers.pop(handler, None)
+            if self.handlers.pop(handler, handler) is None:
+                self.open_of[handler.peer] -= 1
+                if not self.open_of[handler.peer]:
+                    del self.open_of[handler.peer]
             if state is CLOSED:
                 handler.connection.close()
         elif handler.watched is None:
@@ -43460,9 +44300,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def _finish(self):
         """While stopping: True once everything is done or the time for that is over."""
-        if self.socket.fileno() >= 0:
-            self.selector.unregister(self.socket)
-            self.socket.close()
+        for listener in self.listeners:
+            if listener.fileno() >= 0:
+                self.selector.unregister(listener)
+                listener.close()
         late = time.monotonic() >= self._grace_until
         for handler in [handler for handler in self.handlers
                         if handler.state is HELD or late and handler.state is WAITING]:
@@ -43488,8 +44329,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """The parsed head of a request; equal bytes, as browsers send them, are parsed once."""
         head = self._heads.get(data)
         if head is None:
-            head = parse_head(data)
+            head = parse_head(data, self.app.base_path, self.proxies)
             head.refusal = self.gate.check(head)
+            self.key.hide(head)
             if len(data) <= 4096:
                 if len(self._heads) >= HEADS_REMEMBERED:
                     self._heads.clear()
@@ -43579,6 +44421,14 @@ def script_hash(script):
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
+def local_page(method, path):
+    """Registers a function in LOCAL_PAGES."""
+    def register(function):
+        LOCAL_PAGES[method, path] = function
+        return function
+    return register
+
+
 def page(name):
     """Registers a function in PAGES."""
     def register(function):
@@ -43629,6 +44479,7 @@ LIVE_SCRIPT = r"""
       page.onmessage = () => pages.delete(page);
       if (last) page.postMessage(last);
     };
+    const channel = new URL("live", location.href).pathname;
     // A browser opens six connections to one name of a server. This one goes to the other name of this
     // machine, if it has one, so that all six remain for pages.
     const twin = { "localhost": "127.0.0.1", "127.0.0.1": "localhost" }[location.hostname];
@@ -43636,7 +44487,7 @@ LIVE_SCRIPT = r"""
     listen((state) => {
       last = state;
       if (state) for (const page of pages) page.postMessage(state);
-    }, ...(twin ? [`${location.protocol}//${twin}${port}/engine/live`] : []), "/engine/live");
+    }, ...(twin ? [`${location.protocol}//${twin}${port}${channel}`] : []), channel);
     return;
   }
 
@@ -43681,9 +44532,10 @@ LIVE_SCRIPT = r"""
 
   const leaving = new WeakSet();
   function restyle(paths) {
+    const base = new URL("..", tag.src).pathname.length - 1;
     const links = [...document.querySelectorAll('link[rel~="stylesheet"][href]')].filter((link) =>
       !leaving.has(link) && new URL(link.href).origin === location.origin);
-    const named = links.filter((link) => paths.includes(decodeURI(new URL(link.href).pathname)));
+    const named = links.filter((link) => paths.includes(decodeURI(new URL(link.href).pathname.slice(base))));
     for (const link of named.length ? named : links) {    // none named: one of them may import it
       const address = new URL(link.href);
       address.searchParams.set("live", version);
@@ -43756,7 +44608,7 @@ LIVE_SCRIPT = r"""
   function alone() {
     let stop = null;
     const follow = () => {
-      if (document.visibilityState === "visible") stop ??= listen(onState, "/engine/live");
+      if (document.visibilityState === "visible") stop ??= listen(onState, new URL("live", tag.src).href);
       else if (stop) stop = stop() ?? null;
     };
     document.addEventListener("visibilitychange", follow);
@@ -43788,11 +44640,12 @@ def live_script_tag(live, head, more=""):
     reloading would send the form again."""
     if head.method not in ("GET", "HEAD"):
         more += " data-sent"
-    return f'<script src="/engine/live.js?{_LIVE_VERSION}" data-live="{live.mark}"{more} async></script>\n'.encode()
+    return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" data-live="{live.mark}"{more} async>'
+            "</script>\n").encode()
 
 
 @page("/engine/live.js")
-def live_script(server, head):
+def live_script(server, head, _all):
     return Response(200, "text/javascript; charset=utf-8", utf8(LIVE_SCRIPT),
                     [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION) else "no-cache")])
 
@@ -44004,7 +44857,7 @@ def missing_page(server, head, message):
     if known:
         parts.append('<h2>What is there, nearest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
-            text = f'<a href="{esc(urllib.parse.quote(path))}">{esc(path)}</a>' if link else esc(path)
+            text = f'<a href="{esc(app.in_base(urllib.parse.quote(path, "/%")))}">{esc(path)}</a>' if link else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
                          f'<span class="soft">{esc(what)}</span></li>')
         parts.append("</ul>")
@@ -44012,14 +44865,15 @@ def missing_page(server, head, message):
             parts.append(f'<p class="soft">and {len(known) - MAX_SHOWN_PATHS:,} more</p>')
     else:
         parts.append(f"<p>No script has registered anything yet. Put one into {esc(app.folder)}.</p>")
-    parts.append('<footer>Scripts, routes and streams as they are now: <a href="/engine">/engine</a></footer>')
+    parts.append('<footer>Scripts, routes and streams as they are now: '
+                 f'<a href="{esc(app.base_path)}/engine">/engine</a></footer>')
     return trouble_response(server, head, 404, "404 Not Found", parts)
 
 
 def known_paths(app):
     """(method, path, what it is, can it be opened in a browser) of all that is served."""
-    known = [(method, path, route.host.name, method == "GET" and ":" not in path and "*" not in path)
-             for (path, method), route in app.all_routes()]
+    known = [(route.method, route.path, route.host.name, route.method == "GET" and not is_pattern(route.path))
+             for _, route in app.all_routes()]
     known += [("stream", path, route.host.name, True) for path, route in app.stream_routes.items()]
     files = app.live.files if app.live is not None else public_stamps(app.public)
     for path in files:
@@ -44064,11 +44918,20 @@ def error_page(server, head, status, facts, error, body=b""):
     return trouble_response(server, head, status, title, parts)
 
 
+@page("failed")
+def failed_page(server, head, status, facts, error, body=b""):
+    """A handler that failed, for those who may see no more than its message."""
+    title = f"{status} {STATUS_TEXT.get(status, '')}"
+    return trouble_response(server, head, status, title, [
+        f"<h1>{esc(title)}</h1>", f"<p>{esc(facts['name'])}: {esc(facts['message'])}</p>",
+        f'<p class="soft">Error {facts["id"]}. The server\'s log tells more under this name.</p>'])
+
+
 # -- For monitors ----
 
 
 @page("/engine/health")
-def health_answer(server, head):
+def health_answer(server, head, _all):
     """Facts for a monitor: `status` is "ok", or "degraded" while a script is not loaded, Redis is away or the
     thread that writes to the streams does not come round; `threads` are "ok", "late" or "ended"."""
     app = server.app
@@ -44172,10 +45035,11 @@ def server_metrics(server):
 
 
 @page("/engine/metrics")
-def metrics_answer(server, head):
-    """Everything that is counted, for Prometheus and its like (text format 0.0.4)."""
+def metrics_answer(server, head, all):
+    """Everything that is counted, for Prometheus and its like (text format 0.0.4); for other machines without the
+    token only what names no route."""
     app = server.app
-    lines = [*server_metrics(server), *route_metrics(app), *resolver_metrics(app), *stream_metrics(app)]
+    lines = server_metrics(server) if not all else [*server_metrics(server), *route_metrics(app), *resolver_metrics(app), *stream_metrics(app)]
     return Response(200, PROMETHEUS_TYPE, utf8("\n".join(lines) + "\n"), [("Cache-Control", "no-store")])
 
 
@@ -44293,11 +45157,7 @@ def script_facts(app):
 
 
 def headline_of(failure):
-    """The first words about an error: `TypeError: x is not a function`."""
-    error = failure.error
-    if error is None:
-        return clip(failure.text.split("\n")[0], MAX_PREVIEW)
-    return clip(f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}", MAX_PREVIEW)
+    return clip(failure.headline, MAX_PREVIEW)
 
 
 def milliseconds(seconds):
@@ -44646,14 +45506,6 @@ def json_text(value):
 
 
 _making_dashboard = threading.Lock()
-
-
-def local_page(method, path):
-    """Registers a function in LOCAL_PAGES."""
-    def register(function):
-        LOCAL_PAGES[method, path] = function
-        return function
-    return register
 
 
 @local_page("GET", "/engine/events")
@@ -45106,7 +45958,7 @@ DASHBOARD_BODY = r"""
 </header>
 <div id="faults" role="status" hidden></div>
 <main>
-<noscript><p>The dashboard needs JavaScript. <a href="/engine/metrics">The figures</a> do not.</p></noscript>
+<noscript><p>The dashboard needs JavaScript. <a href="engine/metrics">The figures</a> do not.</p></noscript>
 
 <div id="view-overview" hidden>
   <div class="tiles" id="tiles"></div>
@@ -45128,7 +45980,7 @@ DASHBOARD_BODY = r"""
       <div class="scroll"><table id="latest"></table></div>
     </section>
     <section class="panel">
-      <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="/graphql">Explorer</a></div>
+      <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="graphql">Explorer</a></div>
       <div class="scroll"><table id="graphql"></table></div>
     </section>
   </div>
@@ -45468,7 +46320,7 @@ function connect() {
   if (held || paused) query.set("hold", heldAt);
   if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
   let first = true;
-  events = new EventSource("/engine/events?" + query);
+  events = new EventSource("engine/events?" + query);
   events.onopen = () => { first = true; status("live", "live"); };
   events.onerror = () => status("lost", "the server does not answer");
   events.addEventListener("state", (event) => {
@@ -45631,7 +46483,7 @@ function renderChaos() {
 }
 async function setChaos(rules) {
   try {
-    state.chaos = await ask("/engine/chaos", { chaos: rules });
+    state.chaos = await ask("engine/chaos", { chaos: rules });
     answer("chaos-answer", "");
     render();
   } catch (error) {
@@ -45757,7 +46609,7 @@ $("send").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
     const wish = { path: at.name, data: $("send-data").value, filter: $("send-filter").value };
-    const { sentence, sequence } = await ask("/engine/send", wish);
+    const { sentence, sequence } = await ask("engine/send", wish);
     answer("send-answer", sentence);
     if (sequence) choose(sequence, false);
   } catch (error) {
@@ -45845,7 +46697,7 @@ function renderLines() {
 $("reload").addEventListener("click", async () => {
   $("reload").disabled = true;
   try {
-    const { loaded } = await ask("/engine/reload", { script: at.name });
+    const { loaded } = await ask("engine/reload", { script: at.name });
     const text = loaded ? "Loaded again at " + clock(now()) + "." : "It does not load; the error is below.";
     answer("script-answer", text, loaded);
     if (source) await openSource();
@@ -45857,7 +46709,7 @@ $("reload").addEventListener("click", async () => {
 $("open-source").addEventListener("click", () => source ? closeSource() : openSource());
 async function openSource() {
   try {
-    source = await ask("/engine/source?script=" + encodeURIComponent(at.name));
+    source = await ask("engine/source?script=" + encodeURIComponent(at.name));
   } catch (error) {
     answer("script-answer", error.message, false);
     return;
@@ -45916,7 +46768,7 @@ async function evaluate(code) {
   $("code").value = "";
   putResult("code", code);
   try {
-    const { value, error } = await ask("/engine/evaluate", { script: at.name, code });
+    const { value, error } = await ask("engine/evaluate", { script: at.name, code });
     if (error) putResult("error", error.stack || error.name + ": " + error.message);
     else putResult("value", value);
   } catch (error) {
@@ -45943,7 +46795,7 @@ async function openRequest(key) {
   request = { number: key, wanted: Number(location.hash.split("/")[2]) };
   let text = "", facts = "", line = "", body = null;
   try {
-    const entry = await ask("/engine/request?number=" + key + "&worker=" + state.server.worker);
+    const entry = await ask("engine/request?number=" + key + "&worker=" + state.server.worker);
     body = entry.body;
     line = entry.method + " " + entry.target;
     facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from " + entry.address].join(" · ");
@@ -45966,7 +46818,7 @@ $("replay").addEventListener("click", async () => {
   setText($("replay-facts"), "waiting for the answer");
   try {
     const wish = { number: String(request.number), worker: String(state.server.worker) };
-    const reply = await ask("/engine/replay", wish);
+    const reply = await ask("engine/replay", wish);
     facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
     text = headerText(reply.headers) + "\n\n" + reply.body;
   } catch (error) {
@@ -46027,7 +46879,7 @@ def dashboard_page(handler, head, body):
 
 
 @page("/engine/")
-def dashboard_by_another_name(server, head):
+def dashboard_by_another_name(server, head, _all):
     return Response(301, None, b"", [("Location", "/engine")])
 
 
@@ -46045,7 +46897,7 @@ def change_chaos(handler, head, body):
     """POST { "chaos": "latency=200ms" } changes the rules, "" turns it off."""
     if not is_json_type(head.content_type):
         raise Refusal(415, "Send the rules as JSON, with Content-Type: application/json")
-    data = parse_json_body(body_text(head, body)[0])
+    data, _ = parse_json_body(body_text(head, body)[0])
     rules = data.get("chaos") if isinstance(data, dict) else None
     if not isinstance(rules, str):
         raise Refusal(400, 'Send { "chaos": "latency=200ms drop=1%" }, or { "chaos": "" } to turn it off')
@@ -46212,7 +47064,7 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
 </head>
 <body>
 <header>
-  <h1><a href="/engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
+  <h1><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
   <button id="run" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
   <button id="tidy" title="Format the document (Shift+Alt+F)">Format</button>
   <button id="share" title="Copy a link to this document">Share</button>
@@ -47294,19 +48146,23 @@ class Server:
     (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
     other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
-    with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections). `start` raises OSError when the port is taken or the folder cannot be
+    with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
+    `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
+    it is). `start` raises OSError when the port is taken or the folder cannot be
     read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None, redis=None, chaos="", worker=None, dealt=None):
+                 storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
+                 dealt=None):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage,
                                redis=self._redis)
+        self.app.base_path = base_path.rstrip("/")
         if worker is not None:
             self.app.worker = worker
             self.app.log.mark = f"#{worker} "
@@ -47316,7 +48172,7 @@ class Server:
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
-                                         shared_port=worker is not None, dealt=dealt)
+                                         shared_port=worker is not None, proxies=proxies, dealt=dealt)
         self._http = None
         self._watcher = None
 
@@ -47329,12 +48185,18 @@ class Server:
         return self._http.server_address[1]
 
     @property
+    def key(self):
+        """What opens the dashboard from other devices: a Key, once started."""
+        return self._http.key
+
+    @property
     def chaos(self):
         """Fault injection: a Chaos, once started."""
         return self._http.chaos
 
     def start(self):
         raise_file_limit()
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         try:
             self.app.script_files()     # a folder that cannot be read is an error now, not later
             self._http = self._listen()
@@ -47363,6 +48225,7 @@ class Server:
         if self._http is not None:
             self._http.shutdown()
         self.app.close()
+        LOG_WRITER.flush(LOG_FLUSH_SECONDS)
 
     def __enter__(self):
         return self.start()
@@ -47388,14 +48251,13 @@ def raise_file_limit():
 
 def free_port_after(host, port):
     """The next port that nobody listens on, or None."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in range(port + 1, min(port + 100, 65536)):
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
-            try:
-                sock.bind((host, candidate))
-                return candidate
-            except OSError:
-                continue
+        try:
+            for sock in bound_sockets(host, candidate):
+                sock.close()
+            return candidate
+        except OSError:
+            continue
     return None
 
 
@@ -47422,8 +48284,14 @@ def option_parser():
     add("--no-reload", action="store_true", help="do not watch the files for changes")
     add("--handler-timeout", type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
         help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")
-    add("--cors", type=origin, action="append", default=[], metavar="ORIGIN",
-        help="let pages of this origin use the server; * for all")
+    add("--max-memory", type=positive, default=DEFAULT_MAX_MEMORY >> 20, metavar="MIB",
+        help=f"MiB by which all scripts together may let the process grow ({DEFAULT_MAX_MEMORY >> 20:,})")
+    add("--cors", type=origins, action="extend", default=[], metavar="ORIGIN",
+        help="let pages of this origin use the server, with cookies; * for all, without; may be given again")
+    add("--base-path", type=base_path, default="", metavar="/PATH",
+        help="where a proxy shows this server: for redirects and for the links of its own pages")
+    add("--trust-proxy", type=positive, nargs="?", const=1, default=0, metavar="N",
+        help="believe the N proxies before this server (1) whose request it is: request.ip, --rate-limit")
     add("--allow-host", type=allowed_host, action="append", default=[], metavar="NAME",
         help="answer for this host name too; * for all")
     add("--rate-limit", type=rate, metavar="N/s", help="POSTs and new streams per second and client address")
@@ -47445,6 +48313,8 @@ def option_parser():
     add("--run", action="store_true", help="run the script SCRIPTS without a server, and exit")
     add("--repl", action="store_true", help="a prompt for JavaScript")
     add("--dump-python", metavar="FILE.js", help="show the Python that a script becomes, and exit")
+    add("--outline", metavar="WORD", nargs="?", const="",
+        help="show the map of this file, or where WORD is in it, with line numbers")
     add("--test", action="store_true", help="run the *.test.js of SCRIPTS and exit")
     add("--watch", action="store_true", help="with --test: run them again whenever a file changes")
     add("--reporter", choices=list(REPORTERS), default="spec", help="with --test: how to report (spec)")
@@ -47490,6 +48360,18 @@ _ORIGIN = re.compile(r"([a-z][a-z\d+.-]*)://([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?/
 _HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
 
 
+def base_path(text):
+    path = "/" + text.strip("/") if text.strip("/") else ""
+    if not re.fullmatch(r"[\w/.~%-]*", path, re.ASCII) or "//" in path:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /app")
+    return path
+
+
+def origins(text):
+    """Origins with commas between them."""
+    return [origin(part.strip()) for part in text.split(",")]
+
+
 def origin(text):
     """An origin as browsers send it: without the port that goes without saying."""
     found = _ORIGIN.fullmatch(text)
@@ -47516,8 +48398,20 @@ def chaos_rules(text):
     return text
 
 
+def escape_what_streams_lack():
+    """Lets nothing fail that is printed: characters that the terminal's encoding lacks are escaped, and a
+    process that was started without a terminal prints nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(argv=None):
     """The command line; returns the exit code."""
+    escape_what_streams_lack()
     parser = option_parser()
     options = parser.parse_args(argv)
     problem = trouble_with_engine(options)
@@ -47536,6 +48430,9 @@ def main(argv=None):
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
+    if options.outline is not None:
+        return show_outline(options.outline)
+    WATCHDOG.max_memory = options.max_memory << 20
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
@@ -47562,7 +48459,7 @@ def main(argv=None):
 
 #: Options that say what is done in place of serving, and those of them that use SCRIPTS.
 MODES = {"-e": "code", "--run": "run", "--repl": "repl", "--dump-python": "dump_python", "--check": "check",
-         "--test": "test", "--init": "init", "--types": "types"}
+         "--test": "test", "--init": "init", "--types": "types", "--outline": "outline"}
 MODES_OF_SCRIPTS = ("--run", "--check", "--test")
 
 
@@ -47621,6 +48518,64 @@ def trouble_with(scripts, options):
     return None if scripts.suffix == ".js" else f"{scripts} is not a .js file"
 
 
+# -- The map of this file ----
+
+_BANNER = re.compile(r"# ={40,}\n# (\d+)  (.+)", re.M)
+_SUBSECTION = re.compile(r"^# -- (.+?) -{2,}$", re.M)
+_MARK = re.compile(r"^    # -- (.+?) -{2,}$", re.M)
+_DEFINITION = re.compile(r"^( *)(class|def) (\w+)", re.M)
+
+
+class OutlineEntry:
+    """A place in this file: its first `line`, number of `lines`, `depth` (0: a section, 1: a subsection, 2: a
+    class or function, 3: a mark in a class, 4: a method, …) and `text`; a section also has its `number`."""
+
+    __slots__ = ("line", "lines", "depth", "text", "number")
+
+    def __init__(self, line, depth, text, number=None):
+        self.line, self.depth, self.text, self.number, self.lines = line, depth, text, number, 0
+
+
+def outline(source, word=None):
+    """The OutlineEntry objects of a source text in its order: its sections and subsections; with a word also
+    what else is named with it."""
+    found = [(0, 0, "THIS PAGE: CONTENTS, IMPORTS, VERSION", 1)]
+    found += [(match.start(), 0, match[2], int(match[1])) for match in _BANNER.finditer(source)]
+    found += [(match.start(), 1, match[1], None) for match in _SUBSECTION.finditer(source)]
+    if word is not None:
+        found += [(match.start(), 3, match[1], None) for match in _MARK.finditer(source)]
+        found += [(match.start(), 2 + len(match[1]) // 2, f"{match[2]} {match[3]}", None)
+                  for match in _DEFINITION.finditer(source)]
+    entries, ends, end = [], {}, source.count("\n")
+    for place, depth, text, number in sorted(found, key=lambda item: item[:2]):
+        entries.append(OutlineEntry(source.count("\n", 0, place) + 1, depth, text, number))
+    for entry in reversed(entries):
+        entry.lines = min((ends[depth] for depth in range(entry.depth + 1) if depth in ends), default=end + 1) - entry.line
+        ends[entry.depth] = entry.line
+        ends = {depth: line for depth, line in ends.items() if depth <= entry.depth}
+    return entries
+
+
+def show_outline(word):
+    """Prints the map, or those of its places whose names have the word, with what they are in."""
+    source = pathlib.Path(__file__).read_text(encoding="utf-8")
+    entries = outline(source, word or None)
+    above, shown = {}, 0
+    for entry in entries:
+        above = {depth: other for depth, other in above.items() if depth < entry.depth}
+        if word.lower() in entry.text.lower():
+            for other in [*above.values(), entry]:
+                before = f"{other.number:2}  " if other.number else "  " * (other.depth + 1)
+                print(f"{other.line:7,}  {other.lines:6,}  {before}{other.text}")
+            shown += 1
+            above.clear()
+        else:
+            above[entry.depth] = entry
+    if not shown:
+        print(f"aiwebengine: nothing here is named with {word!r}; --outline alone shows the map", file=sys.stderr)
+    return EXIT_OK if shown else EXIT_SCRIPT
+
+
 # -- Serving ----
 
 
@@ -47629,6 +48584,7 @@ def start_server(scripts, options, worker=None, dealt=None):
     try:
         server = Server(scripts, options.host, options.port, reload=not options.no_reload and worker is None,
                         handler_timeout=options.handler_timeout, cors=options.cors,
+                        base_path=options.base_path, proxies=options.trust_proxy,
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
@@ -47643,17 +48599,32 @@ def start_server(scripts, options, worker=None, dealt=None):
 
 def serve(scripts, options):
     signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: signals.put("stop") if signals.empty() else os._exit(EXIT_OK))
+    on_stop_signals(lambda: signals.put("stop"), lambda: os._exit(EXIT_OK))
     server = start_server(scripts, options)
     if server is None:
         return EXIT_USAGE
     print_banner(server, options)
     wait_for_signal(signals)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(EXIT_OK))     # whoever asks twice is in a hurry
     server.stop()
     return EXIT_OK
+
+
+def on_stop_signals(stop, stop_at_once):
+    """Calls stop() at the first signal that ends a program: Ctrl+C, a kill, a closed terminal (which may
+    tell so twice), and stop_at_once() at the next one of the first two kinds: whoever asks twice is in a hurry."""
+    told = []
+
+    def handle(number, _frame):
+        if not told:
+            told.append(number)
+            stop()
+        elif number != getattr(signal, "SIGHUP", None):
+            stop_at_once()
+
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and (name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN):
+            signal.signal(number, handle)       # under nohup a closed terminal is no reason to stop
 
 
 def wait_for_signal(signals):
@@ -47677,6 +48648,7 @@ def listen_trouble(options, error):
 
 def print_banner(server, options):
     """The address, and by script what it registered."""
+    LOG_WRITER.flush(LOG_FLUSH_SECONDS)     # what the scripts said while they were loaded comes first
     app = server.app
     bold = (lambda text: f"\x1b[1m{text}\x1b[0m") if wants_colour(sys.stdout) else str
     lines = [f"aiwebengine {__version__}  {bold(server.url)}", *registrations(app)]
@@ -47685,6 +48657,8 @@ def print_banner(server, options):
                      + ("" if options.no_reload else ", it is served at once"))
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
+    if not (is_own_name(options.host) or options.workers):
+        lines.append(f"  {'dashboard':<18} for other devices, to look only: /engine?token={server.key.token}")
     if options.workers:
         lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
     if server.chaos.rules:
@@ -47731,6 +48705,7 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
+    LOG_WRITER.flush(LOG_FLUSH_SECONDS)
     wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) \
         + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
@@ -48718,8 +49693,7 @@ class SpecReporter:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code else text
 
     def write(self, text=""):
-        encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        write_line(self.stream, text)
 
     def result(self, result):
         if result.file != self.file:
@@ -48757,7 +49731,7 @@ class TapReporter:
     def __init__(self, stream):
         self.stream = stream
         self.count = 0
-        self.stream.write("TAP version 14\n")
+        write_line(self.stream, "TAP version 14")
 
     def result(self, result):
         self.count += 1
@@ -48769,12 +49743,10 @@ class TapReporter:
             if result.place:
                 lines.append(f"  at: {json.dumps('%s:%s' % result.place)}")
             lines += ["  message: |"] + ["    " + line for line in printable(result.failure).split("\n")]
-        self.stream.write("\n".join(lines + ["  ..."]).encode("utf-8", "replace").decode() + "\n")
-        self.stream.flush()
+        write_line(self.stream, "\n".join(lines + ["  ..."]))
 
     def end(self, results, seconds):
-        self.stream.write(f"1..{self.count}\n")
-        self.stream.flush()
+        write_line(self.stream, f"1..{self.count}")
 
 
 class JunitReporter:
@@ -48794,8 +49766,7 @@ class JunitReporter:
             for result in own:
                 lines += self.case(result)
             lines.append("  </testsuite>")
-        self.stream.write("\n".join([*lines, "</testsuites>"]) + "\n")
-        self.stream.flush()
+        write_line(self.stream, "\n".join([*lines, "</testsuites>"]))
 
     def numbers(self, results):
         outcomes = [result.outcome for result in results]
@@ -48836,7 +49807,7 @@ class ReportFile:
 
     def __init__(self, path):
         self.path = path
-        self.file = self._attempt(open, path, "w", encoding="utf-8")
+        self.file = self._attempt(open, path, "w", encoding="utf-8", errors="backslashreplace")
 
     def write(self, text):
         self._attempt(self.file.write, text)
@@ -48977,15 +49948,14 @@ class Workers:
     def __init__(self, scripts, options):
         self.scripts, self.options = scripts, options
         self.workers = [WorkerProcess(number) for number in range(options.workers)]
-        self.port = None                # keeps the port for us; connections go to those who listen
+        self.ports = []                 # sockets that keep the port for us; connections go to those who listen
         self.stopping = False
         self.stamps = None
         self.settling = 0
 
     def serve(self):
         """Serves until a signal; returns the exit code."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
+        on_stop_signals(self._stop, self._kill)
         try:
             RedisLink(self.options.redis).close()
             self._take_port()
@@ -49009,31 +49979,27 @@ class Workers:
         self._end()
         return EXIT_OK
 
-    def _stop(self, *_signal):
-        if self.stopping:
-            for worker in self.workers:
-                if worker.pid is not None:
-                    os.kill(worker.pid, signal.SIGKILL)
-            os._exit(EXIT_OK)
+    def _stop(self):
         self.stopping = True
+
+    def _kill(self):
+        for worker in self.workers:
+            if worker.pid is not None:
+                os.kill(worker.pid, signal.SIGKILL)
+        os._exit(EXIT_OK)
 
     def _take_port(self):
         """Binds the port twice: the first time alone, to see that nobody else has it."""
         options = self.options
-        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((options.host, options.port))
-            options.port = probe.getsockname()[1]
-        self.port = socket.socket(family)
-        if SYSTEM_DEALS_CONNECTIONS:
-            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        else:
-            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.port.bind((options.host, options.port))
+        probes = bound_sockets(options.host, options.port)
+        options.port = probes[0].getsockname()[1]
+        for probe in probes:
+            probe.close()
+        self.ports = bound_sockets(options.host, options.port, shared=SYSTEM_DEALS_CONNECTIONS)
         if not SYSTEM_DEALS_CONNECTIONS:
-            self.port.listen(LISTEN_BACKLOG)
-            self.port.setblocking(False)
+            for port in self.ports:
+                port.listen(LISTEN_BACKLOG)
+                port.setblocking(False)
 
     def _start(self, worker):
         first = not worker.started
@@ -49052,7 +50018,8 @@ class Workers:
             return
         code = EXIT_USAGE
         try:                            # the child never gets back to where its parent goes on
-            self.port.close()
+            for sock in self.ports:
+                sock.close()
             for sibling in self.workers:
                 for end in (sibling.channel, sibling.dealer):
                     if end is not None:
@@ -49061,21 +50028,23 @@ class Workers:
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
+            with contextlib.suppress(OSError, ValueError):      # the terminal may be closed
+                sys.stdout.flush()
             os._exit(code)
 
     def _wait(self, seconds):
         """Waits, deals out connections, and takes in what the children tell: the files that their scripts import."""
         channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
         end = time.monotonic() + seconds
-        ready = [self.port]
-        while ready == [self.port] and not self.stopping and (left := end - time.monotonic()) > 0:
+        ready = self.ports
+        while set(ready) <= set(self.ports) and not self.stopping and (left := end - time.monotonic()) > 0:
             dealing = not SYSTEM_DEALS_CONNECTIONS and any(worker.up for worker in self.workers)
-            ready = select.select([*channels, self.port] if dealing else list(channels), [], [], left)[0]
-            if self.port in ready:
-                self._deal()
+            ready = select.select([*channels, *self.ports] if dealing else list(channels), [], [], left)[0]
+            for port in self.ports:
+                if port in ready:
+                    self._deal(port)
         for channel in ready:
-            if channel is self.port:
+            if channel in self.ports:
                 continue
             worker = channels[channel]
             data = received(channel, 65536)
@@ -49086,11 +50055,11 @@ class Workers:
                 line, _, worker.received = worker.received.partition(b"\n")
                 worker.up, worker.files = True, json.loads(line)
 
-    def _deal(self):
+    def _deal(self, port):
         """Accepts the connections that are there, and gives them to the children in turn."""
         for _ in range(64):
             try:
-                connection = self.port.accept()[0]
+                connection = port.accept()[0]
             except (BlockingIOError, ConnectionError):
                 return
             except OSError:
@@ -49169,7 +50138,8 @@ class Workers:
 def serve_as_worker(scripts, options, number, channel, first, dealt):
     """One process of --workers: serves until its parent closes the channel; returns the exit code."""
     stop = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl+C reaches all; the parent decides
+    for kind in (signal.SIGINT, signal.SIGHUP):         # they reach all; the parent decides
+        signal.signal(kind, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     server = start_server(scripts, options, number, dealt)
     if server is None:
@@ -49376,6 +50346,14 @@ STARTER_NOTES = {
 }
 
 
+def shell_word(text):
+    """A word of a command line, quoted for the shell at hand: on Windows double quotes serve cmd and
+    PowerShell alike, and no file name has one in it; SHELL is set by the shells from Unix."""
+    if os.name == "posix" or os.environ.get("SHELL"):
+        return shlex.quote(text)
+    return text if re.fullmatch(r"[\w.:/\\~+-]+", text) else f'"{text}"'
+
+
 def write_starter(folder):
     """--init: a folder to begin with; returns the exit code. Nothing is written over."""
     files = {**STARTER, "aiwebengine.d.ts": type_declarations(), "jsconfig.json": JSCONFIG}
@@ -49393,8 +50371,9 @@ def write_starter(folder):
     except OSError as error:
         print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
-    command = f"python {shlex.quote(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
-    place = shlex.quote(str(folder))
+    python = next((name for name in ("python", "python3", "py") if shutil.which(name)), sys.executable)
+    command = f"{shell_word(python)} {shell_word(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
+    place = shell_word(str(folder))
     print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
                      "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
                      f"  {command} --test {place}", "      runs the tests",
@@ -49407,14 +50386,12 @@ def write_starter(folder):
 
 def print_console(level, text):
     """console.* of code that runs without a server."""
-    stream = sys.stderr if level in ("warn", "error") else sys.stdout
-    line = text + "\n"                  # in one piece: timers print from their own thread
     try:
-        print(line, end="", file=stream, flush=True)
-    except UnicodeEncodeError:
-        print(line.encode("ascii", "backslashreplace").decode(), end="", file=stream, flush=True)
-    except BrokenPipeError:             # `| head` has seen enough
-        os._exit(EXIT_PIPE)
+        print_to_terminal(level, text)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EINVAL):  # the second is what Windows says
+            raise
+        os._exit(EXIT_PIPE)             # `| head` has seen enough
 
 
 def terminal_colors():
