@@ -1285,6 +1285,23 @@ class ExportAllDeclaration(Node):
     __slots__ = fields = ("exported", "source", "attributes")
 
 
+def bound_names(pattern):
+    """The Identifiers that a binding pattern declares, in order."""
+    kind = type(pattern)
+    if kind is Identifier:
+        return [pattern]
+    if kind is AssignmentPattern:
+        return bound_names(pattern.left)
+    if kind is RestElement:
+        return bound_names(pattern.argument)
+    if kind is ArrayPattern:
+        return [name for e in pattern.elements if e is not None for name in bound_names(e)]
+    if kind is ObjectPattern:
+        return [name for p in pattern.properties
+                for name in bound_names(p.value if isinstance(p, Property) else p.argument)]
+    return []
+
+
 # ======================================================================================
 # 6  PARSER
 #
@@ -1924,6 +1941,15 @@ class JSParser(JSLexer):
         declarations = self.parse_declarators(kind, True)
         return self.finish(VariableDeclaration(kind, declarations), start, line, column)
 
+    def check_catch_parameters(self, pattern):
+        """No `var` of a for-of statement may have the name of a catch parameter around it (B.3.4)."""
+        for identifier in bound_names(pattern):
+            scope = self.declarations
+            while scope is not None and not scope.is_function:
+                if scope.names.get(identifier.name) == _CATCH:
+                    raise self.already_declared(identifier)
+                scope = scope.outer
+
     def check_for_declaration(self, node, is_of):
         """Check the declaration in the head of a for-in or for-of statement (14.7.5.1)."""
         loop = "for-of" if is_of else "for-in"
@@ -1931,8 +1957,11 @@ class JSParser(JSLexer):
             raise self.error(f"Invalid left-hand side in {loop} loop: Must have a single binding.",
                              node.start)
         declarator = node.declarations[0]
-        if declarator.init is not None:
+        plain = node.kind == "var" and declarator.id.__class__ is Identifier
+        if declarator.init is not None and (is_of or self.strict or not plain):     # B.3.5 allows the others
             raise self.error(f"{loop} loop variable declaration may not have an initializer.", node.start)
+        if is_of and node.kind == "var":
+            self.check_catch_parameters(declarator.id)
 
     def parse_for_rest(self, init):
         self.expect(";")
@@ -3666,6 +3695,8 @@ class FunctionScope(Scope):
         self.body = self
         #: The var that a block function is copied to when its declaration is reached.
         self.var_copy = None
+        #: The scope of its own that a function declared as the branch of an `if` stands in.
+        self.block = None
         #: "field" functions and class constructors are compiled differently.
         self.role = None
 
@@ -4368,23 +4399,6 @@ VAR_CONTAINERS = frozenset((
     BlockStatement, IfStatement, ForStatement, ForInStatement, ForOfStatement, WhileStatement,
     DoWhileStatement, TryStatement, CatchClause, SwitchStatement, SwitchCase,
     ExportNamedDeclaration))
-
-
-def bound_names(pattern):
-    """The Identifiers that a binding pattern declares, in order."""
-    kind = type(pattern)
-    if kind is Identifier:
-        return [pattern]
-    if kind is AssignmentPattern:
-        return bound_names(pattern.left)
-    if kind is RestElement:
-        return bound_names(pattern.argument)
-    if kind is ArrayPattern:
-        return [name for e in pattern.elements if e is not None for name in bound_names(e)]
-    if kind is ObjectPattern:
-        return [name for p in pattern.properties
-                for name in bound_names(p.value if isinstance(p, Property) else p.argument)]
-    return []
 
 
 def exported_locals(statement):
@@ -6886,7 +6900,7 @@ RUNTIME_NAMES = """
     get_length push char_code_at put put_sloppy put_element put_element_sloppy method element_method
     callee delete_member delete_global put_global assign_const after new make_function make_async
     make_generator make_async_generator make_target_function new_regexp template_object array_with_holes
-    spread rest_array make_arguments map_arguments define spread_into define_accessor set_literal_prototype
+    spread rest_array make_arguments with_callee map_arguments define spread_into define_accessor set_literal_prototype
     iterate iterate_live close_iterator abandon_iterator enumerate_keys destructure_array first_values
     object_for_destructuring object_rest
     caught sloppy_this new_instance constructor_result derived_result super_call super_get super_put
@@ -7133,13 +7147,21 @@ class Emitter:
         own = node.id.name if node.id is not None else name
         info = self.function_info(node, own, kind)
         code = self.define_python_function(node, scope, own or "")
-        made = self.make_function(node, scope, code, info)
+        if self.knows_itself(scope):
+            temp = self.temporary()
+            made = self.call("with_callee", self.make_function(node, scope, self.walrus(temp, code), info), self.name(temp))
+        else:
+            made = self.make_function(node, scope, code, info)
         variable = node.id.scope if isinstance(node, FunctionExpression) and node.id is not None else None
         if isinstance(variable, Variable) and variable.kind == "fname":
             if variable.boxed:
                 self.emit_assign(variable.python, self.call("Cell"))
             return self.assign_value(variable, made, declares=True)
         return made
+
+    def knows_itself(self, scope):
+        """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword argument."""
+        return scope.uses_arguments and not scope.strict and scope.node.simple_params and "callee" in self.unit.source
 
     def function_info(self, node, name, kind=None):
         if kind is None:
@@ -7221,8 +7243,12 @@ class Emitter:
         leading = [self_name] if self.constructor is None else ["new_target"]
         if self.takes_new_target(node):
             leading = ["new_target", self_name]
-        return self.python_def(python, leading, self.declarations() + (body or [self.passing()]),
+        made = self.python_def(python, leading, self.declarations() + (body or [self.passing()]),
                                rest, optional)
+        if self.knows_itself(scope):
+            made.args.kwonlyargs.append(ast.arg("own_function", None, lineno=self.line, col_offset=self.column))
+            made.args.kw_defaults.append(self.const(None))
+        return made
 
     def no_jump(self):
         """jump = 0: no jump through several loops is under way."""
@@ -7309,7 +7335,8 @@ class Emitter:
             self.declare_cell(variable)
             self.emit_store(variable, self.call(
                 "make_arguments", self.name("arguments"),
-                self.const(scope.strict or not node.simple_params)), True)
+                self.const(scope.strict or not node.simple_params),
+                *([self.name("own_function")] if self.knows_itself(scope) else [])), True)
 
     def bind_parameter(self, param, source):
         """Binds one parameter from a Python parameter, or from `arguments` by index."""
@@ -7533,7 +7560,10 @@ class Emitter:
         pass
 
     def visit_FunctionDeclaration(self, node):
-        if node.scope.var_copy is not None:
+        block, node.scope.block = node.scope.block, None
+        if block is not None:
+            self.in_scope(block, lambda: self.visit_FunctionDeclaration(node))
+        elif node.scope.var_copy is not None:
             self.emit_store(node.scope.var_copy, self.load(node.id), True)
 
     def visit_VariableDeclaration(self, node):
@@ -26609,14 +26639,22 @@ def map_arguments(obj, *cells):
     obj.__class__ = JSMappedArguments
 
 
-def make_arguments(realm, args, strict):
-    """CreateUnmappedArgumentsObject (10.4.4.6)."""
+def make_arguments(realm, args, strict, callee=None):
+    """CreateUnmappedArgumentsObject (10.4.4.6), or of a sloppy function with its `callee` where it is given."""
     obj = JSArguments(realm.ObjectPrototype, {str(i): value for i, value in enumerate(args)})
     obj.put("length", len(args), HIDDEN_ATTRS)
     obj.put(SYM_ITERATOR, realm.ArrayPrototype.get("values"), HIDDEN_ATTRS)
     if strict:
         obj.put_accessor("callee", realm.ThrowTypeError, realm.ThrowTypeError, 0)
+    elif callee is not None:
+        obj.put("callee", callee, HIDDEN_ATTRS)
     return obj
+
+
+def with_callee(function, code):
+    """Lets the Python function of a JSFunction know it, for `arguments.callee`."""
+    code.__kwdefaults__ = {"own_function": function}
+    return function
 
 
 def new_instance(realm, new_target, klass):
@@ -26744,7 +26782,7 @@ REALM_RUNTIME = {
 }
 
 
-SHARED_RUNTIME["map_arguments"] = map_arguments
+SHARED_RUNTIME.update(map_arguments=map_arguments, with_callee=with_callee)
 
 
 # -- The global object -------------------------------------------------------------------
