@@ -40056,6 +40056,8 @@ def find_import(folder, specifier, referrer):
     if not specifier.startswith(("./", "../")):
         raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
                         "./ or ../ (packages are not supported)")
+    if "\0" in specifier:
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains U+0000")
     folder = folder.resolve()
     try:
         path = (folder / referrer).parent.joinpath(specifier).resolve()
