@@ -37091,6 +37091,9 @@ def graphql_registration_sentence(item):
 STATUS_TEXT = {status.value: status.phrase for status in http.HTTPStatus}
 
 MAX_PATH_LENGTH = 200
+#: Of `*` in a path, and of `:name` in a part of it: with more, finding out that a long URL does not match takes
+#: too long.
+MAX_STARS = 2
 #: Paths that belong to the server itself, with everything below them.
 RESERVED_PATHS = ("/engine", "/graphql")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -37286,6 +37289,9 @@ def nearest(word, candidates):
                "unless given.")
 def register_route(host, path=undefined, handler=undefined, method=undefined):
     path = check_path(host, "registerRoute", path)
+    if path.count("*") > MAX_STARS or any(part.count(":") > MAX_STARS for part in path.split("/")):
+        raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} may hold {MAX_STARS} \"*\", and so "
+                        "many \":\" between two slashes, but not more")
     handler = check_handler(host, "registerRoute", handler)
     if method is undefined or method is null:
         method = "GET"
@@ -37560,9 +37566,11 @@ def header_items(realm, headers):
     ValueError with what is wrong."""
     if headers is undefined or headers is null:
         return []
-    if not realm.is_object(headers) or realm.is_callable(headers):
-        raise ValueError(f"the headers must be an object or an array of pairs, not {describe_value(realm, headers)}")
-    if not realm.is_array(headers):
+    is_list = realm.is_object(headers) and realm.is_array(headers)
+    if not is_list and (not is_options(realm, headers) or realm.class_of(headers) not in ("Object", "Proxy")):
+        kind = f"a {realm.class_of(headers)}" if is_options(realm, headers) else describe_value(realm, headers)
+        raise ValueError(f"the headers must be an object or an array of pairs, not {kind}")
+    if not is_list:
         return [(name, realm.get(headers, name)) for name in realm.keys(headers)]
     items = []
     for index, pair in enumerate(realm.elements(headers)):
@@ -41802,7 +41810,8 @@ class Gate:
             return ()
         if origin is None or not self.allows_origin(origin):
             return (("Vary", "Origin"),)
-        named = (("Access-Control-Allow-Credentials", "true"),) if origin.lower() in self.cors else ()
+        named = (("Access-Control-Allow-Credentials", "true"),) \
+            if origin.lower() in self.cors and origin != "null" else ()     # any sandboxed page is "null"
         return (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"), *named)
 
     def admit(self, address, now):
@@ -43224,7 +43233,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return
         if status >= 500:
             self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
-        raise Refusal(int(status), host.realm.to_python(message) if isinstance(message, str) else error.message)
+        if not isinstance(message, str):
+            message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
+        raise Refusal(int(status), host.realm.to_python(message))
 
     # -- streams ----
 

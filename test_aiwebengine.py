@@ -9575,6 +9575,9 @@ class HostApiTest(ServerCase):
         self.assertIn("no option", self.evaluate("return routeRegistry.registerStreamRoute('/x', {onconnect: 'f'})"))
         self.assertIn("history", self.evaluate("return routeRegistry.registerStreamRoute('/x', {history: -1})"))
         self.assertIn("metadata", self.evaluate("1") or "metadata")
+        for path in ("/*/*/*", "/a/:a-:b-:c"):
+            self.assertIn("but not more", self.evaluate(f"return routeRegistry.registerRoute('{path}', 'f')"))
+        self.assertIn("registered", self.evaluate("return routeRegistry.registerRoute('/:a-:b/:c/*/*', 'f')"))
         self.assertIn("stream paths are fixed", self.evaluate("return routeRegistry.registerStreamRoute('/x/:id')"))
 
     def test_extra_arguments_are_ignored(self):
@@ -12155,6 +12158,12 @@ class OtherOriginsTest(ServerCase):
             self.assertEqual(self.connect("/events", [f"Origin: {origin}"]).headers.get("access-control-allow-credentials"), credentials)
         self.assertNotIn("access-control-allow-origin", self.get("/hello")[1])
 
+    def test_sandboxed_pages_get_no_credentials(self):
+        self.serve(ECHO, cors=["null"])
+        headers = self.get("/hello", Origin="null")[1]
+        self.assertEqual((headers["access-control-allow-origin"], headers.get("access-control-allow-credentials")),
+                         ("null", None))
+
     def test_refusals_of_what_was_not_understood_carry_the_headers(self):
         self.serve(ECHO, cors=["http://a.test"])
         for start, status in ((b"POST /echo" + HEAD + b"Content-Length: 99999999\r\n", 413), (b"GET /hello HTTP/3.0\r\n", 505),
@@ -12320,6 +12329,7 @@ class ResponseTest(ServerCase):
         for code, part in (("{ 'Set-Cookie': { a: 1 } }", "header Set-Cookie must be a string, not an object"),
                            ("[['a']]", "must be a pair"), ("[['a', 'b'], 5]", "item 1"), ("'a: b'", "not a string"),
                            ("[[1, 'a']]", "name of a header"), ("{ 'X-A': [{}] }", "not an object"),
+                           ("new Map([['a', 'b']])", "not a Map"), ("() => 1", "not a function"),
                            ("{ 'X-A': Symbol() }", "not a symbol"), ("{ 'X-A': null, 'X-B': [[]] }", "not an array")):
             status, _, text = self.answer(f"return {{ headers: {code} }}")
             self.assertEqual((status, part in text), (500, True), text)
