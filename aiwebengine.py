@@ -111,10 +111,23 @@ try:
     import ctypes
 except ImportError:                     # a Python that was built without it
     ctypes = None
-try:
-    import sqlite3
-except ImportError:                     # a Python that was built without it
-    sqlite3 = None
+
+
+def imported_late(name, part):
+    """A module that is loaded when it is first used, for it takes a MiB; None where Python was built without
+    its part in C."""
+    if importlib.util.find_spec(part) is None:
+        return None
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+sqlite3 = imported_late("sqlite3", "_sqlite3")
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -18002,6 +18015,19 @@ def parse_plain_json(text):
             raise json_error(text) from None
 
 
+#: Values in one JSON text that a client sends.
+MAX_JSON_VALUES = 1_000_000
+_JSON_TEXT_OR_VALUE = re.compile(r'"(?:[^"\\]+|\\.)*"|[,\[{]', re.DOTALL)
+
+
+def has_too_many_values(text):
+    """Whether a JSON text has more than MAX_JSON_VALUES: each takes many times its characters of memory."""
+    if text.count(",") + text.count("[") + text.count("{") <= MAX_JSON_VALUES:
+        return False
+    separators = (1 for found in _JSON_TEXT_OR_VALUE.finditer(text) if found[0][0] != '"')
+    return sum(itertools.islice(separators, MAX_JSON_VALUES + 1)) > MAX_JSON_VALUES
+
+
 def refuse_json_constant(name):
     """For json.loads(), which takes NaN and Infinity for numbers."""
     raise ValueError(name)
@@ -24931,7 +24957,17 @@ def parse_urlencoded(text):
 
 
 def decode_urlencoded(text):
-    return utf16(urllib.parse.unquote_to_bytes(text.replace("+", " ")).decode("utf-8", "replace"))
+    text = text.replace("+", " ").encode().decode("latin-1")
+    return utf16(unescaped_bytes(text).decode("utf-8", "replace"))
+
+
+_ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
+
+
+def unescaped_bytes(text):
+    """The bytes of a text that holds one character for each byte, its percent escapes decoded."""
+    return replace_in_slices(_ESCAPED_BYTES, lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
+                             text).encode("latin-1")
 
 
 def encode_urlencoded(text):
@@ -30797,6 +30833,11 @@ def check_engine(name):
 DEFAULT_HISTORY_MESSAGES = 256
 MAX_HISTORY_MESSAGES = 100_000
 MAX_HISTORY_BYTES = 4 * 1024 * 1024
+#: Bytes that all streams together keep; they are counted again when one has grown by so many.
+MAX_ALL_HISTORY_BYTES = 128 * 1024 * 1024
+HISTORY_STEP_BYTES = 64 * 1024
+#: Streams that scripts may register.
+MAX_STREAMS = 10_000
 #: What may wait for one client that does not read; a single larger message may still wait.
 MAX_OUTBOX_BYTES = 1024 * 1024
 #: A sender gives way to the broadcaster when so much of its stream has not been looked at yet.
@@ -31043,7 +31084,7 @@ class Stream:
         #: Milliseconds that browsers wait before they connect again.
         self.retry = RETRY_MILLISECONDS
         self.history = collections.deque()
-        self.history_bytes = 0
+        self.history_bytes = self.counted_bytes = 0
         #: The sequence of the last message that is no longer kept.
         self.floor = 0
         #: Keeps messages beyond the life of this process, by `append(stream, message)`, or None.
@@ -31089,6 +31130,8 @@ class Stream:
             self.broadcaster.wake(self)
         if crowded:
             self.broadcaster.give_way(self)
+        if self.history_bytes > self.counted_bytes + HISTORY_STEP_BYTES:
+            self.broadcaster.histories.count(self)
         return delivery
 
     def _take_in(self, message, filter):
@@ -31181,6 +31224,15 @@ class Stream:
             oldest = history.popleft()
             self.history_bytes -= len(oldest.frame)
             self.floor = oldest.sequence
+
+    def shed(self):
+        """Keeps the newer half of its history only; clients that come back for more get a gap."""
+        with self.lock:
+            target = self.history_bytes // 2
+            while self.history_bytes > target:
+                oldest = self.history.popleft()
+                self.history_bytes -= len(oldest.frame)
+                self.floor = oldest.sequence
 
     def recall(self, epoch, sequence, floor, messages):
         """Takes up where an earlier process, or another one, is: its ids, and the messages it kept."""
@@ -31505,6 +31557,34 @@ class DeliveryRun:
         return not self.left and not self.mailed
 
 
+class Histories:
+    """What all streams keep together: when that is too much, the largest histories are cut in half."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.streams = weakref.WeakSet()
+        self.total = 0                  # at least what it is: what streams dropped since is still in it
+
+    def count(self, stream):
+        """Takes note of a stream that has grown."""
+        with self.lock:
+            self.streams.add(stream)
+            self.total += stream.history_bytes - stream.counted_bytes
+            stream.counted_bytes = stream.history_bytes
+            if self.total <= MAX_ALL_HISTORY_BYTES:
+                return
+            streams = sorted(self.streams, key=lambda stream: -stream.history_bytes)
+            self.total = sum([stream.history_bytes for stream in streams])
+            for large in itertools.cycle(streams[:len(streams) // 2 + 1]):
+                if self.total <= MAX_ALL_HISTORY_BYTES * 3 // 4:
+                    break
+                before = large.history_bytes
+                large.shed()
+                self.total -= before - large.history_bytes
+            for stream in streams:
+                stream.counted_bytes = stream.history_bytes
+
+
 class StreamRegistry:
     """The streams by path. Reading needs no lock; `replace` changes several entries in one step."""
 
@@ -31693,6 +31773,7 @@ class Broadcaster:
     def __init__(self, report=None):
         #: Called with (level, text) for what an operator may want to know.
         self.report = report or (lambda level, text: None)
+        self.histories = Histories()
         self.selector = new_selector()
         #: Open connections of all streams.
         self.count = 0
@@ -31733,8 +31814,15 @@ class Broadcaster:
         """Disconnects everyone and ends the thread."""
         self._stopping = True
         self._wake_up()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is None:
+            self._close_sockets()
+        elif self._thread is not threading.current_thread():
             self._thread.join(2)
+
+    def _close_sockets(self):
+        self.selector.close()
+        self._pulse.close()
+        self._waker.close()
 
     def wake(self, stream):
         """There is something to send on this stream."""
@@ -31828,9 +31916,7 @@ class Broadcaster:
                     self._told(error)
             self._end_all()
         finally:
-            self.selector.close()
-            self._pulse.close()
-            self._waker.close()
+            self._close_sockets()
 
     def _turn(self):
         busy = self._working or self._dirty or self._tasks or self._beating
@@ -36158,6 +36244,8 @@ def read_graphql_request(method, headers, query, body):
 
 
 def _parse_graphql_json(text, what):
+    if has_too_many_values(text):
+        raise _GraphQLBadRequest(413, f"{what} has more than {MAX_JSON_VALUES:,} values.")
     try:
         return parse_plain_json(text)
     except JSSyntaxError as error:
@@ -39934,7 +40022,7 @@ def route_pattern(path):
 def percent_decoded(text):
     """A percent-decoded text. As in the URL Standard a % that begins no escape stands for itself, and bytes
     that are not UTF-8 become U+FFFD. `text` holds one character per byte as it was received."""
-    return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8", "replace")
+    return unescaped_bytes(text).decode("utf-8", "replace")
 
 
 def path_key(path):
@@ -40377,6 +40465,7 @@ class Application:
                  load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None):
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
+        self.base_path = ""             # where a proxy shows this server, without a slash at the end
         self.clock = clock              # of the scripts' realms; None is the system's
         self.worker = 0                 # the number of this process among those of --workers
         self.folder = self.path if self.path.is_dir() else self.path.parent
@@ -40437,6 +40526,14 @@ class Application:
     @property
     def public(self):
         return self.folder / "public"
+
+    def in_base(self, path):
+        """A path of this server as a browser has to write it: below the base path."""
+        base = self.base_path
+        if not base or not path.startswith("/") or path.startswith("//") \
+                or path == base or path.startswith((base + "/", base + "?", base + "#")):
+            return path
+        return base + path
 
     def new_realm(self, name, console):
         """The realm of a script. A clock that is not the system's needs the built-in engine."""
@@ -40625,6 +40722,9 @@ class Application:
             self._check_current(host)
             self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
+            if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
+                raise HostError(f"there are {MAX_STREAMS:,} streams already; register one for many clients and "
+                                "send with a filter")
             stream = known.stream if known is not None else \
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
@@ -40703,7 +40803,7 @@ class Application:
         return None
 
     def all_routes(self):
-        """((path, method), Route) of every script."""
+        """((place, method), Route) of every script."""
         for _, host in sorted(self.hosts.items()):
             yield from list(host.routes.items())
 
@@ -41068,11 +41168,13 @@ def public_stamps(folder):
 # ======================================================================================
 
 SERVER_NAME = "aiwebengine"
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 3000
+DEFAULT_HOST, DEFAULT_PORT = "localhost", 3000
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_FIELDS = 200
 MAX_BODY_BYTES = 10 * 1024 * 1024
+#: Bytes of bodies that may be arriving at the same time.
+MAX_BUFFERED_BYTES = 128 * 1024 * 1024
 MAX_FORM_FIELDS = 10_000
 MAX_PART_HEAD_BYTES = 16 * 1024
 #: Seconds to send a whole request, to take a response, and of rest between two requests.
@@ -41177,11 +41279,12 @@ class RequestHead:
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved")
+                 "query_all", "reserved", "client")
 
 
-def parse_head(data):
-    """The RequestHead of bytes up to and with the blank line; raises Refusal."""
+def parse_head(data, base_path="", proxies=0):
+    """The RequestHead of bytes up to and with the blank line; raises Refusal. `base_path` is where a proxy
+    shows this server, `proxies` how many of them are believed."""
     text = data.decode("latin-1")
     line = _REQUEST_LINE.match(text)
     if line is None:
@@ -41195,7 +41298,8 @@ def parse_head(data):
     fields = head.fields = parse_fields(text, line.end())
     modern = minor != "0"               # HTTP/1.2 would be answered as 1.1 (RFC 9110, 2.5)
     read_framing(head, fields, modern)
-    read_target(head, target, fields, modern)
+    read_target(head, target, fields, modern, base_path)
+    head.client = forwarded_client(fields, proxies) if proxies else None
     head.content_type = fields.get("content-type", "").partition(";")[0].strip().lower()
     head.cookies = parse_cookies(fields["cookie"]) if "cookie" in fields else {}
     head.origin = fields.get("origin")
@@ -41253,8 +41357,8 @@ def read_framing(head, fields, modern):
         raise Refusal(417, "The only expectation that can be met is 100-continue", close=True)
 
 
-def read_target(head, target, fields, modern):
-    """Path and query of the request, and the host it was meant for."""
+def read_target(head, target, fields, modern, base_path):
+    """Path and query of the request, without the base path, and the host it was meant for."""
     head.host = fields.get("host")
     if head.host is None and modern:
         raise Refusal(400, "The Host header is missing", close=True)
@@ -41268,7 +41372,10 @@ def read_target(head, target, fields, modern):
         elif target != "*" or head.method != "OPTIONS":
             raise Refusal(400, "The request target must be a path", close=True)
     target = target.partition("#")[0]
-    path, _, query = target.partition("?")
+    path, mark, query = target.partition("?")
+    if base_path and (path == base_path or path.startswith(base_path + "/")):
+        path = path[len(base_path):] or "/"
+        target = path + mark + query
     head.target = target
     head.path = head.key = path
     if "%" in path or not path.isascii():
@@ -41281,12 +41388,30 @@ def read_target(head, target, fields, modern):
     head.query = last_values(head.query_all)
 
 
+def forwarded_client(fields, proxies):
+    """The address of the client, from what so many proxies between it and us wrote: each adds, at the end,
+    who asked it. None where they wrote nothing."""
+    text = fields.get("x-forwarded-for") or ", ".join(
+        found[1].strip('"') for found in _FORWARDED_FOR.finditer(fields.get("forwarded", ""))) \
+        or fields.get("x-real-ip")
+    if not text:
+        return None
+    chain = [item.strip() for item in text.split(",")]
+    item = chain[max(0, len(chain) - proxies)]
+    found = re.fullmatch(r"\[([^\]]*)\](?::\d+)?|([\d.]+):\d+", item)
+    address = found[1] or found[2] if found else item
+    return address.removeprefix("::ffff:") if is_address(address) else None
+
+
+_FORWARDED_FOR = re.compile(r"\bfor=(\"[^\"]*\"|[^;,\s]+)", re.IGNORECASE)
+
+
 def decode_escapes(text):
     """A percent-decoded text, or the text itself where it is not one."""
     if "%" not in text and text.isascii() or _BAD_ESCAPE.search(text):
         return text
     try:
-        return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8")
+        return unescaped_bytes(text).decode("utf-8")
     except UnicodeDecodeError:
         return text
 
@@ -41339,8 +41464,11 @@ class ChunkedBody:
 
     _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\Z")
 
+    #: The first digit of a size below 16 -> a pattern for a run of chunks of that size.
+    _SMALL = {b"%X" % size: re.compile(rb"(?:%X\r\n[\s\S]{%d}\r\n)+" % (size, size)) for size in range(1, 16)}
+
     def __init__(self):
-        self.pieces = []
+        self.body = bytearray()
         self.size = 0
         self._rest = b""
         self._need = None               # bytes of the current chunk still to come; None: at a size line
@@ -41348,50 +41476,70 @@ class ChunkedBody:
         self._trailer_lines = 0
 
     def feed(self, data):
-        data = self._rest + data
+        data, at = self._rest + data, 0
         while True:
             if self._need is None:
-                line, found, after = data.partition(b"\r\n")
-                if not found:
-                    if len(data) > 4096:
+                if not self._trailer:
+                    at = self._take_small(data, at)
+                end = data.find(b"\r\n", at)
+                if end < 0:
+                    if len(data) - at > 4096:
                         raise Refusal(400, "A chunk's size line is too long", close=True)
-                    self._rest = data
+                    self._rest = data[at:]
                     return None
-                if self._trailer:
-                    if not line:
-                        return after
-                    self._trailer_lines += 1
-                    if self._trailer_lines > MAX_HEADER_FIELDS:
-                        raise Refusal(431, f"There are more than {MAX_HEADER_FIELDS} trailer fields", close=True)
-                    if not _HEADER_LINE.match(line.decode("latin-1") + "\r\n"):
-                        raise Refusal(400, "A trailer line is malformed", close=True)
-                    data = after
-                    continue
-                self._begin_chunk(line)
-                data = after
+                line, at = data[at:end], end + 2
+                if not self._trailer:
+                    self._begin_chunk(line)
+                elif not line:
+                    return data[at:]
+                else:
+                    self._check_trailer(line)
                 if self._trailer:
                     continue
             if self._need:
-                piece = data[:self._need]
-                self.pieces.append(piece)   # at once: gathering a chunk from small pieces stays linear
+                piece = data[at:at + self._need]
+                self.body += piece
                 self._need -= len(piece)
-                data = data[len(piece):]
-            if self._need or len(data) < 2:
-                self._rest = data
+                at += len(piece)
+            if self._need or len(data) - at < 2:
+                self._rest = data[at:]
                 return None
-            if data[:2] != b"\r\n":
+            if data[at:at + 2] != b"\r\n":
                 raise Refusal(400, "A chunk does not end where its size says", close=True)
-            data = data[2:]
+            at += 2
             self._need = None
+
+    def _take_small(self, data, at):
+        """Takes runs of small chunks of one size, all at once; where the rest begins."""
+        while (pattern := self._SMALL.get(data[at:at + 1].upper())) and (run := pattern.match(data, at)):
+            size = int(data[at:at + 1], 16)
+            count, run = (run.end() - at) // (size + 5), run[0]
+            self._count(size * count)
+            part = bytearray(size * count)
+            for offset in range(size):
+                part[offset::size] = run[offset + 3::size + 5]
+            self.body += part
+            at += len(run)
+        return at
+
+    def _check_trailer(self, line):
+        self._trailer_lines += 1
+        if self._trailer_lines > MAX_HEADER_FIELDS:
+            raise Refusal(431, f"There are more than {MAX_HEADER_FIELDS} trailer fields", close=True)
+        if not _HEADER_LINE.match(line.decode("latin-1") + "\r\n"):
+            raise Refusal(400, "A trailer line is malformed", close=True)
+
+    def _count(self, size):
+        self.size += size
+        if self.size > MAX_BODY_BYTES:
+            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
 
     def _begin_chunk(self, line):
         found = self._SIZE.match(line)
         if not found:
             raise Refusal(400, "A chunk's size is malformed", close=True)
         size = int(found[1], 16)
-        self.size += size
-        if self.size > MAX_BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
+        self._count(size)
         if size:
             self._need = size
         else:
@@ -41464,6 +41612,8 @@ def parse_json_body(text):
     """(value, was it valid) of a body of JSON."""
     if not text.strip():
         return None, True
+    if has_too_many_values(text):
+        raise Refusal(413, f"The JSON has more than {MAX_JSON_VALUES:,} values")
     try:
         return parse_plain_json(text), True
     except JSSyntaxError:
@@ -41719,6 +41869,16 @@ def is_address(name):
     return True
 
 
+def is_same_origin(head):
+    """Was a request made by a page of this server, or by no page at all? What a browser says of itself in
+    Sec-Fetch-Site no page can forge, and it is right behind a proxy too, which may change the Host."""
+    site = head.fields.get("sec-fetch-site", "none").lower()
+    if head.origin is None or site == "same-origin":
+        return site in ("none", "same-origin")
+    origin = _ABSOLUTE.match(head.origin)
+    return origin is not None and head.host is not None and origin[1].lower() == head.host.lower()
+
+
 class Gate:
     """Decides which requests are let in: by Host, against names that other sites point here; by Origin,
     against pages of other sites; by rate."""
@@ -41749,24 +41909,19 @@ class Gate:
         return None
 
     def _same_site(self, head):
-        origin = head.origin
-        if origin is None:
-            return head.fields.get("sec-fetch-site", "none").lower() in ("none", "same-origin")
-        found = _ABSOLUTE.match(origin)
-        if found and head.host and found[1].lower() == head.host.lower():
-            return True
-        return self.allows_origin(origin)
+        return is_same_origin(head) or head.origin is not None and self.allows_origin(head.origin)
 
     def allows_origin(self, origin):
         return "*" in self.cors or origin.lower() in self.cors
 
-    def cors_headers(self, head):
-        """Header pairs for a request from an allowed other origin."""
+    def cors_headers(self, origin):
+        """Header pairs for a request from an origin, or None; with cookies where the origin was named."""
         if not self.cors:
             return ()
-        if head.origin is None or not self.allows_origin(head.origin):
+        if origin is None or not self.allows_origin(origin):
             return (("Vary", "Origin"),)
-        return (("Access-Control-Allow-Origin", head.origin), ("Vary", "Origin"))
+        named = (("Access-Control-Allow-Credentials", "true"),) if origin.lower() in self.cors else ()
+        return (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"), *named)
 
     def admit(self, address, now):
         """Counts a request against --rate-limit; raises Refusal when there were too many."""
@@ -41800,14 +41955,6 @@ _FORWARDED = re.compile(
     r"cloud|vercel|nf|fastly|akamai|varnish|tunnel|ngrok|client|user-ip|source|http-|https|ssl|port|server-port).*|"
     r"(?:cf|fly|fastly|akamai|true-client|tailscale|x-goog|ngrok|render|do-connecting|wl-proxy|ali-cdn)-.*|"
     r"(?:.*-)?(?:client|connecting|real|remote|source|origin|user|peer|visitor)[-_]?(?:ip|addr|address|host|port)")
-
-
-def is_same_origin(head):
-    """Does a page of this server ask, or none at all?"""
-    origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
-    if head.origin is not None and not (origin and head.host and origin[1].lower() == head.host.lower()):
-        return False
-    return head.fields.get("sec-fetch-site", "none").lower() in ("none", "same-origin")
 
 
 def is_own_name(host):
@@ -41866,10 +42013,11 @@ class Key:
         cookie = head.cookies.get(self.cookie_name(head), "")
         return secrets.compare_digest(utf8(cookie), utf8(self.cookie)) or self.is_shown(head)
 
-    def keep(self, head):
+    def keep(self, head, base_path):
         """The answer to a URL with the token: the page without it, and the cookie."""
         return Response(303, None, b"", [("Location", head.path), ("Cache-Control", "no-store"), (
-            "Set-Cookie", f"{self.cookie_name(head)}={self.cookie}; Path=/engine; HttpOnly; SameSite=Lax")])
+            "Set-Cookie",
+            f"{self.cookie_name(head)}={self.cookie}; Path={base_path}/engine; HttpOnly; SameSite=Lax")])
 
     @staticmethod
     def hide(head):
@@ -42539,6 +42687,8 @@ def byte_range(text, size):
 
 # -- One connection ----
 
+#: The origin in a head that was refused before it was understood.
+_ORIGIN_LINE = re.compile(rb"\r\nOrigin:[ \t]*([!-~]+)[ \t]*\r\n", re.IGNORECASE)
 #: Headers of every response that a script may set instead.
 _REPLACED_HEADERS = frozenset(("server", "date", "x-content-type-options"))
 _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
@@ -42565,7 +42715,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def __init__(self, request, client_address, server):
         self.request = self.connection = request
         self.client_address = client_address
-        self.address = sys.intern(client_address[0].removeprefix("::ffff:"))
+        #: Who is at the other end, and whose request it is: behind proxies that are believed somebody else.
+        self.peer = self.address = sys.intern(client_address[0].removeprefix("::ffff:"))
         self.server = server
         self.app = server.app
         self.state = READING
@@ -42576,6 +42727,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.body = b""                 # of the request that is being answered
         self.pieces = None
         self.missing = 0
+        self.buffered = 0               # bytes of the body that count among the server's `buffered`
         self.unsent = b""
         self.file = None
         self.closing = False
@@ -42659,6 +42811,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.respond(body)
             if self.state is not READING:
                 return
+            if self.buffered:
+                self.hold(-self.buffered)
             self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
             if not self.received:
                 return
@@ -42667,6 +42821,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def next_request(self):
         """The body of the next request, whose head is in `self.head`, or None while it is incomplete."""
         if self.head is None:
+            if self.buffered:
+                self.hold(-self.buffered)
             data = self.received
             if data[:2] == b"\r\n":
                 data = self.received = data.lstrip(b"\r\n")     # blank lines before a request are allowed
@@ -42699,13 +42855,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if isinstance(self.pieces, ChunkedBody):
             rest = self.pieces.feed(data) if data else None
             self.received = rest or b""
-            return b"".join(self.pieces.pieces) if rest is not None else None
+            if rest is None:
+                self.hold(len(self.pieces.body) - self.buffered)
+            return bytes(self.pieces.body) if rest is not None else None
         if self.pieces is None:
             if len(data) >= self.missing:
                 self.received = data[self.missing:]
                 return data[:self.missing]
             self.pieces = []
         if len(data) < self.missing:
+            self.hold(len(data))
             self.pieces.append(data)
             self.missing -= len(data)
             self.received = b""
@@ -42713,6 +42872,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.pieces.append(data[:self.missing])
         self.received = data[self.missing:]
         return b"".join(self.pieces)
+
+    def hold(self, size):
+        """Counts bytes of a body that does not arrive at once; raises Refusal when all together are too many."""
+        server = self.server
+        with server.buffer_lock:
+            if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
+                raise Refusal(503, "The server is receiving too much at the same time", close=True,
+                              headers=(("Retry-After", "1"),))
+            server.buffered += size
+            self.buffered += size
 
     def give_up(self):
         """The server stops before there is an answer."""
@@ -42734,6 +42903,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Answers the request in `self.head`."""
         head, self.started, self.body, self.served = self.head, time.perf_counter(), body, True
         self.command, self.path = head.method, head.target
+        self.address = head.client or self.peer
         self.closing = not head.keep_alive or self.server.stopping
         if self.server.chaos.rules and self.meddle(head, body):
             return
@@ -42948,7 +43118,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if not key.opens(head):
             check_local(head, self.address)
         if "token" in head.query and key.is_shown(head):
-            self.reply(key.keep(head))
+            self.reply(key.keep(head, self.app.base_path))
             return
         method = "GET" if head.method == "HEAD" else head.method
         page = LOCAL_PAGES[method, head.path]
@@ -43144,8 +43314,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         stats.calls += 1
         if self.app.live is not None:
             enliven(self.app.live, head, response)
-        if response.untyped and _PAGE_START.match(response.body.lstrip()[:20]):
-            host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
+        if response.untyped and _PAGE_START.match(response.body[:100].lstrip()):
+            route.host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
                            "sent as plain text; return ResponseBuilder.html(text), or contentType: \"text/html\"")
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
@@ -43154,7 +43324,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The script was replaced between the look at the table and the call."""
         if self.app.hosts.get(host.name) is host:
             raise Refusal(503, "The server is stopping", close=True)
-        self.answer(head, body)
+        self.answer(head, self.body)    # the body as it came, for it may be compressed
 
     def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
@@ -43257,7 +43427,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if head.method == "HEAD":
             self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store"), *headers], size=-1))
             return
-        headers = (*headers, *self.server.gate.cors_headers(head))
+        headers = (*headers, *self.server.gate.cors_headers(head.origin))
         extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
         sock, fate, lane = self.connection, self.fate, None
         if fate is not None:
@@ -43336,11 +43506,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if status not in (204, 304) and response.size >= 0:
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
+            if name.lower() == "location":
+                value = self.app.in_base(value)
             lines.append(f"{name}: {value}\r\n")
         if self.fate is not None:
             lines.append(f"X-Chaos: {self.fate.text()}\r\n")
-        if self.server.gate.cors and head is not None:
-            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(head)
+        if self.server.gate.cors:
+            found = None if head is not None else _ORIGIN_LINE.search(self.received, 0, MAX_HEAD_BYTES)
+            origin = head.origin if head is not None else found and found[1].decode("latin-1")
+            lines += [f"{name}: {value}\r\n" for name, value in self.server.gate.cors_headers(origin)
                       if name == "Vary" or name.lower() not in given]
         if self.closing:
             lines.append("Connection: close\r\n\r\n")
@@ -43407,7 +43581,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The last response is out. What the client still sends is read and forgotten for a moment: a
         socket closed with unread data resets the connection, and the response may be lost."""
         self.received = b""
-        self.head = None
+        self.head = self.pieces = None
+        self.hold(-self.buffered)
         self.state = DRAINING
         self.deadline = self.server.clock + DRAIN_SECONDS
         try:
@@ -43430,6 +43605,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.forget_expected()
         self.state = CLOSED
         self.received = b""
+        self.hold(-self.buffered)
         if self.file is not None:
             self.file.close()
             self.file = None
@@ -43595,6 +43771,67 @@ _EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITIN
            WAITING: selectors.EVENT_READ}
 
 
+#: How often a free port is looked for that is free at all addresses.
+PORT_ATTEMPTS = 20
+
+
+def addresses_of(host):
+    """[(family, address)] to listen on. `localhost` is this machine by IPv4 and by IPv6: browsers try both."""
+    if host.lower() == "localhost":
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    return [(socket.AF_INET6 if ":" in host else socket.AF_INET, host)]
+
+
+def bound_sockets(host, port, shared=False):
+    """Sockets at one port of all addresses of a host, not listening yet; those of a family that the system
+    does not have are left out. `shared`: with other processes. Raises OSError."""
+    for attempt in range(PORT_ATTEMPTS):
+        sockets, missing = [], None
+        try:
+            for family, address in addresses_of(host):
+                try:
+                    sockets.append(bound_socket(family, address, port or (
+                        sockets[0].getsockname()[1] if sockets else 0), shared))
+                except OSError as error:
+                    if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
+                        raise
+                    missing = error
+            if not sockets:
+                raise missing
+            return sockets
+        except BaseException as error:
+            for sock in sockets:
+                sock.close()
+            if port or attempt == PORT_ATTEMPTS - 1 or getattr(error, "errno", None) != errno.EADDRINUSE:
+                raise
+
+
+def bound_socket(family, address, port, shared):
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        if port and not shared and sys.platform != "linux" and is_answered(family, address, port):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        sock.bind((address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def is_answered(family, address, port):
+    """Does a program listen there already? Some systems let another one bind its address all the same, when
+    the first listens on all addresses."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), port)) == 0
+
+
 class DealtConnections:
     """What a process of --workers listens on where its parent accepts the connections and deals them out:
     the end of a socket pair, over which they come (SCM_RIGHTS)."""
@@ -43631,8 +43868,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
-                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, dealt=None):
+                 max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
+                 dealt=None):
         self.app = app
+        self.proxies = proxies          # how many proxies are believed about whose request it is
         self.log = app.log
         self.shared_port = shared_port  # with other processes: the system deals out the connections
         self.chaos = Chaos(self)
@@ -43652,6 +43891,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.max_sockets < max_connections:
             self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
                                    f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
+        self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
         self._status_lines = {}
         self._status_time = 0
@@ -43669,34 +43909,42 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._ended = threading.Event()
         self._sweep_at = self._warned_at = self._grace_until = 0.0
         self._reserve = None
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.listeners = []
         super().__init__((host, port), RequestHandler, bind_and_activate=dealt is None)
         if dealt is not None:
             self.socket.close()
             self.socket = DealtConnections(dealt)
+            self.listeners = [self.socket]
             self.server_name, self.server_port = host, port
-        self.socket.setblocking(False)
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
         self._waker.setblocking(False)
         self.selector.register(self._pulse, selectors.EVENT_READ, "wake")
-        self.selector.register(self.socket, selectors.EVENT_READ, "accept")
+        for listener in self.listeners:
+            listener.setblocking(False)
+            self.selector.register(listener, selectors.EVENT_READ, "accept")
 
     def server_bind(self):
         """Without the base class's look-up of the host's full name, which can take seconds."""
-        if self.shared_port:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]
+        self.socket.close()
+        host, port = self.server_address
+        self.listeners = bound_sockets(host, port, self.shared_port)
+        self.socket = self.listeners[0]
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = host, self.server_address[1]
+
+    def server_activate(self):
+        for listener in self.listeners:
+            listener.listen(self.request_queue_size)
 
     @property
     def url(self):
-        name, port = self.server_address[:2]
-        if name in ("127.0.0.1", "0.0.0.0", "::1", "::"):
+        name = self.server_name
+        if name in ("0.0.0.0", "::", ""):
             name = "localhost"
         elif ":" in name:
             name = f"[{name}]"
-        return f"http://{name}:{port}"
+        return f"http://{name}:{self.server_port}{self.app.base_path}"
 
     # -- running ----
 
@@ -43725,7 +43973,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.server_close()
 
     def server_close(self):
-        self.socket.close()
+        for listener in [self.socket, *self.listeners]:
+            listener.close()
         if self._reserve is not None:
             self._reserve.close()
 
@@ -43808,7 +44057,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             if key.data == "wake":
                 self._take_back()
             elif key.data == "accept":
-                self._accept()
+                self._accept(key.fileobj)
             else:
                 self._ready.append(key.data)
         if self.clock >= self._sweep_at:
@@ -43833,7 +44082,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self._give_up(handler, error)
 
     def _give_up(self, handler, error):
-        self.log.write("error", f"internal error with a connection of {handler.address}\n"
+        self.log.write("error", f"internal error with a connection of {handler.peer}\n"
                                 + "".join(traceback.format_exception(error)))
         handler.end()
         try:
@@ -43909,15 +44158,15 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     # -- sockets ----
 
-    def _accept(self):
+    def _accept(self, listener):
         for _ in range(64):
             try:
-                request, address = self.socket.accept()
+                request, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionError):
                 return
             except OSError as error:
                 if error.errno in _TOO_MANY_FILES:
-                    self._shed()
+                    self._shed(listener)
                 elif not self.stopping:
                     self._warn(f"a connection cannot be accepted: {error.strerror}")
                     time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
@@ -43932,10 +44181,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         except OSError:
             pass
         handler = self.RequestHandlerClass(request, client_address, self)
-        mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.address) else MAX_OPEN_OF_ADDRESS
+        mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.peer) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
             or len(self.handlers) + self.app.broadcaster.count >= self.max_sockets
-        if self.open_of[handler.address] >= mine and not self._make_room(handler.address) \
+        if self.open_of[handler.peer] >= mine and not self._make_room(handler.peer) \
                 or full and not self._make_room():
             handler.closing = True
             handler.refuse(Refusal(503, "Too many open connections", close=True,
@@ -43943,30 +44192,30 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             request.close()
             return
         self.handlers[handler] = None
-        self.open_of[handler.address] += 1
+        self.open_of[handler.peer] += 1
         self._ready.append(handler)
 
     def _make_room(self, address=None):
         """Closes a connection, of that address or of any: the one that has rested longest between requests, else
         the oldest request that has not arrived, of whoever has most connections."""
         resting = [handler for handler in self.handlers if handler.state is READING
-                   and handler not in self._away and address in (None, handler.address)]
+                   and handler not in self._away and address in (None, handler.peer)]
         chosen = next((handler for handler in resting if handler.head is None and not handler.received
                        and handler.served), None)
         if chosen is None and resting:
-            most = max({handler.address for handler in resting}, key=self.open_of.__getitem__)
-            chosen = next(handler for handler in resting if handler.address == most)
+            most = max({handler.peer for handler in resting}, key=self.open_of.__getitem__)
+            chosen = next(handler for handler in resting if handler.peer == most)
         if chosen is None:
             return False
         chosen.end()
         self._settle(chosen)
         return True
 
-    def _shed(self):
+    def _shed(self, listener):
         """No file descriptor is left: gives up the reserve to tell the client so, and takes it again."""
         self._reserve.close()
         try:
-            request, _ = self.socket.accept()
+            request, _ = listener.accept()
             request.setblocking(False)
             request.send(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
                          b"Connection: close\r\n\r\n")
@@ -43998,9 +44247,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             if state is WAITING:
                 return
             if self.handlers.pop(handler, handler) is None:
-                self.open_of[handler.address] -= 1
-                if not self.open_of[handler.address]:
-                    del self.open_of[handler.address]
+                self.open_of[handler.peer] -= 1
+                if not self.open_of[handler.peer]:
+                    del self.open_of[handler.peer]
             if state is CLOSED:
                 handler.connection.close()
         elif handler.watched is None:
@@ -44029,9 +44278,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def _finish(self):
         """While stopping: True once everything is done or the time for that is over."""
-        if self.socket.fileno() >= 0:
-            self.selector.unregister(self.socket)
-            self.socket.close()
+        for listener in self.listeners:
+            if listener.fileno() >= 0:
+                self.selector.unregister(listener)
+                listener.close()
         late = time.monotonic() >= self._grace_until
         for handler in [handler for handler in self.handlers
                         if handler.state is HELD or late and handler.state is WAITING]:
@@ -44057,7 +44307,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """The parsed head of a request; equal bytes, as browsers send them, are parsed once."""
         head = self._heads.get(data)
         if head is None:
-            head = parse_head(data)
+            head = parse_head(data, self.app.base_path, self.proxies)
             head.refusal = self.gate.check(head)
             self.key.hide(head)
             if len(data) <= 4096:
@@ -44207,6 +44457,7 @@ LIVE_SCRIPT = r"""
       page.onmessage = () => pages.delete(page);
       if (last) page.postMessage(last);
     };
+    const channel = new URL("live", location.href).pathname;
     // A browser opens six connections to one name of a server. This one goes to the other name of this
     // machine, if it has one, so that all six remain for pages.
     const twin = { "localhost": "127.0.0.1", "127.0.0.1": "localhost" }[location.hostname];
@@ -44214,7 +44465,7 @@ LIVE_SCRIPT = r"""
     listen((state) => {
       last = state;
       if (state) for (const page of pages) page.postMessage(state);
-    }, ...(twin ? [`${location.protocol}//${twin}${port}/engine/live`] : []), "/engine/live");
+    }, ...(twin ? [`${location.protocol}//${twin}${port}${channel}`] : []), channel);
     return;
   }
 
@@ -44259,9 +44510,10 @@ LIVE_SCRIPT = r"""
 
   const leaving = new WeakSet();
   function restyle(paths) {
+    const base = new URL("..", tag.src).pathname.length - 1;
     const links = [...document.querySelectorAll('link[rel~="stylesheet"][href]')].filter((link) =>
       !leaving.has(link) && new URL(link.href).origin === location.origin);
-    const named = links.filter((link) => paths.includes(decodeURI(new URL(link.href).pathname)));
+    const named = links.filter((link) => paths.includes(decodeURI(new URL(link.href).pathname.slice(base))));
     for (const link of named.length ? named : links) {    // none named: one of them may import it
       const address = new URL(link.href);
       address.searchParams.set("live", version);
@@ -44334,7 +44586,7 @@ LIVE_SCRIPT = r"""
   function alone() {
     let stop = null;
     const follow = () => {
-      if (document.visibilityState === "visible") stop ??= listen(onState, "/engine/live");
+      if (document.visibilityState === "visible") stop ??= listen(onState, new URL("live", tag.src).href);
       else if (stop) stop = stop() ?? null;
     };
     document.addEventListener("visibilitychange", follow);
@@ -44366,7 +44618,8 @@ def live_script_tag(live, head, more=""):
     reloading would send the form again."""
     if head.method not in ("GET", "HEAD"):
         more += " data-sent"
-    return f'<script src="/engine/live.js?{_LIVE_VERSION}" data-live="{live.mark}"{more} async></script>\n'.encode()
+    return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" data-live="{live.mark}"{more} async>'
+            "</script>\n").encode()
 
 
 @page("/engine/live.js")
@@ -44582,7 +44835,7 @@ def missing_page(server, head, message):
     if known:
         parts.append('<h2>What is there, nearest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
-            text = f'<a href="{esc(urllib.parse.quote(path))}">{esc(path)}</a>' if link else esc(path)
+            text = f'<a href="{esc(app.in_base(urllib.parse.quote(path, "/%")))}">{esc(path)}</a>' if link else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
                          f'<span class="soft">{esc(what)}</span></li>')
         parts.append("</ul>")
@@ -44590,14 +44843,15 @@ def missing_page(server, head, message):
             parts.append(f'<p class="soft">and {len(known) - MAX_SHOWN_PATHS:,} more</p>')
     else:
         parts.append(f"<p>No script has registered anything yet. Put one into {esc(app.folder)}.</p>")
-    parts.append('<footer>Scripts, routes and streams as they are now: <a href="/engine">/engine</a></footer>')
+    parts.append('<footer>Scripts, routes and streams as they are now: '
+                 f'<a href="{esc(app.base_path)}/engine">/engine</a></footer>')
     return trouble_response(server, head, 404, "404 Not Found", parts)
 
 
 def known_paths(app):
     """(method, path, what it is, can it be opened in a browser) of all that is served."""
-    known = [(method, path, route.host.name, method == "GET" and ":" not in path and "*" not in path)
-             for (path, method), route in app.all_routes()]
+    known = [(route.method, route.path, route.host.name, route.method == "GET" and not is_pattern(route.path))
+             for _, route in app.all_routes()]
     known += [("stream", path, route.host.name, True) for path, route in app.stream_routes.items()]
     files = app.live.files if app.live is not None else public_stamps(app.public)
     for path in files:
@@ -45682,7 +45936,7 @@ DASHBOARD_BODY = r"""
 </header>
 <div id="faults" role="status" hidden></div>
 <main>
-<noscript><p>The dashboard needs JavaScript. <a href="/engine/metrics">The figures</a> do not.</p></noscript>
+<noscript><p>The dashboard needs JavaScript. <a href="engine/metrics">The figures</a> do not.</p></noscript>
 
 <div id="view-overview" hidden>
   <div class="tiles" id="tiles"></div>
@@ -45704,7 +45958,7 @@ DASHBOARD_BODY = r"""
       <div class="scroll"><table id="latest"></table></div>
     </section>
     <section class="panel">
-      <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="/graphql">Explorer</a></div>
+      <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="graphql">Explorer</a></div>
       <div class="scroll"><table id="graphql"></table></div>
     </section>
   </div>
@@ -46044,7 +46298,7 @@ function connect() {
   if (held || paused) query.set("hold", heldAt);
   if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
   let first = true;
-  events = new EventSource("/engine/events?" + query);
+  events = new EventSource("engine/events?" + query);
   events.onopen = () => { first = true; status("live", "live"); };
   events.onerror = () => status("lost", "the server does not answer");
   events.addEventListener("state", (event) => {
@@ -46207,7 +46461,7 @@ function renderChaos() {
 }
 async function setChaos(rules) {
   try {
-    state.chaos = await ask("/engine/chaos", { chaos: rules });
+    state.chaos = await ask("engine/chaos", { chaos: rules });
     answer("chaos-answer", "");
     render();
   } catch (error) {
@@ -46333,7 +46587,7 @@ $("send").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
     const wish = { path: at.name, data: $("send-data").value, filter: $("send-filter").value };
-    const { sentence, sequence } = await ask("/engine/send", wish);
+    const { sentence, sequence } = await ask("engine/send", wish);
     answer("send-answer", sentence);
     if (sequence) choose(sequence, false);
   } catch (error) {
@@ -46421,7 +46675,7 @@ function renderLines() {
 $("reload").addEventListener("click", async () => {
   $("reload").disabled = true;
   try {
-    const { loaded } = await ask("/engine/reload", { script: at.name });
+    const { loaded } = await ask("engine/reload", { script: at.name });
     const text = loaded ? "Loaded again at " + clock(now()) + "." : "It does not load; the error is below.";
     answer("script-answer", text, loaded);
     if (source) await openSource();
@@ -46433,7 +46687,7 @@ $("reload").addEventListener("click", async () => {
 $("open-source").addEventListener("click", () => source ? closeSource() : openSource());
 async function openSource() {
   try {
-    source = await ask("/engine/source?script=" + encodeURIComponent(at.name));
+    source = await ask("engine/source?script=" + encodeURIComponent(at.name));
   } catch (error) {
     answer("script-answer", error.message, false);
     return;
@@ -46492,7 +46746,7 @@ async function evaluate(code) {
   $("code").value = "";
   putResult("code", code);
   try {
-    const { value, error } = await ask("/engine/evaluate", { script: at.name, code });
+    const { value, error } = await ask("engine/evaluate", { script: at.name, code });
     if (error) putResult("error", error.stack || error.name + ": " + error.message);
     else putResult("value", value);
   } catch (error) {
@@ -46519,7 +46773,7 @@ async function openRequest(key) {
   request = { number: key, wanted: Number(location.hash.split("/")[2]) };
   let text = "", facts = "", line = "", body = null;
   try {
-    const entry = await ask("/engine/request?number=" + key + "&worker=" + state.server.worker);
+    const entry = await ask("engine/request?number=" + key + "&worker=" + state.server.worker);
     body = entry.body;
     line = entry.method + " " + entry.target;
     facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from " + entry.address].join(" · ");
@@ -46542,7 +46796,7 @@ $("replay").addEventListener("click", async () => {
   setText($("replay-facts"), "waiting for the answer");
   try {
     const wish = { number: String(request.number), worker: String(state.server.worker) };
-    const reply = await ask("/engine/replay", wish);
+    const reply = await ask("engine/replay", wish);
     facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
     text = headerText(reply.headers) + "\n\n" + reply.body;
   } catch (error) {
@@ -46788,7 +47042,7 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
 </head>
 <body>
 <header>
-  <h1><a href="/engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
+  <h1><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
   <button id="run" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
   <button id="tidy" title="Format the document (Shift+Alt+F)">Format</button>
   <button id="share" title="Copy a link to this document">Share</button>
@@ -47870,19 +48124,23 @@ class Server:
     (the path of a file for sharedStorage and histories) or `redis` (a URL: the same in Redis, together with
     other processes; StorageUnavailable when one of these cannot be used), `chaos` (rules of fault
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
-    with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections). `start` raises OSError when the port is taken or the folder cannot be
+    with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
+    `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
+    it is). `start` raises OSError when the port is taken or the folder cannot be
     read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
-                 storage=None, redis=None, chaos="", worker=None, dealt=None):
+                 storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
+                 dealt=None):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage,
                                redis=self._redis)
+        self.app.base_path = base_path.rstrip("/")
         if worker is not None:
             self.app.worker = worker
             self.app.log.mark = f"#{worker} "
@@ -47892,7 +48150,7 @@ class Server:
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
-                                         shared_port=worker is not None, dealt=dealt)
+                                         shared_port=worker is not None, proxies=proxies, dealt=dealt)
         self._http = None
         self._watcher = None
 
@@ -47970,14 +48228,13 @@ def raise_file_limit():
 
 def free_port_after(host, port):
     """The next port that nobody listens on, or None."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in range(port + 1, min(port + 100, 65536)):
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
-            try:
-                sock.bind((host, candidate))
-                return candidate
-            except OSError:
-                continue
+        try:
+            for sock in bound_sockets(host, candidate):
+                sock.close()
+            return candidate
+        except OSError:
+            continue
     return None
 
 
@@ -48006,8 +48263,12 @@ def option_parser():
         help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")
     add("--max-memory", type=positive, default=DEFAULT_MAX_MEMORY >> 20, metavar="MIB",
         help=f"MiB by which all scripts together may let the process grow ({DEFAULT_MAX_MEMORY >> 20:,})")
-    add("--cors", type=origin, action="append", default=[], metavar="ORIGIN",
-        help="let pages of this origin use the server; * for all")
+    add("--cors", type=origins, action="extend", default=[], metavar="ORIGIN",
+        help="let pages of this origin use the server, with cookies; * for all, without; may be given again")
+    add("--base-path", type=base_path, default="", metavar="/PATH",
+        help="where a proxy shows this server: for redirects and for the links of its own pages")
+    add("--trust-proxy", type=positive, nargs="?", const=1, default=0, metavar="N",
+        help="believe the N proxies before this server (1) whose request it is: request.ip, --rate-limit")
     add("--allow-host", type=allowed_host, action="append", default=[], metavar="NAME",
         help="answer for this host name too; * for all")
     add("--rate-limit", type=rate, metavar="N/s", help="POSTs and new streams per second and client address")
@@ -48029,6 +48290,8 @@ def option_parser():
     add("--run", action="store_true", help="run the script SCRIPTS without a server, and exit")
     add("--repl", action="store_true", help="a prompt for JavaScript")
     add("--dump-python", metavar="FILE.js", help="show the Python that a script becomes, and exit")
+    add("--outline", metavar="WORD", nargs="?", const="",
+        help="show the map of this file, or where WORD is in it, with line numbers")
     add("--test", action="store_true", help="run the *.test.js of SCRIPTS and exit")
     add("--watch", action="store_true", help="with --test: run them again whenever a file changes")
     add("--reporter", choices=list(REPORTERS), default="spec", help="with --test: how to report (spec)")
@@ -48072,6 +48335,18 @@ def rate(text):
 
 _ORIGIN = re.compile(r"([a-z][a-z\d+.-]*)://([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?/?", re.ASCII | re.IGNORECASE)
 _HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
+
+
+def base_path(text):
+    path = "/" + text.strip("/") if text.strip("/") else ""
+    if not re.fullmatch(r"[\w/.~%-]*", path, re.ASCII) or "//" in path:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /app")
+    return path
+
+
+def origins(text):
+    """Origins with commas between them."""
+    return [origin(part.strip()) for part in text.split(",")]
 
 
 def origin(text):
@@ -48132,6 +48407,8 @@ def main(argv=None):
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
+    if options.outline is not None:
+        return show_outline(options.outline)
     WATCHDOG.max_memory = options.max_memory << 20
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
@@ -48159,7 +48436,7 @@ def main(argv=None):
 
 #: Options that say what is done in place of serving, and those of them that use SCRIPTS.
 MODES = {"-e": "code", "--run": "run", "--repl": "repl", "--dump-python": "dump_python", "--check": "check",
-         "--test": "test", "--init": "init", "--types": "types"}
+         "--test": "test", "--init": "init", "--types": "types", "--outline": "outline"}
 MODES_OF_SCRIPTS = ("--run", "--check", "--test")
 
 
@@ -48218,6 +48495,64 @@ def trouble_with(scripts, options):
     return None if scripts.suffix == ".js" else f"{scripts} is not a .js file"
 
 
+# -- The map of this file ----
+
+_BANNER = re.compile(r"# ={40,}\n# (\d+)  (.+)", re.M)
+_SUBSECTION = re.compile(r"^# -- (.+?) -{2,}$", re.M)
+_MARK = re.compile(r"^    # -- (.+?) -{2,}$", re.M)
+_DEFINITION = re.compile(r"^( *)(class|def) (\w+)", re.M)
+
+
+class OutlineEntry:
+    """A place in this file: its first `line`, number of `lines`, `depth` (0: a section, 1: a subsection, 2: a
+    class or function, 3: a mark in a class, 4: a method, …) and `text`; a section also has its `number`."""
+
+    __slots__ = ("line", "lines", "depth", "text", "number")
+
+    def __init__(self, line, depth, text, number=None):
+        self.line, self.depth, self.text, self.number, self.lines = line, depth, text, number, 0
+
+
+def outline(source, word=None):
+    """The OutlineEntry objects of a source text in its order: its sections and subsections; with a word also
+    what else is named with it."""
+    found = [(0, 0, "THIS PAGE: CONTENTS, IMPORTS, VERSION", 1)]
+    found += [(match.start(), 0, match[2], int(match[1])) for match in _BANNER.finditer(source)]
+    found += [(match.start(), 1, match[1], None) for match in _SUBSECTION.finditer(source)]
+    if word is not None:
+        found += [(match.start(), 3, match[1], None) for match in _MARK.finditer(source)]
+        found += [(match.start(), 2 + len(match[1]) // 2, f"{match[2]} {match[3]}", None)
+                  for match in _DEFINITION.finditer(source)]
+    entries, ends, end = [], {}, source.count("\n")
+    for place, depth, text, number in sorted(found, key=lambda item: item[:2]):
+        entries.append(OutlineEntry(source.count("\n", 0, place) + 1, depth, text, number))
+    for entry in reversed(entries):
+        entry.lines = min((ends[depth] for depth in range(entry.depth + 1) if depth in ends), default=end + 1) - entry.line
+        ends[entry.depth] = entry.line
+        ends = {depth: line for depth, line in ends.items() if depth <= entry.depth}
+    return entries
+
+
+def show_outline(word):
+    """Prints the map, or those of its places whose names have the word, with what they are in."""
+    source = pathlib.Path(__file__).read_text(encoding="utf-8")
+    entries = outline(source, word or None)
+    above, shown = {}, 0
+    for entry in entries:
+        above = {depth: other for depth, other in above.items() if depth < entry.depth}
+        if word.lower() in entry.text.lower():
+            for other in [*above.values(), entry]:
+                before = f"{other.number:2}  " if other.number else "  " * (other.depth + 1)
+                print(f"{other.line:7,}  {other.lines:6,}  {before}{other.text}")
+            shown += 1
+            above.clear()
+        else:
+            above[entry.depth] = entry
+    if not shown:
+        print(f"aiwebengine: nothing here is named with {word!r}; --outline alone shows the map", file=sys.stderr)
+    return EXIT_OK if shown else EXIT_SCRIPT
+
+
 # -- Serving ----
 
 
@@ -48226,6 +48561,7 @@ def start_server(scripts, options, worker=None, dealt=None):
     try:
         server = Server(scripts, options.host, options.port, reload=not options.no_reload and worker is None,
                         handler_timeout=options.handler_timeout, cors=options.cors,
+                        base_path=options.base_path, proxies=options.trust_proxy,
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
@@ -49589,7 +49925,7 @@ class Workers:
     def __init__(self, scripts, options):
         self.scripts, self.options = scripts, options
         self.workers = [WorkerProcess(number) for number in range(options.workers)]
-        self.port = None                # keeps the port for us; connections go to those who listen
+        self.ports = []                 # sockets that keep the port for us; connections go to those who listen
         self.stopping = False
         self.stamps = None
         self.settling = 0
@@ -49632,20 +49968,15 @@ class Workers:
     def _take_port(self):
         """Binds the port twice: the first time alone, to see that nobody else has it."""
         options = self.options
-        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((options.host, options.port))
-            options.port = probe.getsockname()[1]
-        self.port = socket.socket(family)
-        if SYSTEM_DEALS_CONNECTIONS:
-            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        else:
-            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.port.bind((options.host, options.port))
+        probes = bound_sockets(options.host, options.port)
+        options.port = probes[0].getsockname()[1]
+        for probe in probes:
+            probe.close()
+        self.ports = bound_sockets(options.host, options.port, shared=SYSTEM_DEALS_CONNECTIONS)
         if not SYSTEM_DEALS_CONNECTIONS:
-            self.port.listen(LISTEN_BACKLOG)
-            self.port.setblocking(False)
+            for port in self.ports:
+                port.listen(LISTEN_BACKLOG)
+                port.setblocking(False)
 
     def _start(self, worker):
         first = not worker.started
@@ -49664,7 +49995,8 @@ class Workers:
             return
         code = EXIT_USAGE
         try:                            # the child never gets back to where its parent goes on
-            self.port.close()
+            for sock in self.ports:
+                sock.close()
             for sibling in self.workers:
                 for end in (sibling.channel, sibling.dealer):
                     if end is not None:
@@ -49681,14 +50013,15 @@ class Workers:
         """Waits, deals out connections, and takes in what the children tell: the files that their scripts import."""
         channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
         end = time.monotonic() + seconds
-        ready = [self.port]
-        while ready == [self.port] and not self.stopping and (left := end - time.monotonic()) > 0:
+        ready = self.ports
+        while set(ready) <= set(self.ports) and not self.stopping and (left := end - time.monotonic()) > 0:
             dealing = not SYSTEM_DEALS_CONNECTIONS and any(worker.up for worker in self.workers)
-            ready = select.select([*channels, self.port] if dealing else list(channels), [], [], left)[0]
-            if self.port in ready:
-                self._deal()
+            ready = select.select([*channels, *self.ports] if dealing else list(channels), [], [], left)[0]
+            for port in self.ports:
+                if port in ready:
+                    self._deal(port)
         for channel in ready:
-            if channel is self.port:
+            if channel in self.ports:
                 continue
             worker = channels[channel]
             data = received(channel, 65536)
@@ -49699,11 +50032,11 @@ class Workers:
                 line, _, worker.received = worker.received.partition(b"\n")
                 worker.up, worker.files = True, json.loads(line)
 
-    def _deal(self):
+    def _deal(self, port):
         """Accepts the connections that are there, and gives them to the children in turn."""
         for _ in range(64):
             try:
-                connection = self.port.accept()[0]
+                connection = port.accept()[0]
             except (BlockingIOError, ConnectionError):
                 return
             except OSError:
