@@ -111,10 +111,23 @@ try:
     import ctypes
 except ImportError:                     # a Python that was built without it
     ctypes = None
-try:
-    import sqlite3
-except ImportError:                     # a Python that was built without it
-    sqlite3 = None
+
+
+def imported_late(name, part):
+    """A module that is loaded when it is first used, for it takes a MiB; None where Python was built without
+    its part in C."""
+    if importlib.util.find_spec(part) is None:
+        return None
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+sqlite3 = imported_late("sqlite3", "_sqlite3")
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -3577,6 +3590,7 @@ class Variable:
     boxed        it lives in a Cell, made anew for each turn of the loop (or shared by modules)
     provided     its Cell comes from outside: the variable is imported or exported
     passed       captured in a loop but never assigned: inner functions get the value itself
+    counts       whether it is_counter(), None before that was asked; `starts`: the range of its literals
     remote       some inner function assigns it: any call may
     early        some reference stands before the declaration (or runs perhaps before it)
     sources      what is assigned to it: expression nodes and type names, for the inference
@@ -3585,7 +3599,8 @@ class Variable:
 
     __slots__ = ("kind", "scope", "name", "python", "is_global", "captured", "assigned", "in_loop",
                  "boxed", "passed", "provided", "early", "sources", "type", "start", "end", "capturers",
-                 "region", "references", "dominates", "remote")
+                 "region", "references", "dominates", "remote", "counts",
+                 "starts")
 
     def __init__(self, kind, scope, name, start, end):
         self.kind = kind
@@ -3603,7 +3618,7 @@ class Variable:
         self.references = []
         self.region = None
         self.dominates = False
-        self.type = None
+        self.counts = self.starts = self.type = None
 
 
 class Scope:
@@ -4481,6 +4496,15 @@ def is_own_step(variable, source):
 
 def is_counter(variable):
     """Whether a variable is only ever set to small literals or counted up or down."""
+    if variable.counts is None:
+        variable.counts = only_counts(variable)
+        starts = [s.value for s in variable.sources if isinstance(s, NumericLiteral)]
+        fine = all(type(v) is int and abs(v) < 2 ** 40 for v in starts)
+        variable.starts = (min(starts, default=0), max(starts, default=0)) if fine else (None, None)
+    return variable.counts
+
+
+def only_counts(variable):
     for source in variable.sources:
         if isinstance(source, NumericLiteral):
             continue
@@ -4541,10 +4565,8 @@ def counter_range(variable, step):
     """The range of a counter; for other variables `x++` is an addition like any other."""
     current = variable.type
     if is_counter(variable):
-        starts = [s.value for s in variable.sources if isinstance(s, NumericLiteral)]
-        if all(type(v) is int and abs(v) < 2 ** 40 for v in starts):
-            low = min(starts, default=0)
-            high = max(starts, default=0)
+        low, high = variable.starts
+        if low is not None:
             return (low, COUNTER_BOUND) if step > 0 else (-COUNTER_BOUND, high)
         return "num"
     if current == BOTTOM:
@@ -5324,7 +5346,7 @@ NUMBER_TYPES = frozenset((int, float))
 def same_value_zero(x, y):
     """SameValueZero (7.2.11)."""
     if x == y:
-        return (type(x) is bool) is (type(y) is bool)
+        return type(x) is type(y) or type(x) in NUMBER_TYPES and type(y) in NUMBER_TYPES
     return x is y or (x != x and y != y)
 
 
@@ -6403,8 +6425,9 @@ def species_constructor(obj, default):
 # -- Equality and order (7.2) ------------------------------------------------------------
 
 def strict_equal(x, y):
-    """IsStrictlyEqual (7.2.15). Python's == is right except that it takes True for 1."""
-    return x == y and (type(x) is bool) is (type(y) is bool)
+    """IsStrictlyEqual (7.2.15). Python's == is right except that it takes True for 1, and for a float on the
+    left 2.0 for 2n."""
+    return x == y and (type(x) is type(y) or type(x) in NUMBER_TYPES and type(y) in NUMBER_TYPES)
 
 
 def loose_equal(x, y):
@@ -14172,12 +14195,11 @@ def list_position(items, value, start, end):
     """The first position of a value among start … end by strict equality, or -1."""
     if value != value:
         return -1
-    is_bool = type(value) is bool
     step = SLICE_LENGTH if type(value) is not str or len(value) <= 64 else comparisons_at_once(value)
     while start < end:
         try:
             start = items.index(value, start, end if end - start <= step else start + step)
-            if (type(items[start]) is bool) is is_bool:
+            if strict_equal(items[start], value):
                 return start
             start += 1
         except ValueError:
@@ -18000,6 +18022,19 @@ def parse_plain_json(text):
             return json.loads(text, parse_constant=refuse_json_constant, parse_int=float)
         except ValueError:
             raise json_error(text) from None
+
+
+#: Values in one JSON text that a client sends.
+MAX_JSON_VALUES = 1_000_000
+_JSON_TEXT_OR_VALUE = re.compile(r'"(?:[^"\\]+|\\.)*"|[,\[{]', re.DOTALL)
+
+
+def has_too_many_values(text):
+    """Whether a JSON text has more than MAX_JSON_VALUES: each takes many times its characters of memory."""
+    if text.count(",") + text.count("[") + text.count("{") <= MAX_JSON_VALUES:
+        return False
+    separators = (1 for found in _JSON_TEXT_OR_VALUE.finditer(text) if found[0][0] != '"')
+    return sum(itertools.islice(separators, MAX_JSON_VALUES + 1)) > MAX_JSON_VALUES
 
 
 def refuse_json_constant(name):
@@ -24931,7 +24966,17 @@ def parse_urlencoded(text):
 
 
 def decode_urlencoded(text):
-    return utf16(urllib.parse.unquote_to_bytes(text.replace("+", " ")).decode("utf-8", "replace"))
+    text = text.replace("+", " ").encode().decode("latin-1")
+    return utf16(unescaped_bytes(text).decode("utf-8", "replace"))
+
+
+_ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
+
+
+def unescaped_bytes(text):
+    """The bytes of a text that holds one character for each byte, its percent escapes decoded."""
+    return replace_in_slices(_ESCAPED_BYTES, lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
+                             text).encode("latin-1")
 
 
 def encode_urlencoded(text):
@@ -30797,6 +30842,11 @@ def check_engine(name):
 DEFAULT_HISTORY_MESSAGES = 256
 MAX_HISTORY_MESSAGES = 100_000
 MAX_HISTORY_BYTES = 4 * 1024 * 1024
+#: Bytes that all streams together keep; they are counted again when one has grown by so many.
+MAX_ALL_HISTORY_BYTES = 128 * 1024 * 1024
+HISTORY_STEP_BYTES = 64 * 1024
+#: Streams that scripts may register.
+MAX_STREAMS = 10_000
 #: What may wait for one client that does not read; a single larger message may still wait.
 MAX_OUTBOX_BYTES = 1024 * 1024
 #: A sender gives way to the broadcaster when so much of its stream has not been looked at yet.
@@ -31043,7 +31093,7 @@ class Stream:
         #: Milliseconds that browsers wait before they connect again.
         self.retry = RETRY_MILLISECONDS
         self.history = collections.deque()
-        self.history_bytes = 0
+        self.history_bytes = self.counted_bytes = 0
         #: The sequence of the last message that is no longer kept.
         self.floor = 0
         #: Keeps messages beyond the life of this process, by `append(stream, message)`, or None.
@@ -31089,6 +31139,8 @@ class Stream:
             self.broadcaster.wake(self)
         if crowded:
             self.broadcaster.give_way(self)
+        if self.history_bytes > self.counted_bytes + HISTORY_STEP_BYTES:
+            self.broadcaster.histories.count(self)
         return delivery
 
     def _take_in(self, message, filter):
@@ -31181,6 +31233,15 @@ class Stream:
             oldest = history.popleft()
             self.history_bytes -= len(oldest.frame)
             self.floor = oldest.sequence
+
+    def shed(self):
+        """Keeps the newer half of its history only; clients that come back for more get a gap."""
+        with self.lock:
+            target = self.history_bytes // 2
+            while self.history_bytes > target:
+                oldest = self.history.popleft()
+                self.history_bytes -= len(oldest.frame)
+                self.floor = oldest.sequence
 
     def recall(self, epoch, sequence, floor, messages):
         """Takes up where an earlier process, or another one, is: its ids, and the messages it kept."""
@@ -31505,6 +31566,34 @@ class DeliveryRun:
         return not self.left and not self.mailed
 
 
+class Histories:
+    """What all streams keep together: when that is too much, the largest histories are cut in half."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.streams = weakref.WeakSet()
+        self.total = 0                  # at least what it is: what streams dropped since is still in it
+
+    def count(self, stream):
+        """Takes note of a stream that has grown."""
+        with self.lock:
+            self.streams.add(stream)
+            self.total += stream.history_bytes - stream.counted_bytes
+            stream.counted_bytes = stream.history_bytes
+            if self.total <= MAX_ALL_HISTORY_BYTES:
+                return
+            streams = sorted(self.streams, key=lambda stream: -stream.history_bytes)
+            self.total = sum([stream.history_bytes for stream in streams])
+            for large in itertools.cycle(streams[:len(streams) // 2 + 1]):
+                if self.total <= MAX_ALL_HISTORY_BYTES * 3 // 4:
+                    break
+                before = large.history_bytes
+                large.shed()
+                self.total -= before - large.history_bytes
+            for stream in streams:
+                stream.counted_bytes = stream.history_bytes
+
+
 class StreamRegistry:
     """The streams by path. Reading needs no lock; `replace` changes several entries in one step."""
 
@@ -31693,6 +31782,7 @@ class Broadcaster:
     def __init__(self, report=None):
         #: Called with (level, text) for what an operator may want to know.
         self.report = report or (lambda level, text: None)
+        self.histories = Histories()
         self.selector = new_selector()
         #: Open connections of all streams.
         self.count = 0
@@ -31733,8 +31823,15 @@ class Broadcaster:
         """Disconnects everyone and ends the thread."""
         self._stopping = True
         self._wake_up()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is None:
+            self._close_sockets()
+        elif self._thread is not threading.current_thread():
             self._thread.join(2)
+
+    def _close_sockets(self):
+        self.selector.close()
+        self._pulse.close()
+        self._waker.close()
 
     def wake(self, stream):
         """There is something to send on this stream."""
@@ -31828,9 +31925,7 @@ class Broadcaster:
                     self._told(error)
             self._end_all()
         finally:
-            self.selector.close()
-            self._pulse.close()
-            self._waker.close()
+            self._close_sockets()
 
     def _turn(self):
         busy = self._working or self._dirty or self._tasks or self._beating
@@ -36158,6 +36253,8 @@ def read_graphql_request(method, headers, query, body):
 
 
 def _parse_graphql_json(text, what):
+    if has_too_many_values(text):
+        raise _GraphQLBadRequest(413, f"{what} has more than {MAX_JSON_VALUES:,} values.")
     try:
         return parse_plain_json(text)
     except JSSyntaxError as error:
@@ -39307,6 +39404,9 @@ MAX_KEPT_LOG_TEXT = 20_000
 MAX_LOG_BACKLOG = 4 * 1024 * 1024
 MAX_LOG_LINES = 20_000
 LOG_FLUSH_SECONDS = 1.0
+#: How long a computing thread keeps Python from the others. The thread that serves everybody needs Python several
+#: times for a request, and each time waits for all the scripts that compute.
+SWITCH_SECONDS = 0.0005
 MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
@@ -39942,7 +40042,7 @@ def route_pattern(path):
 def percent_decoded(text):
     """A percent-decoded text. As in the URL Standard a % that begins no escape stands for itself, and bytes
     that are not UTF-8 become U+FFFD. `text` holds one character per byte as it was received."""
-    return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8", "replace")
+    return unescaped_bytes(text).decode("utf-8", "replace")
 
 
 def path_key(path):
@@ -40642,6 +40742,9 @@ class Application:
             self._check_current(host)
             self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
+            if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
+                raise HostError(f"there are {MAX_STREAMS:,} streams already; register one for many clients and "
+                                "send with a filter")
             stream = known.stream if known is not None else \
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
@@ -41090,6 +41193,8 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_FIELDS = 200
 MAX_BODY_BYTES = 10 * 1024 * 1024
+#: Bytes of bodies that may be arriving at the same time.
+MAX_BUFFERED_BYTES = 128 * 1024 * 1024
 MAX_FORM_FIELDS = 10_000
 MAX_PART_HEAD_BYTES = 16 * 1024
 #: Seconds to send a whole request, to take a response, and of rest between two requests.
@@ -41326,7 +41431,7 @@ def decode_escapes(text):
     if "%" not in text and text.isascii() or _BAD_ESCAPE.search(text):
         return text
     try:
-        return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8")
+        return unescaped_bytes(text).decode("utf-8")
     except UnicodeDecodeError:
         return text
 
@@ -41379,8 +41484,11 @@ class ChunkedBody:
 
     _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\Z")
 
+    #: The first digit of a size below 16 -> a pattern for a run of chunks of that size.
+    _SMALL = {b"%X" % size: re.compile(rb"(?:%X\r\n[\s\S]{%d}\r\n)+" % (size, size)) for size in range(1, 16)}
+
     def __init__(self):
-        self.pieces = []
+        self.body = bytearray()
         self.size = 0
         self._rest = b""
         self._need = None               # bytes of the current chunk still to come; None: at a size line
@@ -41388,50 +41496,70 @@ class ChunkedBody:
         self._trailer_lines = 0
 
     def feed(self, data):
-        data = self._rest + data
+        data, at = self._rest + data, 0
         while True:
             if self._need is None:
-                line, found, after = data.partition(b"\r\n")
-                if not found:
-                    if len(data) > 4096:
+                if not self._trailer:
+                    at = self._take_small(data, at)
+                end = data.find(b"\r\n", at)
+                if end < 0:
+                    if len(data) - at > 4096:
                         raise Refusal(400, "A chunk's size line is too long", close=True)
-                    self._rest = data
+                    self._rest = data[at:]
                     return None
-                if self._trailer:
-                    if not line:
-                        return after
-                    self._trailer_lines += 1
-                    if self._trailer_lines > MAX_HEADER_FIELDS:
-                        raise Refusal(431, f"There are more than {MAX_HEADER_FIELDS} trailer fields", close=True)
-                    if not _HEADER_LINE.match(line.decode("latin-1") + "\r\n"):
-                        raise Refusal(400, "A trailer line is malformed", close=True)
-                    data = after
-                    continue
-                self._begin_chunk(line)
-                data = after
+                line, at = data[at:end], end + 2
+                if not self._trailer:
+                    self._begin_chunk(line)
+                elif not line:
+                    return data[at:]
+                else:
+                    self._check_trailer(line)
                 if self._trailer:
                     continue
             if self._need:
-                piece = data[:self._need]
-                self.pieces.append(piece)   # at once: gathering a chunk from small pieces stays linear
+                piece = data[at:at + self._need]
+                self.body += piece
                 self._need -= len(piece)
-                data = data[len(piece):]
-            if self._need or len(data) < 2:
-                self._rest = data
+                at += len(piece)
+            if self._need or len(data) - at < 2:
+                self._rest = data[at:]
                 return None
-            if data[:2] != b"\r\n":
+            if data[at:at + 2] != b"\r\n":
                 raise Refusal(400, "A chunk does not end where its size says", close=True)
-            data = data[2:]
+            at += 2
             self._need = None
+
+    def _take_small(self, data, at):
+        """Takes runs of small chunks of one size, all at once; where the rest begins."""
+        while (pattern := self._SMALL.get(data[at:at + 1].upper())) and (run := pattern.match(data, at)):
+            size = int(data[at:at + 1], 16)
+            count, run = (run.end() - at) // (size + 5), run[0]
+            self._count(size * count)
+            part = bytearray(size * count)
+            for offset in range(size):
+                part[offset::size] = run[offset + 3::size + 5]
+            self.body += part
+            at += len(run)
+        return at
+
+    def _check_trailer(self, line):
+        self._trailer_lines += 1
+        if self._trailer_lines > MAX_HEADER_FIELDS:
+            raise Refusal(431, f"There are more than {MAX_HEADER_FIELDS} trailer fields", close=True)
+        if not _HEADER_LINE.match(line.decode("latin-1") + "\r\n"):
+            raise Refusal(400, "A trailer line is malformed", close=True)
+
+    def _count(self, size):
+        self.size += size
+        if self.size > MAX_BODY_BYTES:
+            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
 
     def _begin_chunk(self, line):
         found = self._SIZE.match(line)
         if not found:
             raise Refusal(400, "A chunk's size is malformed", close=True)
         size = int(found[1], 16)
-        self.size += size
-        if self.size > MAX_BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
+        self._count(size)
         if size:
             self._need = size
         else:
@@ -41504,6 +41632,8 @@ def parse_json_body(text):
     """(value, was it valid) of a body of JSON."""
     if not text.strip():
         return None, True
+    if has_too_many_values(text):
+        raise Refusal(413, f"The JSON has more than {MAX_JSON_VALUES:,} values")
     try:
         return parse_plain_json(text), True
     except JSSyntaxError:
@@ -42618,6 +42748,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.body = b""                 # of the request that is being answered
         self.pieces = None
         self.missing = 0
+        self.buffered = 0               # bytes of the body that count among the server's `buffered`
         self.unsent = b""
         self.file = None
         self.closing = False
@@ -42701,6 +42832,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.respond(body)
             if self.state is not READING:
                 return
+            if self.buffered:
+                self.hold(-self.buffered)
             self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
             if not self.received:
                 return
@@ -42709,6 +42842,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def next_request(self):
         """The body of the next request, whose head is in `self.head`, or None while it is incomplete."""
         if self.head is None:
+            if self.buffered:
+                self.hold(-self.buffered)
             data = self.received
             if data[:2] == b"\r\n":
                 data = self.received = data.lstrip(b"\r\n")     # blank lines before a request are allowed
@@ -42741,13 +42876,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if isinstance(self.pieces, ChunkedBody):
             rest = self.pieces.feed(data) if data else None
             self.received = rest or b""
-            return b"".join(self.pieces.pieces) if rest is not None else None
+            if rest is None:
+                self.hold(len(self.pieces.body) - self.buffered)
+            return bytes(self.pieces.body) if rest is not None else None
         if self.pieces is None:
             if len(data) >= self.missing:
                 self.received = data[self.missing:]
                 return data[:self.missing]
             self.pieces = []
         if len(data) < self.missing:
+            self.hold(len(data))
             self.pieces.append(data)
             self.missing -= len(data)
             self.received = b""
@@ -42755,6 +42893,16 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.pieces.append(data[:self.missing])
         self.received = data[self.missing:]
         return b"".join(self.pieces)
+
+    def hold(self, size):
+        """Counts bytes of a body that does not arrive at once; raises Refusal when all together are too many."""
+        server = self.server
+        with server.buffer_lock:
+            if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
+                raise Refusal(503, "The server is receiving too much at the same time", close=True,
+                              headers=(("Retry-After", "1"),))
+            server.buffered += size
+            self.buffered += size
 
     def give_up(self):
         """The server stops before there is an answer."""
@@ -43027,18 +43175,27 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return None
 
     def not_found(self, head):
-        here = made_here(head, self.address)
-        hints = self.app.suggestions(head.path) if here else ()
+        """404; on this machine with what is meant, which takes a look at everything that is registered."""
+        if made_here(head, self.address):
+            self.compute(self.server.missing_pace, b"", lambda: self.describe_missing(head), self.reply)
+        else:
+            self.refuse(Refusal(404, self.missing_text(head)))
+
+    @staticmethod
+    def missing_text(head):
         shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
-        message = f"Nothing is registered at {head.method} {shown}"
-        if here and self.app.failures:
+        return f"Nothing is registered at {head.method} {shown}"
+
+    def describe_missing(self, head):
+        """The Response to a request for a path that does not exist."""
+        message, hints = self.missing_text(head), self.app.suggestions(head.path)
+        if self.app.failures:
             message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
-        if head.browser and here:
-            self.reply(PAGES["missing"](self.server, head, message))
-        else:
-            self.refuse(Refusal(404, message))
+        if head.browser:
+            return PAGES["missing"](self.server, head, message)
+        raise Refusal(404, message)
 
     # -- GraphQL ----
 
@@ -43456,7 +43613,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The last response is out. What the client still sends is read and forgotten for a moment: a
         socket closed with unread data resets the connection, and the response may be lost."""
         self.received = b""
-        self.head = None
+        self.head = self.pieces = None
+        self.hold(-self.buffered)
         self.state = DRAINING
         self.deadline = self.server.clock + DRAIN_SECONDS
         try:
@@ -43479,6 +43637,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.forget_expected()
         self.state = CLOSED
         self.received = b""
+        self.hold(-self.buffered)
         if self.file is not None:
             self.file.close()
             self.file = None
@@ -43752,6 +43911,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._later_count = itertools.count()
         self.gate = Gate(host, allowed_hosts, cors, rate)
         self.key = Key()
+        self.missing_pace = Pace()
         self.max_connections = max_connections
         self.requests = RequestLog()
         self.dashboard = None           # made by the section on pages when somebody looks
@@ -43764,6 +43924,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.max_sockets < max_connections:
             self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
                                    f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
+        self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
         self._status_lines = {}
         self._status_time = 0
@@ -46747,7 +46908,7 @@ def change_chaos(handler, head, body):
     """POST { "chaos": "latency=200ms" } changes the rules, "" turns it off."""
     if not is_json_type(head.content_type):
         raise Refusal(415, "Send the rules as JSON, with Content-Type: application/json")
-    data = parse_json_body(body_text(head, body)[0])
+    data, _ = parse_json_body(body_text(head, body)[0])
     rules = data.get("chaos") if isinstance(data, dict) else None
     if not isinstance(rules, str):
         raise Refusal(400, 'Send { "chaos": "latency=200ms drop=1%" }, or { "chaos": "" } to turn it off')
@@ -48046,6 +48207,7 @@ class Server:
 
     def start(self):
         raise_file_limit()
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         try:
             self.app.script_files()     # a folder that cannot be read is an error now, not later
             self._http = self._listen()
