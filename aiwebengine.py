@@ -111,10 +111,23 @@ try:
     import ctypes
 except ImportError:                     # a Python that was built without it
     ctypes = None
-try:
-    import sqlite3
-except ImportError:                     # a Python that was built without it
-    sqlite3 = None
+
+
+def imported_late(name, part):
+    """A module that is loaded when it is first used, for it takes a MiB; None where Python was built without
+    its part in C."""
+    if importlib.util.find_spec(part) is None:
+        return None
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+sqlite3 = imported_late("sqlite3", "_sqlite3")
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -1272,6 +1285,23 @@ class ExportAllDeclaration(Node):
     __slots__ = fields = ("exported", "source", "attributes")
 
 
+def bound_names(pattern):
+    """The Identifiers that a binding pattern declares, in order."""
+    kind = type(pattern)
+    if kind is Identifier:
+        return [pattern]
+    if kind is AssignmentPattern:
+        return bound_names(pattern.left)
+    if kind is RestElement:
+        return bound_names(pattern.argument)
+    if kind is ArrayPattern:
+        return [name for e in pattern.elements if e is not None for name in bound_names(e)]
+    if kind is ObjectPattern:
+        return [name for p in pattern.properties
+                for name in bound_names(p.value if isinstance(p, Property) else p.argument)]
+    return []
+
+
 # ======================================================================================
 # 6  PARSER
 #
@@ -1911,6 +1941,15 @@ class JSParser(JSLexer):
         declarations = self.parse_declarators(kind, True)
         return self.finish(VariableDeclaration(kind, declarations), start, line, column)
 
+    def check_catch_parameters(self, pattern):
+        """No `var` of a for-of statement may have the name of a catch parameter around it (B.3.4)."""
+        for identifier in bound_names(pattern):
+            scope = self.declarations
+            while scope is not None and not scope.is_function:
+                if scope.names.get(identifier.name) == _CATCH:
+                    raise self.already_declared(identifier)
+                scope = scope.outer
+
     def check_for_declaration(self, node, is_of):
         """Check the declaration in the head of a for-in or for-of statement (14.7.5.1)."""
         loop = "for-of" if is_of else "for-in"
@@ -1918,8 +1957,11 @@ class JSParser(JSLexer):
             raise self.error(f"Invalid left-hand side in {loop} loop: Must have a single binding.",
                              node.start)
         declarator = node.declarations[0]
-        if declarator.init is not None:
+        plain = node.kind == "var" and declarator.id.__class__ is Identifier
+        if declarator.init is not None and (is_of or self.strict or not plain):     # B.3.5 allows the others
             raise self.error(f"{loop} loop variable declaration may not have an initializer.", node.start)
+        if is_of and node.kind == "var":
+            self.check_catch_parameters(declarator.id)
 
     def parse_for_rest(self, init):
         self.expect(";")
@@ -3577,6 +3619,7 @@ class Variable:
     boxed        it lives in a Cell, made anew for each turn of the loop (or shared by modules)
     provided     its Cell comes from outside: the variable is imported or exported
     passed       captured in a loop but never assigned: inner functions get the value itself
+    counts       whether it is_counter(), None before that was asked; `starts`: the range of its literals
     remote       some inner function assigns it: any call may
     early        some reference stands before the declaration (or runs perhaps before it)
     sources      what is assigned to it: expression nodes and type names, for the inference
@@ -3585,7 +3628,8 @@ class Variable:
 
     __slots__ = ("kind", "scope", "name", "python", "is_global", "captured", "assigned", "in_loop",
                  "boxed", "passed", "provided", "early", "sources", "type", "start", "end", "capturers",
-                 "region", "references", "dominates", "remote")
+                 "region", "references", "dominates", "remote", "counts",
+                 "starts")
 
     def __init__(self, kind, scope, name, start, end):
         self.kind = kind
@@ -3603,7 +3647,7 @@ class Variable:
         self.references = []
         self.region = None
         self.dominates = False
-        self.type = None
+        self.counts = self.starts = self.type = None
 
 
 class Scope:
@@ -3651,6 +3695,8 @@ class FunctionScope(Scope):
         self.body = self
         #: The var that a block function is copied to when its declaration is reached.
         self.var_copy = None
+        #: The scope of its own that a function declared as the branch of an `if` stands in.
+        self.block = None
         #: "field" functions and class constructors are compiled differently.
         self.role = None
 
@@ -4355,23 +4401,6 @@ VAR_CONTAINERS = frozenset((
     ExportNamedDeclaration))
 
 
-def bound_names(pattern):
-    """The Identifiers that a binding pattern declares, in order."""
-    kind = type(pattern)
-    if kind is Identifier:
-        return [pattern]
-    if kind is AssignmentPattern:
-        return bound_names(pattern.left)
-    if kind is RestElement:
-        return bound_names(pattern.argument)
-    if kind is ArrayPattern:
-        return [name for e in pattern.elements if e is not None for name in bound_names(e)]
-    if kind is ObjectPattern:
-        return [name for p in pattern.properties
-                for name in bound_names(p.value if isinstance(p, Property) else p.argument)]
-    return []
-
-
 def exported_locals(statement):
     """The names of this module that an `export {…}` or `export const …` exports, by local name."""
     declaration = statement.declaration
@@ -4481,6 +4510,15 @@ def is_own_step(variable, source):
 
 def is_counter(variable):
     """Whether a variable is only ever set to small literals or counted up or down."""
+    if variable.counts is None:
+        variable.counts = only_counts(variable)
+        starts = [s.value for s in variable.sources if isinstance(s, NumericLiteral)]
+        fine = all(type(v) is int and abs(v) < 2 ** 40 for v in starts)
+        variable.starts = (min(starts, default=0), max(starts, default=0)) if fine else (None, None)
+    return variable.counts
+
+
+def only_counts(variable):
     for source in variable.sources:
         if isinstance(source, NumericLiteral):
             continue
@@ -4541,10 +4579,8 @@ def counter_range(variable, step):
     """The range of a counter; for other variables `x++` is an addition like any other."""
     current = variable.type
     if is_counter(variable):
-        starts = [s.value for s in variable.sources if isinstance(s, NumericLiteral)]
-        if all(type(v) is int and abs(v) < 2 ** 40 for v in starts):
-            low = min(starts, default=0)
-            high = max(starts, default=0)
+        low, high = variable.starts
+        if low is not None:
             return (low, COUNTER_BOUND) if step > 0 else (-COUNTER_BOUND, high)
         return "num"
     if current == BOTTOM:
@@ -5324,7 +5360,7 @@ NUMBER_TYPES = frozenset((int, float))
 def same_value_zero(x, y):
     """SameValueZero (7.2.11)."""
     if x == y:
-        return (type(x) is bool) is (type(y) is bool)
+        return type(x) is type(y) or type(x) in NUMBER_TYPES and type(y) in NUMBER_TYPES
     return x is y or (x != x and y != y)
 
 
@@ -6403,8 +6439,9 @@ def species_constructor(obj, default):
 # -- Equality and order (7.2) ------------------------------------------------------------
 
 def strict_equal(x, y):
-    """IsStrictlyEqual (7.2.15). Python's == is right except that it takes True for 1."""
-    return x == y and (type(x) is bool) is (type(y) is bool)
+    """IsStrictlyEqual (7.2.15). Python's == is right except that it takes True for 1, and for a float on the
+    left 2.0 for 2n."""
+    return x == y and (type(x) is type(y) or type(x) in NUMBER_TYPES and type(y) in NUMBER_TYPES)
 
 
 def loose_equal(x, y):
@@ -6863,7 +6900,7 @@ RUNTIME_NAMES = """
     get_length push char_code_at put put_sloppy put_element put_element_sloppy method element_method
     callee delete_member delete_global put_global assign_const after new make_function make_async
     make_generator make_async_generator make_target_function new_regexp template_object array_with_holes
-    spread rest_array make_arguments map_arguments define spread_into define_accessor set_literal_prototype
+    spread rest_array make_arguments with_callee map_arguments define spread_into define_accessor set_literal_prototype
     iterate iterate_live close_iterator abandon_iterator enumerate_keys destructure_array first_values
     object_for_destructuring object_rest
     caught sloppy_this new_instance constructor_result derived_result super_call super_get super_put
@@ -7110,13 +7147,21 @@ class Emitter:
         own = node.id.name if node.id is not None else name
         info = self.function_info(node, own, kind)
         code = self.define_python_function(node, scope, own or "")
-        made = self.make_function(node, scope, code, info)
+        if self.knows_itself(scope):
+            temp = self.temporary()
+            made = self.call("with_callee", self.make_function(node, scope, self.walrus(temp, code), info), self.name(temp))
+        else:
+            made = self.make_function(node, scope, code, info)
         variable = node.id.scope if isinstance(node, FunctionExpression) and node.id is not None else None
         if isinstance(variable, Variable) and variable.kind == "fname":
             if variable.boxed:
                 self.emit_assign(variable.python, self.call("Cell"))
             return self.assign_value(variable, made, declares=True)
         return made
+
+    def knows_itself(self, scope):
+        """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword argument."""
+        return scope.uses_arguments and not scope.strict and scope.node.simple_params and "callee" in self.unit.source
 
     def function_info(self, node, name, kind=None):
         if kind is None:
@@ -7198,8 +7243,12 @@ class Emitter:
         leading = [self_name] if self.constructor is None else ["new_target"]
         if self.takes_new_target(node):
             leading = ["new_target", self_name]
-        return self.python_def(python, leading, self.declarations() + (body or [self.passing()]),
+        made = self.python_def(python, leading, self.declarations() + (body or [self.passing()]),
                                rest, optional)
+        if self.knows_itself(scope):
+            made.args.kwonlyargs.append(ast.arg("own_function", None, lineno=self.line, col_offset=self.column))
+            made.args.kw_defaults.append(self.const(None))
+        return made
 
     def no_jump(self):
         """jump = 0: no jump through several loops is under way."""
@@ -7286,7 +7335,8 @@ class Emitter:
             self.declare_cell(variable)
             self.emit_store(variable, self.call(
                 "make_arguments", self.name("arguments"),
-                self.const(scope.strict or not node.simple_params)), True)
+                self.const(scope.strict or not node.simple_params),
+                *([self.name("own_function")] if self.knows_itself(scope) else [])), True)
 
     def bind_parameter(self, param, source):
         """Binds one parameter from a Python parameter, or from `arguments` by index."""
@@ -7510,7 +7560,10 @@ class Emitter:
         pass
 
     def visit_FunctionDeclaration(self, node):
-        if node.scope.var_copy is not None:
+        block, node.scope.block = node.scope.block, None
+        if block is not None:
+            self.in_scope(block, lambda: self.visit_FunctionDeclaration(node))
+        elif node.scope.var_copy is not None:
             self.emit_store(node.scope.var_copy, self.load(node.id), True)
 
     def visit_VariableDeclaration(self, node):
@@ -14172,12 +14225,11 @@ def list_position(items, value, start, end):
     """The first position of a value among start … end by strict equality, or -1."""
     if value != value:
         return -1
-    is_bool = type(value) is bool
     step = SLICE_LENGTH if type(value) is not str or len(value) <= 64 else comparisons_at_once(value)
     while start < end:
         try:
             start = items.index(value, start, end if end - start <= step else start + step)
-            if (type(items[start]) is bool) is is_bool:
+            if strict_equal(items[start], value):
                 return start
             start += 1
         except ValueError:
@@ -26662,14 +26714,22 @@ def map_arguments(obj, *cells):
     obj.__class__ = JSMappedArguments
 
 
-def make_arguments(realm, args, strict):
-    """CreateUnmappedArgumentsObject (10.4.4.6)."""
+def make_arguments(realm, args, strict, callee=None):
+    """CreateUnmappedArgumentsObject (10.4.4.6), or of a sloppy function with its `callee` where it is given."""
     obj = JSArguments(realm.ObjectPrototype, {str(i): value for i, value in enumerate(args)})
     obj.put("length", len(args), HIDDEN_ATTRS)
     obj.put(SYM_ITERATOR, realm.ArrayPrototype.get("values"), HIDDEN_ATTRS)
     if strict:
         obj.put_accessor("callee", realm.ThrowTypeError, realm.ThrowTypeError, 0)
+    elif callee is not None:
+        obj.put("callee", callee, HIDDEN_ATTRS)
     return obj
+
+
+def with_callee(function, code):
+    """Lets the Python function of a JSFunction know it, for `arguments.callee`."""
+    code.__kwdefaults__ = {"own_function": function}
+    return function
 
 
 def new_instance(realm, new_target, klass):
@@ -26797,7 +26857,7 @@ REALM_RUNTIME = {
 }
 
 
-SHARED_RUNTIME["map_arguments"] = map_arguments
+SHARED_RUNTIME.update(map_arguments=map_arguments, with_callee=with_callee)
 
 
 # -- The global object -------------------------------------------------------------------
@@ -31876,8 +31936,15 @@ class Broadcaster:
         """Disconnects everyone and ends the thread."""
         self._stopping = True
         self._wake_up()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is None:
+            self._close_sockets()
+        elif self._thread is not threading.current_thread():
             self._thread.join(2)
+
+    def _close_sockets(self):
+        self.selector.close()
+        self._pulse.close()
+        self._waker.close()
 
     def wake(self, stream):
         """There is something to send on this stream."""
@@ -31971,9 +32038,7 @@ class Broadcaster:
                     self._told(error)
             self._end_all()
         finally:
-            self.selector.close()
-            self._pulse.close()
-            self._waker.close()
+            self._close_sockets()
 
     def _turn(self):
         busy = self._working or self._dirty or self._tasks or self._beating
@@ -36320,8 +36385,9 @@ def _graphql_content_type(header):
     return media.strip(), charset
 
 
+@functools.lru_cache(64)
 def _graphql_accepted(header):
-    """(media range, quality) pairs of an Accept header, best first."""
+    """(media range, quality) pairs of an Accept header, best first. Clients send the same again and again."""
     ranges = []
     for part in (header or "*/*").lower().split(","):
         media, *parameters = part.split(";")
@@ -36335,7 +36401,7 @@ def _graphql_accepted(header):
                     quality = 0.0
         if media.strip() and quality > 0:
             ranges.append((media.strip(), quality))
-    return sorted(ranges, key=lambda item: -item[1])
+    return tuple(sorted(ranges, key=lambda item: -item[1]))
 
 
 def _graphql_response_type(header):
@@ -37236,6 +37302,9 @@ def graphql_registration_sentence(item):
 STATUS_TEXT = {status.value: status.phrase for status in http.HTTPStatus}
 
 MAX_PATH_LENGTH = 200
+#: Of `*` in a path, and of `:name` in a part of it: with more, finding out that a long URL does not match takes
+#: too long.
+MAX_STARS = 2
 #: Paths that belong to the server itself, with everything below them.
 RESERVED_PATHS = ("/engine", "/graphql")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -37431,6 +37500,9 @@ def nearest(word, candidates):
                "unless given.")
 def register_route(host, path=undefined, handler=undefined, method=undefined):
     path = check_path(host, "registerRoute", path)
+    if path.count("*") > MAX_STARS or any(part.count(":") > MAX_STARS for part in path.split("/")):
+        raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} may hold {MAX_STARS} \"*\", and so "
+                        "many \":\" between two slashes, but not more")
     handler = check_handler(host, "registerRoute", handler)
     if method is undefined or method is null:
         method = "GET"
@@ -37705,9 +37777,11 @@ def header_items(realm, headers):
     ValueError with what is wrong."""
     if headers is undefined or headers is null:
         return []
-    if not realm.is_object(headers) or realm.is_callable(headers):
-        raise ValueError(f"the headers must be an object or an array of pairs, not {describe_value(realm, headers)}")
-    if not realm.is_array(headers):
+    is_list = realm.is_object(headers) and realm.is_array(headers)
+    if not is_list and (not is_options(realm, headers) or realm.class_of(headers) not in ("Object", "Proxy")):
+        kind = f"a {realm.class_of(headers)}" if is_options(realm, headers) else describe_value(realm, headers)
+        raise ValueError(f"the headers must be an object or an array of pairs, not {kind}")
+    if not is_list:
         return [(name, realm.get(headers, name)) for name in realm.keys(headers)]
     items = []
     for index, pair in enumerate(realm.elements(headers)):
@@ -39444,6 +39518,9 @@ MAX_KEPT_LOG_TEXT = 20_000
 MAX_LOG_BACKLOG = 4 * 1024 * 1024
 MAX_LOG_LINES = 20_000
 LOG_FLUSH_SECONDS = 1.0
+#: How long a computing thread keeps Python from the others. The thread that serves everybody needs Python several
+#: times for a request, and each time waits for all the scripts that compute.
+SWITCH_SECONDS = 0.0005
 MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
@@ -39881,7 +39958,7 @@ class ResolverCall:
             if self.request is None or self.request.calls is None:
                 self.result = host.run(self.handler, what, self.make_context(), self.convert)
             else:
-                self.result = host.run_now(pace, self.handler, what, self.make_context, self.convert)
+                self.result = host.run_now(None, self.handler, what, self.make_context, self.convert)
         except Exception as error:
             self.error = error
         if self.result is not NOT_NOW and type(self.result) is not Pending:
@@ -40113,6 +40190,8 @@ def find_import(folder, specifier, referrer):
     if not specifier.startswith(("./", "../")):
         raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
                         "./ or ../ (packages are not supported)")
+    if "\0" in specifier:
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains U+0000")
     folder = folder.resolve()
     try:
         path = (folder / referrer).parent.joinpath(specifier).resolve()
@@ -40304,7 +40383,7 @@ class ScriptHost:
 
     def run_now(self, pace, handler, what, make_context, convert=None):
         """What Realm.start() gives, if nobody is in the realm; NOT_NOW else. Raises what the handler raises, or
-        MissingHandler."""
+        MissingHandler. The `pace` is None where somebody else notes it."""
         lock = self.realm.lock
         with self._lock:
             if self.taken or self.retired and not self.active or not lock.acquire(False):
@@ -40318,7 +40397,8 @@ class ScriptHost:
             return outcome
         finally:
             lock.release()
-            pace.note(time.perf_counter() - started)
+            if pace is not None:
+                pace.note(time.perf_counter() - started)
             self.pass_turn(type(outcome) is not Pending)
 
     def begin(self, call, patient=False):
@@ -40394,7 +40474,7 @@ class ScriptHost:
         if calls is not None:
             calls.append(call)
         call.begin()
-        return call.value()
+        return call.result if call.call is None and call.error is None else call.value()
 
     def live_value(self, kind, name, value):
         """What a resolver returned. For a method, a getter or a promise in it, which take another call, it
@@ -41977,7 +42057,8 @@ class Gate:
             return ()
         if origin is None or not self.allows_origin(origin):
             return (("Vary", "Origin"),)
-        named = (("Access-Control-Allow-Credentials", "true"),) if origin.lower() in self.cors else ()
+        named = (("Access-Control-Allow-Credentials", "true"),) \
+            if origin.lower() in self.cors and origin != "null" else ()     # any sandboxed page is "null"
         return (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"), *named)
 
     def admit(self, address, now):
@@ -43211,18 +43292,27 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return None
 
     def not_found(self, head):
-        here = made_here(head, self.address)
-        hints = self.app.suggestions(head.path) if here else ()
+        """404; on this machine with what is meant, which takes a look at everything that is registered."""
+        if made_here(head, self.address):
+            self.compute(self.server.missing_pace, b"", lambda: self.describe_missing(head), self.reply)
+        else:
+            self.refuse(Refusal(404, self.missing_text(head)))
+
+    @staticmethod
+    def missing_text(head):
         shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
-        message = f"Nothing is registered at {head.method} {shown}"
-        if here and self.app.failures:
+        return f"Nothing is registered at {head.method} {shown}"
+
+    def describe_missing(self, head):
+        """The Response to a request for a path that does not exist."""
+        message, hints = self.missing_text(head), self.app.suggestions(head.path)
+        if self.app.failures:
             message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
-        if head.browser and here:
-            self.reply(PAGES["missing"](self.server, head, message))
-        else:
-            self.refuse(Refusal(404, message))
+        if head.browser:
+            return PAGES["missing"](self.server, head, message)
+        raise Refusal(404, message)
 
     # -- GraphQL ----
 
@@ -43276,7 +43366,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             else:
                 then(result)
 
-        self.compute(self.app.resolver_pace, body, attempt, go_on)
+        pace = self.app.resolver_pace
+        if context.calls is None or not pace.quick or not self.may_lead(body):
+            self.compute(pace, body, attempt, go_on)
+            return
+        context.position, started = 0, time.perf_counter()      # as attempt() and compute() would do it
+        try:
+            result = work()
+        except Suspended as pause:
+            go_on(pause)
+        else:
+            pace.note(time.perf_counter() - started)
+            then(result)
 
     def reply_parts(self, parts):
         """Sends a (status, headers, body) triple."""
@@ -43417,7 +43518,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return
         if status >= 500:
             self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
-        raise Refusal(int(status), host.realm.to_python(message) if isinstance(message, str) else error.message)
+        if not isinstance(message, str):
+            message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
+        raise Refusal(int(status), host.realm.to_python(message))
 
     # -- streams ----
 
@@ -43936,6 +44039,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._later_count = itertools.count()
         self.gate = Gate(host, allowed_hosts, cors, rate)
         self.key = Key()
+        self.missing_pace = Pace()
         self.max_connections = max_connections
         self.requests = RequestLog()
         self.dashboard = None           # made by the section on pages when somebody looks
@@ -46932,7 +47036,7 @@ def change_chaos(handler, head, body):
     """POST { "chaos": "latency=200ms" } changes the rules, "" turns it off."""
     if not is_json_type(head.content_type):
         raise Refusal(415, "Send the rules as JSON, with Content-Type: application/json")
-    data = parse_json_body(body_text(head, body)[0])
+    data, _ = parse_json_body(body_text(head, body)[0])
     rules = data.get("chaos") if isinstance(data, dict) else None
     if not isinstance(rules, str):
         raise Refusal(400, 'Send { "chaos": "latency=200ms drop=1%" }, or { "chaos": "" } to turn it off')
@@ -48231,6 +48335,7 @@ class Server:
 
     def start(self):
         raise_file_limit()
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         try:
             self.app.script_files()     # a folder that cannot be read is an error now, not later
             self._http = self._listen()
