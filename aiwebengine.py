@@ -13303,19 +13303,39 @@ def string_to_well_formed(realm, this, *_):
     return text if text.isascii() else in_slices(text, lambda piece: _LONE_SURROGATE.sub("\ufffd", piece))
 
 
+def trimmed(text, at_start, at_end):
+    """A text without white space at one end or both, a long one in slices."""
+    first, last = 0, len(text)
+    while at_start and first < last:
+        piece = text[first:first + SLICE_LENGTH]
+        rest = piece.lstrip(WHITE_SPACE)
+        first += len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    while at_end and first < last:
+        piece = text[max(first, last - SLICE_LENGTH):last]
+        rest = piece.rstrip(WHITE_SPACE)
+        last -= len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    return text[first:last]
+
+
 @STRING.method("trim", 0)
 def string_trim(realm, this, *_):
-    return this_text(this, "trim").strip(WHITE_SPACE)
+    return trimmed(this_text(this, "trim"), True, True)
 
 
 @STRING.method("trimEnd", 0)
 def string_trim_end(realm, this, *_):
-    return this_text(this, "trimEnd").rstrip(WHITE_SPACE)
+    return trimmed(this_text(this, "trimEnd"), False, True)
 
 
 @STRING.method("trimStart", 0)
 def string_trim_start(realm, this, *_):
-    return this_text(this, "trimStart").lstrip(WHITE_SPACE)
+    return trimmed(this_text(this, "trimStart"), True, False)
 
 
 STRING.alias("trimLeft", "trimStart")
@@ -27569,7 +27589,7 @@ class Watchdog:
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
                 self.watches.discard(watch)
-            elif late > HELD_UP_SECONDS and seconds > late / 2:
+            elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
         self.charge(memory - self.memory, shares)
         self.take_turns(now, memory - self.memory, [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
