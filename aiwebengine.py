@@ -13304,7 +13304,7 @@ def string_to_well_formed(realm, this, *_):
 
 
 def trimmed(text, at_start, at_end):
-    """A text without white space at one end or both, a long one in slices."""
+    """A long text without white space at one end or both."""
     first, last = 0, len(text)
     while at_start and first < last:
         piece = text[first:first + SLICE_LENGTH]
@@ -13325,17 +13325,20 @@ def trimmed(text, at_start, at_end):
 
 @STRING.method("trim", 0)
 def string_trim(realm, this, *_):
-    return trimmed(this_text(this, "trim"), True, True)
+    text = this if type(this) is str else this_text(this, "trim")
+    return text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
 
 
 @STRING.method("trimEnd", 0)
 def string_trim_end(realm, this, *_):
-    return trimmed(this_text(this, "trimEnd"), False, True)
+    text = this_text(this, "trimEnd")
+    return text.rstrip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, False, True)
 
 
 @STRING.method("trimStart", 0)
 def string_trim_start(realm, this, *_):
-    return trimmed(this_text(this, "trimStart"), True, False)
+    text = this_text(this, "trimStart")
+    return text.lstrip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, False)
 
 
 STRING.alias("trimLeft", "trimStart")
@@ -14134,7 +14137,9 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
         return obj
     if is_dense(obj) or end - start == length and simple_holes(realm, obj):
         if len(obj.items) == length:
-            for at in range(start, end, 1 << 20):
+            if end - start <= 1 << 20:
+                obj.items[start:end] = [value] * (end - start)
+            for at in range(start, end, 1 << 20) if end - start > 1 << 20 else ():
                 realm.poll()
                 count = min(1 << 20, end - at)
                 obj.items[at:at + count] = [value] * count
@@ -14489,7 +14494,8 @@ def array_slice(realm, this, start=undefined, end=undefined, *_):
     start = relative_index(start, length)
     end = relative_index(end, length, length)
     if is_dense(obj) and len(obj.items) == length and has_array_constructor(realm, obj):
-        return realm.new_array(copied_list(obj.items, start, end))
+        return realm.new_array(
+            obj.items[start:end] if end - start <= 1 << 20 else copied_list(obj.items, start, end))
     target = array_species_create(realm, obj, max(end - start, 0))
     copy_range(realm, target, obj, start, end)
     set_length_or_throw(target, max(end - start, 0))
@@ -14623,7 +14629,7 @@ def sort_texts(texts):
 def sort_in_slices(values, key=None):
     """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
     sorted in runs, which are then merged piece by piece."""
-    if len(values) <= SLICE_LENGTH:
+    if len(values) <= SLICE_LENGTH << 2:
         return sorted(values, key=key)
     runs = [sorted(piece, key=key) for piece in sliced(values)]
     result = []
@@ -22157,12 +22163,16 @@ def replace_by_function(realm, regexp, text, function):
             pieces.append(text[position:start])
             pieces.append(piece if type(piece) is str else to_string(piece))
             position = end
-            size += len(pieces[-1]) + len(pieces[-2])
-            if size > MAX_STRING_LENGTH:
-                raise JSRangeError("Invalid string length")
+        size += sum(map(len, pieces))
+        if size > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        if len(matches) < MATCHES_AT_ONCE:
+            break
         done.append("".join(pieces))
         pieces.clear()
-    return join_pieces(done + [text[position:]])
+    pieces.append(text[position:])
+    check_string_length(size + len(pieces[-1]))
+    return "".join(done + pieces)
 
 
 def replace_by_text(realm, regexp, text, replacement):
@@ -27473,7 +27483,7 @@ def thread_seconds(thread):
     """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's own
     function for it crashes for a thread that has ended."""
     try:
-        return time.clock_gettime(~thread << 3 | 6) if sys.platform == "linux" else None
+        return time.clock_gettime(~thread << 3 | 6) if thread is not None and sys.platform == "linux" else None
     except OSError:
         return None
 
@@ -27494,13 +27504,16 @@ class Watch:
     def __init__(self, realm, seconds):
         self.realm = realm
         self.memory = realm.memory
-        self.thread = threading.get_native_id()
+        self.thread = None
         self.since = time.monotonic()
         self.deadline = INFINITY if seconds is None else self.since + seconds
         self.seconds = None
 
     def worked(self, now):
         """Seconds that it has computed since the last look."""
+        if self.thread is None:
+            self.thread = next((thread.native_id for thread in threading.enumerate()
+                                if thread.ident == self.realm.thread), None)
         last, self.seconds = self.seconds, thread_seconds(self.thread)
         since, self.since = self.since, now
         return now - since if last is None or self.seconds is None else self.seconds - last
