@@ -8144,7 +8144,9 @@ class Emitter:
     def object_pattern(self, pattern, value, store):
         source = self.temporary()
         self.emit_assign(source, value)
-        self.emit_value(self.call("object_for_destructuring", self.name(source)))
+        first = pattern.properties[0] if pattern.properties else None
+        named = [self.const(property_name(first.key))] if isinstance(first, Property) and not first.computed else []
+        self.emit_value(self.call("object_for_destructuring", self.name(source), *named))
         used = []
         for prop in pattern.properties:
             self.at(prop)
@@ -26557,10 +26559,11 @@ def rest_object(realm, source, used):
     return rest
 
 
-def object_for_destructuring(realm, value):
-    """Object patterns refuse undefined and null (13.15.5.2)."""
+def object_for_destructuring(realm, value, first=None):
+    """Object patterns refuse undefined and null (13.15.5.2); `first` is the property they ask for first."""
     if value is undefined or value is null:
-        raise JSTypeError(f"Cannot destructure '{value}' as it is {value}.")
+        asked = "" if first is None else f"property '{first}' of "
+        raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
 
 
 def enumerate_keys(realm, value):
