@@ -27848,7 +27848,7 @@ class Outcome:
         listeners = self._listeners
         while listeners:
             try:
-                listener = listeners.pop()          # another thread may have come first
+                listener = listeners.pop(0)         # another thread may have come first
             except IndexError:
                 return
             listener()
@@ -39881,8 +39881,10 @@ class ResolverCall:
         return self.resolver[1] == "subscription" and isinstance(self.error, MissingHandler)
 
     def value(self):
-        if self.call is not None and not self.call.done:
-            raise Suspended(self.call)
+        if self.call is not None:
+            if not self.call.done:
+                raise Suspended(self.call)
+            self.result, self.error = self.call.result, self.call.error     # call_ended() may be about to
         if self.error is None:
             return self.result
         if not self.may_be_missing():
@@ -41215,6 +41217,8 @@ RECEIVE_BYTES = 256 * 1024
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
 CAUTIOUS_SECONDS = 0.1
+#: So many requests that waited are answered before the next look at what has come.
+MAX_GOING_ON = 64
 #: Larger bodies are read by another thread, too.
 MAX_LEADERS_BODY = 16 * 1024
 #: After the last response of a connection, what still comes is read for so long.
@@ -44197,10 +44201,12 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             handler = self._returned.popleft()
             self._away.discard(handler)
             self._settle(handler)
-        while self._went_on:
+        for _ in range(min(len(self._went_on), MAX_GOING_ON)):
             handler = self._went_on.popleft()
             if handler not in self._away:       # else it is looked at when it comes back
                 self._ready.append(handler)
+        if self._went_on:
+            self._wake()                # the others have their turn after those who came meanwhile
 
     # -- sockets ----
 

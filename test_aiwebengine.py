@@ -12797,6 +12797,15 @@ class WaitingTest(ServerCase):
         self.get("/go")
         self.assertEqual([self.bodies(sock, 1) for sock in socks], [[f'{{"data":{{"slow":{n}}}}}'] for n in range(100)])
 
+    def test_listeners_of_an_outcome_are_told_once_and_in_order(self):
+        outcome, told = aiwebengine.Outcome(), []
+        for number in range(3):
+            outcome.then(lambda number=number: told.append(number))
+        outcome.conclude()
+        outcome.then(lambda: told.append("late"))
+        outcome.conclude()
+        self.assertEqual(told, [0, 1, 2, "late"])
+
     def test_on_connect_may_wait(self):
         self.serve(self.SCRIPTS, handler_timeout=WAIT)
         socks = [self.ask("/stream") for _ in range(30)]
