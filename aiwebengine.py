@@ -30672,6 +30672,9 @@ class Js2PyRealm:
         """Plain Python as a raw value: containers become handles."""
         return self.outward(self.inward(value))
 
+    def new_array(self, items):
+        return self.from_python(items)
+
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
 
@@ -30803,7 +30806,7 @@ ENGINE_INTERFACE = (
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
+    "new_object", "new_array", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -43766,7 +43769,11 @@ class Greeting:
 
 def list_object(realm, pairs):
     """A script's object with arrays of strings."""
-    return realm.from_python(pairs) if pairs else realm.new_object({})
+    if not pairs:
+        return realm.new_object({})
+    if "".join([*pairs, *itertools.chain.from_iterable(pairs.values())]).isascii():
+        return realm.new_object({key: realm.new_array(list(values)) for key, values in pairs.items()})
+    return realm.from_python(pairs)
 
 
 def connect_answer(realm, value):
