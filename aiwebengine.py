@@ -30801,7 +30801,7 @@ def check_js2py():
 ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
-    "evaluate", "call", "run", "wait_idle",                     # entering it
+    "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
