@@ -38792,7 +38792,7 @@ class RedisRelay:
             number = redis_sequence(identifier)
             with self.lock:
                 self.positions[key] = number
-            self._prove(key, number)
+                self.proofs[key] = max(number, self.proofs.get(key, 0))
             sequence = self.era.base + number
             text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
             if b"name" in fields:
