@@ -2641,6 +2641,19 @@ result = ((t, b) => [t === b, b === t, [t].includes(b), [, t].includes(b), [t].i
 var r = []; try { do { try { continue } catch { r.push("inner") } } while (x_()) } catch (e) { r.push(e.name) }
 try { for (;; x_()) { try { continue } catch { r.push("inner") } } } catch (e) { r.push(e.name) } result = r.join()
 => ReferenceError,ReferenceError
+# B.3.3 a function as the branch of an if
+function f_(ok) { if (ok) function g() { return 1 } else function g() { return 2 } return g() } var r = [f_(true), f_(false), typeof h_];
+if (r) function h_() { return 3 } for (var i = 0; i < 2; i++) if (i) function k_() { return i } result = [...r, h_(), k_()].join()
+=> 1,2,undefined,3,2
+# 10.4.4.7 arguments.callee, in a closure for each
+var fs = [1, 2].map(function (n) { return function () { return [n, arguments.callee] } }), callee = 7;
+result = [[5].map(function (n) { return n < 2 ? 1 : n * arguments.callee(n - 1) }), fs.every(f => f()[1] === f), callee, typeof (function* () { yield arguments.callee })().next().value,
+Object.keys((function () { return arguments })(1, callee)).join("")].join()
+=> 120,true,7,function,01
+# B.3.5 an initialiser in the head of for-in; B.3.4 no var of for-of with the name of a catch parameter
+for (var i = 5 in {}); var r = [i]; for (var bad of ["for (let i = 0 in {});", "for (var [i] = [] in {});", "'use strict'; for (var i = 0 in {});", "for (var i = 0 of []);", "try {} catch (e) { for (var e of []); }", "try {} catch (e) { for (var [e] of []); }"])
+try { (0, eval)(bad); r.push("no") } catch (e) { r.push(e.name === "SyntaxError") } result = r.join()
+=> 5,true,true,true,true,true,true
 # computed keys and heritage are strict code
 var r = []; try { class A { [1..x = 1]() {} } } catch (e) { r.push(e.name) } try { class A extends (y_ = Object) {} } catch (e) { r.push(e.name) } 1..x = 1; result = r.join()
 => TypeError,ReferenceError
