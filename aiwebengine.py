@@ -465,8 +465,8 @@ _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
 _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
                  for quote in ("'", '"')}
 _TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
-_REGEXP = re.compile("/((?:[^/\\\\\\[\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029]"
-                     "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029])*\\])+)/").match
+_REGEXP_PARTS = re.compile("(?:[^/\\\\\\[\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]"
+                           "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029])*\\]){1,10000}").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})"
                      r"|([0-3][0-7]{0,2}|[4-7][0-7]?)|(\r\n|[\s\S]))")
@@ -851,17 +851,17 @@ class JSLexer:
 
     def read_regexp(self):
         """Read the regular expression that begins at the current `/` token. Return (pattern, flags)."""
-        match = _REGEXP(self.source, self.start)
-        if not match:
+        end = self._end_of_parts(_REGEXP_PARTS, self.start + 1)
+        if self.source[end:end + 1] != "/":
             raise self.error("Invalid regular expression: missing /")
-        flags = _REGEXP_FLAGS(self.source, match.end())
+        flags = _REGEXP_FLAGS(self.source, end + 1)
         following = self.source[flags.end():flags.end() + 1]
         if not re.fullmatch("[dgimsuvy]*", flags[0]) or len(set(flags[0])) != len(flags[0]) \
                 or "u" in flags[0] and "v" in flags[0] \
                 or following and (following == "\\" or is_identifier_part(following)):
             raise self.error("Invalid regular expression flags")
         self.pos = flags.end()
-        return to_code_units(match[1]), flags[0]
+        return to_code_units(self.source[self.start + 1:end]), flags[0]
 
     def read_template_text(self, offset):
         """Read a piece of a template from offset to the next `${` or the closing backtick.
@@ -18032,13 +18032,87 @@ def json_parse(realm, text):
     JSSyntaxError."""
     parser = JSONParser(realm, text)
     start = _JSON_SPACE.match(text).end()
+    large = len(text) > JSON_PART_CHARACTERS and text.count(",") + text.count("[") + text.count("{") > JSON_PART_CHARACTERS
     try:
-        value, end = parser.raw_decode(text, start)
+        value, end = decode_in_parts(parser, text, start) if large else parser.raw_decode(text, start)
     except ValueError:
         raise json_error(text) from None
     if _JSON_SPACE.match(text, end).end() != len(text):
         raise json_error(text)
     return parser.mend(value)
+
+
+#: No part can match in two ways: `re` would try them all where a text has no end.
+_JSON_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+#: Characters of a JSON text that are decoded without a look whether the script shall stop.
+JSON_PART_CHARACTERS = 1 << 16
+
+
+def _json_part(depth):
+    """A pattern for a JSON value that holds others `depth` deep; the decoder tells whether it is one."""
+    inner = f"|{_json_part(depth - 1)}" if depth > 1 else ""
+    return rf"""[\[{{][^][{{}}"]*(?:(?:{_JSON_TEXT}{inner})[^][{{}}"]*)*[\]}}]"""
+
+
+_JSON_CONTAINER = re.compile(_json_part(6), re.DOTALL)
+_JSON_PLAIN = rf"""(?:[^][{{}}",:\s]+|{_JSON_TEXT}|{_json_part(6)})"""
+#: Several elements or members, each with its comma.
+_JSON_PARTS = {list: re.compile(rf"(?:\s*{_JSON_PLAIN}\s*,)+", re.DOTALL),
+               dict: re.compile(rf"(?:\s*{_JSON_TEXT}\s*:\s*{_JSON_PLAIN}\s*,)+", re.DOTALL)}
+_JSON_BRACKETS = {"[": list, "{": dict}
+
+
+def decode_in_parts(parser, text, at):
+    """raw_decode(text, at) for a large text: containers that are long are put together from parts."""
+    opened = []                         # [container under way, the key that waits for its value]
+    while True:
+        poll_interrupt()
+        at = _JSON_SPACE.match(text, at).end()
+        kind = _JSON_BRACKETS.get(text[at:at + 1])
+        if kind is None or _JSON_CONTAINER.match(text, at, at + JSON_PART_CHARACTERS):
+            value, at = parser.raw_decode(text, at)
+        else:
+            first = _JSON_SPACE.match(text, at + 1).end()
+            if text[first:first + 1] != ("]" if kind is list else "}"):
+                opened.append([kind(), None])
+                at = _decode_parts(parser, text, at + 1, opened[-1])
+                continue
+            value, at = parser.raw_decode("[]" if kind is list else "{}")[0], first + 1
+        while True:
+            if not opened:
+                return value, at
+            container, key = opened[-1]
+            if type(container) is list:
+                container.append(value)
+            else:
+                container[key] = value
+            at = _JSON_SPACE.match(text, at).end()
+            if text[at:at + 1] == ",":
+                at = _decode_parts(parser, text, at + 1, opened[-1])
+                break
+            if text[at:at + 1] != ("]" if type(container) is list else "}"):
+                raise ValueError
+            opened.pop()
+            value, at = container if type(container) is list else parser.object_hook(container), at + 1
+
+
+def _decode_parts(parser, text, at, place):
+    """Decodes what is short and followed by a comma, and the next key; where the next value begins."""
+    container = place[0]
+    while parts := _JSON_PARTS[type(container)].match(text, at, at + JSON_PART_CHARACTERS):
+        poll_interrupt()
+        at = parts.end()
+        if type(container) is list:
+            container += parser.raw_decode(f"[{parts[0][:-1]}]")[0]
+        else:
+            container.update(parser.raw_decode(f"{{{parts[0][:-1]}}}")[0].props)
+    if type(container) is dict:
+        key, at = parser.raw_decode(text, _JSON_SPACE.match(text, at).end())
+        at = _JSON_SPACE.match(text, at).end()
+        if type(key) is not str or text[at:at + 1] != ":":
+            raise ValueError
+        place[1], at = utf16(key), at + 1
+    return at
 
 
 def parse_plain_json(text):
@@ -18058,7 +18132,8 @@ def parse_plain_json(text):
 
 #: Values in one JSON text that a client sends.
 MAX_JSON_VALUES = 1_000_000
-_JSON_TEXT_OR_VALUE = re.compile(r'"(?:[^"\\]+|\\.)*"|[,\[{]', re.DOTALL)
+# A text without an end reaches to the end of all, or it would be looked for again from each of its quotes.
+_JSON_TEXT_OR_VALUE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[,\[{]', re.DOTALL)
 
 
 def has_too_many_values(text):
@@ -27889,7 +27964,7 @@ class Outcome:
         listeners = self._listeners
         while listeners:
             try:
-                listener = listeners.pop()          # another thread may have come first
+                listener = listeners.pop(0)         # another thread may have come first
             except IndexError:
                 return
             listener()
@@ -30713,6 +30788,9 @@ class Js2PyRealm:
         """Plain Python as a raw value: containers become handles."""
         return self.outward(self.inward(value))
 
+    def new_array(self, items):
+        return self.from_python(items)
+
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
 
@@ -30839,12 +30917,12 @@ def check_js2py():
 ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
-    "evaluate", "call", "run", "wait_idle",                     # entering it
+    "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
+    "new_object", "new_array", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -38842,7 +38920,7 @@ class RedisRelay:
             number = redis_sequence(identifier)
             with self.lock:
                 self.positions[key] = number
-            self._prove(key, number)
+                self.proofs[key] = max(number, self.proofs.get(key, 0))
             sequence = self.era.base + number
             text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
             if b"name" in fields:
@@ -39922,8 +40000,10 @@ class ResolverCall:
         return self.resolver[1] == "subscription" and isinstance(self.error, MissingHandler)
 
     def value(self):
-        if self.call is not None and not self.call.done:
-            raise Suspended(self.call)
+        if self.call is not None:
+            if not self.call.done:
+                raise Suspended(self.call)
+            self.result, self.error = self.call.result, self.call.error     # call_ended() may be about to
         if self.error is None:
             return self.result
         if not self.may_be_missing():
@@ -41258,6 +41338,8 @@ RECEIVE_BYTES = 256 * 1024
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
 CAUTIOUS_SECONDS = 0.1
+#: So many requests that waited are answered before the next look at what has come.
+MAX_GOING_ON = 64
 #: Larger bodies are read by another thread, too.
 MAX_LEADERS_BODY = 16 * 1024
 #: After the last response of a connection, what still comes is read for so long.
@@ -43822,7 +43904,11 @@ class Greeting:
 
 def list_object(realm, pairs):
     """A script's object with arrays of strings."""
-    return realm.from_python(pairs) if pairs else realm.new_object({})
+    if not pairs:
+        return realm.new_object({})
+    if "".join([*pairs, *itertools.chain.from_iterable(pairs.values())]).isascii():
+        return realm.new_object({key: realm.new_array(list(values)) for key, values in pairs.items()})
+    return realm.from_python(pairs)
 
 
 def connect_answer(realm, value):
@@ -44240,10 +44326,12 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             handler = self._returned.popleft()
             self._away.discard(handler)
             self._settle(handler)
-        while self._went_on:
+        for _ in range(min(len(self._went_on), MAX_GOING_ON)):
             handler = self._went_on.popleft()
             if handler not in self._away:       # else it is looked at when it comes back
                 self._ready.append(handler)
+        if self._went_on:
+            self._wake()                # the others have their turn after those who came meanwhile
 
     # -- sockets ----
 

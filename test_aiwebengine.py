@@ -20,6 +20,7 @@ With AIWEBENGINE_FORBID_SKIPS=1 a skipped test counts as failed.
 import ast
 import base64
 import contextlib
+import ctypes
 import dis
 import errno
 import faulthandler
@@ -86,6 +87,7 @@ HERE = Path(__file__).resolve().parent
 MODULE = Path(aiwebengine.__file__).resolve()
 EXAMPLES = HERE / "examples"
 POSIX = os.name == "posix"
+UNDER_WINE = os.name == "nt" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 FORBID_SKIPS = os.environ.get("AIWEBENGINE_FORBID_SKIPS") == "1"
 #: How the reason begins for which a test is skipped that cannot run on this system; such a skip is not forbidden.
 LEFT_OUT = "the system must have this: "
@@ -12817,6 +12819,15 @@ class WaitingTest(ServerCase):
         self.get("/go")
         self.assertEqual([self.bodies(sock, 1) for sock in socks], [[f'{{"data":{{"slow":{n}}}}}'] for n in range(100)])
 
+    def test_listeners_of_an_outcome_are_told_once_and_in_order(self):
+        outcome, told = aiwebengine.Outcome(), []
+        for number in range(3):
+            outcome.then(lambda number=number: told.append(number))
+        outcome.conclude()
+        outcome.then(lambda: told.append("late"))
+        outcome.conclude()
+        self.assertEqual(told, [0, 1, 2, "late"])
+
     def test_on_connect_may_wait(self):
         self.serve(self.SCRIPTS, handler_timeout=WAIT)
         socks = [self.ask("/stream") for _ in range(30)]
@@ -20046,6 +20057,15 @@ class PlainResult(unittest.TextTestResult):
         """Names of the tests that failed; one test may fail in several parts."""
         failed = {getattr(test, "test_case", test).id() for test, _ in self.failures + self.errors}
         return failed | {test.id() for test in self.unexpectedSuccesses}
+
+
+#: What some system makes impossible whatever the program does: whether this is that system, the reason, the tests.
+IMPOSSIBLE = [
+    (UNDER_WINE, "connections that were reset, which wine reads like ended ones", ["WaitingTest.test_a_client_that_is_gone_is_noticed"]),
+]
+for here, reason, tests in IMPOSSIBLE:
+    for kind, name in (test.split(".") for test in tests if here):
+        setattr(globals()[kind], name, unittest.skip(LEFT_OUT + reason)(getattr(globals()[kind], name)))
 
 
 # -- Several processes ----
