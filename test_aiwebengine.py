@@ -5424,7 +5424,7 @@ class EngineSeamTest(unittest.TestCase):
 
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
-            attributes = ("name", "modules", "console", "memory", "outgrown", "unloaded")
+            attributes = ("name", "modules", "console", "lock", "memory", "outgrown", "unloaded")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
@@ -7502,15 +7502,16 @@ class BadSocketTest(ServerCase):
     def test_an_accept_that_always_fails_does_not_spin(self):
         self.serve(self.SOURCE)
         server = self.server._http
-        listener, calls = server.socket, []
-        server.socket = mock.Mock(accept=mock.Mock(side_effect=lambda: calls.append(1) or (_ for _ in ()).throw(
-            PermissionError(1, "not permitted"))), fileno=listener.fileno, close=listener.close)
+        accept, calls = server._accept, []
+        refused = mock.Mock(accept=mock.Mock(side_effect=lambda: calls.append(1) or (_ for _ in ()).throw(
+            PermissionError(1, "not permitted"))))
+        server._accept = lambda listener: accept(refused)
         with socket.create_connection(("127.0.0.1", self.server.port)) as sock:
             self.eventually(lambda: len(calls) > 2)
             before = len(calls)
             time.sleep(0.3)
             self.assertLess(len(calls) - before, 40)
-            server.socket = listener
+            server._accept = accept
             sock.settimeout(WAIT)
             sock.sendall(b"GET /hi HTTP/1.1\r\nHost: localhost\r\n\r\n")
             self.assertTrue(sock.recv(99).startswith(b"HTTP/1.1 200"))
