@@ -4991,6 +4991,8 @@ class IsolationTest(unittest.TestCase):
 class LimitTest(unittest.TestCase):
     """Endless and greedy scripts end; the realm and the process go on."""
 
+    takes = 20
+
     ENDLESS = (
         "for (;;) {}", "while (true) {}", "do {} while (1)", "var i = 0; for (;;) i++", "a: for (;;) for (;;) continue a",
         "function f() { f2() } function f2() { for (;;); } f()", "for (;;) { try { for (;;) {} } catch (e) {} finally { continue } }",
@@ -5483,6 +5485,8 @@ if not JS2PY_MISSING:
 @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
 class Js2PyEngineTest(unittest.TestCase):
     """js2py as engine."""
+
+    takes = 12
 
     def setUp(self):
         self.lines = []
@@ -6459,6 +6463,8 @@ class EscapeTest(AttackTestCase):
 class HangTest(AttackTestCase):
     """Scripts that never end, by every way that runs script code or none."""
 
+    takes = 40
+
     def test_loops_and_calls(self):
         self.assert_stopped({
             "while": "while (true) {}",
@@ -6577,6 +6583,8 @@ class HangTest(AttackTestCase):
 
 class DepthTest(AttackTestCase):
     """Recursion without end is a RangeError, on the main thread's stack and in threads."""
+
+    takes = 20
 
     endless = {
         "function": "function f() { f() } f()", "method": "({m() { return this.m() }}).m()",
@@ -6781,6 +6789,9 @@ def longest_pause(setup, call, seconds=0.4):
 class PauseTest(unittest.TestCase):
     """No built-in call keeps the other threads from running for long, or its script beyond the time limit."""
 
+    takes = 60
+    alone = True
+
     #: Seconds: some tens of milliseconds are the rule; slow machines need room.
     LONGEST = 0.5
 
@@ -6798,6 +6809,8 @@ class PauseTest(unittest.TestCase):
 
 class MemoryTest(AttackTestCase):
     """Memory stays bounded; each attack in a process of its own."""
+
+    takes = 50
 
     def assert_bounded(self, source, *outcomes):
         outcome = self.attack({"it": source}, seconds=2)["it"]
@@ -6894,6 +6907,8 @@ print(aiwebengine.memory_used() >> 20)"""], capture_output=True, text=True, time
 
 class BadInputTest(AttackTestCase):
     """Source texts that are broken, odd or huge: each works or is one clear SyntaxError."""
+
+    takes = 18
 
     def test_unterminated(self):
         self.assert_errors({text: text for text in (
@@ -9809,6 +9824,8 @@ for n in range(int(sys.argv[2]), int(sys.argv[3])):
 class StorageFileTest(ServerCase):
     """sharedStorage and histories with --storage."""
 
+    takes = 30
+
     def setUp(self):
         self.file = pathlib.Path(self.enterTemporary(), "data.db")
 
@@ -10317,6 +10334,8 @@ routeRegistry.registerRoute("/gql/:name", ({ request }) =>
 class RedisTest(RedisCase):
     """Two servers joined by Redis."""
 
+    takes = 18
+
     def test_a_message_reaches_the_clients_of_both_and_the_sentence_says_so(self):
         one, two = self.serve_both(REDIS_SCRIPT)
         here, there = self.client(one), self.client(two)
@@ -10568,6 +10587,8 @@ class RedisProxy:
 
 class RedisFailureTest(RedisCase):
     """Redis goes away, and comes back."""
+
+    takes = 18
 
     def read_to_the_end(self, clients):
         """What each client gets up to the message "end": texts, and GAP for each gap."""
@@ -11637,6 +11658,7 @@ HEAD = b" HTTP/1.1\r\nHost: localhost\r\n"
 
 
 class HttpTest(ServerCase):
+    takes = 12
 
     def setUp(self):
         self.serve({"app.js": ECHO, "public/index.html": "<h1>home</h1>", "public/a b.txt": "text",
@@ -13418,6 +13440,8 @@ class HostileClientTest(ServerCase):
 class FaultTest(ServerCase):
     """A server in a process of its own, while things go wrong around it."""
 
+    takes = 40
+
     SOURCE = """
         routeRegistry.registerStreamRoute("/events");
         routeRegistry.registerRoute("/hello", () => "Hello");
@@ -14202,6 +14226,8 @@ class MetricsTest(ServerCase):
 class DashboardTest(ServerCase):
     """The dashboard's channel and actions, over HTTP."""
 
+    takes = 15
+
     CHAT = """
         routeRegistry.registerStreamRoute("/chat");
         routeRegistry.registerRoute("/say", ({ request }) =>
@@ -14932,6 +14958,7 @@ class OutputTest(ServerCase):
 
 
 class CommandLineTest(ServerCase):
+    takes = 40
 
     def run_cli(self, *arguments, **options):
         environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "NO_COLOR": "1"}
@@ -15187,6 +15214,8 @@ class WorkerChannelTest(unittest.TestCase):
 class WorkersTest(RedisCase):
     """--workers: several processes on one port."""
 
+    takes = 18
+
     command = COMMAND
 
     def start(self, count=3, redis=None, **files):
@@ -15384,6 +15413,8 @@ class ChaosOptionTest(unittest.TestCase):
 class RunCodeTest(unittest.TestCase):
     """JavaScript without a server."""
 
+    takes = 30
+
     def run_file(self, timeout=2 * STUCK, **files):
         with tempfile.TemporaryDirectory() as folder:
             for name, text in files.items():
@@ -15512,6 +15543,8 @@ class Js2PyCommandLineTest(unittest.TestCase):
 
 class ScriptTestsTest(ServerCase):
     """--test: tests of scripts, in JavaScript."""
+
+    takes = 20
 
     CHAT = """
         const seen = [];
@@ -16922,6 +16955,8 @@ class Page:
 
 @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
 class ExamplesInTheBrowser(unittest.TestCase):
+    takes = 15
+
     @classmethod
     def setUpClass(cls):
         cls.server = cls.enterClassContext(aiwebengine.Server(EXAMPLES, port=0))
@@ -17197,6 +17232,8 @@ class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
 class LivePagesInTheBrowser(LiveCase):
     """What a page does while its author works."""
 
+    takes = 12
+
     PAGE = '<!doctype html><link rel="stylesheet" href="style.css"><title>Page</title><h1>One</h1><input>'
 
     @classmethod
@@ -17403,6 +17440,8 @@ class LivePagesInTheBrowser(LiveCase):
 @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
 class DashboardInTheBrowser(ServerCase):
     """The dashboard as a person uses it."""
+
+    takes = 20
 
     NASTY = "<img src=x onerror=window.hacked=1>"
     FILES = {
