@@ -38678,9 +38678,15 @@ class RedisRelay:
             epoch, proofs = self.epoch, list(self.proofs.items())
         found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number)) for key, number in proofs])
         self._note_time(self.link.call("TIME"))
-        lost = "" if all(found) else epoch
-        self.epoch = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
-                                    facts.get("aof_enabled", 0)).decode()
+        lost = b"" if all(found) else epoch.encode()
+        for _ in range(3):
+            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
+                                    facts.get("aof_enabled", 0))
+            if re.fullmatch(rb"[0-9a-f]{8}", agreed):
+                self.epoch = agreed.decode()
+                return
+            lost = agreed               # somebody else wrote this
+        raise RedisTrouble(f"something else writes to its key {_REDIS_STATE}")
 
     def _note_time(self, answer):
         seconds, microseconds = map(int, answer)
@@ -38696,7 +38702,7 @@ class RedisRelay:
         """What Redis tells every now and then: another process may have begun an epoch, or somebody emptied
         Redis."""
         self._note_time(answer)
-        if epoch is None or epoch.decode() != self.epoch:
+        if epoch != self.epoch.encode():
             self._meet()
         if self.epoch != self.era.epoch:
             self._wake()
@@ -38957,6 +38963,8 @@ def messages_kept(depth, size):
 def redis_event(fields):
     """The EventFields in those of an entry."""
     event, id, retry = (fields.get(name) for name in (b"event", b"id", b"retry"))
+    if re.search(rb"[\r\n\0]", (event or b"") + (id or b"")) or retry and not retry.isdigit():
+        raise ValueError("an event, id or retry time that no script gave")
     return EventFields(event and event.decode(), id and id.decode(), retry and int(retry))
 
 

@@ -10688,6 +10688,20 @@ class RedisFailureTest(RedisCase):
         self.assertEqual(self.read_to_the_end(clients), [["0", "GAP", "end"]] * 2)
         self.assertEqual([client.last_id[:8] for client in clients], ["0123abcd"] * 2)
 
+    def test_what_something_else_writes_to_the_keys_is_not_passed_on(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(two)
+        key = aiwebengine.key_of_stream(one.app.relay.epoch, "/s")
+        for field, value in (("id", "x\\nevent: evil"), ("event", "x\\ndata: evil"), ("retry", "soon")):
+            self.redis.ask("XADD", key, "*", "data", "bad", field, f'"{value}"')
+        self.post_to(one, "/send", "good")
+        self.assertEqual(self.take(client, 1), ["good"])
+        self.redis.ask("HSET", "aiwebengine:state", "epoch", '"a\\ndata: evil"')
+        self.until(lambda: one.app.relay.era.epoch == two.app.relay.era.epoch != key[12:20])
+        self.post_to(one, "/send", "end")
+        self.assertEqual(self.read_to_the_end([client]), [["GAP", "end"]])
+        self.assertRegex(client.last_id, r"\A[0-9a-f]{8}-\d+\Z")
+
     def test_what_redis_accepted_while_one_process_could_not_reach_it_arrives_there(self):
         proxy = RedisProxy(self.redis.port)
         self.addCleanup(proxy.cut)
