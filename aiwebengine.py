@@ -36272,8 +36272,9 @@ def _graphql_content_type(header):
     return media.strip(), charset
 
 
+@functools.lru_cache(64)
 def _graphql_accepted(header):
-    """(media range, quality) pairs of an Accept header, best first."""
+    """(media range, quality) pairs of an Accept header, best first. Clients send the same again and again."""
     ranges = []
     for part in (header or "*/*").lower().split(","):
         media, *parameters = part.split(";")
@@ -36287,7 +36288,7 @@ def _graphql_accepted(header):
                     quality = 0.0
         if media.strip() and quality > 0:
             ranges.append((media.strip(), quality))
-    return sorted(ranges, key=lambda item: -item[1])
+    return tuple(sorted(ranges, key=lambda item: -item[1]))
 
 
 def _graphql_response_type(header):
@@ -37188,6 +37189,9 @@ def graphql_registration_sentence(item):
 STATUS_TEXT = {status.value: status.phrase for status in http.HTTPStatus}
 
 MAX_PATH_LENGTH = 200
+#: Of `*` in a path, and of `:name` in a part of it: with more, finding out that a long URL does not match takes
+#: too long.
+MAX_STARS = 2
 #: Paths that belong to the server itself, with everything below them.
 RESERVED_PATHS = ("/engine", "/graphql")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -37383,6 +37387,9 @@ def nearest(word, candidates):
                "unless given.")
 def register_route(host, path=undefined, handler=undefined, method=undefined):
     path = check_path(host, "registerRoute", path)
+    if path.count("*") > MAX_STARS or any(part.count(":") > MAX_STARS for part in path.split("/")):
+        raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} may hold {MAX_STARS} \"*\", and so "
+                        "many \":\" between two slashes, but not more")
     handler = check_handler(host, "registerRoute", handler)
     if method is undefined or method is null:
         method = "GET"
@@ -37657,9 +37664,11 @@ def header_items(realm, headers):
     ValueError with what is wrong."""
     if headers is undefined or headers is null:
         return []
-    if not realm.is_object(headers) or realm.is_callable(headers):
-        raise ValueError(f"the headers must be an object or an array of pairs, not {describe_value(realm, headers)}")
-    if not realm.is_array(headers):
+    is_list = realm.is_object(headers) and realm.is_array(headers)
+    if not is_list and (not is_options(realm, headers) or realm.class_of(headers) not in ("Object", "Proxy")):
+        kind = f"a {realm.class_of(headers)}" if is_options(realm, headers) else describe_value(realm, headers)
+        raise ValueError(f"the headers must be an object or an array of pairs, not {kind}")
+    if not is_list:
         return [(name, realm.get(headers, name)) for name in realm.keys(headers)]
     items = []
     for index, pair in enumerate(realm.elements(headers)):
@@ -39836,7 +39845,7 @@ class ResolverCall:
             if self.request is None or self.request.calls is None:
                 self.result = host.run(self.handler, what, self.make_context(), self.convert)
             else:
-                self.result = host.run_now(pace, self.handler, what, self.make_context, self.convert)
+                self.result = host.run_now(None, self.handler, what, self.make_context, self.convert)
         except Exception as error:
             self.error = error
         if self.result is not NOT_NOW and type(self.result) is not Pending:
@@ -40068,6 +40077,8 @@ def find_import(folder, specifier, referrer):
     if not specifier.startswith(("./", "../")):
         raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
                         "./ or ../ (packages are not supported)")
+    if "\0" in specifier:
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains U+0000")
     folder = folder.resolve()
     try:
         path = (folder / referrer).parent.joinpath(specifier).resolve()
@@ -40259,7 +40270,7 @@ class ScriptHost:
 
     def run_now(self, pace, handler, what, make_context, convert=None):
         """What Realm.start() gives, if nobody is in the realm; NOT_NOW else. Raises what the handler raises, or
-        MissingHandler."""
+        MissingHandler. The `pace` is None where somebody else notes it."""
         lock = self.realm.lock
         with self._lock:
             if self.taken or self.retired and not self.active or not lock.acquire(False):
@@ -40273,7 +40284,8 @@ class ScriptHost:
             return outcome
         finally:
             lock.release()
-            pace.note(time.perf_counter() - started)
+            if pace is not None:
+                pace.note(time.perf_counter() - started)
             self.pass_turn(type(outcome) is not Pending)
 
     def begin(self, call, patient=False):
@@ -40349,7 +40361,7 @@ class ScriptHost:
         if calls is not None:
             calls.append(call)
         call.begin()
-        return call.value()
+        return call.result if call.call is None and call.error is None else call.value()
 
     def live_value(self, kind, name, value):
         """What a resolver returned. For a method, a getter or a promise in it, which take another call, it
@@ -41932,7 +41944,8 @@ class Gate:
             return ()
         if origin is None or not self.allows_origin(origin):
             return (("Vary", "Origin"),)
-        named = (("Access-Control-Allow-Credentials", "true"),) if origin.lower() in self.cors else ()
+        named = (("Access-Control-Allow-Credentials", "true"),) \
+            if origin.lower() in self.cors and origin != "null" else ()     # any sandboxed page is "null"
         return (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"), *named)
 
     def admit(self, address, now):
@@ -43240,7 +43253,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             else:
                 then(result)
 
-        self.compute(self.app.resolver_pace, body, attempt, go_on)
+        pace = self.app.resolver_pace
+        if context.calls is None or not pace.quick or not self.may_lead(body):
+            self.compute(pace, body, attempt, go_on)
+            return
+        context.position, started = 0, time.perf_counter()      # as attempt() and compute() would do it
+        try:
+            result = work()
+        except Suspended as pause:
+            go_on(pause)
+        else:
+            pace.note(time.perf_counter() - started)
+            then(result)
 
     def reply_parts(self, parts):
         """Sends a (status, headers, body) triple."""
@@ -43381,7 +43405,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return
         if status >= 500:
             self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
-        raise Refusal(int(status), host.realm.to_python(message) if isinstance(message, str) else error.message)
+        if not isinstance(message, str):
+            message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
+        raise Refusal(int(status), host.realm.to_python(message))
 
     # -- streams ----
 
