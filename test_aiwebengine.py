@@ -450,7 +450,7 @@ class StructureTest(unittest.TestCase):
         self.assertEqual(rigid, [])
 
     def test_banners_of_subsections_and_marks_in_classes_have_one_form(self):
-        odd = [line for line in self.source.split("\n") if re.match(r" *# --", line)
+        odd = [line for line in self.source.split("\n") if re.match(r" *# -- ", line)
                and not re.fullmatch(r"(?=.{90}$)# -- \S.*?\S -{2,}|    # -- \S.*?\S ----", line)]
         self.assertEqual(odd, [])
 
