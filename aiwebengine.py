@@ -8144,7 +8144,9 @@ class Emitter:
     def object_pattern(self, pattern, value, store):
         source = self.temporary()
         self.emit_assign(source, value)
-        self.emit_value(self.call("object_for_destructuring", self.name(source)))
+        first = pattern.properties[0] if pattern.properties else None
+        named = [self.const(property_name(first.key))] if isinstance(first, Property) and not first.computed else []
+        self.emit_value(self.call("object_for_destructuring", self.name(source), *named))
         used = []
         for prop in pattern.properties:
             self.at(prop)
@@ -26632,10 +26634,11 @@ def rest_object(realm, source, used):
     return rest
 
 
-def object_for_destructuring(realm, value):
-    """Object patterns refuse undefined and null (13.15.5.2)."""
+def object_for_destructuring(realm, value, first=None):
+    """Object patterns refuse undefined and null (13.15.5.2); `first` is the property they ask for first."""
     if value is undefined or value is null:
-        raise JSTypeError(f"Cannot destructure '{value}' as it is {value}.")
+        asked = "" if first is None else f"property '{first}' of "
+        raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
 
 
 def enumerate_keys(realm, value):
@@ -27961,7 +27964,7 @@ class Outcome:
         listeners = self._listeners
         while listeners:
             try:
-                listener = listeners.pop()          # another thread may have come first
+                listener = listeners.pop(0)         # another thread may have come first
             except IndexError:
                 return
             listener()
@@ -30785,6 +30788,9 @@ class Js2PyRealm:
         """Plain Python as a raw value: containers become handles."""
         return self.outward(self.inward(value))
 
+    def new_array(self, items):
+        return self.from_python(items)
+
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
 
@@ -30911,12 +30917,12 @@ def check_js2py():
 ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
-    "evaluate", "call", "run", "wait_idle",                     # entering it
+    "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
+    "new_object", "new_array", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -39994,8 +40000,10 @@ class ResolverCall:
         return self.resolver[1] == "subscription" and isinstance(self.error, MissingHandler)
 
     def value(self):
-        if self.call is not None and not self.call.done:
-            raise Suspended(self.call)
+        if self.call is not None:
+            if not self.call.done:
+                raise Suspended(self.call)
+            self.result, self.error = self.call.result, self.call.error     # call_ended() may be about to
         if self.error is None:
             return self.result
         if not self.may_be_missing():
@@ -41330,6 +41338,8 @@ RECEIVE_BYTES = 256 * 1024
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
 CAUTIOUS_SECONDS = 0.1
+#: So many requests that waited are answered before the next look at what has come.
+MAX_GOING_ON = 64
 #: Larger bodies are read by another thread, too.
 MAX_LEADERS_BODY = 16 * 1024
 #: After the last response of a connection, what still comes is read for so long.
@@ -43894,7 +43904,11 @@ class Greeting:
 
 def list_object(realm, pairs):
     """A script's object with arrays of strings."""
-    return realm.from_python(pairs) if pairs else realm.new_object({})
+    if not pairs:
+        return realm.new_object({})
+    if "".join([*pairs, *itertools.chain.from_iterable(pairs.values())]).isascii():
+        return realm.new_object({key: realm.new_array(list(values)) for key, values in pairs.items()})
+    return realm.from_python(pairs)
 
 
 def connect_answer(realm, value):
@@ -44312,10 +44326,12 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             handler = self._returned.popleft()
             self._away.discard(handler)
             self._settle(handler)
-        while self._went_on:
+        for _ in range(min(len(self._went_on), MAX_GOING_ON)):
             handler = self._went_on.popleft()
             if handler not in self._away:       # else it is looked at when it comes back
                 self._ready.append(handler)
+        if self._went_on:
+            self._wake()                # the others have their turn after those who came meanwhile
 
     # -- sockets ----
 

@@ -2659,6 +2659,9 @@ Object.keys((function () { return arguments })(1, callee)).join("")].join()
 for (var i = 5 in {}); var r = [i]; for (var bad of ["for (let i = 0 in {});", "for (var [i] = [] in {});", "'use strict'; for (var i = 0 in {});", "for (var i = 0 of []);", "try {} catch (e) { for (var e of []); }", "try {} catch (e) { for (var [e] of []); }"])
 try { (0, eval)(bad); r.push("no") } catch (e) { r.push(e.name === "SyntaxError") } result = r.join()
 => 5,true,true,true,true,true,true
+# what cannot be destructured says which property was asked for
+var r = []; for (var f of [() => { var { name } = undefined }, ({ "a b": q }) => q, () => { ({ [f]: r } = null) }, () => { var {} = null }]) try { f(null) } catch (e) { r.push(e.message) } result = r.join("|")
+=> Cannot destructure property 'name' of 'undefined' as it is undefined.|Cannot destructure property 'a b' of 'null' as it is null.|Cannot destructure 'null' as it is null.|Cannot destructure 'null' as it is null.
 # computed keys and heritage are strict code
 var r = []; try { class A { [1..x = 1]() {} } } catch (e) { r.push(e.name) } try { class A extends (y_ = Object) {} } catch (e) { r.push(e.name) } 1..x = 1; result = r.join()
 => TypeError,ReferenceError
@@ -4810,7 +4813,7 @@ class RealmTest(unittest.TestCase):
                 ("x()", "x is not defined"), ("var x = 1; x()", "x is not a function"),
                 ("new (() => {})", "(intermediate value) is not a constructor"),
                 ("var [a] = 1", "number 1 is not iterable (cannot read property Symbol(Symbol.iterator))"),
-                ("const { a } = null", "Cannot destructure 'null' as it is null.")):
+                ("const { a } = null", "Cannot destructure property 'a' of 'null' as it is null.")):
             with self.subTest(source):
                 with self.assertRaises(aiwebengine.JSError) as caught:
                     run(source)
@@ -12820,6 +12823,15 @@ class WaitingTest(ServerCase):
         self.assertLess(threading.active_count() - before, 20)
         self.get("/go")
         self.assertEqual([self.bodies(sock, 1) for sock in socks], [[f'{{"data":{{"slow":{n}}}}}'] for n in range(100)])
+
+    def test_listeners_of_an_outcome_are_told_once_and_in_order(self):
+        outcome, told = aiwebengine.Outcome(), []
+        for number in range(3):
+            outcome.then(lambda number=number: told.append(number))
+        outcome.conclude()
+        outcome.then(lambda: told.append("late"))
+        outcome.conclude()
+        self.assertEqual(told, [0, 1, 2, "late"])
 
     def test_on_connect_may_wait(self):
         self.serve(self.SCRIPTS, handler_timeout=WAIT)
