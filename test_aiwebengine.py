@@ -145,7 +145,7 @@ def with_limits(statement):
             "import aiwebengine; sys.exit(aiwebengine.main(sys.argv[1:]))"]
 
 
-# -- Helpers ---------------------------------------------------------------------------
+# -- Helpers -----------------------------------------------------------------------------
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:   # a shell started this in the background, and children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -450,6 +450,11 @@ class StructureTest(unittest.TestCase):
                     if kind == "method" and code is not None and not code.co_flags & 4:
                         rigid.append(f"{table.name if hasattr(table, 'name') else table}.{key}")
         self.assertEqual(rigid, [])
+
+    def test_banners_of_subsections_and_marks_in_classes_have_one_form(self):
+        odd = [line for line in self.source.split("\n") if re.match(r" *# -- ", line)
+               and not re.fullmatch(r"(?=.{90}$)# -- \S.*?\S -{2,}|    # -- \S.*?\S ----", line)]
+        self.assertEqual(odd, [])
 
     def test_no_unfinished_business(self):
         self.assertEqual(re.findall(r"TODO|FIXME|XXX|raise NotImplemented", self.source), [])
@@ -2654,6 +2659,9 @@ Object.keys((function () { return arguments })(1, callee)).join("")].join()
 for (var i = 5 in {}); var r = [i]; for (var bad of ["for (let i = 0 in {});", "for (var [i] = [] in {});", "'use strict'; for (var i = 0 in {});", "for (var i = 0 of []);", "try {} catch (e) { for (var e of []); }", "try {} catch (e) { for (var [e] of []); }"])
 try { (0, eval)(bad); r.push("no") } catch (e) { r.push(e.name === "SyntaxError") } result = r.join()
 => 5,true,true,true,true,true,true
+# what cannot be destructured says which property was asked for
+var r = []; for (var f of [() => { var { name } = undefined }, ({ "a b": q }) => q, () => { ({ [f]: r } = null) }, () => { var {} = null }]) try { f(null) } catch (e) { r.push(e.message) } result = r.join("|")
+=> Cannot destructure property 'name' of 'undefined' as it is undefined.|Cannot destructure property 'a b' of 'null' as it is null.|Cannot destructure 'null' as it is null.|Cannot destructure 'null' as it is null.
 # computed keys and heritage are strict code
 var r = []; try { class A { [1..x = 1]() {} } } catch (e) { r.push(e.name) } try { class A extends (y_ = Object) {} } catch (e) { r.push(e.name) } 1..x = 1; result = r.join()
 => TypeError,ReferenceError
@@ -2721,7 +2729,7 @@ class QuietCompilationTest(unittest.TestCase):
         self.assertGreater(count, 30)
 
 
-# -- The Python of a script -------------------------------------------------------------
+# -- The Python of a script --------------------------------------------------------------
 
 class DumpPythonTest(unittest.TestCase):
     """--dump-python."""
@@ -4805,7 +4813,7 @@ class RealmTest(unittest.TestCase):
                 ("x()", "x is not defined"), ("var x = 1; x()", "x is not a function"),
                 ("new (() => {})", "(intermediate value) is not a constructor"),
                 ("var [a] = 1", "number 1 is not iterable (cannot read property Symbol(Symbol.iterator))"),
-                ("const { a } = null", "Cannot destructure 'null' as it is null.")):
+                ("const { a } = null", "Cannot destructure property 'a' of 'null' as it is null.")):
             with self.subTest(source):
                 with self.assertRaises(aiwebengine.JSError) as caught:
                     run(source)
@@ -5329,7 +5337,7 @@ class ModuleTest(unittest.TestCase):
         self.assertEqual(self.log, ["undefined undefined"])
 
 
-# -- Libraries of the npm registry ------------------------------------------------------
+# -- Libraries of the npm registry -------------------------------------------------------
 
 #: (file below node_modules, what to do with `lib`, an expression that gives text). A file that ends in
 #: .mjs or stands in MODULE_FILES is a module, the others are CommonJS.
@@ -5419,7 +5427,7 @@ class LibraryTest(unittest.TestCase):
                 self.assertEqual(self.result(file, is_module, expression), expected)
 
 
-# -- The engine seam and js2py ----------------------------------------------------------
+# -- The engine seam and js2py -----------------------------------------------------------
 
 class EngineSeamTest(unittest.TestCase):
     """What the server asks of an engine."""
@@ -7788,7 +7796,7 @@ class StreamFaultTest(unittest.TestCase):
 # 18  GRAPHQL
 # ======================================================================================
 
-# -- GraphQL: corpus ----
+# -- GraphQL: corpus ---------------------------------------------------------------------
 
 GRAPHQL_SDL = '''
 "The start."
@@ -8254,7 +8262,7 @@ def graphql_error_places(result):
                   for error in result.get("errors", []))
 
 
-# -- GraphQL: language ----
+# -- GraphQL: language -------------------------------------------------------------------
 
 
 class GraphQLLanguageTest(unittest.TestCase):
@@ -8290,7 +8298,7 @@ class GraphQLLanguageTest(unittest.TestCase):
             self.assertEqual(caught.exception.locations, [{"line": line, "column": column}])
 
 
-# -- GraphQL: schema ----
+# -- GraphQL: schema ---------------------------------------------------------------------
 
 
 class GraphQLSchemaTest(unittest.TestCase):
@@ -8404,7 +8412,7 @@ class GraphQLSchemaTest(unittest.TestCase):
             self.assertEqual({name[1:] for name in schema.types if name.startswith("T")}, names)
 
 
-# -- GraphQL: agreement with graphql-core ----
+# -- GraphQL: agreement with graphql-core ------------------------------------------------
 
 
 @unittest.skipIf(GRAPHQL_CORE_MISSING, GRAPHQL_CORE_MISSING)
@@ -8481,7 +8489,7 @@ def graphql_list_runs():
             lambda: json.dumps(graphql_core.graphql_sync(schema, text).formatted))
 
 
-# -- GraphQL: messages as graphql-js words them ----
+# -- GraphQL: messages as graphql-js words them ------------------------------------------
 
 
 class GraphQLMessagesTest(unittest.TestCase):
@@ -8555,7 +8563,7 @@ class GraphQLMessagesTest(unittest.TestCase):
             self.assertEqual(sorted(error.message for error in document.errors), wanted, text)
 
 
-# -- GraphQL: execution ----
+# -- GraphQL: execution ------------------------------------------------------------------
 
 
 class GraphQLExecutionTest(unittest.TestCase):
@@ -8654,7 +8662,7 @@ class GraphQLExecutionTest(unittest.TestCase):
         self.assertEqual(json.loads(result), {"data": {"scalar": {"x": None, "y": "\ud800", "z": None}}})
 
 
-# -- GraphQL: limits ----
+# -- GraphQL: limits ---------------------------------------------------------------------
 
 
 class GraphQLLimitsTest(unittest.TestCase):
@@ -8729,7 +8737,7 @@ def introspection_query():
       fragment Ref on __Type { %s }""" % ref
 
 
-# -- GraphQL over HTTP ----
+# -- GraphQL over HTTP -------------------------------------------------------------------
 
 
 class GraphQLHttpTest(unittest.TestCase):
@@ -8814,7 +8822,7 @@ class GraphQLHttpTest(unittest.TestCase):
                              wanted)
 
 
-# -- GraphQL subscriptions ----
+# -- GraphQL subscriptions ---------------------------------------------------------------
 
 
 class GraphQLSubscriptionTest(unittest.TestCase):
@@ -9111,7 +9119,7 @@ class EventReader:
         self.socket.close()
 
 
-# -- GraphQL clients and pages ----
+# -- GraphQL clients and pages -----------------------------------------------------------
 
 
 class GraphQLExplorerTest(unittest.TestCase):
@@ -10711,6 +10719,20 @@ class RedisFailureTest(RedisCase):
         self.assertEqual(self.read_to_the_end(clients), [["0", "GAP", "end"]] * 2)
         self.assertEqual([client.last_id[:8] for client in clients], ["0123abcd"] * 2)
 
+    def test_what_something_else_writes_to_the_keys_is_not_passed_on(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(two)
+        key = aiwebengine.key_of_stream(one.app.relay.epoch, "/s")
+        for field, value in (("id", "x\\nevent: evil"), ("event", "x\\ndata: evil"), ("retry", "soon")):
+            self.redis.ask("XADD", key, "*", "data", "bad", field, f'"{value}"')
+        self.post_to(one, "/send", "good")
+        self.assertEqual(self.take(client, 1), ["good"])
+        self.redis.ask("HSET", "aiwebengine:state", "epoch", '"a\\ndata: evil"')
+        self.until(lambda: one.app.relay.era.epoch == two.app.relay.era.epoch != key[12:20])
+        self.post_to(one, "/send", "end")
+        self.assertEqual(self.read_to_the_end([client]), [["GAP", "end"]])
+        self.assertRegex(client.last_id, r"\A[0-9a-f]{8}-\d+\Z")
+
     def test_what_redis_accepted_while_one_process_could_not_reach_it_arrives_there(self):
         proxy = RedisProxy(self.redis.port)
         self.addCleanup(proxy.cut)
@@ -11668,7 +11690,7 @@ class HttpTest(ServerCase):
     def first_line(self, data, **options):
         return self.raw(data, **options).split("\r\n")[0]
 
-    # requests
+    # -- requests ----
 
     def test_query_params_headers_cookies(self):
         found = self.get_json("/users/J%C3%BCrgen%2Fx?a=1&a=2&b=&c=%26+%C3%A9&__proto__=x", Cookie="s=1; t=%20y; s=2",
@@ -11901,7 +11923,7 @@ class HttpTest(ServerCase):
         sockets[1].settimeout(WAIT)
         self.assertIn(b"408", sockets[1].recv(1000))
 
-    # answers
+    # -- answers ----
 
     def answer_of(self, code):
         self.serve("routeRegistry.registerRoute('/x', (context) => { %s });" % code)
@@ -11989,7 +12011,7 @@ class HttpTest(ServerCase):
         self.assertIn('<a href="/hello">', text)
         self.assertNotIn("<script>", text)
 
-    # files
+    # -- files ----
 
     def test_static_files(self):
         status, headers, text = self.get("/")
@@ -12027,7 +12049,7 @@ class HttpTest(ServerCase):
                 self.assertRegex(answer, r"^HTTP/1.1 40[04]")
                 self.assertNotIn("outside", answer)
 
-    # who may ask
+    # -- who may ask ----
 
     def test_host_is_checked(self):
         for host, status in (("localhost", 200), ("127.0.0.1:1", 200), ("[::1]:3000", 200), ("192.168.1.7", 200),
@@ -12098,7 +12120,7 @@ class HttpTest(ServerCase):
         self.eventually(lambda: self.server.app.broadcaster.count == 1)
         self.assertIn("There is already 1 connection to streams", self.get("/events")[2])
 
-    # streams over HTTP
+    # -- streams over HTTP ----
 
     def test_stream_headers_and_resumption(self):
         self.serve("routeRegistry.registerStreamRoute('/s');\n"
@@ -12134,7 +12156,7 @@ class HttpTest(ServerCase):
         self.assertTrue(client.ended())
 
 
-# -- Fault injection ----
+# -- Fault injection ---------------------------------------------------------------------
 
 class RoutingTest(ServerCase):
     """Which of several routes, files and pages answers."""
@@ -12837,6 +12859,15 @@ class WaitingTest(ServerCase):
         self.assertLess(threading.active_count() - before, 20)
         self.get("/go")
         self.assertEqual([self.bodies(sock, 1) for sock in socks], [[f'{{"data":{{"slow":{n}}}}}'] for n in range(100)])
+
+    def test_listeners_of_an_outcome_are_told_once_and_in_order(self):
+        outcome, told = aiwebengine.Outcome(), []
+        for number in range(3):
+            outcome.then(lambda number=number: told.append(number))
+        outcome.conclude()
+        outcome.then(lambda: told.append("late"))
+        outcome.conclude()
+        self.assertEqual(told, [0, 1, 2, "late"])
 
     def test_on_connect_may_wait(self):
         self.serve(self.SCRIPTS, handler_timeout=WAIT)
@@ -13757,7 +13788,7 @@ class PageTest(ServerCase):
         self.assertEqual(self.get("/engine/nothing")[0], 404)
 
 
-# -- Live pages ----
+# -- Live pages --------------------------------------------------------------------------
 
 INDEX = "<!doctype html>\n<html><body><p>Hello</p></body></html>\n"
 
@@ -14122,7 +14153,7 @@ class MeantNameTest(unittest.TestCase):
           ran"""), 0)
 
 
-# -- Monitors and the dashboard ----
+# -- Monitors and the dashboard ----------------------------------------------------------
 
 SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)\Z')
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
@@ -14263,7 +14294,7 @@ class DashboardTest(ServerCase):
         status, _, text = self.request("POST", action, json.dumps(wish), {"Content-Type": "application/json", **dict(headers)})
         return status, json.loads(text)
 
-    # -- what it shows --
+    # -- what it shows ----
 
     def test_the_overview_and_what_changes(self):
         self.serve({"app.js": self.CHAT, "bad.js": "let x = 1;\nlet y = (;\n"})
@@ -14563,7 +14594,7 @@ class DashboardTest(ServerCase):
         self.assertIsNone(got)
         self.assertRegex(why, "in its outbox: [0-9,]+ bytes wait until it reads|about to be written")
 
-    # -- what it does --
+    # -- what it does ----
 
     def test_a_test_message_reaches_whom_the_filter_chooses(self):
         self.serve(self.CHAT)
@@ -14664,7 +14695,7 @@ class DashboardTest(ServerCase):
         log = self.server._http.requests
         self.assertEqual((len(log.entries), log.total), (aiwebengine.REQUESTS_KEPT, aiwebengine.REQUESTS_KEPT + 10))
 
-    # -- the console --
+    # -- the console ----
 
     def evaluate(self, code, script="app.js"):
         status, answer = self.act("/engine/evaluate", script=script, code=code)
@@ -14732,7 +14763,7 @@ class DashboardTest(ServerCase):
         self.assertEqual(self.get("/x")[2], "4 5")
         self.assertIn("ReferenceError", self.evaluate("missing"))
 
-    # -- who may --
+    # -- who may ----
 
     LOCAL = (("GET", "/engine"), ("GET", "/engine/events"), ("GET", "/engine/chaos"), ("GET", "/engine/source?script=app.js"), ("GET", "/engine/request?number=1"),
              ("POST", "/engine/send"), ("POST", "/engine/reload"), ("POST", "/engine/replay"), ("POST", "/engine/evaluate"))
@@ -15591,7 +15622,7 @@ class ScriptTestsTest(ServerCase):
         self.assertEqual(code, 1, text)
         return text
 
-    # -- requests and streams --
+    # -- requests and streams ----
 
     def test_a_request_is_what_a_client_would_send(self):
         self.check("""
@@ -15714,7 +15745,7 @@ class ScriptTestsTest(ServerCase):
             self.check("assert.equal((await request('/gone')).status, 200); connect('/chat?name=a');")
         self.assertEqual(opened, [])
 
-    # -- time --
+    # -- time ----
 
     CLOCKWORK = """
         let ticks = 0;
@@ -15773,7 +15804,7 @@ class ScriptTestsTest(ServerCase):
             assert.deepEqual(order, ["after 500", "opened", "after 2000"]);
         """, chat=self.CLOCKWORK)
 
-    # -- what is reported --
+    # -- what is reported ----
 
     def test_a_failed_assertion_shows_its_line_and_what_differs(self):
         text = self.failure("""
@@ -15931,7 +15962,7 @@ class ScriptTestsTest(ServerCase):
                          [("-", "later"), ("-", "not now"), ("✗", "fails"), ("✓", "sees"), ("-", "left out"), ("✓", "chosen")])
         self.assertIn("2 passed, 1 failed, 2 skipped, 1 todo", text)
 
-    # -- files --
+    # -- files ----
 
     def test_each_file_has_the_scripts_for_itself(self):
         script = """
@@ -16014,7 +16045,7 @@ class ScriptTestsTest(ServerCase):
         self.assertEqual(code, 2)
         self.assertIn("aiwebengine: the report cannot be written: /dev/full: No space left on device", text)
 
-    # -- other reports --
+    # -- other reports ----
 
     MIXED = """
         test("works & <runs>", () => {});
@@ -19045,7 +19076,7 @@ def bench_start():
     print(f"import of the module: {seconds - bare:.2f} s (a bare Python starts in {bare:.2f} s)")
 
 
-# -- Soak: everything at once, for long ----
+# -- Soak: everything at once, for long --------------------------------------------------
 #
 # One publisher sends numbered messages, some to everyone and the others to one of five rooms. The clients know which
 # numbers they must get. They leave, are killed, stall and come back with the id of the last event they saw, while
@@ -19275,7 +19306,7 @@ class Soak:
     def fault(self, client, text):
         self.faults.append(f"{client.way}, {client.habit}: {text}")
 
-    # what happens, each on a thread of its own
+    # -- what happens, each on a thread of its own ----
 
     def missing(self, after, before, room):
         """The acknowledged numbers between two that a client of a room must have got."""
@@ -19394,7 +19425,7 @@ class Soak:
         for sock in held:
             sock.close()
 
-    # the main thread
+    # -- the main thread ----
 
     def serve_clients(self, end, finishing=False):
         """Lets the clients do what they do until `end` or, at the end, until everyone has everything."""
@@ -19600,7 +19631,7 @@ class ProgramMaker:
     def literal(self):
         return self.random.choice(self.BIGINTS if self.chance(.03) else self.LITERALS)
 
-    # scopes
+    # -- scopes ----
 
     def scoped(self, make, function=None, names=(), is_catch=False):
         self.scopes.append({"lexical": set() if is_catch else set(names), "vars": set(), "function": function})
@@ -19641,7 +19672,7 @@ class ProgramMaker:
     def function_kind(self):
         return next((s["function"] for s in reversed(self.scopes) if s["function"]), "plain")
 
-    # expressions
+    # -- expressions ----
 
     def expression(self, depth=3):
         if depth <= 0 or self.chance(0.15):
@@ -19754,7 +19785,7 @@ class ProgramMaker:
         power, conditional, sequence, template, call, call, closure, member, member, element_assignment, array, object,
         known_call, known_call, destructuring, pause, class_expression]
 
-    # functions
+    # -- functions ----
 
     def function_expression(self, depth):
         return self.pick(
@@ -19783,7 +19814,7 @@ class ProgramMaker:
             return form.format(texts, " ".join(["tick();", *lines, f"return {self.expression(1)};"]))
         return self.scoped(body, kind)
 
-    # statements
+    # -- statements ----
 
     def statements(self, depth, count):
         return [self.statement(depth) for _ in range(count)]
@@ -20095,7 +20126,7 @@ for here, reason, tests in IMPOSSIBLE:
         setattr(globals()[kind], name, unittest.skip(LEFT_OUT + reason)(getattr(globals()[kind], name)))
 
 
-# -- Several processes ----
+# -- Several processes -------------------------------------------------------------------
 
 #: Seconds without any news after which a child shows what its threads do and ends.
 NO_NEWS = 600
@@ -20432,7 +20463,7 @@ def number_of_jobs(argv):
     return min(4, cores)
 
 
-# -- A system with less ----
+# -- A system with less ------------------------------------------------------------------
 
 #: What every process of such a run does first: what macOS, or another system, has not got is taken away.
 LESS = """
