@@ -27820,6 +27820,9 @@ MIN_COLLECT_OBJECTS = 20_000
 #: All realms that are alive.
 REALMS = weakref.WeakSet()
 
+#: Thread -> the realm that it waits for, for all that may be in another one meanwhile.
+WAITS, WAITS_LOCK = {}, threading.Lock()
+
 
 class StackHeadroom:
     """`with HEADROOM:` gives Python more stack for work that shall not end in the middle: making a
@@ -28028,9 +28031,25 @@ class Pending(Outcome):
 
     def wait(self):
         """The value, once it is there; raises ScriptTimeout when the time is up."""
+        realm, me = self.realm, threading.get_ident()
+        nested = any(other.thread == me for other in REALMS)
+        with WAITS_LOCK:
+            itself = realm.is_below(me)
+            if nested and not itself:
+                WAITS[me] = realm       # whoever is there may call the script that waits here
+        if itself:
+            realm.enter(lambda: realm.run_jobs(False))
+            if not self.done:
+                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it may wait "
+                                    "for other promises only, not for timers or events")
+            return self.value()
         settled = threading.Event()
         self.then(settled.set)
-        self.realm.await_settled(settled, self.timeout, self.started)
+        try:
+            realm.await_settled(settled, self.timeout, self.started)
+        finally:
+            if nested and realm.take_lock():        # or a call that was let in by this may still run
+                realm.lock.release()
         return self.value()
 
     def seconds_left(self):
@@ -28266,7 +28285,9 @@ class Realm:
         """Runs work() under the lock and the deadline and then the microtasks; returns its result.
         Raises JSError or ScriptTimeout."""
         seconds = timeout if timeout is not None else self.timeout
-        with self.lock:
+        if not self.lock.acquire(False) and not self.take_lock():
+            return self.enter_lent(work)
+        try:
             if self.closed:
                 raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
@@ -28296,6 +28317,7 @@ class Realm:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
                     self.clear_interrupt()
+                self.thread = None
                 if HEADROOM.raised:
                     with HEADROOM.lock:
                         HEADROOM.settle()
@@ -28303,6 +28325,46 @@ class Realm:
             if stopped.name != ScriptTimeout.name:
                 WATCHDOG.settle(self)
             raise stopped
+        finally:
+            self.lock.release()
+
+    def take_lock(self):
+        """Waits for the lock. False when that would never end, because the thread that is inside waits, over
+        others perhaps, for a realm that this thread is in: two scripts call each other. It stands still until
+        this thread has left that realm, which may go in without the lock."""
+        me = threading.get_ident()
+        with WAITS_LOCK:
+            if self.is_below(me):
+                return False
+            WAITS[me] = self
+        self.lock.acquire()
+        with WAITS_LOCK:
+            del WAITS[me]
+        return True
+
+    def is_below(self, thread):
+        """Is this thread inside, or does whoever is inside wait for it?"""
+        realm = self
+        while realm is not None and realm.thread != thread:
+            realm = WAITS.get(realm.thread)
+        return realm is not None
+
+    def enter_lent(self, work):
+        """enter() as if the thread that is inside had called."""
+        if self.closed:
+            raise self.unloaded or JSError(f"the realm {self.name} is closed")
+        before, self.thread = self.thread, threading.get_ident()
+        try:
+            return self.enter_again(work)
+        except Interrupted as error:
+            if error is not self.interruption:
+                raise
+            raise self.stopped_error(self.time_limit, error) from None
+        finally:
+            if self.interruption is not None and before != self.thread:
+                STOPPED_THREADS.discard(self.thread)
+                STOPPED_THREADS.add(before)
+            self.thread = before
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -28346,8 +28408,9 @@ class Realm:
     def enqueue_job(self, job):
         self.jobs.append(job)
 
-    def run_jobs(self):
-        """Runs microtasks until none is left (9.5), then reports rejections nobody handled."""
+    def run_jobs(self, at_end=True):
+        """Runs microtasks until none is left (9.5), then, at the end of an entry, reports rejections nobody
+        handled."""
         jobs = self.jobs
         while True:
             while jobs:
@@ -28358,7 +28421,7 @@ class Realm:
                     job()
                 except Exception as error:
                     self.report(self.js_error(error), "Uncaught")
-            if not self.rejections:
+            if not self.rejections or not at_end:
                 return
             self.report_rejections()
 
@@ -28586,11 +28649,15 @@ class Realm:
     def lookup(self, name):
         """The function value of a global function, or of a top-level variable of the script or module
         that holds one, or None."""
-        with self.lock:
+        held = self.lock.acquire(False) or self.take_lock()
+        try:
             value = self.globals.get(global_name(name))
             if not is_callable(value) and self.modules.main is not None:
                 value = getattr(self.modules.main.cells.get(name), "v", None)
             return value if is_callable(value) else None
+        finally:
+            if held:
+                self.lock.release()
 
     def define(self, name, value, raw=False):
         """Defines a global from Python; a dotted name defines a property of an object."""
@@ -30488,6 +30555,9 @@ class Js2PyRealm:
     interrupt_run = Realm.interrupt_run
     enter = Realm.enter
     enter_again = Realm.enter_again
+    take_lock = Realm.take_lock
+    is_below = Realm.is_below
+    enter_lent = Realm.enter_lent
     work_and_jobs = Realm.work_and_jobs
     clear_interrupt = Realm.clear_interrupt
     run_jobs = Realm.run_jobs
@@ -30638,10 +30708,14 @@ class Js2PyRealm:
 
     def lookup(self, name):
         """The function that a global variable holds, or None."""
-        with self.lock:
+        held = self.lock.acquire(False) or self.take_lock()
+        try:
             desc = self.scope.own.get(name)
             value = desc and desc.get("value")
             return self.outward(value) if value is not None and value.is_callable() else None
+        finally:
+            if held:
+                self.lock.release()
 
     def define(self, name, value, raw=False):
         """Defines a global from Python; a dotted name defines a property of an object."""
