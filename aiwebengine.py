@@ -44033,7 +44033,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                         self._returned.append(handler)
                         break
                     self._busy = None
-                self._settle(handler)
+                self._attempt(handler, self._settle, handler)
             else:
                 self._wait()
                 continue
@@ -44074,10 +44074,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             time.sleep(SUPERVISOR_INTERVAL)     # not at full speed
         return []
 
-    def _attempt(self, handler, work):
-        """work() for one connection; a fault ends this one, and the others go on."""
+    def _attempt(self, handler, work, *arguments):
+        """Work for one connection; a fault ends this one, and the others go on."""
         try:
-            work()
+            work(*arguments)
         except Exception as error:
             self._give_up(handler, error)
 
@@ -44150,7 +44150,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         while self._returned:
             handler = self._returned.popleft()
             self._away.discard(handler)
-            self._settle(handler)
+            self._attempt(handler, self._settle, handler)
         while self._went_on:
             handler = self._went_on.popleft()
             if handler not in self._away:       # else it is looked at when it comes back
@@ -48174,6 +48174,9 @@ class Server:
 
     def start(self):
         raise_file_limit()
+        if not memory_used():
+            self.app.log.write("warn", "this system does not tell how large the process is: scripts that take too much "
+                                       "memory are not stopped")
         try:
             self.app.script_files()     # a folder that cannot be read is an error now, not later
             self._http = self._listen()

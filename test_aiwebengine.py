@@ -7426,6 +7426,22 @@ class BadSocketTest(ServerCase):
         self.assertEqual(self.output.getvalue().count("ZeroDivisionError"), 1)
         self.assertFalse(self.server._http._away)
 
+    def test_a_connection_that_cannot_be_waited_for_ends_alone(self):
+        self.serve(self.SOURCE)
+        http_server = self.server._http
+        with mock.patch.object(http_server.selector, "register", side_effect=ValueError("odd")):
+            with socket.create_connection(("127.0.0.1", self.server.port)) as sock:
+                sock.settimeout(WAIT)
+                self.assertEqual(sock.recv(9), b"")
+        self.assertEqual(self.get("/hi")[2], "hi")
+        self.assertEqual(self.output.getvalue().count("ValueError: odd"), 1)
+        self.assertEqual([each for each in http_server.handlers if each.state is aiwebengine.CLOSED], [])
+
+    def test_the_start_says_when_the_system_does_not_tell_how_large_the_process_is(self):
+        with mock.patch.object(aiwebengine, "memory_used", lambda: 0):
+            self.serve(self.SOURCE)
+        self.assertIn("memory are not stopped", self.output.getvalue())
+
     def test_a_wait_that_always_fails_is_neither_the_end_nor_a_flood(self):
         broadcaster = self.serve_with_select()
         client = self.connect("/s")
