@@ -3590,6 +3590,7 @@ class Variable:
     boxed        it lives in a Cell, made anew for each turn of the loop (or shared by modules)
     provided     its Cell comes from outside: the variable is imported or exported
     passed       captured in a loop but never assigned: inner functions get the value itself
+    counts       whether it is_counter(), None before that was asked; `starts`: the range of its literals
     remote       some inner function assigns it: any call may
     early        some reference stands before the declaration (or runs perhaps before it)
     sources      what is assigned to it: expression nodes and type names, for the inference
@@ -3598,7 +3599,8 @@ class Variable:
 
     __slots__ = ("kind", "scope", "name", "python", "is_global", "captured", "assigned", "in_loop",
                  "boxed", "passed", "provided", "early", "sources", "type", "start", "end", "capturers",
-                 "region", "references", "dominates", "remote")
+                 "region", "references", "dominates", "remote", "counts",
+                 "starts")
 
     def __init__(self, kind, scope, name, start, end):
         self.kind = kind
@@ -3616,7 +3618,7 @@ class Variable:
         self.references = []
         self.region = None
         self.dominates = False
-        self.type = None
+        self.counts = self.starts = self.type = None
 
 
 class Scope:
@@ -4494,6 +4496,15 @@ def is_own_step(variable, source):
 
 def is_counter(variable):
     """Whether a variable is only ever set to small literals or counted up or down."""
+    if variable.counts is None:
+        variable.counts = only_counts(variable)
+        starts = [s.value for s in variable.sources if isinstance(s, NumericLiteral)]
+        fine = all(type(v) is int and abs(v) < 2 ** 40 for v in starts)
+        variable.starts = (min(starts, default=0), max(starts, default=0)) if fine else (None, None)
+    return variable.counts
+
+
+def only_counts(variable):
     for source in variable.sources:
         if isinstance(source, NumericLiteral):
             continue
@@ -4554,10 +4565,8 @@ def counter_range(variable, step):
     """The range of a counter; for other variables `x++` is an addition like any other."""
     current = variable.type
     if is_counter(variable):
-        starts = [s.value for s in variable.sources if isinstance(s, NumericLiteral)]
-        if all(type(v) is int and abs(v) < 2 ** 40 for v in starts):
-            low = min(starts, default=0)
-            high = max(starts, default=0)
+        low, high = variable.starts
+        if low is not None:
             return (low, COUNTER_BOUND) if step > 0 else (-COUNTER_BOUND, high)
         return "num"
     if current == BOTTOM:
@@ -5337,7 +5346,7 @@ NUMBER_TYPES = frozenset((int, float))
 def same_value_zero(x, y):
     """SameValueZero (7.2.11)."""
     if x == y:
-        return (type(x) is bool) is (type(y) is bool)
+        return type(x) is type(y) or type(x) in NUMBER_TYPES and type(y) in NUMBER_TYPES
     return x is y or (x != x and y != y)
 
 
@@ -6416,8 +6425,9 @@ def species_constructor(obj, default):
 # -- Equality and order (7.2) ------------------------------------------------------------
 
 def strict_equal(x, y):
-    """IsStrictlyEqual (7.2.15). Python's == is right except that it takes True for 1."""
-    return x == y and (type(x) is bool) is (type(y) is bool)
+    """IsStrictlyEqual (7.2.15). Python's == is right except that it takes True for 1, and for a float on the
+    left 2.0 for 2n."""
+    return x == y and (type(x) is type(y) or type(x) in NUMBER_TYPES and type(y) in NUMBER_TYPES)
 
 
 def loose_equal(x, y):
@@ -14185,12 +14195,11 @@ def list_position(items, value, start, end):
     """The first position of a value among start … end by strict equality, or -1."""
     if value != value:
         return -1
-    is_bool = type(value) is bool
     step = SLICE_LENGTH if type(value) is not str or len(value) <= 64 else comparisons_at_once(value)
     while start < end:
         try:
             start = items.index(value, start, end if end - start <= step else start + step)
-            if (type(items[start]) is bool) is is_bool:
+            if strict_equal(items[start], value):
                 return start
             start += 1
         except ValueError:
@@ -37179,6 +37188,9 @@ def graphql_registration_sentence(item):
 STATUS_TEXT = {status.value: status.phrase for status in http.HTTPStatus}
 
 MAX_PATH_LENGTH = 200
+#: Of `*` in a path, and of `:name` in a part of it: with more, finding out that a long URL does not match takes
+#: too long.
+MAX_STARS = 2
 #: Paths that belong to the server itself, with everything below them.
 RESERVED_PATHS = ("/engine", "/graphql")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -37374,6 +37386,9 @@ def nearest(word, candidates):
                "unless given.")
 def register_route(host, path=undefined, handler=undefined, method=undefined):
     path = check_path(host, "registerRoute", path)
+    if path.count("*") > MAX_STARS or any(part.count(":") > MAX_STARS for part in path.split("/")):
+        raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} may hold {MAX_STARS} \"*\", and so "
+                        "many \":\" between two slashes, but not more")
     handler = check_handler(host, "registerRoute", handler)
     if method is undefined or method is null:
         method = "GET"
@@ -37648,9 +37663,11 @@ def header_items(realm, headers):
     ValueError with what is wrong."""
     if headers is undefined or headers is null:
         return []
-    if not realm.is_object(headers) or realm.is_callable(headers):
-        raise ValueError(f"the headers must be an object or an array of pairs, not {describe_value(realm, headers)}")
-    if not realm.is_array(headers):
+    is_list = realm.is_object(headers) and realm.is_array(headers)
+    if not is_list and (not is_options(realm, headers) or realm.class_of(headers) not in ("Object", "Proxy")):
+        kind = f"a {realm.class_of(headers)}" if is_options(realm, headers) else describe_value(realm, headers)
+        raise ValueError(f"the headers must be an object or an array of pairs, not {kind}")
+    if not is_list:
         return [(name, realm.get(headers, name)) for name in realm.keys(headers)]
     items = []
     for index, pair in enumerate(realm.elements(headers)):
@@ -39387,6 +39404,9 @@ MAX_KEPT_LOG_TEXT = 20_000
 MAX_LOG_BACKLOG = 4 * 1024 * 1024
 MAX_LOG_LINES = 20_000
 LOG_FLUSH_SECONDS = 1.0
+#: How long a computing thread keeps Python from the others. The thread that serves everybody needs Python several
+#: times for a request, and each time waits for all the scripts that compute.
+SWITCH_SECONDS = 0.0005
 MAX_REPORTED_CALLS = 6
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
@@ -41920,7 +41940,8 @@ class Gate:
             return ()
         if origin is None or not self.allows_origin(origin):
             return (("Vary", "Origin"),)
-        named = (("Access-Control-Allow-Credentials", "true"),) if origin.lower() in self.cors else ()
+        named = (("Access-Control-Allow-Credentials", "true"),) \
+            if origin.lower() in self.cors and origin != "null" else ()     # any sandboxed page is "null"
         return (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"), *named)
 
     def admit(self, address, now):
@@ -43154,18 +43175,27 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return None
 
     def not_found(self, head):
-        here = made_here(head, self.address)
-        hints = self.app.suggestions(head.path) if here else ()
+        """404; on this machine with what is meant, which takes a look at everything that is registered."""
+        if made_here(head, self.address):
+            self.compute(self.server.missing_pace, b"", lambda: self.describe_missing(head), self.reply)
+        else:
+            self.refuse(Refusal(404, self.missing_text(head)))
+
+    @staticmethod
+    def missing_text(head):
         shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
-        message = f"Nothing is registered at {head.method} {shown}"
-        if here and self.app.failures:
+        return f"Nothing is registered at {head.method} {shown}"
+
+    def describe_missing(self, head):
+        """The Response to a request for a path that does not exist."""
+        message, hints = self.missing_text(head), self.app.suggestions(head.path)
+        if self.app.failures:
             message += f". Not loaded because of an error: {', '.join(sorted(self.app.failures)[:10])}"
         if hints:
             message += f". Did you mean {' or '.join(hints)}?"
-        if head.browser and here:
-            self.reply(PAGES["missing"](self.server, head, message))
-        else:
-            self.refuse(Refusal(404, message))
+        if head.browser:
+            return PAGES["missing"](self.server, head, message)
+        raise Refusal(404, message)
 
     # -- GraphQL ----
 
@@ -43360,7 +43390,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return
         if status >= 500:
             self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
-        raise Refusal(int(status), host.realm.to_python(message) if isinstance(message, str) else error.message)
+        if not isinstance(message, str):
+            message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
+        raise Refusal(int(status), host.realm.to_python(message))
 
     # -- streams ----
 
@@ -43879,6 +43911,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._later_count = itertools.count()
         self.gate = Gate(host, allowed_hosts, cors, rate)
         self.key = Key()
+        self.missing_pace = Pace()
         self.max_connections = max_connections
         self.requests = RequestLog()
         self.dashboard = None           # made by the section on pages when somebody looks
@@ -48174,6 +48207,7 @@ class Server:
 
     def start(self):
         raise_file_limit()
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         if not memory_used():
             self.app.log.write("warn", "this system does not tell how large the process is: scripts that take too much "
                                        "memory are not stopped")

@@ -2632,6 +2632,9 @@ var r = []; for (var f of [(a = (b = 1), b) => 0, (a = () => b = 1, b = a()) => 
 # 0n is false wherever it stands
 result = [0n || 3, 0n ? 1 : 2, !0n, 0n && 3, (() => { while (0n) return 1; return 2 })()].map(String).join()
 => 3,2,true,0,2
+# a Number is never strictly equal to a BigInt, also where it is a float here
+result = ((t, b) => [t === b, b === t, [t].includes(b), [, t].includes(b), [t].indexOf(b), [t].lastIndexOf(b), new Set([t, b]).size, (() => { switch (t) { case b: return 1 } })(), -0 === 0n])(1.5 + 1.5, 3n).map(String).join()
+=> false,false,false,false,-1,-1,2,undefined,false
 # continue in a try: what the loop's test and update throw is not caught there
 var r = []; try { do { try { continue } catch { r.push("inner") } } while (x_()) } catch (e) { r.push(e.name) }
 try { for (;; x_()) { try { continue } catch { r.push("inner") } } } catch (e) { r.push(e.name) } result = r.join()
@@ -7495,16 +7498,20 @@ class BadSocketTest(ServerCase):
 
     def test_an_accept_that_always_fails_does_not_spin(self):
         self.serve(self.SOURCE)
-        server = self.server._http
-        listener, calls = server.socket, []
-        server.socket = mock.Mock(accept=mock.Mock(side_effect=lambda: calls.append(1) or (_ for _ in ()).throw(
-            PermissionError(1, "not permitted"))), fileno=listener.fileno, close=listener.close)
+        server, calls = self.server._http, []
+        accept = server._accept
+
+        def refuse():
+            calls.append(1)
+            raise PermissionError(1, "not permitted")
+        refusing = mock.patch.object(server, "_accept", lambda listener: accept(mock.Mock(accept=refuse)))
+        refusing.start()
         with socket.create_connection(("127.0.0.1", self.server.port)) as sock:
             self.eventually(lambda: len(calls) > 2)
             before = len(calls)
             time.sleep(0.3)
             self.assertLess(len(calls) - before, 40)
-            server.socket = listener
+            refusing.stop()
             sock.settimeout(WAIT)
             sock.sendall(b"GET /hi HTTP/1.1\r\nHost: localhost\r\n\r\n")
             self.assertTrue(sock.recv(99).startswith(b"HTTP/1.1 200"))
@@ -9610,6 +9617,9 @@ class HostApiTest(ServerCase):
         self.assertIn("no option", self.evaluate("return routeRegistry.registerStreamRoute('/x', {onconnect: 'f'})"))
         self.assertIn("history", self.evaluate("return routeRegistry.registerStreamRoute('/x', {history: -1})"))
         self.assertIn("metadata", self.evaluate("1") or "metadata")
+        for path in ("/*/*/*", "/a/:a-:b-:c"):
+            self.assertIn("but not more", self.evaluate(f"return routeRegistry.registerRoute('{path}', 'f')"))
+        self.assertIn("registered", self.evaluate("return routeRegistry.registerRoute('/:a-:b/:c/*/*', 'f')"))
         self.assertIn("stream paths are fixed", self.evaluate("return routeRegistry.registerStreamRoute('/x/:id')"))
 
     def test_extra_arguments_are_ignored(self):
@@ -12190,6 +12200,12 @@ class OtherOriginsTest(ServerCase):
             self.assertEqual(self.connect("/events", [f"Origin: {origin}"]).headers.get("access-control-allow-credentials"), credentials)
         self.assertNotIn("access-control-allow-origin", self.get("/hello")[1])
 
+    def test_sandboxed_pages_get_no_credentials(self):
+        self.serve(ECHO, cors=["null"])
+        headers = self.get("/hello", Origin="null")[1]
+        self.assertEqual((headers["access-control-allow-origin"], headers.get("access-control-allow-credentials")),
+                         ("null", None))
+
     def test_refusals_of_what_was_not_understood_carry_the_headers(self):
         self.serve(ECHO, cors=["http://a.test"])
         for start, status in ((b"POST /echo" + HEAD + b"Content-Length: 99999999\r\n", 413), (b"GET /hello HTTP/3.0\r\n", 505),
@@ -12355,6 +12371,7 @@ class ResponseTest(ServerCase):
         for code, part in (("{ 'Set-Cookie': { a: 1 } }", "header Set-Cookie must be a string, not an object"),
                            ("[['a']]", "must be a pair"), ("[['a', 'b'], 5]", "item 1"), ("'a: b'", "not a string"),
                            ("[[1, 'a']]", "name of a header"), ("{ 'X-A': [{}] }", "not an object"),
+                           ("new Map([['a', 'b']])", "not a Map"), ("() => 1", "not a function"),
                            ("{ 'X-A': Symbol() }", "not a symbol"), ("{ 'X-A': null, 'X-B': [[]] }", "not an array")):
             status, _, text = self.answer(f"return {{ headers: {code} }}")
             self.assertEqual((status, part in text), (500, True), text)
@@ -13551,6 +13568,7 @@ class FaultTest(ServerCase):
         ask(port, "POST", "/send", "after")
         self.assertEqual(client.next()["data"], "after")
 
+    @needs(os.environ.get("AIWEBENGINE_SELECTOR") != "select", "selectors for more than 1,024 sockets")
     def test_a_thousand_clients_at_once(self):
         if resource and resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1300:
             self.skipTest(LEFT_OUT + "1,300 files that a process may have open")
@@ -19426,7 +19444,7 @@ def bench_soak(kind, seconds=600):
         if left:
             soak.faults.append(f"{left} connections are still there after everyone left")
     warm, last = soak.leaks()
-    if last > warm * 1.1 + 8192:
+    if last > warm * 1.1 + (8192 if seconds >= 600 else 24_576):       # in a short run histories still fill
         soak.faults.append(f"memory grew from {warm:,} to {last:,} KiB")
     delays = sorted(soak.delays) or [0]
     print("  " + ", ".join(f"{count:,} {name}" for name, count in soak.count.items()))
