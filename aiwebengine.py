@@ -36272,8 +36272,9 @@ def _graphql_content_type(header):
     return media.strip(), charset
 
 
+@functools.lru_cache(64)
 def _graphql_accepted(header):
-    """(media range, quality) pairs of an Accept header, best first."""
+    """(media range, quality) pairs of an Accept header, best first. Clients send the same again and again."""
     ranges = []
     for part in (header or "*/*").lower().split(","):
         media, *parameters = part.split(";")
@@ -36287,7 +36288,7 @@ def _graphql_accepted(header):
                     quality = 0.0
         if media.strip() and quality > 0:
             ranges.append((media.strip(), quality))
-    return sorted(ranges, key=lambda item: -item[1])
+    return tuple(sorted(ranges, key=lambda item: -item[1]))
 
 
 def _graphql_response_type(header):
@@ -39844,7 +39845,7 @@ class ResolverCall:
             if self.request is None or self.request.calls is None:
                 self.result = host.run(self.handler, what, self.make_context(), self.convert)
             else:
-                self.result = host.run_now(pace, self.handler, what, self.make_context, self.convert)
+                self.result = host.run_now(None, self.handler, what, self.make_context, self.convert)
         except Exception as error:
             self.error = error
         if self.result is not NOT_NOW and type(self.result) is not Pending:
@@ -40076,6 +40077,8 @@ def find_import(folder, specifier, referrer):
     if not specifier.startswith(("./", "../")):
         raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
                         "./ or ../ (packages are not supported)")
+    if "\0" in specifier:
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains U+0000")
     folder = folder.resolve()
     try:
         path = (folder / referrer).parent.joinpath(specifier).resolve()
@@ -40267,7 +40270,7 @@ class ScriptHost:
 
     def run_now(self, pace, handler, what, make_context, convert=None):
         """What Realm.start() gives, if nobody is in the realm; NOT_NOW else. Raises what the handler raises, or
-        MissingHandler."""
+        MissingHandler. The `pace` is None where somebody else notes it."""
         lock = self.realm.lock
         with self._lock:
             if self.taken or self.retired and not self.active or not lock.acquire(False):
@@ -40281,7 +40284,8 @@ class ScriptHost:
             return outcome
         finally:
             lock.release()
-            pace.note(time.perf_counter() - started)
+            if pace is not None:
+                pace.note(time.perf_counter() - started)
             self.pass_turn(type(outcome) is not Pending)
 
     def begin(self, call, patient=False):
@@ -40357,7 +40361,7 @@ class ScriptHost:
         if calls is not None:
             calls.append(call)
         call.begin()
-        return call.value()
+        return call.result if call.call is None and call.error is None else call.value()
 
     def live_value(self, kind, name, value):
         """What a resolver returned. For a method, a getter or a promise in it, which take another call, it
@@ -43249,7 +43253,18 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             else:
                 then(result)
 
-        self.compute(self.app.resolver_pace, body, attempt, go_on)
+        pace = self.app.resolver_pace
+        if context.calls is None or not pace.quick or not self.may_lead(body):
+            self.compute(pace, body, attempt, go_on)
+            return
+        context.position, started = 0, time.perf_counter()      # as attempt() and compute() would do it
+        try:
+            result = work()
+        except Suspended as pause:
+            go_on(pause)
+        else:
+            pace.note(time.perf_counter() - started)
+            then(result)
 
     def reply_parts(self, parts):
         """Sends a (status, headers, body) triple."""
