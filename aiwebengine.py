@@ -465,8 +465,8 @@ _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
 _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
                  for quote in ("'", '"')}
 _TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
-_REGEXP = re.compile("/((?:[^/\\\\\\[\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029]"
-                     "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029])*\\])+)/").match
+_REGEXP_PARTS = re.compile("(?:[^/\\\\\\[\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]"
+                           "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029])*\\]){1,10000}").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})"
                      r"|([0-3][0-7]{0,2}|[4-7][0-7]?)|(\r\n|[\s\S]))")
@@ -851,17 +851,17 @@ class JSLexer:
 
     def read_regexp(self):
         """Read the regular expression that begins at the current `/` token. Return (pattern, flags)."""
-        match = _REGEXP(self.source, self.start)
-        if not match:
+        end = self._end_of_parts(_REGEXP_PARTS, self.start + 1)
+        if self.source[end:end + 1] != "/":
             raise self.error("Invalid regular expression: missing /")
-        flags = _REGEXP_FLAGS(self.source, match.end())
+        flags = _REGEXP_FLAGS(self.source, end + 1)
         following = self.source[flags.end():flags.end() + 1]
         if not re.fullmatch("[dgimsuvy]*", flags[0]) or len(set(flags[0])) != len(flags[0]) \
                 or "u" in flags[0] and "v" in flags[0] \
                 or following and (following == "\\" or is_identifier_part(following)):
             raise self.error("Invalid regular expression flags")
         self.pos = flags.end()
-        return to_code_units(match[1]), flags[0]
+        return to_code_units(self.source[self.start + 1:end]), flags[0]
 
     def read_template_text(self, offset):
         """Read a piece of a template from offset to the next `${` or the closing backtick.
@@ -1283,6 +1283,23 @@ class ExportDefaultDeclaration(Node):
 class ExportAllDeclaration(Node):
     """export * as exported from source   exported may be None"""
     __slots__ = fields = ("exported", "source", "attributes")
+
+
+def bound_names(pattern):
+    """The Identifiers that a binding pattern declares, in order."""
+    kind = type(pattern)
+    if kind is Identifier:
+        return [pattern]
+    if kind is AssignmentPattern:
+        return bound_names(pattern.left)
+    if kind is RestElement:
+        return bound_names(pattern.argument)
+    if kind is ArrayPattern:
+        return [name for e in pattern.elements if e is not None for name in bound_names(e)]
+    if kind is ObjectPattern:
+        return [name for p in pattern.properties
+                for name in bound_names(p.value if isinstance(p, Property) else p.argument)]
+    return []
 
 
 # ======================================================================================
@@ -1924,6 +1941,15 @@ class JSParser(JSLexer):
         declarations = self.parse_declarators(kind, True)
         return self.finish(VariableDeclaration(kind, declarations), start, line, column)
 
+    def check_catch_parameters(self, pattern):
+        """No `var` of a for-of statement may have the name of a catch parameter around it (B.3.4)."""
+        for identifier in bound_names(pattern):
+            scope = self.declarations
+            while scope is not None and not scope.is_function:
+                if scope.names.get(identifier.name) == _CATCH:
+                    raise self.already_declared(identifier)
+                scope = scope.outer
+
     def check_for_declaration(self, node, is_of):
         """Check the declaration in the head of a for-in or for-of statement (14.7.5.1)."""
         loop = "for-of" if is_of else "for-in"
@@ -1931,8 +1957,11 @@ class JSParser(JSLexer):
             raise self.error(f"Invalid left-hand side in {loop} loop: Must have a single binding.",
                              node.start)
         declarator = node.declarations[0]
-        if declarator.init is not None:
+        plain = node.kind == "var" and declarator.id.__class__ is Identifier
+        if declarator.init is not None and (is_of or self.strict or not plain):     # B.3.5 allows the others
             raise self.error(f"{loop} loop variable declaration may not have an initializer.", node.start)
+        if is_of and node.kind == "var":
+            self.check_catch_parameters(declarator.id)
 
     def parse_for_rest(self, init):
         self.expect(";")
@@ -3666,6 +3695,8 @@ class FunctionScope(Scope):
         self.body = self
         #: The var that a block function is copied to when its declaration is reached.
         self.var_copy = None
+        #: The scope of its own that a function declared as the branch of an `if` stands in.
+        self.block = None
         #: "field" functions and class constructors are compiled differently.
         self.role = None
 
@@ -4368,23 +4399,6 @@ VAR_CONTAINERS = frozenset((
     BlockStatement, IfStatement, ForStatement, ForInStatement, ForOfStatement, WhileStatement,
     DoWhileStatement, TryStatement, CatchClause, SwitchStatement, SwitchCase,
     ExportNamedDeclaration))
-
-
-def bound_names(pattern):
-    """The Identifiers that a binding pattern declares, in order."""
-    kind = type(pattern)
-    if kind is Identifier:
-        return [pattern]
-    if kind is AssignmentPattern:
-        return bound_names(pattern.left)
-    if kind is RestElement:
-        return bound_names(pattern.argument)
-    if kind is ArrayPattern:
-        return [name for e in pattern.elements if e is not None for name in bound_names(e)]
-    if kind is ObjectPattern:
-        return [name for p in pattern.properties
-                for name in bound_names(p.value if isinstance(p, Property) else p.argument)]
-    return []
 
 
 def exported_locals(statement):
@@ -6886,7 +6900,7 @@ RUNTIME_NAMES = """
     get_length push char_code_at put put_sloppy put_element put_element_sloppy method element_method
     callee delete_member delete_global put_global assign_const after new make_function make_async
     make_generator make_async_generator make_target_function new_regexp template_object array_with_holes
-    spread rest_array make_arguments map_arguments define spread_into define_accessor set_literal_prototype
+    spread rest_array make_arguments with_callee map_arguments define spread_into define_accessor set_literal_prototype
     iterate iterate_live close_iterator abandon_iterator enumerate_keys destructure_array first_values
     object_for_destructuring object_rest
     caught sloppy_this new_instance constructor_result derived_result super_call super_get super_put
@@ -7133,13 +7147,21 @@ class Emitter:
         own = node.id.name if node.id is not None else name
         info = self.function_info(node, own, kind)
         code = self.define_python_function(node, scope, own or "")
-        made = self.make_function(node, scope, code, info)
+        if self.knows_itself(scope):
+            temp = self.temporary()
+            made = self.call("with_callee", self.make_function(node, scope, self.walrus(temp, code), info), self.name(temp))
+        else:
+            made = self.make_function(node, scope, code, info)
         variable = node.id.scope if isinstance(node, FunctionExpression) and node.id is not None else None
         if isinstance(variable, Variable) and variable.kind == "fname":
             if variable.boxed:
                 self.emit_assign(variable.python, self.call("Cell"))
             return self.assign_value(variable, made, declares=True)
         return made
+
+    def knows_itself(self, scope):
+        """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword argument."""
+        return scope.uses_arguments and not scope.strict and scope.node.simple_params and "callee" in self.unit.source
 
     def function_info(self, node, name, kind=None):
         if kind is None:
@@ -7221,8 +7243,12 @@ class Emitter:
         leading = [self_name] if self.constructor is None else ["new_target"]
         if self.takes_new_target(node):
             leading = ["new_target", self_name]
-        return self.python_def(python, leading, self.declarations() + (body or [self.passing()]),
+        made = self.python_def(python, leading, self.declarations() + (body or [self.passing()]),
                                rest, optional)
+        if self.knows_itself(scope):
+            made.args.kwonlyargs.append(ast.arg("own_function", None, lineno=self.line, col_offset=self.column))
+            made.args.kw_defaults.append(self.const(None))
+        return made
 
     def no_jump(self):
         """jump = 0: no jump through several loops is under way."""
@@ -7309,7 +7335,8 @@ class Emitter:
             self.declare_cell(variable)
             self.emit_store(variable, self.call(
                 "make_arguments", self.name("arguments"),
-                self.const(scope.strict or not node.simple_params)), True)
+                self.const(scope.strict or not node.simple_params),
+                *([self.name("own_function")] if self.knows_itself(scope) else [])), True)
 
     def bind_parameter(self, param, source):
         """Binds one parameter from a Python parameter, or from `arguments` by index."""
@@ -7533,7 +7560,10 @@ class Emitter:
         pass
 
     def visit_FunctionDeclaration(self, node):
-        if node.scope.var_copy is not None:
+        block, node.scope.block = node.scope.block, None
+        if block is not None:
+            self.in_scope(block, lambda: self.visit_FunctionDeclaration(node))
+        elif node.scope.var_copy is not None:
             self.emit_store(node.scope.var_copy, self.load(node.id), True)
 
     def visit_VariableDeclaration(self, node):
@@ -8114,7 +8144,9 @@ class Emitter:
     def object_pattern(self, pattern, value, store):
         source = self.temporary()
         self.emit_assign(source, value)
-        self.emit_value(self.call("object_for_destructuring", self.name(source)))
+        first = pattern.properties[0] if pattern.properties else None
+        named = [self.const(property_name(first.key))] if isinstance(first, Property) and not first.computed else []
+        self.emit_value(self.call("object_for_destructuring", self.name(source), *named))
         used = []
         for prop in pattern.properties:
             self.at(prop)
@@ -18000,13 +18032,87 @@ def json_parse(realm, text):
     JSSyntaxError."""
     parser = JSONParser(realm, text)
     start = _JSON_SPACE.match(text).end()
+    large = len(text) > JSON_PART_CHARACTERS and text.count(",") + text.count("[") + text.count("{") > JSON_PART_CHARACTERS
     try:
-        value, end = parser.raw_decode(text, start)
+        value, end = decode_in_parts(parser, text, start) if large else parser.raw_decode(text, start)
     except ValueError:
         raise json_error(text) from None
     if _JSON_SPACE.match(text, end).end() != len(text):
         raise json_error(text)
     return parser.mend(value)
+
+
+#: No part can match in two ways: `re` would try them all where a text has no end.
+_JSON_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+#: Characters of a JSON text that are decoded without a look whether the script shall stop.
+JSON_PART_CHARACTERS = 1 << 16
+
+
+def _json_part(depth):
+    """A pattern for a JSON value that holds others `depth` deep; the decoder tells whether it is one."""
+    inner = f"|{_json_part(depth - 1)}" if depth > 1 else ""
+    return rf"""[\[{{][^][{{}}"]*(?:(?:{_JSON_TEXT}{inner})[^][{{}}"]*)*[\]}}]"""
+
+
+_JSON_CONTAINER = re.compile(_json_part(6), re.DOTALL)
+_JSON_PLAIN = rf"""(?:[^][{{}}",:\s]+|{_JSON_TEXT}|{_json_part(6)})"""
+#: Several elements or members, each with its comma.
+_JSON_PARTS = {list: re.compile(rf"(?:\s*{_JSON_PLAIN}\s*,)+", re.DOTALL),
+               dict: re.compile(rf"(?:\s*{_JSON_TEXT}\s*:\s*{_JSON_PLAIN}\s*,)+", re.DOTALL)}
+_JSON_BRACKETS = {"[": list, "{": dict}
+
+
+def decode_in_parts(parser, text, at):
+    """raw_decode(text, at) for a large text: containers that are long are put together from parts."""
+    opened = []                         # [container under way, the key that waits for its value]
+    while True:
+        poll_interrupt()
+        at = _JSON_SPACE.match(text, at).end()
+        kind = _JSON_BRACKETS.get(text[at:at + 1])
+        if kind is None or _JSON_CONTAINER.match(text, at, at + JSON_PART_CHARACTERS):
+            value, at = parser.raw_decode(text, at)
+        else:
+            first = _JSON_SPACE.match(text, at + 1).end()
+            if text[first:first + 1] != ("]" if kind is list else "}"):
+                opened.append([kind(), None])
+                at = _decode_parts(parser, text, at + 1, opened[-1])
+                continue
+            value, at = parser.raw_decode("[]" if kind is list else "{}")[0], first + 1
+        while True:
+            if not opened:
+                return value, at
+            container, key = opened[-1]
+            if type(container) is list:
+                container.append(value)
+            else:
+                container[key] = value
+            at = _JSON_SPACE.match(text, at).end()
+            if text[at:at + 1] == ",":
+                at = _decode_parts(parser, text, at + 1, opened[-1])
+                break
+            if text[at:at + 1] != ("]" if type(container) is list else "}"):
+                raise ValueError
+            opened.pop()
+            value, at = container if type(container) is list else parser.object_hook(container), at + 1
+
+
+def _decode_parts(parser, text, at, place):
+    """Decodes what is short and followed by a comma, and the next key; where the next value begins."""
+    container = place[0]
+    while parts := _JSON_PARTS[type(container)].match(text, at, at + JSON_PART_CHARACTERS):
+        poll_interrupt()
+        at = parts.end()
+        if type(container) is list:
+            container += parser.raw_decode(f"[{parts[0][:-1]}]")[0]
+        else:
+            container.update(parser.raw_decode(f"{{{parts[0][:-1]}}}")[0].props)
+    if type(container) is dict:
+        key, at = parser.raw_decode(text, _JSON_SPACE.match(text, at).end())
+        at = _JSON_SPACE.match(text, at).end()
+        if type(key) is not str or text[at:at + 1] != ":":
+            raise ValueError
+        place[1], at = utf16(key), at + 1
+    return at
 
 
 def parse_plain_json(text):
@@ -18026,7 +18132,8 @@ def parse_plain_json(text):
 
 #: Values in one JSON text that a client sends.
 MAX_JSON_VALUES = 1_000_000
-_JSON_TEXT_OR_VALUE = re.compile(r'"(?:[^"\\]+|\\.)*"|[,\[{]', re.DOTALL)
+# A text without an end reaches to the end of all, or it would be looked for again from each of its quotes.
+_JSON_TEXT_OR_VALUE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[,\[{]', re.DOTALL)
 
 
 def has_too_many_values(text):
@@ -26527,10 +26634,11 @@ def rest_object(realm, source, used):
     return rest
 
 
-def object_for_destructuring(realm, value):
-    """Object patterns refuse undefined and null (13.15.5.2)."""
+def object_for_destructuring(realm, value, first=None):
+    """Object patterns refuse undefined and null (13.15.5.2); `first` is the property they ask for first."""
     if value is undefined or value is null:
-        raise JSTypeError(f"Cannot destructure '{value}' as it is {value}.")
+        asked = "" if first is None else f"property '{first}' of "
+        raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
 
 
 def enumerate_keys(realm, value):
@@ -26609,14 +26717,22 @@ def map_arguments(obj, *cells):
     obj.__class__ = JSMappedArguments
 
 
-def make_arguments(realm, args, strict):
-    """CreateUnmappedArgumentsObject (10.4.4.6)."""
+def make_arguments(realm, args, strict, callee=None):
+    """CreateUnmappedArgumentsObject (10.4.4.6), or of a sloppy function with its `callee` where it is given."""
     obj = JSArguments(realm.ObjectPrototype, {str(i): value for i, value in enumerate(args)})
     obj.put("length", len(args), HIDDEN_ATTRS)
     obj.put(SYM_ITERATOR, realm.ArrayPrototype.get("values"), HIDDEN_ATTRS)
     if strict:
         obj.put_accessor("callee", realm.ThrowTypeError, realm.ThrowTypeError, 0)
+    elif callee is not None:
+        obj.put("callee", callee, HIDDEN_ATTRS)
     return obj
+
+
+def with_callee(function, code):
+    """Lets the Python function of a JSFunction know it, for `arguments.callee`."""
+    code.__kwdefaults__ = {"own_function": function}
+    return function
 
 
 def new_instance(realm, new_target, klass):
@@ -26744,7 +26860,7 @@ REALM_RUNTIME = {
 }
 
 
-SHARED_RUNTIME["map_arguments"] = map_arguments
+SHARED_RUNTIME.update(map_arguments=map_arguments, with_callee=with_callee)
 
 
 # -- The global object -------------------------------------------------------------------
@@ -27848,7 +27964,7 @@ class Outcome:
         listeners = self._listeners
         while listeners:
             try:
-                listener = listeners.pop()          # another thread may have come first
+                listener = listeners.pop(0)         # another thread may have come first
             except IndexError:
                 return
             listener()
@@ -30672,6 +30788,9 @@ class Js2PyRealm:
         """Plain Python as a raw value: containers become handles."""
         return self.outward(self.inward(value))
 
+    def new_array(self, items):
+        return self.from_python(items)
+
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
 
@@ -30798,12 +30917,12 @@ def check_js2py():
 ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
-    "evaluate", "call", "run", "wait_idle",                     # entering it
+    "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
+    "new_object", "new_array", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -38801,7 +38920,7 @@ class RedisRelay:
             number = redis_sequence(identifier)
             with self.lock:
                 self.positions[key] = number
-            self._prove(key, number)
+                self.proofs[key] = max(number, self.proofs.get(key, 0))
             sequence = self.era.base + number
             text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
             if b"name" in fields:
@@ -39881,8 +40000,10 @@ class ResolverCall:
         return self.resolver[1] == "subscription" and isinstance(self.error, MissingHandler)
 
     def value(self):
-        if self.call is not None and not self.call.done:
-            raise Suspended(self.call)
+        if self.call is not None:
+            if not self.call.done:
+                raise Suspended(self.call)
+            self.result, self.error = self.call.result, self.call.error     # call_ended() may be about to
         if self.error is None:
             return self.result
         if not self.may_be_missing():
@@ -41217,6 +41338,8 @@ RECEIVE_BYTES = 256 * 1024
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
 CAUTIOUS_SECONDS = 0.1
+#: So many requests that waited are answered before the next look at what has come.
+MAX_GOING_ON = 64
 #: Larger bodies are read by another thread, too.
 MAX_LEADERS_BODY = 16 * 1024
 #: After the last response of a connection, what still comes is read for so long.
@@ -43781,7 +43904,11 @@ class Greeting:
 
 def list_object(realm, pairs):
     """A script's object with arrays of strings."""
-    return realm.from_python(pairs) if pairs else realm.new_object({})
+    if not pairs:
+        return realm.new_object({})
+    if "".join([*pairs, *itertools.chain.from_iterable(pairs.values())]).isascii():
+        return realm.new_object({key: realm.new_array(list(values)) for key, values in pairs.items()})
+    return realm.from_python(pairs)
 
 
 def connect_answer(realm, value):
@@ -44199,10 +44326,12 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             handler = self._returned.popleft()
             self._away.discard(handler)
             self._attempt(handler, self._settle, handler)
-        while self._went_on:
+        for _ in range(min(len(self._went_on), MAX_GOING_ON)):
             handler = self._went_on.popleft()
             if handler not in self._away:       # else it is looked at when it comes back
                 self._ready.append(handler)
+        if self._went_on:
+            self._wake()                # the others have their turn after those who came meanwhile
 
     # -- sockets ----
 
