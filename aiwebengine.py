@@ -954,7 +954,7 @@ class Node:
         return f"{type(self).__name__}({parts})"
 
 
-# -- Program and statements ----
+# -- Program and statements --------------------------------------------------------------
 
 class Program(Node):
     """A whole script or module: body is a list of statements, source_type "script" or "module"."""
@@ -1047,7 +1047,7 @@ class VariableDeclarator(Node):
     __slots__ = fields = ("id", "init")
 
 
-# -- Functions and classes ----
+# -- Functions and classes ---------------------------------------------------------------
 # The function of a method, getter or setter starts at its property key, so that start and
 # end delimit what Function.prototype.toString returns (20.2.3.5).
 
@@ -1086,7 +1086,7 @@ class StaticBlock(Node):
     __slots__ = fields = ("body",)
 
 
-# -- Literals and names ----
+# -- Literals and names ------------------------------------------------------------------
 
 class Identifier(Node):
     """name, as a reference, a binding, a target or a plain property key"""
@@ -1133,7 +1133,7 @@ class TaggedTemplateExpression(Node):
     __slots__ = fields = ("tag", "quasi")
 
 
-# -- Expressions ----
+# -- Expressions -------------------------------------------------------------------------
 
 class ArrayExpression(Node):
     """[elements]   None is a hole"""
@@ -1226,7 +1226,7 @@ class ImportExpression(Node):
     __slots__ = fields = ("source", "options")
 
 
-# -- Patterns ----
+# -- Patterns ----------------------------------------------------------------------------
 
 class ArrayPattern(Node):
     """[elements]   targets, AssignmentPatterns, None for a hole, a RestElement last"""
@@ -1245,7 +1245,7 @@ class RestElement(Node):
     __slots__ = fields = ("argument",)
 
 
-# -- Modules ----
+# -- Modules -----------------------------------------------------------------------------
 # A name that may be written as a string (ES2022) is an Identifier or a StringLiteral.
 
 class ImportDeclaration(Node):
@@ -3723,7 +3723,7 @@ class ScopeAnalyzer:
         self.variables = []
         self.counts = {}
 
-    # walking
+    # -- walking ----
 
     def visit(self, node):
         handler = VISITORS.get(type(node))
@@ -3772,7 +3772,7 @@ class ScopeAnalyzer:
         self.in_region(node, visit)
         self.loop = outer
 
-    # declarations
+    # -- declarations ----
 
     def declare_lexical(self, statements, scope):
         """Declares what a statement list declares for itself: let, const, class, functions."""
@@ -3817,7 +3817,7 @@ class ScopeAnalyzer:
             elif kind is LabeledStatement:
                 stack.append(node.body)
 
-    # the program
+    # -- the program ----
 
     def analyze(self, program, is_eval):
         """`is_eval`: an indirect eval keeps its let, const and class to itself, and in strict mode
@@ -3850,7 +3850,7 @@ class ScopeAnalyzer:
             if variable.python is None:
                 self.settle(variable)
 
-    # functions
+    # -- functions ----
 
     def visit_FunctionDeclaration(self, node):
         if node.id is not None:
@@ -3962,7 +3962,7 @@ class ScopeAnalyzer:
         if node.argument is not None:
             self.visit(node.argument)
 
-    # chains are walked down their left side without recursion
+    # -- chains are walked down their left side without recursion ----
 
     def visit_spine(self, node):
         rights = []
@@ -3998,7 +3998,7 @@ class ScopeAnalyzer:
     def visit_SequenceExpression(self, node):
         self.visit_list(node.expressions)
 
-    # names
+    # -- names ----
 
     def reference(self, identifier, write=False, source=None, declares=False):
         identifier.scope = None
@@ -4076,7 +4076,7 @@ class ScopeAnalyzer:
             self.note_element(node.argument)
             self.visit(node.argument)
 
-    # statements
+    # -- statements ----
 
     def visit_VariableDeclaration(self, node):
         for declarator in node.declarations:
@@ -4195,7 +4195,7 @@ class ScopeAnalyzer:
             self.visit_pattern(node.param, "any")
         self.visit(node.body)
 
-    # classes
+    # -- classes ----
 
     def visit_ClassDeclaration(self, node):
         if node.id is not None:
@@ -4268,7 +4268,7 @@ class ScopeAnalyzer:
         self.variables.append(scope.names["%home"])
         self.within(node, scope, lambda: self.visit_list(node.properties))
 
-    # modules
+    # -- modules ----
 
     def visit_ImportDeclaration(self, node):
         for specifier in node.specifiers:
@@ -4287,7 +4287,7 @@ class ScopeAnalyzer:
     def visit_ExportDefaultDeclaration(self, node):
         self.visit(node.declaration)
 
-    # resolution
+    # -- resolution ----
 
     def resolve_all(self):
         seen = set()
@@ -5033,7 +5033,7 @@ class JSObject:
         self.props = {} if props is None else props
         self.attrs = None
 
-    # internal methods
+    # -- internal methods ----
 
     def get_proto(self):
         return self.proto
@@ -5211,7 +5211,7 @@ class JSObject:
         """The property keys in the order of 10.1.11."""
         return order_keys(self.props if self.attrs is None else self.attrs)
 
-    # conveniences for built-ins
+    # -- conveniences for built-ins ----
 
     def put(self, key, value, flags=DEFAULT_ATTRS):
         """Makes an own data property without asking: for objects that no script has seen."""
@@ -7661,7 +7661,7 @@ class Emitter:
         self.at(node)
         self.emit(ast.Raise(self.call("JSError", value), None, lineno=self.line, col_offset=self.column))
 
-    # modules
+    # -- modules ----
 
     def visit_ExportNamedDeclaration(self, node):
         if node.declaration is not None:
@@ -7680,7 +7680,7 @@ class Emitter:
             value = self.named(declaration, "default")
         self.emit_store(self.scope.names["%default"], value, True)
 
-    # loops
+    # -- loops ----
 
     def loop(self, labels, kind="loop"):
         jump = Jump(labels, kind, True)
@@ -8417,7 +8417,7 @@ class Emitter:
         return self.call("JSArray", self.name("ArrayPrototype"),
                          ast.List(values, _LOAD, lineno=self.line, col_offset=self.column))
 
-    # objects
+    # -- objects ----
 
     def visit_ObjectExpression(self, node):
         plain = 0
@@ -8481,7 +8481,7 @@ class Emitter:
         needs_name = prop.computed and is_anonymous_function(prop.value)
         return self.call("define", target, key, value, self.const(needs_name))
 
-    # functions and classes as values
+    # -- functions and classes as values ----
 
     def visit_function(self, node):
         return self.function_value(node, "")
@@ -8998,7 +8998,7 @@ class Emitter:
             return self.expression(node.expressions[-1])
         return self.last_of(*[self.expression(part) for part in node.expressions])
 
-    # assignment
+    # -- assignment ----
 
     def visit_AssignmentExpression(self, node):
         operator, left = node.operator, node.left
@@ -9323,7 +9323,7 @@ class Emitter:
     def visit_Evaluated(self, node):
         return self.name(node.name)
 
-    # optional chains
+    # -- optional chains ----
 
     def visit_ChainExpression(self, node):
         return self.optional_chain(node, lambda: self.expression(node.expression), self.name("undefined"))
@@ -12233,7 +12233,7 @@ ZONE_NAMES = {
 }
 
 
-# -- Date: arithmetic (21.4.1)
+# -- Date: arithmetic (21.4.1) -----------------------------------------------------------
 
 def days_from_civil(year, month, day):
     """Days since 1970-01-01 of a date of the Gregorian calendar; month from 1, any year."""
@@ -12311,7 +12311,7 @@ def week_day(value):
     return (int(value) // MS_PER_DAY + 4) % 7
 
 
-# -- Date: local time
+# -- Date: local time --------------------------------------------------------------------
 
 #: Names of zones whose abbreviation means another zone in ZONE_NAMES, by offset in hours.
 OTHER_ZONE_NAMES = {("CST", 8): "China Standard Time", ("IST", 2): "Israel Standard Time",
@@ -12462,7 +12462,7 @@ def utc_time(value, offset=local_facts):
     return value - before
 
 
-# -- Date: text
+# -- Date: text --------------------------------------------------------------------------
 
 def year_text(year):
     return f"{'-' if year < 0 else ''}{abs(year):04d}"
@@ -12495,7 +12495,7 @@ def iso_text(value):
     return f"{shown}-{month + 1:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{ms:03d}Z"
 
 
-# -- Date: parsing
+# -- Date: parsing -----------------------------------------------------------------------
 
 _ISO_DATE = re.compile(
     r"(?P<year>[+-]\d{6}|\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d))?)?"
@@ -12666,7 +12666,7 @@ class LooseDateParser:
         return time_clip(utc_time(value) if self.zone is None else value - self.zone * 60000)
 
 
-# -- Date: getters and setters
+# -- Date: getters and setters -----------------------------------------------------------
 
 _DATE_PARTS = ("FullYear", "Month", "Date", "Hours", "Minutes", "Seconds", "Milliseconds")
 #: How many arguments a setter takes: the part and the smaller ones of date or clock.
@@ -12778,7 +12778,7 @@ def full_year(year):
     return 1900 + year if 0 <= year <= 99 else year
 
 
-# -- Date: methods that make text
+# -- Date: methods that make text --------------------------------------------------------
 
 @DATE.method("toDateString", 0)
 def date_to_date_string(realm, this, *_):
@@ -12840,7 +12840,7 @@ def date_to_primitive(realm, this, hint=undefined, *_):
     raise JSTypeError("Cannot convert object to primitive value")
 
 
-# -- Date: constructor
+# -- Date: constructor -------------------------------------------------------------------
 
 def date_arguments(values):
     """The time of the arguments year, month, … of Date() and Date.UTC(), not clipped."""
@@ -13004,7 +13004,7 @@ def numbered_capture(digits, captures):
     return ("" if capture is undefined else capture) + rest
 
 
-# -- String: access, search, parts
+# -- String: access, search, parts -------------------------------------------------------
 
 @STRING.method("at", 1)
 def string_at(realm, this, index=undefined, *_):
@@ -13146,7 +13146,7 @@ def string_substr(realm, this, start=undefined, length=undefined, *_):
     return text[first:first + count]
 
 
-# -- String: changed copies
+# -- String: changed copies --------------------------------------------------------------
 
 @STRING.method("normalize", 0)
 def string_normalize(realm, this, form=undefined, *_):
@@ -13305,19 +13305,42 @@ def string_to_well_formed(realm, this, *_):
     return text if text.isascii() else in_slices(text, lambda piece: _LONE_SURROGATE.sub("\ufffd", piece))
 
 
+def trimmed(text, at_start, at_end):
+    """A long text without white space at one end or both."""
+    first, last = 0, len(text)
+    while at_start and first < last:
+        piece = text[first:first + SLICE_LENGTH]
+        rest = piece.lstrip(WHITE_SPACE)
+        first += len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    while at_end and first < last:
+        piece = text[max(first, last - SLICE_LENGTH):last]
+        rest = piece.rstrip(WHITE_SPACE)
+        last -= len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    return text[first:last]
+
+
 @STRING.method("trim", 0)
 def string_trim(realm, this, *_):
-    return this_text(this, "trim").strip(WHITE_SPACE)
+    text = this if type(this) is str else this_text(this, "trim")
+    return text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
 
 
 @STRING.method("trimEnd", 0)
 def string_trim_end(realm, this, *_):
-    return this_text(this, "trimEnd").rstrip(WHITE_SPACE)
+    text = this_text(this, "trimEnd")
+    return text.rstrip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, False, True)
 
 
 @STRING.method("trimStart", 0)
 def string_trim_start(realm, this, *_):
-    return this_text(this, "trimStart").lstrip(WHITE_SPACE)
+    text = this_text(this, "trimStart")
+    return text.lstrip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, False)
 
 
 STRING.alias("trimLeft", "trimStart")
@@ -13343,7 +13366,7 @@ def string_value_of(realm, this, *_):
     return string_value(this, "valueOf")
 
 
-# -- String: patterns
+# -- String: patterns --------------------------------------------------------------------
 
 def regexp_create(realm, pattern, flags):
     """RegExpCreate (22.2.3.1)."""
@@ -13489,7 +13512,7 @@ def split_in_slices(text, separator):
         at = max(at, end - len(separator) + 1)
 
 
-# -- String: order of text
+# -- String: order of text ---------------------------------------------------------------
 
 #: ASCII in the order of the root collation of Unicode (CLDR), letters and digits apart.
 _COLLATION_MARKS = "\t\n\v\f\r _-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$"
@@ -13629,7 +13652,7 @@ def string_locale_compare(realm, this, that=undefined, locales=undefined, option
     return compare_text(text, to_string(that), collation_options(options))
 
 
-# -- String: HTML methods (B.2.2)
+# -- String: HTML methods (B.2.2) --------------------------------------------------------
 
 def html_method(name, tag, attribute=None):
     """Declares String.prototype.anchor and its kin: CreateHTML (B.2.2.2.1)."""
@@ -13651,7 +13674,7 @@ for _arguments in (("anchor", "a", "name"), ("big", "big"), ("blink", "blink"), 
     html_method(*_arguments)
 
 
-# -- String: iterator (22.1.5)
+# -- String: iterator (22.1.5) -----------------------------------------------------------
 
 class JSStringIterator(JSObject):
     """Walks the code points of `text` from `position`."""
@@ -13684,7 +13707,7 @@ def string_iterator(realm, this, *_):
     return JSStringIterator(realm.StringIteratorPrototype, this_text(this, "[Symbol.iterator]"))
 
 
-# -- String: constructor
+# -- String: constructor -----------------------------------------------------------------
 
 def call_string(realm, this, *values):
     """String(value): unlike `new String`, it shows symbols."""
@@ -14116,7 +14139,9 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
         return obj
     if is_dense(obj) or end - start == length and simple_holes(realm, obj):
         if len(obj.items) == length:
-            for at in range(start, end, 1 << 20):
+            if end - start <= 1 << 20:
+                obj.items[start:end] = [value] * (end - start)
+            for at in range(start, end, 1 << 20) if end - start > 1 << 20 else ():
                 realm.poll()
                 count = min(1 << 20, end - at)
                 obj.items[at:at + count] = [value] * count
@@ -14471,7 +14496,8 @@ def array_slice(realm, this, start=undefined, end=undefined, *_):
     start = relative_index(start, length)
     end = relative_index(end, length, length)
     if is_dense(obj) and len(obj.items) == length and has_array_constructor(realm, obj):
-        return realm.new_array(copied_list(obj.items, start, end))
+        return realm.new_array(
+            obj.items[start:end] if end - start <= 1 << 20 else copied_list(obj.items, start, end))
     target = array_species_create(realm, obj, max(end - start, 0))
     copy_range(realm, target, obj, start, end)
     set_length_or_throw(target, max(end - start, 0))
@@ -14605,7 +14631,7 @@ def sort_texts(texts):
 def sort_in_slices(values, key=None):
     """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
     sorted in runs, which are then merged piece by piece."""
-    if len(values) <= SLICE_LENGTH:
+    if len(values) <= SLICE_LENGTH << 2:
         return sorted(values, key=key)
     runs = [sorted(piece, key=key) for piece in sliced(values)]
     result = []
@@ -16158,7 +16184,7 @@ class JSTypedArray(JSObject):
         for index, value in enumerate(interruptible(values), start):
             self.set_index(index, value)
 
-    # internal methods
+    # -- internal methods ----
 
     def get_own(self, key):
         index = element_index(key)
@@ -18771,7 +18797,7 @@ class JSProxy(JSProxyBase):
         about = "" if key is None else f" for property '{key_text(key)}'"
         raise JSTypeError(f"'{name}' on proxy: trap {reason}{about}")
 
-    # internal methods, in the order of 10.5
+    # -- internal methods, in the order of 10.5 ----
 
     def get_proto(self):
         target, trap = self.trap("getPrototypeOf")
@@ -20030,7 +20056,7 @@ class PatternParser:
             self.fail("Invalid capture group name")
         return utf16(name)
 
-    # escapes
+    # -- escapes ----
 
     def escape(self):
         """After a backslash outside classes."""
@@ -20163,7 +20189,7 @@ class PatternParser:
                 return join_pair(chr(code), chr(int(match[0], 16)))
         return code
 
-    # classes
+    # -- classes ----
 
     def char_class(self):
         """After "[": the ranges of a CharacterClass."""
@@ -20213,7 +20239,7 @@ class PatternParser:
         return self.character_escape(True) if ranges is None else ranges
 
 
-    # classes with the flag v: (ranges, strings that are not one character long)
+    # -- classes with the flag v: (ranges, strings that are not one character long) ----
 
     def class_set_node(self):
         """After "[": the longest strings are tried first (22.2.2.4)."""
@@ -21054,7 +21080,7 @@ class ThreadedMatcher:
             self.tests[ranges] = CharTest(ranges)
         return self.tests[ranges]
 
-    # one method per kind of node: (node, the step that follows, whether to go forward) -> step
+    # -- one method per kind of node: (node, following step, forward?) -> step ----
 
     def compile(self, node, following, forward):
         return getattr(self, "compile_" + type(node).__name__.lower())(node, following, forward)
@@ -21214,7 +21240,7 @@ class ThreadedMatcher:
             return following
         return following if node.open else refer
 
-    # loops
+    # -- loops ----
 
     def compile_loop(self, node, following, forward):
         if node.maximum == 0:
@@ -22139,12 +22165,16 @@ def replace_by_function(realm, regexp, text, function):
             pieces.append(text[position:start])
             pieces.append(piece if type(piece) is str else to_string(piece))
             position = end
-            size += len(pieces[-1]) + len(pieces[-2])
-            if size > MAX_STRING_LENGTH:
-                raise JSRangeError("Invalid string length")
+        size += sum(map(len, pieces))
+        if size > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        if len(matches) < MATCHES_AT_ONCE:
+            break
         done.append("".join(pieces))
         pieces.clear()
-    return join_pieces(done + [text[position:]])
+    pieces.append(text[position:])
+    check_string_length(size + len(pieces[-1]))
+    return "".join(done + pieces)
 
 
 def replace_by_text(realm, regexp, text, replacement):
@@ -23660,7 +23690,7 @@ class Inspector:
         lines = [self.paint(quote_string(line), "string") for line in re.findall("[^\n]*\n|[^\n]+", text)]
         return f" +\n{' ' * (self.indent + 2)}".join(lines) + more
 
-    # objects
+    # -- objects ----
 
     def show_object(self, obj, level):
         while isinstance(obj, JSProxyBase):
@@ -23793,7 +23823,7 @@ class Inspector:
                 rows.append("".join(cells[:-1]) + entries[start + len(cells) - 1])
         return rows + tail
 
-    # shapes
+    # -- shapes ----
 
     def prefix(self, obj, name, size, fallback):
         """What stands before the bracket: "Foo(2) [Tag] "."""
@@ -24522,7 +24552,7 @@ class URLRecord:
             value = getattr(base, name)
             setattr(self, name, list(value) if type(value) is list else value)
 
-    # parsing
+    # -- parsing ----
 
     def parse_authority(self, text):
         """"user:password@host:port"."""
@@ -24585,7 +24615,7 @@ class URLRecord:
         safe = SAFE_SPECIAL_QUERY if self.special else SAFE_QUERY
         self.query = None if text is None else percent_encode(text, safe)
 
-    # serialising
+    # -- serialising ----
 
     def host_text(self):
         if self.host is None:
@@ -27195,7 +27225,7 @@ class ModuleMap:
             self.metas[filename] = JSObject(None, {"url": utf16(filename)})
         return self.metas[filename]
 
-    # loading and linking
+    # -- loading and linking ----
 
     def load(self, specifier, referrer, kind=None):
         """The Module that a specifier names, with all it requests, linked."""
@@ -27252,7 +27282,7 @@ class ModuleMap:
         fresh.append(module)
         return module
 
-    # evaluation
+    # -- evaluation ----
 
     def evaluate(self, module):
         """Evaluate (16.2.1.5.3): runs a module after those it requests; returns the promise of that."""
@@ -27456,7 +27486,7 @@ def thread_seconds(thread):
     """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's own
     function for it crashes for a thread that has ended."""
     try:
-        return time.clock_gettime(~thread << 3 | 6) if sys.platform == "linux" else None
+        return time.clock_gettime(~thread << 3 | 6) if thread is not None and sys.platform == "linux" else None
     except OSError:
         return None
 
@@ -27477,13 +27507,16 @@ class Watch:
     def __init__(self, realm, seconds):
         self.realm = realm
         self.memory = realm.memory
-        self.thread = threading.get_native_id()
+        self.thread = None
         self.since = time.monotonic()
         self.deadline = INFINITY if seconds is None else self.since + seconds
         self.seconds = None
 
     def worked(self, now):
         """Seconds that it has computed since the last look."""
+        if self.thread is None:
+            self.thread = next((thread.native_id for thread in threading.enumerate()
+                                if thread.ident == self.realm.thread), None)
         last, self.seconds = self.seconds, thread_seconds(self.thread)
         since, self.since = self.since, now
         return now - since if last is None or self.seconds is None else self.seconds - last
@@ -27572,7 +27605,7 @@ class Watchdog:
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
                 self.watches.discard(watch)
-            elif late > HELD_UP_SECONDS and seconds > late / 2:
+            elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
         self.charge(memory - self.memory, shares)
         self.take_turns(now, memory - self.memory, [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
@@ -27671,7 +27704,7 @@ WATCHDOG = Watchdog()
 MemoryLimit.has_room = WATCHDOG.has_room
 
 
-# -- Values for a reader that chooses ----
+# -- Values for a reader that chooses ----------------------------------------------------
 
 
 class LiveValues:
@@ -28119,7 +28152,7 @@ class Realm:
                 return item(self) if isinstance(item, types.FunctionType) else item
         raise KeyError(name)
 
-    # making objects
+    # -- making objects ----
 
     def object_prototype(self):
         return self.ObjectPrototype
@@ -28144,7 +28177,7 @@ class Realm:
     def new_error(self, kind, message):
         return make_error(self, kind, message, frames_of_stack(sys._getframe(1)))
 
-    # exceptions
+    # -- exceptions ----
 
     def thrown_value(self, error):
         """The JavaScript value of a caught Python exception."""
@@ -28201,7 +28234,7 @@ class Realm:
             return error
         return JSError(self.thrown_value(error), phase)
 
-    # entering
+    # -- entering ----
 
     def interrupt_run(self, reason):
         """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory", or
@@ -28308,7 +28341,7 @@ class Realm:
             timeout.line, timeout.column = frame_position(*frames[0])
         return timeout
 
-    # jobs
+    # -- jobs ----
 
     def enqueue_job(self, job):
         self.jobs.append(job)
@@ -28348,7 +28381,7 @@ class Realm:
         a function of its own in the place of this one."""
         self.console("error", f"{prefix} {error.stack}")
 
-    # timers
+    # -- timers ----
 
     def set_timer(self, callback, milliseconds, repeat=False):
         return self.timers.add(callback, milliseconds, repeat)
@@ -28395,7 +28428,7 @@ class Realm:
                 if self.timers.is_empty():
                     return
 
-    # running code
+    # -- running code ----
 
     def evaluate(self, source, filename="<script>", timeout=None):
         """Runs a script and the microtasks it leaves; returns the completion value as plain Python.
@@ -28625,7 +28658,7 @@ class Realm:
     def note_failure(self, error):
         """An exception of Python's that no script is to blame for."""
 
-    # values in and out
+    # -- values in and out ----
 
     def to_python(self, value):
         """A JavaScript value as plain Python: undefined stays, null is None, arrays are lists, plain
@@ -28742,7 +28775,7 @@ class Realm:
     is_array = staticmethod(is_array)
     type_of = staticmethod(typeof)
 
-    # what iteration may take for granted
+    # -- what iteration may take for granted ----
 
     def array_iteration_untouched(self):
         """Whether arrays are iterated by the built-in functions."""
@@ -29253,7 +29286,7 @@ class PromptRealm(ForegroundRealm):
         text = inspect_value(self, value, colors=self.colors)
         return text[1:-1] if isinstance(value, JSErrorObject) and text[0] == "[" and text[-1] == "]" else text
 
-    # completion
+    # -- completion ----
 
     def completions(self, text):
         """What the names `text` ends with, such as `ob` or `obj.pre`, may be completed to, in order. No
@@ -29529,7 +29562,7 @@ class Js2PyCopy:
         for index in range(-1, _JS2PY_READY_NUMBERS):
             self.base.NUM_BANK[index] = self.base.Js(index)
 
-    # loading
+    # -- loading ----
 
     def import_module(self, name, namespace=None, _locals=None, names=(), level=0):
         """__import__ of the copy."""
@@ -29572,7 +29605,7 @@ class Js2PyCopy:
                 exec(js2py_code(name), vars(module))
         return self.modules[name]
 
-    # translating
+    # -- translating ----
 
     def completion(self, type, expression):
         """js2py's translating function for our own kind of node: see estree()."""
@@ -29861,7 +29894,7 @@ class TranslationCheck:
     def is_call(self, node, name):
         return isinstance(node, ast.Call) and self.is_name(node.func, name) and not node.keywords
 
-    # statements
+    # -- statements ----
 
     def check_Pass(self, node):
         pass
@@ -29949,7 +29982,7 @@ class TranslationCheck:
                      and all(self.is_name(decorator, "Js") for decorator in node.decorator_list), node)
         self.work += node.body
 
-    # expressions
+    # -- expressions ----
 
     def check_Constant(self, node):
         self.require(type(node.value) in _TRANSLATED_CONSTANTS, node)
@@ -30450,7 +30483,7 @@ class Js2PyRealm:
                     "Js", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift", "PyJsException", "Scope",
                     "PyExceptionToJs", "JsToPyException", "JsRegExp")}}
 
-    # entering: the lock, the deadline, the microtasks and the timers are those of Realm
+    # -- entering: the lock, the deadline, the microtasks and the timers are Realm's ----
 
     interrupt_run = Realm.interrupt_run
     enter = Realm.enter
@@ -30490,7 +30523,7 @@ class Js2PyRealm:
             _, timeout.filename, timeout.line = places[0]
         return timeout
 
-    # exceptions
+    # -- exceptions ----
 
     def exception(self, error):
         """The exception to raise within js2py for one of Python's."""
@@ -30561,7 +30594,7 @@ class Js2PyRealm:
         return f"    at {filename}:{line}" if name == "<module>" else \
             f"    at {name or '<anonymous>'} ({filename}:{line})"
 
-    # running code
+    # -- running code ----
 
     def evaluate(self, source, filename="<script>", timeout=None):
         """Runs a script; returns the value of its last expression statement as plain Python. Raises JSError
@@ -30601,7 +30634,7 @@ class Js2PyRealm:
             raise JSTypeError("this is not a function")
         return self.outward(function.call(self.values.undefined, tuple(map(self.inward, args))))
 
-    # globals
+    # -- globals ----
 
     def lookup(self, name):
         """The function that a global variable holds, or None."""
@@ -30741,7 +30774,7 @@ class Js2PyRealm:
             raise JSTypeError('The "callback" argument must be of type function')
         self.jobs.append(lambda: self.invoke(callback, ()))
 
-    # values in and out: js2py's own stay inside; raw ones are plain, or Js2PyValue
+    # -- values in and out: js2py's own stay inside; raw ones are plain, or Js2PyValue ----
 
     def outward(self, value):
         """A value of js2py as a raw one."""
@@ -32880,7 +32913,7 @@ class GraphQLParser:
         self.nesting = 0
         self.advance()
 
-    # tokens
+    # -- tokens ----
 
     def advance(self):
         self.kind, self.value, self.start = self.lexer.next()
@@ -32941,7 +32974,7 @@ class GraphQLParser:
     def name(self):
         return self.expect("Name")
 
-    # executable definitions (2.3 to 2.8)
+    # -- executable definitions (2.3 to 2.8) ----
 
     def document(self):
         definitions = []
@@ -33054,7 +33087,7 @@ class GraphQLParser:
         return GqlFragment(start, name, name_start, self.named_type(), self.directives(),
                            self.selection_set())
 
-    # values, directives, type references (2.9 to 2.12)
+    # -- values, directives, type references (2.9 to 2.12) ----
 
     def value_literal(self, const):
         kind, value, start = self.kind, self.value, self.start
@@ -33112,7 +33145,7 @@ class GraphQLParser:
         start = self.start
         return GqlNamedType(start, self.name())
 
-    # type system definitions (section 3)
+    # -- type system definitions (section 3) ----
 
     def description(self):
         if self.kind in ("String", "BlockString"):
@@ -34120,7 +34153,7 @@ class GraphQLSchema:
             self._keep_reachable(visible)
         self._collect_possible()
 
-    # building
+    # -- building ----
 
     def problem(self, message, offset, registration):
         self.problems.append((message, offset, registration))
@@ -34263,7 +34296,7 @@ class GraphQLSchema:
                 _GRAPHQL_PLACEHOLDER, self.types["Boolean"], None,
                 "Always null. It stands here because no query is registered, and GraphQL wants one.")
 
-    # checks of section 3
+    # -- checks of section 3 ----
 
     def _check_types(self):
         for name, merged in self.merge.types.items():
@@ -34431,7 +34464,7 @@ class GraphQLSchema:
             if type_.kind == "INPUT_OBJECT" and type_ not in state:
                 visit(type_, [])
 
-    # views and relations between types
+    # -- views and relations between types ----
 
     def _keep_reachable(self, visible):
         """Drops the types that neither the visible registrations declare nor their fields reach. What is kept
@@ -34526,7 +34559,7 @@ class GraphQLSchema:
             return _GRAPHQL_ROOT_META.get(name)
         return field
 
-    # introspection (section 4)
+    # -- introspection (section 4) ----
 
     def introspection(self):
         """The schema as the value of `__schema`: dicts that refer to one another."""
@@ -34783,7 +34816,7 @@ class GraphQLValidator:
             raise _GraphQLValidationAborted
         self.errors.append(GraphQLError(message, offsets, self.document.source))
 
-    # documents and definitions
+    # -- documents and definitions ----
 
     def visit_document(self):
         for node in self.document.definitions:
@@ -34931,7 +34964,7 @@ class GraphQLValidator:
                         todo.append(fragment.selections)
         return found
 
-    # variables
+    # -- variables ----
 
     def visit_variable_definition(self, node):
         type_ = self.schema.reference(node.type)
@@ -35049,7 +35082,7 @@ class GraphQLValidator:
                                   named,
                                   found)
 
-    # selections
+    # -- selections ----
 
     def visit_selections(self, selections, parent, owner):
         if parent is not None and not parent.is_composite:
@@ -35175,7 +35208,7 @@ class GraphQLValidator:
                 return True
         return False
 
-    # values, directives, names
+    # -- values, directives, names ----
 
     def visit_value(self, node, type_):
         if type_ is not None and type_.named.is_input:
@@ -35687,7 +35720,7 @@ class GraphQLPlanner:
             complete, fast = _graphql_argument_checker(plan), None
         return key, plan.name, fast, complete, plan, plan.nullable
 
-    # completion by type (section 6.4.3)
+    # -- completion by type (section 6.4.3) ----
 
     def completer(self, type_, plan, selections):
         if type_.kind == "NON_NULL":
@@ -36712,7 +36745,7 @@ class GraphQLService:
         self.orders = collections.defaultdict(threading.RLock)      # by name: one message after the other
         self.swept = 0.0
 
-    # registering
+    # -- registering ----
 
     def register(self, kind, name, sdl, resolver, owner="", visibility="external", resolver_name=None):
         """Adds a root field, or types, at once, in place of the same owner's of that name.
@@ -36876,7 +36909,7 @@ class GraphQLService:
                 schema = self.views[key] = GraphQLSchema(self.working, visible, _GRAPHQL_CORE)
         return schema
 
-    # executing
+    # -- executing ----
 
     def execute(self, query, variables=None, operation_name=None, context=None, view=None):
         """Executes a query or mutation against a view (None: what HTTP sees); returns the response as a dict
@@ -36916,7 +36949,7 @@ class GraphQLService:
         return handle_graphql_http(method, headers, query, body, self.view(), context, self.format_errors,
                                    self.absent)
 
-    # subscribing
+    # -- subscribing ----
 
     def stream(self, method, headers, query, body, context=None):
         """The GraphQLSseAnswer to a request to `/graphql` that wants an event stream."""
@@ -36996,7 +37029,7 @@ class GraphQLService:
         value = self.ask_resolver(name, query, context)
         return value if value is None or isinstance(value, str) else graphql_json(value)
 
-    # the single connection mode
+    # -- the single connection mode ----
 
     def reserve(self):
         """PUT: a token for a connection to come."""
@@ -37070,7 +37103,7 @@ class GraphQLService:
         if subscription is not None and complete:
             reservation.complete(operation_id)
 
-    # streams and broadcasting
+    # -- streams and broadcasting ----
 
     def channel(self, subscription, event, last_event_id=None):
         """The stream of the subscribers that see what this one sees; `subscription` None means everything."""
@@ -37360,7 +37393,7 @@ def install_host_api(host):
         host.realm.define(entry.name, types.MethodType(entry.function, host), raw=True)
 
 
-# -- Arguments ----
+# -- Arguments ---------------------------------------------------------------------------
 
 
 def describe_value(realm, value):
@@ -37497,7 +37530,7 @@ def nearest(word, candidates):
     return found[0] if found else None
 
 
-# -- routeRegistry ----
+# -- routeRegistry -----------------------------------------------------------------------
 
 
 @host_function("routeRegistry.registerRoute", "path: string, handler: string | RouteHandler, method?: string",
@@ -37673,7 +37706,7 @@ def list_connections(host, path=undefined):
     return json.dumps(facts, ensure_ascii=False)
 
 
-# -- graphQLRegistry ----
+# -- graphQLRegistry ---------------------------------------------------------------------
 
 
 def declare_graphql(kind):
@@ -37772,7 +37805,7 @@ def execute_graphql(host, query=undefined, variables=undefined):
     return json.dumps(result, ensure_ascii=False)
 
 
-# -- ResponseBuilder ----
+# -- ResponseBuilder ---------------------------------------------------------------------
 
 #: What the last argument of the functions may be.
 _RESPONSE_OPTIONS = "options?: number | ResponseOptions"
@@ -37895,7 +37928,7 @@ def response_no_content(host, options=undefined):
     return response_options(host, "noContent", options, 204, known=("headers",))
 
 
-# -- sharedStorage ----
+# -- sharedStorage -----------------------------------------------------------------------
 
 
 class SharedStorage:
@@ -37982,7 +38015,7 @@ def storage_keys(host):
     return host.storage.keys()
 
 
-# -- Storage in a file ----
+# -- Storage in a file -------------------------------------------------------------------
 
 #: Seconds that a write waits for another process that is writing to the same file.
 STORAGE_PATIENCE = 1.0
@@ -38263,7 +38296,7 @@ def to_sql(text):
     return data if any("\ud800" <= character <= "\udfff" for character in text) else text
 
 
-# -- Relays ----
+# -- Relays ------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -38307,7 +38340,7 @@ class LocalRelay:
         """To be called when the server ends."""
 
 
-# -- Redis ----
+# -- Redis -------------------------------------------------------------------------------
 #
 # Several processes, on one machine or many, that run the same scripts. A message goes to a Redis
 # stream first, with XADD; every process, also the one that sends, delivers what it reads from
@@ -38684,9 +38717,15 @@ class RedisRelay:
             epoch, proofs = self.epoch, list(self.proofs.items())
         found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number)) for key, number in proofs])
         self._note_time(self.link.call("TIME"))
-        lost = "" if all(found) else epoch
-        self.epoch = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
-                                    facts.get("aof_enabled", 0)).decode()
+        lost = b"" if all(found) else epoch.encode()
+        for _ in range(3):
+            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
+                                    facts.get("aof_enabled", 0))
+            if re.fullmatch(rb"[0-9a-f]{8}", agreed):
+                self.epoch = agreed.decode()
+                return
+            lost = agreed               # somebody else wrote this
+        raise RedisTrouble(f"something else writes to its key {_REDIS_STATE}")
 
     def _note_time(self, answer):
         seconds, microseconds = map(int, answer)
@@ -38702,7 +38741,7 @@ class RedisRelay:
         """What Redis tells every now and then: another process may have begun an epoch, or somebody emptied
         Redis."""
         self._note_time(answer)
-        if epoch is None or epoch.decode() != self.epoch:
+        if epoch != self.epoch.encode():
             self._meet()
         if self.epoch != self.era.epoch:
             self._wake()
@@ -38963,6 +39002,8 @@ def messages_kept(depth, size):
 def redis_event(fields):
     """The EventFields in those of an entry."""
     event, id, retry = (fields.get(name) for name in (b"event", b"id", b"retry"))
+    if re.search(rb"[\r\n\0]", (event or b"") + (id or b"")) or retry and not retry.isdigit():
+        raise ValueError("an event, id or retry time that no script gave")
     return EventFields(event and event.decode(), id and id.decode(), retry and int(retry))
 
 
@@ -39064,7 +39105,7 @@ class RedisPresence:
         return found
 
 
-# -- Type declarations ----
+# -- Type declarations -------------------------------------------------------------------
 
 #: What editors and TypeScript are told about the shapes that the tables above mention, and about the
 #: globals that are no part of JavaScript itself. `{host}` is where the host API goes.
@@ -39550,7 +39591,7 @@ _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
-# -- Log ----
+# -- Log ---------------------------------------------------------------------------------
 
 
 def printable(text):
@@ -39735,7 +39776,7 @@ def console_takes_escapes(stream):
         return False
 
 
-# -- Errors of scripts ----
+# -- Errors of scripts -------------------------------------------------------------------
 
 
 def code_frame(source, line, column, around=2):
@@ -39795,7 +39836,7 @@ class ScriptReplaced(Exception):
     """The version of a script that was to be called is gone; the table has another one, or none."""
 
 
-# -- Calls ----
+# -- Calls -------------------------------------------------------------------------------
 
 
 #: Instead of the outcome of a call that has to wait.
@@ -40012,7 +40053,7 @@ class ResolverCall:
         return None
 
 
-# -- Routes ----
+# -- Routes ------------------------------------------------------------------------------
 
 
 class CallStats:
@@ -40176,7 +40217,7 @@ def path_key(path):
     return percent_decoded(raw.encode("utf-8", "replace").decode("latin-1"))
 
 
-# -- Imported files ----
+# -- Imported files ----------------------------------------------------------------------
 
 
 def is_spelled_so(folder, parts):
@@ -40235,7 +40276,7 @@ def read_import(path, specifier, referrer):
         raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
 
 
-# -- One script ----
+# -- One script --------------------------------------------------------------------------
 
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
 MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
@@ -40599,7 +40640,7 @@ class LoadFailure:
         return f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}"
 
 
-# -- All scripts ----
+# -- All scripts -------------------------------------------------------------------------
 
 
 class Application:
@@ -41183,7 +41224,7 @@ class Watcher:
                     self.app.log.write("warn", f"cannot look for changed scripts: {what}")
 
 
-# -- Live pages ----
+# -- Live pages --------------------------------------------------------------------------
 
 
 class LiveChannel:
@@ -41403,7 +41444,7 @@ def html_response(status, text, headers=(), policy=_PAGE_POLICY):
                     [("Content-Security-Policy", policy), ("Cache-Control", "no-store"), *headers])
 
 
-# -- Request heads ----
+# -- Request heads -----------------------------------------------------------------------
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n")
@@ -41602,7 +41643,7 @@ def parse_cookies(text):
     return cookies
 
 
-# -- Request bodies ----
+# -- Request bodies ----------------------------------------------------------------------
 
 
 class ChunkedBody:
@@ -41839,7 +41880,7 @@ def encoded_words(text):
     return _ENCODED_WORD.sub(decoded, text) if "=?" in text else text
 
 
-# -- Responses of handlers ----
+# -- Responses of handlers ---------------------------------------------------------------
 
 _RESPONSE_KEYS = ("status", "body", "bodyBase64", "contentType", "headers")
 #: The server frames messages itself.
@@ -41996,7 +42037,7 @@ def decode_base64(realm, value):
         raise HandlerMistake("bodyBase64 is not valid base64") from None
 
 
-# -- Who may ask ----
+# -- Who may ask -------------------------------------------------------------------------
 
 
 def host_name(text):
@@ -42174,7 +42215,7 @@ class Key:
             head.target = head.path + "?token=…"
 
 
-# -- The last requests ----
+# -- The last requests -------------------------------------------------------------------
 
 
 class LoggedRequest:
@@ -42213,7 +42254,7 @@ class RequestLog:
         return next((entry for entry in list(self.entries) if entry.number == number), None)
 
 
-# -- Fault injection ----
+# -- Fault injection ---------------------------------------------------------------------
 
 #: What --chaos and /engine/chaos understand.
 CHAOS_SYNTAX = """\
@@ -42548,7 +42589,7 @@ class Throttle:
                     return
 
 
-# -- Live pages ----
+# -- Live pages --------------------------------------------------------------------------
 
 #: Pages larger than this stay as they are.
 MAX_LIVE_BYTES = 4 * 1024 * 1024
@@ -42593,7 +42634,7 @@ def enliven(live, head, response):
     response.size = len(response.body)
 
 
-# -- Static files ----
+# -- Static files ------------------------------------------------------------------------
 
 #: Content types by ending: our own, since those of the system differ from machine to machine.
 _TYPES = {ending: kind for kind, endings in (line.split(None, 1) for line in """\
@@ -42833,7 +42874,7 @@ def byte_range(text, size):
     return (start, end) if start < end else ()
 
 
-# -- One connection ----
+# -- One connection ----------------------------------------------------------------------
 
 #: The origin in a head that was refused before it was understood.
 _ORIGIN_LINE = re.compile(rb"\r\nOrigin:[ \t]*([!-~]+)[ \t]*\r\n", re.IGNORECASE)
@@ -43938,7 +43979,7 @@ def connect_answer(realm, value):
     return metadata
 
 
-# -- The server ----
+# -- The server --------------------------------------------------------------------------
 
 
 _EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITING: selectors.EVENT_WRITE,
@@ -44273,7 +44314,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self._warned_at = self.clock
             self.log.write("warn", text)
 
-    # -- what is to happen later --
+    # -- what is to happen later ----
 
     def later(self, seconds, function):
         """Calls a function, which must not block, after some time."""
@@ -44597,7 +44638,7 @@ def esc(value):
     return html.escape(printable(str(value)))
 
 
-# -- Live pages ----
+# -- Live pages --------------------------------------------------------------------------
 
 #: Runs in pages, and once more as a shared worker that holds the one connection of all tabs.
 LIVE_SCRIPT = r"""
@@ -44805,7 +44846,7 @@ def live_script(server, head, _all):
                     [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION) else "no-cache")])
 
 
-# -- Errors ----
+# -- Errors ------------------------------------------------------------------------------
 
 TROUBLE_STYLE = """
 h1 { font-weight: 600; margin: .25rem 0 1rem; }
@@ -45082,7 +45123,7 @@ def failed_page(server, head, status, facts, error, body=b""):
         f'<p class="soft">Error {facts["id"]}. The server\'s log tells more under this name.</p>'])
 
 
-# -- For monitors ----
+# -- For monitors ------------------------------------------------------------------------
 
 
 @page("/engine/health")
@@ -45198,7 +45239,7 @@ def metrics_answer(server, head, all):
     return Response(200, PROMETHEUS_TYPE, utf8("\n".join(lines) + "\n"), [("Cache-Control", "no-store")])
 
 
-# -- Dashboard: facts ----
+# -- Dashboard: facts --------------------------------------------------------------------
 #
 # What the page shows, as plain data for JSON. Everything is read from what the server keeps anyway;
 # nothing here runs unless somebody looks.
@@ -45506,7 +45547,7 @@ def reasons_for(feed, message, connections):
         [[False, "other reasons", rest]] if rest else [])
 
 
-# -- Dashboard: the live channel ----
+# -- Dashboard: the live channel ---------------------------------------------------------
 
 #: Seconds between two looks at the server while somebody looks at the dashboard.
 DASHBOARD_SECONDS = 0.5
@@ -45680,7 +45721,7 @@ def dashboard_events(handler, head, body):
     return None
 
 
-# -- Dashboard: actions ----
+# -- Dashboard: actions ------------------------------------------------------------------
 
 #: Seconds that a request sent again may take, and bytes of its answer that are shown.
 REPLAY_SECONDS = 30
@@ -45910,7 +45951,7 @@ def code_in_module(realm, scope, code):
     return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
-# -- Dashboard: the page ----
+# -- Dashboard: the page -----------------------------------------------------------------
 
 DASHBOARD_STYLE = r"""
 :root {
@@ -47038,7 +47079,7 @@ def dashboard_by_another_name(server, head, _all):
     return Response(301, None, b"", [("Location", "/engine")])
 
 
-# -- Fault injection ----
+# -- Fault injection ---------------------------------------------------------------------
 
 
 @local_page("GET", "/engine/chaos")
@@ -47063,7 +47104,7 @@ def change_chaos(handler, head, body):
     return chaos_answer(handler, head, body)
 
 
-# -- GraphQL explorer ----------------------------------------------------------------------
+# -- GraphQL explorer --------------------------------------------------------------------
 
 #: The page that a browser gets at `/graphql`: plain HTML, CSS and JavaScript without anything from elsewhere.
 #: It talks to the address it came from, and to the same address followed by `/sse` for subscriptions.
@@ -48419,7 +48460,7 @@ def free_port_after(host, port):
     return None
 
 
-# -- Options ----
+# -- Options -----------------------------------------------------------------------------
 
 
 class OptionParser(argparse.ArgumentParser):
@@ -48676,7 +48717,7 @@ def trouble_with(scripts, options):
     return None if scripts.suffix == ".js" else f"{scripts} is not a .js file"
 
 
-# -- The map of this file ----
+# -- The map of this file ----------------------------------------------------------------
 
 _BANNER = re.compile(r"# ={40,}\n# (\d+)  (.+)", re.M)
 _SUBSECTION = re.compile(r"^# -- (.+?) -{2,}$", re.M)
@@ -48734,7 +48775,7 @@ def show_outline(word):
     return EXIT_OK if shown else EXIT_SCRIPT
 
 
-# -- Serving ----
+# -- Serving -----------------------------------------------------------------------------
 
 
 def start_server(scripts, options, worker=None, dealt=None):
@@ -48873,7 +48914,7 @@ def check_scripts(scripts, options):
     return EXIT_SCRIPT if wrong else EXIT_OK
 
 
-# -- Script tests ----
+# -- Script tests ------------------------------------------------------------------------
 #
 # --test. Each *.test.js runs in a realm of its own, beside the scripts of its folder, which are loaded
 # afresh for it. Requests go through the code of section 21, on a socket pair in place of a port; streams
@@ -49450,7 +49491,7 @@ class ScriptTests:
         self._parked = []
         self._fence = False
 
-    # -- running --
+    # -- running ----
 
     def run(self, report):
         """Loads everything and runs the tests; calls report(TestResult) for each."""
@@ -49553,7 +49594,7 @@ class ScriptTests:
         if self.host is not None:
             self.host.realm.close()
 
-    # -- telling what went wrong --
+    # -- telling what went wrong ----
 
     def failed(self, result, text, kind="Error"):
         result.outcome, result.failure, result.kind = "failed", text, kind
@@ -49597,7 +49638,7 @@ class ScriptTests:
                   if client.waiting]
         return " and ".join(dict.fromkeys(items))
 
-    # -- letting others run --
+    # -- letting others run ----
 
     def start(self, work):
         """Runs work() on a thread of its own, until it has ended or waits."""
@@ -49726,7 +49767,7 @@ class ScriptTests:
             client.waiting.popleft()
             self.clock.cancel(number)
 
-    # -- for the prelude --
+    # -- for the prelude ----
 
     def do_declare(self, name, function, mode, timeout, stack):
         if self.current is not None:
@@ -49827,7 +49868,7 @@ def stack_places(stack):
     return [(file, int(line), int(column)) for _, file, line, column in frames if column and file != TEST_PRELUDE_NAME]
 
 
-# -- Reports of tests ----
+# -- Reports of tests --------------------------------------------------------------------
 
 
 class SpecReporter:
@@ -50073,7 +50114,7 @@ def folder_stamps(folder):
     return stamps
 
 
-# -- Several processes ----
+# -- Several processes -------------------------------------------------------------------
 
 #: Seconds until a process that did not live for so long is started again.
 WORKER_REST_SECONDS = 1.0
@@ -50336,7 +50377,7 @@ def tell_imports(app, channel):
         pass                            # the parent is gone: so are we, in a moment
 
 
-# -- A starter ----
+# -- A starter ---------------------------------------------------------------------------
 
 #: What --init writes, by path; aiwebengine.d.ts and jsconfig.json come on top.
 STARTER = {
@@ -50539,7 +50580,7 @@ def write_starter(folder):
     return EXIT_OK
 
 
-# -- JavaScript without a server ----
+# -- JavaScript without a server ---------------------------------------------------------
 
 
 def print_console(level, text):
@@ -50659,7 +50700,7 @@ def dump_script(source, filename):
     return EXIT_OK
 
 
-# -- The prompt's terminal ----
+# -- The prompt's terminal ---------------------------------------------------------------
 
 HISTORY_FILE = "~/.aiwebengine_history"
 MAX_HISTORY_LINES = 1000
@@ -50837,7 +50878,7 @@ class History:
             pass
 
 
-# -- The file as a program ----
+# -- The file as a program ---------------------------------------------------------------
 
 class ModuleEnd(Exception):
     """Ends the module when it is run as a program: see run_program()."""

@@ -145,7 +145,7 @@ def with_limits(statement):
             "import aiwebengine; sys.exit(aiwebengine.main(sys.argv[1:]))"]
 
 
-# -- Helpers ---------------------------------------------------------------------------
+# -- Helpers -----------------------------------------------------------------------------
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:   # a shell started this in the background, and children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -450,6 +450,11 @@ class StructureTest(unittest.TestCase):
                     if kind == "method" and code is not None and not code.co_flags & 4:
                         rigid.append(f"{table.name if hasattr(table, 'name') else table}.{key}")
         self.assertEqual(rigid, [])
+
+    def test_banners_of_subsections_and_marks_in_classes_have_one_form(self):
+        odd = [line for line in self.source.split("\n") if re.match(r" *# -- ", line)
+               and not re.fullmatch(r"(?=.{90}$)# -- \S.*?\S -{2,}|    # -- \S.*?\S ----", line)]
+        self.assertEqual(odd, [])
 
     def test_no_unfinished_business(self):
         self.assertEqual(re.findall(r"TODO|FIXME|XXX|raise NotImplemented", self.source), [])
@@ -2492,6 +2497,30 @@ class NestingTest(unittest.TestCase):
         self.assertEqual(outcome(script), "0,49,50,2999,none")
 
 
+class RefusedSourceTest(unittest.TestCase):
+    """What cannot be compiled is a SyntaxError of the script, with a place."""
+
+    def refusal(self, source):
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            aiwebengine.Realm().evaluate(source, "t.js")
+        error = caught.exception
+        self.assertEqual((error.name, error.phase), ("SyntaxError", "parse"))
+        return error
+
+    def test_code_that_is_too_deep_for_the_compiler_has_a_place(self):
+        error = self.refusal("1;\n  " + "0 ? 1 : " * 20000 + "2")
+        self.assertEqual((error.line, error.message), (2, "The code here is too deeply nested"))
+
+    def test_a_failure_of_the_compiler_itself_has_a_place(self):
+        def fail(emitter, node):
+            raise ValueError("field 'id' is required for Name")
+        with mock.patch.dict(aiwebengine.STATEMENTS, {aiwebengine.ThrowStatement: fail}):
+            for source in ("if (1) {\n  throw 1 }", "if (1) {\n  throw 1 }\nexport {}"):
+                error = self.refusal(source)
+                self.assertEqual((error.line, error.column), (2, 3))
+                self.assertNotIn("field", error.message)
+
+
 class MappedArgumentsTest(unittest.TestCase):
     """10.4.4: in sloppy functions `arguments` and the parameters are the same variables."""
 
@@ -2724,7 +2753,7 @@ class QuietCompilationTest(unittest.TestCase):
         self.assertGreater(count, 30)
 
 
-# -- The Python of a script -------------------------------------------------------------
+# -- The Python of a script --------------------------------------------------------------
 
 class DumpPythonTest(unittest.TestCase):
     """--dump-python."""
@@ -4994,6 +5023,8 @@ class IsolationTest(unittest.TestCase):
 class LimitTest(unittest.TestCase):
     """Endless and greedy scripts end; the realm and the process go on."""
 
+    takes = 20
+
     ENDLESS = (
         "for (;;) {}", "while (true) {}", "do {} while (1)", "var i = 0; for (;;) i++", "a: for (;;) for (;;) continue a",
         "function f() { f2() } function f2() { for (;;); } f()", "for (;;) { try { for (;;) {} } catch (e) {} finally { continue } }",
@@ -5330,7 +5361,7 @@ class ModuleTest(unittest.TestCase):
         self.assertEqual(self.log, ["undefined undefined"])
 
 
-# -- Libraries of the npm registry ------------------------------------------------------
+# -- Libraries of the npm registry -------------------------------------------------------
 
 #: (file below node_modules, what to do with `lib`, an expression that gives text). A file that ends in
 #: .mjs or stands in MODULE_FILES is a module, the others are CommonJS.
@@ -5420,14 +5451,14 @@ class LibraryTest(unittest.TestCase):
                 self.assertEqual(self.result(file, is_module, expression), expected)
 
 
-# -- The engine seam and js2py ----------------------------------------------------------
+# -- The engine seam and js2py -----------------------------------------------------------
 
 class EngineSeamTest(unittest.TestCase):
     """What the server asks of an engine."""
 
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
-            attributes = ("name", "modules", "console", "memory", "outgrown", "unloaded")
+            attributes = ("name", "modules", "console", "lock", "memory", "outgrown", "unloaded")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
@@ -5486,6 +5517,8 @@ if not JS2PY_MISSING:
 @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
 class Js2PyEngineTest(unittest.TestCase):
     """js2py as engine."""
+
+    takes = 12
 
     def setUp(self):
         self.lines = []
@@ -6462,6 +6495,8 @@ class EscapeTest(AttackTestCase):
 class HangTest(AttackTestCase):
     """Scripts that never end, by every way that runs script code or none."""
 
+    takes = 40
+
     def test_loops_and_calls(self):
         self.assert_stopped({
             "while": "while (true) {}",
@@ -6580,6 +6615,8 @@ class HangTest(AttackTestCase):
 
 class DepthTest(AttackTestCase):
     """Recursion without end is a RangeError, on the main thread's stack and in threads."""
+
+    takes = 20
 
     endless = {
         "function": "function f() { f() } f()", "method": "({m() { return this.m() }}).m()",
@@ -6784,6 +6821,9 @@ def longest_pause(setup, call, seconds=0.4):
 class PauseTest(unittest.TestCase):
     """No built-in call keeps the other threads from running for long, or its script beyond the time limit."""
 
+    takes = 60
+    alone = True
+
     #: Seconds: some tens of milliseconds are the rule; slow machines need room.
     LONGEST = 0.5
 
@@ -6801,6 +6841,8 @@ class PauseTest(unittest.TestCase):
 
 class MemoryTest(AttackTestCase):
     """Memory stays bounded; each attack in a process of its own."""
+
+    takes = 50
 
     def assert_bounded(self, source, *outcomes):
         outcome = self.attack({"it": source}, seconds=2)["it"]
@@ -6897,6 +6939,8 @@ print(aiwebengine.memory_used() >> 20)"""], capture_output=True, text=True, time
 
 class BadInputTest(AttackTestCase):
     """Source texts that are broken, odd or huge: each works or is one clear SyntaxError."""
+
+    takes = 18
 
     def test_unterminated(self):
         self.assert_errors({text: text for text in (
@@ -7796,7 +7840,7 @@ class StreamFaultTest(unittest.TestCase):
 # 18  GRAPHQL
 # ======================================================================================
 
-# -- GraphQL: corpus ----
+# -- GraphQL: corpus ---------------------------------------------------------------------
 
 GRAPHQL_SDL = '''
 "The start."
@@ -8262,7 +8306,7 @@ def graphql_error_places(result):
                   for error in result.get("errors", []))
 
 
-# -- GraphQL: language ----
+# -- GraphQL: language -------------------------------------------------------------------
 
 
 class GraphQLLanguageTest(unittest.TestCase):
@@ -8298,7 +8342,7 @@ class GraphQLLanguageTest(unittest.TestCase):
             self.assertEqual(caught.exception.locations, [{"line": line, "column": column}])
 
 
-# -- GraphQL: schema ----
+# -- GraphQL: schema ---------------------------------------------------------------------
 
 
 class GraphQLSchemaTest(unittest.TestCase):
@@ -8412,7 +8456,7 @@ class GraphQLSchemaTest(unittest.TestCase):
             self.assertEqual({name[1:] for name in schema.types if name.startswith("T")}, names)
 
 
-# -- GraphQL: agreement with graphql-core ----
+# -- GraphQL: agreement with graphql-core ------------------------------------------------
 
 
 @unittest.skipIf(GRAPHQL_CORE_MISSING, GRAPHQL_CORE_MISSING)
@@ -8489,7 +8533,7 @@ def graphql_list_runs():
             lambda: json.dumps(graphql_core.graphql_sync(schema, text).formatted))
 
 
-# -- GraphQL: messages as graphql-js words them ----
+# -- GraphQL: messages as graphql-js words them ------------------------------------------
 
 
 class GraphQLMessagesTest(unittest.TestCase):
@@ -8563,7 +8607,7 @@ class GraphQLMessagesTest(unittest.TestCase):
             self.assertEqual(sorted(error.message for error in document.errors), wanted, text)
 
 
-# -- GraphQL: execution ----
+# -- GraphQL: execution ------------------------------------------------------------------
 
 
 class GraphQLExecutionTest(unittest.TestCase):
@@ -8662,7 +8706,7 @@ class GraphQLExecutionTest(unittest.TestCase):
         self.assertEqual(json.loads(result), {"data": {"scalar": {"x": None, "y": "\ud800", "z": None}}})
 
 
-# -- GraphQL: limits ----
+# -- GraphQL: limits ---------------------------------------------------------------------
 
 
 class GraphQLLimitsTest(unittest.TestCase):
@@ -8737,7 +8781,7 @@ def introspection_query():
       fragment Ref on __Type { %s }""" % ref
 
 
-# -- GraphQL over HTTP ----
+# -- GraphQL over HTTP -------------------------------------------------------------------
 
 
 class GraphQLHttpTest(unittest.TestCase):
@@ -8822,7 +8866,7 @@ class GraphQLHttpTest(unittest.TestCase):
                              wanted)
 
 
-# -- GraphQL subscriptions ----
+# -- GraphQL subscriptions ---------------------------------------------------------------
 
 
 class GraphQLSubscriptionTest(unittest.TestCase):
@@ -9119,7 +9163,7 @@ class EventReader:
         self.socket.close()
 
 
-# -- GraphQL clients and pages ----
+# -- GraphQL clients and pages -----------------------------------------------------------
 
 
 class GraphQLExplorerTest(unittest.TestCase):
@@ -9832,6 +9876,8 @@ for n in range(int(sys.argv[2]), int(sys.argv[3])):
 class StorageFileTest(ServerCase):
     """sharedStorage and histories with --storage."""
 
+    takes = 30
+
     def setUp(self):
         self.file = pathlib.Path(self.enterTemporary(), "data.db")
 
@@ -10340,6 +10386,8 @@ routeRegistry.registerRoute("/gql/:name", ({ request }) =>
 class RedisTest(RedisCase):
     """Two servers joined by Redis."""
 
+    takes = 18
+
     def test_a_message_reaches_the_clients_of_both_and_the_sentence_says_so(self):
         one, two = self.serve_both(REDIS_SCRIPT)
         here, there = self.client(one), self.client(two)
@@ -10592,6 +10640,8 @@ class RedisProxy:
 class RedisFailureTest(RedisCase):
     """Redis goes away, and comes back."""
 
+    takes = 18
+
     def read_to_the_end(self, clients):
         """What each client gets up to the message "end": texts, and GAP for each gap."""
         orders = []
@@ -10712,6 +10762,20 @@ class RedisFailureTest(RedisCase):
         self.assertEqual(self.redis.ask("XLEN", aiwebengine.key_of_stream(old, "/s")), ":1")
         self.assertEqual(self.read_to_the_end(clients), [["0", "GAP", "end"]] * 2)
         self.assertEqual([client.last_id[:8] for client in clients], ["0123abcd"] * 2)
+
+    def test_what_something_else_writes_to_the_keys_is_not_passed_on(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(two)
+        key = aiwebengine.key_of_stream(one.app.relay.epoch, "/s")
+        for field, value in (("id", "x\\nevent: evil"), ("event", "x\\ndata: evil"), ("retry", "soon")):
+            self.redis.ask("XADD", key, "*", "data", "bad", field, f'"{value}"')
+        self.post_to(one, "/send", "good")
+        self.assertEqual(self.take(client, 1), ["good"])
+        self.redis.ask("HSET", "aiwebengine:state", "epoch", '"a\\ndata: evil"')
+        self.until(lambda: one.app.relay.era.epoch == two.app.relay.era.epoch != key[12:20])
+        self.post_to(one, "/send", "end")
+        self.assertEqual(self.read_to_the_end([client]), [["GAP", "end"]])
+        self.assertRegex(client.last_id, r"\A[0-9a-f]{8}-\d+\Z")
 
     def test_what_redis_accepted_while_one_process_could_not_reach_it_arrives_there(self):
         proxy = RedisProxy(self.redis.port)
@@ -11660,6 +11724,7 @@ HEAD = b" HTTP/1.1\r\nHost: localhost\r\n"
 
 
 class HttpTest(ServerCase):
+    takes = 12
 
     def setUp(self):
         self.serve({"app.js": ECHO, "public/index.html": "<h1>home</h1>", "public/a b.txt": "text",
@@ -11669,7 +11734,7 @@ class HttpTest(ServerCase):
     def first_line(self, data, **options):
         return self.raw(data, **options).split("\r\n")[0]
 
-    # requests
+    # -- requests ----
 
     def test_query_params_headers_cookies(self):
         found = self.get_json("/users/J%C3%BCrgen%2Fx?a=1&a=2&b=&c=%26+%C3%A9&__proto__=x", Cookie="s=1; t=%20y; s=2",
@@ -11902,7 +11967,7 @@ class HttpTest(ServerCase):
         sockets[1].settimeout(WAIT)
         self.assertIn(b"408", sockets[1].recv(1000))
 
-    # answers
+    # -- answers ----
 
     def answer_of(self, code):
         self.serve("routeRegistry.registerRoute('/x', (context) => { %s });" % code)
@@ -11990,7 +12055,7 @@ class HttpTest(ServerCase):
         self.assertIn('<a href="/hello">', text)
         self.assertNotIn("<script>", text)
 
-    # files
+    # -- files ----
 
     def test_static_files(self):
         status, headers, text = self.get("/")
@@ -12028,7 +12093,7 @@ class HttpTest(ServerCase):
                 self.assertRegex(answer, r"^HTTP/1.1 40[04]")
                 self.assertNotIn("outside", answer)
 
-    # who may ask
+    # -- who may ask ----
 
     def test_host_is_checked(self):
         for host, status in (("localhost", 200), ("127.0.0.1:1", 200), ("[::1]:3000", 200), ("192.168.1.7", 200),
@@ -12099,7 +12164,7 @@ class HttpTest(ServerCase):
         self.eventually(lambda: self.server.app.broadcaster.count == 1)
         self.assertIn("There is already 1 connection to streams", self.get("/events")[2])
 
-    # streams over HTTP
+    # -- streams over HTTP ----
 
     def test_stream_headers_and_resumption(self):
         self.serve("routeRegistry.registerStreamRoute('/s');\n"
@@ -12135,7 +12200,7 @@ class HttpTest(ServerCase):
         self.assertTrue(client.ended())
 
 
-# -- Fault injection ----
+# -- Fault injection ---------------------------------------------------------------------
 
 class RoutingTest(ServerCase):
     """Which of several routes, files and pages answers."""
@@ -13450,6 +13515,8 @@ class HostileClientTest(ServerCase):
 class FaultTest(ServerCase):
     """A server in a process of its own, while things go wrong around it."""
 
+    takes = 40
+
     SOURCE = """
         routeRegistry.registerStreamRoute("/events");
         routeRegistry.registerRoute("/hello", () => "Hello");
@@ -13765,7 +13832,7 @@ class PageTest(ServerCase):
         self.assertEqual(self.get("/engine/nothing")[0], 404)
 
 
-# -- Live pages ----
+# -- Live pages --------------------------------------------------------------------------
 
 INDEX = "<!doctype html>\n<html><body><p>Hello</p></body></html>\n"
 
@@ -14130,7 +14197,7 @@ class MeantNameTest(unittest.TestCase):
           ran"""), 0)
 
 
-# -- Monitors and the dashboard ----
+# -- Monitors and the dashboard ----------------------------------------------------------
 
 SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)\Z')
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
@@ -14234,6 +14301,8 @@ class MetricsTest(ServerCase):
 class DashboardTest(ServerCase):
     """The dashboard's channel and actions, over HTTP."""
 
+    takes = 15
+
     CHAT = """
         routeRegistry.registerStreamRoute("/chat");
         routeRegistry.registerRoute("/say", ({ request }) =>
@@ -14269,7 +14338,7 @@ class DashboardTest(ServerCase):
         status, _, text = self.request("POST", action, json.dumps(wish), {"Content-Type": "application/json", **dict(headers)})
         return status, json.loads(text)
 
-    # -- what it shows --
+    # -- what it shows ----
 
     def test_the_overview_and_what_changes(self):
         self.serve({"app.js": self.CHAT, "bad.js": "let x = 1;\nlet y = (;\n"})
@@ -14569,7 +14638,7 @@ class DashboardTest(ServerCase):
         self.assertIsNone(got)
         self.assertRegex(why, "in its outbox: [0-9,]+ bytes wait until it reads|about to be written")
 
-    # -- what it does --
+    # -- what it does ----
 
     def test_a_test_message_reaches_whom_the_filter_chooses(self):
         self.serve(self.CHAT)
@@ -14670,7 +14739,7 @@ class DashboardTest(ServerCase):
         log = self.server._http.requests
         self.assertEqual((len(log.entries), log.total), (aiwebengine.REQUESTS_KEPT, aiwebengine.REQUESTS_KEPT + 10))
 
-    # -- the console --
+    # -- the console ----
 
     def evaluate(self, code, script="app.js"):
         status, answer = self.act("/engine/evaluate", script=script, code=code)
@@ -14738,7 +14807,7 @@ class DashboardTest(ServerCase):
         self.assertEqual(self.get("/x")[2], "4 5")
         self.assertIn("ReferenceError", self.evaluate("missing"))
 
-    # -- who may --
+    # -- who may ----
 
     LOCAL = (("GET", "/engine"), ("GET", "/engine/events"), ("GET", "/engine/chaos"), ("GET", "/engine/source?script=app.js"), ("GET", "/engine/request?number=1"),
              ("POST", "/engine/send"), ("POST", "/engine/reload"), ("POST", "/engine/replay"), ("POST", "/engine/evaluate"))
@@ -14964,6 +15033,7 @@ class OutputTest(ServerCase):
 
 
 class CommandLineTest(ServerCase):
+    takes = 40
 
     def run_cli(self, *arguments, **options):
         environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "NO_COLOR": "1"}
@@ -15219,6 +15289,8 @@ class WorkerChannelTest(unittest.TestCase):
 class WorkersTest(RedisCase):
     """--workers: several processes on one port."""
 
+    takes = 18
+
     command = COMMAND
 
     def start(self, count=3, redis=None, **files):
@@ -15416,6 +15488,8 @@ class ChaosOptionTest(unittest.TestCase):
 class RunCodeTest(unittest.TestCase):
     """JavaScript without a server."""
 
+    takes = 30
+
     def run_file(self, timeout=2 * STUCK, **files):
         with tempfile.TemporaryDirectory() as folder:
             for name, text in files.items():
@@ -15545,6 +15619,8 @@ class Js2PyCommandLineTest(unittest.TestCase):
 class ScriptTestsTest(ServerCase):
     """--test: tests of scripts, in JavaScript."""
 
+    takes = 20
+
     CHAT = """
         const seen = [];
         let gone = 0;
@@ -15590,7 +15666,7 @@ class ScriptTestsTest(ServerCase):
         self.assertEqual(code, 1, text)
         return text
 
-    # -- requests and streams --
+    # -- requests and streams ----
 
     def test_a_request_is_what_a_client_would_send(self):
         self.check("""
@@ -15713,7 +15789,7 @@ class ScriptTestsTest(ServerCase):
             self.check("assert.equal((await request('/gone')).status, 200); connect('/chat?name=a');")
         self.assertEqual(opened, [])
 
-    # -- time --
+    # -- time ----
 
     CLOCKWORK = """
         let ticks = 0;
@@ -15772,7 +15848,7 @@ class ScriptTestsTest(ServerCase):
             assert.deepEqual(order, ["after 500", "opened", "after 2000"]);
         """, chat=self.CLOCKWORK)
 
-    # -- what is reported --
+    # -- what is reported ----
 
     def test_a_failed_assertion_shows_its_line_and_what_differs(self):
         text = self.failure("""
@@ -15930,7 +16006,7 @@ class ScriptTestsTest(ServerCase):
                          [("-", "later"), ("-", "not now"), ("✗", "fails"), ("✓", "sees"), ("-", "left out"), ("✓", "chosen")])
         self.assertIn("2 passed, 1 failed, 2 skipped, 1 todo", text)
 
-    # -- files --
+    # -- files ----
 
     def test_each_file_has_the_scripts_for_itself(self):
         script = """
@@ -16013,7 +16089,7 @@ class ScriptTestsTest(ServerCase):
         self.assertEqual(code, 2)
         self.assertIn("aiwebengine: the report cannot be written: /dev/full: No space left on device", text)
 
-    # -- other reports --
+    # -- other reports ----
 
     MIXED = """
         test("works & <runs>", () => {});
@@ -16954,6 +17030,8 @@ class Page:
 
 @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
 class ExamplesInTheBrowser(unittest.TestCase):
+    takes = 15
+
     @classmethod
     def setUpClass(cls):
         cls.server = cls.enterClassContext(aiwebengine.Server(EXAMPLES, port=0))
@@ -17229,6 +17307,8 @@ class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
 class LivePagesInTheBrowser(LiveCase):
     """What a page does while its author works."""
 
+    takes = 12
+
     PAGE = '<!doctype html><link rel="stylesheet" href="style.css"><title>Page</title><h1>One</h1><input>'
 
     @classmethod
@@ -17435,6 +17515,8 @@ class LivePagesInTheBrowser(LiveCase):
 @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
 class DashboardInTheBrowser(ServerCase):
     """The dashboard as a person uses it."""
+
+    takes = 20
 
     NASTY = "<img src=x onerror=window.hacked=1>"
     FILES = {
@@ -19038,7 +19120,7 @@ def bench_start():
     print(f"import of the module: {seconds - bare:.2f} s (a bare Python starts in {bare:.2f} s)")
 
 
-# -- Soak: everything at once, for long ----
+# -- Soak: everything at once, for long --------------------------------------------------
 #
 # One publisher sends numbered messages, some to everyone and the others to one of five rooms. The clients know which
 # numbers they must get. They leave, are killed, stall and come back with the id of the last event they saw, while
@@ -19268,7 +19350,7 @@ class Soak:
     def fault(self, client, text):
         self.faults.append(f"{client.way}, {client.habit}: {text}")
 
-    # what happens, each on a thread of its own
+    # -- what happens, each on a thread of its own ----
 
     def missing(self, after, before, room):
         """The acknowledged numbers between two that a client of a room must have got."""
@@ -19387,7 +19469,7 @@ class Soak:
         for sock in held:
             sock.close()
 
-    # the main thread
+    # -- the main thread ----
 
     def serve_clients(self, end, finishing=False):
         """Lets the clients do what they do until `end` or, at the end, until everyone has everything."""
@@ -19593,7 +19675,7 @@ class ProgramMaker:
     def literal(self):
         return self.random.choice(self.BIGINTS if self.chance(.03) else self.LITERALS)
 
-    # scopes
+    # -- scopes ----
 
     def scoped(self, make, function=None, names=(), is_catch=False):
         self.scopes.append({"lexical": set() if is_catch else set(names), "vars": set(), "function": function})
@@ -19634,7 +19716,7 @@ class ProgramMaker:
     def function_kind(self):
         return next((s["function"] for s in reversed(self.scopes) if s["function"]), "plain")
 
-    # expressions
+    # -- expressions ----
 
     def expression(self, depth=3):
         if depth <= 0 or self.chance(0.15):
@@ -19747,7 +19829,7 @@ class ProgramMaker:
         power, conditional, sequence, template, call, call, closure, member, member, element_assignment, array, object,
         known_call, known_call, destructuring, pause, class_expression]
 
-    # functions
+    # -- functions ----
 
     def function_expression(self, depth):
         return self.pick(
@@ -19776,7 +19858,7 @@ class ProgramMaker:
             return form.format(texts, " ".join(["tick();", *lines, f"return {self.expression(1)};"]))
         return self.scoped(body, kind)
 
-    # statements
+    # -- statements ----
 
     def statements(self, depth, count):
         return [self.statement(depth) for _ in range(count)]
@@ -20088,7 +20170,7 @@ for here, reason, tests in IMPOSSIBLE:
         setattr(globals()[kind], name, unittest.skip(LEFT_OUT + reason)(getattr(globals()[kind], name)))
 
 
-# -- Several processes ----
+# -- Several processes -------------------------------------------------------------------
 
 #: Seconds without any news after which a child shows what its threads do and ends.
 NO_NEWS = 600
@@ -20425,7 +20507,7 @@ def number_of_jobs(argv):
     return min(4, cores)
 
 
-# -- A system with less ----
+# -- A system with less ------------------------------------------------------------------
 
 #: What every process of such a run does first: what macOS, or another system, has not got is taken away.
 LESS = """
