@@ -2497,6 +2497,30 @@ class NestingTest(unittest.TestCase):
         self.assertEqual(outcome(script), "0,49,50,2999,none")
 
 
+class RefusedSourceTest(unittest.TestCase):
+    """What cannot be compiled is a SyntaxError of the script, with a place."""
+
+    def refusal(self, source):
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            aiwebengine.Realm().evaluate(source, "t.js")
+        error = caught.exception
+        self.assertEqual((error.name, error.phase), ("SyntaxError", "parse"))
+        return error
+
+    def test_code_that_is_too_deep_for_the_compiler_has_a_place(self):
+        error = self.refusal("1;\n  " + "0 ? 1 : " * 20000 + "2")
+        self.assertEqual((error.line, error.message), (2, "The code here is too deeply nested"))
+
+    def test_a_failure_of_the_compiler_itself_has_a_place(self):
+        def fail(emitter, node):
+            raise ValueError("field 'id' is required for Name")
+        with mock.patch.dict(aiwebengine.STATEMENTS, {aiwebengine.ThrowStatement: fail}):
+            for source in ("if (1) {\n  throw 1 }", "if (1) {\n  throw 1 }\nexport {}"):
+                error = self.refusal(source)
+                self.assertEqual((error.line, error.column), (2, 3))
+                self.assertNotIn("field", error.message)
+
+
 class MappedArgumentsTest(unittest.TestCase):
     """10.4.4: in sloppy functions `arguments` and the parameters are the same variables."""
 
@@ -4999,6 +5023,8 @@ class IsolationTest(unittest.TestCase):
 class LimitTest(unittest.TestCase):
     """Endless and greedy scripts end; the realm and the process go on."""
 
+    takes = 20
+
     ENDLESS = (
         "for (;;) {}", "while (true) {}", "do {} while (1)", "var i = 0; for (;;) i++", "a: for (;;) for (;;) continue a",
         "function f() { f2() } function f2() { for (;;); } f()", "for (;;) { try { for (;;) {} } catch (e) {} finally { continue } }",
@@ -5432,7 +5458,7 @@ class EngineSeamTest(unittest.TestCase):
 
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
-            attributes = ("name", "modules", "console", "memory", "outgrown", "unloaded")
+            attributes = ("name", "modules", "console", "lock", "memory", "outgrown", "unloaded")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
@@ -5491,6 +5517,8 @@ if not JS2PY_MISSING:
 @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
 class Js2PyEngineTest(unittest.TestCase):
     """js2py as engine."""
+
+    takes = 12
 
     def setUp(self):
         self.lines = []
@@ -6467,6 +6495,8 @@ class EscapeTest(AttackTestCase):
 class HangTest(AttackTestCase):
     """Scripts that never end, by every way that runs script code or none."""
 
+    takes = 40
+
     def test_loops_and_calls(self):
         self.assert_stopped({
             "while": "while (true) {}",
@@ -6585,6 +6615,8 @@ class HangTest(AttackTestCase):
 
 class DepthTest(AttackTestCase):
     """Recursion without end is a RangeError, on the main thread's stack and in threads."""
+
+    takes = 20
 
     endless = {
         "function": "function f() { f() } f()", "method": "({m() { return this.m() }}).m()",
@@ -6789,6 +6821,9 @@ def longest_pause(setup, call, seconds=0.4):
 class PauseTest(unittest.TestCase):
     """No built-in call keeps the other threads from running for long, or its script beyond the time limit."""
 
+    takes = 60
+    alone = True
+
     #: Seconds: some tens of milliseconds are the rule; slow machines need room.
     LONGEST = 0.5
 
@@ -6806,6 +6841,8 @@ class PauseTest(unittest.TestCase):
 
 class MemoryTest(AttackTestCase):
     """Memory stays bounded; each attack in a process of its own."""
+
+    takes = 50
 
     def assert_bounded(self, source, *outcomes):
         outcome = self.attack({"it": source}, seconds=2)["it"]
@@ -6902,6 +6939,8 @@ print(aiwebengine.memory_used() >> 20)"""], capture_output=True, text=True, time
 
 class BadInputTest(AttackTestCase):
     """Source texts that are broken, odd or huge: each works or is one clear SyntaxError."""
+
+    takes = 18
 
     def test_unterminated(self):
         self.assert_errors({text: text for text in (
@@ -7510,15 +7549,16 @@ class BadSocketTest(ServerCase):
     def test_an_accept_that_always_fails_does_not_spin(self):
         self.serve(self.SOURCE)
         server = self.server._http
-        listener, calls = server.socket, []
-        server.socket = mock.Mock(accept=mock.Mock(side_effect=lambda: calls.append(1) or (_ for _ in ()).throw(
-            PermissionError(1, "not permitted"))), fileno=listener.fileno, close=listener.close)
+        accept, calls = server._accept, []
+        refused = mock.Mock(accept=mock.Mock(side_effect=lambda: calls.append(1) or (_ for _ in ()).throw(
+            PermissionError(1, "not permitted"))))
+        server._accept = lambda listener: accept(refused)
         with socket.create_connection(("127.0.0.1", self.server.port)) as sock:
             self.eventually(lambda: len(calls) > 2)
             before = len(calls)
             time.sleep(0.3)
             self.assertLess(len(calls) - before, 40)
-            server.socket = listener
+            server._accept = accept
             sock.settimeout(WAIT)
             sock.sendall(b"GET /hi HTTP/1.1\r\nHost: localhost\r\n\r\n")
             self.assertTrue(sock.recv(99).startswith(b"HTTP/1.1 200"))
@@ -9817,6 +9857,8 @@ for n in range(int(sys.argv[2]), int(sys.argv[3])):
 class StorageFileTest(ServerCase):
     """sharedStorage and histories with --storage."""
 
+    takes = 30
+
     def setUp(self):
         self.file = pathlib.Path(self.enterTemporary(), "data.db")
 
@@ -10325,6 +10367,8 @@ routeRegistry.registerRoute("/gql/:name", ({ request }) =>
 class RedisTest(RedisCase):
     """Two servers joined by Redis."""
 
+    takes = 18
+
     def test_a_message_reaches_the_clients_of_both_and_the_sentence_says_so(self):
         one, two = self.serve_both(REDIS_SCRIPT)
         here, there = self.client(one), self.client(two)
@@ -10577,6 +10621,8 @@ class RedisProxy:
 class RedisFailureTest(RedisCase):
     """Redis goes away, and comes back."""
 
+    takes = 18
+
     def read_to_the_end(self, clients):
         """What each client gets up to the message "end": texts, and GAP for each gap."""
         orders = []
@@ -10697,6 +10743,20 @@ class RedisFailureTest(RedisCase):
         self.assertEqual(self.redis.ask("XLEN", aiwebengine.key_of_stream(old, "/s")), ":1")
         self.assertEqual(self.read_to_the_end(clients), [["0", "GAP", "end"]] * 2)
         self.assertEqual([client.last_id[:8] for client in clients], ["0123abcd"] * 2)
+
+    def test_what_something_else_writes_to_the_keys_is_not_passed_on(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(two)
+        key = aiwebengine.key_of_stream(one.app.relay.epoch, "/s")
+        for field, value in (("id", "x\\nevent: evil"), ("event", "x\\ndata: evil"), ("retry", "soon")):
+            self.redis.ask("XADD", key, "*", "data", "bad", field, f'"{value}"')
+        self.post_to(one, "/send", "good")
+        self.assertEqual(self.take(client, 1), ["good"])
+        self.redis.ask("HSET", "aiwebengine:state", "epoch", '"a\\ndata: evil"')
+        self.until(lambda: one.app.relay.era.epoch == two.app.relay.era.epoch != key[12:20])
+        self.post_to(one, "/send", "end")
+        self.assertEqual(self.read_to_the_end([client]), [["GAP", "end"]])
+        self.assertRegex(client.last_id, r"\A[0-9a-f]{8}-\d+\Z")
 
     def test_what_redis_accepted_while_one_process_could_not_reach_it_arrives_there(self):
         proxy = RedisProxy(self.redis.port)
@@ -11645,6 +11705,7 @@ HEAD = b" HTTP/1.1\r\nHost: localhost\r\n"
 
 
 class HttpTest(ServerCase):
+    takes = 12
 
     def setUp(self):
         self.serve({"app.js": ECHO, "public/index.html": "<h1>home</h1>", "public/a b.txt": "text",
@@ -13435,6 +13496,8 @@ class HostileClientTest(ServerCase):
 class FaultTest(ServerCase):
     """A server in a process of its own, while things go wrong around it."""
 
+    takes = 40
+
     SOURCE = """
         routeRegistry.registerStreamRoute("/events");
         routeRegistry.registerRoute("/hello", () => "Hello");
@@ -14219,6 +14282,8 @@ class MetricsTest(ServerCase):
 class DashboardTest(ServerCase):
     """The dashboard's channel and actions, over HTTP."""
 
+    takes = 15
+
     CHAT = """
         routeRegistry.registerStreamRoute("/chat");
         routeRegistry.registerRoute("/say", ({ request }) =>
@@ -14949,6 +15014,7 @@ class OutputTest(ServerCase):
 
 
 class CommandLineTest(ServerCase):
+    takes = 40
 
     def run_cli(self, *arguments, **options):
         environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "NO_COLOR": "1"}
@@ -15204,6 +15270,8 @@ class WorkerChannelTest(unittest.TestCase):
 class WorkersTest(RedisCase):
     """--workers: several processes on one port."""
 
+    takes = 18
+
     command = COMMAND
 
     def start(self, count=3, redis=None, **files):
@@ -15401,6 +15469,8 @@ class ChaosOptionTest(unittest.TestCase):
 class RunCodeTest(unittest.TestCase):
     """JavaScript without a server."""
 
+    takes = 30
+
     def run_file(self, timeout=2 * STUCK, **files):
         with tempfile.TemporaryDirectory() as folder:
             for name, text in files.items():
@@ -15529,6 +15599,8 @@ class Js2PyCommandLineTest(unittest.TestCase):
 
 class ScriptTestsTest(ServerCase):
     """--test: tests of scripts, in JavaScript."""
+
+    takes = 20
 
     CHAT = """
         const seen = [];
@@ -16939,6 +17011,8 @@ class Page:
 
 @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
 class ExamplesInTheBrowser(unittest.TestCase):
+    takes = 15
+
     @classmethod
     def setUpClass(cls):
         cls.server = cls.enterClassContext(aiwebengine.Server(EXAMPLES, port=0))
@@ -17214,6 +17288,8 @@ class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
 class LivePagesInTheBrowser(LiveCase):
     """What a page does while its author works."""
 
+    takes = 12
+
     PAGE = '<!doctype html><link rel="stylesheet" href="style.css"><title>Page</title><h1>One</h1><input>'
 
     @classmethod
@@ -17420,6 +17496,8 @@ class LivePagesInTheBrowser(LiveCase):
 @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
 class DashboardInTheBrowser(ServerCase):
     """The dashboard as a person uses it."""
+
+    takes = 20
 
     NASTY = "<img src=x onerror=window.hacked=1>"
     FILES = {
