@@ -2497,6 +2497,30 @@ class NestingTest(unittest.TestCase):
         self.assertEqual(outcome(script), "0,49,50,2999,none")
 
 
+class RefusedSourceTest(unittest.TestCase):
+    """What cannot be compiled is a SyntaxError of the script, with a place."""
+
+    def refusal(self, source):
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            aiwebengine.Realm().evaluate(source, "t.js")
+        error = caught.exception
+        self.assertEqual((error.name, error.phase), ("SyntaxError", "parse"))
+        return error
+
+    def test_code_that_is_too_deep_for_the_compiler_has_a_place(self):
+        error = self.refusal("1;\n  " + "0 ? 1 : " * 20000 + "2")
+        self.assertEqual((error.line, error.message), (2, "The code here is too deeply nested"))
+
+    def test_a_failure_of_the_compiler_itself_has_a_place(self):
+        def fail(emitter, node):
+            raise ValueError("field 'id' is required for Name")
+        with mock.patch.dict(aiwebengine.STATEMENTS, {aiwebengine.ThrowStatement: fail}):
+            for source in ("if (1) {\n  throw 1 }", "if (1) {\n  throw 1 }\nexport {}"):
+                error = self.refusal(source)
+                self.assertEqual((error.line, error.column), (2, 3))
+                self.assertNotIn("field", error.message)
+
+
 class MappedArgumentsTest(unittest.TestCase):
     """10.4.4: in sloppy functions `arguments` and the parameters are the same variables."""
 
