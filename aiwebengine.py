@@ -13775,7 +13775,7 @@ def async_iterator_iterator(realm, this, *_):
     return this
 
 
-# -- Array -------------------------------------------------------------------------------
+# -- Array (23.1) ------------------------------------------------------------------------
 
 #: `new Array(n)` makes a list of holes up to this length; beyond, a dictionary.
 MAX_PREALLOCATED_ITEMS = 2 ** 22
@@ -13925,6 +13925,8 @@ def present_items(realm, obj, indices):
             yield index, obj.get(key)
 
 
+# -- Array: callbacks --------------------------------------------------------------------
+#
 # Callbacks get a value, its index and the array. Most take the value alone, and leaving out what a
 # script's function drops anyway saves a third of a call. These loops follow the list of a dense array as
 # long as it is the array's; whatever is left then goes through present_items().
@@ -14031,6 +14033,165 @@ def array_and_length(realm, this):
 def set_length_or_throw(obj, length):
     obj.set_or_throw("length", length)
 
+
+# -- Array: order ------------------------------------------------------------------------
+
+#: Comparators that only subtract: "(a, b) => a.k - b.k || b.n - a.n", and as functions.
+_SUBTRACTING_ARROW = re.compile(
+    r"\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*=>\s*([\w$.\[\]|\s-]+)", re.A)
+_SUBTRACTING_FUNCTION = re.compile(
+    r"function\b[\w$\s]*\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*"
+    r"\{\s*return\s+([\w$.\[\]|\s-]+);?\s*\}", re.A)
+_DIFFERENCE = re.compile(
+    r"\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*-\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*",
+    re.A)
+#: Fewer values are not worth looking at the comparator's text.
+MIN_SORTED_BY_KEYS = 8
+
+
+def subtracting_terms(comparator):
+    """[(property, sign)] of a comparator that only subtracts properties of its arguments (or, with
+    the property None, the arguments), else None."""
+    info = comparator.info if type(comparator) is JSFunction else None
+    if info is None or info.text is None:
+        return None
+    source, start, end = info.text
+    text = source[start:min(end, start + 300)]
+    match = _SUBTRACTING_ARROW.fullmatch(text) or _SUBTRACTING_FUNCTION.fullmatch(text)
+    if match is None or match[1] == match[2] or info.kind not in ("arrow", "normal"):
+        return None
+    terms = []
+    for part in match[3].split("||"):
+        term = _DIFFERENCE.fullmatch(part)
+        if term is None or term[2] != term[4] or {term[1], term[3]} != {match[1], match[2]}:
+            return None
+        name = term[2]
+        terms.append((None if name is None else name[1:] if name[0] == "." else int(name[1:-1]),
+                      1 if term[1] == match[1] else -1))
+    return terms
+
+
+def sort_keys(values, name, sign):
+    """sign × the number at the property `name` of each value; None unless all are finite numbers
+    that can be read without running any script."""
+    if name is None:
+        numbers = values
+    elif type(name) is str:
+        if not all(type(value) is JSObject and name in value.props for value in values):
+            return None
+        numbers = [value.props[name] for value in values]
+    else:
+        if not all(type(value) is JSArray and name < len(value.items) for value in values):
+            return None
+        numbers = [value.items[name] for value in values]
+    if not all(type(value) is int or type(value) is float and value - value == 0
+               for value in numbers):
+        return None
+    return numbers if sign > 0 else [-value for value in numbers]
+
+
+def sort_by_numbers(values, comparator):
+    """Sorts by a subtracting comparator without calling it; False when that is not possible."""
+    terms = subtracting_terms(comparator) if len(values) >= MIN_SORTED_BY_KEYS else None
+    if terms is None:
+        return False
+    keys = [sort_keys(values, name, sign) for name, sign in terms]
+    if None in keys:
+        return False
+    ranks = keys[0] if len(keys) == 1 else list(zip(*keys))
+    values[:] = [values[index] for index in sort_in_slices(range(len(values)), ranks.__getitem__)]
+    return True
+
+
+def sort_values(values, comparator):
+    """Sorts a Python list of values in place, stably: undefined last (23.1.3.30.2)."""
+    rest = []
+    for piece in sliced(values):
+        rest += [value for value in piece if value is not undefined]
+    count = len(values) - len(rest)
+    if comparator is not undefined:
+        if not sort_by_numbers(rest, comparator):
+            rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
+    elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
+        rest = sort_texts(rest)
+    else:
+        texts = [to_string(value) for value in interruptible(rest)]
+        rest = [rest[index] for index in sort_in_slices(range(len(rest)), texts.__getitem__)]
+    values[:] = rest + [undefined] * count
+
+
+#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
+MAX_SORTED_CHARACTERS = 1 << 22
+
+
+def sort_texts(texts):
+    """A sorted copy of a list of strings. Of long ones, each is compared once only, and polled for."""
+    if sum(map(len, texts[:SLICE_LENGTH])) <= MAX_SORTED_CHARACTERS and len(texts) <= SLICE_LENGTH:
+        return sorted(texts)
+    if max(len(text) for text in interruptible(texts)) <= 64:
+        return sort_in_slices(texts)
+
+    def compare(x, y):
+        poll_interrupt()
+        return -1 if x < y else x > y
+    counts = {}
+    for text in interruptible(texts):
+        counts[text] = counts.get(text, 0) + 1
+    result = []
+    for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
+        result += [text] * counts[text]
+    return result
+
+
+def sort_in_slices(values, key=None):
+    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
+    sorted in runs, which are then merged piece by piece."""
+    if len(values) <= SLICE_LENGTH << 2:
+        return sorted(values, key=key)
+    runs = [sorted(piece, key=key) for piece in sliced(values)]
+    result = []
+    for piece in merged_runs(runs, key):
+        result += piece
+    return result
+
+
+def merged_runs(runs, key=None):
+    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
+    get_key = key or (lambda value: value)
+    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
+    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
+    starts = [0] * len(runs)
+    for bound in bounds + [None]:
+        items = []
+        for index, run in enumerate(runs):
+            poll_interrupt()
+            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
+            items += run[starts[index]:end]
+            starts[index] = end
+        yield sorted(items, key=key)
+        for index, run in enumerate(runs if bound is not None else ()):     # all alike
+            end = bisect.bisect_right(run, bound, starts[index], key=key)
+            yield list(run[starts[index]:end])
+            starts[index] = end
+
+
+def make_comparison(function):
+    """A comparison for cmp_to_key, which asks only whether the result is below zero."""
+    def compare(x, y):
+        if STOPPED_THREADS:
+            poll_interrupt()
+        order = function(undefined, x, y)
+        kind = type(order)
+        return order if kind is int or kind is float else to_number(order)
+    return compare
+
+
+def require_comparator(comparator):
+    if comparator is not undefined and not is_callable(comparator):
+        raise JSTypeError("The comparison function must be either a function or undefined")
+
+
+# -- Array: prototype methods (23.1.3) ---------------------------------------------------
 
 @ARRAY.method("at", 1)
 def array_at(realm, this, index=undefined, *_):
@@ -14521,161 +14682,6 @@ def array_some(realm, this, callback=undefined, receiver=undefined, *_):
     return False
 
 
-#: Comparators that only subtract: "(a, b) => a.k - b.k || b.n - a.n", and as functions.
-_SUBTRACTING_ARROW = re.compile(
-    r"\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*=>\s*([\w$.\[\]|\s-]+)", re.A)
-_SUBTRACTING_FUNCTION = re.compile(
-    r"function\b[\w$\s]*\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*"
-    r"\{\s*return\s+([\w$.\[\]|\s-]+);?\s*\}", re.A)
-_DIFFERENCE = re.compile(
-    r"\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*-\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*",
-    re.A)
-#: Fewer values are not worth looking at the comparator's text.
-MIN_SORTED_BY_KEYS = 8
-
-
-def subtracting_terms(comparator):
-    """[(property, sign)] of a comparator that only subtracts properties of its arguments (or, with
-    the property None, the arguments), else None."""
-    info = comparator.info if type(comparator) is JSFunction else None
-    if info is None or info.text is None:
-        return None
-    source, start, end = info.text
-    text = source[start:min(end, start + 300)]
-    match = _SUBTRACTING_ARROW.fullmatch(text) or _SUBTRACTING_FUNCTION.fullmatch(text)
-    if match is None or match[1] == match[2] or info.kind not in ("arrow", "normal"):
-        return None
-    terms = []
-    for part in match[3].split("||"):
-        term = _DIFFERENCE.fullmatch(part)
-        if term is None or term[2] != term[4] or {term[1], term[3]} != {match[1], match[2]}:
-            return None
-        name = term[2]
-        terms.append((None if name is None else name[1:] if name[0] == "." else int(name[1:-1]),
-                      1 if term[1] == match[1] else -1))
-    return terms
-
-
-def sort_keys(values, name, sign):
-    """sign × the number at the property `name` of each value; None unless all are finite numbers
-    that can be read without running any script."""
-    if name is None:
-        numbers = values
-    elif type(name) is str:
-        if not all(type(value) is JSObject and name in value.props for value in values):
-            return None
-        numbers = [value.props[name] for value in values]
-    else:
-        if not all(type(value) is JSArray and name < len(value.items) for value in values):
-            return None
-        numbers = [value.items[name] for value in values]
-    if not all(type(value) is int or type(value) is float and value - value == 0
-               for value in numbers):
-        return None
-    return numbers if sign > 0 else [-value for value in numbers]
-
-
-def sort_by_numbers(values, comparator):
-    """Sorts by a subtracting comparator without calling it; False when that is not possible."""
-    terms = subtracting_terms(comparator) if len(values) >= MIN_SORTED_BY_KEYS else None
-    if terms is None:
-        return False
-    keys = [sort_keys(values, name, sign) for name, sign in terms]
-    if None in keys:
-        return False
-    ranks = keys[0] if len(keys) == 1 else list(zip(*keys))
-    values[:] = [values[index] for index in sort_in_slices(range(len(values)), ranks.__getitem__)]
-    return True
-
-
-def sort_values(values, comparator):
-    """Sorts a Python list of values in place, stably: undefined last (23.1.3.30.2)."""
-    rest = []
-    for piece in sliced(values):
-        rest += [value for value in piece if value is not undefined]
-    count = len(values) - len(rest)
-    if comparator is not undefined:
-        if not sort_by_numbers(rest, comparator):
-            rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
-        rest = sort_texts(rest)
-    else:
-        texts = [to_string(value) for value in interruptible(rest)]
-        rest = [rest[index] for index in sort_in_slices(range(len(rest)), texts.__getitem__)]
-    values[:] = rest + [undefined] * count
-
-
-#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
-MAX_SORTED_CHARACTERS = 1 << 22
-
-
-def sort_texts(texts):
-    """A sorted copy of a list of strings. Of long ones, each is compared once only, and polled for."""
-    if sum(map(len, texts[:SLICE_LENGTH])) <= MAX_SORTED_CHARACTERS and len(texts) <= SLICE_LENGTH:
-        return sorted(texts)
-    if max(len(text) for text in interruptible(texts)) <= 64:
-        return sort_in_slices(texts)
-
-    def compare(x, y):
-        poll_interrupt()
-        return -1 if x < y else x > y
-    counts = {}
-    for text in interruptible(texts):
-        counts[text] = counts.get(text, 0) + 1
-    result = []
-    for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
-        result += [text] * counts[text]
-    return result
-
-
-def sort_in_slices(values, key=None):
-    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
-    sorted in runs, which are then merged piece by piece."""
-    if len(values) <= SLICE_LENGTH << 2:
-        return sorted(values, key=key)
-    runs = [sorted(piece, key=key) for piece in sliced(values)]
-    result = []
-    for piece in merged_runs(runs, key):
-        result += piece
-    return result
-
-
-def merged_runs(runs, key=None):
-    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
-    get_key = key or (lambda value: value)
-    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
-    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
-    starts = [0] * len(runs)
-    for bound in bounds + [None]:
-        items = []
-        for index, run in enumerate(runs):
-            poll_interrupt()
-            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
-            items += run[starts[index]:end]
-            starts[index] = end
-        yield sorted(items, key=key)
-        for index, run in enumerate(runs if bound is not None else ()):     # all alike
-            end = bisect.bisect_right(run, bound, starts[index], key=key)
-            yield list(run[starts[index]:end])
-            starts[index] = end
-
-
-def make_comparison(function):
-    """A comparison for cmp_to_key, which asks only whether the result is below zero."""
-    def compare(x, y):
-        if STOPPED_THREADS:
-            poll_interrupt()
-        order = function(undefined, x, y)
-        kind = type(order)
-        return order if kind is int or kind is float else to_number(order)
-    return compare
-
-
-def require_comparator(comparator):
-    if comparator is not undefined and not is_callable(comparator):
-        raise JSTypeError("The comparison function must be either a function or undefined")
-
-
 @ARRAY.method("sort", 1)
 def array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
@@ -14851,6 +14857,8 @@ ARRAY.value(SYM_UNSCOPABLES, lambda realm: JSObject(None, dict.fromkeys((
     "flatMap", "includes", "keys", "toReversed", "toSorted", "toSpliced", "values"), True)),
     CONFIGURABLE)
 
+
+# -- Array: constructor (23.1.1, 23.1.2) -------------------------------------------------
 
 @ARRAY.constructor(1, call=True)
 def array_construct(realm, new_target, *args):
@@ -19526,29 +19534,7 @@ def union_of_sets(names):
     return merge_ranges([r for name in names.split() for r in unicode_property(name)])
 
 
-# -- RegExp ------------------------------------------------------------------------------
-#
-# A pattern becomes a tree, the tree becomes one of two machines.
-#
-# The tree (22.2.1): characters, classes and escapes all are CharSet nodes whose ranges are already
-# closed under Canonicalize, so that neither machine knows about the flags i, s, m and u. With the
-# flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
-# and the positions are mapped back.
-#
-# NativeWriter writes the tree as a pattern for Python's `re` where that means the same. It refuses
-# what Python does differently: captures that a later turn of a loop must forget, loops whose body can
-# match nothing, lookbehind of varying width, captures in negative lookaround, backreferences under i.
-#
-# Python's `re` cannot be interrupted and keeps every other thread waiting. Growth therefore
-# estimates how many steps a pattern can take. Patterns that may take exponentially many never
-# go to `re`; the others go to it as long as (starts × product of the longest runs of the
-# classes they repeat, in this very subject) stays below MAX_NATIVE_STEPS, well under a second.
-# All the rest is matched by ThreadedMatcher, which looks at the clock every few hundred steps and,
-# where nothing but the position matters, remembers dead ends: classics such as (a+)+$ take it
-# about linear time. What does not hold: patterns with backreferences, lookaround or counted loops
-# over groups may still take exponential time in ThreadedMatcher; they are stopped at the
-# script's deadline, and other threads run meanwhile. One step of either machine that scans a
-# very long string (10^8 characters) is not interrupted.
+# -- RegExp: limits, and sets of characters ----------------------------------------------
 #
 # All of ECMAScript 2023, and of the flag v everything but the properties of strings.
 
@@ -19584,7 +19570,7 @@ SPACE_RANGES = ranges_of(WHITE_SPACE)
 LINE_END_RANGES = ((10, 10), (13, 13), (0x2028, 0x2029))
 
 
-# Case (22.2.2.7.3 Canonicalize)
+# -- RegExp: case of letters (22.2.2.7.3 Canonicalize) -----------------------------------
 
 def simple_upper(char):
     """Canonicalize without the flag u: one code unit to one code unit, never into ASCII."""
@@ -19651,7 +19637,12 @@ def close_case(ranges, unicode):
     return merge_ranges(ranges + tuple(extra)) if extra else ranges
 
 
-# The tree
+# -- RegExp: the tree of a pattern (22.2.1) ----------------------------------------------
+#
+# Characters, classes and escapes all are CharSet nodes whose ranges are already
+# closed under Canonicalize, so that neither machine knows about the flags i, s, m and u. With the
+# flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
+# and the positions are mapped back.
 
 class CharSet:
     """One character out of `ranges`."""
@@ -19787,7 +19778,7 @@ def composite_width(node, kind):
     return least * node.minimum, None if endless or node.maximum is None else most * node.maximum
 
 
-# Equivalent trees that either machine likes better
+# -- RegExp: equivalent trees that either machine likes better ---------------------------
 
 def merge_single_characters(options):
     """a|b|cd as [ab]|cd."""
@@ -19824,7 +19815,7 @@ def without_nothing(node):
     return None
 
 
-# The parser
+# -- RegExp: the parser of patterns ------------------------------------------------------
 
 _SYNTAX_CHARACTERS = "^$\\.*+?()[]{}|/"
 #: With the flag v: what may be escaped in classes, and what may not stand there twice.
@@ -20339,7 +20330,11 @@ class PatternParser:
             string += chr(code)
 
 
-# Python's `re`
+# -- RegExp: patterns for Python's `re` --------------------------------------------------
+#
+# NativeWriter writes the tree as a pattern for Python's `re` where that means the same. It refuses
+# what Python does differently: captures that a later turn of a loop must forget, loops whose body can
+# match nothing, lookbehind of varying width, captures in negative lookaround, backreferences under i.
 
 class NotNative(Exception):
     """Python's `re` would mean something else."""
@@ -20476,7 +20471,12 @@ def certain_captures(node):
     return set()
 
 
-# How many steps a pattern can take
+# -- RegExp: how many steps a pattern can take -------------------------------------------
+#
+# Python's `re` cannot be interrupted and keeps every other thread waiting. Growth therefore
+# estimates how many steps a pattern can take. Patterns that may take exponentially many never
+# go to `re`; the others go to it as long as (starts × product of the longest runs of the
+# classes they repeat, in this very subject) stays below MAX_NATIVE_STEPS, well under a second.
 
 #: Positions in a loop, and pairs of them, that the analysis looks at; larger loops count as risky.
 MAX_POSITIONS = 1000
@@ -20931,7 +20931,14 @@ def count_of(ranges, text):
     return sum(map(len, run_finder(ranges)(text)))
 
 
-# The other machine
+# -- RegExp: the threaded matcher --------------------------------------------------------
+#
+# All the rest is matched by ThreadedMatcher, which looks at the clock every few hundred steps and,
+# where nothing but the position matters, remembers dead ends: classics such as (a+)+$ take it
+# about linear time. What does not hold: patterns with backreferences, lookaround or counted loops
+# over groups may still take exponential time in ThreadedMatcher; they are stopped at the
+# script's deadline, and other threads run meanwhile. One step of either machine that scans a
+# very long string (10^8 characters) is not interrupted.
 
 class CharTest(dict):
     """character -> whether it is one of `ranges`; fills itself."""
@@ -21446,7 +21453,7 @@ def is_literal(node):
     return type(node) is CharSet and len(node.ranges) == 1 and node.ranges[0][0] == node.ranges[0][1]
 
 
-# Compiled patterns
+# -- RegExp: compiled patterns -----------------------------------------------------------
 
 _UTF_16 = f"utf-16-{sys.byteorder[0]}e"
 
@@ -21756,7 +21763,7 @@ def regexp_program(source, flags):
     return _cached_program(source, flags)
 
 
-# RegExp objects
+# -- RegExp objects (22.2.8) -------------------------------------------------------------
 
 class JSRegExp(JSObject):
     """A RegExp object (22.2.8). `lastIndex` is an ordinary own property.
@@ -21910,7 +21917,7 @@ def regexp_exec(realm, regexp, text):
     return null if match is None else match_array(realm, regexp.program, text, match)
 
 
-# RegExp.prototype
+# -- RegExp.prototype (22.2.6) -----------------------------------------------------------
 
 @REGEXP.method("exec", 1, receiver=JSRegExp)
 def regexp_prototype_exec(realm, this, string=undefined, *_):
@@ -22060,7 +22067,7 @@ def regexp_search(realm, this, string=undefined, *_):
     return -1 if result is null else result.get("index")
 
 
-# replace
+# -- RegExp.prototype: replace -----------------------------------------------------------
 
 @REGEXP.method(SYM_REPLACE, 2)
 def regexp_replace(realm, this, string=undefined, replacement=undefined, *_):
@@ -22260,7 +22267,7 @@ def replacement_template(replacement, pattern):
     return parsed_template(replacement, pattern.group_count, tuple(pattern.names.items()))
 
 
-# split
+# -- RegExp.prototype: split -------------------------------------------------------------
 
 @REGEXP.method(SYM_SPLIT, 2)
 def regexp_split(realm, this, string=undefined, limit=undefined, *_):
@@ -22360,7 +22367,7 @@ def separators(realm, regexp, pattern, text):
             start = index = match.end()
 
 
-# The constructor
+# -- RegExp: the constructor -------------------------------------------------------------
 
 def regexp_initialize(regexp, pattern, flags):
     """RegExpInitialize (22.2.3.3)."""
@@ -22397,6 +22404,8 @@ def regexp_species(realm, this, *_):
     return this
 
 
+# -- RegExp: legacy properties -----------------------------------------------------------
+#
 # RegExp.$1 and its kin, which old libraries read: about the last match in the realm. What searches many
 # times at once notes (regexp, text) only, and the last match is looked for when somebody asks.
 
@@ -22428,7 +22437,7 @@ for _number in range(1, 10):
         match[number] if number <= len(match.groups()) else ""))
 
 
-# %RegExpStringIteratorPrototype% (22.2.9)
+# -- RegExp: iterator of matchAll (22.2.9) -----------------------------------------------
 
 class JSRegExpStringIterator(JSObject):
     """What String.prototype.matchAll returns; `regexp` is None when it is done."""
@@ -31029,6 +31038,8 @@ _LINE_BREAK = re.compile("\r\n|\n|\r")
 _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
 
+# -- Messages of streams -----------------------------------------------------------------
+
 def utf8(text):
     """The bytes of a text; half characters (lone surrogates) become U+FFFD."""
     try:
@@ -31139,6 +31150,8 @@ class Delivery:
                 f"{self.dropped} failed{dropped}")
 
 
+# -- Connections -------------------------------------------------------------------------
+
 class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
@@ -31208,6 +31221,8 @@ class Connection:
 NO_METADATA = {}
 EMPTY_OUTBOX = ()
 
+
+# -- Streams -----------------------------------------------------------------------------
 
 class Expected:
     """What is sent on a stream while an onConnect handler decides about a client: `messages`, the newest up
@@ -31600,6 +31615,8 @@ class Stream:
                 "dropped": self.dropped, "history": len(self.history)}
 
 
+# -- Runs of deliveries ------------------------------------------------------------------
+
 class _Gap:
     """Stands where messages are missing in a list of those to replay."""
 
@@ -31718,6 +31735,8 @@ class DeliveryRun:
         return not self.left and not self.mailed
 
 
+# -- Registry of streams -----------------------------------------------------------------
+
 class Histories:
     """What all streams keep together: when that is too much, the largest histories are cut in half."""
 
@@ -31782,6 +31801,8 @@ class StreamRegistry:
     def __iter__(self):
         return iter(self.streams.values())
 
+
+# -- Sockets -----------------------------------------------------------------------------
 
 def set_user_timeout(sock):
     """Asks the kernel to give up a connection whose other end does not acknowledge, if it can."""
@@ -31922,6 +31943,8 @@ def bad_sockets(selector):
         except (OSError, ValueError):
             yield key
 
+
+# -- Broadcaster -------------------------------------------------------------------------
 
 class Broadcaster:
     """The one thread that owns every event-stream socket.
@@ -32434,7 +32457,7 @@ class GraphQLError(Exception):
         return [_graphql_location(self.source, offset) for offset in self.offsets]
 
     def formatted(self):
-        """The error as a dict for the response (specification, section 7.1.2)."""
+        """The error as a dict for the response (spec 7.1.2)."""
         result = {"message": self.message}
         locations = self.locations
         if locations:
@@ -32580,7 +32603,7 @@ def _graphql_suggest(options, what=""):
 
 # -- GraphQL lexer -----------------------------------------------------------------------
 
-# Ignored tokens (2.1.2 to 2.1.7) and one lexical token; the group that matched tells its kind.
+# Ignored tokens (spec 2.1.2 to 2.1.7) and one lexical token; the group that matched tells its kind.
 _GRAPHQL_IGNORED = re.compile(r"(?:[\ufeff\t ,\n\r]+|#[^\n\r]*)*")
 _GRAPHQL_TOKEN = re.compile(r"""
     (?P<punctuator> [!$&()\[\]{}:=@|] | \.\.\. )
@@ -32974,7 +32997,7 @@ class GraphQLParser:
     def name(self):
         return self.expect("Name")
 
-    # -- executable definitions (2.3 to 2.8) ----
+    # -- executable definitions (spec 2.3 to 2.8) ----
 
     def document(self):
         definitions = []
@@ -33087,7 +33110,7 @@ class GraphQLParser:
         return GqlFragment(start, name, name_start, self.named_type(), self.directives(),
                            self.selection_set())
 
-    # -- values, directives, type references (2.9 to 2.12) ----
+    # -- values, directives, type references (spec 2.9 to 2.12) ----
 
     def value_literal(self, const):
         kind, value, start = self.kind, self.value, self.start
@@ -33145,7 +33168,7 @@ class GraphQLParser:
         start = self.start
         return GqlNamedType(start, self.name())
 
-    # -- type system definitions (section 3) ----
+    # -- type system definitions (spec 3) ----
 
     def description(self):
         if self.kind in ("String", "BlockString"):
@@ -33428,7 +33451,7 @@ _GRAPHQL_INT_MIN, _GRAPHQL_INT_MAX = -(2 ** 31), 2 ** 31 - 1
 
 
 def _graphql_pass_through(value):
-    """Custom scalars hand values on as they are (section 3.5.2)."""
+    """Custom scalars hand values on as they are (spec 3.5.2)."""
     return value
 
 
@@ -33457,7 +33480,7 @@ def _graphql_whole(value):
 
 
 def _serialize_graphql_int(value):
-    """Int, section 3.5.1: 32 bits; result coercion also takes booleans and numbers in text."""
+    """Int, spec 3.5.1: 32 bits; result coercion also takes booleans and numbers in text."""
     number = value
     if isinstance(value, bool):
         return 1 if value else 0
@@ -33606,7 +33629,7 @@ _GRAPHQL_SCALARS = {
 # -- GraphQL input coercion --------------------------------------------------------------
 
 def _coerce_graphql_literal(node, type_, variables):
-    """The value of a literal for an input type (section 6.4.1); _GRAPHQL_ABSENT where it does not fit.
+    """The value of a literal for an input type (spec 6.4.1); _GRAPHQL_ABSENT where it does not fit.
 
     `variables` maps names to coerced values; None means that there are none (constants).
     """
@@ -33719,7 +33742,7 @@ def _graphql_object_problems(node, type_, report):
 
 
 def _coerce_graphql_input(value, type_, path, report):
-    """Coerces a variable's JSON value (section 3); calls report(path, value, message) where it does not
+    """Coerces a variable's JSON value (spec 3); calls report(path, value, message) where it does not
     fit."""
     if type_.kind == "NON_NULL":
         if value is None:
@@ -33767,9 +33790,9 @@ def _coerce_graphql_input_object(value, type_, path, report):
     return result
 
 
-# -- GraphQL schema ----------------------------------------------------------------------
+# -- GraphQL: what every schema contains -------------------------------------------------
 
-# What every schema contains (section 4.5 and 3.13), read by the parser above.
+# Introspection, scalars and directives (spec 4.5 and 3.13), read by the parser above.
 _GRAPHQL_CORE_SDL = '''
 """Takes the field or fragment in only when `if` is true."""
 directive @include("Take it in?" if: Boolean!) on FIELD | FRAGMENT_SPREAD | INLINE_FRAGMENT
@@ -33883,6 +33906,8 @@ _GRAPHQL_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")
 #: What stands in for a missing `Query` type: tools want one with at least one field.
 _GRAPHQL_PLACEHOLDER = "_empty"
 
+
+# -- GraphQL registrations, and their SDL in one -----------------------------------------
 
 class GraphQLRegistration:
     """One call of `registerQuery`, `registerMutation`, `registerSubscription` or `registerTypes`.
@@ -34111,6 +34136,8 @@ class _SdlMerge:
                                  member.start, registration)
 
 
+# -- GraphQL schema ----------------------------------------------------------------------
+
 _GRAPHQL_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
                        "enum": "enum",
                "input": "input object"}
@@ -34296,7 +34323,7 @@ class GraphQLSchema:
                 _GRAPHQL_PLACEHOLDER, self.types["Boolean"], None,
                 "Always null. It stands here because no query is registered, and GraphQL wants one.")
 
-    # -- checks of section 3 ----
+    # -- checks of spec 3 ----
 
     def _check_types(self):
         for name, merged in self.merge.types.items():
@@ -34345,7 +34372,7 @@ class GraphQLSchema:
                 self._check_implements(type_, other, node, registration)
 
     def _check_implements(self, type_, interface, node, registration):
-        """IsValidImplementation (section 3.6.1)."""
+        """IsValidImplementation (spec 3.6.1)."""
         problems = []
         if interface is type_:
             problems.append(f"Type {type_} cannot implement itself because it would create a circular "
@@ -34441,7 +34468,7 @@ class GraphQLSchema:
                 check(item, registration)
 
     def _check_input_cycles(self):
-        """An input type that needs itself through non-null fields can never be given (section 3.10)."""
+        """An input type that needs itself through non-null fields can never be given (spec 3.10)."""
         state = {}
 
         def visit(type_, trail):
@@ -34515,7 +34542,7 @@ class GraphQLSchema:
                         interface.possible.append(type_)
 
     def is_subtype(self, type_, wanted):
-        """Whether a value of `type_` can stand where `wanted` is expected (IsSubType, section 3.6.1)."""
+        """Whether a value of `type_` can stand where `wanted` is expected (IsSubType, spec 3.6.1)."""
         if type_ is wanted:
             return True
         if wanted.kind == "NON_NULL":
@@ -34559,7 +34586,7 @@ class GraphQLSchema:
             return _GRAPHQL_ROOT_META.get(name)
         return field
 
-    # -- introspection (section 4) ----
+    # -- introspection (spec 4) ----
 
     def introspection(self):
         """The schema as the value of `__schema`: dicts that refer to one another."""
@@ -34780,7 +34807,7 @@ _GRAPHQL_OPERATION_PLACES = {"query": "QUERY", "mutation": "MUTATION", "subscrip
 
 
 class GraphQLValidator:
-    """The rules of section 5 in one walk over a document; `errors` fills in the order graphql-js has them.
+    """The rules of spec 5 in one walk over a document; `errors` fills in the order graphql-js has them.
 
     Rules that see a node when it is entered come before those that see it when it is left. A selection set
     on a subscription's root field of type String is allowed, because its messages are often JSON; what is
@@ -35549,7 +35576,7 @@ class _GraphQLFieldPlan:
                  "complete")
 
     def arguments(self, run):
-        """The coerced arguments (section 6.4.1); raises GraphQLError where a variable does not fit."""
+        """The coerced arguments (spec 6.4.1); raises GraphQLError where a variable does not fit."""
         if self.static_args is not None:
             return dict(self.static_args)
         return _graphql_argument_values(self.field.arguments, self.nodes[0], run.variables)
@@ -35655,7 +35682,7 @@ class GraphQLPlanner:
         return True
 
     def collect(self, selections, type_, groups, seen):
-        """CollectFields (section 6.3.2): fills `groups`, response key -> field nodes. Any type fits when
+        """CollectFields (spec 6.3.2): fills `groups`, response key -> field nodes. Any type fits when
         `type_` is None (see untyped_object)."""
         for node in selections:
             if node.directives and not self.included(node.directives):
@@ -35720,7 +35747,7 @@ class GraphQLPlanner:
             complete, fast = _graphql_argument_checker(plan), None
         return key, plan.name, fast, complete, plan, plan.nullable
 
-    # -- completion by type (section 6.4.3) ----
+    # -- completion by type (spec 6.4.3) ----
 
     def completer(self, type_, plan, selections):
         if type_.kind == "NON_NULL":
@@ -35995,7 +36022,7 @@ class GraphQLDocument:
         self.condition_names = _graphql_condition_variables(tree)
 
     def operation(self, name):
-        """The operation to execute (section 6.1); raises GraphQLError."""
+        """The operation to execute (spec 6.1); raises GraphQLError."""
         if name is None or name == "":
             if len(self.operations) == 1:
                 return self.operations[0]
@@ -36007,7 +36034,7 @@ class GraphQLDocument:
         raise GraphQLError(f'Unknown operation named "{name}".')
 
     def variables(self, operation, given):
-        """CoerceVariableValues (section 6.1.2): (values, errors)."""
+        """CoerceVariableValues (spec 6.1.2): (values, errors)."""
         values, errors = {}, []
 
         def fail(message, node):
@@ -36444,7 +36471,7 @@ def _graphql_accepted(header):
 
 
 def _graphql_response_type(header):
-    """The media type of the answer, or None when the client takes neither (GraphQL over HTTP, section 5)."""
+    """The media type of the answer, or None when the client takes neither (GraphQL over HTTP, spec 5)."""
     for media, _quality in _graphql_accepted(header):
         if media in (GRAPHQL_RESPONSE_TYPE, "application/json"):
             return media

@@ -17345,6 +17345,16 @@ class LivePagesInTheBrowser(LiveCase):
         self.write(self.folder / "app.js", "routeRegistry.registerRoute('/', () => ResponseBuilder.html('<html>better'))")
         page.wait_for("document.body?.innerText.trim() === 'better'")
 
+    def test_below_a_base_path(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": "h1 { color: rgb(1, 2, 3) }"},
+                   base_path="/app")
+        page = self.open("/")
+        self.write(self.folder / "public" / "style.css", "h1 { color: rgb(4, 5, 6) }")
+        page.wait_for("getComputedStyle(document.querySelector('h1')).color === 'rgb(4, 5, 6)'")
+        self.assertTrue(page.evaluate("window.kept"))
+        addresses = page.evaluate(DashboardInTheBrowser.ADDRESSES)
+        self.assertEqual([path for path in addresses if not path.startswith(("/app/", "/favicon"))], [])
+
     def test_frames_of_the_stack_open_one_by_one(self):
         self.serve("const a = () => none.x;\nconst b = () => a();\nroutedBy = 1;\n"
                    "routeRegistry.registerRoute('/', () => b());")
@@ -17568,6 +17578,23 @@ class DashboardInTheBrowser(ServerCase):
         listener.close()
         page.wait_for(row + ".children[2].innerText === '0'")
         self.assertEqual(page.problems(), [])
+
+    ADDRESSES = "performance.getEntriesByType('resource').map(entry => new URL(entry.name).pathname)"
+
+    def test_below_a_base_path(self):
+        self.serve(self.FILES, base_path="/tools/live")
+        page = self.show("#/stream/%2Fchat")
+        page.type("#send-data", '{"text": "hello"}')
+        page.click("#send button")
+        self.see(page, "#send-answer", "0 connections matched")
+        addresses = page.evaluate(self.ADDRESSES)
+        self.assertGreater(len(addresses), 1)
+        self.assertEqual([path for path in addresses if not path.startswith("/tools/live/engine")], [])
+        explorer = page.evaluate("document.querySelector('a[href=graphql]').pathname")
+        self.assertEqual(explorer, "/tools/live/graphql")
+        page.goto(self.server.url + "/graphql")
+        self.assertEqual(page.evaluate("document.querySelector('h1 a').pathname"), "/tools/live/engine")
+        page.wait_for(self.ADDRESSES + ".includes('/tools/live/graphql')")
 
     def test_a_test_message_is_sent_and_explained(self):
         page = self.open("#/stream/%2Fchat")
