@@ -1362,6 +1362,8 @@ _YIELD_IN_PARAMETERS = "Yield expression not allowed in formal parameter"
 _SINGLE_STATEMENT = "Lexical declaration cannot appear in a single-statement context"
 
 
+# -- Parser: names and scopes ------------------------------------------------------------
+
 def _declared_identifiers(target):
     """Yield the Identifiers that a binding identifier or pattern declares (8.2.1 BoundNames)."""
     kind = target.__class__
@@ -1430,8 +1432,8 @@ class _PrivateNames:
         self.outer = outer
 
 
-class JSParser(JSLexer):
-    """A parser for one source text. Use parse_script, parse_module or parse_function."""
+class NameParser(JSLexer):
+    """What every part of the parser needs: the state, tokens, positions of nodes, and names with their scopes."""
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
@@ -1610,7 +1612,13 @@ class JSParser(JSLexer):
             raise self.already_declared(identifier)
         scope.names[name] = _BLOCK_FUNCTION if may_repeat else _LEXICAL
 
-    # -- program and statement lists ----
+
+# -- Parser: statements ------------------------------------------------------------------
+
+class StatementParser(NameParser):
+    """Reads programs, lists of statements and statements."""
+
+    __slots__ = ()
 
     def parse_program(self):
         body = []
@@ -2093,7 +2101,13 @@ class JSParser(JSLexer):
         self.declarations = outer
         return self.finish(CatchClause(param, body), start, line, column)
 
-    # -- functions ----
+
+# -- Parser: functions -------------------------------------------------------------------
+
+class FunctionParser(StatementParser):
+    """Reads functions of every kind: their heads, parameters and bodies."""
+
+    __slots__ = ()
 
     def parse_function_declaration(self, may_be_nameless=False):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2260,7 +2274,13 @@ class JSParser(JSLexer):
         self.check_covers()
         return body
 
-    # -- classes ----
+
+# -- Parser: classes ---------------------------------------------------------------------
+
+class ClassParser(FunctionParser):
+    """Reads classes, their elements and private names."""
+
+    __slots__ = ()
 
     def parse_class_declaration(self, may_be_nameless=False):
         return self.parse_class(ClassDeclaration, may_be_nameless)
@@ -2454,7 +2474,13 @@ class JSParser(JSLexer):
         self.advance()
         return self.finish(StaticBlock(body), start, line, column)
 
-    # -- expressions: operators ----
+
+# -- Parser: expressions -----------------------------------------------------------------
+
+class ExpressionParser(ClassParser):
+    """Reads operators by precedence, chains of members and calls, and words such as `await`."""
+
+    __slots__ = ()
 
     def parse_expression(self, no_in=False):
         """Read an Expression: one or several AssignmentExpressions separated by commas."""
@@ -2639,7 +2665,7 @@ class JSParser(JSLexer):
         elif node.__class__ is not MemberExpression:
             raise self.error(message, node.start)
 
-    # -- expressions: subscripts, calls, new ----
+    # -- subscripts, calls, new ----
 
     def parse_left_hand_side(self):
         """Read a LeftHandSideExpression (the superclass of a class)."""
@@ -2823,7 +2849,7 @@ class JSParser(JSLexer):
         self.expect(")")
         return self.finish(ImportExpression(source, options), start, line, column)
 
-    # -- expressions: contextual keywords ----
+    # -- contextual keywords ----
 
     def parse_special_name(self, await_allowed=True):
         """Read an operand that begins with one of _SPECIAL_NAMES."""
@@ -2896,7 +2922,13 @@ class JSParser(JSLexer):
         self.yield_at = start
         return self.finish(YieldExpression(argument, delegate), start, line, column)
 
-    # -- expressions: literals ----
+
+# -- Parser: literals --------------------------------------------------------------------
+
+class LiteralParser(ExpressionParser):
+    """Reads primary expressions: literals, templates, parentheses, arrays and objects."""
+
+    __slots__ = ()
 
     def parse_this(self):
         node = self.finish_token(ThisExpression())
@@ -3108,7 +3140,13 @@ class JSParser(JSLexer):
             value = self.finish_from(AssignmentPattern(key, self.parse_assignment()), key)
         return self.finish_from(Property(key, value, "init", False, True, False), key)
 
-    # -- patterns ----
+
+# -- Parser: patterns --------------------------------------------------------------------
+
+class DestructuringParser(LiteralParser):
+    """Reads binding patterns, and converts expressions that turn out to be patterns."""
+
+    __slots__ = ()
 
     def parse_binding_target(self, names):
         """Read an identifier or pattern that declares names, which are appended to names."""
@@ -3284,7 +3322,13 @@ class JSParser(JSLexer):
         value = self.convert_element(value, convert, False)
         return Property(node.key, value, "init", node.computed, node.shorthand, False).at(node)
 
-    # -- modules ----
+
+# -- Parser: modules ---------------------------------------------------------------------
+
+class JSParser(DestructuringParser):
+    """A parser for one source text, all parts together. Use parse_script, parse_module or parse_function."""
+
+    __slots__ = ()
 
     def parse_import(self):
         """Read an import declaration, or an expression statement that begins with import."""
@@ -3495,6 +3539,8 @@ class JSParser(JSLexer):
             self.export_name(declaration.id)
         return ExportNamedDeclaration(declaration, [], None, [])
 
+
+# -- Parsing a source text ---------------------------------------------------------------
 
 #: What to do with a statement, by the type of its first token; any other begins an expression.
 _STATEMENTS = {
@@ -20228,7 +20274,6 @@ class PatternParser:
             return 8
         ranges = self.class_escape(True)
         return self.character_escape(True) if ranges is None else ranges
-
 
     # -- classes with the flag v: (ranges, strings that are not one character long) ----
 
