@@ -3756,6 +3756,12 @@ def global_name(name):
     return name + "_" if name != "__builtins_" else "__builtins_."
 
 
+def methods_by_node(visitor, prefix):
+    """The methods of a class that are named with the prefix and a kind of node, by the class of the node."""
+    named = ((node_class, getattr(visitor, prefix + node_class.__name__, None)) for node_class in Node.__subclasses__())
+    return {node_class: method for node_class, method in named if method is not None}
+
+
 class ScopeAnalyzer:
     """Builds the scopes of a Program. Use analyze_scopes()."""
 
@@ -4437,8 +4443,7 @@ class ScopeAnalyzer:
 
 
 #: Node class -> the analyzer's method for it; other nodes are walked through.
-VISITORS = {node_class: getattr(ScopeAnalyzer, "visit_" + node_class.__name__)
-            for node_class in Node.__subclasses__() if hasattr(ScopeAnalyzer, "visit_" + node_class.__name__)}
+VISITORS = methods_by_node(ScopeAnalyzer, "visit_")
 
 #: Statements whose inside may declare var names for the function around them.
 VAR_CONTAINERS = frozenset((
@@ -7067,8 +7072,11 @@ class Jump:
         self.turn = None
 
 
-class Emitter:
-    """Generates the code of one JavaScript function (or top level)."""
+# -- Nodes of Python ---------------------------------------------------------------------
+
+class NodeMaker:
+    """The state of the generator for one function, and constructors of `ast` nodes, which get the place in the
+    script that is being translated."""
 
     def __init__(self, unit, scope, outer=None):
         self.unit = unit
@@ -7086,8 +7094,6 @@ class Emitter:
         self.constructor = None       # None, "base" or "derived"
         self.is_async = self.is_generator = False
         self.jump_codes = 0
-
-    # -- small constructors of ast nodes ----
 
     def name(self, id):
         return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
@@ -7184,7 +7190,11 @@ class Emitter:
     def at(self, node):
         self.line, self.column = node.line, node.column
 
-    # -- functions ----
+
+# -- Functions and their variables -------------------------------------------------------
+
+class FunctionEmitter(NodeMaker):
+    """Translates functions: parameters, bodies, variables and the scopes of blocks."""
 
     def function_value(self, node, name=None, kind=None):
         """An expression that makes a function object of a function node. `name` is the name it gets
@@ -7579,7 +7589,11 @@ class Emitter:
         visit()
         self.block = outer
 
-    # -- statements ----
+
+# -- Statements --------------------------------------------------------------------------
+
+class StatementEmitter(FunctionEmitter):
+    """Translates statements, and the declarations of modules."""
 
     def statements(self, nodes):
         for node in nodes:
@@ -7588,7 +7602,7 @@ class Emitter:
     def statement(self, node):
         poll_interrupt()
         self.line, self.column = node.line, node.column
-        handler = STATEMENTS.get(type(node))
+        handler = EMITTERS.get(type(node))
         if handler is None:
             raise JSSyntaxError(f"{type(node).__name__} is not supported here", node.line, node.column + 1)
         handler(self, node)
@@ -7602,8 +7616,10 @@ class Emitter:
     def visit_BlockStatement(self, node):
         self.in_scope(node.scope, lambda: self.statements(node.body))
 
-    def visit_nothing(self, node):
+    def visit_EmptyStatement(self, node):
         pass
+
+    visit_DebuggerStatement = visit_ImportDeclaration = visit_ExportAllDeclaration = visit_EmptyStatement
 
     def visit_FunctionDeclaration(self, node):
         block, node.scope.block = node.scope.block, None
@@ -7726,7 +7742,11 @@ class Emitter:
             value = self.named(declaration, "default")
         self.emit_store(self.scope.names["%default"], value, True)
 
-    # -- loops ----
+
+# -- Loops, jumps and try ----------------------------------------------------------------
+
+class LoopEmitter(StatementEmitter):
+    """Translates loops, switch, try, and the jumps that leave them."""
 
     def loop(self, labels, kind="loop"):
         jump = Jump(labels, kind, True)
@@ -8140,7 +8160,11 @@ class Emitter:
         self.statement(node.body)
         self.block = outer
 
-    # -- patterns ----
+
+# -- Destructuring -----------------------------------------------------------------------
+
+class DestructuringEmitter(LoopEmitter):
+    """Translates patterns: values go to names and members."""
 
     def bind(self, pattern, value):
         """Emits statements that bind a declaration's pattern (Identifier included) to a value."""
@@ -8285,7 +8309,11 @@ class Emitter:
         else:
             self.destructure(prepared, value, store)
 
-    # -- expressions: order and lifting ----
+
+# -- Expressions -------------------------------------------------------------------------
+
+class ExpressionEmitter(DestructuringEmitter):
+    """Translates names, literals and objects, and keeps the order in which parts are evaluated."""
 
     def needs_lift(self, node):
         """Whether an expression can only be generated with statements before it."""
@@ -8343,7 +8371,7 @@ class Emitter:
             poll_interrupt()
         line, column = self.line, self.column
         self.line, self.column = node.line, node.column
-        result = EXPRESSIONS[type(node)](self, node)
+        result = EMITTERS[type(node)](self, node)
         self.line, self.column = line, column
         return result
 
@@ -8396,7 +8424,7 @@ class Emitter:
             return combine(*[self.test(part) for part in reversed(parts)])
         return self.truth(self.expression(node), infer(node))
 
-    # -- expressions: names and literals ----
+    # -- names and literals ----
 
     def visit_Identifier(self, node):
         variable = node.scope
@@ -8408,8 +8436,10 @@ class Emitter:
             return self.const(INFINITY)
         return self.load_global(node.name)
 
-    def visit_literal(self, node):
+    def visit_StringLiteral(self, node):
         return self.const(node.value)
+
+    visit_NumericLiteral = visit_BooleanLiteral = visit_StringLiteral
 
     def visit_NullLiteral(self, node):
         return self.name("null")
@@ -8527,10 +8557,16 @@ class Emitter:
         needs_name = prop.computed and is_anonymous_function(prop.value)
         return self.call("define", target, key, value, self.const(needs_name))
 
-    # -- functions and classes as values ----
 
-    def visit_function(self, node):
+# -- Classes -----------------------------------------------------------------------------
+
+class ClassEmitter(ExpressionEmitter):
+    """Translates functions as values, and classes."""
+
+    def visit_FunctionExpression(self, node):
         return self.function_value(node, "")
+
+    visit_ArrowFunctionExpression = visit_FunctionExpression
 
     def visit_ClassExpression(self, node):
         return self.class_value_of(node, "")
@@ -8703,7 +8739,11 @@ class Emitter:
     def visit_NamedValue(self, node):
         return self.named(node.value, node.name)
 
-    # -- expressions: operators ----
+
+# -- Operators ---------------------------------------------------------------------------
+
+class OperatorEmitter(ClassEmitter):
+    """Translates operators; to Python's own where the types of the operands are known."""
 
     def visit_UnaryExpression(self, node):
         operator, argument = node.operator, node.argument
@@ -9044,7 +9084,11 @@ class Emitter:
             return self.expression(node.expressions[-1])
         return self.last_of(*[self.expression(part) for part in node.expressions])
 
-    # -- assignment ----
+
+# -- Assignments -------------------------------------------------------------------------
+
+class AssignmentEmitter(OperatorEmitter):
+    """Translates assignments, `++` and `--`."""
 
     def visit_AssignmentExpression(self, node):
         operator, left = node.operator, node.left
@@ -9270,7 +9314,11 @@ class Emitter:
         return self.either(self.both(self.type_is(value, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
-    # -- expressions: members and calls ----
+
+# -- Members and calls -------------------------------------------------------------------
+
+class CallEmitter(AssignmentEmitter):
+    """Translates members, calls, `new`, optional chains, await and yield."""
 
     def member_key(self, node):
         """The key of a member expression: text, or an expression for a computed one."""
@@ -9585,6 +9633,8 @@ class Emitter:
         return self.call("import_meta", self.const(self.unit.filename))
 
 
+# -- Members as targets ------------------------------------------------------------------
+
 class MemberReference:
     """object.key, object[key], object.#key or super.key that is read and written."""
 
@@ -9686,6 +9736,8 @@ class TemplateSite:
         self.cooked = cooked
         self.raw = raw
 
+
+# -- Questions about nodes ---------------------------------------------------------------
 
 #: Expressions that change nothing.
 SIMPLE_NODES = (Identifier, NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral, ThisExpression)
@@ -9826,76 +9878,15 @@ def continues_through_try(body, with_finally):
     return False
 
 
-STATEMENTS = {
-    BlockStatement: Emitter.visit_BlockStatement,
-    BreakStatement: Emitter.visit_BreakStatement,
-    ClassDeclaration: Emitter.visit_ClassDeclaration,
-    ContinueStatement: Emitter.visit_ContinueStatement,
-    DebuggerStatement: Emitter.visit_nothing,
-    DoWhileStatement: Emitter.visit_DoWhileStatement,
-    EmptyStatement: Emitter.visit_nothing,
-    ExportAllDeclaration: Emitter.visit_nothing,
-    ExportDefaultDeclaration: Emitter.visit_ExportDefaultDeclaration,
-    ExportNamedDeclaration: Emitter.visit_ExportNamedDeclaration,
-    ImportDeclaration: Emitter.visit_nothing,
-    ExpressionStatement: Emitter.visit_ExpressionStatement,
-    ForInStatement: Emitter.visit_ForInStatement,
-    ForOfStatement: Emitter.visit_ForOfStatement,
-    ForStatement: Emitter.visit_ForStatement,
-    FunctionDeclaration: Emitter.visit_FunctionDeclaration,
-    IfStatement: Emitter.visit_IfStatement,
-    LabeledStatement: Emitter.visit_LabeledStatement,
-    ReturnStatement: Emitter.visit_ReturnStatement,
-    SwitchStatement: Emitter.visit_SwitchStatement,
-    ThrowStatement: Emitter.visit_ThrowStatement,
-    TryStatement: Emitter.visit_TryStatement,
-    VariableDeclaration: Emitter.visit_VariableDeclaration,
-    WhileStatement: Emitter.visit_WhileStatement,
-}
-
-EXPRESSIONS = {
-    ArrayExpression: Emitter.visit_ArrayExpression,
-    ArrowFunctionExpression: Emitter.visit_function,
-    AssignmentExpression: Emitter.visit_AssignmentExpression,
-    AwaitExpression: Emitter.visit_AwaitExpression,
-    BigIntLiteral: Emitter.visit_BigIntLiteral,
-    BinaryExpression: Emitter.visit_BinaryExpression,
-    BooleanLiteral: Emitter.visit_literal,
-    CallExpression: Emitter.visit_CallExpression,
-    ChainExpression: Emitter.visit_ChainExpression,
-    ClassExpression: Emitter.visit_ClassExpression,
-    ConditionalExpression: Emitter.visit_ConditionalExpression,
-    Evaluated: Emitter.visit_Evaluated,
-    FunctionExpression: Emitter.visit_function,
-    Identifier: Emitter.visit_Identifier,
-    ImportExpression: Emitter.visit_ImportExpression,
-    ImportMeta: Emitter.visit_ImportMeta,
-    LogicalExpression: Emitter.visit_LogicalExpression,
-    MemberExpression: Emitter.visit_MemberExpression,
-    NamedValue: Emitter.visit_NamedValue,
-    NewExpression: Emitter.visit_NewExpression,
-    NewTarget: Emitter.visit_NewTarget,
-    NullLiteral: Emitter.visit_NullLiteral,
-    NumericLiteral: Emitter.visit_literal,
-    ObjectExpression: Emitter.visit_ObjectExpression,
-    RegExpLiteral: Emitter.visit_RegExpLiteral,
-    SequenceExpression: Emitter.visit_SequenceExpression,
-    StringLiteral: Emitter.visit_literal,
-    TaggedTemplateExpression: Emitter.visit_TaggedTemplateExpression,
-    TemplateLiteral: Emitter.visit_TemplateLiteral,
-    ThisExpression: Emitter.visit_ThisExpression,
-    UnaryExpression: Emitter.visit_UnaryExpression,
-    UpdateExpression: Emitter.visit_UpdateExpression,
-    YieldExpression: Emitter.visit_YieldExpression,
-}
-
-EFFECTS = {
-    AssignmentExpression: Emitter.effect_AssignmentExpression,
-    UpdateExpression: Emitter.effect_UpdateExpression,
-}
-
-
 # -- Compiling a source text -------------------------------------------------------------
+
+class Emitter(CallEmitter):
+    """Generates the code of one JavaScript function (or top level), all parts together."""
+
+
+EMITTERS = methods_by_node(Emitter, "visit_")
+EFFECTS = methods_by_node(Emitter, "effect_")
+
 
 class BlockOutliner:
     """Moves loops and try statements that CPython finds too deeply nested (its compiler takes 20 of

@@ -2514,7 +2514,7 @@ class RefusedSourceTest(unittest.TestCase):
     def test_a_failure_of_the_compiler_itself_has_a_place(self):
         def fail(emitter, node):
             raise ValueError("field 'id' is required for Name")
-        with mock.patch.dict(aiwebengine.STATEMENTS, {aiwebengine.ThrowStatement: fail}):
+        with mock.patch.dict(aiwebengine.EMITTERS, {aiwebengine.ThrowStatement: fail}):
             for source in ("if (1) {\n  throw 1 }", "if (1) {\n  throw 1 }\nexport {}"):
                 error = self.refusal(source)
                 self.assertEqual((error.line, error.column), (2, 3))
