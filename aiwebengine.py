@@ -7096,22 +7096,24 @@ class NodeMaker:
         self.jump_codes = 0
 
     def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script."""
+        """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
 
     def name(self, id):
-        return self.node(ast.Name, id, _LOAD)
+        return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
 
     def store(self, id):
         return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
-        return self.node(ast.Constant, value)
+        return ast.Constant(value, lineno=self.line, col_offset=self.column)
 
     def call(self, helper, *args):
-        return self.apply(self.name(helper), list(args))
+        line, column = self.line, self.column
+        return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
+                        lineno=line, col_offset=column)
 
     def apply(self, function, args):
         return self.node(ast.Call, function, args, [])
