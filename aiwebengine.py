@@ -1362,6 +1362,8 @@ _YIELD_IN_PARAMETERS = "Yield expression not allowed in formal parameter"
 _SINGLE_STATEMENT = "Lexical declaration cannot appear in a single-statement context"
 
 
+# -- Parser: names and scopes ------------------------------------------------------------
+
 def _declared_identifiers(target):
     """Yield the Identifiers that a binding identifier or pattern declares (8.2.1 BoundNames)."""
     kind = target.__class__
@@ -1430,8 +1432,8 @@ class _PrivateNames:
         self.outer = outer
 
 
-class JSParser(JSLexer):
-    """A parser for one source text. Use parse_script, parse_module or parse_function."""
+class NameParser(JSLexer):
+    """What every part of the parser needs: the state, tokens, positions of nodes, and names with their scopes."""
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
@@ -1610,7 +1612,13 @@ class JSParser(JSLexer):
             raise self.already_declared(identifier)
         scope.names[name] = _BLOCK_FUNCTION if may_repeat else _LEXICAL
 
-    # -- program and statement lists ----
+
+# -- Parser: statements ------------------------------------------------------------------
+
+class StatementParser(NameParser):
+    """Reads programs, lists of statements and statements."""
+
+    __slots__ = ()
 
     def parse_program(self):
         body = []
@@ -2093,7 +2101,13 @@ class JSParser(JSLexer):
         self.declarations = outer
         return self.finish(CatchClause(param, body), start, line, column)
 
-    # -- functions ----
+
+# -- Parser: functions -------------------------------------------------------------------
+
+class FunctionParser(StatementParser):
+    """Reads functions of every kind: their heads, parameters and bodies."""
+
+    __slots__ = ()
 
     def parse_function_declaration(self, may_be_nameless=False):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2260,7 +2274,13 @@ class JSParser(JSLexer):
         self.check_covers()
         return body
 
-    # -- classes ----
+
+# -- Parser: classes ---------------------------------------------------------------------
+
+class ClassParser(FunctionParser):
+    """Reads classes, their elements and private names."""
+
+    __slots__ = ()
 
     def parse_class_declaration(self, may_be_nameless=False):
         return self.parse_class(ClassDeclaration, may_be_nameless)
@@ -2454,7 +2474,13 @@ class JSParser(JSLexer):
         self.advance()
         return self.finish(StaticBlock(body), start, line, column)
 
-    # -- expressions: operators ----
+
+# -- Parser: expressions -----------------------------------------------------------------
+
+class ExpressionParser(ClassParser):
+    """Reads operators by precedence, chains of members and calls, and words such as `await`."""
+
+    __slots__ = ()
 
     def parse_expression(self, no_in=False):
         """Read an Expression: one or several AssignmentExpressions separated by commas."""
@@ -2639,7 +2665,7 @@ class JSParser(JSLexer):
         elif node.__class__ is not MemberExpression:
             raise self.error(message, node.start)
 
-    # -- expressions: subscripts, calls, new ----
+    # -- subscripts, calls, new ----
 
     def parse_left_hand_side(self):
         """Read a LeftHandSideExpression (the superclass of a class)."""
@@ -2823,7 +2849,7 @@ class JSParser(JSLexer):
         self.expect(")")
         return self.finish(ImportExpression(source, options), start, line, column)
 
-    # -- expressions: contextual keywords ----
+    # -- contextual keywords ----
 
     def parse_special_name(self, await_allowed=True):
         """Read an operand that begins with one of _SPECIAL_NAMES."""
@@ -2896,7 +2922,13 @@ class JSParser(JSLexer):
         self.yield_at = start
         return self.finish(YieldExpression(argument, delegate), start, line, column)
 
-    # -- expressions: literals ----
+
+# -- Parser: literals --------------------------------------------------------------------
+
+class LiteralParser(ExpressionParser):
+    """Reads primary expressions: literals, templates, parentheses, arrays and objects."""
+
+    __slots__ = ()
 
     def parse_this(self):
         node = self.finish_token(ThisExpression())
@@ -3108,7 +3140,13 @@ class JSParser(JSLexer):
             value = self.finish_from(AssignmentPattern(key, self.parse_assignment()), key)
         return self.finish_from(Property(key, value, "init", False, True, False), key)
 
-    # -- patterns ----
+
+# -- Parser: patterns --------------------------------------------------------------------
+
+class DestructuringParser(LiteralParser):
+    """Reads binding patterns, and converts expressions that turn out to be patterns."""
+
+    __slots__ = ()
 
     def parse_binding_target(self, names):
         """Read an identifier or pattern that declares names, which are appended to names."""
@@ -3284,7 +3322,13 @@ class JSParser(JSLexer):
         value = self.convert_element(value, convert, False)
         return Property(node.key, value, "init", node.computed, node.shorthand, False).at(node)
 
-    # -- modules ----
+
+# -- Parser: modules ---------------------------------------------------------------------
+
+class JSParser(DestructuringParser):
+    """A parser for one source text, all parts together. Use parse_script, parse_module or parse_function."""
+
+    __slots__ = ()
 
     def parse_import(self):
         """Read an import declaration, or an expression statement that begins with import."""
@@ -3495,6 +3539,8 @@ class JSParser(JSLexer):
             self.export_name(declaration.id)
         return ExportNamedDeclaration(declaration, [], None, [])
 
+
+# -- Parsing a source text ---------------------------------------------------------------
 
 #: What to do with a statement, by the type of its first token; any other begins an expression.
 _STATEMENTS = {
@@ -3708,6 +3754,12 @@ class FunctionScope(Scope):
 def global_name(name):
     """The Python name of a global of the realm: never `__builtins__`, which Python looks at."""
     return name + "_" if name != "__builtins_" else "__builtins_."
+
+
+def methods_by_node(visitor, prefix):
+    """The methods of a class that are named with the prefix and a kind of node, by the class of the node."""
+    named = ((node_class, getattr(visitor, prefix + node_class.__name__, None)) for node_class in Node.__subclasses__())
+    return {node_class: method for node_class, method in named if method is not None}
 
 
 class ScopeAnalyzer:
@@ -4391,8 +4443,7 @@ class ScopeAnalyzer:
 
 
 #: Node class -> the analyzer's method for it; other nodes are walked through.
-VISITORS = {node_class: getattr(ScopeAnalyzer, "visit_" + node_class.__name__)
-            for node_class in Node.__subclasses__() if hasattr(ScopeAnalyzer, "visit_" + node_class.__name__)}
+VISITORS = methods_by_node(ScopeAnalyzer, "visit_")
 
 #: Statements whose inside may declare var names for the function around them.
 VAR_CONTAINERS = frozenset((
@@ -7021,8 +7072,11 @@ class Jump:
         self.turn = None
 
 
-class Emitter:
-    """Generates the code of one JavaScript function (or top level)."""
+# -- Nodes of Python ---------------------------------------------------------------------
+
+class NodeMaker:
+    """The state of the generator for one function, and constructors of `ast` nodes, which get the place in the
+    script that is being translated."""
 
     def __init__(self, unit, scope, outer=None):
         self.unit = unit
@@ -7041,59 +7095,60 @@ class Emitter:
         self.is_async = self.is_generator = False
         self.jump_codes = 0
 
-    # -- small constructors of ast nodes ----
+    def node(self, kind, *fields):
+        """A node of a class of `ast`, at the current place in the script."""
+        made = kind(*fields)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def name(self, id):
-        return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Name, id, _LOAD)
 
     def store(self, id):
-        return ast.Name(id, _STORE, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
-        return ast.Constant(value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Constant, value)
 
     def call(self, helper, *args):
-        line, column = self.line, self.column
-        return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
-                        lineno=line, col_offset=column)
+        return self.apply(self.name(helper), list(args))
 
     def apply(self, function, args):
-        return ast.Call(function, args, [], lineno=self.line, col_offset=self.column)
+        return self.node(ast.Call, function, args, [])
 
     def attribute(self, value, attr):
-        return ast.Attribute(value, attr, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Attribute, value, attr, _LOAD)
 
     def subscript(self, value, index):
-        return ast.Subscript(value, index, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Subscript, value, index, _LOAD)
 
     def walrus(self, id, value):
-        return ast.NamedExpr(self.store(id), value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.NamedExpr, self.store(id), value)
 
     def either(self, test, then, otherwise):
-        return ast.IfExp(test, then, otherwise, lineno=self.line, col_offset=self.column)
+        return self.node(ast.IfExp, test, then, otherwise)
 
     def compare(self, left, op, right):
-        return ast.Compare(left, [op], [right], lineno=self.line, col_offset=self.column)
+        return self.node(ast.Compare, left, [op], [right])
 
     def chain(self, first, *rest):
         """first op value op value …, as (op, value) pairs."""
-        return ast.Compare(first, [op for op, _ in rest], [value for _, value in rest],
-                           lineno=self.line, col_offset=self.column)
+        return self.node(ast.Compare, first, [op for op, _ in rest], [value for _, value in rest])
 
     def both(self, *values):
-        return ast.BoolOp(_AND, list(values), lineno=self.line, col_offset=self.column)
+        return self.node(ast.BoolOp, _AND, list(values))
 
     def any_of(self, *values):
-        return ast.BoolOp(_OR, list(values), lineno=self.line, col_offset=self.column)
+        return self.node(ast.BoolOp, _OR, list(values))
 
     def negated(self, value):
-        return ast.UnaryOp(_NOT, value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.UnaryOp, _NOT, value)
 
     def operate(self, left, operator, right):
-        return ast.BinOp(left, _BIN_OPS[operator], right, lineno=self.line, col_offset=self.column)
+        return self.node(ast.BinOp, left, _BIN_OPS[operator], right)
 
     def tuple(self, *values):
-        return ast.Tuple(list(values), _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Tuple, list(values), _LOAD)
 
     def first_of(self, *values):
         """Evaluates all, gives the first."""
@@ -7103,7 +7158,7 @@ class Emitter:
         return self.subscript(self.tuple(*values), self.const(len(values) - 1))
 
     def starred(self, value):
-        return ast.Starred(value, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Starred, value, _LOAD)
 
     def type_is(self, value, name):
         return self.compare(self.call("type", value), _IS, self.name(name))
@@ -7112,17 +7167,16 @@ class Emitter:
         self.out.append(statement)
 
     def emit_value(self, value):
-        self.out.append(ast.Expr(value, lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.Expr, value))
 
     def emit_assign(self, id, value):
-        self.out.append(ast.Assign([self.store(id)], value, lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.Assign, [self.store(id)], value))
 
     def emit_if(self, test, body, orelse=()):
-        self.out.append(ast.If(test, body or [self.passing()], list(orelse),
-                               lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.If, test, body or [self.passing()], list(orelse)))
 
     def passing(self):
-        return ast.Pass(lineno=self.line, col_offset=self.column)
+        return self.node(ast.Pass)
 
     def temporary(self):
         self.temporaries += 1
@@ -7138,7 +7192,11 @@ class Emitter:
     def at(self, node):
         self.line, self.column = node.line, node.column
 
-    # -- functions ----
+
+# -- Functions and their variables -------------------------------------------------------
+
+class FunctionEmitter(NodeMaker):
+    """Translates functions: parameters, bodies, variables and the scopes of blocks."""
 
     def function_value(self, node, name=None, kind=None):
         """An expression that makes a function object of a function node. `name` is the name it gets
@@ -7203,18 +7261,16 @@ class Emitter:
             return self.name(python)
         variables = list({v.python: v for v in scope.loop_variables}.values())
         factory = "make_" + python
-        self.emit(self.python_def(
-            factory, [v.python for v in variables],
-            [definition, ast.Return(self.name(python), lineno=self.line, col_offset=self.column)]))
+        self.emit(self.python_def(factory, [v.python for v in variables], [
+            definition, self.node(ast.Return, self.name(python))]))
         return self.apply(self.name(factory), [self.name(v.python) for v in variables])
 
     def python_def(self, name, params, body, rest=None, optional=()):
         """A FunctionDef with positional parameters; those of `optional` default to undefined."""
-        at = {"lineno": self.line, "col_offset": self.column}
-        args = ast.arguments([], [ast.arg(p, None, **at) for p in (*params, *optional)],
-                             ast.arg(rest, None, **at) if rest else None, [], [], None,
+        args = ast.arguments([], [self.node(ast.arg, p, None) for p in (*params, *optional)],
+                             self.node(ast.arg, rest, None) if rest else None, [], [], None,
                              [self.name("undefined") for _ in optional])
-        return ast.FunctionDef(name, args, body, [], **at)
+        return self.node(ast.FunctionDef, name, args, body, [])
 
     def function_definition(self, node, python):
         """The Python def of this emitter's function."""
@@ -7229,7 +7285,7 @@ class Emitter:
         if node.expression:
             self.at(node.body)
             value = self.return_value(node.body)
-            self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, value))
         else:
             self.function_body(node.body.body, scope.body)
         self.at(node)
@@ -7246,13 +7302,13 @@ class Emitter:
         made = self.python_def(python, leading, self.declarations() + (body or [self.passing()]),
                                rest, optional)
         if self.knows_itself(scope):
-            made.args.kwonlyargs.append(ast.arg("own_function", None, lineno=self.line, col_offset=self.column))
+            made.args.kwonlyargs.append(self.node(ast.arg, "own_function", None))
             made.args.kw_defaults.append(self.const(None))
         return made
 
     def no_jump(self):
         """jump = 0: no jump through several loops is under way."""
-        return ast.Assign([self.store("jump")], self.const(0), lineno=self.line, col_offset=self.column)
+        return self.node(ast.Assign, [self.store("jump")], self.const(0))
 
     def takes_new_target(self, node):
         """Whether the Python function has new.target as its first parameter."""
@@ -7271,9 +7327,9 @@ class Emitter:
     def declarations_of(self, names):
         found = []
         if names:
-            found.append(ast.Nonlocal(sorted(names), lineno=self.line, col_offset=self.column))
+            found.append(self.node(ast.Nonlocal, sorted(names)))
         if self.globals:
-            found.append(ast.Global(sorted(self.globals), lineno=self.line, col_offset=self.column))
+            found.append(self.node(ast.Global, sorted(self.globals)))
         return found
 
     def plan_parameters(self, node):
@@ -7343,9 +7399,9 @@ class Emitter:
         for identifier in bound_names(param):
             self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
-            value = self.call("rest_array", self.name("rest") if source == "rest" else
-                              self.subscript(self.name("arguments"), ast.Slice(
-                                  self.const(source), None, None, lineno=self.line, col_offset=self.column)))
+            rest = self.name("rest") if source == "rest" else self.subscript(
+                self.name("arguments"), self.node(ast.Slice, self.const(source), None, None))
+            value = self.call("rest_array", rest)
             self.bind(param.argument, value)
             return
         if type(source) is int:
@@ -7385,11 +7441,11 @@ class Emitter:
             self.statements(statements)
         self.block = outer
         if self.constructor == "base":
-            self.emit(ast.Return(self.name("this"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("this")))
         elif self.constructor == "derived":
-            self.emit(ast.Return(self.name("this"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("this")))
         elif not (self.out and isinstance(self.out[-1], (ast.Return, ast.Raise))):
-            self.emit(ast.Return(self.name("undefined"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("undefined")))
 
     def returning_late(self, statements):
         """The body of a derived constructor with try statements: `return` looks at `this` only after
@@ -7402,18 +7458,13 @@ class Emitter:
 
     def generator_body(self, node, body, params_done):
         """Makes sure a Python generator results, and catches the return of generators."""
-        never = ast.If(self.const(False), [ast.Expr(
-            ast.Yield(self.name("undefined"), lineno=self.line, col_offset=self.column),
-            lineno=self.line, col_offset=self.column)], [], lineno=self.line, col_offset=self.column)
+        yields = self.node(ast.Expr, self.node(ast.Yield, self.name("undefined")))
+        never = self.node(ast.If, self.const(False), [yields], [])
         if not node.is_generator:
             return [never] + body
-        handler = ast.ExceptHandler(
-            self.name("GeneratorReturn"), "returned",
-            [ast.Return(self.attribute(self.name("returned"), "value"),
-                        lineno=self.line, col_offset=self.column)],
-            lineno=self.line, col_offset=self.column)
-        guarded = ast.Try([never] + body[params_done:], [handler], [], [], lineno=self.line,
-                          col_offset=self.column)
+        leaves = self.node(ast.Return, self.attribute(self.name("returned"), "value"))
+        handler = self.node(ast.ExceptHandler, self.name("GeneratorReturn"), "returned", [leaves])
+        guarded = self.node(ast.Try, [never] + body[params_done:], [handler], [], [])
         if params_done == 0:
             return [guarded]
         # Parameters are bound when the function is called, the body runs later (27.5.3.1).
@@ -7424,8 +7475,7 @@ class Emitter:
         heading = self.declarations_of(shared - self.globals)
         inner = self.python_def("generator_body", [], heading + [guarded])
         inner.args.vararg = None
-        return body[:params_done] + [inner, ast.Return(
-            self.apply(self.name(inner.name), []), lineno=self.line, col_offset=self.column)]
+        return body[:params_done] + [inner, self.node(ast.Return, self.apply(self.name(inner.name), []))]
 
     # -- variables ----
 
@@ -7467,9 +7517,8 @@ class Emitter:
         if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
-            target = ast.Attribute(self.name(variable.python), "v", _STORE, lineno=self.line,
-                                   col_offset=self.column)
-            self.emit(ast.Assign([target], value, lineno=self.line, col_offset=self.column))
+            target = self.node(ast.Attribute, self.name(variable.python), "v", _STORE)
+            self.emit(self.node(ast.Assign, [target], value))
             return
         self.note_assignment(variable)
         self.emit_assign(variable.python, value)
@@ -7512,9 +7561,7 @@ class Emitter:
                     self.declare_cell(variable)
                 elif variable.early and variable.in_loop:
                     self.emit_assign(variable.python, self.const(None))
-                    self.emit(ast.Delete([ast.Name(variable.python, _DEL, lineno=self.line,
-                                                   col_offset=self.column)],
-                                         lineno=self.line, col_offset=self.column))
+                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
             elif variable.kind == "function" and variable.boxed:
                 self.declare_cell(variable)
         for declaration in scope.functions:
@@ -7533,7 +7580,11 @@ class Emitter:
         visit()
         self.block = outer
 
-    # -- statements ----
+
+# -- Statements --------------------------------------------------------------------------
+
+class StatementEmitter(FunctionEmitter):
+    """Translates statements, and the declarations of modules."""
 
     def statements(self, nodes):
         for node in nodes:
@@ -7542,7 +7593,7 @@ class Emitter:
     def statement(self, node):
         poll_interrupt()
         self.line, self.column = node.line, node.column
-        handler = STATEMENTS.get(type(node))
+        handler = EMITTERS.get(type(node))
         if handler is None:
             raise JSSyntaxError(f"{type(node).__name__} is not supported here", node.line, node.column + 1)
         handler(self, node)
@@ -7556,8 +7607,10 @@ class Emitter:
     def visit_BlockStatement(self, node):
         self.in_scope(node.scope, lambda: self.statements(node.body))
 
-    def visit_nothing(self, node):
+    def visit_EmptyStatement(self, node):
         pass
+
+    visit_DebuggerStatement = visit_ImportDeclaration = visit_ExportAllDeclaration = visit_EmptyStatement
 
     def visit_FunctionDeclaration(self, node):
         block, node.scope.block = node.scope.block, None
@@ -7594,7 +7647,7 @@ class Emitter:
             self.emit_assign("returned", value)
             self.jump_out(None, "return")
             return
-        self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Return, value))
 
     def jumps_through_of(self):
         """Whether a return must break out of loops step by step, so that they can close iterators."""
@@ -7627,7 +7680,7 @@ class Emitter:
         then = self.collect(lambda: self.statement(node.consequent))
         orelse = [] if node.alternate is None else self.collect(lambda: self.statement(node.alternate))
         self.at(node)
-        return ast.If(test, then, orelse, lineno=self.line, col_offset=self.column)
+        return self.node(ast.If, test, then, orelse)
 
     def long_if(self, chain):
         """A chain of `else if` in steps, since CPython limits how deep they nest: a flag says whether
@@ -7659,7 +7712,7 @@ class Emitter:
     def visit_ThrowStatement(self, node):
         value = self.expression(node.argument)
         self.at(node)
-        self.emit(ast.Raise(self.call("JSError", value), None, lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Raise, self.call("JSError", value), None))
 
     # -- modules ----
 
@@ -7680,7 +7733,11 @@ class Emitter:
             value = self.named(declaration, "default")
         self.emit_store(self.scope.names["%default"], value, True)
 
-    # -- loops ----
+
+# -- Loops, jumps and try ----------------------------------------------------------------
+
+class LoopEmitter(StatementEmitter):
+    """Translates loops, switch, try, and the jumps that leave them."""
 
     def loop(self, labels, kind="loop"):
         jump = Jump(labels, kind, True)
@@ -7689,9 +7746,7 @@ class Emitter:
 
     def poll(self):
         """if interrupt: stop()"""
-        return ast.If(self.name("interrupt"),
-                      [ast.Expr(self.call("stop"), lineno=self.line, col_offset=self.column)], [],
-                      lineno=self.line, col_offset=self.column)
+        return self.node(ast.If, self.name("interrupt"), [self.node(ast.Expr, self.call("stop"))], [])
 
     def finish_loop(self, jump):
         """After a loop: jumps that pass through it go on."""
@@ -7705,27 +7760,27 @@ class Emitter:
         if target == "return":
             if self.jumps_through_of():
                 here.pending.append((code, target, is_break))
-                self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+                self.emit(self.node(ast.Break))
             else:
                 value = self.name("returned")
                 if self.constructor == "derived":
                     value = self.derived_return(value)
-                self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+                self.emit(self.node(ast.Return, value))
         elif here is target:
             self.emit_assign("jump", self.const(0))
             self.leave(target, is_break)
         else:
             here.pending.append((code, target, is_break))
-            self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Break))
 
     def leave(self, jump, is_break):
         """break or continue of the innermost Python loop."""
         if is_break:
-            self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Break))
         else:
             if jump.update is not None:
                 jump.update()
-            self.emit(ast.Continue(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Continue))
 
     def jump_out(self, target, kind):
         """Leaves the innermost loop towards `target`, an outer Jump (or "return")."""
@@ -7737,7 +7792,7 @@ class Emitter:
         code = self.jump_codes
         self.emit_assign("jump", self.const(code))
         innermost.pending.append((code, target if kind != "return" else "return", kind == "break"))
-        self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Break))
 
     def visit_BreakStatement(self, node):
         for jump in reversed(self.jumps):
@@ -7776,8 +7831,8 @@ class Emitter:
 
     def once(self, body):
         """A Python loop that runs once, so that break can leave it."""
-        body = body + [ast.Break(lineno=self.line, col_offset=self.column)]
-        self.emit(ast.While(self.const(True), body, [], lineno=self.line, col_offset=self.column))
+        body = body + [self.node(ast.Break)]
+        self.emit(self.node(ast.While, self.const(True), body, []))
 
     def visit_WhileStatement(self, node):
         self.empty_completion()
@@ -7804,13 +7859,13 @@ class Emitter:
         def inside():
             if test is not None:
                 self.at(test)
-                self.emit_if(self.inverse(test), [ast.Break(lineno=self.line, col_offset=self.column)])
+                self.emit_if(self.inverse(test), [self.node(ast.Break)])
             self.at(node)
             self.emit(self.poll())
             body()
         statements = self.collect(inside)
         self.at(node)
-        self.emit(ast.While(self.const(True), statements, [], lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.While, self.const(True), statements, []))
 
     def inverse(self, node):
         """A condition that holds when the expression is false."""
@@ -7824,8 +7879,7 @@ class Emitter:
 
         def check():
             self.at(node.test)
-            self.emit_if(self.inverse(node.test),
-                         [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(self.inverse(node.test), [self.node(ast.Break)])
         jump.update = check
 
         def body():
@@ -7912,7 +7966,7 @@ class Emitter:
             self.block = outer
         body = self.collect(inside)
         self.at(node)
-        return ast.For(self.store(id), values, body, [], lineno=self.line, col_offset=self.column)
+        return self.node(ast.For, self.store(id), values, body, [])
 
     def visit_ForOfStatement(self, node):
         labels = self.take_labels()
@@ -7937,13 +7991,10 @@ class Emitter:
         leaving = self.call(abandon, self.name(iterator), self.name("error"))
         if abandon == "async_abandon":
             leaving.args.append(self.const(self.is_generator))
-            leaving = ast.YieldFrom(leaving, lineno=self.line, col_offset=self.column)
-        handler = ast.ExceptHandler(
-            self.name("BaseException"), "error",
-            [ast.Expr(leaving, lineno=self.line, col_offset=self.column),
-             ast.Raise(None, None, lineno=self.line, col_offset=self.column)],
-            lineno=self.line, col_offset=self.column)
-        return ast.Try(body, [handler], [], [], lineno=self.line, col_offset=self.column)
+            leaving = self.node(ast.YieldFrom, leaving)
+        handler = self.node(ast.ExceptHandler, self.name("BaseException"), "error", [
+            self.node(ast.Expr, leaving), self.node(ast.Raise, None, None)])
+        return self.node(ast.Try, body, [handler], [], [])
 
     def for_await(self, node, labels):
         """for await (… of …): next() is awaited each time (14.7.5)."""
@@ -7955,18 +8006,17 @@ class Emitter:
         def turn():
             self.at(node)
             self.emit_assign(result, self.call("async_step", self.name(iterator), step))
-            self.emit_if(self.compare(self.name(result), _IS, self.const(None)),
-                         [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(self.compare(self.name(result), _IS, self.const(None)), [self.node(ast.Break)])
             one = self.for_each(node, self.tuple(self.name(result)))
             # The body of a Python for over one value, without the for: break must leave the outer loop.
-            self.emit(ast.Assign([one.target], self.name(result), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Assign, [one.target], self.name(result)))
             self.out.extend(one.body)
         body = self.collect(turn)
         self.at(node)
-        loop = ast.While(self.const(True), body, [], lineno=self.line, col_offset=self.column)
+        loop = self.node(ast.While, self.const(True), body, [])
         self.emit(self.guarded_loop([loop], iterator, "async_abandon"))
         closing = self.call("async_close", self.name(iterator), self.const(self.is_generator))
-        self.emit_value(ast.YieldFrom(closing, lineno=self.line, col_offset=self.column))
+        self.emit_value(self.node(ast.YieldFrom, closing))
         self.finish_loop(jump)
 
     def visit_SwitchStatement(self, node):
@@ -8031,16 +8081,15 @@ class Emitter:
         self.at(node)
         handlers = []
         if node.handler is not None:
-            handlers.append(ast.ExceptHandler(
-                self.name("Exception"), None, self.collect(lambda: self.catch(node.handler)),
-                lineno=self.line, col_offset=self.column))
+            handlers.append(self.node(ast.ExceptHandler, self.name("Exception"), None,
+                                      self.collect(lambda: self.catch(node.handler))))
         finalizer = []
         if node.finalizer is not None:
             finalizer = self.finalizer(node.finalizer, self.jump_codes != codes)
         self.at(node)
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
-        made = ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column)
+        made = self.node(ast.Try, body, handlers, [], finalizer)
         left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
         self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
@@ -8048,14 +8097,14 @@ class Emitter:
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
-        at = {"lineno": self.line, "col_offset": self.column}
         if handlers:
-            body = [ast.Try(body, handlers, [], [], **at)]
+            body = [self.node(ast.Try, body, handlers, [], [])]
         flag = self.temporary()
         self.emit_assign(flag, self.const(False))
-        mark = ast.Assign([self.store(flag)], self.const(True), **at)
-        disposed = ast.ExceptHandler(self.name("GeneratorExit"), None, [mark, ast.Raise(None, None, **at)], **at)
-        return body, [disposed], [ast.If(self.negated(self.name(flag)), finalizer, [], **at)]
+        mark = self.node(ast.Assign, [self.store(flag)], self.const(True))
+        disposed = self.node(ast.ExceptHandler, self.name("GeneratorExit"), None, [
+            mark, self.node(ast.Raise, None, None)])
+        return body, [disposed], [self.node(ast.If, self.negated(self.name(flag)), finalizer, [])]
 
     def finalizer(self, node, interrupts):
         """A finally block. Its end gives back the jump (one that it `interrupts`, or none) and the
@@ -8094,7 +8143,11 @@ class Emitter:
         self.statement(node.body)
         self.block = outer
 
-    # -- patterns ----
+
+# -- Destructuring -----------------------------------------------------------------------
+
+class DestructuringEmitter(LoopEmitter):
+    """Translates patterns: values go to names and members."""
 
     def bind(self, pattern, value):
         """Emits statements that bind a declaration's pattern (Identifier included) to a value."""
@@ -8239,7 +8292,11 @@ class Emitter:
         else:
             self.destructure(prepared, value, store)
 
-    # -- expressions: order and lifting ----
+
+# -- Expressions -------------------------------------------------------------------------
+
+class ExpressionEmitter(DestructuringEmitter):
+    """Translates names, literals and objects, and keeps the order in which parts are evaluated."""
 
     def needs_lift(self, node):
         """Whether an expression can only be generated with statements before it."""
@@ -8278,7 +8335,7 @@ class Emitter:
         """Puts a value into a temporary, by a statement."""
         starred = isinstance(value, ast.Starred)
         if starred:
-            value = ast.List([value], _LOAD, lineno=self.line, col_offset=self.column)
+            value = self.node(ast.List, [value], _LOAD)
         temp = self.temporary()
         self.emit_assign(temp, value)
         return self.starred(self.name(temp)) if starred else self.name(temp)
@@ -8297,7 +8354,7 @@ class Emitter:
             poll_interrupt()
         line, column = self.line, self.column
         self.line, self.column = node.line, node.column
-        result = EXPRESSIONS[type(node)](self, node)
+        result = EMITTERS[type(node)](self, node)
         self.line, self.column = line, column
         return result
 
@@ -8350,7 +8407,7 @@ class Emitter:
             return combine(*[self.test(part) for part in reversed(parts)])
         return self.truth(self.expression(node), infer(node))
 
-    # -- expressions: names and literals ----
+    # -- names and literals ----
 
     def visit_Identifier(self, node):
         variable = node.scope
@@ -8362,8 +8419,10 @@ class Emitter:
             return self.const(INFINITY)
         return self.load_global(node.name)
 
-    def visit_literal(self, node):
+    def visit_StringLiteral(self, node):
         return self.const(node.value)
+
+    visit_NumericLiteral = visit_BooleanLiteral = visit_StringLiteral
 
     def visit_NullLiteral(self, node):
         return self.name("null")
@@ -8386,8 +8445,8 @@ class Emitter:
             if index < len(values):
                 kind = infer(node.expressions[index])
                 text = self.text_of(values[index], kind, "template_string")
-                parts.append(ast.FormattedValue(text, -1, None, lineno=self.line, col_offset=self.column))
-        joined = ast.JoinedStr(parts, lineno=self.line, col_offset=self.column)
+                parts.append(self.node(ast.FormattedValue, text, -1, None))
+        joined = self.node(ast.JoinedStr, parts)
         if all(type(infer(e)) is tuple for e in node.expressions):
             return joined
         return self.call("check_length", joined)
@@ -8411,11 +8470,9 @@ class Emitter:
     def visit_ArrayExpression(self, node):
         if any(element is None for element in node.elements):
             values = self.operands(node.elements)
-            return self.call("array_with_holes", ast.List(values, _LOAD, lineno=self.line,
-                                                          col_offset=self.column))
+            return self.call("array_with_holes", self.node(ast.List, values, _LOAD))
         values = self.operands(node.elements)
-        return self.call("JSArray", self.name("ArrayPrototype"),
-                         ast.List(values, _LOAD, lineno=self.line, col_offset=self.column))
+        return self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
 
     # -- objects ----
 
@@ -8450,7 +8507,7 @@ class Emitter:
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
-        table = ast.Dict(keys, values, lineno=self.line, col_offset=self.column)
+        table = self.node(ast.Dict, keys, values)
         return self.call("JSObject", self.name("ObjectPrototype"), table)
 
     def property_value(self, prop, name):
@@ -8481,10 +8538,16 @@ class Emitter:
         needs_name = prop.computed and is_anonymous_function(prop.value)
         return self.call("define", target, key, value, self.const(needs_name))
 
-    # -- functions and classes as values ----
 
-    def visit_function(self, node):
+# -- Classes -----------------------------------------------------------------------------
+
+class ClassEmitter(ExpressionEmitter):
+    """Translates functions as values, and classes."""
+
+    def visit_FunctionExpression(self, node):
         return self.function_value(node, "")
+
+    visit_ArrowFunctionExpression = visit_FunctionExpression
 
     def visit_ClassExpression(self, node):
         return self.class_value_of(node, "")
@@ -8512,9 +8575,7 @@ class Emitter:
                 self.declare_cell(variable)
                 if not variable.boxed and variable.in_loop and variable.kind == "const" and variable.early:
                     self.emit_assign(variable.python, self.const(None))
-                    self.emit(ast.Delete([ast.Name(variable.python, _DEL, lineno=self.line,
-                                                   col_offset=self.column)],
-                                         lineno=self.line, col_offset=self.column))
+                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
         superclass = self.const(None) if node.superclass is None else self.saved(
             self.expression(node.superclass))
         self.at(node)
@@ -8657,7 +8718,11 @@ class Emitter:
     def visit_NamedValue(self, node):
         return self.named(node.value, node.name)
 
-    # -- expressions: operators ----
+
+# -- Operators ---------------------------------------------------------------------------
+
+class OperatorEmitter(ClassEmitter):
+    """Translates operators; to Python's own where the types of the operands are known."""
 
     def visit_UnaryExpression(self, node):
         operator, argument = node.operator, node.argument
@@ -8679,7 +8744,7 @@ class Emitter:
                 zero = -0.0 if math.copysign(1, value.value) > 0 else 0
                 return self.const(-value.value if value.value else zero)
             if type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
-                return ast.UnaryOp(ast.USub(), value, lineno=self.line, col_offset=self.column)
+                return self.node(ast.UnaryOp, ast.USub(), value)
             return self.call("negate", value)
         if operator == "+":
             return value if is_numeric(kind) else self.call("to_number", value)
@@ -8746,10 +8811,10 @@ class Emitter:
         if isinstance(value, ast.Constant) and type(value.value) is str and value.value[:1] != "\0":
             return value
         text = value if type(kind) is tuple else self.text_of(value, kind, "to_text")
-        return ast.FormattedValue(text, -1, None, lineno=self.line, col_offset=self.column)
+        return self.node(ast.FormattedValue, text, -1, None)
 
     def joined(self, parts):
-        text = ast.JoinedStr(parts, lineno=self.line, col_offset=self.column)
+        text = self.node(ast.JoinedStr, parts)
         return self.call("check_length", text)
 
     def binary(self, operator, left, left_kind, right, right_kind):
@@ -8998,7 +9063,11 @@ class Emitter:
             return self.expression(node.expressions[-1])
         return self.last_of(*[self.expression(part) for part in node.expressions])
 
-    # -- assignment ----
+
+# -- Assignments -------------------------------------------------------------------------
+
+class AssignmentEmitter(OperatorEmitter):
+    """Translates assignments, `++` and `--`."""
 
     def visit_AssignmentExpression(self, node):
         operator, left = node.operator, node.left
@@ -9078,12 +9147,12 @@ class Emitter:
             self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(obj, "items")))))
         at_end = self.both(self.type_is(obj, "JSArray"), self.chain(
             key, (_EQ, self.call("len", self.name(items))), (ast.Lt(), self.name("appendable"))))
-        at = {"lineno": self.line, "col_offset": self.column}
-        place = ast.Subscript(self.name(items), key, _STORE, **at)
-        append = ast.Call(self.attribute(self.name(items), "append"), [value], [], **at)
+        place = self.node(ast.Subscript, self.name(items), key, _STORE)
+        append = self.node(ast.Call, self.attribute(self.name(items), "append"), [value], [])
         helper = self.call("put_element" if self.scope.strict else "put_element_sloppy", obj, key, value)
-        self.emit_if(inside, [ast.Assign([place], value, **at)],
-                     [ast.If(at_end, [ast.Expr(append, **at)], [ast.Expr(helper, **at)], **at)])
+        self.emit_if(inside, [self.node(ast.Assign, [place], value)],
+                     [self.node(ast.If, at_end, [self.node(ast.Expr, append)],
+                                [self.node(ast.Expr, helper)])])
 
     def store_property(self, target, right):
         """variable.key = value: straight into the dict of an ordinary object, where no setter, read-only
@@ -9098,10 +9167,10 @@ class Emitter:
             self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
             self.any_of(self.compare(key, _IN, self.walrus(props, self.attribute(obj, "props"))),
                         self.compare(key, ast.NotIn(), self.name("guarded"))))
-        place = ast.Subscript(self.name(props), key, _STORE, lineno=self.line, col_offset=self.column)
+        place = self.node(ast.Subscript, self.name(props), key, _STORE)
         helper = "put" if self.scope.strict else "put_sloppy"
-        self.emit_if(check, [ast.Assign([place], value, lineno=self.line, col_offset=self.column)],
-                     [ast.Expr(self.call(helper, obj, key, value), lineno=self.line, col_offset=self.column)])
+        self.emit_if(check, [self.node(ast.Assign, [place], value)],
+                     [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
     def fixed(self, node, right):
         """The value of an expression, in a temporary unless evaluating `right` cannot change it."""
@@ -9121,7 +9190,7 @@ class Emitter:
         self.emit_assign(variable.python, self.operate(self.name(variable.python), "+", piece))
         self.emit_if(self.compare(self.call("len", self.name(variable.python)), ast.Gt(),
                                   self.const(MAX_STRING_LENGTH)),
-                     [ast.Expr(self.call("too_long"), lineno=self.line, col_offset=self.column)])
+                     [self.node(ast.Expr, self.call("too_long"))])
 
     def assign_member(self, target, right):
         """object.key = right, as an expression."""
@@ -9224,7 +9293,11 @@ class Emitter:
         return self.either(self.both(self.type_is(value, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
-    # -- expressions: members and calls ----
+
+# -- Members and calls -------------------------------------------------------------------
+
+class CallEmitter(AssignmentEmitter):
+    """Translates members, calls, `new`, optional chains, await and yield."""
 
     def member_key(self, node):
         """The key of a member expression: text, or an expression for a computed one."""
@@ -9363,7 +9436,7 @@ class Emitter:
         test = self.any_of(self.compare(first, _IS, self.name("undefined")),
                            self.compare(a, _IS, self.name("null")))
         if self.lifted_guards:
-            self.emit_if(test, [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(test, [self.node(ast.Break)])
         else:
             self.guards.append(test)
         return a
@@ -9520,16 +9593,16 @@ class Emitter:
         """await: a yield to the driver; inside async generators told apart from a real one."""
         if self.is_generator:
             value = self.call("Await", value)
-        return ast.Yield(value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Yield, value)
 
     def visit_YieldExpression(self, node):
         value = self.name("undefined") if node.argument is None else self.expression(node.argument)
         if node.delegate:
             helper = "async_yield_delegate" if self.is_async else "yield_delegate"
-            return ast.YieldFrom(self.call(helper, value), lineno=self.line, col_offset=self.column)
+            return self.node(ast.YieldFrom, self.call(helper, value))
         if self.is_async:
             value = self.awaited(value)
-        return ast.Yield(value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Yield, value)
 
     def visit_ImportExpression(self, node):
         source, *options = self.operands([part for part in (node.source, node.options) if part is not None])
@@ -9538,6 +9611,8 @@ class Emitter:
     def visit_ImportMeta(self, node):
         return self.call("import_meta", self.const(self.unit.filename))
 
+
+# -- Members as targets ------------------------------------------------------------------
 
 class MemberReference:
     """object.key, object[key], object.#key or super.key that is read and written."""
@@ -9640,6 +9715,8 @@ class TemplateSite:
         self.cooked = cooked
         self.raw = raw
 
+
+# -- Questions about nodes ---------------------------------------------------------------
 
 #: Expressions that change nothing.
 SIMPLE_NODES = (Identifier, NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral, ThisExpression)
@@ -9780,76 +9857,15 @@ def continues_through_try(body, with_finally):
     return False
 
 
-STATEMENTS = {
-    BlockStatement: Emitter.visit_BlockStatement,
-    BreakStatement: Emitter.visit_BreakStatement,
-    ClassDeclaration: Emitter.visit_ClassDeclaration,
-    ContinueStatement: Emitter.visit_ContinueStatement,
-    DebuggerStatement: Emitter.visit_nothing,
-    DoWhileStatement: Emitter.visit_DoWhileStatement,
-    EmptyStatement: Emitter.visit_nothing,
-    ExportAllDeclaration: Emitter.visit_nothing,
-    ExportDefaultDeclaration: Emitter.visit_ExportDefaultDeclaration,
-    ExportNamedDeclaration: Emitter.visit_ExportNamedDeclaration,
-    ImportDeclaration: Emitter.visit_nothing,
-    ExpressionStatement: Emitter.visit_ExpressionStatement,
-    ForInStatement: Emitter.visit_ForInStatement,
-    ForOfStatement: Emitter.visit_ForOfStatement,
-    ForStatement: Emitter.visit_ForStatement,
-    FunctionDeclaration: Emitter.visit_FunctionDeclaration,
-    IfStatement: Emitter.visit_IfStatement,
-    LabeledStatement: Emitter.visit_LabeledStatement,
-    ReturnStatement: Emitter.visit_ReturnStatement,
-    SwitchStatement: Emitter.visit_SwitchStatement,
-    ThrowStatement: Emitter.visit_ThrowStatement,
-    TryStatement: Emitter.visit_TryStatement,
-    VariableDeclaration: Emitter.visit_VariableDeclaration,
-    WhileStatement: Emitter.visit_WhileStatement,
-}
-
-EXPRESSIONS = {
-    ArrayExpression: Emitter.visit_ArrayExpression,
-    ArrowFunctionExpression: Emitter.visit_function,
-    AssignmentExpression: Emitter.visit_AssignmentExpression,
-    AwaitExpression: Emitter.visit_AwaitExpression,
-    BigIntLiteral: Emitter.visit_BigIntLiteral,
-    BinaryExpression: Emitter.visit_BinaryExpression,
-    BooleanLiteral: Emitter.visit_literal,
-    CallExpression: Emitter.visit_CallExpression,
-    ChainExpression: Emitter.visit_ChainExpression,
-    ClassExpression: Emitter.visit_ClassExpression,
-    ConditionalExpression: Emitter.visit_ConditionalExpression,
-    Evaluated: Emitter.visit_Evaluated,
-    FunctionExpression: Emitter.visit_function,
-    Identifier: Emitter.visit_Identifier,
-    ImportExpression: Emitter.visit_ImportExpression,
-    ImportMeta: Emitter.visit_ImportMeta,
-    LogicalExpression: Emitter.visit_LogicalExpression,
-    MemberExpression: Emitter.visit_MemberExpression,
-    NamedValue: Emitter.visit_NamedValue,
-    NewExpression: Emitter.visit_NewExpression,
-    NewTarget: Emitter.visit_NewTarget,
-    NullLiteral: Emitter.visit_NullLiteral,
-    NumericLiteral: Emitter.visit_literal,
-    ObjectExpression: Emitter.visit_ObjectExpression,
-    RegExpLiteral: Emitter.visit_RegExpLiteral,
-    SequenceExpression: Emitter.visit_SequenceExpression,
-    StringLiteral: Emitter.visit_literal,
-    TaggedTemplateExpression: Emitter.visit_TaggedTemplateExpression,
-    TemplateLiteral: Emitter.visit_TemplateLiteral,
-    ThisExpression: Emitter.visit_ThisExpression,
-    UnaryExpression: Emitter.visit_UnaryExpression,
-    UpdateExpression: Emitter.visit_UpdateExpression,
-    YieldExpression: Emitter.visit_YieldExpression,
-}
-
-EFFECTS = {
-    AssignmentExpression: Emitter.effect_AssignmentExpression,
-    UpdateExpression: Emitter.effect_UpdateExpression,
-}
-
-
 # -- Compiling a source text -------------------------------------------------------------
+
+class Emitter(CallEmitter):
+    """Generates the code of one JavaScript function (or top level), all parts together."""
+
+
+EMITTERS = methods_by_node(Emitter, "visit_")
+EFFECTS = methods_by_node(Emitter, "effect_")
+
 
 class BlockOutliner:
     """Moves loops and try statements that CPython finds too deeply nested (its compiler takes 20 of
@@ -13775,7 +13791,7 @@ def async_iterator_iterator(realm, this, *_):
     return this
 
 
-# -- Array -------------------------------------------------------------------------------
+# -- Array (23.1) ------------------------------------------------------------------------
 
 #: `new Array(n)` makes a list of holes up to this length; beyond, a dictionary.
 MAX_PREALLOCATED_ITEMS = 2 ** 22
@@ -13925,6 +13941,8 @@ def present_items(realm, obj, indices):
             yield index, obj.get(key)
 
 
+# -- Array: callbacks --------------------------------------------------------------------
+#
 # Callbacks get a value, its index and the array. Most take the value alone, and leaving out what a
 # script's function drops anyway saves a third of a call. These loops follow the list of a dense array as
 # long as it is the array's; whatever is left then goes through present_items().
@@ -14031,6 +14049,165 @@ def array_and_length(realm, this):
 def set_length_or_throw(obj, length):
     obj.set_or_throw("length", length)
 
+
+# -- Array: order ------------------------------------------------------------------------
+
+#: Comparators that only subtract: "(a, b) => a.k - b.k || b.n - a.n", and as functions.
+_SUBTRACTING_ARROW = re.compile(
+    r"\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*=>\s*([\w$.\[\]|\s-]+)", re.A)
+_SUBTRACTING_FUNCTION = re.compile(
+    r"function\b[\w$\s]*\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*"
+    r"\{\s*return\s+([\w$.\[\]|\s-]+);?\s*\}", re.A)
+_DIFFERENCE = re.compile(
+    r"\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*-\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*",
+    re.A)
+#: Fewer values are not worth looking at the comparator's text.
+MIN_SORTED_BY_KEYS = 8
+
+
+def subtracting_terms(comparator):
+    """[(property, sign)] of a comparator that only subtracts properties of its arguments (or, with
+    the property None, the arguments), else None."""
+    info = comparator.info if type(comparator) is JSFunction else None
+    if info is None or info.text is None:
+        return None
+    source, start, end = info.text
+    text = source[start:min(end, start + 300)]
+    match = _SUBTRACTING_ARROW.fullmatch(text) or _SUBTRACTING_FUNCTION.fullmatch(text)
+    if match is None or match[1] == match[2] or info.kind not in ("arrow", "normal"):
+        return None
+    terms = []
+    for part in match[3].split("||"):
+        term = _DIFFERENCE.fullmatch(part)
+        if term is None or term[2] != term[4] or {term[1], term[3]} != {match[1], match[2]}:
+            return None
+        name = term[2]
+        terms.append((None if name is None else name[1:] if name[0] == "." else int(name[1:-1]),
+                      1 if term[1] == match[1] else -1))
+    return terms
+
+
+def sort_keys(values, name, sign):
+    """sign × the number at the property `name` of each value; None unless all are finite numbers
+    that can be read without running any script."""
+    if name is None:
+        numbers = values
+    elif type(name) is str:
+        if not all(type(value) is JSObject and name in value.props for value in values):
+            return None
+        numbers = [value.props[name] for value in values]
+    else:
+        if not all(type(value) is JSArray and name < len(value.items) for value in values):
+            return None
+        numbers = [value.items[name] for value in values]
+    if not all(type(value) is int or type(value) is float and value - value == 0
+               for value in numbers):
+        return None
+    return numbers if sign > 0 else [-value for value in numbers]
+
+
+def sort_by_numbers(values, comparator):
+    """Sorts by a subtracting comparator without calling it; False when that is not possible."""
+    terms = subtracting_terms(comparator) if len(values) >= MIN_SORTED_BY_KEYS else None
+    if terms is None:
+        return False
+    keys = [sort_keys(values, name, sign) for name, sign in terms]
+    if None in keys:
+        return False
+    ranks = keys[0] if len(keys) == 1 else list(zip(*keys))
+    values[:] = [values[index] for index in sort_in_slices(range(len(values)), ranks.__getitem__)]
+    return True
+
+
+def sort_values(values, comparator):
+    """Sorts a Python list of values in place, stably: undefined last (23.1.3.30.2)."""
+    rest = []
+    for piece in sliced(values):
+        rest += [value for value in piece if value is not undefined]
+    count = len(values) - len(rest)
+    if comparator is not undefined:
+        if not sort_by_numbers(rest, comparator):
+            rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
+    elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
+        rest = sort_texts(rest)
+    else:
+        texts = [to_string(value) for value in interruptible(rest)]
+        rest = [rest[index] for index in sort_in_slices(range(len(rest)), texts.__getitem__)]
+    values[:] = rest + [undefined] * count
+
+
+#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
+MAX_SORTED_CHARACTERS = 1 << 22
+
+
+def sort_texts(texts):
+    """A sorted copy of a list of strings. Of long ones, each is compared once only, and polled for."""
+    if sum(map(len, texts[:SLICE_LENGTH])) <= MAX_SORTED_CHARACTERS and len(texts) <= SLICE_LENGTH:
+        return sorted(texts)
+    if max(len(text) for text in interruptible(texts)) <= 64:
+        return sort_in_slices(texts)
+
+    def compare(x, y):
+        poll_interrupt()
+        return -1 if x < y else x > y
+    counts = {}
+    for text in interruptible(texts):
+        counts[text] = counts.get(text, 0) + 1
+    result = []
+    for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
+        result += [text] * counts[text]
+    return result
+
+
+def sort_in_slices(values, key=None):
+    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
+    sorted in runs, which are then merged piece by piece."""
+    if len(values) <= SLICE_LENGTH << 2:
+        return sorted(values, key=key)
+    runs = [sorted(piece, key=key) for piece in sliced(values)]
+    result = []
+    for piece in merged_runs(runs, key):
+        result += piece
+    return result
+
+
+def merged_runs(runs, key=None):
+    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
+    get_key = key or (lambda value: value)
+    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
+    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
+    starts = [0] * len(runs)
+    for bound in bounds + [None]:
+        items = []
+        for index, run in enumerate(runs):
+            poll_interrupt()
+            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
+            items += run[starts[index]:end]
+            starts[index] = end
+        yield sorted(items, key=key)
+        for index, run in enumerate(runs if bound is not None else ()):     # all alike
+            end = bisect.bisect_right(run, bound, starts[index], key=key)
+            yield list(run[starts[index]:end])
+            starts[index] = end
+
+
+def make_comparison(function):
+    """A comparison for cmp_to_key, which asks only whether the result is below zero."""
+    def compare(x, y):
+        if STOPPED_THREADS:
+            poll_interrupt()
+        order = function(undefined, x, y)
+        kind = type(order)
+        return order if kind is int or kind is float else to_number(order)
+    return compare
+
+
+def require_comparator(comparator):
+    if comparator is not undefined and not is_callable(comparator):
+        raise JSTypeError("The comparison function must be either a function or undefined")
+
+
+# -- Array: prototype methods (23.1.3) ---------------------------------------------------
 
 @ARRAY.method("at", 1)
 def array_at(realm, this, index=undefined, *_):
@@ -14521,161 +14698,6 @@ def array_some(realm, this, callback=undefined, receiver=undefined, *_):
     return False
 
 
-#: Comparators that only subtract: "(a, b) => a.k - b.k || b.n - a.n", and as functions.
-_SUBTRACTING_ARROW = re.compile(
-    r"\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*=>\s*([\w$.\[\]|\s-]+)", re.A)
-_SUBTRACTING_FUNCTION = re.compile(
-    r"function\b[\w$\s]*\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*"
-    r"\{\s*return\s+([\w$.\[\]|\s-]+);?\s*\}", re.A)
-_DIFFERENCE = re.compile(
-    r"\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*-\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*",
-    re.A)
-#: Fewer values are not worth looking at the comparator's text.
-MIN_SORTED_BY_KEYS = 8
-
-
-def subtracting_terms(comparator):
-    """[(property, sign)] of a comparator that only subtracts properties of its arguments (or, with
-    the property None, the arguments), else None."""
-    info = comparator.info if type(comparator) is JSFunction else None
-    if info is None or info.text is None:
-        return None
-    source, start, end = info.text
-    text = source[start:min(end, start + 300)]
-    match = _SUBTRACTING_ARROW.fullmatch(text) or _SUBTRACTING_FUNCTION.fullmatch(text)
-    if match is None or match[1] == match[2] or info.kind not in ("arrow", "normal"):
-        return None
-    terms = []
-    for part in match[3].split("||"):
-        term = _DIFFERENCE.fullmatch(part)
-        if term is None or term[2] != term[4] or {term[1], term[3]} != {match[1], match[2]}:
-            return None
-        name = term[2]
-        terms.append((None if name is None else name[1:] if name[0] == "." else int(name[1:-1]),
-                      1 if term[1] == match[1] else -1))
-    return terms
-
-
-def sort_keys(values, name, sign):
-    """sign × the number at the property `name` of each value; None unless all are finite numbers
-    that can be read without running any script."""
-    if name is None:
-        numbers = values
-    elif type(name) is str:
-        if not all(type(value) is JSObject and name in value.props for value in values):
-            return None
-        numbers = [value.props[name] for value in values]
-    else:
-        if not all(type(value) is JSArray and name < len(value.items) for value in values):
-            return None
-        numbers = [value.items[name] for value in values]
-    if not all(type(value) is int or type(value) is float and value - value == 0
-               for value in numbers):
-        return None
-    return numbers if sign > 0 else [-value for value in numbers]
-
-
-def sort_by_numbers(values, comparator):
-    """Sorts by a subtracting comparator without calling it; False when that is not possible."""
-    terms = subtracting_terms(comparator) if len(values) >= MIN_SORTED_BY_KEYS else None
-    if terms is None:
-        return False
-    keys = [sort_keys(values, name, sign) for name, sign in terms]
-    if None in keys:
-        return False
-    ranks = keys[0] if len(keys) == 1 else list(zip(*keys))
-    values[:] = [values[index] for index in sort_in_slices(range(len(values)), ranks.__getitem__)]
-    return True
-
-
-def sort_values(values, comparator):
-    """Sorts a Python list of values in place, stably: undefined last (23.1.3.30.2)."""
-    rest = []
-    for piece in sliced(values):
-        rest += [value for value in piece if value is not undefined]
-    count = len(values) - len(rest)
-    if comparator is not undefined:
-        if not sort_by_numbers(rest, comparator):
-            rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
-        rest = sort_texts(rest)
-    else:
-        texts = [to_string(value) for value in interruptible(rest)]
-        rest = [rest[index] for index in sort_in_slices(range(len(rest)), texts.__getitem__)]
-    values[:] = rest + [undefined] * count
-
-
-#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
-MAX_SORTED_CHARACTERS = 1 << 22
-
-
-def sort_texts(texts):
-    """A sorted copy of a list of strings. Of long ones, each is compared once only, and polled for."""
-    if sum(map(len, texts[:SLICE_LENGTH])) <= MAX_SORTED_CHARACTERS and len(texts) <= SLICE_LENGTH:
-        return sorted(texts)
-    if max(len(text) for text in interruptible(texts)) <= 64:
-        return sort_in_slices(texts)
-
-    def compare(x, y):
-        poll_interrupt()
-        return -1 if x < y else x > y
-    counts = {}
-    for text in interruptible(texts):
-        counts[text] = counts.get(text, 0) + 1
-    result = []
-    for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
-        result += [text] * counts[text]
-    return result
-
-
-def sort_in_slices(values, key=None):
-    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
-    sorted in runs, which are then merged piece by piece."""
-    if len(values) <= SLICE_LENGTH << 2:
-        return sorted(values, key=key)
-    runs = [sorted(piece, key=key) for piece in sliced(values)]
-    result = []
-    for piece in merged_runs(runs, key):
-        result += piece
-    return result
-
-
-def merged_runs(runs, key=None):
-    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
-    get_key = key or (lambda value: value)
-    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
-    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
-    starts = [0] * len(runs)
-    for bound in bounds + [None]:
-        items = []
-        for index, run in enumerate(runs):
-            poll_interrupt()
-            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
-            items += run[starts[index]:end]
-            starts[index] = end
-        yield sorted(items, key=key)
-        for index, run in enumerate(runs if bound is not None else ()):     # all alike
-            end = bisect.bisect_right(run, bound, starts[index], key=key)
-            yield list(run[starts[index]:end])
-            starts[index] = end
-
-
-def make_comparison(function):
-    """A comparison for cmp_to_key, which asks only whether the result is below zero."""
-    def compare(x, y):
-        if STOPPED_THREADS:
-            poll_interrupt()
-        order = function(undefined, x, y)
-        kind = type(order)
-        return order if kind is int or kind is float else to_number(order)
-    return compare
-
-
-def require_comparator(comparator):
-    if comparator is not undefined and not is_callable(comparator):
-        raise JSTypeError("The comparison function must be either a function or undefined")
-
-
 @ARRAY.method("sort", 1)
 def array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
@@ -14851,6 +14873,8 @@ ARRAY.value(SYM_UNSCOPABLES, lambda realm: JSObject(None, dict.fromkeys((
     "flatMap", "includes", "keys", "toReversed", "toSorted", "toSpliced", "values"), True)),
     CONFIGURABLE)
 
+
+# -- Array: constructor (23.1.1, 23.1.2) -------------------------------------------------
 
 @ARRAY.constructor(1, call=True)
 def array_construct(realm, new_target, *args):
@@ -19526,29 +19550,7 @@ def union_of_sets(names):
     return merge_ranges([r for name in names.split() for r in unicode_property(name)])
 
 
-# -- RegExp ------------------------------------------------------------------------------
-#
-# A pattern becomes a tree, the tree becomes one of two machines.
-#
-# The tree (22.2.1): characters, classes and escapes all are CharSet nodes whose ranges are already
-# closed under Canonicalize, so that neither machine knows about the flags i, s, m and u. With the
-# flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
-# and the positions are mapped back.
-#
-# NativeWriter writes the tree as a pattern for Python's `re` where that means the same. It refuses
-# what Python does differently: captures that a later turn of a loop must forget, loops whose body can
-# match nothing, lookbehind of varying width, captures in negative lookaround, backreferences under i.
-#
-# Python's `re` cannot be interrupted and keeps every other thread waiting. Growth therefore
-# estimates how many steps a pattern can take. Patterns that may take exponentially many never
-# go to `re`; the others go to it as long as (starts × product of the longest runs of the
-# classes they repeat, in this very subject) stays below MAX_NATIVE_STEPS, well under a second.
-# All the rest is matched by ThreadedMatcher, which looks at the clock every few hundred steps and,
-# where nothing but the position matters, remembers dead ends: classics such as (a+)+$ take it
-# about linear time. What does not hold: patterns with backreferences, lookaround or counted loops
-# over groups may still take exponential time in ThreadedMatcher; they are stopped at the
-# script's deadline, and other threads run meanwhile. One step of either machine that scans a
-# very long string (10^8 characters) is not interrupted.
+# -- RegExp: limits, and sets of characters ----------------------------------------------
 #
 # All of ECMAScript 2023, and of the flag v everything but the properties of strings.
 
@@ -19584,7 +19586,7 @@ SPACE_RANGES = ranges_of(WHITE_SPACE)
 LINE_END_RANGES = ((10, 10), (13, 13), (0x2028, 0x2029))
 
 
-# Case (22.2.2.7.3 Canonicalize)
+# -- RegExp: case of letters (22.2.2.7.3 Canonicalize) -----------------------------------
 
 def simple_upper(char):
     """Canonicalize without the flag u: one code unit to one code unit, never into ASCII."""
@@ -19651,7 +19653,12 @@ def close_case(ranges, unicode):
     return merge_ranges(ranges + tuple(extra)) if extra else ranges
 
 
-# The tree
+# -- RegExp: the tree of a pattern (22.2.1) ----------------------------------------------
+#
+# Characters, classes and escapes all are CharSet nodes whose ranges are already
+# closed under Canonicalize, so that neither machine knows about the flags i, s, m and u. With the
+# flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
+# and the positions are mapped back.
 
 class CharSet:
     """One character out of `ranges`."""
@@ -19787,7 +19794,7 @@ def composite_width(node, kind):
     return least * node.minimum, None if endless or node.maximum is None else most * node.maximum
 
 
-# Equivalent trees that either machine likes better
+# -- RegExp: equivalent trees that either machine likes better ---------------------------
 
 def merge_single_characters(options):
     """a|b|cd as [ab]|cd."""
@@ -19824,7 +19831,7 @@ def without_nothing(node):
     return None
 
 
-# The parser
+# -- RegExp: the parser of patterns ------------------------------------------------------
 
 _SYNTAX_CHARACTERS = "^$\\.*+?()[]{}|/"
 #: With the flag v: what may be escaped in classes, and what may not stand there twice.
@@ -20238,7 +20245,6 @@ class PatternParser:
         ranges = self.class_escape(True)
         return self.character_escape(True) if ranges is None else ranges
 
-
     # -- classes with the flag v: (ranges, strings that are not one character long) ----
 
     def class_set_node(self):
@@ -20339,7 +20345,11 @@ class PatternParser:
             string += chr(code)
 
 
-# Python's `re`
+# -- RegExp: patterns for Python's `re` --------------------------------------------------
+#
+# NativeWriter writes the tree as a pattern for Python's `re` where that means the same. It refuses
+# what Python does differently: captures that a later turn of a loop must forget, loops whose body can
+# match nothing, lookbehind of varying width, captures in negative lookaround, backreferences under i.
 
 class NotNative(Exception):
     """Python's `re` would mean something else."""
@@ -20476,7 +20486,12 @@ def certain_captures(node):
     return set()
 
 
-# How many steps a pattern can take
+# -- RegExp: how many steps a pattern can take -------------------------------------------
+#
+# Python's `re` cannot be interrupted and keeps every other thread waiting. Growth therefore
+# estimates how many steps a pattern can take. Patterns that may take exponentially many never
+# go to `re`; the others go to it as long as (starts × product of the longest runs of the
+# classes they repeat, in this very subject) stays below MAX_NATIVE_STEPS, well under a second.
 
 #: Positions in a loop, and pairs of them, that the analysis looks at; larger loops count as risky.
 MAX_POSITIONS = 1000
@@ -20931,7 +20946,14 @@ def count_of(ranges, text):
     return sum(map(len, run_finder(ranges)(text)))
 
 
-# The other machine
+# -- RegExp: the threaded matcher --------------------------------------------------------
+#
+# All the rest is matched by ThreadedMatcher, which looks at the clock every few hundred steps and,
+# where nothing but the position matters, remembers dead ends: classics such as (a+)+$ take it
+# about linear time. What does not hold: patterns with backreferences, lookaround or counted loops
+# over groups may still take exponential time in ThreadedMatcher; they are stopped at the
+# script's deadline, and other threads run meanwhile. One step of either machine that scans a
+# very long string (10^8 characters) is not interrupted.
 
 class CharTest(dict):
     """character -> whether it is one of `ranges`; fills itself."""
@@ -21446,7 +21468,7 @@ def is_literal(node):
     return type(node) is CharSet and len(node.ranges) == 1 and node.ranges[0][0] == node.ranges[0][1]
 
 
-# Compiled patterns
+# -- RegExp: compiled patterns -----------------------------------------------------------
 
 _UTF_16 = f"utf-16-{sys.byteorder[0]}e"
 
@@ -21756,7 +21778,7 @@ def regexp_program(source, flags):
     return _cached_program(source, flags)
 
 
-# RegExp objects
+# -- RegExp objects (22.2.8) -------------------------------------------------------------
 
 class JSRegExp(JSObject):
     """A RegExp object (22.2.8). `lastIndex` is an ordinary own property.
@@ -21910,7 +21932,7 @@ def regexp_exec(realm, regexp, text):
     return null if match is None else match_array(realm, regexp.program, text, match)
 
 
-# RegExp.prototype
+# -- RegExp.prototype (22.2.6) -----------------------------------------------------------
 
 @REGEXP.method("exec", 1, receiver=JSRegExp)
 def regexp_prototype_exec(realm, this, string=undefined, *_):
@@ -22060,7 +22082,7 @@ def regexp_search(realm, this, string=undefined, *_):
     return -1 if result is null else result.get("index")
 
 
-# replace
+# -- RegExp.prototype: replace -----------------------------------------------------------
 
 @REGEXP.method(SYM_REPLACE, 2)
 def regexp_replace(realm, this, string=undefined, replacement=undefined, *_):
@@ -22260,7 +22282,7 @@ def replacement_template(replacement, pattern):
     return parsed_template(replacement, pattern.group_count, tuple(pattern.names.items()))
 
 
-# split
+# -- RegExp.prototype: split -------------------------------------------------------------
 
 @REGEXP.method(SYM_SPLIT, 2)
 def regexp_split(realm, this, string=undefined, limit=undefined, *_):
@@ -22360,7 +22382,7 @@ def separators(realm, regexp, pattern, text):
             start = index = match.end()
 
 
-# The constructor
+# -- RegExp: the constructor -------------------------------------------------------------
 
 def regexp_initialize(regexp, pattern, flags):
     """RegExpInitialize (22.2.3.3)."""
@@ -22397,6 +22419,8 @@ def regexp_species(realm, this, *_):
     return this
 
 
+# -- RegExp: legacy properties -----------------------------------------------------------
+#
 # RegExp.$1 and its kin, which old libraries read: about the last match in the realm. What searches many
 # times at once notes (regexp, text) only, and the last match is looked for when somebody asks.
 
@@ -22428,7 +22452,7 @@ for _number in range(1, 10):
         match[number] if number <= len(match.groups()) else ""))
 
 
-# %RegExpStringIteratorPrototype% (22.2.9)
+# -- RegExp: iterator of matchAll (22.2.9) -----------------------------------------------
 
 class JSRegExpStringIterator(JSObject):
     """What String.prototype.matchAll returns; `regexp` is None when it is done."""
@@ -31029,6 +31053,8 @@ _LINE_BREAK = re.compile("\r\n|\n|\r")
 _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
 
+# -- Messages of streams -----------------------------------------------------------------
+
 def utf8(text):
     """The bytes of a text; half characters (lone surrogates) become U+FFFD."""
     try:
@@ -31139,6 +31165,8 @@ class Delivery:
                 f"{self.dropped} failed{dropped}")
 
 
+# -- Connections -------------------------------------------------------------------------
+
 class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
@@ -31208,6 +31236,8 @@ class Connection:
 NO_METADATA = {}
 EMPTY_OUTBOX = ()
 
+
+# -- Streams -----------------------------------------------------------------------------
 
 class Expected:
     """What is sent on a stream while an onConnect handler decides about a client: `messages`, the newest up
@@ -31600,6 +31630,8 @@ class Stream:
                 "dropped": self.dropped, "history": len(self.history)}
 
 
+# -- Runs of deliveries ------------------------------------------------------------------
+
 class _Gap:
     """Stands where messages are missing in a list of those to replay."""
 
@@ -31718,6 +31750,8 @@ class DeliveryRun:
         return not self.left and not self.mailed
 
 
+# -- Registry of streams -----------------------------------------------------------------
+
 class Histories:
     """What all streams keep together: when that is too much, the largest histories are cut in half."""
 
@@ -31782,6 +31816,8 @@ class StreamRegistry:
     def __iter__(self):
         return iter(self.streams.values())
 
+
+# -- Sockets -----------------------------------------------------------------------------
 
 def set_user_timeout(sock):
     """Asks the kernel to give up a connection whose other end does not acknowledge, if it can."""
@@ -31922,6 +31958,8 @@ def bad_sockets(selector):
         except (OSError, ValueError):
             yield key
 
+
+# -- Broadcaster -------------------------------------------------------------------------
 
 class Broadcaster:
     """The one thread that owns every event-stream socket.
@@ -32434,7 +32472,7 @@ class GraphQLError(Exception):
         return [_graphql_location(self.source, offset) for offset in self.offsets]
 
     def formatted(self):
-        """The error as a dict for the response (specification, section 7.1.2)."""
+        """The error as a dict for the response (spec 7.1.2)."""
         result = {"message": self.message}
         locations = self.locations
         if locations:
@@ -32580,7 +32618,7 @@ def _graphql_suggest(options, what=""):
 
 # -- GraphQL lexer -----------------------------------------------------------------------
 
-# Ignored tokens (2.1.2 to 2.1.7) and one lexical token; the group that matched tells its kind.
+# Ignored tokens (spec 2.1.2 to 2.1.7) and one lexical token; the group that matched tells its kind.
 _GRAPHQL_IGNORED = re.compile(r"(?:[\ufeff\t ,\n\r]+|#[^\n\r]*)*")
 _GRAPHQL_TOKEN = re.compile(r"""
     (?P<punctuator> [!$&()\[\]{}:=@|] | \.\.\. )
@@ -32974,7 +33012,7 @@ class GraphQLParser:
     def name(self):
         return self.expect("Name")
 
-    # -- executable definitions (2.3 to 2.8) ----
+    # -- executable definitions (spec 2.3 to 2.8) ----
 
     def document(self):
         definitions = []
@@ -33087,7 +33125,7 @@ class GraphQLParser:
         return GqlFragment(start, name, name_start, self.named_type(), self.directives(),
                            self.selection_set())
 
-    # -- values, directives, type references (2.9 to 2.12) ----
+    # -- values, directives, type references (spec 2.9 to 2.12) ----
 
     def value_literal(self, const):
         kind, value, start = self.kind, self.value, self.start
@@ -33145,7 +33183,7 @@ class GraphQLParser:
         start = self.start
         return GqlNamedType(start, self.name())
 
-    # -- type system definitions (section 3) ----
+    # -- type system definitions (spec 3) ----
 
     def description(self):
         if self.kind in ("String", "BlockString"):
@@ -33428,7 +33466,7 @@ _GRAPHQL_INT_MIN, _GRAPHQL_INT_MAX = -(2 ** 31), 2 ** 31 - 1
 
 
 def _graphql_pass_through(value):
-    """Custom scalars hand values on as they are (section 3.5.2)."""
+    """Custom scalars hand values on as they are (spec 3.5.2)."""
     return value
 
 
@@ -33457,7 +33495,7 @@ def _graphql_whole(value):
 
 
 def _serialize_graphql_int(value):
-    """Int, section 3.5.1: 32 bits; result coercion also takes booleans and numbers in text."""
+    """Int, spec 3.5.1: 32 bits; result coercion also takes booleans and numbers in text."""
     number = value
     if isinstance(value, bool):
         return 1 if value else 0
@@ -33606,7 +33644,7 @@ _GRAPHQL_SCALARS = {
 # -- GraphQL input coercion --------------------------------------------------------------
 
 def _coerce_graphql_literal(node, type_, variables):
-    """The value of a literal for an input type (section 6.4.1); _GRAPHQL_ABSENT where it does not fit.
+    """The value of a literal for an input type (spec 6.4.1); _GRAPHQL_ABSENT where it does not fit.
 
     `variables` maps names to coerced values; None means that there are none (constants).
     """
@@ -33719,7 +33757,7 @@ def _graphql_object_problems(node, type_, report):
 
 
 def _coerce_graphql_input(value, type_, path, report):
-    """Coerces a variable's JSON value (section 3); calls report(path, value, message) where it does not
+    """Coerces a variable's JSON value (spec 3); calls report(path, value, message) where it does not
     fit."""
     if type_.kind == "NON_NULL":
         if value is None:
@@ -33767,9 +33805,9 @@ def _coerce_graphql_input_object(value, type_, path, report):
     return result
 
 
-# -- GraphQL schema ----------------------------------------------------------------------
+# -- GraphQL: what every schema contains -------------------------------------------------
 
-# What every schema contains (section 4.5 and 3.13), read by the parser above.
+# Introspection, scalars and directives (spec 4.5 and 3.13), read by the parser above.
 _GRAPHQL_CORE_SDL = '''
 """Takes the field or fragment in only when `if` is true."""
 directive @include("Take it in?" if: Boolean!) on FIELD | FRAGMENT_SPREAD | INLINE_FRAGMENT
@@ -33883,6 +33921,8 @@ _GRAPHQL_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")
 #: What stands in for a missing `Query` type: tools want one with at least one field.
 _GRAPHQL_PLACEHOLDER = "_empty"
 
+
+# -- GraphQL registrations, and their SDL in one -----------------------------------------
 
 class GraphQLRegistration:
     """One call of `registerQuery`, `registerMutation`, `registerSubscription` or `registerTypes`.
@@ -34111,6 +34151,8 @@ class _SdlMerge:
                                  member.start, registration)
 
 
+# -- GraphQL schema ----------------------------------------------------------------------
+
 _GRAPHQL_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
                        "enum": "enum",
                "input": "input object"}
@@ -34296,7 +34338,7 @@ class GraphQLSchema:
                 _GRAPHQL_PLACEHOLDER, self.types["Boolean"], None,
                 "Always null. It stands here because no query is registered, and GraphQL wants one.")
 
-    # -- checks of section 3 ----
+    # -- checks of spec 3 ----
 
     def _check_types(self):
         for name, merged in self.merge.types.items():
@@ -34345,7 +34387,7 @@ class GraphQLSchema:
                 self._check_implements(type_, other, node, registration)
 
     def _check_implements(self, type_, interface, node, registration):
-        """IsValidImplementation (section 3.6.1)."""
+        """IsValidImplementation (spec 3.6.1)."""
         problems = []
         if interface is type_:
             problems.append(f"Type {type_} cannot implement itself because it would create a circular "
@@ -34441,7 +34483,7 @@ class GraphQLSchema:
                 check(item, registration)
 
     def _check_input_cycles(self):
-        """An input type that needs itself through non-null fields can never be given (section 3.10)."""
+        """An input type that needs itself through non-null fields can never be given (spec 3.10)."""
         state = {}
 
         def visit(type_, trail):
@@ -34515,7 +34557,7 @@ class GraphQLSchema:
                         interface.possible.append(type_)
 
     def is_subtype(self, type_, wanted):
-        """Whether a value of `type_` can stand where `wanted` is expected (IsSubType, section 3.6.1)."""
+        """Whether a value of `type_` can stand where `wanted` is expected (IsSubType, spec 3.6.1)."""
         if type_ is wanted:
             return True
         if wanted.kind == "NON_NULL":
@@ -34559,7 +34601,7 @@ class GraphQLSchema:
             return _GRAPHQL_ROOT_META.get(name)
         return field
 
-    # -- introspection (section 4) ----
+    # -- introspection (spec 4) ----
 
     def introspection(self):
         """The schema as the value of `__schema`: dicts that refer to one another."""
@@ -34780,7 +34822,7 @@ _GRAPHQL_OPERATION_PLACES = {"query": "QUERY", "mutation": "MUTATION", "subscrip
 
 
 class GraphQLValidator:
-    """The rules of section 5 in one walk over a document; `errors` fills in the order graphql-js has them.
+    """The rules of spec 5 in one walk over a document; `errors` fills in the order graphql-js has them.
 
     Rules that see a node when it is entered come before those that see it when it is left. A selection set
     on a subscription's root field of type String is allowed, because its messages are often JSON; what is
@@ -35549,7 +35591,7 @@ class _GraphQLFieldPlan:
                  "complete")
 
     def arguments(self, run):
-        """The coerced arguments (section 6.4.1); raises GraphQLError where a variable does not fit."""
+        """The coerced arguments (spec 6.4.1); raises GraphQLError where a variable does not fit."""
         if self.static_args is not None:
             return dict(self.static_args)
         return _graphql_argument_values(self.field.arguments, self.nodes[0], run.variables)
@@ -35655,7 +35697,7 @@ class GraphQLPlanner:
         return True
 
     def collect(self, selections, type_, groups, seen):
-        """CollectFields (section 6.3.2): fills `groups`, response key -> field nodes. Any type fits when
+        """CollectFields (spec 6.3.2): fills `groups`, response key -> field nodes. Any type fits when
         `type_` is None (see untyped_object)."""
         for node in selections:
             if node.directives and not self.included(node.directives):
@@ -35720,7 +35762,7 @@ class GraphQLPlanner:
             complete, fast = _graphql_argument_checker(plan), None
         return key, plan.name, fast, complete, plan, plan.nullable
 
-    # -- completion by type (section 6.4.3) ----
+    # -- completion by type (spec 6.4.3) ----
 
     def completer(self, type_, plan, selections):
         if type_.kind == "NON_NULL":
@@ -35995,7 +36037,7 @@ class GraphQLDocument:
         self.condition_names = _graphql_condition_variables(tree)
 
     def operation(self, name):
-        """The operation to execute (section 6.1); raises GraphQLError."""
+        """The operation to execute (spec 6.1); raises GraphQLError."""
         if name is None or name == "":
             if len(self.operations) == 1:
                 return self.operations[0]
@@ -36007,7 +36049,7 @@ class GraphQLDocument:
         raise GraphQLError(f'Unknown operation named "{name}".')
 
     def variables(self, operation, given):
-        """CoerceVariableValues (section 6.1.2): (values, errors)."""
+        """CoerceVariableValues (spec 6.1.2): (values, errors)."""
         values, errors = {}, []
 
         def fail(message, node):
@@ -36444,7 +36486,7 @@ def _graphql_accepted(header):
 
 
 def _graphql_response_type(header):
-    """The media type of the answer, or None when the client takes neither (GraphQL over HTTP, section 5)."""
+    """The media type of the answer, or None when the client takes neither (GraphQL over HTTP, spec 5)."""
     for media, _quality in _graphql_accepted(header):
         if media in (GRAPHQL_RESPONSE_TYPE, "application/json"):
             return media
@@ -44249,7 +44291,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                         self._returned.append(handler)
                         break
                     self._busy = None
-                self._settle(handler)
+                self._attempt(handler, self._settle, handler)
             else:
                 self._wait()
                 continue
@@ -44290,10 +44332,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             time.sleep(SUPERVISOR_INTERVAL)     # not at full speed
         return []
 
-    def _attempt(self, handler, work):
-        """work() for one connection; a fault ends this one, and the others go on."""
+    def _attempt(self, handler, work, *arguments):
+        """Work for one connection; a fault ends this one, and the others go on."""
         try:
-            work()
+            work(*arguments)
         except Exception as error:
             self._give_up(handler, error)
 
@@ -44366,7 +44408,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         while self._returned:
             handler = self._returned.popleft()
             self._away.discard(handler)
-            self._settle(handler)
+            self._attempt(handler, self._settle, handler)
         for _ in range(min(len(self._went_on), MAX_GOING_ON)):
             handler = self._went_on.popleft()
             if handler not in self._away:       # else it is looked at when it comes back
@@ -48393,6 +48435,9 @@ class Server:
     def start(self):
         raise_file_limit()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
+        if not memory_used():
+            self.app.log.write("warn", "this system does not tell how large the process is: scripts that take too much "
+                                       "memory are not stopped")
         try:
             self.app.script_files()     # a folder that cannot be read is an error now, not later
             self._http = self._listen()
