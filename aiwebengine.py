@@ -1362,6 +1362,8 @@ _YIELD_IN_PARAMETERS = "Yield expression not allowed in formal parameter"
 _SINGLE_STATEMENT = "Lexical declaration cannot appear in a single-statement context"
 
 
+# -- Parser: names and scopes ------------------------------------------------------------
+
 def _declared_identifiers(target):
     """Yield the Identifiers that a binding identifier or pattern declares (8.2.1 BoundNames)."""
     kind = target.__class__
@@ -1430,8 +1432,8 @@ class _PrivateNames:
         self.outer = outer
 
 
-class JSParser(JSLexer):
-    """A parser for one source text. Use parse_script, parse_module or parse_function."""
+class NameParser(JSLexer):
+    """What every part of the parser needs: the state, tokens, positions of nodes, and names with their scopes."""
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
@@ -1610,7 +1612,13 @@ class JSParser(JSLexer):
             raise self.already_declared(identifier)
         scope.names[name] = _BLOCK_FUNCTION if may_repeat else _LEXICAL
 
-    # -- program and statement lists ----
+
+# -- Parser: statements ------------------------------------------------------------------
+
+class StatementParser(NameParser):
+    """Reads programs, lists of statements and statements."""
+
+    __slots__ = ()
 
     def parse_program(self):
         body = []
@@ -2093,7 +2101,13 @@ class JSParser(JSLexer):
         self.declarations = outer
         return self.finish(CatchClause(param, body), start, line, column)
 
-    # -- functions ----
+
+# -- Parser: functions -------------------------------------------------------------------
+
+class FunctionParser(StatementParser):
+    """Reads functions of every kind: their heads, parameters and bodies."""
+
+    __slots__ = ()
 
     def parse_function_declaration(self, may_be_nameless=False):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2260,7 +2274,13 @@ class JSParser(JSLexer):
         self.check_covers()
         return body
 
-    # -- classes ----
+
+# -- Parser: classes ---------------------------------------------------------------------
+
+class ClassParser(FunctionParser):
+    """Reads classes, their elements and private names."""
+
+    __slots__ = ()
 
     def parse_class_declaration(self, may_be_nameless=False):
         return self.parse_class(ClassDeclaration, may_be_nameless)
@@ -2454,7 +2474,13 @@ class JSParser(JSLexer):
         self.advance()
         return self.finish(StaticBlock(body), start, line, column)
 
-    # -- expressions: operators ----
+
+# -- Parser: expressions -----------------------------------------------------------------
+
+class ExpressionParser(ClassParser):
+    """Reads operators by precedence, chains of members and calls, and words such as `await`."""
+
+    __slots__ = ()
 
     def parse_expression(self, no_in=False):
         """Read an Expression: one or several AssignmentExpressions separated by commas."""
@@ -2639,7 +2665,7 @@ class JSParser(JSLexer):
         elif node.__class__ is not MemberExpression:
             raise self.error(message, node.start)
 
-    # -- expressions: subscripts, calls, new ----
+    # -- subscripts, calls, new ----
 
     def parse_left_hand_side(self):
         """Read a LeftHandSideExpression (the superclass of a class)."""
@@ -2823,7 +2849,7 @@ class JSParser(JSLexer):
         self.expect(")")
         return self.finish(ImportExpression(source, options), start, line, column)
 
-    # -- expressions: contextual keywords ----
+    # -- contextual keywords ----
 
     def parse_special_name(self, await_allowed=True):
         """Read an operand that begins with one of _SPECIAL_NAMES."""
@@ -2896,7 +2922,13 @@ class JSParser(JSLexer):
         self.yield_at = start
         return self.finish(YieldExpression(argument, delegate), start, line, column)
 
-    # -- expressions: literals ----
+
+# -- Parser: literals --------------------------------------------------------------------
+
+class LiteralParser(ExpressionParser):
+    """Reads primary expressions: literals, templates, parentheses, arrays and objects."""
+
+    __slots__ = ()
 
     def parse_this(self):
         node = self.finish_token(ThisExpression())
@@ -3108,7 +3140,13 @@ class JSParser(JSLexer):
             value = self.finish_from(AssignmentPattern(key, self.parse_assignment()), key)
         return self.finish_from(Property(key, value, "init", False, True, False), key)
 
-    # -- patterns ----
+
+# -- Parser: patterns --------------------------------------------------------------------
+
+class DestructuringParser(LiteralParser):
+    """Reads binding patterns, and converts expressions that turn out to be patterns."""
+
+    __slots__ = ()
 
     def parse_binding_target(self, names):
         """Read an identifier or pattern that declares names, which are appended to names."""
@@ -3284,7 +3322,13 @@ class JSParser(JSLexer):
         value = self.convert_element(value, convert, False)
         return Property(node.key, value, "init", node.computed, node.shorthand, False).at(node)
 
-    # -- modules ----
+
+# -- Parser: modules ---------------------------------------------------------------------
+
+class JSParser(DestructuringParser):
+    """A parser for one source text, all parts together. Use parse_script, parse_module or parse_function."""
+
+    __slots__ = ()
 
     def parse_import(self):
         """Read an import declaration, or an expression statement that begins with import."""
@@ -3495,6 +3539,8 @@ class JSParser(JSLexer):
             self.export_name(declaration.id)
         return ExportNamedDeclaration(declaration, [], None, [])
 
+
+# -- Parsing a source text ---------------------------------------------------------------
 
 #: What to do with a statement, by the type of its first token; any other begins an expression.
 _STATEMENTS = {
@@ -3708,6 +3754,12 @@ class FunctionScope(Scope):
 def global_name(name):
     """The Python name of a global of the realm: never `__builtins__`, which Python looks at."""
     return name + "_" if name != "__builtins_" else "__builtins_."
+
+
+def methods_by_node(visitor, prefix):
+    """The methods of a class that are named with the prefix and a kind of node, by the class of the node."""
+    named = ((node_class, getattr(visitor, prefix + node_class.__name__, None)) for node_class in Node.__subclasses__())
+    return {node_class: method for node_class, method in named if method is not None}
 
 
 class ScopeAnalyzer:
@@ -4391,8 +4443,7 @@ class ScopeAnalyzer:
 
 
 #: Node class -> the analyzer's method for it; other nodes are walked through.
-VISITORS = {node_class: getattr(ScopeAnalyzer, "visit_" + node_class.__name__)
-            for node_class in Node.__subclasses__() if hasattr(ScopeAnalyzer, "visit_" + node_class.__name__)}
+VISITORS = methods_by_node(ScopeAnalyzer, "visit_")
 
 #: Statements whose inside may declare var names for the function around them.
 VAR_CONTAINERS = frozenset((
@@ -7021,8 +7072,11 @@ class Jump:
         self.turn = None
 
 
-class Emitter:
-    """Generates the code of one JavaScript function (or top level)."""
+# -- Nodes of Python ---------------------------------------------------------------------
+
+class NodeMaker:
+    """The state of the generator for one function, and constructors of `ast` nodes, which get the place in the
+    script that is being translated."""
 
     def __init__(self, unit, scope, outer=None):
         self.unit = unit
@@ -7041,59 +7095,60 @@ class Emitter:
         self.is_async = self.is_generator = False
         self.jump_codes = 0
 
-    # -- small constructors of ast nodes ----
+    def node(self, kind, *fields):
+        """A node of a class of `ast`, at the current place in the script."""
+        made = kind(*fields)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def name(self, id):
-        return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Name, id, _LOAD)
 
     def store(self, id):
-        return ast.Name(id, _STORE, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
-        return ast.Constant(value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Constant, value)
 
     def call(self, helper, *args):
-        line, column = self.line, self.column
-        return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
-                        lineno=line, col_offset=column)
+        return self.apply(self.name(helper), list(args))
 
     def apply(self, function, args):
-        return ast.Call(function, args, [], lineno=self.line, col_offset=self.column)
+        return self.node(ast.Call, function, args, [])
 
     def attribute(self, value, attr):
-        return ast.Attribute(value, attr, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Attribute, value, attr, _LOAD)
 
     def subscript(self, value, index):
-        return ast.Subscript(value, index, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Subscript, value, index, _LOAD)
 
     def walrus(self, id, value):
-        return ast.NamedExpr(self.store(id), value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.NamedExpr, self.store(id), value)
 
     def either(self, test, then, otherwise):
-        return ast.IfExp(test, then, otherwise, lineno=self.line, col_offset=self.column)
+        return self.node(ast.IfExp, test, then, otherwise)
 
     def compare(self, left, op, right):
-        return ast.Compare(left, [op], [right], lineno=self.line, col_offset=self.column)
+        return self.node(ast.Compare, left, [op], [right])
 
     def chain(self, first, *rest):
         """first op value op value …, as (op, value) pairs."""
-        return ast.Compare(first, [op for op, _ in rest], [value for _, value in rest],
-                           lineno=self.line, col_offset=self.column)
+        return self.node(ast.Compare, first, [op for op, _ in rest], [value for _, value in rest])
 
     def both(self, *values):
-        return ast.BoolOp(_AND, list(values), lineno=self.line, col_offset=self.column)
+        return self.node(ast.BoolOp, _AND, list(values))
 
     def any_of(self, *values):
-        return ast.BoolOp(_OR, list(values), lineno=self.line, col_offset=self.column)
+        return self.node(ast.BoolOp, _OR, list(values))
 
     def negated(self, value):
-        return ast.UnaryOp(_NOT, value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.UnaryOp, _NOT, value)
 
     def operate(self, left, operator, right):
-        return ast.BinOp(left, _BIN_OPS[operator], right, lineno=self.line, col_offset=self.column)
+        return self.node(ast.BinOp, left, _BIN_OPS[operator], right)
 
     def tuple(self, *values):
-        return ast.Tuple(list(values), _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Tuple, list(values), _LOAD)
 
     def first_of(self, *values):
         """Evaluates all, gives the first."""
@@ -7103,7 +7158,7 @@ class Emitter:
         return self.subscript(self.tuple(*values), self.const(len(values) - 1))
 
     def starred(self, value):
-        return ast.Starred(value, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Starred, value, _LOAD)
 
     def type_is(self, value, name):
         return self.compare(self.call("type", value), _IS, self.name(name))
@@ -7112,17 +7167,16 @@ class Emitter:
         self.out.append(statement)
 
     def emit_value(self, value):
-        self.out.append(ast.Expr(value, lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.Expr, value))
 
     def emit_assign(self, id, value):
-        self.out.append(ast.Assign([self.store(id)], value, lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.Assign, [self.store(id)], value))
 
     def emit_if(self, test, body, orelse=()):
-        self.out.append(ast.If(test, body or [self.passing()], list(orelse),
-                               lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.If, test, body or [self.passing()], list(orelse)))
 
     def passing(self):
-        return ast.Pass(lineno=self.line, col_offset=self.column)
+        return self.node(ast.Pass)
 
     def temporary(self):
         self.temporaries += 1
@@ -7138,7 +7192,11 @@ class Emitter:
     def at(self, node):
         self.line, self.column = node.line, node.column
 
-    # -- functions ----
+
+# -- Functions and their variables -------------------------------------------------------
+
+class FunctionEmitter(NodeMaker):
+    """Translates functions: parameters, bodies, variables and the scopes of blocks."""
 
     def function_value(self, node, name=None, kind=None):
         """An expression that makes a function object of a function node. `name` is the name it gets
@@ -7203,18 +7261,16 @@ class Emitter:
             return self.name(python)
         variables = list({v.python: v for v in scope.loop_variables}.values())
         factory = "make_" + python
-        self.emit(self.python_def(
-            factory, [v.python for v in variables],
-            [definition, ast.Return(self.name(python), lineno=self.line, col_offset=self.column)]))
+        self.emit(self.python_def(factory, [v.python for v in variables], [
+            definition, self.node(ast.Return, self.name(python))]))
         return self.apply(self.name(factory), [self.name(v.python) for v in variables])
 
     def python_def(self, name, params, body, rest=None, optional=()):
         """A FunctionDef with positional parameters; those of `optional` default to undefined."""
-        at = {"lineno": self.line, "col_offset": self.column}
-        args = ast.arguments([], [ast.arg(p, None, **at) for p in (*params, *optional)],
-                             ast.arg(rest, None, **at) if rest else None, [], [], None,
+        args = ast.arguments([], [self.node(ast.arg, p, None) for p in (*params, *optional)],
+                             self.node(ast.arg, rest, None) if rest else None, [], [], None,
                              [self.name("undefined") for _ in optional])
-        return ast.FunctionDef(name, args, body, [], **at)
+        return self.node(ast.FunctionDef, name, args, body, [])
 
     def function_definition(self, node, python):
         """The Python def of this emitter's function."""
@@ -7229,7 +7285,7 @@ class Emitter:
         if node.expression:
             self.at(node.body)
             value = self.return_value(node.body)
-            self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, value))
         else:
             self.function_body(node.body.body, scope.body)
         self.at(node)
@@ -7246,13 +7302,13 @@ class Emitter:
         made = self.python_def(python, leading, self.declarations() + (body or [self.passing()]),
                                rest, optional)
         if self.knows_itself(scope):
-            made.args.kwonlyargs.append(ast.arg("own_function", None, lineno=self.line, col_offset=self.column))
+            made.args.kwonlyargs.append(self.node(ast.arg, "own_function", None))
             made.args.kw_defaults.append(self.const(None))
         return made
 
     def no_jump(self):
         """jump = 0: no jump through several loops is under way."""
-        return ast.Assign([self.store("jump")], self.const(0), lineno=self.line, col_offset=self.column)
+        return self.node(ast.Assign, [self.store("jump")], self.const(0))
 
     def takes_new_target(self, node):
         """Whether the Python function has new.target as its first parameter."""
@@ -7271,9 +7327,9 @@ class Emitter:
     def declarations_of(self, names):
         found = []
         if names:
-            found.append(ast.Nonlocal(sorted(names), lineno=self.line, col_offset=self.column))
+            found.append(self.node(ast.Nonlocal, sorted(names)))
         if self.globals:
-            found.append(ast.Global(sorted(self.globals), lineno=self.line, col_offset=self.column))
+            found.append(self.node(ast.Global, sorted(self.globals)))
         return found
 
     def plan_parameters(self, node):
@@ -7343,9 +7399,9 @@ class Emitter:
         for identifier in bound_names(param):
             self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
-            value = self.call("rest_array", self.name("rest") if source == "rest" else
-                              self.subscript(self.name("arguments"), ast.Slice(
-                                  self.const(source), None, None, lineno=self.line, col_offset=self.column)))
+            rest = self.name("rest") if source == "rest" else self.subscript(
+                self.name("arguments"), self.node(ast.Slice, self.const(source), None, None))
+            value = self.call("rest_array", rest)
             self.bind(param.argument, value)
             return
         if type(source) is int:
@@ -7385,11 +7441,11 @@ class Emitter:
             self.statements(statements)
         self.block = outer
         if self.constructor == "base":
-            self.emit(ast.Return(self.name("this"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("this")))
         elif self.constructor == "derived":
-            self.emit(ast.Return(self.name("this"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("this")))
         elif not (self.out and isinstance(self.out[-1], (ast.Return, ast.Raise))):
-            self.emit(ast.Return(self.name("undefined"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("undefined")))
 
     def returning_late(self, statements):
         """The body of a derived constructor with try statements: `return` looks at `this` only after
@@ -7402,18 +7458,13 @@ class Emitter:
 
     def generator_body(self, node, body, params_done):
         """Makes sure a Python generator results, and catches the return of generators."""
-        never = ast.If(self.const(False), [ast.Expr(
-            ast.Yield(self.name("undefined"), lineno=self.line, col_offset=self.column),
-            lineno=self.line, col_offset=self.column)], [], lineno=self.line, col_offset=self.column)
+        yields = self.node(ast.Expr, self.node(ast.Yield, self.name("undefined")))
+        never = self.node(ast.If, self.const(False), [yields], [])
         if not node.is_generator:
             return [never] + body
-        handler = ast.ExceptHandler(
-            self.name("GeneratorReturn"), "returned",
-            [ast.Return(self.attribute(self.name("returned"), "value"),
-                        lineno=self.line, col_offset=self.column)],
-            lineno=self.line, col_offset=self.column)
-        guarded = ast.Try([never] + body[params_done:], [handler], [], [], lineno=self.line,
-                          col_offset=self.column)
+        leaves = self.node(ast.Return, self.attribute(self.name("returned"), "value"))
+        handler = self.node(ast.ExceptHandler, self.name("GeneratorReturn"), "returned", [leaves])
+        guarded = self.node(ast.Try, [never] + body[params_done:], [handler], [], [])
         if params_done == 0:
             return [guarded]
         # Parameters are bound when the function is called, the body runs later (27.5.3.1).
@@ -7424,8 +7475,7 @@ class Emitter:
         heading = self.declarations_of(shared - self.globals)
         inner = self.python_def("generator_body", [], heading + [guarded])
         inner.args.vararg = None
-        return body[:params_done] + [inner, ast.Return(
-            self.apply(self.name(inner.name), []), lineno=self.line, col_offset=self.column)]
+        return body[:params_done] + [inner, self.node(ast.Return, self.apply(self.name(inner.name), []))]
 
     # -- variables ----
 
@@ -7467,9 +7517,8 @@ class Emitter:
         if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
-            target = ast.Attribute(self.name(variable.python), "v", _STORE, lineno=self.line,
-                                   col_offset=self.column)
-            self.emit(ast.Assign([target], value, lineno=self.line, col_offset=self.column))
+            target = self.node(ast.Attribute, self.name(variable.python), "v", _STORE)
+            self.emit(self.node(ast.Assign, [target], value))
             return
         self.note_assignment(variable)
         self.emit_assign(variable.python, value)
@@ -7512,9 +7561,7 @@ class Emitter:
                     self.declare_cell(variable)
                 elif variable.early and variable.in_loop:
                     self.emit_assign(variable.python, self.const(None))
-                    self.emit(ast.Delete([ast.Name(variable.python, _DEL, lineno=self.line,
-                                                   col_offset=self.column)],
-                                         lineno=self.line, col_offset=self.column))
+                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
             elif variable.kind == "function" and variable.boxed:
                 self.declare_cell(variable)
         for declaration in scope.functions:
@@ -7533,7 +7580,11 @@ class Emitter:
         visit()
         self.block = outer
 
-    # -- statements ----
+
+# -- Statements --------------------------------------------------------------------------
+
+class StatementEmitter(FunctionEmitter):
+    """Translates statements, and the declarations of modules."""
 
     def statements(self, nodes):
         for node in nodes:
@@ -7542,7 +7593,7 @@ class Emitter:
     def statement(self, node):
         poll_interrupt()
         self.line, self.column = node.line, node.column
-        handler = STATEMENTS.get(type(node))
+        handler = EMITTERS.get(type(node))
         if handler is None:
             raise JSSyntaxError(f"{type(node).__name__} is not supported here", node.line, node.column + 1)
         handler(self, node)
@@ -7556,8 +7607,10 @@ class Emitter:
     def visit_BlockStatement(self, node):
         self.in_scope(node.scope, lambda: self.statements(node.body))
 
-    def visit_nothing(self, node):
+    def visit_EmptyStatement(self, node):
         pass
+
+    visit_DebuggerStatement = visit_ImportDeclaration = visit_ExportAllDeclaration = visit_EmptyStatement
 
     def visit_FunctionDeclaration(self, node):
         block, node.scope.block = node.scope.block, None
@@ -7594,7 +7647,7 @@ class Emitter:
             self.emit_assign("returned", value)
             self.jump_out(None, "return")
             return
-        self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Return, value))
 
     def jumps_through_of(self):
         """Whether a return must break out of loops step by step, so that they can close iterators."""
@@ -7627,7 +7680,7 @@ class Emitter:
         then = self.collect(lambda: self.statement(node.consequent))
         orelse = [] if node.alternate is None else self.collect(lambda: self.statement(node.alternate))
         self.at(node)
-        return ast.If(test, then, orelse, lineno=self.line, col_offset=self.column)
+        return self.node(ast.If, test, then, orelse)
 
     def long_if(self, chain):
         """A chain of `else if` in steps, since CPython limits how deep they nest: a flag says whether
@@ -7659,7 +7712,7 @@ class Emitter:
     def visit_ThrowStatement(self, node):
         value = self.expression(node.argument)
         self.at(node)
-        self.emit(ast.Raise(self.call("JSError", value), None, lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Raise, self.call("JSError", value), None))
 
     # -- modules ----
 
@@ -7680,7 +7733,11 @@ class Emitter:
             value = self.named(declaration, "default")
         self.emit_store(self.scope.names["%default"], value, True)
 
-    # -- loops ----
+
+# -- Loops, jumps and try ----------------------------------------------------------------
+
+class LoopEmitter(StatementEmitter):
+    """Translates loops, switch, try, and the jumps that leave them."""
 
     def loop(self, labels, kind="loop"):
         jump = Jump(labels, kind, True)
@@ -7689,9 +7746,7 @@ class Emitter:
 
     def poll(self):
         """if interrupt: stop()"""
-        return ast.If(self.name("interrupt"),
-                      [ast.Expr(self.call("stop"), lineno=self.line, col_offset=self.column)], [],
-                      lineno=self.line, col_offset=self.column)
+        return self.node(ast.If, self.name("interrupt"), [self.node(ast.Expr, self.call("stop"))], [])
 
     def finish_loop(self, jump):
         """After a loop: jumps that pass through it go on."""
@@ -7705,27 +7760,27 @@ class Emitter:
         if target == "return":
             if self.jumps_through_of():
                 here.pending.append((code, target, is_break))
-                self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+                self.emit(self.node(ast.Break))
             else:
                 value = self.name("returned")
                 if self.constructor == "derived":
                     value = self.derived_return(value)
-                self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+                self.emit(self.node(ast.Return, value))
         elif here is target:
             self.emit_assign("jump", self.const(0))
             self.leave(target, is_break)
         else:
             here.pending.append((code, target, is_break))
-            self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Break))
 
     def leave(self, jump, is_break):
         """break or continue of the innermost Python loop."""
         if is_break:
-            self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Break))
         else:
             if jump.update is not None:
                 jump.update()
-            self.emit(ast.Continue(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Continue))
 
     def jump_out(self, target, kind):
         """Leaves the innermost loop towards `target`, an outer Jump (or "return")."""
@@ -7737,7 +7792,7 @@ class Emitter:
         code = self.jump_codes
         self.emit_assign("jump", self.const(code))
         innermost.pending.append((code, target if kind != "return" else "return", kind == "break"))
-        self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Break))
 
     def visit_BreakStatement(self, node):
         for jump in reversed(self.jumps):
@@ -7776,8 +7831,8 @@ class Emitter:
 
     def once(self, body):
         """A Python loop that runs once, so that break can leave it."""
-        body = body + [ast.Break(lineno=self.line, col_offset=self.column)]
-        self.emit(ast.While(self.const(True), body, [], lineno=self.line, col_offset=self.column))
+        body = body + [self.node(ast.Break)]
+        self.emit(self.node(ast.While, self.const(True), body, []))
 
     def visit_WhileStatement(self, node):
         self.empty_completion()
@@ -7804,13 +7859,13 @@ class Emitter:
         def inside():
             if test is not None:
                 self.at(test)
-                self.emit_if(self.inverse(test), [ast.Break(lineno=self.line, col_offset=self.column)])
+                self.emit_if(self.inverse(test), [self.node(ast.Break)])
             self.at(node)
             self.emit(self.poll())
             body()
         statements = self.collect(inside)
         self.at(node)
-        self.emit(ast.While(self.const(True), statements, [], lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.While, self.const(True), statements, []))
 
     def inverse(self, node):
         """A condition that holds when the expression is false."""
@@ -7824,8 +7879,7 @@ class Emitter:
 
         def check():
             self.at(node.test)
-            self.emit_if(self.inverse(node.test),
-                         [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(self.inverse(node.test), [self.node(ast.Break)])
         jump.update = check
 
         def body():
@@ -7912,7 +7966,7 @@ class Emitter:
             self.block = outer
         body = self.collect(inside)
         self.at(node)
-        return ast.For(self.store(id), values, body, [], lineno=self.line, col_offset=self.column)
+        return self.node(ast.For, self.store(id), values, body, [])
 
     def visit_ForOfStatement(self, node):
         labels = self.take_labels()
@@ -7937,13 +7991,10 @@ class Emitter:
         leaving = self.call(abandon, self.name(iterator), self.name("error"))
         if abandon == "async_abandon":
             leaving.args.append(self.const(self.is_generator))
-            leaving = ast.YieldFrom(leaving, lineno=self.line, col_offset=self.column)
-        handler = ast.ExceptHandler(
-            self.name("BaseException"), "error",
-            [ast.Expr(leaving, lineno=self.line, col_offset=self.column),
-             ast.Raise(None, None, lineno=self.line, col_offset=self.column)],
-            lineno=self.line, col_offset=self.column)
-        return ast.Try(body, [handler], [], [], lineno=self.line, col_offset=self.column)
+            leaving = self.node(ast.YieldFrom, leaving)
+        handler = self.node(ast.ExceptHandler, self.name("BaseException"), "error", [
+            self.node(ast.Expr, leaving), self.node(ast.Raise, None, None)])
+        return self.node(ast.Try, body, [handler], [], [])
 
     def for_await(self, node, labels):
         """for await (… of …): next() is awaited each time (14.7.5)."""
@@ -7955,18 +8006,17 @@ class Emitter:
         def turn():
             self.at(node)
             self.emit_assign(result, self.call("async_step", self.name(iterator), step))
-            self.emit_if(self.compare(self.name(result), _IS, self.const(None)),
-                         [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(self.compare(self.name(result), _IS, self.const(None)), [self.node(ast.Break)])
             one = self.for_each(node, self.tuple(self.name(result)))
             # The body of a Python for over one value, without the for: break must leave the outer loop.
-            self.emit(ast.Assign([one.target], self.name(result), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Assign, [one.target], self.name(result)))
             self.out.extend(one.body)
         body = self.collect(turn)
         self.at(node)
-        loop = ast.While(self.const(True), body, [], lineno=self.line, col_offset=self.column)
+        loop = self.node(ast.While, self.const(True), body, [])
         self.emit(self.guarded_loop([loop], iterator, "async_abandon"))
         closing = self.call("async_close", self.name(iterator), self.const(self.is_generator))
-        self.emit_value(ast.YieldFrom(closing, lineno=self.line, col_offset=self.column))
+        self.emit_value(self.node(ast.YieldFrom, closing))
         self.finish_loop(jump)
 
     def visit_SwitchStatement(self, node):
@@ -8031,16 +8081,15 @@ class Emitter:
         self.at(node)
         handlers = []
         if node.handler is not None:
-            handlers.append(ast.ExceptHandler(
-                self.name("Exception"), None, self.collect(lambda: self.catch(node.handler)),
-                lineno=self.line, col_offset=self.column))
+            handlers.append(self.node(ast.ExceptHandler, self.name("Exception"), None,
+                                      self.collect(lambda: self.catch(node.handler))))
         finalizer = []
         if node.finalizer is not None:
             finalizer = self.finalizer(node.finalizer, self.jump_codes != codes)
         self.at(node)
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
-        made = ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column)
+        made = self.node(ast.Try, body, handlers, [], finalizer)
         left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
         self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
@@ -8048,14 +8097,14 @@ class Emitter:
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
-        at = {"lineno": self.line, "col_offset": self.column}
         if handlers:
-            body = [ast.Try(body, handlers, [], [], **at)]
+            body = [self.node(ast.Try, body, handlers, [], [])]
         flag = self.temporary()
         self.emit_assign(flag, self.const(False))
-        mark = ast.Assign([self.store(flag)], self.const(True), **at)
-        disposed = ast.ExceptHandler(self.name("GeneratorExit"), None, [mark, ast.Raise(None, None, **at)], **at)
-        return body, [disposed], [ast.If(self.negated(self.name(flag)), finalizer, [], **at)]
+        mark = self.node(ast.Assign, [self.store(flag)], self.const(True))
+        disposed = self.node(ast.ExceptHandler, self.name("GeneratorExit"), None, [
+            mark, self.node(ast.Raise, None, None)])
+        return body, [disposed], [self.node(ast.If, self.negated(self.name(flag)), finalizer, [])]
 
     def finalizer(self, node, interrupts):
         """A finally block. Its end gives back the jump (one that it `interrupts`, or none) and the
@@ -8094,7 +8143,11 @@ class Emitter:
         self.statement(node.body)
         self.block = outer
 
-    # -- patterns ----
+
+# -- Destructuring -----------------------------------------------------------------------
+
+class DestructuringEmitter(LoopEmitter):
+    """Translates patterns: values go to names and members."""
 
     def bind(self, pattern, value):
         """Emits statements that bind a declaration's pattern (Identifier included) to a value."""
@@ -8239,7 +8292,11 @@ class Emitter:
         else:
             self.destructure(prepared, value, store)
 
-    # -- expressions: order and lifting ----
+
+# -- Expressions -------------------------------------------------------------------------
+
+class ExpressionEmitter(DestructuringEmitter):
+    """Translates names, literals and objects, and keeps the order in which parts are evaluated."""
 
     def needs_lift(self, node):
         """Whether an expression can only be generated with statements before it."""
@@ -8278,7 +8335,7 @@ class Emitter:
         """Puts a value into a temporary, by a statement."""
         starred = isinstance(value, ast.Starred)
         if starred:
-            value = ast.List([value], _LOAD, lineno=self.line, col_offset=self.column)
+            value = self.node(ast.List, [value], _LOAD)
         temp = self.temporary()
         self.emit_assign(temp, value)
         return self.starred(self.name(temp)) if starred else self.name(temp)
@@ -8297,7 +8354,7 @@ class Emitter:
             poll_interrupt()
         line, column = self.line, self.column
         self.line, self.column = node.line, node.column
-        result = EXPRESSIONS[type(node)](self, node)
+        result = EMITTERS[type(node)](self, node)
         self.line, self.column = line, column
         return result
 
@@ -8350,7 +8407,7 @@ class Emitter:
             return combine(*[self.test(part) for part in reversed(parts)])
         return self.truth(self.expression(node), infer(node))
 
-    # -- expressions: names and literals ----
+    # -- names and literals ----
 
     def visit_Identifier(self, node):
         variable = node.scope
@@ -8362,8 +8419,10 @@ class Emitter:
             return self.const(INFINITY)
         return self.load_global(node.name)
 
-    def visit_literal(self, node):
+    def visit_StringLiteral(self, node):
         return self.const(node.value)
+
+    visit_NumericLiteral = visit_BooleanLiteral = visit_StringLiteral
 
     def visit_NullLiteral(self, node):
         return self.name("null")
@@ -8386,8 +8445,8 @@ class Emitter:
             if index < len(values):
                 kind = infer(node.expressions[index])
                 text = self.text_of(values[index], kind, "template_string")
-                parts.append(ast.FormattedValue(text, -1, None, lineno=self.line, col_offset=self.column))
-        joined = ast.JoinedStr(parts, lineno=self.line, col_offset=self.column)
+                parts.append(self.node(ast.FormattedValue, text, -1, None))
+        joined = self.node(ast.JoinedStr, parts)
         if all(type(infer(e)) is tuple for e in node.expressions):
             return joined
         return self.call("check_length", joined)
@@ -8411,11 +8470,9 @@ class Emitter:
     def visit_ArrayExpression(self, node):
         if any(element is None for element in node.elements):
             values = self.operands(node.elements)
-            return self.call("array_with_holes", ast.List(values, _LOAD, lineno=self.line,
-                                                          col_offset=self.column))
+            return self.call("array_with_holes", self.node(ast.List, values, _LOAD))
         values = self.operands(node.elements)
-        return self.call("JSArray", self.name("ArrayPrototype"),
-                         ast.List(values, _LOAD, lineno=self.line, col_offset=self.column))
+        return self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
 
     # -- objects ----
 
@@ -8450,7 +8507,7 @@ class Emitter:
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
-        table = ast.Dict(keys, values, lineno=self.line, col_offset=self.column)
+        table = self.node(ast.Dict, keys, values)
         return self.call("JSObject", self.name("ObjectPrototype"), table)
 
     def property_value(self, prop, name):
@@ -8481,10 +8538,16 @@ class Emitter:
         needs_name = prop.computed and is_anonymous_function(prop.value)
         return self.call("define", target, key, value, self.const(needs_name))
 
-    # -- functions and classes as values ----
 
-    def visit_function(self, node):
+# -- Classes -----------------------------------------------------------------------------
+
+class ClassEmitter(ExpressionEmitter):
+    """Translates functions as values, and classes."""
+
+    def visit_FunctionExpression(self, node):
         return self.function_value(node, "")
+
+    visit_ArrowFunctionExpression = visit_FunctionExpression
 
     def visit_ClassExpression(self, node):
         return self.class_value_of(node, "")
@@ -8512,9 +8575,7 @@ class Emitter:
                 self.declare_cell(variable)
                 if not variable.boxed and variable.in_loop and variable.kind == "const" and variable.early:
                     self.emit_assign(variable.python, self.const(None))
-                    self.emit(ast.Delete([ast.Name(variable.python, _DEL, lineno=self.line,
-                                                   col_offset=self.column)],
-                                         lineno=self.line, col_offset=self.column))
+                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
         superclass = self.const(None) if node.superclass is None else self.saved(
             self.expression(node.superclass))
         self.at(node)
@@ -8657,7 +8718,11 @@ class Emitter:
     def visit_NamedValue(self, node):
         return self.named(node.value, node.name)
 
-    # -- expressions: operators ----
+
+# -- Operators ---------------------------------------------------------------------------
+
+class OperatorEmitter(ClassEmitter):
+    """Translates operators; to Python's own where the types of the operands are known."""
 
     def visit_UnaryExpression(self, node):
         operator, argument = node.operator, node.argument
@@ -8679,7 +8744,7 @@ class Emitter:
                 zero = -0.0 if math.copysign(1, value.value) > 0 else 0
                 return self.const(-value.value if value.value else zero)
             if type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
-                return ast.UnaryOp(ast.USub(), value, lineno=self.line, col_offset=self.column)
+                return self.node(ast.UnaryOp, ast.USub(), value)
             return self.call("negate", value)
         if operator == "+":
             return value if is_numeric(kind) else self.call("to_number", value)
@@ -8746,10 +8811,10 @@ class Emitter:
         if isinstance(value, ast.Constant) and type(value.value) is str and value.value[:1] != "\0":
             return value
         text = value if type(kind) is tuple else self.text_of(value, kind, "to_text")
-        return ast.FormattedValue(text, -1, None, lineno=self.line, col_offset=self.column)
+        return self.node(ast.FormattedValue, text, -1, None)
 
     def joined(self, parts):
-        text = ast.JoinedStr(parts, lineno=self.line, col_offset=self.column)
+        text = self.node(ast.JoinedStr, parts)
         return self.call("check_length", text)
 
     def binary(self, operator, left, left_kind, right, right_kind):
@@ -8998,7 +9063,11 @@ class Emitter:
             return self.expression(node.expressions[-1])
         return self.last_of(*[self.expression(part) for part in node.expressions])
 
-    # -- assignment ----
+
+# -- Assignments -------------------------------------------------------------------------
+
+class AssignmentEmitter(OperatorEmitter):
+    """Translates assignments, `++` and `--`."""
 
     def visit_AssignmentExpression(self, node):
         operator, left = node.operator, node.left
@@ -9078,12 +9147,12 @@ class Emitter:
             self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(obj, "items")))))
         at_end = self.both(self.type_is(obj, "JSArray"), self.chain(
             key, (_EQ, self.call("len", self.name(items))), (ast.Lt(), self.name("appendable"))))
-        at = {"lineno": self.line, "col_offset": self.column}
-        place = ast.Subscript(self.name(items), key, _STORE, **at)
-        append = ast.Call(self.attribute(self.name(items), "append"), [value], [], **at)
+        place = self.node(ast.Subscript, self.name(items), key, _STORE)
+        append = self.node(ast.Call, self.attribute(self.name(items), "append"), [value], [])
         helper = self.call("put_element" if self.scope.strict else "put_element_sloppy", obj, key, value)
-        self.emit_if(inside, [ast.Assign([place], value, **at)],
-                     [ast.If(at_end, [ast.Expr(append, **at)], [ast.Expr(helper, **at)], **at)])
+        self.emit_if(inside, [self.node(ast.Assign, [place], value)],
+                     [self.node(ast.If, at_end, [self.node(ast.Expr, append)],
+                                [self.node(ast.Expr, helper)])])
 
     def store_property(self, target, right):
         """variable.key = value: straight into the dict of an ordinary object, where no setter, read-only
@@ -9098,10 +9167,10 @@ class Emitter:
             self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
             self.any_of(self.compare(key, _IN, self.walrus(props, self.attribute(obj, "props"))),
                         self.compare(key, ast.NotIn(), self.name("guarded"))))
-        place = ast.Subscript(self.name(props), key, _STORE, lineno=self.line, col_offset=self.column)
+        place = self.node(ast.Subscript, self.name(props), key, _STORE)
         helper = "put" if self.scope.strict else "put_sloppy"
-        self.emit_if(check, [ast.Assign([place], value, lineno=self.line, col_offset=self.column)],
-                     [ast.Expr(self.call(helper, obj, key, value), lineno=self.line, col_offset=self.column)])
+        self.emit_if(check, [self.node(ast.Assign, [place], value)],
+                     [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
     def fixed(self, node, right):
         """The value of an expression, in a temporary unless evaluating `right` cannot change it."""
@@ -9121,7 +9190,7 @@ class Emitter:
         self.emit_assign(variable.python, self.operate(self.name(variable.python), "+", piece))
         self.emit_if(self.compare(self.call("len", self.name(variable.python)), ast.Gt(),
                                   self.const(MAX_STRING_LENGTH)),
-                     [ast.Expr(self.call("too_long"), lineno=self.line, col_offset=self.column)])
+                     [self.node(ast.Expr, self.call("too_long"))])
 
     def assign_member(self, target, right):
         """object.key = right, as an expression."""
@@ -9224,7 +9293,11 @@ class Emitter:
         return self.either(self.both(self.type_is(value, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
-    # -- expressions: members and calls ----
+
+# -- Members and calls -------------------------------------------------------------------
+
+class CallEmitter(AssignmentEmitter):
+    """Translates members, calls, `new`, optional chains, await and yield."""
 
     def member_key(self, node):
         """The key of a member expression: text, or an expression for a computed one."""
@@ -9363,7 +9436,7 @@ class Emitter:
         test = self.any_of(self.compare(first, _IS, self.name("undefined")),
                            self.compare(a, _IS, self.name("null")))
         if self.lifted_guards:
-            self.emit_if(test, [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(test, [self.node(ast.Break)])
         else:
             self.guards.append(test)
         return a
@@ -9520,16 +9593,16 @@ class Emitter:
         """await: a yield to the driver; inside async generators told apart from a real one."""
         if self.is_generator:
             value = self.call("Await", value)
-        return ast.Yield(value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Yield, value)
 
     def visit_YieldExpression(self, node):
         value = self.name("undefined") if node.argument is None else self.expression(node.argument)
         if node.delegate:
             helper = "async_yield_delegate" if self.is_async else "yield_delegate"
-            return ast.YieldFrom(self.call(helper, value), lineno=self.line, col_offset=self.column)
+            return self.node(ast.YieldFrom, self.call(helper, value))
         if self.is_async:
             value = self.awaited(value)
-        return ast.Yield(value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Yield, value)
 
     def visit_ImportExpression(self, node):
         source, *options = self.operands([part for part in (node.source, node.options) if part is not None])
@@ -9538,6 +9611,8 @@ class Emitter:
     def visit_ImportMeta(self, node):
         return self.call("import_meta", self.const(self.unit.filename))
 
+
+# -- Members as targets ------------------------------------------------------------------
 
 class MemberReference:
     """object.key, object[key], object.#key or super.key that is read and written."""
@@ -9640,6 +9715,8 @@ class TemplateSite:
         self.cooked = cooked
         self.raw = raw
 
+
+# -- Questions about nodes ---------------------------------------------------------------
 
 #: Expressions that change nothing.
 SIMPLE_NODES = (Identifier, NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral, ThisExpression)
@@ -9780,76 +9857,15 @@ def continues_through_try(body, with_finally):
     return False
 
 
-STATEMENTS = {
-    BlockStatement: Emitter.visit_BlockStatement,
-    BreakStatement: Emitter.visit_BreakStatement,
-    ClassDeclaration: Emitter.visit_ClassDeclaration,
-    ContinueStatement: Emitter.visit_ContinueStatement,
-    DebuggerStatement: Emitter.visit_nothing,
-    DoWhileStatement: Emitter.visit_DoWhileStatement,
-    EmptyStatement: Emitter.visit_nothing,
-    ExportAllDeclaration: Emitter.visit_nothing,
-    ExportDefaultDeclaration: Emitter.visit_ExportDefaultDeclaration,
-    ExportNamedDeclaration: Emitter.visit_ExportNamedDeclaration,
-    ImportDeclaration: Emitter.visit_nothing,
-    ExpressionStatement: Emitter.visit_ExpressionStatement,
-    ForInStatement: Emitter.visit_ForInStatement,
-    ForOfStatement: Emitter.visit_ForOfStatement,
-    ForStatement: Emitter.visit_ForStatement,
-    FunctionDeclaration: Emitter.visit_FunctionDeclaration,
-    IfStatement: Emitter.visit_IfStatement,
-    LabeledStatement: Emitter.visit_LabeledStatement,
-    ReturnStatement: Emitter.visit_ReturnStatement,
-    SwitchStatement: Emitter.visit_SwitchStatement,
-    ThrowStatement: Emitter.visit_ThrowStatement,
-    TryStatement: Emitter.visit_TryStatement,
-    VariableDeclaration: Emitter.visit_VariableDeclaration,
-    WhileStatement: Emitter.visit_WhileStatement,
-}
-
-EXPRESSIONS = {
-    ArrayExpression: Emitter.visit_ArrayExpression,
-    ArrowFunctionExpression: Emitter.visit_function,
-    AssignmentExpression: Emitter.visit_AssignmentExpression,
-    AwaitExpression: Emitter.visit_AwaitExpression,
-    BigIntLiteral: Emitter.visit_BigIntLiteral,
-    BinaryExpression: Emitter.visit_BinaryExpression,
-    BooleanLiteral: Emitter.visit_literal,
-    CallExpression: Emitter.visit_CallExpression,
-    ChainExpression: Emitter.visit_ChainExpression,
-    ClassExpression: Emitter.visit_ClassExpression,
-    ConditionalExpression: Emitter.visit_ConditionalExpression,
-    Evaluated: Emitter.visit_Evaluated,
-    FunctionExpression: Emitter.visit_function,
-    Identifier: Emitter.visit_Identifier,
-    ImportExpression: Emitter.visit_ImportExpression,
-    ImportMeta: Emitter.visit_ImportMeta,
-    LogicalExpression: Emitter.visit_LogicalExpression,
-    MemberExpression: Emitter.visit_MemberExpression,
-    NamedValue: Emitter.visit_NamedValue,
-    NewExpression: Emitter.visit_NewExpression,
-    NewTarget: Emitter.visit_NewTarget,
-    NullLiteral: Emitter.visit_NullLiteral,
-    NumericLiteral: Emitter.visit_literal,
-    ObjectExpression: Emitter.visit_ObjectExpression,
-    RegExpLiteral: Emitter.visit_RegExpLiteral,
-    SequenceExpression: Emitter.visit_SequenceExpression,
-    StringLiteral: Emitter.visit_literal,
-    TaggedTemplateExpression: Emitter.visit_TaggedTemplateExpression,
-    TemplateLiteral: Emitter.visit_TemplateLiteral,
-    ThisExpression: Emitter.visit_ThisExpression,
-    UnaryExpression: Emitter.visit_UnaryExpression,
-    UpdateExpression: Emitter.visit_UpdateExpression,
-    YieldExpression: Emitter.visit_YieldExpression,
-}
-
-EFFECTS = {
-    AssignmentExpression: Emitter.effect_AssignmentExpression,
-    UpdateExpression: Emitter.effect_UpdateExpression,
-}
-
-
 # -- Compiling a source text -------------------------------------------------------------
+
+class Emitter(CallEmitter):
+    """Generates the code of one JavaScript function (or top level), all parts together."""
+
+
+EMITTERS = methods_by_node(Emitter, "visit_")
+EFFECTS = methods_by_node(Emitter, "effect_")
+
 
 class BlockOutliner:
     """Moves loops and try statements that CPython finds too deeply nested (its compiler takes 20 of
@@ -20228,7 +20244,6 @@ class PatternParser:
             return 8
         ranges = self.class_escape(True)
         return self.character_escape(True) if ranges is None else ranges
-
 
     # -- classes with the flag v: (ranges, strings that are not one character long) ----
 
