@@ -34395,8 +34395,7 @@ class GraphQLSchema:
         for parent in interface.interfaces:
             if parent is type_:
                 problems.append(f"Type {type_} cannot implement {interface} because it would create a "
-                                "circular "
-                                "reference.")
+                                "circular reference.")
             elif parent not in type_.interfaces:
                 problems.append(f"Type {type_} must implement {parent} because it is implemented by "
                                 f"{interface}.")
@@ -34408,18 +34407,15 @@ class GraphQLSchema:
                 continue
             if not self.is_subtype(field.type, wanted.type):
                 problems.append(f"Interface field {interface}.{name} expects type {wanted.type} but "
-                                f"{type_}.{name} is "
-                                f"type {field.type}.")
+                                f"{type_}.{name} is type {field.type}.")
             for argument in wanted.arguments.values():
                 own = field.arguments.get(argument.name)
                 if own is None:
                     problems.append(f"Interface field argument {interface}.{name}({argument.name}:) expected "
-                                    "but "
-                                    f"{type_}.{name} does not provide it.")
+                                    f"but {type_}.{name} does not provide it.")
                 elif own.type is not argument.type:
                     problems.append(f"Interface field argument {interface}.{name}({argument.name}:) expects "
-                                    "type "
-                                    f"{argument.type} but {type_}.{name}({argument.name}:) is type "
+                                    f"type {argument.type} but {type_}.{name}({argument.name}:) is type "
                                     f"{own.type}.")
             for argument in field.arguments.values():
                 if argument.name not in wanted.arguments and argument.required:
@@ -35060,8 +35056,7 @@ class GraphQLValidator:
                             definition.start, variable.start)
             if parent is not None and parent.one_of and own.kind != "NON_NULL":
                 self.report(f'Variable "${variable.name}" is of type "{own}" but must be non-nullable to be '
-                            'used for '
-                            f'OneOf Input Object "{parent}".', definition.start, variable.start)
+                            f'used for OneOf Input Object "{parent}".', definition.start, variable.start)
 
     def operation_usages(self, node):
         """(variable node, input type or None, position has a default, parent input object) of each use."""
@@ -35166,8 +35161,7 @@ class GraphQLValidator:
             for item in field.arguments.values():
                 if item.required and item.name not in given:
                     self.report(f'Field "{node.name}" argument "{item.name}" of type "{item.type}" is '
-                                'required, but it '
-                                "was not provided.", node.start)
+                                "required, but it was not provided.", node.start)
 
     def check_leaf(self, node, type_, parent):
         """5.3.3, but for the root field of a subscription that carries JSON as text."""
@@ -35179,8 +35173,7 @@ class GraphQLValidator:
                             node.selections_start)
         elif not node.selections:
             self.report(f'Field "{node.name}" of type "{type_}" must have a selection of subfields. Did you '
-                        'mean '
-                        f'"{node.name} {{ ... }}"?', node.start)
+                        f'mean "{node.name} {{ ... }}"?', node.start)
 
     def suggest_field(self, name, parent):
         """Types that have such a field, or else similar names."""
@@ -35206,8 +35199,7 @@ class GraphQLValidator:
             type_ = self.schema.reference(fragment.condition)
             if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
                 self.report(f'Fragment "{node.name}" cannot be spread here as objects of type "{parent}" can '
-                            'never be '
-                            f'of type "{type_}".', node.start)
+                            f'never be of type "{type_}".', node.start)
         self.check_directives_unique(node.directives)
         self.visit_directives(node.directives, "FRAGMENT_SPREAD")
 
@@ -35313,8 +35305,7 @@ class GraphQLValidator:
             for item in known.values():
                 if item.required and item.name not in given:
                     self.report(f'Directive "@{node.name}" argument "{item.name}" of type "{item.type}" is '
-                                'required, '
-                                "but it was not provided.", node.start)
+                                "required, but it was not provided.", node.start)
 
     def check_type_name(self, node):
         while not isinstance(node, GqlNamedType):
@@ -35363,8 +35354,7 @@ class _GraphQLOverlapFinder:
                 self.fragments(spread, other, False, conflicts)
         for key, reason, left, right in conflicts:
             self.validator.report(f'Fields "{key}" conflict because {reason}. Use different aliases on the '
-                                  'fields to '
-                                  "fetch both if this was intentional.", *left, *right)
+                                  "fields to fetch both if this was intentional.", *left, *right)
 
     def spend(self):
         self.budget -= 1
@@ -35614,8 +35604,7 @@ def _graphql_argument_values(definitions, node, variables):
                     raise GraphQLError(f'Argument "{name}" of required type "{item.type}" was not provided.',
                                        [node.start])
                 raise GraphQLError(f'Argument "{name}" of required type "{item.type}" was provided the '
-                                   'variable '
-                                   f'"${value_node.name}" which was not provided a runtime value.',
+                                   f'variable "${value_node.name}" which was not provided a runtime value.',
                                    [value_node.start])
             continue
         value = _coerce_graphql_literal(value_node, item.type, variables)
@@ -35856,8 +35845,7 @@ def _graphql_resolver_completer(plan):
         if field.resolver is None:
             known_as = field.registration.resolver_name
             raise GraphQLError(f'The resolver {known_as + " " if known_as else ""}of '
-                               f'"{plan.parent}.{plan.name}" is '
-                               "not defined.")
+                               f'"{plan.parent}.{plan.name}" is not defined.')
         return inner(field.resolver(args, GraphQLResolveInfo(plan, run, path)), run, path, key)
     return complete
 
@@ -35990,8 +35978,7 @@ def _graphql_concrete_type(value, type_, plan, run, path):
         found = run.schema.types.get(name)
         if found is None:
             raise GraphQLError(f'Abstract type "{type_}" was resolved to a type "{name}" that does not exist '
-                               'inside '
-                               "the schema.")
+                               "inside the schema.")
         if found.kind != "OBJECT":
             raise GraphQLError(f'Abstract type "{type_}" was resolved to a non-object type "{name}".')
         if found not in type_.possible:
@@ -36005,8 +35992,7 @@ def _graphql_concrete_type(value, type_, plan, run, path):
         return (exact or candidates)[0]
     fits = " and ".join(f'"{item}"' for item in exact or candidates) or "no type"
     raise GraphQLError(f'Abstract type "{type_}" must resolve to an Object type at runtime for field '
-                       f'"{plan.parent}.'
-                       f'{plan.name}". Give the value a "__typename": its fields fit {fits}.')
+                       f'"{plan.parent}.{plan.name}". Give the value a "__typename": its fields fit {fits}.')
 
 
 # -- GraphQL documents -------------------------------------------------------------------
@@ -36022,8 +36008,7 @@ class GraphQLDocument:
         try:
             if len(source) > MAX_GRAPHQL_DOCUMENT:
                 raise GraphQLError(f"The document has {len(source)} characters; at most "
-                                   f"{MAX_GRAPHQL_DOCUMENT} are "
-                                   "allowed.")
+                                   f"{MAX_GRAPHQL_DOCUMENT} are allowed.")
             tree = GraphQLParser(source).document()
         except GraphQLError as error:
             self.errors = [error]
@@ -36641,8 +36626,7 @@ class _GraphQLSseOperation:
         advice = None
         if subscription.untyped:
             advice = (f'The subscription "{subscription.name}" is declared String but was queried with a '
-                      'selection set: '
-                      "its messages are read as JSON. Better declare an object type.")
+                      "selection set: its messages are read as JSON. Better declare an object type.")
         if self.single:
             return self.subscribe_reserved(subscription, first, advice)
         stream = self.service.channel(subscription, self.event, self.last_event_id())
@@ -36823,8 +36807,7 @@ class GraphQLService:
                    "digit first.")
         if item.visibility not in ("external", "engine", "internal"):
             refuse(f'The visibility of "{item.name}" is {_graphql_inspect(item.visibility)}, but must be '
-                   '"external", '
-                   '"engine" or "internal".')
+                   '"external", "engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
             example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
             refuse(f'{item.label} needs the schema as a text, such as "{example}".')
