@@ -33437,7 +33437,7 @@ class GraphQLInput:
     def default_value(self):
         """The coerced default, or _GRAPHQL_ABSENT when none is declared."""
         if self.default is not None and self._default_value is _GRAPHQL_ABSENT:
-            self._default_value = _coerce_graphql_literal(self.default, self.type, None)
+            self._default_value = _LiteralWalk().value(self.default, self.type)
         return self._default_value
 
 
@@ -33641,168 +33641,179 @@ _GRAPHQL_SCALARS = {
 }
 
 
-# -- GraphQL input coercion --------------------------------------------------------------
+# -- GraphQL input: coercion and checks --------------------------------------------------
 
-def _coerce_graphql_literal(node, type_, variables):
-    """The value of a literal for an input type (spec 6.4.1); _GRAPHQL_ABSENT where it does not fit.
+class _InputWalk:
+    """The one walk through what is given for an input type: literals of a document, or a variable's JSON.
+    `value` returns the coerced value (spec 3 and 6.4.1), or _GRAPHQL_ABSENT where a part does not fit;
+    fail() is called for each such part, with the path that leads to it."""
 
-    `variables` maps names to coerced values; None means that there are none (constants).
-    """
-    if isinstance(node, GqlVariable):
-        if not variables or node.name not in variables:
-            return _GRAPHQL_ABSENT
-        value = variables[node.name]
-        return _GRAPHQL_ABSENT if value is None and type_.kind == "NON_NULL" else value
-    if type_.kind == "NON_NULL":
-        value = _coerce_graphql_literal(node, type_.of, variables)
-        return _GRAPHQL_ABSENT if value is None else value
-    if isinstance(node, GqlScalar) and node.kind == "Null":
-        return None
-    if type_.kind == "LIST":
-        return _coerce_graphql_list(node, type_.of, variables)
-    if type_.kind == "INPUT_OBJECT":
-        return _coerce_graphql_object(node, type_, variables)
-    try:
-        return type_.parse_literal(node, variables)
-    except GraphQLError:
-        return _GRAPHQL_ABSENT
-
-
-def _coerce_graphql_list(node, item_type, variables):
-    if not isinstance(node, GqlList):
-        value = _coerce_graphql_literal(node, item_type, variables)
-        return _GRAPHQL_ABSENT if value is _GRAPHQL_ABSENT else [value]
-    result = []
-    for item in node.items:
-        value = _coerce_graphql_literal(item, item_type, variables)
-        if value is _GRAPHQL_ABSENT:
-            # a variable without a value stands for null in a list
-            if not isinstance(item, GqlVariable) or item_type.kind == "NON_NULL":
-                return _GRAPHQL_ABSENT
-            value = None
-        result.append(value)
-    return result
-
-
-def _coerce_graphql_object(node, type_, variables):
-    if not isinstance(node, GqlObject):
-        return _GRAPHQL_ABSENT
-    given = {member.name: member.value for member in node.members}
-    result = {}
-    for name, field in type_.fields.items():
-        value_node = given.pop(name, None)
-        if value_node is None or (isinstance(value_node, GqlVariable)
-                                  and value_node.name not in (variables or {})):
-            value = field.default_value()
-            if value is not _GRAPHQL_ABSENT:
-                result[name] = value
-            elif field.required:
-                return _GRAPHQL_ABSENT
-            continue
-        value = _coerce_graphql_literal(value_node, field.type, variables)
-        if value is _GRAPHQL_ABSENT:
-            return _GRAPHQL_ABSENT
-        result[name] = value
-    if given or (type_.one_of and (len(result) != 1 or None in result.values())):
-        return _GRAPHQL_ABSENT
-    return result
-
-
-def _graphql_literal_problems(node, type_, report):
-    """Calls report(message, offset) for each part of a literal that does not fit its type (5.6.1)."""
-    if isinstance(node, GqlVariable):
-        return
-    is_null = isinstance(node, GqlScalar) and node.kind == "Null"
-    if type_.kind == "NON_NULL":
-        if is_null:
-            report(f'Expected value of type "{type_}", found null.', node.start)
-            return
-        type_ = type_.of
-    if is_null:
-        return
-    if type_.kind == "LIST":
-        for item in node.items if isinstance(node, GqlList) else (node,):
-            _graphql_literal_problems(item, type_.of, report)
-    elif type_.kind == "INPUT_OBJECT":
-        _graphql_object_problems(node, type_, report)
-    else:
+    def value(self, given, type_, path=()):
+        if given.__class__ is GqlVariable:
+            return self.variable(given, type_)
+        if self.is_null(given):
+            return self.fail(self.misfit(given, type_), given, path) if type_.kind == "NON_NULL" else None
+        type_ = type_.nullable
+        if type_.kind == "LIST":
+            return self.list(given, type_.of, path)
+        if type_.kind == "INPUT_OBJECT":
+            return self.object(given, type_, path)
         try:
-            type_.parse_literal(node)
+            return self.leaf(given, type_)
         except GraphQLError as error:
-            report(error.message, node.start)
+            return self.fail(error.message, given, path)
+
+    def list(self, given, item_type, path):
+        items = self.items(given)
+        if items is None:
+            value = self.value(given, item_type, path)
+            return value if value is _GRAPHQL_ABSENT else [value]
+        values = []
+        for index, item in enumerate(items):
+            value = self.value(item, item_type, (*path, index))
+            if value is _GRAPHQL_ABSENT and item.__class__ is GqlVariable and item_type.kind != "NON_NULL":
+                value = None            # a variable without a value stands for null in a list
+            values.append(value)
+        return _GRAPHQL_ABSENT if _GRAPHQL_ABSENT in values else values
+
+    def object(self, given, type_, path):
+        members = self.members(given)
+        if members is None:
+            return self.fail(self.misfit(given, type_), given, path)
+        known = {name: value for name, value, _place in members if name in type_.fields}
+        result, fits = {}, True
+        for name, field in type_.fields.items():
+            if name in known and not self.is_missing(known[name]):
+                result[name] = self.value(known[name], field.type, (*path, name))
+            elif field.default is not None:
+                self.take_default(result, field)
+            elif field.required:
+                fits = False
+                if name not in known:
+                    self.fail(f'Field "{self.prefix(type_)}{name}" of required type "{field.type}" was not '
+                              "provided.", given, path)
+        for name, _value, place in members:
+            if name not in type_.fields:
+                fits = False
+                self.fail(f'Field "{name}" is not defined by type "{type_}".'
+                          + _graphql_did_you_mean(str(name), type_.fields), place, path)
+        if type_.one_of:
+            only = next(iter(known), None)
+            if len(known) != 1 or self.is_missing(known[only]):
+                return self.fail(self.ONE_OF % type_, given, path)
+            if result[only] is None:
+                return self.fail(f'Field "{self.prefix(type_)}{only}" must be non-null.',
+                                 given if given.__class__ is GqlObject else None, (*path, only))
+        return result if fits and _GRAPHQL_ABSENT not in result.values() else _GRAPHQL_ABSENT
+
+    def is_missing(self, given):
+        return False
+
+    def take_default(self, result, field):
+        value = field.default_value()
+        if value is not _GRAPHQL_ABSENT:
+            result[field.name] = value
 
 
-def _graphql_object_problems(node, type_, report):
-    if not isinstance(node, GqlObject):
-        report(f'Expected value of type "{type_}", found {_print_graphql_value(node)}.', node.start)
-        return
-    given = {member.name: member for member in node.members}
-    for name, field in type_.fields.items():
-        if name in given:
-            _graphql_literal_problems(given[name].value, field.type, report)
-        elif field.required:
-            report(f'Field "{type_}.{name}" of required type "{field.type}" was not provided.', node.start)
-    for member in node.members:
-        if member.name not in type_.fields:
-            report(f'Field "{member.name}" is not defined by type "{type_}".'
-                   + _graphql_did_you_mean(member.name, type_.fields), member.start)
-    if type_.one_of:
-        known = [member for member in node.members if member.name in type_.fields]
-        if len(known) != 1:
-            report(f'OneOf Input Object "{type_}" must specify exactly one key.', node.start)
-        else:
-            only = known[0]
-            if isinstance(only.value, GqlScalar) and only.value.kind == "Null":
-                report(f'Field "{type_}.{only.name}" must be non-null.', node.start)
+class _LiteralWalk(_InputWalk):
+    """Reads value nodes. `variables` maps names to coerced values. With report(message, offset) it only
+    checks (spec 5.6.1): variables are looked at elsewhere, and defaults where they are declared."""
+
+    ONE_OF = 'OneOf Input Object "%s" must specify exactly one key.'
+    prefix = "{}.".format
+
+    def __init__(self, variables=None, report=None):
+        self.variables, self.report = variables or {}, report
+
+    def fail(self, message, node, path):
+        if self.report is not None:
+            self.report(message, node.start)
+        return _GRAPHQL_ABSENT
+
+    def misfit(self, node, type_):
+        return f'Expected value of type "{type_}", found {_print_graphql_value(node)}.'
+
+    def variable(self, node, type_):
+        value = self.variables.get(node.name, _GRAPHQL_ABSENT)
+        return _GRAPHQL_ABSENT if value is None and type_.kind == "NON_NULL" else value
+
+    def is_missing(self, node):
+        return self.report is None and node.__class__ is GqlVariable and node.name not in self.variables
+
+    def take_default(self, result, field):
+        if self.report is None:
+            super().take_default(result, field)
+
+    def is_null(self, node):
+        return node.__class__ is GqlScalar and node.kind == "Null"
+
+    def items(self, node):
+        return node.items if isinstance(node, GqlList) else None
+
+    def members(self, node):
+        if isinstance(node, GqlObject):
+            return [(member.name, member.value, member) for member in node.members]
+
+    def leaf(self, node, type_):
+        return type_.parse_literal(node, self.variables)
 
 
-def _coerce_graphql_input(value, type_, path, report):
-    """Coerces a variable's JSON value (spec 3); calls report(path, value, message) where it does not
-    fit."""
-    if type_.kind == "NON_NULL":
-        if value is None:
-            report(path, value, f'Expected non-nullable type "{type_}" not to be null.')
-            return None
-        type_ = type_.of
-    if value is None:
-        return None
-    if type_.kind == "LIST":
-        if not isinstance(value, list):
-            return [_coerce_graphql_input(value, type_.of, path, report)]
-        return [_coerce_graphql_input(item, type_.of, path + [index], report) for index,
-                item in enumerate(value)]
-    if type_.kind == "INPUT_OBJECT":
-        return _coerce_graphql_input_object(value, type_, path, report)
-    try:
+class _JsonWalk(_InputWalk):
+    """Reads a variable's JSON; calls report(path, value, message) where it does not fit."""
+
+    ONE_OF = 'Exactly one key must be specified for OneOf type "%s".'
+
+    def __init__(self, report):
+        self.report = report
+
+    def fail(self, message, value, path):
+        self.report(path, value, message)
+        return _GRAPHQL_ABSENT
+
+    def misfit(self, value, type_):
+        return (f'Expected non-nullable type "{type_}" not to be null.' if value is None
+                else f'Expected type "{type_}" to be an object.')
+
+    def prefix(self, type_):
+        return ""
+
+    def is_null(self, value):
+        return value is None
+
+    def items(self, value):
+        return value if isinstance(value, list) else None
+
+    def members(self, value):
+        return [(name, item, value) for name, item in value.items()] if isinstance(value, dict) else None
+
+    def leaf(self, value, type_):
         return type_.parse(value)
-    except GraphQLError as error:
-        report(path, value, error.message)
-        return None
 
 
-def _coerce_graphql_input_object(value, type_, path, report):
-    if not isinstance(value, dict):
-        report(path, value, f'Expected type "{type_}" to be an object.')
-        return None
-    result = {}
-    for name, field in type_.fields.items():
-        if name in value:
-            result[name] = _coerce_graphql_input(value[name], field.type, path + [name], report)
-        elif field.default is not None:
-            result[name] = field.default_value()
-        elif field.required:
-            report(path, value, f'Field "{name}" of required type "{field.type}" was not provided.')
-    for name in value:
-        if name not in type_.fields:
-            report(path, value, f'Field "{name}" is not defined by type "{type_}".'
-                   + _graphql_did_you_mean(str(name), type_.fields))
-    if type_.one_of:
-        given = [name for name in value if name in type_.fields]
-        if len(given) != 1:
-            report(path, value, f'Exactly one key must be specified for OneOf type "{type_}".')
-        elif value[given[0]] is None:
-            report(path + given, None, f'Field "{given[0]}" must be non-null.')
-    return result
+def _check_argument_name(argument, owner, known, report):
+    """Spec 5.4.1, for a field or a directive with the `known` arguments."""
+    if argument.name not in known:
+        report(f'Unknown argument "{argument.name}" on {owner}.'
+               + _graphql_did_you_mean(argument.name, known), argument.start)
+
+
+def _check_required_arguments(node, owner, known, report):
+    """Spec 5.4.3."""
+    given = {argument.name for argument in node.arguments}
+    for item in known.values():
+        if item.required and item.name not in given:
+            report(f'{owner} argument "{item.name}" of type "{item.type}" is required, but it was not '
+                   "provided.", node.start)
+
+
+def _check_directive(node, directive, place, report, check_values):
+    """A directive that exists: calls report(message, offset) and check_values(arguments, known)."""
+    if place not in directive.locations:
+        report(f'Directive "@{node.name}" may not be used on {place}.', node.start)
+    for argument in node.arguments:
+        _check_argument_name(argument, f'directive "@{node.name}"', directive.arguments, report)
+    check_values(node.arguments, directive.arguments)
+    _check_required_arguments(node, f'Directive "@{node.name}"', directive.arguments, report)
 
 
 # -- GraphQL: what every schema contains -------------------------------------------------
@@ -34433,34 +34444,26 @@ class GraphQLSchema:
                 if node.name not in self.merge.directives:
                     self.missing.append((f'Unknown directive "@{node.name}".', node.start, registration))
                 continue
-            if place not in directive.locations:
-                self.problem(f'Directive "@{node.name}" may not be used on {place}.', node.start,
-                             registration)
             if node.name in seen and not directive.repeatable:
                 self.problem(f'The directive "@{node.name}" can only be used once at this location.',
                              node.start, registration)
             seen.add(node.name)
-            given = {item.name: item for item in node.arguments}
-            for item in node.arguments:
-                argument = directive.arguments.get(item.name)
-                if argument is None:
-                    self.problem(f'Unknown argument "{item.name}" on directive "@{node.name}".'
-                                 + _graphql_did_you_mean(item.name, directive.arguments), item.start,
-                                 registration)
-                else:
-                    _graphql_literal_problems(item.value, argument.type, lambda message, offset: self.problem(
-                        message, offset, registration))
-            for argument in directive.arguments.values():
-                if argument.required and argument.name not in given:
-                    self.problem(f'Directive "@{node.name}" argument "{argument.name}" of type '
-                                 f'"{argument.type}" is '
-                                 "required, but it was not provided.", node.start, registration)
+
+            def report(message, offset):
+                self.problem(message, offset, registration)
+
+            def check_values(arguments, known):
+                for argument in arguments:
+                    if argument.name in known:
+                        _LiteralWalk(report=report).value(argument.value, known[argument.name].type)
+            _check_directive(node, directive, place, report, check_values)
 
     def _check_defaults(self):
         def check(item, registration):
             if item.default is not None:
-                _graphql_literal_problems(item.default, item.type, lambda message, offset: self.problem(
-                    f'Default value of "{item.name}": {message}', offset, registration))
+                def report(message, offset):
+                    self.problem(f'Default value of "{item.name}": {message}', offset, registration)
+                _LiteralWalk(report=report).value(item.default, item.type)
         for name, merged in self.merge.types.items():
             type_ = self.types[name]
             for member, (_node, registration) in merged.members.items():
@@ -35147,21 +35150,15 @@ class GraphQLValidator:
         self.check_arguments_unique(node.arguments)
         if node.name in ("__schema", "__type") and self.introspects_too_deep([node], 0, {}):
             self.report("Maximum introspection depth exceeded", node.start)
+        known = field.arguments if field else {}
         for argument in node.arguments:
-            definition = field.arguments.get(argument.name) if field else None
-            if field and definition is None:
-                self.report(f'Unknown argument "{argument.name}" on field "{parent}.{node.name}".'
-                            + _graphql_did_you_mean(argument.name, field.arguments), argument.start)
-            self.visit_value(argument.value, definition.type if definition else None)
+            if field:
+                _check_argument_name(argument, f'field "{parent}.{node.name}"', known, self.report)
+            self.visit_value(argument.value, known[argument.name].type if argument.name in known else None)
         self.visit_directives(node.directives, "FIELD")
         if node.selections:
             self.visit_selections(node.selections, inner, node)
-        if field and field.arguments:
-            given = {argument.name for argument in node.arguments}
-            for item in field.arguments.values():
-                if item.required and item.name not in given:
-                    self.report(f'Field "{node.name}" argument "{item.name}" of type "{item.type}" is '
-                                "required, but it was not provided.", node.start)
+        _check_required_arguments(node, f'Field "{node.name}"', known, self.report)
 
     def check_leaf(self, node, type_, parent):
         """5.3.3, but for the root field of a subscription that carries JSON as text."""
@@ -35246,7 +35243,7 @@ class GraphQLValidator:
 
     def visit_value(self, node, type_):
         if type_ is not None and type_.named.is_input:
-            _graphql_literal_problems(node, type_, self.report)
+            _LiteralWalk(report=self.report).value(node, type_)
         self.check_members_unique(node)
 
     def check_members_unique(self, node):
@@ -35290,22 +35287,14 @@ class GraphQLValidator:
             directive = self.schema.directives.get(node.name)
             if directive is None:
                 self.report(f'Unknown directive "@{node.name}".', node.start)
-            elif place not in directive.locations:
-                self.report(f'Directive "@{node.name}" may not be used on {place}.', node.start)
-            known = directive.arguments if directive else {}
-            for argument in node.arguments if directive else ():
-                if argument.name not in known:
-                    self.report(f'Unknown argument "{argument.name}" on directive "@{node.name}".'
-                                + _graphql_did_you_mean(argument.name, known), argument.start)
-            self.check_arguments_unique(node.arguments)
-            for argument in node.arguments:
-                item = known.get(argument.name)
-                self.visit_value(argument.value, item.type if item else None)
-            given = {argument.name for argument in node.arguments}
-            for item in known.values():
-                if item.required and item.name not in given:
-                    self.report(f'Directive "@{node.name}" argument "{item.name}" of type "{item.type}" is '
-                                "required, but it was not provided.", node.start)
+                self.visit_arguments(node.arguments, {})
+            else:
+                _check_directive(node, directive, place, self.report, self.visit_arguments)
+
+    def visit_arguments(self, nodes, known):
+        self.check_arguments_unique(nodes)
+        for node in nodes:
+            self.visit_value(node.value, known[node.name].type if node.name in known else None)
 
     def check_type_name(self, node):
         while not isinstance(node, GqlNamedType):
@@ -35607,7 +35596,7 @@ def _graphql_argument_values(definitions, node, variables):
                                    f'variable "${value_node.name}" which was not provided a runtime value.',
                                    [value_node.start])
             continue
-        value = _coerce_graphql_literal(value_node, item.type, variables)
+        value = _LiteralWalk(variables).value(value_node, item.type)
         if value is _GRAPHQL_ABSENT:
             is_null = isinstance(value_node, GqlVariable) or isinstance(value_node, GqlScalar) and (
                 value_node.kind == "Null")
@@ -36045,7 +36034,7 @@ class GraphQLDocument:
             type_ = self.schema.reference(node.type)
             if node.name not in given:
                 if node.default is not None:
-                    values[node.name] = _coerce_graphql_literal(node.default, type_, None)
+                    values[node.name] = _LiteralWalk().value(node.default, type_)
                 elif type_.kind == "NON_NULL":
                     fail(f'Variable "${node.name}" of required type "{type_}" was not provided.', node)
                 continue
@@ -36061,7 +36050,7 @@ class GraphQLDocument:
                     start += f' at "{node.name}{place}"'
                 fail(f"{start}; {message}", node)
             try:
-                values[node.name] = _coerce_graphql_input(value, type_, [], report)
+                values[node.name] = _JsonWalk(report).value(value, type_)
             except RecursionError:
                 fail(f'Variable "${node.name}" is nested too deeply.', node)
         return values, errors
