@@ -5242,6 +5242,59 @@ class JSObject:
             raise JSTypeError(f"Cannot delete property '{key_text(key)}' of {object_text(self)}")
 
 
+#: In the place of a property that is made when it is read.
+LATER = object()
+
+
+class JSLazyObject(JSObject):
+    """A plain object that makes properties when they are read. As soon as more is wanted of it than to read
+    some of them it makes them all, and becomes an ordinary object.
+
+    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: make(key).
+    """
+
+    __slots__ = ()
+
+    def get(self, key, receiver=None):
+        value = _PROPS(self).get(key, LATER)
+        if value is not LATER:
+            return value
+        props = _PROPS(self)
+        if key in props:
+            value = props[key] = _ATTRS(self)(key)
+            return value
+        return JSObject.get(self, key, receiver)
+
+    def complete(self):
+        props, make = _PROPS(self), _ATTRS(self)
+        for key, value in props.items():
+            if value is LATER:
+                props[key] = make(key)
+        self.__class__ = JSObject
+        self.attrs = None
+
+    @property
+    def props(self):
+        self.complete()
+        return self.props
+
+    @property
+    def attrs(self):
+        self.complete()
+        return None
+
+
+_PROPS, _ATTRS = JSObject.props.__get__, JSObject.attrs.__get__
+
+
+def lazy_object(proto, props, make):
+    """An object with a new dict of properties, of which those that are LATER are make(key)."""
+    obj = JSObject(proto, props)
+    obj.attrs = make
+    obj.__class__ = JSLazyObject
+    return obj
+
+
 class JSProxyBase(JSObject):
     """Base of Proxy objects, so that this section can recognise them."""
 
@@ -18118,7 +18171,7 @@ def _decode_parts(parser, text, at, place):
 def parse_plain_json(text):
     """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
     try:
-        return json.loads(text, parse_constant=refuse_json_constant)
+        return _PLAIN_JSON.decode(text)
     except RecursionError:
         raise JSSyntaxError("the JSON is nested too deeply") from None
     except json.JSONDecodeError:
@@ -18147,6 +18200,9 @@ def has_too_many_values(text):
 def refuse_json_constant(name):
     """For json.loads(), which takes NaN and Infinity for numbers."""
     raise ValueError(name)
+
+
+_PLAIN_JSON = json.JSONDecoder(parse_constant=refuse_json_constant)
 
 
 def json_error(text):
@@ -25553,7 +25609,7 @@ class Cloner:
         for kind, copy in self.methods:
             if isinstance(value, kind):
                 return copy(self, value)
-        if type(value) is not JSObject:
+        if type(value) not in (JSObject, JSLazyObject):
             self.refuse(value)
         return self.clone_properties(value, self.remember(value, self.realm.new_object()))
 
@@ -27452,11 +27508,16 @@ def give_back_memory():
         pass
 
 
+def native_id(thread):
+    """The number by which the system knows a thread of Python's, or None."""
+    return next((known.native_id for known in threading.enumerate() if known.ident == thread), None)
+
+
 def thread_seconds(thread):
     """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's own
     function for it crashes for a thread that has ended."""
     try:
-        return time.clock_gettime(~thread << 3 | 6) if sys.platform == "linux" else None
+        return time.clock_gettime(~thread << 3 | 6) if thread and sys.platform == "linux" else None
     except OSError:
         return None
 
@@ -27477,14 +27538,14 @@ class Watch:
     def __init__(self, realm, seconds):
         self.realm = realm
         self.memory = realm.memory
-        self.thread = threading.get_native_id()
+        self.thread = threading.get_ident()
         self.since = time.monotonic()
         self.deadline = INFINITY if seconds is None else self.since + seconds
         self.seconds = None
 
     def worked(self, now):
         """Seconds that it has computed since the last look."""
-        last, self.seconds = self.seconds, thread_seconds(self.thread)
+        last, self.seconds = self.seconds, thread_seconds(native_id(self.thread))
         since, self.since = self.since, now
         return now - since if last is None or self.seconds is None else self.seconds - last
 
@@ -27497,7 +27558,7 @@ class Watchdog:
     """
 
     def __init__(self):
-        lock = threading.RLock()
+        lock = self.lock = threading.RLock()
         self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
         self.watches = set()
         self.thread = None
@@ -27518,7 +27579,7 @@ class Watchdog:
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
         watch = Watch(realm, seconds)
-        with self.condition:
+        with self.lock:
             self.watches.add(watch)
             if self.thread is None:
                 self.memory = self.first_memory = memory_used()
@@ -27533,7 +27594,7 @@ class Watchdog:
 
     def release(self, watch):
         """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it."""
-        with self.condition:
+        with self.lock:
             self.watches.discard(watch)
             realm = watch.realm.reference
             self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
@@ -28127,6 +28188,10 @@ class Realm:
     def new_object(self, props=None):
         return JSObject(self.ObjectPrototype, props)
 
+    def lazy_object(self, props, make):
+        """An object of which the properties that are LATER in `props` are make(key) when they are read."""
+        return lazy_object(self.ObjectPrototype, props, make)
+
     def new_array(self, items):
         return JSArray(self.ArrayPrototype, items)
 
@@ -28519,8 +28584,9 @@ class Realm:
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
         return self.begin(
-            lambda: call(function, undefined, *[self.from_python(arg) for arg in args]), timeout,
-            convert or self.to_python)
+            lambda: call(function, undefined, *[arg if isinstance(arg, JSObject) else self.from_python(arg)
+                                                for arg in args]),
+            timeout, convert or self.to_python)
 
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
@@ -28634,7 +28700,7 @@ class Realm:
 
     def to_live(self, value, later):
         """A value for a reader that chooses; see LiveValues."""
-        return LiveValues(self, later).convert(value)
+        return python_text(value) if type(value) is str else LiveValues(self, later).convert(value)
 
     def _to_python(self, value, around):
         kind = type(value)
@@ -28703,6 +28769,10 @@ class Realm:
 
     def get(self, obj, key):
         return get_v(self, obj, utf16(key))
+
+    def get_all(self, obj, keys):
+        """The properties of an object with these names, which are ASCII."""
+        return [*map(obj.get, keys)]
 
     def peek(self, value, key):
         """A property's value without running a script: undefined for a getter, and of what is no object."""
@@ -30794,6 +30864,9 @@ class Js2PyRealm:
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
 
+    def lazy_object(self, props, make):
+        return self.from_python({key: make(key) if value is LATER else value for key, value in props.items()})
+
     def to_python(self, value):
         """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
         dates what JSON makes of them; functions come as handles."""
@@ -30850,6 +30923,9 @@ class Js2PyRealm:
 
     def get(self, obj, key):
         return self.outward(self.inward(obj).get(utf16(key)))
+
+    def get_all(self, obj, keys):
+        return [self.get(obj, key) for key in keys]
 
     def peek(self, value, key):
         found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key)
@@ -30920,9 +30996,9 @@ ENGINE_INTERFACE = (
     "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
-    "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
+    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "new_array", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
+    "new_object", "lazy_object", "new_array", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -36049,10 +36125,13 @@ def _graphql_document(schema, source):
     return document
 
 
+_GRAPHQL_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def graphql_json(result):
     """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
     try:
-        text = json.dumps(result, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = _GRAPHQL_JSON.encode(result)
         text.encode()
         return text
     except (ValueError, TypeError, RecursionError):
@@ -39960,10 +40039,11 @@ class ResolverCall:
     def make_context(self):
         """Older scripts expect the arguments themselves, so each is also a property of the context where its
         name is free."""
-        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request, self.args)
-        for key, value in self.args.items():
-            context.setdefault(key, value)
-        return context
+        realm = self.host.realm
+        args = {key: realm.from_python(value) for key, value in self.args.items()}
+        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
+                                    realm.new_object(dict(args)))
+        return realm.new_object({**args, **context})
 
     def begin(self):
         """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
@@ -40512,6 +40592,16 @@ class ScriptHost:
         if connection is not None:
             context["connection"] = connection
         return context
+
+    def route_context(self, request):
+        """context() for the handler of a route, as a script's object that makes its parts when they are read."""
+        realm = self.realm
+
+        def make(key):
+            return request.object(realm) if key == "request" else realm.new_object(
+                dict(self.meta) if key == "meta" else None)
+
+        return realm.lazy_object({"kind": "httpRoute", "request": LATER, "args": LATER, "meta": LATER}, make)
 
     # -- life ----
 
@@ -41115,6 +41205,7 @@ class Application:
         return None
 
 
+@functools.lru_cache(256)
 def is_loopback(address):
     """Is this an address of this machine?"""
     try:
@@ -41342,6 +41433,8 @@ MAX_OPEN_OF_ADDRESS = 1024
 MAX_OPEN_OF_THIS_MACHINE = 3072
 LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
+#: The same while no head has come: the C library takes larger buffers from the system, one by one.
+RECEIVE_FIRST = 64 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
@@ -41429,12 +41522,13 @@ class RequestHead:
     nothing may change them.
 
     `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
-    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts.
+    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is what
+    is_direct() has found out about it, or None.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved", "client")
+                 "query_all", "reserved", "client", "direct")
 
 
 def parse_head(data, base_path="", proxies=0):
@@ -41459,7 +41553,7 @@ def parse_head(data, base_path="", proxies=0):
     head.cookies = parse_cookies(fields["cookie"]) if "cookie" in fields else {}
     head.origin = fields.get("origin")
     head.browser = "text/html" in fields.get("accept", "")
-    head.refusal = None
+    head.refusal = head.direct = None
     head.plain = text.isascii() and "%" not in text
     return head
 
@@ -41881,10 +41975,11 @@ def response_from(realm, value):
     if data is not None:
         return Response(200, BYTES, data)
     refuse_collection(realm, value, "the handler returned")
-    parts = [realm.get(value, key) for key in _RESPONSE_KEYS]
-    if all(part is undefined for part in parts):
-        return Response(200, JSON_TYPE, json_bytes(realm, value))
-    return built_response(realm, *parts)
+    parts = realm.get_all(value, _RESPONSE_KEYS)
+    for part in parts:
+        if part is not undefined:
+            return built_response(realm, *parts)
+    return Response(200, JSON_TYPE, json_bytes(realm, value))
 
 
 def converter(realm, answer):
@@ -42121,7 +42216,9 @@ def is_own_name(host):
 
 def is_direct(head, address):
     """Was a request made on this machine, under a name that only it has, and through no proxy?"""
-    return is_loopback(address) and is_own_name(head.host) and not any(map(_FORWARDED.fullmatch, head.fields))
+    if head.direct is None:             # it takes some time to find out
+        head.direct = is_own_name(head.host) and not any(map(_FORWARDED.fullmatch, head.fields))
+    return head.direct and is_loopback(address)
 
 
 def made_here(head, address):
@@ -42686,6 +42783,13 @@ _TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "app
                     "application/xhtml+xml", "model/gltf+json"))
 
 
+@functools.lru_cache(1024)
+def http_time(seconds):
+    """A time as HTTP writes it."""
+    return email.utils.formatdate(seconds, usegmt=True)
+
+
+@functools.lru_cache(1024)
 def content_type_of(name):
     """(content type, content encoding or None) of a file by its name."""
     stem, ending = os.path.splitext(name.lower())
@@ -42695,6 +42799,16 @@ def content_type_of(name):
         kind, encoding = (inner, encoding) if inner and inner != "application/x-tar" else (kind, None)
     kind = kind or "application/octet-stream"
     return kind + "; charset=utf-8" if kind.startswith("text/") or kind in _TEXTS else kind, encoding
+
+
+def real_path_below(top, parts):
+    """os.path.realpath() of names below a folder that has its real path: with a look at these names only."""
+    path = top
+    for part in parts:
+        path += os.sep + part
+        if os.name == "nt" or os.path.islink(path):     # Windows has more ways to give a file another name
+            return os.path.realpath(os.path.join(top, *parts))
+    return path.rstrip(os.sep) or path
 
 
 def find_file(root, key):
@@ -42710,7 +42824,7 @@ def find_file(root, key):
             return None
     try:
         top = os.path.realpath(root)
-        full = os.path.realpath(os.path.join(top, *parts))
+        full = real_path_below(top, parts)
         if full != top and not full.startswith(top + os.sep) or not is_spelled_so(top, parts):
             return None
         if os.path.isdir(full):
@@ -42720,9 +42834,13 @@ def find_file(root, key):
             return index if key.endswith("/") else full + os.sep
         if not parts[-1]:
             return None
+        if os.path.isfile(full):
+            return full
+        full += ".html"
         if not os.path.isfile(full):
-            full = os.path.realpath(full + ".html")
-        return full if full.startswith(top + os.sep) and os.path.isfile(full) else None
+            return None
+        full = os.path.realpath(full)
+        return full if full.startswith(top + os.sep) else None
     except (OSError, ValueError):
         return None
 
@@ -42733,8 +42851,7 @@ def file_response(head, path, live=None):
     facts = os.fstat(file.fileno())
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-    headers = [("ETag", tag), ("Cache-Control", "no-cache"),
-               ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True))]
+    headers = [("ETag", tag), ("Cache-Control", "no-cache"), ("Last-Modified", http_time(int(facts.st_mtime)))]
     if encoding is not None:
         headers.append(("Content-Encoding", encoding))
     elif live is not None and kind.startswith("text/html"):
@@ -42781,7 +42898,8 @@ def ranged_response(head, file, kind, size, tag, modified, headers):
             headers.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
     if end - start <= FILE_CHUNK_BYTES:
         with file:
-            file.seek(start)
+            if start:
+                file.seek(start)
             return Response(status, kind, file.read(end - start), headers)
     file.seek(start)
     return Response(status, kind, b"", headers, FilePart(file, end - start), end - start)
@@ -42926,7 +43044,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(RECEIVE_BYTES)
+            data = self.connection.recv(RECEIVE_FIRST if self.head is None else RECEIVE_BYTES)
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -43246,7 +43364,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             names.update(("GET", "POST"))
         if head.path == GRAPHQL_SSE_PATH:
             names.update(("PUT", "DELETE"))     # of clients that keep one stream for all their operations
-        if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
+        if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES \
+                or head.method not in ("GET", "HEAD") and self.find_static(head):   # they would have found it
             names.add("GET")
         if head.path.startswith("/engine/"):
             names.update(method for method, path in LOCAL_PAGES if path == head.path)
@@ -43465,7 +43584,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
         def make_context():
             requests[:] = [Request(head, body, params, address)]
-            return host.realm.new_object(host.context("httpRoute", requests[0]))
+            return host.route_context(requests[0])
 
         self.call(host, route.pace, route.handler, what, make_context, response_from, body,
                   lambda response: self.route_answered(route, what, head, body, response, requests))
@@ -43674,13 +43793,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
-        lines = [self.server.status_line(status)]
+        lines = [self.server.first_lines(status, response.content_type)]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
             lines = [line + "\r\n" for line in lines[0].split("\r\n")
                      if line and line.partition(":")[0].lower() not in given]
-        if response.content_type is not None:
-            lines.append(f"Content-Type: {response.content_type}\r\n")
         if status not in (204, 304) and response.size >= 0:
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
@@ -43833,22 +43950,13 @@ class Request:
         return made_here(self.head, self.address)
 
     def object(self, realm):
-        """`context.request`, made new for every call because scripts may change it."""
-        head, text = self.head, self.text
-        pairs = plain_object if head.plain else text_object
-        parts = {
-            "method": head.method, "path": script_text(realm, head.path),
-            "url": script_text(realm, head.target),
-            "query": pairs(realm, head.query), "queryAll": list_object(realm, head.query_all), "params": pairs(realm, self.params),
-            "headers": pairs(realm, head.fields), "body": script_text(realm, text),
-            "form": text_object(realm, self.form and last_values(self.form)),
-            "formAll": list_object(realm, self.form), "files": realm.from_python(list(self.files)),
-            "json": null if self.json is None else realm.from_python(self.json),
-            "cookies": pairs(realm, head.cookies), "ip": self.address,
-            "auth": realm.new_object(dict(_AUTH))}
+        """`context.request`, made new for every call because scripts may change it; its parts when they are
+        read."""
+        head, parts = self.head, dict(_REQUEST_PARTS)
+        parts["method"], parts["ip"] = head.method, self.address
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        request = realm.new_object(parts)
+        request = realm.lazy_object(parts, lambda key: _REQUEST_PARTS_OF[key](self, realm))
         if self.broken:
             realm.put_getter(request, "json", lambda: self.parse_again(realm))
         return request
@@ -43861,6 +43969,31 @@ class Request:
             problem = error if isinstance(error, JSSyntaxError) else JSSyntaxError("the JSON is nested too deeply")
             self.problem = problem.message
             raise problem from None
+
+
+def pairs_of(request, realm, pairs):
+    """A script's object with parts of the head."""
+    return (plain_object if request.head.plain else text_object)(realm, pairs)
+
+
+#: The parts of `context.request` that are made when they are read, each of a Request and a realm.
+_REQUEST_PARTS_OF = {
+    "path": lambda request, realm: script_text(realm, request.head.path),
+    "url": lambda request, realm: script_text(realm, request.head.target),
+    "query": lambda request, realm: pairs_of(request, realm, request.head.query),
+    "queryAll": lambda request, realm: list_object(realm, request.head.query_all),
+    "params": lambda request, realm: pairs_of(request, realm, request.params),
+    "headers": lambda request, realm: pairs_of(request, realm, request.head.fields),
+    "body": lambda request, realm: script_text(realm, request.text),
+    "form": lambda request, realm: text_object(realm, request.form and last_values(request.form)),
+    "formAll": lambda request, realm: list_object(realm, request.form),
+    "files": lambda request, realm: realm.from_python(list(request.files)),
+    "json": lambda request, realm: null if request.json is None else realm.from_python(request.json),
+    "cookies": lambda request, realm: pairs_of(request, realm, request.head.cookies),
+    "auth": lambda request, realm: realm.new_object(dict(_AUTH))}
+#: All of them, in the order in which scripts find them.
+_REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
+                  "auth": LATER}
 
 
 def script_text(realm, text):
@@ -44076,8 +44209,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                                    f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
-        self._status_lines = {}
-        self._status_time = 0
+        self._first_lines = {}
+        self._lines_time = 0
         self._ready = collections.deque()
         self._returned = collections.deque()
         self._went_on = collections.deque()
@@ -44501,18 +44634,19 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 self._heads[data] = head
         return head
 
-    def status_line(self, status):
-        """The first lines of every response, made once a second."""
+    def first_lines(self, status, content_type):
+        """The first lines of a response, made once a second."""
         now = int(time.time())
-        if now != self._status_time:
-            self._status_time = now
-            self._status_lines = {}
-        line = self._status_lines.get(status)
-        if line is None:
-            line = self._status_lines[status] = (
+        if now != self._lines_time:
+            self._lines_time = now
+            self._first_lines = {}
+        lines = self._first_lines.get((status, content_type))
+        if lines is None:
+            kind = f"Content-Type: {content_type}\r\n" if content_type is not None else ""
+            lines = self._first_lines[status, content_type] = (
                 f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Status')}\r\nServer: {SERVER_NAME}\r\n"
-                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: nosniff\r\n")
-        return line
+                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: nosniff\r\n{kind}")
+        return lines
 
 
 # ======================================================================================

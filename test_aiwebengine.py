@@ -1290,6 +1290,51 @@ result = s
 # 8  VALUES AND OBJECTS
 # ======================================================================================
 
+class LazyObjectTest(unittest.TestCase):
+    """Objects whose properties are made when they are read, such as `context.request`."""
+
+    def evaluate(self, code):
+        """(result of the code with such an object as `o`, the keys that were made)"""
+        realm, made = aiwebengine.Realm("lazy.js"), []
+
+        def make(key):
+            made.append(key)
+            return realm.new_object({"key": key})
+
+        realm.define("o", realm.lazy_object({"b": aiwebengine.LATER, "n": 1, "a": aiwebengine.LATER}, make))
+        return realm.to_python(realm.evaluate(code)), made
+
+    def test_only_what_is_read_is_made_and_once(self):
+        self.assertEqual(self.evaluate("[o.n, o.a.key, o.a === o.a]"), ([1, "a", True], ["a"]))
+        self.assertEqual(self.evaluate("const { a: { key } } = o; key"), ("a", ["a"]))
+
+    def test_scripts_see_an_ordinary_object(self):
+        for code, expected in (
+                ("Object.keys(o).join()", "b,n,a"), ("JSON.stringify({ ...o })", None),
+                ("JSON.stringify(o)", None), ("JSON.stringify(structuredClone(o))", None),
+                ("JSON.stringify(Object.assign({}, o))", None), ("Object.create(o).a.key", "a"),
+                ("o.b = 5; delete o.n; o.x = 1; JSON.stringify(o)", '{"b":5,"a":{"key":"a"},"x":1}'),
+                ("Object.freeze(o); o.b = 5; o.b.key", "b"), ("'b' in o && !('c' in o) && o.c === undefined", True),
+                ("o.hasOwnProperty('a') && o.toString === Object.prototype.toString", True),
+                ("Object.defineProperty(o, 'a', { get() { return this.n + 1 } }); [o.a, o.b.key].join()", "2,b"),
+                ("let s = ''; for (const k in o) s += k; s", "bna"),
+                ("Object.setPrototypeOf(o, { c: 3 }); o.c + o.n", 4)):
+            with self.subTest(code):
+                self.assertEqual(self.evaluate(code)[0],
+                                 '{"b":{"key":"b"},"n":1,"a":{"key":"a"}}' if expected is None else expected)
+
+    def test_a_property_that_cannot_be_made_is_made_at_the_next_reading(self):
+        realm, failures = aiwebengine.Realm("lazy.js"), [aiwebengine.JSTypeError("not now")]
+
+        def make(key):
+            if failures:
+                raise failures.pop()
+            return key
+
+        realm.define("o", realm.lazy_object({"a": aiwebengine.LATER}, make))
+        self.assertEqual(realm.evaluate("let first; try { o.a } catch (e) { first = e.message } first + o.a"), "not nowa")
+
+
 class ObjectModelTest(unittest.TestCase):
     """Properties, prototypes, functions, arrays as objects."""
 
@@ -5434,7 +5479,7 @@ class EngineSeamTest(unittest.TestCase):
 
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
-            attributes = ("name", "modules", "console", "memory", "outgrown", "unloaded")
+            attributes = ("name", "modules", "console", "memory", "outgrown", "unloaded", "lock")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
