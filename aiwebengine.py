@@ -1362,6 +1362,8 @@ _YIELD_IN_PARAMETERS = "Yield expression not allowed in formal parameter"
 _SINGLE_STATEMENT = "Lexical declaration cannot appear in a single-statement context"
 
 
+# -- Parser: names and scopes ------------------------------------------------------------
+
 def _declared_identifiers(target):
     """Yield the Identifiers that a binding identifier or pattern declares (8.2.1 BoundNames)."""
     kind = target.__class__
@@ -1430,8 +1432,8 @@ class _PrivateNames:
         self.outer = outer
 
 
-class JSParser(JSLexer):
-    """A parser for one source text. Use parse_script, parse_module or parse_function."""
+class NameParser(JSLexer):
+    """What every part of the parser needs: the state, tokens, positions of nodes, and names with their scopes."""
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
@@ -1610,7 +1612,13 @@ class JSParser(JSLexer):
             raise self.already_declared(identifier)
         scope.names[name] = _BLOCK_FUNCTION if may_repeat else _LEXICAL
 
-    # -- program and statement lists ----
+
+# -- Parser: statements ------------------------------------------------------------------
+
+class StatementParser(NameParser):
+    """Reads programs, lists of statements and statements."""
+
+    __slots__ = ()
 
     def parse_program(self):
         body = []
@@ -2093,7 +2101,13 @@ class JSParser(JSLexer):
         self.declarations = outer
         return self.finish(CatchClause(param, body), start, line, column)
 
-    # -- functions ----
+
+# -- Parser: functions -------------------------------------------------------------------
+
+class FunctionParser(StatementParser):
+    """Reads functions of every kind: their heads, parameters and bodies."""
+
+    __slots__ = ()
 
     def parse_function_declaration(self, may_be_nameless=False):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2260,7 +2274,13 @@ class JSParser(JSLexer):
         self.check_covers()
         return body
 
-    # -- classes ----
+
+# -- Parser: classes ---------------------------------------------------------------------
+
+class ClassParser(FunctionParser):
+    """Reads classes, their elements and private names."""
+
+    __slots__ = ()
 
     def parse_class_declaration(self, may_be_nameless=False):
         return self.parse_class(ClassDeclaration, may_be_nameless)
@@ -2454,7 +2474,13 @@ class JSParser(JSLexer):
         self.advance()
         return self.finish(StaticBlock(body), start, line, column)
 
-    # -- expressions: operators ----
+
+# -- Parser: expressions -----------------------------------------------------------------
+
+class ExpressionParser(ClassParser):
+    """Reads operators by precedence, chains of members and calls, and words such as `await`."""
+
+    __slots__ = ()
 
     def parse_expression(self, no_in=False):
         """Read an Expression: one or several AssignmentExpressions separated by commas."""
@@ -2639,7 +2665,7 @@ class JSParser(JSLexer):
         elif node.__class__ is not MemberExpression:
             raise self.error(message, node.start)
 
-    # -- expressions: subscripts, calls, new ----
+    # -- subscripts, calls, new ----
 
     def parse_left_hand_side(self):
         """Read a LeftHandSideExpression (the superclass of a class)."""
@@ -2823,7 +2849,7 @@ class JSParser(JSLexer):
         self.expect(")")
         return self.finish(ImportExpression(source, options), start, line, column)
 
-    # -- expressions: contextual keywords ----
+    # -- contextual keywords ----
 
     def parse_special_name(self, await_allowed=True):
         """Read an operand that begins with one of _SPECIAL_NAMES."""
@@ -2896,7 +2922,13 @@ class JSParser(JSLexer):
         self.yield_at = start
         return self.finish(YieldExpression(argument, delegate), start, line, column)
 
-    # -- expressions: literals ----
+
+# -- Parser: literals --------------------------------------------------------------------
+
+class LiteralParser(ExpressionParser):
+    """Reads primary expressions: literals, templates, parentheses, arrays and objects."""
+
+    __slots__ = ()
 
     def parse_this(self):
         node = self.finish_token(ThisExpression())
@@ -3108,7 +3140,13 @@ class JSParser(JSLexer):
             value = self.finish_from(AssignmentPattern(key, self.parse_assignment()), key)
         return self.finish_from(Property(key, value, "init", False, True, False), key)
 
-    # -- patterns ----
+
+# -- Parser: patterns --------------------------------------------------------------------
+
+class DestructuringParser(LiteralParser):
+    """Reads binding patterns, and converts expressions that turn out to be patterns."""
+
+    __slots__ = ()
 
     def parse_binding_target(self, names):
         """Read an identifier or pattern that declares names, which are appended to names."""
@@ -3284,7 +3322,13 @@ class JSParser(JSLexer):
         value = self.convert_element(value, convert, False)
         return Property(node.key, value, "init", node.computed, node.shorthand, False).at(node)
 
-    # -- modules ----
+
+# -- Parser: modules ---------------------------------------------------------------------
+
+class JSParser(DestructuringParser):
+    """A parser for one source text, all parts together. Use parse_script, parse_module or parse_function."""
+
+    __slots__ = ()
 
     def parse_import(self):
         """Read an import declaration, or an expression statement that begins with import."""
@@ -3495,6 +3539,8 @@ class JSParser(JSLexer):
             self.export_name(declaration.id)
         return ExportNamedDeclaration(declaration, [], None, [])
 
+
+# -- Parsing a source text ---------------------------------------------------------------
 
 #: What to do with a statement, by the type of its first token; any other begins an expression.
 _STATEMENTS = {
@@ -3708,6 +3754,12 @@ class FunctionScope(Scope):
 def global_name(name):
     """The Python name of a global of the realm: never `__builtins__`, which Python looks at."""
     return name + "_" if name != "__builtins_" else "__builtins_."
+
+
+def methods_by_node(visitor, prefix):
+    """The methods of a class that are named with the prefix and a kind of node, by the class of the node."""
+    named = ((node_class, getattr(visitor, prefix + node_class.__name__, None)) for node_class in Node.__subclasses__())
+    return {node_class: method for node_class, method in named if method is not None}
 
 
 class ScopeAnalyzer:
@@ -4391,8 +4443,7 @@ class ScopeAnalyzer:
 
 
 #: Node class -> the analyzer's method for it; other nodes are walked through.
-VISITORS = {node_class: getattr(ScopeAnalyzer, "visit_" + node_class.__name__)
-            for node_class in Node.__subclasses__() if hasattr(ScopeAnalyzer, "visit_" + node_class.__name__)}
+VISITORS = methods_by_node(ScopeAnalyzer, "visit_")
 
 #: Statements whose inside may declare var names for the function around them.
 VAR_CONTAINERS = frozenset((
@@ -7021,8 +7072,11 @@ class Jump:
         self.turn = None
 
 
-class Emitter:
-    """Generates the code of one JavaScript function (or top level)."""
+# -- Nodes of Python ---------------------------------------------------------------------
+
+class NodeMaker:
+    """The state of the generator for one function, and constructors of `ast` nodes, which get the place in the
+    script that is being translated."""
 
     def __init__(self, unit, scope, outer=None):
         self.unit = unit
@@ -7041,59 +7095,60 @@ class Emitter:
         self.is_async = self.is_generator = False
         self.jump_codes = 0
 
-    # -- small constructors of ast nodes ----
+    def node(self, kind, *fields):
+        """A node of a class of `ast`, at the current place in the script."""
+        made = kind(*fields)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def name(self, id):
-        return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Name, id, _LOAD)
 
     def store(self, id):
-        return ast.Name(id, _STORE, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
-        return ast.Constant(value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Constant, value)
 
     def call(self, helper, *args):
-        line, column = self.line, self.column
-        return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
-                        lineno=line, col_offset=column)
+        return self.apply(self.name(helper), list(args))
 
     def apply(self, function, args):
-        return ast.Call(function, args, [], lineno=self.line, col_offset=self.column)
+        return self.node(ast.Call, function, args, [])
 
     def attribute(self, value, attr):
-        return ast.Attribute(value, attr, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Attribute, value, attr, _LOAD)
 
     def subscript(self, value, index):
-        return ast.Subscript(value, index, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Subscript, value, index, _LOAD)
 
     def walrus(self, id, value):
-        return ast.NamedExpr(self.store(id), value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.NamedExpr, self.store(id), value)
 
     def either(self, test, then, otherwise):
-        return ast.IfExp(test, then, otherwise, lineno=self.line, col_offset=self.column)
+        return self.node(ast.IfExp, test, then, otherwise)
 
     def compare(self, left, op, right):
-        return ast.Compare(left, [op], [right], lineno=self.line, col_offset=self.column)
+        return self.node(ast.Compare, left, [op], [right])
 
     def chain(self, first, *rest):
         """first op value op value …, as (op, value) pairs."""
-        return ast.Compare(first, [op for op, _ in rest], [value for _, value in rest],
-                           lineno=self.line, col_offset=self.column)
+        return self.node(ast.Compare, first, [op for op, _ in rest], [value for _, value in rest])
 
     def both(self, *values):
-        return ast.BoolOp(_AND, list(values), lineno=self.line, col_offset=self.column)
+        return self.node(ast.BoolOp, _AND, list(values))
 
     def any_of(self, *values):
-        return ast.BoolOp(_OR, list(values), lineno=self.line, col_offset=self.column)
+        return self.node(ast.BoolOp, _OR, list(values))
 
     def negated(self, value):
-        return ast.UnaryOp(_NOT, value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.UnaryOp, _NOT, value)
 
     def operate(self, left, operator, right):
-        return ast.BinOp(left, _BIN_OPS[operator], right, lineno=self.line, col_offset=self.column)
+        return self.node(ast.BinOp, left, _BIN_OPS[operator], right)
 
     def tuple(self, *values):
-        return ast.Tuple(list(values), _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Tuple, list(values), _LOAD)
 
     def first_of(self, *values):
         """Evaluates all, gives the first."""
@@ -7103,7 +7158,7 @@ class Emitter:
         return self.subscript(self.tuple(*values), self.const(len(values) - 1))
 
     def starred(self, value):
-        return ast.Starred(value, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Starred, value, _LOAD)
 
     def type_is(self, value, name):
         return self.compare(self.call("type", value), _IS, self.name(name))
@@ -7112,17 +7167,16 @@ class Emitter:
         self.out.append(statement)
 
     def emit_value(self, value):
-        self.out.append(ast.Expr(value, lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.Expr, value))
 
     def emit_assign(self, id, value):
-        self.out.append(ast.Assign([self.store(id)], value, lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.Assign, [self.store(id)], value))
 
     def emit_if(self, test, body, orelse=()):
-        self.out.append(ast.If(test, body or [self.passing()], list(orelse),
-                               lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.If, test, body or [self.passing()], list(orelse)))
 
     def passing(self):
-        return ast.Pass(lineno=self.line, col_offset=self.column)
+        return self.node(ast.Pass)
 
     def temporary(self):
         self.temporaries += 1
@@ -7138,7 +7192,11 @@ class Emitter:
     def at(self, node):
         self.line, self.column = node.line, node.column
 
-    # -- functions ----
+
+# -- Functions and their variables -------------------------------------------------------
+
+class FunctionEmitter(NodeMaker):
+    """Translates functions: parameters, bodies, variables and the scopes of blocks."""
 
     def function_value(self, node, name=None, kind=None):
         """An expression that makes a function object of a function node. `name` is the name it gets
@@ -7203,18 +7261,16 @@ class Emitter:
             return self.name(python)
         variables = list({v.python: v for v in scope.loop_variables}.values())
         factory = "make_" + python
-        self.emit(self.python_def(
-            factory, [v.python for v in variables],
-            [definition, ast.Return(self.name(python), lineno=self.line, col_offset=self.column)]))
+        self.emit(self.python_def(factory, [v.python for v in variables], [
+            definition, self.node(ast.Return, self.name(python))]))
         return self.apply(self.name(factory), [self.name(v.python) for v in variables])
 
     def python_def(self, name, params, body, rest=None, optional=()):
         """A FunctionDef with positional parameters; those of `optional` default to undefined."""
-        at = {"lineno": self.line, "col_offset": self.column}
-        args = ast.arguments([], [ast.arg(p, None, **at) for p in (*params, *optional)],
-                             ast.arg(rest, None, **at) if rest else None, [], [], None,
+        args = ast.arguments([], [self.node(ast.arg, p, None) for p in (*params, *optional)],
+                             self.node(ast.arg, rest, None) if rest else None, [], [], None,
                              [self.name("undefined") for _ in optional])
-        return ast.FunctionDef(name, args, body, [], **at)
+        return self.node(ast.FunctionDef, name, args, body, [])
 
     def function_definition(self, node, python):
         """The Python def of this emitter's function."""
@@ -7229,7 +7285,7 @@ class Emitter:
         if node.expression:
             self.at(node.body)
             value = self.return_value(node.body)
-            self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, value))
         else:
             self.function_body(node.body.body, scope.body)
         self.at(node)
@@ -7246,13 +7302,13 @@ class Emitter:
         made = self.python_def(python, leading, self.declarations() + (body or [self.passing()]),
                                rest, optional)
         if self.knows_itself(scope):
-            made.args.kwonlyargs.append(ast.arg("own_function", None, lineno=self.line, col_offset=self.column))
+            made.args.kwonlyargs.append(self.node(ast.arg, "own_function", None))
             made.args.kw_defaults.append(self.const(None))
         return made
 
     def no_jump(self):
         """jump = 0: no jump through several loops is under way."""
-        return ast.Assign([self.store("jump")], self.const(0), lineno=self.line, col_offset=self.column)
+        return self.node(ast.Assign, [self.store("jump")], self.const(0))
 
     def takes_new_target(self, node):
         """Whether the Python function has new.target as its first parameter."""
@@ -7271,9 +7327,9 @@ class Emitter:
     def declarations_of(self, names):
         found = []
         if names:
-            found.append(ast.Nonlocal(sorted(names), lineno=self.line, col_offset=self.column))
+            found.append(self.node(ast.Nonlocal, sorted(names)))
         if self.globals:
-            found.append(ast.Global(sorted(self.globals), lineno=self.line, col_offset=self.column))
+            found.append(self.node(ast.Global, sorted(self.globals)))
         return found
 
     def plan_parameters(self, node):
@@ -7343,9 +7399,9 @@ class Emitter:
         for identifier in bound_names(param):
             self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
-            value = self.call("rest_array", self.name("rest") if source == "rest" else
-                              self.subscript(self.name("arguments"), ast.Slice(
-                                  self.const(source), None, None, lineno=self.line, col_offset=self.column)))
+            rest = self.name("rest") if source == "rest" else self.subscript(
+                self.name("arguments"), self.node(ast.Slice, self.const(source), None, None))
+            value = self.call("rest_array", rest)
             self.bind(param.argument, value)
             return
         if type(source) is int:
@@ -7385,11 +7441,11 @@ class Emitter:
             self.statements(statements)
         self.block = outer
         if self.constructor == "base":
-            self.emit(ast.Return(self.name("this"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("this")))
         elif self.constructor == "derived":
-            self.emit(ast.Return(self.name("this"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("this")))
         elif not (self.out and isinstance(self.out[-1], (ast.Return, ast.Raise))):
-            self.emit(ast.Return(self.name("undefined"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("undefined")))
 
     def returning_late(self, statements):
         """The body of a derived constructor with try statements: `return` looks at `this` only after
@@ -7402,18 +7458,13 @@ class Emitter:
 
     def generator_body(self, node, body, params_done):
         """Makes sure a Python generator results, and catches the return of generators."""
-        never = ast.If(self.const(False), [ast.Expr(
-            ast.Yield(self.name("undefined"), lineno=self.line, col_offset=self.column),
-            lineno=self.line, col_offset=self.column)], [], lineno=self.line, col_offset=self.column)
+        yields = self.node(ast.Expr, self.node(ast.Yield, self.name("undefined")))
+        never = self.node(ast.If, self.const(False), [yields], [])
         if not node.is_generator:
             return [never] + body
-        handler = ast.ExceptHandler(
-            self.name("GeneratorReturn"), "returned",
-            [ast.Return(self.attribute(self.name("returned"), "value"),
-                        lineno=self.line, col_offset=self.column)],
-            lineno=self.line, col_offset=self.column)
-        guarded = ast.Try([never] + body[params_done:], [handler], [], [], lineno=self.line,
-                          col_offset=self.column)
+        leaves = self.node(ast.Return, self.attribute(self.name("returned"), "value"))
+        handler = self.node(ast.ExceptHandler, self.name("GeneratorReturn"), "returned", [leaves])
+        guarded = self.node(ast.Try, [never] + body[params_done:], [handler], [], [])
         if params_done == 0:
             return [guarded]
         # Parameters are bound when the function is called, the body runs later (27.5.3.1).
@@ -7424,8 +7475,7 @@ class Emitter:
         heading = self.declarations_of(shared - self.globals)
         inner = self.python_def("generator_body", [], heading + [guarded])
         inner.args.vararg = None
-        return body[:params_done] + [inner, ast.Return(
-            self.apply(self.name(inner.name), []), lineno=self.line, col_offset=self.column)]
+        return body[:params_done] + [inner, self.node(ast.Return, self.apply(self.name(inner.name), []))]
 
     # -- variables ----
 
@@ -7467,9 +7517,8 @@ class Emitter:
         if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
-            target = ast.Attribute(self.name(variable.python), "v", _STORE, lineno=self.line,
-                                   col_offset=self.column)
-            self.emit(ast.Assign([target], value, lineno=self.line, col_offset=self.column))
+            target = self.node(ast.Attribute, self.name(variable.python), "v", _STORE)
+            self.emit(self.node(ast.Assign, [target], value))
             return
         self.note_assignment(variable)
         self.emit_assign(variable.python, value)
@@ -7512,9 +7561,7 @@ class Emitter:
                     self.declare_cell(variable)
                 elif variable.early and variable.in_loop:
                     self.emit_assign(variable.python, self.const(None))
-                    self.emit(ast.Delete([ast.Name(variable.python, _DEL, lineno=self.line,
-                                                   col_offset=self.column)],
-                                         lineno=self.line, col_offset=self.column))
+                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
             elif variable.kind == "function" and variable.boxed:
                 self.declare_cell(variable)
         for declaration in scope.functions:
@@ -7533,7 +7580,11 @@ class Emitter:
         visit()
         self.block = outer
 
-    # -- statements ----
+
+# -- Statements --------------------------------------------------------------------------
+
+class StatementEmitter(FunctionEmitter):
+    """Translates statements, and the declarations of modules."""
 
     def statements(self, nodes):
         for node in nodes:
@@ -7542,7 +7593,7 @@ class Emitter:
     def statement(self, node):
         poll_interrupt()
         self.line, self.column = node.line, node.column
-        handler = STATEMENTS.get(type(node))
+        handler = EMITTERS.get(type(node))
         if handler is None:
             raise JSSyntaxError(f"{type(node).__name__} is not supported here", node.line, node.column + 1)
         handler(self, node)
@@ -7556,8 +7607,10 @@ class Emitter:
     def visit_BlockStatement(self, node):
         self.in_scope(node.scope, lambda: self.statements(node.body))
 
-    def visit_nothing(self, node):
+    def visit_EmptyStatement(self, node):
         pass
+
+    visit_DebuggerStatement = visit_ImportDeclaration = visit_ExportAllDeclaration = visit_EmptyStatement
 
     def visit_FunctionDeclaration(self, node):
         block, node.scope.block = node.scope.block, None
@@ -7594,7 +7647,7 @@ class Emitter:
             self.emit_assign("returned", value)
             self.jump_out(None, "return")
             return
-        self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Return, value))
 
     def jumps_through_of(self):
         """Whether a return must break out of loops step by step, so that they can close iterators."""
@@ -7627,7 +7680,7 @@ class Emitter:
         then = self.collect(lambda: self.statement(node.consequent))
         orelse = [] if node.alternate is None else self.collect(lambda: self.statement(node.alternate))
         self.at(node)
-        return ast.If(test, then, orelse, lineno=self.line, col_offset=self.column)
+        return self.node(ast.If, test, then, orelse)
 
     def long_if(self, chain):
         """A chain of `else if` in steps, since CPython limits how deep they nest: a flag says whether
@@ -7659,7 +7712,7 @@ class Emitter:
     def visit_ThrowStatement(self, node):
         value = self.expression(node.argument)
         self.at(node)
-        self.emit(ast.Raise(self.call("JSError", value), None, lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Raise, self.call("JSError", value), None))
 
     # -- modules ----
 
@@ -7680,7 +7733,11 @@ class Emitter:
             value = self.named(declaration, "default")
         self.emit_store(self.scope.names["%default"], value, True)
 
-    # -- loops ----
+
+# -- Loops, jumps and try ----------------------------------------------------------------
+
+class LoopEmitter(StatementEmitter):
+    """Translates loops, switch, try, and the jumps that leave them."""
 
     def loop(self, labels, kind="loop"):
         jump = Jump(labels, kind, True)
@@ -7689,9 +7746,7 @@ class Emitter:
 
     def poll(self):
         """if interrupt: stop()"""
-        return ast.If(self.name("interrupt"),
-                      [ast.Expr(self.call("stop"), lineno=self.line, col_offset=self.column)], [],
-                      lineno=self.line, col_offset=self.column)
+        return self.node(ast.If, self.name("interrupt"), [self.node(ast.Expr, self.call("stop"))], [])
 
     def finish_loop(self, jump):
         """After a loop: jumps that pass through it go on."""
@@ -7705,27 +7760,27 @@ class Emitter:
         if target == "return":
             if self.jumps_through_of():
                 here.pending.append((code, target, is_break))
-                self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+                self.emit(self.node(ast.Break))
             else:
                 value = self.name("returned")
                 if self.constructor == "derived":
                     value = self.derived_return(value)
-                self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+                self.emit(self.node(ast.Return, value))
         elif here is target:
             self.emit_assign("jump", self.const(0))
             self.leave(target, is_break)
         else:
             here.pending.append((code, target, is_break))
-            self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Break))
 
     def leave(self, jump, is_break):
         """break or continue of the innermost Python loop."""
         if is_break:
-            self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Break))
         else:
             if jump.update is not None:
                 jump.update()
-            self.emit(ast.Continue(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Continue))
 
     def jump_out(self, target, kind):
         """Leaves the innermost loop towards `target`, an outer Jump (or "return")."""
@@ -7737,7 +7792,7 @@ class Emitter:
         code = self.jump_codes
         self.emit_assign("jump", self.const(code))
         innermost.pending.append((code, target if kind != "return" else "return", kind == "break"))
-        self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Break))
 
     def visit_BreakStatement(self, node):
         for jump in reversed(self.jumps):
@@ -7776,8 +7831,8 @@ class Emitter:
 
     def once(self, body):
         """A Python loop that runs once, so that break can leave it."""
-        body = body + [ast.Break(lineno=self.line, col_offset=self.column)]
-        self.emit(ast.While(self.const(True), body, [], lineno=self.line, col_offset=self.column))
+        body = body + [self.node(ast.Break)]
+        self.emit(self.node(ast.While, self.const(True), body, []))
 
     def visit_WhileStatement(self, node):
         self.empty_completion()
@@ -7804,13 +7859,13 @@ class Emitter:
         def inside():
             if test is not None:
                 self.at(test)
-                self.emit_if(self.inverse(test), [ast.Break(lineno=self.line, col_offset=self.column)])
+                self.emit_if(self.inverse(test), [self.node(ast.Break)])
             self.at(node)
             self.emit(self.poll())
             body()
         statements = self.collect(inside)
         self.at(node)
-        self.emit(ast.While(self.const(True), statements, [], lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.While, self.const(True), statements, []))
 
     def inverse(self, node):
         """A condition that holds when the expression is false."""
@@ -7824,8 +7879,7 @@ class Emitter:
 
         def check():
             self.at(node.test)
-            self.emit_if(self.inverse(node.test),
-                         [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(self.inverse(node.test), [self.node(ast.Break)])
         jump.update = check
 
         def body():
@@ -7912,7 +7966,7 @@ class Emitter:
             self.block = outer
         body = self.collect(inside)
         self.at(node)
-        return ast.For(self.store(id), values, body, [], lineno=self.line, col_offset=self.column)
+        return self.node(ast.For, self.store(id), values, body, [])
 
     def visit_ForOfStatement(self, node):
         labels = self.take_labels()
@@ -7937,13 +7991,10 @@ class Emitter:
         leaving = self.call(abandon, self.name(iterator), self.name("error"))
         if abandon == "async_abandon":
             leaving.args.append(self.const(self.is_generator))
-            leaving = ast.YieldFrom(leaving, lineno=self.line, col_offset=self.column)
-        handler = ast.ExceptHandler(
-            self.name("BaseException"), "error",
-            [ast.Expr(leaving, lineno=self.line, col_offset=self.column),
-             ast.Raise(None, None, lineno=self.line, col_offset=self.column)],
-            lineno=self.line, col_offset=self.column)
-        return ast.Try(body, [handler], [], [], lineno=self.line, col_offset=self.column)
+            leaving = self.node(ast.YieldFrom, leaving)
+        handler = self.node(ast.ExceptHandler, self.name("BaseException"), "error", [
+            self.node(ast.Expr, leaving), self.node(ast.Raise, None, None)])
+        return self.node(ast.Try, body, [handler], [], [])
 
     def for_await(self, node, labels):
         """for await (… of …): next() is awaited each time (14.7.5)."""
@@ -7955,18 +8006,17 @@ class Emitter:
         def turn():
             self.at(node)
             self.emit_assign(result, self.call("async_step", self.name(iterator), step))
-            self.emit_if(self.compare(self.name(result), _IS, self.const(None)),
-                         [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(self.compare(self.name(result), _IS, self.const(None)), [self.node(ast.Break)])
             one = self.for_each(node, self.tuple(self.name(result)))
             # The body of a Python for over one value, without the for: break must leave the outer loop.
-            self.emit(ast.Assign([one.target], self.name(result), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Assign, [one.target], self.name(result)))
             self.out.extend(one.body)
         body = self.collect(turn)
         self.at(node)
-        loop = ast.While(self.const(True), body, [], lineno=self.line, col_offset=self.column)
+        loop = self.node(ast.While, self.const(True), body, [])
         self.emit(self.guarded_loop([loop], iterator, "async_abandon"))
         closing = self.call("async_close", self.name(iterator), self.const(self.is_generator))
-        self.emit_value(ast.YieldFrom(closing, lineno=self.line, col_offset=self.column))
+        self.emit_value(self.node(ast.YieldFrom, closing))
         self.finish_loop(jump)
 
     def visit_SwitchStatement(self, node):
@@ -8031,16 +8081,15 @@ class Emitter:
         self.at(node)
         handlers = []
         if node.handler is not None:
-            handlers.append(ast.ExceptHandler(
-                self.name("Exception"), None, self.collect(lambda: self.catch(node.handler)),
-                lineno=self.line, col_offset=self.column))
+            handlers.append(self.node(ast.ExceptHandler, self.name("Exception"), None,
+                                      self.collect(lambda: self.catch(node.handler))))
         finalizer = []
         if node.finalizer is not None:
             finalizer = self.finalizer(node.finalizer, self.jump_codes != codes)
         self.at(node)
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
-        made = ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column)
+        made = self.node(ast.Try, body, handlers, [], finalizer)
         left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
         self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
@@ -8048,14 +8097,14 @@ class Emitter:
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
-        at = {"lineno": self.line, "col_offset": self.column}
         if handlers:
-            body = [ast.Try(body, handlers, [], [], **at)]
+            body = [self.node(ast.Try, body, handlers, [], [])]
         flag = self.temporary()
         self.emit_assign(flag, self.const(False))
-        mark = ast.Assign([self.store(flag)], self.const(True), **at)
-        disposed = ast.ExceptHandler(self.name("GeneratorExit"), None, [mark, ast.Raise(None, None, **at)], **at)
-        return body, [disposed], [ast.If(self.negated(self.name(flag)), finalizer, [], **at)]
+        mark = self.node(ast.Assign, [self.store(flag)], self.const(True))
+        disposed = self.node(ast.ExceptHandler, self.name("GeneratorExit"), None, [
+            mark, self.node(ast.Raise, None, None)])
+        return body, [disposed], [self.node(ast.If, self.negated(self.name(flag)), finalizer, [])]
 
     def finalizer(self, node, interrupts):
         """A finally block. Its end gives back the jump (one that it `interrupts`, or none) and the
@@ -8094,7 +8143,11 @@ class Emitter:
         self.statement(node.body)
         self.block = outer
 
-    # -- patterns ----
+
+# -- Destructuring -----------------------------------------------------------------------
+
+class DestructuringEmitter(LoopEmitter):
+    """Translates patterns: values go to names and members."""
 
     def bind(self, pattern, value):
         """Emits statements that bind a declaration's pattern (Identifier included) to a value."""
@@ -8239,7 +8292,11 @@ class Emitter:
         else:
             self.destructure(prepared, value, store)
 
-    # -- expressions: order and lifting ----
+
+# -- Expressions -------------------------------------------------------------------------
+
+class ExpressionEmitter(DestructuringEmitter):
+    """Translates names, literals and objects, and keeps the order in which parts are evaluated."""
 
     def needs_lift(self, node):
         """Whether an expression can only be generated with statements before it."""
@@ -8278,7 +8335,7 @@ class Emitter:
         """Puts a value into a temporary, by a statement."""
         starred = isinstance(value, ast.Starred)
         if starred:
-            value = ast.List([value], _LOAD, lineno=self.line, col_offset=self.column)
+            value = self.node(ast.List, [value], _LOAD)
         temp = self.temporary()
         self.emit_assign(temp, value)
         return self.starred(self.name(temp)) if starred else self.name(temp)
@@ -8297,7 +8354,7 @@ class Emitter:
             poll_interrupt()
         line, column = self.line, self.column
         self.line, self.column = node.line, node.column
-        result = EXPRESSIONS[type(node)](self, node)
+        result = EMITTERS[type(node)](self, node)
         self.line, self.column = line, column
         return result
 
@@ -8350,7 +8407,7 @@ class Emitter:
             return combine(*[self.test(part) for part in reversed(parts)])
         return self.truth(self.expression(node), infer(node))
 
-    # -- expressions: names and literals ----
+    # -- names and literals ----
 
     def visit_Identifier(self, node):
         variable = node.scope
@@ -8362,8 +8419,10 @@ class Emitter:
             return self.const(INFINITY)
         return self.load_global(node.name)
 
-    def visit_literal(self, node):
+    def visit_StringLiteral(self, node):
         return self.const(node.value)
+
+    visit_NumericLiteral = visit_BooleanLiteral = visit_StringLiteral
 
     def visit_NullLiteral(self, node):
         return self.name("null")
@@ -8386,8 +8445,8 @@ class Emitter:
             if index < len(values):
                 kind = infer(node.expressions[index])
                 text = self.text_of(values[index], kind, "template_string")
-                parts.append(ast.FormattedValue(text, -1, None, lineno=self.line, col_offset=self.column))
-        joined = ast.JoinedStr(parts, lineno=self.line, col_offset=self.column)
+                parts.append(self.node(ast.FormattedValue, text, -1, None))
+        joined = self.node(ast.JoinedStr, parts)
         if all(type(infer(e)) is tuple for e in node.expressions):
             return joined
         return self.call("check_length", joined)
@@ -8411,11 +8470,9 @@ class Emitter:
     def visit_ArrayExpression(self, node):
         if any(element is None for element in node.elements):
             values = self.operands(node.elements)
-            return self.call("array_with_holes", ast.List(values, _LOAD, lineno=self.line,
-                                                          col_offset=self.column))
+            return self.call("array_with_holes", self.node(ast.List, values, _LOAD))
         values = self.operands(node.elements)
-        return self.call("JSArray", self.name("ArrayPrototype"),
-                         ast.List(values, _LOAD, lineno=self.line, col_offset=self.column))
+        return self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
 
     # -- objects ----
 
@@ -8450,7 +8507,7 @@ class Emitter:
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
-        table = ast.Dict(keys, values, lineno=self.line, col_offset=self.column)
+        table = self.node(ast.Dict, keys, values)
         return self.call("JSObject", self.name("ObjectPrototype"), table)
 
     def property_value(self, prop, name):
@@ -8481,10 +8538,16 @@ class Emitter:
         needs_name = prop.computed and is_anonymous_function(prop.value)
         return self.call("define", target, key, value, self.const(needs_name))
 
-    # -- functions and classes as values ----
 
-    def visit_function(self, node):
+# -- Classes -----------------------------------------------------------------------------
+
+class ClassEmitter(ExpressionEmitter):
+    """Translates functions as values, and classes."""
+
+    def visit_FunctionExpression(self, node):
         return self.function_value(node, "")
+
+    visit_ArrowFunctionExpression = visit_FunctionExpression
 
     def visit_ClassExpression(self, node):
         return self.class_value_of(node, "")
@@ -8512,9 +8575,7 @@ class Emitter:
                 self.declare_cell(variable)
                 if not variable.boxed and variable.in_loop and variable.kind == "const" and variable.early:
                     self.emit_assign(variable.python, self.const(None))
-                    self.emit(ast.Delete([ast.Name(variable.python, _DEL, lineno=self.line,
-                                                   col_offset=self.column)],
-                                         lineno=self.line, col_offset=self.column))
+                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
         superclass = self.const(None) if node.superclass is None else self.saved(
             self.expression(node.superclass))
         self.at(node)
@@ -8657,7 +8718,11 @@ class Emitter:
     def visit_NamedValue(self, node):
         return self.named(node.value, node.name)
 
-    # -- expressions: operators ----
+
+# -- Operators ---------------------------------------------------------------------------
+
+class OperatorEmitter(ClassEmitter):
+    """Translates operators; to Python's own where the types of the operands are known."""
 
     def visit_UnaryExpression(self, node):
         operator, argument = node.operator, node.argument
@@ -8679,7 +8744,7 @@ class Emitter:
                 zero = -0.0 if math.copysign(1, value.value) > 0 else 0
                 return self.const(-value.value if value.value else zero)
             if type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
-                return ast.UnaryOp(ast.USub(), value, lineno=self.line, col_offset=self.column)
+                return self.node(ast.UnaryOp, ast.USub(), value)
             return self.call("negate", value)
         if operator == "+":
             return value if is_numeric(kind) else self.call("to_number", value)
@@ -8746,10 +8811,10 @@ class Emitter:
         if isinstance(value, ast.Constant) and type(value.value) is str and value.value[:1] != "\0":
             return value
         text = value if type(kind) is tuple else self.text_of(value, kind, "to_text")
-        return ast.FormattedValue(text, -1, None, lineno=self.line, col_offset=self.column)
+        return self.node(ast.FormattedValue, text, -1, None)
 
     def joined(self, parts):
-        text = ast.JoinedStr(parts, lineno=self.line, col_offset=self.column)
+        text = self.node(ast.JoinedStr, parts)
         return self.call("check_length", text)
 
     def binary(self, operator, left, left_kind, right, right_kind):
@@ -8998,7 +9063,11 @@ class Emitter:
             return self.expression(node.expressions[-1])
         return self.last_of(*[self.expression(part) for part in node.expressions])
 
-    # -- assignment ----
+
+# -- Assignments -------------------------------------------------------------------------
+
+class AssignmentEmitter(OperatorEmitter):
+    """Translates assignments, `++` and `--`."""
 
     def visit_AssignmentExpression(self, node):
         operator, left = node.operator, node.left
@@ -9078,12 +9147,12 @@ class Emitter:
             self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(obj, "items")))))
         at_end = self.both(self.type_is(obj, "JSArray"), self.chain(
             key, (_EQ, self.call("len", self.name(items))), (ast.Lt(), self.name("appendable"))))
-        at = {"lineno": self.line, "col_offset": self.column}
-        place = ast.Subscript(self.name(items), key, _STORE, **at)
-        append = ast.Call(self.attribute(self.name(items), "append"), [value], [], **at)
+        place = self.node(ast.Subscript, self.name(items), key, _STORE)
+        append = self.node(ast.Call, self.attribute(self.name(items), "append"), [value], [])
         helper = self.call("put_element" if self.scope.strict else "put_element_sloppy", obj, key, value)
-        self.emit_if(inside, [ast.Assign([place], value, **at)],
-                     [ast.If(at_end, [ast.Expr(append, **at)], [ast.Expr(helper, **at)], **at)])
+        self.emit_if(inside, [self.node(ast.Assign, [place], value)],
+                     [self.node(ast.If, at_end, [self.node(ast.Expr, append)],
+                                [self.node(ast.Expr, helper)])])
 
     def store_property(self, target, right):
         """variable.key = value: straight into the dict of an ordinary object, where no setter, read-only
@@ -9098,10 +9167,10 @@ class Emitter:
             self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
             self.any_of(self.compare(key, _IN, self.walrus(props, self.attribute(obj, "props"))),
                         self.compare(key, ast.NotIn(), self.name("guarded"))))
-        place = ast.Subscript(self.name(props), key, _STORE, lineno=self.line, col_offset=self.column)
+        place = self.node(ast.Subscript, self.name(props), key, _STORE)
         helper = "put" if self.scope.strict else "put_sloppy"
-        self.emit_if(check, [ast.Assign([place], value, lineno=self.line, col_offset=self.column)],
-                     [ast.Expr(self.call(helper, obj, key, value), lineno=self.line, col_offset=self.column)])
+        self.emit_if(check, [self.node(ast.Assign, [place], value)],
+                     [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
     def fixed(self, node, right):
         """The value of an expression, in a temporary unless evaluating `right` cannot change it."""
@@ -9121,7 +9190,7 @@ class Emitter:
         self.emit_assign(variable.python, self.operate(self.name(variable.python), "+", piece))
         self.emit_if(self.compare(self.call("len", self.name(variable.python)), ast.Gt(),
                                   self.const(MAX_STRING_LENGTH)),
-                     [ast.Expr(self.call("too_long"), lineno=self.line, col_offset=self.column)])
+                     [self.node(ast.Expr, self.call("too_long"))])
 
     def assign_member(self, target, right):
         """object.key = right, as an expression."""
@@ -9224,7 +9293,11 @@ class Emitter:
         return self.either(self.both(self.type_is(value, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
-    # -- expressions: members and calls ----
+
+# -- Members and calls -------------------------------------------------------------------
+
+class CallEmitter(AssignmentEmitter):
+    """Translates members, calls, `new`, optional chains, await and yield."""
 
     def member_key(self, node):
         """The key of a member expression: text, or an expression for a computed one."""
@@ -9363,7 +9436,7 @@ class Emitter:
         test = self.any_of(self.compare(first, _IS, self.name("undefined")),
                            self.compare(a, _IS, self.name("null")))
         if self.lifted_guards:
-            self.emit_if(test, [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(test, [self.node(ast.Break)])
         else:
             self.guards.append(test)
         return a
@@ -9520,16 +9593,16 @@ class Emitter:
         """await: a yield to the driver; inside async generators told apart from a real one."""
         if self.is_generator:
             value = self.call("Await", value)
-        return ast.Yield(value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Yield, value)
 
     def visit_YieldExpression(self, node):
         value = self.name("undefined") if node.argument is None else self.expression(node.argument)
         if node.delegate:
             helper = "async_yield_delegate" if self.is_async else "yield_delegate"
-            return ast.YieldFrom(self.call(helper, value), lineno=self.line, col_offset=self.column)
+            return self.node(ast.YieldFrom, self.call(helper, value))
         if self.is_async:
             value = self.awaited(value)
-        return ast.Yield(value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Yield, value)
 
     def visit_ImportExpression(self, node):
         source, *options = self.operands([part for part in (node.source, node.options) if part is not None])
@@ -9538,6 +9611,8 @@ class Emitter:
     def visit_ImportMeta(self, node):
         return self.call("import_meta", self.const(self.unit.filename))
 
+
+# -- Members as targets ------------------------------------------------------------------
 
 class MemberReference:
     """object.key, object[key], object.#key or super.key that is read and written."""
@@ -9640,6 +9715,8 @@ class TemplateSite:
         self.cooked = cooked
         self.raw = raw
 
+
+# -- Questions about nodes ---------------------------------------------------------------
 
 #: Expressions that change nothing.
 SIMPLE_NODES = (Identifier, NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral, ThisExpression)
@@ -9780,76 +9857,15 @@ def continues_through_try(body, with_finally):
     return False
 
 
-STATEMENTS = {
-    BlockStatement: Emitter.visit_BlockStatement,
-    BreakStatement: Emitter.visit_BreakStatement,
-    ClassDeclaration: Emitter.visit_ClassDeclaration,
-    ContinueStatement: Emitter.visit_ContinueStatement,
-    DebuggerStatement: Emitter.visit_nothing,
-    DoWhileStatement: Emitter.visit_DoWhileStatement,
-    EmptyStatement: Emitter.visit_nothing,
-    ExportAllDeclaration: Emitter.visit_nothing,
-    ExportDefaultDeclaration: Emitter.visit_ExportDefaultDeclaration,
-    ExportNamedDeclaration: Emitter.visit_ExportNamedDeclaration,
-    ImportDeclaration: Emitter.visit_nothing,
-    ExpressionStatement: Emitter.visit_ExpressionStatement,
-    ForInStatement: Emitter.visit_ForInStatement,
-    ForOfStatement: Emitter.visit_ForOfStatement,
-    ForStatement: Emitter.visit_ForStatement,
-    FunctionDeclaration: Emitter.visit_FunctionDeclaration,
-    IfStatement: Emitter.visit_IfStatement,
-    LabeledStatement: Emitter.visit_LabeledStatement,
-    ReturnStatement: Emitter.visit_ReturnStatement,
-    SwitchStatement: Emitter.visit_SwitchStatement,
-    ThrowStatement: Emitter.visit_ThrowStatement,
-    TryStatement: Emitter.visit_TryStatement,
-    VariableDeclaration: Emitter.visit_VariableDeclaration,
-    WhileStatement: Emitter.visit_WhileStatement,
-}
-
-EXPRESSIONS = {
-    ArrayExpression: Emitter.visit_ArrayExpression,
-    ArrowFunctionExpression: Emitter.visit_function,
-    AssignmentExpression: Emitter.visit_AssignmentExpression,
-    AwaitExpression: Emitter.visit_AwaitExpression,
-    BigIntLiteral: Emitter.visit_BigIntLiteral,
-    BinaryExpression: Emitter.visit_BinaryExpression,
-    BooleanLiteral: Emitter.visit_literal,
-    CallExpression: Emitter.visit_CallExpression,
-    ChainExpression: Emitter.visit_ChainExpression,
-    ClassExpression: Emitter.visit_ClassExpression,
-    ConditionalExpression: Emitter.visit_ConditionalExpression,
-    Evaluated: Emitter.visit_Evaluated,
-    FunctionExpression: Emitter.visit_function,
-    Identifier: Emitter.visit_Identifier,
-    ImportExpression: Emitter.visit_ImportExpression,
-    ImportMeta: Emitter.visit_ImportMeta,
-    LogicalExpression: Emitter.visit_LogicalExpression,
-    MemberExpression: Emitter.visit_MemberExpression,
-    NamedValue: Emitter.visit_NamedValue,
-    NewExpression: Emitter.visit_NewExpression,
-    NewTarget: Emitter.visit_NewTarget,
-    NullLiteral: Emitter.visit_NullLiteral,
-    NumericLiteral: Emitter.visit_literal,
-    ObjectExpression: Emitter.visit_ObjectExpression,
-    RegExpLiteral: Emitter.visit_RegExpLiteral,
-    SequenceExpression: Emitter.visit_SequenceExpression,
-    StringLiteral: Emitter.visit_literal,
-    TaggedTemplateExpression: Emitter.visit_TaggedTemplateExpression,
-    TemplateLiteral: Emitter.visit_TemplateLiteral,
-    ThisExpression: Emitter.visit_ThisExpression,
-    UnaryExpression: Emitter.visit_UnaryExpression,
-    UpdateExpression: Emitter.visit_UpdateExpression,
-    YieldExpression: Emitter.visit_YieldExpression,
-}
-
-EFFECTS = {
-    AssignmentExpression: Emitter.effect_AssignmentExpression,
-    UpdateExpression: Emitter.effect_UpdateExpression,
-}
-
-
 # -- Compiling a source text -------------------------------------------------------------
+
+class Emitter(CallEmitter):
+    """Generates the code of one JavaScript function (or top level), all parts together."""
+
+
+EMITTERS = methods_by_node(Emitter, "visit_")
+EFFECTS = methods_by_node(Emitter, "effect_")
+
 
 class BlockOutliner:
     """Moves loops and try statements that CPython finds too deeply nested (its compiler takes 20 of
@@ -20228,7 +20244,6 @@ class PatternParser:
             return 8
         ranges = self.class_escape(True)
         return self.character_escape(True) if ranges is None else ranges
-
 
     # -- classes with the flag v: (ranges, strings that are not one character long) ----
 
@@ -44585,54 +44600,6 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # as the text of a node.
 # ======================================================================================
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --soft: #5c656e; --line: #d9dee3; --paper: #ffffff;
-        --panel: #f5f7f9; --accent: #0b62c4; --bad: #b3261e; --mark: #fdecea; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ec; --soft: #9aa4ae; --line: #353c44; --paper: #15181c; --panel: #1d2227;
-          --accent: #77b2f5; --bad: #ff8a80; --mark: #45211f; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-       font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 64rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.5rem; line-height: 1.3; margin: 0 0 .5rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
-p { margin: .5rem 0; }
-.soft { color: var(--soft); }
-.bad { color: var(--bad); }
-a { color: var(--accent); }
-code, pre { font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-pre { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: .75rem 0;
-      margin: .5rem 0; overflow-x: auto; }
-pre > span { display: block; padding: 0 1rem; white-space: pre; min-height: 1.55em; }
-pre > span.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
-pre .number { display: inline-block; width: 3.5em; color: var(--soft); user-select: none; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line);
-         vertical-align: top; }
-th { font-weight: 600; color: var(--soft); font-size: .85rem; }
-td.n, th.n { text-align: right; }
-ul { padding-left: 1.2rem; }
-"""
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-{script}</body>
-</html>
-"""
-
 def script_policy(script):
     """The Content-Security-Policy of a page with one script of ours: that one runs and no other."""
     return ("default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; "
@@ -44663,6 +44630,130 @@ def page(name):
 def esc(value):
     """Text as HTML."""
     return html.escape(printable(str(value)))
+
+
+# -- Page kit ----------------------------------------------------------------------------
+#
+# One look and one set of helpers for all pages: errors, the dashboard, the explorer. The note of live
+# pages, which stands in pages of others, takes the palette.
+
+#: The colours and the typefaces of every page: ink on paper, by day and by night.
+PALETTE = """
+  color-scheme: light dark;
+  --ink: light-dark(#1c2024, #e4e8eb); --soft: light-dark(#5c656e, #9aa5af);
+  --faint: light-dark(#656e77, #8a959f); --line: light-dark(#e1e5e9, #2c333a);
+  --bg: light-dark(#f6f7f9, #121518); --paper: light-dark(#ffffff, #191d21);
+  --hover: light-dark(#f0f4f9, #20262c); --chosen: light-dark(#e3eefb, #1c3047);
+  --chip: light-dark(#eef1f4, #262d34);
+  --accent: light-dark(#0b62c4, #77b2f5); --on-accent: light-dark(#ffffff, #0b1c2e);
+  --ok: light-dark(#227a3d, #6cc58a); --warn: light-dark(#8a5a00, #e3b341);
+  --bad: light-dark(#b3261e, #ff8a80); --mark: light-dark(#fdecea, #45211f);
+  --sans: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+"""
+
+KIT_STYLE = ":root {" + PALETTE + r"""}
+:root[data-theme=light] { color-scheme: light; }
+:root[data-theme=dark] { color-scheme: dark; }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 var(--sans);
+       font-variant-numeric: tabular-nums; }
+a { color: var(--accent); text-decoration: none; }
+a:hover { text-decoration: underline; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
+code, pre, .mono { font: 13px/1.55 var(--mono); }
+kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
+[hidden] { display: none !important; }
+h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: .95rem; font-weight: 620; margin: 0; overflow-wrap: anywhere; }
+p { margin: 0 0 .6rem; }
+.soft { color: var(--soft); } .bad { color: var(--bad); }
+.ok { color: var(--ok); } .warn { color: var(--warn); }
+.small { font-size: .85rem; }
+header { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .5rem; padding: .6rem 1.25rem;
+         background: var(--paper); border-bottom: 1px solid var(--line); }
+header .name { font-size: 15px; font-weight: 650; letter-spacing: -.01em; color: var(--ink);
+               white-space: nowrap; }
+header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
+.dot { display: inline-block; flex: none; width: .55rem; height: .55rem; border-radius: 50%;
+       background: var(--faint); margin-right: .45rem; vertical-align: .02rem; }
+button, input { font: inherit; color: inherit; }
+button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
+         cursor: pointer; }
+button:hover { background: var(--hover); }
+button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
+button.main:hover { filter: brightness(1.08); }
+button:disabled { opacity: .55; cursor: default; }
+button.link { border: 0; padding: 0; background: none; color: var(--accent); text-align: left; }
+button.link:hover { text-decoration: underline; }
+input:is([type=text], [type=search]), textarea { width: 100%; padding: .35rem .6rem; color: inherit;
+       border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
+textarea, input.code { font: 13px/1.5 var(--mono); }
+"""
+
+#: What the scripts of pages begin with.
+KIT_SCRIPT = r"""
+"use strict";
+const $ = (id) => document.getElementById(id);
+
+// A new element: `text` is its text, on… a listener, everything else an attribute.
+function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "text") node.textContent = value;
+    else if (value !== undefined && value !== null) node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+const now = () => Date.now() / 1000;
+const two = (value) => String(value).padStart(2, "0");
+function clock(time, fine) {
+  const date = new Date(time * 1000);
+  const text = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
+  return fine ? text + "." + String(date.getMilliseconds()).padStart(3, "0") : text;
+}
+function bytes(value) {
+  if (value < 1024) return value + " B";
+  return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
+}
+"""
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+{head}<style>{style}</style>
+</head>
+<body>
+{body}
+{script}</body>
+</html>
+"""
+
+
+def render_page(title, style, body, script="", head=""):
+    """A page in the common style, with its own after it; `script` are tags, `title` and `body` HTML."""
+    return PAGE.format(title=title, style=KIT_STYLE + style, body=body, script=script, head=head)
+
+
+def render_program(title, icon, style, body, script):
+    """(text, Content-Security-Policy) of a page that is a program. `icon` is a path in a box of 16 units."""
+    script = KIT_SCRIPT + script
+    head = f"""<link rel="icon" href="data:image/svg+xml,
+ <svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>
+ <path fill='none' stroke='%230b62c4' stroke-width='1.7' stroke-linecap='round'
+ d='{icon}'/></svg>">
+"""
+    return (render_page(f"{title} – aiwebengine", style, body, f"<script>{script}</script>\n", head),
+            script_policy(script) + "; img-src data:; base-uri 'none'; form-action 'none'")
 
 
 # -- Live pages --------------------------------------------------------------------------
@@ -44773,21 +44864,20 @@ LIVE_SCRIPT = r"""
   // -- What a page should say: in a shadow tree, out of reach of its styles --
 
   const STYLE = `
-    :host { all: initial; }
+    :host { all: initial; PALETTE }
     section { position: fixed; left: 1rem; bottom: 1rem; z-index: 2147483647; display: flex; align-items: start;
       max-width: min(44rem, calc(100vw - 2rem)); max-height: 60vh; overflow: auto; box-sizing: border-box;
-      color-scheme: light dark; background: light-dark(#fff, #1d2227); color: light-dark(#1c2024, #e6e9ec);
-      border: 1px solid light-dark(#d9dee3, #353c44); border-left: 4px solid light-dark(#b3261e, #ff8a80);
-      border-radius: 8px; box-shadow: 0 4px 20px rgb(0 0 0 / .18); padding: .5rem .25rem .5rem .75rem;
-      font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-    section.calm { border-left-color: light-dark(#b97a00, #f0bd5c); }
+      background: var(--paper); color: var(--ink); border: 1px solid var(--line);
+      border-left: 4px solid var(--bad); border-radius: 8px; box-shadow: 0 4px 20px rgb(0 0 0 / .18);
+      padding: .5rem .25rem .5rem .75rem; font: 14px/1.5 var(--sans); }
+    section.calm { border-left-color: var(--warn); }
     div { min-width: 0; }
     p, summary { margin: 0; overflow-wrap: anywhere; }
     summary { cursor: pointer; }
-    span { color: light-dark(#5c656e, #9aa4ae); }
-    pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 ui-monospace, Menlo, Consolas, monospace; }
-    button { all: unset; cursor: pointer; padding: 0 .5rem; color: light-dark(#5c656e, #9aa4ae); }
-    button:focus-visible, summary:focus-visible { outline: 2px solid light-dark(#0b62c4, #77b2f5); }`;
+    span { color: var(--soft); }
+    pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 var(--mono); }
+    button { all: unset; cursor: pointer; padding: 0 .5rem; color: var(--soft); }
+    button:focus-visible, summary:focus-visible { outline: 2px solid var(--accent); }`;
 
   function element(name, text, ...children) {
     const made = document.createElement(name);
@@ -44852,7 +44942,7 @@ LIVE_SCRIPT = r"""
   addEventListener("pageshow", (event) => event.persisted && connect());
   connect();
 })();
-"""
+""".replace("PALETTE", PALETTE)
 
 _LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
@@ -44875,18 +44965,27 @@ def live_script(server, head, _all):
 
 # -- Errors ------------------------------------------------------------------------------
 
-TROUBLE_STYLE = """
-h1 { font-weight: 600; margin: .25rem 0 1rem; }
-h1 .kind { color: var(--bad); font-weight: 500; }
+TROUBLE_STYLE = r"""
+main { max-width: 64rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+a { text-decoration: underline; }
+h1 { font-size: 1.5rem; font-weight: 600; margin: .25rem 0 1rem; }
+h1 .kind { font-weight: 500; }
+h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
+pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: .75rem 0;
+      margin: .5rem 0; overflow-x: auto; }
+pre > span { display: block; padding: 0 1rem; white-space: pre; min-height: 1.55em; }
+pre > span.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
+pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-select: none; }
 .eyebrow { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; margin: 0; }
-.notice { border-left: 3px solid #c98a00; padding: .1rem .75rem; color: var(--soft); }
-.frames { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; margin: .5rem 0; }
+.notice { border-left: 3px solid var(--warn); padding: .1rem .75rem; color: var(--soft); }
+.frames { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
+          margin: .5rem 0; }
 .frames details + details, .frames p + details, .frames * + p { border-top: 1px solid var(--line); }
 .frames summary, .frames p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; margin: 0;
-          padding: .4rem 1rem; font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+          padding: .4rem 1rem; font: 13px/1.55 var(--mono); }
 .frames summary { cursor: pointer; }
 .frames summary::marker { content: ""; }
-.frames summary:hover { background: var(--panel); }
+.frames summary:hover { background: var(--hover); }
 .frames summary:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
 .frames summary > :first-child::before { content: "›"; display: inline-block; width: 1em; color: var(--soft); }
 .frames details[open] summary > :first-child::before { transform: rotate(90deg) translateX(.1em); }
@@ -44896,7 +44995,7 @@ h1 .kind { color: var(--bad); font-weight: 500; }
 .place { color: var(--soft); overflow-wrap: anywhere; }
 pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 4px; }
 .facts { display: grid; grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: .15rem 1.25rem; margin: 0;
-         font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+         font: 13px/1.55 var(--mono); }
 .facts dt { color: var(--soft); overflow-wrap: anywhere; }
 .facts dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 details.more summary { cursor: pointer; color: var(--soft); margin: .75rem 0 .35rem; }
@@ -44956,7 +45055,7 @@ def trouble_response(server, head, status, title, parts, headers=()):
         script += f"<script>{MARKS_SCRIPT}</script>\n"
         policy = (_LIVE_POLICY.replace("script-src 'self'", f"script-src 'self' {script_hash(MARKS_SCRIPT)}")
                   if live is not None else script_policy(MARKS_SCRIPT))
-    text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body, script=script)
+    text = render_page(esc(title), TROUBLE_STYLE, f"<main>\n{body}\n</main>", script)
     return html_response(status, text, headers, policy)
 
 
@@ -45978,40 +46077,13 @@ def code_in_module(realm, scope, code):
     return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
-# -- Dashboard: the page -----------------------------------------------------------------
+# -- Dashboard: the look -----------------------------------------------------------------
 
 DASHBOARD_STYLE = r"""
-:root {
-  color-scheme: light dark;
-  --ink: #1c2024; --soft: #5c656e; --faint: #656e77; --line: #e1e5e9; --bg: #f6f7f9; --paper: #ffffff;
-  --hover: #f0f4f9; --chosen: #e3eefb; --accent: #0b62c4; --on-accent: #ffffff; --chip: #eef1f4;
-  --ok: #227a3d; --warn: #8a5a00; --bad: #b3261e; --mark: #fdecea;
-  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --ink: #e4e8eb; --soft: #9aa5af; --faint: #8a959f; --line: #2c333a; --bg: #121518; --paper: #191d21;
-    --hover: #20262c; --chosen: #1c3047; --accent: #77b2f5; --on-accent: #0b1c2e; --chip: #262d34;
-    --ok: #6cc58a; --warn: #e3b341; --bad: #ff8a80; --mark: #45211f;
-  }
-}
-* { box-sizing: border-box; }
 html { scrollbar-gutter: stable; }
-body { margin: 0; background: var(--bg); color: var(--ink); font-variant-numeric: tabular-nums;
-       font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-a { color: var(--accent); text-decoration: none; }
-a:hover { text-decoration: underline; }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
-code, pre, .mono { font-family: var(--mono); font-size: 13px; }
-[hidden] { display: none !important; }
-.soft { color: var(--soft); } .bad { color: var(--bad); } .ok { color: var(--ok); } .warn { color: var(--warn); }
-.small { font-size: .85rem; }
 
 /* Frame of the page */
-header { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; align-items: center;
-         gap: .1rem 1.25rem; padding: .6rem 1.25rem; background: var(--paper); border-bottom: 1px solid var(--line); }
-header .name { font-weight: 650; letter-spacing: -.01em; color: var(--ink); }
-header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
+header { position: sticky; top: 0; z-index: 2; gap: .1rem 1.25rem; }
 nav { display: flex; gap: .25rem; }
 nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
 nav a:hover { background: var(--hover); text-decoration: none; }
@@ -46020,15 +46092,10 @@ nav a[aria-current] { background: var(--chosen); color: var(--ink); }
 #live[data-state=live] .dot { background: var(--ok); }
 #live[data-state=lost] { color: var(--bad); }
 #live[data-state=lost] .dot { background: var(--bad); }
-.dot { display: inline-block; width: .55rem; height: .55rem; border-radius: 50%; background: var(--faint);
-       margin-right: .45rem; vertical-align: .02rem; }
 .dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); }
 #faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem; border-bottom: 1px solid var(--line); }
 main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
-h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: .95rem; font-weight: 620; margin: 0; overflow-wrap: anywhere; }
 h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
-p { margin: 0 0 .6rem; }
 .top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
 .top .back { font-size: .9rem; }
 .top .actions { margin-left: auto; display: flex; gap: .5rem; }
@@ -46083,20 +46150,8 @@ svg.spark path { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-li
 svg.spark path.area { fill: var(--accent); opacity: .12; stroke: none; }
 
 /* Forms */
-button, input { font: inherit; color: inherit; }
-button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
-         cursor: pointer; }
-button:hover { background: var(--hover); }
-button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
-button.main:hover { filter: brightness(1.08); }
-button:disabled { opacity: .55; cursor: default; }
-button.link { border: 0; padding: 0; background: none; color: var(--accent); text-align: left; }
-button.link:hover { text-decoration: underline; }
-input[type=text], input[type=search], textarea { width: 100%; padding: .35rem .6rem; color: inherit;
-       border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
 input[type=search] { width: 13rem; max-width: 100%; }
-input.code { font: 13px/1.5 var(--mono); }
-textarea { display: block; resize: vertical; font: 13px/1.5 var(--mono); }
+textarea { display: block; resize: vertical; }
 label { display: block; font-size: .8rem; color: var(--soft); }
 label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; margin-right: .7rem; }
 .send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
@@ -46106,10 +46161,9 @@ label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .
 .answer { margin: .6rem 0 0; font-size: .85rem; }
 .answer:empty { margin: 0; }
 .top + .answer:not(:empty) { margin: -.5rem 0 .75rem; }
-kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
 
 /* Text: sources, logs, results */
-pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55; }
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .frame { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
          padding: .6rem 0; margin: .6rem 0; }
 .frame.tall { max-height: 32rem; overflow: auto; }
@@ -46328,11 +46382,12 @@ DASHBOARD_BODY = r"""
 </main>
 """
 
+
+# -- Dashboard: the script ---------------------------------------------------------------
+
 DASHBOARD_SCRIPT = r"""
-"use strict";
 // Everything that comes from outside becomes the text of a node; nothing is ever parsed as HTML.
 const SPARK = 60, KEEP_REQUESTS = 200, KEEP_LINES = 400, KEEP_RESULTS = 100, HIDDEN_PAUSE = 10000;
-const $ = (id) => document.getElementById(id);
 
 // What the server told, the part of it that is looked at, and what is chosen there.
 const state = { server: null, scripts: [], streams: [], routes: [], graphql: [], requests: [], lines: [],
@@ -46344,19 +46399,6 @@ let chosen = "", focus = "", wantChosen = false, source = null, request = null;
 // The list of messages stands still when its button was pressed, and while a message of it is looked at.
 let held = false, paused = false, heldAt = "";
 
-function el(tag, props = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(props)) {
-    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-    else if (key === "text") node.textContent = value;
-    else if (value !== undefined && value !== null) node.setAttribute(key, value);
-  }
-  node.append(...children);
-  return node;
-}
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
 function answer(id, text, good = true) {
   $(id).className = good ? "answer" : "answer bad";
   $(id).textContent = text;
@@ -46366,11 +46408,6 @@ function answer(id, text, good = true) {
 
 const number = (value) => value === null || value === undefined ? "" : Math.round(value).toLocaleString("en");
 const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
-const two = (value) => String(value).padStart(2, "0");
-function bytes(value) {
-  if (value < 1024) return value + " B";
-  return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
-}
 function duration(seconds) {
   seconds = Math.max(0, Math.round(seconds));
   const minutes = Math.floor(seconds / 60), hours = Math.floor(seconds / 3600);
@@ -46378,12 +46415,6 @@ function duration(seconds) {
   if (seconds < 3600) return minutes + " min " + seconds % 60 + " s";
   return hours < 48 ? hours + " h " + minutes % 60 + " min" : Math.floor(hours / 24) + " days";
 }
-function clock(time, fine) {
-  const date = new Date(time * 1000);
-  const text = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
-  return fine ? text + "." + String(date.getMilliseconds()).padStart(3, "0") : text;
-}
-const now = () => Date.now() / 1000;
 const headerText = (headers) => headers.map(([name, value]) => name + ": " + value).join("\n");
 const filterText = (filter) =>
   filter ? Object.entries(filter).map(([key, value]) => key + "=" + value).join(" ") : "everyone";
@@ -47085,14 +47116,8 @@ setInterval(render, 1000);
 go();
 """
 
-_DASHBOARD_ICON = ("data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path fill='none' "
-                   "stroke='%230b62c4' stroke-width='1.8' stroke-linecap='round' d='M2 12.5 5.5 7l3 3.5L14 3.5'/></svg>")
-DASHBOARD_PAGE = ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-                  '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-                  f'<title>Dashboard – aiwebengine</title>\n<link rel="icon" href="{_DASHBOARD_ICON}">\n'
-                  f'<style>{DASHBOARD_STYLE}</style>\n</head>\n<body>\n{DASHBOARD_BODY}'
-                  f'<script>{DASHBOARD_SCRIPT}</script>\n</body>\n</html>\n')
-DASHBOARD_POLICY = script_policy(DASHBOARD_SCRIPT) + "; img-src data:; base-uri 'none'; form-action 'none'"
+DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY, DASHBOARD_SCRIPT)
 
 
 @local_page("GET", "/engine")
@@ -47131,164 +47156,124 @@ def change_chaos(handler, head, body):
     return chaos_answer(handler, head, body)
 
 
-# -- GraphQL explorer --------------------------------------------------------------------
+# -- GraphQL explorer: the look ----------------------------------------------------------
+#
+# The page that a browser gets at `/graphql`: plain HTML, CSS and JavaScript without anything from elsewhere.
+# It talks to the address it came from, and to the same address followed by `/sse` for subscriptions.
 
-#: The page that a browser gets at `/graphql`: plain HTML, CSS and JavaScript without anything from elsewhere.
-#: It talks to the address it came from, and to the same address followed by `/sse` for subscriptions.
-EXPLORER_PAGE = r'''<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>GraphQL explorer – aiwebengine</title>
-<link rel="icon" href="data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>
- <path fill='none' stroke='%230b62c4' stroke-width='1.6'
- d='M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z'/></svg>">
-<style>
+EXPLORER_STYLE = r"""
 :root {
-  --bg: #f6f7f8; --panel: #ffffff; --edge: #dadfe3; --text: #1d2529; --soft: #5b686f; --accent: #0b62c4;
-  --accent-text: #ffffff; --hover: #e9eeef; --select: #cfe0f5;
-  --bad: #b3261e; --bad-bg: #fdecea; --ok: #2e7d32;
-  --t-keyword: #8a2a6f; --t-field: #1f5fa8; --t-arg: #8a5a00; --t-type: #0b7a75; --t-string: #2f7a2f;
-  --t-number: #a5480a; --t-variable: #7a3fb0; --t-directive: #8a2a6f;
-  --t-comment: #76838a; --t-punct: #5b686f;
-  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  --t-keyword: light-dark(#8a2a6f, #e59ad0); --t-field: light-dark(#1f5fa8, #82b7f0);
+  --t-arg: light-dark(#8a5a00, #e0b25c); --t-type: light-dark(#0b7a75, #5fd0c5);
+  --t-string: light-dark(#2f7a2f, #98cf8b); --t-number: light-dark(#a5480a, #f0a272);
+  --t-variable: light-dark(#7a3fb0, #c9a4f2); --select: light-dark(#cfe0f5, #1f3a58);
 }
-:root[data-theme="dark"] {
-  --bg: #14181b; --panel: #1b2125; --edge: #323b41; --text: #e3e8ea; --soft: #9aa7ae; --accent: #77b2f5;
-  --accent-text: #0b1c2e; --hover: #262e33; --select: #1f3a58;
-  --bad: #ff8a80; --bad-bg: #3a1f1f; --ok: #81c784;
-  --t-keyword: #e59ad0; --t-field: #82b7f0; --t-arg: #e0b25c; --t-type: #5fd0c5; --t-string: #98cf8b;
-  --t-number: #f0a272; --t-variable: #c9a4f2; --t-directive: #e59ad0;
-  --t-comment: #7f8d94; --t-punct: #9aa7ae;
-}
-* { box-sizing: border-box }
-html, body { height: 100%; margin: 0 }
-body { display: flex; flex-direction: column; background: var(--bg); color: var(--text);
-  font: 14px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
-button, input, select { font: inherit; color: inherit }
-button { border: 1px solid var(--edge); background: var(--panel); border-radius: 6px; padding: 4px 10px;
-  cursor: pointer }
-button:hover { background: var(--hover) }
-button.quiet { border-color: transparent; background: none }
-button.quiet:hover { background: var(--hover) }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px }
-header { display: flex; align-items: center; gap: 8px; padding: 8px 12px;
-  border-bottom: 1px solid var(--edge);
-  background: var(--panel); flex-wrap: wrap }
-header h1 { font-size: 15px; margin: 0 8px 0 0; font-weight: 650; white-space: nowrap }
-header h1 a { color: inherit; text-decoration: none }
-header h1 span { color: var(--soft); font-weight: 400 }
+html, body { height: 100%; }
+body { display: flex; flex-direction: column; font-size: 14px; line-height: 1.45; }
+button { padding: 4px 10px; }
+button.quiet { border-color: transparent; background: none; }
+button.quiet:hover { background: var(--hover); }
+header { padding: 8px 12px; }
+header h1 { margin: 0 8px 0 0; }
+header h1 a { color: inherit; }
 header .space { flex: 1 }
-#run { background: var(--accent); color: var(--accent-text); border-color: var(--accent); font-weight: 600;
-  min-width: 92px }
-#run:hover { filter: brightness(1.08) }
-#run.live { background: var(--bad); border-color: var(--bad); color: var(--panel) }
-kbd { font: 11px var(--mono); border: 1px solid var(--edge); border-radius: 4px; padding: 0 4px;
-  color: var(--soft) }
+#run { font-weight: 600; min-width: 92px }
+#run.live { background: var(--bad); border-color: var(--bad); color: var(--paper) }
+kbd { color: var(--soft) }
 main { flex: 1; display: flex; min-height: 0; position: relative }
-section { display: flex; flex-direction: column; min-width: 0; min-height: 0; background: var(--panel) }
+section { display: flex; flex-direction: column; min-width: 0; min-height: 0; background: var(--paper) }
 #left { width: 46% }
-#right { flex: 1; border-left: 1px solid var(--edge) }
-#docs { width: 330px; border-left: 1px solid var(--edge); overflow: hidden }
-#docs[hidden] { display: none }
+#right { flex: 1; border-left: 1px solid var(--line) }
+#docs { width: 330px; border-left: 1px solid var(--line); overflow: hidden }
 .grip { width: 7px; margin: 0 -4px 0 -3px; cursor: col-resize; z-index: 3; flex: none; background: none }
 .grip:hover, .grip:focus-visible { background: var(--select) }
 .grip.flat { width: auto; height: 7px; margin: -3px 0 -4px; cursor: row-resize }
-.bar { display: flex; align-items: center; gap: 4px; padding: 4px 8px; border-bottom: 1px solid var(--edge);
+.bar { display: flex; align-items: center; gap: 4px; padding: 4px 8px; border-bottom: 1px solid var(--line);
   min-height: 37px; color: var(--soft); font-size: 13px }
 .bar [role=tab] { border: 0; background: none; border-radius: 6px; color: var(--soft) }
-.bar [role=tab][aria-selected=true] { color: var(--text); background: var(--hover); font-weight: 600 }
+.bar [role=tab][aria-selected=true] { color: var(--ink); background: var(--hover); font-weight: 600 }
 .editor { position: relative; flex: 1; min-height: 0; display: flex; font: 13px/20px var(--mono);
-  background: var(--panel) }
-.gutter { flex: none; width: 42px; overflow: hidden; text-align: right; color: var(--t-comment);
+  background: var(--paper) }
+.gutter { flex: none; width: 42px; overflow: hidden; text-align: right; color: var(--faint);
   padding: 10px 8px 10px 0; user-select: none; white-space: pre }
 .gutter .bad { color: var(--bad); font-weight: 700 }
 .code { position: relative; flex: 1; min-width: 0 }
 .code pre, .code textarea { position: absolute; inset: 0; margin: 0; padding: 10px 12px 10px 4px; border: 0;
   font: inherit; white-space: pre; overflow: auto; tab-size: 2; letter-spacing: 0 }
-.code pre { pointer-events: none; overflow: hidden; color: var(--text) }
-.code textarea { background: none; color: transparent; caret-color: var(--text); resize: none; width: 100%;
-  height: 100%; outline: none }
+.code pre { pointer-events: none; overflow: hidden; color: var(--ink) }
+.code textarea { background: none; color: transparent; caret-color: var(--ink); resize: none; height: 100%;
+  border-radius: 0; outline: none }
 .editor:focus-within { box-shadow: inset 2px 0 0 var(--accent) }
 .code textarea::selection { background: var(--select); color: transparent }
-.code textarea::placeholder { color: var(--t-comment) }
-.keyword { color: var(--t-keyword) } .field { color: var(--t-field) } .arg { color: var(--t-arg) }
+.code textarea::placeholder { color: var(--faint) }
+.keyword, .directive { color: var(--t-keyword) } .field { color: var(--t-field) } .arg { color: var(--t-arg) }
 .type { color: var(--t-type) } .string { color: var(--t-string) } .number { color: var(--t-number) }
-.variable { color: var(--t-variable) } .directive { color: var(--t-directive) }
-.comment { color: var(--t-comment); font-style: italic } .punct { color: var(--t-punct) }
+.variable { color: var(--t-variable) }
+.comment { color: var(--faint); font-style: italic } .punct { color: var(--soft) }
 .bad-token { color: var(--bad); text-decoration: underline wavy }
 .unknown { text-decoration: underline wavy var(--bad); text-underline-offset: 3px }
 #popup { position: absolute; z-index: 9; min-width: 220px; max-width: 460px; max-height: 246px;
   overflow: auto;
-  background: var(--panel); border: 1px solid var(--edge); border-radius: 8px; margin: 0; padding: 4px;
+  background: var(--paper); border: 1px solid var(--line); border-radius: 8px; margin: 0; padding: 4px;
   list-style: none; font: 13px/20px var(--mono); box-shadow: 0 8px 24px #0003 }
-#popup[hidden] { display: none }
 #popup li { display: flex; gap: 14px; justify-content: space-between; padding: 1px 8px; border-radius: 5px;
   cursor: pointer; white-space: nowrap }
 #popup li[aria-selected=true] { background: var(--select) }
 #popup li small { color: var(--soft); font: inherit; overflow: hidden; text-overflow: ellipsis }
 #popup li.gone { text-decoration: line-through }
-#below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--edge); display: flex;
+#below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--line); display: flex;
   flex-direction: column }
 .pane { flex: 1; min-height: 0; overflow: auto; display: flex; flex-direction: column }
-.pane[hidden] { display: none }
-#metadata { padding: 10px 12px }
-#metadata:not([hidden]) { display: block }
+#metadata { display: block; padding: 10px 12px }
 #metadata p { margin: 0 0 8px; color: var(--soft); font-size: 13px }
 .pair { display: flex; gap: 6px; margin-bottom: 6px }
-.pair input { flex: 1; min-width: 0; padding: 4px 8px; border: 1px solid var(--edge); border-radius: 6px;
-  background: var(--bg); font: 13px var(--mono) }
+.pair input { flex: 1; min-width: 0 }
 #results { flex: 1; overflow: auto; padding: 10px 12px; scroll-behavior: auto }
-.card { border: 1px solid var(--edge); border-radius: 8px; margin-bottom: 8px; overflow: hidden;
+.card { border: 1px solid var(--line); border-radius: 8px; margin-bottom: 8px; overflow: hidden;
   background: var(--bg) }
 .card.failed { border-color: var(--bad) }
 .card .head { display: flex; gap: 12px; padding: 3px 10px; font: 12px/20px var(--mono); color: var(--soft);
-  border-bottom: 1px solid var(--edge); background: var(--panel) }
-.card .head b { color: var(--text); font-weight: 600 }
+  border-bottom: 1px solid var(--line); background: var(--paper) }
+.card .head b { color: var(--ink); font-weight: 600 }
 .card .head .right { margin-left: auto }
 .card pre { margin: 0; padding: 8px 10px; font: 13px/19px var(--mono); white-space: pre-wrap;
   overflow-wrap: anywhere }
 .problem { display: block; width: 100%; text-align: left; border: 0; border-radius: 0; padding: 4px 10px;
-  background: var(--bad-bg); color: var(--bad); font-size: 13px; border-bottom: 1px solid var(--edge) }
+  background: var(--mark); color: var(--bad); font-size: 13px; border-bottom: 1px solid var(--line) }
 .problem small { font-family: var(--mono); opacity: .8 }
 .empty { color: var(--soft); padding: 24px 8px; text-align: center; line-height: 2 }
-.dot { display: inline-block; width: 8px; height: 8px; border-radius: 50%; background: var(--t-comment) }
 .dot.live { background: var(--ok); animation: pulse 1.6s infinite }
 @keyframes pulse { 50% { opacity: .35 } }
 @media (prefers-reduced-motion: reduce) { .dot.live { animation: none } }
-#docs .bar input { flex: 1; min-width: 0; padding: 3px 8px; border: 1px solid var(--edge); border-radius: 6px;
-  background: var(--bg) }
+#docs .bar input { padding: 3px 8px }
 #docs .body { overflow: auto; padding: 8px 12px 24px; flex: 1 }
 #docs h2 { font-size: 16px; margin: 6px 0 4px; overflow-wrap: anywhere }
 #docs h3 { font-size: 12px; text-transform: uppercase; letter-spacing: .05em; color: var(--soft);
   margin: 16px 0 4px; font-weight: 600 }
 #docs p { margin: 2px 0 6px; color: var(--soft); white-space: pre-line }
 #docs .crumbs { font-size: 13px; margin-bottom: 4px }
-#docs .entry { padding: 5px 0; border-top: 1px solid var(--edge); position: relative;
+#docs .entry { padding: 5px 0; border-top: 1px solid var(--line); position: relative;
   overflow-wrap: anywhere; font: 13px/19px var(--mono) }
-#docs .entry p { font: 13px/18px system-ui, sans-serif; margin: 2px 0 0 }
-#docs .entry .add { float: right; font: 12px system-ui; padding: 0 7px; margin-left: 6px }
-#docs .link { border: 0; background: none; padding: 0; color: var(--t-type); font: inherit;
-  border-radius: 3px }
-#docs .link:hover { text-decoration: underline; background: none }
+#docs .entry p { font: 13px/18px var(--sans); margin: 2px 0 0 }
+#docs .entry .add { float: right; font: 12px var(--sans); padding: 0 7px; margin-left: 6px }
+#docs .link { color: var(--t-type); font: inherit }
 #docs .gone { text-decoration: line-through }
-#toast { position: fixed; bottom: 18px; left: 50%; transform: translateX(-50%); background: var(--text);
-  color: var(--panel); padding: 6px 14px; border-radius: 8px; opacity: 0; transition: opacity .2s;
+#toast { position: fixed; bottom: 18px; left: 50%; transform: translateX(-50%); background: var(--ink);
+  color: var(--paper); padding: 6px 14px; border-radius: 8px; opacity: 0; transition: opacity .2s;
   pointer-events: none; z-index: 20 }
 #toast.shown { opacity: 1 }
 @media (max-width: 760px) {
   main { flex-direction: column; overflow: auto }
   #left, #right, #docs { width: auto !important; flex: none; min-height: 70vh; border-left: 0;
-    border-top: 1px solid var(--edge) }
+    border-top: 1px solid var(--line) }
   .grip:not(.flat), header kbd { display: none }
 }
-</style>
-</head>
-<body>
+"""
+
+EXPLORER_BODY = r"""
 <header>
-  <h1><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
-  <button id="run" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
+  <h1 class="name"><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
+  <button id="run" class="main" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
   <button id="tidy" title="Format the document (Shift+Alt+F)">Format</button>
   <button id="share" title="Copy a link to this document">Share</button>
   <span class="space"></span>
@@ -47341,7 +47326,10 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   <section id="right" aria-label="Result">
     <div class="bar"><span class="dot" id="dot"></span><span id="summary">Result</span>
       <span style="flex:1"></span><button class="quiet" id="clear">Clear</button></div>
-    <div id="results" tabindex="0" aria-label="Results" role="log"></div>
+    <div id="results" tabindex="0" aria-label="Results" role="log"><div class="empty">
+      <kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br><kbd>Ctrl</kbd> <kbd>Space</kbd> completes<br>
+      <kbd>Ctrl</kbd> <kbd>K</kbd> searches the schema<br><kbd>Shift</kbd> <kbd>Alt</kbd> <kbd>F</kbd> formats
+    </div></div>
   </section>
   <section id="docs" aria-label="Schema">
     <div class="bar"><input id="search" type="search" placeholder="Search the schema"
@@ -47350,18 +47338,16 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   </section>
 </main>
 <div id="toast" role="status"></div>
-<script>
-"use strict";
-const $ = (id) => document.getElementById(id);
-const make = (tag, props = {}, ...children) => {
-  const node = Object.assign(document.createElement(tag), props);
-  node.append(...children);
-  return node;
-};
+"""
+
+
+# -- GraphQL explorer: the editor --------------------------------------------------------
+
+EXPLORER_EDITOR = r'''
 const escapeHtml = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
 const endpoint = location.pathname.replace(/\/+$/, "") || "/graphql";
 
-// ---- tokens and where they stand ------------------------------------------------------------
+// -- tokens and where they stand --
 
 const TOKEN = new RegExp([
   /(?<comment>#[^\n]*)/, /(?<string>"""(?:\\"""|[^])*?(?:"""|$)|"(?:\\.|[^"\\\n])*"?)/,
@@ -47518,7 +47504,7 @@ function analyse(text) {
   }
 }
 
-// ---- editors ----------------------------------------------------------------------------------
+// -- editors --
 
 class Editor {
   constructor(box, paint) {
@@ -47632,7 +47618,7 @@ const query = new Editor($("query-editor"), paintGraphql);
 const variables = new Editor($("variables-editor"), paintJson);
 query.opened = () => complete(false);
 
-// ---- completion -------------------------------------------------------------------------------
+// -- completion --
 
 const popup = $("popup");
 let choices = [], chosen = 0, replaceFrom = 0;
@@ -47708,11 +47694,10 @@ function optionsFor(kind, at, result) {
 
 function drawPopup(caret) {
   popup.replaceChildren(...choices.slice(0, 60).map((item, index) => {
-    const node = make("li", { role: "option", id: "choice-" + index, className: item.gone ? "gone" : "" },
-      make("span", { textContent: item.label }), make("small", { textContent: item.detail }));
-    node.setAttribute("aria-selected", String(index === chosen));
-    node.addEventListener("mousedown", (event) => { event.preventDefault(); chosen = index; accept(); });
-    return node;
+    const take = (event) => { event.preventDefault(); chosen = index; accept(); };
+    return el("li", { role: "option", id: "choice-" + index, class: item.gone ? "gone" : null,
+      "aria-selected": String(index === chosen), onmousedown: take },
+      el("span", { text: item.label }), el("small", { text: item.detail }));
   }));
   const before = query.value.slice(0, replaceFrom), line = before.split("\n").length - 1;
   const column = before.length - before.lastIndexOf("\n") - 1, width = characterWidth();
@@ -47726,7 +47711,7 @@ function drawPopup(caret) {
 }
 function characterWidth() {
   if (!characterWidth.value) {
-    const probe = make("span", { textContent: "0".repeat(50), style: "position:absolute;visibility:hidden" });
+    const probe = el("span", { text: "0".repeat(50), style: "position:absolute;visibility:hidden" });
     query.back.append(probe);
     characterWidth.value = probe.getBoundingClientRect().width / 50;
     probe.remove();
@@ -47768,8 +47753,12 @@ query.area.addEventListener("input", (event) => {
 query.area.addEventListener("blur", hidePopup);
 query.area.addEventListener("click", hidePopup);
 
-// ---- running ----------------------------------------------------------------------------------
+'''
 
+
+# -- GraphQL explorer: running, formatting -----------------------------------------------
+
+EXPLORER_RUNNING = r'''
 const results = $("results");
 let running = null;         // AbortController of the request under way
 const MAX_EVENTS = 500;
@@ -47780,12 +47769,7 @@ function state(text, live) {
   $("run").classList.toggle("live", Boolean(running));
   $("run").textContent = running ? "■ Stop" : "▶ Run";
 }
-function clock(date = new Date()) {
-  const two = (n) => String(n).padStart(2, "0");
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.`
-    + String(date.getMilliseconds()).padStart(3, "0");
-}
-function size(count) { return count < 1024 ? count + " B" : (count / 1024).toFixed(1) + " KiB"; }
+const stamp = () => clock(now(), true);
 
 function card(title, text, right) {
   let value, pretty = text, errors = [];
@@ -47794,17 +47778,17 @@ function card(title, text, right) {
     pretty = JSON.stringify(value, null, 2);
     errors = value && Array.isArray(value.errors) ? value.errors : [];
   } catch { /* shown as it came */ }
-  const head = make("div", { className: "head" }, make("b", { textContent: title }),
-    make("span", { className: "right", textContent: right }));
-  const node = make("div", { className: "card" + (errors.length ? " failed" : "") }, head);
+  const head = el("div", { class: "head" }, el("b", { text: title }),
+    el("span", { class: "right", text: right }));
+  const node = el("div", { class: "card" + (errors.length ? " failed" : "") }, head);
   for (const error of errors) {
     const place = (error.locations || [])[0];
-    const button = make("button", { className: "problem" }, error.message + " ",
-      make("small", { textContent: place ? `${place.line}:${place.column}` : "" }));
-    if (place) button.addEventListener("click", () => query.go(place.line, place.column));
-    node.append(button);
+    node.append(el("button", { class: "problem", onclick: () => place && query.go(place.line, place.column) },
+      error.message + " ", el("small", { text: place ? `${place.line}:${place.column}` : "" })));
   }
-  node.append(make("pre", { innerHTML: paintJson(pretty) }));
+  const shown = el("pre");
+  shown.innerHTML = paintJson(pretty);
+  node.append(shown);
   const follows = results.scrollHeight - results.scrollTop - results.clientHeight < 60;
   results.append(node);
   while (results.children.length > MAX_EVENTS) results.firstChild.remove();
@@ -47843,7 +47827,7 @@ async function run() {
     if (error.name === "AbortError") state($("summary").textContent.replace(/^(Subscribed since|Running…)/,
       "Stopped. $&"));
     else {
-      card("Failed", "The server could not be reached: " + error.message, clock());
+      card("Failed", "The server could not be reached: " + error.message, stamp());
       state("Failed");
     }
   }
@@ -47861,8 +47845,8 @@ async function ask(request, control) {
   const text = await response.text();
   const took = (performance.now() - began).toFixed(0) + " ms";
   running = null;
-  state(`${response.status} ${response.statusText} · ${took} · ${size(new Blob([text]).size)}`);
-  card(`${response.status}`, text, clock());
+  state(`${response.status} ${response.statusText} · ${took} · ${bytes(new Blob([text]).size)}`);
+  card(`${response.status}`, text, stamp());
   results.scrollTop = 0;
 }
 
@@ -47876,24 +47860,24 @@ async function subscribe(request, control) {
   if (!(response.headers.get("content-type") || "").startsWith("text/event-stream")) {
     running = null;
     state(`${response.status} ${response.statusText}`);
-    return card(String(response.status), await response.text(), clock());
+    return card(String(response.status), await response.text(), stamp());
   }
   let count = 0;
-  const since = new Date();
+  const since = now();
   const counted = () => `${count} event${count === 1 ? "" : "s"}`;
-  const live = () => state(`Subscribed since ${clock(since).slice(0, 8)} · ${counted()}`, true);
+  const live = () => state(`Subscribed since ${clock(since)} · ${counted()}`, true);
   live();
-  results.append(make("div", { className: "empty", textContent: "Waiting for events…" }));
+  results.append(el("div", { class: "empty", text: "Waiting for events…" }));
   for await (const event of events(response.body)) {
     if (results.querySelector(".empty")) results.replaceChildren();
     if (event.type === "complete") break;
     if (event.data === "") continue;
     count += 1;
-    card("#" + count + (event.type === "gap" ? " gap" : ""), event.data, clock());
+    card("#" + count + (event.type === "gap" ? " gap" : ""), event.data, stamp());
     live();
   }
   running = null;
-  state(`Ended at ${clock().slice(0, 8)} · ${counted()}`);
+  state(`Ended at ${clock(now())} · ${counted()}`);
 }
 
 // The lines of an event stream as events { type, data }.
@@ -47915,7 +47899,7 @@ async function* events(body) {
   }
 }
 
-// ---- formatting -------------------------------------------------------------------------------
+// -- formatting --
 
 function tidy() {
   const { tokens } = analyse(query.value);
@@ -47981,8 +47965,12 @@ function tidy() {
   }
 }
 
-// ---- schema browser ---------------------------------------------------------------------------
+'''
 
+
+# -- GraphQL explorer: the schema, tabs, sharing -----------------------------------------
+
+EXPLORER_SCHEMA = r'''
 const INTROSPECTION = `query Introspection { __schema { description queryType { name } mutationType { name }
   subscriptionType { name } directives { name description locations isRepeatable args { ...Input } }
   types { kind name description specifiedByURL fields(includeDeprecated: true) { name description isDeprecated
@@ -48015,11 +48003,7 @@ async function loadSchema() {
 
 let trail = [];
 const docs = $("docs-body");
-const link = (name, text = name) => {
-  const node = make("button", { className: "link", textContent: text });
-  node.addEventListener("click", () => browse(name));
-  return node;
-};
+const link = (name, text = name) => el("button", { class: "link", text, onclick: () => browse(name) });
 const refNodes = (ref) => ref.kind === "NON_NULL" ? [...refNodes(ref.ofType), "!"]
   : ref.kind === "LIST" ? ["[", ...refNodes(ref.ofType), "]"] : [link(ref.name)];
 
@@ -48027,30 +48011,27 @@ function argumentNodes(args) {
   if (!args || !args.length) return [];
   const nodes = ["("];
   args.forEach((item, index) => {
-    nodes.push(make("span", { className: "arg", textContent: item.name, title: item.description || "" }),
+    nodes.push(el("span", { class: "arg", text: item.name, title: item.description || "" }),
       ": ",
       ...refNodes(item.type));
-    if (item.defaultValue !== null) nodes.push(make("span",
-      { className: "punct", textContent: " = " + item.defaultValue }));
+    if (item.defaultValue !== null) nodes.push(el("span",
+      { class: "punct", text: " = " + item.defaultValue }));
     if (index < args.length - 1) nodes.push(", ");
   });
   return [...nodes, ")"];
 }
 function fieldEntry(field, owner) {
-  const node = make("div", { className: "entry" });
+  const node = el("div", { class: "entry" });
   const operation = schema && ["query", "mutation", "subscription"].find((kind) => schema[kind] === owner);
   if (operation) {
-    const add = make("button", { className: "add", textContent: "+",
-      title: "Write an operation with this field" });
-    add.setAttribute("aria-label", `Write an operation with ${field.name}`);
-    add.addEventListener("click", () => insert(operation, field));
-    node.append(add);
+    node.append(el("button", { class: "add", text: "+", title: "Write an operation with this field",
+      "aria-label": `Write an operation with ${field.name}`, onclick: () => insert(operation, field) }));
   }
-  node.append(make("span", { className: "field" + (field.isDeprecated ? " gone" : ""),
-    textContent: field.name }),
+  node.append(el("span", { class: "field" + (field.isDeprecated ? " gone" : ""),
+    text: field.name }),
     ...argumentNodes(field.args), ": ", ...refNodes(field.type));
-  if (field.description) node.append(make("p", { textContent: field.description }));
-  if (field.isDeprecated) node.append(make("p", { textContent: "Deprecated: " + field.deprecationReason }));
+  if (field.description) node.append(el("p", { text: field.description }));
+  if (field.isDeprecated) node.append(el("p", { text: "Deprecated: " + field.deprecationReason }));
   return node;
 }
 function browse(name, same) {
@@ -48058,66 +48039,66 @@ function browse(name, same) {
   if (!same) trail = type ? [...trail.filter((item) => item !== name), name].slice(-6) : [];
   docs.replaceChildren();
   docs.scrollTop = 0;
-  if (!schema) return docs.append(make("p", { textContent: "No schema." }));
+  if (!schema) return docs.append(el("p", { text: "No schema." }));
   if (!type) return overview();
-  const crumbs = make("div", { className: "crumbs" }, link(null, "Schema"));
+  const crumbs = el("div", { class: "crumbs" }, link(null, "Schema"));
   for (const item of trail) crumbs.append(" › ", item === name ? item : link(item));
-  docs.append(crumbs, make("h2", { textContent: name }),
-    make("p", { textContent: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
-  const part = (title, nodes) => { if (nodes.length) docs.append(make("h3", { textContent: title }),
+  docs.append(crumbs, el("h2", { text: name }),
+    el("p", { text: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
+  const part = (title, nodes) => { if (nodes.length) docs.append(el("h3", { text: title }),
     ...nodes); };
-  const plain = (refs) => (refs || []).map((ref) => make("div", { className: "entry" }, link(ref.name)));
-  if (type.specifiedByURL) docs.append(make("p", {},
-    make("a", { href: type.specifiedByURL, textContent: type.specifiedByURL })));
+  const plain = (refs) => (refs || []).map((ref) => el("div", { class: "entry" }, link(ref.name)));
+  if (type.specifiedByURL) docs.append(el("p", {},
+    el("a", { href: type.specifiedByURL, text: type.specifiedByURL })));
   part("Fields", (type.fields || []).map((field) => fieldEntry(field, name)));
   part("Input fields", (type.inputFields || []).map((item) => {
-    const node = make("div", { className: "entry" },
-      make("span", { className: "arg", textContent: item.name }), ": ",
+    const node = el("div", { class: "entry" },
+      el("span", { class: "arg", text: item.name }), ": ",
       ...refNodes(item.type), item.defaultValue === null ? "" : " = " + item.defaultValue);
-    if (item.description) node.append(make("p", { textContent: item.description }));
+    if (item.description) node.append(el("p", { text: item.description }));
     return node;
   }));
   part("Values", (type.enumValues || []).map((item) => {
-    const node = make("div", { className: "entry" + (item.isDeprecated ? " gone" : "") },
-      make("span", { className: "type", textContent: item.name }));
-    if (item.description) node.append(make("p", { textContent: item.description }));
+    const node = el("div", { class: "entry" + (item.isDeprecated ? " gone" : "") },
+      el("span", { class: "type", text: item.name }));
+    if (item.description) node.append(el("p", { text: item.description }));
     return node;
   }));
   part("Implements", plain(type.interfaces));
   part("Possible types", plain(type.possibleTypes));
 }
 function overview() {
-  docs.append(make("h2", { textContent: "Schema" }), make("p", { textContent: schema.description || "" }));
+  docs.append(el("h2", { text: "Schema" }), el("p", { text: schema.description || "" }));
   for (const kind of ["query", "mutation", "subscription"]) {
     const type = schema.types.get(schema[kind]);
     if (!type) continue;
-    docs.append(make("h3", { textContent: kind === "query" ? "Queries" : kind + "s" }),
+    docs.append(el("h3", { text: kind === "query" ? "Queries" : kind + "s" }),
       ...type.fields.map((field) => fieldEntry(field, type.name)));
   }
   const own = [...schema.types.values()].filter((type) => !type.name.startsWith("__")
     && ![schema.query, schema.mutation, schema.subscription].includes(type.name));
-  docs.append(make("h3", { textContent: "Types" }), ...own.map((type) => make("div", { className: "entry" },
-    link(type.name), make("span", { className: "comment", textContent: " " + type.kind.toLowerCase() }))));
+  docs.append(el("h3", { text: "Types" }), ...own.map((type) => el("div", { class: "entry" },
+    link(type.name), el("span", { class: "comment", text: " " + type.kind.toLowerCase() }))));
 }
 $("search").addEventListener("input", () => {
   const wanted = $("search").value.trim().toLowerCase();
   if (!wanted || !schema) return browse(trail[trail.length - 1] || null, true);
-  docs.replaceChildren(make("h3", { textContent: "Found" }));
+  docs.replaceChildren(el("h3", { text: "Found" }));
   let count = 0;
   for (const type of schema.types.values()) {
     if (type.name.startsWith("__")) continue;
     if (type.name.toLowerCase().includes(wanted)) {
-      docs.append(make("div", { className: "entry" }, link(type.name)));
+      docs.append(el("div", { class: "entry" }, link(type.name)));
       count += 1;
     }
     for (const item of [...(type.fields || []), ...(type.inputFields || []), ...(type.enumValues || [])]) {
       if (count < 200 && item.name.toLowerCase().includes(wanted)) {
-        docs.append(make("div", { className: "entry" }, link(type.name), "." + item.name));
+        docs.append(el("div", { class: "entry" }, link(type.name), "." + item.name));
         count += 1;
       }
     }
   }
-  if (!count) docs.append(make("p", { textContent: "Nothing has such a name." }));
+  if (!count) docs.append(el("p", { text: "Nothing has such a name." }));
 });
 
 // A document for one root field: required arguments as variables, leaf fields selected.
@@ -48173,23 +48154,18 @@ function welcome() {
   return lines + (first ? "\n" + draft("query", first) : "\n{\n  __typename\n}\n");
 }
 
-// ---- metadata, tabs, sharing, theme, sizes ------------------------------------------------------
+// -- metadata, tabs, sharing, theme, sizes --
 
 function metadata() {
   return [...$("pairs").children].map((row) =>
     [...row.querySelectorAll("input")].map((input) => input.value));
 }
 function addPair(key = "", value = "") {
-  const field = (label, text) => {
-    const input = make("input", { value: text, placeholder: label, spellcheck: false });
-    input.setAttribute("aria-label", "Metadata " + label);
-    input.addEventListener("input", remember);
-    return input;
-  };
-  const drop = make("button", { textContent: "×", title: "Remove" });
-  drop.setAttribute("aria-label", "Remove this pair");
-  const row = make("div", { className: "pair" }, field("key", key), field("value", value), drop);
-  drop.addEventListener("click", () => { row.remove(); remember(); });
+  const field = (label, value) => el("input", { class: "code", type: "text", value, placeholder: label,
+    spellcheck: "false", "aria-label": "Metadata " + label, oninput: remember });
+  const drop = el("button", { text: "×", title: "Remove", "aria-label": "Remove this pair",
+    onclick: () => { row.remove(); remember(); } });
+  const row = el("div", { class: "pair" }, field("key", key), field("value", value), drop);
   $("pairs").append(row);
   return row;
 }
@@ -48318,21 +48294,14 @@ addEventListener("hashchange", () =>
 
 followTheme();
 restore();
-results.append(make("div", { className: "empty",
-  innerHTML: "<kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br>"
-  + "<kbd>Ctrl</kbd> <kbd>Space</kbd> completes<br><kbd>Ctrl</kbd> <kbd>K</kbd> searches the schema<br>"
-  + "<kbd>Shift</kbd> <kbd>Alt</kbd> <kbd>F</kbd> formats" }));
 if (innerWidth < 1000) toggleDocs(false);
 loadSchema();
 if (!location.hash) query.area.focus();
-</script>
-</body>
-</html>
 '''
-EXPLORER_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; script-src 'sha256-%s'" % base64.b64encode(hashlib.sha256(
-        EXPLORER_PAGE.partition("<script>")[2].partition("</script>")[0].encode()).digest()).decode())
+
+EXPLORER_PAGE, EXPLORER_POLICY = render_program(
+    "GraphQL explorer", "M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z", EXPLORER_STYLE,
+    EXPLORER_BODY, EXPLORER_EDITOR + EXPLORER_RUNNING + EXPLORER_SCHEMA)
 
 
 @page("explorer")
@@ -50477,16 +50446,15 @@ test("only what is on the list can be chosen", async () => {
   <title>Live poll</title>
   <link rel="icon" href="data:,">
   <style>
-    :root { color-scheme: light dark; --paper: #f6f4ef; --card: #fff; --ink: #23211d; --quiet: #6d6860;
-      --line: #dcd7cc; --bar: #f3c9a5; --live: #2e7d4f; --bad: #b3362b }
-    @media (prefers-color-scheme: dark) {
-      :root { --paper: #1b1a18; --card: #262421; --ink: #efece5; --quiet: #a8a298; --line: #3d3a35;
-        --bar: #7a4f2b; --live: #6fcf97; --bad: #f08a80 }
-    }
+    :root { color-scheme: light dark;
+      --ink: light-dark(#1c2024, #e4e8eb); --soft: light-dark(#5c656e, #9aa5af);
+      --line: light-dark(#e1e5e9, #2c333a); --bar: light-dark(#cfe2f8, #1f4166);
+      --bg: light-dark(#f6f7f9, #121518); --paper: light-dark(#fff, #191d21);
+      --ok: light-dark(#227a3d, #6cc58a); --bad: light-dark(#b3261e, #ff8a80) }
     * { box-sizing: border-box }
     body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
-      background: var(--paper); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
-    main { width: min(34rem, 100%); padding: 2rem; background: var(--card); border: 1px solid var(--line);
+      background: var(--bg); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
+    main { width: min(34rem, 100%); padding: 2rem; background: var(--paper); border: 1px solid var(--line);
       border-radius: 1rem }
     h1 { margin: 0 0 1.2rem; font-size: 1.6rem; line-height: 1.25 }
     button { position: relative; display: flex; width: 100%; margin: 0 0 .7rem; padding: .8rem 1rem; overflow: hidden;
@@ -50495,9 +50463,9 @@ test("only what is on the list can be chosen", async () => {
     button:hover, button:focus-visible { border-color: currentColor }
     button i { position: absolute; inset: 0 auto 0 0; background: var(--bar); transition: width .4s }
     button span, button b { position: relative }
-    p { margin: .6rem 0 0; color: var(--quiet); font-size: .95rem }
+    p { margin: .6rem 0 0; color: var(--soft); font-size: .95rem }
     #status::before { content: "●"; margin-right: .4em }
-    #status.live::before { color: var(--live) }
+    #status.live::before { color: var(--ok) }
     #answer { color: var(--bad) }
     @media (prefers-reduced-motion: reduce) { button i { transition: none } }
   </style>
