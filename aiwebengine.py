@@ -3652,6 +3652,8 @@ def parse_function(params_source, body_source, is_async=False, is_generator=Fals
 # ======================================================================================
 
 
+# -- Variables and scopes ----------------------------------------------------------------
+
 class Variable:
     """One binding.
 
@@ -3755,6 +3757,8 @@ def global_name(name):
     """The Python name of a global of the realm: never `__builtins__`, which Python looks at."""
     return name + "_" if name != "__builtins_" else "__builtins_."
 
+
+# -- Resolving names ---------------------------------------------------------------------
 
 def methods_by_node(visitor, prefix):
     """The methods of a class that are named with the prefix and a kind of node, by the class of the node."""
@@ -7096,22 +7100,24 @@ class NodeMaker:
         self.jump_codes = 0
 
     def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script."""
+        """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
 
     def name(self, id):
-        return self.node(ast.Name, id, _LOAD)
+        return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
 
     def store(self, id):
         return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
-        return self.node(ast.Constant, value)
+        return ast.Constant(value, lineno=self.line, col_offset=self.column)
 
     def call(self, helper, *args):
-        return self.apply(self.name(helper), list(args))
+        line, column = self.line, self.column
+        return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
+                        lineno=line, col_offset=column)
 
     def apply(self, function, args):
         return self.node(ast.Call, function, args, [])
@@ -27793,7 +27799,7 @@ class LiveValues:
         return self.later(read)
 
 
-# -- Realm -------------------------------------------------------------------------------
+# -- Output and compiled texts -----------------------------------------------------------
 
 def write_line(stream, text):
     """Writes a line to a text stream and flushes it. Characters that its encoding lacks are escaped, and only
@@ -27844,6 +27850,11 @@ MIN_COLLECT_OBJECTS = 20_000
 #: All realms that are alive.
 REALMS = weakref.WeakSet()
 
+#: Thread -> the realm that it waits for, for all that may be in another one meanwhile.
+WAITS, WAITS_LOCK = {}, threading.Lock()
+
+
+# -- Threads for scripts -----------------------------------------------------------------
 
 class StackHeadroom:
     """`with HEADROOM:` gives Python more stack for work that shall not end in the middle: making a
@@ -27990,6 +28001,8 @@ def prepare_interpreter():
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
 
 
+# -- Outcomes of calls -------------------------------------------------------------------
+
 class Outcome:
     """Something that is not over yet: `done` says when it is, and then the listeners are called, each
     once, by the thread that ends it or, later, by the one that adds the listener."""
@@ -28052,9 +28065,25 @@ class Pending(Outcome):
 
     def wait(self):
         """The value, once it is there; raises ScriptTimeout when the time is up."""
+        realm, me = self.realm, threading.get_ident()
+        nested = any(other.thread == me for other in REALMS)
+        with WAITS_LOCK:
+            itself = realm.is_below(me)
+            if nested and not itself:
+                WAITS[me] = realm       # whoever is there may call the script that waits here
+        if itself:
+            realm.enter(lambda: realm.run_jobs(False))
+            if not self.done:
+                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it may wait "
+                                    "for other promises only, not for timers or events")
+            return self.value()
         settled = threading.Event()
         self.then(settled.set)
-        self.realm.await_settled(settled, self.timeout, self.started)
+        try:
+            realm.await_settled(settled, self.timeout, self.started)
+        finally:
+            if nested and realm.take_lock():        # or a call that was let in by this may still run
+                realm.lock.release()
         return self.value()
 
     def seconds_left(self):
@@ -28069,6 +28098,8 @@ def awaited(outcome):
 def unsettled_error(seconds):
     return ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
+
+# -- Realm -------------------------------------------------------------------------------
 
 def guards():
     """What generated code consults: `guarded` keys, and `appendable`, the length that an array must be
@@ -28290,7 +28321,9 @@ class Realm:
         """Runs work() under the lock and the deadline and then the microtasks; returns its result.
         Raises JSError or ScriptTimeout."""
         seconds = timeout if timeout is not None else self.timeout
-        with self.lock:
+        if not self.lock.acquire(False) and not self.take_lock():
+            return self.enter_lent(work)
+        try:
             if self.closed:
                 raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
@@ -28320,6 +28353,7 @@ class Realm:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
                     self.clear_interrupt()
+                self.thread = None
                 if HEADROOM.raised:
                     with HEADROOM.lock:
                         HEADROOM.settle()
@@ -28327,6 +28361,46 @@ class Realm:
             if stopped.name != ScriptTimeout.name:
                 WATCHDOG.settle(self)
             raise stopped
+        finally:
+            self.lock.release()
+
+    def take_lock(self):
+        """Waits for the lock. False when that would never end, because the thread that is inside waits, over
+        others perhaps, for a realm that this thread is in: two scripts call each other. It stands still until
+        this thread has left that realm, which may go in without the lock."""
+        me = threading.get_ident()
+        with WAITS_LOCK:
+            if self.is_below(me):
+                return False
+            WAITS[me] = self
+        self.lock.acquire()
+        with WAITS_LOCK:
+            del WAITS[me]
+        return True
+
+    def is_below(self, thread):
+        """Is this thread inside, or does whoever is inside wait for it?"""
+        realm = self
+        while realm is not None and realm.thread != thread:
+            realm = WAITS.get(realm.thread)
+        return realm is not None
+
+    def enter_lent(self, work):
+        """enter() as if the thread that is inside had called."""
+        if self.closed:
+            raise self.unloaded or JSError(f"the realm {self.name} is closed")
+        before, self.thread = self.thread, threading.get_ident()
+        try:
+            return self.enter_again(work)
+        except Interrupted as error:
+            if error is not self.interruption:
+                raise
+            raise self.stopped_error(self.time_limit, error) from None
+        finally:
+            if self.interruption is not None and before != self.thread:
+                STOPPED_THREADS.discard(self.thread)
+                STOPPED_THREADS.add(before)
+            self.thread = before
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -28370,8 +28444,9 @@ class Realm:
     def enqueue_job(self, job):
         self.jobs.append(job)
 
-    def run_jobs(self):
-        """Runs microtasks until none is left (9.5), then reports rejections nobody handled."""
+    def run_jobs(self, at_end=True):
+        """Runs microtasks until none is left (9.5), then, at the end of an entry, reports rejections nobody
+        handled."""
         jobs = self.jobs
         while True:
             while jobs:
@@ -28382,7 +28457,7 @@ class Realm:
                     job()
                 except Exception as error:
                     self.report(self.js_error(error), "Uncaught")
-            if not self.rejections:
+            if not self.rejections or not at_end:
                 return
             self.report_rejections()
 
@@ -28610,11 +28685,15 @@ class Realm:
     def lookup(self, name):
         """The function value of a global function, or of a top-level variable of the script or module
         that holds one, or None."""
-        with self.lock:
+        held = self.lock.acquire(False) or self.take_lock()
+        try:
             value = self.globals.get(global_name(name))
             if not is_callable(value) and self.modules.main is not None:
                 value = getattr(self.modules.main.cells.get(name), "v", None)
             return value if is_callable(value) else None
+        finally:
+            if held:
+                self.lock.release()
 
     def define(self, name, value, raw=False):
         """Defines a global from Python; a dotted name defines a property of an object."""
@@ -28860,6 +28939,8 @@ def make_prototype_property(function):
 JSFunction.make_prototype = staticmethod(make_prototype_property)
 JSFunction.realm_of = staticmethod(realm_of_function)
 
+
+# -- Timers, and threads that wait -------------------------------------------------------
 
 #: Timers of one realm that wait at the same time.
 MAX_TIMERS = 100_000
@@ -30512,6 +30593,9 @@ class Js2PyRealm:
     interrupt_run = Realm.interrupt_run
     enter = Realm.enter
     enter_again = Realm.enter_again
+    take_lock = Realm.take_lock
+    is_below = Realm.is_below
+    enter_lent = Realm.enter_lent
     work_and_jobs = Realm.work_and_jobs
     clear_interrupt = Realm.clear_interrupt
     run_jobs = Realm.run_jobs
@@ -30662,10 +30746,14 @@ class Js2PyRealm:
 
     def lookup(self, name):
         """The function that a global variable holds, or None."""
-        with self.lock:
+        held = self.lock.acquire(False) or self.take_lock()
+        try:
             desc = self.scope.own.get(name)
             value = desc and desc.get("value")
             return self.outward(value) if value is not None and value.is_callable() else None
+        finally:
+            if held:
+                self.lock.release()
 
     def define(self, name, value, raw=False):
         """Defines a global from Python; a dotted name defines a property of an object."""
@@ -42916,7 +43004,7 @@ def byte_range(text, size):
     return (start, end) if start < end else ()
 
 
-# -- One connection ----------------------------------------------------------------------
+# -- One connection: reading -------------------------------------------------------------
 
 #: The origin in a head that was refused before it was understood.
 _ORIGIN_LINE = re.compile(rb"\r\nOrigin:[ \t]*([!-~]+)[ \t]*\r\n", re.IGNORECASE)
@@ -42933,8 +43021,8 @@ HELD, WAITING = "held", "waiting"
 DROPPED = 444
 
 
-class RequestHandler(http.server.BaseHTTPRequestHandler):
-    """One connection and, one after the other, its requests.
+class RequestReader(http.server.BaseHTTPRequestHandler):
+    """Reads requests; what every part of a connection needs.
 
     Unlike its base class it does nothing when it is made. `serve` is called whenever the socket is
     ready; it never waits for the socket. `state` says what the connection waits for.
@@ -43128,7 +43216,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.refuse(Refusal(408, f"The request did not arrive within {REQUEST_SECONDS} s", close=True))
         self.end()
 
-    # -- answering ----
+
+# -- One connection: answering -----------------------------------------------------------
+
+class RequestAnswerer(RequestReader):
+    """Decides what answers a request: a route, a file, a page of the server, an error."""
 
     def respond(self, body):
         """Answers the request in `self.head`."""
@@ -43407,7 +43499,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return PAGES["missing"](self.server, head, message)
         raise Refusal(404, message)
 
-    # -- GraphQL ----
+
+# -- One connection: GraphQL and routes of scripts ---------------------------------------
+
+class ScriptCaller(RequestAnswerer):
+    """Answers with GraphQL and with the handlers of scripts."""
 
     def graphql(self, head, body):
         """Answers a request to an endpoint of GraphQL; False when the path is none."""
@@ -43615,7 +43711,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
         raise Refusal(int(status), host.realm.to_python(message))
 
-    # -- streams ----
+
+# -- One connection: streams -------------------------------------------------------------
+
+class StreamOpener(ScriptCaller):
+    """Opens streams, and hands their connections to the broadcaster."""
 
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
@@ -43732,7 +43832,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
         self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
 
-    # -- writing ----
+
+# -- One connection: writing -------------------------------------------------------------
+
+class RequestHandler(StreamOpener):
+    """One connection and, one after the other, its requests; here their answers are written."""
 
     def refuse(self, refusal):
         """Sends an error: a page for browsers, JSON for others."""
@@ -43863,6 +43967,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.file.close()
             self.file = None
 
+
+# -- Requests as scripts see them --------------------------------------------------------
 
 _AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null}
 
@@ -49288,6 +49394,8 @@ def line_diff(actual, expected):
     return "\n".join(lines)
 
 
+# -- Script tests: requests and streams --------------------------------------------------
+
 class LocalServer(HTTPServer):
     """The HTTP server without a port: whoever has it hands it connections."""
 
@@ -49461,6 +49569,8 @@ class TestResult:
         self.kind = self.failure = self.place = None
         self.notes = []
 
+
+# -- Script tests: one file --------------------------------------------------------------
 
 class ScriptTests:
     """One test file, with the scripts of its folder loaded for it."""
