@@ -3652,6 +3652,8 @@ def parse_function(params_source, body_source, is_async=False, is_generator=Fals
 # ======================================================================================
 
 
+# -- Variables and scopes ----------------------------------------------------------------
+
 class Variable:
     """One binding.
 
@@ -3755,6 +3757,8 @@ def global_name(name):
     """The Python name of a global of the realm: never `__builtins__`, which Python looks at."""
     return name + "_" if name != "__builtins_" else "__builtins_."
 
+
+# -- Resolving names ---------------------------------------------------------------------
 
 def methods_by_node(visitor, prefix):
     """The methods of a class that are named with the prefix and a kind of node, by the class of the node."""
@@ -7096,22 +7100,24 @@ class NodeMaker:
         self.jump_codes = 0
 
     def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script."""
+        """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
 
     def name(self, id):
-        return self.node(ast.Name, id, _LOAD)
+        return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
 
     def store(self, id):
         return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
-        return self.node(ast.Constant, value)
+        return ast.Constant(value, lineno=self.line, col_offset=self.column)
 
     def call(self, helper, *args):
-        return self.apply(self.name(helper), list(args))
+        line, column = self.line, self.column
+        return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
+                        lineno=line, col_offset=column)
 
     def apply(self, function, args):
         return self.node(ast.Call, function, args, [])
@@ -27793,7 +27799,7 @@ class LiveValues:
         return self.later(read)
 
 
-# -- Realm -------------------------------------------------------------------------------
+# -- Output and compiled texts -----------------------------------------------------------
 
 def write_line(stream, text):
     """Writes a line to a text stream and flushes it. Characters that its encoding lacks are escaped, and only
@@ -27844,6 +27850,11 @@ MIN_COLLECT_OBJECTS = 20_000
 #: All realms that are alive.
 REALMS = weakref.WeakSet()
 
+#: Thread -> the realm that it waits for, for all that may be in another one meanwhile.
+WAITS, WAITS_LOCK = {}, threading.Lock()
+
+
+# -- Threads for scripts -----------------------------------------------------------------
 
 class StackHeadroom:
     """`with HEADROOM:` gives Python more stack for work that shall not end in the middle: making a
@@ -27990,6 +28001,8 @@ def prepare_interpreter():
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
 
 
+# -- Outcomes of calls -------------------------------------------------------------------
+
 class Outcome:
     """Something that is not over yet: `done` says when it is, and then the listeners are called, each
     once, by the thread that ends it or, later, by the one that adds the listener."""
@@ -28052,9 +28065,25 @@ class Pending(Outcome):
 
     def wait(self):
         """The value, once it is there; raises ScriptTimeout when the time is up."""
+        realm, me = self.realm, threading.get_ident()
+        nested = any(other.thread == me for other in REALMS)
+        with WAITS_LOCK:
+            itself = realm.is_below(me)
+            if nested and not itself:
+                WAITS[me] = realm       # whoever is there may call the script that waits here
+        if itself:
+            realm.enter(lambda: realm.run_jobs(False))
+            if not self.done:
+                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it may wait "
+                                    "for other promises only, not for timers or events")
+            return self.value()
         settled = threading.Event()
         self.then(settled.set)
-        self.realm.await_settled(settled, self.timeout, self.started)
+        try:
+            realm.await_settled(settled, self.timeout, self.started)
+        finally:
+            if nested and realm.take_lock():        # or a call that was let in by this may still run
+                realm.lock.release()
         return self.value()
 
     def seconds_left(self):
@@ -28069,6 +28098,8 @@ def awaited(outcome):
 def unsettled_error(seconds):
     return ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
+
+# -- Realm -------------------------------------------------------------------------------
 
 def guards():
     """What generated code consults: `guarded` keys, and `appendable`, the length that an array must be
@@ -28290,7 +28321,9 @@ class Realm:
         """Runs work() under the lock and the deadline and then the microtasks; returns its result.
         Raises JSError or ScriptTimeout."""
         seconds = timeout if timeout is not None else self.timeout
-        with self.lock:
+        if not self.lock.acquire(False) and not self.take_lock():
+            return self.enter_lent(work)
+        try:
             if self.closed:
                 raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
@@ -28320,6 +28353,7 @@ class Realm:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
                     self.clear_interrupt()
+                self.thread = None
                 if HEADROOM.raised:
                     with HEADROOM.lock:
                         HEADROOM.settle()
@@ -28327,6 +28361,46 @@ class Realm:
             if stopped.name != ScriptTimeout.name:
                 WATCHDOG.settle(self)
             raise stopped
+        finally:
+            self.lock.release()
+
+    def take_lock(self):
+        """Waits for the lock. False when that would never end, because the thread that is inside waits, over
+        others perhaps, for a realm that this thread is in: two scripts call each other. It stands still until
+        this thread has left that realm, which may go in without the lock."""
+        me = threading.get_ident()
+        with WAITS_LOCK:
+            if self.is_below(me):
+                return False
+            WAITS[me] = self
+        self.lock.acquire()
+        with WAITS_LOCK:
+            del WAITS[me]
+        return True
+
+    def is_below(self, thread):
+        """Is this thread inside, or does whoever is inside wait for it?"""
+        realm = self
+        while realm is not None and realm.thread != thread:
+            realm = WAITS.get(realm.thread)
+        return realm is not None
+
+    def enter_lent(self, work):
+        """enter() as if the thread that is inside had called."""
+        if self.closed:
+            raise self.unloaded or JSError(f"the realm {self.name} is closed")
+        before, self.thread = self.thread, threading.get_ident()
+        try:
+            return self.enter_again(work)
+        except Interrupted as error:
+            if error is not self.interruption:
+                raise
+            raise self.stopped_error(self.time_limit, error) from None
+        finally:
+            if self.interruption is not None and before != self.thread:
+                STOPPED_THREADS.discard(self.thread)
+                STOPPED_THREADS.add(before)
+            self.thread = before
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -28370,8 +28444,9 @@ class Realm:
     def enqueue_job(self, job):
         self.jobs.append(job)
 
-    def run_jobs(self):
-        """Runs microtasks until none is left (9.5), then reports rejections nobody handled."""
+    def run_jobs(self, at_end=True):
+        """Runs microtasks until none is left (9.5), then, at the end of an entry, reports rejections nobody
+        handled."""
         jobs = self.jobs
         while True:
             while jobs:
@@ -28382,7 +28457,7 @@ class Realm:
                     job()
                 except Exception as error:
                     self.report(self.js_error(error), "Uncaught")
-            if not self.rejections:
+            if not self.rejections or not at_end:
                 return
             self.report_rejections()
 
@@ -28610,11 +28685,15 @@ class Realm:
     def lookup(self, name):
         """The function value of a global function, or of a top-level variable of the script or module
         that holds one, or None."""
-        with self.lock:
+        held = self.lock.acquire(False) or self.take_lock()
+        try:
             value = self.globals.get(global_name(name))
             if not is_callable(value) and self.modules.main is not None:
                 value = getattr(self.modules.main.cells.get(name), "v", None)
             return value if is_callable(value) else None
+        finally:
+            if held:
+                self.lock.release()
 
     def define(self, name, value, raw=False):
         """Defines a global from Python; a dotted name defines a property of an object."""
@@ -28860,6 +28939,8 @@ def make_prototype_property(function):
 JSFunction.make_prototype = staticmethod(make_prototype_property)
 JSFunction.realm_of = staticmethod(realm_of_function)
 
+
+# -- Timers, and threads that wait -------------------------------------------------------
 
 #: Timers of one realm that wait at the same time.
 MAX_TIMERS = 100_000
@@ -30512,6 +30593,9 @@ class Js2PyRealm:
     interrupt_run = Realm.interrupt_run
     enter = Realm.enter
     enter_again = Realm.enter_again
+    take_lock = Realm.take_lock
+    is_below = Realm.is_below
+    enter_lent = Realm.enter_lent
     work_and_jobs = Realm.work_and_jobs
     clear_interrupt = Realm.clear_interrupt
     run_jobs = Realm.run_jobs
@@ -30662,10 +30746,14 @@ class Js2PyRealm:
 
     def lookup(self, name):
         """The function that a global variable holds, or None."""
-        with self.lock:
+        held = self.lock.acquire(False) or self.take_lock()
+        try:
             desc = self.scope.own.get(name)
             value = desc and desc.get("value")
             return self.outward(value) if value is not None and value.is_callable() else None
+        finally:
+            if held:
+                self.lock.release()
 
     def define(self, name, value, raw=False):
         """Defines a global from Python; a dotted name defines a property of an object."""
@@ -40285,7 +40373,7 @@ def find_import(folder, specifier, referrer):
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains U+0000")
     folder = folder.resolve()
     try:
-        path = (folder / referrer).parent.joinpath(specifier).resolve()
+        path = pathlib.Path(os.path.realpath((folder / referrer).parent.joinpath(specifier)))
         named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
         misspelled = path.exists() and not named.startswith("../") and not is_spelled_so(folder, named.split("/"))
     except (OSError, ValueError) as error:
@@ -42916,7 +43004,7 @@ def byte_range(text, size):
     return (start, end) if start < end else ()
 
 
-# -- One connection ----------------------------------------------------------------------
+# -- One connection: reading -------------------------------------------------------------
 
 #: The origin in a head that was refused before it was understood.
 _ORIGIN_LINE = re.compile(rb"\r\nOrigin:[ \t]*([!-~]+)[ \t]*\r\n", re.IGNORECASE)
@@ -42933,8 +43021,8 @@ HELD, WAITING = "held", "waiting"
 DROPPED = 444
 
 
-class RequestHandler(http.server.BaseHTTPRequestHandler):
-    """One connection and, one after the other, its requests.
+class RequestReader(http.server.BaseHTTPRequestHandler):
+    """Reads requests; what every part of a connection needs.
 
     Unlike its base class it does nothing when it is made. `serve` is called whenever the socket is
     ready; it never waits for the socket. `state` says what the connection waits for.
@@ -43128,7 +43216,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.refuse(Refusal(408, f"The request did not arrive within {REQUEST_SECONDS} s", close=True))
         self.end()
 
-    # -- answering ----
+
+# -- One connection: answering -----------------------------------------------------------
+
+class RequestAnswerer(RequestReader):
+    """Decides what answers a request: a route, a file, a page of the server, an error."""
 
     def respond(self, body):
         """Answers the request in `self.head`."""
@@ -43407,7 +43499,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return PAGES["missing"](self.server, head, message)
         raise Refusal(404, message)
 
-    # -- GraphQL ----
+
+# -- One connection: GraphQL and routes of scripts ---------------------------------------
+
+class ScriptCaller(RequestAnswerer):
+    """Answers with GraphQL and with the handlers of scripts."""
 
     def graphql(self, head, body):
         """Answers a request to an endpoint of GraphQL; False when the path is none."""
@@ -43615,7 +43711,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
         raise Refusal(int(status), host.realm.to_python(message))
 
-    # -- streams ----
+
+# -- One connection: streams -------------------------------------------------------------
+
+class StreamOpener(ScriptCaller):
+    """Opens streams, and hands their connections to the broadcaster."""
 
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
@@ -43732,7 +43832,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
         self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
 
-    # -- writing ----
+
+# -- One connection: writing -------------------------------------------------------------
+
+class RequestHandler(StreamOpener):
+    """One connection and, one after the other, its requests; here their answers are written."""
 
     def refuse(self, refusal):
         """Sends an error: a page for browsers, JSON for others."""
@@ -43863,6 +43967,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.file.close()
             self.file = None
 
+
+# -- Requests as scripts see them --------------------------------------------------------
 
 _AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null}
 
@@ -44600,54 +44706,6 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # as the text of a node.
 # ======================================================================================
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --soft: #5c656e; --line: #d9dee3; --paper: #ffffff;
-        --panel: #f5f7f9; --accent: #0b62c4; --bad: #b3261e; --mark: #fdecea; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ec; --soft: #9aa4ae; --line: #353c44; --paper: #15181c; --panel: #1d2227;
-          --accent: #77b2f5; --bad: #ff8a80; --mark: #45211f; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-       font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 64rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.5rem; line-height: 1.3; margin: 0 0 .5rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
-p { margin: .5rem 0; }
-.soft { color: var(--soft); }
-.bad { color: var(--bad); }
-a { color: var(--accent); }
-code, pre { font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-pre { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: .75rem 0;
-      margin: .5rem 0; overflow-x: auto; }
-pre > span { display: block; padding: 0 1rem; white-space: pre; min-height: 1.55em; }
-pre > span.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
-pre .number { display: inline-block; width: 3.5em; color: var(--soft); user-select: none; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line);
-         vertical-align: top; }
-th { font-weight: 600; color: var(--soft); font-size: .85rem; }
-td.n, th.n { text-align: right; }
-ul { padding-left: 1.2rem; }
-"""
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-{script}</body>
-</html>
-"""
-
 def script_policy(script):
     """The Content-Security-Policy of a page with one script of ours: that one runs and no other."""
     return ("default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; "
@@ -44678,6 +44736,130 @@ def page(name):
 def esc(value):
     """Text as HTML."""
     return html.escape(printable(str(value)))
+
+
+# -- Page kit ----------------------------------------------------------------------------
+#
+# One look and one set of helpers for all pages: errors, the dashboard, the explorer. The note of live
+# pages, which stands in pages of others, takes the palette.
+
+#: The colours and the typefaces of every page: ink on paper, by day and by night.
+PALETTE = """
+  color-scheme: light dark;
+  --ink: light-dark(#1c2024, #e4e8eb); --soft: light-dark(#5c656e, #9aa5af);
+  --faint: light-dark(#656e77, #8a959f); --line: light-dark(#e1e5e9, #2c333a);
+  --bg: light-dark(#f6f7f9, #121518); --paper: light-dark(#ffffff, #191d21);
+  --hover: light-dark(#f0f4f9, #20262c); --chosen: light-dark(#e3eefb, #1c3047);
+  --chip: light-dark(#eef1f4, #262d34);
+  --accent: light-dark(#0b62c4, #77b2f5); --on-accent: light-dark(#ffffff, #0b1c2e);
+  --ok: light-dark(#227a3d, #6cc58a); --warn: light-dark(#8a5a00, #e3b341);
+  --bad: light-dark(#b3261e, #ff8a80); --mark: light-dark(#fdecea, #45211f);
+  --sans: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+"""
+
+KIT_STYLE = ":root {" + PALETTE + r"""}
+:root[data-theme=light] { color-scheme: light; }
+:root[data-theme=dark] { color-scheme: dark; }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 var(--sans);
+       font-variant-numeric: tabular-nums; }
+a { color: var(--accent); text-decoration: none; }
+a:hover { text-decoration: underline; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
+code, pre, .mono { font: 13px/1.55 var(--mono); }
+kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
+[hidden] { display: none !important; }
+h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: .95rem; font-weight: 620; margin: 0; overflow-wrap: anywhere; }
+p { margin: 0 0 .6rem; }
+.soft { color: var(--soft); } .bad { color: var(--bad); }
+.ok { color: var(--ok); } .warn { color: var(--warn); }
+.small { font-size: .85rem; }
+header { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .5rem; padding: .6rem 1.25rem;
+         background: var(--paper); border-bottom: 1px solid var(--line); }
+header .name { font-size: 15px; font-weight: 650; letter-spacing: -.01em; color: var(--ink);
+               white-space: nowrap; }
+header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
+.dot { display: inline-block; flex: none; width: .55rem; height: .55rem; border-radius: 50%;
+       background: var(--faint); margin-right: .45rem; vertical-align: .02rem; }
+button, input { font: inherit; color: inherit; }
+button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
+         cursor: pointer; }
+button:hover { background: var(--hover); }
+button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
+button.main:hover { filter: brightness(1.08); }
+button:disabled { opacity: .55; cursor: default; }
+button.link { border: 0; padding: 0; background: none; color: var(--accent); text-align: left; }
+button.link:hover { text-decoration: underline; }
+input:is([type=text], [type=search]), textarea { width: 100%; padding: .35rem .6rem; color: inherit;
+       border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
+textarea, input.code { font: 13px/1.5 var(--mono); }
+"""
+
+#: What the scripts of pages begin with.
+KIT_SCRIPT = r"""
+"use strict";
+const $ = (id) => document.getElementById(id);
+
+// A new element: `text` is its text, on… a listener, everything else an attribute.
+function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "text") node.textContent = value;
+    else if (value !== undefined && value !== null) node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+const now = () => Date.now() / 1000;
+const two = (value) => String(value).padStart(2, "0");
+function clock(time, fine) {
+  const date = new Date(time * 1000);
+  const text = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
+  return fine ? text + "." + String(date.getMilliseconds()).padStart(3, "0") : text;
+}
+function bytes(value) {
+  if (value < 1024) return value + " B";
+  return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
+}
+"""
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+{head}<style>{style}</style>
+</head>
+<body>
+{body}
+{script}</body>
+</html>
+"""
+
+
+def render_page(title, style, body, script="", head=""):
+    """A page in the common style, with its own after it; `script` are tags, `title` and `body` HTML."""
+    return PAGE.format(title=title, style=KIT_STYLE + style, body=body, script=script, head=head)
+
+
+def render_program(title, icon, style, body, script):
+    """(text, Content-Security-Policy) of a page that is a program. `icon` is a path in a box of 16 units."""
+    script = KIT_SCRIPT + script
+    head = f"""<link rel="icon" href="data:image/svg+xml,
+ <svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>
+ <path fill='none' stroke='%230b62c4' stroke-width='1.7' stroke-linecap='round'
+ d='{icon}'/></svg>">
+"""
+    return (render_page(f"{title} – aiwebengine", style, body, f"<script>{script}</script>\n", head),
+            script_policy(script) + "; img-src data:; base-uri 'none'; form-action 'none'")
 
 
 # -- Live pages --------------------------------------------------------------------------
@@ -44788,21 +44970,20 @@ LIVE_SCRIPT = r"""
   // -- What a page should say: in a shadow tree, out of reach of its styles --
 
   const STYLE = `
-    :host { all: initial; }
+    :host { all: initial; PALETTE }
     section { position: fixed; left: 1rem; bottom: 1rem; z-index: 2147483647; display: flex; align-items: start;
       max-width: min(44rem, calc(100vw - 2rem)); max-height: 60vh; overflow: auto; box-sizing: border-box;
-      color-scheme: light dark; background: light-dark(#fff, #1d2227); color: light-dark(#1c2024, #e6e9ec);
-      border: 1px solid light-dark(#d9dee3, #353c44); border-left: 4px solid light-dark(#b3261e, #ff8a80);
-      border-radius: 8px; box-shadow: 0 4px 20px rgb(0 0 0 / .18); padding: .5rem .25rem .5rem .75rem;
-      font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-    section.calm { border-left-color: light-dark(#b97a00, #f0bd5c); }
+      background: var(--paper); color: var(--ink); border: 1px solid var(--line);
+      border-left: 4px solid var(--bad); border-radius: 8px; box-shadow: 0 4px 20px rgb(0 0 0 / .18);
+      padding: .5rem .25rem .5rem .75rem; font: 14px/1.5 var(--sans); }
+    section.calm { border-left-color: var(--warn); }
     div { min-width: 0; }
     p, summary { margin: 0; overflow-wrap: anywhere; }
     summary { cursor: pointer; }
-    span { color: light-dark(#5c656e, #9aa4ae); }
-    pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 ui-monospace, Menlo, Consolas, monospace; }
-    button { all: unset; cursor: pointer; padding: 0 .5rem; color: light-dark(#5c656e, #9aa4ae); }
-    button:focus-visible, summary:focus-visible { outline: 2px solid light-dark(#0b62c4, #77b2f5); }`;
+    span { color: var(--soft); }
+    pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 var(--mono); }
+    button { all: unset; cursor: pointer; padding: 0 .5rem; color: var(--soft); }
+    button:focus-visible, summary:focus-visible { outline: 2px solid var(--accent); }`;
 
   function element(name, text, ...children) {
     const made = document.createElement(name);
@@ -44867,7 +45048,7 @@ LIVE_SCRIPT = r"""
   addEventListener("pageshow", (event) => event.persisted && connect());
   connect();
 })();
-"""
+""".replace("PALETTE", PALETTE)
 
 _LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
@@ -44890,18 +45071,27 @@ def live_script(server, head, _all):
 
 # -- Errors ------------------------------------------------------------------------------
 
-TROUBLE_STYLE = """
-h1 { font-weight: 600; margin: .25rem 0 1rem; }
-h1 .kind { color: var(--bad); font-weight: 500; }
+TROUBLE_STYLE = r"""
+main { max-width: 64rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+a { text-decoration: underline; }
+h1 { font-size: 1.5rem; font-weight: 600; margin: .25rem 0 1rem; }
+h1 .kind { font-weight: 500; }
+h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
+pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: .75rem 0;
+      margin: .5rem 0; overflow-x: auto; }
+pre > span { display: block; padding: 0 1rem; white-space: pre; min-height: 1.55em; }
+pre > span.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
+pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-select: none; }
 .eyebrow { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; margin: 0; }
-.notice { border-left: 3px solid #c98a00; padding: .1rem .75rem; color: var(--soft); }
-.frames { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; margin: .5rem 0; }
+.notice { border-left: 3px solid var(--warn); padding: .1rem .75rem; color: var(--soft); }
+.frames { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
+          margin: .5rem 0; }
 .frames details + details, .frames p + details, .frames * + p { border-top: 1px solid var(--line); }
 .frames summary, .frames p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; margin: 0;
-          padding: .4rem 1rem; font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+          padding: .4rem 1rem; font: 13px/1.55 var(--mono); }
 .frames summary { cursor: pointer; }
 .frames summary::marker { content: ""; }
-.frames summary:hover { background: var(--panel); }
+.frames summary:hover { background: var(--hover); }
 .frames summary:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
 .frames summary > :first-child::before { content: "›"; display: inline-block; width: 1em; color: var(--soft); }
 .frames details[open] summary > :first-child::before { transform: rotate(90deg) translateX(.1em); }
@@ -44911,7 +45101,7 @@ h1 .kind { color: var(--bad); font-weight: 500; }
 .place { color: var(--soft); overflow-wrap: anywhere; }
 pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 4px; }
 .facts { display: grid; grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: .15rem 1.25rem; margin: 0;
-         font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+         font: 13px/1.55 var(--mono); }
 .facts dt { color: var(--soft); overflow-wrap: anywhere; }
 .facts dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 details.more summary { cursor: pointer; color: var(--soft); margin: .75rem 0 .35rem; }
@@ -44971,7 +45161,7 @@ def trouble_response(server, head, status, title, parts, headers=()):
         script += f"<script>{MARKS_SCRIPT}</script>\n"
         policy = (_LIVE_POLICY.replace("script-src 'self'", f"script-src 'self' {script_hash(MARKS_SCRIPT)}")
                   if live is not None else script_policy(MARKS_SCRIPT))
-    text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body, script=script)
+    text = render_page(esc(title), TROUBLE_STYLE, f"<main>\n{body}\n</main>", script)
     return html_response(status, text, headers, policy)
 
 
@@ -45993,40 +46183,13 @@ def code_in_module(realm, scope, code):
     return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
-# -- Dashboard: the page -----------------------------------------------------------------
+# -- Dashboard: the look -----------------------------------------------------------------
 
 DASHBOARD_STYLE = r"""
-:root {
-  color-scheme: light dark;
-  --ink: #1c2024; --soft: #5c656e; --faint: #656e77; --line: #e1e5e9; --bg: #f6f7f9; --paper: #ffffff;
-  --hover: #f0f4f9; --chosen: #e3eefb; --accent: #0b62c4; --on-accent: #ffffff; --chip: #eef1f4;
-  --ok: #227a3d; --warn: #8a5a00; --bad: #b3261e; --mark: #fdecea;
-  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --ink: #e4e8eb; --soft: #9aa5af; --faint: #8a959f; --line: #2c333a; --bg: #121518; --paper: #191d21;
-    --hover: #20262c; --chosen: #1c3047; --accent: #77b2f5; --on-accent: #0b1c2e; --chip: #262d34;
-    --ok: #6cc58a; --warn: #e3b341; --bad: #ff8a80; --mark: #45211f;
-  }
-}
-* { box-sizing: border-box; }
 html { scrollbar-gutter: stable; }
-body { margin: 0; background: var(--bg); color: var(--ink); font-variant-numeric: tabular-nums;
-       font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-a { color: var(--accent); text-decoration: none; }
-a:hover { text-decoration: underline; }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
-code, pre, .mono { font-family: var(--mono); font-size: 13px; }
-[hidden] { display: none !important; }
-.soft { color: var(--soft); } .bad { color: var(--bad); } .ok { color: var(--ok); } .warn { color: var(--warn); }
-.small { font-size: .85rem; }
 
 /* Frame of the page */
-header { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; align-items: center;
-         gap: .1rem 1.25rem; padding: .6rem 1.25rem; background: var(--paper); border-bottom: 1px solid var(--line); }
-header .name { font-weight: 650; letter-spacing: -.01em; color: var(--ink); }
-header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
+header { position: sticky; top: 0; z-index: 2; gap: .1rem 1.25rem; }
 nav { display: flex; gap: .25rem; }
 nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
 nav a:hover { background: var(--hover); text-decoration: none; }
@@ -46035,15 +46198,10 @@ nav a[aria-current] { background: var(--chosen); color: var(--ink); }
 #live[data-state=live] .dot { background: var(--ok); }
 #live[data-state=lost] { color: var(--bad); }
 #live[data-state=lost] .dot { background: var(--bad); }
-.dot { display: inline-block; width: .55rem; height: .55rem; border-radius: 50%; background: var(--faint);
-       margin-right: .45rem; vertical-align: .02rem; }
 .dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); }
 #faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem; border-bottom: 1px solid var(--line); }
 main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
-h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: .95rem; font-weight: 620; margin: 0; overflow-wrap: anywhere; }
 h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
-p { margin: 0 0 .6rem; }
 .top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
 .top .back { font-size: .9rem; }
 .top .actions { margin-left: auto; display: flex; gap: .5rem; }
@@ -46098,20 +46256,8 @@ svg.spark path { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-li
 svg.spark path.area { fill: var(--accent); opacity: .12; stroke: none; }
 
 /* Forms */
-button, input { font: inherit; color: inherit; }
-button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
-         cursor: pointer; }
-button:hover { background: var(--hover); }
-button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
-button.main:hover { filter: brightness(1.08); }
-button:disabled { opacity: .55; cursor: default; }
-button.link { border: 0; padding: 0; background: none; color: var(--accent); text-align: left; }
-button.link:hover { text-decoration: underline; }
-input[type=text], input[type=search], textarea { width: 100%; padding: .35rem .6rem; color: inherit;
-       border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
 input[type=search] { width: 13rem; max-width: 100%; }
-input.code { font: 13px/1.5 var(--mono); }
-textarea { display: block; resize: vertical; font: 13px/1.5 var(--mono); }
+textarea { display: block; resize: vertical; }
 label { display: block; font-size: .8rem; color: var(--soft); }
 label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; margin-right: .7rem; }
 .send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
@@ -46121,10 +46267,9 @@ label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .
 .answer { margin: .6rem 0 0; font-size: .85rem; }
 .answer:empty { margin: 0; }
 .top + .answer:not(:empty) { margin: -.5rem 0 .75rem; }
-kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
 
 /* Text: sources, logs, results */
-pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55; }
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .frame { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
          padding: .6rem 0; margin: .6rem 0; }
 .frame.tall { max-height: 32rem; overflow: auto; }
@@ -46343,11 +46488,12 @@ DASHBOARD_BODY = r"""
 </main>
 """
 
+
+# -- Dashboard: the script ---------------------------------------------------------------
+
 DASHBOARD_SCRIPT = r"""
-"use strict";
 // Everything that comes from outside becomes the text of a node; nothing is ever parsed as HTML.
 const SPARK = 60, KEEP_REQUESTS = 200, KEEP_LINES = 400, KEEP_RESULTS = 100, HIDDEN_PAUSE = 10000;
-const $ = (id) => document.getElementById(id);
 
 // What the server told, the part of it that is looked at, and what is chosen there.
 const state = { server: null, scripts: [], streams: [], routes: [], graphql: [], requests: [], lines: [],
@@ -46359,19 +46505,6 @@ let chosen = "", focus = "", wantChosen = false, source = null, request = null;
 // The list of messages stands still when its button was pressed, and while a message of it is looked at.
 let held = false, paused = false, heldAt = "";
 
-function el(tag, props = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(props)) {
-    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-    else if (key === "text") node.textContent = value;
-    else if (value !== undefined && value !== null) node.setAttribute(key, value);
-  }
-  node.append(...children);
-  return node;
-}
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
 function answer(id, text, good = true) {
   $(id).className = good ? "answer" : "answer bad";
   $(id).textContent = text;
@@ -46381,11 +46514,6 @@ function answer(id, text, good = true) {
 
 const number = (value) => value === null || value === undefined ? "" : Math.round(value).toLocaleString("en");
 const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
-const two = (value) => String(value).padStart(2, "0");
-function bytes(value) {
-  if (value < 1024) return value + " B";
-  return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
-}
 function duration(seconds) {
   seconds = Math.max(0, Math.round(seconds));
   const minutes = Math.floor(seconds / 60), hours = Math.floor(seconds / 3600);
@@ -46393,12 +46521,6 @@ function duration(seconds) {
   if (seconds < 3600) return minutes + " min " + seconds % 60 + " s";
   return hours < 48 ? hours + " h " + minutes % 60 + " min" : Math.floor(hours / 24) + " days";
 }
-function clock(time, fine) {
-  const date = new Date(time * 1000);
-  const text = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
-  return fine ? text + "." + String(date.getMilliseconds()).padStart(3, "0") : text;
-}
-const now = () => Date.now() / 1000;
 const headerText = (headers) => headers.map(([name, value]) => name + ": " + value).join("\n");
 const filterText = (filter) =>
   filter ? Object.entries(filter).map(([key, value]) => key + "=" + value).join(" ") : "everyone";
@@ -47100,14 +47222,8 @@ setInterval(render, 1000);
 go();
 """
 
-_DASHBOARD_ICON = ("data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path fill='none' "
-                   "stroke='%230b62c4' stroke-width='1.8' stroke-linecap='round' d='M2 12.5 5.5 7l3 3.5L14 3.5'/></svg>")
-DASHBOARD_PAGE = ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-                  '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-                  f'<title>Dashboard – aiwebengine</title>\n<link rel="icon" href="{_DASHBOARD_ICON}">\n'
-                  f'<style>{DASHBOARD_STYLE}</style>\n</head>\n<body>\n{DASHBOARD_BODY}'
-                  f'<script>{DASHBOARD_SCRIPT}</script>\n</body>\n</html>\n')
-DASHBOARD_POLICY = script_policy(DASHBOARD_SCRIPT) + "; img-src data:; base-uri 'none'; form-action 'none'"
+DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY, DASHBOARD_SCRIPT)
 
 
 @local_page("GET", "/engine")
@@ -47146,164 +47262,124 @@ def change_chaos(handler, head, body):
     return chaos_answer(handler, head, body)
 
 
-# -- GraphQL explorer --------------------------------------------------------------------
+# -- GraphQL explorer: the look ----------------------------------------------------------
+#
+# The page that a browser gets at `/graphql`: plain HTML, CSS and JavaScript without anything from elsewhere.
+# It talks to the address it came from, and to the same address followed by `/sse` for subscriptions.
 
-#: The page that a browser gets at `/graphql`: plain HTML, CSS and JavaScript without anything from elsewhere.
-#: It talks to the address it came from, and to the same address followed by `/sse` for subscriptions.
-EXPLORER_PAGE = r'''<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>GraphQL explorer – aiwebengine</title>
-<link rel="icon" href="data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>
- <path fill='none' stroke='%230b62c4' stroke-width='1.6'
- d='M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z'/></svg>">
-<style>
+EXPLORER_STYLE = r"""
 :root {
-  --bg: #f6f7f8; --panel: #ffffff; --edge: #dadfe3; --text: #1d2529; --soft: #5b686f; --accent: #0b62c4;
-  --accent-text: #ffffff; --hover: #e9eeef; --select: #cfe0f5;
-  --bad: #b3261e; --bad-bg: #fdecea; --ok: #2e7d32;
-  --t-keyword: #8a2a6f; --t-field: #1f5fa8; --t-arg: #8a5a00; --t-type: #0b7a75; --t-string: #2f7a2f;
-  --t-number: #a5480a; --t-variable: #7a3fb0; --t-directive: #8a2a6f;
-  --t-comment: #76838a; --t-punct: #5b686f;
-  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  --t-keyword: light-dark(#8a2a6f, #e59ad0); --t-field: light-dark(#1f5fa8, #82b7f0);
+  --t-arg: light-dark(#8a5a00, #e0b25c); --t-type: light-dark(#0b7a75, #5fd0c5);
+  --t-string: light-dark(#2f7a2f, #98cf8b); --t-number: light-dark(#a5480a, #f0a272);
+  --t-variable: light-dark(#7a3fb0, #c9a4f2); --select: light-dark(#cfe0f5, #1f3a58);
 }
-:root[data-theme="dark"] {
-  --bg: #14181b; --panel: #1b2125; --edge: #323b41; --text: #e3e8ea; --soft: #9aa7ae; --accent: #77b2f5;
-  --accent-text: #0b1c2e; --hover: #262e33; --select: #1f3a58;
-  --bad: #ff8a80; --bad-bg: #3a1f1f; --ok: #81c784;
-  --t-keyword: #e59ad0; --t-field: #82b7f0; --t-arg: #e0b25c; --t-type: #5fd0c5; --t-string: #98cf8b;
-  --t-number: #f0a272; --t-variable: #c9a4f2; --t-directive: #e59ad0;
-  --t-comment: #7f8d94; --t-punct: #9aa7ae;
-}
-* { box-sizing: border-box }
-html, body { height: 100%; margin: 0 }
-body { display: flex; flex-direction: column; background: var(--bg); color: var(--text);
-  font: 14px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
-button, input, select { font: inherit; color: inherit }
-button { border: 1px solid var(--edge); background: var(--panel); border-radius: 6px; padding: 4px 10px;
-  cursor: pointer }
-button:hover { background: var(--hover) }
-button.quiet { border-color: transparent; background: none }
-button.quiet:hover { background: var(--hover) }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px }
-header { display: flex; align-items: center; gap: 8px; padding: 8px 12px;
-  border-bottom: 1px solid var(--edge);
-  background: var(--panel); flex-wrap: wrap }
-header h1 { font-size: 15px; margin: 0 8px 0 0; font-weight: 650; white-space: nowrap }
-header h1 a { color: inherit; text-decoration: none }
-header h1 span { color: var(--soft); font-weight: 400 }
+html, body { height: 100%; }
+body { display: flex; flex-direction: column; font-size: 14px; line-height: 1.45; }
+button { padding: 4px 10px; }
+button.quiet { border-color: transparent; background: none; }
+button.quiet:hover { background: var(--hover); }
+header { padding: 8px 12px; }
+header h1 { margin: 0 8px 0 0; }
+header h1 a { color: inherit; }
 header .space { flex: 1 }
-#run { background: var(--accent); color: var(--accent-text); border-color: var(--accent); font-weight: 600;
-  min-width: 92px }
-#run:hover { filter: brightness(1.08) }
-#run.live { background: var(--bad); border-color: var(--bad); color: var(--panel) }
-kbd { font: 11px var(--mono); border: 1px solid var(--edge); border-radius: 4px; padding: 0 4px;
-  color: var(--soft) }
+#run { font-weight: 600; min-width: 92px }
+#run.live { background: var(--bad); border-color: var(--bad); color: var(--paper) }
+kbd { color: var(--soft) }
 main { flex: 1; display: flex; min-height: 0; position: relative }
-section { display: flex; flex-direction: column; min-width: 0; min-height: 0; background: var(--panel) }
+section { display: flex; flex-direction: column; min-width: 0; min-height: 0; background: var(--paper) }
 #left { width: 46% }
-#right { flex: 1; border-left: 1px solid var(--edge) }
-#docs { width: 330px; border-left: 1px solid var(--edge); overflow: hidden }
-#docs[hidden] { display: none }
+#right { flex: 1; border-left: 1px solid var(--line) }
+#docs { width: 330px; border-left: 1px solid var(--line); overflow: hidden }
 .grip { width: 7px; margin: 0 -4px 0 -3px; cursor: col-resize; z-index: 3; flex: none; background: none }
 .grip:hover, .grip:focus-visible { background: var(--select) }
 .grip.flat { width: auto; height: 7px; margin: -3px 0 -4px; cursor: row-resize }
-.bar { display: flex; align-items: center; gap: 4px; padding: 4px 8px; border-bottom: 1px solid var(--edge);
+.bar { display: flex; align-items: center; gap: 4px; padding: 4px 8px; border-bottom: 1px solid var(--line);
   min-height: 37px; color: var(--soft); font-size: 13px }
 .bar [role=tab] { border: 0; background: none; border-radius: 6px; color: var(--soft) }
-.bar [role=tab][aria-selected=true] { color: var(--text); background: var(--hover); font-weight: 600 }
+.bar [role=tab][aria-selected=true] { color: var(--ink); background: var(--hover); font-weight: 600 }
 .editor { position: relative; flex: 1; min-height: 0; display: flex; font: 13px/20px var(--mono);
-  background: var(--panel) }
-.gutter { flex: none; width: 42px; overflow: hidden; text-align: right; color: var(--t-comment);
+  background: var(--paper) }
+.gutter { flex: none; width: 42px; overflow: hidden; text-align: right; color: var(--faint);
   padding: 10px 8px 10px 0; user-select: none; white-space: pre }
 .gutter .bad { color: var(--bad); font-weight: 700 }
 .code { position: relative; flex: 1; min-width: 0 }
 .code pre, .code textarea { position: absolute; inset: 0; margin: 0; padding: 10px 12px 10px 4px; border: 0;
   font: inherit; white-space: pre; overflow: auto; tab-size: 2; letter-spacing: 0 }
-.code pre { pointer-events: none; overflow: hidden; color: var(--text) }
-.code textarea { background: none; color: transparent; caret-color: var(--text); resize: none; width: 100%;
-  height: 100%; outline: none }
+.code pre { pointer-events: none; overflow: hidden; color: var(--ink) }
+.code textarea { background: none; color: transparent; caret-color: var(--ink); resize: none; height: 100%;
+  border-radius: 0; outline: none }
 .editor:focus-within { box-shadow: inset 2px 0 0 var(--accent) }
 .code textarea::selection { background: var(--select); color: transparent }
-.code textarea::placeholder { color: var(--t-comment) }
-.keyword { color: var(--t-keyword) } .field { color: var(--t-field) } .arg { color: var(--t-arg) }
+.code textarea::placeholder { color: var(--faint) }
+.keyword, .directive { color: var(--t-keyword) } .field { color: var(--t-field) } .arg { color: var(--t-arg) }
 .type { color: var(--t-type) } .string { color: var(--t-string) } .number { color: var(--t-number) }
-.variable { color: var(--t-variable) } .directive { color: var(--t-directive) }
-.comment { color: var(--t-comment); font-style: italic } .punct { color: var(--t-punct) }
+.variable { color: var(--t-variable) }
+.comment { color: var(--faint); font-style: italic } .punct { color: var(--soft) }
 .bad-token { color: var(--bad); text-decoration: underline wavy }
 .unknown { text-decoration: underline wavy var(--bad); text-underline-offset: 3px }
 #popup { position: absolute; z-index: 9; min-width: 220px; max-width: 460px; max-height: 246px;
   overflow: auto;
-  background: var(--panel); border: 1px solid var(--edge); border-radius: 8px; margin: 0; padding: 4px;
+  background: var(--paper); border: 1px solid var(--line); border-radius: 8px; margin: 0; padding: 4px;
   list-style: none; font: 13px/20px var(--mono); box-shadow: 0 8px 24px #0003 }
-#popup[hidden] { display: none }
 #popup li { display: flex; gap: 14px; justify-content: space-between; padding: 1px 8px; border-radius: 5px;
   cursor: pointer; white-space: nowrap }
 #popup li[aria-selected=true] { background: var(--select) }
 #popup li small { color: var(--soft); font: inherit; overflow: hidden; text-overflow: ellipsis }
 #popup li.gone { text-decoration: line-through }
-#below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--edge); display: flex;
+#below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--line); display: flex;
   flex-direction: column }
 .pane { flex: 1; min-height: 0; overflow: auto; display: flex; flex-direction: column }
-.pane[hidden] { display: none }
-#metadata { padding: 10px 12px }
-#metadata:not([hidden]) { display: block }
+#metadata { display: block; padding: 10px 12px }
 #metadata p { margin: 0 0 8px; color: var(--soft); font-size: 13px }
 .pair { display: flex; gap: 6px; margin-bottom: 6px }
-.pair input { flex: 1; min-width: 0; padding: 4px 8px; border: 1px solid var(--edge); border-radius: 6px;
-  background: var(--bg); font: 13px var(--mono) }
+.pair input { flex: 1; min-width: 0 }
 #results { flex: 1; overflow: auto; padding: 10px 12px; scroll-behavior: auto }
-.card { border: 1px solid var(--edge); border-radius: 8px; margin-bottom: 8px; overflow: hidden;
+.card { border: 1px solid var(--line); border-radius: 8px; margin-bottom: 8px; overflow: hidden;
   background: var(--bg) }
 .card.failed { border-color: var(--bad) }
 .card .head { display: flex; gap: 12px; padding: 3px 10px; font: 12px/20px var(--mono); color: var(--soft);
-  border-bottom: 1px solid var(--edge); background: var(--panel) }
-.card .head b { color: var(--text); font-weight: 600 }
+  border-bottom: 1px solid var(--line); background: var(--paper) }
+.card .head b { color: var(--ink); font-weight: 600 }
 .card .head .right { margin-left: auto }
 .card pre { margin: 0; padding: 8px 10px; font: 13px/19px var(--mono); white-space: pre-wrap;
   overflow-wrap: anywhere }
 .problem { display: block; width: 100%; text-align: left; border: 0; border-radius: 0; padding: 4px 10px;
-  background: var(--bad-bg); color: var(--bad); font-size: 13px; border-bottom: 1px solid var(--edge) }
+  background: var(--mark); color: var(--bad); font-size: 13px; border-bottom: 1px solid var(--line) }
 .problem small { font-family: var(--mono); opacity: .8 }
 .empty { color: var(--soft); padding: 24px 8px; text-align: center; line-height: 2 }
-.dot { display: inline-block; width: 8px; height: 8px; border-radius: 50%; background: var(--t-comment) }
 .dot.live { background: var(--ok); animation: pulse 1.6s infinite }
 @keyframes pulse { 50% { opacity: .35 } }
 @media (prefers-reduced-motion: reduce) { .dot.live { animation: none } }
-#docs .bar input { flex: 1; min-width: 0; padding: 3px 8px; border: 1px solid var(--edge); border-radius: 6px;
-  background: var(--bg) }
+#docs .bar input { padding: 3px 8px }
 #docs .body { overflow: auto; padding: 8px 12px 24px; flex: 1 }
 #docs h2 { font-size: 16px; margin: 6px 0 4px; overflow-wrap: anywhere }
 #docs h3 { font-size: 12px; text-transform: uppercase; letter-spacing: .05em; color: var(--soft);
   margin: 16px 0 4px; font-weight: 600 }
 #docs p { margin: 2px 0 6px; color: var(--soft); white-space: pre-line }
 #docs .crumbs { font-size: 13px; margin-bottom: 4px }
-#docs .entry { padding: 5px 0; border-top: 1px solid var(--edge); position: relative;
+#docs .entry { padding: 5px 0; border-top: 1px solid var(--line); position: relative;
   overflow-wrap: anywhere; font: 13px/19px var(--mono) }
-#docs .entry p { font: 13px/18px system-ui, sans-serif; margin: 2px 0 0 }
-#docs .entry .add { float: right; font: 12px system-ui; padding: 0 7px; margin-left: 6px }
-#docs .link { border: 0; background: none; padding: 0; color: var(--t-type); font: inherit;
-  border-radius: 3px }
-#docs .link:hover { text-decoration: underline; background: none }
+#docs .entry p { font: 13px/18px var(--sans); margin: 2px 0 0 }
+#docs .entry .add { float: right; font: 12px var(--sans); padding: 0 7px; margin-left: 6px }
+#docs .link { color: var(--t-type); font: inherit }
 #docs .gone { text-decoration: line-through }
-#toast { position: fixed; bottom: 18px; left: 50%; transform: translateX(-50%); background: var(--text);
-  color: var(--panel); padding: 6px 14px; border-radius: 8px; opacity: 0; transition: opacity .2s;
+#toast { position: fixed; bottom: 18px; left: 50%; transform: translateX(-50%); background: var(--ink);
+  color: var(--paper); padding: 6px 14px; border-radius: 8px; opacity: 0; transition: opacity .2s;
   pointer-events: none; z-index: 20 }
 #toast.shown { opacity: 1 }
 @media (max-width: 760px) {
   main { flex-direction: column; overflow: auto }
   #left, #right, #docs { width: auto !important; flex: none; min-height: 70vh; border-left: 0;
-    border-top: 1px solid var(--edge) }
+    border-top: 1px solid var(--line) }
   .grip:not(.flat), header kbd { display: none }
 }
-</style>
-</head>
-<body>
+"""
+
+EXPLORER_BODY = r"""
 <header>
-  <h1><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
-  <button id="run" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
+  <h1 class="name"><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
+  <button id="run" class="main" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
   <button id="tidy" title="Format the document (Shift+Alt+F)">Format</button>
   <button id="share" title="Copy a link to this document">Share</button>
   <span class="space"></span>
@@ -47356,7 +47432,10 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   <section id="right" aria-label="Result">
     <div class="bar"><span class="dot" id="dot"></span><span id="summary">Result</span>
       <span style="flex:1"></span><button class="quiet" id="clear">Clear</button></div>
-    <div id="results" tabindex="0" aria-label="Results" role="log"></div>
+    <div id="results" tabindex="0" aria-label="Results" role="log"><div class="empty">
+      <kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br><kbd>Ctrl</kbd> <kbd>Space</kbd> completes<br>
+      <kbd>Ctrl</kbd> <kbd>K</kbd> searches the schema<br><kbd>Shift</kbd> <kbd>Alt</kbd> <kbd>F</kbd> formats
+    </div></div>
   </section>
   <section id="docs" aria-label="Schema">
     <div class="bar"><input id="search" type="search" placeholder="Search the schema"
@@ -47365,18 +47444,16 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   </section>
 </main>
 <div id="toast" role="status"></div>
-<script>
-"use strict";
-const $ = (id) => document.getElementById(id);
-const make = (tag, props = {}, ...children) => {
-  const node = Object.assign(document.createElement(tag), props);
-  node.append(...children);
-  return node;
-};
+"""
+
+
+# -- GraphQL explorer: the editor --------------------------------------------------------
+
+EXPLORER_EDITOR = r'''
 const escapeHtml = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
 const endpoint = location.pathname.replace(/\/+$/, "") || "/graphql";
 
-// ---- tokens and where they stand ------------------------------------------------------------
+// -- tokens and where they stand --
 
 const TOKEN = new RegExp([
   /(?<comment>#[^\n]*)/, /(?<string>"""(?:\\"""|[^])*?(?:"""|$)|"(?:\\.|[^"\\\n])*"?)/,
@@ -47533,7 +47610,7 @@ function analyse(text) {
   }
 }
 
-// ---- editors ----------------------------------------------------------------------------------
+// -- editors --
 
 class Editor {
   constructor(box, paint) {
@@ -47647,7 +47724,7 @@ const query = new Editor($("query-editor"), paintGraphql);
 const variables = new Editor($("variables-editor"), paintJson);
 query.opened = () => complete(false);
 
-// ---- completion -------------------------------------------------------------------------------
+// -- completion --
 
 const popup = $("popup");
 let choices = [], chosen = 0, replaceFrom = 0;
@@ -47723,11 +47800,10 @@ function optionsFor(kind, at, result) {
 
 function drawPopup(caret) {
   popup.replaceChildren(...choices.slice(0, 60).map((item, index) => {
-    const node = make("li", { role: "option", id: "choice-" + index, className: item.gone ? "gone" : "" },
-      make("span", { textContent: item.label }), make("small", { textContent: item.detail }));
-    node.setAttribute("aria-selected", String(index === chosen));
-    node.addEventListener("mousedown", (event) => { event.preventDefault(); chosen = index; accept(); });
-    return node;
+    const take = (event) => { event.preventDefault(); chosen = index; accept(); };
+    return el("li", { role: "option", id: "choice-" + index, class: item.gone ? "gone" : null,
+      "aria-selected": String(index === chosen), onmousedown: take },
+      el("span", { text: item.label }), el("small", { text: item.detail }));
   }));
   const before = query.value.slice(0, replaceFrom), line = before.split("\n").length - 1;
   const column = before.length - before.lastIndexOf("\n") - 1, width = characterWidth();
@@ -47741,7 +47817,7 @@ function drawPopup(caret) {
 }
 function characterWidth() {
   if (!characterWidth.value) {
-    const probe = make("span", { textContent: "0".repeat(50), style: "position:absolute;visibility:hidden" });
+    const probe = el("span", { text: "0".repeat(50), style: "position:absolute;visibility:hidden" });
     query.back.append(probe);
     characterWidth.value = probe.getBoundingClientRect().width / 50;
     probe.remove();
@@ -47783,8 +47859,12 @@ query.area.addEventListener("input", (event) => {
 query.area.addEventListener("blur", hidePopup);
 query.area.addEventListener("click", hidePopup);
 
-// ---- running ----------------------------------------------------------------------------------
+'''
 
+
+# -- GraphQL explorer: running, formatting -----------------------------------------------
+
+EXPLORER_RUNNING = r'''
 const results = $("results");
 let running = null;         // AbortController of the request under way
 const MAX_EVENTS = 500;
@@ -47795,12 +47875,7 @@ function state(text, live) {
   $("run").classList.toggle("live", Boolean(running));
   $("run").textContent = running ? "■ Stop" : "▶ Run";
 }
-function clock(date = new Date()) {
-  const two = (n) => String(n).padStart(2, "0");
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.`
-    + String(date.getMilliseconds()).padStart(3, "0");
-}
-function size(count) { return count < 1024 ? count + " B" : (count / 1024).toFixed(1) + " KiB"; }
+const stamp = () => clock(now(), true);
 
 function card(title, text, right) {
   let value, pretty = text, errors = [];
@@ -47809,17 +47884,17 @@ function card(title, text, right) {
     pretty = JSON.stringify(value, null, 2);
     errors = value && Array.isArray(value.errors) ? value.errors : [];
   } catch { /* shown as it came */ }
-  const head = make("div", { className: "head" }, make("b", { textContent: title }),
-    make("span", { className: "right", textContent: right }));
-  const node = make("div", { className: "card" + (errors.length ? " failed" : "") }, head);
+  const head = el("div", { class: "head" }, el("b", { text: title }),
+    el("span", { class: "right", text: right }));
+  const node = el("div", { class: "card" + (errors.length ? " failed" : "") }, head);
   for (const error of errors) {
     const place = (error.locations || [])[0];
-    const button = make("button", { className: "problem" }, error.message + " ",
-      make("small", { textContent: place ? `${place.line}:${place.column}` : "" }));
-    if (place) button.addEventListener("click", () => query.go(place.line, place.column));
-    node.append(button);
+    node.append(el("button", { class: "problem", onclick: () => place && query.go(place.line, place.column) },
+      error.message + " ", el("small", { text: place ? `${place.line}:${place.column}` : "" })));
   }
-  node.append(make("pre", { innerHTML: paintJson(pretty) }));
+  const shown = el("pre");
+  shown.innerHTML = paintJson(pretty);
+  node.append(shown);
   const follows = results.scrollHeight - results.scrollTop - results.clientHeight < 60;
   results.append(node);
   while (results.children.length > MAX_EVENTS) results.firstChild.remove();
@@ -47858,7 +47933,7 @@ async function run() {
     if (error.name === "AbortError") state($("summary").textContent.replace(/^(Subscribed since|Running…)/,
       "Stopped. $&"));
     else {
-      card("Failed", "The server could not be reached: " + error.message, clock());
+      card("Failed", "The server could not be reached: " + error.message, stamp());
       state("Failed");
     }
   }
@@ -47876,8 +47951,8 @@ async function ask(request, control) {
   const text = await response.text();
   const took = (performance.now() - began).toFixed(0) + " ms";
   running = null;
-  state(`${response.status} ${response.statusText} · ${took} · ${size(new Blob([text]).size)}`);
-  card(`${response.status}`, text, clock());
+  state(`${response.status} ${response.statusText} · ${took} · ${bytes(new Blob([text]).size)}`);
+  card(`${response.status}`, text, stamp());
   results.scrollTop = 0;
 }
 
@@ -47891,24 +47966,24 @@ async function subscribe(request, control) {
   if (!(response.headers.get("content-type") || "").startsWith("text/event-stream")) {
     running = null;
     state(`${response.status} ${response.statusText}`);
-    return card(String(response.status), await response.text(), clock());
+    return card(String(response.status), await response.text(), stamp());
   }
   let count = 0;
-  const since = new Date();
+  const since = now();
   const counted = () => `${count} event${count === 1 ? "" : "s"}`;
-  const live = () => state(`Subscribed since ${clock(since).slice(0, 8)} · ${counted()}`, true);
+  const live = () => state(`Subscribed since ${clock(since)} · ${counted()}`, true);
   live();
-  results.append(make("div", { className: "empty", textContent: "Waiting for events…" }));
+  results.append(el("div", { class: "empty", text: "Waiting for events…" }));
   for await (const event of events(response.body)) {
     if (results.querySelector(".empty")) results.replaceChildren();
     if (event.type === "complete") break;
     if (event.data === "") continue;
     count += 1;
-    card("#" + count + (event.type === "gap" ? " gap" : ""), event.data, clock());
+    card("#" + count + (event.type === "gap" ? " gap" : ""), event.data, stamp());
     live();
   }
   running = null;
-  state(`Ended at ${clock().slice(0, 8)} · ${counted()}`);
+  state(`Ended at ${clock(now())} · ${counted()}`);
 }
 
 // The lines of an event stream as events { type, data }.
@@ -47930,7 +48005,7 @@ async function* events(body) {
   }
 }
 
-// ---- formatting -------------------------------------------------------------------------------
+// -- formatting --
 
 function tidy() {
   const { tokens } = analyse(query.value);
@@ -47996,8 +48071,12 @@ function tidy() {
   }
 }
 
-// ---- schema browser ---------------------------------------------------------------------------
+'''
 
+
+# -- GraphQL explorer: the schema, tabs, sharing -----------------------------------------
+
+EXPLORER_SCHEMA = r'''
 const INTROSPECTION = `query Introspection { __schema { description queryType { name } mutationType { name }
   subscriptionType { name } directives { name description locations isRepeatable args { ...Input } }
   types { kind name description specifiedByURL fields(includeDeprecated: true) { name description isDeprecated
@@ -48030,11 +48109,7 @@ async function loadSchema() {
 
 let trail = [];
 const docs = $("docs-body");
-const link = (name, text = name) => {
-  const node = make("button", { className: "link", textContent: text });
-  node.addEventListener("click", () => browse(name));
-  return node;
-};
+const link = (name, text = name) => el("button", { class: "link", text, onclick: () => browse(name) });
 const refNodes = (ref) => ref.kind === "NON_NULL" ? [...refNodes(ref.ofType), "!"]
   : ref.kind === "LIST" ? ["[", ...refNodes(ref.ofType), "]"] : [link(ref.name)];
 
@@ -48042,30 +48117,27 @@ function argumentNodes(args) {
   if (!args || !args.length) return [];
   const nodes = ["("];
   args.forEach((item, index) => {
-    nodes.push(make("span", { className: "arg", textContent: item.name, title: item.description || "" }),
+    nodes.push(el("span", { class: "arg", text: item.name, title: item.description || "" }),
       ": ",
       ...refNodes(item.type));
-    if (item.defaultValue !== null) nodes.push(make("span",
-      { className: "punct", textContent: " = " + item.defaultValue }));
+    if (item.defaultValue !== null) nodes.push(el("span",
+      { class: "punct", text: " = " + item.defaultValue }));
     if (index < args.length - 1) nodes.push(", ");
   });
   return [...nodes, ")"];
 }
 function fieldEntry(field, owner) {
-  const node = make("div", { className: "entry" });
+  const node = el("div", { class: "entry" });
   const operation = schema && ["query", "mutation", "subscription"].find((kind) => schema[kind] === owner);
   if (operation) {
-    const add = make("button", { className: "add", textContent: "+",
-      title: "Write an operation with this field" });
-    add.setAttribute("aria-label", `Write an operation with ${field.name}`);
-    add.addEventListener("click", () => insert(operation, field));
-    node.append(add);
+    node.append(el("button", { class: "add", text: "+", title: "Write an operation with this field",
+      "aria-label": `Write an operation with ${field.name}`, onclick: () => insert(operation, field) }));
   }
-  node.append(make("span", { className: "field" + (field.isDeprecated ? " gone" : ""),
-    textContent: field.name }),
+  node.append(el("span", { class: "field" + (field.isDeprecated ? " gone" : ""),
+    text: field.name }),
     ...argumentNodes(field.args), ": ", ...refNodes(field.type));
-  if (field.description) node.append(make("p", { textContent: field.description }));
-  if (field.isDeprecated) node.append(make("p", { textContent: "Deprecated: " + field.deprecationReason }));
+  if (field.description) node.append(el("p", { text: field.description }));
+  if (field.isDeprecated) node.append(el("p", { text: "Deprecated: " + field.deprecationReason }));
   return node;
 }
 function browse(name, same) {
@@ -48073,66 +48145,66 @@ function browse(name, same) {
   if (!same) trail = type ? [...trail.filter((item) => item !== name), name].slice(-6) : [];
   docs.replaceChildren();
   docs.scrollTop = 0;
-  if (!schema) return docs.append(make("p", { textContent: "No schema." }));
+  if (!schema) return docs.append(el("p", { text: "No schema." }));
   if (!type) return overview();
-  const crumbs = make("div", { className: "crumbs" }, link(null, "Schema"));
+  const crumbs = el("div", { class: "crumbs" }, link(null, "Schema"));
   for (const item of trail) crumbs.append(" › ", item === name ? item : link(item));
-  docs.append(crumbs, make("h2", { textContent: name }),
-    make("p", { textContent: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
-  const part = (title, nodes) => { if (nodes.length) docs.append(make("h3", { textContent: title }),
+  docs.append(crumbs, el("h2", { text: name }),
+    el("p", { text: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
+  const part = (title, nodes) => { if (nodes.length) docs.append(el("h3", { text: title }),
     ...nodes); };
-  const plain = (refs) => (refs || []).map((ref) => make("div", { className: "entry" }, link(ref.name)));
-  if (type.specifiedByURL) docs.append(make("p", {},
-    make("a", { href: type.specifiedByURL, textContent: type.specifiedByURL })));
+  const plain = (refs) => (refs || []).map((ref) => el("div", { class: "entry" }, link(ref.name)));
+  if (type.specifiedByURL) docs.append(el("p", {},
+    el("a", { href: type.specifiedByURL, text: type.specifiedByURL })));
   part("Fields", (type.fields || []).map((field) => fieldEntry(field, name)));
   part("Input fields", (type.inputFields || []).map((item) => {
-    const node = make("div", { className: "entry" },
-      make("span", { className: "arg", textContent: item.name }), ": ",
+    const node = el("div", { class: "entry" },
+      el("span", { class: "arg", text: item.name }), ": ",
       ...refNodes(item.type), item.defaultValue === null ? "" : " = " + item.defaultValue);
-    if (item.description) node.append(make("p", { textContent: item.description }));
+    if (item.description) node.append(el("p", { text: item.description }));
     return node;
   }));
   part("Values", (type.enumValues || []).map((item) => {
-    const node = make("div", { className: "entry" + (item.isDeprecated ? " gone" : "") },
-      make("span", { className: "type", textContent: item.name }));
-    if (item.description) node.append(make("p", { textContent: item.description }));
+    const node = el("div", { class: "entry" + (item.isDeprecated ? " gone" : "") },
+      el("span", { class: "type", text: item.name }));
+    if (item.description) node.append(el("p", { text: item.description }));
     return node;
   }));
   part("Implements", plain(type.interfaces));
   part("Possible types", plain(type.possibleTypes));
 }
 function overview() {
-  docs.append(make("h2", { textContent: "Schema" }), make("p", { textContent: schema.description || "" }));
+  docs.append(el("h2", { text: "Schema" }), el("p", { text: schema.description || "" }));
   for (const kind of ["query", "mutation", "subscription"]) {
     const type = schema.types.get(schema[kind]);
     if (!type) continue;
-    docs.append(make("h3", { textContent: kind === "query" ? "Queries" : kind + "s" }),
+    docs.append(el("h3", { text: kind === "query" ? "Queries" : kind + "s" }),
       ...type.fields.map((field) => fieldEntry(field, type.name)));
   }
   const own = [...schema.types.values()].filter((type) => !type.name.startsWith("__")
     && ![schema.query, schema.mutation, schema.subscription].includes(type.name));
-  docs.append(make("h3", { textContent: "Types" }), ...own.map((type) => make("div", { className: "entry" },
-    link(type.name), make("span", { className: "comment", textContent: " " + type.kind.toLowerCase() }))));
+  docs.append(el("h3", { text: "Types" }), ...own.map((type) => el("div", { class: "entry" },
+    link(type.name), el("span", { class: "comment", text: " " + type.kind.toLowerCase() }))));
 }
 $("search").addEventListener("input", () => {
   const wanted = $("search").value.trim().toLowerCase();
   if (!wanted || !schema) return browse(trail[trail.length - 1] || null, true);
-  docs.replaceChildren(make("h3", { textContent: "Found" }));
+  docs.replaceChildren(el("h3", { text: "Found" }));
   let count = 0;
   for (const type of schema.types.values()) {
     if (type.name.startsWith("__")) continue;
     if (type.name.toLowerCase().includes(wanted)) {
-      docs.append(make("div", { className: "entry" }, link(type.name)));
+      docs.append(el("div", { class: "entry" }, link(type.name)));
       count += 1;
     }
     for (const item of [...(type.fields || []), ...(type.inputFields || []), ...(type.enumValues || [])]) {
       if (count < 200 && item.name.toLowerCase().includes(wanted)) {
-        docs.append(make("div", { className: "entry" }, link(type.name), "." + item.name));
+        docs.append(el("div", { class: "entry" }, link(type.name), "." + item.name));
         count += 1;
       }
     }
   }
-  if (!count) docs.append(make("p", { textContent: "Nothing has such a name." }));
+  if (!count) docs.append(el("p", { text: "Nothing has such a name." }));
 });
 
 // A document for one root field: required arguments as variables, leaf fields selected.
@@ -48188,23 +48260,18 @@ function welcome() {
   return lines + (first ? "\n" + draft("query", first) : "\n{\n  __typename\n}\n");
 }
 
-// ---- metadata, tabs, sharing, theme, sizes ------------------------------------------------------
+// -- metadata, tabs, sharing, theme, sizes --
 
 function metadata() {
   return [...$("pairs").children].map((row) =>
     [...row.querySelectorAll("input")].map((input) => input.value));
 }
 function addPair(key = "", value = "") {
-  const field = (label, text) => {
-    const input = make("input", { value: text, placeholder: label, spellcheck: false });
-    input.setAttribute("aria-label", "Metadata " + label);
-    input.addEventListener("input", remember);
-    return input;
-  };
-  const drop = make("button", { textContent: "×", title: "Remove" });
-  drop.setAttribute("aria-label", "Remove this pair");
-  const row = make("div", { className: "pair" }, field("key", key), field("value", value), drop);
-  drop.addEventListener("click", () => { row.remove(); remember(); });
+  const field = (label, value) => el("input", { class: "code", type: "text", value, placeholder: label,
+    spellcheck: "false", "aria-label": "Metadata " + label, oninput: remember });
+  const drop = el("button", { text: "×", title: "Remove", "aria-label": "Remove this pair",
+    onclick: () => { row.remove(); remember(); } });
+  const row = el("div", { class: "pair" }, field("key", key), field("value", value), drop);
   $("pairs").append(row);
   return row;
 }
@@ -48333,21 +48400,14 @@ addEventListener("hashchange", () =>
 
 followTheme();
 restore();
-results.append(make("div", { className: "empty",
-  innerHTML: "<kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br>"
-  + "<kbd>Ctrl</kbd> <kbd>Space</kbd> completes<br><kbd>Ctrl</kbd> <kbd>K</kbd> searches the schema<br>"
-  + "<kbd>Shift</kbd> <kbd>Alt</kbd> <kbd>F</kbd> formats" }));
 if (innerWidth < 1000) toggleDocs(false);
 loadSchema();
 if (!location.hash) query.area.focus();
-</script>
-</body>
-</html>
 '''
-EXPLORER_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; script-src 'sha256-%s'" % base64.b64encode(hashlib.sha256(
-        EXPLORER_PAGE.partition("<script>")[2].partition("</script>")[0].encode()).digest()).decode())
+
+EXPLORER_PAGE, EXPLORER_POLICY = render_program(
+    "GraphQL explorer", "M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z", EXPLORER_STYLE,
+    EXPLORER_BODY, EXPLORER_EDITOR + EXPLORER_RUNNING + EXPLORER_SCHEMA)
 
 
 @page("explorer")
@@ -49334,6 +49394,8 @@ def line_diff(actual, expected):
     return "\n".join(lines)
 
 
+# -- Script tests: requests and streams --------------------------------------------------
+
 class LocalServer(HTTPServer):
     """The HTTP server without a port: whoever has it hands it connections."""
 
@@ -49507,6 +49569,8 @@ class TestResult:
         self.kind = self.failure = self.place = None
         self.notes = []
 
+
+# -- Script tests: one file --------------------------------------------------------------
 
 class ScriptTests:
     """One test file, with the scripts of its folder loaded for it."""
@@ -50492,16 +50556,15 @@ test("only what is on the list can be chosen", async () => {
   <title>Live poll</title>
   <link rel="icon" href="data:,">
   <style>
-    :root { color-scheme: light dark; --paper: #f6f4ef; --card: #fff; --ink: #23211d; --quiet: #6d6860;
-      --line: #dcd7cc; --bar: #f3c9a5; --live: #2e7d4f; --bad: #b3362b }
-    @media (prefers-color-scheme: dark) {
-      :root { --paper: #1b1a18; --card: #262421; --ink: #efece5; --quiet: #a8a298; --line: #3d3a35;
-        --bar: #7a4f2b; --live: #6fcf97; --bad: #f08a80 }
-    }
+    :root { color-scheme: light dark;
+      --ink: light-dark(#1c2024, #e4e8eb); --soft: light-dark(#5c656e, #9aa5af);
+      --line: light-dark(#e1e5e9, #2c333a); --bar: light-dark(#cfe2f8, #1f4166);
+      --bg: light-dark(#f6f7f9, #121518); --paper: light-dark(#fff, #191d21);
+      --ok: light-dark(#227a3d, #6cc58a); --bad: light-dark(#b3261e, #ff8a80) }
     * { box-sizing: border-box }
     body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
-      background: var(--paper); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
-    main { width: min(34rem, 100%); padding: 2rem; background: var(--card); border: 1px solid var(--line);
+      background: var(--bg); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
+    main { width: min(34rem, 100%); padding: 2rem; background: var(--paper); border: 1px solid var(--line);
       border-radius: 1rem }
     h1 { margin: 0 0 1.2rem; font-size: 1.6rem; line-height: 1.25 }
     button { position: relative; display: flex; width: 100%; margin: 0 0 .7rem; padding: .8rem 1rem; overflow: hidden;
@@ -50510,9 +50573,9 @@ test("only what is on the list can be chosen", async () => {
     button:hover, button:focus-visible { border-color: currentColor }
     button i { position: absolute; inset: 0 auto 0 0; background: var(--bar); transition: width .4s }
     button span, button b { position: relative }
-    p { margin: .6rem 0 0; color: var(--quiet); font-size: .95rem }
+    p { margin: .6rem 0 0; color: var(--soft); font-size: .95rem }
     #status::before { content: "●"; margin-right: .4em }
-    #status.live::before { color: var(--live) }
+    #status.live::before { color: var(--ok) }
     #answer { color: var(--bad) }
     @media (prefers-reduced-motion: reduce) { button i { transition: none } }
   </style>

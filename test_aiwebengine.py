@@ -4096,7 +4096,11 @@ construct: () => 1 })))
                 self.assertEqual(outcome(f"result = {source}"), expected)
 
     #: Cases in which some node does something else than the specification says, and why.
-    NODE_DIFFERS = {"computed keys and heritage are strict code": "the globals of node 24's vm take an unknown name"}
+    NODE_DIFFERS = {
+        "computed keys and heritage are strict code": "the globals of node 24's vm take an unknown name",
+        "B.3.5 an initialiser in the head of for-in; B.3.4 no var of for-of with the name of a catch parameter":
+            "V8 takes such a var of for-of",
+        "what cannot be destructured says which property was asked for": "V8 writes null as 'object null'"}
 
     @unittest.skipIf(NODE_MISSING, NODE_MISSING)
     def test_node_gives_the_same_outcome_in_every_case(self):
@@ -12794,6 +12798,54 @@ class WaitingTest(ServerCase):
         self.assertEqual(self.get("/go")[2], "gone")
         self.assertEqual([self.bodies(sock, 1) for sock in socks], [[str(n)] for n in range(200)])
 
+    def crossing(self, count, resolver="() => 'leaf'"):
+        """Scripts 0 to count - 1: each calls the resolver of the next, the last that of the first."""
+        return {f"{n}.js": """
+            graphQLRegistry.registerQuery("leafN", "type Query { leafN: String }", RESOLVER);
+            routeRegistry.registerRoute("/quickN", () => "quick");
+            routeRegistry.registerRoute("/callN", () => {
+                console.log("in N");
+                while (!sharedStorage.getItem("go"));
+                return graphQLRegistry.executeGraphQL("{ leafNEXT }");
+            });""".replace("RESOLVER", resolver).replace("NEXT", str((n + 1) % count)).replace("N", str(n))
+            for n in range(count)}
+
+    def cross(self, count, resolver):
+        """What the routes of crossing() answer when each is called while the one before waits."""
+        self.serve(self.crossing(count, resolver), handler_timeout=WAIT)
+        socks = [self.ask(f"/call{n}") for n in range(count)]
+        self.eventually(lambda: self.output.getvalue().count("  in ") == count)
+        for n in range(count):
+            self.server.app.storage_of(f"{n}.js").set("go", "1")
+        return [self.bodies(sock, 1)[0] for sock in socks]
+
+    def test_scripts_that_call_each_other_do_not_block_each_other(self):
+        for count, resolver in ((2, "() => 'leaf'"), (3, "async () => { await null; return 'leaf'; }")):
+            self.assertEqual(self.cross(count, resolver),
+                             [json.dumps({"data": {f"leaf{(n + 1) % count}": "leaf"}}) for n in range(count)])
+            self.assertEqual([self.get(f"/quick{n}")[2] for n in range(count)], ["quick"] * count)
+
+    def test_an_endless_loop_in_a_script_that_was_called_ends_both_calls(self):
+        self.serve({**self.crossing(2, "() => { while (true); }")}, handler_timeout=0.5)
+        for storage in ("0.js", "1.js"):
+            self.server.app.storage_of(storage).set("go", "1")
+        socks = [self.ask(f"/call{n}") for n in (0, 1)]
+        for sock in socks:
+            self.assertIn("stopped after 0.5 s", self.bodies(sock, 1)[0])
+        self.assertEqual([self.get(f"/quick{n}")[2] for n in (0, 1)], ["quick"] * 2)
+        self.assertEqual(aiwebengine.STOPPED_THREADS, set())
+
+    def test_a_script_that_waits_for_itself_is_told_so_at_once(self):
+        self.serve("""
+            graphQLRegistry.registerQuery("soon", "type Query { soon: Int }", async () => { await null; return 1; });
+            graphQLRegistry.registerQuery("never", "type Query { never: Int }",
+                                          () => new Promise(done => setTimeout(done, 1)));
+            routeRegistry.registerRoute("/:name", ({ request }) =>
+                graphQLRegistry.executeGraphQL(`{ ${request.params.name} }`));
+        """, handler_timeout=10 * WAIT)
+        self.assertEqual(self.get_json("/soon"), {"data": {"soon": 1}})
+        self.assertIn("while its own script waits for it", self.get_json("/never")["errors"][0]["message"])
+
     def test_answers_stay_in_order_on_one_connection(self):
         self.serve(self.SCRIPTS, handler_timeout=WAIT)
         sock = self.ask("/wait/1", "/free", "/wait/2", "/free")
@@ -15097,11 +15149,12 @@ class CommandLineTest(ServerCase):
         folder = self.folder_with(a_js="import { x } from './lib/x.js';\nimport './lib/none.js';")
         self.write(folder / "lib" / "x.js", "export { y as x } from '../b.js';")
         self.write(folder / "b.js", "export const z = 1;")
+        self.write(folder / "lib" / "none.js", "")
         done = self.run_cli(folder, "--check")
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, r"lib/x\.js:1:10  SyntaxError: The requested module '\.\./b\.js' does not .*\n"
                                       r" +> 1 \| export \{ y as x \} from '\.\./b\.js';\n +\^\n")
-        self.write(folder / "b.js", "export const y = 1;")
+        os.unlink(folder / "lib" / "none.js")           # all modules are loaded before the first is linked
         done = self.run_cli(folder, "--check")
         self.assertIn("a.js:2:8  Error: cannot import './lib/none.js' from a.js", done.stderr)
 
