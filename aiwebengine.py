@@ -1362,6 +1362,8 @@ _YIELD_IN_PARAMETERS = "Yield expression not allowed in formal parameter"
 _SINGLE_STATEMENT = "Lexical declaration cannot appear in a single-statement context"
 
 
+# -- Parser: names and scopes ------------------------------------------------------------
+
 def _declared_identifiers(target):
     """Yield the Identifiers that a binding identifier or pattern declares (8.2.1 BoundNames)."""
     kind = target.__class__
@@ -1430,8 +1432,8 @@ class _PrivateNames:
         self.outer = outer
 
 
-class JSParser(JSLexer):
-    """A parser for one source text. Use parse_script, parse_module or parse_function."""
+class NameParser(JSLexer):
+    """What every part of the parser needs: the state, tokens, positions of nodes, and names with their scopes."""
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
@@ -1610,7 +1612,13 @@ class JSParser(JSLexer):
             raise self.already_declared(identifier)
         scope.names[name] = _BLOCK_FUNCTION if may_repeat else _LEXICAL
 
-    # -- program and statement lists ----
+
+# -- Parser: statements ------------------------------------------------------------------
+
+class StatementParser(NameParser):
+    """Reads programs, lists of statements and statements."""
+
+    __slots__ = ()
 
     def parse_program(self):
         body = []
@@ -2093,7 +2101,13 @@ class JSParser(JSLexer):
         self.declarations = outer
         return self.finish(CatchClause(param, body), start, line, column)
 
-    # -- functions ----
+
+# -- Parser: functions -------------------------------------------------------------------
+
+class FunctionParser(StatementParser):
+    """Reads functions of every kind: their heads, parameters and bodies."""
+
+    __slots__ = ()
 
     def parse_function_declaration(self, may_be_nameless=False):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2260,7 +2274,13 @@ class JSParser(JSLexer):
         self.check_covers()
         return body
 
-    # -- classes ----
+
+# -- Parser: classes ---------------------------------------------------------------------
+
+class ClassParser(FunctionParser):
+    """Reads classes, their elements and private names."""
+
+    __slots__ = ()
 
     def parse_class_declaration(self, may_be_nameless=False):
         return self.parse_class(ClassDeclaration, may_be_nameless)
@@ -2454,7 +2474,13 @@ class JSParser(JSLexer):
         self.advance()
         return self.finish(StaticBlock(body), start, line, column)
 
-    # -- expressions: operators ----
+
+# -- Parser: expressions -----------------------------------------------------------------
+
+class ExpressionParser(ClassParser):
+    """Reads operators by precedence, chains of members and calls, and words such as `await`."""
+
+    __slots__ = ()
 
     def parse_expression(self, no_in=False):
         """Read an Expression: one or several AssignmentExpressions separated by commas."""
@@ -2639,7 +2665,7 @@ class JSParser(JSLexer):
         elif node.__class__ is not MemberExpression:
             raise self.error(message, node.start)
 
-    # -- expressions: subscripts, calls, new ----
+    # -- subscripts, calls, new ----
 
     def parse_left_hand_side(self):
         """Read a LeftHandSideExpression (the superclass of a class)."""
@@ -2823,7 +2849,7 @@ class JSParser(JSLexer):
         self.expect(")")
         return self.finish(ImportExpression(source, options), start, line, column)
 
-    # -- expressions: contextual keywords ----
+    # -- contextual keywords ----
 
     def parse_special_name(self, await_allowed=True):
         """Read an operand that begins with one of _SPECIAL_NAMES."""
@@ -2896,7 +2922,13 @@ class JSParser(JSLexer):
         self.yield_at = start
         return self.finish(YieldExpression(argument, delegate), start, line, column)
 
-    # -- expressions: literals ----
+
+# -- Parser: literals --------------------------------------------------------------------
+
+class LiteralParser(ExpressionParser):
+    """Reads primary expressions: literals, templates, parentheses, arrays and objects."""
+
+    __slots__ = ()
 
     def parse_this(self):
         node = self.finish_token(ThisExpression())
@@ -3108,7 +3140,13 @@ class JSParser(JSLexer):
             value = self.finish_from(AssignmentPattern(key, self.parse_assignment()), key)
         return self.finish_from(Property(key, value, "init", False, True, False), key)
 
-    # -- patterns ----
+
+# -- Parser: patterns --------------------------------------------------------------------
+
+class DestructuringParser(LiteralParser):
+    """Reads binding patterns, and converts expressions that turn out to be patterns."""
+
+    __slots__ = ()
 
     def parse_binding_target(self, names):
         """Read an identifier or pattern that declares names, which are appended to names."""
@@ -3284,7 +3322,13 @@ class JSParser(JSLexer):
         value = self.convert_element(value, convert, False)
         return Property(node.key, value, "init", node.computed, node.shorthand, False).at(node)
 
-    # -- modules ----
+
+# -- Parser: modules ---------------------------------------------------------------------
+
+class JSParser(DestructuringParser):
+    """A parser for one source text, all parts together. Use parse_script, parse_module or parse_function."""
+
+    __slots__ = ()
 
     def parse_import(self):
         """Read an import declaration, or an expression statement that begins with import."""
@@ -3496,6 +3540,8 @@ class JSParser(JSLexer):
         return ExportNamedDeclaration(declaration, [], None, [])
 
 
+# -- Parsing a source text ---------------------------------------------------------------
+
 #: What to do with a statement, by the type of its first token; any other begins an expression.
 _STATEMENTS = {
     "name": JSParser.parse_name_statement, "{": JSParser.parse_block, ";": JSParser.parse_empty,
@@ -3606,6 +3652,8 @@ def parse_function(params_source, body_source, is_async=False, is_generator=Fals
 # ======================================================================================
 
 
+# -- Variables and scopes ----------------------------------------------------------------
+
 class Variable:
     """One binding.
 
@@ -3708,6 +3756,14 @@ class FunctionScope(Scope):
 def global_name(name):
     """The Python name of a global of the realm: never `__builtins__`, which Python looks at."""
     return name + "_" if name != "__builtins_" else "__builtins_."
+
+
+# -- Resolving names ---------------------------------------------------------------------
+
+def methods_by_node(visitor, prefix):
+    """The methods of a class that are named with the prefix and a kind of node, by the class of the node."""
+    named = ((node_class, getattr(visitor, prefix + node_class.__name__, None)) for node_class in Node.__subclasses__())
+    return {node_class: method for node_class, method in named if method is not None}
 
 
 class ScopeAnalyzer:
@@ -4391,8 +4447,7 @@ class ScopeAnalyzer:
 
 
 #: Node class -> the analyzer's method for it; other nodes are walked through.
-VISITORS = {node_class: getattr(ScopeAnalyzer, "visit_" + node_class.__name__)
-            for node_class in Node.__subclasses__() if hasattr(ScopeAnalyzer, "visit_" + node_class.__name__)}
+VISITORS = methods_by_node(ScopeAnalyzer, "visit_")
 
 #: Statements whose inside may declare var names for the function around them.
 VAR_CONTAINERS = frozenset((
@@ -7074,8 +7129,11 @@ class Jump:
         self.turn = None
 
 
-class Emitter:
-    """Generates the code of one JavaScript function (or top level)."""
+# -- Nodes of Python ---------------------------------------------------------------------
+
+class NodeMaker:
+    """The state of the generator for one function, and constructors of `ast` nodes, which get the place in the
+    script that is being translated."""
 
     def __init__(self, unit, scope, outer=None):
         self.unit = unit
@@ -7094,13 +7152,17 @@ class Emitter:
         self.is_async = self.is_generator = False
         self.jump_codes = 0
 
-    # -- small constructors of ast nodes ----
+    def node(self, kind, *fields):
+        """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
+        made = kind(*fields)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def name(self, id):
         return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
 
     def store(self, id):
-        return ast.Name(id, _STORE, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
         return ast.Constant(value, lineno=self.line, col_offset=self.column)
@@ -7111,42 +7173,41 @@ class Emitter:
                         lineno=line, col_offset=column)
 
     def apply(self, function, args):
-        return ast.Call(function, args, [], lineno=self.line, col_offset=self.column)
+        return self.node(ast.Call, function, args, [])
 
     def attribute(self, value, attr):
-        return ast.Attribute(value, attr, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Attribute, value, attr, _LOAD)
 
     def subscript(self, value, index):
-        return ast.Subscript(value, index, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Subscript, value, index, _LOAD)
 
     def walrus(self, id, value):
-        return ast.NamedExpr(self.store(id), value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.NamedExpr, self.store(id), value)
 
     def either(self, test, then, otherwise):
-        return ast.IfExp(test, then, otherwise, lineno=self.line, col_offset=self.column)
+        return self.node(ast.IfExp, test, then, otherwise)
 
     def compare(self, left, op, right):
-        return ast.Compare(left, [op], [right], lineno=self.line, col_offset=self.column)
+        return self.node(ast.Compare, left, [op], [right])
 
     def chain(self, first, *rest):
         """first op value op value …, as (op, value) pairs."""
-        return ast.Compare(first, [op for op, _ in rest], [value for _, value in rest],
-                           lineno=self.line, col_offset=self.column)
+        return self.node(ast.Compare, first, [op for op, _ in rest], [value for _, value in rest])
 
     def both(self, *values):
-        return ast.BoolOp(_AND, list(values), lineno=self.line, col_offset=self.column)
+        return self.node(ast.BoolOp, _AND, list(values))
 
     def any_of(self, *values):
-        return ast.BoolOp(_OR, list(values), lineno=self.line, col_offset=self.column)
+        return self.node(ast.BoolOp, _OR, list(values))
 
     def negated(self, value):
-        return ast.UnaryOp(_NOT, value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.UnaryOp, _NOT, value)
 
     def operate(self, left, operator, right):
-        return ast.BinOp(left, _BIN_OPS[operator], right, lineno=self.line, col_offset=self.column)
+        return self.node(ast.BinOp, left, _BIN_OPS[operator], right)
 
     def tuple(self, *values):
-        return ast.Tuple(list(values), _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Tuple, list(values), _LOAD)
 
     def first_of(self, *values):
         """Evaluates all, gives the first."""
@@ -7156,7 +7217,7 @@ class Emitter:
         return self.subscript(self.tuple(*values), self.const(len(values) - 1))
 
     def starred(self, value):
-        return ast.Starred(value, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Starred, value, _LOAD)
 
     def type_is(self, value, name):
         return self.compare(self.call("type", value), _IS, self.name(name))
@@ -7165,17 +7226,16 @@ class Emitter:
         self.out.append(statement)
 
     def emit_value(self, value):
-        self.out.append(ast.Expr(value, lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.Expr, value))
 
     def emit_assign(self, id, value):
-        self.out.append(ast.Assign([self.store(id)], value, lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.Assign, [self.store(id)], value))
 
     def emit_if(self, test, body, orelse=()):
-        self.out.append(ast.If(test, body or [self.passing()], list(orelse),
-                               lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.If, test, body or [self.passing()], list(orelse)))
 
     def passing(self):
-        return ast.Pass(lineno=self.line, col_offset=self.column)
+        return self.node(ast.Pass)
 
     def temporary(self):
         self.temporaries += 1
@@ -7191,7 +7251,11 @@ class Emitter:
     def at(self, node):
         self.line, self.column = node.line, node.column
 
-    # -- functions ----
+
+# -- Functions and their variables -------------------------------------------------------
+
+class FunctionEmitter(NodeMaker):
+    """Translates functions: parameters, bodies, variables and the scopes of blocks."""
 
     def function_value(self, node, name=None, kind=None):
         """An expression that makes a function object of a function node. `name` is the name it gets
@@ -7256,18 +7320,16 @@ class Emitter:
             return self.name(python)
         variables = list({v.python: v for v in scope.loop_variables}.values())
         factory = "make_" + python
-        self.emit(self.python_def(
-            factory, [v.python for v in variables],
-            [definition, ast.Return(self.name(python), lineno=self.line, col_offset=self.column)]))
+        self.emit(self.python_def(factory, [v.python for v in variables], [
+            definition, self.node(ast.Return, self.name(python))]))
         return self.apply(self.name(factory), [self.name(v.python) for v in variables])
 
     def python_def(self, name, params, body, rest=None, optional=()):
         """A FunctionDef with positional parameters; those of `optional` default to undefined."""
-        at = {"lineno": self.line, "col_offset": self.column}
-        args = ast.arguments([], [ast.arg(p, None, **at) for p in (*params, *optional)],
-                             ast.arg(rest, None, **at) if rest else None, [], [], None,
+        args = ast.arguments([], [self.node(ast.arg, p, None) for p in (*params, *optional)],
+                             self.node(ast.arg, rest, None) if rest else None, [], [], None,
                              [self.name("undefined") for _ in optional])
-        return ast.FunctionDef(name, args, body, [], **at)
+        return self.node(ast.FunctionDef, name, args, body, [])
 
     def function_definition(self, node, python):
         """The Python def of this emitter's function."""
@@ -7282,7 +7344,7 @@ class Emitter:
         if node.expression:
             self.at(node.body)
             value = self.return_value(node.body)
-            self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, value))
         else:
             self.function_body(node.body.body, scope.body)
         self.at(node)
@@ -7299,13 +7361,13 @@ class Emitter:
         made = self.python_def(python, leading, self.declarations() + (body or [self.passing()]),
                                rest, optional)
         if self.knows_itself(scope):
-            made.args.kwonlyargs.append(ast.arg("own_function", None, lineno=self.line, col_offset=self.column))
+            made.args.kwonlyargs.append(self.node(ast.arg, "own_function", None))
             made.args.kw_defaults.append(self.const(None))
         return made
 
     def no_jump(self):
         """jump = 0: no jump through several loops is under way."""
-        return ast.Assign([self.store("jump")], self.const(0), lineno=self.line, col_offset=self.column)
+        return self.node(ast.Assign, [self.store("jump")], self.const(0))
 
     def takes_new_target(self, node):
         """Whether the Python function has new.target as its first parameter."""
@@ -7324,9 +7386,9 @@ class Emitter:
     def declarations_of(self, names):
         found = []
         if names:
-            found.append(ast.Nonlocal(sorted(names), lineno=self.line, col_offset=self.column))
+            found.append(self.node(ast.Nonlocal, sorted(names)))
         if self.globals:
-            found.append(ast.Global(sorted(self.globals), lineno=self.line, col_offset=self.column))
+            found.append(self.node(ast.Global, sorted(self.globals)))
         return found
 
     def plan_parameters(self, node):
@@ -7396,9 +7458,9 @@ class Emitter:
         for identifier in bound_names(param):
             self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
-            value = self.call("rest_array", self.name("rest") if source == "rest" else
-                              self.subscript(self.name("arguments"), ast.Slice(
-                                  self.const(source), None, None, lineno=self.line, col_offset=self.column)))
+            rest = self.name("rest") if source == "rest" else self.subscript(
+                self.name("arguments"), self.node(ast.Slice, self.const(source), None, None))
+            value = self.call("rest_array", rest)
             self.bind(param.argument, value)
             return
         if type(source) is int:
@@ -7438,11 +7500,11 @@ class Emitter:
             self.statements(statements)
         self.block = outer
         if self.constructor == "base":
-            self.emit(ast.Return(self.name("this"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("this")))
         elif self.constructor == "derived":
-            self.emit(ast.Return(self.name("this"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("this")))
         elif not (self.out and isinstance(self.out[-1], (ast.Return, ast.Raise))):
-            self.emit(ast.Return(self.name("undefined"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("undefined")))
 
     def returning_late(self, statements):
         """The body of a derived constructor with try statements: `return` looks at `this` only after
@@ -7455,18 +7517,13 @@ class Emitter:
 
     def generator_body(self, node, body, params_done):
         """Makes sure a Python generator results, and catches the return of generators."""
-        never = ast.If(self.const(False), [ast.Expr(
-            ast.Yield(self.name("undefined"), lineno=self.line, col_offset=self.column),
-            lineno=self.line, col_offset=self.column)], [], lineno=self.line, col_offset=self.column)
+        yields = self.node(ast.Expr, self.node(ast.Yield, self.name("undefined")))
+        never = self.node(ast.If, self.const(False), [yields], [])
         if not node.is_generator:
             return [never] + body
-        handler = ast.ExceptHandler(
-            self.name("GeneratorReturn"), "returned",
-            [ast.Return(self.attribute(self.name("returned"), "value"),
-                        lineno=self.line, col_offset=self.column)],
-            lineno=self.line, col_offset=self.column)
-        guarded = ast.Try([never] + body[params_done:], [handler], [], [], lineno=self.line,
-                          col_offset=self.column)
+        leaves = self.node(ast.Return, self.attribute(self.name("returned"), "value"))
+        handler = self.node(ast.ExceptHandler, self.name("GeneratorReturn"), "returned", [leaves])
+        guarded = self.node(ast.Try, [never] + body[params_done:], [handler], [], [])
         if params_done == 0:
             return [guarded]
         # Parameters are bound when the function is called, the body runs later (27.5.3.1).
@@ -7477,8 +7534,7 @@ class Emitter:
         heading = self.declarations_of(shared - self.globals)
         inner = self.python_def("generator_body", [], heading + [guarded])
         inner.args.vararg = None
-        return body[:params_done] + [inner, ast.Return(
-            self.apply(self.name(inner.name), []), lineno=self.line, col_offset=self.column)]
+        return body[:params_done] + [inner, self.node(ast.Return, self.apply(self.name(inner.name), []))]
 
     # -- variables ----
 
@@ -7520,9 +7576,8 @@ class Emitter:
         if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
-            target = ast.Attribute(self.name(variable.python), "v", _STORE, lineno=self.line,
-                                   col_offset=self.column)
-            self.emit(ast.Assign([target], value, lineno=self.line, col_offset=self.column))
+            target = self.node(ast.Attribute, self.name(variable.python), "v", _STORE)
+            self.emit(self.node(ast.Assign, [target], value))
             return
         self.note_assignment(variable)
         self.emit_assign(variable.python, value)
@@ -7565,9 +7620,7 @@ class Emitter:
                     self.declare_cell(variable)
                 elif variable.early and variable.in_loop:
                     self.emit_assign(variable.python, self.const(None))
-                    self.emit(ast.Delete([ast.Name(variable.python, _DEL, lineno=self.line,
-                                                   col_offset=self.column)],
-                                         lineno=self.line, col_offset=self.column))
+                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
             elif variable.kind == "function" and variable.boxed:
                 self.declare_cell(variable)
         for declaration in scope.functions:
@@ -7586,7 +7639,11 @@ class Emitter:
         visit()
         self.block = outer
 
-    # -- statements ----
+
+# -- Statements --------------------------------------------------------------------------
+
+class StatementEmitter(FunctionEmitter):
+    """Translates statements, and the declarations of modules."""
 
     def statements(self, nodes):
         for node in nodes:
@@ -7595,7 +7652,7 @@ class Emitter:
     def statement(self, node):
         poll_interrupt()
         self.line, self.column = node.line, node.column
-        handler = STATEMENTS.get(type(node))
+        handler = EMITTERS.get(type(node))
         if handler is None:
             raise JSSyntaxError(f"{type(node).__name__} is not supported here", node.line, node.column + 1)
         handler(self, node)
@@ -7609,8 +7666,10 @@ class Emitter:
     def visit_BlockStatement(self, node):
         self.in_scope(node.scope, lambda: self.statements(node.body))
 
-    def visit_nothing(self, node):
+    def visit_EmptyStatement(self, node):
         pass
+
+    visit_DebuggerStatement = visit_ImportDeclaration = visit_ExportAllDeclaration = visit_EmptyStatement
 
     def visit_FunctionDeclaration(self, node):
         block, node.scope.block = node.scope.block, None
@@ -7647,7 +7706,7 @@ class Emitter:
             self.emit_assign("returned", value)
             self.jump_out(None, "return")
             return
-        self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Return, value))
 
     def jumps_through_of(self):
         """Whether a return must break out of loops step by step, so that they can close iterators."""
@@ -7680,7 +7739,7 @@ class Emitter:
         then = self.collect(lambda: self.statement(node.consequent))
         orelse = [] if node.alternate is None else self.collect(lambda: self.statement(node.alternate))
         self.at(node)
-        return ast.If(test, then, orelse, lineno=self.line, col_offset=self.column)
+        return self.node(ast.If, test, then, orelse)
 
     def long_if(self, chain):
         """A chain of `else if` in steps, since CPython limits how deep they nest: a flag says whether
@@ -7712,7 +7771,7 @@ class Emitter:
     def visit_ThrowStatement(self, node):
         value = self.expression(node.argument)
         self.at(node)
-        self.emit(ast.Raise(self.call("JSError", value), None, lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Raise, self.call("JSError", value), None))
 
     # -- modules ----
 
@@ -7733,7 +7792,11 @@ class Emitter:
             value = self.named(declaration, "default")
         self.emit_store(self.scope.names["%default"], value, True)
 
-    # -- loops ----
+
+# -- Loops, jumps and try ----------------------------------------------------------------
+
+class LoopEmitter(StatementEmitter):
+    """Translates loops, switch, try, and the jumps that leave them."""
 
     def loop(self, labels, kind="loop"):
         jump = Jump(labels, kind, True)
@@ -7742,9 +7805,7 @@ class Emitter:
 
     def poll(self):
         """if interrupt: stop()"""
-        return ast.If(self.name("interrupt"),
-                      [ast.Expr(self.call("stop"), lineno=self.line, col_offset=self.column)], [],
-                      lineno=self.line, col_offset=self.column)
+        return self.node(ast.If, self.name("interrupt"), [self.node(ast.Expr, self.call("stop"))], [])
 
     def finish_loop(self, jump):
         """After a loop: jumps that pass through it go on."""
@@ -7758,27 +7819,27 @@ class Emitter:
         if target == "return":
             if self.jumps_through_of():
                 here.pending.append((code, target, is_break))
-                self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+                self.emit(self.node(ast.Break))
             else:
                 value = self.name("returned")
                 if self.constructor == "derived":
                     value = self.derived_return(value)
-                self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+                self.emit(self.node(ast.Return, value))
         elif here is target:
             self.emit_assign("jump", self.const(0))
             self.leave(target, is_break)
         else:
             here.pending.append((code, target, is_break))
-            self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Break))
 
     def leave(self, jump, is_break):
         """break or continue of the innermost Python loop."""
         if is_break:
-            self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Break))
         else:
             if jump.update is not None:
                 jump.update()
-            self.emit(ast.Continue(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Continue))
 
     def jump_out(self, target, kind):
         """Leaves the innermost loop towards `target`, an outer Jump (or "return")."""
@@ -7790,7 +7851,7 @@ class Emitter:
         code = self.jump_codes
         self.emit_assign("jump", self.const(code))
         innermost.pending.append((code, target if kind != "return" else "return", kind == "break"))
-        self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Break))
 
     def visit_BreakStatement(self, node):
         for jump in reversed(self.jumps):
@@ -7829,8 +7890,8 @@ class Emitter:
 
     def once(self, body):
         """A Python loop that runs once, so that break can leave it."""
-        body = body + [ast.Break(lineno=self.line, col_offset=self.column)]
-        self.emit(ast.While(self.const(True), body, [], lineno=self.line, col_offset=self.column))
+        body = body + [self.node(ast.Break)]
+        self.emit(self.node(ast.While, self.const(True), body, []))
 
     def visit_WhileStatement(self, node):
         self.empty_completion()
@@ -7857,13 +7918,13 @@ class Emitter:
         def inside():
             if test is not None:
                 self.at(test)
-                self.emit_if(self.inverse(test), [ast.Break(lineno=self.line, col_offset=self.column)])
+                self.emit_if(self.inverse(test), [self.node(ast.Break)])
             self.at(node)
             self.emit(self.poll())
             body()
         statements = self.collect(inside)
         self.at(node)
-        self.emit(ast.While(self.const(True), statements, [], lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.While, self.const(True), statements, []))
 
     def inverse(self, node):
         """A condition that holds when the expression is false."""
@@ -7877,8 +7938,7 @@ class Emitter:
 
         def check():
             self.at(node.test)
-            self.emit_if(self.inverse(node.test),
-                         [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(self.inverse(node.test), [self.node(ast.Break)])
         jump.update = check
 
         def body():
@@ -7965,7 +8025,7 @@ class Emitter:
             self.block = outer
         body = self.collect(inside)
         self.at(node)
-        return ast.For(self.store(id), values, body, [], lineno=self.line, col_offset=self.column)
+        return self.node(ast.For, self.store(id), values, body, [])
 
     def visit_ForOfStatement(self, node):
         labels = self.take_labels()
@@ -7990,13 +8050,10 @@ class Emitter:
         leaving = self.call(abandon, self.name(iterator), self.name("error"))
         if abandon == "async_abandon":
             leaving.args.append(self.const(self.is_generator))
-            leaving = ast.YieldFrom(leaving, lineno=self.line, col_offset=self.column)
-        handler = ast.ExceptHandler(
-            self.name("BaseException"), "error",
-            [ast.Expr(leaving, lineno=self.line, col_offset=self.column),
-             ast.Raise(None, None, lineno=self.line, col_offset=self.column)],
-            lineno=self.line, col_offset=self.column)
-        return ast.Try(body, [handler], [], [], lineno=self.line, col_offset=self.column)
+            leaving = self.node(ast.YieldFrom, leaving)
+        handler = self.node(ast.ExceptHandler, self.name("BaseException"), "error", [
+            self.node(ast.Expr, leaving), self.node(ast.Raise, None, None)])
+        return self.node(ast.Try, body, [handler], [], [])
 
     def for_await(self, node, labels):
         """for await (… of …): next() is awaited each time (14.7.5)."""
@@ -8008,18 +8065,17 @@ class Emitter:
         def turn():
             self.at(node)
             self.emit_assign(result, self.call("async_step", self.name(iterator), step))
-            self.emit_if(self.compare(self.name(result), _IS, self.const(None)),
-                         [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(self.compare(self.name(result), _IS, self.const(None)), [self.node(ast.Break)])
             one = self.for_each(node, self.tuple(self.name(result)))
             # The body of a Python for over one value, without the for: break must leave the outer loop.
-            self.emit(ast.Assign([one.target], self.name(result), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Assign, [one.target], self.name(result)))
             self.out.extend(one.body)
         body = self.collect(turn)
         self.at(node)
-        loop = ast.While(self.const(True), body, [], lineno=self.line, col_offset=self.column)
+        loop = self.node(ast.While, self.const(True), body, [])
         self.emit(self.guarded_loop([loop], iterator, "async_abandon"))
         closing = self.call("async_close", self.name(iterator), self.const(self.is_generator))
-        self.emit_value(ast.YieldFrom(closing, lineno=self.line, col_offset=self.column))
+        self.emit_value(self.node(ast.YieldFrom, closing))
         self.finish_loop(jump)
 
     def visit_SwitchStatement(self, node):
@@ -8084,16 +8140,15 @@ class Emitter:
         self.at(node)
         handlers = []
         if node.handler is not None:
-            handlers.append(ast.ExceptHandler(
-                self.name("Exception"), None, self.collect(lambda: self.catch(node.handler)),
-                lineno=self.line, col_offset=self.column))
+            handlers.append(self.node(ast.ExceptHandler, self.name("Exception"), None,
+                                      self.collect(lambda: self.catch(node.handler))))
         finalizer = []
         if node.finalizer is not None:
             finalizer = self.finalizer(node.finalizer, self.jump_codes != codes)
         self.at(node)
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
-        made = ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column)
+        made = self.node(ast.Try, body, handlers, [], finalizer)
         left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
         self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
@@ -8101,14 +8156,14 @@ class Emitter:
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
-        at = {"lineno": self.line, "col_offset": self.column}
         if handlers:
-            body = [ast.Try(body, handlers, [], [], **at)]
+            body = [self.node(ast.Try, body, handlers, [], [])]
         flag = self.temporary()
         self.emit_assign(flag, self.const(False))
-        mark = ast.Assign([self.store(flag)], self.const(True), **at)
-        disposed = ast.ExceptHandler(self.name("GeneratorExit"), None, [mark, ast.Raise(None, None, **at)], **at)
-        return body, [disposed], [ast.If(self.negated(self.name(flag)), finalizer, [], **at)]
+        mark = self.node(ast.Assign, [self.store(flag)], self.const(True))
+        disposed = self.node(ast.ExceptHandler, self.name("GeneratorExit"), None, [
+            mark, self.node(ast.Raise, None, None)])
+        return body, [disposed], [self.node(ast.If, self.negated(self.name(flag)), finalizer, [])]
 
     def finalizer(self, node, interrupts):
         """A finally block. Its end gives back the jump (one that it `interrupts`, or none) and the
@@ -8147,7 +8202,11 @@ class Emitter:
         self.statement(node.body)
         self.block = outer
 
-    # -- patterns ----
+
+# -- Destructuring -----------------------------------------------------------------------
+
+class DestructuringEmitter(LoopEmitter):
+    """Translates patterns: values go to names and members."""
 
     def bind(self, pattern, value):
         """Emits statements that bind a declaration's pattern (Identifier included) to a value."""
@@ -8292,7 +8351,11 @@ class Emitter:
         else:
             self.destructure(prepared, value, store)
 
-    # -- expressions: order and lifting ----
+
+# -- Expressions -------------------------------------------------------------------------
+
+class ExpressionEmitter(DestructuringEmitter):
+    """Translates names, literals and objects, and keeps the order in which parts are evaluated."""
 
     def needs_lift(self, node):
         """Whether an expression can only be generated with statements before it."""
@@ -8331,7 +8394,7 @@ class Emitter:
         """Puts a value into a temporary, by a statement."""
         starred = isinstance(value, ast.Starred)
         if starred:
-            value = ast.List([value], _LOAD, lineno=self.line, col_offset=self.column)
+            value = self.node(ast.List, [value], _LOAD)
         temp = self.temporary()
         self.emit_assign(temp, value)
         return self.starred(self.name(temp)) if starred else self.name(temp)
@@ -8350,7 +8413,7 @@ class Emitter:
             poll_interrupt()
         line, column = self.line, self.column
         self.line, self.column = node.line, node.column
-        result = EXPRESSIONS[type(node)](self, node)
+        result = EMITTERS[type(node)](self, node)
         self.line, self.column = line, column
         return result
 
@@ -8403,7 +8466,7 @@ class Emitter:
             return combine(*[self.test(part) for part in reversed(parts)])
         return self.truth(self.expression(node), infer(node))
 
-    # -- expressions: names and literals ----
+    # -- names and literals ----
 
     def visit_Identifier(self, node):
         variable = node.scope
@@ -8415,8 +8478,10 @@ class Emitter:
             return self.const(INFINITY)
         return self.load_global(node.name)
 
-    def visit_literal(self, node):
+    def visit_StringLiteral(self, node):
         return self.const(node.value)
+
+    visit_NumericLiteral = visit_BooleanLiteral = visit_StringLiteral
 
     def visit_NullLiteral(self, node):
         return self.name("null")
@@ -8439,8 +8504,8 @@ class Emitter:
             if index < len(values):
                 kind = infer(node.expressions[index])
                 text = self.text_of(values[index], kind, "template_string")
-                parts.append(ast.FormattedValue(text, -1, None, lineno=self.line, col_offset=self.column))
-        joined = ast.JoinedStr(parts, lineno=self.line, col_offset=self.column)
+                parts.append(self.node(ast.FormattedValue, text, -1, None))
+        joined = self.node(ast.JoinedStr, parts)
         if all(type(infer(e)) is tuple for e in node.expressions):
             return joined
         return self.call("check_length", joined)
@@ -8464,11 +8529,9 @@ class Emitter:
     def visit_ArrayExpression(self, node):
         if any(element is None for element in node.elements):
             values = self.operands(node.elements)
-            return self.call("array_with_holes", ast.List(values, _LOAD, lineno=self.line,
-                                                          col_offset=self.column))
+            return self.call("array_with_holes", self.node(ast.List, values, _LOAD))
         values = self.operands(node.elements)
-        return self.call("JSArray", self.name("ArrayPrototype"),
-                         ast.List(values, _LOAD, lineno=self.line, col_offset=self.column))
+        return self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
 
     # -- objects ----
 
@@ -8503,7 +8566,7 @@ class Emitter:
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
-        table = ast.Dict(keys, values, lineno=self.line, col_offset=self.column)
+        table = self.node(ast.Dict, keys, values)
         return self.call("JSObject", self.name("ObjectPrototype"), table)
 
     def property_value(self, prop, name):
@@ -8534,10 +8597,16 @@ class Emitter:
         needs_name = prop.computed and is_anonymous_function(prop.value)
         return self.call("define", target, key, value, self.const(needs_name))
 
-    # -- functions and classes as values ----
 
-    def visit_function(self, node):
+# -- Classes -----------------------------------------------------------------------------
+
+class ClassEmitter(ExpressionEmitter):
+    """Translates functions as values, and classes."""
+
+    def visit_FunctionExpression(self, node):
         return self.function_value(node, "")
+
+    visit_ArrowFunctionExpression = visit_FunctionExpression
 
     def visit_ClassExpression(self, node):
         return self.class_value_of(node, "")
@@ -8565,9 +8634,7 @@ class Emitter:
                 self.declare_cell(variable)
                 if not variable.boxed and variable.in_loop and variable.kind == "const" and variable.early:
                     self.emit_assign(variable.python, self.const(None))
-                    self.emit(ast.Delete([ast.Name(variable.python, _DEL, lineno=self.line,
-                                                   col_offset=self.column)],
-                                         lineno=self.line, col_offset=self.column))
+                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
         superclass = self.const(None) if node.superclass is None else self.saved(
             self.expression(node.superclass))
         self.at(node)
@@ -8710,7 +8777,11 @@ class Emitter:
     def visit_NamedValue(self, node):
         return self.named(node.value, node.name)
 
-    # -- expressions: operators ----
+
+# -- Operators ---------------------------------------------------------------------------
+
+class OperatorEmitter(ClassEmitter):
+    """Translates operators; to Python's own where the types of the operands are known."""
 
     def visit_UnaryExpression(self, node):
         operator, argument = node.operator, node.argument
@@ -8732,7 +8803,7 @@ class Emitter:
                 zero = -0.0 if math.copysign(1, value.value) > 0 else 0
                 return self.const(-value.value if value.value else zero)
             if type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
-                return ast.UnaryOp(ast.USub(), value, lineno=self.line, col_offset=self.column)
+                return self.node(ast.UnaryOp, ast.USub(), value)
             return self.call("negate", value)
         if operator == "+":
             return value if is_numeric(kind) else self.call("to_number", value)
@@ -8799,10 +8870,10 @@ class Emitter:
         if isinstance(value, ast.Constant) and type(value.value) is str and value.value[:1] != "\0":
             return value
         text = value if type(kind) is tuple else self.text_of(value, kind, "to_text")
-        return ast.FormattedValue(text, -1, None, lineno=self.line, col_offset=self.column)
+        return self.node(ast.FormattedValue, text, -1, None)
 
     def joined(self, parts):
-        text = ast.JoinedStr(parts, lineno=self.line, col_offset=self.column)
+        text = self.node(ast.JoinedStr, parts)
         return self.call("check_length", text)
 
     def binary(self, operator, left, left_kind, right, right_kind):
@@ -9051,7 +9122,11 @@ class Emitter:
             return self.expression(node.expressions[-1])
         return self.last_of(*[self.expression(part) for part in node.expressions])
 
-    # -- assignment ----
+
+# -- Assignments -------------------------------------------------------------------------
+
+class AssignmentEmitter(OperatorEmitter):
+    """Translates assignments, `++` and `--`."""
 
     def visit_AssignmentExpression(self, node):
         operator, left = node.operator, node.left
@@ -9131,12 +9206,12 @@ class Emitter:
             self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(obj, "items")))))
         at_end = self.both(self.type_is(obj, "JSArray"), self.chain(
             key, (_EQ, self.call("len", self.name(items))), (ast.Lt(), self.name("appendable"))))
-        at = {"lineno": self.line, "col_offset": self.column}
-        place = ast.Subscript(self.name(items), key, _STORE, **at)
-        append = ast.Call(self.attribute(self.name(items), "append"), [value], [], **at)
+        place = self.node(ast.Subscript, self.name(items), key, _STORE)
+        append = self.node(ast.Call, self.attribute(self.name(items), "append"), [value], [])
         helper = self.call("put_element" if self.scope.strict else "put_element_sloppy", obj, key, value)
-        self.emit_if(inside, [ast.Assign([place], value, **at)],
-                     [ast.If(at_end, [ast.Expr(append, **at)], [ast.Expr(helper, **at)], **at)])
+        self.emit_if(inside, [self.node(ast.Assign, [place], value)],
+                     [self.node(ast.If, at_end, [self.node(ast.Expr, append)],
+                                [self.node(ast.Expr, helper)])])
 
     def store_property(self, target, right):
         """variable.key = value: straight into the dict of an ordinary object, where no setter, read-only
@@ -9151,10 +9226,10 @@ class Emitter:
             self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
             self.any_of(self.compare(key, _IN, self.walrus(props, self.attribute(obj, "props"))),
                         self.compare(key, ast.NotIn(), self.name("guarded"))))
-        place = ast.Subscript(self.name(props), key, _STORE, lineno=self.line, col_offset=self.column)
+        place = self.node(ast.Subscript, self.name(props), key, _STORE)
         helper = "put" if self.scope.strict else "put_sloppy"
-        self.emit_if(check, [ast.Assign([place], value, lineno=self.line, col_offset=self.column)],
-                     [ast.Expr(self.call(helper, obj, key, value), lineno=self.line, col_offset=self.column)])
+        self.emit_if(check, [self.node(ast.Assign, [place], value)],
+                     [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
     def fixed(self, node, right):
         """The value of an expression, in a temporary unless evaluating `right` cannot change it."""
@@ -9174,7 +9249,7 @@ class Emitter:
         self.emit_assign(variable.python, self.operate(self.name(variable.python), "+", piece))
         self.emit_if(self.compare(self.call("len", self.name(variable.python)), ast.Gt(),
                                   self.const(MAX_STRING_LENGTH)),
-                     [ast.Expr(self.call("too_long"), lineno=self.line, col_offset=self.column)])
+                     [self.node(ast.Expr, self.call("too_long"))])
 
     def assign_member(self, target, right):
         """object.key = right, as an expression."""
@@ -9277,7 +9352,11 @@ class Emitter:
         return self.either(self.both(self.type_is(value, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
-    # -- expressions: members and calls ----
+
+# -- Members and calls -------------------------------------------------------------------
+
+class CallEmitter(AssignmentEmitter):
+    """Translates members, calls, `new`, optional chains, await and yield."""
 
     def member_key(self, node):
         """The key of a member expression: text, or an expression for a computed one."""
@@ -9416,7 +9495,7 @@ class Emitter:
         test = self.any_of(self.compare(first, _IS, self.name("undefined")),
                            self.compare(a, _IS, self.name("null")))
         if self.lifted_guards:
-            self.emit_if(test, [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(test, [self.node(ast.Break)])
         else:
             self.guards.append(test)
         return a
@@ -9573,16 +9652,16 @@ class Emitter:
         """await: a yield to the driver; inside async generators told apart from a real one."""
         if self.is_generator:
             value = self.call("Await", value)
-        return ast.Yield(value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Yield, value)
 
     def visit_YieldExpression(self, node):
         value = self.name("undefined") if node.argument is None else self.expression(node.argument)
         if node.delegate:
             helper = "async_yield_delegate" if self.is_async else "yield_delegate"
-            return ast.YieldFrom(self.call(helper, value), lineno=self.line, col_offset=self.column)
+            return self.node(ast.YieldFrom, self.call(helper, value))
         if self.is_async:
             value = self.awaited(value)
-        return ast.Yield(value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Yield, value)
 
     def visit_ImportExpression(self, node):
         source, *options = self.operands([part for part in (node.source, node.options) if part is not None])
@@ -9591,6 +9670,8 @@ class Emitter:
     def visit_ImportMeta(self, node):
         return self.call("import_meta", self.const(self.unit.filename))
 
+
+# -- Members as targets ------------------------------------------------------------------
 
 class MemberReference:
     """object.key, object[key], object.#key or super.key that is read and written."""
@@ -9693,6 +9774,8 @@ class TemplateSite:
         self.cooked = cooked
         self.raw = raw
 
+
+# -- Questions about nodes ---------------------------------------------------------------
 
 #: Expressions that change nothing.
 SIMPLE_NODES = (Identifier, NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral, ThisExpression)
@@ -9833,76 +9916,15 @@ def continues_through_try(body, with_finally):
     return False
 
 
-STATEMENTS = {
-    BlockStatement: Emitter.visit_BlockStatement,
-    BreakStatement: Emitter.visit_BreakStatement,
-    ClassDeclaration: Emitter.visit_ClassDeclaration,
-    ContinueStatement: Emitter.visit_ContinueStatement,
-    DebuggerStatement: Emitter.visit_nothing,
-    DoWhileStatement: Emitter.visit_DoWhileStatement,
-    EmptyStatement: Emitter.visit_nothing,
-    ExportAllDeclaration: Emitter.visit_nothing,
-    ExportDefaultDeclaration: Emitter.visit_ExportDefaultDeclaration,
-    ExportNamedDeclaration: Emitter.visit_ExportNamedDeclaration,
-    ImportDeclaration: Emitter.visit_nothing,
-    ExpressionStatement: Emitter.visit_ExpressionStatement,
-    ForInStatement: Emitter.visit_ForInStatement,
-    ForOfStatement: Emitter.visit_ForOfStatement,
-    ForStatement: Emitter.visit_ForStatement,
-    FunctionDeclaration: Emitter.visit_FunctionDeclaration,
-    IfStatement: Emitter.visit_IfStatement,
-    LabeledStatement: Emitter.visit_LabeledStatement,
-    ReturnStatement: Emitter.visit_ReturnStatement,
-    SwitchStatement: Emitter.visit_SwitchStatement,
-    ThrowStatement: Emitter.visit_ThrowStatement,
-    TryStatement: Emitter.visit_TryStatement,
-    VariableDeclaration: Emitter.visit_VariableDeclaration,
-    WhileStatement: Emitter.visit_WhileStatement,
-}
-
-EXPRESSIONS = {
-    ArrayExpression: Emitter.visit_ArrayExpression,
-    ArrowFunctionExpression: Emitter.visit_function,
-    AssignmentExpression: Emitter.visit_AssignmentExpression,
-    AwaitExpression: Emitter.visit_AwaitExpression,
-    BigIntLiteral: Emitter.visit_BigIntLiteral,
-    BinaryExpression: Emitter.visit_BinaryExpression,
-    BooleanLiteral: Emitter.visit_literal,
-    CallExpression: Emitter.visit_CallExpression,
-    ChainExpression: Emitter.visit_ChainExpression,
-    ClassExpression: Emitter.visit_ClassExpression,
-    ConditionalExpression: Emitter.visit_ConditionalExpression,
-    Evaluated: Emitter.visit_Evaluated,
-    FunctionExpression: Emitter.visit_function,
-    Identifier: Emitter.visit_Identifier,
-    ImportExpression: Emitter.visit_ImportExpression,
-    ImportMeta: Emitter.visit_ImportMeta,
-    LogicalExpression: Emitter.visit_LogicalExpression,
-    MemberExpression: Emitter.visit_MemberExpression,
-    NamedValue: Emitter.visit_NamedValue,
-    NewExpression: Emitter.visit_NewExpression,
-    NewTarget: Emitter.visit_NewTarget,
-    NullLiteral: Emitter.visit_NullLiteral,
-    NumericLiteral: Emitter.visit_literal,
-    ObjectExpression: Emitter.visit_ObjectExpression,
-    RegExpLiteral: Emitter.visit_RegExpLiteral,
-    SequenceExpression: Emitter.visit_SequenceExpression,
-    StringLiteral: Emitter.visit_literal,
-    TaggedTemplateExpression: Emitter.visit_TaggedTemplateExpression,
-    TemplateLiteral: Emitter.visit_TemplateLiteral,
-    ThisExpression: Emitter.visit_ThisExpression,
-    UnaryExpression: Emitter.visit_UnaryExpression,
-    UpdateExpression: Emitter.visit_UpdateExpression,
-    YieldExpression: Emitter.visit_YieldExpression,
-}
-
-EFFECTS = {
-    AssignmentExpression: Emitter.effect_AssignmentExpression,
-    UpdateExpression: Emitter.effect_UpdateExpression,
-}
-
-
 # -- Compiling a source text -------------------------------------------------------------
+
+class Emitter(CallEmitter):
+    """Generates the code of one JavaScript function (or top level), all parts together."""
+
+
+EMITTERS = methods_by_node(Emitter, "visit_")
+EFFECTS = methods_by_node(Emitter, "effect_")
+
 
 class BlockOutliner:
     """Moves loops and try statements that CPython finds too deeply nested (its compiler takes 20 of
@@ -13358,19 +13380,42 @@ def string_to_well_formed(realm, this, *_):
     return text if text.isascii() else in_slices(text, lambda piece: _LONE_SURROGATE.sub("\ufffd", piece))
 
 
+def trimmed(text, at_start, at_end):
+    """A long text without white space at one end or both."""
+    first, last = 0, len(text)
+    while at_start and first < last:
+        piece = text[first:first + SLICE_LENGTH]
+        rest = piece.lstrip(WHITE_SPACE)
+        first += len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    while at_end and first < last:
+        piece = text[max(first, last - SLICE_LENGTH):last]
+        rest = piece.rstrip(WHITE_SPACE)
+        last -= len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    return text[first:last]
+
+
 @STRING.method("trim", 0)
 def string_trim(realm, this, *_):
-    return this_text(this, "trim").strip(WHITE_SPACE)
+    text = this if type(this) is str else this_text(this, "trim")
+    return text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
 
 
 @STRING.method("trimEnd", 0)
 def string_trim_end(realm, this, *_):
-    return this_text(this, "trimEnd").rstrip(WHITE_SPACE)
+    text = this_text(this, "trimEnd")
+    return text.rstrip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, False, True)
 
 
 @STRING.method("trimStart", 0)
 def string_trim_start(realm, this, *_):
-    return this_text(this, "trimStart").lstrip(WHITE_SPACE)
+    text = this_text(this, "trimStart")
+    return text.lstrip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, False)
 
 
 STRING.alias("trimLeft", "trimStart")
@@ -13805,7 +13850,7 @@ def async_iterator_iterator(realm, this, *_):
     return this
 
 
-# -- Array -------------------------------------------------------------------------------
+# -- Array (23.1) ------------------------------------------------------------------------
 
 #: `new Array(n)` makes a list of holes up to this length; beyond, a dictionary.
 MAX_PREALLOCATED_ITEMS = 2 ** 22
@@ -13955,6 +14000,8 @@ def present_items(realm, obj, indices):
             yield index, obj.get(key)
 
 
+# -- Array: callbacks --------------------------------------------------------------------
+#
 # Callbacks get a value, its index and the array. Most take the value alone, and leaving out what a
 # script's function drops anyway saves a third of a call. These loops follow the list of a dense array as
 # long as it is the array's; whatever is left then goes through present_items().
@@ -14061,6 +14108,165 @@ def array_and_length(realm, this):
 def set_length_or_throw(obj, length):
     obj.set_or_throw("length", length)
 
+
+# -- Array: order ------------------------------------------------------------------------
+
+#: Comparators that only subtract: "(a, b) => a.k - b.k || b.n - a.n", and as functions.
+_SUBTRACTING_ARROW = re.compile(
+    r"\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*=>\s*([\w$.\[\]|\s-]+)", re.A)
+_SUBTRACTING_FUNCTION = re.compile(
+    r"function\b[\w$\s]*\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*"
+    r"\{\s*return\s+([\w$.\[\]|\s-]+);?\s*\}", re.A)
+_DIFFERENCE = re.compile(
+    r"\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*-\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*",
+    re.A)
+#: Fewer values are not worth looking at the comparator's text.
+MIN_SORTED_BY_KEYS = 8
+
+
+def subtracting_terms(comparator):
+    """[(property, sign)] of a comparator that only subtracts properties of its arguments (or, with
+    the property None, the arguments), else None."""
+    info = comparator.info if type(comparator) is JSFunction else None
+    if info is None or info.text is None:
+        return None
+    source, start, end = info.text
+    text = source[start:min(end, start + 300)]
+    match = _SUBTRACTING_ARROW.fullmatch(text) or _SUBTRACTING_FUNCTION.fullmatch(text)
+    if match is None or match[1] == match[2] or info.kind not in ("arrow", "normal"):
+        return None
+    terms = []
+    for part in match[3].split("||"):
+        term = _DIFFERENCE.fullmatch(part)
+        if term is None or term[2] != term[4] or {term[1], term[3]} != {match[1], match[2]}:
+            return None
+        name = term[2]
+        terms.append((None if name is None else name[1:] if name[0] == "." else int(name[1:-1]),
+                      1 if term[1] == match[1] else -1))
+    return terms
+
+
+def sort_keys(values, name, sign):
+    """sign × the number at the property `name` of each value; None unless all are finite numbers
+    that can be read without running any script."""
+    if name is None:
+        numbers = values
+    elif type(name) is str:
+        if not all(type(value) is JSObject and name in value.props for value in values):
+            return None
+        numbers = [value.props[name] for value in values]
+    else:
+        if not all(type(value) is JSArray and name < len(value.items) for value in values):
+            return None
+        numbers = [value.items[name] for value in values]
+    if not all(type(value) is int or type(value) is float and value - value == 0
+               for value in numbers):
+        return None
+    return numbers if sign > 0 else [-value for value in numbers]
+
+
+def sort_by_numbers(values, comparator):
+    """Sorts by a subtracting comparator without calling it; False when that is not possible."""
+    terms = subtracting_terms(comparator) if len(values) >= MIN_SORTED_BY_KEYS else None
+    if terms is None:
+        return False
+    keys = [sort_keys(values, name, sign) for name, sign in terms]
+    if None in keys:
+        return False
+    ranks = keys[0] if len(keys) == 1 else list(zip(*keys))
+    values[:] = [values[index] for index in sort_in_slices(range(len(values)), ranks.__getitem__)]
+    return True
+
+
+def sort_values(values, comparator):
+    """Sorts a Python list of values in place, stably: undefined last (23.1.3.30.2)."""
+    rest = []
+    for piece in sliced(values):
+        rest += [value for value in piece if value is not undefined]
+    count = len(values) - len(rest)
+    if comparator is not undefined:
+        if not sort_by_numbers(rest, comparator):
+            rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
+    elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
+        rest = sort_texts(rest)
+    else:
+        texts = [to_string(value) for value in interruptible(rest)]
+        rest = [rest[index] for index in sort_in_slices(range(len(rest)), texts.__getitem__)]
+    values[:] = rest + [undefined] * count
+
+
+#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
+MAX_SORTED_CHARACTERS = 1 << 22
+
+
+def sort_texts(texts):
+    """A sorted copy of a list of strings. Of long ones, each is compared once only, and polled for."""
+    if sum(map(len, texts[:SLICE_LENGTH])) <= MAX_SORTED_CHARACTERS and len(texts) <= SLICE_LENGTH:
+        return sorted(texts)
+    if max(len(text) for text in interruptible(texts)) <= 64:
+        return sort_in_slices(texts)
+
+    def compare(x, y):
+        poll_interrupt()
+        return -1 if x < y else x > y
+    counts = {}
+    for text in interruptible(texts):
+        counts[text] = counts.get(text, 0) + 1
+    result = []
+    for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
+        result += [text] * counts[text]
+    return result
+
+
+def sort_in_slices(values, key=None):
+    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
+    sorted in runs, which are then merged piece by piece."""
+    if len(values) <= SLICE_LENGTH << 2:
+        return sorted(values, key=key)
+    runs = [sorted(piece, key=key) for piece in sliced(values)]
+    result = []
+    for piece in merged_runs(runs, key):
+        result += piece
+    return result
+
+
+def merged_runs(runs, key=None):
+    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
+    get_key = key or (lambda value: value)
+    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
+    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
+    starts = [0] * len(runs)
+    for bound in bounds + [None]:
+        items = []
+        for index, run in enumerate(runs):
+            poll_interrupt()
+            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
+            items += run[starts[index]:end]
+            starts[index] = end
+        yield sorted(items, key=key)
+        for index, run in enumerate(runs if bound is not None else ()):     # all alike
+            end = bisect.bisect_right(run, bound, starts[index], key=key)
+            yield list(run[starts[index]:end])
+            starts[index] = end
+
+
+def make_comparison(function):
+    """A comparison for cmp_to_key, which asks only whether the result is below zero."""
+    def compare(x, y):
+        if STOPPED_THREADS:
+            poll_interrupt()
+        order = function(undefined, x, y)
+        kind = type(order)
+        return order if kind is int or kind is float else to_number(order)
+    return compare
+
+
+def require_comparator(comparator):
+    if comparator is not undefined and not is_callable(comparator):
+        raise JSTypeError("The comparison function must be either a function or undefined")
+
+
+# -- Array: prototype methods (23.1.3) ---------------------------------------------------
 
 @ARRAY.method("at", 1)
 def array_at(realm, this, index=undefined, *_):
@@ -14169,7 +14375,9 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
         return obj
     if is_dense(obj) or end - start == length and simple_holes(realm, obj):
         if len(obj.items) == length:
-            for at in range(start, end, 1 << 20):
+            if end - start <= 1 << 20:
+                obj.items[start:end] = [value] * (end - start)
+            for at in range(start, end, 1 << 20) if end - start > 1 << 20 else ():
                 realm.poll()
                 count = min(1 << 20, end - at)
                 obj.items[at:at + count] = [value] * count
@@ -14524,7 +14732,8 @@ def array_slice(realm, this, start=undefined, end=undefined, *_):
     start = relative_index(start, length)
     end = relative_index(end, length, length)
     if is_dense(obj) and len(obj.items) == length and has_array_constructor(realm, obj):
-        return realm.new_array(copied_list(obj.items, start, end))
+        return realm.new_array(
+            obj.items[start:end] if end - start <= 1 << 20 else copied_list(obj.items, start, end))
     target = array_species_create(realm, obj, max(end - start, 0))
     copy_range(realm, target, obj, start, end)
     set_length_or_throw(target, max(end - start, 0))
@@ -14546,161 +14755,6 @@ def array_some(realm, this, callback=undefined, receiver=undefined, *_):
         if to_boolean(test(receiver, value, index, obj)):
             return True
     return False
-
-
-#: Comparators that only subtract: "(a, b) => a.k - b.k || b.n - a.n", and as functions.
-_SUBTRACTING_ARROW = re.compile(
-    r"\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*=>\s*([\w$.\[\]|\s-]+)", re.A)
-_SUBTRACTING_FUNCTION = re.compile(
-    r"function\b[\w$\s]*\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*"
-    r"\{\s*return\s+([\w$.\[\]|\s-]+);?\s*\}", re.A)
-_DIFFERENCE = re.compile(
-    r"\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*-\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*",
-    re.A)
-#: Fewer values are not worth looking at the comparator's text.
-MIN_SORTED_BY_KEYS = 8
-
-
-def subtracting_terms(comparator):
-    """[(property, sign)] of a comparator that only subtracts properties of its arguments (or, with
-    the property None, the arguments), else None."""
-    info = comparator.info if type(comparator) is JSFunction else None
-    if info is None or info.text is None:
-        return None
-    source, start, end = info.text
-    text = source[start:min(end, start + 300)]
-    match = _SUBTRACTING_ARROW.fullmatch(text) or _SUBTRACTING_FUNCTION.fullmatch(text)
-    if match is None or match[1] == match[2] or info.kind not in ("arrow", "normal"):
-        return None
-    terms = []
-    for part in match[3].split("||"):
-        term = _DIFFERENCE.fullmatch(part)
-        if term is None or term[2] != term[4] or {term[1], term[3]} != {match[1], match[2]}:
-            return None
-        name = term[2]
-        terms.append((None if name is None else name[1:] if name[0] == "." else int(name[1:-1]),
-                      1 if term[1] == match[1] else -1))
-    return terms
-
-
-def sort_keys(values, name, sign):
-    """sign × the number at the property `name` of each value; None unless all are finite numbers
-    that can be read without running any script."""
-    if name is None:
-        numbers = values
-    elif type(name) is str:
-        if not all(type(value) is JSObject and name in value.props for value in values):
-            return None
-        numbers = [value.props[name] for value in values]
-    else:
-        if not all(type(value) is JSArray and name < len(value.items) for value in values):
-            return None
-        numbers = [value.items[name] for value in values]
-    if not all(type(value) is int or type(value) is float and value - value == 0
-               for value in numbers):
-        return None
-    return numbers if sign > 0 else [-value for value in numbers]
-
-
-def sort_by_numbers(values, comparator):
-    """Sorts by a subtracting comparator without calling it; False when that is not possible."""
-    terms = subtracting_terms(comparator) if len(values) >= MIN_SORTED_BY_KEYS else None
-    if terms is None:
-        return False
-    keys = [sort_keys(values, name, sign) for name, sign in terms]
-    if None in keys:
-        return False
-    ranks = keys[0] if len(keys) == 1 else list(zip(*keys))
-    values[:] = [values[index] for index in sort_in_slices(range(len(values)), ranks.__getitem__)]
-    return True
-
-
-def sort_values(values, comparator):
-    """Sorts a Python list of values in place, stably: undefined last (23.1.3.30.2)."""
-    rest = []
-    for piece in sliced(values):
-        rest += [value for value in piece if value is not undefined]
-    count = len(values) - len(rest)
-    if comparator is not undefined:
-        if not sort_by_numbers(rest, comparator):
-            rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
-        rest = sort_texts(rest)
-    else:
-        texts = [to_string(value) for value in interruptible(rest)]
-        rest = [rest[index] for index in sort_in_slices(range(len(rest)), texts.__getitem__)]
-    values[:] = rest + [undefined] * count
-
-
-#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
-MAX_SORTED_CHARACTERS = 1 << 22
-
-
-def sort_texts(texts):
-    """A sorted copy of a list of strings. Of long ones, each is compared once only, and polled for."""
-    if sum(map(len, texts[:SLICE_LENGTH])) <= MAX_SORTED_CHARACTERS and len(texts) <= SLICE_LENGTH:
-        return sorted(texts)
-    if max(len(text) for text in interruptible(texts)) <= 64:
-        return sort_in_slices(texts)
-
-    def compare(x, y):
-        poll_interrupt()
-        return -1 if x < y else x > y
-    counts = {}
-    for text in interruptible(texts):
-        counts[text] = counts.get(text, 0) + 1
-    result = []
-    for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
-        result += [text] * counts[text]
-    return result
-
-
-def sort_in_slices(values, key=None):
-    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
-    sorted in runs, which are then merged piece by piece."""
-    if len(values) <= SLICE_LENGTH:
-        return sorted(values, key=key)
-    runs = [sorted(piece, key=key) for piece in sliced(values)]
-    result = []
-    for piece in merged_runs(runs, key):
-        result += piece
-    return result
-
-
-def merged_runs(runs, key=None):
-    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
-    get_key = key or (lambda value: value)
-    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
-    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
-    starts = [0] * len(runs)
-    for bound in bounds + [None]:
-        items = []
-        for index, run in enumerate(runs):
-            poll_interrupt()
-            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
-            items += run[starts[index]:end]
-            starts[index] = end
-        yield sorted(items, key=key)
-        for index, run in enumerate(runs if bound is not None else ()):     # all alike
-            end = bisect.bisect_right(run, bound, starts[index], key=key)
-            yield list(run[starts[index]:end])
-            starts[index] = end
-
-
-def make_comparison(function):
-    """A comparison for cmp_to_key, which asks only whether the result is below zero."""
-    def compare(x, y):
-        if STOPPED_THREADS:
-            poll_interrupt()
-        order = function(undefined, x, y)
-        kind = type(order)
-        return order if kind is int or kind is float else to_number(order)
-    return compare
-
-
-def require_comparator(comparator):
-    if comparator is not undefined and not is_callable(comparator):
-        raise JSTypeError("The comparison function must be either a function or undefined")
 
 
 @ARRAY.method("sort", 1)
@@ -14878,6 +14932,8 @@ ARRAY.value(SYM_UNSCOPABLES, lambda realm: JSObject(None, dict.fromkeys((
     "flatMap", "includes", "keys", "toReversed", "toSorted", "toSpliced", "values"), True)),
     CONFIGURABLE)
 
+
+# -- Array: constructor (23.1.1, 23.1.2) -------------------------------------------------
 
 @ARRAY.constructor(1, call=True)
 def array_construct(realm, new_target, *args):
@@ -19556,29 +19612,7 @@ def union_of_sets(names):
     return merge_ranges([r for name in names.split() for r in unicode_property(name)])
 
 
-# -- RegExp ------------------------------------------------------------------------------
-#
-# A pattern becomes a tree, the tree becomes one of two machines.
-#
-# The tree (22.2.1): characters, classes and escapes all are CharSet nodes whose ranges are already
-# closed under Canonicalize, so that neither machine knows about the flags i, s, m and u. With the
-# flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
-# and the positions are mapped back.
-#
-# NativeWriter writes the tree as a pattern for Python's `re` where that means the same. It refuses
-# what Python does differently: captures that a later turn of a loop must forget, loops whose body can
-# match nothing, lookbehind of varying width, captures in negative lookaround, backreferences under i.
-#
-# Python's `re` cannot be interrupted and keeps every other thread waiting. Growth therefore
-# estimates how many steps a pattern can take. Patterns that may take exponentially many never
-# go to `re`; the others go to it as long as (starts × product of the longest runs of the
-# classes they repeat, in this very subject) stays below MAX_NATIVE_STEPS, well under a second.
-# All the rest is matched by ThreadedMatcher, which looks at the clock every few hundred steps and,
-# where nothing but the position matters, remembers dead ends: classics such as (a+)+$ take it
-# about linear time. What does not hold: patterns with backreferences, lookaround or counted loops
-# over groups may still take exponential time in ThreadedMatcher; they are stopped at the
-# script's deadline, and other threads run meanwhile. One step of either machine that scans a
-# very long string (10^8 characters) is not interrupted.
+# -- RegExp: limits, and sets of characters ----------------------------------------------
 #
 # All of ECMAScript 2023, and of the flag v everything but the properties of strings.
 
@@ -19614,7 +19648,7 @@ SPACE_RANGES = ranges_of(WHITE_SPACE)
 LINE_END_RANGES = ((10, 10), (13, 13), (0x2028, 0x2029))
 
 
-# Case (22.2.2.7.3 Canonicalize)
+# -- RegExp: case of letters (22.2.2.7.3 Canonicalize) -----------------------------------
 
 def simple_upper(char):
     """Canonicalize without the flag u: one code unit to one code unit, never into ASCII."""
@@ -19681,7 +19715,12 @@ def close_case(ranges, unicode):
     return merge_ranges(ranges + tuple(extra)) if extra else ranges
 
 
-# The tree
+# -- RegExp: the tree of a pattern (22.2.1) ----------------------------------------------
+#
+# Characters, classes and escapes all are CharSet nodes whose ranges are already
+# closed under Canonicalize, so that neither machine knows about the flags i, s, m and u. With the
+# flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
+# and the positions are mapped back.
 
 class CharSet:
     """One character out of `ranges`."""
@@ -19817,7 +19856,7 @@ def composite_width(node, kind):
     return least * node.minimum, None if endless or node.maximum is None else most * node.maximum
 
 
-# Equivalent trees that either machine likes better
+# -- RegExp: equivalent trees that either machine likes better ---------------------------
 
 def merge_single_characters(options):
     """a|b|cd as [ab]|cd."""
@@ -19854,7 +19893,7 @@ def without_nothing(node):
     return None
 
 
-# The parser
+# -- RegExp: the parser of patterns ------------------------------------------------------
 
 _SYNTAX_CHARACTERS = "^$\\.*+?()[]{}|/"
 #: With the flag v: what may be escaped in classes, and what may not stand there twice.
@@ -20268,7 +20307,6 @@ class PatternParser:
         ranges = self.class_escape(True)
         return self.character_escape(True) if ranges is None else ranges
 
-
     # -- classes with the flag v: (ranges, strings that are not one character long) ----
 
     def class_set_node(self):
@@ -20369,7 +20407,11 @@ class PatternParser:
             string += chr(code)
 
 
-# Python's `re`
+# -- RegExp: patterns for Python's `re` --------------------------------------------------
+#
+# NativeWriter writes the tree as a pattern for Python's `re` where that means the same. It refuses
+# what Python does differently: captures that a later turn of a loop must forget, loops whose body can
+# match nothing, lookbehind of varying width, captures in negative lookaround, backreferences under i.
 
 class NotNative(Exception):
     """Python's `re` would mean something else."""
@@ -20506,7 +20548,12 @@ def certain_captures(node):
     return set()
 
 
-# How many steps a pattern can take
+# -- RegExp: how many steps a pattern can take -------------------------------------------
+#
+# Python's `re` cannot be interrupted and keeps every other thread waiting. Growth therefore
+# estimates how many steps a pattern can take. Patterns that may take exponentially many never
+# go to `re`; the others go to it as long as (starts × product of the longest runs of the
+# classes they repeat, in this very subject) stays below MAX_NATIVE_STEPS, well under a second.
 
 #: Positions in a loop, and pairs of them, that the analysis looks at; larger loops count as risky.
 MAX_POSITIONS = 1000
@@ -20961,7 +21008,14 @@ def count_of(ranges, text):
     return sum(map(len, run_finder(ranges)(text)))
 
 
-# The other machine
+# -- RegExp: the threaded matcher --------------------------------------------------------
+#
+# All the rest is matched by ThreadedMatcher, which looks at the clock every few hundred steps and,
+# where nothing but the position matters, remembers dead ends: classics such as (a+)+$ take it
+# about linear time. What does not hold: patterns with backreferences, lookaround or counted loops
+# over groups may still take exponential time in ThreadedMatcher; they are stopped at the
+# script's deadline, and other threads run meanwhile. One step of either machine that scans a
+# very long string (10^8 characters) is not interrupted.
 
 class CharTest(dict):
     """character -> whether it is one of `ranges`; fills itself."""
@@ -21476,7 +21530,7 @@ def is_literal(node):
     return type(node) is CharSet and len(node.ranges) == 1 and node.ranges[0][0] == node.ranges[0][1]
 
 
-# Compiled patterns
+# -- RegExp: compiled patterns -----------------------------------------------------------
 
 _UTF_16 = f"utf-16-{sys.byteorder[0]}e"
 
@@ -21786,7 +21840,7 @@ def regexp_program(source, flags):
     return _cached_program(source, flags)
 
 
-# RegExp objects
+# -- RegExp objects (22.2.8) -------------------------------------------------------------
 
 class JSRegExp(JSObject):
     """A RegExp object (22.2.8). `lastIndex` is an ordinary own property.
@@ -21940,7 +21994,7 @@ def regexp_exec(realm, regexp, text):
     return null if match is None else match_array(realm, regexp.program, text, match)
 
 
-# RegExp.prototype
+# -- RegExp.prototype (22.2.6) -----------------------------------------------------------
 
 @REGEXP.method("exec", 1, receiver=JSRegExp)
 def regexp_prototype_exec(realm, this, string=undefined, *_):
@@ -22090,7 +22144,7 @@ def regexp_search(realm, this, string=undefined, *_):
     return -1 if result is null else result.get("index")
 
 
-# replace
+# -- RegExp.prototype: replace -----------------------------------------------------------
 
 @REGEXP.method(SYM_REPLACE, 2)
 def regexp_replace(realm, this, string=undefined, replacement=undefined, *_):
@@ -22195,12 +22249,16 @@ def replace_by_function(realm, regexp, text, function):
             pieces.append(text[position:start])
             pieces.append(piece if type(piece) is str else to_string(piece))
             position = end
-            size += len(pieces[-1]) + len(pieces[-2])
-            if size > MAX_STRING_LENGTH:
-                raise JSRangeError("Invalid string length")
+        size += sum(map(len, pieces))
+        if size > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        if len(matches) < MATCHES_AT_ONCE:
+            break
         done.append("".join(pieces))
         pieces.clear()
-    return join_pieces(done + [text[position:]])
+    pieces.append(text[position:])
+    check_string_length(size + len(pieces[-1]))
+    return "".join(done + pieces)
 
 
 def replace_by_text(realm, regexp, text, replacement):
@@ -22286,7 +22344,7 @@ def replacement_template(replacement, pattern):
     return parsed_template(replacement, pattern.group_count, tuple(pattern.names.items()))
 
 
-# split
+# -- RegExp.prototype: split -------------------------------------------------------------
 
 @REGEXP.method(SYM_SPLIT, 2)
 def regexp_split(realm, this, string=undefined, limit=undefined, *_):
@@ -22386,7 +22444,7 @@ def separators(realm, regexp, pattern, text):
             start = index = match.end()
 
 
-# The constructor
+# -- RegExp: the constructor -------------------------------------------------------------
 
 def regexp_initialize(regexp, pattern, flags):
     """RegExpInitialize (22.2.3.3)."""
@@ -22423,6 +22481,8 @@ def regexp_species(realm, this, *_):
     return this
 
 
+# -- RegExp: legacy properties -----------------------------------------------------------
+#
 # RegExp.$1 and its kin, which old libraries read: about the last match in the realm. What searches many
 # times at once notes (regexp, text) only, and the last match is looked for when somebody asks.
 
@@ -22454,7 +22514,7 @@ for _number in range(1, 10):
         match[number] if number <= len(match.groups()) else ""))
 
 
-# %RegExpStringIteratorPrototype% (22.2.9)
+# -- RegExp: iterator of matchAll (22.2.9) -----------------------------------------------
 
 class JSRegExpStringIterator(JSObject):
     """What String.prototype.matchAll returns; `regexp` is None when it is done."""
@@ -27508,16 +27568,11 @@ def give_back_memory():
         pass
 
 
-def native_id(thread):
-    """The number by which the system knows a thread of Python's, or None."""
-    return next((known.native_id for known in threading.enumerate() if known.ident == thread), None)
-
-
 def thread_seconds(thread):
     """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's own
     function for it crashes for a thread that has ended."""
     try:
-        return time.clock_gettime(~thread << 3 | 6) if thread and sys.platform == "linux" else None
+        return time.clock_gettime(~thread << 3 | 6) if thread is not None and sys.platform == "linux" else None
     except OSError:
         return None
 
@@ -27538,14 +27593,17 @@ class Watch:
     def __init__(self, realm, seconds):
         self.realm = realm
         self.memory = realm.memory
-        self.thread = threading.get_ident()
+        self.thread = None
         self.since = time.monotonic()
         self.deadline = INFINITY if seconds is None else self.since + seconds
         self.seconds = None
 
     def worked(self, now):
         """Seconds that it has computed since the last look."""
-        last, self.seconds = self.seconds, thread_seconds(native_id(self.thread))
+        if self.thread is None:
+            self.thread = next((thread.native_id for thread in threading.enumerate()
+                                if thread.ident == self.realm.thread), None)
+        last, self.seconds = self.seconds, thread_seconds(self.thread)
         since, self.since = self.since, now
         return now - since if last is None or self.seconds is None else self.seconds - last
 
@@ -27633,7 +27691,7 @@ class Watchdog:
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
                 self.watches.discard(watch)
-            elif late > HELD_UP_SECONDS and seconds > late / 2:
+            elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
         self.charge(memory - self.memory, shares)
         self.take_turns(now, memory - self.memory, [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
@@ -27797,7 +27855,7 @@ class LiveValues:
         return self.later(read)
 
 
-# -- Realm -------------------------------------------------------------------------------
+# -- Output and compiled texts -----------------------------------------------------------
 
 def write_line(stream, text):
     """Writes a line to a text stream and flushes it. Characters that its encoding lacks are escaped, and only
@@ -27848,6 +27906,11 @@ MIN_COLLECT_OBJECTS = 20_000
 #: All realms that are alive.
 REALMS = weakref.WeakSet()
 
+#: Thread -> the realm that it waits for, for all that may be in another one meanwhile.
+WAITS, WAITS_LOCK = {}, threading.Lock()
+
+
+# -- Threads for scripts -----------------------------------------------------------------
 
 class StackHeadroom:
     """`with HEADROOM:` gives Python more stack for work that shall not end in the middle: making a
@@ -27994,6 +28057,8 @@ def prepare_interpreter():
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
 
 
+# -- Outcomes of calls -------------------------------------------------------------------
+
 class Outcome:
     """Something that is not over yet: `done` says when it is, and then the listeners are called, each
     once, by the thread that ends it or, later, by the one that adds the listener."""
@@ -28056,9 +28121,25 @@ class Pending(Outcome):
 
     def wait(self):
         """The value, once it is there; raises ScriptTimeout when the time is up."""
+        realm, me = self.realm, threading.get_ident()
+        nested = any(other.thread == me for other in REALMS)
+        with WAITS_LOCK:
+            itself = realm.is_below(me)
+            if nested and not itself:
+                WAITS[me] = realm       # whoever is there may call the script that waits here
+        if itself:
+            realm.enter(lambda: realm.run_jobs(False))
+            if not self.done:
+                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it may wait "
+                                    "for other promises only, not for timers or events")
+            return self.value()
         settled = threading.Event()
         self.then(settled.set)
-        self.realm.await_settled(settled, self.timeout, self.started)
+        try:
+            realm.await_settled(settled, self.timeout, self.started)
+        finally:
+            if nested and realm.take_lock():        # or a call that was let in by this may still run
+                realm.lock.release()
         return self.value()
 
     def seconds_left(self):
@@ -28073,6 +28154,8 @@ def awaited(outcome):
 def unsettled_error(seconds):
     return ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
+
+# -- Realm -------------------------------------------------------------------------------
 
 def guards():
     """What generated code consults: `guarded` keys, and `appendable`, the length that an array must be
@@ -28298,7 +28381,9 @@ class Realm:
         """Runs work() under the lock and the deadline and then the microtasks; returns its result.
         Raises JSError or ScriptTimeout."""
         seconds = timeout if timeout is not None else self.timeout
-        with self.lock:
+        if not self.lock.acquire(False) and not self.take_lock():
+            return self.enter_lent(work)
+        try:
             if self.closed:
                 raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
@@ -28328,6 +28413,7 @@ class Realm:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
                     self.clear_interrupt()
+                self.thread = None
                 if HEADROOM.raised:
                     with HEADROOM.lock:
                         HEADROOM.settle()
@@ -28335,6 +28421,46 @@ class Realm:
             if stopped.name != ScriptTimeout.name:
                 WATCHDOG.settle(self)
             raise stopped
+        finally:
+            self.lock.release()
+
+    def take_lock(self):
+        """Waits for the lock. False when that would never end, because the thread that is inside waits, over
+        others perhaps, for a realm that this thread is in: two scripts call each other. It stands still until
+        this thread has left that realm, which may go in without the lock."""
+        me = threading.get_ident()
+        with WAITS_LOCK:
+            if self.is_below(me):
+                return False
+            WAITS[me] = self
+        self.lock.acquire()
+        with WAITS_LOCK:
+            del WAITS[me]
+        return True
+
+    def is_below(self, thread):
+        """Is this thread inside, or does whoever is inside wait for it?"""
+        realm = self
+        while realm is not None and realm.thread != thread:
+            realm = WAITS.get(realm.thread)
+        return realm is not None
+
+    def enter_lent(self, work):
+        """enter() as if the thread that is inside had called."""
+        if self.closed:
+            raise self.unloaded or JSError(f"the realm {self.name} is closed")
+        before, self.thread = self.thread, threading.get_ident()
+        try:
+            return self.enter_again(work)
+        except Interrupted as error:
+            if error is not self.interruption:
+                raise
+            raise self.stopped_error(self.time_limit, error) from None
+        finally:
+            if self.interruption is not None and before != self.thread:
+                STOPPED_THREADS.discard(self.thread)
+                STOPPED_THREADS.add(before)
+            self.thread = before
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -28378,8 +28504,9 @@ class Realm:
     def enqueue_job(self, job):
         self.jobs.append(job)
 
-    def run_jobs(self):
-        """Runs microtasks until none is left (9.5), then reports rejections nobody handled."""
+    def run_jobs(self, at_end=True):
+        """Runs microtasks until none is left (9.5), then, at the end of an entry, reports rejections nobody
+        handled."""
         jobs = self.jobs
         while True:
             while jobs:
@@ -28390,7 +28517,7 @@ class Realm:
                     job()
                 except Exception as error:
                     self.report(self.js_error(error), "Uncaught")
-            if not self.rejections:
+            if not self.rejections or not at_end:
                 return
             self.report_rejections()
 
@@ -28619,11 +28746,15 @@ class Realm:
     def lookup(self, name):
         """The function value of a global function, or of a top-level variable of the script or module
         that holds one, or None."""
-        with self.lock:
+        held = self.lock.acquire(False) or self.take_lock()
+        try:
             value = self.globals.get(global_name(name))
             if not is_callable(value) and self.modules.main is not None:
                 value = getattr(self.modules.main.cells.get(name), "v", None)
             return value if is_callable(value) else None
+        finally:
+            if held:
+                self.lock.release()
 
     def define(self, name, value, raw=False):
         """Defines a global from Python; a dotted name defines a property of an object."""
@@ -28873,6 +29004,8 @@ def make_prototype_property(function):
 JSFunction.make_prototype = staticmethod(make_prototype_property)
 JSFunction.realm_of = staticmethod(realm_of_function)
 
+
+# -- Timers, and threads that wait -------------------------------------------------------
 
 #: Timers of one realm that wait at the same time.
 MAX_TIMERS = 100_000
@@ -30525,6 +30658,9 @@ class Js2PyRealm:
     interrupt_run = Realm.interrupt_run
     enter = Realm.enter
     enter_again = Realm.enter_again
+    take_lock = Realm.take_lock
+    is_below = Realm.is_below
+    enter_lent = Realm.enter_lent
     work_and_jobs = Realm.work_and_jobs
     clear_interrupt = Realm.clear_interrupt
     run_jobs = Realm.run_jobs
@@ -30675,10 +30811,14 @@ class Js2PyRealm:
 
     def lookup(self, name):
         """The function that a global variable holds, or None."""
-        with self.lock:
+        held = self.lock.acquire(False) or self.take_lock()
+        try:
             desc = self.scope.own.get(name)
             value = desc and desc.get("value")
             return self.outward(value) if value is not None and value.is_callable() else None
+        finally:
+            if held:
+                self.lock.release()
 
     def define(self, name, value, raw=False):
         """Defines a global from Python; a dotted name defines a property of an object."""
@@ -30998,7 +31138,8 @@ ENGINE_INTERFACE = (
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "lazy_object", "new_array", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
+    "new_object", "lazy_object", "new_array", "new_function",
+    "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -31071,6 +31212,8 @@ HEARTBEAT = b": heartbeat\n"
 _LINE_BREAK = re.compile("\r\n|\n|\r")
 _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
+
+# -- Messages of streams -----------------------------------------------------------------
 
 def utf8(text):
     """The bytes of a text; half characters (lone surrogates) become U+FFFD."""
@@ -31182,6 +31325,8 @@ class Delivery:
                 f"{self.dropped} failed{dropped}")
 
 
+# -- Connections -------------------------------------------------------------------------
+
 class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
@@ -31251,6 +31396,8 @@ class Connection:
 NO_METADATA = {}
 EMPTY_OUTBOX = ()
 
+
+# -- Streams -----------------------------------------------------------------------------
 
 class Expected:
     """What is sent on a stream while an onConnect handler decides about a client: `messages`, the newest up
@@ -31643,6 +31790,8 @@ class Stream:
                 "dropped": self.dropped, "history": len(self.history)}
 
 
+# -- Runs of deliveries ------------------------------------------------------------------
+
 class _Gap:
     """Stands where messages are missing in a list of those to replay."""
 
@@ -31761,6 +31910,8 @@ class DeliveryRun:
         return not self.left and not self.mailed
 
 
+# -- Registry of streams -----------------------------------------------------------------
+
 class Histories:
     """What all streams keep together: when that is too much, the largest histories are cut in half."""
 
@@ -31825,6 +31976,8 @@ class StreamRegistry:
     def __iter__(self):
         return iter(self.streams.values())
 
+
+# -- Sockets -----------------------------------------------------------------------------
 
 def set_user_timeout(sock):
     """Asks the kernel to give up a connection whose other end does not acknowledge, if it can."""
@@ -31965,6 +32118,8 @@ def bad_sockets(selector):
         except (OSError, ValueError):
             yield key
 
+
+# -- Broadcaster -------------------------------------------------------------------------
 
 class Broadcaster:
     """The one thread that owns every event-stream socket.
@@ -32477,7 +32632,7 @@ class GraphQLError(Exception):
         return [_graphql_location(self.source, offset) for offset in self.offsets]
 
     def formatted(self):
-        """The error as a dict for the response (specification, section 7.1.2)."""
+        """The error as a dict for the response (spec 7.1.2)."""
         result = {"message": self.message}
         locations = self.locations
         if locations:
@@ -32623,7 +32778,7 @@ def _graphql_suggest(options, what=""):
 
 # -- GraphQL lexer -----------------------------------------------------------------------
 
-# Ignored tokens (2.1.2 to 2.1.7) and one lexical token; the group that matched tells its kind.
+# Ignored tokens (spec 2.1.2 to 2.1.7) and one lexical token; the group that matched tells its kind.
 _GRAPHQL_IGNORED = re.compile(r"(?:[\ufeff\t ,\n\r]+|#[^\n\r]*)*")
 _GRAPHQL_TOKEN = re.compile(r"""
     (?P<punctuator> [!$&()\[\]{}:=@|] | \.\.\. )
@@ -33017,7 +33172,7 @@ class GraphQLParser:
     def name(self):
         return self.expect("Name")
 
-    # -- executable definitions (2.3 to 2.8) ----
+    # -- executable definitions (spec 2.3 to 2.8) ----
 
     def document(self):
         definitions = []
@@ -33130,7 +33285,7 @@ class GraphQLParser:
         return GqlFragment(start, name, name_start, self.named_type(), self.directives(),
                            self.selection_set())
 
-    # -- values, directives, type references (2.9 to 2.12) ----
+    # -- values, directives, type references (spec 2.9 to 2.12) ----
 
     def value_literal(self, const):
         kind, value, start = self.kind, self.value, self.start
@@ -33188,7 +33343,7 @@ class GraphQLParser:
         start = self.start
         return GqlNamedType(start, self.name())
 
-    # -- type system definitions (section 3) ----
+    # -- type system definitions (spec 3) ----
 
     def description(self):
         if self.kind in ("String", "BlockString"):
@@ -33471,7 +33626,7 @@ _GRAPHQL_INT_MIN, _GRAPHQL_INT_MAX = -(2 ** 31), 2 ** 31 - 1
 
 
 def _graphql_pass_through(value):
-    """Custom scalars hand values on as they are (section 3.5.2)."""
+    """Custom scalars hand values on as they are (spec 3.5.2)."""
     return value
 
 
@@ -33500,7 +33655,7 @@ def _graphql_whole(value):
 
 
 def _serialize_graphql_int(value):
-    """Int, section 3.5.1: 32 bits; result coercion also takes booleans and numbers in text."""
+    """Int, spec 3.5.1: 32 bits; result coercion also takes booleans and numbers in text."""
     number = value
     if isinstance(value, bool):
         return 1 if value else 0
@@ -33649,7 +33804,7 @@ _GRAPHQL_SCALARS = {
 # -- GraphQL input coercion --------------------------------------------------------------
 
 def _coerce_graphql_literal(node, type_, variables):
-    """The value of a literal for an input type (section 6.4.1); _GRAPHQL_ABSENT where it does not fit.
+    """The value of a literal for an input type (spec 6.4.1); _GRAPHQL_ABSENT where it does not fit.
 
     `variables` maps names to coerced values; None means that there are none (constants).
     """
@@ -33762,7 +33917,7 @@ def _graphql_object_problems(node, type_, report):
 
 
 def _coerce_graphql_input(value, type_, path, report):
-    """Coerces a variable's JSON value (section 3); calls report(path, value, message) where it does not
+    """Coerces a variable's JSON value (spec 3); calls report(path, value, message) where it does not
     fit."""
     if type_.kind == "NON_NULL":
         if value is None:
@@ -33810,9 +33965,9 @@ def _coerce_graphql_input_object(value, type_, path, report):
     return result
 
 
-# -- GraphQL schema ----------------------------------------------------------------------
+# -- GraphQL: what every schema contains -------------------------------------------------
 
-# What every schema contains (section 4.5 and 3.13), read by the parser above.
+# Introspection, scalars and directives (spec 4.5 and 3.13), read by the parser above.
 _GRAPHQL_CORE_SDL = '''
 """Takes the field or fragment in only when `if` is true."""
 directive @include("Take it in?" if: Boolean!) on FIELD | FRAGMENT_SPREAD | INLINE_FRAGMENT
@@ -33926,6 +34081,8 @@ _GRAPHQL_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")
 #: What stands in for a missing `Query` type: tools want one with at least one field.
 _GRAPHQL_PLACEHOLDER = "_empty"
 
+
+# -- GraphQL registrations, and their SDL in one -----------------------------------------
 
 class GraphQLRegistration:
     """One call of `registerQuery`, `registerMutation`, `registerSubscription` or `registerTypes`.
@@ -34154,6 +34311,8 @@ class _SdlMerge:
                                  member.start, registration)
 
 
+# -- GraphQL schema ----------------------------------------------------------------------
+
 _GRAPHQL_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
                        "enum": "enum",
                "input": "input object"}
@@ -34339,7 +34498,7 @@ class GraphQLSchema:
                 _GRAPHQL_PLACEHOLDER, self.types["Boolean"], None,
                 "Always null. It stands here because no query is registered, and GraphQL wants one.")
 
-    # -- checks of section 3 ----
+    # -- checks of spec 3 ----
 
     def _check_types(self):
         for name, merged in self.merge.types.items():
@@ -34388,7 +34547,7 @@ class GraphQLSchema:
                 self._check_implements(type_, other, node, registration)
 
     def _check_implements(self, type_, interface, node, registration):
-        """IsValidImplementation (section 3.6.1)."""
+        """IsValidImplementation (spec 3.6.1)."""
         problems = []
         if interface is type_:
             problems.append(f"Type {type_} cannot implement itself because it would create a circular "
@@ -34484,7 +34643,7 @@ class GraphQLSchema:
                 check(item, registration)
 
     def _check_input_cycles(self):
-        """An input type that needs itself through non-null fields can never be given (section 3.10)."""
+        """An input type that needs itself through non-null fields can never be given (spec 3.10)."""
         state = {}
 
         def visit(type_, trail):
@@ -34558,7 +34717,7 @@ class GraphQLSchema:
                         interface.possible.append(type_)
 
     def is_subtype(self, type_, wanted):
-        """Whether a value of `type_` can stand where `wanted` is expected (IsSubType, section 3.6.1)."""
+        """Whether a value of `type_` can stand where `wanted` is expected (IsSubType, spec 3.6.1)."""
         if type_ is wanted:
             return True
         if wanted.kind == "NON_NULL":
@@ -34602,7 +34761,7 @@ class GraphQLSchema:
             return _GRAPHQL_ROOT_META.get(name)
         return field
 
-    # -- introspection (section 4) ----
+    # -- introspection (spec 4) ----
 
     def introspection(self):
         """The schema as the value of `__schema`: dicts that refer to one another."""
@@ -34823,7 +34982,7 @@ _GRAPHQL_OPERATION_PLACES = {"query": "QUERY", "mutation": "MUTATION", "subscrip
 
 
 class GraphQLValidator:
-    """The rules of section 5 in one walk over a document; `errors` fills in the order graphql-js has them.
+    """The rules of spec 5 in one walk over a document; `errors` fills in the order graphql-js has them.
 
     Rules that see a node when it is entered come before those that see it when it is left. A selection set
     on a subscription's root field of type String is allowed, because its messages are often JSON; what is
@@ -35592,7 +35751,7 @@ class _GraphQLFieldPlan:
                  "complete")
 
     def arguments(self, run):
-        """The coerced arguments (section 6.4.1); raises GraphQLError where a variable does not fit."""
+        """The coerced arguments (spec 6.4.1); raises GraphQLError where a variable does not fit."""
         if self.static_args is not None:
             return dict(self.static_args)
         return _graphql_argument_values(self.field.arguments, self.nodes[0], run.variables)
@@ -35698,7 +35857,7 @@ class GraphQLPlanner:
         return True
 
     def collect(self, selections, type_, groups, seen):
-        """CollectFields (section 6.3.2): fills `groups`, response key -> field nodes. Any type fits when
+        """CollectFields (spec 6.3.2): fills `groups`, response key -> field nodes. Any type fits when
         `type_` is None (see untyped_object)."""
         for node in selections:
             if node.directives and not self.included(node.directives):
@@ -35763,7 +35922,7 @@ class GraphQLPlanner:
             complete, fast = _graphql_argument_checker(plan), None
         return key, plan.name, fast, complete, plan, plan.nullable
 
-    # -- completion by type (section 6.4.3) ----
+    # -- completion by type (spec 6.4.3) ----
 
     def completer(self, type_, plan, selections):
         if type_.kind == "NON_NULL":
@@ -36038,7 +36197,7 @@ class GraphQLDocument:
         self.condition_names = _graphql_condition_variables(tree)
 
     def operation(self, name):
-        """The operation to execute (section 6.1); raises GraphQLError."""
+        """The operation to execute (spec 6.1); raises GraphQLError."""
         if name is None or name == "":
             if len(self.operations) == 1:
                 return self.operations[0]
@@ -36050,7 +36209,7 @@ class GraphQLDocument:
         raise GraphQLError(f'Unknown operation named "{name}".')
 
     def variables(self, operation, given):
-        """CoerceVariableValues (section 6.1.2): (values, errors)."""
+        """CoerceVariableValues (spec 6.1.2): (values, errors)."""
         values, errors = {}, []
 
         def fail(message, node):
@@ -36490,7 +36649,7 @@ def _graphql_accepted(header):
 
 
 def _graphql_response_type(header):
-    """The media type of the answer, or None when the client takes neither (GraphQL over HTTP, section 5)."""
+    """The media type of the answer, or None when the client takes neither (GraphQL over HTTP, spec 5)."""
     for media, _quality in _graphql_accepted(header):
         if media in (GRAPHQL_RESPONSE_TYPE, "application/json"):
             return media
@@ -40290,7 +40449,7 @@ def find_import(folder, specifier, referrer):
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains U+0000")
     folder = folder.resolve()
     try:
-        path = (folder / referrer).parent.joinpath(specifier).resolve()
+        path = pathlib.Path(os.path.realpath((folder / referrer).parent.joinpath(specifier)))
         named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
         misspelled = path.exists() and not named.startswith("../") and not is_spelled_so(folder, named.split("/"))
     except (OSError, ValueError) as error:
@@ -42959,7 +43118,7 @@ def byte_range(text, size):
     return (start, end) if start < end else ()
 
 
-# -- One connection ----------------------------------------------------------------------
+# -- One connection: reading -------------------------------------------------------------
 
 #: The origin in a head that was refused before it was understood.
 _ORIGIN_LINE = re.compile(rb"\r\nOrigin:[ \t]*([!-~]+)[ \t]*\r\n", re.IGNORECASE)
@@ -42976,8 +43135,8 @@ HELD, WAITING = "held", "waiting"
 DROPPED = 444
 
 
-class RequestHandler(http.server.BaseHTTPRequestHandler):
-    """One connection and, one after the other, its requests.
+class RequestReader(http.server.BaseHTTPRequestHandler):
+    """Reads requests; what every part of a connection needs.
 
     Unlike its base class it does nothing when it is made. `serve` is called whenever the socket is
     ready; it never waits for the socket. `state` says what the connection waits for.
@@ -43171,7 +43330,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.refuse(Refusal(408, f"The request did not arrive within {REQUEST_SECONDS} s", close=True))
         self.end()
 
-    # -- answering ----
+
+# -- One connection: answering -----------------------------------------------------------
+
+class RequestAnswerer(RequestReader):
+    """Decides what answers a request: a route, a file, a page of the server, an error."""
 
     def respond(self, body):
         """Answers the request in `self.head`."""
@@ -43451,7 +43614,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return PAGES["missing"](self.server, head, message)
         raise Refusal(404, message)
 
-    # -- GraphQL ----
+
+# -- One connection: GraphQL and routes of scripts ---------------------------------------
+
+class ScriptCaller(RequestAnswerer):
+    """Answers with GraphQL and with the handlers of scripts."""
 
     def graphql(self, head, body):
         """Answers a request to an endpoint of GraphQL; False when the path is none."""
@@ -43659,7 +43826,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
         raise Refusal(int(status), host.realm.to_python(message))
 
-    # -- streams ----
+
+# -- One connection: streams -------------------------------------------------------------
+
+class StreamOpener(ScriptCaller):
+    """Opens streams, and hands their connections to the broadcaster."""
 
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
@@ -43776,7 +43947,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
         self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
 
-    # -- writing ----
+
+# -- One connection: writing -------------------------------------------------------------
+
+class RequestHandler(StreamOpener):
+    """One connection and, one after the other, its requests; here their answers are written."""
 
     def refuse(self, refusal):
         """Sends an error: a page for browsers, JSON for others."""
@@ -43905,6 +44080,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.file.close()
             self.file = None
 
+
+# -- Requests as scripts see them --------------------------------------------------------
 
 _AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null}
 
@@ -44349,7 +44526,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                         self._returned.append(handler)
                         break
                     self._busy = None
-                self._settle(handler)
+                self._attempt(handler, self._settle, handler)
             else:
                 self._wait()
                 continue
@@ -44390,10 +44567,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             time.sleep(SUPERVISOR_INTERVAL)     # not at full speed
         return []
 
-    def _attempt(self, handler, work):
-        """work() for one connection; a fault ends this one, and the others go on."""
+    def _attempt(self, handler, work, *arguments):
+        """Work for one connection; a fault ends this one, and the others go on."""
         try:
-            work()
+            work(*arguments)
         except Exception as error:
             self._give_up(handler, error)
 
@@ -44466,7 +44643,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         while self._returned:
             handler = self._returned.popleft()
             self._away.discard(handler)
-            self._settle(handler)
+            self._attempt(handler, self._settle, handler)
         for _ in range(min(len(self._went_on), MAX_GOING_ON)):
             handler = self._went_on.popleft()
             if handler not in self._away:       # else it is looked at when it comes back
@@ -44659,54 +44836,6 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # as the text of a node.
 # ======================================================================================
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --soft: #5c656e; --line: #d9dee3; --paper: #ffffff;
-        --panel: #f5f7f9; --accent: #0b62c4; --bad: #b3261e; --mark: #fdecea; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ec; --soft: #9aa4ae; --line: #353c44; --paper: #15181c; --panel: #1d2227;
-          --accent: #77b2f5; --bad: #ff8a80; --mark: #45211f; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-       font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 64rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.5rem; line-height: 1.3; margin: 0 0 .5rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
-p { margin: .5rem 0; }
-.soft { color: var(--soft); }
-.bad { color: var(--bad); }
-a { color: var(--accent); }
-code, pre { font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-pre { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: .75rem 0;
-      margin: .5rem 0; overflow-x: auto; }
-pre > span { display: block; padding: 0 1rem; white-space: pre; min-height: 1.55em; }
-pre > span.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
-pre .number { display: inline-block; width: 3.5em; color: var(--soft); user-select: none; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line);
-         vertical-align: top; }
-th { font-weight: 600; color: var(--soft); font-size: .85rem; }
-td.n, th.n { text-align: right; }
-ul { padding-left: 1.2rem; }
-"""
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-{script}</body>
-</html>
-"""
-
 def script_policy(script):
     """The Content-Security-Policy of a page with one script of ours: that one runs and no other."""
     return ("default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; "
@@ -44737,6 +44866,130 @@ def page(name):
 def esc(value):
     """Text as HTML."""
     return html.escape(printable(str(value)))
+
+
+# -- Page kit ----------------------------------------------------------------------------
+#
+# One look and one set of helpers for all pages: errors, the dashboard, the explorer. The note of live
+# pages, which stands in pages of others, takes the palette.
+
+#: The colours and the typefaces of every page: ink on paper, by day and by night.
+PALETTE = """
+  color-scheme: light dark;
+  --ink: light-dark(#1c2024, #e4e8eb); --soft: light-dark(#5c656e, #9aa5af);
+  --faint: light-dark(#656e77, #8a959f); --line: light-dark(#e1e5e9, #2c333a);
+  --bg: light-dark(#f6f7f9, #121518); --paper: light-dark(#ffffff, #191d21);
+  --hover: light-dark(#f0f4f9, #20262c); --chosen: light-dark(#e3eefb, #1c3047);
+  --chip: light-dark(#eef1f4, #262d34);
+  --accent: light-dark(#0b62c4, #77b2f5); --on-accent: light-dark(#ffffff, #0b1c2e);
+  --ok: light-dark(#227a3d, #6cc58a); --warn: light-dark(#8a5a00, #e3b341);
+  --bad: light-dark(#b3261e, #ff8a80); --mark: light-dark(#fdecea, #45211f);
+  --sans: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+"""
+
+KIT_STYLE = ":root {" + PALETTE + r"""}
+:root[data-theme=light] { color-scheme: light; }
+:root[data-theme=dark] { color-scheme: dark; }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 var(--sans);
+       font-variant-numeric: tabular-nums; }
+a { color: var(--accent); text-decoration: none; }
+a:hover { text-decoration: underline; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
+code, pre, .mono { font: 13px/1.55 var(--mono); }
+kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
+[hidden] { display: none !important; }
+h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: .95rem; font-weight: 620; margin: 0; overflow-wrap: anywhere; }
+p { margin: 0 0 .6rem; }
+.soft { color: var(--soft); } .bad { color: var(--bad); }
+.ok { color: var(--ok); } .warn { color: var(--warn); }
+.small { font-size: .85rem; }
+header { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .5rem; padding: .6rem 1.25rem;
+         background: var(--paper); border-bottom: 1px solid var(--line); }
+header .name { font-size: 15px; font-weight: 650; letter-spacing: -.01em; color: var(--ink);
+               white-space: nowrap; }
+header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
+.dot { display: inline-block; flex: none; width: .55rem; height: .55rem; border-radius: 50%;
+       background: var(--faint); margin-right: .45rem; vertical-align: .02rem; }
+button, input { font: inherit; color: inherit; }
+button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
+         cursor: pointer; }
+button:hover { background: var(--hover); }
+button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
+button.main:hover { filter: brightness(1.08); }
+button:disabled { opacity: .55; cursor: default; }
+button.link { border: 0; padding: 0; background: none; color: var(--accent); text-align: left; }
+button.link:hover { text-decoration: underline; }
+input:is([type=text], [type=search]), textarea { width: 100%; padding: .35rem .6rem; color: inherit;
+       border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
+textarea, input.code { font: 13px/1.5 var(--mono); }
+"""
+
+#: What the scripts of pages begin with.
+KIT_SCRIPT = r"""
+"use strict";
+const $ = (id) => document.getElementById(id);
+
+// A new element: `text` is its text, on… a listener, everything else an attribute.
+function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "text") node.textContent = value;
+    else if (value !== undefined && value !== null) node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+const now = () => Date.now() / 1000;
+const two = (value) => String(value).padStart(2, "0");
+function clock(time, fine) {
+  const date = new Date(time * 1000);
+  const text = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
+  return fine ? text + "." + String(date.getMilliseconds()).padStart(3, "0") : text;
+}
+function bytes(value) {
+  if (value < 1024) return value + " B";
+  return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
+}
+"""
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+{head}<style>{style}</style>
+</head>
+<body>
+{body}
+{script}</body>
+</html>
+"""
+
+
+def render_page(title, style, body, script="", head=""):
+    """A page in the common style, with its own after it; `script` are tags, `title` and `body` HTML."""
+    return PAGE.format(title=title, style=KIT_STYLE + style, body=body, script=script, head=head)
+
+
+def render_program(title, icon, style, body, script):
+    """(text, Content-Security-Policy) of a page that is a program. `icon` is a path in a box of 16 units."""
+    script = KIT_SCRIPT + script
+    head = f"""<link rel="icon" href="data:image/svg+xml,
+ <svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>
+ <path fill='none' stroke='%230b62c4' stroke-width='1.7' stroke-linecap='round'
+ d='{icon}'/></svg>">
+"""
+    return (render_page(f"{title} – aiwebengine", style, body, f"<script>{script}</script>\n", head),
+            script_policy(script) + "; img-src data:; base-uri 'none'; form-action 'none'")
 
 
 # -- Live pages --------------------------------------------------------------------------
@@ -44847,21 +45100,20 @@ LIVE_SCRIPT = r"""
   // -- What a page should say: in a shadow tree, out of reach of its styles --
 
   const STYLE = `
-    :host { all: initial; }
+    :host { all: initial; PALETTE }
     section { position: fixed; left: 1rem; bottom: 1rem; z-index: 2147483647; display: flex; align-items: start;
       max-width: min(44rem, calc(100vw - 2rem)); max-height: 60vh; overflow: auto; box-sizing: border-box;
-      color-scheme: light dark; background: light-dark(#fff, #1d2227); color: light-dark(#1c2024, #e6e9ec);
-      border: 1px solid light-dark(#d9dee3, #353c44); border-left: 4px solid light-dark(#b3261e, #ff8a80);
-      border-radius: 8px; box-shadow: 0 4px 20px rgb(0 0 0 / .18); padding: .5rem .25rem .5rem .75rem;
-      font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-    section.calm { border-left-color: light-dark(#b97a00, #f0bd5c); }
+      background: var(--paper); color: var(--ink); border: 1px solid var(--line);
+      border-left: 4px solid var(--bad); border-radius: 8px; box-shadow: 0 4px 20px rgb(0 0 0 / .18);
+      padding: .5rem .25rem .5rem .75rem; font: 14px/1.5 var(--sans); }
+    section.calm { border-left-color: var(--warn); }
     div { min-width: 0; }
     p, summary { margin: 0; overflow-wrap: anywhere; }
     summary { cursor: pointer; }
-    span { color: light-dark(#5c656e, #9aa4ae); }
-    pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 ui-monospace, Menlo, Consolas, monospace; }
-    button { all: unset; cursor: pointer; padding: 0 .5rem; color: light-dark(#5c656e, #9aa4ae); }
-    button:focus-visible, summary:focus-visible { outline: 2px solid light-dark(#0b62c4, #77b2f5); }`;
+    span { color: var(--soft); }
+    pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 var(--mono); }
+    button { all: unset; cursor: pointer; padding: 0 .5rem; color: var(--soft); }
+    button:focus-visible, summary:focus-visible { outline: 2px solid var(--accent); }`;
 
   function element(name, text, ...children) {
     const made = document.createElement(name);
@@ -44926,7 +45178,7 @@ LIVE_SCRIPT = r"""
   addEventListener("pageshow", (event) => event.persisted && connect());
   connect();
 })();
-"""
+""".replace("PALETTE", PALETTE)
 
 _LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
@@ -44949,18 +45201,27 @@ def live_script(server, head, _all):
 
 # -- Errors ------------------------------------------------------------------------------
 
-TROUBLE_STYLE = """
-h1 { font-weight: 600; margin: .25rem 0 1rem; }
-h1 .kind { color: var(--bad); font-weight: 500; }
+TROUBLE_STYLE = r"""
+main { max-width: 64rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+a { text-decoration: underline; }
+h1 { font-size: 1.5rem; font-weight: 600; margin: .25rem 0 1rem; }
+h1 .kind { font-weight: 500; }
+h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
+pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: .75rem 0;
+      margin: .5rem 0; overflow-x: auto; }
+pre > span { display: block; padding: 0 1rem; white-space: pre; min-height: 1.55em; }
+pre > span.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
+pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-select: none; }
 .eyebrow { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; margin: 0; }
-.notice { border-left: 3px solid #c98a00; padding: .1rem .75rem; color: var(--soft); }
-.frames { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; margin: .5rem 0; }
+.notice { border-left: 3px solid var(--warn); padding: .1rem .75rem; color: var(--soft); }
+.frames { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
+          margin: .5rem 0; }
 .frames details + details, .frames p + details, .frames * + p { border-top: 1px solid var(--line); }
 .frames summary, .frames p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; margin: 0;
-          padding: .4rem 1rem; font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+          padding: .4rem 1rem; font: 13px/1.55 var(--mono); }
 .frames summary { cursor: pointer; }
 .frames summary::marker { content: ""; }
-.frames summary:hover { background: var(--panel); }
+.frames summary:hover { background: var(--hover); }
 .frames summary:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
 .frames summary > :first-child::before { content: "›"; display: inline-block; width: 1em; color: var(--soft); }
 .frames details[open] summary > :first-child::before { transform: rotate(90deg) translateX(.1em); }
@@ -44970,7 +45231,7 @@ h1 .kind { color: var(--bad); font-weight: 500; }
 .place { color: var(--soft); overflow-wrap: anywhere; }
 pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 4px; }
 .facts { display: grid; grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: .15rem 1.25rem; margin: 0;
-         font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+         font: 13px/1.55 var(--mono); }
 .facts dt { color: var(--soft); overflow-wrap: anywhere; }
 .facts dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 details.more summary { cursor: pointer; color: var(--soft); margin: .75rem 0 .35rem; }
@@ -45030,7 +45291,7 @@ def trouble_response(server, head, status, title, parts, headers=()):
         script += f"<script>{MARKS_SCRIPT}</script>\n"
         policy = (_LIVE_POLICY.replace("script-src 'self'", f"script-src 'self' {script_hash(MARKS_SCRIPT)}")
                   if live is not None else script_policy(MARKS_SCRIPT))
-    text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body, script=script)
+    text = render_page(esc(title), TROUBLE_STYLE, f"<main>\n{body}\n</main>", script)
     return html_response(status, text, headers, policy)
 
 
@@ -46052,40 +46313,13 @@ def code_in_module(realm, scope, code):
     return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
-# -- Dashboard: the page -----------------------------------------------------------------
+# -- Dashboard: the look -----------------------------------------------------------------
 
 DASHBOARD_STYLE = r"""
-:root {
-  color-scheme: light dark;
-  --ink: #1c2024; --soft: #5c656e; --faint: #656e77; --line: #e1e5e9; --bg: #f6f7f9; --paper: #ffffff;
-  --hover: #f0f4f9; --chosen: #e3eefb; --accent: #0b62c4; --on-accent: #ffffff; --chip: #eef1f4;
-  --ok: #227a3d; --warn: #8a5a00; --bad: #b3261e; --mark: #fdecea;
-  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --ink: #e4e8eb; --soft: #9aa5af; --faint: #8a959f; --line: #2c333a; --bg: #121518; --paper: #191d21;
-    --hover: #20262c; --chosen: #1c3047; --accent: #77b2f5; --on-accent: #0b1c2e; --chip: #262d34;
-    --ok: #6cc58a; --warn: #e3b341; --bad: #ff8a80; --mark: #45211f;
-  }
-}
-* { box-sizing: border-box; }
 html { scrollbar-gutter: stable; }
-body { margin: 0; background: var(--bg); color: var(--ink); font-variant-numeric: tabular-nums;
-       font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-a { color: var(--accent); text-decoration: none; }
-a:hover { text-decoration: underline; }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
-code, pre, .mono { font-family: var(--mono); font-size: 13px; }
-[hidden] { display: none !important; }
-.soft { color: var(--soft); } .bad { color: var(--bad); } .ok { color: var(--ok); } .warn { color: var(--warn); }
-.small { font-size: .85rem; }
 
 /* Frame of the page */
-header { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; align-items: center;
-         gap: .1rem 1.25rem; padding: .6rem 1.25rem; background: var(--paper); border-bottom: 1px solid var(--line); }
-header .name { font-weight: 650; letter-spacing: -.01em; color: var(--ink); }
-header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
+header { position: sticky; top: 0; z-index: 2; gap: .1rem 1.25rem; }
 nav { display: flex; gap: .25rem; }
 nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
 nav a:hover { background: var(--hover); text-decoration: none; }
@@ -46094,15 +46328,10 @@ nav a[aria-current] { background: var(--chosen); color: var(--ink); }
 #live[data-state=live] .dot { background: var(--ok); }
 #live[data-state=lost] { color: var(--bad); }
 #live[data-state=lost] .dot { background: var(--bad); }
-.dot { display: inline-block; width: .55rem; height: .55rem; border-radius: 50%; background: var(--faint);
-       margin-right: .45rem; vertical-align: .02rem; }
 .dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); }
 #faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem; border-bottom: 1px solid var(--line); }
 main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
-h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: .95rem; font-weight: 620; margin: 0; overflow-wrap: anywhere; }
 h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
-p { margin: 0 0 .6rem; }
 .top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
 .top .back { font-size: .9rem; }
 .top .actions { margin-left: auto; display: flex; gap: .5rem; }
@@ -46157,20 +46386,8 @@ svg.spark path { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-li
 svg.spark path.area { fill: var(--accent); opacity: .12; stroke: none; }
 
 /* Forms */
-button, input { font: inherit; color: inherit; }
-button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
-         cursor: pointer; }
-button:hover { background: var(--hover); }
-button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
-button.main:hover { filter: brightness(1.08); }
-button:disabled { opacity: .55; cursor: default; }
-button.link { border: 0; padding: 0; background: none; color: var(--accent); text-align: left; }
-button.link:hover { text-decoration: underline; }
-input[type=text], input[type=search], textarea { width: 100%; padding: .35rem .6rem; color: inherit;
-       border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
 input[type=search] { width: 13rem; max-width: 100%; }
-input.code { font: 13px/1.5 var(--mono); }
-textarea { display: block; resize: vertical; font: 13px/1.5 var(--mono); }
+textarea { display: block; resize: vertical; }
 label { display: block; font-size: .8rem; color: var(--soft); }
 label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; margin-right: .7rem; }
 .send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
@@ -46180,10 +46397,9 @@ label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .
 .answer { margin: .6rem 0 0; font-size: .85rem; }
 .answer:empty { margin: 0; }
 .top + .answer:not(:empty) { margin: -.5rem 0 .75rem; }
-kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
 
 /* Text: sources, logs, results */
-pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55; }
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .frame { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
          padding: .6rem 0; margin: .6rem 0; }
 .frame.tall { max-height: 32rem; overflow: auto; }
@@ -46402,11 +46618,12 @@ DASHBOARD_BODY = r"""
 </main>
 """
 
+
+# -- Dashboard: the script ---------------------------------------------------------------
+
 DASHBOARD_SCRIPT = r"""
-"use strict";
 // Everything that comes from outside becomes the text of a node; nothing is ever parsed as HTML.
 const SPARK = 60, KEEP_REQUESTS = 200, KEEP_LINES = 400, KEEP_RESULTS = 100, HIDDEN_PAUSE = 10000;
-const $ = (id) => document.getElementById(id);
 
 // What the server told, the part of it that is looked at, and what is chosen there.
 const state = { server: null, scripts: [], streams: [], routes: [], graphql: [], requests: [], lines: [],
@@ -46418,19 +46635,6 @@ let chosen = "", focus = "", wantChosen = false, source = null, request = null;
 // The list of messages stands still when its button was pressed, and while a message of it is looked at.
 let held = false, paused = false, heldAt = "";
 
-function el(tag, props = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(props)) {
-    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-    else if (key === "text") node.textContent = value;
-    else if (value !== undefined && value !== null) node.setAttribute(key, value);
-  }
-  node.append(...children);
-  return node;
-}
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
 function answer(id, text, good = true) {
   $(id).className = good ? "answer" : "answer bad";
   $(id).textContent = text;
@@ -46440,11 +46644,6 @@ function answer(id, text, good = true) {
 
 const number = (value) => value === null || value === undefined ? "" : Math.round(value).toLocaleString("en");
 const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
-const two = (value) => String(value).padStart(2, "0");
-function bytes(value) {
-  if (value < 1024) return value + " B";
-  return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
-}
 function duration(seconds) {
   seconds = Math.max(0, Math.round(seconds));
   const minutes = Math.floor(seconds / 60), hours = Math.floor(seconds / 3600);
@@ -46452,12 +46651,6 @@ function duration(seconds) {
   if (seconds < 3600) return minutes + " min " + seconds % 60 + " s";
   return hours < 48 ? hours + " h " + minutes % 60 + " min" : Math.floor(hours / 24) + " days";
 }
-function clock(time, fine) {
-  const date = new Date(time * 1000);
-  const text = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
-  return fine ? text + "." + String(date.getMilliseconds()).padStart(3, "0") : text;
-}
-const now = () => Date.now() / 1000;
 const headerText = (headers) => headers.map(([name, value]) => name + ": " + value).join("\n");
 const filterText = (filter) =>
   filter ? Object.entries(filter).map(([key, value]) => key + "=" + value).join(" ") : "everyone";
@@ -47159,14 +47352,8 @@ setInterval(render, 1000);
 go();
 """
 
-_DASHBOARD_ICON = ("data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path fill='none' "
-                   "stroke='%230b62c4' stroke-width='1.8' stroke-linecap='round' d='M2 12.5 5.5 7l3 3.5L14 3.5'/></svg>")
-DASHBOARD_PAGE = ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-                  '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-                  f'<title>Dashboard – aiwebengine</title>\n<link rel="icon" href="{_DASHBOARD_ICON}">\n'
-                  f'<style>{DASHBOARD_STYLE}</style>\n</head>\n<body>\n{DASHBOARD_BODY}'
-                  f'<script>{DASHBOARD_SCRIPT}</script>\n</body>\n</html>\n')
-DASHBOARD_POLICY = script_policy(DASHBOARD_SCRIPT) + "; img-src data:; base-uri 'none'; form-action 'none'"
+DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY, DASHBOARD_SCRIPT)
 
 
 @local_page("GET", "/engine")
@@ -47205,164 +47392,124 @@ def change_chaos(handler, head, body):
     return chaos_answer(handler, head, body)
 
 
-# -- GraphQL explorer --------------------------------------------------------------------
+# -- GraphQL explorer: the look ----------------------------------------------------------
+#
+# The page that a browser gets at `/graphql`: plain HTML, CSS and JavaScript without anything from elsewhere.
+# It talks to the address it came from, and to the same address followed by `/sse` for subscriptions.
 
-#: The page that a browser gets at `/graphql`: plain HTML, CSS and JavaScript without anything from elsewhere.
-#: It talks to the address it came from, and to the same address followed by `/sse` for subscriptions.
-EXPLORER_PAGE = r'''<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>GraphQL explorer – aiwebengine</title>
-<link rel="icon" href="data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>
- <path fill='none' stroke='%230b62c4' stroke-width='1.6'
- d='M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z'/></svg>">
-<style>
+EXPLORER_STYLE = r"""
 :root {
-  --bg: #f6f7f8; --panel: #ffffff; --edge: #dadfe3; --text: #1d2529; --soft: #5b686f; --accent: #0b62c4;
-  --accent-text: #ffffff; --hover: #e9eeef; --select: #cfe0f5;
-  --bad: #b3261e; --bad-bg: #fdecea; --ok: #2e7d32;
-  --t-keyword: #8a2a6f; --t-field: #1f5fa8; --t-arg: #8a5a00; --t-type: #0b7a75; --t-string: #2f7a2f;
-  --t-number: #a5480a; --t-variable: #7a3fb0; --t-directive: #8a2a6f;
-  --t-comment: #76838a; --t-punct: #5b686f;
-  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  --t-keyword: light-dark(#8a2a6f, #e59ad0); --t-field: light-dark(#1f5fa8, #82b7f0);
+  --t-arg: light-dark(#8a5a00, #e0b25c); --t-type: light-dark(#0b7a75, #5fd0c5);
+  --t-string: light-dark(#2f7a2f, #98cf8b); --t-number: light-dark(#a5480a, #f0a272);
+  --t-variable: light-dark(#7a3fb0, #c9a4f2); --select: light-dark(#cfe0f5, #1f3a58);
 }
-:root[data-theme="dark"] {
-  --bg: #14181b; --panel: #1b2125; --edge: #323b41; --text: #e3e8ea; --soft: #9aa7ae; --accent: #77b2f5;
-  --accent-text: #0b1c2e; --hover: #262e33; --select: #1f3a58;
-  --bad: #ff8a80; --bad-bg: #3a1f1f; --ok: #81c784;
-  --t-keyword: #e59ad0; --t-field: #82b7f0; --t-arg: #e0b25c; --t-type: #5fd0c5; --t-string: #98cf8b;
-  --t-number: #f0a272; --t-variable: #c9a4f2; --t-directive: #e59ad0;
-  --t-comment: #7f8d94; --t-punct: #9aa7ae;
-}
-* { box-sizing: border-box }
-html, body { height: 100%; margin: 0 }
-body { display: flex; flex-direction: column; background: var(--bg); color: var(--text);
-  font: 14px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
-button, input, select { font: inherit; color: inherit }
-button { border: 1px solid var(--edge); background: var(--panel); border-radius: 6px; padding: 4px 10px;
-  cursor: pointer }
-button:hover { background: var(--hover) }
-button.quiet { border-color: transparent; background: none }
-button.quiet:hover { background: var(--hover) }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px }
-header { display: flex; align-items: center; gap: 8px; padding: 8px 12px;
-  border-bottom: 1px solid var(--edge);
-  background: var(--panel); flex-wrap: wrap }
-header h1 { font-size: 15px; margin: 0 8px 0 0; font-weight: 650; white-space: nowrap }
-header h1 a { color: inherit; text-decoration: none }
-header h1 span { color: var(--soft); font-weight: 400 }
+html, body { height: 100%; }
+body { display: flex; flex-direction: column; font-size: 14px; line-height: 1.45; }
+button { padding: 4px 10px; }
+button.quiet { border-color: transparent; background: none; }
+button.quiet:hover { background: var(--hover); }
+header { padding: 8px 12px; }
+header h1 { margin: 0 8px 0 0; }
+header h1 a { color: inherit; }
 header .space { flex: 1 }
-#run { background: var(--accent); color: var(--accent-text); border-color: var(--accent); font-weight: 600;
-  min-width: 92px }
-#run:hover { filter: brightness(1.08) }
-#run.live { background: var(--bad); border-color: var(--bad); color: var(--panel) }
-kbd { font: 11px var(--mono); border: 1px solid var(--edge); border-radius: 4px; padding: 0 4px;
-  color: var(--soft) }
+#run { font-weight: 600; min-width: 92px }
+#run.live { background: var(--bad); border-color: var(--bad); color: var(--paper) }
+kbd { color: var(--soft) }
 main { flex: 1; display: flex; min-height: 0; position: relative }
-section { display: flex; flex-direction: column; min-width: 0; min-height: 0; background: var(--panel) }
+section { display: flex; flex-direction: column; min-width: 0; min-height: 0; background: var(--paper) }
 #left { width: 46% }
-#right { flex: 1; border-left: 1px solid var(--edge) }
-#docs { width: 330px; border-left: 1px solid var(--edge); overflow: hidden }
-#docs[hidden] { display: none }
+#right { flex: 1; border-left: 1px solid var(--line) }
+#docs { width: 330px; border-left: 1px solid var(--line); overflow: hidden }
 .grip { width: 7px; margin: 0 -4px 0 -3px; cursor: col-resize; z-index: 3; flex: none; background: none }
 .grip:hover, .grip:focus-visible { background: var(--select) }
 .grip.flat { width: auto; height: 7px; margin: -3px 0 -4px; cursor: row-resize }
-.bar { display: flex; align-items: center; gap: 4px; padding: 4px 8px; border-bottom: 1px solid var(--edge);
+.bar { display: flex; align-items: center; gap: 4px; padding: 4px 8px; border-bottom: 1px solid var(--line);
   min-height: 37px; color: var(--soft); font-size: 13px }
 .bar [role=tab] { border: 0; background: none; border-radius: 6px; color: var(--soft) }
-.bar [role=tab][aria-selected=true] { color: var(--text); background: var(--hover); font-weight: 600 }
+.bar [role=tab][aria-selected=true] { color: var(--ink); background: var(--hover); font-weight: 600 }
 .editor { position: relative; flex: 1; min-height: 0; display: flex; font: 13px/20px var(--mono);
-  background: var(--panel) }
-.gutter { flex: none; width: 42px; overflow: hidden; text-align: right; color: var(--t-comment);
+  background: var(--paper) }
+.gutter { flex: none; width: 42px; overflow: hidden; text-align: right; color: var(--faint);
   padding: 10px 8px 10px 0; user-select: none; white-space: pre }
 .gutter .bad { color: var(--bad); font-weight: 700 }
 .code { position: relative; flex: 1; min-width: 0 }
 .code pre, .code textarea { position: absolute; inset: 0; margin: 0; padding: 10px 12px 10px 4px; border: 0;
   font: inherit; white-space: pre; overflow: auto; tab-size: 2; letter-spacing: 0 }
-.code pre { pointer-events: none; overflow: hidden; color: var(--text) }
-.code textarea { background: none; color: transparent; caret-color: var(--text); resize: none; width: 100%;
-  height: 100%; outline: none }
+.code pre { pointer-events: none; overflow: hidden; color: var(--ink) }
+.code textarea { background: none; color: transparent; caret-color: var(--ink); resize: none; height: 100%;
+  border-radius: 0; outline: none }
 .editor:focus-within { box-shadow: inset 2px 0 0 var(--accent) }
 .code textarea::selection { background: var(--select); color: transparent }
-.code textarea::placeholder { color: var(--t-comment) }
-.keyword { color: var(--t-keyword) } .field { color: var(--t-field) } .arg { color: var(--t-arg) }
+.code textarea::placeholder { color: var(--faint) }
+.keyword, .directive { color: var(--t-keyword) } .field { color: var(--t-field) } .arg { color: var(--t-arg) }
 .type { color: var(--t-type) } .string { color: var(--t-string) } .number { color: var(--t-number) }
-.variable { color: var(--t-variable) } .directive { color: var(--t-directive) }
-.comment { color: var(--t-comment); font-style: italic } .punct { color: var(--t-punct) }
+.variable { color: var(--t-variable) }
+.comment { color: var(--faint); font-style: italic } .punct { color: var(--soft) }
 .bad-token { color: var(--bad); text-decoration: underline wavy }
 .unknown { text-decoration: underline wavy var(--bad); text-underline-offset: 3px }
 #popup { position: absolute; z-index: 9; min-width: 220px; max-width: 460px; max-height: 246px;
   overflow: auto;
-  background: var(--panel); border: 1px solid var(--edge); border-radius: 8px; margin: 0; padding: 4px;
+  background: var(--paper); border: 1px solid var(--line); border-radius: 8px; margin: 0; padding: 4px;
   list-style: none; font: 13px/20px var(--mono); box-shadow: 0 8px 24px #0003 }
-#popup[hidden] { display: none }
 #popup li { display: flex; gap: 14px; justify-content: space-between; padding: 1px 8px; border-radius: 5px;
   cursor: pointer; white-space: nowrap }
 #popup li[aria-selected=true] { background: var(--select) }
 #popup li small { color: var(--soft); font: inherit; overflow: hidden; text-overflow: ellipsis }
 #popup li.gone { text-decoration: line-through }
-#below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--edge); display: flex;
+#below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--line); display: flex;
   flex-direction: column }
 .pane { flex: 1; min-height: 0; overflow: auto; display: flex; flex-direction: column }
-.pane[hidden] { display: none }
-#metadata { padding: 10px 12px }
-#metadata:not([hidden]) { display: block }
+#metadata { display: block; padding: 10px 12px }
 #metadata p { margin: 0 0 8px; color: var(--soft); font-size: 13px }
 .pair { display: flex; gap: 6px; margin-bottom: 6px }
-.pair input { flex: 1; min-width: 0; padding: 4px 8px; border: 1px solid var(--edge); border-radius: 6px;
-  background: var(--bg); font: 13px var(--mono) }
+.pair input { flex: 1; min-width: 0 }
 #results { flex: 1; overflow: auto; padding: 10px 12px; scroll-behavior: auto }
-.card { border: 1px solid var(--edge); border-radius: 8px; margin-bottom: 8px; overflow: hidden;
+.card { border: 1px solid var(--line); border-radius: 8px; margin-bottom: 8px; overflow: hidden;
   background: var(--bg) }
 .card.failed { border-color: var(--bad) }
 .card .head { display: flex; gap: 12px; padding: 3px 10px; font: 12px/20px var(--mono); color: var(--soft);
-  border-bottom: 1px solid var(--edge); background: var(--panel) }
-.card .head b { color: var(--text); font-weight: 600 }
+  border-bottom: 1px solid var(--line); background: var(--paper) }
+.card .head b { color: var(--ink); font-weight: 600 }
 .card .head .right { margin-left: auto }
 .card pre { margin: 0; padding: 8px 10px; font: 13px/19px var(--mono); white-space: pre-wrap;
   overflow-wrap: anywhere }
 .problem { display: block; width: 100%; text-align: left; border: 0; border-radius: 0; padding: 4px 10px;
-  background: var(--bad-bg); color: var(--bad); font-size: 13px; border-bottom: 1px solid var(--edge) }
+  background: var(--mark); color: var(--bad); font-size: 13px; border-bottom: 1px solid var(--line) }
 .problem small { font-family: var(--mono); opacity: .8 }
 .empty { color: var(--soft); padding: 24px 8px; text-align: center; line-height: 2 }
-.dot { display: inline-block; width: 8px; height: 8px; border-radius: 50%; background: var(--t-comment) }
 .dot.live { background: var(--ok); animation: pulse 1.6s infinite }
 @keyframes pulse { 50% { opacity: .35 } }
 @media (prefers-reduced-motion: reduce) { .dot.live { animation: none } }
-#docs .bar input { flex: 1; min-width: 0; padding: 3px 8px; border: 1px solid var(--edge); border-radius: 6px;
-  background: var(--bg) }
+#docs .bar input { padding: 3px 8px }
 #docs .body { overflow: auto; padding: 8px 12px 24px; flex: 1 }
 #docs h2 { font-size: 16px; margin: 6px 0 4px; overflow-wrap: anywhere }
 #docs h3 { font-size: 12px; text-transform: uppercase; letter-spacing: .05em; color: var(--soft);
   margin: 16px 0 4px; font-weight: 600 }
 #docs p { margin: 2px 0 6px; color: var(--soft); white-space: pre-line }
 #docs .crumbs { font-size: 13px; margin-bottom: 4px }
-#docs .entry { padding: 5px 0; border-top: 1px solid var(--edge); position: relative;
+#docs .entry { padding: 5px 0; border-top: 1px solid var(--line); position: relative;
   overflow-wrap: anywhere; font: 13px/19px var(--mono) }
-#docs .entry p { font: 13px/18px system-ui, sans-serif; margin: 2px 0 0 }
-#docs .entry .add { float: right; font: 12px system-ui; padding: 0 7px; margin-left: 6px }
-#docs .link { border: 0; background: none; padding: 0; color: var(--t-type); font: inherit;
-  border-radius: 3px }
-#docs .link:hover { text-decoration: underline; background: none }
+#docs .entry p { font: 13px/18px var(--sans); margin: 2px 0 0 }
+#docs .entry .add { float: right; font: 12px var(--sans); padding: 0 7px; margin-left: 6px }
+#docs .link { color: var(--t-type); font: inherit }
 #docs .gone { text-decoration: line-through }
-#toast { position: fixed; bottom: 18px; left: 50%; transform: translateX(-50%); background: var(--text);
-  color: var(--panel); padding: 6px 14px; border-radius: 8px; opacity: 0; transition: opacity .2s;
+#toast { position: fixed; bottom: 18px; left: 50%; transform: translateX(-50%); background: var(--ink);
+  color: var(--paper); padding: 6px 14px; border-radius: 8px; opacity: 0; transition: opacity .2s;
   pointer-events: none; z-index: 20 }
 #toast.shown { opacity: 1 }
 @media (max-width: 760px) {
   main { flex-direction: column; overflow: auto }
   #left, #right, #docs { width: auto !important; flex: none; min-height: 70vh; border-left: 0;
-    border-top: 1px solid var(--edge) }
+    border-top: 1px solid var(--line) }
   .grip:not(.flat), header kbd { display: none }
 }
-</style>
-</head>
-<body>
+"""
+
+EXPLORER_BODY = r"""
 <header>
-  <h1><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
-  <button id="run" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
+  <h1 class="name"><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
+  <button id="run" class="main" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
   <button id="tidy" title="Format the document (Shift+Alt+F)">Format</button>
   <button id="share" title="Copy a link to this document">Share</button>
   <span class="space"></span>
@@ -47415,7 +47562,10 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   <section id="right" aria-label="Result">
     <div class="bar"><span class="dot" id="dot"></span><span id="summary">Result</span>
       <span style="flex:1"></span><button class="quiet" id="clear">Clear</button></div>
-    <div id="results" tabindex="0" aria-label="Results" role="log"></div>
+    <div id="results" tabindex="0" aria-label="Results" role="log"><div class="empty">
+      <kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br><kbd>Ctrl</kbd> <kbd>Space</kbd> completes<br>
+      <kbd>Ctrl</kbd> <kbd>K</kbd> searches the schema<br><kbd>Shift</kbd> <kbd>Alt</kbd> <kbd>F</kbd> formats
+    </div></div>
   </section>
   <section id="docs" aria-label="Schema">
     <div class="bar"><input id="search" type="search" placeholder="Search the schema"
@@ -47424,18 +47574,16 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   </section>
 </main>
 <div id="toast" role="status"></div>
-<script>
-"use strict";
-const $ = (id) => document.getElementById(id);
-const make = (tag, props = {}, ...children) => {
-  const node = Object.assign(document.createElement(tag), props);
-  node.append(...children);
-  return node;
-};
+"""
+
+
+# -- GraphQL explorer: the editor --------------------------------------------------------
+
+EXPLORER_EDITOR = r'''
 const escapeHtml = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
 const endpoint = location.pathname.replace(/\/+$/, "") || "/graphql";
 
-// ---- tokens and where they stand ------------------------------------------------------------
+// -- tokens and where they stand --
 
 const TOKEN = new RegExp([
   /(?<comment>#[^\n]*)/, /(?<string>"""(?:\\"""|[^])*?(?:"""|$)|"(?:\\.|[^"\\\n])*"?)/,
@@ -47592,7 +47740,7 @@ function analyse(text) {
   }
 }
 
-// ---- editors ----------------------------------------------------------------------------------
+// -- editors --
 
 class Editor {
   constructor(box, paint) {
@@ -47706,7 +47854,7 @@ const query = new Editor($("query-editor"), paintGraphql);
 const variables = new Editor($("variables-editor"), paintJson);
 query.opened = () => complete(false);
 
-// ---- completion -------------------------------------------------------------------------------
+// -- completion --
 
 const popup = $("popup");
 let choices = [], chosen = 0, replaceFrom = 0;
@@ -47782,11 +47930,10 @@ function optionsFor(kind, at, result) {
 
 function drawPopup(caret) {
   popup.replaceChildren(...choices.slice(0, 60).map((item, index) => {
-    const node = make("li", { role: "option", id: "choice-" + index, className: item.gone ? "gone" : "" },
-      make("span", { textContent: item.label }), make("small", { textContent: item.detail }));
-    node.setAttribute("aria-selected", String(index === chosen));
-    node.addEventListener("mousedown", (event) => { event.preventDefault(); chosen = index; accept(); });
-    return node;
+    const take = (event) => { event.preventDefault(); chosen = index; accept(); };
+    return el("li", { role: "option", id: "choice-" + index, class: item.gone ? "gone" : null,
+      "aria-selected": String(index === chosen), onmousedown: take },
+      el("span", { text: item.label }), el("small", { text: item.detail }));
   }));
   const before = query.value.slice(0, replaceFrom), line = before.split("\n").length - 1;
   const column = before.length - before.lastIndexOf("\n") - 1, width = characterWidth();
@@ -47800,7 +47947,7 @@ function drawPopup(caret) {
 }
 function characterWidth() {
   if (!characterWidth.value) {
-    const probe = make("span", { textContent: "0".repeat(50), style: "position:absolute;visibility:hidden" });
+    const probe = el("span", { text: "0".repeat(50), style: "position:absolute;visibility:hidden" });
     query.back.append(probe);
     characterWidth.value = probe.getBoundingClientRect().width / 50;
     probe.remove();
@@ -47842,8 +47989,12 @@ query.area.addEventListener("input", (event) => {
 query.area.addEventListener("blur", hidePopup);
 query.area.addEventListener("click", hidePopup);
 
-// ---- running ----------------------------------------------------------------------------------
+'''
 
+
+# -- GraphQL explorer: running, formatting -----------------------------------------------
+
+EXPLORER_RUNNING = r'''
 const results = $("results");
 let running = null;         // AbortController of the request under way
 const MAX_EVENTS = 500;
@@ -47854,12 +48005,7 @@ function state(text, live) {
   $("run").classList.toggle("live", Boolean(running));
   $("run").textContent = running ? "■ Stop" : "▶ Run";
 }
-function clock(date = new Date()) {
-  const two = (n) => String(n).padStart(2, "0");
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.`
-    + String(date.getMilliseconds()).padStart(3, "0");
-}
-function size(count) { return count < 1024 ? count + " B" : (count / 1024).toFixed(1) + " KiB"; }
+const stamp = () => clock(now(), true);
 
 function card(title, text, right) {
   let value, pretty = text, errors = [];
@@ -47868,17 +48014,17 @@ function card(title, text, right) {
     pretty = JSON.stringify(value, null, 2);
     errors = value && Array.isArray(value.errors) ? value.errors : [];
   } catch { /* shown as it came */ }
-  const head = make("div", { className: "head" }, make("b", { textContent: title }),
-    make("span", { className: "right", textContent: right }));
-  const node = make("div", { className: "card" + (errors.length ? " failed" : "") }, head);
+  const head = el("div", { class: "head" }, el("b", { text: title }),
+    el("span", { class: "right", text: right }));
+  const node = el("div", { class: "card" + (errors.length ? " failed" : "") }, head);
   for (const error of errors) {
     const place = (error.locations || [])[0];
-    const button = make("button", { className: "problem" }, error.message + " ",
-      make("small", { textContent: place ? `${place.line}:${place.column}` : "" }));
-    if (place) button.addEventListener("click", () => query.go(place.line, place.column));
-    node.append(button);
+    node.append(el("button", { class: "problem", onclick: () => place && query.go(place.line, place.column) },
+      error.message + " ", el("small", { text: place ? `${place.line}:${place.column}` : "" })));
   }
-  node.append(make("pre", { innerHTML: paintJson(pretty) }));
+  const shown = el("pre");
+  shown.innerHTML = paintJson(pretty);
+  node.append(shown);
   const follows = results.scrollHeight - results.scrollTop - results.clientHeight < 60;
   results.append(node);
   while (results.children.length > MAX_EVENTS) results.firstChild.remove();
@@ -47917,7 +48063,7 @@ async function run() {
     if (error.name === "AbortError") state($("summary").textContent.replace(/^(Subscribed since|Running…)/,
       "Stopped. $&"));
     else {
-      card("Failed", "The server could not be reached: " + error.message, clock());
+      card("Failed", "The server could not be reached: " + error.message, stamp());
       state("Failed");
     }
   }
@@ -47935,8 +48081,8 @@ async function ask(request, control) {
   const text = await response.text();
   const took = (performance.now() - began).toFixed(0) + " ms";
   running = null;
-  state(`${response.status} ${response.statusText} · ${took} · ${size(new Blob([text]).size)}`);
-  card(`${response.status}`, text, clock());
+  state(`${response.status} ${response.statusText} · ${took} · ${bytes(new Blob([text]).size)}`);
+  card(`${response.status}`, text, stamp());
   results.scrollTop = 0;
 }
 
@@ -47950,24 +48096,24 @@ async function subscribe(request, control) {
   if (!(response.headers.get("content-type") || "").startsWith("text/event-stream")) {
     running = null;
     state(`${response.status} ${response.statusText}`);
-    return card(String(response.status), await response.text(), clock());
+    return card(String(response.status), await response.text(), stamp());
   }
   let count = 0;
-  const since = new Date();
+  const since = now();
   const counted = () => `${count} event${count === 1 ? "" : "s"}`;
-  const live = () => state(`Subscribed since ${clock(since).slice(0, 8)} · ${counted()}`, true);
+  const live = () => state(`Subscribed since ${clock(since)} · ${counted()}`, true);
   live();
-  results.append(make("div", { className: "empty", textContent: "Waiting for events…" }));
+  results.append(el("div", { class: "empty", text: "Waiting for events…" }));
   for await (const event of events(response.body)) {
     if (results.querySelector(".empty")) results.replaceChildren();
     if (event.type === "complete") break;
     if (event.data === "") continue;
     count += 1;
-    card("#" + count + (event.type === "gap" ? " gap" : ""), event.data, clock());
+    card("#" + count + (event.type === "gap" ? " gap" : ""), event.data, stamp());
     live();
   }
   running = null;
-  state(`Ended at ${clock().slice(0, 8)} · ${counted()}`);
+  state(`Ended at ${clock(now())} · ${counted()}`);
 }
 
 // The lines of an event stream as events { type, data }.
@@ -47989,7 +48135,7 @@ async function* events(body) {
   }
 }
 
-// ---- formatting -------------------------------------------------------------------------------
+// -- formatting --
 
 function tidy() {
   const { tokens } = analyse(query.value);
@@ -48055,8 +48201,12 @@ function tidy() {
   }
 }
 
-// ---- schema browser ---------------------------------------------------------------------------
+'''
 
+
+# -- GraphQL explorer: the schema, tabs, sharing -----------------------------------------
+
+EXPLORER_SCHEMA = r'''
 const INTROSPECTION = `query Introspection { __schema { description queryType { name } mutationType { name }
   subscriptionType { name } directives { name description locations isRepeatable args { ...Input } }
   types { kind name description specifiedByURL fields(includeDeprecated: true) { name description isDeprecated
@@ -48089,11 +48239,7 @@ async function loadSchema() {
 
 let trail = [];
 const docs = $("docs-body");
-const link = (name, text = name) => {
-  const node = make("button", { className: "link", textContent: text });
-  node.addEventListener("click", () => browse(name));
-  return node;
-};
+const link = (name, text = name) => el("button", { class: "link", text, onclick: () => browse(name) });
 const refNodes = (ref) => ref.kind === "NON_NULL" ? [...refNodes(ref.ofType), "!"]
   : ref.kind === "LIST" ? ["[", ...refNodes(ref.ofType), "]"] : [link(ref.name)];
 
@@ -48101,30 +48247,27 @@ function argumentNodes(args) {
   if (!args || !args.length) return [];
   const nodes = ["("];
   args.forEach((item, index) => {
-    nodes.push(make("span", { className: "arg", textContent: item.name, title: item.description || "" }),
+    nodes.push(el("span", { class: "arg", text: item.name, title: item.description || "" }),
       ": ",
       ...refNodes(item.type));
-    if (item.defaultValue !== null) nodes.push(make("span",
-      { className: "punct", textContent: " = " + item.defaultValue }));
+    if (item.defaultValue !== null) nodes.push(el("span",
+      { class: "punct", text: " = " + item.defaultValue }));
     if (index < args.length - 1) nodes.push(", ");
   });
   return [...nodes, ")"];
 }
 function fieldEntry(field, owner) {
-  const node = make("div", { className: "entry" });
+  const node = el("div", { class: "entry" });
   const operation = schema && ["query", "mutation", "subscription"].find((kind) => schema[kind] === owner);
   if (operation) {
-    const add = make("button", { className: "add", textContent: "+",
-      title: "Write an operation with this field" });
-    add.setAttribute("aria-label", `Write an operation with ${field.name}`);
-    add.addEventListener("click", () => insert(operation, field));
-    node.append(add);
+    node.append(el("button", { class: "add", text: "+", title: "Write an operation with this field",
+      "aria-label": `Write an operation with ${field.name}`, onclick: () => insert(operation, field) }));
   }
-  node.append(make("span", { className: "field" + (field.isDeprecated ? " gone" : ""),
-    textContent: field.name }),
+  node.append(el("span", { class: "field" + (field.isDeprecated ? " gone" : ""),
+    text: field.name }),
     ...argumentNodes(field.args), ": ", ...refNodes(field.type));
-  if (field.description) node.append(make("p", { textContent: field.description }));
-  if (field.isDeprecated) node.append(make("p", { textContent: "Deprecated: " + field.deprecationReason }));
+  if (field.description) node.append(el("p", { text: field.description }));
+  if (field.isDeprecated) node.append(el("p", { text: "Deprecated: " + field.deprecationReason }));
   return node;
 }
 function browse(name, same) {
@@ -48132,66 +48275,66 @@ function browse(name, same) {
   if (!same) trail = type ? [...trail.filter((item) => item !== name), name].slice(-6) : [];
   docs.replaceChildren();
   docs.scrollTop = 0;
-  if (!schema) return docs.append(make("p", { textContent: "No schema." }));
+  if (!schema) return docs.append(el("p", { text: "No schema." }));
   if (!type) return overview();
-  const crumbs = make("div", { className: "crumbs" }, link(null, "Schema"));
+  const crumbs = el("div", { class: "crumbs" }, link(null, "Schema"));
   for (const item of trail) crumbs.append(" › ", item === name ? item : link(item));
-  docs.append(crumbs, make("h2", { textContent: name }),
-    make("p", { textContent: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
-  const part = (title, nodes) => { if (nodes.length) docs.append(make("h3", { textContent: title }),
+  docs.append(crumbs, el("h2", { text: name }),
+    el("p", { text: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
+  const part = (title, nodes) => { if (nodes.length) docs.append(el("h3", { text: title }),
     ...nodes); };
-  const plain = (refs) => (refs || []).map((ref) => make("div", { className: "entry" }, link(ref.name)));
-  if (type.specifiedByURL) docs.append(make("p", {},
-    make("a", { href: type.specifiedByURL, textContent: type.specifiedByURL })));
+  const plain = (refs) => (refs || []).map((ref) => el("div", { class: "entry" }, link(ref.name)));
+  if (type.specifiedByURL) docs.append(el("p", {},
+    el("a", { href: type.specifiedByURL, text: type.specifiedByURL })));
   part("Fields", (type.fields || []).map((field) => fieldEntry(field, name)));
   part("Input fields", (type.inputFields || []).map((item) => {
-    const node = make("div", { className: "entry" },
-      make("span", { className: "arg", textContent: item.name }), ": ",
+    const node = el("div", { class: "entry" },
+      el("span", { class: "arg", text: item.name }), ": ",
       ...refNodes(item.type), item.defaultValue === null ? "" : " = " + item.defaultValue);
-    if (item.description) node.append(make("p", { textContent: item.description }));
+    if (item.description) node.append(el("p", { text: item.description }));
     return node;
   }));
   part("Values", (type.enumValues || []).map((item) => {
-    const node = make("div", { className: "entry" + (item.isDeprecated ? " gone" : "") },
-      make("span", { className: "type", textContent: item.name }));
-    if (item.description) node.append(make("p", { textContent: item.description }));
+    const node = el("div", { class: "entry" + (item.isDeprecated ? " gone" : "") },
+      el("span", { class: "type", text: item.name }));
+    if (item.description) node.append(el("p", { text: item.description }));
     return node;
   }));
   part("Implements", plain(type.interfaces));
   part("Possible types", plain(type.possibleTypes));
 }
 function overview() {
-  docs.append(make("h2", { textContent: "Schema" }), make("p", { textContent: schema.description || "" }));
+  docs.append(el("h2", { text: "Schema" }), el("p", { text: schema.description || "" }));
   for (const kind of ["query", "mutation", "subscription"]) {
     const type = schema.types.get(schema[kind]);
     if (!type) continue;
-    docs.append(make("h3", { textContent: kind === "query" ? "Queries" : kind + "s" }),
+    docs.append(el("h3", { text: kind === "query" ? "Queries" : kind + "s" }),
       ...type.fields.map((field) => fieldEntry(field, type.name)));
   }
   const own = [...schema.types.values()].filter((type) => !type.name.startsWith("__")
     && ![schema.query, schema.mutation, schema.subscription].includes(type.name));
-  docs.append(make("h3", { textContent: "Types" }), ...own.map((type) => make("div", { className: "entry" },
-    link(type.name), make("span", { className: "comment", textContent: " " + type.kind.toLowerCase() }))));
+  docs.append(el("h3", { text: "Types" }), ...own.map((type) => el("div", { class: "entry" },
+    link(type.name), el("span", { class: "comment", text: " " + type.kind.toLowerCase() }))));
 }
 $("search").addEventListener("input", () => {
   const wanted = $("search").value.trim().toLowerCase();
   if (!wanted || !schema) return browse(trail[trail.length - 1] || null, true);
-  docs.replaceChildren(make("h3", { textContent: "Found" }));
+  docs.replaceChildren(el("h3", { text: "Found" }));
   let count = 0;
   for (const type of schema.types.values()) {
     if (type.name.startsWith("__")) continue;
     if (type.name.toLowerCase().includes(wanted)) {
-      docs.append(make("div", { className: "entry" }, link(type.name)));
+      docs.append(el("div", { class: "entry" }, link(type.name)));
       count += 1;
     }
     for (const item of [...(type.fields || []), ...(type.inputFields || []), ...(type.enumValues || [])]) {
       if (count < 200 && item.name.toLowerCase().includes(wanted)) {
-        docs.append(make("div", { className: "entry" }, link(type.name), "." + item.name));
+        docs.append(el("div", { class: "entry" }, link(type.name), "." + item.name));
         count += 1;
       }
     }
   }
-  if (!count) docs.append(make("p", { textContent: "Nothing has such a name." }));
+  if (!count) docs.append(el("p", { text: "Nothing has such a name." }));
 });
 
 // A document for one root field: required arguments as variables, leaf fields selected.
@@ -48247,23 +48390,18 @@ function welcome() {
   return lines + (first ? "\n" + draft("query", first) : "\n{\n  __typename\n}\n");
 }
 
-// ---- metadata, tabs, sharing, theme, sizes ------------------------------------------------------
+// -- metadata, tabs, sharing, theme, sizes --
 
 function metadata() {
   return [...$("pairs").children].map((row) =>
     [...row.querySelectorAll("input")].map((input) => input.value));
 }
 function addPair(key = "", value = "") {
-  const field = (label, text) => {
-    const input = make("input", { value: text, placeholder: label, spellcheck: false });
-    input.setAttribute("aria-label", "Metadata " + label);
-    input.addEventListener("input", remember);
-    return input;
-  };
-  const drop = make("button", { textContent: "×", title: "Remove" });
-  drop.setAttribute("aria-label", "Remove this pair");
-  const row = make("div", { className: "pair" }, field("key", key), field("value", value), drop);
-  drop.addEventListener("click", () => { row.remove(); remember(); });
+  const field = (label, value) => el("input", { class: "code", type: "text", value, placeholder: label,
+    spellcheck: "false", "aria-label": "Metadata " + label, oninput: remember });
+  const drop = el("button", { text: "×", title: "Remove", "aria-label": "Remove this pair",
+    onclick: () => { row.remove(); remember(); } });
+  const row = el("div", { class: "pair" }, field("key", key), field("value", value), drop);
   $("pairs").append(row);
   return row;
 }
@@ -48392,21 +48530,14 @@ addEventListener("hashchange", () =>
 
 followTheme();
 restore();
-results.append(make("div", { className: "empty",
-  innerHTML: "<kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br>"
-  + "<kbd>Ctrl</kbd> <kbd>Space</kbd> completes<br><kbd>Ctrl</kbd> <kbd>K</kbd> searches the schema<br>"
-  + "<kbd>Shift</kbd> <kbd>Alt</kbd> <kbd>F</kbd> formats" }));
 if (innerWidth < 1000) toggleDocs(false);
 loadSchema();
 if (!location.hash) query.area.focus();
-</script>
-</body>
-</html>
 '''
-EXPLORER_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; script-src 'sha256-%s'" % base64.b64encode(hashlib.sha256(
-        EXPLORER_PAGE.partition("<script>")[2].partition("</script>")[0].encode()).digest()).decode())
+
+EXPLORER_PAGE, EXPLORER_POLICY = render_program(
+    "GraphQL explorer", "M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z", EXPLORER_STYLE,
+    EXPLORER_BODY, EXPLORER_EDITOR + EXPLORER_RUNNING + EXPLORER_SCHEMA)
 
 
 @page("explorer")
@@ -48494,6 +48625,9 @@ class Server:
     def start(self):
         raise_file_limit()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
+        if not memory_used():
+            self.app.log.write("warn", "this system does not tell how large the process is: scripts that take too much "
+                                       "memory are not stopped")
         try:
             self.app.script_files()     # a folder that cannot be read is an error now, not later
             self._http = self._listen()
@@ -49390,6 +49524,8 @@ def line_diff(actual, expected):
     return "\n".join(lines)
 
 
+# -- Script tests: requests and streams --------------------------------------------------
+
 class LocalServer(HTTPServer):
     """The HTTP server without a port: whoever has it hands it connections."""
 
@@ -49563,6 +49699,8 @@ class TestResult:
         self.kind = self.failure = self.place = None
         self.notes = []
 
+
+# -- Script tests: one file --------------------------------------------------------------
 
 class ScriptTests:
     """One test file, with the scripts of its folder loaded for it."""
@@ -50548,16 +50686,15 @@ test("only what is on the list can be chosen", async () => {
   <title>Live poll</title>
   <link rel="icon" href="data:,">
   <style>
-    :root { color-scheme: light dark; --paper: #f6f4ef; --card: #fff; --ink: #23211d; --quiet: #6d6860;
-      --line: #dcd7cc; --bar: #f3c9a5; --live: #2e7d4f; --bad: #b3362b }
-    @media (prefers-color-scheme: dark) {
-      :root { --paper: #1b1a18; --card: #262421; --ink: #efece5; --quiet: #a8a298; --line: #3d3a35;
-        --bar: #7a4f2b; --live: #6fcf97; --bad: #f08a80 }
-    }
+    :root { color-scheme: light dark;
+      --ink: light-dark(#1c2024, #e4e8eb); --soft: light-dark(#5c656e, #9aa5af);
+      --line: light-dark(#e1e5e9, #2c333a); --bar: light-dark(#cfe2f8, #1f4166);
+      --bg: light-dark(#f6f7f9, #121518); --paper: light-dark(#fff, #191d21);
+      --ok: light-dark(#227a3d, #6cc58a); --bad: light-dark(#b3261e, #ff8a80) }
     * { box-sizing: border-box }
     body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
-      background: var(--paper); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
-    main { width: min(34rem, 100%); padding: 2rem; background: var(--card); border: 1px solid var(--line);
+      background: var(--bg); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
+    main { width: min(34rem, 100%); padding: 2rem; background: var(--paper); border: 1px solid var(--line);
       border-radius: 1rem }
     h1 { margin: 0 0 1.2rem; font-size: 1.6rem; line-height: 1.25 }
     button { position: relative; display: flex; width: 100%; margin: 0 0 .7rem; padding: .8rem 1rem; overflow: hidden;
@@ -50566,9 +50703,9 @@ test("only what is on the list can be chosen", async () => {
     button:hover, button:focus-visible { border-color: currentColor }
     button i { position: absolute; inset: 0 auto 0 0; background: var(--bar); transition: width .4s }
     button span, button b { position: relative }
-    p { margin: .6rem 0 0; color: var(--quiet); font-size: .95rem }
+    p { margin: .6rem 0 0; color: var(--soft); font-size: .95rem }
     #status::before { content: "●"; margin-right: .4em }
-    #status.live::before { color: var(--live) }
+    #status.live::before { color: var(--ok) }
     #answer { color: var(--bad) }
     @media (prefers-reduced-motion: reduce) { button i { transition: none } }
   </style>
