@@ -3652,6 +3652,8 @@ def parse_function(params_source, body_source, is_async=False, is_generator=Fals
 # ======================================================================================
 
 
+# -- Variables and scopes ----------------------------------------------------------------
+
 class Variable:
     """One binding.
 
@@ -3755,6 +3757,8 @@ def global_name(name):
     """The Python name of a global of the realm: never `__builtins__`, which Python looks at."""
     return name + "_" if name != "__builtins_" else "__builtins_."
 
+
+# -- Resolving names ---------------------------------------------------------------------
 
 def methods_by_node(visitor, prefix):
     """The methods of a class that are named with the prefix and a kind of node, by the class of the node."""
@@ -5291,6 +5295,59 @@ class JSObject:
     def delete_or_throw(self, key):
         if not self.delete(key):
             raise JSTypeError(f"Cannot delete property '{key_text(key)}' of {object_text(self)}")
+
+
+#: In the place of a property that is made when it is read.
+LATER = object()
+
+
+class JSLazyObject(JSObject):
+    """A plain object that makes properties when they are read. As soon as more is wanted of it than to read
+    some of them it makes them all, and becomes an ordinary object.
+
+    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: make(key).
+    """
+
+    __slots__ = ()
+
+    def get(self, key, receiver=None):
+        value = _PROPS(self).get(key, LATER)
+        if value is not LATER:
+            return value
+        props = _PROPS(self)
+        if key in props:
+            value = props[key] = _ATTRS(self)(key)
+            return value
+        return JSObject.get(self, key, receiver)
+
+    def complete(self):
+        props, make = _PROPS(self), _ATTRS(self)
+        for key, value in props.items():
+            if value is LATER:
+                props[key] = make(key)
+        self.__class__ = JSObject
+        self.attrs = None
+
+    @property
+    def props(self):
+        self.complete()
+        return self.props
+
+    @property
+    def attrs(self):
+        self.complete()
+        return None
+
+
+_PROPS, _ATTRS = JSObject.props.__get__, JSObject.attrs.__get__
+
+
+def lazy_object(proto, props, make):
+    """An object with a new dict of properties, of which those that are LATER are make(key)."""
+    obj = JSObject(proto, props)
+    obj.attrs = make
+    obj.__class__ = JSLazyObject
+    return obj
 
 
 class JSProxyBase(JSObject):
@@ -7096,22 +7153,24 @@ class NodeMaker:
         self.jump_codes = 0
 
     def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script."""
+        """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
 
     def name(self, id):
-        return self.node(ast.Name, id, _LOAD)
+        return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
 
     def store(self, id):
         return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
-        return self.node(ast.Constant, value)
+        return ast.Constant(value, lineno=self.line, col_offset=self.column)
 
     def call(self, helper, *args):
-        return self.apply(self.name(helper), list(args))
+        line, column = self.line, self.column
+        return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
+                        lineno=line, col_offset=column)
 
     def apply(self, function, args):
         return self.node(ast.Call, function, args, [])
@@ -18168,7 +18227,7 @@ def _decode_parts(parser, text, at, place):
 def parse_plain_json(text):
     """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
     try:
-        return json.loads(text, parse_constant=refuse_json_constant)
+        return _PLAIN_JSON.decode(text)
     except RecursionError:
         raise JSSyntaxError("the JSON is nested too deeply") from None
     except json.JSONDecodeError:
@@ -18197,6 +18256,9 @@ def has_too_many_values(text):
 def refuse_json_constant(name):
     """For json.loads(), which takes NaN and Infinity for numbers."""
     raise ValueError(name)
+
+
+_PLAIN_JSON = json.JSONDecoder(parse_constant=refuse_json_constant)
 
 
 def json_error(text):
@@ -25607,7 +25669,7 @@ class Cloner:
         for kind, copy in self.methods:
             if isinstance(value, kind):
                 return copy(self, value)
-        if type(value) is not JSObject:
+        if type(value) not in (JSObject, JSLazyObject):
             self.refuse(value)
         return self.clone_properties(value, self.remember(value, self.realm.new_object()))
 
@@ -27554,7 +27616,7 @@ class Watchdog:
     """
 
     def __init__(self):
-        lock = threading.RLock()
+        lock = self.lock = threading.RLock()
         self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
         self.watches = set()
         self.thread = None
@@ -27575,7 +27637,7 @@ class Watchdog:
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
         watch = Watch(realm, seconds)
-        with self.condition:
+        with self.lock:
             self.watches.add(watch)
             if self.thread is None:
                 self.memory = self.first_memory = memory_used()
@@ -27590,7 +27652,7 @@ class Watchdog:
 
     def release(self, watch):
         """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it."""
-        with self.condition:
+        with self.lock:
             self.watches.discard(watch)
             realm = watch.realm.reference
             self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
@@ -27793,7 +27855,7 @@ class LiveValues:
         return self.later(read)
 
 
-# -- Realm -------------------------------------------------------------------------------
+# -- Output and compiled texts -----------------------------------------------------------
 
 def write_line(stream, text):
     """Writes a line to a text stream and flushes it. Characters that its encoding lacks are escaped, and only
@@ -27844,6 +27906,11 @@ MIN_COLLECT_OBJECTS = 20_000
 #: All realms that are alive.
 REALMS = weakref.WeakSet()
 
+#: Thread -> the realm that it waits for, for all that may be in another one meanwhile.
+WAITS, WAITS_LOCK = {}, threading.Lock()
+
+
+# -- Threads for scripts -----------------------------------------------------------------
 
 class StackHeadroom:
     """`with HEADROOM:` gives Python more stack for work that shall not end in the middle: making a
@@ -27990,6 +28057,8 @@ def prepare_interpreter():
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
 
 
+# -- Outcomes of calls -------------------------------------------------------------------
+
 class Outcome:
     """Something that is not over yet: `done` says when it is, and then the listeners are called, each
     once, by the thread that ends it or, later, by the one that adds the listener."""
@@ -28052,9 +28121,25 @@ class Pending(Outcome):
 
     def wait(self):
         """The value, once it is there; raises ScriptTimeout when the time is up."""
+        realm, me = self.realm, threading.get_ident()
+        nested = any(other.thread == me for other in REALMS)
+        with WAITS_LOCK:
+            itself = realm.is_below(me)
+            if nested and not itself:
+                WAITS[me] = realm       # whoever is there may call the script that waits here
+        if itself:
+            realm.enter(lambda: realm.run_jobs(False))
+            if not self.done:
+                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it may wait "
+                                    "for other promises only, not for timers or events")
+            return self.value()
         settled = threading.Event()
         self.then(settled.set)
-        self.realm.await_settled(settled, self.timeout, self.started)
+        try:
+            realm.await_settled(settled, self.timeout, self.started)
+        finally:
+            if nested and realm.take_lock():        # or a call that was let in by this may still run
+                realm.lock.release()
         return self.value()
 
     def seconds_left(self):
@@ -28069,6 +28154,8 @@ def awaited(outcome):
 def unsettled_error(seconds):
     return ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
+
+# -- Realm -------------------------------------------------------------------------------
 
 def guards():
     """What generated code consults: `guarded` keys, and `appendable`, the length that an array must be
@@ -28184,6 +28271,10 @@ class Realm:
     def new_object(self, props=None):
         return JSObject(self.ObjectPrototype, props)
 
+    def lazy_object(self, props, make):
+        """An object of which the properties that are LATER in `props` are make(key) when they are read."""
+        return lazy_object(self.ObjectPrototype, props, make)
+
     def new_array(self, items):
         return JSArray(self.ArrayPrototype, items)
 
@@ -28290,7 +28381,9 @@ class Realm:
         """Runs work() under the lock and the deadline and then the microtasks; returns its result.
         Raises JSError or ScriptTimeout."""
         seconds = timeout if timeout is not None else self.timeout
-        with self.lock:
+        if not self.lock.acquire(False) and not self.take_lock():
+            return self.enter_lent(work)
+        try:
             if self.closed:
                 raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
@@ -28320,6 +28413,7 @@ class Realm:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
                     self.clear_interrupt()
+                self.thread = None
                 if HEADROOM.raised:
                     with HEADROOM.lock:
                         HEADROOM.settle()
@@ -28327,6 +28421,46 @@ class Realm:
             if stopped.name != ScriptTimeout.name:
                 WATCHDOG.settle(self)
             raise stopped
+        finally:
+            self.lock.release()
+
+    def take_lock(self):
+        """Waits for the lock. False when that would never end, because the thread that is inside waits, over
+        others perhaps, for a realm that this thread is in: two scripts call each other. It stands still until
+        this thread has left that realm, which may go in without the lock."""
+        me = threading.get_ident()
+        with WAITS_LOCK:
+            if self.is_below(me):
+                return False
+            WAITS[me] = self
+        self.lock.acquire()
+        with WAITS_LOCK:
+            del WAITS[me]
+        return True
+
+    def is_below(self, thread):
+        """Is this thread inside, or does whoever is inside wait for it?"""
+        realm = self
+        while realm is not None and realm.thread != thread:
+            realm = WAITS.get(realm.thread)
+        return realm is not None
+
+    def enter_lent(self, work):
+        """enter() as if the thread that is inside had called."""
+        if self.closed:
+            raise self.unloaded or JSError(f"the realm {self.name} is closed")
+        before, self.thread = self.thread, threading.get_ident()
+        try:
+            return self.enter_again(work)
+        except Interrupted as error:
+            if error is not self.interruption:
+                raise
+            raise self.stopped_error(self.time_limit, error) from None
+        finally:
+            if self.interruption is not None and before != self.thread:
+                STOPPED_THREADS.discard(self.thread)
+                STOPPED_THREADS.add(before)
+            self.thread = before
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -28370,8 +28504,9 @@ class Realm:
     def enqueue_job(self, job):
         self.jobs.append(job)
 
-    def run_jobs(self):
-        """Runs microtasks until none is left (9.5), then reports rejections nobody handled."""
+    def run_jobs(self, at_end=True):
+        """Runs microtasks until none is left (9.5), then, at the end of an entry, reports rejections nobody
+        handled."""
         jobs = self.jobs
         while True:
             while jobs:
@@ -28382,7 +28517,7 @@ class Realm:
                     job()
                 except Exception as error:
                     self.report(self.js_error(error), "Uncaught")
-            if not self.rejections:
+            if not self.rejections or not at_end:
                 return
             self.report_rejections()
 
@@ -28576,8 +28711,9 @@ class Realm:
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
         return self.begin(
-            lambda: call(function, undefined, *[self.from_python(arg) for arg in args]), timeout,
-            convert or self.to_python)
+            lambda: call(function, undefined, *[arg if isinstance(arg, JSObject) else self.from_python(arg)
+                                                for arg in args]),
+            timeout, convert or self.to_python)
 
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
@@ -28610,11 +28746,15 @@ class Realm:
     def lookup(self, name):
         """The function value of a global function, or of a top-level variable of the script or module
         that holds one, or None."""
-        with self.lock:
+        held = self.lock.acquire(False) or self.take_lock()
+        try:
             value = self.globals.get(global_name(name))
             if not is_callable(value) and self.modules.main is not None:
                 value = getattr(self.modules.main.cells.get(name), "v", None)
             return value if is_callable(value) else None
+        finally:
+            if held:
+                self.lock.release()
 
     def define(self, name, value, raw=False):
         """Defines a global from Python; a dotted name defines a property of an object."""
@@ -28691,7 +28831,7 @@ class Realm:
 
     def to_live(self, value, later):
         """A value for a reader that chooses; see LiveValues."""
-        return LiveValues(self, later).convert(value)
+        return python_text(value) if type(value) is str else LiveValues(self, later).convert(value)
 
     def _to_python(self, value, around):
         kind = type(value)
@@ -28760,6 +28900,10 @@ class Realm:
 
     def get(self, obj, key):
         return get_v(self, obj, utf16(key))
+
+    def get_all(self, obj, keys):
+        """The properties of an object with these names, which are ASCII."""
+        return [*map(obj.get, keys)]
 
     def peek(self, value, key):
         """A property's value without running a script: undefined for a getter, and of what is no object."""
@@ -28860,6 +29004,8 @@ def make_prototype_property(function):
 JSFunction.make_prototype = staticmethod(make_prototype_property)
 JSFunction.realm_of = staticmethod(realm_of_function)
 
+
+# -- Timers, and threads that wait -------------------------------------------------------
 
 #: Timers of one realm that wait at the same time.
 MAX_TIMERS = 100_000
@@ -30512,6 +30658,9 @@ class Js2PyRealm:
     interrupt_run = Realm.interrupt_run
     enter = Realm.enter
     enter_again = Realm.enter_again
+    take_lock = Realm.take_lock
+    is_below = Realm.is_below
+    enter_lent = Realm.enter_lent
     work_and_jobs = Realm.work_and_jobs
     clear_interrupt = Realm.clear_interrupt
     run_jobs = Realm.run_jobs
@@ -30662,10 +30811,14 @@ class Js2PyRealm:
 
     def lookup(self, name):
         """The function that a global variable holds, or None."""
-        with self.lock:
+        held = self.lock.acquire(False) or self.take_lock()
+        try:
             desc = self.scope.own.get(name)
             value = desc and desc.get("value")
             return self.outward(value) if value is not None and value.is_callable() else None
+        finally:
+            if held:
+                self.lock.release()
 
     def define(self, name, value, raw=False):
         """Defines a global from Python; a dotted name defines a property of an object."""
@@ -30851,6 +31004,9 @@ class Js2PyRealm:
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
 
+    def lazy_object(self, props, make):
+        return self.from_python({key: make(key) if value is LATER else value for key, value in props.items()})
+
     def to_python(self, value):
         """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
         dates what JSON makes of them; functions come as handles."""
@@ -30907,6 +31063,9 @@ class Js2PyRealm:
 
     def get(self, obj, key):
         return self.outward(self.inward(obj).get(utf16(key)))
+
+    def get_all(self, obj, keys):
+        return [self.get(obj, key) for key in keys]
 
     def peek(self, value, key):
         found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key)
@@ -30977,9 +31136,10 @@ ENGINE_INTERFACE = (
     "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
-    "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
+    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "new_array", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
+    "new_object", "lazy_object", "new_array", "new_function",
+    "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -36098,10 +36258,13 @@ def _graphql_document(schema, source):
     return document
 
 
+_GRAPHQL_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def graphql_json(result):
     """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
     try:
-        text = json.dumps(result, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = _GRAPHQL_JSON.encode(result)
         text.encode()
         return text
     except (ValueError, TypeError, RecursionError):
@@ -40007,10 +40170,11 @@ class ResolverCall:
     def make_context(self):
         """Older scripts expect the arguments themselves, so each is also a property of the context where its
         name is free."""
-        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request, self.args)
-        for key, value in self.args.items():
-            context.setdefault(key, value)
-        return context
+        realm = self.host.realm
+        args = {key: realm.from_python(value) for key, value in self.args.items()}
+        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
+                                    realm.new_object(dict(args)))
+        return realm.new_object({**args, **context})
 
     def begin(self):
         """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
@@ -40257,7 +40421,7 @@ def find_import(folder, specifier, referrer):
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains U+0000")
     folder = folder.resolve()
     try:
-        path = (folder / referrer).parent.joinpath(specifier).resolve()
+        path = pathlib.Path(os.path.realpath((folder / referrer).parent.joinpath(specifier)))
         named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
         misspelled = path.exists() and not named.startswith("../") and not is_spelled_so(folder, named.split("/"))
     except (OSError, ValueError) as error:
@@ -40559,6 +40723,16 @@ class ScriptHost:
         if connection is not None:
             context["connection"] = connection
         return context
+
+    def route_context(self, request):
+        """context() for the handler of a route, as a script's object that makes its parts when they are read."""
+        realm = self.realm
+
+        def make(key):
+            return request.object(realm) if key == "request" else realm.new_object(
+                dict(self.meta) if key == "meta" else None)
+
+        return realm.lazy_object({"kind": "httpRoute", "request": LATER, "args": LATER, "meta": LATER}, make)
 
     # -- life ----
 
@@ -41162,6 +41336,7 @@ class Application:
         return None
 
 
+@functools.lru_cache(256)
 def is_loopback(address):
     """Is this an address of this machine?"""
     try:
@@ -41389,6 +41564,8 @@ MAX_OPEN_OF_ADDRESS = 1024
 MAX_OPEN_OF_THIS_MACHINE = 3072
 LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
+#: The same while no head has come: the C library takes larger buffers from the system, one by one.
+RECEIVE_FIRST = 64 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
@@ -41476,12 +41653,13 @@ class RequestHead:
     nothing may change them.
 
     `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
-    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts.
+    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is what
+    is_direct() has found out about it, or None.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved", "client")
+                 "query_all", "reserved", "client", "direct")
 
 
 def parse_head(data, base_path="", proxies=0):
@@ -41506,7 +41684,7 @@ def parse_head(data, base_path="", proxies=0):
     head.cookies = parse_cookies(fields["cookie"]) if "cookie" in fields else {}
     head.origin = fields.get("origin")
     head.browser = "text/html" in fields.get("accept", "")
-    head.refusal = None
+    head.refusal = head.direct = None
     head.plain = text.isascii() and "%" not in text
     return head
 
@@ -41928,10 +42106,11 @@ def response_from(realm, value):
     if data is not None:
         return Response(200, BYTES, data)
     refuse_collection(realm, value, "the handler returned")
-    parts = [realm.get(value, key) for key in _RESPONSE_KEYS]
-    if all(part is undefined for part in parts):
-        return Response(200, JSON_TYPE, json_bytes(realm, value))
-    return built_response(realm, *parts)
+    parts = realm.get_all(value, _RESPONSE_KEYS)
+    for part in parts:
+        if part is not undefined:
+            return built_response(realm, *parts)
+    return Response(200, JSON_TYPE, json_bytes(realm, value))
 
 
 def converter(realm, answer):
@@ -42168,7 +42347,9 @@ def is_own_name(host):
 
 def is_direct(head, address):
     """Was a request made on this machine, under a name that only it has, and through no proxy?"""
-    return is_loopback(address) and is_own_name(head.host) and not any(map(_FORWARDED.fullmatch, head.fields))
+    if head.direct is None:             # it takes some time to find out
+        head.direct = is_own_name(head.host) and not any(map(_FORWARDED.fullmatch, head.fields))
+    return head.direct and is_loopback(address)
 
 
 def made_here(head, address):
@@ -42733,6 +42914,13 @@ _TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "app
                     "application/xhtml+xml", "model/gltf+json"))
 
 
+@functools.lru_cache(1024)
+def http_time(seconds):
+    """A time as HTTP writes it."""
+    return email.utils.formatdate(seconds, usegmt=True)
+
+
+@functools.lru_cache(1024)
 def content_type_of(name):
     """(content type, content encoding or None) of a file by its name."""
     stem, ending = os.path.splitext(name.lower())
@@ -42742,6 +42930,16 @@ def content_type_of(name):
         kind, encoding = (inner, encoding) if inner and inner != "application/x-tar" else (kind, None)
     kind = kind or "application/octet-stream"
     return kind + "; charset=utf-8" if kind.startswith("text/") or kind in _TEXTS else kind, encoding
+
+
+def real_path_below(top, parts):
+    """os.path.realpath() of names below a folder that has its real path: with a look at these names only."""
+    path = top
+    for part in parts:
+        path += os.sep + part
+        if os.name == "nt" or os.path.islink(path):     # Windows has more ways to give a file another name
+            return os.path.realpath(os.path.join(top, *parts))
+    return path.rstrip(os.sep) or path
 
 
 def find_file(root, key):
@@ -42757,7 +42955,7 @@ def find_file(root, key):
             return None
     try:
         top = os.path.realpath(root)
-        full = os.path.realpath(os.path.join(top, *parts))
+        full = real_path_below(top, parts)
         if full != top and not full.startswith(top + os.sep) or not is_spelled_so(top, parts):
             return None
         if os.path.isdir(full):
@@ -42767,9 +42965,13 @@ def find_file(root, key):
             return index if key.endswith("/") else full + os.sep
         if not parts[-1]:
             return None
+        if os.path.isfile(full):
+            return full
+        full += ".html"
         if not os.path.isfile(full):
-            full = os.path.realpath(full + ".html")
-        return full if full.startswith(top + os.sep) and os.path.isfile(full) else None
+            return None
+        full = os.path.realpath(full)
+        return full if full.startswith(top + os.sep) else None
     except (OSError, ValueError):
         return None
 
@@ -42780,8 +42982,7 @@ def file_response(head, path, live=None):
     facts = os.fstat(file.fileno())
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-    headers = [("ETag", tag), ("Cache-Control", "no-cache"),
-               ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True))]
+    headers = [("ETag", tag), ("Cache-Control", "no-cache"), ("Last-Modified", http_time(int(facts.st_mtime)))]
     if encoding is not None:
         headers.append(("Content-Encoding", encoding))
     elif live is not None and kind.startswith("text/html"):
@@ -42828,7 +43029,8 @@ def ranged_response(head, file, kind, size, tag, modified, headers):
             headers.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
     if end - start <= FILE_CHUNK_BYTES:
         with file:
-            file.seek(start)
+            if start:
+                file.seek(start)
             return Response(status, kind, file.read(end - start), headers)
     file.seek(start)
     return Response(status, kind, b"", headers, FilePart(file, end - start), end - start)
@@ -42888,7 +43090,7 @@ def byte_range(text, size):
     return (start, end) if start < end else ()
 
 
-# -- One connection ----------------------------------------------------------------------
+# -- One connection: reading -------------------------------------------------------------
 
 #: The origin in a head that was refused before it was understood.
 _ORIGIN_LINE = re.compile(rb"\r\nOrigin:[ \t]*([!-~]+)[ \t]*\r\n", re.IGNORECASE)
@@ -42905,8 +43107,8 @@ HELD, WAITING = "held", "waiting"
 DROPPED = 444
 
 
-class RequestHandler(http.server.BaseHTTPRequestHandler):
-    """One connection and, one after the other, its requests.
+class RequestReader(http.server.BaseHTTPRequestHandler):
+    """Reads requests; what every part of a connection needs.
 
     Unlike its base class it does nothing when it is made. `serve` is called whenever the socket is
     ready; it never waits for the socket. `state` says what the connection waits for.
@@ -42973,7 +43175,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(RECEIVE_BYTES)
+            data = self.connection.recv(RECEIVE_FIRST if self.head is None else RECEIVE_BYTES)
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -43100,7 +43302,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.refuse(Refusal(408, f"The request did not arrive within {REQUEST_SECONDS} s", close=True))
         self.end()
 
-    # -- answering ----
+
+# -- One connection: answering -----------------------------------------------------------
+
+class RequestAnswerer(RequestReader):
+    """Decides what answers a request: a route, a file, a page of the server, an error."""
 
     def respond(self, body):
         """Answers the request in `self.head`."""
@@ -43293,7 +43499,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             names.update(("GET", "POST"))
         if head.path == GRAPHQL_SSE_PATH:
             names.update(("PUT", "DELETE"))     # of clients that keep one stream for all their operations
-        if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
+        if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES \
+                or head.method not in ("GET", "HEAD") and self.find_static(head):   # they would have found it
             names.add("GET")
         if head.path.startswith("/engine/"):
             names.update(method for method, path in LOCAL_PAGES if path == head.path)
@@ -43379,7 +43586,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return PAGES["missing"](self.server, head, message)
         raise Refusal(404, message)
 
-    # -- GraphQL ----
+
+# -- One connection: GraphQL and routes of scripts ---------------------------------------
+
+class ScriptCaller(RequestAnswerer):
+    """Answers with GraphQL and with the handlers of scripts."""
 
     def graphql(self, head, body):
         """Answers a request to an endpoint of GraphQL; False when the path is none."""
@@ -43512,7 +43723,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
         def make_context():
             requests[:] = [Request(head, body, params, address)]
-            return host.realm.new_object(host.context("httpRoute", requests[0]))
+            return host.route_context(requests[0])
 
         self.call(host, route.pace, route.handler, what, make_context, response_from, body,
                   lambda response: self.route_answered(route, what, head, body, response, requests))
@@ -43587,7 +43798,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
         raise Refusal(int(status), host.realm.to_python(message))
 
-    # -- streams ----
+
+# -- One connection: streams -------------------------------------------------------------
+
+class StreamOpener(ScriptCaller):
+    """Opens streams, and hands their connections to the broadcaster."""
 
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
@@ -43704,7 +43919,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
         self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
 
-    # -- writing ----
+
+# -- One connection: writing -------------------------------------------------------------
+
+class RequestHandler(StreamOpener):
+    """One connection and, one after the other, its requests; here their answers are written."""
 
     def refuse(self, refusal):
         """Sends an error: a page for browsers, JSON for others."""
@@ -43721,13 +43940,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
-        lines = [self.server.status_line(status)]
+        lines = [self.server.first_lines(status, response.content_type)]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
             lines = [line + "\r\n" for line in lines[0].split("\r\n")
                      if line and line.partition(":")[0].lower() not in given]
-        if response.content_type is not None:
-            lines.append(f"Content-Type: {response.content_type}\r\n")
         if status not in (204, 304) and response.size >= 0:
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
@@ -43836,6 +44053,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.file = None
 
 
+# -- Requests as scripts see them --------------------------------------------------------
+
 _AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null}
 
 
@@ -43880,22 +44099,13 @@ class Request:
         return made_here(self.head, self.address)
 
     def object(self, realm):
-        """`context.request`, made new for every call because scripts may change it."""
-        head, text = self.head, self.text
-        pairs = plain_object if head.plain else text_object
-        parts = {
-            "method": head.method, "path": script_text(realm, head.path),
-            "url": script_text(realm, head.target),
-            "query": pairs(realm, head.query), "queryAll": list_object(realm, head.query_all), "params": pairs(realm, self.params),
-            "headers": pairs(realm, head.fields), "body": script_text(realm, text),
-            "form": text_object(realm, self.form and last_values(self.form)),
-            "formAll": list_object(realm, self.form), "files": realm.from_python(list(self.files)),
-            "json": null if self.json is None else realm.from_python(self.json),
-            "cookies": pairs(realm, head.cookies), "ip": self.address,
-            "auth": realm.new_object(dict(_AUTH))}
+        """`context.request`, made new for every call because scripts may change it; its parts when they are
+        read."""
+        head, parts = self.head, dict(_REQUEST_PARTS)
+        parts["method"], parts["ip"] = head.method, self.address
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        request = realm.new_object(parts)
+        request = realm.lazy_object(parts, lambda key: _REQUEST_PARTS_OF[key](self, realm))
         if self.broken:
             realm.put_getter(request, "json", lambda: self.parse_again(realm))
         return request
@@ -43908,6 +44118,31 @@ class Request:
             problem = error if isinstance(error, JSSyntaxError) else JSSyntaxError("the JSON is nested too deeply")
             self.problem = problem.message
             raise problem from None
+
+
+def pairs_of(request, realm, pairs):
+    """A script's object with parts of the head."""
+    return (plain_object if request.head.plain else text_object)(realm, pairs)
+
+
+#: The parts of `context.request` that are made when they are read, each of a Request and a realm.
+_REQUEST_PARTS_OF = {
+    "path": lambda request, realm: script_text(realm, request.head.path),
+    "url": lambda request, realm: script_text(realm, request.head.target),
+    "query": lambda request, realm: pairs_of(request, realm, request.head.query),
+    "queryAll": lambda request, realm: list_object(realm, request.head.query_all),
+    "params": lambda request, realm: pairs_of(request, realm, request.params),
+    "headers": lambda request, realm: pairs_of(request, realm, request.head.fields),
+    "body": lambda request, realm: script_text(realm, request.text),
+    "form": lambda request, realm: text_object(realm, request.form and last_values(request.form)),
+    "formAll": lambda request, realm: list_object(realm, request.form),
+    "files": lambda request, realm: realm.from_python(list(request.files)),
+    "json": lambda request, realm: null if request.json is None else realm.from_python(request.json),
+    "cookies": lambda request, realm: pairs_of(request, realm, request.head.cookies),
+    "auth": lambda request, realm: realm.new_object(dict(_AUTH))}
+#: All of them, in the order in which scripts find them.
+_REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
+                  "auth": LATER}
 
 
 def script_text(realm, text):
@@ -44123,8 +44358,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                                    f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
-        self._status_lines = {}
-        self._status_time = 0
+        self._first_lines = {}
+        self._lines_time = 0
         self._ready = collections.deque()
         self._returned = collections.deque()
         self._went_on = collections.deque()
@@ -44548,18 +44783,19 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 self._heads[data] = head
         return head
 
-    def status_line(self, status):
-        """The first lines of every response, made once a second."""
+    def first_lines(self, status, content_type):
+        """The first lines of a response, made once a second."""
         now = int(time.time())
-        if now != self._status_time:
-            self._status_time = now
-            self._status_lines = {}
-        line = self._status_lines.get(status)
-        if line is None:
-            line = self._status_lines[status] = (
+        if now != self._lines_time:
+            self._lines_time = now
+            self._first_lines = {}
+        lines = self._first_lines.get((status, content_type))
+        if lines is None:
+            kind = f"Content-Type: {content_type}\r\n" if content_type is not None else ""
+            lines = self._first_lines[status, content_type] = (
                 f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Status')}\r\nServer: {SERVER_NAME}\r\n"
-                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: nosniff\r\n")
-        return line
+                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: nosniff\r\n{kind}")
+        return lines
 
 
 # ======================================================================================
@@ -49260,6 +49496,8 @@ def line_diff(actual, expected):
     return "\n".join(lines)
 
 
+# -- Script tests: requests and streams --------------------------------------------------
+
 class LocalServer(HTTPServer):
     """The HTTP server without a port: whoever has it hands it connections."""
 
@@ -49433,6 +49671,8 @@ class TestResult:
         self.kind = self.failure = self.place = None
         self.notes = []
 
+
+# -- Script tests: one file --------------------------------------------------------------
 
 class ScriptTests:
     """One test file, with the scripts of its folder loaded for it."""
