@@ -1290,6 +1290,51 @@ result = s
 # 8  VALUES AND OBJECTS
 # ======================================================================================
 
+class LazyObjectTest(unittest.TestCase):
+    """Objects whose properties are made when they are read, such as `context.request`."""
+
+    def evaluate(self, code):
+        """(result of the code with such an object as `o`, the keys that were made)"""
+        realm, made = aiwebengine.Realm("lazy.js"), []
+
+        def make(key):
+            made.append(key)
+            return realm.new_object({"key": key})
+
+        realm.define("o", realm.lazy_object({"b": aiwebengine.LATER, "n": 1, "a": aiwebengine.LATER}, make))
+        return realm.to_python(realm.evaluate(code)), made
+
+    def test_only_what_is_read_is_made_and_once(self):
+        self.assertEqual(self.evaluate("[o.n, o.a.key, o.a === o.a]"), ([1, "a", True], ["a"]))
+        self.assertEqual(self.evaluate("const { a: { key } } = o; key"), ("a", ["a"]))
+
+    def test_scripts_see_an_ordinary_object(self):
+        for code, expected in (
+                ("Object.keys(o).join()", "b,n,a"), ("JSON.stringify({ ...o })", None),
+                ("JSON.stringify(o)", None), ("JSON.stringify(structuredClone(o))", None),
+                ("JSON.stringify(Object.assign({}, o))", None), ("Object.create(o).a.key", "a"),
+                ("o.b = 5; delete o.n; o.x = 1; JSON.stringify(o)", '{"b":5,"a":{"key":"a"},"x":1}'),
+                ("Object.freeze(o); o.b = 5; o.b.key", "b"), ("'b' in o && !('c' in o) && o.c === undefined", True),
+                ("o.hasOwnProperty('a') && o.toString === Object.prototype.toString", True),
+                ("Object.defineProperty(o, 'a', { get() { return this.n + 1 } }); [o.a, o.b.key].join()", "2,b"),
+                ("let s = ''; for (const k in o) s += k; s", "bna"),
+                ("Object.setPrototypeOf(o, { c: 3 }); o.c + o.n", 4)):
+            with self.subTest(code):
+                self.assertEqual(self.evaluate(code)[0],
+                                 '{"b":{"key":"b"},"n":1,"a":{"key":"a"}}' if expected is None else expected)
+
+    def test_a_property_that_cannot_be_made_is_made_at_the_next_reading(self):
+        realm, failures = aiwebengine.Realm("lazy.js"), [aiwebengine.JSTypeError("not now")]
+
+        def make(key):
+            if failures:
+                raise failures.pop()
+            return key
+
+        realm.define("o", realm.lazy_object({"a": aiwebengine.LATER}, make))
+        self.assertEqual(realm.evaluate("let first; try { o.a } catch (e) { first = e.message } first + o.a"), "not nowa")
+
+
 class ObjectModelTest(unittest.TestCase):
     """Properties, prototypes, functions, arrays as objects."""
 
@@ -4096,7 +4141,11 @@ construct: () => 1 })))
                 self.assertEqual(outcome(f"result = {source}"), expected)
 
     #: Cases in which some node does something else than the specification says, and why.
-    NODE_DIFFERS = {"computed keys and heritage are strict code": "the globals of node 24's vm take an unknown name"}
+    NODE_DIFFERS = {
+        "computed keys and heritage are strict code": "the globals of node 24's vm take an unknown name",
+        "B.3.5 an initialiser in the head of for-in; B.3.4 no var of for-of with the name of a catch parameter":
+            "V8 takes such a var of for-of",
+        "what cannot be destructured says which property was asked for": "V8 writes null as 'object null'"}
 
     @unittest.skipIf(NODE_MISSING, NODE_MISSING)
     def test_node_gives_the_same_outcome_in_every_case(self):
@@ -6724,7 +6773,7 @@ class StackEdgeTest(unittest.TestCase):
 LARGEST_CALLS = {
     "sort of long equal texts": ("const a = new Array(1e6).fill(T)", "a.sort()"),
     "sort of long texts alike": ("const a = Array.from({ length: 20 }, (_, i) => 'a'.repeat(2e6) + i)", "a.sort()"),
-    "toSorted of numbers": ("const a = new Array(5e6).fill(1.5); a[9] = 1", "a.toSorted((x, y) => x - y)"),
+    "toSorted of numbers": ("const a = new Array(4e6).fill(1.5); a[9] = 1", "a.toSorted((x, y) => x - y)"),
     "sort of numbers as texts": ("const a = new Array(2e6).fill(17)", "a.sort()"),
     "sort of short texts": ("const a = Array.from({ length: 2e5 }, (_, i) => 'k' + i * 7919 % 100003).flatMap(x => [x, x, x, x, x])",
                             "a.sort()"),
@@ -6766,7 +6815,7 @@ LARGEST_CALLS = {
     "fill of an array": ("const a = new Array(4e6).fill(1)", "a.fill(2)"),
     "concat": ("const a = new Array(4e6).fill(1)", "a.concat(a)"),
     "join": ("const a = new Array(4e6).fill('a')", "a.join()"),
-    "JSON.stringify": ("const a = new Array(5e6).fill(1.5)", "JSON.stringify(a)"),
+    "JSON.stringify": ("const a = new Array(4e6).fill(1.5)", "JSON.stringify(a)"),
     "JSON.stringify of texts": ("const a = new Array(30).fill('\"'.repeat(5e5))", "JSON.stringify(a)"),
     "BigInt arithmetic": ("const b = (1n << 1000000n) - 1n, c = b >> 500000n", "b / c"),
     "BigInt as text": ("const b = (1n << 1000000n) - 1n", "String(b)"),
@@ -15167,11 +15216,12 @@ class CommandLineTest(ServerCase):
         folder = self.folder_with(a_js="import { x } from './lib/x.js';\nimport './lib/none.js';")
         self.write(folder / "lib" / "x.js", "export { y as x } from '../b.js';")
         self.write(folder / "b.js", "export const z = 1;")
+        self.write(folder / "lib" / "none.js", "")
         done = self.run_cli(folder, "--check")
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, r"lib/x\.js:1:10  SyntaxError: The requested module '\.\./b\.js' does not .*\n"
                                       r" +> 1 \| export \{ y as x \} from '\.\./b\.js';\n +\^\n")
-        self.write(folder / "b.js", "export const y = 1;")
+        os.unlink(folder / "lib" / "none.js")           # all modules are loaded before the first is linked
         done = self.run_cli(folder, "--check")
         self.assertIn("a.js:2:8  Error: cannot import './lib/none.js' from a.js", done.stderr)
 
