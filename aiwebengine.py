@@ -38257,6 +38257,7 @@ class StorageFile:
                                               check_same_thread=False)
             try:
                 self._prepare()
+                self.identity = self._identity()
             except BaseException:
                 self.connection.close()
                 raise
@@ -38298,9 +38299,26 @@ class StorageFile:
         """For SQLite, which asks now and then: is its statement to be interrupted?"""
         return time.monotonic() > self.deadline
 
+    def _identity(self):
+        """What tells the file apart from another one that takes its name."""
+        found = os.stat(self.path)
+        return found.st_dev, found.st_ino
+
+    def _check_identity(self):
+        """A file that was deleted or replaced still takes what is written, and nobody will ever see it."""
+        try:
+            same = self._identity() == self.identity
+        except OSError:
+            same = False
+        if not same:
+            raise sqlite3.OperationalError("the file was deleted or replaced while the server runs; start the server "
+                                           "again")
+
     def execute(self, statement, *values):
         """The rows of one statement, which is committed. Raises sqlite3.Error."""
         with self.lock:
+            if not statement.startswith(("SELECT", "PRAGMA")):
+                self._check_identity()
             self.deadline = time.monotonic() + STORAGE_SECONDS
             return self.connection.execute(statement, values).fetchall()
 
@@ -38308,6 +38326,7 @@ class StorageFile:
     def transaction(self):
         """For several statements that take effect together; gives the function that runs one."""
         with self.lock, self.connection:
+            self._check_identity()
             self.deadline = time.monotonic() + STORAGE_SECONDS
             self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection.execute

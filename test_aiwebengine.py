@@ -10182,6 +10182,25 @@ class StorageFileTest(ServerCase):
         for id in ids:
             self.assertEqual(self.client(id).next()["event"], "gap")
 
+    @unittest.skipIf(os.name == "nt", "Windows lets nobody delete a file that is open")
+    def test_a_file_that_was_deleted_or_replaced_is_an_error_that_the_script_can_catch(self):
+        script = """
+            routeRegistry.registerStreamRoute("/s");
+            const tell = work => { try { return work(); } catch (error) { return error.message; } };
+            routeRegistry.registerRoute("/set", () => tell(() => sharedStorage.setItem("k", "v") ?? "kept"));
+            routeRegistry.registerRoute("/send", () => tell(() => routeRegistry.sendStreamMessage("/s", "m")));
+        """
+        for change in (os.remove, lambda path: os.replace(shutil.copy(path, f"{path}.copy"), path)):
+            with self.subTest(change=change):
+                self.serve_file(script)
+                self.assertEqual(self.get("/set")[2], "kept")
+                change(self.file)
+                for path in ("/set", "/send"):
+                    self.assertIn("was deleted or replaced while the server runs", self.get(path)[2])
+                self.server.stop()
+                for path in self.file.parent.iterdir():
+                    path.unlink()
+
     def test_a_handler_of_an_old_version_sends_on_the_stream_that_is_there_now(self):
         self.serve_file({"app.js": STORAGE_SCRIPT + """
             routeRegistry.registerRoute("/slow", async () => {
