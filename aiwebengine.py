@@ -27678,14 +27678,30 @@ class LiveValues:
     """Converts JavaScript values for a reader that follows a selection, as GraphQL does.
 
     What only a call can tell becomes `later(start)`; `start(*arguments)` makes the value, inside the
-    realm: of functions (called as methods of their object), getters and promises. Iterables become
-    lists, properties of prototypes count, and objects that refer to one another do so in Python too.
+    realm: of functions (called as methods of their object), getters, promises, iterables, which become
+    lists, and errors, which are thrown. Properties of prototypes count, and objects that refer to one
+    another do so in Python too.
     """
 
     def __init__(self, realm, later):
         self.realm = realm
         self.later = later
         self.made = {}                  # id of an object -> (the object, what it became)
+
+    def convert_result(self, value):
+        """What a call gave: nothing of it is left for later that can be told now."""
+        if isinstance(value, JSErrorObject):
+            raise JSError(value)
+        if isinstance(value, JSObject) and value.fn is None and self.is_iterable(value):
+            value = self.list_of(value)
+        return self.convert(value)
+
+    def is_iterable(self, value):
+        return not isinstance(value, (JSArray, JSPrimitiveObject, JSErrorObject)) \
+            and is_callable(value.get(SYM_ITERATOR)) and not is_callable(value.get("toJSON"))
+
+    def list_of(self, value):
+        return self.realm.new_array(iterable_to_list(self.realm, value))
 
     def convert(self, value, holder=undefined):
         """A value, found in the object `holder`, as Python."""
@@ -27699,17 +27715,17 @@ class LiveValues:
         if known is not None:
             return known[1]
         self.realm.poll()
+        if isinstance(value, JSErrorObject):
+            return self.later(lambda *arguments: value)
         if isinstance(value, JSPrimitiveObject) or is_callable(value.get("toJSON")):
             return self.realm.to_python(value)
-        if isinstance(value, JSArray):
-            items = list_from_array_like(value)
-        elif value.proto is not self.realm.ObjectPrototype and is_callable(value.get(SYM_ITERATOR)):
-            items = iterable_to_list(self.realm, value)
-        else:
+        if not isinstance(value, JSArray):
+            if value.proto is not self.realm.ObjectPrototype and self.is_iterable(value):
+                return self.later(lambda *arguments: self.list_of(value))
             return self.convert_object(value)
         result = []
         self.made[id(value)] = value, result
-        result += [self.convert(item) for item in items]
+        result += [self.convert(item) for item in list_from_array_like(value)]
         return result
 
     def convert_object(self, value):
@@ -27717,11 +27733,16 @@ class LiveValues:
         self.made[id(value)] = value, result
         while owner is not None and owner is not self.realm.ObjectPrototype:
             for key in owner.own_keys():
-                if type(key) is str and (owner is value or key != "constructor"):
+                if type(key) is not str:
+                    if key is SYM_ITERATOR and self.is_iterable(value):
+                        return self.later(lambda *arguments: self.list_of(value))
+                elif owner is value or key != "constructor":
                     name = python_text(key)
                     if name not in result:
                         result[name] = self.property(value, key, owner.get_own(key))
             owner = owner.get_proto()
+        if callable(result.get("then")) and is_callable(value.get("then")):
+            return self.later(lambda *arguments: value)
         return result
 
     def property(self, holder, key, desc):
@@ -28519,8 +28540,16 @@ class Realm:
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
         return self.begin(
-            lambda: call(function, undefined, *[self.from_python(arg) for arg in args]), timeout,
+            lambda: self.awaitable(call(function, undefined, *[self.from_python(arg) for arg in args])), timeout,
             convert or self.to_python)
+
+    def awaitable(self, value):
+        """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
+        if isinstance(value, JSObject) and not isinstance(value, JSPromise) and is_callable(value.get("then")):
+            promise = new_promise(self)
+            resolve_promise(self, promise, value)
+            return promise
+        return value
 
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
@@ -28634,7 +28663,7 @@ class Realm:
 
     def to_live(self, value, later):
         """A value for a reader that chooses; see LiveValues."""
-        return LiveValues(self, later).convert(value)
+        return LiveValues(self, later).convert_result(value)
 
     def _to_python(self, value, around):
         kind = type(value)
@@ -32478,7 +32507,7 @@ def _graphql_inspect(value, depth=0):
             return "[Object]"
         return "{ " + ", ".join(f"{key}: {_graphql_inspect(item, depth + 1)}"
                                 for key, item in value.items()) + " }"
-    return f"[{type(value).__name__}]"
+    return "[function]" if callable(value) else str(value)
 
 
 def _graphql_number_text(value):
@@ -33514,7 +33543,7 @@ def _coerce_graphql_id(value):
     number = _graphql_whole(value)
     if number is None:
         raise _graphql_cannot("ID cannot represent value", value)
-    return str(number)
+    return str(number) if abs(number) < 10 ** 21 else _graphql_number_text(float(number))
 
 
 def _graphql_literal_parser(kinds, message, convert):
@@ -35711,6 +35740,8 @@ class GraphQLPlanner:
                 return None
             if type(value) is not dict:
                 value = _graphql_object_source(value, run, plan, type_, path)
+                if value is None:
+                    return None
             return executors[_graphql_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
         return complete
 
@@ -35813,6 +35844,9 @@ def _graphql_leaf_completer(serialize, plan):
             value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
             if value is None or value is run.absent:
                 return None
+        if type(value) is dict and serialize is not _graphql_pass_through and callable(value.get("valueOf")):
+            number = value["valueOf"]({}, GraphQLResolveInfo(plan, run, path))
+            value = value if type(number) is dict else number
         return serialize(value)
     return complete
 
@@ -35850,6 +35884,8 @@ def _graphql_list_completer(item_complete, plan, item_type):
             return None
         if type(value) is not list:
             value = _graphql_list_source(value, run, plan, path)
+            if value is None:
+                return None
         here = (path, key)
         result = []
         append = result.append
@@ -35867,9 +35903,12 @@ def _graphql_list_completer(item_complete, plan, item_type):
 
 
 def _graphql_list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array."""
+    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
+    there is none."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
+        if value is None or value is run.absent:
+            return None
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -35886,15 +35925,20 @@ def _graphql_object_completer(lazy, plan, type_):
             return None
         if type(value) is not dict:
             value = _graphql_object_source(value, run, plan, type_, path)
+            if value is None:
+                return None
         return (lazy.execute or lazy.get())(value, run, (path, key))
     return complete
 
 
 def _graphql_object_source(value, run, plan, type_, path):
-    """The dict that a resolver meant: a function's result, or JSON text of an object."""
+    """The dict that a resolver meant: a function's result, or JSON text of an object. None where there is
+    none."""
     given = value
     if callable(value):
         given = value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
+        if value is None or value is run.absent:
+            return None
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -37469,10 +37513,31 @@ def filter_text(realm, function, key, item):
                     "boolean; metadata are strings")
 
 
+#: Classes of objects whose contents JSON does not show -> what to give instead.
+_NOT_JSON = {
+    "Map": "Object.fromEntries(map)", "Set": "[...set]", "WeakMap": "an object", "WeakSet": "an array",
+    "Generator": "[...generator]", "AsyncGenerator": "an array: for await (const item of generator) list.push(item)",
+    "Map Iterator": "[...iterator]", "Set Iterator": "[...iterator]", "Array Iterator": "[...iterator]",
+    "String Iterator": "[...iterator]", "RegExp String Iterator": "[...iterator]",
+    "Promise": "what it resolves to: await it", "URLSearchParams": "Object.fromEntries(parameters)",
+    "Error": "its message: { error: error.message }"}
+
+
+def emptied_by_json(realm, value):
+    """What is wrong with a value that JSON would show as {}, though it has contents, and what to do; or ""."""
+    kind = realm.class_of(value) if realm.is_object(value) else None
+    if kind not in _NOT_JSON or realm.peek(value, "toJSON") is not undefined:
+        return ""
+    return f"{'an' if kind[0] in 'AEIO' else 'a'} {kind}, which JSON writes as {{}}; give {_NOT_JSON[kind]}"
+
+
 def payload_text(host, function, value):
     """What a message carries: a string as it stands, anything else as JSON."""
     if isinstance(value, str):
         return host.realm.to_python(value)
+    problem = emptied_by_json(host.realm, value)
+    if problem:
+        raise HostError(f"{function}: data is {problem}")
     text = host.realm.stringify(value)
     if text is None:
         raise HostError(f"{function}: there is nothing to send: data is {describe_value(host.realm, value)}. "
@@ -37829,17 +37894,30 @@ def response_of(host, function, text, options, content_type):
             raise HostError(f"ResponseBuilder.{function}: the body must be a string, "
                             f"not {describe_value(host.realm, text)}; use ResponseBuilder.json for data")
         text = plain_text(host.realm, text)
-    return {**response_options(host, function, options, 200), "body": host.realm.to_python(text),
-            "contentType": content_type}
+    return typed_response(host, function, options, host.realm.to_python(text), content_type)
+
+
+def typed_response(host, function, options, body, content_type):
+    """A response with a text. A content type among the headers counts more than the usual one."""
+    response = response_options(host, function, options, 200)
+    try:
+        given = [name for name, value in header_items(host.realm, response.get("headers", undefined))
+                 if name.lower() == "content-type" and value is not undefined and value is not null]
+    except ValueError as error:
+        raise HostError(f"ResponseBuilder.{function}: {error}") from None
+    return {**response, "body": body} if given else {**response, "body": body, "contentType": content_type}
 
 
 @host_function("ResponseBuilder.json", "data: any, " + _RESPONSE_OPTIONS, "HttpResponse",
                "Data as JSON, with a status, or with { status, headers }.")
 def response_json(host, data=undefined, options=undefined):
+    problem = emptied_by_json(host.realm, data)
+    if problem:
+        raise HostError(f"ResponseBuilder.json: data is {problem}")
     text = host.realm.stringify(data)
     if text is None:
         raise HostError(f"ResponseBuilder.json: {describe_value(host.realm, data)} cannot be written as JSON")
-    return {**response_options(host, "json", options, 200), "body": text, "contentType": "application/json"}
+    return typed_response(host, "json", options, text, "application/json")
 
 
 @host_function("ResponseBuilder.text", "text: string, " + _RESPONSE_OPTIONS, "HttpResponse", "Plain text.")
@@ -37852,17 +37930,21 @@ def response_html(host, text=undefined, options=undefined):
     return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.error", "status: number, message: string, options?: { headers: HeaderFields }",
+@host_function("ResponseBuilder.error", "status: number, message: string, " + _RESPONSE_OPTIONS,
                "HttpResponse",
                "An error as JSON, { \"error\": message }. The first two arguments may stand in either order.")
 def response_error(host, status=undefined, message=undefined, options=undefined):
+    realm = host.realm
     if isinstance(status, str):
         status, message = message, status
-    if not is_options(host.realm, options):
+    if is_options(realm, status) and not is_options(realm, options):
+        options, status = status, undefined
+    if not is_options(realm, options):
         options = undefined
-    response = {**response_options(host, "error", options, 500, known=("headers",)),
-                **response_options(host, "error", undefined if is_options(host.realm, status) else status,
-                                   500, 400)}
+    elif status is undefined or status is null:
+        status = realm.get(options, "status")
+    response = {**response_options(host, "error", options, 500, 200, known=("headers", "status")),
+                **response_options(host, "error", status, 500, 400)}
     if message is undefined:
         message = STATUS_TEXT.get(response["status"], "Error")
     text = host.realm.stringify(message)
@@ -40149,7 +40231,7 @@ def pattern_rank(path):
             for part in path.split("/")]
 
 
-_PATTERN_PART = re.compile(r":([A-Za-z_$][\w$]*)|\*")
+_PATTERN_PART = re.compile(r":(?!\d)([\w$]+)|\*")
 
 
 def route_place(path):
@@ -41210,6 +41292,8 @@ class LiveChannel:
         self.files = public_stamps(app.public)
         #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
         self.notice = ""
+        #: Pages that gave their place to others, but may still be there.
+        self.leaving = set()
         self._lock = threading.Lock()
         self._rest_until = 0.0
 
@@ -41244,14 +41328,17 @@ class LiveChannel:
     def make_room(self, address):
         """Whether another page of an address may listen. Nobody has more than a share of the places, and when
         all are taken, whoever has most of them gives one back."""
-        pages = list(self.stream.connections)
+        pages = set(self.stream.connections)
+        self.leaving &= pages
+        pages -= self.leaving
         counts = collections.Counter(page.address for page in pages)
         if counts[address] >= MAX_LIVE_PAGES // (2 if is_loopback(address) else 20):
             return False
         if len(pages) >= MAX_LIVE_PAGES:
             most = counts.most_common(1)[0][0]
-            self.app.broadcaster.finish(min((page for page in pages if page.address == most),
-                                            key=lambda page: page.since))
+            oldest = min((page for page in pages if page.address == most), key=lambda page: page.since)
+            self.leaving.add(oldest)
+            self.app.broadcaster.finish(oldest)
         return True
 
     def script_tried(self, succeeded):
@@ -41329,6 +41416,8 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 #: Bytes of bodies that may be arriving at the same time.
 MAX_BUFFERED_BYTES = 128 * 1024 * 1024
 MAX_FORM_FIELDS = 10_000
+#: Parts of one body that were compressed each on its own (RFC 1952, 2.2).
+MAX_GZIP_MEMBERS = 64
 MAX_PART_HEAD_BYTES = 16 * 1024
 #: Seconds to send a whole request, to take a response, and of rest between two requests.
 REQUEST_SECONDS = 30
@@ -41726,20 +41815,25 @@ def decoded_body(encoding, body):
     if name not in ("gzip", "x-gzip", "deflate"):
         raise Refusal(415, f"The content encoding {name[:40]} is not supported; send gzip, deflate or none",
                       headers=(("Accept-Encoding", "gzip, deflate"),))
-    decoder = zlib.decompressobj(31 if name != "deflate" else 15 if body[0] & 15 == 8 else -15)
-    try:
-        data = decoder.decompress(body, MAX_BODY_BYTES + 1)
-    except zlib.error:
-        data = None
-    if data is not None and len(data) > MAX_BODY_BYTES:
-        raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB when decoded")
-    if data is None or not decoder.eof or decoder.unused_data.strip(b"\0"):
-        raise Refusal(400, f"The body is not valid {name}")
-    return data
+    data, rest = bytearray(), body
+    for _ in range(MAX_GZIP_MEMBERS):
+        decoder = zlib.decompressobj(31 if name != "deflate" else 15 if body[0] & 15 == 8 else -15)
+        try:
+            data += decoder.decompress(rest, MAX_BODY_BYTES + 1 - len(data))
+        except zlib.error:
+            raise Refusal(400, f"The body is not valid {name}") from None
+        if len(data) > MAX_BODY_BYTES:
+            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB when decoded")
+        rest = decoder.unused_data
+        if decoder.eof and not rest.strip(b"\0"):
+            return bytes(data)
+        if not decoder.eof or name == "deflate":
+            break
+    raise Refusal(400, f"The body is not valid {name}")
 
 
 def is_json_type(content_type):
-    return content_type == "application/json" or content_type.endswith("+json")
+    return content_type in ("application/json", "text/json") or content_type.endswith("+json")
 
 
 def body_text(head, body):
@@ -41809,7 +41903,7 @@ def read_part(part, fields, files):
     name = encoded_words(name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n"))
     extended, filename = parameter(disposition, "filename*"), parameter(disposition, "filename")
     if extended is not None:
-        filename = extended_value(extended) or filename
+        filename = extended_value(extended) or filename or extended
     if filename is None:
         try:
             fields.setdefault(name, []).append(data.decode("utf-8"))
@@ -41880,7 +41974,7 @@ def response_from(realm, value):
     data = realm.bytes_of(value)
     if data is not None:
         return Response(200, BYTES, data)
-    refuse_collection(realm, value, "the handler returned")
+    refuse_emptied(realm, value, "the handler returned")
     parts = [realm.get(value, key) for key in _RESPONSE_KEYS]
     if all(part is undefined for part in parts):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
@@ -41898,20 +41992,10 @@ def converter(realm, answer):
     return convert
 
 
-#: Classes of objects whose contents JSON does not show -> what to return instead.
-_NOT_JSON = {
-    "Map": "Object.fromEntries(map)", "Set": "[...set]", "WeakMap": "an object", "WeakSet": "an array",
-    "Generator": "[...generator]", "AsyncGenerator": "an array: for await (const item of generator) list.push(item)",
-    "Map Iterator": "[...iterator]", "Set Iterator": "[...iterator]", "Array Iterator": "[...iterator]",
-    "String Iterator": "[...iterator]", "RegExp String Iterator": "[...iterator]",
-    "Promise": "what it resolves to: await it", "URLSearchParams": "Object.fromEntries(parameters)"}
-
-
-def refuse_collection(realm, value, what):
-    """Raises HandlerMistake for an object that JSON would show as {}, though it has contents."""
-    kind = realm.class_of(value) if realm.is_object(value) else None
-    if kind in _NOT_JSON and realm.peek(value, "toJSON") is undefined:
-        raise HandlerMistake(f"{what} a {kind}, which JSON writes as {{}}; return {_NOT_JSON[kind]}")
+def refuse_emptied(realm, value, what):
+    problem = emptied_by_json(realm, value)
+    if problem:
+        raise HandlerMistake(f"{what} {problem}")
 
 
 def json_bytes(realm, value):
@@ -41937,7 +42021,7 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     else:
         data, default = realm.bytes_of(body), BYTES
         if data is None:
-            refuse_collection(realm, body, "the response's body is")
+            refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
     kind = header_type or default
     if kind is not default and kind.lower().startswith("text/") and "charset" not in kind.lower():
@@ -43510,7 +43594,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
-            self.refuse_thrown(host, what, error)
+            answer = self.thrown_answer(host, what, error)
+            if answer is not None:
+                self.reply(answer)
+                return
             target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
             whose = "" if what.endswith(" " + target) else f" for {target}"
             self.app.report_error(host, error, f"{what}: the handler failed{whose}", "" if here else mark)
@@ -43529,16 +43616,23 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
 
-    def refuse_thrown(self, host, what, error):
-        """An error that was thrown with a status from 400 to 599 is an answer: raises it as Refusal."""
-        status, message = (host.realm.peek(error.value, key) for key in ("status", "message"))
+    def thrown_answer(self, host, what, error):
+        """What was thrown with a status from 400 to 599 is an answer: an error is raised as Refusal, of a
+        response with a body the Response is returned. None for everything else."""
+        realm = host.realm
+        status, message, body = (realm.peek(error.value, key) for key in ("status", "message", "body"))
         if not is_whole(status, 400, 599):
-            return
+            return None
         if status >= 500:
             self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
+        if not error.name and body is not undefined:
+            response = realm.run(realm.new_function(ignore_result, "throw"), None, timeout=self.app.handler_timeout,
+                                 convert=converter(realm, lambda realm, _: response_from(realm, error.value)))
+            if isinstance(response, Response):
+                return response
         if not isinstance(message, str):
             message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
-        raise Refusal(int(status), host.realm.to_python(message))
+        raise Refusal(int(status), realm.to_python(message))
 
     # -- streams ----
 
