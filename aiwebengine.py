@@ -1362,6 +1362,8 @@ _YIELD_IN_PARAMETERS = "Yield expression not allowed in formal parameter"
 _SINGLE_STATEMENT = "Lexical declaration cannot appear in a single-statement context"
 
 
+# -- Parser: names and scopes ------------------------------------------------------------
+
 def _declared_identifiers(target):
     """Yield the Identifiers that a binding identifier or pattern declares (8.2.1 BoundNames)."""
     kind = target.__class__
@@ -1430,8 +1432,8 @@ class _PrivateNames:
         self.outer = outer
 
 
-class JSParser(JSLexer):
-    """A parser for one source text. Use parse_script, parse_module or parse_function."""
+class NameParser(JSLexer):
+    """What every part of the parser needs: the state, tokens, positions of nodes, and names with their scopes."""
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
@@ -1610,7 +1612,13 @@ class JSParser(JSLexer):
             raise self.already_declared(identifier)
         scope.names[name] = _BLOCK_FUNCTION if may_repeat else _LEXICAL
 
-    # -- program and statement lists ----
+
+# -- Parser: statements ------------------------------------------------------------------
+
+class StatementParser(NameParser):
+    """Reads programs, lists of statements and statements."""
+
+    __slots__ = ()
 
     def parse_program(self):
         body = []
@@ -2093,7 +2101,13 @@ class JSParser(JSLexer):
         self.declarations = outer
         return self.finish(CatchClause(param, body), start, line, column)
 
-    # -- functions ----
+
+# -- Parser: functions -------------------------------------------------------------------
+
+class FunctionParser(StatementParser):
+    """Reads functions of every kind: their heads, parameters and bodies."""
+
+    __slots__ = ()
 
     def parse_function_declaration(self, may_be_nameless=False):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2260,7 +2274,13 @@ class JSParser(JSLexer):
         self.check_covers()
         return body
 
-    # -- classes ----
+
+# -- Parser: classes ---------------------------------------------------------------------
+
+class ClassParser(FunctionParser):
+    """Reads classes, their elements and private names."""
+
+    __slots__ = ()
 
     def parse_class_declaration(self, may_be_nameless=False):
         return self.parse_class(ClassDeclaration, may_be_nameless)
@@ -2454,7 +2474,13 @@ class JSParser(JSLexer):
         self.advance()
         return self.finish(StaticBlock(body), start, line, column)
 
-    # -- expressions: operators ----
+
+# -- Parser: expressions -----------------------------------------------------------------
+
+class ExpressionParser(ClassParser):
+    """Reads operators by precedence, chains of members and calls, and words such as `await`."""
+
+    __slots__ = ()
 
     def parse_expression(self, no_in=False):
         """Read an Expression: one or several AssignmentExpressions separated by commas."""
@@ -2639,7 +2665,7 @@ class JSParser(JSLexer):
         elif node.__class__ is not MemberExpression:
             raise self.error(message, node.start)
 
-    # -- expressions: subscripts, calls, new ----
+    # -- subscripts, calls, new ----
 
     def parse_left_hand_side(self):
         """Read a LeftHandSideExpression (the superclass of a class)."""
@@ -2823,7 +2849,7 @@ class JSParser(JSLexer):
         self.expect(")")
         return self.finish(ImportExpression(source, options), start, line, column)
 
-    # -- expressions: contextual keywords ----
+    # -- contextual keywords ----
 
     def parse_special_name(self, await_allowed=True):
         """Read an operand that begins with one of _SPECIAL_NAMES."""
@@ -2896,7 +2922,13 @@ class JSParser(JSLexer):
         self.yield_at = start
         return self.finish(YieldExpression(argument, delegate), start, line, column)
 
-    # -- expressions: literals ----
+
+# -- Parser: literals --------------------------------------------------------------------
+
+class LiteralParser(ExpressionParser):
+    """Reads primary expressions: literals, templates, parentheses, arrays and objects."""
+
+    __slots__ = ()
 
     def parse_this(self):
         node = self.finish_token(ThisExpression())
@@ -3108,7 +3140,13 @@ class JSParser(JSLexer):
             value = self.finish_from(AssignmentPattern(key, self.parse_assignment()), key)
         return self.finish_from(Property(key, value, "init", False, True, False), key)
 
-    # -- patterns ----
+
+# -- Parser: patterns --------------------------------------------------------------------
+
+class DestructuringParser(LiteralParser):
+    """Reads binding patterns, and converts expressions that turn out to be patterns."""
+
+    __slots__ = ()
 
     def parse_binding_target(self, names):
         """Read an identifier or pattern that declares names, which are appended to names."""
@@ -3284,7 +3322,13 @@ class JSParser(JSLexer):
         value = self.convert_element(value, convert, False)
         return Property(node.key, value, "init", node.computed, node.shorthand, False).at(node)
 
-    # -- modules ----
+
+# -- Parser: modules ---------------------------------------------------------------------
+
+class JSParser(DestructuringParser):
+    """A parser for one source text, all parts together. Use parse_script, parse_module or parse_function."""
+
+    __slots__ = ()
 
     def parse_import(self):
         """Read an import declaration, or an expression statement that begins with import."""
@@ -3496,6 +3540,8 @@ class JSParser(JSLexer):
         return ExportNamedDeclaration(declaration, [], None, [])
 
 
+# -- Parsing a source text ---------------------------------------------------------------
+
 #: What to do with a statement, by the type of its first token; any other begins an expression.
 _STATEMENTS = {
     "name": JSParser.parse_name_statement, "{": JSParser.parse_block, ";": JSParser.parse_empty,
@@ -3606,6 +3652,8 @@ def parse_function(params_source, body_source, is_async=False, is_generator=Fals
 # ======================================================================================
 
 
+# -- Variables and scopes ----------------------------------------------------------------
+
 class Variable:
     """One binding.
 
@@ -3708,6 +3756,14 @@ class FunctionScope(Scope):
 def global_name(name):
     """The Python name of a global of the realm: never `__builtins__`, which Python looks at."""
     return name + "_" if name != "__builtins_" else "__builtins_."
+
+
+# -- Resolving names ---------------------------------------------------------------------
+
+def methods_by_node(visitor, prefix):
+    """The methods of a class that are named with the prefix and a kind of node, by the class of the node."""
+    named = ((node_class, getattr(visitor, prefix + node_class.__name__, None)) for node_class in Node.__subclasses__())
+    return {node_class: method for node_class, method in named if method is not None}
 
 
 class ScopeAnalyzer:
@@ -4391,8 +4447,7 @@ class ScopeAnalyzer:
 
 
 #: Node class -> the analyzer's method for it; other nodes are walked through.
-VISITORS = {node_class: getattr(ScopeAnalyzer, "visit_" + node_class.__name__)
-            for node_class in Node.__subclasses__() if hasattr(ScopeAnalyzer, "visit_" + node_class.__name__)}
+VISITORS = methods_by_node(ScopeAnalyzer, "visit_")
 
 #: Statements whose inside may declare var names for the function around them.
 VAR_CONTAINERS = frozenset((
@@ -5240,6 +5295,59 @@ class JSObject:
     def delete_or_throw(self, key):
         if not self.delete(key):
             raise JSTypeError(f"Cannot delete property '{key_text(key)}' of {object_text(self)}")
+
+
+#: In the place of a property that is made when it is read.
+LATER = object()
+
+
+class JSLazyObject(JSObject):
+    """A plain object that makes properties when they are read. As soon as more is wanted of it than to read
+    some of them it makes them all, and becomes an ordinary object.
+
+    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: make(key).
+    """
+
+    __slots__ = ()
+
+    def get(self, key, receiver=None):
+        value = _PROPS(self).get(key, LATER)
+        if value is not LATER:
+            return value
+        props = _PROPS(self)
+        if key in props:
+            value = props[key] = _ATTRS(self)(key)
+            return value
+        return JSObject.get(self, key, receiver)
+
+    def complete(self):
+        props, make = _PROPS(self), _ATTRS(self)
+        for key, value in props.items():
+            if value is LATER:
+                props[key] = make(key)
+        self.__class__ = JSObject
+        self.attrs = None
+
+    @property
+    def props(self):
+        self.complete()
+        return self.props
+
+    @property
+    def attrs(self):
+        self.complete()
+        return None
+
+
+_PROPS, _ATTRS = JSObject.props.__get__, JSObject.attrs.__get__
+
+
+def lazy_object(proto, props, make):
+    """An object with a new dict of properties, of which those that are LATER are make(key)."""
+    obj = JSObject(proto, props)
+    obj.attrs = make
+    obj.__class__ = JSLazyObject
+    return obj
 
 
 class JSProxyBase(JSObject):
@@ -7021,8 +7129,11 @@ class Jump:
         self.turn = None
 
 
-class Emitter:
-    """Generates the code of one JavaScript function (or top level)."""
+# -- Nodes of Python ---------------------------------------------------------------------
+
+class NodeMaker:
+    """The state of the generator for one function, and constructors of `ast` nodes, which get the place in the
+    script that is being translated."""
 
     def __init__(self, unit, scope, outer=None):
         self.unit = unit
@@ -7041,13 +7152,17 @@ class Emitter:
         self.is_async = self.is_generator = False
         self.jump_codes = 0
 
-    # -- small constructors of ast nodes ----
+    def node(self, kind, *fields):
+        """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
+        made = kind(*fields)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def name(self, id):
         return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
 
     def store(self, id):
-        return ast.Name(id, _STORE, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
         return ast.Constant(value, lineno=self.line, col_offset=self.column)
@@ -7058,42 +7173,41 @@ class Emitter:
                         lineno=line, col_offset=column)
 
     def apply(self, function, args):
-        return ast.Call(function, args, [], lineno=self.line, col_offset=self.column)
+        return self.node(ast.Call, function, args, [])
 
     def attribute(self, value, attr):
-        return ast.Attribute(value, attr, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Attribute, value, attr, _LOAD)
 
     def subscript(self, value, index):
-        return ast.Subscript(value, index, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Subscript, value, index, _LOAD)
 
     def walrus(self, id, value):
-        return ast.NamedExpr(self.store(id), value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.NamedExpr, self.store(id), value)
 
     def either(self, test, then, otherwise):
-        return ast.IfExp(test, then, otherwise, lineno=self.line, col_offset=self.column)
+        return self.node(ast.IfExp, test, then, otherwise)
 
     def compare(self, left, op, right):
-        return ast.Compare(left, [op], [right], lineno=self.line, col_offset=self.column)
+        return self.node(ast.Compare, left, [op], [right])
 
     def chain(self, first, *rest):
         """first op value op value …, as (op, value) pairs."""
-        return ast.Compare(first, [op for op, _ in rest], [value for _, value in rest],
-                           lineno=self.line, col_offset=self.column)
+        return self.node(ast.Compare, first, [op for op, _ in rest], [value for _, value in rest])
 
     def both(self, *values):
-        return ast.BoolOp(_AND, list(values), lineno=self.line, col_offset=self.column)
+        return self.node(ast.BoolOp, _AND, list(values))
 
     def any_of(self, *values):
-        return ast.BoolOp(_OR, list(values), lineno=self.line, col_offset=self.column)
+        return self.node(ast.BoolOp, _OR, list(values))
 
     def negated(self, value):
-        return ast.UnaryOp(_NOT, value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.UnaryOp, _NOT, value)
 
     def operate(self, left, operator, right):
-        return ast.BinOp(left, _BIN_OPS[operator], right, lineno=self.line, col_offset=self.column)
+        return self.node(ast.BinOp, left, _BIN_OPS[operator], right)
 
     def tuple(self, *values):
-        return ast.Tuple(list(values), _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Tuple, list(values), _LOAD)
 
     def first_of(self, *values):
         """Evaluates all, gives the first."""
@@ -7103,7 +7217,7 @@ class Emitter:
         return self.subscript(self.tuple(*values), self.const(len(values) - 1))
 
     def starred(self, value):
-        return ast.Starred(value, _LOAD, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Starred, value, _LOAD)
 
     def type_is(self, value, name):
         return self.compare(self.call("type", value), _IS, self.name(name))
@@ -7112,17 +7226,16 @@ class Emitter:
         self.out.append(statement)
 
     def emit_value(self, value):
-        self.out.append(ast.Expr(value, lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.Expr, value))
 
     def emit_assign(self, id, value):
-        self.out.append(ast.Assign([self.store(id)], value, lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.Assign, [self.store(id)], value))
 
     def emit_if(self, test, body, orelse=()):
-        self.out.append(ast.If(test, body or [self.passing()], list(orelse),
-                               lineno=self.line, col_offset=self.column))
+        self.out.append(self.node(ast.If, test, body or [self.passing()], list(orelse)))
 
     def passing(self):
-        return ast.Pass(lineno=self.line, col_offset=self.column)
+        return self.node(ast.Pass)
 
     def temporary(self):
         self.temporaries += 1
@@ -7138,7 +7251,11 @@ class Emitter:
     def at(self, node):
         self.line, self.column = node.line, node.column
 
-    # -- functions ----
+
+# -- Functions and their variables -------------------------------------------------------
+
+class FunctionEmitter(NodeMaker):
+    """Translates functions: parameters, bodies, variables and the scopes of blocks."""
 
     def function_value(self, node, name=None, kind=None):
         """An expression that makes a function object of a function node. `name` is the name it gets
@@ -7203,18 +7320,16 @@ class Emitter:
             return self.name(python)
         variables = list({v.python: v for v in scope.loop_variables}.values())
         factory = "make_" + python
-        self.emit(self.python_def(
-            factory, [v.python for v in variables],
-            [definition, ast.Return(self.name(python), lineno=self.line, col_offset=self.column)]))
+        self.emit(self.python_def(factory, [v.python for v in variables], [
+            definition, self.node(ast.Return, self.name(python))]))
         return self.apply(self.name(factory), [self.name(v.python) for v in variables])
 
     def python_def(self, name, params, body, rest=None, optional=()):
         """A FunctionDef with positional parameters; those of `optional` default to undefined."""
-        at = {"lineno": self.line, "col_offset": self.column}
-        args = ast.arguments([], [ast.arg(p, None, **at) for p in (*params, *optional)],
-                             ast.arg(rest, None, **at) if rest else None, [], [], None,
+        args = ast.arguments([], [self.node(ast.arg, p, None) for p in (*params, *optional)],
+                             self.node(ast.arg, rest, None) if rest else None, [], [], None,
                              [self.name("undefined") for _ in optional])
-        return ast.FunctionDef(name, args, body, [], **at)
+        return self.node(ast.FunctionDef, name, args, body, [])
 
     def function_definition(self, node, python):
         """The Python def of this emitter's function."""
@@ -7229,7 +7344,7 @@ class Emitter:
         if node.expression:
             self.at(node.body)
             value = self.return_value(node.body)
-            self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, value))
         else:
             self.function_body(node.body.body, scope.body)
         self.at(node)
@@ -7246,13 +7361,13 @@ class Emitter:
         made = self.python_def(python, leading, self.declarations() + (body or [self.passing()]),
                                rest, optional)
         if self.knows_itself(scope):
-            made.args.kwonlyargs.append(ast.arg("own_function", None, lineno=self.line, col_offset=self.column))
+            made.args.kwonlyargs.append(self.node(ast.arg, "own_function", None))
             made.args.kw_defaults.append(self.const(None))
         return made
 
     def no_jump(self):
         """jump = 0: no jump through several loops is under way."""
-        return ast.Assign([self.store("jump")], self.const(0), lineno=self.line, col_offset=self.column)
+        return self.node(ast.Assign, [self.store("jump")], self.const(0))
 
     def takes_new_target(self, node):
         """Whether the Python function has new.target as its first parameter."""
@@ -7271,9 +7386,9 @@ class Emitter:
     def declarations_of(self, names):
         found = []
         if names:
-            found.append(ast.Nonlocal(sorted(names), lineno=self.line, col_offset=self.column))
+            found.append(self.node(ast.Nonlocal, sorted(names)))
         if self.globals:
-            found.append(ast.Global(sorted(self.globals), lineno=self.line, col_offset=self.column))
+            found.append(self.node(ast.Global, sorted(self.globals)))
         return found
 
     def plan_parameters(self, node):
@@ -7343,9 +7458,9 @@ class Emitter:
         for identifier in bound_names(param):
             self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
-            value = self.call("rest_array", self.name("rest") if source == "rest" else
-                              self.subscript(self.name("arguments"), ast.Slice(
-                                  self.const(source), None, None, lineno=self.line, col_offset=self.column)))
+            rest = self.name("rest") if source == "rest" else self.subscript(
+                self.name("arguments"), self.node(ast.Slice, self.const(source), None, None))
+            value = self.call("rest_array", rest)
             self.bind(param.argument, value)
             return
         if type(source) is int:
@@ -7385,11 +7500,11 @@ class Emitter:
             self.statements(statements)
         self.block = outer
         if self.constructor == "base":
-            self.emit(ast.Return(self.name("this"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("this")))
         elif self.constructor == "derived":
-            self.emit(ast.Return(self.name("this"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("this")))
         elif not (self.out and isinstance(self.out[-1], (ast.Return, ast.Raise))):
-            self.emit(ast.Return(self.name("undefined"), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Return, self.name("undefined")))
 
     def returning_late(self, statements):
         """The body of a derived constructor with try statements: `return` looks at `this` only after
@@ -7402,18 +7517,13 @@ class Emitter:
 
     def generator_body(self, node, body, params_done):
         """Makes sure a Python generator results, and catches the return of generators."""
-        never = ast.If(self.const(False), [ast.Expr(
-            ast.Yield(self.name("undefined"), lineno=self.line, col_offset=self.column),
-            lineno=self.line, col_offset=self.column)], [], lineno=self.line, col_offset=self.column)
+        yields = self.node(ast.Expr, self.node(ast.Yield, self.name("undefined")))
+        never = self.node(ast.If, self.const(False), [yields], [])
         if not node.is_generator:
             return [never] + body
-        handler = ast.ExceptHandler(
-            self.name("GeneratorReturn"), "returned",
-            [ast.Return(self.attribute(self.name("returned"), "value"),
-                        lineno=self.line, col_offset=self.column)],
-            lineno=self.line, col_offset=self.column)
-        guarded = ast.Try([never] + body[params_done:], [handler], [], [], lineno=self.line,
-                          col_offset=self.column)
+        leaves = self.node(ast.Return, self.attribute(self.name("returned"), "value"))
+        handler = self.node(ast.ExceptHandler, self.name("GeneratorReturn"), "returned", [leaves])
+        guarded = self.node(ast.Try, [never] + body[params_done:], [handler], [], [])
         if params_done == 0:
             return [guarded]
         # Parameters are bound when the function is called, the body runs later (27.5.3.1).
@@ -7424,8 +7534,7 @@ class Emitter:
         heading = self.declarations_of(shared - self.globals)
         inner = self.python_def("generator_body", [], heading + [guarded])
         inner.args.vararg = None
-        return body[:params_done] + [inner, ast.Return(
-            self.apply(self.name(inner.name), []), lineno=self.line, col_offset=self.column)]
+        return body[:params_done] + [inner, self.node(ast.Return, self.apply(self.name(inner.name), []))]
 
     # -- variables ----
 
@@ -7467,9 +7576,8 @@ class Emitter:
         if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
-            target = ast.Attribute(self.name(variable.python), "v", _STORE, lineno=self.line,
-                                   col_offset=self.column)
-            self.emit(ast.Assign([target], value, lineno=self.line, col_offset=self.column))
+            target = self.node(ast.Attribute, self.name(variable.python), "v", _STORE)
+            self.emit(self.node(ast.Assign, [target], value))
             return
         self.note_assignment(variable)
         self.emit_assign(variable.python, value)
@@ -7512,9 +7620,7 @@ class Emitter:
                     self.declare_cell(variable)
                 elif variable.early and variable.in_loop:
                     self.emit_assign(variable.python, self.const(None))
-                    self.emit(ast.Delete([ast.Name(variable.python, _DEL, lineno=self.line,
-                                                   col_offset=self.column)],
-                                         lineno=self.line, col_offset=self.column))
+                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
             elif variable.kind == "function" and variable.boxed:
                 self.declare_cell(variable)
         for declaration in scope.functions:
@@ -7533,7 +7639,11 @@ class Emitter:
         visit()
         self.block = outer
 
-    # -- statements ----
+
+# -- Statements --------------------------------------------------------------------------
+
+class StatementEmitter(FunctionEmitter):
+    """Translates statements, and the declarations of modules."""
 
     def statements(self, nodes):
         for node in nodes:
@@ -7542,7 +7652,7 @@ class Emitter:
     def statement(self, node):
         poll_interrupt()
         self.line, self.column = node.line, node.column
-        handler = STATEMENTS.get(type(node))
+        handler = EMITTERS.get(type(node))
         if handler is None:
             raise JSSyntaxError(f"{type(node).__name__} is not supported here", node.line, node.column + 1)
         handler(self, node)
@@ -7556,8 +7666,10 @@ class Emitter:
     def visit_BlockStatement(self, node):
         self.in_scope(node.scope, lambda: self.statements(node.body))
 
-    def visit_nothing(self, node):
+    def visit_EmptyStatement(self, node):
         pass
+
+    visit_DebuggerStatement = visit_ImportDeclaration = visit_ExportAllDeclaration = visit_EmptyStatement
 
     def visit_FunctionDeclaration(self, node):
         block, node.scope.block = node.scope.block, None
@@ -7594,7 +7706,7 @@ class Emitter:
             self.emit_assign("returned", value)
             self.jump_out(None, "return")
             return
-        self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Return, value))
 
     def jumps_through_of(self):
         """Whether a return must break out of loops step by step, so that they can close iterators."""
@@ -7627,7 +7739,7 @@ class Emitter:
         then = self.collect(lambda: self.statement(node.consequent))
         orelse = [] if node.alternate is None else self.collect(lambda: self.statement(node.alternate))
         self.at(node)
-        return ast.If(test, then, orelse, lineno=self.line, col_offset=self.column)
+        return self.node(ast.If, test, then, orelse)
 
     def long_if(self, chain):
         """A chain of `else if` in steps, since CPython limits how deep they nest: a flag says whether
@@ -7659,7 +7771,7 @@ class Emitter:
     def visit_ThrowStatement(self, node):
         value = self.expression(node.argument)
         self.at(node)
-        self.emit(ast.Raise(self.call("JSError", value), None, lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Raise, self.call("JSError", value), None))
 
     # -- modules ----
 
@@ -7680,7 +7792,11 @@ class Emitter:
             value = self.named(declaration, "default")
         self.emit_store(self.scope.names["%default"], value, True)
 
-    # -- loops ----
+
+# -- Loops, jumps and try ----------------------------------------------------------------
+
+class LoopEmitter(StatementEmitter):
+    """Translates loops, switch, try, and the jumps that leave them."""
 
     def loop(self, labels, kind="loop"):
         jump = Jump(labels, kind, True)
@@ -7689,9 +7805,7 @@ class Emitter:
 
     def poll(self):
         """if interrupt: stop()"""
-        return ast.If(self.name("interrupt"),
-                      [ast.Expr(self.call("stop"), lineno=self.line, col_offset=self.column)], [],
-                      lineno=self.line, col_offset=self.column)
+        return self.node(ast.If, self.name("interrupt"), [self.node(ast.Expr, self.call("stop"))], [])
 
     def finish_loop(self, jump):
         """After a loop: jumps that pass through it go on."""
@@ -7705,27 +7819,27 @@ class Emitter:
         if target == "return":
             if self.jumps_through_of():
                 here.pending.append((code, target, is_break))
-                self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+                self.emit(self.node(ast.Break))
             else:
                 value = self.name("returned")
                 if self.constructor == "derived":
                     value = self.derived_return(value)
-                self.emit(ast.Return(value, lineno=self.line, col_offset=self.column))
+                self.emit(self.node(ast.Return, value))
         elif here is target:
             self.emit_assign("jump", self.const(0))
             self.leave(target, is_break)
         else:
             here.pending.append((code, target, is_break))
-            self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Break))
 
     def leave(self, jump, is_break):
         """break or continue of the innermost Python loop."""
         if is_break:
-            self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Break))
         else:
             if jump.update is not None:
                 jump.update()
-            self.emit(ast.Continue(lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Continue))
 
     def jump_out(self, target, kind):
         """Leaves the innermost loop towards `target`, an outer Jump (or "return")."""
@@ -7737,7 +7851,7 @@ class Emitter:
         code = self.jump_codes
         self.emit_assign("jump", self.const(code))
         innermost.pending.append((code, target if kind != "return" else "return", kind == "break"))
-        self.emit(ast.Break(lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.Break))
 
     def visit_BreakStatement(self, node):
         for jump in reversed(self.jumps):
@@ -7776,8 +7890,8 @@ class Emitter:
 
     def once(self, body):
         """A Python loop that runs once, so that break can leave it."""
-        body = body + [ast.Break(lineno=self.line, col_offset=self.column)]
-        self.emit(ast.While(self.const(True), body, [], lineno=self.line, col_offset=self.column))
+        body = body + [self.node(ast.Break)]
+        self.emit(self.node(ast.While, self.const(True), body, []))
 
     def visit_WhileStatement(self, node):
         self.empty_completion()
@@ -7804,13 +7918,13 @@ class Emitter:
         def inside():
             if test is not None:
                 self.at(test)
-                self.emit_if(self.inverse(test), [ast.Break(lineno=self.line, col_offset=self.column)])
+                self.emit_if(self.inverse(test), [self.node(ast.Break)])
             self.at(node)
             self.emit(self.poll())
             body()
         statements = self.collect(inside)
         self.at(node)
-        self.emit(ast.While(self.const(True), statements, [], lineno=self.line, col_offset=self.column))
+        self.emit(self.node(ast.While, self.const(True), statements, []))
 
     def inverse(self, node):
         """A condition that holds when the expression is false."""
@@ -7824,8 +7938,7 @@ class Emitter:
 
         def check():
             self.at(node.test)
-            self.emit_if(self.inverse(node.test),
-                         [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(self.inverse(node.test), [self.node(ast.Break)])
         jump.update = check
 
         def body():
@@ -7912,7 +8025,7 @@ class Emitter:
             self.block = outer
         body = self.collect(inside)
         self.at(node)
-        return ast.For(self.store(id), values, body, [], lineno=self.line, col_offset=self.column)
+        return self.node(ast.For, self.store(id), values, body, [])
 
     def visit_ForOfStatement(self, node):
         labels = self.take_labels()
@@ -7937,13 +8050,10 @@ class Emitter:
         leaving = self.call(abandon, self.name(iterator), self.name("error"))
         if abandon == "async_abandon":
             leaving.args.append(self.const(self.is_generator))
-            leaving = ast.YieldFrom(leaving, lineno=self.line, col_offset=self.column)
-        handler = ast.ExceptHandler(
-            self.name("BaseException"), "error",
-            [ast.Expr(leaving, lineno=self.line, col_offset=self.column),
-             ast.Raise(None, None, lineno=self.line, col_offset=self.column)],
-            lineno=self.line, col_offset=self.column)
-        return ast.Try(body, [handler], [], [], lineno=self.line, col_offset=self.column)
+            leaving = self.node(ast.YieldFrom, leaving)
+        handler = self.node(ast.ExceptHandler, self.name("BaseException"), "error", [
+            self.node(ast.Expr, leaving), self.node(ast.Raise, None, None)])
+        return self.node(ast.Try, body, [handler], [], [])
 
     def for_await(self, node, labels):
         """for await (… of …): next() is awaited each time (14.7.5)."""
@@ -7955,18 +8065,17 @@ class Emitter:
         def turn():
             self.at(node)
             self.emit_assign(result, self.call("async_step", self.name(iterator), step))
-            self.emit_if(self.compare(self.name(result), _IS, self.const(None)),
-                         [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(self.compare(self.name(result), _IS, self.const(None)), [self.node(ast.Break)])
             one = self.for_each(node, self.tuple(self.name(result)))
             # The body of a Python for over one value, without the for: break must leave the outer loop.
-            self.emit(ast.Assign([one.target], self.name(result), lineno=self.line, col_offset=self.column))
+            self.emit(self.node(ast.Assign, [one.target], self.name(result)))
             self.out.extend(one.body)
         body = self.collect(turn)
         self.at(node)
-        loop = ast.While(self.const(True), body, [], lineno=self.line, col_offset=self.column)
+        loop = self.node(ast.While, self.const(True), body, [])
         self.emit(self.guarded_loop([loop], iterator, "async_abandon"))
         closing = self.call("async_close", self.name(iterator), self.const(self.is_generator))
-        self.emit_value(ast.YieldFrom(closing, lineno=self.line, col_offset=self.column))
+        self.emit_value(self.node(ast.YieldFrom, closing))
         self.finish_loop(jump)
 
     def visit_SwitchStatement(self, node):
@@ -8031,16 +8140,15 @@ class Emitter:
         self.at(node)
         handlers = []
         if node.handler is not None:
-            handlers.append(ast.ExceptHandler(
-                self.name("Exception"), None, self.collect(lambda: self.catch(node.handler)),
-                lineno=self.line, col_offset=self.column))
+            handlers.append(self.node(ast.ExceptHandler, self.name("Exception"), None,
+                                      self.collect(lambda: self.catch(node.handler))))
         finalizer = []
         if node.finalizer is not None:
             finalizer = self.finalizer(node.finalizer, self.jump_codes != codes)
         self.at(node)
         if finalizer and (self.is_generator or self.is_async):
             body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
-        made = ast.Try(body, handlers, [], finalizer, lineno=self.line, col_offset=self.column)
+        made = self.node(ast.Try, body, handlers, [], finalizer)
         left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
         self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
@@ -8048,14 +8156,14 @@ class Emitter:
 
     def guard_collection(self, body, handlers, finalizer):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
-        at = {"lineno": self.line, "col_offset": self.column}
         if handlers:
-            body = [ast.Try(body, handlers, [], [], **at)]
+            body = [self.node(ast.Try, body, handlers, [], [])]
         flag = self.temporary()
         self.emit_assign(flag, self.const(False))
-        mark = ast.Assign([self.store(flag)], self.const(True), **at)
-        disposed = ast.ExceptHandler(self.name("GeneratorExit"), None, [mark, ast.Raise(None, None, **at)], **at)
-        return body, [disposed], [ast.If(self.negated(self.name(flag)), finalizer, [], **at)]
+        mark = self.node(ast.Assign, [self.store(flag)], self.const(True))
+        disposed = self.node(ast.ExceptHandler, self.name("GeneratorExit"), None, [
+            mark, self.node(ast.Raise, None, None)])
+        return body, [disposed], [self.node(ast.If, self.negated(self.name(flag)), finalizer, [])]
 
     def finalizer(self, node, interrupts):
         """A finally block. Its end gives back the jump (one that it `interrupts`, or none) and the
@@ -8094,7 +8202,11 @@ class Emitter:
         self.statement(node.body)
         self.block = outer
 
-    # -- patterns ----
+
+# -- Destructuring -----------------------------------------------------------------------
+
+class DestructuringEmitter(LoopEmitter):
+    """Translates patterns: values go to names and members."""
 
     def bind(self, pattern, value):
         """Emits statements that bind a declaration's pattern (Identifier included) to a value."""
@@ -8239,7 +8351,11 @@ class Emitter:
         else:
             self.destructure(prepared, value, store)
 
-    # -- expressions: order and lifting ----
+
+# -- Expressions -------------------------------------------------------------------------
+
+class ExpressionEmitter(DestructuringEmitter):
+    """Translates names, literals and objects, and keeps the order in which parts are evaluated."""
 
     def needs_lift(self, node):
         """Whether an expression can only be generated with statements before it."""
@@ -8278,7 +8394,7 @@ class Emitter:
         """Puts a value into a temporary, by a statement."""
         starred = isinstance(value, ast.Starred)
         if starred:
-            value = ast.List([value], _LOAD, lineno=self.line, col_offset=self.column)
+            value = self.node(ast.List, [value], _LOAD)
         temp = self.temporary()
         self.emit_assign(temp, value)
         return self.starred(self.name(temp)) if starred else self.name(temp)
@@ -8297,7 +8413,7 @@ class Emitter:
             poll_interrupt()
         line, column = self.line, self.column
         self.line, self.column = node.line, node.column
-        result = EXPRESSIONS[type(node)](self, node)
+        result = EMITTERS[type(node)](self, node)
         self.line, self.column = line, column
         return result
 
@@ -8350,7 +8466,7 @@ class Emitter:
             return combine(*[self.test(part) for part in reversed(parts)])
         return self.truth(self.expression(node), infer(node))
 
-    # -- expressions: names and literals ----
+    # -- names and literals ----
 
     def visit_Identifier(self, node):
         variable = node.scope
@@ -8362,8 +8478,10 @@ class Emitter:
             return self.const(INFINITY)
         return self.load_global(node.name)
 
-    def visit_literal(self, node):
+    def visit_StringLiteral(self, node):
         return self.const(node.value)
+
+    visit_NumericLiteral = visit_BooleanLiteral = visit_StringLiteral
 
     def visit_NullLiteral(self, node):
         return self.name("null")
@@ -8386,8 +8504,8 @@ class Emitter:
             if index < len(values):
                 kind = infer(node.expressions[index])
                 text = self.text_of(values[index], kind, "template_string")
-                parts.append(ast.FormattedValue(text, -1, None, lineno=self.line, col_offset=self.column))
-        joined = ast.JoinedStr(parts, lineno=self.line, col_offset=self.column)
+                parts.append(self.node(ast.FormattedValue, text, -1, None))
+        joined = self.node(ast.JoinedStr, parts)
         if all(type(infer(e)) is tuple for e in node.expressions):
             return joined
         return self.call("check_length", joined)
@@ -8411,11 +8529,9 @@ class Emitter:
     def visit_ArrayExpression(self, node):
         if any(element is None for element in node.elements):
             values = self.operands(node.elements)
-            return self.call("array_with_holes", ast.List(values, _LOAD, lineno=self.line,
-                                                          col_offset=self.column))
+            return self.call("array_with_holes", self.node(ast.List, values, _LOAD))
         values = self.operands(node.elements)
-        return self.call("JSArray", self.name("ArrayPrototype"),
-                         ast.List(values, _LOAD, lineno=self.line, col_offset=self.column))
+        return self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
 
     # -- objects ----
 
@@ -8450,7 +8566,7 @@ class Emitter:
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
-        table = ast.Dict(keys, values, lineno=self.line, col_offset=self.column)
+        table = self.node(ast.Dict, keys, values)
         return self.call("JSObject", self.name("ObjectPrototype"), table)
 
     def property_value(self, prop, name):
@@ -8481,10 +8597,16 @@ class Emitter:
         needs_name = prop.computed and is_anonymous_function(prop.value)
         return self.call("define", target, key, value, self.const(needs_name))
 
-    # -- functions and classes as values ----
 
-    def visit_function(self, node):
+# -- Classes -----------------------------------------------------------------------------
+
+class ClassEmitter(ExpressionEmitter):
+    """Translates functions as values, and classes."""
+
+    def visit_FunctionExpression(self, node):
         return self.function_value(node, "")
+
+    visit_ArrowFunctionExpression = visit_FunctionExpression
 
     def visit_ClassExpression(self, node):
         return self.class_value_of(node, "")
@@ -8512,9 +8634,7 @@ class Emitter:
                 self.declare_cell(variable)
                 if not variable.boxed and variable.in_loop and variable.kind == "const" and variable.early:
                     self.emit_assign(variable.python, self.const(None))
-                    self.emit(ast.Delete([ast.Name(variable.python, _DEL, lineno=self.line,
-                                                   col_offset=self.column)],
-                                         lineno=self.line, col_offset=self.column))
+                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
         superclass = self.const(None) if node.superclass is None else self.saved(
             self.expression(node.superclass))
         self.at(node)
@@ -8657,7 +8777,11 @@ class Emitter:
     def visit_NamedValue(self, node):
         return self.named(node.value, node.name)
 
-    # -- expressions: operators ----
+
+# -- Operators ---------------------------------------------------------------------------
+
+class OperatorEmitter(ClassEmitter):
+    """Translates operators; to Python's own where the types of the operands are known."""
 
     def visit_UnaryExpression(self, node):
         operator, argument = node.operator, node.argument
@@ -8679,7 +8803,7 @@ class Emitter:
                 zero = -0.0 if math.copysign(1, value.value) > 0 else 0
                 return self.const(-value.value if value.value else zero)
             if type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
-                return ast.UnaryOp(ast.USub(), value, lineno=self.line, col_offset=self.column)
+                return self.node(ast.UnaryOp, ast.USub(), value)
             return self.call("negate", value)
         if operator == "+":
             return value if is_numeric(kind) else self.call("to_number", value)
@@ -8746,10 +8870,10 @@ class Emitter:
         if isinstance(value, ast.Constant) and type(value.value) is str and value.value[:1] != "\0":
             return value
         text = value if type(kind) is tuple else self.text_of(value, kind, "to_text")
-        return ast.FormattedValue(text, -1, None, lineno=self.line, col_offset=self.column)
+        return self.node(ast.FormattedValue, text, -1, None)
 
     def joined(self, parts):
-        text = ast.JoinedStr(parts, lineno=self.line, col_offset=self.column)
+        text = self.node(ast.JoinedStr, parts)
         return self.call("check_length", text)
 
     def binary(self, operator, left, left_kind, right, right_kind):
@@ -8998,7 +9122,11 @@ class Emitter:
             return self.expression(node.expressions[-1])
         return self.last_of(*[self.expression(part) for part in node.expressions])
 
-    # -- assignment ----
+
+# -- Assignments -------------------------------------------------------------------------
+
+class AssignmentEmitter(OperatorEmitter):
+    """Translates assignments, `++` and `--`."""
 
     def visit_AssignmentExpression(self, node):
         operator, left = node.operator, node.left
@@ -9078,12 +9206,12 @@ class Emitter:
             self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(obj, "items")))))
         at_end = self.both(self.type_is(obj, "JSArray"), self.chain(
             key, (_EQ, self.call("len", self.name(items))), (ast.Lt(), self.name("appendable"))))
-        at = {"lineno": self.line, "col_offset": self.column}
-        place = ast.Subscript(self.name(items), key, _STORE, **at)
-        append = ast.Call(self.attribute(self.name(items), "append"), [value], [], **at)
+        place = self.node(ast.Subscript, self.name(items), key, _STORE)
+        append = self.node(ast.Call, self.attribute(self.name(items), "append"), [value], [])
         helper = self.call("put_element" if self.scope.strict else "put_element_sloppy", obj, key, value)
-        self.emit_if(inside, [ast.Assign([place], value, **at)],
-                     [ast.If(at_end, [ast.Expr(append, **at)], [ast.Expr(helper, **at)], **at)])
+        self.emit_if(inside, [self.node(ast.Assign, [place], value)],
+                     [self.node(ast.If, at_end, [self.node(ast.Expr, append)],
+                                [self.node(ast.Expr, helper)])])
 
     def store_property(self, target, right):
         """variable.key = value: straight into the dict of an ordinary object, where no setter, read-only
@@ -9098,10 +9226,10 @@ class Emitter:
             self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
             self.any_of(self.compare(key, _IN, self.walrus(props, self.attribute(obj, "props"))),
                         self.compare(key, ast.NotIn(), self.name("guarded"))))
-        place = ast.Subscript(self.name(props), key, _STORE, lineno=self.line, col_offset=self.column)
+        place = self.node(ast.Subscript, self.name(props), key, _STORE)
         helper = "put" if self.scope.strict else "put_sloppy"
-        self.emit_if(check, [ast.Assign([place], value, lineno=self.line, col_offset=self.column)],
-                     [ast.Expr(self.call(helper, obj, key, value), lineno=self.line, col_offset=self.column)])
+        self.emit_if(check, [self.node(ast.Assign, [place], value)],
+                     [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
     def fixed(self, node, right):
         """The value of an expression, in a temporary unless evaluating `right` cannot change it."""
@@ -9121,7 +9249,7 @@ class Emitter:
         self.emit_assign(variable.python, self.operate(self.name(variable.python), "+", piece))
         self.emit_if(self.compare(self.call("len", self.name(variable.python)), ast.Gt(),
                                   self.const(MAX_STRING_LENGTH)),
-                     [ast.Expr(self.call("too_long"), lineno=self.line, col_offset=self.column)])
+                     [self.node(ast.Expr, self.call("too_long"))])
 
     def assign_member(self, target, right):
         """object.key = right, as an expression."""
@@ -9224,7 +9352,11 @@ class Emitter:
         return self.either(self.both(self.type_is(value, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
-    # -- expressions: members and calls ----
+
+# -- Members and calls -------------------------------------------------------------------
+
+class CallEmitter(AssignmentEmitter):
+    """Translates members, calls, `new`, optional chains, await and yield."""
 
     def member_key(self, node):
         """The key of a member expression: text, or an expression for a computed one."""
@@ -9363,7 +9495,7 @@ class Emitter:
         test = self.any_of(self.compare(first, _IS, self.name("undefined")),
                            self.compare(a, _IS, self.name("null")))
         if self.lifted_guards:
-            self.emit_if(test, [ast.Break(lineno=self.line, col_offset=self.column)])
+            self.emit_if(test, [self.node(ast.Break)])
         else:
             self.guards.append(test)
         return a
@@ -9520,16 +9652,16 @@ class Emitter:
         """await: a yield to the driver; inside async generators told apart from a real one."""
         if self.is_generator:
             value = self.call("Await", value)
-        return ast.Yield(value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Yield, value)
 
     def visit_YieldExpression(self, node):
         value = self.name("undefined") if node.argument is None else self.expression(node.argument)
         if node.delegate:
             helper = "async_yield_delegate" if self.is_async else "yield_delegate"
-            return ast.YieldFrom(self.call(helper, value), lineno=self.line, col_offset=self.column)
+            return self.node(ast.YieldFrom, self.call(helper, value))
         if self.is_async:
             value = self.awaited(value)
-        return ast.Yield(value, lineno=self.line, col_offset=self.column)
+        return self.node(ast.Yield, value)
 
     def visit_ImportExpression(self, node):
         source, *options = self.operands([part for part in (node.source, node.options) if part is not None])
@@ -9538,6 +9670,8 @@ class Emitter:
     def visit_ImportMeta(self, node):
         return self.call("import_meta", self.const(self.unit.filename))
 
+
+# -- Members as targets ------------------------------------------------------------------
 
 class MemberReference:
     """object.key, object[key], object.#key or super.key that is read and written."""
@@ -9640,6 +9774,8 @@ class TemplateSite:
         self.cooked = cooked
         self.raw = raw
 
+
+# -- Questions about nodes ---------------------------------------------------------------
 
 #: Expressions that change nothing.
 SIMPLE_NODES = (Identifier, NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral, ThisExpression)
@@ -9780,76 +9916,15 @@ def continues_through_try(body, with_finally):
     return False
 
 
-STATEMENTS = {
-    BlockStatement: Emitter.visit_BlockStatement,
-    BreakStatement: Emitter.visit_BreakStatement,
-    ClassDeclaration: Emitter.visit_ClassDeclaration,
-    ContinueStatement: Emitter.visit_ContinueStatement,
-    DebuggerStatement: Emitter.visit_nothing,
-    DoWhileStatement: Emitter.visit_DoWhileStatement,
-    EmptyStatement: Emitter.visit_nothing,
-    ExportAllDeclaration: Emitter.visit_nothing,
-    ExportDefaultDeclaration: Emitter.visit_ExportDefaultDeclaration,
-    ExportNamedDeclaration: Emitter.visit_ExportNamedDeclaration,
-    ImportDeclaration: Emitter.visit_nothing,
-    ExpressionStatement: Emitter.visit_ExpressionStatement,
-    ForInStatement: Emitter.visit_ForInStatement,
-    ForOfStatement: Emitter.visit_ForOfStatement,
-    ForStatement: Emitter.visit_ForStatement,
-    FunctionDeclaration: Emitter.visit_FunctionDeclaration,
-    IfStatement: Emitter.visit_IfStatement,
-    LabeledStatement: Emitter.visit_LabeledStatement,
-    ReturnStatement: Emitter.visit_ReturnStatement,
-    SwitchStatement: Emitter.visit_SwitchStatement,
-    ThrowStatement: Emitter.visit_ThrowStatement,
-    TryStatement: Emitter.visit_TryStatement,
-    VariableDeclaration: Emitter.visit_VariableDeclaration,
-    WhileStatement: Emitter.visit_WhileStatement,
-}
-
-EXPRESSIONS = {
-    ArrayExpression: Emitter.visit_ArrayExpression,
-    ArrowFunctionExpression: Emitter.visit_function,
-    AssignmentExpression: Emitter.visit_AssignmentExpression,
-    AwaitExpression: Emitter.visit_AwaitExpression,
-    BigIntLiteral: Emitter.visit_BigIntLiteral,
-    BinaryExpression: Emitter.visit_BinaryExpression,
-    BooleanLiteral: Emitter.visit_literal,
-    CallExpression: Emitter.visit_CallExpression,
-    ChainExpression: Emitter.visit_ChainExpression,
-    ClassExpression: Emitter.visit_ClassExpression,
-    ConditionalExpression: Emitter.visit_ConditionalExpression,
-    Evaluated: Emitter.visit_Evaluated,
-    FunctionExpression: Emitter.visit_function,
-    Identifier: Emitter.visit_Identifier,
-    ImportExpression: Emitter.visit_ImportExpression,
-    ImportMeta: Emitter.visit_ImportMeta,
-    LogicalExpression: Emitter.visit_LogicalExpression,
-    MemberExpression: Emitter.visit_MemberExpression,
-    NamedValue: Emitter.visit_NamedValue,
-    NewExpression: Emitter.visit_NewExpression,
-    NewTarget: Emitter.visit_NewTarget,
-    NullLiteral: Emitter.visit_NullLiteral,
-    NumericLiteral: Emitter.visit_literal,
-    ObjectExpression: Emitter.visit_ObjectExpression,
-    RegExpLiteral: Emitter.visit_RegExpLiteral,
-    SequenceExpression: Emitter.visit_SequenceExpression,
-    StringLiteral: Emitter.visit_literal,
-    TaggedTemplateExpression: Emitter.visit_TaggedTemplateExpression,
-    TemplateLiteral: Emitter.visit_TemplateLiteral,
-    ThisExpression: Emitter.visit_ThisExpression,
-    UnaryExpression: Emitter.visit_UnaryExpression,
-    UpdateExpression: Emitter.visit_UpdateExpression,
-    YieldExpression: Emitter.visit_YieldExpression,
-}
-
-EFFECTS = {
-    AssignmentExpression: Emitter.effect_AssignmentExpression,
-    UpdateExpression: Emitter.effect_UpdateExpression,
-}
-
-
 # -- Compiling a source text -------------------------------------------------------------
+
+class Emitter(CallEmitter):
+    """Generates the code of one JavaScript function (or top level), all parts together."""
+
+
+EMITTERS = methods_by_node(Emitter, "visit_")
+EFFECTS = methods_by_node(Emitter, "effect_")
+
 
 class BlockOutliner:
     """Moves loops and try statements that CPython finds too deeply nested (its compiler takes 20 of
@@ -13305,19 +13380,42 @@ def string_to_well_formed(realm, this, *_):
     return text if text.isascii() else in_slices(text, lambda piece: _LONE_SURROGATE.sub("\ufffd", piece))
 
 
+def trimmed(text, at_start, at_end):
+    """A long text without white space at one end or both."""
+    first, last = 0, len(text)
+    while at_start and first < last:
+        piece = text[first:first + SLICE_LENGTH]
+        rest = piece.lstrip(WHITE_SPACE)
+        first += len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    while at_end and first < last:
+        piece = text[max(first, last - SLICE_LENGTH):last]
+        rest = piece.rstrip(WHITE_SPACE)
+        last -= len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    return text[first:last]
+
+
 @STRING.method("trim", 0)
 def string_trim(realm, this, *_):
-    return this_text(this, "trim").strip(WHITE_SPACE)
+    text = this if type(this) is str else this_text(this, "trim")
+    return text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
 
 
 @STRING.method("trimEnd", 0)
 def string_trim_end(realm, this, *_):
-    return this_text(this, "trimEnd").rstrip(WHITE_SPACE)
+    text = this_text(this, "trimEnd")
+    return text.rstrip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, False, True)
 
 
 @STRING.method("trimStart", 0)
 def string_trim_start(realm, this, *_):
-    return this_text(this, "trimStart").lstrip(WHITE_SPACE)
+    text = this_text(this, "trimStart")
+    return text.lstrip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, False)
 
 
 STRING.alias("trimLeft", "trimStart")
@@ -13752,7 +13850,7 @@ def async_iterator_iterator(realm, this, *_):
     return this
 
 
-# -- Array -------------------------------------------------------------------------------
+# -- Array (23.1) ------------------------------------------------------------------------
 
 #: `new Array(n)` makes a list of holes up to this length; beyond, a dictionary.
 MAX_PREALLOCATED_ITEMS = 2 ** 22
@@ -13902,6 +14000,8 @@ def present_items(realm, obj, indices):
             yield index, obj.get(key)
 
 
+# -- Array: callbacks --------------------------------------------------------------------
+#
 # Callbacks get a value, its index and the array. Most take the value alone, and leaving out what a
 # script's function drops anyway saves a third of a call. These loops follow the list of a dense array as
 # long as it is the array's; whatever is left then goes through present_items().
@@ -14008,6 +14108,165 @@ def array_and_length(realm, this):
 def set_length_or_throw(obj, length):
     obj.set_or_throw("length", length)
 
+
+# -- Array: order ------------------------------------------------------------------------
+
+#: Comparators that only subtract: "(a, b) => a.k - b.k || b.n - a.n", and as functions.
+_SUBTRACTING_ARROW = re.compile(
+    r"\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*=>\s*([\w$.\[\]|\s-]+)", re.A)
+_SUBTRACTING_FUNCTION = re.compile(
+    r"function\b[\w$\s]*\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*"
+    r"\{\s*return\s+([\w$.\[\]|\s-]+);?\s*\}", re.A)
+_DIFFERENCE = re.compile(
+    r"\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*-\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*",
+    re.A)
+#: Fewer values are not worth looking at the comparator's text.
+MIN_SORTED_BY_KEYS = 8
+
+
+def subtracting_terms(comparator):
+    """[(property, sign)] of a comparator that only subtracts properties of its arguments (or, with
+    the property None, the arguments), else None."""
+    info = comparator.info if type(comparator) is JSFunction else None
+    if info is None or info.text is None:
+        return None
+    source, start, end = info.text
+    text = source[start:min(end, start + 300)]
+    match = _SUBTRACTING_ARROW.fullmatch(text) or _SUBTRACTING_FUNCTION.fullmatch(text)
+    if match is None or match[1] == match[2] or info.kind not in ("arrow", "normal"):
+        return None
+    terms = []
+    for part in match[3].split("||"):
+        term = _DIFFERENCE.fullmatch(part)
+        if term is None or term[2] != term[4] or {term[1], term[3]} != {match[1], match[2]}:
+            return None
+        name = term[2]
+        terms.append((None if name is None else name[1:] if name[0] == "." else int(name[1:-1]),
+                      1 if term[1] == match[1] else -1))
+    return terms
+
+
+def sort_keys(values, name, sign):
+    """sign × the number at the property `name` of each value; None unless all are finite numbers
+    that can be read without running any script."""
+    if name is None:
+        numbers = values
+    elif type(name) is str:
+        if not all(type(value) is JSObject and name in value.props for value in values):
+            return None
+        numbers = [value.props[name] for value in values]
+    else:
+        if not all(type(value) is JSArray and name < len(value.items) for value in values):
+            return None
+        numbers = [value.items[name] for value in values]
+    if not all(type(value) is int or type(value) is float and value - value == 0
+               for value in numbers):
+        return None
+    return numbers if sign > 0 else [-value for value in numbers]
+
+
+def sort_by_numbers(values, comparator):
+    """Sorts by a subtracting comparator without calling it; False when that is not possible."""
+    terms = subtracting_terms(comparator) if len(values) >= MIN_SORTED_BY_KEYS else None
+    if terms is None:
+        return False
+    keys = [sort_keys(values, name, sign) for name, sign in terms]
+    if None in keys:
+        return False
+    ranks = keys[0] if len(keys) == 1 else list(zip(*keys))
+    values[:] = [values[index] for index in sort_in_slices(range(len(values)), ranks.__getitem__)]
+    return True
+
+
+def sort_values(values, comparator):
+    """Sorts a Python list of values in place, stably: undefined last (23.1.3.30.2)."""
+    rest = []
+    for piece in sliced(values):
+        rest += [value for value in piece if value is not undefined]
+    count = len(values) - len(rest)
+    if comparator is not undefined:
+        if not sort_by_numbers(rest, comparator):
+            rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
+    elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
+        rest = sort_texts(rest)
+    else:
+        texts = [to_string(value) for value in interruptible(rest)]
+        rest = [rest[index] for index in sort_in_slices(range(len(rest)), texts.__getitem__)]
+    values[:] = rest + [undefined] * count
+
+
+#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
+MAX_SORTED_CHARACTERS = 1 << 22
+
+
+def sort_texts(texts):
+    """A sorted copy of a list of strings. Of long ones, each is compared once only, and polled for."""
+    if sum(map(len, texts[:SLICE_LENGTH])) <= MAX_SORTED_CHARACTERS and len(texts) <= SLICE_LENGTH:
+        return sorted(texts)
+    if max(len(text) for text in interruptible(texts)) <= 64:
+        return sort_in_slices(texts)
+
+    def compare(x, y):
+        poll_interrupt()
+        return -1 if x < y else x > y
+    counts = {}
+    for text in interruptible(texts):
+        counts[text] = counts.get(text, 0) + 1
+    result = []
+    for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
+        result += [text] * counts[text]
+    return result
+
+
+def sort_in_slices(values, key=None):
+    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
+    sorted in runs, which are then merged piece by piece."""
+    if len(values) <= SLICE_LENGTH << 2:
+        return sorted(values, key=key)
+    runs = [sorted(piece, key=key) for piece in sliced(values)]
+    result = []
+    for piece in merged_runs(runs, key):
+        result += piece
+    return result
+
+
+def merged_runs(runs, key=None):
+    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
+    get_key = key or (lambda value: value)
+    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
+    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
+    starts = [0] * len(runs)
+    for bound in bounds + [None]:
+        items = []
+        for index, run in enumerate(runs):
+            poll_interrupt()
+            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
+            items += run[starts[index]:end]
+            starts[index] = end
+        yield sorted(items, key=key)
+        for index, run in enumerate(runs if bound is not None else ()):     # all alike
+            end = bisect.bisect_right(run, bound, starts[index], key=key)
+            yield list(run[starts[index]:end])
+            starts[index] = end
+
+
+def make_comparison(function):
+    """A comparison for cmp_to_key, which asks only whether the result is below zero."""
+    def compare(x, y):
+        if STOPPED_THREADS:
+            poll_interrupt()
+        order = function(undefined, x, y)
+        kind = type(order)
+        return order if kind is int or kind is float else to_number(order)
+    return compare
+
+
+def require_comparator(comparator):
+    if comparator is not undefined and not is_callable(comparator):
+        raise JSTypeError("The comparison function must be either a function or undefined")
+
+
+# -- Array: prototype methods (23.1.3) ---------------------------------------------------
 
 @ARRAY.method("at", 1)
 def array_at(realm, this, index=undefined, *_):
@@ -14116,7 +14375,9 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
         return obj
     if is_dense(obj) or end - start == length and simple_holes(realm, obj):
         if len(obj.items) == length:
-            for at in range(start, end, 1 << 20):
+            if end - start <= 1 << 20:
+                obj.items[start:end] = [value] * (end - start)
+            for at in range(start, end, 1 << 20) if end - start > 1 << 20 else ():
                 realm.poll()
                 count = min(1 << 20, end - at)
                 obj.items[at:at + count] = [value] * count
@@ -14471,7 +14732,8 @@ def array_slice(realm, this, start=undefined, end=undefined, *_):
     start = relative_index(start, length)
     end = relative_index(end, length, length)
     if is_dense(obj) and len(obj.items) == length and has_array_constructor(realm, obj):
-        return realm.new_array(copied_list(obj.items, start, end))
+        return realm.new_array(
+            obj.items[start:end] if end - start <= 1 << 20 else copied_list(obj.items, start, end))
     target = array_species_create(realm, obj, max(end - start, 0))
     copy_range(realm, target, obj, start, end)
     set_length_or_throw(target, max(end - start, 0))
@@ -14493,161 +14755,6 @@ def array_some(realm, this, callback=undefined, receiver=undefined, *_):
         if to_boolean(test(receiver, value, index, obj)):
             return True
     return False
-
-
-#: Comparators that only subtract: "(a, b) => a.k - b.k || b.n - a.n", and as functions.
-_SUBTRACTING_ARROW = re.compile(
-    r"\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*=>\s*([\w$.\[\]|\s-]+)", re.A)
-_SUBTRACTING_FUNCTION = re.compile(
-    r"function\b[\w$\s]*\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*"
-    r"\{\s*return\s+([\w$.\[\]|\s-]+);?\s*\}", re.A)
-_DIFFERENCE = re.compile(
-    r"\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*-\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*",
-    re.A)
-#: Fewer values are not worth looking at the comparator's text.
-MIN_SORTED_BY_KEYS = 8
-
-
-def subtracting_terms(comparator):
-    """[(property, sign)] of a comparator that only subtracts properties of its arguments (or, with
-    the property None, the arguments), else None."""
-    info = comparator.info if type(comparator) is JSFunction else None
-    if info is None or info.text is None:
-        return None
-    source, start, end = info.text
-    text = source[start:min(end, start + 300)]
-    match = _SUBTRACTING_ARROW.fullmatch(text) or _SUBTRACTING_FUNCTION.fullmatch(text)
-    if match is None or match[1] == match[2] or info.kind not in ("arrow", "normal"):
-        return None
-    terms = []
-    for part in match[3].split("||"):
-        term = _DIFFERENCE.fullmatch(part)
-        if term is None or term[2] != term[4] or {term[1], term[3]} != {match[1], match[2]}:
-            return None
-        name = term[2]
-        terms.append((None if name is None else name[1:] if name[0] == "." else int(name[1:-1]),
-                      1 if term[1] == match[1] else -1))
-    return terms
-
-
-def sort_keys(values, name, sign):
-    """sign × the number at the property `name` of each value; None unless all are finite numbers
-    that can be read without running any script."""
-    if name is None:
-        numbers = values
-    elif type(name) is str:
-        if not all(type(value) is JSObject and name in value.props for value in values):
-            return None
-        numbers = [value.props[name] for value in values]
-    else:
-        if not all(type(value) is JSArray and name < len(value.items) for value in values):
-            return None
-        numbers = [value.items[name] for value in values]
-    if not all(type(value) is int or type(value) is float and value - value == 0
-               for value in numbers):
-        return None
-    return numbers if sign > 0 else [-value for value in numbers]
-
-
-def sort_by_numbers(values, comparator):
-    """Sorts by a subtracting comparator without calling it; False when that is not possible."""
-    terms = subtracting_terms(comparator) if len(values) >= MIN_SORTED_BY_KEYS else None
-    if terms is None:
-        return False
-    keys = [sort_keys(values, name, sign) for name, sign in terms]
-    if None in keys:
-        return False
-    ranks = keys[0] if len(keys) == 1 else list(zip(*keys))
-    values[:] = [values[index] for index in sort_in_slices(range(len(values)), ranks.__getitem__)]
-    return True
-
-
-def sort_values(values, comparator):
-    """Sorts a Python list of values in place, stably: undefined last (23.1.3.30.2)."""
-    rest = []
-    for piece in sliced(values):
-        rest += [value for value in piece if value is not undefined]
-    count = len(values) - len(rest)
-    if comparator is not undefined:
-        if not sort_by_numbers(rest, comparator):
-            rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
-        rest = sort_texts(rest)
-    else:
-        texts = [to_string(value) for value in interruptible(rest)]
-        rest = [rest[index] for index in sort_in_slices(range(len(rest)), texts.__getitem__)]
-    values[:] = rest + [undefined] * count
-
-
-#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
-MAX_SORTED_CHARACTERS = 1 << 22
-
-
-def sort_texts(texts):
-    """A sorted copy of a list of strings. Of long ones, each is compared once only, and polled for."""
-    if sum(map(len, texts[:SLICE_LENGTH])) <= MAX_SORTED_CHARACTERS and len(texts) <= SLICE_LENGTH:
-        return sorted(texts)
-    if max(len(text) for text in interruptible(texts)) <= 64:
-        return sort_in_slices(texts)
-
-    def compare(x, y):
-        poll_interrupt()
-        return -1 if x < y else x > y
-    counts = {}
-    for text in interruptible(texts):
-        counts[text] = counts.get(text, 0) + 1
-    result = []
-    for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
-        result += [text] * counts[text]
-    return result
-
-
-def sort_in_slices(values, key=None):
-    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
-    sorted in runs, which are then merged piece by piece."""
-    if len(values) <= SLICE_LENGTH:
-        return sorted(values, key=key)
-    runs = [sorted(piece, key=key) for piece in sliced(values)]
-    result = []
-    for piece in merged_runs(runs, key):
-        result += piece
-    return result
-
-
-def merged_runs(runs, key=None):
-    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
-    get_key = key or (lambda value: value)
-    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
-    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
-    starts = [0] * len(runs)
-    for bound in bounds + [None]:
-        items = []
-        for index, run in enumerate(runs):
-            poll_interrupt()
-            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
-            items += run[starts[index]:end]
-            starts[index] = end
-        yield sorted(items, key=key)
-        for index, run in enumerate(runs if bound is not None else ()):     # all alike
-            end = bisect.bisect_right(run, bound, starts[index], key=key)
-            yield list(run[starts[index]:end])
-            starts[index] = end
-
-
-def make_comparison(function):
-    """A comparison for cmp_to_key, which asks only whether the result is below zero."""
-    def compare(x, y):
-        if STOPPED_THREADS:
-            poll_interrupt()
-        order = function(undefined, x, y)
-        kind = type(order)
-        return order if kind is int or kind is float else to_number(order)
-    return compare
-
-
-def require_comparator(comparator):
-    if comparator is not undefined and not is_callable(comparator):
-        raise JSTypeError("The comparison function must be either a function or undefined")
 
 
 @ARRAY.method("sort", 1)
@@ -14825,6 +14932,8 @@ ARRAY.value(SYM_UNSCOPABLES, lambda realm: JSObject(None, dict.fromkeys((
     "flatMap", "includes", "keys", "toReversed", "toSorted", "toSpliced", "values"), True)),
     CONFIGURABLE)
 
+
+# -- Array: constructor (23.1.1, 23.1.2) -------------------------------------------------
 
 @ARRAY.constructor(1, call=True)
 def array_construct(realm, new_target, *args):
@@ -18118,7 +18227,7 @@ def _decode_parts(parser, text, at, place):
 def parse_plain_json(text):
     """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
     try:
-        return json.loads(text, parse_constant=refuse_json_constant)
+        return _PLAIN_JSON.decode(text)
     except RecursionError:
         raise JSSyntaxError("the JSON is nested too deeply") from None
     except json.JSONDecodeError:
@@ -18147,6 +18256,9 @@ def has_too_many_values(text):
 def refuse_json_constant(name):
     """For json.loads(), which takes NaN and Infinity for numbers."""
     raise ValueError(name)
+
+
+_PLAIN_JSON = json.JSONDecoder(parse_constant=refuse_json_constant)
 
 
 def json_error(text):
@@ -19500,29 +19612,7 @@ def union_of_sets(names):
     return merge_ranges([r for name in names.split() for r in unicode_property(name)])
 
 
-# -- RegExp ------------------------------------------------------------------------------
-#
-# A pattern becomes a tree, the tree becomes one of two machines.
-#
-# The tree (22.2.1): characters, classes and escapes all are CharSet nodes whose ranges are already
-# closed under Canonicalize, so that neither machine knows about the flags i, s, m and u. With the
-# flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
-# and the positions are mapped back.
-#
-# NativeWriter writes the tree as a pattern for Python's `re` where that means the same. It refuses
-# what Python does differently: captures that a later turn of a loop must forget, loops whose body can
-# match nothing, lookbehind of varying width, captures in negative lookaround, backreferences under i.
-#
-# Python's `re` cannot be interrupted and keeps every other thread waiting. Growth therefore
-# estimates how many steps a pattern can take. Patterns that may take exponentially many never
-# go to `re`; the others go to it as long as (starts × product of the longest runs of the
-# classes they repeat, in this very subject) stays below MAX_NATIVE_STEPS, well under a second.
-# All the rest is matched by ThreadedMatcher, which looks at the clock every few hundred steps and,
-# where nothing but the position matters, remembers dead ends: classics such as (a+)+$ take it
-# about linear time. What does not hold: patterns with backreferences, lookaround or counted loops
-# over groups may still take exponential time in ThreadedMatcher; they are stopped at the
-# script's deadline, and other threads run meanwhile. One step of either machine that scans a
-# very long string (10^8 characters) is not interrupted.
+# -- RegExp: limits, and sets of characters ----------------------------------------------
 #
 # All of ECMAScript 2023, and of the flag v everything but the properties of strings.
 
@@ -19558,7 +19648,7 @@ SPACE_RANGES = ranges_of(WHITE_SPACE)
 LINE_END_RANGES = ((10, 10), (13, 13), (0x2028, 0x2029))
 
 
-# Case (22.2.2.7.3 Canonicalize)
+# -- RegExp: case of letters (22.2.2.7.3 Canonicalize) -----------------------------------
 
 def simple_upper(char):
     """Canonicalize without the flag u: one code unit to one code unit, never into ASCII."""
@@ -19625,7 +19715,12 @@ def close_case(ranges, unicode):
     return merge_ranges(ranges + tuple(extra)) if extra else ranges
 
 
-# The tree
+# -- RegExp: the tree of a pattern (22.2.1) ----------------------------------------------
+#
+# Characters, classes and escapes all are CharSet nodes whose ranges are already
+# closed under Canonicalize, so that neither machine knows about the flags i, s, m and u. With the
+# flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
+# and the positions are mapped back.
 
 class CharSet:
     """One character out of `ranges`."""
@@ -19761,7 +19856,7 @@ def composite_width(node, kind):
     return least * node.minimum, None if endless or node.maximum is None else most * node.maximum
 
 
-# Equivalent trees that either machine likes better
+# -- RegExp: equivalent trees that either machine likes better ---------------------------
 
 def merge_single_characters(options):
     """a|b|cd as [ab]|cd."""
@@ -19798,7 +19893,7 @@ def without_nothing(node):
     return None
 
 
-# The parser
+# -- RegExp: the parser of patterns ------------------------------------------------------
 
 _SYNTAX_CHARACTERS = "^$\\.*+?()[]{}|/"
 #: With the flag v: what may be escaped in classes, and what may not stand there twice.
@@ -20212,7 +20307,6 @@ class PatternParser:
         ranges = self.class_escape(True)
         return self.character_escape(True) if ranges is None else ranges
 
-
     # -- classes with the flag v: (ranges, strings that are not one character long) ----
 
     def class_set_node(self):
@@ -20313,7 +20407,11 @@ class PatternParser:
             string += chr(code)
 
 
-# Python's `re`
+# -- RegExp: patterns for Python's `re` --------------------------------------------------
+#
+# NativeWriter writes the tree as a pattern for Python's `re` where that means the same. It refuses
+# what Python does differently: captures that a later turn of a loop must forget, loops whose body can
+# match nothing, lookbehind of varying width, captures in negative lookaround, backreferences under i.
 
 class NotNative(Exception):
     """Python's `re` would mean something else."""
@@ -20450,7 +20548,12 @@ def certain_captures(node):
     return set()
 
 
-# How many steps a pattern can take
+# -- RegExp: how many steps a pattern can take -------------------------------------------
+#
+# Python's `re` cannot be interrupted and keeps every other thread waiting. Growth therefore
+# estimates how many steps a pattern can take. Patterns that may take exponentially many never
+# go to `re`; the others go to it as long as (starts × product of the longest runs of the
+# classes they repeat, in this very subject) stays below MAX_NATIVE_STEPS, well under a second.
 
 #: Positions in a loop, and pairs of them, that the analysis looks at; larger loops count as risky.
 MAX_POSITIONS = 1000
@@ -20905,7 +21008,14 @@ def count_of(ranges, text):
     return sum(map(len, run_finder(ranges)(text)))
 
 
-# The other machine
+# -- RegExp: the threaded matcher --------------------------------------------------------
+#
+# All the rest is matched by ThreadedMatcher, which looks at the clock every few hundred steps and,
+# where nothing but the position matters, remembers dead ends: classics such as (a+)+$ take it
+# about linear time. What does not hold: patterns with backreferences, lookaround or counted loops
+# over groups may still take exponential time in ThreadedMatcher; they are stopped at the
+# script's deadline, and other threads run meanwhile. One step of either machine that scans a
+# very long string (10^8 characters) is not interrupted.
 
 class CharTest(dict):
     """character -> whether it is one of `ranges`; fills itself."""
@@ -21420,7 +21530,7 @@ def is_literal(node):
     return type(node) is CharSet and len(node.ranges) == 1 and node.ranges[0][0] == node.ranges[0][1]
 
 
-# Compiled patterns
+# -- RegExp: compiled patterns -----------------------------------------------------------
 
 _UTF_16 = f"utf-16-{sys.byteorder[0]}e"
 
@@ -21730,7 +21840,7 @@ def regexp_program(source, flags):
     return _cached_program(source, flags)
 
 
-# RegExp objects
+# -- RegExp objects (22.2.8) -------------------------------------------------------------
 
 class JSRegExp(JSObject):
     """A RegExp object (22.2.8). `lastIndex` is an ordinary own property.
@@ -21884,7 +21994,7 @@ def regexp_exec(realm, regexp, text):
     return null if match is None else match_array(realm, regexp.program, text, match)
 
 
-# RegExp.prototype
+# -- RegExp.prototype (22.2.6) -----------------------------------------------------------
 
 @REGEXP.method("exec", 1, receiver=JSRegExp)
 def regexp_prototype_exec(realm, this, string=undefined, *_):
@@ -22034,7 +22144,7 @@ def regexp_search(realm, this, string=undefined, *_):
     return -1 if result is null else result.get("index")
 
 
-# replace
+# -- RegExp.prototype: replace -----------------------------------------------------------
 
 @REGEXP.method(SYM_REPLACE, 2)
 def regexp_replace(realm, this, string=undefined, replacement=undefined, *_):
@@ -22139,12 +22249,16 @@ def replace_by_function(realm, regexp, text, function):
             pieces.append(text[position:start])
             pieces.append(piece if type(piece) is str else to_string(piece))
             position = end
-            size += len(pieces[-1]) + len(pieces[-2])
-            if size > MAX_STRING_LENGTH:
-                raise JSRangeError("Invalid string length")
+        size += sum(map(len, pieces))
+        if size > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        if len(matches) < MATCHES_AT_ONCE:
+            break
         done.append("".join(pieces))
         pieces.clear()
-    return join_pieces(done + [text[position:]])
+    pieces.append(text[position:])
+    check_string_length(size + len(pieces[-1]))
+    return "".join(done + pieces)
 
 
 def replace_by_text(realm, regexp, text, replacement):
@@ -22230,7 +22344,7 @@ def replacement_template(replacement, pattern):
     return parsed_template(replacement, pattern.group_count, tuple(pattern.names.items()))
 
 
-# split
+# -- RegExp.prototype: split -------------------------------------------------------------
 
 @REGEXP.method(SYM_SPLIT, 2)
 def regexp_split(realm, this, string=undefined, limit=undefined, *_):
@@ -22330,7 +22444,7 @@ def separators(realm, regexp, pattern, text):
             start = index = match.end()
 
 
-# The constructor
+# -- RegExp: the constructor -------------------------------------------------------------
 
 def regexp_initialize(regexp, pattern, flags):
     """RegExpInitialize (22.2.3.3)."""
@@ -22367,6 +22481,8 @@ def regexp_species(realm, this, *_):
     return this
 
 
+# -- RegExp: legacy properties -----------------------------------------------------------
+#
 # RegExp.$1 and its kin, which old libraries read: about the last match in the realm. What searches many
 # times at once notes (regexp, text) only, and the last match is looked for when somebody asks.
 
@@ -22398,7 +22514,7 @@ for _number in range(1, 10):
         match[number] if number <= len(match.groups()) else ""))
 
 
-# %RegExpStringIteratorPrototype% (22.2.9)
+# -- RegExp: iterator of matchAll (22.2.9) -----------------------------------------------
 
 class JSRegExpStringIterator(JSObject):
     """What String.prototype.matchAll returns; `regexp` is None when it is done."""
@@ -25553,7 +25669,7 @@ class Cloner:
         for kind, copy in self.methods:
             if isinstance(value, kind):
                 return copy(self, value)
-        if type(value) is not JSObject:
+        if type(value) not in (JSObject, JSLazyObject):
             self.refuse(value)
         return self.clone_properties(value, self.remember(value, self.realm.new_object()))
 
@@ -27456,7 +27572,7 @@ def thread_seconds(thread):
     """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's own
     function for it crashes for a thread that has ended."""
     try:
-        return time.clock_gettime(~thread << 3 | 6) if sys.platform == "linux" else None
+        return time.clock_gettime(~thread << 3 | 6) if thread is not None and sys.platform == "linux" else None
     except OSError:
         return None
 
@@ -27477,13 +27593,16 @@ class Watch:
     def __init__(self, realm, seconds):
         self.realm = realm
         self.memory = realm.memory
-        self.thread = threading.get_native_id()
+        self.thread = None
         self.since = time.monotonic()
         self.deadline = INFINITY if seconds is None else self.since + seconds
         self.seconds = None
 
     def worked(self, now):
         """Seconds that it has computed since the last look."""
+        if self.thread is None:
+            self.thread = next((thread.native_id for thread in threading.enumerate()
+                                if thread.ident == self.realm.thread), None)
         last, self.seconds = self.seconds, thread_seconds(self.thread)
         since, self.since = self.since, now
         return now - since if last is None or self.seconds is None else self.seconds - last
@@ -27497,7 +27616,7 @@ class Watchdog:
     """
 
     def __init__(self):
-        lock = threading.RLock()
+        lock = self.lock = threading.RLock()
         self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
         self.watches = set()
         self.thread = None
@@ -27518,7 +27637,7 @@ class Watchdog:
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
         watch = Watch(realm, seconds)
-        with self.condition:
+        with self.lock:
             self.watches.add(watch)
             if self.thread is None:
                 self.memory = self.first_memory = memory_used()
@@ -27533,7 +27652,7 @@ class Watchdog:
 
     def release(self, watch):
         """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it."""
-        with self.condition:
+        with self.lock:
             self.watches.discard(watch)
             realm = watch.realm.reference
             self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
@@ -27572,7 +27691,7 @@ class Watchdog:
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
                 self.watches.discard(watch)
-            elif late > HELD_UP_SECONDS and seconds > late / 2:
+            elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
         self.charge(memory - self.memory, shares)
         self.take_turns(now, memory - self.memory, [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
@@ -27757,7 +27876,7 @@ class LiveValues:
         return self.later(read)
 
 
-# -- Realm -------------------------------------------------------------------------------
+# -- Output and compiled texts -----------------------------------------------------------
 
 def write_line(stream, text):
     """Writes a line to a text stream and flushes it. Characters that its encoding lacks are escaped, and only
@@ -27808,6 +27927,11 @@ MIN_COLLECT_OBJECTS = 20_000
 #: All realms that are alive.
 REALMS = weakref.WeakSet()
 
+#: Thread -> the realm that it waits for, for all that may be in another one meanwhile.
+WAITS, WAITS_LOCK = {}, threading.Lock()
+
+
+# -- Threads for scripts -----------------------------------------------------------------
 
 class StackHeadroom:
     """`with HEADROOM:` gives Python more stack for work that shall not end in the middle: making a
@@ -27954,6 +28078,8 @@ def prepare_interpreter():
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
 
 
+# -- Outcomes of calls -------------------------------------------------------------------
+
 class Outcome:
     """Something that is not over yet: `done` says when it is, and then the listeners are called, each
     once, by the thread that ends it or, later, by the one that adds the listener."""
@@ -28016,9 +28142,25 @@ class Pending(Outcome):
 
     def wait(self):
         """The value, once it is there; raises ScriptTimeout when the time is up."""
+        realm, me = self.realm, threading.get_ident()
+        nested = any(other.thread == me for other in REALMS)
+        with WAITS_LOCK:
+            itself = realm.is_below(me)
+            if nested and not itself:
+                WAITS[me] = realm       # whoever is there may call the script that waits here
+        if itself:
+            realm.enter(lambda: realm.run_jobs(False))
+            if not self.done:
+                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it may wait "
+                                    "for other promises only, not for timers or events")
+            return self.value()
         settled = threading.Event()
         self.then(settled.set)
-        self.realm.await_settled(settled, self.timeout, self.started)
+        try:
+            realm.await_settled(settled, self.timeout, self.started)
+        finally:
+            if nested and realm.take_lock():        # or a call that was let in by this may still run
+                realm.lock.release()
         return self.value()
 
     def seconds_left(self):
@@ -28033,6 +28175,8 @@ def awaited(outcome):
 def unsettled_error(seconds):
     return ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
+
+# -- Realm -------------------------------------------------------------------------------
 
 def guards():
     """What generated code consults: `guarded` keys, and `appendable`, the length that an array must be
@@ -28148,6 +28292,10 @@ class Realm:
     def new_object(self, props=None):
         return JSObject(self.ObjectPrototype, props)
 
+    def lazy_object(self, props, make):
+        """An object of which the properties that are LATER in `props` are make(key) when they are read."""
+        return lazy_object(self.ObjectPrototype, props, make)
+
     def new_array(self, items):
         return JSArray(self.ArrayPrototype, items)
 
@@ -28254,7 +28402,9 @@ class Realm:
         """Runs work() under the lock and the deadline and then the microtasks; returns its result.
         Raises JSError or ScriptTimeout."""
         seconds = timeout if timeout is not None else self.timeout
-        with self.lock:
+        if not self.lock.acquire(False) and not self.take_lock():
+            return self.enter_lent(work)
+        try:
             if self.closed:
                 raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
@@ -28284,6 +28434,7 @@ class Realm:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
                     self.clear_interrupt()
+                self.thread = None
                 if HEADROOM.raised:
                     with HEADROOM.lock:
                         HEADROOM.settle()
@@ -28291,6 +28442,46 @@ class Realm:
             if stopped.name != ScriptTimeout.name:
                 WATCHDOG.settle(self)
             raise stopped
+        finally:
+            self.lock.release()
+
+    def take_lock(self):
+        """Waits for the lock. False when that would never end, because the thread that is inside waits, over
+        others perhaps, for a realm that this thread is in: two scripts call each other. It stands still until
+        this thread has left that realm, which may go in without the lock."""
+        me = threading.get_ident()
+        with WAITS_LOCK:
+            if self.is_below(me):
+                return False
+            WAITS[me] = self
+        self.lock.acquire()
+        with WAITS_LOCK:
+            del WAITS[me]
+        return True
+
+    def is_below(self, thread):
+        """Is this thread inside, or does whoever is inside wait for it?"""
+        realm = self
+        while realm is not None and realm.thread != thread:
+            realm = WAITS.get(realm.thread)
+        return realm is not None
+
+    def enter_lent(self, work):
+        """enter() as if the thread that is inside had called."""
+        if self.closed:
+            raise self.unloaded or JSError(f"the realm {self.name} is closed")
+        before, self.thread = self.thread, threading.get_ident()
+        try:
+            return self.enter_again(work)
+        except Interrupted as error:
+            if error is not self.interruption:
+                raise
+            raise self.stopped_error(self.time_limit, error) from None
+        finally:
+            if self.interruption is not None and before != self.thread:
+                STOPPED_THREADS.discard(self.thread)
+                STOPPED_THREADS.add(before)
+            self.thread = before
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -28334,8 +28525,9 @@ class Realm:
     def enqueue_job(self, job):
         self.jobs.append(job)
 
-    def run_jobs(self):
-        """Runs microtasks until none is left (9.5), then reports rejections nobody handled."""
+    def run_jobs(self, at_end=True):
+        """Runs microtasks until none is left (9.5), then, at the end of an entry, reports rejections nobody
+        handled."""
         jobs = self.jobs
         while True:
             while jobs:
@@ -28346,7 +28538,7 @@ class Realm:
                     job()
                 except Exception as error:
                     self.report(self.js_error(error), "Uncaught")
-            if not self.rejections:
+            if not self.rejections or not at_end:
                 return
             self.report_rejections()
 
@@ -28540,8 +28732,9 @@ class Realm:
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
         return self.begin(
-            lambda: self.awaitable(call(function, undefined, *[self.from_python(arg) for arg in args])), timeout,
-            convert or self.to_python)
+            lambda: self.awaitable(call(function, undefined, *[
+                arg if isinstance(arg, JSObject) else self.from_python(arg) for arg in args])),
+            timeout, convert or self.to_python)
 
     def awaitable(self, value):
         """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
@@ -28582,11 +28775,15 @@ class Realm:
     def lookup(self, name):
         """The function value of a global function, or of a top-level variable of the script or module
         that holds one, or None."""
-        with self.lock:
+        held = self.lock.acquire(False) or self.take_lock()
+        try:
             value = self.globals.get(global_name(name))
             if not is_callable(value) and self.modules.main is not None:
                 value = getattr(self.modules.main.cells.get(name), "v", None)
             return value if is_callable(value) else None
+        finally:
+            if held:
+                self.lock.release()
 
     def define(self, name, value, raw=False):
         """Defines a global from Python; a dotted name defines a property of an object."""
@@ -28663,7 +28860,7 @@ class Realm:
 
     def to_live(self, value, later):
         """A value for a reader that chooses; see LiveValues."""
-        return LiveValues(self, later).convert_result(value)
+        return python_text(value) if type(value) is str else LiveValues(self, later).convert_result(value)
 
     def _to_python(self, value, around):
         kind = type(value)
@@ -28732,6 +28929,10 @@ class Realm:
 
     def get(self, obj, key):
         return get_v(self, obj, utf16(key))
+
+    def get_all(self, obj, keys):
+        """The properties of an object with these names, which are ASCII."""
+        return [*map(obj.get, keys)]
 
     def peek(self, value, key):
         """A property's value without running a script: undefined for a getter, and of what is no object."""
@@ -28832,6 +29033,8 @@ def make_prototype_property(function):
 JSFunction.make_prototype = staticmethod(make_prototype_property)
 JSFunction.realm_of = staticmethod(realm_of_function)
 
+
+# -- Timers, and threads that wait -------------------------------------------------------
 
 #: Timers of one realm that wait at the same time.
 MAX_TIMERS = 100_000
@@ -30484,6 +30687,9 @@ class Js2PyRealm:
     interrupt_run = Realm.interrupt_run
     enter = Realm.enter
     enter_again = Realm.enter_again
+    take_lock = Realm.take_lock
+    is_below = Realm.is_below
+    enter_lent = Realm.enter_lent
     work_and_jobs = Realm.work_and_jobs
     clear_interrupt = Realm.clear_interrupt
     run_jobs = Realm.run_jobs
@@ -30634,10 +30840,14 @@ class Js2PyRealm:
 
     def lookup(self, name):
         """The function that a global variable holds, or None."""
-        with self.lock:
+        held = self.lock.acquire(False) or self.take_lock()
+        try:
             desc = self.scope.own.get(name)
             value = desc and desc.get("value")
             return self.outward(value) if value is not None and value.is_callable() else None
+        finally:
+            if held:
+                self.lock.release()
 
     def define(self, name, value, raw=False):
         """Defines a global from Python; a dotted name defines a property of an object."""
@@ -30823,6 +31033,9 @@ class Js2PyRealm:
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
 
+    def lazy_object(self, props, make):
+        return self.from_python({key: make(key) if value is LATER else value for key, value in props.items()})
+
     def to_python(self, value):
         """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
         dates what JSON makes of them; functions come as handles."""
@@ -30879,6 +31092,9 @@ class Js2PyRealm:
 
     def get(self, obj, key):
         return self.outward(self.inward(obj).get(utf16(key)))
+
+    def get_all(self, obj, keys):
+        return [self.get(obj, key) for key in keys]
 
     def peek(self, value, key):
         found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key)
@@ -30949,9 +31165,10 @@ ENGINE_INTERFACE = (
     "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
-    "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
+    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "new_array", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
+    "new_object", "lazy_object", "new_array", "new_function",
+    "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -31024,6 +31241,8 @@ HEARTBEAT = b": heartbeat\n"
 _LINE_BREAK = re.compile("\r\n|\n|\r")
 _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
+
+# -- Messages of streams -----------------------------------------------------------------
 
 def utf8(text):
     """The bytes of a text; half characters (lone surrogates) become U+FFFD."""
@@ -31135,6 +31354,8 @@ class Delivery:
                 f"{self.dropped} failed{dropped}")
 
 
+# -- Connections -------------------------------------------------------------------------
+
 class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
@@ -31204,6 +31425,8 @@ class Connection:
 NO_METADATA = {}
 EMPTY_OUTBOX = ()
 
+
+# -- Streams -----------------------------------------------------------------------------
 
 class Expected:
     """What is sent on a stream while an onConnect handler decides about a client: `messages`, the newest up
@@ -31596,6 +31819,8 @@ class Stream:
                 "dropped": self.dropped, "history": len(self.history)}
 
 
+# -- Runs of deliveries ------------------------------------------------------------------
+
 class _Gap:
     """Stands where messages are missing in a list of those to replay."""
 
@@ -31714,6 +31939,8 @@ class DeliveryRun:
         return not self.left and not self.mailed
 
 
+# -- Registry of streams -----------------------------------------------------------------
+
 class Histories:
     """What all streams keep together: when that is too much, the largest histories are cut in half."""
 
@@ -31778,6 +32005,8 @@ class StreamRegistry:
     def __iter__(self):
         return iter(self.streams.values())
 
+
+# -- Sockets -----------------------------------------------------------------------------
 
 def set_user_timeout(sock):
     """Asks the kernel to give up a connection whose other end does not acknowledge, if it can."""
@@ -31918,6 +32147,8 @@ def bad_sockets(selector):
         except (OSError, ValueError):
             yield key
 
+
+# -- Broadcaster -------------------------------------------------------------------------
 
 class Broadcaster:
     """The one thread that owns every event-stream socket.
@@ -32430,7 +32661,7 @@ class GraphQLError(Exception):
         return [_graphql_location(self.source, offset) for offset in self.offsets]
 
     def formatted(self):
-        """The error as a dict for the response (specification, section 7.1.2)."""
+        """The error as a dict for the response (spec 7.1.2)."""
         result = {"message": self.message}
         locations = self.locations
         if locations:
@@ -32576,7 +32807,7 @@ def _graphql_suggest(options, what=""):
 
 # -- GraphQL lexer -----------------------------------------------------------------------
 
-# Ignored tokens (2.1.2 to 2.1.7) and one lexical token; the group that matched tells its kind.
+# Ignored tokens (spec 2.1.2 to 2.1.7) and one lexical token; the group that matched tells its kind.
 _GRAPHQL_IGNORED = re.compile(r"(?:[\ufeff\t ,\n\r]+|#[^\n\r]*)*")
 _GRAPHQL_TOKEN = re.compile(r"""
     (?P<punctuator> [!$&()\[\]{}:=@|] | \.\.\. )
@@ -32970,7 +33201,7 @@ class GraphQLParser:
     def name(self):
         return self.expect("Name")
 
-    # -- executable definitions (2.3 to 2.8) ----
+    # -- executable definitions (spec 2.3 to 2.8) ----
 
     def document(self):
         definitions = []
@@ -33083,7 +33314,7 @@ class GraphQLParser:
         return GqlFragment(start, name, name_start, self.named_type(), self.directives(),
                            self.selection_set())
 
-    # -- values, directives, type references (2.9 to 2.12) ----
+    # -- values, directives, type references (spec 2.9 to 2.12) ----
 
     def value_literal(self, const):
         kind, value, start = self.kind, self.value, self.start
@@ -33141,7 +33372,7 @@ class GraphQLParser:
         start = self.start
         return GqlNamedType(start, self.name())
 
-    # -- type system definitions (section 3) ----
+    # -- type system definitions (spec 3) ----
 
     def description(self):
         if self.kind in ("String", "BlockString"):
@@ -33395,7 +33626,7 @@ class GraphQLInput:
     def default_value(self):
         """The coerced default, or _GRAPHQL_ABSENT when none is declared."""
         if self.default is not None and self._default_value is _GRAPHQL_ABSENT:
-            self._default_value = _coerce_graphql_literal(self.default, self.type, None)
+            self._default_value = _LiteralWalk().value(self.default, self.type)
         return self._default_value
 
 
@@ -33424,7 +33655,7 @@ _GRAPHQL_INT_MIN, _GRAPHQL_INT_MAX = -(2 ** 31), 2 ** 31 - 1
 
 
 def _graphql_pass_through(value):
-    """Custom scalars hand values on as they are (section 3.5.2)."""
+    """Custom scalars hand values on as they are (spec 3.5.2)."""
     return value
 
 
@@ -33453,7 +33684,7 @@ def _graphql_whole(value):
 
 
 def _serialize_graphql_int(value):
-    """Int, section 3.5.1: 32 bits; result coercion also takes booleans and numbers in text."""
+    """Int, spec 3.5.1: 32 bits; result coercion also takes booleans and numbers in text."""
     number = value
     if isinstance(value, bool):
         return 1 if value else 0
@@ -33599,173 +33830,184 @@ _GRAPHQL_SCALARS = {
 }
 
 
-# -- GraphQL input coercion --------------------------------------------------------------
+# -- GraphQL input: coercion and checks --------------------------------------------------
 
-def _coerce_graphql_literal(node, type_, variables):
-    """The value of a literal for an input type (section 6.4.1); _GRAPHQL_ABSENT where it does not fit.
+class _InputWalk:
+    """The one walk through what is given for an input type: literals of a document, or a variable's JSON.
+    `value` returns the coerced value (spec 3 and 6.4.1), or _GRAPHQL_ABSENT where a part does not fit;
+    fail() is called for each such part, with the path that leads to it."""
 
-    `variables` maps names to coerced values; None means that there are none (constants).
-    """
-    if isinstance(node, GqlVariable):
-        if not variables or node.name not in variables:
-            return _GRAPHQL_ABSENT
-        value = variables[node.name]
-        return _GRAPHQL_ABSENT if value is None and type_.kind == "NON_NULL" else value
-    if type_.kind == "NON_NULL":
-        value = _coerce_graphql_literal(node, type_.of, variables)
-        return _GRAPHQL_ABSENT if value is None else value
-    if isinstance(node, GqlScalar) and node.kind == "Null":
-        return None
-    if type_.kind == "LIST":
-        return _coerce_graphql_list(node, type_.of, variables)
-    if type_.kind == "INPUT_OBJECT":
-        return _coerce_graphql_object(node, type_, variables)
-    try:
-        return type_.parse_literal(node, variables)
-    except GraphQLError:
-        return _GRAPHQL_ABSENT
-
-
-def _coerce_graphql_list(node, item_type, variables):
-    if not isinstance(node, GqlList):
-        value = _coerce_graphql_literal(node, item_type, variables)
-        return _GRAPHQL_ABSENT if value is _GRAPHQL_ABSENT else [value]
-    result = []
-    for item in node.items:
-        value = _coerce_graphql_literal(item, item_type, variables)
-        if value is _GRAPHQL_ABSENT:
-            # a variable without a value stands for null in a list
-            if not isinstance(item, GqlVariable) or item_type.kind == "NON_NULL":
-                return _GRAPHQL_ABSENT
-            value = None
-        result.append(value)
-    return result
-
-
-def _coerce_graphql_object(node, type_, variables):
-    if not isinstance(node, GqlObject):
-        return _GRAPHQL_ABSENT
-    given = {member.name: member.value for member in node.members}
-    result = {}
-    for name, field in type_.fields.items():
-        value_node = given.pop(name, None)
-        if value_node is None or (isinstance(value_node, GqlVariable)
-                                  and value_node.name not in (variables or {})):
-            value = field.default_value()
-            if value is not _GRAPHQL_ABSENT:
-                result[name] = value
-            elif field.required:
-                return _GRAPHQL_ABSENT
-            continue
-        value = _coerce_graphql_literal(value_node, field.type, variables)
-        if value is _GRAPHQL_ABSENT:
-            return _GRAPHQL_ABSENT
-        result[name] = value
-    if given or (type_.one_of and (len(result) != 1 or None in result.values())):
-        return _GRAPHQL_ABSENT
-    return result
-
-
-def _graphql_literal_problems(node, type_, report):
-    """Calls report(message, offset) for each part of a literal that does not fit its type (5.6.1)."""
-    if isinstance(node, GqlVariable):
-        return
-    is_null = isinstance(node, GqlScalar) and node.kind == "Null"
-    if type_.kind == "NON_NULL":
-        if is_null:
-            report(f'Expected value of type "{type_}", found null.', node.start)
-            return
-        type_ = type_.of
-    if is_null:
-        return
-    if type_.kind == "LIST":
-        for item in node.items if isinstance(node, GqlList) else (node,):
-            _graphql_literal_problems(item, type_.of, report)
-    elif type_.kind == "INPUT_OBJECT":
-        _graphql_object_problems(node, type_, report)
-    else:
+    def value(self, given, type_, path=()):
+        if given.__class__ is GqlVariable:
+            return self.variable(given, type_)
+        if self.is_null(given):
+            return self.fail(self.misfit(given, type_), given, path) if type_.kind == "NON_NULL" else None
+        type_ = type_.nullable
+        if type_.kind == "LIST":
+            return self.list(given, type_.of, path)
+        if type_.kind == "INPUT_OBJECT":
+            return self.object(given, type_, path)
         try:
-            type_.parse_literal(node)
+            return self.leaf(given, type_)
         except GraphQLError as error:
-            report(error.message, node.start)
+            return self.fail(error.message, given, path)
+
+    def list(self, given, item_type, path):
+        items = self.items(given)
+        if items is None:
+            value = self.value(given, item_type, path)
+            return value if value is _GRAPHQL_ABSENT else [value]
+        values = []
+        for index, item in enumerate(items):
+            value = self.value(item, item_type, (*path, index))
+            if value is _GRAPHQL_ABSENT and item.__class__ is GqlVariable and item_type.kind != "NON_NULL":
+                value = None            # a variable without a value stands for null in a list
+            values.append(value)
+        return _GRAPHQL_ABSENT if _GRAPHQL_ABSENT in values else values
+
+    def object(self, given, type_, path):
+        members = self.members(given)
+        if members is None:
+            return self.fail(self.misfit(given, type_), given, path)
+        known = {name: value for name, value, _place in members if name in type_.fields}
+        result, fits = {}, True
+        for name, field in type_.fields.items():
+            if name in known and not self.is_missing(known[name]):
+                result[name] = self.value(known[name], field.type, (*path, name))
+            elif field.default is not None:
+                self.take_default(result, field)
+            elif field.required:
+                fits = False
+                if name not in known:
+                    self.fail(f'Field "{self.prefix(type_)}{name}" of required type "{field.type}" was not '
+                              "provided.", given, path)
+        for name, _value, place in members:
+            if name not in type_.fields:
+                fits = False
+                self.fail(f'Field "{name}" is not defined by type "{type_}".'
+                          + _graphql_did_you_mean(str(name), type_.fields), place, path)
+        if type_.one_of:
+            only = next(iter(known), None)
+            if len(known) != 1 or self.is_missing(known[only]):
+                return self.fail(self.ONE_OF % type_, given, path)
+            if result[only] is None:
+                return self.fail(f'Field "{self.prefix(type_)}{only}" must be non-null.',
+                                 given if given.__class__ is GqlObject else None, (*path, only))
+        return result if fits and _GRAPHQL_ABSENT not in result.values() else _GRAPHQL_ABSENT
+
+    def is_missing(self, given):
+        return False
+
+    def take_default(self, result, field):
+        value = field.default_value()
+        if value is not _GRAPHQL_ABSENT:
+            result[field.name] = value
 
 
-def _graphql_object_problems(node, type_, report):
-    if not isinstance(node, GqlObject):
-        report(f'Expected value of type "{type_}", found {_print_graphql_value(node)}.', node.start)
-        return
-    given = {member.name: member for member in node.members}
-    for name, field in type_.fields.items():
-        if name in given:
-            _graphql_literal_problems(given[name].value, field.type, report)
-        elif field.required:
-            report(f'Field "{type_}.{name}" of required type "{field.type}" was not provided.', node.start)
-    for member in node.members:
-        if member.name not in type_.fields:
-            report(f'Field "{member.name}" is not defined by type "{type_}".'
-                   + _graphql_did_you_mean(member.name, type_.fields), member.start)
-    if type_.one_of:
-        known = [member for member in node.members if member.name in type_.fields]
-        if len(known) != 1:
-            report(f'OneOf Input Object "{type_}" must specify exactly one key.', node.start)
-        else:
-            only = known[0]
-            if isinstance(only.value, GqlScalar) and only.value.kind == "Null":
-                report(f'Field "{type_}.{only.name}" must be non-null.', node.start)
+class _LiteralWalk(_InputWalk):
+    """Reads value nodes. `variables` maps names to coerced values. With report(message, offset) it only
+    checks (spec 5.6.1): variables are looked at elsewhere, and defaults where they are declared."""
+
+    ONE_OF = 'OneOf Input Object "%s" must specify exactly one key.'
+    prefix = "{}.".format
+
+    def __init__(self, variables=None, report=None):
+        self.variables, self.report = variables or {}, report
+
+    def fail(self, message, node, path):
+        if self.report is not None:
+            self.report(message, node.start)
+        return _GRAPHQL_ABSENT
+
+    def misfit(self, node, type_):
+        return f'Expected value of type "{type_}", found {_print_graphql_value(node)}.'
+
+    def variable(self, node, type_):
+        value = self.variables.get(node.name, _GRAPHQL_ABSENT)
+        return _GRAPHQL_ABSENT if value is None and type_.kind == "NON_NULL" else value
+
+    def is_missing(self, node):
+        return self.report is None and node.__class__ is GqlVariable and node.name not in self.variables
+
+    def take_default(self, result, field):
+        if self.report is None:
+            super().take_default(result, field)
+
+    def is_null(self, node):
+        return node.__class__ is GqlScalar and node.kind == "Null"
+
+    def items(self, node):
+        return node.items if isinstance(node, GqlList) else None
+
+    def members(self, node):
+        if isinstance(node, GqlObject):
+            return [(member.name, member.value, member) for member in node.members]
+
+    def leaf(self, node, type_):
+        return type_.parse_literal(node, self.variables)
 
 
-def _coerce_graphql_input(value, type_, path, report):
-    """Coerces a variable's JSON value (section 3); calls report(path, value, message) where it does not
-    fit."""
-    if type_.kind == "NON_NULL":
-        if value is None:
-            report(path, value, f'Expected non-nullable type "{type_}" not to be null.')
-            return None
-        type_ = type_.of
-    if value is None:
-        return None
-    if type_.kind == "LIST":
-        if not isinstance(value, list):
-            return [_coerce_graphql_input(value, type_.of, path, report)]
-        return [_coerce_graphql_input(item, type_.of, path + [index], report) for index,
-                item in enumerate(value)]
-    if type_.kind == "INPUT_OBJECT":
-        return _coerce_graphql_input_object(value, type_, path, report)
-    try:
+class _JsonWalk(_InputWalk):
+    """Reads a variable's JSON; calls report(path, value, message) where it does not fit."""
+
+    ONE_OF = 'Exactly one key must be specified for OneOf type "%s".'
+
+    def __init__(self, report):
+        self.report = report
+
+    def fail(self, message, value, path):
+        self.report(path, value, message)
+        return _GRAPHQL_ABSENT
+
+    def misfit(self, value, type_):
+        return (f'Expected non-nullable type "{type_}" not to be null.' if value is None
+                else f'Expected type "{type_}" to be an object.')
+
+    def prefix(self, type_):
+        return ""
+
+    def is_null(self, value):
+        return value is None
+
+    def items(self, value):
+        return value if isinstance(value, list) else None
+
+    def members(self, value):
+        return [(name, item, value) for name, item in value.items()] if isinstance(value, dict) else None
+
+    def leaf(self, value, type_):
         return type_.parse(value)
-    except GraphQLError as error:
-        report(path, value, error.message)
-        return None
 
 
-def _coerce_graphql_input_object(value, type_, path, report):
-    if not isinstance(value, dict):
-        report(path, value, f'Expected type "{type_}" to be an object.')
-        return None
-    result = {}
-    for name, field in type_.fields.items():
-        if name in value:
-            result[name] = _coerce_graphql_input(value[name], field.type, path + [name], report)
-        elif field.default is not None:
-            result[name] = field.default_value()
-        elif field.required:
-            report(path, value, f'Field "{name}" of required type "{field.type}" was not provided.')
-    for name in value:
-        if name not in type_.fields:
-            report(path, value, f'Field "{name}" is not defined by type "{type_}".'
-                   + _graphql_did_you_mean(str(name), type_.fields))
-    if type_.one_of:
-        given = [name for name in value if name in type_.fields]
-        if len(given) != 1:
-            report(path, value, f'Exactly one key must be specified for OneOf type "{type_}".')
-        elif value[given[0]] is None:
-            report(path + given, None, f'Field "{given[0]}" must be non-null.')
-    return result
+def _check_argument_name(argument, owner, known, report):
+    """Spec 5.4.1, for a field or a directive with the `known` arguments."""
+    if argument.name not in known:
+        report(f'Unknown argument "{argument.name}" on {owner}.'
+               + _graphql_did_you_mean(argument.name, known), argument.start)
 
 
-# -- GraphQL schema ----------------------------------------------------------------------
+def _check_required_arguments(node, owner, known, report):
+    """Spec 5.4.3."""
+    given = {argument.name for argument in node.arguments}
+    for item in known.values():
+        if item.required and item.name not in given:
+            report(f'{owner} argument "{item.name}" of type "{item.type}" is required, but it was not '
+                   "provided.", node.start)
 
-# What every schema contains (section 4.5 and 3.13), read by the parser above.
+
+def _check_directive(node, directive, place, report, check_values):
+    """A directive that exists: calls report(message, offset) and check_values(arguments, known)."""
+    if place not in directive.locations:
+        report(f'Directive "@{node.name}" may not be used on {place}.', node.start)
+    for argument in node.arguments:
+        _check_argument_name(argument, f'directive "@{node.name}"', directive.arguments, report)
+    check_values(node.arguments, directive.arguments)
+    _check_required_arguments(node, f'Directive "@{node.name}"', directive.arguments, report)
+
+
+# -- GraphQL: what every schema contains -------------------------------------------------
+
+# Introspection, scalars and directives (spec 4.5 and 3.13), read by the parser above.
 _GRAPHQL_CORE_SDL = '''
 """Takes the field or fragment in only when `if` is true."""
 directive @include("Take it in?" if: Boolean!) on FIELD | FRAGMENT_SPREAD | INLINE_FRAGMENT
@@ -33879,6 +34121,8 @@ _GRAPHQL_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")
 #: What stands in for a missing `Query` type: tools want one with at least one field.
 _GRAPHQL_PLACEHOLDER = "_empty"
 
+
+# -- GraphQL registrations, and their SDL in one -----------------------------------------
 
 class GraphQLRegistration:
     """One call of `registerQuery`, `registerMutation`, `registerSubscription` or `registerTypes`.
@@ -34107,6 +34351,8 @@ class _SdlMerge:
                                  member.start, registration)
 
 
+# -- GraphQL schema ----------------------------------------------------------------------
+
 _GRAPHQL_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
                        "enum": "enum",
                "input": "input object"}
@@ -34292,7 +34538,7 @@ class GraphQLSchema:
                 _GRAPHQL_PLACEHOLDER, self.types["Boolean"], None,
                 "Always null. It stands here because no query is registered, and GraphQL wants one.")
 
-    # -- checks of section 3 ----
+    # -- checks of spec 3 ----
 
     def _check_types(self):
         for name, merged in self.merge.types.items():
@@ -34341,7 +34587,7 @@ class GraphQLSchema:
                 self._check_implements(type_, other, node, registration)
 
     def _check_implements(self, type_, interface, node, registration):
-        """IsValidImplementation (section 3.6.1)."""
+        """IsValidImplementation (spec 3.6.1)."""
         problems = []
         if interface is type_:
             problems.append(f"Type {type_} cannot implement itself because it would create a circular "
@@ -34349,8 +34595,7 @@ class GraphQLSchema:
         for parent in interface.interfaces:
             if parent is type_:
                 problems.append(f"Type {type_} cannot implement {interface} because it would create a "
-                                "circular "
-                                "reference.")
+                                "circular reference.")
             elif parent not in type_.interfaces:
                 problems.append(f"Type {type_} must implement {parent} because it is implemented by "
                                 f"{interface}.")
@@ -34362,18 +34607,15 @@ class GraphQLSchema:
                 continue
             if not self.is_subtype(field.type, wanted.type):
                 problems.append(f"Interface field {interface}.{name} expects type {wanted.type} but "
-                                f"{type_}.{name} is "
-                                f"type {field.type}.")
+                                f"{type_}.{name} is type {field.type}.")
             for argument in wanted.arguments.values():
                 own = field.arguments.get(argument.name)
                 if own is None:
                     problems.append(f"Interface field argument {interface}.{name}({argument.name}:) expected "
-                                    "but "
-                                    f"{type_}.{name} does not provide it.")
+                                    f"but {type_}.{name} does not provide it.")
                 elif own.type is not argument.type:
                     problems.append(f"Interface field argument {interface}.{name}({argument.name}:) expects "
-                                    "type "
-                                    f"{argument.type} but {type_}.{name}({argument.name}:) is type "
+                                    f"type {argument.type} but {type_}.{name}({argument.name}:) is type "
                                     f"{own.type}.")
             for argument in field.arguments.values():
                 if argument.name not in wanted.arguments and argument.required:
@@ -34391,34 +34633,26 @@ class GraphQLSchema:
                 if node.name not in self.merge.directives:
                     self.missing.append((f'Unknown directive "@{node.name}".', node.start, registration))
                 continue
-            if place not in directive.locations:
-                self.problem(f'Directive "@{node.name}" may not be used on {place}.', node.start,
-                             registration)
             if node.name in seen and not directive.repeatable:
                 self.problem(f'The directive "@{node.name}" can only be used once at this location.',
                              node.start, registration)
             seen.add(node.name)
-            given = {item.name: item for item in node.arguments}
-            for item in node.arguments:
-                argument = directive.arguments.get(item.name)
-                if argument is None:
-                    self.problem(f'Unknown argument "{item.name}" on directive "@{node.name}".'
-                                 + _graphql_did_you_mean(item.name, directive.arguments), item.start,
-                                 registration)
-                else:
-                    _graphql_literal_problems(item.value, argument.type, lambda message, offset: self.problem(
-                        message, offset, registration))
-            for argument in directive.arguments.values():
-                if argument.required and argument.name not in given:
-                    self.problem(f'Directive "@{node.name}" argument "{argument.name}" of type '
-                                 f'"{argument.type}" is '
-                                 "required, but it was not provided.", node.start, registration)
+
+            def report(message, offset):
+                self.problem(message, offset, registration)
+
+            def check_values(arguments, known):
+                for argument in arguments:
+                    if argument.name in known:
+                        _LiteralWalk(report=report).value(argument.value, known[argument.name].type)
+            _check_directive(node, directive, place, report, check_values)
 
     def _check_defaults(self):
         def check(item, registration):
             if item.default is not None:
-                _graphql_literal_problems(item.default, item.type, lambda message, offset: self.problem(
-                    f'Default value of "{item.name}": {message}', offset, registration))
+                def report(message, offset):
+                    self.problem(f'Default value of "{item.name}": {message}', offset, registration)
+                _LiteralWalk(report=report).value(item.default, item.type)
         for name, merged in self.merge.types.items():
             type_ = self.types[name]
             for member, (_node, registration) in merged.members.items():
@@ -34437,7 +34671,7 @@ class GraphQLSchema:
                 check(item, registration)
 
     def _check_input_cycles(self):
-        """An input type that needs itself through non-null fields can never be given (section 3.10)."""
+        """An input type that needs itself through non-null fields can never be given (spec 3.10)."""
         state = {}
 
         def visit(type_, trail):
@@ -34511,7 +34745,7 @@ class GraphQLSchema:
                         interface.possible.append(type_)
 
     def is_subtype(self, type_, wanted):
-        """Whether a value of `type_` can stand where `wanted` is expected (IsSubType, section 3.6.1)."""
+        """Whether a value of `type_` can stand where `wanted` is expected (IsSubType, spec 3.6.1)."""
         if type_ is wanted:
             return True
         if wanted.kind == "NON_NULL":
@@ -34555,7 +34789,7 @@ class GraphQLSchema:
             return _GRAPHQL_ROOT_META.get(name)
         return field
 
-    # -- introspection (section 4) ----
+    # -- introspection (spec 4) ----
 
     def introspection(self):
         """The schema as the value of `__schema`: dicts that refer to one another."""
@@ -34776,7 +35010,7 @@ _GRAPHQL_OPERATION_PLACES = {"query": "QUERY", "mutation": "MUTATION", "subscrip
 
 
 class GraphQLValidator:
-    """The rules of section 5 in one walk over a document; `errors` fills in the order graphql-js has them.
+    """The rules of spec 5 in one walk over a document; `errors` fills in the order graphql-js has them.
 
     Rules that see a node when it is entered come before those that see it when it is left. A selection set
     on a subscription's root field of type String is allowed, because its messages are often JSON; what is
@@ -35014,8 +35248,7 @@ class GraphQLValidator:
                             definition.start, variable.start)
             if parent is not None and parent.one_of and own.kind != "NON_NULL":
                 self.report(f'Variable "${variable.name}" is of type "{own}" but must be non-nullable to be '
-                            'used for '
-                            f'OneOf Input Object "{parent}".', definition.start, variable.start)
+                            f'used for OneOf Input Object "{parent}".', definition.start, variable.start)
 
     def operation_usages(self, node):
         """(variable node, input type or None, position has a default, parent input object) of each use."""
@@ -35106,22 +35339,15 @@ class GraphQLValidator:
         self.check_arguments_unique(node.arguments)
         if node.name in ("__schema", "__type") and self.introspects_too_deep([node], 0, {}):
             self.report("Maximum introspection depth exceeded", node.start)
+        known = field.arguments if field else {}
         for argument in node.arguments:
-            definition = field.arguments.get(argument.name) if field else None
-            if field and definition is None:
-                self.report(f'Unknown argument "{argument.name}" on field "{parent}.{node.name}".'
-                            + _graphql_did_you_mean(argument.name, field.arguments), argument.start)
-            self.visit_value(argument.value, definition.type if definition else None)
+            if field:
+                _check_argument_name(argument, f'field "{parent}.{node.name}"', known, self.report)
+            self.visit_value(argument.value, known[argument.name].type if argument.name in known else None)
         self.visit_directives(node.directives, "FIELD")
         if node.selections:
             self.visit_selections(node.selections, inner, node)
-        if field and field.arguments:
-            given = {argument.name for argument in node.arguments}
-            for item in field.arguments.values():
-                if item.required and item.name not in given:
-                    self.report(f'Field "{node.name}" argument "{item.name}" of type "{item.type}" is '
-                                'required, but it '
-                                "was not provided.", node.start)
+        _check_required_arguments(node, f'Field "{node.name}"', known, self.report)
 
     def check_leaf(self, node, type_, parent):
         """5.3.3, but for the root field of a subscription that carries JSON as text."""
@@ -35133,8 +35359,7 @@ class GraphQLValidator:
                             node.selections_start)
         elif not node.selections:
             self.report(f'Field "{node.name}" of type "{type_}" must have a selection of subfields. Did you '
-                        'mean '
-                        f'"{node.name} {{ ... }}"?', node.start)
+                        f'mean "{node.name} {{ ... }}"?', node.start)
 
     def suggest_field(self, name, parent):
         """Types that have such a field, or else similar names."""
@@ -35160,8 +35385,7 @@ class GraphQLValidator:
             type_ = self.schema.reference(fragment.condition)
             if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
                 self.report(f'Fragment "{node.name}" cannot be spread here as objects of type "{parent}" can '
-                            'never be '
-                            f'of type "{type_}".', node.start)
+                            f'never be of type "{type_}".', node.start)
         self.check_directives_unique(node.directives)
         self.visit_directives(node.directives, "FRAGMENT_SPREAD")
 
@@ -35208,7 +35432,7 @@ class GraphQLValidator:
 
     def visit_value(self, node, type_):
         if type_ is not None and type_.named.is_input:
-            _graphql_literal_problems(node, type_, self.report)
+            _LiteralWalk(report=self.report).value(node, type_)
         self.check_members_unique(node)
 
     def check_members_unique(self, node):
@@ -35252,23 +35476,14 @@ class GraphQLValidator:
             directive = self.schema.directives.get(node.name)
             if directive is None:
                 self.report(f'Unknown directive "@{node.name}".', node.start)
-            elif place not in directive.locations:
-                self.report(f'Directive "@{node.name}" may not be used on {place}.', node.start)
-            known = directive.arguments if directive else {}
-            for argument in node.arguments if directive else ():
-                if argument.name not in known:
-                    self.report(f'Unknown argument "{argument.name}" on directive "@{node.name}".'
-                                + _graphql_did_you_mean(argument.name, known), argument.start)
-            self.check_arguments_unique(node.arguments)
-            for argument in node.arguments:
-                item = known.get(argument.name)
-                self.visit_value(argument.value, item.type if item else None)
-            given = {argument.name for argument in node.arguments}
-            for item in known.values():
-                if item.required and item.name not in given:
-                    self.report(f'Directive "@{node.name}" argument "{item.name}" of type "{item.type}" is '
-                                'required, '
-                                "but it was not provided.", node.start)
+                self.visit_arguments(node.arguments, {})
+            else:
+                _check_directive(node, directive, place, self.report, self.visit_arguments)
+
+    def visit_arguments(self, nodes, known):
+        self.check_arguments_unique(nodes)
+        for node in nodes:
+            self.visit_value(node.value, known[node.name].type if node.name in known else None)
 
     def check_type_name(self, node):
         while not isinstance(node, GqlNamedType):
@@ -35317,8 +35532,7 @@ class _GraphQLOverlapFinder:
                 self.fragments(spread, other, False, conflicts)
         for key, reason, left, right in conflicts:
             self.validator.report(f'Fields "{key}" conflict because {reason}. Use different aliases on the '
-                                  'fields to '
-                                  "fetch both if this was intentional.", *left, *right)
+                                  "fields to fetch both if this was intentional.", *left, *right)
 
     def spend(self):
         self.budget -= 1
@@ -35545,7 +35759,7 @@ class _GraphQLFieldPlan:
                  "complete")
 
     def arguments(self, run):
-        """The coerced arguments (section 6.4.1); raises GraphQLError where a variable does not fit."""
+        """The coerced arguments (spec 6.4.1); raises GraphQLError where a variable does not fit."""
         if self.static_args is not None:
             return dict(self.static_args)
         return _graphql_argument_values(self.field.arguments, self.nodes[0], run.variables)
@@ -35568,11 +35782,10 @@ def _graphql_argument_values(definitions, node, variables):
                     raise GraphQLError(f'Argument "{name}" of required type "{item.type}" was not provided.',
                                        [node.start])
                 raise GraphQLError(f'Argument "{name}" of required type "{item.type}" was provided the '
-                                   'variable '
-                                   f'"${value_node.name}" which was not provided a runtime value.',
+                                   f'variable "${value_node.name}" which was not provided a runtime value.',
                                    [value_node.start])
             continue
-        value = _coerce_graphql_literal(value_node, item.type, variables)
+        value = _LiteralWalk(variables).value(value_node, item.type)
         if value is _GRAPHQL_ABSENT:
             is_null = isinstance(value_node, GqlVariable) or isinstance(value_node, GqlScalar) and (
                 value_node.kind == "Null")
@@ -35651,7 +35864,7 @@ class GraphQLPlanner:
         return True
 
     def collect(self, selections, type_, groups, seen):
-        """CollectFields (section 6.3.2): fills `groups`, response key -> field nodes. Any type fits when
+        """CollectFields (spec 6.3.2): fills `groups`, response key -> field nodes. Any type fits when
         `type_` is None (see untyped_object)."""
         for node in selections:
             if node.directives and not self.included(node.directives):
@@ -35716,7 +35929,7 @@ class GraphQLPlanner:
             complete, fast = _graphql_argument_checker(plan), None
         return key, plan.name, fast, complete, plan, plan.nullable
 
-    # -- completion by type (section 6.4.3) ----
+    # -- completion by type (spec 6.4.3) ----
 
     def completer(self, type_, plan, selections):
         if type_.kind == "NON_NULL":
@@ -35812,8 +36025,7 @@ def _graphql_resolver_completer(plan):
         if field.resolver is None:
             known_as = field.registration.resolver_name
             raise GraphQLError(f'The resolver {known_as + " " if known_as else ""}of '
-                               f'"{plan.parent}.{plan.name}" is '
-                               "not defined.")
+                               f'"{plan.parent}.{plan.name}" is not defined.')
         return inner(field.resolver(args, GraphQLResolveInfo(plan, run, path)), run, path, key)
     return complete
 
@@ -35959,8 +36171,7 @@ def _graphql_concrete_type(value, type_, plan, run, path):
         found = run.schema.types.get(name)
         if found is None:
             raise GraphQLError(f'Abstract type "{type_}" was resolved to a type "{name}" that does not exist '
-                               'inside '
-                               "the schema.")
+                               "inside the schema.")
         if found.kind != "OBJECT":
             raise GraphQLError(f'Abstract type "{type_}" was resolved to a non-object type "{name}".')
         if found not in type_.possible:
@@ -35974,8 +36185,7 @@ def _graphql_concrete_type(value, type_, plan, run, path):
         return (exact or candidates)[0]
     fits = " and ".join(f'"{item}"' for item in exact or candidates) or "no type"
     raise GraphQLError(f'Abstract type "{type_}" must resolve to an Object type at runtime for field '
-                       f'"{plan.parent}.'
-                       f'{plan.name}". Give the value a "__typename": its fields fit {fits}.')
+                       f'"{plan.parent}.{plan.name}". Give the value a "__typename": its fields fit {fits}.')
 
 
 # -- GraphQL documents -------------------------------------------------------------------
@@ -35991,8 +36201,7 @@ class GraphQLDocument:
         try:
             if len(source) > MAX_GRAPHQL_DOCUMENT:
                 raise GraphQLError(f"The document has {len(source)} characters; at most "
-                                   f"{MAX_GRAPHQL_DOCUMENT} are "
-                                   "allowed.")
+                                   f"{MAX_GRAPHQL_DOCUMENT} are allowed.")
             tree = GraphQLParser(source).document()
         except GraphQLError as error:
             self.errors = [error]
@@ -36006,7 +36215,7 @@ class GraphQLDocument:
         self.condition_names = _graphql_condition_variables(tree)
 
     def operation(self, name):
-        """The operation to execute (section 6.1); raises GraphQLError."""
+        """The operation to execute (spec 6.1); raises GraphQLError."""
         if name is None or name == "":
             if len(self.operations) == 1:
                 return self.operations[0]
@@ -36018,7 +36227,7 @@ class GraphQLDocument:
         raise GraphQLError(f'Unknown operation named "{name}".')
 
     def variables(self, operation, given):
-        """CoerceVariableValues (section 6.1.2): (values, errors)."""
+        """CoerceVariableValues (spec 6.1.2): (values, errors)."""
         values, errors = {}, []
 
         def fail(message, node):
@@ -36029,7 +36238,7 @@ class GraphQLDocument:
             type_ = self.schema.reference(node.type)
             if node.name not in given:
                 if node.default is not None:
-                    values[node.name] = _coerce_graphql_literal(node.default, type_, None)
+                    values[node.name] = _LiteralWalk().value(node.default, type_)
                 elif type_.kind == "NON_NULL":
                     fail(f'Variable "${node.name}" of required type "{type_}" was not provided.', node)
                 continue
@@ -36045,7 +36254,7 @@ class GraphQLDocument:
                     start += f' at "{node.name}{place}"'
                 fail(f"{start}; {message}", node)
             try:
-                values[node.name] = _coerce_graphql_input(value, type_, [], report)
+                values[node.name] = _JsonWalk(report).value(value, type_)
             except RecursionError:
                 fail(f'Variable "${node.name}" is nested too deeply.', node)
         return values, errors
@@ -36093,10 +36302,13 @@ def _graphql_document(schema, source):
     return document
 
 
+_GRAPHQL_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def graphql_json(result):
     """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
     try:
-        text = json.dumps(result, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = _GRAPHQL_JSON.encode(result)
         text.encode()
         return text
     except (ValueError, TypeError, RecursionError):
@@ -36455,7 +36667,7 @@ def _graphql_accepted(header):
 
 
 def _graphql_response_type(header):
-    """The media type of the answer, or None when the client takes neither (GraphQL over HTTP, section 5)."""
+    """The media type of the answer, or None when the client takes neither (GraphQL over HTTP, spec 5)."""
     for media, _quality in _graphql_accepted(header):
         if media in (GRAPHQL_RESPONSE_TYPE, "application/json"):
             return media
@@ -36610,8 +36822,7 @@ class _GraphQLSseOperation:
         advice = None
         if subscription.untyped:
             advice = (f'The subscription "{subscription.name}" is declared String but was queried with a '
-                      'selection set: '
-                      "its messages are read as JSON. Better declare an object type.")
+                      "selection set: its messages are read as JSON. Better declare an object type.")
         if self.single:
             return self.subscribe_reserved(subscription, first, advice)
         stream = self.service.channel(subscription, self.event, self.last_event_id())
@@ -36792,8 +37003,7 @@ class GraphQLService:
                    "digit first.")
         if item.visibility not in ("external", "engine", "internal"):
             refuse(f'The visibility of "{item.name}" is {_graphql_inspect(item.visibility)}, but must be '
-                   '"external", '
-                   '"engine" or "internal".')
+                   '"external", "engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
             example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
             refuse(f'{item.label} needs the schema as a text, such as "{example}".')
@@ -40042,10 +40252,11 @@ class ResolverCall:
     def make_context(self):
         """Older scripts expect the arguments themselves, so each is also a property of the context where its
         name is free."""
-        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request, self.args)
-        for key, value in self.args.items():
-            context.setdefault(key, value)
-        return context
+        realm = self.host.realm
+        args = {key: realm.from_python(value) for key, value in self.args.items()}
+        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
+                                    realm.new_object(dict(args)))
+        return realm.new_object({**args, **context})
 
     def begin(self):
         """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
@@ -40292,7 +40503,7 @@ def find_import(folder, specifier, referrer):
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains U+0000")
     folder = folder.resolve()
     try:
-        path = (folder / referrer).parent.joinpath(specifier).resolve()
+        path = pathlib.Path(os.path.realpath((folder / referrer).parent.joinpath(specifier)))
         named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
         misspelled = path.exists() and not named.startswith("../") and not is_spelled_so(folder, named.split("/"))
     except (OSError, ValueError) as error:
@@ -40594,6 +40805,16 @@ class ScriptHost:
         if connection is not None:
             context["connection"] = connection
         return context
+
+    def route_context(self, request):
+        """context() for the handler of a route, as a script's object that makes its parts when they are read."""
+        realm = self.realm
+
+        def make(key):
+            return request.object(realm) if key == "request" else realm.new_object(
+                dict(self.meta) if key == "meta" else None)
+
+        return realm.lazy_object({"kind": "httpRoute", "request": LATER, "args": LATER, "meta": LATER}, make)
 
     # -- life ----
 
@@ -41197,6 +41418,7 @@ class Application:
         return None
 
 
+@functools.lru_cache(256)
 def is_loopback(address):
     """Is this an address of this machine?"""
     try:
@@ -41431,6 +41653,8 @@ MAX_OPEN_OF_ADDRESS = 1024
 MAX_OPEN_OF_THIS_MACHINE = 3072
 LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
+#: The same while no head has come: the C library takes larger buffers from the system, one by one.
+RECEIVE_FIRST = 64 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
@@ -41518,12 +41742,13 @@ class RequestHead:
     nothing may change them.
 
     `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
-    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts.
+    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is what
+    is_direct() has found out about it, or None.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved", "client")
+                 "query_all", "reserved", "client", "direct")
 
 
 def parse_head(data, base_path="", proxies=0):
@@ -41548,7 +41773,7 @@ def parse_head(data, base_path="", proxies=0):
     head.cookies = parse_cookies(fields["cookie"]) if "cookie" in fields else {}
     head.origin = fields.get("origin")
     head.browser = "text/html" in fields.get("accept", "")
-    head.refusal = None
+    head.refusal = head.direct = None
     head.plain = text.isascii() and "%" not in text
     return head
 
@@ -41975,10 +42200,11 @@ def response_from(realm, value):
     if data is not None:
         return Response(200, BYTES, data)
     refuse_emptied(realm, value, "the handler returned")
-    parts = [realm.get(value, key) for key in _RESPONSE_KEYS]
-    if all(part is undefined for part in parts):
-        return Response(200, JSON_TYPE, json_bytes(realm, value))
-    return built_response(realm, *parts)
+    parts = realm.get_all(value, _RESPONSE_KEYS)
+    for part in parts:
+        if part is not undefined:
+            return built_response(realm, *parts)
+    return Response(200, JSON_TYPE, json_bytes(realm, value))
 
 
 def converter(realm, answer):
@@ -42205,7 +42431,9 @@ def is_own_name(host):
 
 def is_direct(head, address):
     """Was a request made on this machine, under a name that only it has, and through no proxy?"""
-    return is_loopback(address) and is_own_name(head.host) and not any(map(_FORWARDED.fullmatch, head.fields))
+    if head.direct is None:             # it takes some time to find out
+        head.direct = is_own_name(head.host) and not any(map(_FORWARDED.fullmatch, head.fields))
+    return head.direct and is_loopback(address)
 
 
 def made_here(head, address):
@@ -42770,6 +42998,13 @@ _TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "app
                     "application/xhtml+xml", "model/gltf+json"))
 
 
+@functools.lru_cache(1024)
+def http_time(seconds):
+    """A time as HTTP writes it."""
+    return email.utils.formatdate(seconds, usegmt=True)
+
+
+@functools.lru_cache(1024)
 def content_type_of(name):
     """(content type, content encoding or None) of a file by its name."""
     stem, ending = os.path.splitext(name.lower())
@@ -42779,6 +43014,16 @@ def content_type_of(name):
         kind, encoding = (inner, encoding) if inner and inner != "application/x-tar" else (kind, None)
     kind = kind or "application/octet-stream"
     return kind + "; charset=utf-8" if kind.startswith("text/") or kind in _TEXTS else kind, encoding
+
+
+def real_path_below(top, parts):
+    """os.path.realpath() of names below a folder that has its real path: with a look at these names only."""
+    path = top
+    for part in parts:
+        path += os.sep + part
+        if os.name == "nt" or os.path.islink(path):     # Windows has more ways to give a file another name
+            return os.path.realpath(os.path.join(top, *parts))
+    return path.rstrip(os.sep) or path
 
 
 def find_file(root, key):
@@ -42794,7 +43039,7 @@ def find_file(root, key):
             return None
     try:
         top = os.path.realpath(root)
-        full = os.path.realpath(os.path.join(top, *parts))
+        full = real_path_below(top, parts)
         if full != top and not full.startswith(top + os.sep) or not is_spelled_so(top, parts):
             return None
         if os.path.isdir(full):
@@ -42804,9 +43049,13 @@ def find_file(root, key):
             return index if key.endswith("/") else full + os.sep
         if not parts[-1]:
             return None
+        if os.path.isfile(full):
+            return full
+        full += ".html"
         if not os.path.isfile(full):
-            full = os.path.realpath(full + ".html")
-        return full if full.startswith(top + os.sep) and os.path.isfile(full) else None
+            return None
+        full = os.path.realpath(full)
+        return full if full.startswith(top + os.sep) else None
     except (OSError, ValueError):
         return None
 
@@ -42817,8 +43066,7 @@ def file_response(head, path, live=None):
     facts = os.fstat(file.fileno())
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-    headers = [("ETag", tag), ("Cache-Control", "no-cache"),
-               ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True))]
+    headers = [("ETag", tag), ("Cache-Control", "no-cache"), ("Last-Modified", http_time(int(facts.st_mtime)))]
     if encoding is not None:
         headers.append(("Content-Encoding", encoding))
     elif live is not None and kind.startswith("text/html"):
@@ -42865,7 +43113,8 @@ def ranged_response(head, file, kind, size, tag, modified, headers):
             headers.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
     if end - start <= FILE_CHUNK_BYTES:
         with file:
-            file.seek(start)
+            if start:
+                file.seek(start)
             return Response(status, kind, file.read(end - start), headers)
     file.seek(start)
     return Response(status, kind, b"", headers, FilePart(file, end - start), end - start)
@@ -42925,7 +43174,7 @@ def byte_range(text, size):
     return (start, end) if start < end else ()
 
 
-# -- One connection ----------------------------------------------------------------------
+# -- One connection: reading -------------------------------------------------------------
 
 #: The origin in a head that was refused before it was understood.
 _ORIGIN_LINE = re.compile(rb"\r\nOrigin:[ \t]*([!-~]+)[ \t]*\r\n", re.IGNORECASE)
@@ -42942,8 +43191,8 @@ HELD, WAITING = "held", "waiting"
 DROPPED = 444
 
 
-class RequestHandler(http.server.BaseHTTPRequestHandler):
-    """One connection and, one after the other, its requests.
+class RequestReader(http.server.BaseHTTPRequestHandler):
+    """Reads requests; what every part of a connection needs.
 
     Unlike its base class it does nothing when it is made. `serve` is called whenever the socket is
     ready; it never waits for the socket. `state` says what the connection waits for.
@@ -43010,7 +43259,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(RECEIVE_BYTES)
+            data = self.connection.recv(RECEIVE_FIRST if self.head is None else RECEIVE_BYTES)
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -43137,7 +43386,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.refuse(Refusal(408, f"The request did not arrive within {REQUEST_SECONDS} s", close=True))
         self.end()
 
-    # -- answering ----
+
+# -- One connection: answering -----------------------------------------------------------
+
+class RequestAnswerer(RequestReader):
+    """Decides what answers a request: a route, a file, a page of the server, an error."""
 
     def respond(self, body):
         """Answers the request in `self.head`."""
@@ -43330,7 +43583,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             names.update(("GET", "POST"))
         if head.path == GRAPHQL_SSE_PATH:
             names.update(("PUT", "DELETE"))     # of clients that keep one stream for all their operations
-        if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
+        if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES \
+                or head.method not in ("GET", "HEAD") and self.find_static(head):   # they would have found it
             names.add("GET")
         if head.path.startswith("/engine/"):
             names.update(method for method, path in LOCAL_PAGES if path == head.path)
@@ -43416,7 +43670,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return PAGES["missing"](self.server, head, message)
         raise Refusal(404, message)
 
-    # -- GraphQL ----
+
+# -- One connection: GraphQL and routes of scripts ---------------------------------------
+
+class ScriptCaller(RequestAnswerer):
+    """Answers with GraphQL and with the handlers of scripts."""
 
     def graphql(self, head, body):
         """Answers a request to an endpoint of GraphQL; False when the path is none."""
@@ -43549,7 +43807,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
         def make_context():
             requests[:] = [Request(head, body, params, address)]
-            return host.realm.new_object(host.context("httpRoute", requests[0]))
+            return host.route_context(requests[0])
 
         self.call(host, route.pace, route.handler, what, make_context, response_from, body,
                   lambda response: self.route_answered(route, what, head, body, response, requests))
@@ -43634,7 +43892,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
         raise Refusal(int(status), realm.to_python(message))
 
-    # -- streams ----
+
+# -- One connection: streams -------------------------------------------------------------
+
+class StreamOpener(ScriptCaller):
+    """Opens streams, and hands their connections to the broadcaster."""
 
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
@@ -43751,7 +44013,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
         self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
 
-    # -- writing ----
+
+# -- One connection: writing -------------------------------------------------------------
+
+class RequestHandler(StreamOpener):
+    """One connection and, one after the other, its requests; here their answers are written."""
 
     def refuse(self, refusal):
         """Sends an error: a page for browsers, JSON for others."""
@@ -43768,13 +44034,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
-        lines = [self.server.status_line(status)]
+        lines = [self.server.first_lines(status, response.content_type)]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
             lines = [line + "\r\n" for line in lines[0].split("\r\n")
                      if line and line.partition(":")[0].lower() not in given]
-        if response.content_type is not None:
-            lines.append(f"Content-Type: {response.content_type}\r\n")
         if status not in (204, 304) and response.size >= 0:
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
@@ -43883,6 +44147,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.file = None
 
 
+# -- Requests as scripts see them --------------------------------------------------------
+
 _AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null}
 
 
@@ -43927,22 +44193,13 @@ class Request:
         return made_here(self.head, self.address)
 
     def object(self, realm):
-        """`context.request`, made new for every call because scripts may change it."""
-        head, text = self.head, self.text
-        pairs = plain_object if head.plain else text_object
-        parts = {
-            "method": head.method, "path": script_text(realm, head.path),
-            "url": script_text(realm, head.target),
-            "query": pairs(realm, head.query), "queryAll": list_object(realm, head.query_all), "params": pairs(realm, self.params),
-            "headers": pairs(realm, head.fields), "body": script_text(realm, text),
-            "form": text_object(realm, self.form and last_values(self.form)),
-            "formAll": list_object(realm, self.form), "files": realm.from_python(list(self.files)),
-            "json": null if self.json is None else realm.from_python(self.json),
-            "cookies": pairs(realm, head.cookies), "ip": self.address,
-            "auth": realm.new_object(dict(_AUTH))}
+        """`context.request`, made new for every call because scripts may change it; its parts when they are
+        read."""
+        head, parts = self.head, dict(_REQUEST_PARTS)
+        parts["method"], parts["ip"] = head.method, self.address
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        request = realm.new_object(parts)
+        request = realm.lazy_object(parts, lambda key: _REQUEST_PARTS_OF[key](self, realm))
         if self.broken:
             realm.put_getter(request, "json", lambda: self.parse_again(realm))
         return request
@@ -43955,6 +44212,31 @@ class Request:
             problem = error if isinstance(error, JSSyntaxError) else JSSyntaxError("the JSON is nested too deeply")
             self.problem = problem.message
             raise problem from None
+
+
+def pairs_of(request, realm, pairs):
+    """A script's object with parts of the head."""
+    return (plain_object if request.head.plain else text_object)(realm, pairs)
+
+
+#: The parts of `context.request` that are made when they are read, each of a Request and a realm.
+_REQUEST_PARTS_OF = {
+    "path": lambda request, realm: script_text(realm, request.head.path),
+    "url": lambda request, realm: script_text(realm, request.head.target),
+    "query": lambda request, realm: pairs_of(request, realm, request.head.query),
+    "queryAll": lambda request, realm: list_object(realm, request.head.query_all),
+    "params": lambda request, realm: pairs_of(request, realm, request.params),
+    "headers": lambda request, realm: pairs_of(request, realm, request.head.fields),
+    "body": lambda request, realm: script_text(realm, request.text),
+    "form": lambda request, realm: text_object(realm, request.form and last_values(request.form)),
+    "formAll": lambda request, realm: list_object(realm, request.form),
+    "files": lambda request, realm: realm.from_python(list(request.files)),
+    "json": lambda request, realm: null if request.json is None else realm.from_python(request.json),
+    "cookies": lambda request, realm: pairs_of(request, realm, request.head.cookies),
+    "auth": lambda request, realm: realm.new_object(dict(_AUTH))}
+#: All of them, in the order in which scripts find them.
+_REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
+                  "auth": LATER}
 
 
 def script_text(realm, text):
@@ -44170,8 +44452,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                                    f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
-        self._status_lines = {}
-        self._status_time = 0
+        self._first_lines = {}
+        self._lines_time = 0
         self._ready = collections.deque()
         self._returned = collections.deque()
         self._went_on = collections.deque()
@@ -44310,7 +44592,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                         self._returned.append(handler)
                         break
                     self._busy = None
-                self._settle(handler)
+                self._attempt(handler, self._settle, handler)
             else:
                 self._wait()
                 continue
@@ -44351,10 +44633,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             time.sleep(SUPERVISOR_INTERVAL)     # not at full speed
         return []
 
-    def _attempt(self, handler, work):
-        """work() for one connection; a fault ends this one, and the others go on."""
+    def _attempt(self, handler, work, *arguments):
+        """Work for one connection; a fault ends this one, and the others go on."""
         try:
-            work()
+            work(*arguments)
         except Exception as error:
             self._give_up(handler, error)
 
@@ -44427,7 +44709,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         while self._returned:
             handler = self._returned.popleft()
             self._away.discard(handler)
-            self._settle(handler)
+            self._attempt(handler, self._settle, handler)
         for _ in range(min(len(self._went_on), MAX_GOING_ON)):
             handler = self._went_on.popleft()
             if handler not in self._away:       # else it is looked at when it comes back
@@ -44595,18 +44877,19 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 self._heads[data] = head
         return head
 
-    def status_line(self, status):
-        """The first lines of every response, made once a second."""
+    def first_lines(self, status, content_type):
+        """The first lines of a response, made once a second."""
         now = int(time.time())
-        if now != self._status_time:
-            self._status_time = now
-            self._status_lines = {}
-        line = self._status_lines.get(status)
-        if line is None:
-            line = self._status_lines[status] = (
+        if now != self._lines_time:
+            self._lines_time = now
+            self._first_lines = {}
+        lines = self._first_lines.get((status, content_type))
+        if lines is None:
+            kind = f"Content-Type: {content_type}\r\n" if content_type is not None else ""
+            lines = self._first_lines[status, content_type] = (
                 f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Status')}\r\nServer: {SERVER_NAME}\r\n"
-                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: nosniff\r\n")
-        return line
+                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: nosniff\r\n{kind}")
+        return lines
 
 
 # ======================================================================================
@@ -44618,54 +44901,6 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # `PAGES` or `LOCAL_PAGES` of the section above. All text from outside goes through `esc`, or into pages
 # as the text of a node.
 # ======================================================================================
-
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --soft: #5c656e; --line: #d9dee3; --paper: #ffffff;
-        --panel: #f5f7f9; --accent: #0b62c4; --bad: #b3261e; --mark: #fdecea; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ec; --soft: #9aa4ae; --line: #353c44; --paper: #15181c; --panel: #1d2227;
-          --accent: #77b2f5; --bad: #ff8a80; --mark: #45211f; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-       font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 64rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.5rem; line-height: 1.3; margin: 0 0 .5rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
-p { margin: .5rem 0; }
-.soft { color: var(--soft); }
-.bad { color: var(--bad); }
-a { color: var(--accent); }
-code, pre { font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-pre { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: .75rem 0;
-      margin: .5rem 0; overflow-x: auto; }
-pre > span { display: block; padding: 0 1rem; white-space: pre; min-height: 1.55em; }
-pre > span.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
-pre .number { display: inline-block; width: 3.5em; color: var(--soft); user-select: none; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line);
-         vertical-align: top; }
-th { font-weight: 600; color: var(--soft); font-size: .85rem; }
-td.n, th.n { text-align: right; }
-ul { padding-left: 1.2rem; }
-"""
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-{script}</body>
-</html>
-"""
 
 def script_policy(script):
     """The Content-Security-Policy of a page with one script of ours: that one runs and no other."""
@@ -44697,6 +44932,130 @@ def page(name):
 def esc(value):
     """Text as HTML."""
     return html.escape(printable(str(value)))
+
+
+# -- Page kit ----------------------------------------------------------------------------
+#
+# One look and one set of helpers for all pages: errors, the dashboard, the explorer. The note of live
+# pages, which stands in pages of others, takes the palette.
+
+#: The colours and the typefaces of every page: ink on paper, by day and by night.
+PALETTE = """
+  color-scheme: light dark;
+  --ink: light-dark(#1c2024, #e4e8eb); --soft: light-dark(#5c656e, #9aa5af);
+  --faint: light-dark(#656e77, #8a959f); --line: light-dark(#e1e5e9, #2c333a);
+  --bg: light-dark(#f6f7f9, #121518); --paper: light-dark(#ffffff, #191d21);
+  --hover: light-dark(#f0f4f9, #20262c); --chosen: light-dark(#e3eefb, #1c3047);
+  --chip: light-dark(#eef1f4, #262d34);
+  --accent: light-dark(#0b62c4, #77b2f5); --on-accent: light-dark(#ffffff, #0b1c2e);
+  --ok: light-dark(#227a3d, #6cc58a); --warn: light-dark(#8a5a00, #e3b341);
+  --bad: light-dark(#b3261e, #ff8a80); --mark: light-dark(#fdecea, #45211f);
+  --sans: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+"""
+
+KIT_STYLE = ":root {" + PALETTE + r"""}
+:root[data-theme=light] { color-scheme: light; }
+:root[data-theme=dark] { color-scheme: dark; }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 var(--sans);
+       font-variant-numeric: tabular-nums; }
+a { color: var(--accent); text-decoration: none; }
+a:hover { text-decoration: underline; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
+code, pre, .mono { font: 13px/1.55 var(--mono); }
+kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
+[hidden] { display: none !important; }
+h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: .95rem; font-weight: 620; margin: 0; overflow-wrap: anywhere; }
+p { margin: 0 0 .6rem; }
+.soft { color: var(--soft); } .bad { color: var(--bad); }
+.ok { color: var(--ok); } .warn { color: var(--warn); }
+.small { font-size: .85rem; }
+header { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .5rem; padding: .6rem 1.25rem;
+         background: var(--paper); border-bottom: 1px solid var(--line); }
+header .name { font-size: 15px; font-weight: 650; letter-spacing: -.01em; color: var(--ink);
+               white-space: nowrap; }
+header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
+.dot { display: inline-block; flex: none; width: .55rem; height: .55rem; border-radius: 50%;
+       background: var(--faint); margin-right: .45rem; vertical-align: .02rem; }
+button, input { font: inherit; color: inherit; }
+button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
+         cursor: pointer; }
+button:hover { background: var(--hover); }
+button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
+button.main:hover { filter: brightness(1.08); }
+button:disabled { opacity: .55; cursor: default; }
+button.link { border: 0; padding: 0; background: none; color: var(--accent); text-align: left; }
+button.link:hover { text-decoration: underline; }
+input:is([type=text], [type=search]), textarea { width: 100%; padding: .35rem .6rem; color: inherit;
+       border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
+textarea, input.code { font: 13px/1.5 var(--mono); }
+"""
+
+#: What the scripts of pages begin with.
+KIT_SCRIPT = r"""
+"use strict";
+const $ = (id) => document.getElementById(id);
+
+// A new element: `text` is its text, on… a listener, everything else an attribute.
+function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "text") node.textContent = value;
+    else if (value !== undefined && value !== null) node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+const now = () => Date.now() / 1000;
+const two = (value) => String(value).padStart(2, "0");
+function clock(time, fine) {
+  const date = new Date(time * 1000);
+  const text = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
+  return fine ? text + "." + String(date.getMilliseconds()).padStart(3, "0") : text;
+}
+function bytes(value) {
+  if (value < 1024) return value + " B";
+  return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
+}
+"""
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+{head}<style>{style}</style>
+</head>
+<body>
+{body}
+{script}</body>
+</html>
+"""
+
+
+def render_page(title, style, body, script="", head=""):
+    """A page in the common style, with its own after it; `script` are tags, `title` and `body` HTML."""
+    return PAGE.format(title=title, style=KIT_STYLE + style, body=body, script=script, head=head)
+
+
+def render_program(title, icon, style, body, script):
+    """(text, Content-Security-Policy) of a page that is a program. `icon` is a path in a box of 16 units."""
+    script = KIT_SCRIPT + script
+    head = f"""<link rel="icon" href="data:image/svg+xml,
+ <svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>
+ <path fill='none' stroke='%230b62c4' stroke-width='1.7' stroke-linecap='round'
+ d='{icon}'/></svg>">
+"""
+    return (render_page(f"{title} – aiwebengine", style, body, f"<script>{script}</script>\n", head),
+            script_policy(script) + "; img-src data:; base-uri 'none'; form-action 'none'")
 
 
 # -- Live pages --------------------------------------------------------------------------
@@ -44807,21 +45166,20 @@ LIVE_SCRIPT = r"""
   // -- What a page should say: in a shadow tree, out of reach of its styles --
 
   const STYLE = `
-    :host { all: initial; }
+    :host { all: initial; PALETTE }
     section { position: fixed; left: 1rem; bottom: 1rem; z-index: 2147483647; display: flex; align-items: start;
       max-width: min(44rem, calc(100vw - 2rem)); max-height: 60vh; overflow: auto; box-sizing: border-box;
-      color-scheme: light dark; background: light-dark(#fff, #1d2227); color: light-dark(#1c2024, #e6e9ec);
-      border: 1px solid light-dark(#d9dee3, #353c44); border-left: 4px solid light-dark(#b3261e, #ff8a80);
-      border-radius: 8px; box-shadow: 0 4px 20px rgb(0 0 0 / .18); padding: .5rem .25rem .5rem .75rem;
-      font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-    section.calm { border-left-color: light-dark(#b97a00, #f0bd5c); }
+      background: var(--paper); color: var(--ink); border: 1px solid var(--line);
+      border-left: 4px solid var(--bad); border-radius: 8px; box-shadow: 0 4px 20px rgb(0 0 0 / .18);
+      padding: .5rem .25rem .5rem .75rem; font: 14px/1.5 var(--sans); }
+    section.calm { border-left-color: var(--warn); }
     div { min-width: 0; }
     p, summary { margin: 0; overflow-wrap: anywhere; }
     summary { cursor: pointer; }
-    span { color: light-dark(#5c656e, #9aa4ae); }
-    pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 ui-monospace, Menlo, Consolas, monospace; }
-    button { all: unset; cursor: pointer; padding: 0 .5rem; color: light-dark(#5c656e, #9aa4ae); }
-    button:focus-visible, summary:focus-visible { outline: 2px solid light-dark(#0b62c4, #77b2f5); }`;
+    span { color: var(--soft); }
+    pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 var(--mono); }
+    button { all: unset; cursor: pointer; padding: 0 .5rem; color: var(--soft); }
+    button:focus-visible, summary:focus-visible { outline: 2px solid var(--accent); }`;
 
   function element(name, text, ...children) {
     const made = document.createElement(name);
@@ -44886,7 +45244,7 @@ LIVE_SCRIPT = r"""
   addEventListener("pageshow", (event) => event.persisted && connect());
   connect();
 })();
-"""
+""".replace("PALETTE", PALETTE)
 
 _LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
@@ -44909,18 +45267,27 @@ def live_script(server, head, _all):
 
 # -- Errors ------------------------------------------------------------------------------
 
-TROUBLE_STYLE = """
-h1 { font-weight: 600; margin: .25rem 0 1rem; }
-h1 .kind { color: var(--bad); font-weight: 500; }
+TROUBLE_STYLE = r"""
+main { max-width: 64rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+a { text-decoration: underline; }
+h1 { font-size: 1.5rem; font-weight: 600; margin: .25rem 0 1rem; }
+h1 .kind { font-weight: 500; }
+h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
+pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: .75rem 0;
+      margin: .5rem 0; overflow-x: auto; }
+pre > span { display: block; padding: 0 1rem; white-space: pre; min-height: 1.55em; }
+pre > span.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
+pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-select: none; }
 .eyebrow { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; margin: 0; }
-.notice { border-left: 3px solid #c98a00; padding: .1rem .75rem; color: var(--soft); }
-.frames { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; margin: .5rem 0; }
+.notice { border-left: 3px solid var(--warn); padding: .1rem .75rem; color: var(--soft); }
+.frames { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
+          margin: .5rem 0; }
 .frames details + details, .frames p + details, .frames * + p { border-top: 1px solid var(--line); }
 .frames summary, .frames p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; margin: 0;
-          padding: .4rem 1rem; font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+          padding: .4rem 1rem; font: 13px/1.55 var(--mono); }
 .frames summary { cursor: pointer; }
 .frames summary::marker { content: ""; }
-.frames summary:hover { background: var(--panel); }
+.frames summary:hover { background: var(--hover); }
 .frames summary:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
 .frames summary > :first-child::before { content: "›"; display: inline-block; width: 1em; color: var(--soft); }
 .frames details[open] summary > :first-child::before { transform: rotate(90deg) translateX(.1em); }
@@ -44930,7 +45297,7 @@ h1 .kind { color: var(--bad); font-weight: 500; }
 .place { color: var(--soft); overflow-wrap: anywhere; }
 pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 4px; }
 .facts { display: grid; grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: .15rem 1.25rem; margin: 0;
-         font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+         font: 13px/1.55 var(--mono); }
 .facts dt { color: var(--soft); overflow-wrap: anywhere; }
 .facts dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 details.more summary { cursor: pointer; color: var(--soft); margin: .75rem 0 .35rem; }
@@ -44990,7 +45357,7 @@ def trouble_response(server, head, status, title, parts, headers=()):
         script += f"<script>{MARKS_SCRIPT}</script>\n"
         policy = (_LIVE_POLICY.replace("script-src 'self'", f"script-src 'self' {script_hash(MARKS_SCRIPT)}")
                   if live is not None else script_policy(MARKS_SCRIPT))
-    text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body, script=script)
+    text = render_page(esc(title), TROUBLE_STYLE, f"<main>\n{body}\n</main>", script)
     return html_response(status, text, headers, policy)
 
 
@@ -46012,40 +46379,13 @@ def code_in_module(realm, scope, code):
     return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
-# -- Dashboard: the page -----------------------------------------------------------------
+# -- Dashboard: the look -----------------------------------------------------------------
 
 DASHBOARD_STYLE = r"""
-:root {
-  color-scheme: light dark;
-  --ink: #1c2024; --soft: #5c656e; --faint: #656e77; --line: #e1e5e9; --bg: #f6f7f9; --paper: #ffffff;
-  --hover: #f0f4f9; --chosen: #e3eefb; --accent: #0b62c4; --on-accent: #ffffff; --chip: #eef1f4;
-  --ok: #227a3d; --warn: #8a5a00; --bad: #b3261e; --mark: #fdecea;
-  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --ink: #e4e8eb; --soft: #9aa5af; --faint: #8a959f; --line: #2c333a; --bg: #121518; --paper: #191d21;
-    --hover: #20262c; --chosen: #1c3047; --accent: #77b2f5; --on-accent: #0b1c2e; --chip: #262d34;
-    --ok: #6cc58a; --warn: #e3b341; --bad: #ff8a80; --mark: #45211f;
-  }
-}
-* { box-sizing: border-box; }
 html { scrollbar-gutter: stable; }
-body { margin: 0; background: var(--bg); color: var(--ink); font-variant-numeric: tabular-nums;
-       font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-a { color: var(--accent); text-decoration: none; }
-a:hover { text-decoration: underline; }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
-code, pre, .mono { font-family: var(--mono); font-size: 13px; }
-[hidden] { display: none !important; }
-.soft { color: var(--soft); } .bad { color: var(--bad); } .ok { color: var(--ok); } .warn { color: var(--warn); }
-.small { font-size: .85rem; }
 
 /* Frame of the page */
-header { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; align-items: center;
-         gap: .1rem 1.25rem; padding: .6rem 1.25rem; background: var(--paper); border-bottom: 1px solid var(--line); }
-header .name { font-weight: 650; letter-spacing: -.01em; color: var(--ink); }
-header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
+header { position: sticky; top: 0; z-index: 2; gap: .1rem 1.25rem; }
 nav { display: flex; gap: .25rem; }
 nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
 nav a:hover { background: var(--hover); text-decoration: none; }
@@ -46054,15 +46394,10 @@ nav a[aria-current] { background: var(--chosen); color: var(--ink); }
 #live[data-state=live] .dot { background: var(--ok); }
 #live[data-state=lost] { color: var(--bad); }
 #live[data-state=lost] .dot { background: var(--bad); }
-.dot { display: inline-block; width: .55rem; height: .55rem; border-radius: 50%; background: var(--faint);
-       margin-right: .45rem; vertical-align: .02rem; }
 .dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); }
 #faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem; border-bottom: 1px solid var(--line); }
 main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
-h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: .95rem; font-weight: 620; margin: 0; overflow-wrap: anywhere; }
 h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
-p { margin: 0 0 .6rem; }
 .top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
 .top .back { font-size: .9rem; }
 .top .actions { margin-left: auto; display: flex; gap: .5rem; }
@@ -46117,20 +46452,8 @@ svg.spark path { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-li
 svg.spark path.area { fill: var(--accent); opacity: .12; stroke: none; }
 
 /* Forms */
-button, input { font: inherit; color: inherit; }
-button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
-         cursor: pointer; }
-button:hover { background: var(--hover); }
-button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
-button.main:hover { filter: brightness(1.08); }
-button:disabled { opacity: .55; cursor: default; }
-button.link { border: 0; padding: 0; background: none; color: var(--accent); text-align: left; }
-button.link:hover { text-decoration: underline; }
-input[type=text], input[type=search], textarea { width: 100%; padding: .35rem .6rem; color: inherit;
-       border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
 input[type=search] { width: 13rem; max-width: 100%; }
-input.code { font: 13px/1.5 var(--mono); }
-textarea { display: block; resize: vertical; font: 13px/1.5 var(--mono); }
+textarea { display: block; resize: vertical; }
 label { display: block; font-size: .8rem; color: var(--soft); }
 label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; margin-right: .7rem; }
 .send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
@@ -46140,10 +46463,9 @@ label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .
 .answer { margin: .6rem 0 0; font-size: .85rem; }
 .answer:empty { margin: 0; }
 .top + .answer:not(:empty) { margin: -.5rem 0 .75rem; }
-kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
 
 /* Text: sources, logs, results */
-pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55; }
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .frame { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
          padding: .6rem 0; margin: .6rem 0; }
 .frame.tall { max-height: 32rem; overflow: auto; }
@@ -46362,11 +46684,12 @@ DASHBOARD_BODY = r"""
 </main>
 """
 
+
+# -- Dashboard: the script ---------------------------------------------------------------
+
 DASHBOARD_SCRIPT = r"""
-"use strict";
 // Everything that comes from outside becomes the text of a node; nothing is ever parsed as HTML.
 const SPARK = 60, KEEP_REQUESTS = 200, KEEP_LINES = 400, KEEP_RESULTS = 100, HIDDEN_PAUSE = 10000;
-const $ = (id) => document.getElementById(id);
 
 // What the server told, the part of it that is looked at, and what is chosen there.
 const state = { server: null, scripts: [], streams: [], routes: [], graphql: [], requests: [], lines: [],
@@ -46378,19 +46701,6 @@ let chosen = "", focus = "", wantChosen = false, source = null, request = null;
 // The list of messages stands still when its button was pressed, and while a message of it is looked at.
 let held = false, paused = false, heldAt = "";
 
-function el(tag, props = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(props)) {
-    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-    else if (key === "text") node.textContent = value;
-    else if (value !== undefined && value !== null) node.setAttribute(key, value);
-  }
-  node.append(...children);
-  return node;
-}
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
 function answer(id, text, good = true) {
   $(id).className = good ? "answer" : "answer bad";
   $(id).textContent = text;
@@ -46400,11 +46710,6 @@ function answer(id, text, good = true) {
 
 const number = (value) => value === null || value === undefined ? "" : Math.round(value).toLocaleString("en");
 const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
-const two = (value) => String(value).padStart(2, "0");
-function bytes(value) {
-  if (value < 1024) return value + " B";
-  return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
-}
 function duration(seconds) {
   seconds = Math.max(0, Math.round(seconds));
   const minutes = Math.floor(seconds / 60), hours = Math.floor(seconds / 3600);
@@ -46412,12 +46717,6 @@ function duration(seconds) {
   if (seconds < 3600) return minutes + " min " + seconds % 60 + " s";
   return hours < 48 ? hours + " h " + minutes % 60 + " min" : Math.floor(hours / 24) + " days";
 }
-function clock(time, fine) {
-  const date = new Date(time * 1000);
-  const text = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
-  return fine ? text + "." + String(date.getMilliseconds()).padStart(3, "0") : text;
-}
-const now = () => Date.now() / 1000;
 const headerText = (headers) => headers.map(([name, value]) => name + ": " + value).join("\n");
 const filterText = (filter) =>
   filter ? Object.entries(filter).map(([key, value]) => key + "=" + value).join(" ") : "everyone";
@@ -47119,14 +47418,8 @@ setInterval(render, 1000);
 go();
 """
 
-_DASHBOARD_ICON = ("data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path fill='none' "
-                   "stroke='%230b62c4' stroke-width='1.8' stroke-linecap='round' d='M2 12.5 5.5 7l3 3.5L14 3.5'/></svg>")
-DASHBOARD_PAGE = ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-                  '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-                  f'<title>Dashboard – aiwebengine</title>\n<link rel="icon" href="{_DASHBOARD_ICON}">\n'
-                  f'<style>{DASHBOARD_STYLE}</style>\n</head>\n<body>\n{DASHBOARD_BODY}'
-                  f'<script>{DASHBOARD_SCRIPT}</script>\n</body>\n</html>\n')
-DASHBOARD_POLICY = script_policy(DASHBOARD_SCRIPT) + "; img-src data:; base-uri 'none'; form-action 'none'"
+DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY, DASHBOARD_SCRIPT)
 
 
 @local_page("GET", "/engine")
@@ -47165,164 +47458,124 @@ def change_chaos(handler, head, body):
     return chaos_answer(handler, head, body)
 
 
-# -- GraphQL explorer --------------------------------------------------------------------
+# -- GraphQL explorer: the look ----------------------------------------------------------
+#
+# The page that a browser gets at `/graphql`: plain HTML, CSS and JavaScript without anything from elsewhere.
+# It talks to the address it came from, and to the same address followed by `/sse` for subscriptions.
 
-#: The page that a browser gets at `/graphql`: plain HTML, CSS and JavaScript without anything from elsewhere.
-#: It talks to the address it came from, and to the same address followed by `/sse` for subscriptions.
-EXPLORER_PAGE = r'''<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>GraphQL explorer – aiwebengine</title>
-<link rel="icon" href="data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>
- <path fill='none' stroke='%230b62c4' stroke-width='1.6'
- d='M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z'/></svg>">
-<style>
+EXPLORER_STYLE = r"""
 :root {
-  --bg: #f6f7f8; --panel: #ffffff; --edge: #dadfe3; --text: #1d2529; --soft: #5b686f; --accent: #0b62c4;
-  --accent-text: #ffffff; --hover: #e9eeef; --select: #cfe0f5;
-  --bad: #b3261e; --bad-bg: #fdecea; --ok: #2e7d32;
-  --t-keyword: #8a2a6f; --t-field: #1f5fa8; --t-arg: #8a5a00; --t-type: #0b7a75; --t-string: #2f7a2f;
-  --t-number: #a5480a; --t-variable: #7a3fb0; --t-directive: #8a2a6f;
-  --t-comment: #76838a; --t-punct: #5b686f;
-  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  --t-keyword: light-dark(#8a2a6f, #e59ad0); --t-field: light-dark(#1f5fa8, #82b7f0);
+  --t-arg: light-dark(#8a5a00, #e0b25c); --t-type: light-dark(#0b7a75, #5fd0c5);
+  --t-string: light-dark(#2f7a2f, #98cf8b); --t-number: light-dark(#a5480a, #f0a272);
+  --t-variable: light-dark(#7a3fb0, #c9a4f2); --select: light-dark(#cfe0f5, #1f3a58);
 }
-:root[data-theme="dark"] {
-  --bg: #14181b; --panel: #1b2125; --edge: #323b41; --text: #e3e8ea; --soft: #9aa7ae; --accent: #77b2f5;
-  --accent-text: #0b1c2e; --hover: #262e33; --select: #1f3a58;
-  --bad: #ff8a80; --bad-bg: #3a1f1f; --ok: #81c784;
-  --t-keyword: #e59ad0; --t-field: #82b7f0; --t-arg: #e0b25c; --t-type: #5fd0c5; --t-string: #98cf8b;
-  --t-number: #f0a272; --t-variable: #c9a4f2; --t-directive: #e59ad0;
-  --t-comment: #7f8d94; --t-punct: #9aa7ae;
-}
-* { box-sizing: border-box }
-html, body { height: 100%; margin: 0 }
-body { display: flex; flex-direction: column; background: var(--bg); color: var(--text);
-  font: 14px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
-button, input, select { font: inherit; color: inherit }
-button { border: 1px solid var(--edge); background: var(--panel); border-radius: 6px; padding: 4px 10px;
-  cursor: pointer }
-button:hover { background: var(--hover) }
-button.quiet { border-color: transparent; background: none }
-button.quiet:hover { background: var(--hover) }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px }
-header { display: flex; align-items: center; gap: 8px; padding: 8px 12px;
-  border-bottom: 1px solid var(--edge);
-  background: var(--panel); flex-wrap: wrap }
-header h1 { font-size: 15px; margin: 0 8px 0 0; font-weight: 650; white-space: nowrap }
-header h1 a { color: inherit; text-decoration: none }
-header h1 span { color: var(--soft); font-weight: 400 }
+html, body { height: 100%; }
+body { display: flex; flex-direction: column; font-size: 14px; line-height: 1.45; }
+button { padding: 4px 10px; }
+button.quiet { border-color: transparent; background: none; }
+button.quiet:hover { background: var(--hover); }
+header { padding: 8px 12px; }
+header h1 { margin: 0 8px 0 0; }
+header h1 a { color: inherit; }
 header .space { flex: 1 }
-#run { background: var(--accent); color: var(--accent-text); border-color: var(--accent); font-weight: 600;
-  min-width: 92px }
-#run:hover { filter: brightness(1.08) }
-#run.live { background: var(--bad); border-color: var(--bad); color: var(--panel) }
-kbd { font: 11px var(--mono); border: 1px solid var(--edge); border-radius: 4px; padding: 0 4px;
-  color: var(--soft) }
+#run { font-weight: 600; min-width: 92px }
+#run.live { background: var(--bad); border-color: var(--bad); color: var(--paper) }
+kbd { color: var(--soft) }
 main { flex: 1; display: flex; min-height: 0; position: relative }
-section { display: flex; flex-direction: column; min-width: 0; min-height: 0; background: var(--panel) }
+section { display: flex; flex-direction: column; min-width: 0; min-height: 0; background: var(--paper) }
 #left { width: 46% }
-#right { flex: 1; border-left: 1px solid var(--edge) }
-#docs { width: 330px; border-left: 1px solid var(--edge); overflow: hidden }
-#docs[hidden] { display: none }
+#right { flex: 1; border-left: 1px solid var(--line) }
+#docs { width: 330px; border-left: 1px solid var(--line); overflow: hidden }
 .grip { width: 7px; margin: 0 -4px 0 -3px; cursor: col-resize; z-index: 3; flex: none; background: none }
 .grip:hover, .grip:focus-visible { background: var(--select) }
 .grip.flat { width: auto; height: 7px; margin: -3px 0 -4px; cursor: row-resize }
-.bar { display: flex; align-items: center; gap: 4px; padding: 4px 8px; border-bottom: 1px solid var(--edge);
+.bar { display: flex; align-items: center; gap: 4px; padding: 4px 8px; border-bottom: 1px solid var(--line);
   min-height: 37px; color: var(--soft); font-size: 13px }
 .bar [role=tab] { border: 0; background: none; border-radius: 6px; color: var(--soft) }
-.bar [role=tab][aria-selected=true] { color: var(--text); background: var(--hover); font-weight: 600 }
+.bar [role=tab][aria-selected=true] { color: var(--ink); background: var(--hover); font-weight: 600 }
 .editor { position: relative; flex: 1; min-height: 0; display: flex; font: 13px/20px var(--mono);
-  background: var(--panel) }
-.gutter { flex: none; width: 42px; overflow: hidden; text-align: right; color: var(--t-comment);
+  background: var(--paper) }
+.gutter { flex: none; width: 42px; overflow: hidden; text-align: right; color: var(--faint);
   padding: 10px 8px 10px 0; user-select: none; white-space: pre }
 .gutter .bad { color: var(--bad); font-weight: 700 }
 .code { position: relative; flex: 1; min-width: 0 }
 .code pre, .code textarea { position: absolute; inset: 0; margin: 0; padding: 10px 12px 10px 4px; border: 0;
   font: inherit; white-space: pre; overflow: auto; tab-size: 2; letter-spacing: 0 }
-.code pre { pointer-events: none; overflow: hidden; color: var(--text) }
-.code textarea { background: none; color: transparent; caret-color: var(--text); resize: none; width: 100%;
-  height: 100%; outline: none }
+.code pre { pointer-events: none; overflow: hidden; color: var(--ink) }
+.code textarea { background: none; color: transparent; caret-color: var(--ink); resize: none; height: 100%;
+  border-radius: 0; outline: none }
 .editor:focus-within { box-shadow: inset 2px 0 0 var(--accent) }
 .code textarea::selection { background: var(--select); color: transparent }
-.code textarea::placeholder { color: var(--t-comment) }
-.keyword { color: var(--t-keyword) } .field { color: var(--t-field) } .arg { color: var(--t-arg) }
+.code textarea::placeholder { color: var(--faint) }
+.keyword, .directive { color: var(--t-keyword) } .field { color: var(--t-field) } .arg { color: var(--t-arg) }
 .type { color: var(--t-type) } .string { color: var(--t-string) } .number { color: var(--t-number) }
-.variable { color: var(--t-variable) } .directive { color: var(--t-directive) }
-.comment { color: var(--t-comment); font-style: italic } .punct { color: var(--t-punct) }
+.variable { color: var(--t-variable) }
+.comment { color: var(--faint); font-style: italic } .punct { color: var(--soft) }
 .bad-token { color: var(--bad); text-decoration: underline wavy }
 .unknown { text-decoration: underline wavy var(--bad); text-underline-offset: 3px }
 #popup { position: absolute; z-index: 9; min-width: 220px; max-width: 460px; max-height: 246px;
   overflow: auto;
-  background: var(--panel); border: 1px solid var(--edge); border-radius: 8px; margin: 0; padding: 4px;
+  background: var(--paper); border: 1px solid var(--line); border-radius: 8px; margin: 0; padding: 4px;
   list-style: none; font: 13px/20px var(--mono); box-shadow: 0 8px 24px #0003 }
-#popup[hidden] { display: none }
 #popup li { display: flex; gap: 14px; justify-content: space-between; padding: 1px 8px; border-radius: 5px;
   cursor: pointer; white-space: nowrap }
 #popup li[aria-selected=true] { background: var(--select) }
 #popup li small { color: var(--soft); font: inherit; overflow: hidden; text-overflow: ellipsis }
 #popup li.gone { text-decoration: line-through }
-#below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--edge); display: flex;
+#below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--line); display: flex;
   flex-direction: column }
 .pane { flex: 1; min-height: 0; overflow: auto; display: flex; flex-direction: column }
-.pane[hidden] { display: none }
-#metadata { padding: 10px 12px }
-#metadata:not([hidden]) { display: block }
+#metadata { display: block; padding: 10px 12px }
 #metadata p { margin: 0 0 8px; color: var(--soft); font-size: 13px }
 .pair { display: flex; gap: 6px; margin-bottom: 6px }
-.pair input { flex: 1; min-width: 0; padding: 4px 8px; border: 1px solid var(--edge); border-radius: 6px;
-  background: var(--bg); font: 13px var(--mono) }
+.pair input { flex: 1; min-width: 0 }
 #results { flex: 1; overflow: auto; padding: 10px 12px; scroll-behavior: auto }
-.card { border: 1px solid var(--edge); border-radius: 8px; margin-bottom: 8px; overflow: hidden;
+.card { border: 1px solid var(--line); border-radius: 8px; margin-bottom: 8px; overflow: hidden;
   background: var(--bg) }
 .card.failed { border-color: var(--bad) }
 .card .head { display: flex; gap: 12px; padding: 3px 10px; font: 12px/20px var(--mono); color: var(--soft);
-  border-bottom: 1px solid var(--edge); background: var(--panel) }
-.card .head b { color: var(--text); font-weight: 600 }
+  border-bottom: 1px solid var(--line); background: var(--paper) }
+.card .head b { color: var(--ink); font-weight: 600 }
 .card .head .right { margin-left: auto }
 .card pre { margin: 0; padding: 8px 10px; font: 13px/19px var(--mono); white-space: pre-wrap;
   overflow-wrap: anywhere }
 .problem { display: block; width: 100%; text-align: left; border: 0; border-radius: 0; padding: 4px 10px;
-  background: var(--bad-bg); color: var(--bad); font-size: 13px; border-bottom: 1px solid var(--edge) }
+  background: var(--mark); color: var(--bad); font-size: 13px; border-bottom: 1px solid var(--line) }
 .problem small { font-family: var(--mono); opacity: .8 }
 .empty { color: var(--soft); padding: 24px 8px; text-align: center; line-height: 2 }
-.dot { display: inline-block; width: 8px; height: 8px; border-radius: 50%; background: var(--t-comment) }
 .dot.live { background: var(--ok); animation: pulse 1.6s infinite }
 @keyframes pulse { 50% { opacity: .35 } }
 @media (prefers-reduced-motion: reduce) { .dot.live { animation: none } }
-#docs .bar input { flex: 1; min-width: 0; padding: 3px 8px; border: 1px solid var(--edge); border-radius: 6px;
-  background: var(--bg) }
+#docs .bar input { padding: 3px 8px }
 #docs .body { overflow: auto; padding: 8px 12px 24px; flex: 1 }
 #docs h2 { font-size: 16px; margin: 6px 0 4px; overflow-wrap: anywhere }
 #docs h3 { font-size: 12px; text-transform: uppercase; letter-spacing: .05em; color: var(--soft);
   margin: 16px 0 4px; font-weight: 600 }
 #docs p { margin: 2px 0 6px; color: var(--soft); white-space: pre-line }
 #docs .crumbs { font-size: 13px; margin-bottom: 4px }
-#docs .entry { padding: 5px 0; border-top: 1px solid var(--edge); position: relative;
+#docs .entry { padding: 5px 0; border-top: 1px solid var(--line); position: relative;
   overflow-wrap: anywhere; font: 13px/19px var(--mono) }
-#docs .entry p { font: 13px/18px system-ui, sans-serif; margin: 2px 0 0 }
-#docs .entry .add { float: right; font: 12px system-ui; padding: 0 7px; margin-left: 6px }
-#docs .link { border: 0; background: none; padding: 0; color: var(--t-type); font: inherit;
-  border-radius: 3px }
-#docs .link:hover { text-decoration: underline; background: none }
+#docs .entry p { font: 13px/18px var(--sans); margin: 2px 0 0 }
+#docs .entry .add { float: right; font: 12px var(--sans); padding: 0 7px; margin-left: 6px }
+#docs .link { color: var(--t-type); font: inherit }
 #docs .gone { text-decoration: line-through }
-#toast { position: fixed; bottom: 18px; left: 50%; transform: translateX(-50%); background: var(--text);
-  color: var(--panel); padding: 6px 14px; border-radius: 8px; opacity: 0; transition: opacity .2s;
+#toast { position: fixed; bottom: 18px; left: 50%; transform: translateX(-50%); background: var(--ink);
+  color: var(--paper); padding: 6px 14px; border-radius: 8px; opacity: 0; transition: opacity .2s;
   pointer-events: none; z-index: 20 }
 #toast.shown { opacity: 1 }
 @media (max-width: 760px) {
   main { flex-direction: column; overflow: auto }
   #left, #right, #docs { width: auto !important; flex: none; min-height: 70vh; border-left: 0;
-    border-top: 1px solid var(--edge) }
+    border-top: 1px solid var(--line) }
   .grip:not(.flat), header kbd { display: none }
 }
-</style>
-</head>
-<body>
+"""
+
+EXPLORER_BODY = r"""
 <header>
-  <h1><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
-  <button id="run" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
+  <h1 class="name"><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
+  <button id="run" class="main" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
   <button id="tidy" title="Format the document (Shift+Alt+F)">Format</button>
   <button id="share" title="Copy a link to this document">Share</button>
   <span class="space"></span>
@@ -47375,7 +47628,10 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   <section id="right" aria-label="Result">
     <div class="bar"><span class="dot" id="dot"></span><span id="summary">Result</span>
       <span style="flex:1"></span><button class="quiet" id="clear">Clear</button></div>
-    <div id="results" tabindex="0" aria-label="Results" role="log"></div>
+    <div id="results" tabindex="0" aria-label="Results" role="log"><div class="empty">
+      <kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br><kbd>Ctrl</kbd> <kbd>Space</kbd> completes<br>
+      <kbd>Ctrl</kbd> <kbd>K</kbd> searches the schema<br><kbd>Shift</kbd> <kbd>Alt</kbd> <kbd>F</kbd> formats
+    </div></div>
   </section>
   <section id="docs" aria-label="Schema">
     <div class="bar"><input id="search" type="search" placeholder="Search the schema"
@@ -47384,18 +47640,16 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   </section>
 </main>
 <div id="toast" role="status"></div>
-<script>
-"use strict";
-const $ = (id) => document.getElementById(id);
-const make = (tag, props = {}, ...children) => {
-  const node = Object.assign(document.createElement(tag), props);
-  node.append(...children);
-  return node;
-};
+"""
+
+
+# -- GraphQL explorer: the editor --------------------------------------------------------
+
+EXPLORER_EDITOR = r'''
 const escapeHtml = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
 const endpoint = location.pathname.replace(/\/+$/, "") || "/graphql";
 
-// ---- tokens and where they stand ------------------------------------------------------------
+// -- tokens and where they stand --
 
 const TOKEN = new RegExp([
   /(?<comment>#[^\n]*)/, /(?<string>"""(?:\\"""|[^])*?(?:"""|$)|"(?:\\.|[^"\\\n])*"?)/,
@@ -47552,7 +47806,7 @@ function analyse(text) {
   }
 }
 
-// ---- editors ----------------------------------------------------------------------------------
+// -- editors --
 
 class Editor {
   constructor(box, paint) {
@@ -47666,7 +47920,7 @@ const query = new Editor($("query-editor"), paintGraphql);
 const variables = new Editor($("variables-editor"), paintJson);
 query.opened = () => complete(false);
 
-// ---- completion -------------------------------------------------------------------------------
+// -- completion --
 
 const popup = $("popup");
 let choices = [], chosen = 0, replaceFrom = 0;
@@ -47742,11 +47996,10 @@ function optionsFor(kind, at, result) {
 
 function drawPopup(caret) {
   popup.replaceChildren(...choices.slice(0, 60).map((item, index) => {
-    const node = make("li", { role: "option", id: "choice-" + index, className: item.gone ? "gone" : "" },
-      make("span", { textContent: item.label }), make("small", { textContent: item.detail }));
-    node.setAttribute("aria-selected", String(index === chosen));
-    node.addEventListener("mousedown", (event) => { event.preventDefault(); chosen = index; accept(); });
-    return node;
+    const take = (event) => { event.preventDefault(); chosen = index; accept(); };
+    return el("li", { role: "option", id: "choice-" + index, class: item.gone ? "gone" : null,
+      "aria-selected": String(index === chosen), onmousedown: take },
+      el("span", { text: item.label }), el("small", { text: item.detail }));
   }));
   const before = query.value.slice(0, replaceFrom), line = before.split("\n").length - 1;
   const column = before.length - before.lastIndexOf("\n") - 1, width = characterWidth();
@@ -47760,7 +48013,7 @@ function drawPopup(caret) {
 }
 function characterWidth() {
   if (!characterWidth.value) {
-    const probe = make("span", { textContent: "0".repeat(50), style: "position:absolute;visibility:hidden" });
+    const probe = el("span", { text: "0".repeat(50), style: "position:absolute;visibility:hidden" });
     query.back.append(probe);
     characterWidth.value = probe.getBoundingClientRect().width / 50;
     probe.remove();
@@ -47802,8 +48055,12 @@ query.area.addEventListener("input", (event) => {
 query.area.addEventListener("blur", hidePopup);
 query.area.addEventListener("click", hidePopup);
 
-// ---- running ----------------------------------------------------------------------------------
+'''
 
+
+# -- GraphQL explorer: running, formatting -----------------------------------------------
+
+EXPLORER_RUNNING = r'''
 const results = $("results");
 let running = null;         // AbortController of the request under way
 const MAX_EVENTS = 500;
@@ -47814,12 +48071,7 @@ function state(text, live) {
   $("run").classList.toggle("live", Boolean(running));
   $("run").textContent = running ? "■ Stop" : "▶ Run";
 }
-function clock(date = new Date()) {
-  const two = (n) => String(n).padStart(2, "0");
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.`
-    + String(date.getMilliseconds()).padStart(3, "0");
-}
-function size(count) { return count < 1024 ? count + " B" : (count / 1024).toFixed(1) + " KiB"; }
+const stamp = () => clock(now(), true);
 
 function card(title, text, right) {
   let value, pretty = text, errors = [];
@@ -47828,17 +48080,17 @@ function card(title, text, right) {
     pretty = JSON.stringify(value, null, 2);
     errors = value && Array.isArray(value.errors) ? value.errors : [];
   } catch { /* shown as it came */ }
-  const head = make("div", { className: "head" }, make("b", { textContent: title }),
-    make("span", { className: "right", textContent: right }));
-  const node = make("div", { className: "card" + (errors.length ? " failed" : "") }, head);
+  const head = el("div", { class: "head" }, el("b", { text: title }),
+    el("span", { class: "right", text: right }));
+  const node = el("div", { class: "card" + (errors.length ? " failed" : "") }, head);
   for (const error of errors) {
     const place = (error.locations || [])[0];
-    const button = make("button", { className: "problem" }, error.message + " ",
-      make("small", { textContent: place ? `${place.line}:${place.column}` : "" }));
-    if (place) button.addEventListener("click", () => query.go(place.line, place.column));
-    node.append(button);
+    node.append(el("button", { class: "problem", onclick: () => place && query.go(place.line, place.column) },
+      error.message + " ", el("small", { text: place ? `${place.line}:${place.column}` : "" })));
   }
-  node.append(make("pre", { innerHTML: paintJson(pretty) }));
+  const shown = el("pre");
+  shown.innerHTML = paintJson(pretty);
+  node.append(shown);
   const follows = results.scrollHeight - results.scrollTop - results.clientHeight < 60;
   results.append(node);
   while (results.children.length > MAX_EVENTS) results.firstChild.remove();
@@ -47877,7 +48129,7 @@ async function run() {
     if (error.name === "AbortError") state($("summary").textContent.replace(/^(Subscribed since|Running…)/,
       "Stopped. $&"));
     else {
-      card("Failed", "The server could not be reached: " + error.message, clock());
+      card("Failed", "The server could not be reached: " + error.message, stamp());
       state("Failed");
     }
   }
@@ -47895,8 +48147,8 @@ async function ask(request, control) {
   const text = await response.text();
   const took = (performance.now() - began).toFixed(0) + " ms";
   running = null;
-  state(`${response.status} ${response.statusText} · ${took} · ${size(new Blob([text]).size)}`);
-  card(`${response.status}`, text, clock());
+  state(`${response.status} ${response.statusText} · ${took} · ${bytes(new Blob([text]).size)}`);
+  card(`${response.status}`, text, stamp());
   results.scrollTop = 0;
 }
 
@@ -47910,24 +48162,24 @@ async function subscribe(request, control) {
   if (!(response.headers.get("content-type") || "").startsWith("text/event-stream")) {
     running = null;
     state(`${response.status} ${response.statusText}`);
-    return card(String(response.status), await response.text(), clock());
+    return card(String(response.status), await response.text(), stamp());
   }
   let count = 0;
-  const since = new Date();
+  const since = now();
   const counted = () => `${count} event${count === 1 ? "" : "s"}`;
-  const live = () => state(`Subscribed since ${clock(since).slice(0, 8)} · ${counted()}`, true);
+  const live = () => state(`Subscribed since ${clock(since)} · ${counted()}`, true);
   live();
-  results.append(make("div", { className: "empty", textContent: "Waiting for events…" }));
+  results.append(el("div", { class: "empty", text: "Waiting for events…" }));
   for await (const event of events(response.body)) {
     if (results.querySelector(".empty")) results.replaceChildren();
     if (event.type === "complete") break;
     if (event.data === "") continue;
     count += 1;
-    card("#" + count + (event.type === "gap" ? " gap" : ""), event.data, clock());
+    card("#" + count + (event.type === "gap" ? " gap" : ""), event.data, stamp());
     live();
   }
   running = null;
-  state(`Ended at ${clock().slice(0, 8)} · ${counted()}`);
+  state(`Ended at ${clock(now())} · ${counted()}`);
 }
 
 // The lines of an event stream as events { type, data }.
@@ -47949,7 +48201,7 @@ async function* events(body) {
   }
 }
 
-// ---- formatting -------------------------------------------------------------------------------
+// -- formatting --
 
 function tidy() {
   const { tokens } = analyse(query.value);
@@ -48015,8 +48267,12 @@ function tidy() {
   }
 }
 
-// ---- schema browser ---------------------------------------------------------------------------
+'''
 
+
+# -- GraphQL explorer: the schema, tabs, sharing -----------------------------------------
+
+EXPLORER_SCHEMA = r'''
 const INTROSPECTION = `query Introspection { __schema { description queryType { name } mutationType { name }
   subscriptionType { name } directives { name description locations isRepeatable args { ...Input } }
   types { kind name description specifiedByURL fields(includeDeprecated: true) { name description isDeprecated
@@ -48049,11 +48305,7 @@ async function loadSchema() {
 
 let trail = [];
 const docs = $("docs-body");
-const link = (name, text = name) => {
-  const node = make("button", { className: "link", textContent: text });
-  node.addEventListener("click", () => browse(name));
-  return node;
-};
+const link = (name, text = name) => el("button", { class: "link", text, onclick: () => browse(name) });
 const refNodes = (ref) => ref.kind === "NON_NULL" ? [...refNodes(ref.ofType), "!"]
   : ref.kind === "LIST" ? ["[", ...refNodes(ref.ofType), "]"] : [link(ref.name)];
 
@@ -48061,30 +48313,27 @@ function argumentNodes(args) {
   if (!args || !args.length) return [];
   const nodes = ["("];
   args.forEach((item, index) => {
-    nodes.push(make("span", { className: "arg", textContent: item.name, title: item.description || "" }),
+    nodes.push(el("span", { class: "arg", text: item.name, title: item.description || "" }),
       ": ",
       ...refNodes(item.type));
-    if (item.defaultValue !== null) nodes.push(make("span",
-      { className: "punct", textContent: " = " + item.defaultValue }));
+    if (item.defaultValue !== null) nodes.push(el("span",
+      { class: "punct", text: " = " + item.defaultValue }));
     if (index < args.length - 1) nodes.push(", ");
   });
   return [...nodes, ")"];
 }
 function fieldEntry(field, owner) {
-  const node = make("div", { className: "entry" });
+  const node = el("div", { class: "entry" });
   const operation = schema && ["query", "mutation", "subscription"].find((kind) => schema[kind] === owner);
   if (operation) {
-    const add = make("button", { className: "add", textContent: "+",
-      title: "Write an operation with this field" });
-    add.setAttribute("aria-label", `Write an operation with ${field.name}`);
-    add.addEventListener("click", () => insert(operation, field));
-    node.append(add);
+    node.append(el("button", { class: "add", text: "+", title: "Write an operation with this field",
+      "aria-label": `Write an operation with ${field.name}`, onclick: () => insert(operation, field) }));
   }
-  node.append(make("span", { className: "field" + (field.isDeprecated ? " gone" : ""),
-    textContent: field.name }),
+  node.append(el("span", { class: "field" + (field.isDeprecated ? " gone" : ""),
+    text: field.name }),
     ...argumentNodes(field.args), ": ", ...refNodes(field.type));
-  if (field.description) node.append(make("p", { textContent: field.description }));
-  if (field.isDeprecated) node.append(make("p", { textContent: "Deprecated: " + field.deprecationReason }));
+  if (field.description) node.append(el("p", { text: field.description }));
+  if (field.isDeprecated) node.append(el("p", { text: "Deprecated: " + field.deprecationReason }));
   return node;
 }
 function browse(name, same) {
@@ -48092,66 +48341,66 @@ function browse(name, same) {
   if (!same) trail = type ? [...trail.filter((item) => item !== name), name].slice(-6) : [];
   docs.replaceChildren();
   docs.scrollTop = 0;
-  if (!schema) return docs.append(make("p", { textContent: "No schema." }));
+  if (!schema) return docs.append(el("p", { text: "No schema." }));
   if (!type) return overview();
-  const crumbs = make("div", { className: "crumbs" }, link(null, "Schema"));
+  const crumbs = el("div", { class: "crumbs" }, link(null, "Schema"));
   for (const item of trail) crumbs.append(" › ", item === name ? item : link(item));
-  docs.append(crumbs, make("h2", { textContent: name }),
-    make("p", { textContent: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
-  const part = (title, nodes) => { if (nodes.length) docs.append(make("h3", { textContent: title }),
+  docs.append(crumbs, el("h2", { text: name }),
+    el("p", { text: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
+  const part = (title, nodes) => { if (nodes.length) docs.append(el("h3", { text: title }),
     ...nodes); };
-  const plain = (refs) => (refs || []).map((ref) => make("div", { className: "entry" }, link(ref.name)));
-  if (type.specifiedByURL) docs.append(make("p", {},
-    make("a", { href: type.specifiedByURL, textContent: type.specifiedByURL })));
+  const plain = (refs) => (refs || []).map((ref) => el("div", { class: "entry" }, link(ref.name)));
+  if (type.specifiedByURL) docs.append(el("p", {},
+    el("a", { href: type.specifiedByURL, text: type.specifiedByURL })));
   part("Fields", (type.fields || []).map((field) => fieldEntry(field, name)));
   part("Input fields", (type.inputFields || []).map((item) => {
-    const node = make("div", { className: "entry" },
-      make("span", { className: "arg", textContent: item.name }), ": ",
+    const node = el("div", { class: "entry" },
+      el("span", { class: "arg", text: item.name }), ": ",
       ...refNodes(item.type), item.defaultValue === null ? "" : " = " + item.defaultValue);
-    if (item.description) node.append(make("p", { textContent: item.description }));
+    if (item.description) node.append(el("p", { text: item.description }));
     return node;
   }));
   part("Values", (type.enumValues || []).map((item) => {
-    const node = make("div", { className: "entry" + (item.isDeprecated ? " gone" : "") },
-      make("span", { className: "type", textContent: item.name }));
-    if (item.description) node.append(make("p", { textContent: item.description }));
+    const node = el("div", { class: "entry" + (item.isDeprecated ? " gone" : "") },
+      el("span", { class: "type", text: item.name }));
+    if (item.description) node.append(el("p", { text: item.description }));
     return node;
   }));
   part("Implements", plain(type.interfaces));
   part("Possible types", plain(type.possibleTypes));
 }
 function overview() {
-  docs.append(make("h2", { textContent: "Schema" }), make("p", { textContent: schema.description || "" }));
+  docs.append(el("h2", { text: "Schema" }), el("p", { text: schema.description || "" }));
   for (const kind of ["query", "mutation", "subscription"]) {
     const type = schema.types.get(schema[kind]);
     if (!type) continue;
-    docs.append(make("h3", { textContent: kind === "query" ? "Queries" : kind + "s" }),
+    docs.append(el("h3", { text: kind === "query" ? "Queries" : kind + "s" }),
       ...type.fields.map((field) => fieldEntry(field, type.name)));
   }
   const own = [...schema.types.values()].filter((type) => !type.name.startsWith("__")
     && ![schema.query, schema.mutation, schema.subscription].includes(type.name));
-  docs.append(make("h3", { textContent: "Types" }), ...own.map((type) => make("div", { className: "entry" },
-    link(type.name), make("span", { className: "comment", textContent: " " + type.kind.toLowerCase() }))));
+  docs.append(el("h3", { text: "Types" }), ...own.map((type) => el("div", { class: "entry" },
+    link(type.name), el("span", { class: "comment", text: " " + type.kind.toLowerCase() }))));
 }
 $("search").addEventListener("input", () => {
   const wanted = $("search").value.trim().toLowerCase();
   if (!wanted || !schema) return browse(trail[trail.length - 1] || null, true);
-  docs.replaceChildren(make("h3", { textContent: "Found" }));
+  docs.replaceChildren(el("h3", { text: "Found" }));
   let count = 0;
   for (const type of schema.types.values()) {
     if (type.name.startsWith("__")) continue;
     if (type.name.toLowerCase().includes(wanted)) {
-      docs.append(make("div", { className: "entry" }, link(type.name)));
+      docs.append(el("div", { class: "entry" }, link(type.name)));
       count += 1;
     }
     for (const item of [...(type.fields || []), ...(type.inputFields || []), ...(type.enumValues || [])]) {
       if (count < 200 && item.name.toLowerCase().includes(wanted)) {
-        docs.append(make("div", { className: "entry" }, link(type.name), "." + item.name));
+        docs.append(el("div", { class: "entry" }, link(type.name), "." + item.name));
         count += 1;
       }
     }
   }
-  if (!count) docs.append(make("p", { textContent: "Nothing has such a name." }));
+  if (!count) docs.append(el("p", { text: "Nothing has such a name." }));
 });
 
 // A document for one root field: required arguments as variables, leaf fields selected.
@@ -48207,23 +48456,18 @@ function welcome() {
   return lines + (first ? "\n" + draft("query", first) : "\n{\n  __typename\n}\n");
 }
 
-// ---- metadata, tabs, sharing, theme, sizes ------------------------------------------------------
+// -- metadata, tabs, sharing, theme, sizes --
 
 function metadata() {
   return [...$("pairs").children].map((row) =>
     [...row.querySelectorAll("input")].map((input) => input.value));
 }
 function addPair(key = "", value = "") {
-  const field = (label, text) => {
-    const input = make("input", { value: text, placeholder: label, spellcheck: false });
-    input.setAttribute("aria-label", "Metadata " + label);
-    input.addEventListener("input", remember);
-    return input;
-  };
-  const drop = make("button", { textContent: "×", title: "Remove" });
-  drop.setAttribute("aria-label", "Remove this pair");
-  const row = make("div", { className: "pair" }, field("key", key), field("value", value), drop);
-  drop.addEventListener("click", () => { row.remove(); remember(); });
+  const field = (label, value) => el("input", { class: "code", type: "text", value, placeholder: label,
+    spellcheck: "false", "aria-label": "Metadata " + label, oninput: remember });
+  const drop = el("button", { text: "×", title: "Remove", "aria-label": "Remove this pair",
+    onclick: () => { row.remove(); remember(); } });
+  const row = el("div", { class: "pair" }, field("key", key), field("value", value), drop);
   $("pairs").append(row);
   return row;
 }
@@ -48352,21 +48596,14 @@ addEventListener("hashchange", () =>
 
 followTheme();
 restore();
-results.append(make("div", { className: "empty",
-  innerHTML: "<kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br>"
-  + "<kbd>Ctrl</kbd> <kbd>Space</kbd> completes<br><kbd>Ctrl</kbd> <kbd>K</kbd> searches the schema<br>"
-  + "<kbd>Shift</kbd> <kbd>Alt</kbd> <kbd>F</kbd> formats" }));
 if (innerWidth < 1000) toggleDocs(false);
 loadSchema();
 if (!location.hash) query.area.focus();
-</script>
-</body>
-</html>
 '''
-EXPLORER_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; script-src 'sha256-%s'" % base64.b64encode(hashlib.sha256(
-        EXPLORER_PAGE.partition("<script>")[2].partition("</script>")[0].encode()).digest()).decode())
+
+EXPLORER_PAGE, EXPLORER_POLICY = render_program(
+    "GraphQL explorer", "M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z", EXPLORER_STYLE,
+    EXPLORER_BODY, EXPLORER_EDITOR + EXPLORER_RUNNING + EXPLORER_SCHEMA)
 
 
 @page("explorer")
@@ -48454,6 +48691,9 @@ class Server:
     def start(self):
         raise_file_limit()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
+        if not memory_used():
+            self.app.log.write("warn", "this system does not tell how large the process is: scripts that take too much "
+                                       "memory are not stopped")
         try:
             self.app.script_files()     # a folder that cannot be read is an error now, not later
             self._http = self._listen()
@@ -49350,6 +49590,8 @@ def line_diff(actual, expected):
     return "\n".join(lines)
 
 
+# -- Script tests: requests and streams --------------------------------------------------
+
 class LocalServer(HTTPServer):
     """The HTTP server without a port: whoever has it hands it connections."""
 
@@ -49523,6 +49765,8 @@ class TestResult:
         self.kind = self.failure = self.place = None
         self.notes = []
 
+
+# -- Script tests: one file --------------------------------------------------------------
 
 class ScriptTests:
     """One test file, with the scripts of its folder loaded for it."""
@@ -50508,16 +50752,15 @@ test("only what is on the list can be chosen", async () => {
   <title>Live poll</title>
   <link rel="icon" href="data:,">
   <style>
-    :root { color-scheme: light dark; --paper: #f6f4ef; --card: #fff; --ink: #23211d; --quiet: #6d6860;
-      --line: #dcd7cc; --bar: #f3c9a5; --live: #2e7d4f; --bad: #b3362b }
-    @media (prefers-color-scheme: dark) {
-      :root { --paper: #1b1a18; --card: #262421; --ink: #efece5; --quiet: #a8a298; --line: #3d3a35;
-        --bar: #7a4f2b; --live: #6fcf97; --bad: #f08a80 }
-    }
+    :root { color-scheme: light dark;
+      --ink: light-dark(#1c2024, #e4e8eb); --soft: light-dark(#5c656e, #9aa5af);
+      --line: light-dark(#e1e5e9, #2c333a); --bar: light-dark(#cfe2f8, #1f4166);
+      --bg: light-dark(#f6f7f9, #121518); --paper: light-dark(#fff, #191d21);
+      --ok: light-dark(#227a3d, #6cc58a); --bad: light-dark(#b3261e, #ff8a80) }
     * { box-sizing: border-box }
     body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
-      background: var(--paper); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
-    main { width: min(34rem, 100%); padding: 2rem; background: var(--card); border: 1px solid var(--line);
+      background: var(--bg); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
+    main { width: min(34rem, 100%); padding: 2rem; background: var(--paper); border: 1px solid var(--line);
       border-radius: 1rem }
     h1 { margin: 0 0 1.2rem; font-size: 1.6rem; line-height: 1.25 }
     button { position: relative; display: flex; width: 100%; margin: 0 0 .7rem; padding: .8rem 1rem; overflow: hidden;
@@ -50526,9 +50769,9 @@ test("only what is on the list can be chosen", async () => {
     button:hover, button:focus-visible { border-color: currentColor }
     button i { position: absolute; inset: 0 auto 0 0; background: var(--bar); transition: width .4s }
     button span, button b { position: relative }
-    p { margin: .6rem 0 0; color: var(--quiet); font-size: .95rem }
+    p { margin: .6rem 0 0; color: var(--soft); font-size: .95rem }
     #status::before { content: "●"; margin-right: .4em }
-    #status.live::before { color: var(--live) }
+    #status.live::before { color: var(--ok) }
     #answer { color: var(--bad) }
     @media (prefers-reduced-motion: reduce) { button i { transition: none } }
   </style>

@@ -1290,6 +1290,51 @@ result = s
 # 8  VALUES AND OBJECTS
 # ======================================================================================
 
+class LazyObjectTest(unittest.TestCase):
+    """Objects whose properties are made when they are read, such as `context.request`."""
+
+    def evaluate(self, code):
+        """(result of the code with such an object as `o`, the keys that were made)"""
+        realm, made = aiwebengine.Realm("lazy.js"), []
+
+        def make(key):
+            made.append(key)
+            return realm.new_object({"key": key})
+
+        realm.define("o", realm.lazy_object({"b": aiwebengine.LATER, "n": 1, "a": aiwebengine.LATER}, make))
+        return realm.to_python(realm.evaluate(code)), made
+
+    def test_only_what_is_read_is_made_and_once(self):
+        self.assertEqual(self.evaluate("[o.n, o.a.key, o.a === o.a]"), ([1, "a", True], ["a"]))
+        self.assertEqual(self.evaluate("const { a: { key } } = o; key"), ("a", ["a"]))
+
+    def test_scripts_see_an_ordinary_object(self):
+        for code, expected in (
+                ("Object.keys(o).join()", "b,n,a"), ("JSON.stringify({ ...o })", None),
+                ("JSON.stringify(o)", None), ("JSON.stringify(structuredClone(o))", None),
+                ("JSON.stringify(Object.assign({}, o))", None), ("Object.create(o).a.key", "a"),
+                ("o.b = 5; delete o.n; o.x = 1; JSON.stringify(o)", '{"b":5,"a":{"key":"a"},"x":1}'),
+                ("Object.freeze(o); o.b = 5; o.b.key", "b"), ("'b' in o && !('c' in o) && o.c === undefined", True),
+                ("o.hasOwnProperty('a') && o.toString === Object.prototype.toString", True),
+                ("Object.defineProperty(o, 'a', { get() { return this.n + 1 } }); [o.a, o.b.key].join()", "2,b"),
+                ("let s = ''; for (const k in o) s += k; s", "bna"),
+                ("Object.setPrototypeOf(o, { c: 3 }); o.c + o.n", 4)):
+            with self.subTest(code):
+                self.assertEqual(self.evaluate(code)[0],
+                                 '{"b":{"key":"b"},"n":1,"a":{"key":"a"}}' if expected is None else expected)
+
+    def test_a_property_that_cannot_be_made_is_made_at_the_next_reading(self):
+        realm, failures = aiwebengine.Realm("lazy.js"), [aiwebengine.JSTypeError("not now")]
+
+        def make(key):
+            if failures:
+                raise failures.pop()
+            return key
+
+        realm.define("o", realm.lazy_object({"a": aiwebengine.LATER}, make))
+        self.assertEqual(realm.evaluate("let first; try { o.a } catch (e) { first = e.message } first + o.a"), "not nowa")
+
+
 class ObjectModelTest(unittest.TestCase):
     """Properties, prototypes, functions, arrays as objects."""
 
@@ -2495,6 +2540,30 @@ class NestingTest(unittest.TestCase):
         script = ("function f(x) { " + "else ".join(f"if (x === {n}) return {n};" for n in range(3000))
                   + "else return 'none' } result = [f(0), f(49), f(50), f(2999), f(3000)].join()")
         self.assertEqual(outcome(script), "0,49,50,2999,none")
+
+
+class RefusedSourceTest(unittest.TestCase):
+    """What cannot be compiled is a SyntaxError of the script, with a place."""
+
+    def refusal(self, source):
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            aiwebengine.Realm().evaluate(source, "t.js")
+        error = caught.exception
+        self.assertEqual((error.name, error.phase), ("SyntaxError", "parse"))
+        return error
+
+    def test_code_that_is_too_deep_for_the_compiler_has_a_place(self):
+        error = self.refusal("1;\n  " + "0 ? 1 : " * 20000 + "2")
+        self.assertEqual((error.line, error.message), (2, "The code here is too deeply nested"))
+
+    def test_a_failure_of_the_compiler_itself_has_a_place(self):
+        def fail(emitter, node):
+            raise ValueError("field 'id' is required for Name")
+        with mock.patch.dict(aiwebengine.EMITTERS, {aiwebengine.ThrowStatement: fail}):
+            for source in ("if (1) {\n  throw 1 }", "if (1) {\n  throw 1 }\nexport {}"):
+                error = self.refusal(source)
+                self.assertEqual((error.line, error.column), (2, 3))
+                self.assertNotIn("field", error.message)
 
 
 class MappedArgumentsTest(unittest.TestCase):
@@ -4072,7 +4141,11 @@ construct: () => 1 })))
                 self.assertEqual(outcome(f"result = {source}"), expected)
 
     #: Cases in which some node does something else than the specification says, and why.
-    NODE_DIFFERS = {"computed keys and heritage are strict code": "the globals of node 24's vm take an unknown name"}
+    NODE_DIFFERS = {
+        "computed keys and heritage are strict code": "the globals of node 24's vm take an unknown name",
+        "B.3.5 an initialiser in the head of for-in; B.3.4 no var of for-of with the name of a catch parameter":
+            "V8 takes such a var of for-of",
+        "what cannot be destructured says which property was asked for": "V8 writes null as 'object null'"}
 
     @unittest.skipIf(NODE_MISSING, NODE_MISSING)
     def test_node_gives_the_same_outcome_in_every_case(self):
@@ -6700,16 +6773,16 @@ class StackEdgeTest(unittest.TestCase):
 LARGEST_CALLS = {
     "sort of long equal texts": ("const a = new Array(1e6).fill(T)", "a.sort()"),
     "sort of long texts alike": ("const a = Array.from({ length: 20 }, (_, i) => 'a'.repeat(2e6) + i)", "a.sort()"),
-    "toSorted of numbers": ("const a = new Array(5e6).fill(1.5); a[9] = 1", "a.toSorted((x, y) => x - y)"),
+    "toSorted of numbers": ("const a = new Array(4e6).fill(1.5); a[9] = 1", "a.toSorted((x, y) => x - y)"),
     "sort of numbers as texts": ("const a = new Array(2e6).fill(17)", "a.sort()"),
     "sort of short texts": ("const a = Array.from({ length: 2e5 }, (_, i) => 'k' + i * 7919 % 100003).flatMap(x => [x, x, x, x, x])",
                             "a.sort()"),
     "indexOf of a long text": ("const a = new Array(1e6).fill(T), t = T.slice(1) + 'b'", "a.indexOf(t)"),
     "includes of a long text": ("const a = new Array(1e6).fill(T), t = T.slice(1) + 'b'", "a.includes(t)"),
     "lastIndexOf of a long text": ("const a = new Array(1e6).fill(T), t = T.slice(1) + 'b'", "a.lastIndexOf(t)"),
-    "indexOf in many numbers": ("const a = new Array(1e7).fill(1)", "a.indexOf(2)"),
-    "indexOf of true among ones": ("const a = new Array(1e7).fill(1)", "a.indexOf(true)"),
-    "includes of NaN": ("const a = new Array(1e7).fill(1)", "a.includes(NaN)"),
+    "indexOf in many numbers": ("const a = new Array(4e6).fill(1)", "a.indexOf(2)"),
+    "indexOf of true among ones": ("const a = new Array(4e6).fill(1)", "a.indexOf(true)"),
+    "includes of NaN": ("const a = new Array(4e6).fill(1)", "a.includes(NaN)"),
     "lastIndexOf in a text": ("const p = 'a'.repeat(1e6), q = p + 'b' + p", "T.lastIndexOf(q)"),
     "lastIndexOf of a short text": ("", "T.lastIndexOf('ba'.repeat(40) + 'a'.repeat(80))"),
     "indexOf in a text": ("const p = 'a'.repeat(1e6), q = p + 'b' + p", "T.indexOf(q)"),
@@ -6738,15 +6811,15 @@ LARGEST_CALLS = {
     "reverse of a typed array": ("const a = new Uint8Array(2e8)", "a.reverse()"),
     "fill of a typed array": ("const a = new Float64Array(2.5e7)", "a.fill(2.5)"),
     "slice of a typed array": ("const a = new Uint8Array(2e8)", "a.slice()"),
-    "slice of an array": ("const a = new Array(1e7).fill(1)", "a.slice()"),
-    "fill of an array": ("const a = new Array(1e7).fill(1)", "a.fill(2)"),
-    "concat": ("const a = new Array(1.5e7).fill(1)", "a.concat(a)"),
-    "join": ("const a = new Array(1.5e7).fill('a')", "a.join()"),
-    "JSON.stringify": ("const a = new Array(5e6).fill(1.5)", "JSON.stringify(a)"),
+    "slice of an array": ("const a = new Array(4e6).fill(1)", "a.slice()"),
+    "fill of an array": ("const a = new Array(4e6).fill(1)", "a.fill(2)"),
+    "concat": ("const a = new Array(4e6).fill(1)", "a.concat(a)"),
+    "join": ("const a = new Array(4e6).fill('a')", "a.join()"),
+    "JSON.stringify": ("const a = new Array(4e6).fill(1.5)", "JSON.stringify(a)"),
     "JSON.stringify of texts": ("const a = new Array(30).fill('\"'.repeat(5e5))", "JSON.stringify(a)"),
     "BigInt arithmetic": ("const b = (1n << 1000000n) - 1n, c = b >> 500000n", "b / c"),
     "BigInt as text": ("const b = (1n << 1000000n) - 1n", "String(b)"),
-    "console.log": ("const a = new Array(1e7).fill(1)", "console.log(a, T)"),
+    "console.log": ("const a = new Array(4e6).fill(1)", "console.log(a, T)"),
 }
 
 
@@ -7471,6 +7544,22 @@ class BadSocketTest(ServerCase):
         self.assertEqual(self.output.getvalue().count("ZeroDivisionError"), 1)
         self.assertFalse(self.server._http._away)
 
+    def test_a_connection_that_cannot_be_waited_for_ends_alone(self):
+        self.serve(self.SOURCE)
+        http_server = self.server._http
+        with mock.patch.object(http_server.selector, "register", side_effect=ValueError("odd")):
+            with socket.create_connection(("127.0.0.1", self.server.port)) as sock:
+                sock.settimeout(WAIT)
+                self.assertEqual(sock.recv(9), b"")
+        self.assertEqual(self.get("/hi")[2], "hi")
+        self.assertEqual(self.output.getvalue().count("ValueError: odd"), 1)
+        self.assertEqual([each for each in http_server.handlers if each.state is aiwebengine.CLOSED], [])
+
+    def test_the_start_says_when_the_system_does_not_tell_how_large_the_process_is(self):
+        with mock.patch.object(aiwebengine, "memory_used", lambda: 0):
+            self.serve(self.SOURCE)
+        self.assertIn("memory are not stopped", self.output.getvalue())
+
     def test_a_wait_that_always_fails_is_neither_the_end_nor_a_flood(self):
         broadcaster = self.serve_with_select()
         client = self.connect("/s")
@@ -7524,17 +7613,20 @@ class BadSocketTest(ServerCase):
 
     def test_an_accept_that_always_fails_does_not_spin(self):
         self.serve(self.SOURCE)
-        server = self.server._http
-        accept, calls = server._accept, []
-        refused = mock.Mock(accept=mock.Mock(side_effect=lambda: calls.append(1) or (_ for _ in ()).throw(
-            PermissionError(1, "not permitted"))))
-        server._accept = lambda listener: accept(refused)
+        server, calls = self.server._http, []
+        accept = server._accept
+
+        def refuse():
+            calls.append(1)
+            raise PermissionError(1, "not permitted")
+        refusing = mock.patch.object(server, "_accept", lambda listener: accept(mock.Mock(accept=refuse)))
+        refusing.start()
         with socket.create_connection(("127.0.0.1", self.server.port)) as sock:
             self.eventually(lambda: len(calls) > 2)
             before = len(calls)
             time.sleep(0.3)
             self.assertLess(len(calls) - before, 40)
-            server._accept = accept
+            refusing.stop()
             sock.settimeout(WAIT)
             sock.sendall(b"GET /hi HTTP/1.1\r\nHost: localhost\r\n\r\n")
             self.assertTrue(sock.recv(99).startswith(b"HTTP/1.1 200"))
@@ -12809,6 +12901,54 @@ class WaitingTest(ServerCase):
         self.assertEqual(self.get("/go")[2], "gone")
         self.assertEqual([self.bodies(sock, 1) for sock in socks], [[str(n)] for n in range(200)])
 
+    def crossing(self, count, resolver="() => 'leaf'"):
+        """Scripts 0 to count - 1: each calls the resolver of the next, the last that of the first."""
+        return {f"{n}.js": """
+            graphQLRegistry.registerQuery("leafN", "type Query { leafN: String }", RESOLVER);
+            routeRegistry.registerRoute("/quickN", () => "quick");
+            routeRegistry.registerRoute("/callN", () => {
+                console.log("in N");
+                while (!sharedStorage.getItem("go"));
+                return graphQLRegistry.executeGraphQL("{ leafNEXT }");
+            });""".replace("RESOLVER", resolver).replace("NEXT", str((n + 1) % count)).replace("N", str(n))
+            for n in range(count)}
+
+    def cross(self, count, resolver):
+        """What the routes of crossing() answer when each is called while the one before waits."""
+        self.serve(self.crossing(count, resolver), handler_timeout=WAIT)
+        socks = [self.ask(f"/call{n}") for n in range(count)]
+        self.eventually(lambda: self.output.getvalue().count("  in ") == count)
+        for n in range(count):
+            self.server.app.storage_of(f"{n}.js").set("go", "1")
+        return [self.bodies(sock, 1)[0] for sock in socks]
+
+    def test_scripts_that_call_each_other_do_not_block_each_other(self):
+        for count, resolver in ((2, "() => 'leaf'"), (3, "async () => { await null; return 'leaf'; }")):
+            self.assertEqual(self.cross(count, resolver),
+                             [json.dumps({"data": {f"leaf{(n + 1) % count}": "leaf"}}) for n in range(count)])
+            self.assertEqual([self.get(f"/quick{n}")[2] for n in range(count)], ["quick"] * count)
+
+    def test_an_endless_loop_in_a_script_that_was_called_ends_both_calls(self):
+        self.serve({**self.crossing(2, "() => { while (true); }")}, handler_timeout=0.5)
+        for storage in ("0.js", "1.js"):
+            self.server.app.storage_of(storage).set("go", "1")
+        socks = [self.ask(f"/call{n}") for n in (0, 1)]
+        for sock in socks:
+            self.assertIn("stopped after 0.5 s", self.bodies(sock, 1)[0])
+        self.assertEqual([self.get(f"/quick{n}")[2] for n in (0, 1)], ["quick"] * 2)
+        self.assertEqual(aiwebengine.STOPPED_THREADS, set())
+
+    def test_a_script_that_waits_for_itself_is_told_so_at_once(self):
+        self.serve("""
+            graphQLRegistry.registerQuery("soon", "type Query { soon: Int }", async () => { await null; return 1; });
+            graphQLRegistry.registerQuery("never", "type Query { never: Int }",
+                                          () => new Promise(done => setTimeout(done, 1)));
+            routeRegistry.registerRoute("/:name", ({ request }) =>
+                graphQLRegistry.executeGraphQL(`{ ${request.params.name} }`));
+        """, handler_timeout=10 * WAIT)
+        self.assertEqual(self.get_json("/soon"), {"data": {"soon": 1}})
+        self.assertIn("while its own script waits for it", self.get_json("/never")["errors"][0]["message"])
+
     def test_answers_stay_in_order_on_one_connection(self):
         self.serve(self.SCRIPTS, handler_timeout=WAIT)
         sock = self.ask("/wait/1", "/free", "/wait/2", "/free")
@@ -15124,11 +15264,12 @@ class CommandLineTest(ServerCase):
         folder = self.folder_with(a_js="import { x } from './lib/x.js';\nimport './lib/none.js';")
         self.write(folder / "lib" / "x.js", "export { y as x } from '../b.js';")
         self.write(folder / "b.js", "export const z = 1;")
+        self.write(folder / "lib" / "none.js", "")
         done = self.run_cli(folder, "--check")
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, r"lib/x\.js:1:10  SyntaxError: The requested module '\.\./b\.js' does not .*\n"
                                       r" +> 1 \| export \{ y as x \} from '\.\./b\.js';\n +\^\n")
-        self.write(folder / "b.js", "export const y = 1;")
+        os.unlink(folder / "lib" / "none.js")           # all modules are loaded before the first is linked
         done = self.run_cli(folder, "--check")
         self.assertIn("a.js:2:8  Error: cannot import './lib/none.js' from a.js", done.stderr)
 
@@ -17372,6 +17513,16 @@ class LivePagesInTheBrowser(LiveCase):
         self.write(self.folder / "app.js", "routeRegistry.registerRoute('/', () => ResponseBuilder.html('<html>better'))")
         page.wait_for("document.body?.innerText.trim() === 'better'")
 
+    def test_below_a_base_path(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": "h1 { color: rgb(1, 2, 3) }"},
+                   base_path="/app")
+        page = self.open("/")
+        self.write(self.folder / "public" / "style.css", "h1 { color: rgb(4, 5, 6) }")
+        page.wait_for("getComputedStyle(document.querySelector('h1')).color === 'rgb(4, 5, 6)'")
+        self.assertTrue(page.evaluate("window.kept"))
+        addresses = page.evaluate(DashboardInTheBrowser.ADDRESSES)
+        self.assertEqual([path for path in addresses if not path.startswith(("/app/", "/favicon"))], [])
+
     def test_frames_of_the_stack_open_one_by_one(self):
         self.serve("const a = () => none.x;\nconst b = () => a();\nroutedBy = 1;\n"
                    "routeRegistry.registerRoute('/', () => b());")
@@ -17595,6 +17746,23 @@ class DashboardInTheBrowser(ServerCase):
         listener.close()
         page.wait_for(row + ".children[2].innerText === '0'")
         self.assertEqual(page.problems(), [])
+
+    ADDRESSES = "performance.getEntriesByType('resource').map(entry => new URL(entry.name).pathname)"
+
+    def test_below_a_base_path(self):
+        self.serve(self.FILES, base_path="/tools/live")
+        page = self.show("#/stream/%2Fchat")
+        page.type("#send-data", '{"text": "hello"}')
+        page.click("#send button")
+        self.see(page, "#send-answer", "0 connections matched")
+        addresses = page.evaluate(self.ADDRESSES)
+        self.assertGreater(len(addresses), 1)
+        self.assertEqual([path for path in addresses if not path.startswith("/tools/live/engine")], [])
+        explorer = page.evaluate("document.querySelector('a[href=graphql]').pathname")
+        self.assertEqual(explorer, "/tools/live/graphql")
+        page.goto(self.server.url + "/graphql")
+        self.assertEqual(page.evaluate("document.querySelector('h1 a').pathname"), "/tools/live/engine")
+        page.wait_for(self.ADDRESSES + ".includes('/tools/live/graphql')")
 
     def test_a_test_message_is_sent_and_explained(self):
         page = self.open("#/stream/%2Fchat")
