@@ -28452,6 +28452,7 @@ class Realm:
         me = threading.get_ident()
         with WAITS_LOCK:
             if self.is_below(me):
+                WAITS.pop(me, None)
                 return False
             WAITS[me] = self
         self.lock.acquire()
@@ -32163,8 +32164,8 @@ class Broadcaster:
         self.report = report or (lambda level, text: None)
         self.histories = Histories()
         self.selector = new_selector()
-        #: Open connections of all streams.
-        self.count = 0
+        #: Open connections of all streams, and how many each address has.
+        self.count, self.count_of = 0, collections.Counter()
         self._count_lock = threading.Lock()
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
@@ -32241,6 +32242,7 @@ class Broadcaster:
             head += b"Last-Event-ID: %b\r\n\r\n" % position
         with self._count_lock:
             self.count += 1
+            self.count_of[address] += 1
         waiting = collections.deque([head + opening, *connection.unsent])
         if first:
             waiting.append(first)
@@ -32545,6 +32547,9 @@ class Broadcaster:
             return                      # still with a request thread: adopting it will close it
         with self._count_lock:
             self.count -= 1
+            self.count_of[connection.address] -= 1
+            if not self.count_of[connection.address]:
+                del self.count_of[connection.address]
         try:
             self.selector.unregister(connection.sock)
         except (KeyError, ValueError, OSError):
@@ -43936,11 +43941,14 @@ class StreamOpener(ScriptCaller):
         """Refuses another event stream when there are too many, or too many from one address."""
         server = self.server
         server.gate.admit(self.address, server.clock)
-        if self.app.stream_connections >= server.max_connections:
-            most = server.max_connections
-            there = "There is already 1 connection" if most == 1 else f"There are already {most:,} connections"
-            raise Refusal(503, f"{there} to streams",
-                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
+        mine, places = self.app.broadcaster.count_of[self.address], server.stream_places
+        if self.app.stream_connections >= places:
+            there = "There is already 1 connection" if places == 1 else f"There are already {places:,} connections"
+        elif places > 9 and mine >= places - places // 10:
+            there = f"There are already {mine:,} connections of this address"
+        else:
+            return
+        raise Refusal(503, f"{there} to streams", headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
 
     @staticmethod
     def query_metadata(head):
@@ -44438,7 +44446,6 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.gate = Gate(host, allowed_hosts, cors, rate)
         self.key = Key()
         self.missing_pace = Pace()
-        self.max_connections = max_connections
         self.requests = RequestLog()
         self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
@@ -44447,6 +44454,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.open_of = collections.Counter()    # address -> how many of them it has
         self.selector = new_selector()
         self.max_sockets = socket_limit()
+        #: Streams leave sockets for requests, and those of one address a tenth of the places for others.
+        self.stream_places = min(max_connections, self.max_sockets - self.max_sockets // 10)
         if self.max_sockets < max_connections:
             self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
                                    f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")

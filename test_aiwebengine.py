@@ -12236,6 +12236,28 @@ class HttpTest(ServerCase):
         self.eventually(lambda: self.server.app.broadcaster.count == 1)
         self.assertEqual(self.connect("/events").status, 200)
 
+    def test_one_address_leaves_streams_for_others(self):
+        self.serve(ECHO, max_connections=20)
+        count_of = self.server.app.broadcaster.count_of
+        count_of["127.0.0.1"] = 17
+        first = self.connect("/events")
+        self.eventually(lambda: count_of["127.0.0.1"] == 18)
+        self.assertEqual(self.connect("/events").status, 503)
+        self.assertIn("18 connections of this address", self.get("/events")[2])
+        count_of["192.0.2.1"], count_of["127.0.0.1"] = 18, 1
+        self.assertEqual(self.connect("/events").status, 200)
+        first.close()
+        self.eventually(lambda: count_of["127.0.0.1"] == 1)
+
+    def test_streams_leave_sockets_for_requests(self):
+        with mock.patch.object(aiwebengine, "socket_limit", lambda: 10):
+            self.serve(ECHO)
+        for _ in range(9):
+            self.assertEqual(self.connect("/events").status, 200)
+        self.eventually(lambda: self.server.app.broadcaster.count == 9)
+        self.assertEqual(self.connect("/events").status, 503)
+        self.assertEqual(self.post("/echo")[0], 200)
+
     def test_a_limit_of_one_stream_is_told_in_the_singular(self):
         self.serve(ECHO, max_connections=1)
         self.connect("/events")
