@@ -27811,12 +27811,16 @@ class LiveValues:
         """What a call gave: nothing of it is left for later that can be told now."""
         if isinstance(value, JSErrorObject):
             raise JSError(value)
-        if isinstance(value, JSObject) and value.fn is None and self.is_iterable(value):
-            value = self.list_of(value)
+        if isinstance(value, JSObject) and value.fn is None and not isinstance(value, JSArray):
+            if self.is_iterable(value):
+                value = self.list_of(value)
+            elif is_callable(value.get(SYM_ASYNC_ITERATOR)):
+                raise JSTypeError("the resolver gave an async iterable, which is not read; give an array, and send "
+                                  "what comes later to subscribers with graphQLRegistry.sendSubscriptionMessage")
         return self.convert(value)
 
     def is_iterable(self, value):
-        return not isinstance(value, (JSArray, JSPrimitiveObject, JSErrorObject)) \
+        return not isinstance(value, (JSPrimitiveObject, JSErrorObject)) \
             and is_callable(value.get(SYM_ITERATOR)) and not is_callable(value.get("toJSON"))
 
     def list_of(self, value):
@@ -44318,6 +44322,7 @@ def connect_answer(realm, value):
     status = realm.get(value, "status")
     if isinstance(status, (int, float)) and not isinstance(status, bool) and status >= 400:
         return response_from(realm, value)
+    refuse_emptied(realm, value, "onConnect returned")
     metadata = {}
     for key in realm.keys(value):
         item = realm.get(value, key)

@@ -9607,11 +9607,13 @@ class GraphQLClientsTest(ServerCase):
             get lt() { return { *[Symbol.iterator]() { yield {}; throw new Error("stopped"); } }; }, get unused() { throw 1; },
             *endless() { for (;;) yield 1; } }));
           graphQLRegistry.registerQuery("error", "error: String", () => new TypeError("returned"));
+          graphQLRegistry.registerQuery("later", "later: T", async function* () { yield { i: 1 }; });
         """)
         ask = lambda query: json.loads(self.post("/graphql", json.dumps({"query": query}), {"Content-Type": "application/json"})[2])
         self.assertEqual(ask("{ t { i s id l ll t { i } u { __typename } lt { i } } }"), {"data": {"t": {
             "i": 7, "s": "text", "id": "1e+21", "l": [1, 2], "ll": [[1], [2], [3]], "t": None, "u": None, "lt": None}}})
         self.assertEqual([(item["message"], item["path"]) for item in ask("{ error }")["errors"]], [("returned", ["error"])])
+        self.assertIn("sendSubscriptionMessage", ask("{ later { i } }")["errors"][0]["message"])
         found = ask("{ bad { i s id l ll t { i s } lt { i } } }")
         self.assertEqual(found["data"]["bad"], {"i": None, "s": None, "id": None, "l": [1, None], "ll": [[1], None],
                                                 "t": {"i": 1, "s": None}, "lt": None})
@@ -13196,6 +13198,18 @@ class StreamsOverHttpTest(ServerCase):
         again = self.connect("/s?name=Ada", [*self.EVENT_SOURCE, f"Last-Event-ID: {client.last_id}"])
         self.assertEqual([again.next()["data"] for _ in range(3)], ['{"hello":"Ada"}', "missed", "came"])
         self.assertIn("only onConnect can send", self.send("later", "x"))
+
+    def test_metadata_that_on_connect_cannot_mean_are_refused(self):
+        self.serve("""
+            const made = { map: new Map([["a", "b"]]), error: new Error("x"), nested: { a: {} }, list: [1], good: { a: 1, b: null } };
+            routeRegistry.registerStreamRoute("/s", ({ request }) => ({ then: (done) => done(made[request.query.what]) }));
+            """)
+        for what, part in (("map", "Object.fromEntries(map)"), ("error", "an Error"), ("nested", '"a\\" is not'), ("list", "an array")):
+            status, _, text = self.get("/s?what=" + what)
+            self.assertEqual(status, 500)
+            self.assertIn(part, text)
+        self.connect("/s?what=good")
+        self.assertEqual([dict(item.metadata) for item in self.server.app.streams.get("/s").connections], [{"a": "1"}])
 
     def test_head_of_a_stream_answers_as_get_would_without_a_length(self):
         self.serve(self.NAMED)
