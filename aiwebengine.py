@@ -5948,6 +5948,24 @@ class JSStringObject(JSPrimitiveObject):
 # calls these for the rest.
 # ======================================================================================
 
+#: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
+#: that are made for one realm.
+RUNTIME = {
+    "undefined": undefined, "null": null, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
+    "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
+    **{item.__name__: item for item in (
+        GeneratorExit, BaseException, Exception, type, int, str, bool, len)}}
+#: The same for functions that get the realm as their first argument.
+REALM_RUNTIME = {}
+
+
+def runtime_helper(item):
+    """Declares a function or class that generated code finds under its name."""
+    needs_realm = isinstance(item, types.FunctionType) and item.__code__.co_varnames[:1] == ("realm",)
+    (REALM_RUNTIME if needs_realm else RUNTIME)[item.__name__] = item
+    return item
+
+
 # -- Numbers and text --------------------------------------------------------------------
 
 #: White space and line terminators that conversions and trim() remove (7.1.4.1, 12.2, 12.3).
@@ -6115,6 +6133,7 @@ def is_constructor(value):
     return isinstance(value, JSObject) and value.ctor is not None
 
 
+@runtime_helper
 def typeof(value):
     """The `typeof` operator (13.5.3)."""
     kind = type(value)
@@ -6156,6 +6175,7 @@ def to_primitive(value, hint="default"):
     raise JSTypeError("Cannot convert object to primitive value")
 
 
+@runtime_helper
 def to_number(value):
     """ToNumber (7.1.4): an int or a float."""
     kind = type(value)
@@ -6176,6 +6196,7 @@ def to_number(value):
     return to_number(to_primitive(value, "number"))
 
 
+@runtime_helper
 def to_numeric(value):
     """ToNumeric (7.1.3): an int, a float or a JSBigInt."""
     kind = type(value)
@@ -6421,6 +6442,7 @@ def list_from_array_like(value):
     return [value.get(str(i)) for i in interruptible(range(length))]
 
 
+@runtime_helper
 def instance_of(value, target):
     """InstanceofOperator (13.10.2)."""
     if not isinstance(target, JSObject):
@@ -6453,6 +6475,7 @@ def ordinary_has_instance(function, value):
     return False
 
 
+@runtime_helper
 def has_property(key, target):
     """The `in` operator (13.10.1)."""
     if not isinstance(target, JSObject):
@@ -6493,12 +6516,14 @@ def species_constructor(obj, default):
 
 # -- Equality and order (7.2) ------------------------------------------------------------
 
+@runtime_helper
 def strict_equal(x, y):
     """IsStrictlyEqual (7.2.15). Python's == is right except that it takes True for 1, and for a float on the
     left 2.0 for 2n."""
     return x == y and (type(x) is type(y) or type(x) in NUMBER_TYPES and type(y) in NUMBER_TYPES)
 
 
+@runtime_helper
 def loose_equal(x, y):
     """IsLooselyEqual (7.2.14)."""
     tx, ty = type(x), type(y)
@@ -6558,24 +6583,29 @@ def less(x, y, left_first=True):
         (int(x) if type(x) is JSBigInt else x) < (int(y) if type(y) is JSBigInt else y)
 
 
+@runtime_helper
 def lt(x, y):
     return less(x, y) is True
 
 
+@runtime_helper
 def gt(x, y):
     return less(y, x, False) is True
 
 
+@runtime_helper
 def le(x, y):
     return less(y, x, False) is False
 
 
+@runtime_helper
 def ge(x, y):
     return less(x, y) is False
 
 
 # -- Arithmetic (6.1.6, 13.15.3) ---------------------------------------------------------
 
+@runtime_helper
 def add(x, y):
     """The + operator."""
     tx, ty = type(x), type(y)
@@ -6613,11 +6643,13 @@ def concat(x, y):
     return text
 
 
-def concat_string(value):
+@runtime_helper
+def to_text(value):
     """An operand of + whose other operand is a string, as a string."""
     return value if type(value) is str else to_string(to_primitive(value))
 
 
+@runtime_helper
 def template_string(value):
     """A substitution of a template literal: ToString."""
     return value if type(value) is str else to_string(value)
@@ -6757,8 +6789,11 @@ shift_right = binary_numeric(
     "shift_right", lambda x, y: to_int32(x) >> (to_uint32(y) & 31), lambda x, y: bigint_shift(x, -y))
 shift_right_unsigned = binary_numeric(
     "shift_right_unsigned", lambda x, y: to_uint32(x) >> (to_uint32(y) & 31), bigint_unsigned_shift)
+for _operator in (sub, mul, div, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right, shift_right_unsigned):
+    runtime_helper(_operator)
 
 
+@runtime_helper
 def negate(value):
     """Unary minus (13.5.5)."""
     value = to_numeric(value)
@@ -6767,17 +6802,20 @@ def negate(value):
     return JSBigInt(-value) if type(value) is JSBigInt else -value
 
 
+@runtime_helper
 def bit_not(value):
     """The ~ operator (13.5.6)."""
     value = to_numeric(value)
     return JSBigInt(~int(value)) if type(value) is JSBigInt else ~to_int32(value)
 
 
+@runtime_helper
 def increment(value):
     """One more than a Numeric (13.4)."""
     return bigint(int(value) + 1) if type(value) is JSBigInt else number_sum(value + 1)
 
 
+@runtime_helper
 def decrement(value):
     return bigint(int(value) - 1) if type(value) is JSBigInt else number_sum(value - 1)
 
@@ -6857,12 +6895,14 @@ def iterator_from_method(value, method):
     return IteratorRecord(iterator, iterator.get("next"))
 
 
+@runtime_helper
 def close_iterator(iterator):
     """Closes what iterate() returned, after a break or return."""
     if isinstance(iterator, IteratorRecord):
         iterator.close()
 
 
+@runtime_helper
 def abandon_iterator(iterator, error):
     """Closes what iterate() returned, after an exception from the loop's body."""
     if isinstance(iterator, IteratorRecord):
@@ -6938,32 +6978,12 @@ def iterable_to_list(realm, value):
 # CPython runs. A JavaScript function becomes a Python function f(this, *arguments), a generator or
 # async function a Python generator. Every node carries the script's line and column, so a
 # Python traceback is the JavaScript stack. Generated code names only mangled JavaScript names,
-# temporaries (t1, t2 …) and the helpers listed as RUNTIME_NAMES, which the realm provides.
+# temporaries (t1, t2 …) and the helpers of RUNTIME, which the realm provides.
 # ======================================================================================
 
 _LOAD, _STORE, _DEL = ast.Load(), ast.Store(), ast.Del()
 _IS, _IS_NOT, _EQ, _IN = ast.Is(), ast.IsNot(), ast.Eq(), ast.In()
 _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
-
-#: Everything generated code may call or name, besides `type`, `int`, `len` and the script's own.
-RUNTIME_NAMES = """
-    check_depth undefined null interrupt stop guarded appendable ObjectPrototype ArrayPrototype JSObject JSArray JSFunction Cell
-    JSError FinallyLeft GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
-    power bit_and bit_or bit_xor shift_left shift_right shift_right_unsigned negate bit_not to_number
-    to_numeric increment decrement fix_number lt gt le ge strict_equal loose_equal typeof typeof_global
-    has_property instance_of to_text template_string check_length too_long property_key get get_element
-    get_length push char_code_at put put_sloppy put_element put_element_sloppy method element_method
-    callee delete_member delete_global put_global assign_const after new make_function make_async
-    make_generator make_async_generator make_target_function new_regexp template_object array_with_holes
-    spread rest_array make_arguments with_callee map_arguments define spread_into define_accessor set_literal_prototype
-    iterate iterate_live close_iterator abandon_iterator enumerate_keys destructure_array first_values
-    object_for_destructuring object_rest
-    caught sloppy_this new_instance constructor_result derived_result super_call super_get super_put
-    super_method make_class prototype_object class_method class_field static_field run_static
-    private_name private_get private_put private_has private_method yield_delegate async_yield_delegate
-    async_iterate async_close async_abandon async_step import_module import_meta strict_eval
-    member_key GeneratorExit hole quick_abs quick_floor quick_max quick_min
-""".split()
 
 #: Longest chain of tests of a switch, or of `else if`, that becomes one nested `if`.
 MAX_CASES_NESTED = 50
@@ -17511,6 +17531,7 @@ SPECIES_INFO = declared_info(PROMISE.static, SYM_SPECIES)
 # in an async generator an Await wraps the value to tell it from a `yield` of the script.
 
 
+@runtime_helper
 class Await:
     """What an async generator yields to wait for a promise."""
 
@@ -17632,6 +17653,7 @@ class GeneratorLoop(IteratorRecord):
         return value
 
 
+@runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*` (15.5.5, step 5): a Python generator to yield from."""
     record = get_iterator(realm, iterable)
@@ -17897,6 +17919,7 @@ class AsyncIteratorRecord(IteratorRecord):
         return call(self.next_method, self.iterator)
 
 
+@runtime_helper
 def async_iterate(realm, value):
     """GetIterator(value, async) (7.4.3)."""
     method = get_method(realm, value, SYM_ASYNC_ITERATOR)
@@ -17910,6 +17933,7 @@ def async_iterate(realm, value):
     return AsyncIteratorRecord(iterator, iterator.get("next"))
 
 
+@runtime_helper
 def async_step(record, result):
     """The value of an awaited iterator result, or None (Python's) at the end."""
     if not isinstance(result, JSObject):
@@ -17921,6 +17945,7 @@ def async_step(record, result):
     return value
 
 
+@runtime_helper
 def async_close(record, wrap):
     """AsyncIteratorClose with a normal completion (7.4.11); a Python generator to yield from.
     `wrap`: the caller is an async generator."""
@@ -17936,6 +17961,7 @@ def async_close(record, wrap):
         raise JSTypeError(f"{display(result)} is not an object")
 
 
+@runtime_helper
 def async_abandon(record, error, wrap):
     """AsyncIteratorClose with a throw completion."""
     if record.done or isinstance(error, (Interrupted, GeneratorExit)):
@@ -17949,6 +17975,7 @@ def async_abandon(record, error, wrap):
         pass
 
 
+@runtime_helper
 def async_yield_delegate(realm, iterable):
     """`yield*` in an async generator (15.5.5, step 5, async)."""
     record = async_iterate(realm, iterable)
@@ -21837,6 +21864,7 @@ class RegExpClass(BuiltinClass):
 REGEXP = RegExpClass("RegExp", prototype=lambda realm, proto: JSRegExpPrototype(proto))
 
 
+@runtime_helper
 def new_regexp(realm, pattern, flags):
     """The object for a regular expression literal."""
     return JSRegExp(realm.RegExpPrototype, regexp_program(pattern, flags))
@@ -25836,6 +25864,7 @@ def global_queue_microtask(realm, this, callback=undefined, *_):
 
 # -- Helpers of generated code: any realm ------------------------------------------------
 
+@runtime_helper
 class Cell:
     """A variable that each turn of a loop has anew. Unset until its declaration runs."""
 
@@ -25850,38 +25879,46 @@ class Cell:
         return value
 
 
+@runtime_helper
 def check_depth():
     """Called at the start of functions where CPython itself does not watch the depth of calls."""
 
 
+@runtime_helper
 def fix_number(value):
     """The result of + or - that left the range of ints."""
     return float(value) if type(value) is int else value
 
 
+@runtime_helper
 def check_length(text):
     if len(text) > MAX_STRING_LENGTH:
         raise JSRangeError("Invalid string length")
     return text
 
 
+@runtime_helper
 def too_long():
     raise JSRangeError("Invalid string length")
 
 
+@runtime_helper
 def assign_const(value, current, name):
     raise JSTypeError("Assignment to constant variable.")
 
 
+@runtime_helper
 def after(value, current):
     """value; reading `current` before has made sure that the variable is initialised."""
     return value
 
 
+@runtime_helper
 def private_name(name, kind):
     return PrivateKey(name, kind)
 
 
+@runtime_helper
 def private_get(obj, key):
     """obj.#key (7.3.31)."""
     try:
@@ -25898,6 +25935,7 @@ def private_get(obj, key):
     return key.getter.fn(obj)
 
 
+@runtime_helper
 def private_put(obj, key, value):
     """obj.#key = value (7.3.32)."""
     if not isinstance(obj, JSObject) or key not in obj.props:
@@ -25914,6 +25952,7 @@ def private_put(obj, key, value):
     return value
 
 
+@runtime_helper
 def private_has(obj, key):
     """#key in obj"""
     if not isinstance(obj, JSObject):
@@ -25921,6 +25960,7 @@ def private_has(obj, key):
     return key in obj.props
 
 
+@runtime_helper
 def private_method(obj, key):
     """The Python function of obj.#key(…)."""
     return callable_or_refusal(private_get(obj, key), f"(intermediate value).#{key.name}")
@@ -25983,11 +26023,13 @@ def meant_name(name, known):
     return f". Did you mean {lower[found[0]]}?" if found else ""
 
 
+@runtime_helper
 def property_key(value):
     """A computed key, converted once; array indices stay ints."""
     return value if type(value) is int or type(value) is str else to_property_key(value)
 
 
+@runtime_helper
 def member_key(obj, key):
     """The key of `obj[key] += …`: obj is looked at before the key is converted (13.15.2)."""
     if obj is undefined or obj is null:
@@ -26010,6 +26052,7 @@ def set_function_name(value, key, prefix=""):
     return value
 
 
+@runtime_helper
 def define(obj, key, value, needs_name):
     """A property of an object literal."""
     key = to_property_key(key)
@@ -26020,6 +26063,7 @@ def define(obj, key, value, needs_name):
     obj.create_data_property_or_throw(key, value)
 
 
+@runtime_helper
 def define_accessor(obj, key, kind, function, enumerable):
     """A getter or setter of an object literal or class."""
     key = to_property_key(key)
@@ -26031,6 +26075,7 @@ def define_accessor(obj, key, kind, function, enumerable):
         raise JSTypeError(f"Cannot redefine property: {key_text(key)}")
 
 
+@runtime_helper
 def set_literal_prototype(obj, value):
     """__proto__: value in an object literal (B.3.1)."""
     if isinstance(value, JSObject):
@@ -26039,21 +26084,13 @@ def set_literal_prototype(obj, value):
         obj.set_proto(None)
 
 
-def object_rest(source, used):
-    """CopyDataProperties for a rest property, as (key, value) pairs."""
-    skip = {to_property_key(key) for key in used}
-    for key in source.own_keys():
-        if key not in skip:
-            desc = source.get_own(key)
-            if desc is not None and desc.enumerable:
-                yield key, source.get(key)
-
-
+@runtime_helper
 def constructor_result(value, this):
     """`return value` in a base class constructor."""
     return value if isinstance(value, JSObject) else this
 
 
+@runtime_helper
 def derived_result(value):
     if isinstance(value, JSObject):
         return value
@@ -26068,10 +26105,12 @@ def super_base(home):
     return base
 
 
+@runtime_helper
 def super_get(home, this, key):
     return super_base(home).get(to_property_key(key), this)
 
 
+@runtime_helper
 def super_put(home, this, key, value):
     key = to_property_key(key)
     base = home.get_proto()
@@ -26082,11 +26121,13 @@ def super_put(home, this, key, value):
     return value
 
 
+@runtime_helper
 def super_method(home, this, key):
     return callable_or_refusal(super_get(home, this, key),
                                f"(intermediate value).{key_text(to_property_key(key))}")
 
 
+@runtime_helper
 def prototype_object(klass):
     return klass.props["prototype"]
 
@@ -26106,6 +26147,7 @@ def initialize_fields(this, klass):
             this.create_data_property_or_throw(key, value)
 
 
+@runtime_helper
 def class_method(klass, target, key, kind, function):
     """A method, getter or setter of a class; target is the class or its prototype."""
     if type(key) is PrivateKey:
@@ -26128,12 +26170,14 @@ def class_method(klass, target, key, kind, function):
         raise JSTypeError(f"Cannot redefine property: {key_text(key)}")
 
 
+@runtime_helper
 def class_field(klass, key, code, anonymous):
     if type(key) is not PrivateKey:
         key = to_property_key(key)
     klass.fields.append(("field", key, code, anonymous))
 
 
+@runtime_helper
 def static_field(klass, key, code, anonymous):
     value = undefined if code is None else code(klass)
     if type(key) is not PrivateKey:
@@ -26146,6 +26190,7 @@ def static_field(klass, key, code, anonymous):
         raise JSTypeError(f"Cannot redefine property: {key_text(key)}")
 
 
+@runtime_helper
 def run_static(klass, code):
     code(klass)
 
@@ -26167,23 +26212,6 @@ class ListDestructuring:
 
 
 #: Helpers that are the same in every realm.
-SHARED_RUNTIME = {
-    "undefined": undefined, "null": null, "interrupt": False,
-    "JSObject": JSObject, "JSArray": JSArray, "JSFunction": JSFunction, "Cell": Cell,
-    "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
-    "Await": Await, "BaseException": BaseException, "Exception": Exception,
-    "type": type, "int": int, "float": float, "str": str, "bool": bool, "len": len,
-    "to_text": concat_string, "hole": HOLE,
-    **{function.__name__: function for function in (
-        add, sub, mul, div, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right,
-        shift_right_unsigned, negate, bit_not, to_number, to_numeric, increment, decrement,
-        check_depth, fix_number, lt, gt, le, ge, strict_equal, loose_equal, typeof, has_property, instance_of,
-        template_string, check_length, too_long, property_key, member_key, assign_const, after, private_name,
-        private_get, private_put, private_has, private_method, define, define_accessor,
-        set_literal_prototype, constructor_result, derived_result, super_get, super_put,
-        super_method, prototype_object, class_method, class_field, static_field, run_static,
-        close_iterator, abandon_iterator, async_step, async_close, async_abandon)},
-}
 
 
 # -- Helpers of generated code: one realm ------------------------------------------------
@@ -26193,15 +26221,15 @@ MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method
     "abs", "floor", "max", "min"))
 
 
-def make_runtime(realm):
-    """The helpers that need the realm, as a dict by name."""
-    object_proto, array_proto = realm.ObjectPrototype, realm.ArrayPrototype
-    function_proto, string_proto = realm.FunctionPrototype, realm.StringPrototype
-    string_methods = string_proto.props
-    builtin_push = array_proto.get("push")
-    allocate = object.__new__
-    builtin_char_code_at = string_methods["charCodeAt"]
+@runtime_helper
+def caught(realm):
+    """The value of the exception that a catch clause handles."""
+    error = sys.exc_info()[1]
+    return error.value if type(error) is JSError else realm.thrown_value(error)
 
+
+def reading_helpers(realm, helpers):
+    """Reading of properties."""
     def get(obj, key):
         """obj.key, key a str."""
         if type(obj) is JSObject:
@@ -26238,6 +26266,14 @@ def make_runtime(realm):
             return len(obj)
         return get(obj, "length")
 
+    return get, get_element, get_length
+
+
+def calling_helpers(realm, helpers):
+    """Calls of methods and constructors."""
+    get_element, string_methods = helpers["get_element"], realm.StringPrototype.props
+    object_proto, allocate = realm.ObjectPrototype, object.__new__
+
     def method(obj, key, text):
         """The Python function of a method call obj.key(…)."""
         if type(obj) is str:
@@ -26266,55 +26302,67 @@ def make_runtime(realm):
     def element_method(obj, key, text):
         return callable_or_refusal(get_element(obj, key), text, realm)
 
-    def put(obj, key, value):
-        """obj.key = value in strict code."""
-        if type(obj) is JSObject and obj.attrs is None:
-            props = obj.props
-            if key in props or key not in Guard.keys:
-                props[key] = value
-                return value
-        put_slowly(realm, obj, key, value, True)
-        return value
+    def new(text, callee, *args):
+        if type(callee) is JSFunction:
+            ctor = callee.ctor
+            if ctor is True:
+                proto = callee.props.get("prototype")
+                if proto is None:
+                    proto = callee.get("prototype")
+                # What JSObject() does, without the call of its __init__.
+                this = allocate(JSObject)
+                this.proto = proto if isinstance(proto, JSObject) else object_proto
+                this.props = {}
+                this.attrs = None
+                result = callee.fn(this, *args)
+                return result if result is not undefined and isinstance(result, JSObject) else this
+            if ctor is not None:
+                return ctor(callee, *args)
+        if not isinstance(callee, JSObject) or callee.ctor is None:
+            raise JSTypeError(f"{text} is not a constructor")
+        return construct(callee, args)
 
-    def put_sloppy(obj, key, value):
-        if type(obj) is JSObject and obj.attrs is None:
-            props = obj.props
-            if key in props or key not in Guard.keys:
-                props[key] = value
-                return value
-        put_slowly(realm, obj, key, value, False)
-        return value
+    return method, element_method, new
 
-    def put_element(obj, key, value):
-        """obj[key] = value in strict code."""
-        if type(key) is int and type(obj) is JSArray:
-            items = obj.items
-            if 0 <= key < len(items):
-                items[key] = value
-                return value
-            if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
-                items.append(value)
-                return value
-        elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
-            obj.set_index(key, value)
+
+def storing_helpers(realm, helpers):
+    """Assignments to properties, in strict code and in sloppy."""
+    def helpers_for(strict, suffix):
+        def put(obj, key, value):
+            """obj.key = value"""
+            if type(obj) is JSObject and obj.attrs is None:
+                props = obj.props
+                if key in props or key not in Guard.keys:
+                    props[key] = value
+                    return value
+            put_slowly(realm, obj, key, value, strict)
             return value
-        put_key(realm, obj, key, value, True)
-        return value
 
-    def put_element_sloppy(obj, key, value):
-        if type(key) is int and type(obj) is JSArray:
-            items = obj.items
-            if 0 <= key < len(items):
-                items[key] = value
+        def put_element(obj, key, value):
+            """obj[key] = value"""
+            if type(key) is int and type(obj) is JSArray:
+                items = obj.items
+                if 0 <= key < len(items):
+                    items[key] = value
+                    return value
+                if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
+                    items.append(value)
+                    return value
+            elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
+                obj.set_index(key, value)
                 return value
-            if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
-                items.append(value)
-                return value
-        elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
-            obj.set_index(key, value)
+            put_key(realm, obj, key, value, strict)
             return value
-        put_key(realm, obj, key, value, False)
-        return value
+
+        put.__name__, put_element.__name__ = "put" + suffix, "put_element" + suffix
+        return put, put_element
+
+    return *helpers_for(True, ""), *helpers_for(False, "_sloppy")
+
+
+def function_helpers(realm, helpers):
+    """Functions of every kind from their Python functions."""
+    function_proto = realm.FunctionPrototype
 
     def make_function(code, info):
         return JSFunction(function_proto, code, info)
@@ -26354,25 +26402,13 @@ def make_runtime(realm):
         function.home = realm
         return function
 
-    def new(text, callee, *args):
-        if type(callee) is JSFunction:
-            ctor = callee.ctor
-            if ctor is True:
-                proto = callee.props.get("prototype")
-                if proto is None:
-                    proto = callee.get("prototype")
-                # What JSObject() does, without the call of its __init__.
-                this = allocate(JSObject)
-                this.proto = proto if isinstance(proto, JSObject) else object_proto
-                this.props = {}
-                this.attrs = None
-                result = callee.fn(this, *args)
-                return result if result is not undefined and isinstance(result, JSObject) else this
-            if ctor is not None:
-                return ctor(callee, *args)
-        if not isinstance(callee, JSObject) or callee.ctor is None:
-            raise JSTypeError(f"{text} is not a constructor")
-        return construct(callee, args)
+    return make_function, make_target_function, make_async, make_generator, make_async_generator
+
+
+def shortcuts(realm, helpers):
+    """Methods of arrays and strings that are called often."""
+    method, array_proto, string_methods = helpers["method"], realm.ArrayPrototype, realm.StringPrototype.props
+    builtin_push, builtin_char_code_at = array_proto.get("push"), string_methods["charCodeAt"]
 
     def push(obj, text, value):
         """obj.push(value)"""
@@ -26389,6 +26425,12 @@ def make_runtime(realm):
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
 
+    return push, char_code_at
+
+
+def shortcuts_of_math(realm, helpers):
+    """Functions of Math that are called often."""
+    method = helpers["method"]
     #: Functions of Math in this realm that nobody has replaced, by name.
     known = {}
 
@@ -26429,23 +26471,25 @@ def make_runtime(realm):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
+    return quick_abs, quick_floor, quick_max, quick_min
+
+
+def iteration_helpers(realm, helpers):
+    """Iteration, spread and destructuring of arrays."""
+    array_proto = realm.ArrayPrototype
+
     def iterate_live(value):
-        """iterate_any() for a loop whose body may change what is iterated."""
+        """iterate() for a loop whose body may change what is iterated."""
         if type(value) is JSArray and has_plain_iteration(realm, value):
             return live_items(value)
         return iterate_fast(realm, value)
 
-    def iterate_any(value):
+    def iterate(value):
         return iterate_fast(realm, value)
 
     def spread(value):
         """The values of a spread element, as a Python iterable."""
         return iterable_values(realm, value)
-
-    def caught():
-        """The value of the exception that a catch clause handles."""
-        error = sys.exc_info()[1]
-        return error.value if type(error) is JSError else realm.thrown_value(error)
 
     def rest_array(values):
         return JSArray(array_proto, list(values))
@@ -26471,14 +26515,16 @@ def make_runtime(realm):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    runtime = {name: item for name, item in locals().items()
-               if isinstance(item, types.FunctionType)}
-    runtime["iterate"] = runtime.pop("iterate_any")
-    del runtime["knows"]
-    runtime["ObjectPrototype"] = object_proto
-    runtime["ArrayPrototype"] = array_proto
-    for name, function in REALM_RUNTIME.items():
-        runtime[name] = types.MethodType(function, realm)
+    return iterate_live, iterate, spread, rest_array, first_values, destructure_array
+
+
+def make_runtime(realm):
+    """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
+    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype)
+    runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
+    for make in (reading_helpers, calling_helpers, storing_helpers, function_helpers, shortcuts, shortcuts_of_math,
+                 iteration_helpers):
+        runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
 
 
@@ -26579,11 +26625,13 @@ def iterable_values(realm, value):
     return values
 
 
+@runtime_helper
 def stop(realm):
     """The interrupt flag was found set."""
     realm.poll()
 
 
+@runtime_helper
 def sloppy_this(realm, this):
     """OrdinaryCallBindThis for sloppy functions (10.2.1.2)."""
     if this is undefined or this is null:
@@ -26591,10 +26639,12 @@ def sloppy_this(realm, this):
     return this if isinstance(this, JSObject) else to_object(realm, this)
 
 
+@runtime_helper
 def callee(realm, value, text):
     return callable_or_refusal(value, text)
 
 
+@runtime_helper
 def strict_eval(realm, value, text):
     """The callee of `eval(…)` in strict code: the text is strict too. It does not see local names."""
     if not isinstance(value, JSFunction) or value is not realm.global_object.get("eval"):
@@ -26605,6 +26655,7 @@ def strict_eval(realm, value, text):
     return run
 
 
+@runtime_helper
 def typeof_global(realm, name):
     """typeof of a name that may not exist."""
     python = global_name(name)
@@ -26616,6 +26667,7 @@ def typeof_global(realm, name):
     return typeof(value)
 
 
+@runtime_helper
 def put_global(realm, name, value, strict):
     """name = value for a name that this script does not declare (6.2.5.6, step 3)."""
     if name in realm.lexical:
@@ -26633,12 +26685,14 @@ def put_global(realm, name, value, strict):
     return value
 
 
+@runtime_helper
 def delete_global(realm, name):
     if name in realm.lexical:
         return False
     return realm.global_object.delete(name)
 
 
+@runtime_helper
 def delete_member(realm, obj, key, strict):
     """delete obj[key]"""
     if obj is None:
@@ -26648,10 +26702,7 @@ def delete_member(realm, obj, key, strict):
     return delete_property(realm, obj, key, strict)
 
 
-def new_regexp_literal(realm, pattern, flags):
-    return new_regexp(realm, pattern, flags)
-
-
+@runtime_helper
 def template_object(realm, site):
     """GetTemplateObject (13.2.8.4)."""
     template = realm.templates.get(site)
@@ -26665,13 +26716,15 @@ def template_object(realm, site):
     return template
 
 
-def array_with_holes_literal(realm, values):
+@runtime_helper
+def array_with_holes(realm, values):
     array = realm.new_array(values)
     if HOLE in values:
         array.__class__ = HoleyArray
     return array
 
 
+@runtime_helper
 def spread_into(realm, target, source):
     """CopyDataProperties into an object literal (7.3.26)."""
     if source is undefined or source is null:
@@ -26687,13 +26740,19 @@ def spread_into(realm, target, source):
             target.create_data_property_or_throw(key, source.get(key))
 
 
-def rest_object(realm, source, used):
-    rest = realm.new_object()
-    for key, value in object_rest(to_object(realm, source), used):
-        rest.create_data_property(key, value)
+@runtime_helper
+def object_rest(realm, source, used):
+    """The object that a rest property binds (CopyDataProperties)."""
+    source, skip, rest = to_object(realm, source), {to_property_key(key) for key in used}, realm.new_object()
+    for key in source.own_keys():
+        if key not in skip:
+            desc = source.get_own(key)
+            if desc is not None and desc.enumerable:
+                rest.create_data_property(key, source.get(key))
     return rest
 
 
+@runtime_helper
 def object_for_destructuring(realm, value, first=None):
     """Object patterns refuse undefined and null (13.15.5.2); `first` is the property they ask for first."""
     if value is undefined or value is null:
@@ -26701,6 +26760,7 @@ def object_for_destructuring(realm, value, first=None):
         raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
 
 
+@runtime_helper
 def enumerate_keys(realm, value):
     """The keys of for-in (14.7.5.9), as a Python generator."""
     if value is undefined or value is null:
@@ -26769,6 +26829,7 @@ class JSMappedArguments(JSArguments):
         return True
 
 
+@runtime_helper
 def map_arguments(obj, *cells):
     """Makes `arguments` share its elements with the parameters; of two with one name the last counts."""
     last = {id(cell): index for index, cell in enumerate(cells)}
@@ -26777,6 +26838,7 @@ def map_arguments(obj, *cells):
     obj.__class__ = JSMappedArguments
 
 
+@runtime_helper
 def make_arguments(realm, args, strict, callee=None):
     """CreateUnmappedArgumentsObject (10.4.4.6), or of a sloppy function with its `callee` where it is given."""
     obj = JSArguments(realm.ObjectPrototype, {str(i): value for i, value in enumerate(args)})
@@ -26789,12 +26851,14 @@ def make_arguments(realm, args, strict, callee=None):
     return obj
 
 
+@runtime_helper
 def with_callee(function, code):
     """Lets the Python function of a JSFunction know it, for `arguments.callee`."""
     code.__kwdefaults__ = {"own_function": function}
     return function
 
 
+@runtime_helper
 def new_instance(realm, new_target, klass):
     """OrdinaryCreateFromConstructor for a base class, with its fields."""
     proto = new_target.props.get("prototype")
@@ -26806,6 +26870,7 @@ def new_instance(realm, new_target, klass):
     return this
 
 
+@runtime_helper
 def super_call(realm, klass, new_target, bound, *args):
     """super(…args) (13.3.7.1)."""
     parent = klass.proto
@@ -26823,6 +26888,7 @@ def super_call(realm, klass, new_target, bound, *args):
     return this
 
 
+@runtime_helper
 def make_class(realm, superclass, code, info):
     """ClassDefinitionEvaluation, steps 5 to 15 (15.7.14): the constructor with its prototype.
     `superclass` is None (Python's) without `extends`; `code` the Python constructor or None."""
@@ -26862,6 +26928,7 @@ def default_constructor(realm, klass, derived):
     return lambda new_target, *args: new_instance(realm, new_target, klass)
 
 
+@runtime_helper
 def import_module(realm, specifier, referrer, options=undefined):
     """import(…) (13.3.10): a promise of the module's namespace object. The module runs in a job of its own."""
     promise = new_promise(realm)
@@ -26903,24 +26970,13 @@ def import_type(options):
     return found.get("type")
 
 
+@runtime_helper
 def import_meta(realm, filename):
     """import.meta: an object with the module's file name as `url`."""
     return realm.modules.meta(filename)
 
 
 #: Helpers that are methods of the realm for generated code: name -> function(realm, …).
-REALM_RUNTIME = {
-    "new_regexp": new_regexp_literal, "array_with_holes": array_with_holes_literal,
-    "object_rest": rest_object,
-    **{function.__name__: function for function in (
-        stop, sloppy_this, callee, strict_eval, typeof_global, put_global, delete_global, delete_member,
-        template_object, spread_into, object_for_destructuring, enumerate_keys, make_arguments,
-        new_instance, super_call, make_class, import_module, import_meta, yield_delegate, async_yield_delegate,
-        async_iterate)},
-}
-
-
-SHARED_RUNTIME.update(map_arguments=map_arguments, with_callee=with_callee)
 
 
 # -- The global object -------------------------------------------------------------------
@@ -28162,8 +28218,7 @@ class Realm:
         self.modules = ModuleMap(self)
         self.global_object = JSGlobal(self)
         self.global_object.parent = self.ObjectPrototype
-        self.runtime = dict(SHARED_RUNTIME)
-        self.runtime.update(make_runtime(self))
+        self.runtime = make_runtime(self)
         REALMS.add(self)
         self.runtime.update(guards())
         self.globals = {"__builtins__": self.runtime, "%realm": self}
