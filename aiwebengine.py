@@ -18406,7 +18406,11 @@ def plain_json(realm, value):
         return None
     encoder = make_encoder({}, plain_opener(realm), _quote_ascii, None, ":", ",", False, False, True)
     try:
-        text = "".join(encoder(value, 0))
+        if type(value) is JSArray and len(value.items) > SLICE_LENGTH and not value.props and value.attrs is None:
+            parts = [encoder(JSArray(value.proto, piece), 0) for piece in sliced(value.items)]
+            text = f"[{','.join([''.join(part)[1:-1] for part in parts])}]"
+        else:
+            text = "".join(encoder(value, 0))
     except (NotPlain, ValueError):
         return None
     return text if text.isascii() else escape_lone_surrogates(text)
@@ -27680,8 +27684,7 @@ class Watchdog:
 
     def over_budget(self, now):
         """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        if now - self.collected > 1 or self.memory > self.clean_memory + COLLECT_FROM_BYTES:
-            self.collect()
+        self.collect_if_worth_it(self.memory, now)
         over = self.memory - self.first_memory - self.max_memory
         if over <= 0 or now < self.stopping_until:
             return
@@ -27727,7 +27730,16 @@ class Watchdog:
 
     def has_room(self, size):
         """Whether the process may grow by so many bytes at once."""
-        return not self.first_memory or memory_used() + size - self.first_memory <= self.max_memory * 1.1
+        room = self.first_memory + self.max_memory * 1.1 - size
+        if not self.first_memory or memory_used() <= room:
+            return True
+        self.collect_if_worth_it(memory_used(), time.monotonic())
+        return memory_used() <= room
+
+    def collect_if_worth_it(self, memory, now):
+        """Collects garbage, unless that was done lately and little has come since."""
+        if now - self.collected > 1 or memory > self.clean_memory + COLLECT_FROM_BYTES:
+            self.collect()
 
 
 WATCHDOG = Watchdog()
