@@ -33754,26 +33754,24 @@ def _whole_number(value):
     return int(value) if isinstance(value, float) and math.isfinite(value) and value.is_integer() else None
 
 
+def _number_in_text(value):
+    """The number that a text holds; other values as they are."""
+    if not isinstance(value, str) or not value.strip():
+        return value
+    try:
+        return int(value) if re.fullmatch(r"\s*[+-]?\d{1,15}\s*", value) else float(value)
+    except ValueError:
+        return None
+
+
 def _serialize_int(value):
     """Int, spec 3.5.1: 32 bits; result coercion also takes booleans and numbers in text."""
-    number = value
-    if isinstance(value, bool):
-        return 1 if value else 0
-    if isinstance(value, str) and value.strip():
-        try:
-            number = float(value) if not re.fullmatch(r"\s*[+-]?\d{1,15}\s*", value) else int(value)
-        except ValueError:
-            number = None
-    number = _whole_number(number)
-    if number is None:
-        raise _cannot_represent("Int cannot represent non-integer value", value)
-    if not _INT_MIN <= number <= _INT_MAX:
-        raise _cannot_represent("Int cannot represent non 32-bit signed integer value", value)
-    return number
+    return int(value) if isinstance(value, bool) else _parse_int(_number_in_text(value), value)
 
 
-def _parse_int(value):
+def _parse_int(value, given=None):
     number = _whole_number(value)
+    value = value if given is None else given
     if number is None:
         raise _cannot_represent("Int cannot represent non-integer value", value)
     if not _INT_MIN <= number <= _INT_MAX:
@@ -33782,17 +33780,10 @@ def _parse_int(value):
 
 
 def _serialize_float(value):
-    number = value
-    if isinstance(value, bool):
-        return 1 if value else 0
-    if isinstance(value, str) and value.strip():
-        try:
-            number = float(value)
-        except ValueError:
-            number = None
-    if not isinstance(number, (int, float)) or not math.isfinite(number):
+    number = int(value) if isinstance(value, bool) else _number_in_text(value)
+    if not isinstance(number, (int, float)) or not _is_finite(number):
         raise _cannot_represent("Float cannot represent non numeric value", value)
-    return number
+    return float(number) if isinstance(value, str) else number
 
 
 def _parse_float(value):

@@ -456,6 +456,16 @@ class StructureTest(unittest.TestCase):
                and not re.fullmatch(r"(?=.{90}$)# -- \S.*?\S -{2,}|    # -- \S.*?\S ----", line)]
         self.assertEqual(odd, [])
 
+    def test_no_room_class_or_function_is_too_large_to_see(self):
+        places = [entry for entry in aiwebengine.outline(self.source) if entry.depth < 2]
+        ends = [entry.line for entry in places[1:]] + [self.source.count("\n") + 1]
+        large = [(entry.text, end - entry.line) for entry, end in zip(places, ends) if end - entry.line > 900]
+        for kinds, limit in ((ast.ClassDef, 900), ((ast.FunctionDef, ast.AsyncFunctionDef), 60)):
+            sizes = [(node.name, node.end_lineno - node.lineno + 1) for node in ast.walk(self.tree)
+                     if isinstance(node, kinds)]
+            large += [(name, size) for name, size in sizes if size > limit]
+        self.assertEqual(large, [])
+
     def test_no_unfinished_business(self):
         self.assertEqual(re.findall(r"TODO|FIXME|XXX|raise NotImplemented", self.source), [])
 
