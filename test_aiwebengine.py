@@ -6809,7 +6809,7 @@ class LongestPause(threading.Thread):
 def longest_pause(setup, call, seconds=0.4):
     """(pause, how it ended, overtime) of a built-in call that is repeated until the time limit."""
     realm = aiwebengine.Realm(console=lambda level, text: None)
-    realm.evaluate(f"var N = 33e6, T = 'a'.repeat(N); {setup}", timeout=60)
+    realm.evaluate(f"var N = 33e6, T = 'a'.repeat(N); {setup}", timeout=10 * STUCK)
     ends = []
 
     def work():
